@@ -1,0 +1,115 @@
+"""Checks at the boundary, and the texts of their errors.
+
+Every message has three parts: the rule, what came, and what to write instead. The functions here
+are the shared ones; a check that only one function needs stands in that function.
+"""
+
+import difflib
+import importlib
+import math
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["choice", "finite", "floating", "in_range", "require"]
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional third party where it is used.
+
+    Args:
+        module: dotted name of the module to import.
+        extra: extra of this package that installs it.
+        purpose: what it is needed for, as the beginning of the message.
+
+    Raises:
+        ImportError: it is not installed; the message names the command that installs it.
+
+    >>> require("json", extra="data", purpose="reading a file").__name__
+    'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        top = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != top:
+            raise  # the module is there, something that it imports is not
+        raise ImportError(f'{purpose} needs {top}, which is not installed; write: pip install "spikeloom[{extra}]"') from error
+
+
+def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """Return ``value`` if it is one of ``allowed``.
+
+    Raises:
+        ValueError: it is not; the message lists what is allowed and the nearest spelling.
+
+    >>> choice("reset_mechanism", "zero", ["subtract", "zero", "none"])
+    'zero'
+    """
+    allowed = list(allowed)
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
+
+
+def in_range(name: str, value: Any, low: float, high: float, *, open_low: bool = False, why: str = "") -> None:
+    """Check that a number, or every element of a tensor, lies between ``low`` and ``high``.
+
+    Raises:
+        ValueError: an element lies outside or is NaN; the message shows the first such element.
+
+    >>> in_range("beta", 0.9, 0.0, 1.0)
+    """
+    values = torch.as_tensor(value).detach()
+    if values.device.type == "meta":
+        return
+    inside = (values > low if open_low else values >= low) & (values <= high)
+    if bool(inside.all()):
+        return
+    bad = values[~inside].flatten()[0].item()
+    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if math.isinf(high) else ']'}"
+    raise ValueError(f"{name} must lie in {interval}, got {bad:g}{'; ' + why if why else ''}")
+
+
+def floating(x: Tensor, what: str = "the input") -> None:
+    """Check that ``x`` is a floating-point tensor.
+
+    Raises:
+        TypeError: it is something else; the message says how to convert it.
+
+    >>> floating(torch.zeros(2))
+    """
+    if not isinstance(x, Tensor):
+        kind = type(x).__name__
+        hint = " (a neuron without init_hidden=True returns (spk, state): take [0])" if isinstance(x, tuple) else ""
+        raise TypeError(f"{what} must be a torch.Tensor, got {kind}{hint}; write torch.as_tensor(...) or unpack it first")
+    if not x.is_floating_point():
+        raise TypeError(f"{what} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; write x.float()")
+
+
+def finite(x: Tensor, what: str = "the input") -> None:
+    """Check that ``x`` holds neither NaN nor infinity, in about the time of one sum.
+
+    Args:
+        x: any floating-point tensor.
+        what: how the message names it.
+
+    Raises:
+        ValueError: it does; the message counts them. A NaN membrane never crosses the threshold and
+            would look like silence.
+
+    >>> finite(torch.ones(3))
+    """
+    if x.device.type == "meta" or math.isfinite(x.detach().sum().item()):
+        return
+    bad = int((~torch.isfinite(x.detach())).sum())
+    if bad:  # a sum of large finite numbers may overflow
+        raise ValueError(
+            f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
+            "a NaN membrane never spikes and looks like silence: clean it, e.g. torch.nan_to_num(x)"
+        )
