@@ -8,13 +8,14 @@ import difflib
 import importlib
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["choice", "finite", "floating", "in_range", "require"]
+__all__ = ["choice", "finite", "floating", "graph_is_freed", "in_range", "require"]
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -113,3 +114,35 @@ def finite(x: Tensor, what: str = "the input") -> None:
             f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
             "a NaN membrane never spikes and looks like silence: clean it, e.g. torch.nan_to_num(x)"
         )
+
+
+def graph_is_freed(value: Tensor, depth: int = 24) -> bool:
+    """Whether ``backward()`` has already freed the graph that made ``value``, so that another pass through it must fail.
+
+    Walks at most ``depth`` nodes back to the first one that saved tensors.
+
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> y = x * x
+    >>> y.backward(); graph_is_freed(y)
+    True
+    """
+    nodes = [value.grad_fn]
+    while nodes and depth:
+        node, depth = nodes.pop(0), depth - 1
+        if node is None:
+            continue
+        for name in _saved_attributes(type(node)):
+            try:
+                getattr(node, name)
+            except RuntimeError:
+                return True
+        nodes.extend(parent for parent, _ in node.next_functions)
+    return False
+
+
+@lru_cache(maxsize=None)
+def _saved_attributes(kind: type) -> tuple[str, ...]:
+    return tuple(n for n in dir(kind) if n == "saved_tensors" or (n.startswith("_saved_") and n not in _NO_TENSOR))
+
+
+_NO_TENSOR = {"_saved_alpha", "_saved_dim", "_saved_self_sym_sizes", "_saved_index"}

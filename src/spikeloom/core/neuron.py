@@ -1,0 +1,220 @@
+"""The neuron: pure ``step`` and ``scan`` derived from one transition.
+
+A subclass declares ``State`` (a NamedTuple of tensors with a field ``mem``), ``integrate`` and its parameters.
+A static ``integrate`` is pure elementwise arithmetic and may be fused over time; one with ``self`` owns modules and
+runs step by step. What remembers (``forward``, ``mem``, ``reset_mem`` ...) is in `spikeloom.core.face`.
+"""
+
+import inspect
+from collections import namedtuple
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from . import checks, dispatch
+from .curves import ATan
+from .face import Face, StateField
+from .reset import Keep, Reset, Subtract, Zero
+from .surrogate import Disabled, resolve
+from .transition import Transition
+
+__all__ = ["REGISTRY", "Neuron"]
+
+REGISTRY: dict[str, type["Neuron"]] = {}  # every subclass by name, for the laws, the reference pages and NIR
+
+
+@lru_cache(maxsize=None)
+def _record(names: tuple[str, ...]) -> Any:
+    return namedtuple("Params", names)
+
+
+class Neuron(Face, nn.Module):
+    r"""Base of the spiking neurons: a membrane that is integrated, compared with a threshold, and reset.
+
+    Args:
+        threshold: firing threshold, > 0; a scalar or a tensor that broadcasts against ``[B, ...]``. A spike is fired
+            when ``mem > threshold``.
+        spike_grad: surrogate gradient, a function of ``mem - threshold``. Default: ``surrogate.atan()``.
+        surrogate_disable: a plain step without gradient.
+        init_hidden: the neuron keeps its state and returns spikes only; the state must then not be passed.
+        inhibition: only the neuron of a sample that is furthest above its threshold fires.
+        learn_threshold: make the threshold a parameter.
+        reset_mechanism: ``"subtract"``, ``"zero"`` or ``"none"``.
+        state_quant: a function applied to every state variable, e.g. ``functional.quant.state_quant(4)``.
+        output: return ``(spk, *state)`` although ``init_hidden=True``.
+        graded_spikes_factor: value of a spike.
+        learn_graded_spikes_factor: make it a parameter.
+        reset_delay: reset one step after the spike (default) or in the step of the spike.
+        mode: ``"step"``: inputs are ``[B, ...]``; ``"sequence"``: inputs are ``[T, B, ...]``.
+
+    Raises:
+        ValueError: ``threshold`` is not positive, or ``reset_mechanism`` or ``mode`` is unknown.
+        TypeError: ``spike_grad`` or ``state_quant`` is not callable.
+
+    >>> from typing import NamedTuple
+    >>> class Counter(Neuron):
+    ...     class State(NamedTuple):
+    ...         mem: Tensor
+    ...     @staticmethod
+    ...     def integrate(x, state, p):
+    ...         return state._replace(mem=state.mem + x)
+    >>> Counter(threshold=2.0, mode="sequence")(torch.ones(4, 1, 1))[0].flatten()
+    tensor([0., 0., 1., 0.])
+    """
+
+    State: Any
+    elementwise: ClassVar[bool] = True
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "State" not in vars(cls) and not hasattr(cls, "State"):
+            return  # a mixin
+        REGISTRY[cls.__name__] = cls
+        equations = ("integrate", "trigger", "settle")
+        cls.elementwise = all(isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations)
+        for name in cls.State._fields:
+            setattr(cls, name, StateField(name))
+
+    def __init__(
+        self,
+        threshold: Any = 1.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        *,
+        reset_delay: bool = True,
+        mode: str = "step",
+    ) -> None:
+        super().__init__()
+        if state_quant and not callable(state_quant):
+            raise TypeError(f"state_quant must be a function such as state_quant(num_bits=4), got {state_quant!r}")
+        checks.in_range("threshold", threshold, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire")
+        self._names = ()
+        self._hidden = None
+        self._checked = None
+        self.init_hidden, self.output, self.inhibition = init_hidden, output, inhibition
+        self.spike_grad = Disabled() if surrogate_disable else ATan() if spike_grad is None else resolve(spike_grad)
+        self.state_quant, self.reset_delay = state_quant, reset_delay
+        self._reset = checks.choice("reset_mechanism", reset_mechanism, self.resets)
+        self.parameter("threshold", threshold, learn_threshold)
+        self.parameter("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
+        self.register_buffer("reset_mechanism_val", torch.tensor(list(self.resets).index(reset_mechanism)))
+        self.mode = mode
+        Face.live.add(self)
+
+    def parameter(self, name: str, value: Any, learn: bool = False) -> None:
+        """Register a quantity of the equations under ``name``: a parameter if it learns, a buffer otherwise.
+
+        Args:
+            name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
+            value: a number or a tensor that broadcasts against one step ``[B, ...]``.
+            learn: whether it has a gradient.
+        """
+        tensor = torch.as_tensor(value).detach().clone()
+        tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+        if learn:
+            self.register_parameter(name, nn.Parameter(tensor))
+        else:
+            self.register_buffer(name, tensor)
+        self._names += (name,)
+        self._configure()
+
+    # -- the equations: what a subclass writes ---------------------------------------------------
+
+    @staticmethod
+    def integrate(x: Tensor, state: Any, p: Any) -> Any:
+        """The state after the input of one step, before spike and reset. Pure; no Python branch on tensor values."""
+        raise NotImplementedError
+
+    @staticmethod
+    def trigger(state: Any, p: Any) -> Tensor:
+        """What must be positive for a spike."""
+        return state.mem - p.threshold
+
+    @staticmethod
+    def settle(state: Any, spk: Tensor, p: Any) -> Any:
+        """The state after the spike; by default a field ``spk`` receives it."""
+        return state._replace(spk=spk) if "spk" in state._fields else state
+
+    def initial(self, x: Tensor) -> Any:
+        """The state at rest for inputs like ``x``, [B, ...]: zeros of its shape, dtype, device and memory format."""
+        return self.State(*(torch.zeros_like(x) for _ in self.State._fields))
+
+    def state_shape(self, x: Tensor) -> torch.Size:
+        """Shape of every state variable for inputs like ``x``, [B, ...]."""
+        return x.shape
+
+    # -- derived: the two pure ways to run --------------------------------------------------------
+
+    def params(self, dtype: torch.dtype) -> Any:
+        """The parameters by name, in ``dtype``, as the equations see them."""
+        values = (getattr(self, name) for name in self._names)
+        return _record(self._names)(*(v if v.dtype == dtype else v.to(dtype) for v in values))
+
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One time step. Pure: it reads parameters and touches no attribute.
+
+        Args:
+            x: input, [B, ...].
+            state: where to start; default: at rest.
+
+        Returns:
+            Spikes [B, ...] in the dtype of ``x``, and the new state.
+        """
+        state = self.initial(x) if state is None else state
+        return self.transition(x, state, self.params(x.dtype), None if self.elementwise else self)
+
+    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """All time steps. Pure, and equal to stacking the results of `step`.
+
+        Args:
+            x: input, [T, B, ...], or [B, ...] if it is the same at every step and ``num_steps`` is given.
+            state: where to start; default: at rest.
+            num_steps: T, for a constant input.
+
+        Returns:
+            Spikes [T, B, ...], and the states over time, [T, B, ...] each.
+
+        Raises:
+            ValueError: there is no time step.
+        """
+        if (len(x) if num_steps is None else num_steps) < 1:
+            raise ValueError(f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, ...]")
+        state = self.initial(x[0] if num_steps is None else x) if state is None else state
+        entry = dispatch.chosen(self.transition, x)
+        if entry is not None:
+            return entry.run(self.transition, x, state, self.params(x.dtype), num_steps)
+        return self._loop(x, state, num_steps)
+
+    def _loop(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+        p, cell = self.params(x.dtype), None if self.elementwise else self
+        spk, states = [], []
+        for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:  # indexing x[t] would cost O(T^2) backward
+            s, state = self.transition(x_t, state, p, cell)
+            spk.append(s)
+            states.append(state)
+        return torch.stack(spk), self.State(*map(torch.stack, zip(*states, strict=True)))
+
+    def _configure(self) -> None:
+        """Fix the transition now: building it in ``forward`` would break the graph of ``torch.compile``."""
+        self.transition = Transition(
+            type(self),
+            self.resets[self._reset],
+            self.spike_grad,
+            self.reset_delay,
+            self.inhibition,
+            self.state_quant or None,
+            self._names,
+        )

@@ -1,0 +1,77 @@
+"""Reset strategies: what a spike does to the state, and when within the step.
+
+A reset wraps the integration. ``s`` is the reset signal, 1 where the membrane of the previous step
+exceeded the threshold, and carries no gradient. Strategies are frozen values: hashable, comparable,
+picklable. A neuron lists its own under snnTorch's names in ``resets``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+__all__ = ["Keep", "Reset", "Subtract", "Zero", "ZeroAll", "ZeroBefore"]
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Base of the resets: ``clear`` says what happens, ``advance`` when.
+
+    A subclass needs ``clear`` only.
+
+    >>> Subtract() == Subtract()
+    True
+    """
+
+    acts: ClassVar[bool] = True  # False: there is nothing to clear, so that nobody needs to know who fired
+
+    def clear(self, state: Any, s: Tensor, p: Any) -> Any:
+        """The state after the reset of the neurons where ``s`` is 1; where ``s`` is 0 it is unchanged."""
+        raise NotImplementedError
+
+    def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
+        """One integration with the reset in its place: by default afterwards."""
+        return self.clear(integrate(x, state, p), s, p)
+
+
+@dataclass(frozen=True)
+class Keep(Reset):
+    """No reset: pure integration (``reset_mechanism="none"``)."""
+
+    acts: ClassVar[bool] = False
+
+    def clear(self, state: Any, s: Tensor, p: Any) -> Any:
+        return state
+
+
+@dataclass(frozen=True)
+class Subtract(Reset):
+    """Take the threshold from the membrane (``reset_mechanism="subtract"``)."""
+
+    def clear(self, state: Any, s: Tensor, p: Any) -> Any:
+        return state._replace(mem=state.mem - s * p.threshold)
+
+
+@dataclass(frozen=True)
+class Zero(Reset):
+    """Clear the freshly integrated membrane, the input of this step included."""
+
+    def clear(self, state: Any, s: Tensor, p: Any) -> Any:
+        return state._replace(mem=state.mem - s * state.mem)
+
+
+@dataclass(frozen=True)
+class ZeroBefore(Zero):
+    """Clear the old membrane, then integrate the input of this step."""
+
+    def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
+        return integrate(x, self.clear(state, s, p), p)
+
+
+@dataclass(frozen=True)
+class ZeroAll(Reset):
+    """Clear every state variable of the neuron."""
+
+    def clear(self, state: Any, s: Tensor, p: Any) -> Any:
+        return state._make(value - s * value for value in state)

@@ -1,0 +1,139 @@
+r"""Surrogate gradients: a spike is a step, its derivative is borrowed from a smooth curve.
+
+Forward, every surrogate is ``H(x) = 1 if x > 0 else 0`` in the dtype of ``x``, where ``x`` is the membrane minus the
+threshold. Backward, the incoming gradient is multiplied by ``derivative(x)``, the derivative of ``primitive(x)``.
+Surrogates are frozen values: hashable, picklable, equal by content, and readable by every backend.
+snnTorch's curves are in `spikeloom.core.curves`, its spellings in `spikeloom.surrogate`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ["CustomSurrogate", "Disabled", "SpikeFunction", "Surrogate", "resolve"]
+
+SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
+
+
+class _Heaviside(torch.autograd.Function):
+    """The step with a borrowed derivative; one function for all surrogates."""
+
+    @staticmethod
+    def forward(x: Tensor, surrogate: "Surrogate") -> Tensor:
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, ctx.surrogate = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return grads[0] * ctx.surrogate.derivative(x), None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Base of the surrogates: callable on ``mem - threshold``, differentiable through ``derivative``.
+
+    A subclass is a frozen dataclass with elementwise ``primitive`` and ``derivative``; it then works with every neuron
+    and every backend.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Box(Surrogate):
+    ...     def primitive(self, x): return x.clamp(-0.5, 0.5)
+    ...     def derivative(self, x): return (x.abs() < 0.5).to(x.dtype)
+    >>> x = torch.tensor([-0.2, 0.2, 2.0], requires_grad=True)
+    >>> Box()(x).sum().backward()
+    >>> x.grad
+    tensor([1., 1., 0.])
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _Heaviside.apply(x, self)  # pyright: ignore[reportReturnType] (apply is typed as returning Any or None)
+
+    @classmethod
+    def apply(cls, x: Tensor, *options: float) -> Tensor:
+        """snnTorch's functional spelling: ``FastSigmoid.apply(x, slope)``."""
+        return cls(*options)(x)
+
+    def primitive(self, x: Tensor) -> Tensor:
+        """The smooth curve whose derivative replaces the derivative of the step."""
+        raise NotImplementedError
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """What the incoming gradient is multiplied by, in the shape and dtype of ``x``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Disabled:
+    """A step without any gradient (``surrogate_disable=True``): spikes are cut from the graph.
+
+    >>> Disabled()(torch.tensor([0.5, -0.5]))
+    tensor([1., 0.])
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.detach() > 0).to(x.dtype)
+
+
+class _Custom(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, rule: Callable[..., Tensor]) -> Tensor:
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, ctx.rule = inputs
+        ctx.save_for_backward(x, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, spk = ctx.saved_tensors
+        return ctx.rule(x, grads[0], spk), None
+
+
+@dataclass(frozen=True)
+class CustomSurrogate:
+    """A surrogate from a function ``custom_surrogate_function(input_, grad_input, spikes) -> gradient``.
+
+    Picklable if the function is. Prefer a `Surrogate` subclass: it also has a primitive.
+
+    Args:
+        custom_surrogate_function: receives the membrane minus the threshold, the incoming gradient and the spikes.
+
+    >>> x = torch.tensor([0.5, -2.0], requires_grad=True)
+    >>> CustomSurrogate(lambda input_, grad_input, spikes: grad_input * (input_.abs() < 1))(x).sum().backward()
+    >>> x.grad
+    tensor([1., 0.])
+    """
+
+    custom_surrogate_function: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _Custom.apply(x, self.custom_surrogate_function)  # pyright: ignore[reportReturnType] (see Surrogate)
+
+
+def resolve(spike_grad: Any) -> Any:
+    """The surrogate that a user meant: a value as it is, a class instantiated, ``Class.apply`` as the class.
+
+    Raises:
+        TypeError: ``spike_grad`` is not callable.
+    """
+    owner = getattr(spike_grad, "__self__", None)
+    if isinstance(owner, type) and issubclass(owner, Surrogate):
+        spike_grad = owner
+    if isinstance(spike_grad, type) and issubclass(spike_grad, Surrogate):
+        return spike_grad()
+    if not callable(spike_grad):
+        raise TypeError(
+            f"spike_grad must be a surrogate such as snn.surrogate.atan(), got {spike_grad!r}; "
+            "write spike_grad=snn.surrogate.fast_sigmoid(slope=25) or a function of (mem - threshold)"
+        )
+    return spike_grad

@@ -1,0 +1,82 @@
+"""One time step as a pure, hashable value: neuron x reset x surrogate x delay.
+
+A `Transition` is the single source of a neuron's behaviour. Called on tensors it is the eager step; traced, it is
+the program from which the fused loops and kernels are printed. It reads no attribute of any module.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .reset import Reset
+
+__all__ = ["TRANSITIONS", "Transition"]
+
+TRANSITIONS: dict[str, "Transition"] = {}  # what the fused operator's string argument stands for
+
+
+@dataclass(frozen=True)
+class Transition:
+    """``(x, state, p) -> (spk, state)``: one time step of a neuron.
+
+    Args:
+        neuron: the class; provides ``integrate``, ``trigger`` and ``settle``.
+        reset: what a spike does to the state, and when.
+        surrogate: the spike function of ``mem - threshold``.
+        delay: True resets one step after the spike, as snnTorch does by default; False resets in the same step.
+        inhibition: only the neuron furthest above its threshold fires.
+        quantize: applied to every state variable after the integration and the reset.
+        names: the parameters in the order of their registration.
+    """
+
+    neuron: type
+    reset: Reset
+    surrogate: Callable[[Tensor], Tensor]
+    delay: bool = True
+    inhibition: bool = False
+    quantize: Callable[[Tensor], Tensor] | None = None
+    names: tuple[str, ...] = ()
+
+    def __call__(self, x: Tensor, state: Any, p: Any, cell: Any = None) -> tuple[Tensor, Any]:
+        """One step. ``cell`` provides the equations; the neuron's class by default, its instance if they own modules."""
+        cell = self.neuron if cell is None else cell
+        acts = self.reset.acts
+        fired = (state.mem.detach() - p.threshold.detach() > 0).to(x.dtype) if acts else x
+        state = self.reset.advance(cell.integrate, x, state, fired, p)
+        if self.quantize is not None:
+            state = state._make(self.quantize(value) for value in state)
+        over = cell.trigger(state, p)
+        spk = self.surrogate(over)
+        if self.inhibition:
+            spk = spk * _winner(over)
+        if acts and not self.delay:  # clear now what the next step would have cleared
+            state = self.reset.clear(state, spk - fired, p)
+        spk = spk * p.graded_spikes_factor
+        return spk, cell.settle(state, spk, p)
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether one neuron's step depends on that neuron alone, so that it may be fused."""
+        return self.neuron.elementwise and not self.inhibition and self.quantize is None
+
+    def key(self) -> str:
+        """A readable name, unique among all transitions of this process."""
+        name = (
+            f"{self.neuron.__module__}.{self.neuron.__qualname__}({', '.join(self.names)})"
+            f"|{self.reset}|{self.surrogate}|delay={self.delay}"
+        )
+        key, n = name, 1
+        while TRANSITIONS.setdefault(key, self) != self:  # a class redefined in a notebook keeps its name
+            n += 1
+            key = f"{name}#{n}"
+        return key
+
+
+def _winner(over: Tensor) -> Tensor:
+    """1 at the element furthest above its threshold in each sample (the first of equals), 0 elsewhere."""
+    flat = over.detach().flatten(1) if over.dim() > 1 else over.detach().unsqueeze(1)
+    mask = torch.zeros_like(flat).scatter_(1, flat.argmax(1, keepdim=True), 1.0)
+    return mask.reshape(over.shape)
