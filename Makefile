@@ -1,0 +1,75 @@
+# make demo   trains a spiking network on handwritten digits and says where its pictures are
+# make test   runs the tests
+# Each makes .venv if there is none and installs what it needs. `make help` lists the rest.
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+PYTEST_FLAGS ?= -n 2 -q
+OUT ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+# Small networks and parallel test processes both lose to threads that wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.PHONY: help demo test lint format types bench api clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    train a spiking network on handwritten digits, with pictures (runs/demo)"
+	@echo "make test    run the tests"
+	@echo "make lint    check style (ruff); make format repairs it"
+	@echo "make types   check types (pyright)"
+	@echo "make bench   compare speed with other libraries, where they are installed"
+	@echo "make api     record the public API after a change that is meant"
+	@echo "make clean   remove .venv and caches; runs/ is kept"
+
+# A run is never overwritten: the second demo goes to runs/demo-2, and so on.
+demo: $(VENV)/.installed-demo
+	@out="$(OUT)"; \
+	if [ -z "$$out" ]; then \
+	  out=runs/demo; n=1; \
+	  while [ -e "$$out" ]; do n=$$((n + 1)); out=runs/demo-$$n; done; \
+	fi; \
+	$(BIN)/spikeloom train --out "$$out"
+
+test: $(VENV)/.installed-dev
+	@$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "style: clean" || { echo "style: make format repairs most of it"; exit 1; }
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.installed-dev
+	@$(ONE_THREAD) $(BIN)/python benchmarks/loop.py
+
+api: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.test_public_api
+
+clean:
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+
+# The stamps say what .venv holds; pyproject.toml and constraints.txt outdate them. `dev` holds all that the demo needs.
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Spikeloom and PyTorch into $(VENV) (the first time this takes a few minutes) ..."
+	@$(PIP) -e ".[viz,data]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Spikeloom, PyTorch and the tools for tests into $(VENV) (the first time this takes a few minutes) ..."
+	@$(PIP) -e ".[dev]"
+	@touch $@ $(VENV)/.installed-demo
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Spikeloom needs Python 3.10 or newer. If it has another name here: make demo PYTHON=python3.12"; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python could not make a virtual environment; on Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }

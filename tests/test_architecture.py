@@ -1,0 +1,251 @@
+"""The floors of the package: which part may import which, read from the source of every file.
+
+A part is a file or folder of `spikeloom`. It imports parts on lower floors, itself, and what `EDGES` lists.
+A new part needs a line in `FLOOR`; a new import between parts of one floor needs a line in `EDGES`, and a reason.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "spikeloom"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# The longest matching name counts. "" is the package itself: its face, which may name everything.
+FLOOR = {
+    "core.checks": 0,
+    "core.reset": 0,
+    "core.surrogate": 0,
+    "core.curves": 0,
+    "surrogate": 0,
+    "core": 1,
+    "neurons": 2,
+    "layers": 2,
+    "kernels": 2,
+    "functional": 3,
+    "spikegen": 3,
+    "decode": 3,
+    "utils": 3,
+    "backprop": 3,
+    "run": 3,
+    "learning": 3,
+    "conversion": 3,
+    "chaos": 3,
+    "nir": 3,
+    "export_nir": 3,
+    "import_nir": 3,
+    "export": 3,
+    "doctor": 3,
+    "data": 4,
+    "spikevision": 4,
+    "spikeplot": 4,
+    "train": 4,
+    "n3ml": 4,
+    "cli": 4,
+    "__main__": 4,
+    "": 5,
+}
+
+# Imports between different parts of one floor.
+EDGES = {
+    ("core.curves", "core.surrogate"),  # a curve is a surrogate
+    ("core.curves", "core.checks"),
+    ("core.reset", "core.checks"),
+    ("core.surrogate", "core.checks"),
+    ("surrogate", "core.checks"),
+    ("surrogate", "core.curves"),
+    ("surrogate", "core.surrogate"),
+    ("functional", "decode"),  # losses read spike counts and first spikes
+    ("functional", "spikegen"),  # targets become one-hot
+    ("doctor", "decode"),
+    ("learning", "decode"),
+    ("backprop", "functional"),  # truncated BPTT takes a loss
+    ("backprop", "run"),
+    ("backprop", "utils"),
+    ("conversion", "run"),  # a converted network is run to compare rates
+    ("doctor", "functional"),
+    ("doctor", "run"),
+    ("learning", "functional"),
+    ("learning", "run"),
+    ("learning", "spikegen"),  # the Diehl & Cook preset encodes its input
+    ("export_nir", "nir"),
+    ("import_nir", "nir"),
+    ("export", "nir"),
+    ("spikevision", "data"),
+    ("train", "data"),
+    ("train", "spikeplot"),  # run cards come with pictures
+    ("cli", "data"),
+    ("cli", "train"),
+    ("cli", "spikeplot"),
+    ("n3ml", "data"),
+    ("n3ml", "train"),
+    ("__main__", "cli"),
+}
+
+AT_HOME = {"torch", "numpy", *sys.stdlib_module_names}
+
+# Optional packages: module -> the extra that installs it ("" comes with torch).
+EXTRA = {
+    "numba": "cpu",
+    "matplotlib": "viz",
+    "tqdm": "viz",
+    "sklearn": "data",
+    "h5py": "data",
+    "PIL": "data",
+    "nir": "nir",
+    "tonic": "events",
+    "triton": "",
+}
+
+
+class Import(NamedTuple):
+    """One import statement: the dotted module, its line, and whether importing the file executes it."""
+
+    module: str
+    line: int
+    at_import: bool
+
+
+def dotted(file: Path) -> str:
+    """Module of a file below the package: ``core.checks``; ``neurons`` for its ``__init__``; "" for the package."""
+    return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+def part(module: str) -> str | None:
+    """Longest name in `FLOOR` that contains the module; None if only the package itself does."""
+    while module:
+        if module in FLOOR:
+            return module
+        module = module.rpartition(".")[0]
+    return None
+
+
+def named(call: ast.Call) -> str | None:
+    """Module that `require("x")`, `import_module("x")` or `__import__("x")` names."""
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    first = call.args[0] if call.args else None
+    if function in {"require", "import_module", "__import__"} and isinstance(first, ast.Constant):
+        return str(first.value)
+    return None
+
+
+def absolute(name: str, level: int, package: list[str]) -> str:
+    """Full dotted name of a possibly relative import."""
+    if level == 0:
+        return name
+    return ".".join(["spikeloom", *package[: len(package) - level + 1], *filter(None, [name])])
+
+
+def from_names(node: ast.ImportFrom, package: list[str]) -> list[str]:
+    """Modules that a ``from`` import reaches: ``from . import a`` may name a module, or something inside one."""
+    base = absolute(node.module or "", node.level, package)
+    inside = base.removeprefix("spikeloom").removeprefix(".").replace(".", "/")
+    if not base.startswith("spikeloom"):
+        return [base]
+    names = []
+    for alias in node.names:
+        below = SOURCE / inside / alias.name
+        is_module = below.with_suffix(".py").exists() or below.is_dir()
+        names.append(f"{base}.{alias.name}" if is_module else base)
+    return names
+
+
+def imports(file: Path, source: str | None = None) -> Iterator[Import]:
+    """Every import of a file (or of ``source`` in its place), wherever it stands and however it is written."""
+    package = dotted(file).split(".") if dotted(file) else []
+    if file.name != "__init__.py":
+        package = package[:-1]
+
+    def walk(node: ast.AST, at_import: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from (Import(alias.name, child.lineno, at_import) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield from (Import(name, child.lineno, at_import) for name in from_names(child, package))
+            elif isinstance(child, ast.Call) and (name := named(child)):
+                level = len(name) - len(name.lstrip("."))
+                yield Import(absolute(name[level:], level, package), child.lineno, at_import)
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            typing_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            yield from walk(child, at_import and not inside and not typing_only)
+
+    yield from walk(ast.parse(file.read_text(encoding="utf-8") if source is None else source), True)
+
+
+def complaint(file: Path, found: Import) -> str | None:
+    """Why an import breaks the rules; None if it keeps them."""
+    here, where = part(dotted(file)) or "", f"src/spikeloom/{file.relative_to(SOURCE)}:{found.line}"
+    top = found.module.partition(".")[0]
+    if top != "spikeloom":
+        if top in AT_HOME:
+            return None
+        if top not in EXTRA:
+            return f"{where}: {top} is no dependency; torch and numpy are, the extras in EXTRA are optional"
+        if found.at_import:
+            return f"{where}: {top} is optional; import it inside the function that needs it: require({top!r}, ...)"
+        return None
+    there = part(found.module.removeprefix("spikeloom").removeprefix(".")) or ""
+    if here == there or (here, there) in EDGES or FLOOR[there] < FLOOR[here]:
+        return None
+    if there == "":
+        return f"{where}: imports the package's face; import the module that defines the name: from ..core.x import y"
+    if here == "" or FLOOR[there] > FLOOR[here]:
+        return f"{where}: {here} (floor {FLOOR[here]}) imports upwards: {there} (floor {FLOOR[there]})"
+    return f"{where}: {here} and {there} share floor {FLOOR[here]}; add the edge to EDGES only with a good reason"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_every_file_stands_on_a_floor(file: Path) -> None:
+    name = dotted(file)
+    assert name == "" or part(name), f"{name} has no floor; add its part to FLOOR in {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_imports_go_down_or_along_a_listed_edge(file: Path) -> None:
+    complaints = [text for found in imports(file) if (text := complaint(file, found))]
+    assert not complaints, "\n".join(complaints)
+
+
+def test_the_edges_stay_on_one_floor_and_have_no_cycle() -> None:
+    for here, there in EDGES:
+        assert FLOOR[here] == FLOOR[there], f"({here}, {there}) crosses floors and needs no edge"
+    followers: dict[str, set[str]] = {}
+    for here, there in EDGES:
+        followers.setdefault(here, set()).add(there)
+    while followers:
+        leaves = [name for name, after in followers.items() if not after & followers.keys()]
+        assert leaves, f"the edges go round in a circle: {sorted(followers)}"
+        for name in leaves:
+            del followers[name]
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "answer"),
+    [
+        ("neurons/x.py", "from ..core.checks import require", None),
+        ("neurons/x.py", "from ..core import checks", None),
+        ("neurons/x.py", "from . import leaky", None),
+        ("neurons/x.py", "from ..kernels import scan", "neurons and kernels share floor 2"),
+        ("neurons/x.py", "def f():\n    from ..train import fit", "imports upwards: train"),
+        ("neurons/x.py", "from .. import Leaky", "imports the package's face"),
+        ("core/x.py", "import spikeloom as snn", "imports the package's face"),
+        (
+            "core/checks.py",
+            "import importlib\nimportlib.import_module('spikeloom.neurons')",
+            "imports upwards: neurons",
+        ),
+        ("data/x.py", "import sklearn.datasets", "sklearn is optional; import it inside the function"),
+        ("data/x.py", "sklearn = require('sklearn', extra='data', purpose='')", "sklearn is optional"),
+        ("data/x.py", "def f():\n    require('sklearn', extra='data', purpose='')", None),
+        ("data/x.py", "if TYPE_CHECKING:\n    import h5py", None),
+        ("data/x.py", "def f():\n    import pandas", "pandas is no dependency"),
+        ("__init__.py", "from .neurons import Leaky", None),
+    ],
+)
+def test_the_check_tells_allowed_imports_from_forbidden_ones(file: str, line: str, answer: str | None) -> None:
+    texts = [complaint(SOURCE / file, found) for found in imports(SOURCE / file, line)]
+    assert [text for text in texts if text] == [] if answer is None else any(answer in str(text) for text in texts)

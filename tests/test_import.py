@@ -1,0 +1,44 @@
+"""What `import spikeloom` costs: time beyond torch's own, and modules it must not load."""
+
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import json, sys, time
+import numpy, torch
+before = set(sys.modules)
+start = time.process_time()
+import spikeloom
+seconds = time.process_time() - start
+print(json.dumps({"seconds": seconds, "modules": sorted(set(sys.modules) - before)}))
+"""
+
+# Parts of torch that `import torch` leaves out because they are slow to load.
+HEAVY = ("torch._dynamo", "torch._inductor", "torch.onnx", "torch.testing", "torch.utils.tensorboard")
+
+
+@pytest.fixture(scope="module")
+def imported() -> list[dict]:
+    """Three fresh processes that import torch, then spikeloom: processor seconds and modules of the latter."""
+    command = [sys.executable, "-c", MEASURE]
+    return [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3)]
+
+
+def test_importing_spikeloom_takes_at_most_a_tenth_of_a_second_more_than_torch(imported: list[dict]) -> None:
+    seconds = [one["seconds"] for one in imported]
+    assert statistics.median(seconds) <= 0.1, f"import spikeloom took {seconds} s of processor time after torch"
+
+
+def test_importing_spikeloom_loads_no_package_beyond_torch_and_numpy(imported: list[dict]) -> None:
+    known = {"spikeloom", "torch", "numpy", *sys.stdlib_module_names}
+    strangers = {name.partition(".")[0] for name in imported[0]["modules"]} - known
+    assert not strangers, f"import spikeloom loads {sorted(strangers)}; import them in the function that needs them"
+
+
+def test_importing_spikeloom_loads_no_slow_part_of_torch(imported: list[dict]) -> None:
+    slow = [name for name in imported[0]["modules"] if name.startswith(HEAVY)]
+    assert not slow, f"import spikeloom loads {slow[:5]}; import them in the function that needs them"

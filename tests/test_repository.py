@@ -1,0 +1,104 @@
+"""The shape of the repository: small files and functions, nothing of one machine, one version everywhere."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import spikeloom
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 40
+
+# Longer than the rule allows, each with its reason: {"src/spikeloom/x.py": "why"}, {"src/spikeloom/x.py:name": "why"}.
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {}
+
+# Written so that this file does not match itself.
+FOREIGN = {
+    "a path of one machine": r"(?<![\w./-])/(?:work|tmp|root|home|Users|opt|var|mnt)/\w|[f]ile:///|\b[C-E]:\\\\?\w",
+    "a package index": r"-[-](extra-)?index-url|-[-]find-links|[p]ythonhosted|[p]ypi\.org/simple|[d]ownload\.pytorch",
+    "an open end": r"\b(?:[T]ODO|[F]IXME|[X]XX)\b",
+}
+
+
+def tracked() -> list[str]:
+    """Files of the repository, as git knows them; outside a checkout the test has nothing to look at."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def texts(*suffixes: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each tracked text file, of these suffixes if any are given."""
+    for name in tracked():
+        if suffixes and not name.endswith(suffixes):
+            continue
+        try:
+            yield name, (ROOT / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # pictures, recorded arrays
+            continue
+
+
+def functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Name and length of each function, without its docstring."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            first = node.body[0]
+            if ast.get_docstring(node) is not None and first.end_lineno is not None:
+                length -= first.end_lineno - first.lineno + 1
+            yield node.name, length
+
+
+def test_files_are_short() -> None:
+    long = {name: text.count("\n") for name, text in texts(".py") if text.count("\n") >= LONGEST_FILE}
+    new = {name: lines for name, lines in long.items() if name not in LONG_FILES}
+    assert not new, f"files of {LONGEST_FILE} lines or more, split them by idea: {new}"
+    assert LONG_FILES.keys() <= long.keys(), "LONG_FILES excuses files that are short or gone"
+
+
+def test_functions_are_short() -> None:
+    long = {
+        f"{name}:{function}": lines
+        for name, text in texts(".py")
+        for function, lines in functions(ast.parse(text))
+        if lines >= LONGEST_FUNCTION
+    }
+    new = {name: lines for name, lines in long.items() if name not in LONG_FUNCTIONS}
+    assert not new, f"functions of {LONGEST_FUNCTION} lines or more (docstring not counted): {new}"
+    assert LONG_FUNCTIONS.keys() <= long.keys(), "LONG_FUNCTIONS excuses functions that are short or gone"
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_no_tracked_file_holds(what: str) -> None:
+    pattern = re.compile(FOREIGN[what])
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in texts()
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found, f"{what} in a tracked file:\n" + "\n".join(found)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    places = {
+        "pyproject.toml": r'^version = "(.+)"$',
+        "CITATION.cff": r"^version: (.+)$",
+        "CHANGELOG.md": r"^## \[(\d.+?)\]",
+        "src/spikeloom/__init__.py": r'^__version__ = "(.+)"$',
+    }
+    found = {}
+    for name, pattern in places.items():
+        match = re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        if match or hasattr(spikeloom, "__version__"):
+            found[name] = match and match.group(1)
+    assert len(set(found.values())) == 1, found
