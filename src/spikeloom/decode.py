@@ -1,0 +1,168 @@
+"""Decoding: from spike trains to numbers.
+
+Time comes first: every ``spk`` is ``[T, B, ...]`` as returned by a neuron in sequence mode.
+Counts and rates pass gradients on, times and votes do not.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["first_spike", "groups", "population_counts", "population_vote", "rates", "weighted_mean"]
+
+
+def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
+    """Step at which each neuron fires first.
+
+    Args:
+        spk: spikes, [T, B, ...]; any non-zero value counts as a spike.
+        never: what silent neurons report. Default: T, one step past the end.
+
+    Returns:
+        [B, ...] in steps, 0 being the first one, in the dtype of ``spk`` (int64 if that is no float). No gradient.
+
+    Raises:
+        TypeError: ``spk`` is no tensor.
+        ValueError: ``spk`` has no batch axis, or no step.
+
+    >>> first_spike(torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]]))
+    tensor([[1., 2.]])
+    """
+    fired = _time_major(spk, "first_spike") != 0
+    dtype = spk.dtype if spk.is_floating_point() else torch.int64
+    step = fired.to(torch.uint8).argmax(0).to(dtype)  # argmax returns the first of equal maxima
+    return step.masked_fill(~fired.any(0), len(spk) if never is None else never)
+
+
+def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
+    """Mean firing rate of each neuron over time.
+
+    Args:
+        spk: spikes, [T, B, ...].
+        dt: duration of one step in seconds. Default: rates are in spikes per step.
+
+    Returns:
+        [B, ...] in spikes per step, with ``dt`` in Hz; float32 at least.
+
+    Raises:
+        TypeError: ``spk`` is no tensor.
+        ValueError: ``spk`` has no batch axis, or no step; ``dt`` is not positive.
+
+    >>> rates(torch.tensor([[[0.0]], [[1.0]], [[1.0]], [[0.0]]]), dt=1e-3)
+    tensor([[500.0000]])
+    """
+    if dt is not None and not dt > 0:
+        raise ValueError(f"dt must be positive, got {dt}; write the duration of one step in seconds, e.g. dt=1e-3")
+    count = _count(_time_major(spk, "rates"))
+    return count / (len(spk) if dt is None else len(spk) * dt)
+
+
+def groups(x: Tensor, num_classes: int) -> Tensor:
+    """Split the last axis into contiguous groups, one a class.
+
+    Args:
+        x: [..., N].
+        num_classes: C; N must be a multiple of it.
+
+    Returns:
+        [..., C, N / C], a view.
+
+    Raises:
+        ValueError: ``num_classes`` is missing or does not divide N.
+
+    >>> groups(torch.arange(4), 2)
+    tensor([[0, 1],
+            [2, 3]])
+    """
+    neurons = x.shape[-1]
+    if not num_classes:
+        raise ValueError("a population code needs num_classes, got none; write num_classes=10 for ten classes")
+    if neurons % num_classes:
+        raise ValueError(
+            f"the number of output neurons must be a multiple of num_classes={num_classes}, got {neurons}; "
+            f"write an output layer of {-(-neurons // num_classes) * num_classes} neurons"
+        )
+    return x.unflatten(-1, (num_classes, neurons // num_classes))
+
+
+def population_counts(spk: Tensor, num_classes: int) -> Tensor:
+    """Spikes of each class, when contiguous groups of N / C neurons stand for the C classes.
+
+    Args:
+        spk: spikes, [T, B, N].
+        num_classes: C; N must be a multiple of it.
+
+    Returns:
+        [B, C] in spikes; float32 at least.
+
+    Raises:
+        TypeError: ``spk`` is no tensor.
+        ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or no step.
+
+    >>> population_counts(torch.tensor([[[1.0, 0.0, 1.0, 1.0]]]), 2)
+    tensor([[1., 2.]])
+    """
+    return groups(_count(_time_major(spk, "population_counts")), num_classes).sum(-1)
+
+
+def population_vote(spk: Tensor, num_classes: int) -> Tensor:
+    """Class whose group of neurons fires most; the lower class wins a tie.
+
+    Args:
+        spk: spikes, [T, B, N].
+        num_classes: C; N must be a multiple of it.
+
+    Returns:
+        [B] of torch.int64.
+
+    Raises:
+        TypeError: ``spk`` is no tensor.
+        ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or no step.
+
+    >>> population_vote(torch.tensor([[[1.0, 0.0, 1.0, 1.0]]]), 2)
+    tensor([1])
+    """
+    return population_counts(spk, num_classes).max(-1).indices
+
+
+def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
+    """Value that a population stands for: the mean of its preferred values, weighted by spike counts.
+
+    Args:
+        spk: spikes, [T, ..., n], the last axis being the population.
+        preferred: preferred value of each neuron, [n], e.g. `spikeloom.spikegen.population_centers`.
+
+    Returns:
+        [...] in the unit of ``preferred``; NaN where the whole population is silent.
+
+    Raises:
+        TypeError: ``spk`` is no tensor.
+        ValueError: ``preferred`` is not [n]; ``spk`` has no batch axis, or no step.
+
+    >>> weighted_mean(torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]]]), torch.tensor([0.0, 3.0]))
+    tensor([2.])
+    """
+    count = _count(_time_major(spk, "weighted_mean"))
+    if preferred.shape != count.shape[-1:]:
+        raise ValueError(
+            f"weighted_mean expects a preferred value for each of the {count.shape[-1]} neurons, "
+            f"got shape {tuple(preferred.shape)}; the population is the last axis of the spikes"
+        )
+    return (count * preferred).sum(-1) / count.sum(-1)
+
+
+def _time_major(spk: Tensor, who: str) -> Tensor:
+    if not isinstance(spk, Tensor):
+        hint = "torch.stack(spk_rec)" if isinstance(spk, list) else "torch.as_tensor(...)"
+        raise TypeError(f"{who} expects a tensor of spikes [T, B, ...], got {type(spk).__name__}; write {hint}")
+    if spk.dim() < 2 or len(spk) == 0:
+        raise ValueError(
+            f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; "
+            "a single sample needs a batch axis: spk.unsqueeze(1)"
+        )
+    return spk
+
+
+def _count(spk: Tensor) -> Tensor:
+    """Sum over time; half precision counts exactly up to 2048 only, hence float32 at least."""
+    dtype = spk.dtype if spk.dtype == torch.float64 else torch.float32
+    return spk.sum(0, dtype=dtype)

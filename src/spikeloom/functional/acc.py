@@ -1,0 +1,72 @@
+"""Accuracies: the share of samples whose class the output spikes name.
+
+They return ``numpy.float64``, as in snnTorch, so that both ``float(acc)`` and ``acc.item()`` work.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from ..decode import first_spike, population_vote
+from .loss_base import check_labels, check_outputs
+
+__all__ = ["accuracy_rate", "accuracy_temporal"]
+
+
+def accuracy_rate(
+    spk_out: Tensor,
+    targets: Tensor,
+    population_code: bool = False,
+    num_classes: int | bool = False,
+) -> np.float64:
+    """Share of samples whose class fires most; the lower class wins a tie.
+
+    Args:
+        spk_out: spikes of the output layer, [T, B, N].
+        targets: class labels, [B].
+        population_code: whether contiguous groups of N / C outputs stand for the classes.
+        num_classes: C, required for a population code.
+
+    Returns:
+        Share in [0, 1].
+
+    Raises:
+        TypeError: no tensors.
+        ValueError: wrong shapes, labels outside [0, C), or N no multiple of C.
+
+    >>> spk = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+    >>> float(accuracy_rate(spk, torch.tensor([1, 1])))
+    0.5
+    """
+    check_outputs(spk_out, "accuracy_rate")
+    classes = num_classes if population_code else spk_out.shape[-1]
+    winner = population_vote(spk_out, classes)
+    return _share(winner, check_labels(targets, winner.shape, classes, "accuracy_rate"))
+
+
+def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
+    """Share of samples whose class fires first; the lower class wins a tie, also when all are silent.
+
+    A silent output counts as firing at the last step, T - 1.
+
+    Args:
+        spk_out: spikes of the output layer, [T, B, N]; any non-zero value counts as a spike.
+        targets: class labels, [B].
+
+    Returns:
+        Share in [0, 1].
+
+    Raises:
+        TypeError: no tensors.
+        ValueError: wrong shapes, or labels outside [0, N).
+
+    >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]])
+    >>> float(accuracy_temporal(spk, torch.tensor([1])))
+    1.0
+    """
+    check_outputs(spk_out, "accuracy_temporal")
+    winner = first_spike(spk_out, never=len(spk_out) - 1).min(-1).indices
+    return _share(winner, check_labels(targets, winner.shape, spk_out.shape[-1], "accuracy_temporal"))
+
+
+def _share(winner: Tensor, labels: Tensor) -> np.float64:
+    return np.mean((winner == labels).cpu().numpy(), dtype=np.float64)

@@ -1,0 +1,136 @@
+"""What the losses share: the checks, class weights, and the reduction.
+
+A loss is built once from its settings and then called as ``loss(spk_out, targets)`` with ``spk_out`` ``[T, B, N]``
+(spikes or membranes). Half precision is computed in float32.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.checks import choice
+
+__all__ = ["LossFunctions", "check_labels", "check_outputs", "weighted"]
+
+
+class LossFunctions:
+    """Base of the losses: a subclass computes the loss of each sample, this class reduces it.
+
+    Class weights multiply each sample's loss; "mean" is then the plain mean, not divided by the sum of the
+    weights (as in snnTorch).
+
+    Args:
+        reduction: "mean", "sum" or "none".
+        weight: [C], one factor a class. Default: no weights.
+
+    Raises:
+        ValueError: another ``reduction``.
+
+    >>> class last_step_loss(LossFunctions):
+    ...     def _compute_loss(self, spk_out, targets):
+    ...         return (spk_out[-1].sum(-1) - targets) ** 2
+    >>> last_step_loss()(torch.ones(5, 2, 3), torch.tensor([3, 1]))
+    tensor(2.)
+    """
+
+    def __init__(self, reduction: str = "mean", weight: Tensor | None = None) -> None:
+        self.reduction = choice("reduction", reduction, ["mean", "sum", "none"])
+        self.weight = weight
+        self.__name__ = type(self).__name__
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{self.__name__}({settings})"
+
+    def __call__(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        check_outputs(spk_out, self.__name__)
+        exact = spk_out if spk_out.dtype in (torch.float32, torch.float64) else spk_out.float()
+        return self._reduce(self._compute_loss(exact, targets))
+
+    def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        raise NotImplementedError(f"{self.__name__} must define _compute_loss(spk_out, targets)")
+
+    def _reduce(self, loss: Tensor) -> Tensor:
+        if self.reduction == "none":
+            return loss
+        return loss.mean() if self.reduction == "mean" else loss.sum()
+
+
+def check_outputs(spk_out: Any, who: str) -> None:
+    """Check that ``spk_out`` is a tensor [T, B, N] with T > 0.
+
+    Raises:
+        TypeError: a list or tuple.
+        ValueError: another number of axes, or no step.
+
+    >>> check_outputs(torch.zeros(5, 2, 3), "accuracy_rate")
+    """
+    if not isinstance(spk_out, Tensor):
+        hint = "torch.stack(spk_rec)" if isinstance(spk_out, list) else "the spikes alone, e.g. spk, mem = net(x)"
+        raise TypeError(f"{who} expects outputs as a tensor [T, B, N], got {type(spk_out).__name__}; write {hint}")
+    if spk_out.dim() != 3 or len(spk_out) == 0:
+        hint = "spk.unsqueeze(0) for one step [B, N]" if spk_out.dim() == 2 else "spk.flatten(2) for further axes"
+        raise ValueError(f"{who} expects outputs [T, B, N] with T > 0, got {tuple(spk_out.shape)}; write {hint}")
+
+
+def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) -> Tensor:
+    """Return class labels as torch.int64.
+
+    Args:
+        targets: whole numbers in [0, ``num_classes``), one for each sample.
+        shape: what their shape must be.
+        num_classes: C.
+        who: how the message names the caller.
+
+    Raises:
+        TypeError: no tensor, or fractions.
+        ValueError: another shape, or a label outside.
+
+    >>> check_labels(torch.tensor([0.0, 2.0]), torch.Size([2]), 3, "ce_rate_loss")
+    tensor([0, 2])
+    """
+    if not isinstance(targets, Tensor):
+        kind = type(targets).__name__
+        raise TypeError(f"{who} expects targets as a tensor, got {kind}; write torch.as_tensor(targets)")
+    if targets.shape != shape:
+        came = tuple(targets.shape)
+        hint = "targets.argmax(-1) for one-hot targets" if len(came) > len(shape) else "outputs as [T, B, N]"
+        raise ValueError(f"{who} expects class labels of shape {tuple(shape)}, got {came}; write {hint}")
+    labels = targets.long()
+    if targets.is_floating_point() and bool((labels != targets).any()):
+        raise TypeError(f"{who} expects class labels (whole numbers), got fractions; write integer labels")
+    if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
+        outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
+        raise ValueError(
+            f"{who} expects class labels in [0, {num_classes - 1}] for {num_classes} classes, got {outside}; "
+            "write labels that count from 0, or an output layer with more classes"
+        )
+    return labels
+
+
+def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
+    """Multiply the loss of each sample by the weight of its class.
+
+    Args:
+        loss: [*labels.shape, ...].
+        labels: class of each sample.
+        weight: [C], or None for no weights.
+
+    Raises:
+        ValueError: ``weight`` is not one number a class.
+
+    >>> weighted(torch.ones(2, 1), torch.tensor([1, 0]), torch.tensor([1.0, 3.0]))
+    tensor([[3.],
+            [1.]])
+    """
+    if weight is None:
+        return loss
+    factors = torch.as_tensor(weight, dtype=loss.dtype, device=loss.device)
+    if factors.dim() != 1 or (labels.numel() and int(labels.max()) >= len(factors)):
+        came = tuple(factors.shape)
+        raise ValueError(
+            f"weight must hold one number a class, got shape {came}; write a tensor of num_classes numbers"
+        )
+    chosen = factors[labels]
+    return loss * chosen.reshape(*chosen.shape, *[1] * (loss.dim() - chosen.dim()))

@@ -1,0 +1,92 @@
+"""Rate coding: the larger a value, the more often its neuron fires.
+
+A batch ``[B, ...]`` becomes spikes ``[T, B, ...]``; what already varies over time stays ``[T, B, ...]``.
+Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generator`` reproduces it.
+"""
+
+import torch
+from torch import Tensor
+
+from .inputs import intensities, step_count
+
+__all__ = ["rate", "rate_conv"]
+
+
+def rate(
+    data: Tensor,
+    num_steps: int | bool = False,
+    gain: float = 1,
+    offset: float = 0,
+    first_spike_time: int = 0,
+    time_var_input: bool = False,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Bernoulli spikes whose probability at each step is the input, ``clamp(data * gain + offset, 0, 1)``.
+
+    Args:
+        data: intensities in [0, 1], [B, ...]; with ``time_var_input`` [T, B, ...]. Values outside saturate.
+        num_steps: T. Required for static input, refused for time-varying input, which brings its own.
+        gain: factor on the intensities.
+        offset: added after ``gain``.
+        first_spike_time: steps of silence at the beginning. Static input keeps T steps in all,
+            time-varying input gets these in front of its own.
+        time_var_input: whether the first axis of ``data`` is time.
+        generator: source of randomness; default is torch's global one.
+
+    Returns:
+        Spikes 0 or 1, [T, B, ...], in the dtype and on the device of ``data``.
+
+    Raises:
+        TypeError: ``data`` is not floating point (images of 0 to 255: divide by 255), ``num_steps`` no integer.
+        ValueError: NaN, a negative or contradictory number of steps.
+
+    snnTorch ignores ``gain`` and ``offset`` for time-varying input; here they apply to both.
+
+    >>> rate(torch.tensor([[0.0, 1.0]]), num_steps=3).squeeze(1)
+    tensor([[0., 1.],
+            [0., 1.],
+            [0., 1.]])
+    """
+    intensities(data)
+    steps, silent = step_count(num_steps), step_count(first_spike_time, "first_spike_time")
+    if time_var_input:
+        if steps:
+            raise ValueError(
+                f"time_var_input=True takes its steps from the first axis ({len(data)}), got num_steps={steps} too; "
+                "leave num_steps out"
+            )
+        spikes = rate_conv(data * gain + offset, generator=generator)
+        return torch.cat([data.new_zeros(silent, *data.shape[1:]), spikes]) if silent else spikes
+    if steps == 0:
+        raise ValueError(
+            "rate needs num_steps > 0 for static input, got none; write num_steps=100, "
+            "or time_var_input=True if the first axis is time"
+        )
+    if silent >= steps:
+        raise ValueError(
+            f"first_spike_time must be below num_steps={steps}, got {silent}; write num_steps={silent + 1} or more"
+        )
+    spikes = rate_conv((data * gain + offset).expand(steps, *data.shape), generator=generator)
+    spikes[:silent] = 0
+    return spikes
+
+
+def rate_conv(data: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """One Bernoulli draw for each element, with probability ``clamp(data, 0, 1)``.
+
+    Args:
+        data: probabilities, any shape.
+        generator: source of randomness; default is torch's global one.
+
+    Returns:
+        0 or 1, in the shape, dtype and device of ``data``.
+
+    Raises:
+        TypeError: ``data`` is not floating point.
+        ValueError: ``data`` holds NaN.
+
+    >>> rate_conv(torch.tensor([-1.0, 0.0, 1.0, 2.0]))
+    tensor([0., 0., 1., 1.])
+    """
+    return torch.bernoulli(intensities(data).clamp(0, 1), generator=generator)
