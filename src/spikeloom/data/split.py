@@ -1,0 +1,73 @@
+"""The form in which every bundled data set comes, and how a set is divided."""
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["Split", "stratified"]
+
+
+class Split(NamedTuple):
+    """A data set that is already divided into training and test samples.
+
+    Attributes:
+        x_train: training samples, [N, ...], float in [0, 1].
+        y_train: their classes, [N], int64 from 0.
+        x_test: test samples, [M, ...].
+        y_test: their classes, [M].
+        name: short name of the data set, as written into run cards.
+        description: what the data are and how they were divided, in a sentence or two.
+
+    >>> import torch
+    >>> Split(torch.zeros(3, 4), torch.tensor([0, 1, 1]), torch.zeros(1, 4), torch.tensor([0]), "toy", "zeros")
+    Split(toy: 3 training and 1 test samples of shape [4], 2 classes)
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    name: str
+    description: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes: the largest label plus one."""
+        return int(self.y_train.max()) + 1
+
+    def __repr__(self) -> str:
+        return (
+            f"Split({self.name}: {len(self.x_train)} training and {len(self.x_test)} test samples "
+            f"of shape {list(self.x_train.shape[1:])}, {self.num_classes} classes)"
+        )
+
+
+def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and the test samples, every class being divided in the same proportion.
+
+    The order is that of the raw output of PCG64, which NumPy keeps for ever, unlike ``Generator.permutation``. The
+    class shares are rounded by largest remainder, so that exactly ``num_test`` samples are test samples.
+
+    Args:
+        labels: class of each sample, [N].
+        num_test: number of test samples.
+        number: which one of the possible divisions; each number is a fixed one.
+
+    Returns:
+        Training indices [N - num_test] and test indices [num_test], both in random order.
+
+    >>> train, test = stratified(np.array([0, 0, 0, 0, 1, 1]), num_test=3)
+    >>> sorted(train.tolist() + test.tolist()), np.array([0, 0, 0, 0, 1, 1])[test].sum()
+    ([0, 1, 2, 3, 4, 5], np.int64(1))
+    """
+    raw = np.random.PCG64(number).random_raw(2 * len(labels)).reshape(2, -1)
+    choice, order = np.argsort(raw, axis=1, kind="stable")
+    classes, counts = np.unique(labels, return_counts=True)
+    quota = counts * num_test / len(labels)
+    share = np.floor(quota).astype(int)
+    share[np.argsort(share - quota, kind="stable")[: num_test - share.sum()]] += 1
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label, count in zip(classes, share, strict=True):
+        is_test[choice[labels[choice] == label][:count]] = True
+    return order[~is_test[order]], order[is_test[order]]

@@ -1,0 +1,139 @@
+"""Plots of one recorded sample: spike rasters and traces of states.
+
+Time is the first axis. A recording of a batch, [T, B, N], is refused rather than drawn as something else: select a
+sample.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from .style import BLUE, INK, array, axes_or_new, figure_or_new, integer_ticks, label, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["raster", "traces"]
+
+
+def sample_of(data: Any, what: str) -> np.ndarray:
+    """``data`` as [T, N] numbers; a single neuron [T] becomes [T, 1]."""
+    values = array(data, what)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2:
+        raise ValueError(
+            f"{what} must be one sample of shape [T, N], got {values.shape}; "
+            f"select sample 0 of a batch with {what}[:, 0], and flatten images with {what}[:, 0].flatten(1)"
+        )
+    if not len(values):
+        raise ValueError(f"{what} must have at least one time step, got shape {values.shape}; record the network first")
+    return values
+
+
+def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
+    """Draw one mark per spike: time step to the right, neuron upwards.
+
+    Args:
+        data: one sample, [T, N] or, for one neuron, [T]; every non-zero value is a spike.
+        ax: where to draw; a new figure if absent. Labels that it already has are kept.
+        kwargs: passed to ``Axes.scatter``. Unless ``s`` or ``marker`` is given, each spike is a vertical line whose
+            height fits the number of neurons.
+
+    Returns:
+        The axes. (snnTorch returns the collection; it is ``ax.collections[-1]``.)
+
+    Raises:
+        ValueError: ``data`` holds a batch; the message says how to select a sample.
+
+    >>> import torch
+    >>> ax = raster(torch.eye(4))
+    >>> ax.get_xlabel(), len(ax.collections[0].get_offsets())
+    ('time step', 4)
+    """
+    values = sample_of(data, "data")
+    num_steps, num_neurons = values.shape
+    ax = axes_or_new(ax, figsize=(8, 3.5))
+    step, neuron = np.nonzero(values)
+    if not {"s", "marker"} & kwargs.keys():
+        height = 72 * ax.get_window_extent().height / ax.figure.dpi  # points
+        kwargs |= {"marker": "|", "s": float(np.clip(0.7 * height / num_neurons, 1.2, 14)) ** 2}
+        kwargs.setdefault("linewidths", 1.0)
+    if not {"c", "color", "edgecolors", "facecolors"} & kwargs.keys():
+        kwargs["color"] = INK
+    ax.scatter(step, neuron, **kwargs)
+    ax.update_datalim([(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)])  # silent neurons are part of the picture
+    ax.margins(0.01)
+    ax.autoscale_view()
+    label(ax, "time step", "neuron")
+    integer_ticks(ax.xaxis, ax.yaxis)
+    tidy(ax)
+    return ax
+
+
+def traces(
+    data: Tensor,
+    spk: Tensor | None = None,
+    dim: tuple[int, int] = (3, 3),
+    spk_height: float = 5,
+    titles: Sequence[str] | None = None,
+    *,
+    fig: "Figure | None" = None,
+) -> "Figure":
+    """Draw the state of each neuron in its own panel, with spikes riding on it.
+
+    Args:
+        data: one sample of a state such as ``mem``, [T, N].
+        spk: its spikes, [T, N]; each lifts the trace by ``spk_height`` at its step.
+        dim: rows and columns of panels; the first rows x columns neurons are drawn, and no panel without a neuron.
+        spk_height: height of a spike in units of ``data``.
+        titles: one for each panel; fewer are allowed.
+        fig: where to draw; by default pyplot's current figure if that is empty, else a new one.
+
+    Returns:
+        The figure. All panels share both axes; only the lower left one has them drawn.
+
+    Raises:
+        ValueError: ``data`` holds a batch, or ``spk`` has another shape.
+
+    >>> import torch
+    >>> fig = traces(torch.rand(20, 4), dim=(2, 2), titles=["a", "b"])
+    >>> [ax.get_title() for ax in fig.axes]
+    ['a', 'b', '', '']
+    """
+    values = sample_of(data, "data")
+    if spk is not None:
+        spikes = sample_of(spk, "spk")
+        if spikes.shape != values.shape:
+            raise ValueError(
+                f"spk must have the shape of data, got {spikes.shape} and {values.shape}; "
+                "record both from the same neurons over the same steps"
+            )
+        values = values + spk_height * spikes
+    rows, columns = dim
+    fig = figure_or_new(fig, figsize=(2.4 * columns + 0.6, 1.5 * rows + 0.4))
+    grid = fig.add_gridspec(rows, columns)
+    shown = min(rows * columns, values.shape[1])
+    corner = (shown - 1) // columns * columns
+    first = None
+    for i in range(shown):
+        ax = fig.add_subplot(grid[i // columns, i % columns], sharex=first, sharey=first)
+        first = first or ax
+        ax.plot(values[:, i], color=BLUE, linewidth=1.1)
+        if titles is not None and i < len(titles):
+            ax.set_title(titles[i], color=INK, fontsize="medium")
+        frame(ax, corner=i == corner)
+    return fig
+
+
+def frame(ax: "Axes", *, corner: bool) -> None:
+    """Axis lines and labels for the panel in the corner, nothing for the others."""
+    if not corner:
+        ax.axis("off")
+        return
+    tidy(ax)
+    integer_ticks(ax.xaxis)
+    label(ax, "time step", "state")

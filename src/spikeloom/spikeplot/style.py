@@ -1,0 +1,81 @@
+"""What all plots share: tensors to arrays, axes to draw on, and the look.
+
+matplotlib is imported on the first plot. Nothing here touches ``rcParams``, so that a plot does not change the look
+of the user's other figures; colours come from a palette that stays readable with colour-blind eyes.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.checks import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["BLUE", "GREY", "INK", "ORANGE", "array", "axes_or_new", "figure_or_new", "integer_ticks", "label", "tidy"]
+
+BLUE, ORANGE, INK, GREY = "#1f6fb4", "#d55e00", "#26323d", "#8a949e"
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot; without a display it falls back to a backend that only writes files."""
+    return require("matplotlib.pyplot", extra="viz", purpose="plotting")
+
+
+def array(data: Any, what: str) -> np.ndarray:
+    """Numbers of ``data`` on the host, without gradient, in a dtype that NumPy knows.
+
+    >>> array(torch.ones(2, requires_grad=True, dtype=torch.bfloat16), "spikes").dtype
+    dtype('float32')
+    """
+    if isinstance(data, list | tuple) and data and isinstance(data[0], Tensor):
+        kind = f"{type(data).__name__} of {len(data)} tensors"
+        raise TypeError(f"{what} must be one tensor, got a {kind}; write torch.stack({what})")
+    tensor = torch.as_tensor(data).detach().cpu()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    return tensor.numpy()
+
+
+def axes_or_new(ax: "Axes | None", **figure_options: Any) -> "Axes":
+    """``ax`` itself, or the axes of a new figure."""
+    return ax if ax is not None else pyplot().subplots(layout="constrained", **figure_options)[1]
+
+
+def figure_or_new(fig: "Figure | None", **figure_options: Any) -> "Figure":
+    """``fig`` itself, or pyplot's current figure if it is still empty, or a new one."""
+    if fig is not None:
+        return fig
+    plt = pyplot()
+    if plt.get_fignums() and not plt.gcf().axes:
+        return plt.gcf()
+    return plt.figure(layout="constrained", **figure_options)
+
+
+def label(ax: "Axes", x: str = "", y: str = "", title: str | None = None) -> None:
+    """Name the axes where the user has not named them yet."""
+    if x and not ax.get_xlabel():
+        ax.set_xlabel(x, color=INK)
+    if y and not ax.get_ylabel():
+        ax.set_ylabel(y, color=INK)
+    if title and not ax.get_title():
+        ax.set_title(title, color=INK)
+
+
+def integer_ticks(*axes: Any) -> None:
+    """Let the given x or y axes (``ax.xaxis``) have whole numbers only."""
+    ticker = require("matplotlib.ticker", extra="viz", purpose="plotting")
+    for axis in axes:
+        axis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def tidy(ax: "Axes", grid: Literal["x", "y", "both"] | None = None) -> None:
+    """Remove the upper and the right frame line; draw a faint grid along ``grid``."""
+    ax.spines[["top", "right"]].set_visible(False)
+    if grid:
+        ax.grid(True, axis=grid, color=GREY, alpha=0.25, linewidth=0.6)
+        ax.set_axisbelow(True)
