@@ -5,6 +5,7 @@ A new part needs a line in `FLOOR`; a new import between parts of one floor need
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,22 @@ def complaint(file: Path, found: Import) -> str | None:
 def test_every_file_stands_on_a_floor(file: Path) -> None:
     name = dotted(file)
     assert name == "" or part(name), f"{name} has no floor; add its part to FLOOR in {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_an_error_names_the_extra_that_installs_what_is_missing(file: Path) -> None:
+    for call in (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)):
+        module, extra = named(call), next((k.value for k in call.keywords if k.arg == "extra"), None)
+        if module and isinstance(extra, ast.Constant):
+            assert extra.value == EXTRA[module.partition(".")[0]], (
+                f"{file.name}:{call.lineno}: wrong extra for {module}"
+            )
+
+
+def test_every_extra_is_declared() -> None:
+    project = (SOURCE.parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    assert set(EXTRA.values()) - {""} <= set(re.findall(r"^(\w+) = ", extras, re.MULTILINE))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))

@@ -51,7 +51,8 @@ def test_examples_in_docstrings_run(file: Path, tmp_path: Path, monkeypatch: pyt
         torch.manual_seed(0)
         runner.run(example, out=report.append)
     assert runner.tries > 0, f"{file.name} has examples that doctest does not find"
-    assert runner.failures == 0, "".join(report)
+    if runner.failures:
+        pytest.fail("".join(report), pytrace=False)
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)
