@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from test_architecture import FLOOR
 
 MEASURE = """
 import json, sys, time
@@ -42,3 +43,9 @@ def test_importing_spikeloom_loads_no_package_beyond_torch_and_numpy(imported: l
 def test_importing_spikeloom_loads_no_slow_part_of_torch(imported: list[dict]) -> None:
     slow = [name for name in imported[0]["modules"] if name.startswith(HEAVY)]
     assert not slow, f"import spikeloom loads {slow[:5]}; import them in the function that needs them"
+
+
+def test_importing_spikeloom_leaves_what_handles_files_and_pictures_for_later(imported: list[dict]) -> None:
+    late = {f"spikeloom.{part}" for part, floor in FLOOR.items() if floor == 4}
+    loaded = sorted(late & set(imported[0]["modules"]))
+    assert not loaded, f"import spikeloom loads {loaded}; let the package's __getattr__ load them on first use"
