@@ -7,9 +7,10 @@ Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generat
 import torch
 from torch import Tensor
 
+from ..core.checks import in_range
 from .inputs import intensities, step_count
 
-__all__ = ["rate", "rate_conv"]
+__all__ = ["poisson", "rate", "rate_conv"]
 
 
 def rate(
@@ -90,3 +91,42 @@ def rate_conv(data: Tensor, *, generator: torch.Generator | None = None) -> Tens
     tensor([0., 0., 1., 1.])
     """
     return torch.bernoulli(intensities(data).clamp(0, 1), generator=generator)
+
+
+def poisson(
+    rates: Tensor,
+    dt: float,
+    num_steps: int | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Poisson spike trains: at each step a neuron fires with probability ``rates * dt``.
+
+    The mean rate is exact; intervals are geometric, the discrete form of a Poisson process' exponential ones.
+
+    Args:
+        rates: firing rates in Hz, not negative, [B, ...]; without ``num_steps`` [T, B, ...], a rate for each step.
+        dt: duration of one step in seconds.
+        num_steps: T. Default: the first axis of ``rates`` is time.
+        generator: source of randomness; default is torch's global one.
+
+    Returns:
+        Spikes 0 or 1, [T, B, ...], in the dtype and on the device of ``rates``.
+
+    Raises:
+        TypeError: ``rates`` is not floating point, ``num_steps`` no integer.
+        ValueError: a rate is negative, NaN or above 1 / dt; ``dt`` is not positive.
+
+    >>> spk = poisson(torch.tensor([0.0, 1000.0]), dt=1e-3, num_steps=4)
+    >>> spk.sum(0)
+    tensor([0., 4.])
+    """
+    if not dt > 0:
+        raise ValueError(f"dt must be positive, got {dt}; write the duration of one step in seconds, e.g. dt=1e-3")
+    in_range(
+        "rates", intensities(rates, "rates"), 0, 1 / dt, why=f"at most one spike per step of dt={dt} s: smaller dt"
+    )
+    probability = rates * dt
+    if num_steps is not None:
+        probability = probability.expand(step_count(num_steps), *rates.shape)
+    return rate_conv(probability, generator=generator)

@@ -1,0 +1,258 @@
+"""Latency coding: each input fires once, the larger the earlier.
+
+A spike time is the charging time of an RC circuit under a constant current, or a straight line (``linear=True``).
+Times are in steps, in float32 at least; spikes are ``[T, B, ...]`` in the dtype of the input.
+"""
+
+import torch
+from torch import Tensor
+
+from ..core.checks import in_range
+from .inputs import intensities, step_count
+
+__all__ = ["latency", "latency_code", "latency_code_linear", "latency_code_log", "latency_interpolate"]
+
+
+def latency(
+    data: Tensor,
+    num_steps: int | bool = False,
+    threshold: float = 0.01,
+    tau: float = 1,
+    first_spike_time: int = 0,
+    on_target: float = 1,
+    off_target: float = 0,
+    clip: bool = False,
+    normalize: bool = False,
+    linear: bool = False,
+    interpolate: bool = False,
+    bypass: bool = False,
+    epsilon: float = 1e-7,
+) -> Tensor:
+    """One spike for each input, at the rounded time that `latency_code` gives.
+
+    Args:
+        data: intensities in [0, 1], [B, ...].
+        num_steps: T; may be left out with ``bypass``, the latest spike then ends the train.
+        threshold: intensity in (0, 1) at and below which inputs fire last.
+        tau: time constant in steps.
+        first_spike_time: step before which nothing fires.
+        on_target: value of a spike.
+        off_target: value of no spike.
+        clip: inputs below ``threshold`` do not fire at all.
+        normalize: stretch the times so that the last spike falls on step T - 1.
+        linear: straight line instead of the logarithm.
+        interpolate: rise linearly from ``off_target`` to ``on_target`` until the spike; for targets, not for inputs.
+        bypass: drop spikes after T instead of raising.
+        epsilon: distance kept from ``threshold``, where the logarithm is infinite.
+
+    Returns:
+        [T, B, ...] of ``on_target`` and ``off_target``, in the dtype and on the device of ``data``.
+
+    Raises:
+        TypeError: ``data`` is not floating point, ``num_steps`` no integer.
+        ValueError: an argument out of range, or a spike after the last step.
+
+    Beyond snnTorch: ``off_target`` may be negative, and ``clip`` works together with ``interpolate``.
+
+    >>> latency(torch.tensor([1.0, 0.5, 0.0]), num_steps=3, normalize=True, linear=True)
+    tensor([[1., 0., 0.],
+            [0., 1., 0.],
+            [0., 0., 1.]])
+    """
+    in_range("data", intensities(data), 0, 1, why="scale it first, images by / 255")
+    steps = step_count(num_steps)
+    if not steps and not bypass:
+        raise ValueError(
+            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop at the last spike"
+        )
+    time, below = latency_code(data, steps, threshold, tau, first_spike_time, normalize, linear, epsilon)
+    latest = int(time.max().round())
+    if steps and latest >= steps and not bypass:
+        raise ValueError(
+            f"spikes must fall before num_steps={steps}, got one at step {latest}; "
+            "write normalize=True, a smaller tau, or bypass=True to drop what is late"
+        )
+    steps = steps or latest + 1
+    if clip:
+        time = time.masked_fill(below, torch.inf)
+    if interpolate:
+        return latency_interpolate(time, steps, on_target, off_target).to(data.dtype)
+    fires = _steps_like(steps, time) == time.round()
+    return torch.where(fires, float(on_target), float(off_target)).to(data.dtype)
+
+
+def latency_code(
+    data: Tensor,
+    num_steps: int | bool = False,
+    threshold: float = 0.01,
+    tau: float = 1,
+    first_spike_time: int = 0,
+    normalize: bool = False,
+    linear: bool = False,
+    epsilon: float = 1e-7,
+) -> tuple[Tensor, Tensor]:
+    """Spike time of each input, and which inputs lie below the threshold.
+
+    Args:
+        data: intensities, [B, ...].
+        num_steps: T, needed with ``normalize``.
+        threshold: intensity in (0, 1) at and below which inputs fire last.
+        tau: time constant in steps.
+        first_spike_time: added to all times, in steps.
+        normalize: stretch the times to T - 1.
+        linear: `latency_code_linear` instead of `latency_code_log`.
+        epsilon: distance kept from ``threshold`` by the logarithm.
+
+    Returns:
+        Times in steps, not rounded, and a boolean mask; both [B, ...].
+
+    Raises:
+        TypeError: ``data`` is not floating point.
+        ValueError: an argument out of range.
+
+    >>> time, below = latency_code(torch.tensor([1.0, 0.0]), tau=5.0, linear=True)
+    >>> time, below
+    (tensor([0.0000, 4.9500]), tensor([False,  True]))
+    """
+    if linear:
+        return latency_code_linear(data, num_steps, threshold, tau, first_spike_time, normalize), data < threshold
+    return latency_code_log(data, num_steps, threshold, tau, first_spike_time, normalize, epsilon), data < threshold
+
+
+def latency_code_linear(
+    data: Tensor,
+    num_steps: int | bool = False,
+    threshold: float = 0.01,
+    tau: float = 1,
+    first_spike_time: int = 0,
+    normalize: bool = False,
+) -> Tensor:
+    """Spike times on a straight line, ``min(tau (1 - data), tau (1 - threshold)) + first_spike_time``.
+
+    Args:
+        data: intensities, [B, ...]; [0, 1] gives times of 0 and later.
+        num_steps: T, needed with ``normalize``.
+        threshold: intensity in (0, 1) at and below which inputs fire last.
+        tau: time of an input of intensity 0, in steps.
+        first_spike_time: added to all times, in steps.
+        normalize: take T - 1 - ``first_spike_time`` for ``tau``.
+
+    Returns:
+        Times in steps, not rounded, [B, ...], float32 at least.
+
+    Raises:
+        TypeError: ``data`` is not floating point.
+        ValueError: an argument out of range.
+
+    >>> latency_code_linear(torch.tensor([1.0, 0.5]), num_steps=11, normalize=True)
+    tensor([0., 5.])
+    """
+    data, steps = _checked(data, num_steps, threshold, tau, first_spike_time, normalize)
+    if normalize:
+        tau = steps - 1 - first_spike_time
+    time = torch.clamp_max(-tau * (data - 1), -tau * (threshold - 1)) + first_spike_time
+    if normalize and bool(time.min() < 0):  # intensities above 1
+        time = (time - time.min()) / (time.max() - time.min()) * (steps - 1)
+    return time
+
+
+def latency_code_log(
+    data: Tensor,
+    num_steps: int | bool = False,
+    threshold: float = 0.01,
+    tau: float = 1,
+    first_spike_time: int = 0,
+    normalize: bool = False,
+    epsilon: float = 1e-7,
+) -> Tensor:
+    """Spike times of an RC circuit, ``tau ln(data / (data - threshold)) + first_spike_time``.
+
+    Args:
+        data: intensities, [B, ...]; raised to ``threshold + epsilon`` at least.
+        num_steps: T, needed with ``normalize``.
+        threshold: intensity in (0, 1) at and below which inputs fire last.
+        tau: time constant in steps.
+        first_spike_time: added to all times, in steps.
+        normalize: stretch the times so that the last one is T - 1.
+        epsilon: distance kept from ``threshold``.
+
+    Returns:
+        Times in steps, not rounded, [B, ...], float32 at least.
+
+    Raises:
+        TypeError: ``data`` is not floating point.
+        ValueError: an argument out of range, or an ``epsilon`` that vanishes in rounding.
+
+    >>> latency_code_log(torch.tensor([1.0, 0.02]), threshold=0.01, tau=5)
+    tensor([0.0503, 3.4657])
+    """
+    data, steps = _checked(data, num_steps, threshold, tau, first_spike_time, normalize)
+    if bool(data.new_tensor(threshold + epsilon) <= data.new_tensor(threshold)):
+        raise ValueError(
+            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got {epsilon}; write epsilon=1e-6"
+        )
+    data = data.clamp(threshold + epsilon)
+    time = tau * torch.log(data / (data - threshold))
+    if normalize:
+        time = time * (steps - first_spike_time - 1) / time.max()
+    return time + first_spike_time
+
+
+def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1, off_target: float = 0) -> Tensor:
+    """Linear rise from ``off_target`` at step 0 to ``on_target`` at the spike, then ``off_target``.
+
+    Args:
+        spike_time: times in steps, [B, ...]; rounded. Times above T, also infinity, mean no spike and no rise.
+        num_steps: T.
+        on_target: value at the spike.
+        off_target: value at the beginning and after the spike.
+
+    Returns:
+        [T, B, ...] in the dtype of ``spike_time``.
+
+    Raises:
+        TypeError: ``spike_time`` is not floating point.
+        ValueError: ``on_target`` is below ``off_target``.
+
+    >>> latency_interpolate(torch.tensor([2.0, 0.0]), num_steps=4)
+    tensor([[0.0000, 1.0000],
+            [0.5000, 0.0000],
+            [1.0000, 0.0000],
+            [0.0000, 0.0000]])
+    """
+    if on_target < off_target:
+        raise ValueError(
+            f"on_target must not be below off_target={off_target}, got {on_target}; write the larger one first"
+        )
+    time = intensities(spike_time, "spike_time").round()
+    step = _steps_like(num_steps, time)
+    rise = step / time * (on_target - off_target) + off_target
+    rise = torch.where((step < time) & (time <= num_steps), rise, float(off_target))
+    return torch.where(step == time, float(on_target), rise)
+
+
+def _steps_like(num_steps: int, time: Tensor) -> Tensor:
+    """Step numbers [T, 1, ...] that broadcast with ``time`` [B, ...]."""
+    steps = torch.arange(num_steps, dtype=time.dtype, device=time.device)
+    return steps.reshape(-1, *[1] * time.dim())
+
+
+def _checked(
+    data: Tensor, num_steps: int | bool, threshold: float, tau: float, first_spike_time: int, normalize: bool
+) -> tuple[Tensor, int]:
+    """Check what the two codes share; returns the data in float32 at least, and T (0 if not given)."""
+    intensities(data)
+    steps, first = step_count(num_steps), step_count(first_spike_time, "first_spike_time")
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie in (0, 1), got {threshold}; write threshold=0.01")
+    if not tau > 0:
+        raise ValueError(f"tau must be positive, got {tau}; write the time constant in steps, e.g. tau=5")
+    if normalize and not steps:
+        raise ValueError("normalize=True stretches the times to num_steps, got none; write num_steps=100")
+    if steps and first >= steps:
+        raise ValueError(
+            f"first_spike_time must be below num_steps={steps}, got {first}; write num_steps={first + 1} or more"
+        )
+    if first:
+        in_range("data", data, 0, 1, why="first_spike_time holds only for intensities in this range")
+    return data if data.dtype == torch.float64 else data.float(), steps

@@ -1,0 +1,258 @@
+"""Targets as spike trains: what an output layer should do, from class labels.
+
+Targets are ``[B, C]`` where they are the same at every step, else ``[T, B, C]``, in torch's default dtype.
+Labels ``[T, B]`` that change over time work where the result is the same at every step: ``[T, B, C]``.
+"""
+
+import torch
+from torch import Tensor
+
+from ..core.checks import choice, in_range
+from .inputs import step_count
+from .latency_coding import latency
+from .one_hot import to_one_hot
+
+__all__ = ["rate_interpolate", "target_rate_code", "targets_convert", "targets_latency", "targets_rate"]
+
+
+def targets_convert(
+    targets: Tensor,
+    num_classes: int,
+    code: str = "rate",
+    num_steps: int | bool = False,
+    first_spike_time: int = 0,
+    correct_rate: float = 1,
+    incorrect_rate: float = 0,
+    on_target: float = 1,
+    off_target: float = 0,
+    firing_pattern: str = "regular",
+    interpolate: bool = False,
+    epsilon: float = 1e-7,
+    threshold: float = 0.01,
+    tau: float = 1,
+    clip: bool = False,
+    normalize: bool = False,
+    linear: bool = False,
+    bypass: bool = False,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Targets by the named code: `targets_rate` or `targets_latency`, with the arguments that concern it.
+
+    Args:
+        targets: class labels, [B].
+        num_classes: C.
+        code: "rate" or "latency".
+        num_steps, first_spike_time, on_target, off_target, interpolate, epsilon: both codes.
+        correct_rate, incorrect_rate, firing_pattern, generator: rate code.
+        threshold, tau, clip, normalize, linear, bypass: latency code.
+
+    Returns:
+        As the code that is named.
+
+    Raises:
+        ValueError: another ``code``, and what the named code refuses.
+
+    snnTorch drops ``on_target``, ``off_target``, ``interpolate`` and ``epsilon`` for the latency code.
+
+    >>> targets_convert(torch.tensor([1]), num_classes=3)
+    tensor([[0., 1., 0.]])
+    """
+    if choice("code", code, ["rate", "latency"]) == "rate":
+        return targets_rate(
+            targets, num_classes, num_steps, first_spike_time, correct_rate, incorrect_rate, on_target, off_target,
+            firing_pattern, interpolate, epsilon, generator=generator,
+        )  # fmt: skip
+    return targets_latency(
+        targets, num_classes, num_steps, first_spike_time, on_target, off_target, interpolate,
+        threshold, tau, clip, normalize, linear, epsilon, bypass,
+    )  # fmt: skip
+
+
+def targets_rate(
+    targets: Tensor,
+    num_classes: int,
+    num_steps: int | bool = False,
+    first_spike_time: int = 0,
+    correct_rate: float = 1,
+    incorrect_rate: float = 0,
+    on_target: float = 1,
+    off_target: float = 0,
+    firing_pattern: str = "regular",
+    interpolate: bool = False,
+    epsilon: float = 1e-7,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Targets of a rate code: the class fires at ``correct_rate``, the others at ``incorrect_rate``.
+
+    With rates 1 and 0 and no ``first_spike_time`` the target is the same at every step and comes without time axis.
+
+    Args:
+        targets: class labels, [B].
+        num_classes: C.
+        num_steps: T, needed for everything else than rates 1 and 0 from the first step on.
+        first_spike_time: step before which nothing fires.
+        correct_rate: spikes per step of the class, in [0, 1].
+        incorrect_rate: spikes per step of the other classes, in [0, ``correct_rate``].
+        on_target: value of a spike.
+        off_target: value of no spike.
+        firing_pattern: "regular", "uniform" or "poisson", see `target_rate_code`.
+        interpolate: rise linearly between spikes, see `rate_interpolate`.
+        epsilon: has no effect, the rise is exact without it.
+        generator: source of randomness; default is torch's global one.
+
+    Returns:
+        [B, C] or [T, B, C] of ``on_target`` and ``off_target``.
+
+    Raises:
+        ValueError: rates out of range, or no ``num_steps`` where it is needed.
+
+    snnTorch fails for other rates than 1 and 0 unless T = C, and reads a negative ``off_target`` as 0.
+
+    >>> targets_rate(torch.tensor([1]), num_classes=2, num_steps=4, correct_rate=0.5).squeeze(1)
+    tensor([[0., 1.],
+            [0., 0.],
+            [0., 1.],
+            [0., 0.]])
+    """
+    in_range("correct_rate", correct_rate, 0, 1)
+    in_range("incorrect_rate", incorrect_rate, 0, 1)
+    if incorrect_rate > correct_rate:
+        raise ValueError(
+            f"correct_rate must not be below incorrect_rate={incorrect_rate}, got {correct_rate}; swap them"
+        )
+    choice("firing_pattern", firing_pattern.lower(), ["regular", "uniform", "poisson"])
+    hot = to_one_hot(targets, num_classes).bool()
+    on, off = float(on_target), float(off_target)
+    constant = correct_rate == 1 and incorrect_rate == 0
+    if constant and not first_spike_time:
+        return torch.where(hot, on, off)
+    steps = step_count(num_steps)
+    if not steps:
+        raise ValueError(
+            f"num_steps must be given for correct_rate={correct_rate}, incorrect_rate={incorrect_rate}, "
+            f"first_spike_time={first_spike_time}, got none; write num_steps=100"
+        )
+    trains = []
+    for rate in (correct_rate, incorrect_rate):
+        spikes, times = target_rate_code(steps, first_spike_time, rate, firing_pattern, generator=generator)
+        rises = interpolate and not constant
+        train = rate_interpolate(times, steps, on, off) if rises else torch.where(spikes.bool(), on, off)
+        trains.append(train.to(hot.device).reshape(-1, *[1] * hot.dim()))  # [T, 1, 1]
+    return torch.where(hot, *trains)
+
+
+def target_rate_code(
+    num_steps: int,
+    first_spike_time: int = 0,
+    rate: float = 1,
+    firing_pattern: str = "regular",
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One spike train at a given rate, and its spike times.
+
+    Args:
+        num_steps: T.
+        first_spike_time: step before which nothing fires.
+        rate: spikes per step in [0, 1].
+        firing_pattern: "regular" fires every 1 / rate steps, beginning at ``first_spike_time``; "uniform" as often,
+            at random steps, which may coincide; "poisson" fires at each step with probability ``rate``.
+        generator: source of randomness; default is torch's global one.
+
+    Returns:
+        Spikes 0 or 1, [T] in torch's default dtype, and times in steps, [number of spikes] of torch.int64.
+
+    Raises:
+        ValueError: ``rate`` outside [0, 1], ``first_spike_time`` beyond T, another pattern.
+
+    >>> target_rate_code(num_steps=6, first_spike_time=1, rate=0.5)
+    (tensor([0., 1., 0., 1., 0., 1.]), tensor([1, 3, 5]))
+    """
+    steps, first = step_count(num_steps), step_count(first_spike_time, "first_spike_time")
+    in_range("rate", rate, 0, 1)
+    pattern = choice("firing_pattern", firing_pattern.lower(), ["regular", "uniform", "poisson"])
+    if first > steps:
+        raise ValueError(
+            f"first_spike_time must not exceed num_steps={steps}, got {first}; write num_steps={first} or more"
+        )
+    if rate == 0:
+        return torch.zeros(steps), torch.zeros(0, dtype=torch.int64)
+    if pattern == "poisson":
+        probability = torch.cat([torch.zeros(first), torch.full((steps - first,), float(rate))])
+        spikes = torch.bernoulli(probability, generator=generator)
+        return spikes, spikes.nonzero().squeeze(1)
+    times = torch.arange(first, steps, 1 / rate)
+    if pattern == "uniform":
+        times = torch.rand(len(times), generator=generator) * (steps - first) + first
+    times = times.long()
+    return torch.zeros(steps).scatter(0, times, 1), times
+
+
+def rate_interpolate(
+    spike_time: Tensor, num_steps: int, on_target: float = 1, off_target: float = 0, epsilon: float = 1e-7
+) -> Tensor:
+    """Linear rise from ``off_target`` after each spike to ``on_target`` at the next; ``off_target`` after the last.
+
+    Args:
+        spike_time: times in steps, [number of spikes], in any order.
+        num_steps: T.
+        on_target: value at a spike.
+        off_target: value at step 0 and right after a spike.
+        epsilon: has no effect, the rise is exact without it.
+
+    Returns:
+        [T] in torch's default dtype.
+
+    >>> rate_interpolate(torch.tensor([0, 3]), num_steps=6)
+    tensor([1.0000, 0.0000, 0.5000, 1.0000, 0.0000, 0.0000])
+    """
+    steps = torch.arange(num_steps, device=spike_time.device)
+    times = torch.cat([steps.new_tensor([-1]), spike_time.long().unique(), steps.new_tensor([num_steps])])
+    following = torch.searchsorted(times, steps)
+    start, end = times[following - 1] + 1, times[following]  # a rise begins one step after the spike before
+    rise = (steps - start) / (end - start).clamp_min(1)
+    rise = torch.where(steps == end, 1.0, rise) * (on_target - off_target) + off_target
+    return torch.where(end == num_steps, float(off_target), rise)
+
+
+def targets_latency(
+    targets: Tensor,
+    num_classes: int,
+    num_steps: int | bool = False,
+    first_spike_time: int = 0,
+    on_target: float = 1,
+    off_target: float = 0,
+    interpolate: bool = False,
+    threshold: float = 0.01,
+    tau: float = 1,
+    clip: bool = False,
+    normalize: bool = False,
+    linear: bool = False,
+    epsilon: float = 1e-7,
+    bypass: bool = False,
+) -> Tensor:
+    """Targets of a latency code: `latency` of the one-hot labels, so that the class fires first, the others last.
+
+    Args:
+        targets: class labels, [B].
+        num_classes: C.
+        num_steps, first_spike_time, on_target, off_target, interpolate, threshold, tau, clip, normalize, linear,
+            epsilon, bypass: as in `spikeloom.spikegen.latency`.
+
+    Returns:
+        [T, B, C] of ``on_target`` and ``off_target``.
+
+    Raises:
+        ValueError: a label outside [0, C), and what `latency` refuses.
+
+    >>> targets_latency(torch.tensor([1]), num_classes=2, num_steps=3, normalize=True).squeeze(1)
+    tensor([[0., 1.],
+            [0., 0.],
+            [1., 0.]])
+    """
+    return latency(
+        to_one_hot(targets, num_classes), num_steps, threshold, tau, first_spike_time, on_target, off_target,
+        clip, normalize, linear, interpolate, bypass, epsilon,
+    )  # fmt: skip
