@@ -10,6 +10,7 @@ from .core.neuron import Neuron as Neuron
 from .core.tree import detach as detach
 from .core.tree import reset as reset
 from .core.tree import set_mode as set_mode
+from .kernels import scan as _scan
 from .neurons.leaky import Leaky as Leaky
 
 SpikingNeuron = Neuron

@@ -8,7 +8,7 @@ import difflib
 import importlib
 import math
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -38,7 +38,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         top = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
             raise  # the module is there, something that it imports is not
-        raise ImportError(f'{purpose} needs {top}, which is not installed; write: pip install "spikeloom[{extra}]"') from error
+        raise ImportError(
+            f'{purpose} needs {top}, which is not installed; write: pip install "spikeloom[{extra}]"'
+        ) from error
 
 
 def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
@@ -88,7 +90,9 @@ def floating(x: Tensor, what: str = "the input") -> None:
     if not isinstance(x, Tensor):
         kind = type(x).__name__
         hint = " (a neuron without init_hidden=True returns (spk, state): take [0])" if isinstance(x, tuple) else ""
-        raise TypeError(f"{what} must be a torch.Tensor, got {kind}{hint}; write torch.as_tensor(...) or unpack it first")
+        raise TypeError(
+            f"{what} must be a torch.Tensor, got {kind}{hint}; write torch.as_tensor(...) or unpack it first"
+        )
     if not x.is_floating_point():
         raise TypeError(f"{what} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; write x.float()")
 
@@ -140,7 +144,7 @@ def graph_is_freed(value: Tensor, depth: int = 24) -> bool:
     return False
 
 
-@lru_cache(maxsize=None)
+@cache
 def _saved_attributes(kind: type) -> tuple[str, ...]:
     return tuple(n for n in dir(kind) if n == "saved_tensors" or (n.startswith("_saved_") and n not in _NO_TENSOR))
 

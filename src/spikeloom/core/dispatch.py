@@ -27,7 +27,7 @@ class Backend:
         name: what users write in ``snn.backend(name)``.
         available: ``() -> None`` if it can run here, else the reason why not.
         refusal: ``(transition, x) -> None`` if it serves this call, else the reason why not.
-        run: ``(transition, x, state, params, num_steps) -> (spk, states)``, see `Neuron.scan`.
+        run: ``(key, x, state, params, num_steps) -> (spk, states)`` with the key of the transition, see `Neuron.scan`.
     """
 
     name: str
@@ -81,24 +81,38 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def chosen(transition: Transition, x: Tensor) -> Backend | None:
-    """The backend for this call, or None for the eager loop.
+def chosen(transition: Transition, x: Tensor) -> Callable[..., tuple[Tensor, Any]] | None:
+    """What runs this call, or None for the eager loop.
 
     Raises:
         RuntimeError: the backend that the user asked for does not serve this call.
     """
+    if not torch.compiler.is_compiling():
+        name = _choice(transition, x)
+    else:
+        name = _constant_choice(transition, x.dtype, x.device.type)
+    return None if name == "eager" else _TABLE[name].run
+
+
+def _choice(transition: Transition, x: Tensor) -> str:
     name = _forced.get()
-    if name == "eager":
-        return None
-    if name is not None:
-        reason = _TABLE[name].refusal(transition, x)
-        if reason:
-            raise RuntimeError(
-                f"backend {name!r} does not serve {transition.neuron.__name__}: {reason}; "
-                'leave the choice open or write snn.backend("eager")'
-            )
-        return _TABLE[name]
-    for entry in reversed(_TABLE.values()):
-        if entry.available() is None and entry.refusal(transition, x) is None:
-            return entry
-    return None
+    if name is None:
+        return next(
+            (e.name for e in reversed(_TABLE.values()) if not (e.available() or e.refusal(transition, x))), "eager"
+        )
+    reason = None if name == "eager" else _TABLE[name].refusal(transition, x)
+    if reason:
+        raise RuntimeError(
+            f"backend {name!r} does not serve {transition.neuron.__name__}: {reason}; "
+            'leave the choice open or write snn.backend("eager")'
+        )
+    return name
+
+
+def _constant_choice(transition: Transition, dtype: torch.dtype, device: str) -> str:
+    return _choice(transition, torch.empty(0, dtype=dtype, device=device))
+
+
+# torch.compile then calls it while tracing and keeps the answer (torch.compiler.assume_constant_result would import
+# the compiler here, which costs seconds)
+_constant_choice._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] (torch's own marker)

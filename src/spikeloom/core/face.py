@@ -189,7 +189,9 @@ class Face:
         for name in self._names:
             value = getattr(self, name)
             if value.device != x.device:
-                raise RuntimeError(f"{kind} is on {value.device}, its input on {x.device}; write net.to({str(x.device)!r})")
+                raise RuntimeError(
+                    f"{kind} is on {value.device}, its input on {x.device}; write net.to({str(x.device)!r})"
+                )
             fits = value.dim() <= len(target) or value.numel() == 1
             pairs = zip(reversed(value.shape), reversed(target), strict=False)
             if not fits or any(v not in (1, t) for v, t in pairs):
@@ -201,9 +203,13 @@ class Face:
     def _inspect_state(self, name: str, value: Tensor, x: Tensor) -> None:
         kind = type(self).__name__
         if value.device != x.device:
-            raise RuntimeError(f"{kind}: {name} is on {value.device}, the input on {x.device}; write {name}.to(x.device)")
+            raise RuntimeError(
+                f"{kind}: {name} is on {value.device}, the input on {x.device}; write {name}.to(x.device)"
+            )
         if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"{kind}: {name} is {value.dtype}, the input {x.dtype}; write {name}.to(x.dtype) or snn.reset(net)")
+            raise TypeError(
+                f"{kind}: {name} is {value.dtype}, the input {x.dtype}; write {name}.to(x.dtype) or snn.reset(net)"
+            )
         if value.requires_grad and torch.is_grad_enabled() and checks.graph_is_freed(value):
             raise RuntimeError(
                 f"{kind}: {name} still hangs on the graph of a batch that backward() has already used; call "
@@ -261,15 +267,18 @@ class Face:
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in ("spike_grad", "reset_delay", "inhibition", "state_quant", "_reset") and "transition" in self.__dict__:
+        if (
+            name in ("spike_grad", "reset_delay", "inhibition", "state_quant", "_reset")
+            and "transition" in self.__dict__
+        ):
             self._configure()
 
     # -- copies, checkpoints, devices ----------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        self_state = {k: v for k, v in self.__dict__.items() if k != "transition"}
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("transition", "key", "_record")}
         hidden = self._hidden
-        return {**self_state, "_hidden": hidden and self.State(*(v.detach() for v in hidden)), "_checked": None}
+        return {**kept, "_hidden": hidden and self.State(*(v.detach() for v in hidden)), "_checked": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -287,7 +296,9 @@ class Face:
         for name in self.State._fields:  # snnTorch 0.8 saved the state; it is not a parameter
             state_dict.pop(prefix + name, None)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._reset = list(self.resets)[int(self.reset_mechanism_val)]  # a string: reading a tensor each step would stall
+        self._reset = list(self.resets)[
+            int(self.reset_mechanism_val)
+        ]  # a string: reading a tensor each step would stall
 
     def extra_repr(self) -> str:
         """The settings that differ from the defaults, and the parameters."""

@@ -8,7 +8,7 @@ runs step by step. What remembers (``forward``, ``mem``, ``reset_mem`` ...) is i
 import inspect
 from collections import namedtuple
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -26,7 +26,7 @@ __all__ = ["REGISTRY", "Neuron"]
 REGISTRY: dict[str, type["Neuron"]] = {}  # every subclass by name, for the laws, the reference pages and NIR
 
 
-@lru_cache(maxsize=None)
+@cache
 def _record(names: tuple[str, ...]) -> Any:
     return namedtuple("Params", names)
 
@@ -161,7 +161,7 @@ class Neuron(Face, nn.Module):
     def params(self, dtype: torch.dtype) -> Any:
         """The parameters by name, in ``dtype``, as the equations see them."""
         values = (getattr(self, name) for name in self._names)
-        return _record(self._names)(*(v if v.dtype == dtype else v.to(dtype) for v in values))
+        return self._record(*(v if v.dtype == dtype else v.to(dtype) for v in values))
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step. Pure: it reads parameters and touches no attribute.
@@ -193,9 +193,9 @@ class Neuron(Face, nn.Module):
         if (len(x) if num_steps is None else num_steps) < 1:
             raise ValueError(f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, ...]")
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
-        entry = dispatch.chosen(self.transition, x)
-        if entry is not None:
-            return entry.run(self.transition, x, state, self.params(x.dtype), num_steps)
+        run = dispatch.chosen(self.transition, x)
+        if run is not None:
+            return run(self.key, x, state, self.params(x.dtype), num_steps)
         return self._loop(x, state, num_steps)
 
     def _loop(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
@@ -209,6 +209,7 @@ class Neuron(Face, nn.Module):
 
     def _configure(self) -> None:
         """Fix the transition now: building it in ``forward`` would break the graph of ``torch.compile``."""
+        self._record = _record(self._names)
         self.transition = Transition(
             type(self),
             self.resets[self._reset],
@@ -218,3 +219,4 @@ class Neuron(Face, nn.Module):
             self.state_quant or None,
             self._names,
         )
+        self.key = self.transition.key() if self.transition.elementwise else ""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .reset import Reset
+from .surrogate import Disabled, Surrogate
 
 __all__ = ["TRANSITIONS", "Transition"]
 
@@ -59,8 +60,20 @@ class Transition:
 
     @property
     def elementwise(self) -> bool:
-        """Whether one neuron's step depends on that neuron alone, so that it may be fused."""
-        return self.neuron.elementwise and not self.inhibition and self.quantize is None
+        """Whether one neuron's step is arithmetic of that neuron alone, so that it may be fused."""
+        return not self.obstacle()
+
+    def obstacle(self) -> str:
+        """Why the step is not elementwise arithmetic; empty if it is."""
+        if not self.neuron.elementwise:
+            return "it owns modules (its equations are methods, not static functions)"
+        if self.inhibition:
+            return "inhibition=True makes the neurons of a sample depend on each other"
+        if self.quantize is not None:
+            return "state_quant is a function without a kernel"
+        if not isinstance(self.surrogate, (Surrogate, Disabled)):
+            return "spike_grad is a function of its own; subclass snn.surrogate.Surrogate to have it fused"
+        return ""
 
     def key(self) -> str:
         """A readable name, unique among all transitions of this process."""

@@ -1,0 +1,150 @@
+"""A program: the pointwise operations of one time step and of its pullback, ready to be printed as a loop.
+
+Equal expressions are one node. What is simplified is exact in floating point: a product with 1, a product with 0 that
+stands for an absent gradient, and ``a - b > 0``, which is ``a > b``. No equation of a neuron stands here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+__all__ = ["COMPARISONS", "Node", "Program", "Ref", "operation"]
+
+COMPARISONS = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
+
+
+def operation(packet: Any) -> str:
+    """Name of an ATen overload without its variant: ``aten.mul.Tensor`` is ``mul``."""
+    return packet.__name__.split(".")[0]
+
+
+class Ref(NamedTuple):
+    """A reference to the node of that number."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One pointwise operation, an input (``name``) or a constant (``value``).
+
+    Args:
+        op: ATen overload such as ``aten.mul.Tensor``; None for inputs and constants.
+        args: references and plain numbers.
+        dtype: of the result; ``bool`` for comparisons unless they were asked for in floating point.
+        name: of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``g_spk``, ``g_<state>``.
+        value: of a constant.
+    """
+
+    op: Any = None
+    args: tuple[Any, ...] = ()
+    dtype: torch.dtype = torch.float32
+    name: str = ""
+    value: float | None = None
+
+    @property
+    def refs(self) -> tuple[int, ...]:
+        """Numbers of the nodes that it reads."""
+        return tuple(a.index for a in self.args if isinstance(a, Ref))
+
+
+@dataclass
+class Program:
+    """One step of a transition and of its pullback.
+
+    Args:
+        nodes: in an order in which each one reads earlier ones only.
+        inputs: number of each input.
+        forward: number of ``spk`` and of the new value of each state, ``n_<state>``.
+        gradients: number of the gradient of ``x``, ``s_<state>`` and ``p_<parameter>``.
+    """
+
+    nodes: list[Node] = field(default_factory=list)
+    inputs: dict[str, int] = field(default_factory=dict)
+    forward: dict[str, int] = field(default_factory=dict)
+    gradients: dict[str, int] = field(default_factory=dict)
+    _table: dict[Node, int] = field(default_factory=dict)
+
+    def add(self, node: Node) -> int:
+        """Enter a node, or find the equal one."""
+        if node not in self._table:
+            self._table[node] = len(self.nodes)
+            self.nodes.append(node)
+        return self._table[node]
+
+    def needed(self, roots: Iterable[int], given: Iterable[int] = ()) -> list[int]:
+        """The operations that compute ``roots`` when ``given`` are known, in order."""
+        seen, stack = set(given), [r for r in roots]
+        wanted: set[int] = set()
+        while stack:
+            i = stack.pop()
+            if i not in seen:
+                seen.add(i)
+                wanted.add(i)
+                stack.extend(self.nodes[i].refs)
+        return sorted(i for i in wanted if self.nodes[i].op is not None)
+
+    def constant(self, value: float, dtype: torch.dtype) -> int:
+        """Enter a number."""
+        return self.add(Node(value=float(value), dtype=dtype))
+
+    def apply(self, packet: Any, args: tuple[Any, ...], dtype: torch.dtype) -> int:
+        """Enter an operation, or what it simplifies to."""
+        name = operation(packet)
+        nodes = [self.nodes[a.index] if isinstance(a, Ref) else None for a in args]
+        values = [None if n is None else n.value for n in nodes]
+        if name == "mul" and 0.0 in values:
+            return self.constant(0.0, dtype)
+        if name == "mul" and 1.0 in values:
+            return args[1 - values.index(1.0)].index
+        if name == "neg" and values[0] == 0.0:
+            return self.constant(0.0, dtype)
+        first = nodes[0]
+        if name in COMPARISONS and values[1] == 0.0 and first is not None and first.op is not None:
+            if operation(first.op) == "sub" and len(first.args) == 2:
+                packet, args = getattr(torch.ops.aten, name).Tensor, first.args
+        return self.add(Node(packet, args, dtype))
+
+    def specialised(self, values: Mapping[str, float]) -> "Program":
+        """The same program with some inputs replaced by numbers."""
+        made = Program()
+        moved: list[int] = []
+        for node in self.nodes:
+            if node.name in values:
+                moved.append(made.constant(values[node.name], node.dtype))
+            elif node.op is None:
+                moved.append(made.add(node))
+            else:
+                args = tuple(Ref(moved[a.index]) if isinstance(a, Ref) else a for a in node.args)
+                moved.append(made.apply(node.op, args, node.dtype))
+        made.inputs = {n: moved[i] for n, i in self.inputs.items() if n not in values}
+        made.forward = {n: moved[i] for n, i in self.forward.items()}
+        made.gradients = {n: moved[i] for n, i in self.gradients.items()}
+        return made
+
+    def reached(self, sources: Iterable[int]) -> set[int]:
+        """All nodes that are computed from one of ``sources``, which included."""
+        found = set(sources)
+        for i, node in enumerate(self.nodes):
+            if any(r in found for r in node.refs):
+                found.add(i)
+        return found
+
+    def repeats(self) -> dict[int, int]:
+        """Expressions of the old state that the same step computes again of the new state, as ``{old: new}``.
+
+        The new one is the old one of the next step: a loop may carry it over instead of computing it.
+        """
+        moved = {i: i for name, i in self.inputs.items() if name.startswith("p_")}
+        moved |= {i: self.forward["n_" + name[2:]] for name, i in self.inputs.items() if name.startswith("s_")}
+        for i, node in enumerate(self.nodes):
+            if node.value is not None:
+                moved[i] = i
+            elif node.op is not None and all(r in moved for r in node.refs):
+                args = tuple(Ref(moved[a.index]) if isinstance(a, Ref) else a for a in node.args)
+                twin = self._table.get(Node(node.op, args, node.dtype))
+                if twin is not None:
+                    moved[i] = twin
+        return {i: j for i, j in moved.items() if i != j and self.nodes[i].op is not None}

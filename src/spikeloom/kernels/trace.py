@@ -1,0 +1,153 @@
+"""From a transition to its program: torch's own tracer records one step and its vector-Jacobian product.
+
+They run on small tensors of equal shape; what is recorded is cleaned of copies, detaches and in-place spellings.
+Whatever a neuron computes is what is traced, the neurons of users included.
+"""
+
+import threading
+from collections import namedtuple
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.transition import Transition
+from .program import COMPARISONS, Node, Program, Ref, operation
+
+__all__ = ["Untraceable", "program"]
+
+
+class Untraceable(Exception):
+    """The transition is not a list of pointwise operations; the text says why."""
+
+
+@cache
+def program(transition: Transition, dtype: torch.dtype) -> Program | str:
+    """The program of a transition, or the reason why there is none.
+
+    Args:
+        transition: what to trace.
+        dtype: in which floating-point type.
+    """
+    if transition.obstacle():
+        return transition.obstacle()
+    result: list[Any] = []
+
+    def work() -> None:
+        try:
+            result.append(_build(transition, dtype))
+        except Exception as error:  # whatever a user's equations raise is the reason
+            first = (str(error).splitlines() or [""])[0]
+            result.append(f"its equations cannot be traced ({type(error).__name__}: {first})")
+
+    # torch keeps its dispatch state (grad mode, compilers, other tracers) per thread: a fresh one traces cleanly
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+def _build(transition: Transition, dtype: torch.dtype) -> Program:
+    from torch.fx.experimental.proxy_tensor import make_fx  # costs half a second, hence only on first use
+
+    fields, names = transition.neuron.State._fields, transition.names
+    params = namedtuple("Params", names)
+    n, k = 1 + len(fields), 1 + len(fields) + len(names)
+
+    def step(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        spk, state = transition(x, transition.neuron.State(*rest[: n - 1]), params(*rest[n - 1 :]))
+        return spk, *state
+
+    def joint(*args: Tensor) -> Any:
+        outputs, pullback = torch.func.vjp(step, *args[:k])
+        return outputs, pullback(args[k:])
+
+    labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "g_spk", *(f"g_{f}" for f in fields)]
+    graph = make_fx(joint)(*(torch.full((4,), 0.5, dtype=dtype) for _ in labels)).graph
+    built = _Importer(labels, dtype).run(graph)
+    outputs = built.pop()
+    done: Program = built.pop()
+    done.forward = dict(zip(["spk", *(f"n_{f}" for f in fields)], outputs[:n], strict=True))
+    done.gradients = dict(zip(labels[:k], outputs[n:], strict=True))
+    return done
+
+
+_SAME = {"detach", "alias", "clone", "lift_fresh_copy", "lift_fresh", "view_as", "contiguous"}
+_FILLED = {"zeros_like": 0.0, "ones_like": 1.0, "zeros": 0.0, "ones": 1.0, "new_zeros": 0.0, "new_ones": 1.0}
+_BINARY = {"add", "sub", "mul", "div", "maximum", "minimum", "pow", *COMPARISONS}
+
+
+class _Importer:
+    """Reads the tracer's graph into a `Program`."""
+
+    def __init__(self, labels: list[str], dtype: torch.dtype) -> None:
+        self.dtype, self.program, self.labels = dtype, Program(), labels
+        self.env: dict[Any, int] = {}
+
+    def run(self, graph: Any) -> list[Any]:
+        labels = iter(self.labels)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                name = next(labels)
+                self.env[node] = self.program.inputs[name] = self.program.add(Node(name=name, dtype=self.dtype))
+            elif node.op == "call_function":
+                self.env[node] = self.call(node)
+            elif node.op == "output":
+                flat = torch.utils._pytree.tree_leaves(node.args[0])
+                return [self.program, [self.constant(0.0) if a is None else self.env[a] for a in flat]]
+            else:
+                raise Untraceable(f"it reads the tensor {node.target!r} from outside; pass it as a parameter")
+        raise Untraceable("it returns nothing")
+
+    def constant(self, value: float) -> int:
+        return self.program.constant(value, self.dtype)
+
+    def call(self, node: Any) -> int:
+        packet, name = node.target, operation(node.target)
+        args = [self.env[a] if isinstance(a, torch.fx.Node) else a for a in node.args]
+        if name in _SAME:
+            return args[0]
+        if name in _FILLED:
+            return self.constant(_FILLED[name])
+        if name in ("full_like", "full"):
+            return self.constant(args[1])
+        if name == "scalar_tensor":
+            return self.constant(args[0])
+        if name == "_to_copy":
+            return self.cast(args[0], node.kwargs.get("dtype"))
+        in_place = name.endswith("_")
+        if in_place:
+            packet = getattr(getattr(torch.ops.aten, name[:-1]), packet._overloadname)
+        made = self.pointwise(packet, node, args)
+        if in_place:
+            self.env[node.args[0]] = made  # later readers of the argument see what was written into it
+        return made
+
+    def pointwise(self, packet: Any, node: Any, args: list[Any]) -> int:
+        if torch.Tag.pointwise not in packet.tags or torch.Tag.nondeterministic_seeded in packet.tags:
+            raise Untraceable(f"{packet} is not a deterministic pointwise operation")
+        if node.kwargs:
+            raise Untraceable(f"{packet} with {', '.join(node.kwargs)}= has no kernel; write the arithmetic out")
+        name = operation(packet)
+        made = []
+        for original, value in zip(node.args, args, strict=True):
+            number = name in _BINARY and _is_number(value) and len(made) < 2
+            is_node = isinstance(original, torch.fx.Node)
+            made.append(Ref(value) if is_node else Ref(self.constant(value)) if number else value)
+        compares = name in COMPARISONS or name.startswith("logical")
+        return self.program.apply(packet, tuple(made), torch.bool if compares else node.meta["val"].dtype)
+
+    def cast(self, index: int, dtype: Any) -> int:
+        node = self.program.nodes[index]
+        if dtype is None or node.dtype == dtype:
+            return index
+        if node.value is not None:
+            return self.program.constant(node.value, dtype)
+        if node.op is not None and operation(node.op) in COMPARISONS:
+            return self.program.add(Node(node.op, node.args, dtype))  # a comparison that answers in 0 and 1
+        return self.program.add(Node(torch.ops.aten._to_copy.default, (Ref(index),), dtype))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
