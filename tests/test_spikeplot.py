@@ -1,5 +1,7 @@
 """Plots: what is on the axes is what was in the tensor, and nothing else changes."""
 
+import importlib.metadata
+
 import matplotlib
 import numpy as np
 import pytest
@@ -103,3 +105,139 @@ def test_loss_curves_without_any_known_name_say_so():
         spikeplot.loss_curves({"lr": [1.0]})
     with pytest.raises(TypeError, match="a mapping of names to lists"):
         spikeplot.loss_curves([0.5, 0.4])
+
+
+def frames_of(file):
+    with pytest.importorskip("PIL.Image").open(file) as image:
+        return [np.asarray((image.seek(i), image.convert("RGB"))[1]) for i in range(image.n_frames)]
+
+
+def test_animator_shows_each_step_and_writes_gif_and_html(tmp_path):
+    fig, ax = plt.subplots(figsize=(2, 2))
+    anim = spikeplot.animator(spikes(5, 8, 8).requires_grad_(), fig, ax, num_steps=3)
+    anim.save(tmp_path / "spikes.gif")
+    pictures = frames_of(tmp_path / "spikes.gif")
+    assert len(pictures) == 3 and not np.array_equal(pictures[0], pictures[1])
+    assert "<img" in anim.to_jshtml()
+
+
+def test_animator_refuses_batches_and_too_many_steps():
+    fig, ax = plt.subplots()
+    with pytest.raises(ValueError, match=r"one sample of images of shape \[T, H, W\], got \(5, 2, 1, 8, 8\)"):
+        spikeplot.animator(torch.zeros(5, 2, 1, 8, 8), fig, ax)
+    with pytest.raises(ValueError, match=r"num_steps must lie in \[1, 5\].* got 6"):
+        spikeplot.animator(torch.zeros(5, 8, 8), fig, ax, num_steps=6)
+
+
+def test_video_without_ffmpeg_names_the_package_to_install(tmp_path, monkeypatch):
+    import matplotlib.animation
+
+    def absent(_):
+        raise importlib.metadata.PackageNotFoundError
+
+    fig, ax = plt.subplots()
+    anim = spikeplot.animator(spikes(2, 4, 4), fig, ax)
+    monkeypatch.setattr(matplotlib.animation.writers, "is_available", lambda _: False)
+    monkeypatch.setattr(importlib.metadata, "files", absent)
+    for act in (lambda: anim.save(tmp_path / "a.mp4"), anim.to_html5_video):
+        with pytest.raises(ImportError, match=r"pip install imageio-ffmpeg, or avoid it with anim.save\('name.gif'\)"):
+            act()
+    anim.save(tmp_path / "a.gif")
+
+
+def test_camera_shows_in_each_frame_what_was_added_to_it(tmp_path):
+    fig, ax = plt.subplots(figsize=(2, 2))
+    camera = spikeplot.Camera(fig)
+    for i in range(3):
+        (line,) = ax.plot([0, i], label=str(i))
+        legend = ax.legend(handles=[line])
+        ax.set_title(f"frame {i}")
+        assert camera.snap() == [line, legend]
+    anim = camera.animate(50, blit=True)
+    anim.save(tmp_path / "a.gif")
+    assert len(frames_of(tmp_path / "a.gif")) == 3
+    assert [line.get_visible() for line in ax.lines] == [False, False, True] and ax.get_title() == "frame 2"
+
+
+def test_camera_without_a_frame_says_so():
+    with pytest.raises(ValueError, match=r"at least one frame, got none; call camera.snap\(\)"):
+        spikeplot.Camera(plt.figure()).animate()
+
+
+def bar_lengths(ax):
+    return [segment[1, 0] for segment in ax.collections[0].get_segments()]
+
+
+def test_spike_count_draws_the_count_of_each_neuron():
+    spk, (fig, ax) = spikes(12, 3), plt.subplots()
+    assert spikeplot.spike_count(spk, fig, ax, ["a", "b", "c"], num_steps=10, time_step=1e-3) is ax
+    assert bar_lengths(ax) == spk[:10].sum(0).tolist()
+    assert ax.get_xlabel().startswith("time [s]") and ax.get_xlim() == (0, 10)
+
+
+def test_spike_count_animation_ends_with_all_steps_counted(tmp_path):
+    spk, (fig, ax) = spikes(4, 3, p=0.7), plt.subplots(figsize=(2, 2))
+    anim = spikeplot.spike_count(spk, fig, ax, ["a", "b", "c"], animate=True, interpolate=2)
+    anim.save(tmp_path / "count.gif", dpi=30)
+    assert bar_lengths(ax) == spk.sum(0).tolist()
+    assert len(frames_of(tmp_path / "count.gif")) == 9
+
+
+def test_spike_count_needs_a_label_for_each_neuron():
+    fig, ax = plt.subplots()
+    with pytest.raises(ValueError, match="each of the 3 neurons of data, got 2 labels"):
+        spikeplot.spike_count(spikes(4, 3), fig, ax, ["a", "b"])
+    with pytest.raises(ValueError, match=r"interpolate must be .* got 0"):
+        spikeplot.spike_count(spikes(4, 3), fig, ax, ["a", "b", "c"], interpolate=0)
+
+
+@pytest.mark.parametrize("shape", [(5, 36), (5, 6, 6), (5, 1, 6, 6)])
+def test_weights_show_every_field_once(shape):
+    data = torch.randn(shape)
+    image = spikeplot.weights(data).images[0]
+    drawn = image.get_array().compressed() if np.ma.isMaskedArray(image.get_array()) else image.get_array()
+    drawn = drawn[~np.isnan(drawn)]
+    np.testing.assert_allclose(np.sort(drawn), np.sort(data.flatten().numpy()), rtol=1e-6)
+    assert image.get_clim() == (-data.abs().max(), data.abs().max())
+
+
+def test_weights_without_negative_ones_start_at_zero():
+    assert spikeplot.weights(torch.rand(4, 12), shape=(3, 4)).images[0].get_clim()[0] == 0
+
+
+def test_weights_ask_for_the_shape_of_fields_that_are_no_squares():
+    with pytest.raises(ValueError, match=r"a field of 12 weights, got \(3, 3\); write weights\(data, shape="):
+        spikeplot.weights(torch.rand(4, 12))
+    with pytest.raises(ValueError, match=r"select one input channel with data\[:, 0\]"):
+        spikeplot.weights(torch.rand(4, 3, 5, 5))
+
+
+def test_rates_average_over_all_but_time_and_keep_the_ends():
+    spk = spikes(20, 3, 4)
+    raw, smooth = spikeplot.rates(spk).lines[0], spikeplot.rates({"a": spk}, window=3, dt=1e-3).lines[0]
+    mean = spk.mean((1, 2)).numpy()
+    np.testing.assert_allclose(raw.get_ydata(), mean, rtol=1e-6)
+    np.testing.assert_allclose(
+        smooth.get_ydata()[[0, 1]], 1000 * np.array([mean[:2].mean(), mean[:3].mean()]), rtol=1e-6
+    )
+    assert smooth.axes.get_ylabel() == "firing rate [Hz]"
+    with pytest.raises(ValueError, match="window must be a number of steps, 1 or more, got 0"):
+        spikeplot.rates(spk, window=0)
+
+
+def test_confusion_puts_true_classes_in_rows():
+    ax = spikeplot.confusion(torch.tensor([1, 1, 0]), torch.tensor([0, 1, 1]), labels=["a", "b", "c"])
+    assert ax.images[0].get_array().tolist() == [[0, 1, 0], [0.5, 0.5, 0], [0, 0, 0]]
+    assert ax.get_title() == "accuracy 33.3 %" and [t.get_text() for t in ax.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_confusion_refuses_spikes_and_unnamed_classes():
+    with pytest.raises(ValueError, match=r"classes of shape \[N\].*spk.sum\(0\).argmax\(1\)"):
+        spikeplot.confusion(torch.zeros(5, 2, 3), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"classes must lie in \[0, 1\], got 0 to 2"):
+        spikeplot.confusion(torch.tensor([0, 2]), torch.tensor([0, 1]), labels=["a", "b"])
+
+
+@pytest.mark.cuda
+def test_plots_take_tensors_from_the_gpu():
+    assert len(spikeplot.raster(torch.eye(4, device="cuda")).collections[0].get_offsets()) == 4

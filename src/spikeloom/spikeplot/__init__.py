@@ -4,7 +4,20 @@ Every function returns the axes, the figure or the animation that it drew; none 
 and none needs a display.
 """
 
+from .counts import spike_count
+from .movie import Camera, animator
 from .records import raster, traces
+from .summaries import confusion, rates, weights
 from .training import loss_curves
 
-__all__ = ["loss_curves", "raster", "traces"]
+__all__ = [
+    "Camera",
+    "animator",
+    "confusion",
+    "loss_curves",
+    "raster",
+    "rates",
+    "spike_count",
+    "traces",
+    "weights",
+]

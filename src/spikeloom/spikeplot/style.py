@@ -16,9 +16,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "array", "axes_or_new", "figure_or_new", "integer_ticks", "label", "tidy"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "PALETTE",
+    "array",
+    "axes_or_new",
+    "figure_or_new",
+    "integer_ticks",
+    "label",
+    "tidy",
+]
 
 BLUE, ORANGE, INK, GREY = "#1f6fb4", "#d55e00", "#26323d", "#8a949e"
+PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#8c6d1f", GREY)
 
 
 def pyplot() -> Any:

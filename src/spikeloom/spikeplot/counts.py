@@ -1,0 +1,102 @@
+"""Spike counts of an output layer, as a bar chart that can be played."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from .movie import movie, steps_to_show
+from .records import sample_of
+from .style import BLUE, INK, ORANGE, integer_ticks, label, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["spike_count"]
+
+
+def spike_count(
+    data: Tensor,
+    fig: "Figure",
+    ax: "Axes",
+    labels: Sequence[str],
+    num_steps: int | bool = False,
+    animate: bool = False,
+    interpolate: int = 1,
+    gridshader: bool = True,
+    interval: float = 25,
+    time_step: float | bool = False,
+) -> Any:
+    """Draw how often each output neuron has fired, at the end or as it goes.
+
+    Args:
+        data: spikes of one sample, [T, N].
+        fig: the figure of ``ax``.
+        ax: where to draw. Time and counts share its horizontal axis.
+        labels: names of the N neurons.
+        num_steps: number of steps to count; all by default.
+        animate: play the counts through time, with a line at the current step.
+        interpolate: frames for each step; more make the line move smoothly.
+        gridshader: shade every other interval between ticks.
+        interval: time between frames in ms.
+        time_step: duration of a step in s; if given, the axis is in s instead of steps.
+
+    Returns:
+        The axes; with ``animate`` the animation, whose last frame shows all ``num_steps`` steps. (snnTorch returns None
+        without ``animate``, and its last frame lacks the last step.)
+
+    Raises:
+        ValueError: ``data`` holds a batch, there is not one label for each neuron, or ``interpolate`` is not 1 or more.
+
+    >>> import torch
+    >>> from matplotlib.figure import Figure
+    >>> fig = Figure()
+    >>> ax = spike_count(torch.eye(3), fig, fig.subplots(), labels=["a", "b", "c"])
+    >>> [text.get_text() for text in ax.get_yticklabels()]
+    ['a', 'b', 'c']
+    """
+    values = sample_of(data, "data")
+    if len(labels) != values.shape[1]:
+        raise ValueError(f"labels must name each of the {values.shape[1]} neurons of data, got {len(labels)} labels")
+    if not isinstance(interpolate, int) or interpolate < 1:
+        raise ValueError(f"interpolate must be a whole number of frames for each step, 1 or more, got {interpolate!r}")
+    frames = steps_to_show(num_steps, len(values))
+    counts = np.zeros((frames + 1, values.shape[1]))
+    np.cumsum(values[:frames], axis=0, out=counts[1:])
+    rows = np.arange(1, values.shape[1] + 1)
+    furnish(ax, labels, rows, frames, gridshader, time_step)
+    bars = ax.hlines(rows, 0, counts[-1], color=BLUE, alpha=0.5, linewidth=8)
+    (dots,) = ax.plot(counts[-1], rows, "o", color=BLUE, markersize=9, clip_on=False, zorder=3)
+    if not animate:
+        return ax
+    now = ax.axvline(0, color=ORANGE, linewidth=2.5, clip_on=False)
+
+    def draw(frame: int) -> list["Artist"]:
+        done = counts[frame // interpolate]
+        bars.set_segments([np.array([[0, row], [count, row]]) for row, count in zip(rows, done, strict=True)])
+        dots.set_xdata(done)
+        now.set_xdata([frame / interpolate] * 2)
+        return [bars, dots, now]
+
+    return movie(fig, draw, frames * interpolate + 1, interval)
+
+
+def furnish(
+    ax: "Axes", labels: Sequence[str], rows: np.ndarray, num_steps: int, shaded: bool, time_step: float
+) -> None:
+    """Everything on the axes that does not move."""
+    ax.set_xlim(0, num_steps)
+    ax.set_ylim(0.4, len(rows) + 0.6)
+    ax.set_yticks(rows, labels, color=INK)
+    integer_ticks(ax.xaxis)
+    ticks = [tick for tick in ax.get_xticks() if 0 <= tick <= num_steps]
+    if shaded:
+        for start, end in zip(ticks[::2], [*ticks[1::2], num_steps], strict=False):
+            ax.axvspan(start, end, color="#eceff2", zorder=0)
+    if time_step:
+        ax.set_xticks(ticks, [f"{tick * time_step:g}" for tick in ticks])
+    label(ax, "time [s] · spikes, one step each" if time_step else "time step · spikes", "label")
+    tidy(ax)
