@@ -1,25 +1,56 @@
 """Losses, accuracies, regularisers, quantisation and probes, usually imported as ``SF``.
 
-The names of `acc`, `loss`, `reg` and `probe` are here; each also lives in its module, as in snnTorch.
+The names of `acc`, `loss`, `reg`, `probe` and `quant` are here; each also lives in its module, as in snnTorch.
 """
 
 from .acc import accuracy_rate, accuracy_temporal
 from .loss import (
     LossFunctions,
+    SpikeTime,
     ce_count_loss,
     ce_max_membrane_loss,
     ce_rate_loss,
+    ce_temporal_loss,
     mse_count_loss,
     mse_membrane_loss,
+    mse_temporal_loss,
 )
+from .probe import (
+    AttributeMonitor,
+    BaseMonitor,
+    GradInputMonitor,
+    GradOutputMonitor,
+    InputMonitor,
+    OutputMonitor,
+    unpack_len1_tuple,
+)
+from .quant import StateQuant, StateQuantizer, state_quant
+from .reg import fan_out, l1_rate_sparsity, rate_band, synops
 
 __all__ = [
+    "AttributeMonitor",
+    "BaseMonitor",
+    "GradInputMonitor",
+    "GradOutputMonitor",
+    "InputMonitor",
     "LossFunctions",
+    "OutputMonitor",
+    "SpikeTime",
+    "StateQuant",
+    "StateQuantizer",
     "accuracy_rate",
     "accuracy_temporal",
     "ce_count_loss",
     "ce_max_membrane_loss",
     "ce_rate_loss",
+    "ce_temporal_loss",
+    "fan_out",
+    "l1_rate_sparsity",
     "mse_count_loss",
     "mse_membrane_loss",
+    "mse_temporal_loss",
+    "rate_band",
+    "state_quant",
+    "synops",
+    "unpack_len1_tuple",
 ]

@@ -11,14 +11,18 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ..decode import groups, population_counts
 from .loss_base import LossFunctions, check_labels, weighted
+from .loss_temporal import SpikeTime, ce_temporal_loss, mse_temporal_loss
 
 __all__ = [
     "LossFunctions",
+    "SpikeTime",
     "ce_count_loss",
     "ce_max_membrane_loss",
     "ce_rate_loss",
+    "ce_temporal_loss",
     "mse_count_loss",
     "mse_membrane_loss",
+    "mse_temporal_loss",
 ]
 
 

@@ -1,0 +1,270 @@
+"""Losses of spike times, and the spike times that carry a gradient.
+
+A spike time has no derivative. Here, and in snnTorch, a later spike is taken to lower the output at its step:
+the gradient with respect to the spike at the time is minus the gradient with respect to the time.
+Time is in steps, 0 being the first one. An output that is silent counts as firing at the last step, T - 1.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from ..core.checks import choice
+from ..decode import first_spike
+from .loss_base import LossFunctions, check_labels, check_outputs, weighted
+
+__all__ = ["SpikeTime", "ce_temporal_loss", "mse_temporal_loss"]
+
+
+class _FirstSpike(torch.autograd.Function):
+    """Time of the first spike, [B, N]."""
+
+    @staticmethod
+    def forward(spk_rec: Tensor, device: Any = None) -> Tensor:
+        return first_spike(spk_rec, never=len(spk_rec) - 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.num_steps = len(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        (time,) = ctx.saved_tensors
+        return _at_times(time.unsqueeze(0), grad_output.unsqueeze(0), ctx.num_steps), None
+
+
+class _MultiSpike(torch.autograd.Function):
+    """Times of the first F spikes, [F, B, N]; missing ones are T - 1."""
+
+    @staticmethod
+    def forward(spk_rec: Tensor, spk_count: int, device: Any = None) -> Tensor:
+        fired = spk_rec != 0
+        number = fired.cumsum(0)  # how many spikes each neuron has fired so far
+        times = []
+        for nth in range(1, spk_count + 1):
+            times.append(first_spike((fired & (number == nth)).to(spk_rec.dtype), never=len(spk_rec) - 1))
+        return torch.stack(times)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.num_steps = len(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        (times,) = ctx.saved_tensors
+        return _at_times(times, grad_output, ctx.num_steps), None, None
+
+
+class _Tolerance(torch.autograd.Function):
+    """Times closer to their target than the tolerance count as hits; the gradient passes."""
+
+    @staticmethod
+    def forward(spk_time: Tensor, target: Tensor, tolerance: float) -> Tensor:
+        return torch.where((spk_time - target).abs() < tolerance, target.to(spk_time.dtype), spk_time)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        return grad_output, None, None
+
+
+def _at_times(times: Tensor, grad: Tensor, num_steps: int) -> Tensor:
+    """Minus the gradients [F, ...], placed at their times: [T, ...]."""
+    return grad.new_zeros(num_steps, *grad.shape[1:]).scatter_add(0, times.long(), -grad)
+
+
+class SpikeTime(nn.Module):
+    """Spike times of outputs, and the times that targets ask for.
+
+    Args:
+        target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]), not labels [B].
+        on_target: time wanted of the class; with ``multi_spike`` a sequence of F times.
+        off_target: time wanted of the other classes. Negative times count from the end: -1 is the last step.
+        tolerance: a spike nearer to its target than this many steps counts as on time.
+        multi_spike: the first F spikes instead of the first one.
+
+    Returns:
+        Module; ``(spk_out [T, B, N], targets)`` gives times and target times, [B, N] or [F, B, N].
+
+    Raises:
+        TypeError: ``on_target`` or ``off_target`` is no sequence with ``multi_spike``, or is one without.
+        ValueError: they differ in length, or targets have another shape.
+
+    Two differences to snnTorch: later spikes are found for each neuron by itself, and targets stay as they were.
+
+    >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]], [[0.0, 0.0]]])
+    >>> SpikeTime()(spk, torch.tensor([1]))
+    (tensor([[1., 0.]]), tensor([[2., 0.]]))
+    >>> SpikeTime(multi_spike=True, on_target=[0, 1], off_target=[1, 2])(spk, torch.tensor([1]))[0]
+    tensor([[[1., 0.]],
+    <BLANKLINE>
+            [[2., 1.]]])
+    """
+
+    FirstSpike = _FirstSpike
+    MultiSpike = _MultiSpike
+    Tolerance = _Tolerance
+
+    def __init__(
+        self,
+        target_is_time: bool = False,
+        on_target: float | Sequence[float] = 0,
+        off_target: float | Sequence[float] = -1,
+        tolerance: float = 0,
+        multi_spike: bool = False,
+    ) -> None:
+        super().__init__()
+        self.target_is_time = target_is_time
+        self.tolerance = tolerance
+        self.multi_spike = multi_spike
+        self.on_target = on_target
+        self.off_target = off_target
+        if not target_is_time:
+            self._wanted = _pairs(on_target, off_target, multi_spike)
+
+    def forward(self, spk_out: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        check_outputs(spk_out, "SpikeTime")
+        if self.target_is_time:
+            wanted = self._times(spk_out, targets)
+        else:
+            labels = check_labels(targets, spk_out.shape[1:2], spk_out.shape[-1], "SpikeTime")
+            wanted = self.labels_to_spike_times(labels, spk_out.shape[-1])
+        wanted = torch.where(wanted < 0, wanted + len(spk_out), wanted)
+        time = _MultiSpike.apply(spk_out, len(wanted)) if self.multi_spike else _FirstSpike.apply(spk_out)
+        if self.tolerance:
+            time = _Tolerance.apply(time, wanted, self.tolerance)
+        return time, wanted
+
+    def labels_to_spike_times(self, targets: Tensor, num_outputs: int) -> Tensor:
+        """Wanted times of class labels.
+
+        Args:
+            targets: class labels, [B] of torch.int64.
+            num_outputs: N.
+
+        Returns:
+            [B, N], with ``multi_spike`` [F, B, N], in steps; negative ones still count from the end.
+
+        >>> SpikeTime(on_target=3).labels_to_spike_times(torch.tensor([0]), 2)
+        tensor([[ 3., -1.]])
+        """
+        hot = one_hot(targets, num_outputs).bool()
+        times = torch.stack([torch.where(hot, on, off) for on, off in self._wanted])
+        return times if self.multi_spike else times[0]
+
+    def _times(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        axes = 3 if self.multi_spike else 2
+        if targets.dim() != axes or targets.shape[-2:] != spk_out.shape[1:]:
+            raise ValueError(
+                f"target_is_time=True expects times {'[F, B, N]' if axes == 3 else '[B, N]'} for outputs "
+                f"{tuple(spk_out.shape)}, got {tuple(targets.shape)}; write target_is_time=False for labels"
+            )
+        return targets.to(spk_out.dtype)
+
+
+def _pairs(on_target: Any, off_target: Any, multi_spike: bool) -> list[tuple[float, float]]:
+    """Wanted times of the class and of the others, for each spike."""
+    times = []
+    for name, value in (("on_target", on_target), ("off_target", off_target)):
+        listed = torch.as_tensor(value, dtype=torch.float64)
+        if listed.dim() != multi_spike:
+            rule = f"a sequence of times, e.g. {name}=[0, 5]" if multi_spike else "one time, or multi_spike=True"
+            raise TypeError(f"multi_spike={multi_spike} does not fit {name}={value!r}; write {rule}")
+        times.append(listed.reshape(-1).tolist())
+    on, off = times
+    if len(on) != len(off):
+        raise ValueError(
+            f"on_target and off_target must have the same length, got {len(on)} and {len(off)}; "
+            "write one time for every spike in both"
+        )
+    return list(zip(on, off, strict=True))
+
+
+class mse_temporal_loss(LossFunctions):
+    """Squared error of spike times, in units of the whole duration: ``MSE(time / T, wanted / T)``.
+
+    Args:
+        target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]), not labels [B].
+        on_target: time wanted of the class; with ``multi_spike`` a sequence of F times.
+        off_target: time wanted of the other classes. Negative times count from the end: -1 is the last step.
+        tolerance: a spike nearer to its target than this many steps counts as on time.
+        multi_spike: the first F spikes instead of the first one.
+        reduction: "mean", "sum" or "none".
+        weight: [C], factor of each class, applied to all errors of a sample of that class; needs labels.
+
+    Returns:
+        Callable; its result has shape (), or [B, N] ([F, B, N]) for ``reduction="none"``.
+
+    Raises:
+        ValueError: ``weight`` together with ``target_is_time``.
+
+    In snnTorch 1.0.0 a negative ``off_target`` is read as 0, unless it is above ``on_target``.
+
+    >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]])
+    >>> mse_temporal_loss()(spk, torch.tensor([1]))
+    tensor(0.)
+    """
+
+    def __init__(
+        self,
+        target_is_time: bool = False,
+        on_target: float | Sequence[float] = 0,
+        off_target: float | Sequence[float] = -1,
+        tolerance: float = 0,
+        multi_spike: bool = False,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+    ) -> None:
+        super().__init__(reduction, weight)
+        if weight is not None and target_is_time:
+            raise ValueError("weight needs class labels as targets, got target_is_time=True; write weight=None")
+        self.spk_time_fn = SpikeTime(target_is_time, on_target, off_target, tolerance, multi_spike)
+
+    def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        time, wanted = self.spk_time_fn(spk_out, targets)
+        loss = (time / len(spk_out) - wanted / len(spk_out)) ** 2
+        if self.weight is None:
+            return loss
+        return weighted(loss, targets.long().expand(*loss.shape[:-2], -1), self.weight)
+
+
+class ce_temporal_loss(LossFunctions):
+    """Cross entropy of first spike times: the class shall fire first.
+
+    Args:
+        inverse: "negate" takes minus the time as logit, "reciprocal" ``1 / (time + 1)``.
+        reduction: "mean", "sum" or "none".
+        weight: [C], factor of each class; here "mean" divides by the sum of the weights, as in torch.
+
+    Returns:
+        Callable; its result has shape (), or [B] for ``reduction="none"``.
+
+    Raises:
+        ValueError: another ``inverse``.
+
+    >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]])
+    >>> ce_temporal_loss()(spk, torch.tensor([1]))
+    tensor(0.3133)
+    """
+
+    def __init__(self, inverse: str = "negate", reduction: str = "mean", weight: Tensor | None = None) -> None:
+        super().__init__(reduction, weight)
+        self.inverse = choice("inverse", inverse, ["negate", "reciprocal"])
+        self.spk_time_fn = SpikeTime()
+
+    def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        time, _ = self.spk_time_fn(spk_out, targets)
+        logits = -time if self.inverse == "negate" else 1 / (time + 1)
+        weight = None if self.weight is None else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device)
+        return cross_entropy(logits, targets.long(), weight, reduction=self.reduction)
+
+    def _reduce(self, loss: Tensor) -> Tensor:
+        return loss

@@ -1,0 +1,149 @@
+"""Regularisers: terms to add to a loss, that keep firing sparse, alive, or cheap.
+
+Each is built from its settings and called with spikes ``[T, B, ...]``.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..decode import rates
+
+__all__ = ["fan_out", "l1_rate_sparsity", "rate_band", "synops"]
+
+
+class l1_rate_sparsity:
+    """Penalty on every spike: ``Lambda * sum(spk)``.
+
+    Args:
+        Lambda: factor, in units of the loss per spike.
+
+    Returns:
+        Callable; ``(spk_out)`` gives a number of shape ().
+
+    >>> l1_rate_sparsity(Lambda=0.5)(torch.ones(2, 1, 3))
+    tensor(3.)
+    """
+
+    def __init__(self, Lambda: float = 1e-5) -> None:
+        self.Lambda = Lambda
+        self.__name__ = type(self).__name__
+
+    def __call__(self, spk_out: Tensor) -> Tensor:
+        return self.Lambda * _sum(spk_out)
+
+
+class rate_band:
+    """Penalty on firing outside a band: ``Lambda * mean_n(relu(low - r_n)^2 + relu(r_n - high)^2)``.
+
+    ``r_n`` is the rate of neuron n, averaged over time and batch. Silent neurons are pulled back to life by ``low``,
+    provided that the surrogate still passes them a gradient.
+
+    Args:
+        low: lower end of the band, in spikes per step, in [0, ``high``].
+        high: upper end of the band, in spikes per step.
+        Lambda: factor, in units of the loss.
+
+    Returns:
+        Callable; ``(spk_out)`` gives a number of shape ().
+
+    Raises:
+        ValueError: the band is empty or begins below 0.
+
+    >>> spk = torch.tensor([[[0.0, 1.0]], [[0.0, 1.0]]])  # rates 0 and 1
+    >>> rate_band(low=0.1, high=0.5)(spk)
+    tensor(0.1300)
+    """
+
+    def __init__(self, low: float, high: float, Lambda: float = 1.0) -> None:
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"rate_band needs 0 <= low <= high, got low={low}, high={high}; write rates in spikes per step"
+            )
+        self.low, self.high, self.Lambda = low, high, Lambda
+        self.__name__ = type(self).__name__
+
+    def __call__(self, spk_out: Tensor) -> Tensor:
+        rate = rates(spk_out).mean(0)  # [...]
+        return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
+
+
+class synops:
+    """Penalty on synaptic operations, spikes times fan-out: ``Lambda / B * sum_layers sum(spk * fan_out)``.
+
+    Each spike costs one operation at every synapse that it reaches. With ``Lambda=1`` the result is the number
+    of operations of one sample, averaged over the batch.
+
+    Args:
+        synapses: what the spikes are fed to: a module with weights (`fan_out` counts its connections), or the
+            fan-out itself as a number or tensor; or a list or tuple of these, one for each record of spikes.
+        Lambda: factor, in units of the loss per operation.
+
+    Returns:
+        Callable; ``(spk_1, spk_2, ...)``, one record [T, B, ...] for each of ``synapses``, gives a number of shape ().
+
+    Raises:
+        ValueError: the call brings more or fewer records.
+
+    After Sorbaro, Liu, Bortone & Sheik (2020), Frontiers in Neuroscience 14, 662.
+
+    >>> count = synops(torch.nn.Linear(3, 10), Lambda=1.0)
+    >>> count(torch.ones(2, 1, 3))
+    tensor(60.)
+    """
+
+    def __init__(
+        self,
+        synapses: nn.Module | Tensor | float | Sequence[nn.Module | Tensor | float],
+        Lambda: float = 1e-9,
+    ) -> None:
+        self.synapses = list(synapses) if isinstance(synapses, Sequence) else [synapses]
+        self.Lambda = Lambda
+        self.__name__ = type(self).__name__
+
+    def __call__(self, *spk_out: Tensor) -> Tensor:
+        if len(spk_out) != len(self.synapses):
+            raise ValueError(
+                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; write one for each synapse"
+            )
+        operations: Tensor | float = 0.0
+        for spk, synapse in zip(spk_out, self.synapses, strict=True):
+            reach = fan_out(synapse, spk.shape[2:]) if isinstance(synapse, nn.Module) else synapse
+            operations = operations + _sum(spk * reach) / spk.shape[1]
+        return torch.as_tensor(self.Lambda * operations)
+
+
+def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
+    """Number of connections that leave each input of a module.
+
+    Counted as the gradient of the sum of its outputs, all weights being 1: exact at the borders of convolutions,
+    for strides, groups and dilations. Zero weights count as connections.
+
+    Args:
+        synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
+        shape: shape of one sample, without time and batch.
+
+    Returns:
+        ``shape``, numbers of connections, on the device of the weights.
+
+    Raises:
+        TypeError: the module has no ``weight`` of its own.
+
+    >>> fan_out(torch.nn.Conv1d(1, 2, kernel_size=3), (1, 5))
+    tensor([[2., 4., 6., 4., 2.]])
+    """
+    own = dict(synapse.named_parameters())
+    if "weight" not in own:
+        raise TypeError(f"fan_out expects a module with a weight, got {type(synapse).__name__}; write e.g. net.fc2")
+    ones = {name: torch.ones_like(value) for name, value in own.items()}
+    with torch.enable_grad():
+        x = torch.zeros(1, *shape, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True)
+        output = torch.func.functional_call(synapse, ones, (x,))
+        (count,) = torch.autograd.grad(output.sum(), x)
+    return count.squeeze(0)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Sum in float32 at least: half precision overflows at 65504 spikes."""
+    return x.sum(dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
