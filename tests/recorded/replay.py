@@ -6,6 +6,7 @@ same code, so that a difference lies in the libraries. ``README.md`` describes t
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def flatten(value):
     """Tensors in a nested tuple or list, in order; numbers become 0-d tensors."""
     if isinstance(value, (tuple, list)):
         return [leaf for entry in value for leaf in flatten(entry)]
-    return [value if isinstance(value, Tensor) else torch.as_tensor(value)]
+    return [value if isinstance(value, Tensor) else torch.tensor(float(value))]
 
 
 def replay_call(library, case, arrays):
@@ -125,18 +126,16 @@ def replay_call(library, case, arrays):
     for position in case["differentiate"]:
         args[position].requires_grad_()
     kwargs = {name: decode(value, library, arrays) for name, value in case["kwargs"].items()}
-    if "scenario" in case:
-        scenarios = importlib.import_module("scenarios" if __name__ == "replay" else f"{__package__}.scenarios")
-        returned = getattr(scenarios, case["scenario"])(library, *args, **kwargs)
-    elif case["curried"]:
+    if case["how"] == "scenario":
+        scenarios = importlib.import_module(f"{__package__}.scenarios" if __package__ else "scenarios")
+        returned = getattr(scenarios, case["call"])(partial(resolve, library), *args, **kwargs)
+    elif case["how"] == "make":
         returned = resolve(library, case["call"])(**kwargs)(*args)
     else:
         returned = resolve(library, case["call"])(*args, **kwargs)
     outputs = flatten(returned)
     if case["differentiate"]:
-        upstream = (
-            torch.from_numpy(arrays[case["upstream"]].copy()) if case["upstream"] else torch.ones_like(outputs[0])
-        )
+        upstream = torch.from_numpy(arrays["upstream"])[: outputs[0].numel()].view_as(outputs[0])
         outputs[0].backward(upstream)
     grads = {str(position): args[position].grad for position in case["differentiate"]}
     return [value.detach() for value in outputs], grads
