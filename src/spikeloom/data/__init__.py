@@ -1,9 +1,31 @@
 """Data sets as tensors, and event streams made of images or recordings.
 
-Everything here works without a network. Each data set is a `Split`: training and test samples, already divided.
+Everything here works without a network; only `tonic` lets the package of that name download. A data set that fits into
+memory is a `Split`: training and test samples, already divided.
 """
 
+from .bridge import EventFrames, tonic
 from .bundled import digits, iris
+from .cache import DiskCache
+from .events import EVENT, pad_sequences, to_events, to_frames
+from .images import cifar10_jpeg, mnist, read_idx
+from .saccades import saccade
 from .split import Split, stratified
 
-__all__ = ["Split", "digits", "iris", "stratified"]
+__all__ = [
+    "EVENT",
+    "DiskCache",
+    "EventFrames",
+    "Split",
+    "cifar10_jpeg",
+    "digits",
+    "iris",
+    "mnist",
+    "pad_sequences",
+    "read_idx",
+    "saccade",
+    "stratified",
+    "to_events",
+    "to_frames",
+    "tonic",
+]

@@ -1,0 +1,111 @@
+"""Data sets of the Tonic project as frames.
+
+Tonic reads many event data sets that we do not. It is licensed under the GPL and large, so that it is an extra of its
+own; it is imported when `tonic` is called and not before.
+"""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..core.checks import choice, require
+from .cache import DiskCache
+from .events import to_frames
+
+__all__ = ["EventFrames", "tonic"]
+
+
+class EventFrames(Dataset[tuple[Any, Any]]):
+    """Recordings of a data set of events as frames [T, P, H, W].
+
+    Args:
+        dataset: pairs of a structured array ``x, y, t, p`` and a target, such as a data set of Tonic.
+        num_steps: number of steps, see `to_frames`.
+        dt: duration of a step in the unit of ``t`` (Tonic: microseconds), see `to_frames`.
+        sensor_size: width, height and number of polarities; by default the data set's own ``sensor_size``.
+        binary: 1 where there is an event, instead of their number.
+        transform: applied to the frames.
+
+    Raises:
+        ValueError: the data set does not say its ``sensor_size``; others from `to_frames` when a sample is read.
+
+    >>> from spikeloom.data import EVENT
+    >>> import numpy as np
+    >>> recordings = [(np.array([(0, 0, 0, 1), (1, 0, 9, 0)], EVENT), 7)]
+    >>> frames, target = EventFrames(recordings, num_steps=3, sensor_size=(2, 1, 2))[0]
+    >>> frames.shape, target
+    (torch.Size([3, 2, 1, 2]), 7)
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        num_steps: int | None = None,
+        dt: float | None = None,
+        sensor_size: tuple[int, int, int] | None = None,
+        binary: bool = False,
+        transform: Callable[[Tensor], Any] | None = None,
+    ) -> None:
+        size = sensor_size or getattr(dataset, "sensor_size", None)
+        if size is None or len(size) != 3:
+            raise ValueError(
+                f"sensor_size must be (width, height, polarities), got {size} from {type(dataset).__name__}; pass it"
+            )
+        if num_steps is None and dt is None:
+            raise ValueError("num_steps or dt must say how long a step is, got neither; write dt=1000 for milliseconds")
+        self.dataset, self.transform = dataset, transform
+        self.options: dict[str, Any] = {"sensor_size": tuple(size), "num_steps": num_steps, "dt": dt, "binary": binary}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        events, target = self.dataset[index]
+        frames = to_frames(events, **self.options)
+        return (self.transform(frames) if self.transform else frames), target
+
+
+def tonic(
+    name: str,
+    root: "str | PathLike[str]",
+    *,
+    num_steps: int | None = None,
+    dt: float | None = None,
+    binary: bool = False,
+    cache: "str | PathLike[str] | None" = None,
+    transform: Callable[[Tensor], Any] | None = None,
+    **options: Any,
+) -> Dataset[tuple[Any, Any]]:
+    """A data set of Tonic as frames, kept on disk if asked for.
+
+    Args:
+        name: its class in ``tonic.datasets``, such as ``"NMNIST"``.
+        root: folder for its files; Tonic downloads what is missing.
+        num_steps: number of steps, see `to_frames`.
+        dt: duration of a step in microseconds, see `to_frames`.
+        binary: 1 where there is an event, instead of their number.
+        cache: folder in which the frames are kept, see `DiskCache`; by default they are made anew each time.
+        transform: applied to the frames, after the cache.
+        options: passed to Tonic's class, such as ``train=False``.
+
+    Returns:
+        Pairs of frames [T, P, H, W] and target; collate those of different length with `pad_sequences`.
+
+    Raises:
+        ImportError: Tonic is not installed.
+        ValueError: it has no such data set, or ``num_steps`` and ``dt`` are both absent.
+
+    >>> tonic("NMNIST", "data", dt=1000, train=False)  # doctest: +SKIP
+    """
+    datasets = require("tonic.datasets", extra="events", purpose="data.tonic()")
+    names = [found for found in dir(datasets) if isinstance(getattr(datasets, found), type)]
+    dataset = getattr(datasets, choice("name", name, names))(save_to=str(root), **options)
+    if cache is None:
+        return EventFrames(dataset, num_steps=num_steps, dt=dt, binary=binary, transform=transform)
+    frames = EventFrames(dataset, num_steps=num_steps, dt=dt, binary=binary)
+    key = f"{name} {sorted(options.items())} {sorted(frames.options.items())}"
+    return DiskCache(frames, cache, key=key, transform=transform)
