@@ -22,7 +22,7 @@ class LossFunctions:
 
     Args:
         reduction: "mean", "sum" or "none".
-        weight: [C], one factor a class. Default: no weights.
+        weight: [C], one factor a class, or None.
 
     Raises:
         ValueError: another ``reduction``.
@@ -30,11 +30,11 @@ class LossFunctions:
     >>> class last_step_loss(LossFunctions):
     ...     def _compute_loss(self, spk_out, targets):
     ...         return (spk_out[-1].sum(-1) - targets) ** 2
-    >>> last_step_loss()(torch.ones(5, 2, 3), torch.tensor([3, 1]))
+    >>> last_step_loss("mean", None)(torch.ones(5, 2, 3), torch.tensor([3, 1]))
     tensor(2.)
     """
 
-    def __init__(self, reduction: str = "mean", weight: Tensor | None = None) -> None:
+    def __init__(self, reduction: str, weight: Tensor | None) -> None:
         self.reduction = choice("reduction", reduction, ["mean", "sum", "none"])
         self.weight = weight
         self.__name__ = type(self).__name__

@@ -144,7 +144,7 @@ class SpikeTime(nn.Module):
         return time, wanted
 
     def labels_to_spike_times(self, targets: Tensor, num_outputs: int) -> Tensor:
-        """Wanted times of class labels.
+        """Wanted times of class labels: of the first spike, or with ``multi_spike`` of the first F.
 
         Args:
             targets: class labels, [B] of torch.int64.
@@ -156,9 +156,27 @@ class SpikeTime(nn.Module):
         >>> SpikeTime(on_target=3).labels_to_spike_times(torch.tensor([0]), 2)
         tensor([[ 3., -1.]])
         """
+        code = self.label_to_multi_spike if self.multi_spike else self.label_to_single_spike
+        return code(targets, num_outputs)
+
+    def label_to_single_spike(self, targets: Tensor, num_outputs: int) -> Tensor:
+        """Wanted time of the first spike, [B, N]; arguments as for `labels_to_spike_times`.
+
+        >>> SpikeTime(on_target=3).label_to_single_spike(torch.tensor([1]), 2)
+        tensor([[-1.,  3.]])
+        """
+        return self.label_to_multi_spike(targets, num_outputs)[0]
+
+    def label_to_multi_spike(self, targets: Tensor, num_outputs: int) -> Tensor:
+        """Wanted times of the first F spikes, [F, B, N]; arguments as for `labels_to_spike_times`.
+
+        >>> time = SpikeTime(multi_spike=True, on_target=[0, 1], off_target=[4, 5])
+        >>> time.label_to_multi_spike(torch.tensor([1]), 2).squeeze(1)
+        tensor([[4., 0.],
+                [5., 1.]])
+        """
         hot = one_hot(targets, num_outputs).bool()
-        times = torch.stack([torch.where(hot, on, off) for on, off in self._wanted])
-        return times if self.multi_spike else times[0]
+        return torch.stack([torch.where(hot, on, off) for on, off in self._wanted])
 
     def _times(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         axes = 3 if self.multi_spike else 2
@@ -228,6 +246,9 @@ class mse_temporal_loss(LossFunctions):
             raise ValueError("weight needs class labels as targets, got target_is_time=True; write weight=None")
         self.spk_time_fn = SpikeTime(target_is_time, on_target, off_target, tolerance, multi_spike)
 
+    def __call__(self, spk_rec: Tensor, targets: Tensor) -> Tensor:
+        return super().__call__(spk_rec, targets)
+
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         time, wanted = self.spk_time_fn(spk_out, targets)
         loss = (time / len(spk_out) - wanted / len(spk_out)) ** 2
@@ -259,6 +280,9 @@ class ce_temporal_loss(LossFunctions):
         super().__init__(reduction, weight)
         self.inverse = choice("inverse", inverse, ["negate", "reciprocal"])
         self.spk_time_fn = SpikeTime()
+
+    def __call__(self, spk_rec: Tensor, targets: Tensor) -> Tensor:
+        return super().__call__(spk_rec, targets)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         time, _ = self.spk_time_fn(spk_out, targets)

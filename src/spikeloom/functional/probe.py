@@ -55,6 +55,7 @@ class BaseMonitor:
         self.records: list[Any] = []
         self.name_records_index: dict[str, list[int]] = {}
         self._enable = True
+        self._seen: Callable[..., Any] = _unchanged
 
     def __enter__(self) -> "BaseMonitor":
         return self
@@ -114,20 +115,29 @@ class BaseMonitor:
 
     def _watch(self, net: nn.Module, instance: Kinds, register: Callable, seen: Callable[..., Any]) -> None:
         """Hang a hook on every module of the given kinds; ``seen`` makes the record of what torch hands a hook."""
+        self._seen = seen
         kinds = type(net) if instance is None else instance
         for name, module in net.named_modules():
             if isinstance(module, kinds):
                 self.monitored_layers.append(name)
                 self.name_records_index[name] = []
-                self.hooks.append(register(module, self._hook(name, seen)))
+                self.hooks.append(register(module, self.create_hook(name)))
         if not self.hooks:
             there = ", ".join(sorted({type(module).__name__ for module in net.modules()}))
             raise ValueError(f"instance must name a class of the network's modules, got {kinds}; write one of {there}")
 
-    def _hook(self, name: str, seen: Callable[..., Any]) -> Callable[..., None]:
+    def create_hook(self, name: str) -> Callable[..., None]:
+        """The hook that records under ``name``; the monitor hangs one on each module itself.
+
+        >>> monitor = OutputMonitor(torch.nn.ReLU())
+        >>> monitor.create_hook("")(None, None, 3)
+        >>> monitor[""]
+        [3]
+        """
+
         def hook(*call: Any) -> None:
             if self._enable:
-                record = seen(*call)
+                record = self._seen(*call)
                 self.name_records_index[name].append(len(self.records))
                 self.records.append(record)
 

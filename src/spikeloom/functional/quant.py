@@ -111,7 +111,7 @@ class StateQuantizer:
         below = math.floor(number * ((self.centre - low) / (high - low)))
         rising = [low + step for step in self._offsets(self.centre - low, below)]
         falling = [high - step for step in self._offsets(high - self.centre, number - below)]
-        return torch.tensor(rising + falling[::-1])
+        return torch.tensor(sorted(rising + falling))  # rounding may swap the densest ones
 
     def _offsets(self, width: float, number: int) -> list[float]:
         """Distances of levels from the end of the grid: spacings shrink by the multiplier and fill ``width``."""

@@ -202,7 +202,7 @@ def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1
     """Linear rise from ``off_target`` at step 0 to ``on_target`` at the spike, then ``off_target``.
 
     Args:
-        spike_time: times in steps, [B, ...]; rounded. Times above T, also infinity, mean no spike and no rise.
+        spike_time: times in steps, [B, ...]; rounded. Times of T and later, also infinity, mean no spike and no rise.
         num_steps: T.
         on_target: value at the spike.
         off_target: value at the beginning and after the spike.
@@ -227,7 +227,7 @@ def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1
     time = intensities(spike_time, "spike_time").round()
     step = _steps_like(num_steps, time)
     rise = step / time * (on_target - off_target) + off_target
-    rise = torch.where((step < time) & (time <= num_steps), rise, float(off_target))
+    rise = torch.where((step < time) & (time < num_steps), rise, float(off_target))
     return torch.where(step == time, float(on_target), rise)
 
 
