@@ -22,6 +22,7 @@ FLOOR = {
     "core.reset": 0,
     "core.surrogate": 0,
     "core.curves": 0,
+    "core.densities": 0,
     "surrogate": 0,
     "core": 1,
     "neurons": 2,
@@ -55,6 +56,9 @@ FLOOR = {
 EDGES = {
     ("core.curves", "core.surrogate"),  # a curve is a surrogate
     ("core.curves", "core.checks"),
+    ("core.curves", "core.densities"),
+    ("core.densities", "core.surrogate"),
+    ("surrogate", "core.densities"),
     ("core.reset", "core.checks"),
     ("core.surrogate", "core.checks"),
     ("surrogate", "core.checks"),

@@ -1,24 +1,24 @@
 """Surrogate gradients under snnTorch's names: ``spike_grad=snn.surrogate.fast_sigmoid(slope=25)``.
 
 Each lower-case name is the class beside it; calling it gives a frozen, picklable surrogate. The equations are
-in `spikeloom.core.curves`; a curve of your own is a subclass of `Surrogate`.
+in `spikeloom.core.curves` and `spikeloom.core.densities`; a curve of your own is a subclass of `Surrogate`.
 """
 
-from .core.curves import ZIF as ZIF
 from .core.curves import ATan as ATan
 from .core.curves import FastSigmoid as FastSigmoid
-from .core.curves import Gaussian as Gaussian
 from .core.curves import Heaviside as Heaviside
 from .core.curves import LeakySpikeOperator as LeakySpikeOperator
-from .core.curves import Logistic as Logistic
-from .core.curves import Polynomial as Polynomial
-from .core.curves import Rectangular as Rectangular
 from .core.curves import Sigmoid as Sigmoid
 from .core.curves import SparseFastSigmoid as SparseFastSigmoid
 from .core.curves import SpikeRateEscape as SpikeRateEscape
 from .core.curves import StochasticSpikeOperator as StochasticSpikeOperator
 from .core.curves import StraightThroughEstimator as StraightThroughEstimator
 from .core.curves import Triangular as Triangular
+from .core.densities import ZIF as ZIF
+from .core.densities import Gaussian as Gaussian
+from .core.densities import Logistic as Logistic
+from .core.densities import Polynomial as Polynomial
+from .core.densities import Rectangular as Rectangular
 from .core.surrogate import CustomSurrogate as CustomSurrogate
 from .core.surrogate import Surrogate as Surrogate
 

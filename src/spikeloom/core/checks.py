@@ -60,8 +60,19 @@ def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
 
 
-def in_range(name: str, value: Any, low: float, high: float, *, open_low: bool = False, why: str = "") -> None:
+def in_range(
+    name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
+) -> None:
     """Check that a number, or every element of a tensor, lies between ``low`` and ``high``.
+
+    Args:
+        name: of the argument, for the message.
+        value: a number or a tensor.
+        low: least value; excluded if ``open_low``.
+        high: greatest value; excluded if ``open_high``.
+        open_low: exclude ``low``.
+        open_high: exclude ``high``.
+        why: the reason for the rule, for the message.
 
     Raises:
         ValueError: an element lies outside or is NaN; the message shows the first such element.
@@ -71,11 +82,11 @@ def in_range(name: str, value: Any, low: float, high: float, *, open_low: bool =
     values = torch.as_tensor(value).detach()
     if values.device.type == "meta":
         return
-    inside = (values > low if open_low else values >= low) & (values <= high)
+    inside = (values > low if open_low else values >= low) & (values < high if open_high else values <= high)
     if bool(inside.all()):
         return
     bad = values[~inside].flatten()[0].item()
-    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if math.isinf(high) else ']'}"
+    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or math.isinf(high) else ']'}"
     raise ValueError(f"{name} must lie in {interval}, got {bad:g}{'; ' + why if why else ''}")
 
 
@@ -121,7 +132,7 @@ def finite(x: Tensor, what: str = "the input") -> None:
 
 
 def graph_is_freed(value: Tensor, depth: int = 24) -> bool:
-    """Whether ``backward()`` has already freed the graph that made ``value``, so that another pass through it must fail.
+    """Whether ``backward()`` has already freed the graph that made ``value``: another pass through it must fail.
 
     Walks at most ``depth`` nodes back to the first one that saved tensors.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from . import checks
 from .transition import Transition
 
-__all__ = ["Backend", "backend", "backends", "chosen", "register"]
+__all__ = ["Backend", "backend", "backends", "chosen", "name_of", "register"]
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,18 @@ def chosen(transition: Transition, x: Tensor) -> Callable[..., tuple[Tensor, Any
         RuntimeError: the backend that the user asked for does not serve this call.
     """
     if not torch.compiler.is_compiling():
-        name = _choice(transition, x)
+        name = name_of(transition, x)
     else:
         name = _constant_choice(transition, x.dtype, x.device.type)
     return None if name == "eager" else _TABLE[name].run
 
 
-def _choice(transition: Transition, x: Tensor) -> str:
+def name_of(transition: Transition, x: Tensor) -> str:
+    """Name of the backend for this call.
+
+    Raises:
+        RuntimeError: the backend that the user asked for does not serve it.
+    """
     name = _forced.get()
     if name is None:
         return next(
@@ -110,7 +115,7 @@ def _choice(transition: Transition, x: Tensor) -> str:
 
 
 def _constant_choice(transition: Transition, dtype: torch.dtype, device: str) -> str:
-    return _choice(transition, torch.empty(0, dtype=dtype, device=device))
+    return name_of(transition, torch.empty(0, dtype=dtype, device=device))
 
 
 # torch.compile then calls it while tracing and keeps the answer (torch.compiler.assume_constant_result would import

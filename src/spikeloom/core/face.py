@@ -5,78 +5,57 @@ and shapes what is returned. State is neither a buffer (DistributedDataParallel 
 its neuron. In sequence mode ``forward`` returns what stacking its results in step mode would return.
 """
 
-import warnings
-import weakref
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from . import checks
+from .inspection import inspect_input, inspect_state
+from .live import Live, OneOrAll
+from .reset import Reset
 
-__all__ = ["Face", "StateField", "TimeAxisWarning"]
-
-
-class TimeAxisWarning(UserWarning):
-    """An input in step mode has the number of axes of a sequence."""
-
-
-class _Live:
-    """A list-like view of the neurons alive; it keeps none of them alive."""
-
-    def __init__(self) -> None:
-        self._refs: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def add(self, neuron: Any) -> None:
-        self._refs.add(neuron)
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(list(self._refs))
-
-    def __getitem__(self, index: int) -> Any:
-        return list(self._refs)[index]
+__all__ = ["Face"]
 
 
-class StateField:
-    """``lif.mem`` reads and writes one field of the remembered state; of shape (0,) where there is none."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, neuron: Any, owner: type | None = None) -> Any:
-        return self if neuron is None else getattr(neuron.hidden, self.name)
-
-    def __set__(self, neuron: Any, value: Tensor) -> None:
-        neuron._hidden = neuron.hidden._replace(**{self.name: value})
+_SETTINGS = frozenset({"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset"})
 
 
-class _OneOrAll:
-    """A method that acts on one neuron, or, called on a class, on all living neurons of that class."""
+class Face(nn.Module):
+    """What remembers, of a neuron; see the module. The equations and the two pure ways to run are in `Neuron`."""
 
-    def __init__(self, method: Any) -> None:
-        self.method = method
-        self.__doc__ = method.__doc__
-
-    def __get__(self, neuron: Any, owner: type) -> Any:
-        if neuron is not None:
-            return self.method.__get__(neuron, owner)
-        return lambda: [self.method(each) for each in Face.live if isinstance(each, owner)] and None
-
-
-class Face:
-    """Mixin of `Neuron`; see the module."""
-
-    live: ClassVar[_Live] = _Live()
+    live: ClassVar[Live] = Live()
     instances: ClassVar[Any] = live  # snnTorch's name; assigning a list to it is harmless
     State: Any
+    modes: ClassVar[tuple[str, ...]]
+    resets: ClassVar[Mapping[str, Reset]]
+    reset_mechanism_val: Tensor
     _hidden: Any
     _checked: Any
     _reset: str
     _names: tuple[str, ...]
+
+    # -- what the neuron provides ------------------------------------------------------------------------
+
+    def initial(self, x: Tensor) -> Any:
+        """See `Neuron.initial`."""
+        raise NotImplementedError
+
+    def state_shape(self, x: Tensor) -> torch.Size:
+        """See `Neuron.state_shape`."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """See `Neuron.step`."""
+        raise NotImplementedError
+
+    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """See `Neuron.scan`."""
+        raise NotImplementedError
+
+    def _configure(self) -> None:
+        raise NotImplementedError
 
     # -- calling -------------------------------------------------------------------------------------
 
@@ -96,17 +75,40 @@ class Face:
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
-        sequence = self.mode == "sequence"
-        if not torch.compiler.is_compiling():
-            self._inspect(input_, sequence)
-        x = input_.detach()[0] if sequence else input_
-        start = self._start(x, state, named)
-        spk, new = self.scan(input_, start) if sequence else self.step(input_, start)
-        # a view of the last step would keep the states of all steps in memory
-        self._hidden = self.State(*(value[-1].clone() for value in new)) if sequence else new
-        return self._returned(spk, new)
+        return self.returned(*self.advance(input_, *state, sequence=self.mode == "sequence", num_steps=None, **named))
 
-    def _returned(self, spk: Tensor, state: Any) -> Any:
+    def advance(
+        self,
+        input_: Tensor,
+        *state: Tensor | None,
+        sequence: bool,
+        num_steps: int | None = None,
+        **named: Tensor | None,
+    ) -> tuple[Tensor, Any]:
+        """Run, remember the last state, and return the spikes and the new state or states.
+
+        Args:
+            input_: [B, ...], or [T, B, ...] in a sequence unless it is constant.
+            *state: as for `forward`.
+            sequence: whether ``input_`` is a sequence.
+            num_steps: T of a sequence whose input [B, ...] is the same at every step.
+            **named: as for `forward`.
+        """
+        timed = sequence and num_steps is None
+        if not torch.compiler.is_compiling():
+            inspect_input(self, input_, sequence, timed)
+        step = input_.detach()[0] if timed else input_
+        start = self._start(step, state, named)
+        if not sequence:
+            spk, self._hidden = self.step(input_, start)
+            return spk, self._hidden
+        spk, new = self.scan(input_, start, num_steps=num_steps)
+        # a view of the last step would keep the states of all steps in memory
+        self._hidden = self.State(*(value[-1].clone() for value in new))
+        return spk, new
+
+    def returned(self, spk: Tensor, state: Any) -> Any:
+        """What ``forward`` returns of spikes and state."""
         if self.init_hidden and not self.output:
             return spk
         return tuple(state) if "spk" in state._fields else (spk, *state)
@@ -115,10 +117,11 @@ class Face:
         given = self._given(state, named)
         if not given and self._hidden is None:
             return self.initial(x)
-        shape, rest, hidden = self.state_shape(x), None, self.hidden
-        values = []
+        shape, hidden = self.state_shape(x), self.hidden
+        rest: Any = None
+        values: list[Any] = []
         for name in self.State._fields:
-            value = given.get(name, getattr(hidden, name))
+            value: Any = given.get(name, getattr(hidden, name))
             if value.shape != shape:
                 if value.shape == (0,):
                     rest = self.initial(x) if rest is None else rest
@@ -126,7 +129,7 @@ class Face:
                 else:
                     value = self._broadcast(name, value, shape, explicit=name in given)
             if not torch.compiler.is_compiling():
-                self._inspect_state(name, value, x)
+                inspect_state(self, name, value, x)
             values.append(value)
         return self.State(*values)
 
@@ -155,66 +158,9 @@ class Face:
                 pass
         origin = "was passed" if explicit else "is remembered from the previous call"
         raise ValueError(
-            f"{type(self).__name__}: {name} of shape {tuple(value.shape)} {origin}, but this input needs {tuple(shape)}; "
-            "call snn.reset(net) before a batch of another size, or pass a state that fits"
+            f"{type(self).__name__}: {name} of shape {tuple(value.shape)} {origin}, but this input needs "
+            f"{tuple(shape)}; call snn.reset(net) before a batch of another size, or pass a state that fits"
         )
-
-    # -- checks ----------------------------------------------------------------------------------------
-
-    def _inspect(self, x: Tensor, sequence: bool) -> None:
-        kind = type(self).__name__
-        checks.floating(x, f"the input of {kind}")
-        seen = (x.shape, x.dtype, x.device, sequence)
-        if seen != self._checked:
-            self._inspect_shape(x, sequence)
-            self._checked = seen
-        if x.device.type == "cpu":  # elsewhere the answer would stall the queue; snn.run looks once per call
-            checks.finite(x, f"the input of {kind}")
-
-    def _inspect_shape(self, x: Tensor, sequence: bool) -> None:
-        kind = type(self).__name__
-        if sequence and x.dim() < 3:
-            raise ValueError(
-                f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for one time step write "
-                'mode="step", for a single feature x.unsqueeze(-1), for a single sample x.unsqueeze(1)'
-            )
-        if not sequence and x.dim() == 3 and "sequence" in self.modes:
-            warnings.warn(
-                f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is time, write "
-                'mode="sequence" or snn.run(net, x)',
-                TimeAxisWarning,
-                stacklevel=6,
-            )
-        target = self.state_shape(x[0] if sequence else x)
-        for name in self._names:
-            value = getattr(self, name)
-            if value.device != x.device:
-                raise RuntimeError(
-                    f"{kind} is on {value.device}, its input on {x.device}; write net.to({str(x.device)!r})"
-                )
-            fits = value.dim() <= len(target) or value.numel() == 1
-            pairs = zip(reversed(value.shape), reversed(target), strict=False)
-            if not fits or any(v not in (1, t) for v, t in pairs):
-                raise ValueError(
-                    f"{kind}: {name} of shape {tuple(value.shape)} does not broadcast against one step of the input, "
-                    f"{tuple(target)}; give one value, or one for each neuron"
-                )
-
-    def _inspect_state(self, name: str, value: Tensor, x: Tensor) -> None:
-        kind = type(self).__name__
-        if value.device != x.device:
-            raise RuntimeError(
-                f"{kind}: {name} is on {value.device}, the input on {x.device}; write {name}.to(x.device)"
-            )
-        if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(
-                f"{kind}: {name} is {value.dtype}, the input {x.dtype}; write {name}.to(x.dtype) or snn.reset(net)"
-            )
-        if value.requires_grad and torch.is_grad_enabled() and checks.graph_is_freed(value):
-            raise RuntimeError(
-                f"{kind}: {name} still hangs on the graph of a batch that backward() has already used; call "
-                "snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its values"
-            )
 
     # -- the remembered state ------------------------------------------------------------------------------
 
@@ -240,8 +186,8 @@ class Face:
         if self._hidden is not None:
             self._hidden = self.State(*(value.detach() for value in self._hidden))
 
-    detach_hidden = _OneOrAll(_detach_hidden)
-    reset_hidden = _OneOrAll(lambda self: self.reset_mem() and None)
+    detach_hidden = OneOrAll(_detach_hidden)
+    reset_hidden = OneOrAll(lambda self: self.reset_mem() and None)
 
     # -- configuration ---------------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from . import checks, dispatch
 from .curves import ATan
-from .face import Face, StateField
+from .face import Face
+from .live import StateField
 from .reset import Keep, Reset, Subtract, Zero
 from .surrogate import Disabled, resolve
 from .transition import Transition
@@ -31,7 +32,7 @@ def _record(names: tuple[str, ...]) -> Any:
     return namedtuple("Params", names)
 
 
-class Neuron(Face, nn.Module):
+class Neuron(Face):
     r"""Base of the spiking neurons: a membrane that is integrated, compared with a threshold, and reset.
 
     Args:
@@ -106,7 +107,8 @@ class Neuron(Face, nn.Module):
         self._checked = None
         self.init_hidden, self.output, self.inhibition = init_hidden, output, inhibition
         self.spike_grad = Disabled() if surrogate_disable else ATan() if spike_grad is None else resolve(spike_grad)
-        self.state_quant, self.reset_delay = state_quant, reset_delay
+        self.reset_delay = reset_delay
+        self.state_quant: Any = state_quant
         self._reset = checks.choice("reset_mechanism", reset_mechanism, self.resets)
         self.parameter("threshold", threshold, learn_threshold)
         self.parameter("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
@@ -114,20 +116,21 @@ class Neuron(Face, nn.Module):
         self.mode = mode
         Face.live.add(self)
 
-    def parameter(self, name: str, value: Any, learn: bool = False) -> None:
+    def parameter(self, name: str, value: Any, learn: bool = False, *, persistent: bool = True) -> None:
         """Register a quantity of the equations under ``name``: a parameter if it learns, a buffer otherwise.
 
         Args:
             name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
             value: a number or a tensor that broadcasts against one step ``[B, ...]``.
             learn: whether it has a gradient.
+            persistent: False leaves a quantity that does not learn out of ``state_dict``.
         """
         tensor = torch.as_tensor(value).detach().clone()
         tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))
         else:
-            self.register_buffer(name, tensor)
+            self.register_buffer(name, tensor, persistent=persistent)
         self._names += (name,)
         self._configure()
 
@@ -156,6 +159,15 @@ class Neuron(Face, nn.Module):
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
         return x.shape
 
+    @property
+    def equations(self) -> Any:
+        """The class that holds the equations: its own, unless its arguments choose among several."""
+        return type(self)
+
+    @property
+    def _cell(self) -> Any:
+        return None if self.equations.elementwise else self
+
     # -- derived: the two pure ways to run --------------------------------------------------------
 
     def params(self, dtype: torch.dtype) -> Any:
@@ -174,7 +186,7 @@ class Neuron(Face, nn.Module):
             Spikes [B, ...] in the dtype of ``x``, and the new state.
         """
         state = self.initial(x) if state is None else state
-        return self.transition(x, state, self.params(x.dtype), None if self.elementwise else self)
+        return self.transition(x, state, self.params(x.dtype), self._cell)
 
     def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """All time steps. Pure, and equal to stacking the results of `step`.
@@ -199,7 +211,7 @@ class Neuron(Face, nn.Module):
         return self._loop(x, state, num_steps)
 
     def _loop(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        p, cell = self.params(x.dtype), None if self.elementwise else self
+        p, cell = self.params(x.dtype), self._cell
         spk, states = [], []
         for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:  # indexing x[t] would cost O(T^2) backward
             s, state = self.transition(x_t, state, p, cell)
@@ -211,7 +223,7 @@ class Neuron(Face, nn.Module):
         """Fix the transition now: building it in ``forward`` would break the graph of ``torch.compile``."""
         self._record = _record(self._names)
         self.transition = Transition(
-            type(self),
+            self.equations,
             self.resets[self._reset],
             self.spike_grad,
             self.reset_delay,

@@ -42,7 +42,7 @@ class Transition:
     names: tuple[str, ...] = ()
 
     def __call__(self, x: Tensor, state: Any, p: Any, cell: Any = None) -> tuple[Tensor, Any]:
-        """One step. ``cell`` provides the equations; the neuron's class by default, its instance if they own modules."""
+        """One step. ``cell`` provides the equations: the neuron's class, or its instance where they own modules."""
         cell = self.neuron if cell is None else cell
         acts = self.reset.acts
         fired = (state.mem.detach() - p.threshold.detach() > 0).to(x.dtype) if acts else x

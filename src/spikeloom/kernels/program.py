@@ -76,7 +76,7 @@ class Program:
 
     def needed(self, roots: Iterable[int], given: Iterable[int] = ()) -> list[int]:
         """The operations that compute ``roots`` when ``given`` are known, in order."""
-        seen, stack = set(given), [r for r in roots]
+        seen, stack = set(given), list(roots)
         wanted: set[int] = set()
         while stack:
             i = stack.pop()
@@ -102,9 +102,14 @@ class Program:
         if name == "neg" and values[0] == 0.0:
             return self.constant(0.0, dtype)
         first = nodes[0]
-        if name in COMPARISONS and values[1] == 0.0 and first is not None and first.op is not None:
-            if operation(first.op) == "sub" and len(first.args) == 2:
-                packet, args = getattr(torch.ops.aten, name).Tensor, first.args
+        if (
+            name in COMPARISONS
+            and values[1] == 0.0
+            and first is not None
+            and first.op is not None
+            and _difference(first)
+        ):
+            packet, args = getattr(torch.ops.aten, name).Tensor, first.args
         return self.add(Node(packet, args, dtype))
 
     def specialised(self, values: Mapping[str, float]) -> "Program":
@@ -148,3 +153,7 @@ class Program:
                 if twin is not None:
                     moved[i] = twin
         return {i: j for i, j in moved.items() if i != j and self.nodes[i].op is not None}
+
+
+def _difference(node: Node) -> bool:
+    return operation(node.op) == "sub" and len(node.args) == 2

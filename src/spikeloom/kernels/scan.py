@@ -106,14 +106,12 @@ def scan_backward(
     found = run(steps, *state, *_scalars(params), *(o.unbind(0) for o in outputs), *lists, dx.unbind(0))
     found.setdefault("x", dx)
     inputs = dict(zip(labels, [x, *state, *params], strict=True))
-    return [
-        found[n].sum_to_size(v.shape).clone()
-        if n in asked and n[0] == "p"
-        else found[n]
-        if n in asked
-        else x.new_empty(0)
-        for n, v in inputs.items()
-    ]
+    return [_gradient(found, n, v) if n in asked else x.new_empty(0) for n, v in inputs.items()]
+
+
+def _gradient(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
+    """A parameter that all neurons share collects the sum of their gradients."""
+    return found[label].sum_to_size(value.shape).clone() if label[0] == "p" else found[label]
 
 
 def _labels(transition: Transition) -> list[str]:

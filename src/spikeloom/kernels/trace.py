@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..core.transition import Transition
 from .program import COMPARISONS, Node, Program, Ref, operation
@@ -60,8 +61,8 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
         return spk, *state
 
     def joint(*args: Tensor) -> Any:
-        outputs, pullback = torch.func.vjp(step, *args[:k])
-        return outputs, pullback(args[k:])
+        results = torch.func.vjp(step, *args[:k])
+        return results[0], results[1](args[k:])
 
     labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "g_spk", *(f"g_{f}" for f in fields)]
     graph = make_fx(joint)(*(torch.full((4,), 0.5, dtype=dtype) for _ in labels)).graph
@@ -94,7 +95,7 @@ class _Importer:
             elif node.op == "call_function":
                 self.env[node] = self.call(node)
             elif node.op == "output":
-                flat = torch.utils._pytree.tree_leaves(node.args[0])
+                flat = tree_leaves(node.args[0])
                 return [self.program, [self.constant(0.0) if a is None else self.env[a] for a in flat]]
             else:
                 raise Untraceable(f"it reads the tensor {node.target!r} from outside; pass it as a parameter")

@@ -34,10 +34,10 @@ class Leaky(Neuron):
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(beta=0.5)
     >>> mem = lif.init_leaky()
-    >>> for _ in range(3):
+    >>> for _ in range(2):
     ...     spk, mem = lif(torch.tensor([[0.8]]), mem)
     >>> spk, mem
-    (tensor([[1.]]), tensor([[1.4000]]))
+    (tensor([[1.]]), tensor([[1.2000]]))
     """
 
     class State(NamedTuple):

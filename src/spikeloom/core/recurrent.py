@@ -1,0 +1,147 @@
+"""Feedback: the weighted spikes of the last step join the input of this one.
+
+The weights are a linear layer, a convolution, or one number V for each neuron. The last is elementwise arithmetic, so
+that such neurons are fused over time like any other.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .neuron import Neuron
+
+__all__ = ["Recurrent"]
+
+
+class Recurrent(Neuron):
+    """Base of neurons whose state has a field ``spk`` and whose spikes are fed back.
+
+    A subclass declares ``State``, a static ``charge`` (an ``integrate`` that receives input and feedback as one current)
+    and calls `connect` in its constructor.
+    """
+
+    all_to_all: bool = True
+
+    @staticmethod
+    def charge(current: Tensor, state: Any, p: Any) -> Any:
+        """The state after the input and the feedback of one step, before spike and reset."""
+        raise NotImplementedError
+
+    def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
+        """`charge` with the feedback of the modules."""
+        return self.charge(x + self.recurrent(state.spk), state, p)
+
+    @property
+    def equations(self) -> Any:
+        """The class itself, or with one-to-one feedback its elementwise twin."""
+        return type(self) if self.all_to_all else _pointwise(type(self))
+
+    @property
+    def recurrent(self) -> Any:
+        """The feedback: a module, or with one-to-one feedback a function of the spikes with the attribute V."""
+        return self._modules["recurrent"] if self.all_to_all else _OneToOne(self)
+
+    def connect(
+        self,
+        V: Any,
+        all_to_all: bool,
+        linear_features: int | None,
+        conv2d_channels: int | None,
+        kernel_size: Any,
+        learn_recurrent: bool,
+    ) -> None:
+        """Make the feedback weights.
+
+        Args:
+            V: weight of one-to-one feedback, a scalar or one value for each neuron.
+            all_to_all: whether neurons feed back to other neurons.
+            linear_features: size of a layer whose feedback is linear.
+            conv2d_channels: number of channels of a layer whose feedback is a convolution.
+            kernel_size: of the convolution, odd, one number or two.
+            learn_recurrent: whether the weights learn.
+
+        Raises:
+            TypeError: the arguments do not name exactly one kind of feedback.
+            ValueError: ``kernel_size`` is even, so that the feedback would not have the size of the layer.
+        """
+        kind = type(self).__name__
+        convolves = conv2d_channels is not None or kernel_size is not None
+        self.linear_features, self.conv2d_channels, self.kernel_size = linear_features, conv2d_channels, kernel_size
+        self.learn_recurrent = learn_recurrent
+        if not all_to_all:
+            if linear_features is not None or convolves:
+                raise TypeError(f"{kind}(all_to_all=False) feeds back one to one and takes V only; leave the others out")
+            self.all_to_all = False
+            self.parameter("V", V, learn_recurrent)
+            return
+        if (linear_features is None) == (not convolves) or (convolves and None in (conv2d_channels, kernel_size)):
+            raise TypeError(
+                f"{kind} needs to know its feedback: linear_features=N, or conv2d_channels=C and kernel_size=K, or "
+                f"all_to_all=False with V; got linear_features={linear_features}, conv2d_channels={conv2d_channels}, "
+                f"kernel_size={kernel_size}"
+            )
+        module = nn.Linear(linear_features, linear_features) if linear_features else _same(conv2d_channels, kernel_size)
+        self.add_module("recurrent", module.requires_grad_(learn_recurrent))
+
+    def state_shape(self, x: Tensor) -> torch.Size:
+        """Shape of ``x``, once it is known to fit the feedback."""
+        axis, size = (-3, self.conv2d_channels) if self.linear_features is None else (-1, self.linear_features)
+        if size is not None and (x.dim() < -axis or x.shape[axis] != size):
+            name = "conv2d_channels" if axis == -3 else "linear_features"
+            raise ValueError(
+                f"{type(self).__name__} has feedback for {name}={size}, got one step of shape {tuple(x.shape)}; "
+                f"write {name}={x.shape[axis] if x.dim() >= -axis else '...'}"
+            )
+        return x.shape
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if not self.all_to_all:  # snnTorch has the same tensor under both names
+            destination[f"{prefix}recurrent.V"] = destination[f"{prefix}V"]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if not self.all_to_all and f"{prefix}recurrent.V" in state_dict:
+            value = state_dict.pop(f"{prefix}recurrent.V")
+            state_dict.setdefault(f"{prefix}V", value)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class _OneToOne:
+    """snnTorch's view of one-to-one feedback: ``neuron.recurrent.V``, ``neuron.recurrent(spk)``."""
+
+    def __init__(self, neuron: Recurrent) -> None:
+        self._neuron = neuron
+
+    @property
+    def V(self) -> Tensor:
+        return self._neuron.V
+
+    @V.setter
+    def V(self, value: Tensor) -> None:
+        self._neuron.V = value
+
+    def __call__(self, spk: Tensor) -> Tensor:
+        return self._neuron.V * spk
+
+
+@cache
+def _pointwise(neuron: type[Recurrent]) -> type:
+    """The equations of a neuron with one-to-one feedback, as static functions."""
+
+    def integrate(x: Tensor, state: Any, p: Any) -> Any:
+        return neuron.charge(x + p.V * state.spk, state, p)
+
+    functions = {"integrate": integrate, "trigger": neuron.trigger, "settle": neuron.settle}
+    body = {"State": neuron.State, "elementwise": True, **{name: staticmethod(f) for name, f in functions.items()}}
+    return type(neuron.__name__, (), {**body, "__module__": neuron.__module__, "__qualname__": neuron.__qualname__})
+
+
+def _same(channels: Any, kernel_size: Any) -> nn.Conv2d:
+    """A convolution whose output has the size of its input."""
+    size = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
+    if any(k % 2 == 0 for k in size):
+        raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes the size of the feedback")
+    return nn.Conv2d(channels, channels, size, padding=tuple(k // 2 for k in size))

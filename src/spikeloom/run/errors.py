@@ -1,0 +1,103 @@
+"""Errors that name the layer: checks before a layer is called, and its path in front of what it raises."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import batchnorm, conv
+
+__all__ = ["Place", "expect", "located"]
+
+_AXES = {"1d": (3,), "2d": (4,), "3d": (5,)}
+
+
+class Place:
+    """Where the execution is: path and module of the layer entered last."""
+
+    def __init__(self) -> None:
+        self.path, self.module = "", None
+
+    def enter(self, path: str, module: Any) -> None:
+        self.path, self.module = path, module
+
+
+@contextmanager
+def located(place: Place) -> Iterator[None]:
+    """Put the layer's path in front of the message of what is raised inside."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        if place.module is None or type(error) not in (ValueError, TypeError, RuntimeError):
+            raise
+        raise type(error)(f"layer {place.path!r} ({type(place.module).__name__}): {error}") from error
+
+
+def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
+    """Check one step of the input of a weight-carrying layer before it is called.
+
+    Args:
+        module: the layer.
+        value: one step of its input, [B, ...].
+        num_steps: T where the input of the network is static, else None.
+
+    Raises:
+        TypeError: the layer before returned ``(spk, state)``, or the dtype is another one.
+        ValueError: the number of axes or of features is wrong.
+    """
+    if isinstance(value, tuple):
+        raise TypeError(
+            f"received {len(value)} values from the layer before it; a neuron inside nn.Sequential needs "
+            "init_hidden=True (and no output=True), so that it passes on its spikes only"
+        )
+    weight = getattr(module, "weight", None)
+    if not isinstance(value, Tensor) or not isinstance(weight, Tensor):
+        return
+    _expect_axes(module, value, num_steps)
+    _expect_features(module, value)
+    if value.device != weight.device:
+        raise RuntimeError(f"its weight is on {weight.device}, its input on {value.device}; write net.to(device)")
+    if value.is_floating_point() and value.dtype != weight.dtype and not _autocast(value):
+        raise TypeError(f"its weight is {weight.dtype}, its input {value.dtype}; write x.to({weight.dtype})")
+
+
+def _autocast(value: Tensor) -> bool:
+    return torch.is_autocast_enabled(value.device.type)
+
+
+def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> None:
+    shape = tuple(value.shape)
+    if isinstance(module, nn.Linear):
+        if value.dim() < 2:
+            raise ValueError(f"a step of its input has shape {shape} and no batch axis; {_hint(num_steps, value)}")
+        if num_steps and value.dim() > 2 and shape[0] == num_steps:
+            raise ValueError(
+                f"its static input {shape} has as many rows as num_steps={num_steps}; if axis 0 is time, drop "
+                "num_steps; if it is not, write snn.run(net, x.expand(num_steps, *x.shape))"
+            )
+    elif isinstance(module, conv._ConvNd):
+        axes = _AXES.get(type(module).__name__[-2:].lower(), ())
+        if axes and value.dim() not in axes:
+            raise ValueError(
+                f"a step of its input has shape {shape}, expected {axes[0]} axes; {_hint(num_steps, value)}"
+            )
+
+
+def _hint(num_steps: int | None, value: Tensor) -> str:
+    if num_steps:
+        return "if x already has a time axis, drop num_steps; a single sample needs x.unsqueeze(0)"
+    return "a static input [B, ...] needs num_steps=..., a single sample over time x.unsqueeze(1)"
+
+
+def _expect_features(module: nn.Module, value: Tensor) -> None:
+    shape = tuple(value.shape)
+    if isinstance(module, nn.Linear) and shape[-1] != module.in_features:
+        raise ValueError(
+            f"expects {module.in_features} features in the last axis, got a step of shape {shape}; "
+            f"change in_features to {shape[-1]}, or flatten the input if features lie in several axes"
+        )
+    wanted = module.in_channels if isinstance(module, conv._ConvNd) else None
+    wanted = module.num_features if isinstance(module, batchnorm._BatchNorm) else wanted
+    if wanted is not None and value.dim() > 1 and shape[1] != wanted:
+        raise ValueError(f"expects {wanted} channels in axis 1, got a step of shape {shape}")

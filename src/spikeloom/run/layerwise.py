@@ -1,0 +1,227 @@
+"""A network over time, layer by layer.
+
+The graph of one step is interpreted once, with values that carry time: a `Seq` is ``[T, B, ...]``, everything else is
+the same at every step. What depends on constants only is computed once; stateless layers fold time into the batch;
+neurons scan; the rest runs once for each step. The result is the function that the step loop computes.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from ..core import dispatch
+from ..core.neuron import Neuron
+from . import rules
+from .errors import Place, expect
+from .plan import NotLayerwise, Row
+
+__all__ = ["Layerwise", "Seq"]
+
+
+class Seq:
+    """A value that differs from step to step: its tensor is [T, B, ...]."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self._steps: tuple[Tensor, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Tensor, ...]:
+        """One tensor [B, ...] for each step; split once, because indexing costs O(T^2) in the backward pass."""
+        self._steps = self._steps or self.tensor.unbind(0)
+        return self._steps
+
+
+class Layerwise:
+    """Interprets a graph; see the module.
+
+    Args:
+        net: the network.
+        graph: of one step of it.
+        num_steps: T.
+        static: T where the input is static, else None (for the hints of errors).
+        batch_norm: ``"step"`` or ``"time"``, see `run`.
+        record: keys ``"path.field"`` to keep.
+        place: told which layer is running.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        graph: fx.Graph,
+        num_steps: int,
+        static: int | None,
+        batch_norm: str,
+        record: set[str],
+        place: Place,
+    ) -> None:
+        self.modules = dict(net.named_modules(remove_duplicate=False))
+        self.net, self.graph, self.num_steps, self.static = net, graph, num_steps, static
+        self.batch_norm, self.record, self.place = batch_norm, record, place
+        self.rows: list[Row] = []
+        self.records: dict[str, Tensor] = {}
+
+    def __call__(self, x: Any) -> Any:
+        """Run on ``x``, a `Seq` or a constant tensor; returns the output stacked over time."""
+        env: dict[fx.Node, Any] = {}
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                if env:
+                    raise NotLayerwise(f"forward takes {node.name!r} besides its input")
+                env[node] = x
+            elif node.op == "get_attr":
+                env[node] = _attribute(self.net, str(node.target))
+            elif node.op == "output":
+                return pytree.tree_map(self._stacked, fx.map_arg(node.args[0], env.__getitem__))
+            else:
+                args, kwargs = fx.map_arg((node.args, node.kwargs), env.__getitem__)
+                env[node] = self._node(node, args, kwargs)
+            for used in [n for n in node.all_input_nodes if n in env and not _needed_later(n, node)]:
+                del env[used]
+        raise NotLayerwise("forward returns nothing")
+
+    def _stacked(self, value: Any) -> Any:
+        if isinstance(value, Seq):
+            return value.tensor
+        return value.expand(self.num_steps, *value.shape) if isinstance(value, Tensor) else value
+
+    # -- one operation ---------------------------------------------------------------------------------
+
+    def _node(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.op != "call_module":
+            return self._function(node, args, kwargs)
+        path = str(node.target)
+        module = self.modules[path]
+        self.place.enter(path, module)
+        value = args[0] if args else next(iter(kwargs.values()), None)
+        step = value.steps[0] if isinstance(value, Seq) else value
+        expect(module, step, self.static)
+        if isinstance(module, Neuron):
+            return self._neuron(path, module, value)
+        how = rules.of_module(module, step) if len(args) == 1 and not kwargs else "step"
+        return self._layer(path, module, how, args, kwargs)
+
+    def _neuron(self, path: str, neuron: Neuron, value: Any) -> Any:
+        if rules.has_hooks(neuron) or "sequence" not in neuron.modes:
+            return self._each(path, neuron, (value,), {}, "step by step: somebody watches its calls")
+        timed = isinstance(value, Seq)
+        x, steps = (value.tensor, None) if timed else (value, self.num_steps)
+        spk, state = neuron.advance(x, sequence=True, num_steps=steps)
+        self._keep(path, spk, state)
+        backend = dispatch.name_of(neuron.transition, x)
+        self._row(path, neuron, f"scan over time ({backend}){'' if timed else ', the same input at every step'}")
+        return pytree.tree_map(Seq, neuron.returned(spk, state))
+
+    def _layer(self, path: str, module: nn.Module, how: str, args: Any, kwargs: Any) -> Any:
+        timed = any(isinstance(a, Seq) for a in pytree.tree_leaves((args, kwargs)))
+        statistics = rules.is_batch_norm(module) and self.batch_norm == "step"
+        if not timed and statistics:
+            return self._again(path, module, args, kwargs)
+        if not timed and not rules.is_random(module) and not rules.has_hooks(module):
+            self._row(path, module, "once: its input is constant in time")
+            return module(*args, **kwargs)
+        if statistics:
+            return self._each(path, module, args, kwargs, "step by step: its statistics are those of a step")
+        if how == "fold" and timed:
+            self._row(path, module, "time folded into the batch")
+            return _fold(module, args, kwargs)
+        return self._each(path, module, args, kwargs, "step by step")
+
+    def _again(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Batch norm of a constant input: the same result T times, but the running statistics move T times."""
+        self._row(path, module, "once; its running statistics are updated at every step")
+        with torch.no_grad():
+            for _ in range(self.num_steps - 1):
+                module(*args, **kwargs)
+        return module(*args, **kwargs)
+
+    def _function(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.target is operator.getitem and isinstance(args[0], (tuple, list)):
+            return args[0][args[1]]
+        call = _callable(node)
+        self.place.enter("", None)
+        flat = pytree.tree_leaves((args, kwargs))
+        timed = [v for v in flat if isinstance(v, Seq)]
+        if not timed and not rules.is_random(node.target):
+            return call(*args, **kwargs)
+        steps = [v.steps[0] for v in timed]
+        plain = pytree.tree_map(lambda v: v.steps[0] if isinstance(v, Seq) else v, (args, kwargs))
+        how = rules.of_function(node.target, plain[0], plain[1], steps) if timed else "step"
+        if how == "map":
+            return Seq(call(*(_tensor(a) for a in args), **{k: _tensor(v) for k, v in kwargs.items()}))
+        if how == "fold":
+            return _fold(call, args, kwargs)
+        if how == "reshape":
+            shape = torch.empty(steps[0].shape, device="meta").reshape(*plain[0][1:]).shape
+            return Seq(args[0].tensor.reshape(self.num_steps, *shape))
+        return self._each(str(node.name), call, args, kwargs, "step by step")
+
+    def _each(self, name: str, call: Callable[..., Any], args: Any, kwargs: Any, how: str) -> Any:
+        """Call once for each step and stack."""
+        if isinstance(call, nn.Module) or how != "step by step":
+            self._row(name, call, how)
+        results = []
+        for t in range(self.num_steps):
+            step = pytree.tree_map(lambda v, t=t: v.steps[t] if isinstance(v, Seq) else v, (args, kwargs))
+            results.append(call(*step[0], **step[1]))
+            if isinstance(call, Neuron):
+                self._collect(name, call, results[-1], t)
+        return _stack(results)
+
+    # -- records ---------------------------------------------------------------------------------------
+
+    def _row(self, name: str, call: Any, how: str) -> None:
+        self.rows.append(Row(name, type(call).__name__ if isinstance(call, nn.Module) else "", how))
+
+    def _keep(self, path: str, spk: Tensor, state: Any) -> None:
+        values = {**state._asdict(), "spk": spk}
+        self.records |= {f"{path}.{n}": v for n, v in values.items() if f"{path}.{n}" in self.record}
+
+    def _collect(self, path: str, neuron: Neuron, result: Any, t: int) -> None:
+        spk = result[0] if isinstance(result, tuple) else result
+        for n, v in {**neuron.hidden._asdict(), "spk": spk}.items():
+            if f"{path}.{n}" in self.record:
+                old = self.records.get(f"{path}.{n}")
+                self.records[f"{path}.{n}"] = v[None] if old is None else torch.cat([old, v[None]])
+
+
+def _attribute(net: nn.Module, target: str) -> Any:
+    value: Any = net
+    for name in target.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _needed_later(value: fx.Node, now: fx.Node) -> bool:
+    return any(user > now for user in value.users)
+
+
+def _callable(node: fx.Node) -> Callable[..., Any]:
+    if node.op == "call_method":
+        return lambda this, *args, **kwargs: getattr(this, str(node.target))(*args, **kwargs)
+    return node.target  # pyright: ignore[reportReturnType] (the target of call_function is a function)
+
+
+def _tensor(value: Any) -> Any:
+    return value.tensor if isinstance(value, Seq) else value
+
+
+def _fold(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    x = args[0].tensor
+    result = call(x.flatten(0, 1), *args[1:], **kwargs)
+    return pytree.tree_map(lambda v: Seq(v.unflatten(0, x.shape[:2])), result)
+
+
+def _stack(results: list[Any]) -> Any:
+    first = results[0]
+    if isinstance(first, Tensor):
+        return Seq(torch.stack(results))
+    if isinstance(first, torch.Size):
+        return first
+    if isinstance(first, (tuple, list)):
+        return type(first)(map(_stack, (list(column) for column in zip(*results, strict=True))))
+    return first

@@ -1,0 +1,126 @@
+"""The graph of one step of a network, or the reason why there is none.
+
+The one-step ``forward`` is traced with ``torch.fx``, neurons and torch's own layers as leaves, anew at every run: it
+takes a fraction of a millisecond, and a network whose ``forward`` changes its mind is never run from a stale graph.
+What tracing must not do is checked and undone: assign attributes, draw random numbers, bake tensors in.
+"""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from ..core.neuron import Neuron
+from .plan import NotLayerwise
+from .rules import in_place
+
+__all__ = ["graph_of"]
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Neuron) or super().is_leaf_module(m, module_qualified_name)
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) and not any(a is b for b in self.root.buffers()):
+            raise NotLayerwise("forward makes a tensor of its own")
+        return super().create_arg(a)
+
+
+def graph_of(net: nn.Module) -> fx.Graph:
+    """The operations of one step.
+
+    Raises:
+        NotLayerwise: ``forward`` cannot be traced, keeps state that nobody knows, or calls a neuron twice.
+    """
+    before, random_before = _attributes(net), _random_state()
+    try:
+        graph = _Tracer().trace(net)
+    except NotLayerwise:
+        raise
+    except Exception as error:  # whatever forward does with a stand-in for its input is the reason
+        raise NotLayerwise(f"forward cannot be traced ({(str(error).splitlines() or [''])[0]})") from error
+    finally:
+        changed = _restored(net, before)
+        drew = _random_restored(random_before)
+    if changed:
+        raise NotLayerwise(f"forward changes {changed}")
+    if drew:
+        raise NotLayerwise("forward draws random numbers")
+    _examine(net, graph)
+    return graph
+
+
+def _examine(net: nn.Module, graph: fx.Graph) -> None:
+    modules = dict(net.named_modules(remove_duplicate=False))
+    seen: set[int] = set()
+    for node in graph.nodes:
+        if node.op == "call_module":
+            module = modules[str(node.target)]
+            if isinstance(module, Neuron):
+                if id(module) in seen:
+                    raise NotLayerwise(f"neuron {node.target!r} is called twice in a step")
+                seen.add(id(module))
+                if len(node.args) + len(node.kwargs) > 1:
+                    raise NotLayerwise(f"neuron {node.target!r} is passed its state")
+            elif any(isinstance(m, Neuron) for m in module.modules()):
+                raise NotLayerwise(f"{type(module).__name__} {node.target!r} holds neurons and cannot be looked into")
+        elif node.op in ("call_function", "call_method") and in_place(node.target):
+            raise NotLayerwise(f"forward writes in place ({node.target})")
+
+
+def _attributes(net: nn.Module) -> dict[int, dict[str, Any]]:
+    """Every attribute of every module, containers copied."""
+    return {id(m): {k: (v, _copy(v)) for k, v in vars(m).items()} for m in net.modules()}
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, (list, dict, set)) else value
+
+
+def _restored(net: nn.Module, before: dict[int, dict[str, Any]]) -> str:
+    """Undo what tracing changed; name the first change."""
+    changed = ""
+    for path, module in list(net.named_modules()):
+        old, now = before.get(id(module)), vars(module)
+        if old is None:
+            continue
+        for name in [*old, *(n for n in now if n not in old)]:
+            value, copy = old.get(name, (None, None))
+            if name in old and now.get(name) is value and _same(value, copy):
+                continue
+            changed = changed or ".".join(filter(None, ["self", path, name]))
+            if name not in old:
+                del now[name]
+                continue
+            if isinstance(value, list):
+                value[:] = copy
+            elif isinstance(value, (dict, set)):
+                value.clear()
+                value.update(copy)
+            now[name] = value
+    return changed
+
+
+def _same(value: Any, copy: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) == len(copy) and all(a is b for a, b in zip(value, copy, strict=True))
+    if isinstance(value, dict):
+        return value.keys() == copy.keys() and all(value[k] is copy[k] for k in value)
+    return value == copy if isinstance(value, set) else True
+
+
+def _random_state() -> tuple[Any, ...]:
+    return torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=True)
+
+
+def _random_restored(before: tuple[Any, ...]) -> bool:
+    now = _random_state()
+    if torch.equal(now[0], before[0]) and now[1] == before[1] and now[2][2] == before[2][2]:
+        return False
+    torch.set_rng_state(before[0])
+    random.setstate(before[1])
+    np.random.set_state(before[2])
+    return True
