@@ -55,17 +55,12 @@ FLOOR = {
 # Imports between different parts of one floor.
 EDGES = {
     ("core.curves", "core.surrogate"),  # a curve is a surrogate
-    ("core.curves", "core.checks"),
     ("core.curves", "core.densities"),
     ("core.densities", "core.surrogate"),
     ("surrogate", "core.densities"),
-    ("core.reset", "core.checks"),
-    ("core.surrogate", "core.checks"),
-    ("surrogate", "core.checks"),
     ("surrogate", "core.curves"),
     ("surrogate", "core.surrogate"),
     ("functional", "decode"),  # losses read spike counts and first spikes
-    ("functional", "spikegen"),  # targets become one-hot
     ("doctor", "decode"),
     ("learning", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
