@@ -10,8 +10,17 @@ from .core.neuron import Neuron as Neuron
 from .core.tree import detach as detach
 from .core.tree import reset as reset
 from .core.tree import set_mode as set_mode
-from .kernels import scan as _scan
+from .kernels import scan as _scan  # noqa: F401 (enters the traced loop in the table of backends)
+from .neurons.alpha import Alpha as Alpha
+from .neurons.integrate_fire import IF as IF
+from .neurons.lapicque import Lapicque as Lapicque
 from .neurons.leaky import Leaky as Leaky
+from .neurons.leaky_integrator import LI as LI
+from .neurons.rleaky import RLeaky as RLeaky
+from .neurons.rsynaptic import RSynaptic as RSynaptic
+from .neurons.slstm import SLSTM as SLSTM
+from .neurons.synaptic import Synaptic as Synaptic
+from .run import run as run
 
 SpikingNeuron = Neuron
 LIF = Neuron

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["choice", "finite", "floating", "graph_is_freed", "in_range", "require"]
+__all__ = ["axis_has", "choice", "finite", "floating", "graph_is_freed", "in_range", "require"]
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -106,6 +106,27 @@ def floating(x: Tensor, what: str = "the input") -> None:
         )
     if not x.is_floating_point():
         raise TypeError(f"{what} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; write x.float()")
+
+
+def axis_has(kind: str, name: str, size: int, x: Tensor, axis: int) -> None:
+    """Check the size of one axis of one step of an input.
+
+    Args:
+        kind: of layer, for the message.
+        name: of the argument that fixes the size.
+        size: value of that argument.
+        x: one step, [B, ...].
+        axis: counted from the end, negative.
+
+    Raises:
+        ValueError: the axis is missing or of another size.
+
+    >>> axis_has("SLSTM", "input_size", 3, torch.zeros(2, 3), -1)
+    """
+    if x.dim() >= -axis and x.shape[axis] == size:
+        return
+    hint = f"write {name}={x.shape[axis]}" if x.dim() >= -axis else f"it needs at least {-axis} axes"
+    raise ValueError(f"{kind} has {name}={size}, got one step of shape {tuple(x.shape)}; {hint}")
 
 
 def finite(x: Tensor, what: str = "the input") -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .neuron import Neuron
 
 __all__ = ["Recurrent"]
@@ -19,15 +20,15 @@ __all__ = ["Recurrent"]
 class Recurrent(Neuron):
     """Base of neurons whose state has a field ``spk`` and whose spikes are fed back.
 
-    A subclass declares ``State``, a static ``charge`` (an ``integrate`` that receives input and feedback as one current)
-    and calls `connect` in its constructor.
+    A subclass declares ``State`` and a static ``charge`` (an ``integrate`` that receives input and feedback as one
+    current), and calls `connect` in its constructor.
     """
 
     all_to_all: bool = True
 
     @staticmethod
-    def charge(current: Tensor, state: Any, p: Any) -> Any:
-        """The state after the input and the feedback of one step, before spike and reset."""
+    def charge(x: Tensor, state: Any, p: Any) -> Any:
+        """The state after ``x``, the sum of input and feedback, before spike and reset."""
         raise NotImplementedError
 
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
@@ -73,7 +74,9 @@ class Recurrent(Neuron):
         self.learn_recurrent = learn_recurrent
         if not all_to_all:
             if linear_features is not None or convolves:
-                raise TypeError(f"{kind}(all_to_all=False) feeds back one to one and takes V only; leave the others out")
+                raise TypeError(
+                    f"{kind}(all_to_all=False) feeds back one to one and takes V only; leave the others out"
+                )
             self.all_to_all = False
             self.parameter("V", V, learn_recurrent)
             return
@@ -84,17 +87,15 @@ class Recurrent(Neuron):
                 f"kernel_size={kernel_size}"
             )
         module = nn.Linear(linear_features, linear_features) if linear_features else _same(conv2d_channels, kernel_size)
-        self.add_module("recurrent", module.requires_grad_(learn_recurrent))
+        self._modules["recurrent"] = module.requires_grad_(learn_recurrent)  # the property of that name reads it
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of ``x``, once it is known to fit the feedback."""
-        axis, size = (-3, self.conv2d_channels) if self.linear_features is None else (-1, self.linear_features)
-        if size is not None and (x.dim() < -axis or x.shape[axis] != size):
-            name = "conv2d_channels" if axis == -3 else "linear_features"
-            raise ValueError(
-                f"{type(self).__name__} has feedback for {name}={size}, got one step of shape {tuple(x.shape)}; "
-                f"write {name}={x.shape[axis] if x.dim() >= -axis else '...'}"
-            )
+        kind = type(self).__name__
+        if self.linear_features is not None:
+            checks.axis_has(kind, "linear_features", self.linear_features, x, -1)
+        if self.conv2d_channels is not None:
+            checks.axis_has(kind, "conv2d_channels", self.conv2d_channels, x, -3)
         return x.shape
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -112,7 +113,7 @@ class Recurrent(Neuron):
 class _OneToOne:
     """snnTorch's view of one-to-one feedback: ``neuron.recurrent.V``, ``neuron.recurrent(spk)``."""
 
-    def __init__(self, neuron: Recurrent) -> None:
+    def __init__(self, neuron: Any) -> None:
         self._neuron = neuron
 
     @property

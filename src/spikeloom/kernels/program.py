@@ -34,7 +34,8 @@ class Node:
         op: ATen overload such as ``aten.mul.Tensor``; None for inputs and constants.
         args: references and plain numbers.
         dtype: of the result; ``bool`` for comparisons unless they were asked for in floating point.
-        name: of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``g_spk``, ``g_<state>``.
+        name: of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``o_spk`` and ``g_<state>`` (what
+            flows in: the gradients of the spikes and of the new states).
         value: of a constant.
     """
 

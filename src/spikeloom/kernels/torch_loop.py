@@ -182,7 +182,7 @@ def compiled_backward(
     wanted: tuple[str, ...],
     constant: bool,
 ) -> Callable[..., dict[str, Any]]:
-    """``backward(x, s_.., p_.., spk, n_.., g_spk, g_.., d_x) -> {input: gradient}`` over lists of T step tensors.
+    """``backward(x, s_.., p_.., spk, n_.., o_spk, g_.., d_x) -> {input: gradient}`` over lists of T step tensors.
 
     Args:
         transition: whose pullback to run.
@@ -205,7 +205,7 @@ class _Backward:
         names = {i: n if n[0] in "ps" else "x_t" if n == "x" else "" for n, i in built.inputs.items()}
         names |= {i: f"{n}_t" if n == "spk" else n for n, i in built.forward.items() if i not in names}
         self.body = _Body(built, names)
-        incoming = [f"s_{f}" for f in self.fields] + ["x", "g_spk", *(f"g_{f}" for f in self.fields)]
+        incoming = [f"s_{f}" for f in self.fields] + ["x", "o_spk", *(f"g_{f}" for f in self.fields)]
         self.stepwise = built.reached(i for n, i in built.inputs.items() if n in incoming)
         self.roots = {f"s_{f}": built.gradients[f"s_{f}"] for f in self.fields}
         self.roots |= {w: built.gradients[w] for w in wanted}
@@ -232,7 +232,7 @@ class _Backward:
     def incoming(self) -> None:
         """What flows in at a step: the gradient of its outputs, and for states what the next step passes back."""
         body, index = self.body, self.built.inputs
-        body.names[index["g_spk"]] = "G_spk[t]" if self.flows[0] else "zero"
+        body.names[index["o_spk"]] = "O_spk[t]" if self.flows[0] else "zero"
         for f, flows in zip(self.fields, self.flows[1:], strict=True):
             body.setup += [f"g_{f}, a_{f} = torch.zeros_like(like), torch.empty_like(like)"]
             body.names[index[f"g_{f}"]] = f"g_{f}"
@@ -269,7 +269,7 @@ class _Backward:
     def printed(self) -> Callable[..., Any]:
         outputs = ["spk", *(f"n_{f}" for f in self.fields)]
         arguments = ["x", *(f"i_{f}" for f in self.fields), *(f"p_{p}" for p in self.transition.names)]
-        arguments += [*outputs, "G_spk", *(f"G_{f}" for f in self.fields), "d_x"]
+        arguments += [*outputs, "O_spk", *(f"G_{f}" for f in self.fields), "d_x"]
         reads = [f"n_{f} = N_{f}[t]" for f in self.fields]
         reads += [f"s_{f} = N_{f}[t - 1] if t else i_{f}" for f in self.fields]
         renamed = [a.replace("n_", "N_", 1) if a.startswith("n_") else a for a in arguments]

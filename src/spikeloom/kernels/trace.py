@@ -64,7 +64,7 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
         results = torch.func.vjp(step, *args[:k])
         return results[0], results[1](args[k:])
 
-    labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "g_spk", *(f"g_{f}" for f in fields)]
+    labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "o_spk", *(f"g_{f}" for f in fields)]
     graph = make_fx(joint)(*(torch.full((4,), 0.5, dtype=dtype) for _ in labels)).graph
     built = _Importer(labels, dtype).run(graph)
     outputs = built.pop()

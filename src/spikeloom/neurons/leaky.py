@@ -18,7 +18,7 @@ class Leaky(Neuron):
     .. math::
         U[t+1] = \beta U[t] + I[t+1] - R[t] \theta \qquad S[t+1] = H(U[t+1] - \theta) \qquad R[t] = H(U[t] - \theta)
 
-    with ``reset_mechanism="subtract"``; ``"zero"``: ``U[t+1] = beta (1 - R[t]) U[t] + I[t+1]``; ``"none"``: no reset term.
+    with ``reset_mechanism="subtract"``; ``"zero"``: ``U[t+1] = beta (1 - R[t]) U[t] + I[t+1]``; ``"none"``: no reset.
     The reset signal carries no gradient; beta is clamped to [0, 1] in the equation, so that learning cannot leave it.
 
     Args:

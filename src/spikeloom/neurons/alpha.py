@@ -1,0 +1,130 @@
+"""Alpha neuron: the membrane is a difference of two exponentially filtered inputs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core import checks
+from ..core.neuron import Neuron
+from ..core.reset import Keep, Reset, ZeroAll
+
+__all__ = ["Alpha"]
+
+
+def _tau(p: Any) -> Tensor:
+    """Scale of the membrane."""
+    log_alpha = torch.log(p.alpha.clamp(0, 1))
+    return log_alpha / (torch.log(p.beta.clamp(0, 1)) - log_alpha) + 1
+
+
+@dataclass(frozen=True)
+class _SubtractAlpha(Reset):
+    """Take the threshold from the excitatory current and clear the inhibitory one.
+
+    One step after the spike the membrane loses the old inhibitory current (snnTorch's rule); in the step of the spike
+    it is computed again from the new currents.
+    """
+
+    def clear(self, state: Any, s: Tensor, p: Any) -> Any:
+        return state._replace(
+            syn_exc=state.syn_exc - s * p.threshold,
+            syn_inh=state.syn_inh - s * state.syn_inh,
+            mem=state.mem - s * _tau(p) * (p.threshold + state.syn_inh),
+        )
+
+    def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
+        new = integrate(x, state, p)
+        return new._replace(
+            syn_exc=new.syn_exc - s * p.threshold,
+            syn_inh=new.syn_inh - s * new.syn_inh,
+            mem=new.mem + s * state.syn_inh,
+        )
+
+
+class Alpha(Neuron):
+    r"""Spike response neuron with an alpha-like kernel, a difference of two exponentials.
+
+    .. math::
+        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad U[t+1] = \tau (A[t+1] + B[t+1])
+        \qquad \tau = \frac{\ln\alpha}{\ln\beta - \ln\alpha} + 1
+
+    A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the threshold from A, clears
+    B and adds the old B to U; ``"none"``: no reset. U itself has no memory: a membrane that is passed only decides about
+    the reset. ``learn_alpha=True`` works, unlike in snnTorch. Learned alpha and beta are
+    clamped to [0, 1]; keep them apart, as the kernel is singular where they meet.
+
+    Args:
+        alpha: decay of the excitatory current per step, in (beta, 1]; a scalar or one value for each neuron.
+        beta: decay of the inhibitory current per step, in [0, alpha), > 0 if it learns; likewise.
+        learn_alpha: make ``alpha`` a parameter.
+        learn_beta: make ``beta`` a parameter.
+        (The other arguments are those of `Neuron`.)
+
+    Raises:
+        ValueError: ``alpha`` or ``beta`` out of range, or ``alpha`` not greater than ``beta``.
+
+    Source: Eshraghian et al. (2023), Proc. IEEE 111, 1016-1054.
+
+    >>> import torch, spikeloom as snn
+    >>> neuron = snn.Alpha(alpha=0.9, beta=0.5, threshold=2.0)
+    >>> syn_exc, syn_inh, mem = neuron.init_alpha()
+    >>> for x in (1.0, 0.0, 0.0):
+    ...     spk, syn_exc, syn_inh, mem = neuron(torch.tensor([[x]]), syn_exc, syn_inh, mem)
+    ...     print(f"{mem.item():.3f}")
+    0.000
+    0.472
+    0.660
+    """
+
+    class State(NamedTuple):
+        syn_exc: Tensor  # excitatory current, [B, ...], in the unit of the input
+        syn_inh: Tensor  # inhibitory current, <= 0 for positive input
+        mem: Tensor  # membrane potential, in the unit of the threshold
+
+    resets: ClassVar[Mapping[str, Reset]] = {"subtract": _SubtractAlpha(), "zero": ZeroAll(), "none": Keep()}
+    example: ClassVar[dict[str, Any]] = {"alpha": 0.9, "beta": 0.6}
+
+    def __init__(
+        self,
+        alpha: Any,
+        beta: Any,
+        threshold: Any = 1.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "zero",
+        state_quant: Any = False,
+        output: bool = False,
+        *,
+        reset_delay: bool = True,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        mode: str = "step",
+    ) -> None:
+        checks.in_range("alpha", alpha, 0.0, 1.0, open_low=True, why="the membrane reads its logarithm")
+        checks.in_range("beta", beta, 0.0, 1.0, open_low=learn_beta, open_high=True, why="it is less than alpha")
+        slower = torch.as_tensor(alpha) > torch.as_tensor(beta)
+        if slower.device.type != "meta" and not bool(slower.all()):
+            raise ValueError(
+                f"Alpha needs alpha > beta everywhere, got alpha={alpha}, beta={beta}; "
+                "alpha is the slow excitatory decay, e.g. Alpha(alpha=0.9, beta=0.8)"
+            )
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        self.parameter("alpha", alpha, learn_alpha)
+        self.parameter("beta", beta, learn_beta)
+
+    @staticmethod
+    def integrate(x: Tensor, state: Any, p: Any) -> Any:
+        exc, inh = p.alpha.clamp(0, 1) * state.syn_exc + x, p.beta.clamp(0, 1) * state.syn_inh - x
+        return state._replace(syn_exc=exc, syn_inh=inh, mem=_tau(p) * (exc + inh))
+
+    init_alpha = Neuron.reset_mem

@@ -1,0 +1,89 @@
+"""Leaky integrate-and-fire neuron with feedback of its spikes."""
+
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from ..core import checks
+from ..core.recurrent import Recurrent
+from .leaky import Leaky
+
+__all__ = ["RLeaky"]
+
+
+class RLeaky(Recurrent):
+    r"""Leaky integrate-and-fire neuron whose spikes are fed back to the input.
+
+    .. math:: U[t+1] = \beta U[t] + I[t+1] + V(S[t]) - R[t] \theta
+
+    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 - R[t]``; ``"none"``: no
+    reset. V is a linear layer (``linear_features``), a convolution (``conv2d_channels``, ``kernel_size``), both with a
+    bias that also acts at the first step, or one number for each neuron (``all_to_all=False``).
+    Unlike in snnTorch a fixed V follows ``.to()``, and assigning ``V`` has an effect.
+
+    Args:
+        beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
+        V: weight of one-to-one feedback; a scalar or one value for each neuron.
+        all_to_all: False for one-to-one feedback.
+        linear_features: number of neurons, for linear feedback.
+        conv2d_channels: number of channels, for feedback by a convolution.
+        kernel_size: of that convolution, odd, one number or two.
+        learn_beta: make ``beta`` a parameter.
+        learn_recurrent: whether the feedback weights learn.
+        (The other arguments are those of `Neuron`.)
+
+    Raises:
+        ValueError: ``beta`` outside [0, 1], an even ``kernel_size``, or an input that does not fit the feedback.
+        TypeError: the arguments do not name exactly one kind of feedback.
+
+    Source: Eshraghian et al. (2023), Proc. IEEE 111, 1016-1054.
+
+    >>> import torch, spikeloom as snn
+    >>> rlif = snn.RLeaky(beta=0.5, V=0.25, all_to_all=False, learn_recurrent=False)
+    >>> spk, mem = rlif.init_rleaky()
+    >>> for _ in range(2):
+    ...     spk, mem = rlif(torch.tensor([[1.5]]), spk, mem)
+    >>> spk, mem
+    (tensor([[1.]]), tensor([[1.5000]]))
+    """
+
+    class State(NamedTuple):
+        spk: Tensor  # spikes of the last step, [B, ...]
+        mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
+
+    example: ClassVar[dict[str, Any]] = {"beta": 0.9, "linear_features": 5}
+
+    def __init__(
+        self,
+        beta: Any,
+        V: Any = 1.0,
+        all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: Any = None,
+        threshold: Any = 1.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        learn_recurrent: bool = True,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        *,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        mode: str = "step",
+    ) -> None:
+        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        self.parameter("beta", beta, learn_beta)
+        self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
+
+    charge = staticmethod(Leaky.integrate)
+    init_rleaky = Recurrent.reset_mem

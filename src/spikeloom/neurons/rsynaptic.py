@@ -1,0 +1,95 @@
+"""Second-order leaky integrate-and-fire neuron with feedback of its spikes."""
+
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from ..core import checks
+from ..core.recurrent import Recurrent
+from .synaptic import Synaptic
+
+__all__ = ["RSynaptic"]
+
+
+class RSynaptic(Recurrent):
+    r"""Leaky integrate-and-fire neuron with a synaptic current, into which its spikes are fed back.
+
+    .. math::
+        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] + V(S[t]) \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
+
+    Resets as in `Synaptic`, feedback as in `RLeaky`. Unlike in snnTorch ``reset_delay=False`` works, and resetting or
+    detaching the state covers the spikes.
+
+    Args:
+        alpha: decay of the synaptic current per step, in [0, 1]; a scalar or one value for each neuron.
+        beta: decay of the membrane per step, likewise.
+        V: weight of one-to-one feedback; a scalar or one value for each neuron.
+        all_to_all: False for one-to-one feedback.
+        linear_features: number of neurons, for linear feedback.
+        conv2d_channels: number of channels, for feedback by a convolution.
+        kernel_size: of that convolution, odd, one number or two.
+        learn_alpha: make ``alpha`` a parameter.
+        learn_beta: make ``beta`` a parameter.
+        learn_recurrent: whether the feedback weights learn.
+        (The other arguments are those of `Neuron`.)
+
+    Raises:
+        ValueError: ``alpha`` or ``beta`` outside [0, 1], or as for `RLeaky`.
+        TypeError: as for `RLeaky`.
+
+    Source: Eshraghian et al. (2023), Proc. IEEE 111, 1016-1054.
+
+    >>> import torch, spikeloom as snn
+    >>> rlif = snn.RSynaptic(alpha=0.5, beta=0.5, V=0.25, all_to_all=False, learn_recurrent=False)
+    >>> spk, syn, mem = rlif.init_rsynaptic()
+    >>> for _ in range(2):
+    ...     spk, syn, mem = rlif(torch.tensor([[1.5]]), spk, syn, mem)
+    >>> spk, syn, mem
+    (tensor([[1.]]), tensor([[2.5000]]), tensor([[2.2500]]))
+    """
+
+    class State(NamedTuple):
+        spk: Tensor  # spikes of the last step, [B, ...]
+        syn: Tensor  # synaptic current, [B, ...], in the unit of the input
+        mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
+
+    example: ClassVar[dict[str, Any]] = {"alpha": 0.8, "beta": 0.9, "linear_features": 5}
+
+    def __init__(
+        self,
+        alpha: Any,
+        beta: Any,
+        V: Any = 1.0,
+        all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: Any = None,
+        threshold: Any = 1.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        learn_recurrent: bool = True,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        *,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        mode: str = "step",
+    ) -> None:
+        checks.in_range("alpha", alpha, 0.0, 1.0, why="it is the fraction of the current that is left after one step")
+        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        self.parameter("alpha", alpha, learn_alpha)
+        self.parameter("beta", beta, learn_beta)
+        self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
+
+    charge = staticmethod(Synaptic.integrate)
+    init_rsynaptic = Recurrent.reset_mem

@@ -1,0 +1,93 @@
+"""LSTM cell whose hidden state is a membrane that fires."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from ..core.neuron import Neuron
+from ..core.reset import Keep, Reset, Subtract, Zero
+
+__all__ = ["SLSTM"]
+
+
+class SLSTM(Neuron):
+    r"""Spiking long short-term memory cell: ``mem`` is the hidden state h, ``syn`` the cell state c.
+
+    .. math::
+        i, f, o = \sigma(W_{i,f,o} [I[t+1], U[t]]) \quad g = \tanh(W_g [I[t+1], U[t]]) \quad
+        S_{yn}[t+1] = f S_{yn}[t] + i g \quad U[t+1] = o \tanh(S_{yn}[t+1])
+
+    ``"subtract"`` takes the threshold from the new membrane after a spike, ``"zero"`` clears it, ``"none"`` (default)
+    keeps it; ``syn`` is never reset. The membrane lies in (-1, 1): with a threshold of 1 (the default, as in snnTorch)
+    it can never fire. Unlike in snnTorch the state survives a step when ``input_size`` differs from ``hidden_size``.
+
+    Args:
+        input_size: number of input features.
+        hidden_size: number of neurons.
+        bias: whether the gates have a bias.
+        threshold: firing threshold of ``mem``, useful in (0, 1).
+        (The other arguments are those of `Neuron`.)
+
+    Raises:
+        ValueError: the input has not ``input_size`` features.
+
+    Source: Hochreiter & Schmidhuber (1997), Neural Comput. 9, 1735-1780, for the cell.
+
+    >>> import torch, spikeloom as snn
+    >>> cell = snn.SLSTM(input_size=3, hidden_size=2, threshold=0.1)
+    >>> syn, mem = cell.init_slstm()
+    >>> spk, syn, mem = cell(torch.rand(4, 3), syn, mem)
+    >>> spk.shape, syn.shape, mem.shape
+    (torch.Size([4, 2]), torch.Size([4, 2]), torch.Size([4, 2]))
+    """
+
+    class State(NamedTuple):
+        syn: Tensor  # cell state, [B, hidden_size]
+        mem: Tensor  # hidden state, [B, hidden_size], in (-1, 1)
+
+    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
+    example: ClassVar[dict[str, Any]] = {"input_size": 5, "hidden_size": 5, "threshold": 0.1}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        threshold: Any = 1.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "none",
+        state_quant: Any = False,
+        output: bool = False,
+        *,
+        reset_delay: bool = True,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        mode: str = "step",
+    ) -> None:
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self.lstm_cell = nn.LSTMCell(input_size, hidden_size, bias=bias)
+
+    def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
+        mem, syn = self.lstm_cell(x, (state.mem, state.syn))
+        return state._replace(syn=syn, mem=mem)
+
+    def initial(self, x: Tensor) -> Any:
+        """Zeros, [B, hidden_size]."""
+        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
+
+    def state_shape(self, x: Tensor) -> torch.Size:
+        """``hidden_size`` in the place of ``input_size``."""
+        checks.axis_has("SLSTM", "input_size", self.input_size, x, -1)
+        return torch.Size((*x.shape[:-1], self.hidden_size))
+
+    init_slstm = Neuron.reset_mem
