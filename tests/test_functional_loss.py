@@ -109,6 +109,22 @@ def test_losses_follow_double_and_compute_half_in_single(loss) -> None:
     assert half.grad is not None and half.grad.dtype == torch.float16
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
+@pytest.mark.parametrize(
+    "loss", [SF.ce_rate_loss, SF.mse_count_loss, SF.mse_temporal_loss], ids=lambda loss: loss.__name__
+)
+def test_losses_compile_without_a_graph_break(loss) -> None:
+    made = loss(weight=WEIGHT)
+    compiled = torch.compile(lambda spk, labels: made(spk, labels), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(spikes(), LABELS), made(spikes(), LABELS))
+
+
+def test_the_highest_membrane_passes_its_gradient_to_one_step_only():
+    mem = torch.ones(T, B, C, requires_grad=True)
+    SF.ce_max_membrane_loss()(mem, LABELS).backward()
+    assert mem.grad[0].all() and not mem.grad[1:].any()
+
+
 def test_counts_of_half_precision_do_not_saturate():
     spk = torch.ones(3000, 1, 2, dtype=torch.float16)
     assert SF.mse_count_loss(correct_rate=1, incorrect_rate=1)(spk, torch.tensor([0])) == 0

@@ -98,6 +98,8 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
         hint = "targets.argmax(-1) for one-hot targets" if len(came) > len(shape) else "outputs as [T, B, N]"
         raise ValueError(f"{who} expects class labels of shape {tuple(shape)}, got {came}; write {hint}")
     labels = targets.long()
+    if torch.compiler.is_compiling():  # a check of values would break the graph
+        return labels
     if targets.is_floating_point() and bool((labels != targets).any()):
         raise TypeError(f"{who} expects class labels (whole numbers), got fractions; write integer labels")
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
@@ -127,7 +129,8 @@ def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
     if weight is None:
         return loss
     factors = torch.as_tensor(weight, dtype=loss.dtype, device=loss.device)
-    if factors.dim() != 1 or (labels.numel() and int(labels.max()) >= len(factors)):
+    checked = labels.numel() and not torch.compiler.is_compiling()
+    if factors.dim() != 1 or (checked and int(labels.max()) >= len(factors)):
         came = tuple(factors.shape)
         raise ValueError(
             f"weight must hold one number a class, got shape {came}; write a tensor of num_classes numbers"

@@ -138,7 +138,10 @@ class SpikeTime(nn.Module):
             labels = check_labels(targets, spk_out.shape[1:2], spk_out.shape[-1], "SpikeTime")
             wanted = self.labels_to_spike_times(labels, spk_out.shape[-1])
         wanted = torch.where(wanted < 0, wanted + len(spk_out), wanted)
-        time = _MultiSpike.apply(spk_out, len(wanted)) if self.multi_spike else _FirstSpike.apply(spk_out)
+        device = spk_out.device  # every argument is given: torch.compile counts them
+        time = (
+            _MultiSpike.apply(spk_out, len(wanted), device) if self.multi_spike else _FirstSpike.apply(spk_out, device)
+        )
         if self.tolerance:
             time = _Tolerance.apply(time, wanted, self.tolerance)
         return time, wanted

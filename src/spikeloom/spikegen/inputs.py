@@ -28,7 +28,9 @@ def intensities(data: Any, name: str = "data") -> Tensor:
     if not data.is_floating_point():
         scaled = f"{name} / 255" if data.dtype == torch.uint8 else f"{name}.float(), for images {name} / 255"
         raise TypeError(f"{name} must be floating point, got {data.dtype} of shape {tuple(data.shape)}; write {scaled}")
-    if data.device.type != "meta" and bool(data.isnan().any()):
+    if data.device.type == "meta" or torch.compiler.is_compiling():  # a check of values would break the graph
+        return data
+    if bool(data.isnan().any()):
         raise ValueError(
             f"{name} must not hold NaN, got {int(data.isnan().sum())} of {data.numel()} values; "
             f"clean it first, e.g. torch.nan_to_num({name})"
