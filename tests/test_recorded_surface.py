@@ -26,7 +26,7 @@ DEFINITIONS = [
     (path, definition)
     for definition in json.loads((HERE / "signatures.json").read_text())["definitions"]
     for path in definition["paths"]
-    if path.startswith(FACES) and "stdp" not in path and path != "utils.reset"
+    if path.startswith(FACES) and "stdp" not in path
 ]
 
 

@@ -1,13 +1,15 @@
-"""Helpers of snnTorch's ``utils``: cutting data sets down, and splitting off validation data.
+"""Helpers of snnTorch's ``utils``: resetting a network, cutting data sets down, splitting off validation data.
 
-Both change the data sets they are given, as in snnTorch: their ``.data`` and ``.targets`` (torchvision's names).
+`data_subset` and `valid_split` change the data sets they are given, as in snnTorch: their ``.data`` and ``.targets`` (torchvision's names).
 """
 
 from typing import Any
 
 import numpy as np
 
-__all__ = ["data_subset", "valid_split"]
+from .core.tree import reset
+
+__all__ = ["data_subset", "reset", "valid_split"]
 
 
 def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
