@@ -1,6 +1,6 @@
 """Helpers of snnTorch's ``utils``: resetting a network, cutting data sets down, splitting off validation data.
 
-`data_subset` and `valid_split` change the data sets they are given, as in snnTorch: their ``.data`` and ``.targets`` (torchvision's names).
+`data_subset` and `valid_split` change the ``.data`` and ``.targets`` of what they are given, as in snnTorch.
 """
 
 from typing import Any
