@@ -284,8 +284,8 @@ def test_events_without_a_row_or_polarity_are_one_line():
     ("events", "options", "error", "text"),
     [
         (np.zeros((3, 4)), {"dt": 1}, TypeError, "structured array with the fields x, y, t, p, got ndarray"),
-        (some_events(), {}, ValueError, "num_steps or dt must say how long a step is"),
-        (some_events()[:0], {"dt": 1}, ValueError, "got 0 events"),
+        (some_events(), {}, ValueError, "num_steps or dt must say how many steps 200 events"),
+        (some_events()[:0], {"dt": 1}, ValueError, "how many steps 0 events"),
         (some_events(), {"dt": 0}, ValueError, "dt positive"),
         (some_events(), {"dt": 100, "sensor_size": (4, 4, 2)}, ValueError, r"x must lie in \[0, 3\].* got 0 to 4"),
     ],
@@ -412,3 +412,12 @@ def test_tonic_is_an_extra(monkeypatch, tmp_path):
 def test_frames_need_a_sensor():
     with pytest.raises(ValueError, match=r"sensor_size must be \(width, height, polarities\), got None from list"):
         data.EventFrames([], dt=1)
+
+
+def test_frames_can_begin_at_a_given_time():
+    events = some_events()
+    start = int(events["t"].min()) + 250
+    late = events[events["t"] >= start]
+    assert data.to_frames(events, (5, 4, 2), dt=100, start=start).sum() == len(late)
+    with pytest.raises(ValueError, match="how many steps 200 events from start=5000 last"):
+        data.to_frames(events, (5, 4, 2), dt=100, start=5000)

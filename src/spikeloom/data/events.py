@@ -23,11 +23,12 @@ def to_frames(
     *,
     num_steps: int | None = None,
     dt: float | None = None,
+    start: float | None = None,
     binary: bool = False,
 ) -> Tensor:
     """Count the events in each pixel and time step.
 
-    Step 0 begins with the first event. With ``dt`` alone there are as many steps as the recording needs, with
+    With ``dt`` alone there are as many steps as the recording needs, with
     ``num_steps`` alone the recording is divided evenly, and with both what comes later is left out.
 
     Args:
@@ -35,6 +36,7 @@ def to_frames(
         sensor_size: width, height and number of polarities, in Tonic's order. With 1 polarity, ON and OFF are added.
         num_steps: number of steps T.
         dt: duration of a step, in the unit of ``t`` (Tonic's: microseconds).
+        start: time at which step 0 begins; earlier events are left out. Default: the first event.
         binary: 1 where there is an event, instead of their number.
 
     Returns:
@@ -56,7 +58,7 @@ def to_frames(
             f"events must be a structured array with the fields x, y, t, p, got {type(events).__name__} with {names}; "
             "write np.array([(x, y, t, p), ...], dtype=data.EVENT)"
         )
-    steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt)
+    steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt, start)
     width, height, polarities = sensor_size
     kept = (steps >= 0) & (steps < num_steps)
     index = steps[kept].astype(np.int64)
@@ -76,22 +78,25 @@ def to_frames(
     return frames.clamp_(max=1) if binary else frames
 
 
-def step_of(t: np.ndarray, num_steps: int | None, dt: float | None) -> tuple[np.ndarray, int]:
+def step_of(t: np.ndarray, num_steps: int | None, dt: float | None, start: float | None) -> tuple[np.ndarray, int]:
     """Step of each event, and the number of steps."""
-    if num_steps is None and (dt is None or not len(t)):
+    if t.dtype.kind in "iu":
+        t = t.astype(np.int64)
+    elapsed = t - (t.min() if len(t) and start is None else start or 0)
+    if num_steps is None and (dt is None or elapsed.max(initial=-1) < 0):
         raise ValueError(
-            f"num_steps or dt must say how long a step is, got {len(t)} events, num_steps=None and dt={dt}"
+            f"num_steps or dt must say how many steps {len(t)} events from start={start} last, "
+            f"got num_steps=None and dt={dt}; write num_steps=100"
         )
     if (num_steps is not None and num_steps < 1) or (dt is not None and dt <= 0):
         raise ValueError(f"num_steps must be 1 or more and dt positive, got num_steps={num_steps} and dt={dt}")
-    elapsed = t - t.min() if len(t) else t
-    if num_steps is None or dt is not None:
+    if dt is not None:
         steps = elapsed // dt
-    else:
-        span = elapsed.max(initial=0)
-        span = span + 1 if t.dtype.kind in "iu" else span or 1
-        steps = np.minimum(elapsed * num_steps // span, num_steps - 1)  # the last event belongs to the last step
-    return steps, int(steps.max()) + 1 if num_steps is None else num_steps
+        return steps, int(steps.max()) + 1 if num_steps is None else num_steps
+    assert num_steps is not None  # one of the two is given
+    span = elapsed.max(initial=0)
+    span = span + 1 if t.dtype.kind in "iu" else span or 1
+    return np.minimum(elapsed * num_steps // span, num_steps - 1), num_steps  # the last event is in the last step
 
 
 def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:

@@ -1,0 +1,130 @@
+"""Downloads that can be interrupted: checked, resumed, and complete or absent.
+
+A file is written under its name with ``.part`` appended, checked against its MD5 sum and renamed. An interrupted
+download keeps its part, and the next attempt goes on from there if the server allows it.
+"""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Archive", "fetch", "find_or_fetch", "md5_of"]
+
+BLOCK = 1 << 20
+
+
+class Archive(NamedTuple):
+    """A published file.
+
+    Attributes:
+        name: under which it is stored.
+        url: from which it can be downloaded.
+        md5: its checksum, in hexadecimal digits.
+        page: where a person can get it.
+    """
+
+    name: str
+    url: str
+    md5: str
+    page: str
+
+
+def md5_of(path: Path) -> str:
+    """MD5 sum of a file, in hexadecimal digits.
+
+    >>> _ = Path("empty").write_bytes(b"")
+    >>> md5_of(Path("empty"))
+    'd41d8cd98f00b204e9800998ecf8427e'
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> Path:
+    """The file of ``archive`` in ``folder``, under its own name or one of ``also``; downloaded if it is absent.
+
+    Raises:
+        ConnectionError: it is absent and cannot be downloaded.
+        ValueError: it is there but its checksum is wrong.
+    """
+    for name in (archive.name, *also):
+        path = folder / name
+        if path.is_file():
+            found = md5_of(path)
+            if name == archive.name and found != archive.md5:
+                raise ValueError(
+                    f"{path} must have the MD5 sum {archive.md5}, got {found}; "
+                    f"delete it and get it again, by itself or from {archive.page}"
+                )
+            return path
+    return fetch(archive, folder)
+
+
+def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
+    """Download a file into ``folder``, going on where an earlier attempt ended.
+
+    Args:
+        archive: what to download.
+        folder: where it goes; it is created.
+        timeout: time in s without an answer after which the server counts as unreachable.
+
+    Returns:
+        Path of the complete, checked file.
+
+    Raises:
+        ConnectionError: the server cannot be reached or breaks off. What came is kept.
+        ValueError: what came has another checksum. It is removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, part = folder / archive.name, folder / f"{archive.name}.part"
+    if not (part.is_file() and md5_of(part) == archive.md5):
+        try:
+            receive(archive.url, part, timeout)
+        except (OSError, HTTPException) as error:
+            kept = f"{part.stat().st_size} bytes are kept and the next attempt goes on there; " if part.exists() else ""
+            raise ConnectionError(
+                f"{archive.name} must be in {folder} or come from {archive.url}, which failed ({error}); {kept}"
+                f"without a connection, get it from {archive.page} and put it into {folder}"
+            ) from error
+    found = md5_of(part)
+    if found != archive.md5:
+        part.unlink()
+        raise ValueError(
+            f"the download of {archive.name} must have the MD5 sum {archive.md5}, got {found} and removed it; "
+            f"get it from {archive.page} and put it into {folder}"
+        )
+    os.replace(part, path)
+    return path
+
+
+def receive(url: str, part: Path, timeout: float) -> None:
+    """Append what is missing of ``url`` to ``part``, or write it anew if the server does not send ranges."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "spikeloom"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != 416:  # "range not satisfiable": the part is no beginning of this file
+            raise
+        error.close()
+        part.unlink()
+        return receive(url, part, timeout)
+    with response:
+        expected = response.headers.get("Content-Length")
+        with open(part, "ab" if response.status == 206 else "wb") as file:
+            before = file.tell()
+            while block := response.read(BLOCK):
+                file.write(block)
+            got = file.tell() - before
+    if expected is not None and got < int(expected):
+        raise ConnectionError(f"the server broke off after {got} of {expected} bytes")

@@ -1,0 +1,164 @@
+"""DVS Gesture: hand and arm gestures of 29 people, seen by an event camera."""
+
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data.events import to_frames
+from ..dataset import EventDataset
+from ..download import Archive, find_or_fetch
+from ..readers import read_aedat, read_gesture_labels
+from ..store import Recording
+
+__all__ = ["DVSGesture"]
+
+ARCHIVE = Archive(
+    "DvsGesture.tar.gz",
+    "https://www.dropbox.com/s/cct5kyilhtsliup/DvsGesture.tar.gz?dl=1",
+    "8a5c71fb11e24e5ca5b11866ca6c00a1",
+    "https://ibm.ent.box.com/s/3hiq58ww1pbbjrinh367ykfdf60xsfm8/folder/50167556794",
+)
+SENSOR = 128
+LAST_TRAINING_USER = 23
+NAME = re.compile(r"user(\d+)_(\w+)\.aedat")
+
+
+class DVSGesture(EventDataset):
+    """DVS Gesture: 1176 training (users 1 to 23) and 288 test recordings (users 24 to 29) of 11 gestures.
+
+    ``root`` holds ``DvsGesture.tar.gz``, or the folder ``DvsGesture`` of its contents. The cache is
+    ``dvs_gesture_train.hdf5`` or ``dvs_gesture_test.hdf5``.
+
+    Where snnTorch differs: it reads at most 0.5 s (training) or 1.8 s (test) whatever ``num_steps`` and ``dt`` say,
+    ignores ``target_transform``, cuts the light "fluorescent_led" to "fluorescent", and its version 1.0.0 writes a
+    cache without events.
+
+    Args:
+        root: folder of the original files, and of the cache.
+        train: the training part instead of the test part.
+        transform: takes the place of frames: gets the events of a recording as an integer array [n, 4] with the columns
+            time (microseconds from the beginning), polarity, x, y.
+        target_transform: applied to the class.
+        download_and_create: whether files may be downloaded and the cache be written if there is none.
+        num_steps: number of time steps T. Default: 500 for training, 1800 for test.
+        dt: duration of a step in microseconds; events after num_steps x dt are left out.
+        ds: number of pixels, in x and y or as a pair, that become one; a divisor of 128.
+        return_meta: items also hold the light and the user, as texts.
+        time_shuffle: begin at a random time, so that num_steps x dt fits where the recording is long enough.
+        generator: source of the random times.
+
+    Returns:
+        Items are frames [T, 2, 128 / ds, 128 / ds] of counts, float32, polarity 0 being OFF, and the class from 0; with
+        ``return_meta`` also light and user.
+
+    Raises:
+        ConnectionError: files are absent and cannot be downloaded.
+        FileNotFoundError: there is no cache and ``download_and_create`` is False.
+        ImportError: h5py is not installed.
+        ValueError: a file is damaged, or a number is out of range.
+
+    Source: Amir et al. (2017), A Low Power, Fully Event-Based Gesture Recognition System, CVPR.
+
+    >>> DVSGesture("data/dvsgesture", download_and_create=False)
+    Traceback (most recent call last):
+    FileNotFoundError: DVSGesture needs its cache ...dvs_gesture_train.hdf5, which is absent; ...
+    """
+
+    cache_name = "dvs_gesture"
+    classes = (
+        "hand clapping",
+        "right hand wave",
+        "left hand wave",
+        "right arm clockwise",
+        "right arm counter-clockwise",
+        "left arm clockwise",
+        "left arm counter-clockwise",
+        "arm roll",
+        "air drums",
+        "air guitar",
+        "other gestures",
+    )
+
+    def __init__(
+        self,
+        root: "str | PathLike[str]",
+        train: bool = True,
+        transform: Callable[[np.ndarray], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+        download_and_create: bool = True,
+        num_steps: int | None = None,
+        dt: float = 1000,
+        ds: int | tuple[int, int] | None = None,
+        return_meta: bool = False,
+        time_shuffle: bool = False,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        num_steps = (500 if train else 1800) if num_steps is None else num_steps
+        pair = (1, 1) if ds is None else (ds, ds) if isinstance(ds, int) else tuple(ds)
+        if len(pair) != 2 or not all(factor > 0 and SENSOR % factor == 0 for factor in pair):
+            raise ValueError(f"ds must be a divisor of {SENSOR}, or a pair of them, got {ds}; write ds=4")
+        self.ds, self.return_meta, self.time_shuffle, self.generator = pair, return_meta, time_shuffle, generator
+        super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
+
+    def recordings(self) -> Iterator[Recording]:
+        for file in self.files():
+            found = NAME.fullmatch(file.name)
+            if found and (int(found[1]) <= LAST_TRAINING_USER) == self.train:
+                yield from gestures(file, user=f"user{found[1]}", light=found[2])
+
+    def files(self) -> list[Path]:
+        """The recordings of both parts, unpacked if they were not."""
+        for folder in (self.root / "DvsGesture", self.root):
+            files = sorted(folder.glob("user*.aedat"))
+            if files:
+                return files
+        packed, whole = find_or_fetch(ARCHIVE, self.root), self.root / "DvsGesture"
+        with tempfile.TemporaryDirectory(dir=self.root) as part, tarfile.open(packed) as archive:
+            archive.extractall(part, filter="data")  # refuses names that lead out of the folder
+            os.replace(Path(part) / whole.name, whole)
+        return sorted(whole.glob("user*.aedat"))
+
+    def select(self, events: np.ndarray) -> np.ndarray:
+        duration = self.num_steps * self.dt
+        if self.time_shuffle and len(events):
+            spare = max(int(events["t"].max() + 1 - duration), 0)
+            start = int(torch.randint(spare + 1, (), generator=self.generator))
+            events = events[events["t"] >= start]
+            events["t"] -= start
+        return super().select(events)
+
+    def frames(self, events: np.ndarray) -> Tensor:
+        size = (SENSOR // self.ds[0], SENSOR // self.ds[1], 2)
+        events = events.copy()
+        events["x"] //= self.ds[0]
+        events["y"] //= self.ds[1]
+        return to_frames(events, size, num_steps=self.num_steps, dt=self.dt, start=0)
+
+    def __getitem__(self, index: int) -> Any:
+        frames, target, recording = self.item(index)
+        return (
+            (frames, target, recording.texts["light"], recording.texts["user"])
+            if self.return_meta
+            else (frames, target)
+        )
+
+
+def gestures(file: Path, *, user: str, light: str) -> Iterator[Recording]:
+    """The gestures in a file, cut at the times of its label file; times count from a gesture's first event."""
+    events = read_aedat(file)
+    for label, start, end in read_gesture_labels(file.with_name(f"{file.stem}_labels.csv")):
+        if not 1 <= label <= len(DVSGesture.classes):
+            raise ValueError(f"classes must lie in [1, 11], got {label} in the labels of {file}; get the file again")
+        gesture = events[(events["t"] >= start) & (events["t"] < end)]
+        gesture["t"] -= gesture["t"].min(initial=np.iinfo(np.int64).max)
+        yield Recording(gesture, int(label) - 1, {"light": light, "user": user})

@@ -1,0 +1,124 @@
+"""N-MNIST: MNIST digits seen by an event camera that makes three saccades."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ...data.events import to_frames
+from ..dataset import EventDataset
+from ..download import Archive, find_or_fetch
+from ..readers import read_nmnist
+from ..store import Recording
+
+__all__ = ["NMNIST"]
+
+PAGE = "https://www.garrickorchard.com/datasets/n-mnist"
+MENDELEY = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files/{}/file_downloaded"
+ARCHIVES = {
+    "Train": Archive(
+        "Train.zip",
+        MENDELEY.format("39c25547-014b-4137-a934-9d29fa53c7a0"),
+        "20959b8e626244a1b502305a9e6e2031",
+        PAGE,
+    ),
+    "Test": Archive(
+        "Test.zip",
+        MENDELEY.format("05a4d654-7e03-4c15-bdfa-9bb2bcbea494"),
+        "69ca8762b2fe404d9b9bad1103e97832",
+        PAGE,
+    ),
+}
+SIZE = 32  # pixels kept of the sensor's 34
+
+
+class NMNIST(EventDataset):
+    """N-MNIST: 60000 training and 10000 test recordings of MNIST digits, about 300 ms each.
+
+    ``root`` holds ``Train.zip`` and ``Test.zip``, or the folders ``Train`` and ``Test`` of their contents. The cache is
+    ``n_mnist_train.hdf5`` or ``n_mnist_test.hdf5``, and the zip files are not needed afterwards.
+
+    Where snnTorch differs: it keeps only as many recordings of each digit as of the rarest one (54210 and 8920), which
+    ``balanced`` does too, it replaces the user's ``target_transform``, and its version 1.0.0 writes a cache without
+    events.
+
+    Args:
+        root: folder of the original files, and of the cache.
+        train: the training part instead of the test part.
+        transform: takes the place of frames: gets the events of a recording as an integer array [n, 4] with the columns
+            time (microseconds from the first event), polarity, x, y.
+        target_transform: applied to the digit.
+        download_and_create: whether files may be downloaded and the cache be written if there is none.
+        num_steps: number of time steps T.
+        dt: duration of a step in microseconds; events after num_steps x dt are left out.
+        balanced: the same number of recordings of each digit, the first ones.
+
+    Returns:
+        Items are frames [T, 2, 32, 32] of counts, float32, polarity 0 being OFF, and the digit. Events in the last two
+        rows and columns of the 34 x 34 sensor are left out, as in snnTorch.
+
+    Raises:
+        ConnectionError: files are absent and cannot be downloaded.
+        FileNotFoundError: there is no cache and ``download_and_create`` is False.
+        ImportError: h5py is not installed.
+        ValueError: a file is damaged, or a number is out of range.
+
+    Source: Orchard, Jayawant, Cohen & Thakor (2015), Frontiers in Neuroscience 9, 437.
+
+    >>> folder = Path("nmnist/Train/7")
+    >>> folder.mkdir(parents=True)
+    >>> _ = (folder / "00001.bin").write_bytes(bytes([3, 4, 128, 0, 0, 5, 6, 0, 10, 0]))  # two events, 2.56 ms apart
+    >>> frames, digit = NMNIST("nmnist", num_steps=3, dt=1000)[0]
+    >>> frames.nonzero().tolist(), digit
+    ([[0, 1, 4, 3], [2, 0, 6, 5]], 7)
+    """
+
+    cache_name = "n_mnist"
+    classes = tuple("0123456789")
+
+    def __init__(
+        self,
+        root: "str | PathLike[str]",
+        train: bool = True,
+        transform: Callable[[np.ndarray], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+        download_and_create: bool = True,
+        num_steps: int = 300,
+        dt: float = 1000,
+        *,
+        balanced: bool = False,
+    ) -> None:
+        super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
+        if balanced:
+            label = self.store.label
+            number = np.unique(label, return_counts=True)[1].min()
+            self.keys = np.concatenate([np.flatnonzero(label == digit)[:number] for digit in np.unique(label)])
+
+    def recordings(self) -> Iterator[Recording]:
+        part = "Train" if self.train else "Test"
+        for folder in (self.root / part, self.root / part.lower()):
+            files = sorted(folder.glob("[0-9]/*.bin"))
+            if files:
+                yield from (recording(file.read_bytes(), file) for file in files)
+                return
+        archive = find_or_fetch(ARCHIVES[part], self.root, also=(f"{part.lower()}.zip",))
+        with zipfile.ZipFile(archive) as files:
+            names = sorted(name for name in files.namelist() if PurePosixPath(name).match("[0-9]/*.bin"))
+            yield from (recording(files.read(name), Path(name)) for name in names)
+
+    def select(self, events: np.ndarray) -> np.ndarray:
+        return super().select(events[(events["x"] < SIZE) & (events["y"] < SIZE)])
+
+    def frames(self, events: np.ndarray) -> Tensor:
+        return to_frames(events, (SIZE, SIZE, 2), num_steps=self.num_steps, dt=self.dt, start=0)
+
+
+def recording(raw: bytes, file: Path) -> Recording:
+    """A file of the set, whose folder is its class."""
+    events = read_nmnist(raw, str(file))
+    events["t"] -= events["t"].min(initial=np.iinfo(np.int64).max)
+    return Recording(events, int(file.parent.name))

@@ -1,0 +1,131 @@
+"""The cache of a data set: all its recordings in one HDF5 file.
+
+The file holds ``events`` (all recordings end to end), ``offset`` (where each begins, [N + 1]), ``label`` [N] and any
+texts about each recording. It is written under another name and renamed, so that it is complete or absent.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.checks import require
+from ..data.events import EVENT
+
+__all__ = ["EventStore", "Recording"]
+
+FORMAT = "spikeloom events 1"
+CHUNK = 1 << 14  # events
+
+
+class Recording(NamedTuple):
+    """One sample.
+
+    Attributes:
+        events: structured array of `spikeloom.data.EVENT`, times in microseconds.
+        label: class from 0.
+        texts: what else is known about it.
+    """
+
+    events: np.ndarray
+    label: int
+    texts: Mapping[str, str] = MappingProxyType({})
+
+
+def h5py() -> Any:
+    """The package that reads and writes HDF5."""
+    return require("h5py", extra="data", purpose="reading event data sets")
+
+
+class EventStore:
+    """Read access to a cache, safe for the processes of a data loader: each opens the file for itself.
+
+    Args:
+        path: a file written by `EventStore.write`.
+
+    Raises:
+        ImportError: h5py is not installed.
+        ValueError: the file is something else.
+
+    >>> import numpy as np
+    >>> events = np.array([(1, 2, 3, 1)], EVENT)
+    >>> EventStore.write(Path("toy.hdf5"), [Recording(events, 7, {"light": "led"})])
+    >>> store = EventStore(Path("toy.hdf5"))
+    >>> len(store), store[0].events.tolist(), store[0].label, store[0].texts
+    (1, [(1, 2, 3, 1)], 7, {'light': 'led'})
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: tuple[int, Any] = (0, None)
+        try:
+            known = self._file().attrs.get("format") == FORMAT
+        except OSError as error:
+            raise ValueError(f"{path} must be a cache of events, got a damaged file ({error}); delete it") from error
+        if not known:
+            raise ValueError(f"{path} must be a cache written by {FORMAT}, got another file; move or delete it")
+        self.offset = self._file()["offset"][()]
+        self.label = self._file()["label"][()]
+        texts = self._file()["texts"]
+        self.texts = {name: texts[name].asstr()[()] for name in texts}
+        self.close()
+
+    def _file(self) -> Any:
+        """The open file of this process."""
+        process, file = self._open
+        if file is None or process != os.getpid():
+            file = h5py().File(self.path, "r")
+            self._open = (os.getpid(), file)
+        return file
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        process, file = self._open
+        if file is not None and process == os.getpid():
+            file.close()
+        self._open = (0, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": (0, None)}
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: int) -> Recording:
+        events = self._file()["events"][self.offset[index] : self.offset[index + 1]]
+        return Recording(events, int(self.label[index]), {name: str(text[index]) for name, text in self.texts.items()})
+
+    @staticmethod
+    def write(path: Path, recordings: Iterable[Recording]) -> None:
+        """Write recordings as they come; memory holds one at a time.
+
+        Raises:
+            ValueError: there is none.
+        """
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        offset, labels, texts = [0], [], []
+        try:
+            with h5py().File(part, "w") as file:
+                options = {"chunks": (CHUNK,), "maxshape": (None,), "compression": "lzf", "shuffle": True}
+                events = file.create_dataset("events", (0,), EVENT, **options)
+                for recording in recordings:
+                    offset.append(offset[-1] + len(recording.events))
+                    labels.append(recording.label)
+                    texts.append(recording.texts)
+                    events.resize(offset[-1], axis=0)
+                    events[offset[-2] :] = recording.events
+                if not labels:
+                    raise ValueError(
+                        f"a cache must hold at least one recording, got none for {path}; check the raw files"
+                    )
+                file["offset"], file["label"] = np.array(offset), np.array(labels)
+                group = file.create_group("texts")
+                for name in texts[0]:
+                    group[name] = [text[name] for text in texts]
+                file.attrs["format"] = FORMAT
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
