@@ -114,7 +114,7 @@ class Triangular(Surrogate):
         return -self.threshold * x.abs()
 
     def derivative(self, x: Tensor) -> Tensor:
-        return torch.where(x < 0, self.threshold, -self.threshold).to(x.dtype)
+        return self.threshold - 2.0 * self.threshold * (x >= 0).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ class LeakySpikeOperator(Surrogate):
         return torch.where(x > 0, x, self.slope * x)
 
     def derivative(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, 1.0, self.slope).to(x.dtype)
+        spk = (x > 0).to(x.dtype)
+        return spk + self.slope * (1.0 - spk)
 
 
 @dataclass(frozen=True)

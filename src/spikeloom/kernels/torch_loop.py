@@ -5,6 +5,7 @@ few cache-sized arrays; results go straight into the output of that step. What d
 once, before the loop; what a step computes of the new state and the next step of the old one is carried over.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -50,7 +51,7 @@ class _Body:
         name = operation(packet)
         if name == "_to_copy":
             return f"{out}.copy_({args})" if out else f"{args}.to({node.dtype})"
-        if not hasattr(torch, name):
+        if not hasattr(torch, name) or not any("out" in variant for variant in packet.overloadpacket.overloads()):
             source = f"torch.ops.aten.{packet.__name__}({args})"
             return f"{out}.copy_({source})" if out else source
         if out is None:
@@ -91,7 +92,7 @@ def _indent(lines: list[str], spaces: int) -> str:
 
 
 def _function(source: str, name: str) -> Callable[..., Any]:
-    scope: dict[str, Any] = {"torch": torch}
+    scope: dict[str, Any] = {"torch": torch, "inf": math.inf, "nan": math.nan}  # as numbers print themselves
     exec(compile(source, f"<spikeloom {name}>", "exec"), scope)
     function = scope[name]
     function.source = source

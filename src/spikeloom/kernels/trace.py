@@ -76,7 +76,7 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
 
 _SAME = {"detach", "alias", "clone", "lift_fresh_copy", "lift_fresh", "view_as", "contiguous"}
 _FILLED = {"zeros_like": 0.0, "ones_like": 1.0, "zeros": 0.0, "ones": 1.0, "new_zeros": 0.0, "new_ones": 1.0}
-_BINARY = {"add", "sub", "mul", "div", "maximum", "minimum", "pow", *COMPARISONS}
+_BINARY = {"add", "sub", "rsub", "mul", "div", "maximum", "minimum", "pow", *COMPARISONS}
 
 
 class _Importer:
@@ -114,7 +114,7 @@ class _Importer:
         if name in ("full_like", "full"):
             return self.constant(args[1])
         if name == "scalar_tensor":
-            return self.constant(args[0])
+            return self.program.constant(args[0], node.kwargs.get("dtype") or self.dtype)
         if name == "_to_copy":
             return self.cast(args[0], node.kwargs.get("dtype"))
         in_place = name.endswith("_")
@@ -136,6 +136,8 @@ class _Importer:
             number = name in _BINARY and _is_number(value) and len(made) < 2
             is_node = isinstance(original, torch.fx.Node)
             made.append(Ref(value) if is_node else Ref(self.constant(value)) if number else value)
+        if name == "rsub":
+            packet, made = torch.ops.aten.sub.Tensor, [made[1], made[0]]
         compares = name in COMPARISONS or name.startswith("logical")
         return self.program.apply(packet, tuple(made), torch.bool if compares else node.meta["val"].dtype)
 

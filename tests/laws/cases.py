@@ -1,0 +1,69 @@
+"""What the laws are tried on: every neuron of the registry, in every configuration that it has."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import spikeloom as snn  # noqa: F401 (fills the registry)
+from spikeloom.core.neuron import REGISTRY, Neuron
+
+T, B, F = 7, 3, 5
+GAIN = {"Lapicque": 12.0}  # its input resistance comes from beta and is small
+OWN = {name: cls for name, cls in sorted(REGISTRY.items()) if cls.__module__.startswith("spikeloom.")}
+
+
+def takes(cls: type, name: str) -> bool:
+    return name in inspect.signature(cls.__init__).parameters
+
+
+def configurations() -> list[tuple[str, dict[str, Any]]]:
+    """Every neuron with every reset and delay that it has."""
+    found = []
+    for name, cls in OWN.items():
+        resets = list(cls.resets) if takes(cls, "reset_mechanism") else [None]
+        for reset in resets:
+            for delay in [True, False] if takes(cls, "reset_delay") else [None]:
+                options = {k: v for k, v in (("reset_mechanism", reset), ("reset_delay", delay)) if v is not None}
+                found.append((name, options))
+    return found
+
+
+CONFIGURATIONS = configurations()
+IDS = [f"{name}-{'-'.join(map(str, options.values()))}" for name, options in CONFIGURATIONS]
+ELEMENTWISE = [(n, o) for n, o in CONFIGURATIONS if OWN[n].elementwise]
+ELEMENTWISE_IDS = [f"{n}-{'-'.join(map(str, o.values()))}" for n, o in ELEMENTWISE]
+STEPPING = [name for name, cls in OWN.items() if "step" in cls.modes]
+
+
+def build(name: str, *, dtype: torch.dtype = torch.float64, learn: bool = False, **options: Any) -> Neuron:
+    """A neuron of the registry, the same at every call; ``learn`` makes all that can learn a parameter."""
+    cls = OWN[name]
+    torch.manual_seed(1)
+    if learn:
+        options |= {p: True for p in inspect.signature(cls.__init__).parameters if p.startswith("learn_")}
+    return cls(**{**cls.example, **options}).to(dtype)
+
+
+def current(name: str, *, dtype: torch.dtype = torch.float64, steps: int = T, seed: int = 0) -> Tensor:
+    """An input over time that makes some neurons fire and others not."""
+    shape = getattr(OWN[name], "example_shape", (F,))
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(steps, B, *shape, generator=generator, dtype=torch.float64) * 1.6 - 0.2).to(dtype) * GAIN.get(
+        name, 1.0
+    )
+
+
+def steps_of(neuron: Neuron, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """Spikes and states of the step loop, stacked over time."""
+    spikes, states = [], []
+    for x_t in x.unbind(0):
+        spk, state = neuron.step(x_t, state)
+        spikes.append(spk)
+        states.append(state)
+    return torch.stack(spikes), neuron.State(*map(torch.stack, zip(*states, strict=True)))
+
+
+def last(states: Any) -> Any:
+    return type(states)(*(value[-1] for value in states))

@@ -1,0 +1,76 @@
+"""Two processes with DistributedDataParallel compute what one process computes."""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import spikeloom as snn
+
+STEPS = 3
+
+
+class OverTime(nn.Module):
+    """Runs over time inside, so that processes synchronise once a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
+        self.net = nn.Sequential(nn.Linear(4, 8), lif, nn.Linear(8, 2), snn.Synaptic(0.8, 0.9, init_hidden=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return snn.run(self.net, x, num_steps=6)
+
+
+class StepByStep(OverTime):
+    """snnTorch's way: hidden state inside, the loop around."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        snn.reset(self.net)
+        return torch.stack([self.net(x) for _ in range(6)])
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(8, 4, generator=generator) * 2, torch.rand(6, 8, 2, generator=generator)
+
+
+def train(net: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        (net(x) * weight).mean().backward()
+        optimiser.step()
+    return [p.detach().clone() for p in net.parameters()]
+
+
+def worker(rank: int, folder: str, kind: str) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    x, weight = batch()
+    half = slice(4 * rank, 4 * rank + 4)
+    trained = train(DistributedDataParallel(globals()[kind]()), x[half], weight[:, half])
+    if rank == 0:
+        torch.save(trained, f"{folder}/trained.pt")
+    dist.destroy_process_group()
+
+
+def check(kind: str, folder: Path) -> None:
+    expected = train(globals()[kind](), *batch())
+    mp.spawn(worker, args=(str(folder), kind), nprocs=2)
+    for a, b in zip(torch.load(folder / "trained.pt"), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    check("OverTime", tmp_path)
+
+
+def test_two_processes_with_hidden_state_train_like_one(tmp_path: Path) -> None:
+    check("StepByStep", tmp_path)

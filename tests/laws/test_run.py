@@ -1,0 +1,279 @@
+"""Whole-sequence execution is the step loop, whatever the network."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+import spikeloom as snn
+from spikeloom.run.trace import graph_of
+
+
+def lif(**options: Any) -> snn.Leaky:
+    return snn.Leaky(0.9, init_hidden=True, **options)
+
+
+class ConvNet(nn.Module):
+    """Functions, methods, a view that reads the batch size, a neuron that returns its state."""
+
+    def __init__(self, norm: type[nn.Module] = nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.conv, self.norm, self.lif1 = nn.Conv2d(1, 4, 3, padding=1), norm(4), lif()
+        self.fc, self.lif2 = nn.Linear(4 * 9, 5), snn.Leaky(0.8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = F.max_pool2d(self.norm(self.conv(x)), 2)
+        y = self.lif1(y * 2 + 0.1)
+        spk, mem = self.lif2(self.fc(y.view(x.size(0), -1)))
+        return spk, mem
+
+
+class Branches(nn.Module):
+    """Two paths that meet, one of them constant when the input is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.lif1, self.out = nn.Linear(6, 4), nn.Linear(6, 4), lif(), snn.Synaptic(0.8, 0.9)
+
+    def forward(self, x: Tensor) -> Any:
+        skip = torch.relu(self.b(x))
+        both = torch.cat([self.lif1(self.a(x)), skip], dim=1)
+        return {"out": self.out(both[:, 1:] + 0.5)[0], "skip": skip}
+
+
+class Recurrent(nn.Module):
+    """Feeds its last output back: state that the library does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif1, self.previous = nn.Linear(6, 6), lif(), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if self.previous is None else x + self.previous
+        self.previous = self.lif1(self.fc(x))
+        return self.previous
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif1, self.seen = nn.Linear(6, 6), lif(), []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(1)
+        return self.lif1(self.fc(x)) * len(self.seen)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif1 = nn.Linear(6, 6), lif()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif1(self.fc(self.lif1(x)))
+
+
+class Deciding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif1 = nn.Linear(6, 6), lif()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif1(self.fc(x if x.mean() > 0.8 else 2 * x))
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif1 = nn.Linear(6, 6), lif()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        y.add_(1)
+        return self.lif1(y)
+
+
+class Shaped(nn.Module):
+    """Operations that nobody listed, and shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lif1, self.lif2 = lif(learn_beta=True), lif(learn_threshold=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, features = x.shape
+        y = self.lif1(x).reshape(batch, 2, features // 2).transpose(1, 2).flatten(1)
+        return self.lif2(torch.cumsum(y, dim=1) - y.mean())
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 20), lif(), nn.Linear(20, 5), lif(output=True))
+
+
+def rnn() -> nn.Module:
+    leaky = snn.RLeaky(0.9, linear_features=8, init_hidden=True)
+    return nn.Sequential(nn.Linear(6, 8), leaky, nn.Linear(8, 4), snn.SLSTM(4, 3, init_hidden=True, threshold=0.1))
+
+
+IMAGE, VECTOR = (1, 6, 6), (6,)
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
+    "mlp": (mlp, IMAGE, True),
+    "conv with batch norm": (ConvNet, IMAGE, True),
+    "conv with group norm": (lambda: ConvNet(lambda n: nn.GroupNorm(2, n)), IMAGE, True),
+    "branches": (Branches, VECTOR, True),
+    "recurrent neurons": (rnn, VECTOR, True),
+    "shapes and unlisted operations": (Shaped, VECTOR, True),
+    "feedback through an attribute": (Recurrent, VECTOR, False),
+    "a list that grows": (Counting, VECTOR, False),
+    "a neuron called twice": (Twice, VECTOR, False),
+    "a decision on values": (Deciding, VECTOR, False),
+    "in-place writes": (InPlace, VECTOR, False),
+}
+every_network = pytest.mark.parametrize(("make", "shape", "layerwise"), NETWORKS.values(), ids=NETWORKS)
+static_or_not = pytest.mark.parametrize("static", [False, True], ids=["over time", "static"])
+
+
+def loop(net: nn.Module, x: Tensor, num_steps: int | None) -> Any:
+    snn.reset(net)
+    steps = [net(x_t) for x_t in (x.unbind(0) if num_steps is None else [x] * num_steps)]
+    return pytree.tree_map(lambda *values: torch.stack(values), *steps)
+
+
+def case(make: Any, shape: Any, static: bool, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Tensor, Any]:
+    torch.manual_seed(2)
+    net = make().to(dtype)
+    x = torch.rand(*([4] if static else [7, 4]), *shape, dtype=dtype) * 2
+    return net, copy.deepcopy(net), x, 7 if static else None
+
+
+@static_or_not
+@every_network
+def test_a_run_is_the_step_loop(make: Any, shape: Any, layerwise: bool, static: bool) -> None:
+    net, twin, x, num_steps = case(make, shape, static)
+    expected, result = loop(twin, x, num_steps), snn.run(net, x, num_steps, explain=True)
+    assert result.plan.layerwise == layerwise, result.plan
+    for a, b in zip(*map(pytree.tree_leaves, (result.output, expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    gradients = []
+    for network, output in ((net, result.output), (twin, expected)):
+        leaves = pytree.tree_leaves(output)
+        loss = sum((v * torch.linspace(0, 1, v.numel(), dtype=v.dtype).view_as(v)).sum() for v in leaves)
+        loss.backward()
+        gradients.append([p.grad for p in network.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, rtol=1e-8, atol=1e-8)
+    for a, b in zip(net.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)  # running statistics too
+
+
+@static_or_not
+@every_network
+def test_in_eval_mode_too(make: Any, shape: Any, layerwise: bool, static: bool) -> None:
+    net, twin, x, num_steps = case(make, shape, static)
+    with torch.no_grad():
+        expected, output = loop(twin.eval(), x, num_steps), snn.run(net.eval(), x, num_steps)
+    for a, b in zip(*map(pytree.tree_leaves, (output, expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_in_float32_at_most_one_spike_in_ten_thousand_differs() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(50, 100), lif(), nn.Linear(100, 100), lif())
+    with torch.no_grad():
+        net[0].weight.mul_(3)
+        net[2].weight.mul_(3)
+        x = torch.rand(50, 32, 50)
+        result = snn.run(net, x)
+        differs = (result != loop(net, x, None)).double().mean().item()
+    assert 0.05 < result.mean() < 0.95
+    assert differs <= 1e-4, differs
+
+
+@pytest.mark.parametrize("make", [mlp, Recurrent], ids=["layer by layer", "step by step"])
+def test_records_are_those_of_the_loop(make: Any) -> None:
+    net, twin, x, _ = case(make, IMAGE if make is mlp else VECTOR, False)
+    path = "2" if make is mlp else "lif1"
+    record = snn.run(net, x, record=[path]).record
+    spikes, membranes = [], []
+    neuron = twin.get_submodule(path)
+    handle = neuron.register_forward_hook(lambda module, args, result: spikes.append(result))
+    for x_t in x:
+        twin(x_t)
+        membranes.append(neuron.mem)
+    handle.remove()
+    assert set(record) == {f"{path}.spk", f"{path}.mem"}
+    torch.testing.assert_close(record[f"{path}.spk"], torch.stack(spikes))
+    torch.testing.assert_close(record[f"{path}.mem"], torch.stack(membranes))
+
+
+def test_a_run_may_go_on_where_the_last_one_ended() -> None:
+    net, twin, x, _ = case(mlp, IMAGE, False)
+    whole = snn.run(twin, x)[1]
+    parts = [snn.run(net, x[:3])[1], snn.run(net, x[3:], reset=False)[1]]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_batch_statistics_over_all_steps_are_one_pass_over_all_rows() -> None:
+    net, twin, x, _ = case(ConvNet, IMAGE, False)
+    result = snn.run(net, x, batch_norm="time", explain=True)
+    assert "folded" in next(row.how for row in result.plan.rows if row.name == "norm")
+    twin.norm(twin.conv(x.flatten(0, 1)))
+    torch.testing.assert_close(net.norm.running_mean, twin.norm.running_mean)
+
+
+def test_a_module_that_somebody_watches_is_called_once_a_step() -> None:
+    net, _, x, _ = case(mlp, IMAGE, False)
+    calls = []
+    for layer in (net[1], net[2]):
+        layer.register_forward_hook(lambda module, args, result: calls.append(args[0].shape))
+    snn.run(net, x)
+    assert calls == [torch.Size([4, 36])] * 7 + [torch.Size([4, 20])] * 7
+
+
+def test_dropout_of_a_static_input_draws_anew_at_every_step() -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 6))
+    output = snn.run(net, torch.ones(2, 6), num_steps=5)
+    assert not torch.equal(output[0], output[1])
+
+
+def test_a_constant_first_layer_is_computed_once() -> None:
+    net, _, x, num_steps = case(mlp, IMAGE, True)
+    plan = snn.run(net, x, num_steps, explain=True).plan
+    assert [row.how.split(":")[0].split(",")[0] for row in plan.rows[:3]] == ["once", "once", "scan over time (torch)"]
+    assert "constant in time" in str(plan)
+
+
+def test_tracing_leaves_the_network_as_it_was() -> None:
+    net = Counting()
+    with pytest.raises(Exception, match=r"forward changes self\.seen"):
+        graph_of(net)
+    assert net.seen == []
+    net = Recurrent()
+    with pytest.raises(Exception, match=r"forward changes self\.previous"):
+        graph_of(net)
+    assert net.previous is None
+
+
+def test_a_forward_that_draws_random_numbers_runs_step_by_step_and_loses_none() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.rand(3)
+
+    torch.manual_seed(4)
+    result = snn.run(Noisy(), torch.zeros(5, 2, 3), explain=True)
+    torch.manual_seed(4)
+    expected = torch.stack([torch.rand(3) for _ in range(5)])
+    assert not result.plan.layerwise
+    assert torch.equal(result.output[:, 0], expected)
+
+
+def test_a_run_keeps_channels_last() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), lif()).to(memory_format=torch.channels_last)
+    x = torch.rand(12, 3, 6, 6).to(memory_format=torch.channels_last).unflatten(0, (4, 3))
+    assert snn.run(net, x)[0].is_contiguous(memory_format=torch.channels_last)
