@@ -58,8 +58,8 @@ def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.n
         Training indices [N - num_test] and test indices [num_test], both in random order.
 
     >>> train, test = stratified(np.array([0, 0, 0, 0, 1, 1]), num_test=3)
-    >>> sorted(train.tolist() + test.tolist()), np.array([0, 0, 0, 0, 1, 1])[test].sum()
-    ([0, 1, 2, 3, 4, 5], np.int64(1))
+    >>> sorted(train.tolist() + test.tolist()), int(np.array([0, 0, 0, 0, 1, 1])[test].sum())
+    ([0, 1, 2, 3, 4, 5], 1)
     """
     raw = np.random.PCG64(number).random_raw(2 * len(labels)).reshape(2, -1)
     choice, order = np.argsort(raw, axis=1, kind="stable")

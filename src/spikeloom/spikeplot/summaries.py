@@ -104,8 +104,8 @@ def rates(
 
     >>> import torch
     >>> ax = rates({"hidden": torch.ones(20, 2, 5), "output": torch.zeros(20, 2, 3)}, window=5)
-    >>> [(line.get_label(), line.get_ydata().mean()) for line in ax.lines]
-    [('hidden', np.float64(1.0)), ('output', np.float64(0.0))]
+    >>> [(line.get_label(), float(line.get_ydata().mean())) for line in ax.lines]
+    [('hidden', 1.0), ('output', 0.0)]
     """
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no mean")
