@@ -11,14 +11,21 @@ from .core.tree import detach as detach
 from .core.tree import reset as reset
 from .core.tree import set_mode as set_mode
 from .kernels import scan as _scan  # noqa: F401 (enters the traced loop in the table of backends)
+from .neurons.adlif import AdLIF as AdLIF
 from .neurons.alpha import Alpha as Alpha
+from .neurons.associative_leaky import AssociativeLeaky as AssociativeLeaky
+from .neurons.delta_leaky import DeltaLeaky as DeltaLeaky
 from .neurons.integrate_fire import IF as IF
 from .neurons.lapicque import Lapicque as Lapicque
 from .neurons.leaky import Leaky as Leaky
 from .neurons.leaky_integrator import LI as LI
+from .neurons.leaky_parallel import LeakyParallel as LeakyParallel
+from .neurons.linear_leaky import LinearLeaky as LinearLeaky
 from .neurons.rleaky import RLeaky as RLeaky
 from .neurons.rsynaptic import RSynaptic as RSynaptic
+from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
 from .neurons.slstm import SLSTM as SLSTM
+from .neurons.state_leaky import StateLeaky as StateLeaky
 from .neurons.synaptic import Synaptic as Synaptic
 from .run import run as run
 

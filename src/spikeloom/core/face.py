@@ -30,6 +30,7 @@ class Face(nn.Module):
     State: Any
     modes: ClassVar[tuple[str, ...]]
     resets: ClassVar[Mapping[str, Reset]]
+    carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
     reset_mechanism_val: Tensor
     _hidden: Any
     _checked: Any
@@ -115,7 +116,7 @@ class Face(nn.Module):
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = self._given(state, named)
-        if not given and self._hidden is None:
+        if not given and (self._hidden is None or not self.carries):
             return self.initial(x)
         shape, hidden = self.state_shape(x), self.hidden
         rest: Any = None

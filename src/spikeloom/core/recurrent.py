@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import checks
 from .neuron import Neuron
 
-__all__ = ["Recurrent"]
+__all__ = ["Recurrent", "same_size"]
 
 
 class Recurrent(Neuron):
@@ -86,7 +86,11 @@ class Recurrent(Neuron):
                 f"all_to_all=False with V; got linear_features={linear_features}, conv2d_channels={conv2d_channels}, "
                 f"kernel_size={kernel_size}"
             )
-        module = nn.Linear(linear_features, linear_features) if linear_features else _same(conv2d_channels, kernel_size)
+        module = (
+            nn.Linear(linear_features, linear_features)
+            if linear_features
+            else same_size(conv2d_channels, conv2d_channels, kernel_size)
+        )
         self._modules["recurrent"] = module.requires_grad_(learn_recurrent)  # the property of that name reads it
 
     def state_shape(self, x: Tensor) -> torch.Size:
@@ -140,9 +144,16 @@ def _pointwise(neuron: type[Recurrent]) -> type:
     return type(neuron.__name__, (), {**body, "__module__": neuron.__module__, "__qualname__": neuron.__qualname__})
 
 
-def _same(channels: Any, kernel_size: Any) -> nn.Conv2d:
-    """A convolution whose output has the size of its input."""
+def same_size(channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool = True) -> nn.Conv2d:
+    """A convolution whose output has the height and width of its input.
+
+    Raises:
+        ValueError: the kernel is even, so that there is none.
+
+    >>> same_size(1, 2, (3, 5)).padding
+    (1, 2)
+    """
     size = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
     if any(k % 2 == 0 for k in size):
-        raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes the size of the feedback")
-    return nn.Conv2d(channels, channels, size, padding=tuple(k // 2 for k in size))
+        raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes height and width")
+    return nn.Conv2d(channels, out_channels, size, padding=tuple(k // 2 for k in size), bias=bias)

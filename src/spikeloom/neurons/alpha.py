@@ -51,10 +51,10 @@ class Alpha(Neuron):
         A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad U[t+1] = \tau (A[t+1] + B[t+1])
         \qquad \tau = \frac{\ln\alpha}{\ln\beta - \ln\alpha} + 1
 
-    A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the threshold from A, clears
-    B and adds the old B to U; ``"none"``: no reset. U itself has no memory: a membrane that is passed only decides about
-    the reset. ``learn_alpha=True`` works, unlike in snnTorch. Learned alpha and beta are
-    clamped to [0, 1]; keep them apart, as the kernel is singular where they meet.
+    A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the threshold from A and
+    clears B, whose old value U receives; ``"none"``: no reset. U itself has no memory: a membrane that is passed only
+    decides on the reset. ``learn_alpha=True`` works, unlike in snnTorch. Learned alpha and beta are clamped to [0, 1];
+    keep them apart, as the kernel is singular where they meet.
 
     Args:
         alpha: decay of the excitatory current per step, in (beta, 1]; a scalar or one value for each neuron.
@@ -85,7 +85,7 @@ class Alpha(Neuron):
         mem: Tensor  # membrane potential, in the unit of the threshold
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": _SubtractAlpha(), "zero": ZeroAll(), "none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"alpha": 0.9, "beta": 0.6}
+    example: ClassVar[dict[str, Any]] = {"alpha": 0.9, "beta": 0.6, "threshold": 0.3}
 
     def __init__(
         self,

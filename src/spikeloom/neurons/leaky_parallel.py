@@ -1,0 +1,153 @@
+"""Leaky neurons as a rectified recurrent network, for whole sequences."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from ..core.neuron import Neuron
+from ..core.reset import Keep, Reset
+
+__all__ = ["LeakyParallel"]
+
+
+class LeakyParallel(Neuron):
+    r"""Rectified leaky neurons without reset behind a linear layer, computed by ``torch.nn.RNN``.
+
+    .. math:: U[t+1] = \max(0, W_{ih} I[t+1] + b_{ih} + W_{hh} U[t] + b_{hh}) \qquad S[t+1] = H(U[t+1] - \theta)
+
+    W_hh is diagonal, with beta as its diagonal: each neuron has its own leak. Input is [T, B, input_size], output the
+    spikes, [T, B, hidden_size]; every call starts at rest. Unlike in snnTorch a vector ``beta`` is obeyed, and a 0-d
+    tensor is allowed. `Leaky` in sequence mode is the neuron with a reset, and faster.
+
+    Args:
+        input_size: number of input features.
+        hidden_size: number of neurons.
+        beta: diagonal of W_hh, in [0, 1]; a scalar or shape (hidden_size,). Default: at random, as ``torch.nn.RNN``.
+        bias: whether there are b_ih and b_hh.
+        threshold: firing threshold, > 0.
+        dropout: as in ``torch.nn.RNN``, where it has no effect on a single layer.
+        spike_grad: surrogate gradient. Default: ``surrogate.atan()``.
+        surrogate_disable: a plain step without gradient.
+        learn_beta: whether W_hh learns; its off-diagonal zeros stay.
+        learn_threshold: make ``threshold`` a parameter.
+        graded_spikes_factor: value of a spike.
+        learn_graded_spikes_factor: make it a parameter.
+        weight_hh_enable: a full W_hh; a row is filled with the beta of its neuron.
+        device: of the weights.
+        dtype: of the weights.
+
+    Raises:
+        ValueError: ``beta`` outside [0, 1] or of another shape, or an input that has not ``input_size`` features.
+
+    Source: snnTorch 1.0.0, which introduced it.
+
+    >>> import torch, spikeloom as snn
+    >>> snn.LeakyParallel(input_size=3, hidden_size=2, beta=0.9)(torch.rand(4, 1, 3)).shape
+    torch.Size([4, 1, 2])
+    """
+
+    class State(NamedTuple):
+        mem: Tensor  # membrane potential, >= 0, [B, hidden_size]
+
+    modes: ClassVar[tuple[str, ...]] = ("sequence",)
+    carries: ClassVar[bool] = False
+    resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
+    example: ClassVar[dict[str, Any]] = {"input_size": 5, "hidden_size": 4, "beta": 0.7, "threshold": 0.3}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        beta: Any = None,
+        bias: bool = True,
+        threshold: Any = 1.0,
+        dropout: float = 0.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        weight_hh_enable: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            learn_threshold=learn_threshold,
+            reset_mechanism="none",
+            graded_spikes_factor=graded_spikes_factor,
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+            mode="sequence",
+        )
+        self._non_persistent_buffers_set.add("reset_mechanism_val")  # snnTorch's has none
+        self.hidden_size, self.weight_hh_enable, self.learn_beta = hidden_size, weight_hh_enable, learn_beta
+        factory = {"device": device, "dtype": dtype}
+        self.rnn = nn.RNN(input_size, hidden_size, nonlinearity="relu", bias=bias, dropout=dropout, **factory)
+        self.register_buffer("beta", None if beta is None else self._fill(beta))
+        if not weight_hh_enable:
+            self._weight_hh.data.mul_(torch.eye(hidden_size, **factory))
+        self._weight_hh.requires_grad_(learn_beta)
+        self._keep_diagonal()
+
+    @property
+    def _weight_hh(self) -> nn.Parameter:
+        return self.rnn.get_parameter("weight_hh_l0")
+
+    def _fill(self, beta: Any) -> Tensor:
+        """Write beta into every row of W_hh, and return it as a tensor."""
+        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        weight = self._weight_hh
+        values = torch.as_tensor(beta, dtype=weight.dtype, device=weight.device).detach().clone()
+        values = values.reshape(1) if values.numel() == 1 else values
+        if values.shape not in ((1,), (self.hidden_size,)):
+            raise ValueError(
+                f"beta must be one number or have shape ({self.hidden_size},), got shape {tuple(values.shape)}"
+            )
+        weight.data.copy_(values.unsqueeze(1).expand_as(weight))
+        return values
+
+    def _keep_diagonal(self) -> None:
+        if self.learn_beta and not self.weight_hh_enable:
+            self._weight_hh.register_hook(_diagonal)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._keep_diagonal()  # copies of a parameter lose its hooks
+
+    def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
+        return state._replace(mem=self._path(x.unsqueeze(0), state).squeeze(0))
+
+    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """All time steps, see `Neuron.scan`."""
+        if num_steps is not None:
+            x = x.expand(num_steps, *x.shape)
+        states = self.State(self._path(x, self.initial(x[0]) if state is None else state))
+        p = self.params(x.dtype)
+        return self.spike_grad(self.trigger(states, p)) * p.graded_spikes_factor, states
+
+    def _path(self, x: Tensor, state: Any) -> Tensor:
+        """The membrane over time, [T, B, hidden_size]."""
+        return self.rnn(x, state.mem.unsqueeze(0).contiguous())[0]
+
+    def initial(self, x: Tensor) -> Any:
+        """Zeros, [B, hidden_size]."""
+        return self.State(x.new_zeros(self.state_shape(x)))
+
+    def state_shape(self, x: Tensor) -> torch.Size:
+        """``hidden_size`` in the place of ``input_size``."""
+        checks.axis_has("LeakyParallel", "input_size", self.rnn.input_size, x, -1)
+        return torch.Size((*x.shape[:-1], self.hidden_size))
+
+    def returned(self, spk: Tensor, state: Any) -> Any:
+        """The spikes."""
+        return spk
+
+
+def _diagonal(grad: Tensor) -> Tensor:
+    return grad * torch.eye(len(grad), dtype=grad.dtype, device=grad.device)

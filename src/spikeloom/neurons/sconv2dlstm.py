@@ -1,0 +1,116 @@
+"""Convolutional LSTM cell whose hidden state is a membrane that fires."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core import checks
+from ..core.neuron import Neuron
+from ..core.recurrent import same_size
+from ..core.reset import Keep, Reset, Subtract, Zero
+
+__all__ = ["SConv2dLSTM"]
+
+
+class SConv2dLSTM(Neuron):
+    r"""Spiking convolutional long short-term memory cell: ``mem`` is the hidden state h, ``syn`` the cell state c.
+
+    .. math::
+        i, f, o = \sigma(W_{i,f,o} * [I[t+1], U[t]]) \quad g = \tanh(W_g * [I[t+1], U[t]]) \quad
+        S_{yn}[t+1] = f S_{yn}[t] + i g \quad U[t+1] = o \tanh(S_{yn}[t+1])
+
+    Padding keeps height and width. Resets as in `SLSTM`. With ``max_pool`` or ``avg_pool`` the membrane is pooled
+    before it is compared with the threshold: the spikes are smaller than the states, which are never pooled.
+
+    Args:
+        in_channels: channels of the input, [B, in_channels, H, W].
+        out_channels: channels of spikes and states.
+        kernel_size: of the convolution, odd, one number or two.
+        bias: whether the gates have a bias.
+        max_pool: kernel of the pooling, one number or two; 0: none.
+        avg_pool: likewise; at most one of the two.
+        threshold: firing threshold of ``mem``, useful in (0, 1).
+        (The other arguments are those of `Neuron`.)
+
+    Raises:
+        ValueError: both poolings, pooling with ``reset_delay=False`` (pooled spikes do not say who fired), an even
+            ``kernel_size``, or an input that has not ``in_channels`` channels.
+
+    Source: Shi et al. (2015), NeurIPS 28, for the cell.
+
+    >>> import torch, spikeloom as snn
+    >>> cell = snn.SConv2dLSTM(1, 4, kernel_size=3, max_pool=2, threshold=0.1)
+    >>> syn, mem = cell.init_sconv2dlstm()
+    >>> spk, syn, mem = cell(torch.rand(2, 1, 8, 8), syn, mem)
+    >>> spk.shape, mem.shape
+    (torch.Size([2, 4, 4, 4]), torch.Size([2, 4, 8, 8]))
+    """
+
+    class State(NamedTuple):
+        syn: Tensor  # cell state, [B, out_channels, H, W]
+        mem: Tensor  # hidden state, [B, out_channels, H, W], in (-1, 1)
+
+    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
+    example: ClassVar[dict[str, Any]] = {"in_channels": 2, "out_channels": 3, "kernel_size": 3, "threshold": 0.05}
+    example_shape: ClassVar[tuple[int, ...]] = (2, 4, 4)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        bias: bool = True,
+        max_pool: Any = 0,
+        avg_pool: Any = 0,
+        threshold: Any = 1.0,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "none",
+        state_quant: Any = False,
+        output: bool = False,
+        *,
+        reset_delay: bool = True,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        mode: str = "step",
+    ) -> None:
+        if max_pool and avg_pool:
+            raise ValueError(f"max_pool and avg_pool exclude each other, got {max_pool} and {avg_pool}; leave one out")
+        if (max_pool or avg_pool) and not reset_delay:
+            raise ValueError("reset_delay=False needs to know who fired, which pooled spikes do not say; leave one out")
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        self.bias, self.max_pool, self.avg_pool = bias, max_pool, avg_pool
+        self.conv = same_size(in_channels + out_channels, 4 * out_channels, kernel_size, bias=bias)
+
+    def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
+        i, f, o, g = self.conv(torch.cat([x, state.mem], dim=-3)).chunk(4, dim=-3)
+        syn = torch.sigmoid(f) * state.syn + torch.sigmoid(i) * torch.tanh(g)
+        return state._replace(syn=syn, mem=torch.sigmoid(o) * torch.tanh(syn))
+
+    def trigger(self, state: Any, p: Any) -> Tensor:
+        mem = state.mem
+        if self.max_pool:
+            mem = F.max_pool2d(mem, self.max_pool)
+        if self.avg_pool:
+            mem = F.avg_pool2d(mem, self.avg_pool)
+        return mem - p.threshold
+
+    def initial(self, x: Tensor) -> Any:
+        """Zeros, [B, out_channels, H, W]."""
+        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
+
+    def state_shape(self, x: Tensor) -> torch.Size:
+        """``out_channels`` in the place of ``in_channels``."""
+        checks.axis_has("SConv2dLSTM", "in_channels", self.in_channels, x, -3)
+        return torch.Size((*x.shape[:-3], self.out_channels, *x.shape[-2:]))
+
+    init_sconv2dlstm = Neuron.reset_mem

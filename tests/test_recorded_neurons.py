@@ -1,0 +1,73 @@
+"""Every neuron against numbers recorded from snnTorch: spikes, states and gradients, step by step and over sequences.
+
+`recorded/README.md` describes the cases; a case of a neuron that the package lacks is an error, not a skip.
+"""
+
+import pytest
+import torch
+from recorded.replay import build, load, pack, replay_neuron
+from torch import Tensor
+
+import spikeloom as snn
+from spikeloom import Neuron
+
+INDEX, ARRAYS = load("neurons")
+CASES = INDEX["cases"]
+STEPWISE = [case for case in CASES if case["mode"] != "sequence" and case["class"] != "DeltaLeaky"]
+
+
+def compare(case: dict, outputs: dict[str, Tensor], grads: dict[str, Tensor]) -> None:
+    """Spikes exactly, states to 1e-6 of their largest value, gradients to 1e-5 of theirs.
+
+    AssociativeLeaky is the exception: snnTorch divides by cumulative products plus 1e-8, which is inexact, and its
+    output are spikes times a query.
+    """
+    inexact = case["class"].startswith("AssociativeLeaky")
+    for name, key in case["expect"].items():
+        expected = torch.from_numpy(ARRAYS[key])
+        if name == "spk" and not inexact:
+            torch.testing.assert_close(outputs[name], expected, rtol=0, atol=0, msg=lambda m, n=name: f"{n}: {m}")
+        else:
+            close(name, outputs[name], expected, 1e-6)
+    assert case["grads"].keys() <= grads.keys()
+    for name, found in grads.items():  # no gradient and zeros are the same
+        key = case["grads"].get(name)
+        expected = torch.from_numpy(ARRAYS[key]) if key else torch.zeros_like(found)
+        close(f"gradient of {name}", found, expected, 1e-4 if inexact else 1e-5)
+
+
+def close(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    scale = max(float(expected.abs().max()), 1.0)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * scale, msg=lambda m: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+@pytest.mark.filterwarnings("ignore:StateLeaky")
+def test_a_neuron_gives_the_recorded_numbers(case: dict) -> None:
+    compare(case, *replay_neuron(snn, case, ARRAYS))
+
+
+@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("case", STEPWISE, ids=lambda case: case["name"])
+def test_a_neuron_gives_the_recorded_numbers_over_a_sequence(case: dict, backend: str) -> None:
+    neuron = build(snn, case, ARRAYS)
+    assert isinstance(neuron, Neuron)
+    if backend == "torch" and not neuron.transition.elementwise:
+        with snn.backend("torch"), pytest.raises(RuntimeError, match="does not serve"):
+            neuron.scan(torch.from_numpy(ARRAYS[case["x"]]))
+        return
+    neuron.mode = "sequence"
+    x = torch.from_numpy(ARRAYS[case["x"]].copy()).requires_grad_()
+    state = {name: torch.from_numpy(ARRAYS[key].copy()).requires_grad_() for name, key in case["initial"].items()}
+    with snn.backend(backend):
+        returned = neuron(x, *(pack(case["inputs"], state) if state else []))
+    outputs = dict(zip(case["outputs"], [returned] if isinstance(returned, Tensor) else returned, strict=True))
+    spk = outputs[case["outputs"][0]]
+    loss = (spk * torch.from_numpy(ARRAYS["w"])[: spk.numel()].view_as(spk)).sum()
+    if "mem" in outputs:
+        loss = loss + 0.1 * outputs["mem"][-1].sum()
+    if loss.requires_grad:
+        loss.backward()
+    leaves = {"x": x, **{f"initial.{name}": value for name, value in state.items()}, **dict(neuron.named_parameters())}
+    grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    compare(case, {name: value.detach() for name, value in outputs.items()}, grads)
