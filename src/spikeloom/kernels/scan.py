@@ -5,6 +5,7 @@ else is saved. Backends are printers of the same program; which of them runs is 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -152,7 +153,20 @@ def _refusal(transition: Transition, x: Tensor) -> str | None:
     return built if isinstance(built, str) else None
 
 
+@lru_cache(maxsize=None)
+def _warm_allocator() -> None:
+    """Free one large block, once.
+
+    glibc learns from it to keep blocks of up to that size instead of handing them back to the system at every call;
+    measured, the page faults of fresh sequences cost more than the loop itself. Any program that has freed a data set
+    has done the same; on other allocators it is a no-op.
+    """
+    torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
+
+
 def _run(key: str, x: Tensor, state: Any, params: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+    if not torch.compiler.is_compiling():
+        _warm_allocator()
     spk, *paths = scan(key, x, num_steps or 0, list(state), list(params), True)
     return spk, type(state)(*paths)
 
