@@ -2,18 +2,19 @@
 
     python benchmarks/loop.py [--repeats 9] [--smoke]
 
-Peers that are installed (snntorch, spikingjelly, norse) are measured interleaved with ours in one process, on one thread,
-in CPU time; each row gives the median of ours in milliseconds and, for each peer, its time divided by ours. The tensors
+Peers that are installed (snntorch, spikingjelly, norse) are measured interleaved with ours in one process, on one
+thread, in CPU time; each row gives the median of ours in milliseconds and, for each peer, its time divided by ours. The tensors
 stay below 32 MiB. Same semantics as snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
 """
 
 import argparse
 from collections.abc import Callable
 
-import spikeloom as snn
 import torch
 from common import interleaved, report
 from torch import Tensor
+
+import spikeloom as snn
 
 Contender = Callable[[Tensor], Tensor]
 SIZES = [(25, 32, 512), (25, 128, 512), (100, 32, 512), (100, 128, 512), (25, 32, 4096)]

@@ -3,6 +3,9 @@
 ``import spikeloom as snn``. Tensors are time first: ``[T, B, ...]`` for sequences, ``[B, ...]`` for one step.
 """
 
+from importlib import import_module
+from typing import Any
+
 from . import surrogate as surrogate
 from .core.dispatch import backend as backend
 from .core.dispatch import backends as backends
@@ -31,3 +34,23 @@ from .run import run as run
 
 SpikingNeuron = Neuron
 LIF = Neuron
+__version__ = "0.1.0"
+
+# what reads files, draws, trains or needs an optional package comes on first use: snn.data, snn.spikeplot, snn.fit ...
+_LATER = {
+    **{name: (f".{name}", None) for name in ("backprop", "data", "decode", "functional", "nir", "spikegen")},
+    **{name: (f".{name}", None) for name in ("export", "export_nir", "import_nir", "spikeplot", "spikevision", "utils")},
+    "fit": (".train", "fit"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'spikeloom' has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    found = import_module(module, __name__)
+    return found if attribute is None else getattr(found, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -5,7 +5,7 @@ else is saved. Backends are printers of the same program; which of them runs is 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -153,7 +153,7 @@ def _refusal(transition: Transition, x: Tensor) -> str | None:
     return built if isinstance(built, str) else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _warm_allocator() -> None:
     """Free one large block, once.
 
