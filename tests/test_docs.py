@@ -1,0 +1,41 @@
+"""The pages tell the truth: their Python blocks run, in order, and the names they link to exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+TEST = re.compile(r"`(test_\w+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = BLOCK.findall(page.read_text())
+    if not blocks:
+        pytest.skip("no Python on this page")
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), scope)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    defined = set(re.findall(r"^def (test_\w+)", "\n".join(f.read_text() for f in (ROOT / "tests").rglob("*.py")), re.M))
+    named = {name for page in PAGES for name in TEST.findall(page.read_text())}
+    assert not named - defined
+
+
+def test_your_own_neuron_takes_about_twenty_lines() -> None:
+    block = BLOCK.findall((ROOT / "docs" / "your_own_neuron.md").read_text())[0]
+    body = block[block.index("class Adaptive") :]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 20
