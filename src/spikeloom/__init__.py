@@ -14,6 +14,9 @@ from .core.tree import detach as detach
 from .core.tree import reset as reset
 from .core.tree import set_mode as set_mode
 from .kernels import scan as _scan  # noqa: F401 (enters the traced loop in the table of backends)
+from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
+from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
+from .layers.graded import GradedSpikes as GradedSpikes
 from .neurons.adlif import AdLIF as AdLIF
 from .neurons.alpha import Alpha as Alpha
 from .neurons.associative_leaky import AssociativeLeaky as AssociativeLeaky

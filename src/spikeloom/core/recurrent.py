@@ -104,7 +104,7 @@ class Recurrent(Neuron):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not self.all_to_all:  # snnTorch has the same tensor under both names
+        if not self.all_to_all and self.learn_recurrent:  # snnTorch has one parameter under both names
             destination[f"{prefix}recurrent.V"] = destination[f"{prefix}V"]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
