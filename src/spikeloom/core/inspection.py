@@ -44,7 +44,8 @@ def _axes(neuron: Any, x: Tensor, sequence: bool, timed: bool) -> None:
             f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for one time step write "
             'mode="step", for a single feature x.unsqueeze(-1), for a single sample x.unsqueeze(1)'
         )
-    if not sequence and x.dim() == 3 and "sequence" in neuron.modes:
+    unbatched_image = getattr(neuron, "conv2d_channels", None) is not None
+    if not sequence and x.dim() == 3 and "sequence" in neuron.modes and not unbatched_image:
         warnings.warn(
             f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is time, write "
             'mode="sequence" or snn.run(net, x)',
