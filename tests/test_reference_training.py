@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import spikeloom as snn
 import spikeloom.functional as SF
-from spikeloom import spikegen, surrogate, utils
+from spikeloom import surrogate, utils
 
 CLASSES, SIDE, BATCH = 3, 16, 12
 
