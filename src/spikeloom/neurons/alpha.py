@@ -14,25 +14,13 @@ from ..core.reset import Keep, Reset, ZeroAll
 __all__ = ["Alpha"]
 
 
-def _tau(p: Any) -> Tensor:
-    """Scale of the membrane."""
-    log_alpha = torch.log(p.alpha.clamp(0, 1))
-    return log_alpha / (torch.log(p.beta.clamp(0, 1)) - log_alpha) + 1
-
-
 @dataclass(frozen=True)
 class _SubtractAlpha(Reset):
-    """Take the threshold from the excitatory current and clear the inhibitory one.
-
-    One step after the spike the membrane loses the old inhibitory current (snnTorch's rule); in the step of the spike
-    it is computed again from the new currents.
-    """
+    """Take the threshold from the excitatory current, clear the inhibitory one, add its old value to the membrane."""
 
     def clear(self, state: Any, s: Tensor, p: Any) -> Any:
-        return state._replace(
-            syn_exc=state.syn_exc - s * p.threshold,
-            syn_inh=state.syn_inh - s * state.syn_inh,
-            mem=state.mem - s * _tau(p) * (p.threshold + state.syn_inh),
+        raise ValueError(
+            'Alpha subtracts one step after the spike; with reset_delay=False write reset_mechanism="zero"'
         )
 
     def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
@@ -61,7 +49,7 @@ class Alpha(Neuron):
         beta: decay of the inhibitory current per step, in [0, alpha), > 0 if it learns; likewise.
         learn_alpha: make ``alpha`` a parameter.
         learn_beta: make ``beta`` a parameter.
-        (The other arguments are those of `Neuron`.)
+        (The other arguments are those of `Neuron`. There is no ``reset_delay``: the reset is always delayed.)
 
     Raises:
         ValueError: ``alpha`` or ``beta`` out of range, or ``alpha`` not greater than ``beta``.
@@ -103,7 +91,6 @@ class Alpha(Neuron):
         state_quant: Any = False,
         output: bool = False,
         *,
-        reset_delay: bool = True,
         graded_spikes_factor: Any = 1.0,
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
@@ -118,13 +105,15 @@ class Alpha(Neuron):
             )
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        super().__init__(*spike, *rest, mode=mode)
         self.parameter("alpha", alpha, learn_alpha)
         self.parameter("beta", beta, learn_beta)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        exc, inh = p.alpha.clamp(0, 1) * state.syn_exc + x, p.beta.clamp(0, 1) * state.syn_inh - x
-        return state._replace(syn_exc=exc, syn_inh=inh, mem=_tau(p) * (exc + inh))
+        alpha, beta = p.alpha.clamp(0, 1), p.beta.clamp(0, 1)
+        tau = torch.log(alpha) / (torch.log(beta) - torch.log(alpha)) + 1
+        exc, inh = alpha * state.syn_exc + x, beta * state.syn_inh - x
+        return state._replace(syn_exc=exc, syn_inh=inh, mem=tau * (exc + inh))
 
     init_alpha = Neuron.reset_mem
