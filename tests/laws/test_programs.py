@@ -201,3 +201,21 @@ def test_kernels_state_no_equation() -> None:
     for file in Path(torch_loop.__file__).parent.glob("*.py"):
         words = set(re.findall(r"\w+", file.read_text()))
         assert not words & ({"beta", "alpha", "mem", "syn"} | set(OWN)), file
+
+
+def test_torch_func_transforms_see_the_ordinary_loop() -> None:
+    neuron, x = snn.Leaky(0.9, learn_beta=True), torch.rand(6, 3, 4)
+
+    def total(beta: Tensor, x: Tensor) -> Tensor:
+        return torch.func.functional_call(neuron, {"beta": beta}, (x[0],))[1].sum() + neuron.scan(x)[1].mem.sum()
+
+    assert torch.func.grad(total, argnums=1)(neuron.beta, x).shape == x.shape
+    spikes = torch.vmap(lambda v: neuron.scan(v)[0], in_dims=1, out_dims=1)(x)
+    assert torch.equal(spikes, neuron.scan(x)[0])
+
+
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    x = torch.rand(6, 3, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(snn.Leaky(0.9).scan(x)[0].sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        gradient.sum().backward()

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import maybe_current_level
 
-__all__ = ["axis_has", "choice", "finite", "floating", "graph_is_freed", "in_range", "require"]
+__all__ = ["axis_has", "choice", "finite", "floating", "graph_is_freed", "in_range", "require", "transformed"]
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -142,7 +143,7 @@ def finite(x: Tensor, what: str = "the input") -> None:
 
     >>> finite(torch.ones(3))
     """
-    if x.device.type == "meta" or math.isfinite(x.detach().sum().item()):
+    if x.device.type == "meta" or transformed() or math.isfinite(x.detach().sum().item()):
         return
     bad = int((~torch.isfinite(x.detach())).sum())
     if bad:  # a sum of large finite numbers may overflow
@@ -150,6 +151,15 @@ def finite(x: Tensor, what: str = "the input") -> None:
             f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
             "a NaN membrane never spikes and looks like silence: clean it, e.g. torch.nan_to_num(x)"
         )
+
+
+def transformed() -> bool:
+    """Whether a ``torch.func`` transform (grad, vmap, ...) is running, under which values cannot be looked at.
+
+    >>> transformed()
+    False
+    """
+    return maybe_current_level() is not None
 
 
 def graph_is_freed(value: Tensor, depth: int = 24) -> bool:

@@ -21,6 +21,8 @@ SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
 class _Heaviside(torch.autograd.Function):
     """The step with a borrowed derivative; one function for all surrogates."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(x: Tensor, surrogate: "Surrogate") -> Tensor:
         return (x > 0).to(x.dtype)
@@ -84,6 +86,8 @@ class Disabled:
 
 
 class _Custom(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(x: Tensor, rule: Callable[..., Tensor]) -> Tensor:
         return (x > 0).to(x.dtype)

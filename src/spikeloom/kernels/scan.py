@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core import checks
 from ..core.dispatch import Backend, register
 from ..core.transition import TRANSITIONS, Transition
 from .torch_loop import compiled_backward, compiled_forward
@@ -149,6 +150,8 @@ scan.register_autograd(_backward, setup_context=_setup)
 
 def _refusal(transition: Transition, x: Tensor) -> str | None:
     """Why the traced loop does not serve a call."""
+    if checks.transformed():
+        return "a torch.func transform is running, which sees the ordinary loop only"
     built = program(transition, x.dtype)
     return built if isinstance(built, str) else None
 
