@@ -3,9 +3,12 @@
 `recorded/README.md` describes the cases; a case of a neuron that the package lacks is an error, not a skip.
 """
 
+import inspect
+import json
+
 import pytest
 import torch
-from recorded.replay import build, load, pack, replay_neuron
+from recorded.replay import HERE, build, decode, load, pack, replay_call, replay_neuron, resolve
 from torch import Tensor
 
 import spikeloom as snn
@@ -71,3 +74,50 @@ def test_a_neuron_gives_the_recorded_numbers_over_a_sequence(case: dict, backend
     leaves = {"x": x, **{f"initial.{name}": value for name, value in state.items()}, **dict(neuron.named_parameters())}
     grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     compare(case, {name: value.detach() for name, value in outputs.items()}, grads)
+
+
+MODULES = json.loads((HERE / "state_dicts.json").read_text())["modules"]
+SURFACE, SURFACE_ARRAYS = load("surface")
+LAYERS = [case for case in SURFACE["cases"] if case["call"] in ("GradedSpikes", "time_batchnorm")]
+DEFINITIONS = [
+    (path, definition["parameters"])
+    for definition in json.loads((HERE / "signatures.json").read_text())["definitions"]
+    for path in definition["paths"]
+    if "." not in path and path not in ("LIF", "DeltaLeaky")  # DeltaLeaky names there what it takes as *args
+]
+
+
+@pytest.mark.parametrize("case", MODULES, ids=lambda case: case["name"])
+@pytest.mark.filterwarnings("ignore:StateLeaky")
+def test_a_state_dict_has_the_recorded_names_and_loads_a_recorded_one(case: dict) -> None:
+    kwargs = {name: decode(value, snn, {}) for name, value in case["kwargs"].items()}
+    module = resolve(snn, case["class"])(**kwargs)
+    assert {name: list(value.shape) or [1] for name, value in module.state_dict().items()} == {
+        name: shape or [1] for name, (shape, _) in case["state_dict"].items()
+    }
+    derived = {"beta"} if "tau" in case["state_dict"] else set()  # StateLeaky learns tau alone
+    assert {name for name, _ in module.named_parameters()} == set(case["parameters"]) - derived
+    recorded = {n: torch.ones(shape).to(getattr(torch, dtype)) for n, (shape, dtype) in case["state_dict"].items()}
+    if "reset_mechanism_val" in recorded:
+        recorded["reset_mechanism_val"] = torch.tensor(0)
+    module.load_state_dict(recorded)
+    assert all(bool((parameter == 1).all()) for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("path", "wanted"), DEFINITIONS, ids=[path for path, _ in DEFINITIONS])
+def test_a_constructor_takes_the_recorded_arguments_in_their_order(path: str, wanted: list[list[str]]) -> None:
+    known = inspect.signature(resolve(snn, path)).parameters.values()
+    found = {p.name: p for p in known if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert list(found) == [name for name, *_ in wanted]
+    for name, *default in wanted:
+        if default:  # what is required there may have a default here
+            assert repr(found[name].default) == default[0]
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=lambda case: case["name"])
+def test_a_layer_gives_the_recorded_numbers(case: dict) -> None:
+    outputs, grads = replay_call(snn, case, SURFACE_ARRAYS)
+    for output, key in zip(outputs, case["expect"], strict=True):
+        torch.testing.assert_close(output, torch.from_numpy(SURFACE_ARRAYS[key]))
+    for position, key in case["grads"].items():
+        torch.testing.assert_close(grads[position], torch.from_numpy(SURFACE_ARRAYS[key]))

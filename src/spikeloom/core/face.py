@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import checks
+from .helpers import Helpers
 from .inspection import inspect_input, inspect_state
 from .live import Live, OneOrAll
 from .reset import Reset
@@ -22,11 +23,11 @@ __all__ = ["Face"]
 _SETTINGS = frozenset({"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset"})
 
 
-class Face(nn.Module):
+class Face(Helpers, nn.Module):
     """What remembers, of a neuron; see the module. The equations and the two pure ways to run are in `Neuron`."""
 
     live: ClassVar[Live] = Live()
-    instances: ClassVar[Any] = live  # snnTorch's name; assigning a list to it is harmless
+    instances: ClassVar[Any] = live  # snnTorch's name; assigning a list to it harms nobody
     State: Any
     modes: ClassVar[tuple[str, ...]]
     resets: ClassVar[Mapping[str, Reset]]
@@ -187,8 +188,12 @@ class Face(nn.Module):
         if self._hidden is not None:
             self._hidden = self.State(*(value.detach() for value in self._hidden))
 
+    def _reset_hidden(self) -> None:
+        """Forget the state."""
+        self._hidden = None
+
     detach_hidden = OneOrAll(_detach_hidden)
-    reset_hidden = OneOrAll(lambda self: self.reset_mem() and None)
+    reset_hidden = OneOrAll(_reset_hidden)
 
     # -- configuration ---------------------------------------------------------------------------------------
 
