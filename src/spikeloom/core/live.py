@@ -18,6 +18,9 @@ class Live:
     def add(self, neuron: Any) -> None:
         self._refs.add(neuron)
 
+    def clear(self) -> None:
+        self._refs.clear()
+
     def __len__(self) -> int:
         return len(self._refs)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from .reset import Reset
 from .surrogate import Disabled, Surrogate
 
-__all__ = ["TRANSITIONS", "Transition"]
+__all__ = ["TRANSITIONS", "Transition", "winner"]
 
 TRANSITIONS: dict[str, "Transition"] = {}  # what the fused operator's string argument stands for
 
@@ -52,7 +52,7 @@ class Transition:
         over = cell.trigger(state, p)
         spk = self.surrogate(over)
         if self.inhibition:
-            spk = spk * _winner(over)
+            spk = spk * winner(over)
         if acts and not self.delay:  # clear now what the next step would have cleared
             state = self.reset.clear(state, spk - fired, p)
         spk = spk * p.graded_spikes_factor
@@ -88,7 +88,7 @@ class Transition:
         return key
 
 
-def _winner(over: Tensor) -> Tensor:
+def winner(over: Tensor) -> Tensor:
     """1 at the element furthest above its threshold in each sample (the first of equals), 0 elsewhere."""
     flat = over.detach().flatten(1) if over.dim() > 1 else over.detach().unsqueeze(1)
     mask = torch.zeros_like(flat).scatter_(1, flat.argmax(1, keepdim=True), 1.0)
