@@ -61,6 +61,8 @@ EDGES = {
     ("surrogate", "core.curves"),
     ("surrogate", "core.surrogate"),
     ("functional", "decode"),  # losses read spike counts and first spikes
+    ("functional", "learning"),  # snnTorch keeps its STDP learner there
+    ("nir", "run"),  # both read a network as the graph of its modules
     ("doctor", "decode"),
     ("learning", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
@@ -69,7 +71,6 @@ EDGES = {
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "run"),
-    ("learning", "functional"),
     ("learning", "run"),
     ("learning", "spikegen"),  # the Diehl & Cook preset encodes its input
     ("export_nir", "nir"),
