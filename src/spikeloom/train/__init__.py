@@ -1,0 +1,11 @@
+"""Training on labelled samples: `fit`, its result, and ready networks.
+
+Here are files and terminals: checkpoints, run cards, pictures, a progress bar. The mathematics is elsewhere.
+"""
+
+from .fit import fit
+from .interrupt import Interrupted
+from .models import conv, mlp, neurons
+from .result import Accuracy, Result
+
+__all__ = ["Accuracy", "Interrupted", "Result", "conv", "fit", "mlp", "neurons"]

@@ -1,0 +1,186 @@
+"""``fit``: train a spiking network on labelled samples, and say how well it does."""
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import threads as thread_choice
+from .card import card, write_card
+from .folder import Folder
+from .job import Job, Probe, probe
+from .loop import Trainer
+from .pictures import draw_curves, draw_raster, pictures_missing
+from .progress import Progress, progress_for
+from .request import Request
+from .result import Accuracy, Result
+from .settings import Settings
+
+__all__ = ["fit"]
+
+
+def fit(
+    net: nn.Module | Callable[[], nn.Module],
+    data: Any,
+    *,
+    num_steps: int | None = None,
+    epochs: int = 30,
+    batch_size: int = 64,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    lr: float | None = None,
+    schedule: str | None = None,
+    optimizer: Any = None,
+    encode: str | Callable[[Tensor, int], Tensor] | None = None,
+    rule: str = "bptt",
+    seed: int = 0,
+    seeds: int = 1,
+    threads: int | None = None,
+    out: "str | PathLike[str] | None" = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Result:
+    """Train a spiking network to classify.
+
+    The network computes one time step; `spikeloom.run` runs it over time. Everything is checked before work begins.
+    With the same arguments, versions, machine and threads the result is the same bit for bit, also after an
+    interruption: the first Ctrl-C stops after the batch and, with ``out``, keeps all that is needed to go on.
+    torch's global generators are left as they were. The network stays on its device, and batches are moved there.
+
+    Args:
+        net: the network of one step, trained in place; or a function without arguments that builds it, called after
+            ``torch.manual_seed(seed)``. Its output is spikes [B, classes], or a tuple that begins with them.
+        data: a `data.Split`; tensors ``(x_train, y_train, x_test, y_test)`` with samples [N, ...] and classes [N]; or
+            loaders ``(train_loader, test_loader)`` that yield such ``(x, y)``.
+        num_steps: T, the time steps for which each sample is shown.
+        epochs: passes over the training samples.
+        batch_size: samples a batch; loaders have their own.
+        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``. A loss of membranes
+            receives the membrane of the last neuron.
+        lr: learning rate at the beginning, of Adam. Default: 0.002.
+        schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine, ``"constant"`` keeps it. Default:
+            cosine, or constant if ``optimizer`` is given.
+        optimizer: another one than Adam, or a function from parameters to one.
+        encode: ``"direct"`` (default): the sample is a current, the same at every step; ``"rate"``: its values are the
+            probabilities of spikes; ``"sequence"``: samples are [T, ...] themselves; or a function
+            ``(samples [B, ...], num_steps) -> [T, B, ...]``.
+        rule: how the network learns; ``"bptt"``: backpropagation through time with surrogate gradients.
+        seed: of data order, random layers and encoding, and of the weights if ``net`` is a function.
+        seeds: how many trainings, with ``seed``, ``seed + 1`` ...; more than one needs a function as ``net``.
+        threads: for torch while training. Default: one for small networks, see ``train.threads``.
+        out: folder for checkpoint, run card ``run.json`` and pictures. Default: nothing is written.
+        resume: go on with the run in ``out``; its settings must be the same.
+        force: replace the run in ``out``.
+        progress: show the progress on standard error: a bar on a terminal, else a line for each epoch.
+
+    Returns:
+        A `Result`; printing it tells the essentials.
+
+    Raises:
+        ValueError, TypeError: an argument, or a combination of them, makes no sense; the message begins with the path
+            of the layer where one is to blame.
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``force`` is given.
+        Interrupted: Ctrl-C was pressed (a KeyboardInterrupt).
+        RuntimeError: the loss is not finite any more.
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True, output=True))
+    >>> result = fit(net, snn.data.iris(), num_steps=10, epochs=2, progress=False)
+    >>> result.threads, len(result.history)
+    (1, 2)
+    """
+    request = Request(
+        net, data, num_steps, epochs, batch_size, loss, lr, schedule, optimizer, encode, rule, seed, seeds, threads
+    )
+    request.check(out, resume, force)
+    folder = None if out is None else Folder(out, seed)
+    if folder is not None:
+        folder.prepare(resume, force)
+    return Session(request, folder, resume, progress_for(progress)).run()
+
+
+class Session:
+    """Trains the seeds of a request one after the other, and writes what is known at the end.
+
+    Args:
+        request: what to train.
+        folder: where to write, or None.
+        resume: go on from the checkpoints that are there.
+        progress: shown meanwhile.
+    """
+
+    def __init__(self, request: Request, folder: Folder | None, resume: bool, progress: Progress) -> None:
+        self.request, self.folder, self.resume, self.progress = request, folder, resume, progress
+
+    def run(self) -> Result:
+        """Train, write, and return the result."""
+        request = self.request
+        seeds = range(request.seed, request.seed + request.seeds)
+        first = Training(self, request.seed)
+        finished = [first.run()]
+        for number, seed in enumerate(seeds[1:], 2):
+            self.progress.say(f"seed {seed} ({number} of {len(seeds)})")
+            finished.append(Training(self, seed).run())
+        rows = finished[0].history
+        accuracy = Accuracy(rows[-1]["test_accuracy"], max(row["test_accuracy"] for row in rows))
+        result = Result(
+            first.job.net,
+            tuple(rows),
+            accuracy,
+            finished[0].spikes,
+            tuple(seeds),
+            tuple(trainer.history[-1]["test_accuracy"] for trainer in finished),
+            sum(trainer.wall for trainer in finished),
+            sum(trainer.cpu for trainer in finished),
+            first.threads.number,
+            {} if self.folder is None else self._draw(self.folder, first, rows),
+        )
+        if self.folder is not None:
+            missing = {} if "raster" in result.paths else {"pictures": pictures_missing() or ""}
+            content = card(result, first.job, first.probe, first.settings, first.threads, missing)
+            write_card(self.folder.card, content)
+        return result
+
+    def _draw(self, folder: Folder, first: "Training", rows: list[dict[str, float]]) -> dict[str, Path]:
+        """Draw the pictures, if that is possible, and name all files of the run."""
+        paths = {"card": folder.card, "checkpoint": folder.checkpoint(first.job.seed)}
+        missing = pictures_missing()
+        if missing:
+            self.progress.say(f"no pictures: {missing}")
+            return paths
+        draw_raster(first.job, folder.raster)
+        name = first.job.samples.description["name"]
+        draw_curves(rows, folder.curves, f"{name}: {100 * rows[-1]['test_accuracy']:.2f} % after the last epoch")
+        return {**paths, "raster": folder.raster, "curves": folder.curves}
+
+
+class Training:
+    """The training of one seed: its job, checked by a probe, and the threads that it gets."""
+
+    def __init__(self, session: Session, seed: int) -> None:
+        self.session = session
+        request, folder = session.request, session.folder
+        self.job: Job = request.job(seed)
+        self.settings: Settings = request.settings(self.job)
+        self.probe: Probe = probe(self.job)
+        self.path = None if folder is None else folder.checkpoint(seed)
+        self.state = folder.state(seed) if folder is not None and session.resume else None
+        asked = request.threads
+        if asked is None and self.state is not None:
+            asked = int(self.state["threads"])  # another number could round otherwise
+        self.threads = thread_choice.choose(asked, self.probe.multiply_adds * self.job.samples.batch_size)
+
+    def run(self) -> Trainer:
+        """Train, or go on, to the last epoch."""
+        progress, number = self.session.progress, self.threads.number
+        if self.job.seed == self.session.request.seed:
+            progress.say(f"{number} thread{'s' if number > 1 else ''} ({self.threads.why})")
+        trainer = Trainer(self.job, self.settings, self.session.request.rule, number, self.path, progress)
+        if self.state is not None:
+            trainer.restore(self.state)
+            progress.say(f"going on after epoch {trainer.epoch} and {trainer.batch} batches of the next one")
+        with thread_choice.using(number):
+            trainer.train()
+        return trainer

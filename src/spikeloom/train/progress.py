@@ -1,0 +1,139 @@
+"""What a training shows while it runs: a bar on a terminal, a line for each epoch elsewhere, or nothing."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from torch import Tensor
+
+from ..core.checks import require
+
+__all__ = ["Bar", "Lines", "Progress", "progress_for"]
+
+REDRAW = 0.1  # seconds between two countings of spikes
+
+
+class Progress:
+    """Shows nothing; the others override it."""
+
+    def say(self, text: str) -> None:
+        """One line beside the progress."""
+
+    def start(self, epochs: int, batches: int, done: int) -> None:
+        """The training begins, or goes on after ``done`` batches."""
+
+    def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
+        """A batch was trained on: mean loss of the epoch so far, spikes of each layer for the batch."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """An epoch has ended with this row of the history."""
+
+    def close(self) -> None:
+        """The training has ended or stopped."""
+
+
+class Lines(Progress):
+    """One line for each epoch.
+
+    >>> lines = Lines(sys.stdout)
+    >>> lines.start(epochs=30, batches=1, done=29)
+    >>> lines.epoch({"epoch": 30, "train_loss": 0.5, "test_accuracy": 0.975, "spike_rate": 0.05})
+    epoch 30/30  loss 0.5000  test accuracy 97.50 %  spikes 0.050 per neuron and step
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.epochs, self.first, self.begin = 0, 0, 0.0
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def start(self, epochs: int, batches: int, done: int) -> None:
+        self.epochs, self.first, self.begin = epochs, done / batches, time.perf_counter()
+
+    def epoch(self, row: dict[str, float]) -> None:
+        number = int(row["epoch"])
+        text = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {summary(row)}"
+        left = (time.perf_counter() - self.begin) / (number - self.first) * (self.epochs - number)
+        self.say(f"{text}  {clock(left)} left" if number < self.epochs else text)
+
+
+class Bar(Progress):
+    """A bar over all batches with loss, accuracy, spike rate and time left.
+
+    Args:
+        tqdm: the class of bars.
+        stream: the terminal.
+    """
+
+    def __init__(self, tqdm: Callable[..., Any], stream: TextIO) -> None:
+        self.tqdm, self.stream = tqdm, stream
+        self.bar: Any = None
+        self.epochs, self.accuracy, self.drawn = 0, "", 0.0
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def start(self, epochs: int, batches: int, done: int) -> None:
+        form = "{desc} {bar} {percentage:3.0f} %{postfix}, {remaining} left"
+        total = epochs * batches
+        self.epochs, self.accuracy = epochs, ""
+        self.bar = self.tqdm(total=total, initial=done, bar_format=form, file=self.stream, dynamic_ncols=True)
+        self._name(done // batches + 1)
+
+    def _name(self, number: int) -> None:
+        self.bar.set_description_str(f"epoch {min(number, self.epochs)}/{self.epochs}", refresh=False)
+
+    def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
+        if time.perf_counter() - self.drawn > REDRAW:
+            fired = sum(int(spk.count_nonzero()) for spk in spikes.values())
+            rate = fired / max(sum(spk.numel() for spk in spikes.values()), 1)
+            self.bar.set_postfix_str(f"loss {loss:.3f}{self.accuracy}, spikes {rate:.3f}", refresh=False)
+            self.drawn = time.perf_counter()
+        self.bar.update()
+
+    def epoch(self, row: dict[str, float]) -> None:
+        self.accuracy = f", test {100 * row['test_accuracy']:.1f} %"
+        self._name(int(row["epoch"]) + 1)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def summary(row: dict[str, float]) -> str:
+    """Loss, accuracy and spike rate of an epoch."""
+    return (
+        f"loss {row['train_loss']:.4f}  test accuracy {100 * row['test_accuracy']:.2f} %  "
+        f"spikes {row['spike_rate']:.3f} per neuron and step"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, or with hours.
+
+    >>> clock(75), clock(3700)
+    ('1:15', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def progress_for(wanted: bool, stream: TextIO | None = None) -> Progress:
+    """The progress for the argument ``progress`` of `fit`, on standard error.
+
+    On a terminal that is a bar, if tqdm is there; in a file, a pipe or a notebook one line an epoch.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not wanted or stream is None:  # a process without console has no standard error
+        return Progress()
+    if not stream.isatty():
+        return Lines(stream)
+    try:
+        tqdm = require("tqdm", extra="viz", purpose="a progress bar").tqdm
+    except ImportError:
+        return Lines(stream)
+    return Bar(tqdm, stream)

@@ -1,0 +1,130 @@
+"""The arguments of a training, checked, and the job that they make."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core import checks
+from .encoding import encoder
+from .job import Job, fork_random_state, spiking_layers
+from .loop import SCHEDULES
+from .readout import readout
+from .rules import RULES
+from .samples import samples
+from .settings import Settings, describe_network, describe_optimizer, whole
+
+__all__ = ["Request"]
+
+DEFAULT_LR = 2e-3
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `fit` that determine the result."""
+
+    net: Any
+    data: Any
+    num_steps: int | None
+    epochs: int
+    batch_size: int
+    loss: Any
+    lr: float | None
+    schedule: str | None
+    optimizer: Any
+    encode: Any
+    rule: str
+    seed: int
+    seeds: int
+    threads: int | None
+
+    def check(self, out: Any, resume: bool, force: bool) -> None:
+        """Check what can be checked without network and data.
+
+        Raises:
+            ValueError, TypeError: see `fit`.
+        """
+        whole("epochs", self.epochs)
+        whole("batch_size", self.batch_size)
+        whole("seed", self.seed, 0)
+        whole("seeds", self.seeds)
+        checks.choice("rule", self.rule, RULES)
+        if self.schedule is not None:
+            checks.choice("schedule", self.schedule, SCHEDULES)
+        if self.lr is not None:
+            checks.in_range("lr", self.lr, 0.0, 1e3, open_low=True)
+            if self.optimizer is not None:
+                raise ValueError(
+                    f"lr={self.lr} is for the default optimizer, got optimizer too; give it the rate there"
+                )
+        if self.seeds > 1 and (isinstance(self.net, nn.Module) or isinstance(self.optimizer, torch.optim.Optimizer)):
+            raise ValueError(
+                f"seeds={self.seeds} trains several networks, got one network or one optimizer; write functions: "
+                "net=lambda: nn.Sequential(...), optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+            )
+        if resume and force:
+            raise ValueError("resume=True goes on with a run and force=True replaces it, got both; leave one out")
+        if (resume or force) and out is None:
+            raise ValueError(f"{'resume' if resume else 'force'}=True is about a folder, got none; write out=...")
+
+    def network(self, seed: int) -> Any:
+        """The network of a seed."""
+        if isinstance(self.net, nn.Module) or not callable(self.net):
+            return self.net  # `spiking_layers` refuses what is no module
+        with fork_random_state(torch.device("cpu")):
+            torch.manual_seed(seed)
+            return self.net()
+
+    def job(self, seed: int) -> Job:
+        """All that the training of one seed needs."""
+        net = self.network(seed)
+        layers, last = spiking_layers(net)
+        schedule = self.schedule or ("cosine" if self.optimizer is None else "constant")
+        return Job(
+            net,
+            self._optimizer(net),
+            samples(self.data, self.batch_size, seed),
+            encoder(self.encode, self.num_steps),
+            readout(self.loss),
+            self.epochs,
+            SCHEDULES[schedule],
+            seed,
+            layers,
+            last,
+        )
+
+    def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        learned = [p for p in net.parameters() if p.requires_grad]
+        if self.optimizer is None:
+            return torch.optim.Adam(learned, DEFAULT_LR if self.lr is None else self.lr)
+        made = self.optimizer
+        if not isinstance(made, torch.optim.Optimizer):
+            made = made(learned) if callable(made) else made
+        if not isinstance(made, torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer or a function from parameters to one, got {made!r}; "
+                "write optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+            )
+        held = {id(p) for group in made.param_groups for p in group["params"]}
+        if not held & {id(p) for p in learned}:
+            raise ValueError(
+                "optimizer must hold parameters of net, got one that holds none of them; build it from net.parameters()"
+            )
+        return made
+
+    def settings(self, job: Job) -> Settings:
+        """What determines the result, as plain values."""
+        return {
+            "rule": self.rule,
+            "num_steps": self.num_steps,
+            "encode": job.encoder.name,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size if "train_samples" in job.samples.description else None,
+            "loss": job.readout.name,
+            "optimizer": describe_optimizer(job.optimizer),
+            "schedule": next(name for name, factor in SCHEDULES.items() if factor is job.schedule),
+            "seed": job.seed,
+            "network": describe_network(job.net),
+            "data": job.samples.description,
+        }

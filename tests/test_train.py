@@ -1,0 +1,195 @@
+"""Training: real data in a dozen lines, honest figures, every form of data, loss and encoding."""
+
+import io
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from training import (
+    SETTINGS,
+    build,
+    leave_out_pictures,
+    plain,
+    same_weights,
+    split,
+    tensors,
+    toy,
+)
+
+import spikeloom as snn
+from spikeloom import functional as SF
+from spikeloom.train import Result, mlp, neurons, threads
+from spikeloom.train.models import conv
+from spikeloom.train.progress import Bar, progress_for
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests need none."""
+    if "picture" not in request.node.name and "overwritten" not in request.node.name:
+        leave_out_pictures(monkeypatch)
+
+
+def test_a_dozen_lines_train_on_real_data() -> None:
+    pytest.importorskip("sklearn")
+    data = snn.data.digits()
+    net = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 100),
+        snn.Leaky(beta=0.8, init_hidden=True),
+        nn.Linear(100, 10),
+        snn.Leaky(beta=0.8, init_hidden=True, output=True),
+    )
+    result = snn.fit(net, data, num_steps=8, epochs=6, progress=False)
+    assert result.test_accuracy.last > 0.92
+    assert str(result).startswith(f"test accuracy {100 * result.test_accuracy.last:.2f} % after epoch 6, the last one")
+
+
+def test_history_has_a_row_for_each_epoch_and_the_last_one_is_quoted() -> None:
+    result = snn.fit(build, split(), **SETTINGS)
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    assert result.test_accuracy.last == result.history[-1]["test_accuracy"] == result.mean
+    assert result.test_accuracy.best == max(row["test_accuracy"] for row in result.history)
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    assert result.std == 0 and result.each == (result.test_accuracy.last,)
+
+
+def test_spikes_are_counted_for_each_layer() -> None:
+    net = plain()
+    result = snn.fit(net, split(), **SETTINGS)
+    spk = snn.run(net, split().x_test, num_steps=5)[0]
+    assert spk.sum() > 20
+    assert result.spikes_per_neuron == {"1": pytest.approx(spk.sum(0).mean().item())}
+    assert result.history[-1]["spike_rate"] == pytest.approx(spk.mean().item())
+    assert result.test_accuracy.last == pytest.approx(float(SF.accuracy_rate(spk, split().y_test)))
+
+
+def test_the_same_seed_gives_the_same_result_and_another_one_another() -> None:
+    results = [snn.fit(build, split(), **SETTINGS, seed=seed, encode="rate") for seed in (4, 4, 5)]
+    assert results[0].history == results[1].history and same_weights(results[0].net, results[1].net)
+    assert results[0].history != results[2].history
+
+
+def test_training_leaves_what_is_outside_as_it_was() -> None:
+    net, before, number = build().eval(), torch.get_rng_state(), torch.get_num_threads()
+    handler = signal.getsignal(signal.SIGINT)
+    snn.fit(net, split(), **{**SETTINGS, "epochs": 1}, threads=2, encode="rate")
+    assert torch.equal(before, torch.get_rng_state()) and torch.get_num_threads() == number
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not net.training and net[2].mem.shape == (0,)
+
+
+def test_every_form_of_data_trains_alike() -> None:
+    as_tensors = snn.fit(build, tensors(), **SETTINGS)
+    assert snn.fit(build, split(), **SETTINGS).history == as_tensors.history
+    as_arrays = tuple(part.numpy() for part in tensors())
+    assert snn.fit(build, as_arrays, **SETTINGS).history == as_tensors.history
+    x, y = toy(20)
+    batches = [(x[i : i + 8], y[i : i + 8]) for i in (0, 8, 16)]
+    assert len(snn.fit(build, (batches, batches[:1]), **SETTINGS).history) == 3
+
+
+def test_a_loss_decides_what_is_read_and_how_a_class_is_named(tmp_path) -> None:
+    def card(loss: Any, net: Callable[[], nn.Module] = plain) -> tuple[str, Result]:
+        result = snn.fit(net, split(), **SETTINGS, loss=loss, lr=0.1, out=tmp_path, force=True)
+        return json.loads((tmp_path / "run.json").read_text())["prediction"], result
+
+    rule, result = card(SF.ce_max_membrane_loss(), lambda: nn.Sequential(nn.Linear(6, 3), snn.LI(0.9, True)))
+    assert rule == "the highest membrane" and result.test_accuracy.last > 0.9 and result.spikes_per_neuron == {}
+    assert card(SF.ce_temporal_loss())[0] == "the first spike"
+    population = SF.ce_count_loss(population_code=True, num_classes=3)
+    rule, result = card(population, lambda: plain(outputs=6))
+    assert rule == "most spikes of a group" and result.test_accuracy.last > 0.9
+
+
+def test_samples_are_encoded_as_asked() -> None:
+    x_train, y_train, x_test, y_test = tensors()
+    constant = snn.fit(plain, tensors(), **SETTINGS)
+    repeated = snn.fit(plain, tensors(), **SETTINGS, encode=lambda x, num_steps: x.expand(num_steps, *x.shape))
+    assert repeated.test_accuracy == constant.test_accuracy
+    timed = (x_train[:, None].expand(-1, 5, -1), y_train, x_test[:, None].expand(-1, 5, -1), y_test)
+    sequence = snn.fit(plain, timed, **{**SETTINGS, "num_steps": None}, encode="sequence")
+    assert sequence.test_accuracy == constant.test_accuracy
+    assert snn.fit(plain, tensors(), **SETTINGS, encode="rate").history != constant.history
+
+
+def test_the_learning_rate_falls_along_a_cosine_and_is_given_back() -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            rates.append(self.param_groups[0]["lr"])
+            super().step(closure)
+
+    net = plain()
+    optimizer = Watched(net.parameters(), lr=0.5)
+    snn.fit(net, split(), **SETTINGS, optimizer=optimizer, schedule="cosine")
+    assert rates[0] == 0.5 and rates == sorted(rates, reverse=True) and 0 < rates[-1] < 0.02
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    rates.clear()
+    snn.fit(net, split(), **SETTINGS, optimizer=lambda parameters: Watched(parameters, lr=0.5))
+    assert set(rates) == {0.5}
+
+
+def test_several_seeds_give_a_spread(tmp_path) -> None:
+    result = snn.fit(build, split(), **SETTINGS, seed=3, seeds=3, out=tmp_path)
+    alone = snn.fit(build, split(), **SETTINGS, seed=4)
+    assert result.seeds == (3, 4, 5) and result.each[1] == alone.test_accuracy.last
+    assert result.mean == pytest.approx(sum(result.each) / 3)
+    assert "over 3 seeds: mean" in str(result)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    checkpoints = ["checkpoint-seed4.pt", "checkpoint-seed5.pt", "checkpoint.pt"]
+    assert names == [*checkpoints, "run.json"]
+    again = snn.fit(build, split(), **SETTINGS, seed=3, seeds=3, out=tmp_path, resume=True)
+    assert again.each == result.each and same_weights(again.net, result.net)
+
+
+def test_small_networks_get_one_thread_and_a_wish_is_obeyed(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    assert threads.choose(None, threads.SMALL - 1).number == 1
+    assert 1 <= threads.choose(None, threads.SMALL).number <= 64
+    assert threads.choose(2, 1).number == 2
+
+
+def test_the_number_of_threads_is_said_with_its_reason(capsys) -> None:
+    result = snn.fit(plain, split(), num_steps=5, epochs=2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "1 thread (1 million multiply-adds a batch; more threads pay above 1,000 million)"
+    assert result.threads == 1 and len(lines) == 3 and lines[2].startswith("epoch 2/2  loss ")
+
+
+def test_progress_is_silent_if_asked(capsys) -> None:
+    snn.fit(plain, split(), **SETTINGS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_with_loss_accuracy_and_spikes() -> None:
+    pytest.importorskip("tqdm")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    bar = progress_for(True, terminal)
+    assert isinstance(bar, Bar)
+    bar.start(epochs=2, batches=2, done=1)
+    bar.epoch({"epoch": 1, "test_accuracy": 0.9})
+    bar.batch(0.25, {"1": torch.tensor([1.0, 0.0])})
+    bar.bar.refresh()
+    bar.close()
+    text = terminal.getvalue()
+    assert "epoch 2/2" in text and "loss 0.250, test 90.0 %, spikes 0.500, " in text and "left" in text
+
+
+@pytest.mark.parametrize("name", neurons())
+def test_every_neuron_of_the_ready_networks_learns_something(name) -> None:
+    result = snn.fit(lambda: mlp([6], 3, 16, name), split(), **{**SETTINGS, "num_steps": 8, "epochs": 1}, lr=0.02)
+    assert set(result.spikes_per_neuron) == {"2", "4"}
+    assert all(p.grad is not None for p in result.net.parameters())
+
+
+def test_a_convolutional_network_trains() -> None:
+    x, y = torch.rand(6, 2, 8, 9), torch.arange(6) % 3
+    result = snn.fit(lambda: conv([2, 8, 9], 3, hidden=[3, 4]), (x, y, x, y), **SETTINGS)
+    assert list(result.spikes_per_neuron) == ["1", "4", "8"]
