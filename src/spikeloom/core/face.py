@@ -16,6 +16,7 @@ from .helpers import Helpers
 from .inspection import inspect_input, inspect_state
 from .live import Live, OneOrAll
 from .reset import Reset
+from .stateful import Stateful
 
 __all__ = ["Face"]
 
@@ -23,17 +24,14 @@ __all__ = ["Face"]
 _SETTINGS = frozenset({"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset"})
 
 
-class Face(Helpers, nn.Module):
+class Face(Helpers, Stateful):
     """What remembers, of a neuron; see the module. The equations and the two pure ways to run are in `Neuron`."""
 
     live: ClassVar[Live] = Live()
     instances: ClassVar[Any] = live  # snnTorch's name; assigning a list to it harms nobody
-    State: Any
-    modes: ClassVar[tuple[str, ...]]
     resets: ClassVar[Mapping[str, Reset]]
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
     reset_mechanism_val: Tensor
-    _hidden: Any
     _checked: Any
     _reset: str
     _names: tuple[str, ...]
@@ -166,33 +164,11 @@ class Face(Helpers, nn.Module):
 
     # -- the remembered state ------------------------------------------------------------------------------
 
-    @property
-    def hidden(self) -> Any:
-        """The remembered state; every field has shape (0,) where there is none."""
-        if self._hidden is not None:
-            return self._hidden
-        return self.State(*(torch.zeros(0) for _ in self.State._fields))
-
-    def reset_mem(self) -> Any:
-        """Forget the state; it is created again, at rest, for the next input.
-
-        Returns:
-            The forgotten state: a tensor of shape (0,), or a tuple of them, accepted by ``forward`` as "at rest".
-        """
-        self._hidden = None
-        empty = tuple(self.hidden)
-        return empty[0] if len(empty) == 1 else empty
-
-    def _detach_hidden(self) -> None:
-        """Cut the remembered state from the graph and keep its values."""
-        if self._hidden is not None:
-            self._hidden = self.State(*(value.detach() for value in self._hidden))
-
     def _reset_hidden(self) -> None:
         """Forget the state."""
         self._hidden = None
 
-    detach_hidden = OneOrAll(_detach_hidden)
+    detach_hidden = OneOrAll(Stateful.detach_hidden)
     reset_hidden = OneOrAll(_reset_hidden)
 
     # -- configuration ---------------------------------------------------------------------------------------
@@ -228,9 +204,8 @@ class Face(Helpers, nn.Module):
     # -- copies, checkpoints, devices ----------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {k: v for k, v in self.__dict__.items() if k not in ("transition", "key", "_record")}
-        hidden = self._hidden
-        return {**kept, "_hidden": hidden and self.State(*(v.detach() for v in hidden)), "_checked": None}
+        kept = {k: v for k, v in super().__getstate__().items() if k not in ("transition", "key", "_record")}
+        return {**kept, "_checked": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -238,11 +213,8 @@ class Face(Helpers, nn.Module):
         Face.live.add(self)
 
     def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
-        super()._apply(fn, *args, **options)
         self._checked = None
-        if self._hidden is not None:
-            self._hidden = self.State(*map(fn, self._hidden))
-        return self
+        return super()._apply(fn, *args, **options)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in self.State._fields:  # snnTorch 0.8 saved the state; it is not a parameter

@@ -1,4 +1,4 @@
-"""Acting on all neurons of a network: the module tree is the only register of who belongs to it."""
+"""Acting on all that remembers in a network: the module tree is the only register of who belongs to it."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -7,6 +7,7 @@ from torch import nn
 
 from . import checks
 from .neuron import Neuron
+from .stateful import Stateful
 
 __all__ = ["detach", "named_neurons", "reset", "set_mode"]
 
@@ -24,31 +25,31 @@ def named_neurons(net: nn.Module) -> Iterator[tuple[str, Neuron]]:
 
 
 def reset(net: nn.Module) -> None:
-    """Forget the state of every neuron of ``net``; other networks are left alone.
+    """Forget the state of every neuron and delay of ``net``; other networks are left alone.
 
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True)
     >>> _ = lif(torch.ones(1, 2)); reset(lif); lif.mem.shape
     torch.Size([0])
     """
-    for _, neuron in named_neurons(net):
-        neuron.reset_mem()
+    for module in _stateful(net):
+        module.reset_mem()
 
 
 def detach(net: nn.Module) -> None:
-    """Cut the state of every neuron of ``net`` from the graph and keep its values (truncated backpropagation).
+    """Cut the state of every neuron and delay of ``net`` from the graph; its values stay (truncated backpropagation).
 
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
     >>> _ = lif(torch.ones(1, 2)); detach(lif); lif.mem.requires_grad
     False
     """
-    for _, neuron in named_neurons(net):
-        neuron.detach_hidden()
+    for module in _stateful(net):
+        module.detach_hidden()
 
 
 def set_mode(net: Net, mode: str) -> Net:
-    """Make every neuron of ``net`` take one time step ``[B, ...]`` or a sequence ``[T, B, ...]`` per call.
+    """Make every neuron and delay of ``net`` take one time step ``[B, ...]`` or a sequence ``[T, B, ...]`` per call.
 
     Args:
         net: any module.
@@ -65,6 +66,10 @@ def set_mode(net: Net, mode: str) -> Net:
     torch.Size([5, 1, 2])
     """
     checks.choice("mode", mode, ("step", "sequence"))
-    for _, neuron in named_neurons(net):
-        neuron.mode = mode
+    for module in _stateful(net):
+        module.mode = mode
     return net
+
+
+def _stateful(net: nn.Module) -> Iterator[Stateful]:
+    return (module for module in net.modules() if isinstance(module, Stateful))

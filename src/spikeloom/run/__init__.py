@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core import checks, tree
-from ..core.neuron import Neuron
+from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 from .errors import Place, located
 from .layerwise import Layerwise, Seq
@@ -72,7 +72,7 @@ def run(
       1  Leaky   scan over time (torch)
     """
     steps = _check(net, x, num_steps, batch_norm)
-    net = nn.Sequential(net) if isinstance(net, Neuron) else net
+    net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
     if reset:
         tree.reset(net)

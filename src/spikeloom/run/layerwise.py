@@ -2,7 +2,7 @@
 
 The graph of one step is interpreted once, with values that carry time: a `Seq` is ``[T, B, ...]``, everything else is
 the same at every step. What depends on constants only is computed once; stateless layers fold time into the batch;
-neurons scan; the rest runs once for each step. The result is the function that the step loop computes.
+what has a state runs over time; the rest runs once for each step. The result is what the step loop computes.
 """
 
 import operator
@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..core import dispatch
 from ..core.neuron import Neuron
+from ..core.stateful import Stateful
 from . import rules
 from .errors import Place, expect
 from .plan import NotLayerwise, Row
@@ -100,21 +101,24 @@ class Layerwise:
         value = args[0] if args else next(iter(kwargs.values()), None)
         step = value.steps[0] if isinstance(value, Seq) else value
         expect(module, step, self.static)
-        if isinstance(module, Neuron):
-            return self._neuron(path, module, value)
+        if isinstance(module, Stateful):
+            return self._stateful(path, module, value)
         how = rules.of_module(module, step) if len(args) == 1 and not kwargs else "step"
         return self._layer(path, module, how, args, kwargs)
 
-    def _neuron(self, path: str, neuron: Neuron, value: Any) -> Any:
-        if rules.has_hooks(neuron) or "sequence" not in neuron.modes:
-            return self._each(path, neuron, (value,), {}, "step by step: somebody watches its calls")
+    def _stateful(self, path: str, module: Stateful, value: Any) -> Any:
+        if rules.has_hooks(module) or "sequence" not in module.modes:
+            reason = "somebody watches its calls" if rules.has_hooks(module) else "it has no other mode"
+            return self._each(path, module, (value,), {}, f"step by step: {reason}")
         timed = isinstance(value, Seq)
         x, steps = (value.tensor, None) if timed else (value, self.num_steps)
-        spk, state = neuron.advance(x, sequence=True, num_steps=steps)
-        self._keep(path, spk, state)
-        backend = dispatch.name_of(neuron.transition, x)
-        self._row(path, neuron, f"scan over time ({backend}){'' if timed else ', the same input at every step'}")
-        return pytree.tree_map(Seq, neuron.returned(spk, state))
+        output, state = module.advance(x, sequence=True, num_steps=steps)
+        how = "all steps at once"
+        if isinstance(module, Neuron):
+            self._keep(path, output, state)
+            how = f"scan over time ({dispatch.name_of(module.transition, x)})"
+        self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
+        return pytree.tree_map(Seq, module.returned(output, state))
 
     def _layer(self, path: str, module: nn.Module, how: str, args: Any, kwargs: Any) -> Any:
         timed = any(isinstance(a, Seq) for a in pytree.tree_leaves((args, kwargs)))

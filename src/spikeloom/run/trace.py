@@ -1,7 +1,7 @@
 """The graph of one step of a network, or the reason why there is none.
 
-The one-step ``forward`` is traced with ``torch.fx``, neurons and torch's own layers as leaves, anew at every run: it
-takes a fraction of a millisecond, and a network whose ``forward`` changes its mind is never run from a stale graph.
+The one-step ``forward`` is traced with ``torch.fx``, modules with a state and torch's own layers as leaves, anew at
+every run: it takes about a millisecond, and a network whose ``forward`` changes its mind never runs a stale graph.
 What tracing must not do is checked and undone: assign attributes, draw random numbers, bake tensors in.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ..core.neuron import Neuron
+from ..core.stateful import Stateful
 from .plan import NotLayerwise
 from .rules import in_place
 
@@ -21,7 +21,7 @@ __all__ = ["graph_of"]
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Stateful) or super().is_leaf_module(m, module_qualified_name)
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) and not any(a is b for b in self.root.buffers()):
@@ -33,7 +33,7 @@ def graph_of(net: nn.Module) -> fx.Graph:
     """The operations of one step.
 
     Raises:
-        NotLayerwise: ``forward`` cannot be traced, keeps state that nobody knows, or calls a neuron twice.
+        NotLayerwise: ``forward`` cannot be traced, keeps state that nobody knows, or calls a neuron or delay twice.
     """
     before, random_before = _attributes(net), _random_state()
     try:
@@ -59,14 +59,14 @@ def _examine(net: nn.Module, graph: fx.Graph) -> None:
     for node in graph.nodes:
         if node.op == "call_module":
             module = modules[str(node.target)]
-            if isinstance(module, Neuron):
+            if isinstance(module, Stateful):
                 if id(module) in seen:
-                    raise NotLayerwise(f"neuron {node.target!r} is called twice in a step")
+                    raise NotLayerwise(f"{type(module).__name__} {node.target!r} is called twice in a step")
                 seen.add(id(module))
                 if len(node.args) + len(node.kwargs) > 1:
-                    raise NotLayerwise(f"neuron {node.target!r} is passed its state")
-            elif any(isinstance(m, Neuron) for m in module.modules()):
-                raise NotLayerwise(f"{type(module).__name__} {node.target!r} holds neurons and cannot be looked into")
+                    raise NotLayerwise(f"{type(module).__name__} {node.target!r} is passed its state")
+            elif any(isinstance(m, Stateful) for m in module.modules()):
+                raise NotLayerwise(f"{type(module).__name__} {node.target!r} holds a state and cannot be looked into")
         elif node.op in ("call_function", "call_method") and in_place(node.target):
             raise NotLayerwise(f"forward writes in place ({node.target})")
 

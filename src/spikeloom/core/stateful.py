@@ -1,0 +1,102 @@
+"""What remembers from call to call: the protocol by which networks are reset, detached, switched and run over time.
+
+Neurons are one kind of it, delays another. State is a NamedTuple of tensors outside of the module's buffers
+(DistributedDataParallel would broadcast it), made from the first input.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from . import checks
+
+__all__ = ["Stateful"]
+
+
+class Stateful(nn.Module):
+    """Base of modules with a state: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on all of them in a net.
+
+    A subclass declares ``State``, a NamedTuple of tensors, and ``advance``, which reads and sets ``_hidden``.
+
+    >>> from typing import NamedTuple
+    >>> class Last(Stateful):
+    ...     class State(NamedTuple):
+    ...         x: Tensor
+    ...     def advance(self, input_, *, sequence, num_steps=None):
+    ...         before = torch.zeros_like(input_) if self._hidden is None else self.hidden.x
+    ...         self._hidden = self.State(input_)
+    ...         return before, self._hidden
+    ...     modes = ("step",)
+    >>> last = Last()
+    >>> last(torch.ones(1, 2)), last(torch.zeros(1, 2))
+    (tensor([[0., 0.]]), tensor([[1., 1.]]))
+    """
+
+    State: Any
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+    _hidden: Any = None
+    _mode: str = "step"
+
+    def forward(self, input_: Tensor) -> Any:
+        """Run one step or, in sequence mode, all steps of ``input_``, and remember the last state."""
+        return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+
+    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Any, Any]:
+        """Run, remember the last state, and return the output and the new state.
+
+        Args:
+            input_: [B, ...], or [T, B, ...] in a sequence unless it is constant.
+            sequence: whether to run over time.
+            num_steps: T of a sequence whose input [B, ...] is the same at every step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define advance(input_, *, sequence, num_steps=None)")
+
+    def returned(self, output: Any, state: Any) -> Any:
+        """What ``forward`` returns of output and state."""
+        return output
+
+    # -- the remembered state --------------------------------------------------------------------------
+
+    @property
+    def hidden(self) -> Any:
+        """The remembered state; every field has shape (0,) where there is none."""
+        if self._hidden is not None:
+            return self._hidden
+        return self.State(*(torch.zeros(0) for _ in self.State._fields))
+
+    def reset_mem(self) -> Any:
+        """Forget the state; it is created again, at rest, for the next input.
+
+        Returns:
+            The forgotten state: a tensor of shape (0,), or a tuple of them, accepted by neurons as "at rest".
+        """
+        self._hidden = None
+        empty = tuple(self.hidden)
+        return empty[0] if len(empty) == 1 else empty
+
+    def detach_hidden(self) -> None:
+        """Cut the remembered state from the graph and keep its values."""
+        if self._hidden is not None:
+            self._hidden = self.State(*(value.detach() for value in self._hidden))
+
+    # -- configuration, copies, devices ----------------------------------------------------------------
+
+    @property
+    def mode(self) -> str:
+        """``"step"`` for inputs [B, ...], ``"sequence"`` for inputs [T, B, ...]."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, name: str) -> None:
+        self._mode = checks.choice(f"mode of {type(self).__name__}", name, self.modes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        hidden = self._hidden
+        return {**self.__dict__, "_hidden": hidden and self.State(*(value.detach() for value in hidden))}
+
+    def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
+        super()._apply(fn, *args, **options)
+        if self._hidden is not None:
+            self._hidden = self.State(*map(fn, self._hidden))
+        return self
