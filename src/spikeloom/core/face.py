@@ -168,7 +168,7 @@ class Face(Helpers, Stateful):
         """Forget the state."""
         self._hidden = None
 
-    detach_hidden = OneOrAll(Stateful.detach_hidden)
+    detach_hidden: Any = OneOrAll(Stateful.detach_hidden)
     reset_hidden = OneOrAll(_reset_hidden)
 
     # -- configuration ---------------------------------------------------------------------------------------
