@@ -41,6 +41,23 @@ def test_the_spikes_of_the_last_step_are_fed_back(neuron: str, kind: str) -> Non
         np.testing.assert_allclose(mem[t].detach().numpy(), old, atol=1e-12)
 
 
+@pytest.mark.parametrize("neuron", ["RLeaky", "RSynaptic"])
+def test_feedback_one_to_one_is_fused_over_time_and_compiles(neuron: str) -> None:
+    decays = {"beta": 0.5} if neuron == "RLeaky" else {"alpha": 0.75, "beta": 0.5}
+    module = getattr(snn, neuron)(**decays, V=torch.tensor([0.5, -1.0, 2.0]), all_to_all=False)
+    x = noise(T, 2, 3).float()
+    with snn.backend("torch"):
+        fused = module.scan(x)
+    with snn.backend("eager"):
+        loop = module.scan(x)
+    assert torch.equal(fused[0], loop[0]) and fused[0].sum() > 0
+    for a, b in zip(fused[1], loop[1], strict=True):
+        torch.testing.assert_close(a, b)
+    step = torch.compile(module.step, fullgraph=True, backend="eager")
+    for found, expected in zip(step(x[0])[1], module.step(x[0])[1], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_convolutional_feedback_adds_the_convolved_spikes() -> None:
     neuron = snn.RLeaky(0.5, conv2d_channels=2, kernel_size=(3, 5)).double()
     x, spk, mem = noise(3, 2, 6, 7), (noise(3, 2, 6, 7) > 0).double(), noise(3, 2, 6, 7)

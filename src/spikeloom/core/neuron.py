@@ -166,7 +166,7 @@ class Neuron(Face):
 
     @property
     def _cell(self) -> Any:
-        return None if self.equations.elementwise else self
+        return None if self.transition.neuron.elementwise else self
 
     # -- derived: the two pure ways to run --------------------------------------------------------
 

@@ -108,7 +108,7 @@ class StateLeaky(Neuron):
         """All time steps, see `Neuron.scan`; a truncated or quantised sum has no state to start from."""
         if self.kernel_truncation_steps is None and not self.mem_quant:
             return super().scan(x, state, num_steps=num_steps)
-        if state is not None and bool(state.mem.any()):
+        if state is not None and not torch.compiler.is_compiling() and bool(state.mem.any()):
             raise ValueError(
                 f"{type(self).__name__}: kernel_truncation_steps and state_quant need the input itself, not the "
                 "membrane that it left behind; pass the sequence in one piece"
