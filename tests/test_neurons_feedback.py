@@ -41,6 +41,7 @@ def test_the_spikes_of_the_last_step_are_fed_back(neuron: str, kind: str) -> Non
         np.testing.assert_allclose(mem[t].detach().numpy(), old, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, inside its compiler
 @pytest.mark.parametrize("neuron", ["RLeaky", "RSynaptic"])
 def test_feedback_one_to_one_is_fused_over_time_and_compiles(neuron: str) -> None:
     decays = {"beta": 0.5} if neuron == "RLeaky" else {"alpha": 0.75, "beta": 0.5}

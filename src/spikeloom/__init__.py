@@ -16,6 +16,7 @@ from .core.tree import set_mode as set_mode
 from .kernels import scan as _scan  # noqa: F401 (enters the traced loop in the table of backends)
 from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
 from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
+from .layers.delay import SynapticDelay as SynapticDelay
 from .layers.graded import GradedSpikes as GradedSpikes
 from .neurons.adlif import AdLIF as AdLIF
 from .neurons.alpha import Alpha as Alpha

@@ -1,0 +1,123 @@
+"""Delays: signals that arrive some steps, or a fraction of a step, after they left."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from ..core.inspection import inspect_state
+from ..core.stateful import Stateful
+
+__all__ = ["SynapticDelay"]
+
+
+class SynapticDelay(Stateful):
+    r"""Delay each channel by its own number of steps, which may be a fraction and may be learned.
+
+    .. math:: y_c[t] = \sum_{k=0}^{D} w_k(d_c) \, x_c[t - k]
+
+    ``kernel="linear"`` interpolates between the two steps around the delay d; the gradient in d is their difference.
+    ``"gaussian"`` weighs all steps by a normal density around d, normalised to 1, so that d also feels signals further
+    away; lower ``sigma`` while training to sharpen it. Put it between a connection and a neuron, or behind a neuron. It
+    remembers the last D inputs as a neuron its membrane: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on it.
+
+    Args:
+        max_delay: D, the longest delay in steps, >= 1; d is clamped to [0, D] in the equation.
+        delay: initial d in steps, in [0, D]; a scalar or shape (channels,).
+        channels: size of axis 1 of the input [B, channels, ...]; None: one delay for all.
+        learn_delay: make ``delay`` a parameter.
+        kernel: ``"linear"`` or ``"gaussian"``.
+        sigma: width of the Gaussian in steps, > 0; it may be assigned later.
+        mode: ``"step"``: inputs are [B, channels, ...]; ``"sequence"``: [T, B, channels, ...].
+
+    Raises:
+        ValueError: ``max_delay`` < 1, ``delay`` out of range or of another shape, an unknown ``kernel``, ``sigma`` not
+            positive, or an input that has not ``channels`` channels.
+
+    Source: Hammouamri, Khalfaoui-Hassani & Masquelier (2024), ICLR, for the Gaussian kernel; snnTorch's pull request
+    453 for the name and the arguments.
+
+    >>> import torch, spikeloom as snn
+    >>> layer = snn.SynapticDelay(max_delay=4, delay=1.5, mode="sequence")
+    >>> layer(torch.tensor([1.0, 0.0, 0.0, 0.0]).view(4, 1, 1)).flatten()
+    tensor([0.0000, 0.5000, 0.5000, 0.0000])
+    """
+
+    class State(NamedTuple):
+        past: Tensor  # the last D inputs, the latest at the end, [D, B, channels, ...]
+
+    def __init__(
+        self,
+        max_delay: int,
+        delay: Any = 1.0,
+        channels: int | None = None,
+        learn_delay: bool = False,
+        kernel: str = "linear",
+        *,
+        sigma: float = 1.0,
+        mode: str = "step",
+    ) -> None:
+        if max_delay < 1:
+            raise ValueError(f"max_delay must be at least 1 step, got {max_delay}")
+        checks.in_range("delay", delay, 0.0, float(max_delay), why="max_delay is how far it may reach back")
+        checks.in_range("sigma", sigma, 0.0, float("inf"), open_low=True)
+        super().__init__()
+        self.mode = mode
+        self.max_delay, self.channels, self.sigma = max_delay, channels, sigma
+        self.kernel = checks.choice("kernel", kernel, ("linear", "gaussian"))
+        values = torch.as_tensor(delay).detach().to(torch.get_default_dtype())
+        shape = () if channels is None else (channels,)
+        if values.shape not in ((), shape):
+            raise ValueError(f"delay must be one number or have shape {shape}, got shape {tuple(values.shape)}")
+        values = values.expand(shape).clone()
+        if learn_delay:
+            self.delay = nn.Parameter(values)
+        else:
+            self.register_buffer("delay", values)
+
+    def taps(self, dtype: torch.dtype) -> Tensor:
+        """The weights w of the current delays, [D + 1] or [D + 1, channels]; the first belongs to the present."""
+        d = self.delay.to(dtype).clamp(0, self.max_delay)
+        steps = torch.arange(self.max_delay + 1, dtype=dtype, device=d.device)
+        steps = steps.view(-1, *[1] * d.dim())
+        if self.kernel == "gaussian":
+            return torch.softmax(-0.5 * ((steps - d) / self.sigma).square(), 0)
+        before = d.detach().floor().clamp(max=self.max_delay - 1)
+        late = d - before  # how much of it arrives one step later
+        return (steps == before) * (1 - late) + (steps == before + 1) * late
+
+    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """Run one step or all, remember the last D inputs, and return the delayed signal and them; see `Stateful`."""
+        checks.floating(input_, "the input of SynapticDelay")
+        x = input_ if sequence and num_steps is None else input_.expand(num_steps or 1, *input_.shape)
+        known = torch.cat([self._past(x), x])  # [D + T, B, channels, ...]
+        weights = self.taps(x.dtype)
+        weights = weights.view(*weights.shape, *[1] * (x.dim() - 3)) if weights.dim() == 2 else weights
+        y = known[self.max_delay :] * weights[0]
+        for k in range(1, self.max_delay + 1):
+            y = torch.addcmul(y, known[self.max_delay - k : len(known) - k], weights[k])
+        self._hidden = self.State(known[len(x) :].clone())  # a view would keep the whole sequence in memory
+        return (y if sequence else y[0]), self._hidden
+
+    def _past(self, x: Tensor) -> Tensor:
+        """The inputs of the last D steps, for a sequence like ``x``; zeros where there are none."""
+        if self.channels is not None:
+            checks.axis_has("SynapticDelay", "channels", self.channels, x[0], 2 - x.dim() if x.dim() > 2 else -2)
+        shape = (self.max_delay, *x.shape[1:])
+        if self._hidden is None:
+            return x.new_zeros(shape)
+        past = self._hidden.past
+        if past.shape != shape:
+            raise ValueError(
+                f"SynapticDelay remembers inputs of shape {tuple(past.shape[1:])}, got a step of shape "
+                f"{tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
+            )
+        if not torch.compiler.is_compiling():
+            inspect_state(self, "past", past, x)
+        return past
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        learned = isinstance(self.delay, nn.Parameter)
+        return f"max_delay={self.max_delay}, channels={self.channels}, learn_delay={learned}, kernel={self.kernel!r}"
