@@ -54,7 +54,7 @@ class AdLIF(Neuron):
     Raises:
         ValueError: ``alpha`` or ``beta`` outside [0, 1].
 
-    Source: Baronig et al. (2025), Nat. Commun. 16, 5776, and the authors' code for the gradient of the reset.
+    Source: Baronig et al. (2025), Nat. Commun. (arXiv:2408.07517), and the authors' code for the gradient of the reset.
 
     >>> import torch, spikeloom as snn
     >>> spk, mem, adapt = snn.AdLIF(threshold=0.5, mode="sequence")(torch.full((40, 1, 1), 2.0))
