@@ -1,0 +1,242 @@
+"""Training loops of one epoch: backpropagation through time, whole or in chunks, under snnTorch's names.
+
+All three run a network over the chunks of each batch with `spikeloom.run`; its neurons need ``init_hidden=True``, its
+last one ``output=True``. They are conveniences: a loop of your own around `spikeloom.run` does the same.
+A learning rule whose memory does not grow with time is in `spikeloom.learning`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .core import tree
+from .core.neuron import Neuron
+from .functional.loss import LossFunctions, ce_max_membrane_loss, mse_membrane_loss
+from .run import run
+
+__all__ = ["BPTT", "RTRL", "TBPTT"]
+
+_READS_MEMBRANES = (mse_membrane_loss, ce_max_membrane_loss)
+
+
+def TBPTT(
+    net: nn.Module,
+    dataloader: Iterable[Any],
+    optimizer: torch.optim.Optimizer,
+    criterion: LossFunctions,
+    num_steps: int | bool = False,
+    time_var: bool = True,
+    time_first: bool = True,
+    regularization: Callable[[Tensor], Tensor] | bool = False,
+    device: Any = "cpu",
+    K: int | bool = 1,
+) -> Tensor:
+    """Train for one epoch with a weight update after every ``K`` steps, gradients being cut in between.
+
+    The state of the neurons is reset at the start of a batch and carried, without its graph, from chunk to chunk.
+
+    Args:
+        net: its neurons have ``init_hidden=True`` and are in step mode. It returns ``(spk, ..., mem)``, as a last
+            neuron with ``output=True`` does; spikes alone are enough for a loss of spikes.
+        dataloader: yields ``(data, targets)``; data is [T, B, ...], or a static [B, ...] with ``time_var=False``.
+        optimizer: steps once for each chunk.
+        criterion: a loss of `spikeloom.functional` or a `LossFunctions` of your own; the two membrane losses are given
+            membranes, all others spikes, of one chunk, [K, B, N].
+        num_steps: T of static data; only with ``time_var=False``.
+        time_var: whether data varies over time.
+        time_first: False for data [B, T, ...] (and targets [B, T], if the loss has ``time_var_targets``).
+        regularization: a function of the spikes of a chunk that is added to its loss.
+        device: where the network and the batches are moved to.
+        K: steps per update, from 1 to T; False for all.
+
+    Returns:
+        Mean loss, of shape (1,) or () as the loss has it, without graph (with one, in snnTorch), so that keeping it
+        keeps no batch alive. A chunk of K steps counts K / T in the mean of its batch; a shorter one of r steps at the
+        end counts 1 / r, as in snnTorch.
+
+    Raises:
+        TypeError: the criterion is none of these (a torch criterion knows no time axis); the network does not return
+            what it reads.
+        ValueError: ``num_steps``, ``time_var``, ``time_first`` and ``K`` contradict each other or the data.
+
+    Unlike in snnTorch it works on data that varies over time, on networks of several kinds of neurons, and with targets
+    that vary over time.
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True, output=True))
+    >>> batches = [(torch.rand(6, 4, 3), torch.tensor([0, 1, 1, 0]))]
+    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> TBPTT(net, batches, sgd, snn.functional.ce_rate_loss(), K=2).shape
+    torch.Size([1])
+    """
+    _check(criterion, num_steps, time_var, time_first, K)
+    tree.reset(net)
+    net.to(device).train()
+    total, batches = torch.zeros(()), 0
+    for data, targets in dataloader:
+        data, targets = data.to(device), targets.to(device)
+        batches += 1
+        tree.reset(net)
+        for chunk in _chunks(data, targets, criterion, num_steps, time_first, K):
+            loss = _loss(net, chunk, criterion, regularization)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            tree.detach(net)
+            total = total.to(device) + loss.detach() * chunk.share
+    if not batches:
+        raise ValueError("dataloader must yield at least one batch (data, targets), got none; check its length")
+    return total / batches
+
+
+def BPTT(
+    net: nn.Module,
+    dataloader: Iterable[Any],
+    optimizer: torch.optim.Optimizer,
+    criterion: LossFunctions,
+    num_steps: int | bool = False,
+    time_var: bool = True,
+    time_first: bool = True,
+    regularization: Callable[[Tensor], Tensor] | bool = False,
+    device: Any = "cpu",
+) -> Tensor:
+    """Train for one epoch with one weight update a batch: `TBPTT` with one chunk of all steps.
+
+    Args, returns and raises: those of `TBPTT`.
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True, output=True))
+    >>> batches = [(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))]
+    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> BPTT(net, batches, sgd, snn.functional.mse_count_loss(), num_steps=6, time_var=False).requires_grad
+    False
+    """
+    return TBPTT(
+        net, dataloader, optimizer, criterion, num_steps, time_var, time_first, regularization, device, K=False
+    )
+
+
+def RTRL(
+    net: nn.Module,
+    dataloader: Iterable[Any],
+    optimizer: torch.optim.Optimizer,
+    criterion: LossFunctions,
+    num_steps: int | bool = False,
+    time_var: bool = True,
+    time_first: bool = True,
+    regularization: Callable[[Tensor], Tensor] | bool = False,
+    device: Any = "cpu",
+) -> Tensor:
+    """Train for one epoch with a weight update after every step: `TBPTT` with ``K=1``, under snnTorch's name for it.
+
+    It is *not* real-time recurrent learning: no gradient reaches an earlier step at all. The rule that carries
+    gradients forward in time is `spikeloom.learning.online`.
+
+    Args, returns and raises: those of `TBPTT`.
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True, output=True))
+    >>> batches = [(torch.rand(6, 4, 3), torch.tensor([0, 1, 1, 0]))]
+    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> RTRL(net, batches, sgd, snn.functional.ce_count_loss()).shape
+    torch.Size([])
+    """
+    return TBPTT(net, dataloader, optimizer, criterion, num_steps, time_var, time_first, regularization, device, K=1)
+
+
+class _Chunk(NamedTuple):
+    """Some consecutive steps of a batch."""
+
+    x: Tensor  # [k, B, ...], or static, [B, ...]
+    num_steps: int | None  # k of a static x
+    targets: Tensor
+    share: float  # of the chunk's loss in the mean of the batch
+
+
+def _chunks(
+    data: Tensor, targets: Tensor, criterion: LossFunctions, num_steps: int | bool, time_first: bool, K: int | bool
+) -> Iterator[_Chunk]:
+    """The chunks of one batch in order, of ``K`` steps each but the last."""
+    moving = bool(getattr(criterion, "time_var_targets", False))
+    if not time_first:
+        data = data.transpose(0, 1)
+        targets = targets.transpose(0, 1) if moving and targets.dim() > 1 else targets
+    steps = int(num_steps) or len(data)
+    length = int(K) or steps
+    if length > steps:
+        raise ValueError(f"K must not exceed the number of steps, got K={K} for {steps} steps; write K={steps}")
+    if moving and len(targets) != steps:
+        raise ValueError(
+            f"time_var_targets=True needs targets [T, B] for T={steps} steps, got {tuple(targets.shape)}; "
+            "write targets.transpose(0, 1), or a loss without time_var_targets"
+        )
+    for start in range(0, steps, length):
+        size = min(length, steps - start)
+        part = slice(start, start + size)
+        share = size / steps if size == length else 1 / size
+        yield _Chunk(
+            data if num_steps else data[part], size if num_steps else None, targets[part] if moving else targets, share
+        )
+
+
+def _loss(
+    net: nn.Module, chunk: _Chunk, criterion: LossFunctions, regularization: Callable[[Tensor], Tensor] | bool
+) -> Tensor:
+    """Loss of one chunk; it runs the network."""
+    output = _run(net, chunk)
+    spk = output[0] if isinstance(output, tuple) else output
+    loss = criterion(_membrane(net, output) if isinstance(criterion, _READS_MEMBRANES) else spk, chunk.targets)
+    if callable(regularization):
+        loss = loss + regularization(spk)
+    if loss.numel() != 1:
+        raise ValueError(
+            f"criterion must return one number, got shape {tuple(loss.shape)}; build it with reduction='mean'"
+        )
+    return loss
+
+
+def _run(net: nn.Module, chunk: _Chunk) -> Any:
+    """What the network returns, stacked over the steps of the chunk."""
+    steps = len(chunk.x) if chunk.num_steps is None else chunk.num_steps
+    if steps > 1:
+        return run(net, chunk.x, chunk.num_steps, reset=False)
+    output = net(chunk.x[0] if chunk.num_steps is None else chunk.x)  # planning a run of one step would cost three times that step
+    return pytree.tree_map(lambda value: value.unsqueeze(0) if isinstance(value, Tensor) else value, output)
+
+
+def _membrane(net: nn.Module, output: Any) -> Tensor:
+    """The membranes that the last neuron returns, by the names of its state; of another last layer the last value."""
+    last = [module for module in net.modules() if isinstance(module, Neuron)][-1:]
+    values = output if isinstance(output, tuple) else ()
+    fields = [name for name in (last[0].State._fields if last else ()) if name != "spk"]
+    index = 1 + fields.index("mem") if len(values) == 1 + len(fields) else -1
+    if not values or not isinstance(values[index], Tensor) or len(values) < 2:
+        raise TypeError(
+            f"a membrane loss needs a network that returns (spk, ..., mem), got {type(output).__name__}; "
+            "build its last neuron with output=True"
+        )
+    return values[index]
+
+
+def _check(criterion: Any, num_steps: Any, time_var: bool, time_first: bool, K: Any) -> None:
+    if not isinstance(criterion, LossFunctions):
+        raise TypeError(
+            f"criterion must be a loss over time from spikeloom.functional, got {type(criterion).__name__}; write e.g. "
+            "functional.ce_rate_loss(), or subclass functional.LossFunctions"
+        )
+    if num_steps and time_var:
+        raise ValueError(
+            f"num_steps is the length of static data, got num_steps={num_steps} with time_var=True; leave it out (T is "
+            "the length of the data), or write time_var=False"
+        )
+    if not time_var and (isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1):
+        raise ValueError(f"static data (time_var=False) needs num_steps, a whole number > 0, got {num_steps!r}")
+    if not time_var and not time_first:
+        raise ValueError("time_first=False is for data with a time axis, got time_var=False; leave time_first out")
+    if K is not False and (K is True or not isinstance(K, int) or K < 1):
+        raise ValueError(f"K must be a whole number of steps > 0, or False for all of them, got {K!r}")
+    if num_steps and num_steps < K:
+        raise ValueError(f"K must not exceed num_steps={num_steps}, got K={K}; write K={num_steps} or smaller")
