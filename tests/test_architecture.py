@@ -64,24 +64,20 @@ EDGES = {
     ("functional", "learning"),  # snnTorch keeps its STDP learner there
     ("nir", "run"),  # both read a network as the graph of its modules
     ("doctor", "decode"),
-    ("learning", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
     ("backprop", "run"),
-    ("backprop", "utils"),
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "run"),
-    ("learning", "run"),
-    ("learning", "spikegen"),  # the Diehl & Cook preset encodes its input
     ("export_nir", "nir"),
     ("import_nir", "nir"),
-    ("export", "nir"),
+    ("export", "export_nir"),
+    ("export", "import_nir"),
     ("spikevision", "data"),
     ("train", "data"),
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
     ("cli", "train"),
-    ("cli", "spikeplot"),
     ("n3ml", "data"),
     ("n3ml", "train"),
     ("__main__", "cli"),
