@@ -61,6 +61,8 @@ def norse() -> Contender:
 
 def contenders() -> dict[str, Contender]:
     found: dict[str, Contender] = {"traced loop": ours("torch"), "eager loop": ours("eager")}
+    if snn.backends()["numba"] == "available":
+        found["numba"] = ours("numba")
     for make in (snntorch, spikingjelly, norse):
         try:
             found[make.__name__] = make()

@@ -59,14 +59,14 @@ def test_the_traced_loop_takes_parameters_for_each_neuron(name: str, options: di
     loops_agree(build(name, learn=True, **options, **per_neuron), current(name, steps=20), torch.float64)
 
 
-def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype) -> None:
+def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "torch") -> None:
     """Spikes and states bit for bit; gradients up to the order in which a sum is taken."""
     x = x.requires_grad_()
     start = neuron.State(*(torch.rand_like(v).requires_grad_() for v in neuron.initial(x[0])))
     learned = [p for p in neuron.parameters() if p.requires_grad]
     found = []
-    for backend in ("eager", "torch"):
-        with snn.backend(backend):
+    for used in ("eager", backend):
+        with snn.backend(used):
             spk, states = neuron.scan(x, start)
         weights = torch.linspace(-1, 2, spk.numel(), dtype=dtype).view_as(spk)
         loss = (spk * weights).sum() + sum((v * weights).sum() for v in states)
@@ -92,13 +92,21 @@ def test_only_what_receives_a_gradient_flows_back(name: str, options: dict[str, 
 def test_the_operator_passes_torch_s_own_checks() -> None:
     neuron = snn.Synaptic(0.8, 0.9, learn_beta=True)
     state = [torch.zeros(3, 4), torch.zeros(3, 4)]
-    arguments = (neuron.key, torch.rand(6, 3, 4).requires_grad_(), 0, state, list(neuron.params(torch.float32)), True)
+    arguments = (
+        "torch",
+        neuron.key,
+        torch.rand(6, 3, 4).requires_grad_(),
+        0,
+        state,
+        list(neuron.params(torch.float32)),
+        True,
+    )
     assert set(torch.library.opcheck(scan, arguments).values()) == {"SUCCESS"}
 
 
 def test_without_a_path_only_the_last_state_comes_back() -> None:
     neuron, x = snn.Leaky(0.9), torch.rand(6, 3, 4)
-    _, mem = scan(neuron.key, x, 0, [torch.zeros(3, 4)], list(neuron.params(torch.float32)), False)
+    _, mem = scan("torch", neuron.key, x, 0, [torch.zeros(3, 4)], list(neuron.params(torch.float32)), False)
     assert mem.shape == (1, 3, 4)
     assert torch.equal(mem[0], neuron.scan(x)[1].mem[-1])
 

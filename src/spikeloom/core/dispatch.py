@@ -27,6 +27,7 @@ class Backend:
         name: what users write in ``snn.backend(name)``.
         available: ``() -> None`` if it can run here, else the reason why not.
         refusal: ``(transition, x) -> None`` if it serves this call, else the reason why not.
+        pays: ``(x) -> bool``: whether to choose it, unasked, for an input like this.
         run: ``(key, x, state, params, num_steps) -> (spk, states)`` with the key of the transition, see `Neuron.scan`.
     """
 
@@ -34,6 +35,7 @@ class Backend:
     available: Callable[[], str | None]
     refusal: Callable[[Transition, Tensor], str | None]
     run: Callable[..., tuple[Tensor, Any]]
+    pays: Callable[[Tensor], bool] = lambda x: True
 
 
 _TABLE: dict[str, Backend] = {}
@@ -102,9 +104,7 @@ def name_of(transition: Transition, x: Tensor) -> str:
     """
     name = _forced.get()
     if name is None:
-        return next(
-            (e.name for e in reversed(_TABLE.values()) if not (e.available() or e.refusal(transition, x))), "eager"
-        )
+        return next((e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x)), "eager")
     reason = None if name == "eager" else _TABLE[name].refusal(transition, x)
     if reason:
         raise RuntimeError(
@@ -112,6 +112,10 @@ def name_of(transition: Transition, x: Tensor) -> str:
             'leave the choice open or write snn.backend("eager")'
         )
     return name
+
+
+def _serves(entry: Backend, transition: Transition, x: Tensor) -> bool:
+    return entry.pays(x) and entry.available() is None and entry.refusal(transition, x) is None
 
 
 def _constant_choice(transition: Transition, dtype: torch.dtype, device: str) -> str:

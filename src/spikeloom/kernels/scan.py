@@ -6,6 +6,7 @@ else is saved. Backends are printers of the same program; which of them runs is 
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from ..core import checks
 from ..core.dispatch import Backend, register
 from ..core.transition import TRANSITIONS, Transition
+from . import numba_cpu
+from .program import Program
 from .torch_loop import compiled_backward, compiled_forward
 from .trace import program
 
@@ -22,11 +25,12 @@ __all__ = ["scan"]
 
 @torch.library.custom_op("spikeloom::scan", mutates_args=())
 def scan(
-    key: str, x: Tensor, num_steps: int, state: Sequence[Tensor], params: Sequence[Tensor], path: bool
+    printer: str, key: str, x: Tensor, num_steps: int, state: Sequence[Tensor], params: Sequence[Tensor], path: bool
 ) -> list[Tensor]:
     """Spikes [T, B, ...] and each state [T, B, ...].
 
     Args:
+        printer: which backend runs, ``"torch"`` or ``"numba"``.
         key: of the transition, see `Transition.key`.
         x: [T, B, ...], or [B, ...] if ``num_steps`` > 0: the same input at every step.
         num_steps: T for a constant input, else 0.
@@ -35,9 +39,13 @@ def scan(
         path: return every state over time; else only the last, [1, B, ...] (then there is no gradient).
     """
     transition = TRANSITIONS[key]
+    ones = _ones(transition, params)
     steps, spk, paths = _outputs(x, num_steps, len(state), path)
+    if printer == "numba":
+        numba_cpu.forward(transition, x, num_steps, state, params, ones, spk, paths)
+        return [spk, *paths]
     views = [_alternating(p, len(steps), path) for p in paths]
-    run = compiled_forward(transition, x.dtype, _ones(transition, params))
+    run = compiled_forward(transition, x.dtype, ones)
     run(steps, *state, *_scalars(params), spk.unbind(0), *views)
     return [spk, *(p if path else p[(len(steps) - 1) % 2 :][:1].clone() for p in paths)]
 
@@ -72,13 +80,14 @@ def _scalars(params: Sequence[Tensor]) -> list[Tensor]:
 
 
 @scan.register_fake
-def _(key: str, x: Tensor, num_steps: int, state: Any, params: Any, path: bool) -> list[Tensor]:
+def _(printer: str, key: str, x: Tensor, num_steps: int, state: Any, params: Any, path: bool) -> list[Tensor]:
     steps, step = (num_steps, x) if num_steps else (x.shape[0], x[0])
     return [_stacked(step, steps), *(_stacked(step, steps if path else 1) for _ in state)]
 
 
 @torch.library.custom_op("spikeloom::scan_backward", mutates_args=())
 def scan_backward(
+    printer: str,
     key: str,
     x: Tensor,
     num_steps: int,
@@ -91,7 +100,8 @@ def scan_backward(
     """Gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is False.
 
     Args:
-        key: as for `scan`; so are ``x``, ``num_steps``, ``state`` and ``params``.
+        printer: as for `scan`; so are ``key``, ``x``, ``num_steps``, ``state`` and ``params``.
+        key: see there.
         outputs: what the forward returned.
         grads: of the outputs; of shape (0,) where none flows.
         wanted: which of x, states and parameters need a gradient.
@@ -101,13 +111,16 @@ def scan_backward(
     asked = tuple(label for label, w in zip(labels, wanted, strict=True) if w)
     flows = tuple(g.numel() > 0 for g in grads)
     ones = _ones(transition, params, wanted[1 + len(state) :])
+    inputs = dict(zip(labels, [x, *state, *params], strict=True))
+    if printer == "numba":
+        found = numba_cpu.backward(transition, x, num_steps, state, params, ones, outputs, grads, asked)
+        return [_gradient(found, n, v) if n in asked else x.new_empty(0) for n, v in inputs.items()]
     run = compiled_backward(transition, x.dtype, ones, flows, asked, num_steps > 0)
     steps = [x] * num_steps if num_steps else x.unbind(0)
     dx = torch.empty_like(outputs[0]) if wanted[0] and not num_steps else x.new_empty(0)
     lists = [g.unbind(0) if f else None for g, f in zip(grads, flows, strict=True)]
     found = run(steps, *state, *_scalars(params), *(o.unbind(0) for o in outputs), *lists, dx.unbind(0))
     found.setdefault("x", dx)
-    inputs = dict(zip(labels, [x, *state, *params], strict=True))
     return [_gradient(found, n, v) if n in asked else x.new_empty(0) for n, v in inputs.items()]
 
 
@@ -122,14 +135,16 @@ def _labels(transition: Transition) -> list[str]:
 
 
 @scan_backward.register_fake
-def _(key: str, x: Any, num_steps: int, state: Any, params: Any, outputs: Any, grads: Any, wanted: Any) -> list[Tensor]:
+def _(
+    printer: str, key: str, x: Any, num_steps: int, state: Any, params: Any, outputs: Any, grads: Any, wanted: Any
+) -> list[Tensor]:
     inputs = [x, *state, *params]
     return [torch.empty_like(v) if w else x.new_empty(0) for v, w in zip(inputs, wanted, strict=True)]
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
-    ctx.key, x, ctx.num_steps, state, params, _ = inputs
+    ctx.printer, ctx.key, x, ctx.num_steps, state, params, _ = inputs
     ctx.sizes = len(state), len(params)
     ctx.wanted = [t.requires_grad for t in (x, *state, *params)]
     ctx.save_for_backward(x, *state, *params, *output)
@@ -140,20 +155,37 @@ def _backward(ctx: Any, grads: Any) -> Any:
     x, *rest = ctx.saved_tensors
     state, params, outputs = rest[:n], rest[n : n + k], rest[n + k :]
     grads = [x.new_empty(0) if g is None else g for g in grads]
-    found = scan_backward(ctx.key, x, ctx.num_steps, state, params, outputs, grads, ctx.wanted)
+    found = scan_backward(ctx.printer, ctx.key, x, ctx.num_steps, state, params, outputs, grads, ctx.wanted)
     found = [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
-    return None, found[0], None, found[1 : 1 + n], found[1 + n :], None
+    return None, None, found[0], None, found[1 : 1 + n], found[1 + n :], None
 
 
 scan.register_autograd(_backward, setup_context=_setup)
 
 
 def _refusal(transition: Transition, x: Tensor) -> str | None:
-    """Why the traced loop does not serve a call."""
+    """Why no printed loop serves a call."""
     if checks.transformed():
         return "a torch.func transform is running, which sees the ordinary loop only"
     built = program(transition, x.dtype)
     return built if isinstance(built, str) else None
+
+
+def _numba_refusal(transition: Transition, x: Tensor) -> str | None:
+    reason = _refusal(transition, x)
+    if reason:
+        return reason
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64 on the CPU, got {x.dtype} on {x.device}"
+    if not x.is_contiguous():
+        return "its input is not contiguous; write x.contiguous()"
+    built = program(transition, x.dtype)
+    missing = numba_cpu.unsupported(built) if isinstance(built, Program) else ""
+    return f"it has no form for {missing}" if missing else None
+
+
+def _numba_available() -> str | None:
+    return None if find_spec("numba") else 'numba is not installed; write: pip install "spikeloom[cpu]"'
 
 
 @cache
@@ -167,11 +199,16 @@ def _warm_allocator() -> None:
     torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
 
 
-def _run(key: str, x: Tensor, state: Any, params: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-    if not torch.compiler.is_compiling():
-        _warm_allocator()
-    spk, *paths = scan(key, x, num_steps or 0, list(state), list(params), True)
-    return spk, type(state)(*paths)
+def _runner(printer: str) -> Any:
+    def run(key: str, x: Tensor, state: Any, params: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+        if not torch.compiler.is_compiling():
+            _warm_allocator()
+        spk, *paths = scan(printer, key, x, num_steps or 0, list(state), list(params), True)
+        return spk, type(state)(*paths)
+
+    return run
 
 
-register(Backend("torch", lambda: None, _refusal, _run))
+register(Backend("torch", lambda: None, _refusal, _runner("torch")))
+# compiling a kernel takes a second or two, which only large layers earn back
+register(Backend("numba", _numba_available, _numba_refusal, _runner("numba"), pays=lambda x: x.numel() >= 2**17))
