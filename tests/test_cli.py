@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_a_resume_needs(tmp_path, monkeypatch, capsys) -> None
     assert main(words) == 130
     told = capsys.readouterr().err
     assert re.search(
-        r"stopped in epoch 1 of 1, after batch 1 of it; .*checkpoint.pt holds all .* \(--resume\)\n$", told
+        r"stopped after 0 of 1 epochs and 1 of 3 batches; .*checkpoint.pt holds all .* \(--resume\)\n$", told
     )
     monkeypatch.setitem(loop.RULES, "bptt", rule)
     assert main([*words, "--resume"]) == 0

@@ -1,5 +1,6 @@
 """Training: real data in a dozen lines, honest figures, every form of data, loss and encoding."""
 
+import copy
 import io
 import json
 import signal
@@ -13,6 +14,7 @@ from training import (
     SETTINGS,
     build,
     leave_out_pictures,
+    loaders,
     plain,
     same_weights,
     split,
@@ -74,10 +76,30 @@ def test_the_same_seed_gives_the_same_result_and_another_one_another() -> None:
     assert results[0].history != results[2].history
 
 
+def test_the_seed_decides_about_the_order_of_the_samples() -> None:
+    net = plain()
+    histories = [snn.fit(copy.deepcopy(net), split(), **SETTINGS, seed=seed).history for seed in (1, 1, 2)]
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_training_figures_are_those_of_all_training_samples() -> None:
+    net = plain()
+    spk, y = snn.run(net, split().x_train, num_steps=5)[0], split().y_train
+    row = snn.fit(net, split(), **SETTINGS, lr=1e-12).history[0]
+    assert row["train_accuracy"] == pytest.approx(float(SF.accuracy_rate(spk, y)))
+    assert row["train_loss"] == pytest.approx(SF.mse_count_loss(0.9, 0.1)(spk, y).item())
+
+
+def test_every_evaluation_draws_the_same_random_numbers() -> None:
+    result = snn.fit(plain, split(), **SETTINGS, encode="rate", lr=1e-12)
+    assert len({row["test_loss"] for row in result.history}) == 1
+    assert len({row["train_loss"] for row in result.history}) == 3
+
+
 def test_training_leaves_what_is_outside_as_it_was() -> None:
     net, before, number = build().eval(), torch.get_rng_state(), torch.get_num_threads()
     handler = signal.getsignal(signal.SIGINT)
-    snn.fit(net, split(), **{**SETTINGS, "epochs": 1}, threads=2, encode="rate")
+    snn.fit(net, loaders(), **{**SETTINGS, "epochs": 1}, threads=2, encode="rate")
     assert torch.equal(before, torch.get_rng_state()) and torch.get_num_threads() == number
     assert signal.getsignal(signal.SIGINT) is handler
     assert not net.training and net[2].mem.shape == (0,)
@@ -158,8 +180,9 @@ def test_small_networks_get_one_thread_and_a_wish_is_obeyed(monkeypatch) -> None
 def test_the_number_of_threads_is_said_with_its_reason(capsys) -> None:
     result = snn.fit(plain, split(), num_steps=5, epochs=2)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "1 thread (1 million multiply-adds a batch; more threads pay above 1,000 million)"
-    assert result.threads == 1 and len(lines) == 3 and lines[2].startswith("epoch 2/2  loss ")
+    head = "toy: 20 training and 9 test samples; 3 spiking neurons, 21 parameters, 5 time steps"
+    assert lines[:2] == [head, "1 thread (1 million multiply-adds a batch; more threads pay above 1,000 million)"]
+    assert result.threads == 1 and len(lines) == 4 and lines[3].startswith("epoch 2/2  loss ")
 
 
 def test_progress_is_silent_if_asked(capsys) -> None:

@@ -41,7 +41,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, encode, tmp_path) ->
     states = [torch.load(tmp_path / "whole" / "checkpoint.pt")]
     for batch in (0, 1, 2, 3, 7, 8):  # in the middle, at the end of an epoch, in the last batch of all
         out = tmp_path / str(batch)
-        with pytest.raises(Interrupted, match=r"stopped in epoch \d of 3, after batch \d of it; .*resume=True"):
+        with pytest.raises(Interrupted, match=r"stopped after \d of 3 epochs and \d of 3 batches; .*resume=True"):
             snn.fit(build, data(), **arguments, loss=Interruption(batch), out=out)
         resumed = snn.fit(build, data(), **arguments, loss=Interruption(None), out=out, resume=True)
         assert resumed.history == whole.history and resumed.spikes_per_neuron == whole.spikes_per_neuron
@@ -49,6 +49,16 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, encode, tmp_path) ->
         states.append(torch.load(out / "checkpoint.pt"))
     kept = [{k: v for k, v in state.items() if k not in ("seconds",)} for state in states]
     assert all(equal(kept[0], state) for state in kept[1:]), "the checkpoints differ"
+
+
+@pytest.mark.cuda
+def test_a_run_on_cuda_is_resumed_bit_for_bit(tmp_path) -> None:
+    arguments = {**SETTINGS, "encode": "rate"}
+    whole = snn.fit(lambda: build().cuda(), split(), **arguments, loss=Interruption(None))
+    with pytest.raises(Interrupted):
+        snn.fit(lambda: build().cuda(), split(), **arguments, loss=Interruption(4), out=tmp_path)
+    resumed = snn.fit(lambda: build().cuda(), split(), **arguments, loss=Interruption(None), out=tmp_path, resume=True)
+    assert resumed.history == whole.history and same_weights(resumed.net, whole.net)
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -101,6 +111,14 @@ def test_a_resumed_run_takes_as_many_threads_as_before(tmp_path) -> None:
     assert torch.get_num_threads() == before
     result = snn.fit(build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path, resume=True)
     assert result.threads == 2 and torch.get_num_threads() == before
+
+
+def test_a_file_is_replaced_and_never_rewritten_in_place(tmp_path) -> None:
+    path, reader = tmp_path / "checkpoint.pt", tmp_path / "opened by somebody"
+    checkpoint.save(path, {"epoch": 1})
+    reader.hardlink_to(path)
+    checkpoint.save(path, {"epoch": 2})
+    assert checkpoint.load(path)["epoch"] == 2 and checkpoint.load(reader)["epoch"] == 1
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path) -> None:

@@ -92,7 +92,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     ),
     "unlike parts": (bad_data(x_test=lambda x: x[:, :5]), {}, ValueError, "training and test samples must be alike"),
     "rate above one": (
-        bad_data(x_train=lambda x: 16 * x, x_test=lambda x: 16 * x),
+        bad_data(x_train=lambda x: 16 * x),
         {"encode": "rate"},
         ValueError,
         r"takes probabilities in \[0, 1\], got samples from",

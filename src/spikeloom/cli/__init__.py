@@ -88,10 +88,11 @@ def as_options(message: str, parser: argparse.ArgumentParser) -> str:
     >>> as_options("write num_steps=3, or resume=True", parser)
     'write --steps 3, or --resume'
     """
-    message = " ".join(message.split())
-    for action in parser._actions:
-        if action.option_strings:
-            flag = action.option_strings[-1]
-            message = re.sub(rf"(?<![\w-]){action.dest}=True\b", flag, message)
-            message = re.sub(rf"(?<![\w-]){action.dest}=(?=\S)", f"{flag} ", message)
-    return message
+    parts = re.split(r"""('[^']*'|"[^"]*")""", " ".join(message.split()))
+    for i in range(0, len(parts), 2):  # what is quoted is quoted
+        for action in parser._actions:
+            if action.option_strings:
+                flag = action.option_strings[-1]
+                parts[i] = re.sub(rf"(?<![\w-]){action.dest}=True\b", flag, parts[i])
+                parts[i] = re.sub(rf"(?<![\w-]){action.dest}=(?=\S)", f"{flag} ", parts[i])
+    return "".join(parts)

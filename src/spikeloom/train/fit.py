@@ -5,12 +5,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from . import threads as thread_choice
 from .card import card, write_card
 from .folder import Folder
-from .job import Job, Probe, probe
+from .job import Job, Probe, fork_random_state, probe
 from .loop import Trainer
 from .pictures import draw_curves, draw_raster, pictures_missing
 from .progress import Progress, progress_for
@@ -26,7 +27,7 @@ def fit(
     data: Any,
     *,
     num_steps: int | None = None,
-    epochs: int = 30,
+    epochs: int = 20,
     batch_size: int = 64,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     lr: float | None = None,
@@ -47,7 +48,8 @@ def fit(
     The network computes one time step; `spikeloom.run` runs it over time. Everything is checked before work begins.
     With the same arguments, versions, machine and threads the result is the same bit for bit, also after an
     interruption: the first Ctrl-C stops after the batch and, with ``out``, keeps all that is needed to go on.
-    torch's global generators are left as they were. The network stays on its device, and batches are moved there.
+    torch's global generators are left as they were; random numbers of other origin are not taken care of. The network
+    stays on its device, and batches are moved there.
 
     Args:
         net: the network of one step, trained in place; or a function without arguments that builds it, called after
@@ -162,7 +164,8 @@ class Training:
     def __init__(self, session: Session, seed: int) -> None:
         self.session = session
         request, folder = session.request, session.folder
-        self.job: Job = request.job(seed)
+        with fork_random_state(torch.device("cpu")):  # loaders draw a random number when they are asked for a batch
+            self.job: Job = request.job(seed)
         self.settings: Settings = request.settings(self.job)
         self.probe: Probe = probe(self.job)
         self.path = None if folder is None else folder.checkpoint(seed)
@@ -176,6 +179,7 @@ class Training:
         """Train, or go on, to the last epoch."""
         progress, number = self.session.progress, self.threads.number
         if self.job.seed == self.session.request.seed:
+            progress.say(summary(self.job, self.probe))
             progress.say(f"{number} thread{'s' if number > 1 else ''} ({self.threads.why})")
         trainer = Trainer(self.job, self.settings, self.session.request.rule, number, self.path, progress)
         if self.state is not None:
@@ -184,3 +188,14 @@ class Training:
         with thread_choice.using(number):
             trainer.train()
         return trainer
+
+
+def summary(job: Job, found: Probe) -> str:
+    """Data and network in a line."""
+    data = job.samples.description
+    unit = "samples" if "train_samples" in data else "batches"
+    learned = sum(p.numel() for p in job.net.parameters() if p.requires_grad)
+    return (
+        f"{data['name']}: {data[f'train_{unit}']} training and {data[f'test_{unit}']} test {unit}; "
+        f"{sum(found.layers.values()):,} spiking neurons, {learned:,} parameters, {found.num_steps} time steps"
+    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.tree import named_neurons
+from ..core.tree import named_neurons, reset
 from ..run import run
 from .encoding import Encoder
 from .models import is_spiking
@@ -134,11 +134,11 @@ def probe(job: Job) -> Probe:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    x = job.samples.example[:2].to(job.device)
-    if job.encoder.in_unit and not (float(x.min()) >= 0 and float(x.max()) <= 1):
+    x, (low, high) = job.samples.example[:2].to(job.device), job.samples.span
+    if job.encoder.in_unit and not (low >= 0 and high <= 1):
         raise ValueError(
-            f'encode="{job.encoder.name}" takes probabilities in [0, 1], got samples from {float(x.min()):g} to '
-            f"{float(x.max()):g}; divide them by their maximum"
+            f'encode="{job.encoder.name}" takes probabilities in [0, 1], got samples from {low:g} to {high:g}; '
+            "scale them, e.g. x / x.max()"
         )
     training = job.net.training
     job.net.eval()
@@ -147,6 +147,7 @@ def probe(job: Job) -> Probe:
             outputs, spikes = job.forward(x)
     finally:
         job.net.train(training)
+        reset(job.net)
     if outputs.dim() != 3:
         raise ValueError(
             f"the network must return [T, B, classes], got {tuple(outputs.shape)}; end it with "

@@ -83,6 +83,7 @@ class Trainer:
                 self.progress.start(job.epochs, len(job.samples.train), self.done)
                 while self.epoch < job.epochs:
                     self._epoch(stop)
+                self._stop_if(stop)  # Ctrl-C during the last evaluation: there may be more seeds to train
             self.wall, self.cpu = self.seconds
             self._clock = None
         finally:
@@ -144,7 +145,8 @@ class Trainer:
     def _stop_if(self, stop: StopRequest) -> None:
         if not stop.made:
             return
-        where = f"stopped in epoch {self.epoch + 1} of {self.job.epochs}, after batch {self.batch} of it"
+        where = f"stopped after {self.epoch} of {self.job.epochs} epochs"
+        where += f" and {self.batch} of {len(self.job.samples.train)} batches" if self.batch else ""
         if self.path is None:
             raise Interrupted(f"{where}; nothing is kept, because there is no output folder (out=...)")
         self.save()

@@ -1,5 +1,6 @@
 """What a training shows while it runs: a bar on a terminal, a line for each epoch elsewhere, or nothing."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -79,7 +80,8 @@ class Bar(Progress):
         form = "{desc} {bar} {percentage:3.0f} %{postfix}, {remaining} left"
         total = epochs * batches
         self.epochs, self.accuracy = epochs, ""
-        self.bar = self.tqdm(total=total, initial=done, bar_format=form, file=self.stream, dynamic_ncols=True)
+        width = shutil.get_terminal_size().columns - 1  # tqdm draws nothing on a terminal that does not know its width
+        self.bar = self.tqdm(total=total, initial=done, bar_format=form, file=self.stream, ncols=width)
         self._name(done // batches + 1)
 
     def _name(self, number: int) -> None:

@@ -40,6 +40,7 @@ class Samples(NamedTuple):
         labels: of the examples, [B].
         highest: largest label, where it is known in advance.
         batch_size: samples in a full batch.
+        span: smallest and largest value of the samples; of loaders, of the first test batch.
     """
 
     train: Batches
@@ -49,6 +50,7 @@ class Samples(NamedTuple):
     labels: Tensor
     highest: int | None
     batch_size: int
+    span: tuple[float, float]
 
 
 class TensorBatches:
@@ -184,7 +186,9 @@ def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], batch_si
     }
     train = TensorBatches(x_train, y_train.long(), batch_size, torch.Generator().manual_seed(seed))
     test = TensorBatches(x_test, y_test.long(), batch_size)
-    return Samples(train, test, description, x_test[:16], y_test[:16].long(), highest, batch_size)
+    return Samples(
+        train, test, description, x_test[:16], y_test[:16].long(), highest, batch_size, span(x_train, x_test)
+    )
 
 
 def _from_loaders(train_loader: Any, test_loader: Any) -> Samples:
@@ -197,7 +201,16 @@ def _from_loaders(train_loader: Any, test_loader: Any) -> Samples:
         "test_batches": len(test),
         "sample_shape": list(x.shape[1:]),
     }
-    return Samples(train, test, description, x[:16], y[:16].long(), None, len(x))
+    return Samples(train, test, description, x[:16], y[:16].long(), None, len(x), span(x))
+
+
+def span(*parts: Tensor) -> tuple[float, float]:
+    """Smallest and largest value of some tensors.
+
+    >>> span(torch.tensor([0.0, 0.5]), torch.tensor([2.0]))
+    (0.0, 2.0)
+    """
+    return min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
 
 
 def _tensor(value: Any) -> Tensor:
