@@ -195,6 +195,23 @@ def test_in_float32_at_most_one_spike_in_ten_thousand_differs() -> None:
     assert differs <= 1e-4, differs
 
 
+def test_in_float32_gradients_agree_to_1e_5_where_the_spikes_do() -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(20, 30), lif(learn_beta=True), nn.Linear(30, 10), lif(learn_threshold=True))
+    with torch.no_grad():
+        net[0].weight.mul_(3)
+        net[2].weight.mul_(3)
+    x, found = torch.rand(25, 16, 20), []
+    for execute in (lambda: snn.run(net, x), lambda: loop(net, x, None)):
+        net.zero_grad()
+        spk = execute()
+        (spk * torch.linspace(0, 1, spk.numel()).view_as(spk)).mean().backward()
+        found.append((spk, [p.grad.clone() for p in net.parameters()]))
+    assert torch.equal(found[0][0], found[1][0]) and found[0][0].any()
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
 @pytest.mark.parametrize("make", [mlp, Recurrent], ids=["layer by layer", "step by step"])
 def test_records_are_those_of_the_loop(make: Any) -> None:
     net, twin, x, _ = case(make, IMAGE if make is mlp else VECTOR, False)
