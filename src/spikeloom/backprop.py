@@ -203,7 +203,8 @@ def _run(net: nn.Module, chunk: _Chunk) -> Any:
     steps = len(chunk.x) if chunk.num_steps is None else chunk.num_steps
     if steps > 1:
         return run(net, chunk.x, chunk.num_steps, reset=False)
-    output = net(chunk.x[0] if chunk.num_steps is None else chunk.x)  # planning a run of one step would cost three times that step
+    # planning a run of a single step would cost several times that step
+    output = net(chunk.x[0] if chunk.num_steps is None else chunk.x)
     return pytree.tree_map(lambda value: value.unsqueeze(0) if isinstance(value, Tensor) else value, output)
 
 
