@@ -1,0 +1,24 @@
+"""Spike-timing-dependent plasticity under snnTorch's names; the rule itself is in `spikeloom.learning.stdp`.
+
+The functions run one step of a rule: from spikes and traces to new traces and a change of the weight, which the caller
+adds. `STDPLearner` records the spikes of a synapse and a neuron while a network runs and sums the changes. Weights are
+never written here.
+"""
+
+from .learner import STDPLearner
+from .single_step import (
+    mstdp_linear_single_step,
+    mstdpet_linear_single_step,
+    stdp_conv1d_single_step,
+    stdp_conv2d_single_step,
+    stdp_linear_single_step,
+)
+
+__all__ = [
+    "STDPLearner",
+    "mstdp_linear_single_step",
+    "mstdpet_linear_single_step",
+    "stdp_conv1d_single_step",
+    "stdp_conv2d_single_step",
+    "stdp_linear_single_step",
+]

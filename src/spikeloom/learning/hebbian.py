@@ -1,0 +1,141 @@
+"""The two parts of every Hebbian rule: traces of spikes, and their correlation in the shape of a weight.
+
+Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv2d`` and other layers that are linear in their weight. The
+correlation of what enters a synapse with what leaves it is the vector-Jacobian product of the synapse with respect to
+its weight, so that one function serves every kind of layer. Nothing here has a gradient.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+
+__all__ = ["correlate", "decay", "outer", "pullback", "trace"]
+
+
+def trace(previous: Tensor | float, spk: Tensor, decay: float) -> Tensor:
+    """Exponentially decaying memory of spikes: ``decay * previous + spk``.
+
+    Args:
+        previous: trace of the step before, or 0 for none.
+        spk: spikes, [B, ...].
+        decay: fraction left after one step, in [0, 1].
+
+    Returns:
+        [B, ...], in spikes.
+
+    Raises:
+        ValueError: ``previous`` belongs to spikes of another shape, such as a batch of another size.
+
+    >>> trace(torch.tensor([[2.0]]), torch.tensor([[1.0]]), decay=0.5)
+    tensor([[2.]])
+    """
+    if isinstance(previous, Tensor) and previous.dim() and previous.shape != spk.shape:
+        raise ValueError(
+            f"a trace of shape {tuple(previous.shape)} cannot go on with spikes of shape {tuple(spk.shape)}; reset the "
+            "rule before a batch of another size"
+        )
+    return decay * previous + spk
+
+
+def decay(name: str, tau: float, *, exact: bool = True) -> float:
+    """Fraction of a trace that is left after one step.
+
+    Args:
+        name: of the argument, for messages.
+        tau: time constant, in steps; > 0, and at least 1 for the Euler step.
+        exact: ``exp(-1 / tau)``; False: the Euler step ``1 - 1 / tau``.
+
+    Raises:
+        ValueError: ``tau`` is too small.
+
+    >>> decay("tau_pre", 2.0, exact=False)
+    0.5
+    """
+    low, why = (0.0, "it is a time") if exact else (1.0, "the trace would change its sign in every step")
+    checks.in_range(name, tau, low, math.inf, open_low=exact, open_high=True, why=why)
+    return math.exp(-1 / tau) if exact else 1 - 1 / tau
+
+
+def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
+    """Sum over the batch, and over positions that share a weight, of post times pre.
+
+    Args:
+        synapse: a module with a ``weight``, linear in it; its bias plays no part, its hooks are not called.
+        pre: what enters the synapse, [B, ...]; spikes or a trace.
+        post: what stands at its output, [B, ...].
+
+    Returns:
+        In the shape of ``synapse.weight``.
+
+    Raises:
+        TypeError: the module has no weight.
+        ValueError: ``post`` has not the shape of the output for ``pre``.
+
+    >>> correlate(nn.Linear(2, 1), torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0]]))
+    tensor([[2., 6.]])
+    """
+    weight = getattr(synapse, "weight", None)
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"a synapse is a module with a weight, got {type(synapse).__name__}; write e.g. net.fc1")
+    bare = _Bare(synapse)
+    return pullback(lambda w: torch.func.functional_call(bare, {"synapse.weight": w}, (pre,)), weight, post)
+
+
+def pullback(response: Callable[[Tensor], Tensor], weight: Tensor, post: Tensor) -> Tensor:
+    """Gradient of ``(response(weight) * post).sum()`` with respect to the weight.
+
+    Args:
+        response: linear in the weight, up to a constant.
+        weight: where to take it; it need not require a gradient.
+        post: of the shape of the response.
+
+    Returns:
+        In the shape of ``weight``.
+
+    Raises:
+        ValueError: the shapes do not agree.
+
+    >>> pullback(lambda w: 3 * w, torch.zeros(2), torch.tensor([1.0, 2.0]))
+    tensor([3., 6.])
+    """
+    with torch.enable_grad():
+        leaf = weight.detach().requires_grad_()
+        output = response(leaf)
+        if output.shape != post.shape:
+            raise ValueError(
+                f"post must have the shape of the synapse's output, {tuple(output.shape)}, got {tuple(post.shape)}; "
+                "record the neuron that this synapse feeds"
+            )
+        (gradient,) = torch.autograd.grad(output, leaf, post.detach())
+    return gradient
+
+
+def outer(pre: Tensor, post: Tensor) -> Tensor:
+    """Post times pre for each sample on its own: what `correlate` sums for ``nn.Linear``.
+
+    Args:
+        pre: [..., in_features].
+        post: [..., out_features].
+
+    Returns:
+        [..., out_features, in_features].
+
+    >>> outer(torch.tensor([1.0, 3.0]), torch.tensor([2.0]))
+    tensor([[2., 6.]])
+    """
+    return post.unsqueeze(-1) * pre.unsqueeze(-2)
+
+
+class _Bare(nn.Module):
+    """Calls a module without its hooks: a monitor shall not see what a learning rule computes."""
+
+    def __init__(self, synapse: nn.Module) -> None:
+        super().__init__()
+        self.synapse = synapse
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.synapse.forward(x)
