@@ -45,6 +45,7 @@ _LATER = {
     **{name: (f".{name}", None) for name in ("backprop", "data", "decode", "functional", "nir", "spikegen")},
     **{name: (f".{name}", None) for name in ("export", "export_nir", "import_nir", "spikeplot", "spikevision", "utils")},
     "fit": (".train", "fit"),
+    "train": (".train", None),
 }
 
 
