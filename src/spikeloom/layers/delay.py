@@ -17,7 +17,8 @@ class SynapticDelay(Stateful):
 
     .. math:: y_c[t] = \sum_{k=0}^{D} w_k(d_c) \, x_c[t - k]
 
-    ``kernel="linear"`` interpolates between the two steps around the delay d; the gradient in d is their difference.
+    ``kernel="linear"`` interpolates between the two steps around the delay d; the gradient in d is their difference,
+    and at a whole d the mean over both sides: a delay of 2.0 can tell that 1.9 would be better, or 2.1.
     ``"gaussian"`` weighs all steps by a normal density around d, normalised to 1, so that d also feels signals further
     away; lower ``sigma`` while training to sharpen it. Put it between a connection and a neuron, or behind a neuron. It
     remembers the last D inputs as a neuron its membrane: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on it.
@@ -83,9 +84,9 @@ class SynapticDelay(Stateful):
         steps = steps.view(-1, *[1] * d.dim())
         if self.kernel == "gaussian":
             return torch.softmax(-0.5 * ((steps - d) / self.sigma).square(), 0)
-        before = d.detach().floor().clamp(max=self.max_delay - 1)
-        late = d - before  # how much of it arrives one step later
-        return (steps == before) * (1 - late) + (steps == before + 1) * late
+        u = (steps - d).clamp(-1, 1)
+        hat = ((u + 1).abs() + (u - 1).abs()) / 2 - u.abs()  # 1 - |u|, its slope at the kinks the mean of both sides
+        return hat / hat.sum(0)  # 1 but for its gradient, which keeps the sum where d ends at 0 or D
 
     def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """Run one step or all, remember the last D inputs, and return the delayed signal and them; see `Stateful`."""
