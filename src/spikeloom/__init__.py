@@ -41,11 +41,11 @@ LIF = Neuron
 __version__ = "0.1.0"
 
 # what reads files, draws, trains or needs an optional package comes on first use: snn.data, snn.spikeplot, snn.fit ...
-_LATER = {
-    **{name: (f".{name}", None) for name in ("backprop", "data", "decode", "functional", "nir", "spikegen")},
-    **{name: (f".{name}", None) for name in ("export", "export_nir", "import_nir", "spikeplot", "spikevision", "utils")},
+_LATER: dict[str, tuple[str, str | None]] = {
+    **{name: (f".{name}", None) for name in ("backprop", "data", "decode", "export", "export_nir", "functional")},
+    **{name: (f".{name}", None) for name in ("import_nir", "learning", "nir", "spikegen", "spikeplot", "spikevision")},
+    **{name: (f".{name}", None) for name in ("train", "utils")},
     "fit": (".train", "fit"),
-    "train": (".train", None),
 }
 
 
