@@ -116,12 +116,7 @@ def targets_rate(
             [0., 1.],
             [0., 0.]])
     """
-    in_range("correct_rate", correct_rate, 0, 1)
-    in_range("incorrect_rate", incorrect_rate, 0, 1)
-    if incorrect_rate > correct_rate:
-        raise ValueError(
-            f"correct_rate must not be below incorrect_rate={incorrect_rate}, got {correct_rate}; swap them"
-        )
+    _check_rates(correct_rate, incorrect_rate)
     choice("firing_pattern", firing_pattern.lower(), ["regular", "uniform", "poisson"])
     hot = to_one_hot(targets, num_classes).bool()
     on, off = float(on_target), float(off_target)
@@ -141,6 +136,14 @@ def targets_rate(
         train = rate_interpolate(times, steps, on, off) if rises else torch.where(spikes.bool(), on, off)
         trains.append(train.to(hot.device).reshape(-1, *[1] * hot.dim()))  # [T, 1, 1]
     return torch.where(hot, *trains)
+
+
+def _check_rates(correct: float, incorrect: float) -> None:
+    """Refuse rates that are no probabilities or that favour the other classes."""
+    in_range("correct_rate", correct, 0, 1)
+    in_range("incorrect_rate", incorrect, 0, 1)
+    if incorrect > correct:
+        raise ValueError(f"correct_rate must not be below incorrect_rate={incorrect}, got {correct}; swap them")
 
 
 def target_rate_code(
