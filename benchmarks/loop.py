@@ -3,8 +3,8 @@
     python benchmarks/loop.py [--repeats 9] [--smoke]
 
 Peers that are installed (snntorch, spikingjelly, norse) are measured interleaved with ours in one process, on one
-thread, in CPU time; each row gives the median of ours in milliseconds and, for each peer, its time divided by ours. The tensors
-stay below 32 MiB. Same semantics as snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
+thread, in CPU time; each row gives the median of ours in milliseconds and, for each peer, its time divided by ours.
+The tensors stay below 32 MiB. Same semantics as snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
 """
 
 import argparse

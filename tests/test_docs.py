@@ -30,7 +30,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_test_that_a_page_names_exists() -> None:
-    defined = set(re.findall(r"^def (test_\w+)", "\n".join(f.read_text() for f in (ROOT / "tests").rglob("*.py")), re.M))
+    source = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
+    defined = set(re.findall(r"^def (test_\w+)", source, re.M))
     named = {name for page in PAGES for name in TEST.findall(page.read_text())}
     assert not named - defined
 
