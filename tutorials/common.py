@@ -57,7 +57,7 @@ class Tutorial:
 
     def report(self, **figures: float) -> None:
         """Print the figures of this run as one line of JSON; it is the last line of every tutorial."""
-        print(json.dumps({name: round(float(value), 6) for name, value in figures.items()}))
+        print(json.dumps({name: float(f"{float(value):.6g}") for name, value in figures.items()}))
 
 
 def images(train: int | None = None, test: int | None = None, size: int = 28) -> data.Split:
