@@ -1,0 +1,29 @@
+"""snnTorch's name for reading NIR: `import_from_nir`. See `spikeloom.nir.from_nir`, which does the work."""
+
+from typing import Any
+
+from .nir import Network, from_nir
+
+__all__ = ["import_from_nir"]
+
+
+def import_from_nir(graph: Any) -> Network:
+    """Make a network of a NIR graph, with snnTorch's time step of 0.1 ms and its reset to zero at once.
+
+    Both are taken where the graph does not say otherwise in its metadata, as ours do. Unlike in snnTorch an IF does not
+    leak, parameters may differ between neurons, ``v_leak`` and ``v_reset`` count, all NIR nodes are known, and the
+    network takes and returns a tensor.
+
+    Args:
+        graph: a ``nir.NIRGraph``, or the path of a file.
+
+    Raises:
+        ValueError: the graph is malformed, see `from_nir`.
+
+    >>> import torch, spikeloom as snn
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), snn.Leaky(beta=0.9, init_hidden=True))
+    >>> graph = snn.export_nir.export_to_nir(net, torch.rand(1, 3))
+    >>> snn.import_nir.import_from_nir(graph)(torch.rand(4, 3)).shape
+    torch.Size([4, 2])
+    """
+    return from_nir(graph, convention="snntorch")

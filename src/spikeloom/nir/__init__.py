@@ -1,0 +1,14 @@
+"""Interchange with other libraries and with hardware through NIR, the neuromorphic intermediate representation.
+
+`to_nir` writes a network as a graph of the package ``nir``, `from_nir` reads such a graph or its file. NIR describes
+neurons in continuous time; both translate by forward Euler, ``v += dt / tau (v_leak - v + r x)`` and a spike where
+``v > v_threshold``. `Convention` says what NIR leaves open.
+"""
+
+from .convention import CONVENTIONS as CONVENTIONS
+from .convention import Convention as Convention
+from .export import to_nir as to_nir
+from .import_ import from_nir as from_nir
+from .network import Network as Network
+
+__all__ = ["CONVENTIONS", "Convention", "Network", "from_nir", "to_nir"]

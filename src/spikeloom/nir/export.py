@@ -1,0 +1,182 @@
+"""Writing: from a network to a NIR graph."""
+
+import sys
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from ..core.neuron import Neuron
+from .layer_nodes import flatten_node, layer_node, scale_node
+from .modules import Offset
+from .neuron_nodes import neuron_nodes
+from .node import Node
+from .wiring import INPUT, Part, Wiring, wiring_of
+
+__all__ = ["to_nir"]
+
+Edge = tuple[str, str]
+
+
+def to_nir(
+    net: nn.Module, sample: Tensor | None = None, *, dt: float = 1e-4, args: tuple[Any, ...] = (), name: str = ""
+) -> Any:
+    """Write a network as a NIR graph.
+
+    Every neuron parameter is written in the full shape of its layer. What NIR has no field for goes into the
+    metadata, where `from_nir` finds it: time step, reset rule and delay, surrogate, what learns. Other libraries
+    ignore it and reset to zero in the step of the spike. Recurrent neurons become a subgraph with a loop.
+
+    ``nir.write(path, graph)`` makes a file of it. ``nir.read`` refuses convolutions with groups or with kernels that
+    are not square unless it is told ``type_check=False``; `from_nir` reads them.
+
+    Args:
+        net: takes one time step [B, ...] per call and calls each neuron with its input only. Layers without NIR node,
+            such as batch normalisation or max pooling, are refused; dropout is left out.
+        sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the first layer is
+            linear.
+        dt: time step in seconds, to turn decays per step into time constants.
+        args: further arguments of ``net.forward``.
+        name: of the network, for the metadata.
+
+    Returns:
+        A ``nir.NIRGraph`` with a node for each layer, called by its path in ``net``.
+
+    Raises:
+        ValueError: something in the network has no NIR node (the message names it), the sample does not fit, or ``dt``
+            is not positive.
+        ImportError: nir is not installed.
+
+    Source: Pedersen et al. (2024), Nat. Commun. 15, 8122, for NIR.
+
+    >>> import torch, spikeloom as snn
+    >>> from spikeloom.nir import to_nir
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), snn.Leaky(beta=0.9, init_hidden=True))
+    >>> graph = to_nir(net)
+    >>> list(graph.nodes), graph.edges
+    (['input', '0', '1', 'output'], [('input', '0'), ('0', '1'), ('1', 'output')])
+    >>> graph.nodes["1"].tau
+    array([0.001, 0.001])
+    """
+    nir = checks.require("nir", extra="nir", purpose="writing a NIR graph")
+    checks.in_range("dt", dt, 0.0, float("inf"), open_low=True, why="it is a time step in seconds")
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}; write nn.Sequential(...)")
+    sample = _sample(net) if sample is None else sample
+    checks.floating(sample, "the sample")
+    if sample.dim() < 2:
+        raise ValueError(f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write sample[None]")
+    wiring = wiring_of(net, sample, args)
+    version = str(getattr(sys.modules[__name__.partition(".")[0]], "__version__", "unknown"))
+    own = {"dt": float(dt), "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
+    graph = _graph(nir, *_nodes(wiring, dt), wiring)
+    graph.metadata = {"spikeloom": own} | ({"name": name} if name else {})
+    return graph
+
+
+def _sample(net: nn.Module) -> Tensor:
+    """One step of input for a network that begins with a linear layer."""
+    first = next((m for m in net.modules() if not list(m.children())), None)
+    if not isinstance(first, nn.Linear):
+        raise ValueError(
+            f"to_nir needs the shape of the input, and the first layer ({type(first).__name__}) does not say it; "
+            "pass sample=, one step of input, [B, ...]"
+        )
+    return torch.zeros(1, first.in_features, dtype=first.weight.dtype, device=first.weight.device)
+
+
+def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
+    """The nodes and edges of the graph; a recurrent neuron is a node of type NIRGraph."""
+    start = _fresh("input", wiring.parts)
+    nodes = {start: Node("Input", {}, shape=wiring.shape)}
+    ends = {INPUT: start}  # the node that sends for each part
+    inner: list[Edge] = []
+    for name, part in wiring.parts.items():
+        if not isinstance(part.what, Offset):
+            ends[name] = _enter(nodes, inner, name, part, dt)
+    for name, part in wiring.parts.items():
+        if isinstance(part.what, Offset):
+            ends[name] = _shift(nodes, wiring, name, part)
+    edges = [(ends[s], n) for n, part in wiring.parts.items() if n in nodes for s in part.sources] + inner
+    for sources in wiring.outputs:
+        end = _fresh("output", nodes)
+        shape = wiring.shape if sources[0] == INPUT else wiring.parts[sources[0]].shape_out
+        nodes[end] = Node("Output", {}, shape=shape)
+        edges += [(ends[source], end) for source in sources]
+    twice = next((edge for edge in edges if edges.count(edge) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice[1]!r} receives {twice[0]!r} twice, and NIR has one edge between two nodes; multiply")
+    return nodes, edges
+
+
+def _fresh(name: str, taken: Any) -> str:
+    fresh, n = name, 1
+    while fresh in taken:
+        fresh, n = f"{name}_{n}", n + 1
+    return fresh
+
+
+def _enter(nodes: dict[str, Node], edges: list[Edge], name: str, part: Part, dt: float) -> str:
+    """Add the nodes of a part; returns the name of the one that sends for it."""
+    if part.what is None:
+        nodes[name] = flatten_node(part.shape_in, 0, len(part.shape_in) - 1)
+    elif not isinstance(part.what, nn.Module):
+        nodes[name] = scale_node(part.what, part.shape_in)
+    elif not isinstance(part.what, Neuron):
+        nodes[name] = layer_node(name, part.what, part.shape_in, dt)
+    else:
+        chain, feedback = neuron_nodes(name, part.what, part.shape_out, dt)
+        if feedback is not None:
+            nodes[name] = _loop(chain, feedback, part.shape_out)
+            return name
+        nodes[name] = chain.pop("lif")
+        for child, node in chain.items():
+            nodes[f"{name}.{child}"] = node
+            edges.append((name, f"{name}.{child}"))
+            return f"{name}.{child}"
+    return name
+
+
+def _loop(chain: dict[str, Node], feedback: Node, shape: tuple[int, ...]) -> Node:
+    """A subgraph of a neuron and its feedback, in the form that snnTorch reads."""
+    names = list(chain)
+    nodes = {"input": Node("Input", {}, shape=shape), **chain, "w_rec": feedback}
+    nodes["output"] = Node("Output", {}, shape=shape)
+    path = [("input", names[0]), *pairwise(names), (names[-1], "w_rec"), ("w_rec", names[0])]
+    return Node("NIRGraph", {"nodes": nodes, "edges": [*path, (names[-1], "output")]}, shape=shape)
+
+
+def _shift(nodes: dict[str, Node], wiring: Wiring, name: str, part: Part) -> str:
+    """Write an offset behind a leaky integrator as its v_leak; NIR has no node for it elsewhere."""
+    source = part.sources[0]
+    listeners = sum(source in each.sources for each in wiring.parts.values()) + sum(source in o for o in wiring.outputs)
+    node = nodes.get(source)
+    if node is None or node.kind != "LI" or len(part.sources) > 1 or listeners > 1:
+        raise ValueError(f"Offset {name!r} has no NIR node; only an LI that nothing else listens to can take it over")
+    node.fields["v_leak"] = node.fields["v_leak"] + part.what.value.detach().cpu().double().numpy()
+    return source
+
+
+def _graph(nir: Any, nodes: dict[str, Node], edges: list[Edge], wiring: Wiring | None = None) -> Any:
+    """The objects of nir, with the types that we know; its own inference takes every kernel for a square."""
+    objects = {name: _object(nir, node) for name, node in nodes.items()}
+    for name, each in objects.items():
+        if wiring is not None and name in wiring.parts:
+            each.input_type = {"input": np.array(wiring.parts[name].shape_in)}
+            each.output_type = {"output": np.array(wiring.parts[name].shape_out)}
+    return nir.NIRGraph(objects, edges, type_check=False)
+
+
+def _object(nir: Any, node: Node) -> Any:
+    shape = np.array(node.shape)
+    if node.kind == "Input":
+        return nir.Input({"input": shape})
+    if node.kind == "Output":
+        return nir.Output({"output": shape})
+    if node.kind == "NIRGraph":
+        return _graph(nir, node.fields["nodes"], node.fields["edges"])
+    extra = {"input_type": {"input": shape}} if node.kind == "Flatten" else {}
+    return getattr(nir, node.kind)(**node.fields, **extra, metadata=dict(node.metadata))

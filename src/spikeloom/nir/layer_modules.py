@@ -1,0 +1,121 @@
+"""From a NIR node to its layer: one row for each type of node that is no neuron."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..layers.delay import SynapticDelay
+from .modules import Scale
+from .node import Node, array, fail, number
+
+__all__ = ["delay_module", "layer_module"]
+
+
+def layer_module(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
+    """The torch module of a node without memory."""
+    return _READ[node.kind](name, node, dtype)
+
+
+def _filled(module: nn.Module, dtype: torch.dtype, **values: np.ndarray) -> nn.Module:
+    module = module.to(dtype)
+    with torch.no_grad():
+        for name, value in values.items():
+            module.get_parameter(name).copy_(torch.from_numpy(value))
+    return module
+
+
+def _read_linear(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
+    weight = array(name, node, "weight")
+    if weight.ndim != 2:
+        raise fail(name, node, f"weight must be [out, in], got shape {weight.shape}")
+    values = {"weight": weight}
+    if node.kind == "Affine":
+        values["bias"] = array(name, node, "bias")
+        if values["bias"].shape != weight.shape[:1]:
+            raise fail(name, node, f"bias must have shape {weight.shape[:1]}, got {values['bias'].shape}")
+    return _filled(nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in values), dtype, **values)
+
+
+def _read_conv(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
+    axes = int(node.kind[4])
+    weight, bias = array(name, node, "weight"), array(name, node, "bias")
+    if weight.ndim != axes + 2 or bias.shape != weight.shape[:1]:
+        raise fail(
+            name,
+            node,
+            f"weight must have {axes + 2} axes, [out, in, ...], and bias [out], got {weight.shape} and {bias.shape}",
+        )
+    settings = {key: number(_field(name, node, key)) for key in ("stride", "padding", "dilation", "groups")}
+    if axes == 1:
+        settings = {k: v[0] if isinstance(v, tuple) else v for k, v in settings.items()}
+    biased = bool(node.metadata.get("bias", True)) or bool(bias.any())
+    cls = nn.Conv1d if axes == 1 else nn.Conv2d
+    try:
+        module = cls(weight.shape[1] * settings["groups"], weight.shape[0], weight.shape[2:], bias=biased, **settings)
+    except (ValueError, TypeError) as error:
+        raise fail(name, node, f"torch refuses its settings {settings}: {error}") from error
+    return _filled(module, dtype, weight=weight, **({"bias": bias} if biased else {}))
+
+
+def _read_pool(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
+    sizes = [number(_field(name, node, key)) for key in ("kernel_size", "stride", "padding")]
+    return nn.AvgPool2d(*sizes, divisor_override=1 if node.kind == "SumPool2d" else None)
+
+
+def _read_flatten(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
+    start, end = (number(_field(name, node, key)) for key in ("start_dim", "end_dim"))
+    if node.shape is not None and not any(node.shape):  # as Sinabs writes it: no shape, and the batch counts
+        return nn.Flatten(start, end)
+    return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
+
+
+def _read_scale(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
+    factor = torch.from_numpy(array(name, node, "scale")).to(dtype)
+    return Scale(factor, learn=bool(node.metadata.get("learn", True)))
+
+
+def delay_module(name: str, node: Node, dt: float, dtype: torch.dtype) -> nn.Module:
+    """The module of a delay, in steps of ``dt``."""
+    delay, record = array(name, node, "delay"), node.metadata
+    steps = delay / dt
+    if "steps" not in record and (np.abs(steps - np.round(steps)) > 1e-4).any():
+        worst = steps.flat[int(np.abs(steps - np.round(steps)).argmax())]
+        raise fail(name, node, f"the delay is {worst:.4g} steps of dt={dt:g}; pass a dt that divides it")
+    steps = steps if "steps" in record else np.round(steps)
+    if (steps < 0).any():
+        raise fail(name, node, f"a delay is negative, {delay.min():g}; nothing arrives before it was sent")
+    per_channel = steps.reshape(len(steps), -1) if steps.ndim else steps.reshape(1, 1)
+    if (per_channel != per_channel[:, :1]).any():
+        raise fail(name, node, "the elements of a channel have different delays, which no layer here has")
+    values = per_channel[:, 0]
+    uniform = bool((values == values[0]).all())
+    recorded = np.asarray(record.get("steps", np.nan), np.float64)
+    if recorded.shape in ((), values.shape) and np.allclose(recorded, values, rtol=1e-9):
+        values, uniform = np.broadcast_to(recorded, values.shape), recorded.ndim == 0
+    longest = max(1, int(np.ceil(values.max())), int(record.get("longest", 1)))
+    learn = bool(record.get("learn", False))
+    module = SynapticDelay(longest, channels=None if uniform else len(values), learn_delay=learn).to(dtype)
+    with torch.no_grad():
+        module.delay.copy_(torch.from_numpy(np.array(values[0] if uniform else values)))
+    return module
+
+
+def _field(name: str, node: Node, key: str) -> Any:
+    if node.fields.get(key) is None:
+        raise fail(name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}")
+    return node.fields[key]
+
+
+_READ: dict[str, Callable[[str, Node, torch.dtype], nn.Module]] = {
+    "Affine": _read_linear,
+    "Linear": _read_linear,
+    "Conv1d": _read_conv,
+    "Conv2d": _read_conv,
+    "AvgPool2d": _read_pool,
+    "SumPool2d": _read_pool,
+    "Flatten": _read_flatten,
+    "Scale": _read_scale,
+}

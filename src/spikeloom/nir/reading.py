@@ -1,0 +1,205 @@
+"""A NIR graph, from memory or from a file, as one flat graph of checked nodes.
+
+Files are read without NIR's own type check, which refuses graphs that older versions of nir wrote. Subgraphs are
+replaced by what is in them; their nodes are called ``subgraph.node``.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.checks import require
+from .node import FIELDS, Node, fail, nearest
+
+__all__ = ["Flat", "read"]
+
+Edge = tuple[str, str]
+
+
+@dataclass
+class Flat:
+    """A graph without subgraphs.
+
+    Args:
+        nodes: by name, all but inputs and outputs.
+        edges: between the names of nodes, inputs and outputs.
+        inputs: names of the inputs and the shape of one sample each, None where the graph does not say.
+        outputs: names of the outputs.
+        metadata: of the graph.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    edges: list[Edge] = field(default_factory=list)
+    inputs: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def read(graph: Any) -> Flat:
+    """The flat graph of a ``nir.NIRGraph`` or of a file.
+
+    Raises:
+        ValueError: the file is no NIR file, or the graph is malformed; the message names the node.
+        TypeError: neither a graph nor a path.
+    """
+    if isinstance(graph, (str, Path)):
+        root = _from_file(Path(graph))
+    elif type(graph).__name__ == "NIRGraph":
+        root = _from_object(graph)
+    else:
+        raise TypeError(
+            f"from_nir takes a nir.NIRGraph or the path of a file, got {type(graph).__name__}; "
+            "a list of nodes becomes a graph by nir.NIRGraph.from_list(...)"
+        )
+    return _flattened(root)
+
+
+# -- the two sources -------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path) -> Node:
+    h5py = require("h5py", extra="data", purpose="reading a NIR file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is no NIR file: it is not HDF5; nir.write(path, graph) makes one")
+    with h5py.File(path, "r") as file:
+        if not isinstance(file.get("node"), h5py.Group):
+            raise ValueError(f"{path} is no NIR file: it has {sorted(file)} and no group 'node'")
+        return _from_fields(str(path), _content(file["node"]))
+
+
+def _content(group: Any) -> dict[str, Any]:
+    found = {}
+    for key, item in group.items():
+        value = _content(item) if hasattr(item, "items") else item[()]
+        found[key] = value.decode() if isinstance(value, bytes) else value
+    return found
+
+
+def _from_fields(name: str, content: dict[str, Any]) -> Node:
+    """A node from the groups of a file."""
+    fields = {k: v for k, v in content.items() if k not in ("type", "metadata", "shape", "input_type", "version")}
+    node = Node(str(content.get("type", "?")), fields, content.get("metadata", {}))
+    if node.kind == "NIRGraph":
+        _need(name, node, "nodes", "edges")
+        node.fields["nodes"] = {key: _from_fields(key, value) for key, value in fields["nodes"].items()}
+        edges = np.asarray(fields["edges"]).reshape(-1, 2).tolist()
+        node.fields["edges"] = [tuple(v.decode() if isinstance(v, bytes) else v for v in edge) for edge in edges]
+    else:
+        node.shape = _shape(content.get("shape", content.get("input_type")))
+    return node
+
+
+def _from_object(graph: Any) -> Node:
+    """A node from an object of nir."""
+    own = {k: v for k, v in vars(graph).items() if k not in ("metadata", "input_type", "output_type")}
+    node = Node(type(graph).__name__, own, dict(graph.metadata))
+    if node.kind == "NIRGraph":
+        node.fields["nodes"] = {name: _from_object(each) for name, each in graph.nodes.items()}
+        node.fields["edges"] = [(str(a), str(b)) for a, b in graph.edges]
+    elif isinstance(graph.input_type, dict):
+        node.shape = _shape(next(iter(graph.input_type.values()), None))
+    return node
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return None if value is None else tuple(int(n) for n in np.atleast_1d(np.asarray(value)))
+
+
+def _need(name: str, node: Node, *keys: str) -> None:
+    for key in keys:
+        if key not in node.fields:
+            raise fail(name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}")
+
+
+# -- one graph without subgraphs ------------------------------------------------------------------------
+
+
+def _flattened(root: Node) -> Flat:
+    if root.kind != "NIRGraph":
+        raise ValueError(f"the top node is of type {root.kind!r}; it must be a NIRGraph: nir.NIRGraph.from_list(node)")
+    flat = Flat(metadata=root.metadata)
+    _check_edges("", root)
+    for name, node in root.fields["nodes"].items():
+        _enter(flat, name, node)
+    names = {name: _ends(root.fields["nodes"][name], name) for name in root.fields["nodes"]}
+    flat.edges += [(names[a][1], names[b][0]) for a, b in root.fields["edges"]]
+    flat.inputs = {n: node.shape for n, node in root.fields["nodes"].items() if node.kind == "Input"}
+    flat.outputs = [n for n, node in root.fields["nodes"].items() if node.kind == "Output"]
+    _splice(flat)
+    _open_ends(flat)
+    return flat
+
+
+def _enter(flat: Flat, name: str, node: Node) -> None:
+    """Add a node, or what is in it."""
+    if node.kind != "NIRGraph":
+        _check(name, node)
+        flat.nodes[name] = node
+        return
+    _check_edges(name, node)
+    for kind in ("Input", "Output"):
+        count = sum(each.kind == kind for each in node.fields["nodes"].values())
+        if count != 1:
+            raise fail(name, node, f"a subgraph must have one {kind}, got {count}; give it one, and split it if needed")
+    for child, each in node.fields["nodes"].items():
+        _enter(flat, f"{name}.{child}", each)
+    names = {child: _ends(each, f"{name}.{child}") for child, each in node.fields["nodes"].items()}
+    flat.edges += [(names[a][1], names[b][0]) for a, b in node.fields["edges"]]
+
+
+def _ends(node: Node, name: str) -> Edge:
+    """The nodes that receive and send for a node: of a subgraph its Input and its Output."""
+    if node.kind != "NIRGraph":
+        return name, name
+    kinds = {each.kind: child for child, each in node.fields["nodes"].items()}
+    return f"{name}.{kinds['Input']}", f"{name}.{kinds['Output']}"
+
+
+def _check(name: str, node: Node) -> None:
+    if node.kind not in FIELDS:
+        raise fail(name, node, f"there is no NIR type {node.kind!r}; {nearest(node.kind)}")
+    _need(name, node, *FIELDS[node.kind])
+
+
+def _check_edges(name: str, graph: Node) -> None:
+    where = f"subgraph {name!r}" if name else "the graph"
+    nodes, seen = graph.fields["nodes"], set()
+    for edge in graph.fields["edges"]:
+        for end in edge:
+            if end not in nodes:
+                raise ValueError(f"{where} has an edge {edge}, but no node {end!r}; its nodes are {', '.join(nodes)}")
+        if edge in seen:
+            raise ValueError(f"{where} has the edge {edge} twice; write graph.edges = list(dict.fromkeys(graph.edges))")
+        seen.add(edge)
+
+
+def _splice(flat: Flat) -> None:
+    """Remove the inputs and outputs of subgraphs: who sends to one sends to those who listen to it."""
+    outer = {*flat.inputs, *flat.outputs}
+    for name in [n for n, node in flat.nodes.items() if node.kind in ("Input", "Output")]:
+        if name not in outer:
+            before = [a for a, b in flat.edges if b == name]
+            after = [b for a, b in flat.edges if a == name]
+            rest = [edge for edge in flat.edges if name not in edge]
+            flat.edges = rest + [(a, b) for a in before for b in after]
+        del flat.nodes[name]
+
+
+def _open_ends(flat: Flat) -> None:
+    """Nodes without source are inputs and nodes without target outputs where the graph declares none."""
+    if not flat.inputs:
+        for name in [n for n in flat.nodes if not any(b == n for _, b in flat.edges)]:
+            flat.inputs[f"{name}.input"] = flat.nodes[name].shape
+            flat.edges.append((f"{name}.input", name))
+    if not flat.outputs:
+        for name in [n for n in flat.nodes if not any(a == n for a, _ in flat.edges)]:
+            flat.outputs.append(f"{name}.output")
+            flat.edges.append((name, f"{name}.output"))
+    if not flat.inputs or not flat.outputs:
+        raise ValueError(
+            "the graph is a circle without an Input and an Output; add nodes nir.Input and nir.Output and their edges"
+        )

@@ -1,0 +1,183 @@
+"""Graphs that others could have written, node by node, against the NumPy executor of `nir_executor`."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nir
+import nir_executor
+import numpy as np
+import pytest
+import torch
+
+import spikeloom as snn
+from spikeloom.nir import from_nir
+from spikeloom.nir.neurons import SameStepLeaky
+
+DT = 1e-4
+RNG = np.random.default_rng(0)
+RESETS = [("zero", False), ("subtract", False), ("none", False), ("subtract", True), ("zero", True)]
+
+
+def between(low: float, high: float, shape: tuple[int, ...] = (4,)) -> np.ndarray:
+    return np.random.default_rng(int(1000 * (high - low)) + len(shape)).uniform(low, high, shape)
+
+
+def chain(*nodes: Any, shape: tuple[int, ...] = (4,), out: tuple[int, ...] | None = None) -> Any:
+    """A graph of nodes in a row."""
+    names = [f"node{i}" for i in range(len(nodes))]
+    path = ["input", *names, "output"]
+    both = {"input": nir.Input(np.array(shape)), "output": nir.Output(np.array(out or shape))}
+    return nir.NIRGraph({**both, **dict(zip(names, nodes, strict=True))}, list(pairwise(path)), type_check=False)
+
+
+def outputs(graph: Any, x: np.ndarray, **options: Any) -> np.ndarray:
+    """What our network gives for the same samples, [T, ...], in float64."""
+    net = from_nir(graph, dtype=torch.float64, **options)
+    with torch.no_grad(), snn.backend("eager"):
+        return snn.run(net, torch.from_numpy(x).unsqueeze(1))[:, 0].numpy()
+
+
+def agree(graph: Any, x: np.ndarray, *, spiking: bool = True, **options: Any) -> None:
+    found = outputs(graph, x, **options)
+    expected = nir_executor.run(graph, x, **options)
+    if spiking:
+        assert 0 < expected.mean() < 1
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def current(shape: tuple[int, ...] = (4,), steps: int = 80, size: float = 3.0) -> np.ndarray:
+    return np.random.default_rng(5).uniform(-0.2 * size, size, (steps, *shape))
+
+
+LIF = {"tau": between(5e-4, 4e-3), "r": between(0.5, 20), "v_leak": between(-0.5, 0.2), "v_threshold": between(0.5, 2)}
+RESET = between(-0.8, 0.4)
+CUBA = {"tau_syn": between(2e-4, 2e-3), "tau_mem": between(5e-4, 4e-3), "w_in": between(0.5, 5)} | {
+    key: LIF[key] for key in ("r", "v_leak", "v_threshold")
+}
+
+
+# -- neurons ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reset", "delay"), RESETS)
+@pytest.mark.parametrize("kind", ["IF", "LIF", "CubaLIF"])
+def test_spiking_neurons_of_all_parameters_follow_eulers_equations(kind: str, reset: str, delay: bool) -> None:
+    fields = {"IF": {"r": LIF["r"] * 500, "v_threshold": LIF["v_threshold"]}, "LIF": LIF, "CubaLIF": CUBA}[kind]
+    rest = 0.0 if kind == "IF" else LIF["v_leak"]
+    v_reset = rest + np.zeros(4) if delay or reset == "none" else RESET
+    if reset == "subtract" and delay:
+        v_reset = rest + np.zeros(4)  # so that the distance from threshold to reset is that from threshold to rest
+    node = getattr(nir, kind)(**fields, v_reset=v_reset)
+    agree(chain(node), current(size=9.0 if kind == "CubaLIF" else 3.0), dt=DT, reset=reset, delay=delay)
+
+
+def test_a_reset_by_subtraction_takes_one_threshold_a_step_however_large_the_membrane() -> None:
+    node = nir.LIF(np.full(1, 1e-3), np.full(1, 10.0), np.zeros(1), np.ones(1))
+    x = np.full((6, 1), 4.0)
+    agree(chain(node, shape=(1,)), np.concatenate([x, *[0 * x] * 5]), dt=DT, reset="subtract", delay=False)
+    net = from_nir(chain(node, shape=(1,)), convention="snntorch", reset="subtract")
+    twin = snn.Leaky(0.9, reset_delay=False, init_hidden=True)
+    spikes = snn.run(net, torch.from_numpy(x).float().unsqueeze(1))
+    assert torch.equal(spikes, snn.run(twin, torch.from_numpy(x).float().unsqueeze(1)))
+
+
+@pytest.mark.parametrize("kind", ["I", "LI", "CubaLI"])
+def test_integrators_follow_eulers_equations(kind: str) -> None:
+    fields = {"I": {"r": LIF["r"] * 100}, "LI": LIF, "CubaLI": CUBA}[kind]
+    node = getattr(nir, kind)(**{key: value for key, value in fields.items() if key != "v_threshold"})
+    agree(chain(node), current(), spiking=False, dt=DT)
+
+
+def test_equal_parameters_give_the_neurons_of_the_library_with_scalars() -> None:
+    n = np.ones(4)
+    made = from_nir(
+        chain(
+            nir.LIF(n * 1e-3, n * 10, n * 0, n * 2),
+            nir.CubaLIF(n * 5e-4, n * 1e-3, n * 10, n * 0, n, w_in=n * 5),
+            nir.IF(n * 1e4, n),
+            nir.LI(n * 1e-3, n * 10, n * 0),
+            nir.I(n * 1e4),
+        ),
+        dt=DT,
+        reset="zero",
+        delay=False,
+    )
+    modules = [module for name, module in made.named_modules() if name.startswith("node")]
+    assert [type(m) for m in modules] == [snn.Leaky, snn.Synaptic, snn.IF, snn.LI, snn.LI]
+    assert float(modules[0].beta) == pytest.approx(0.9) and modules[0].threshold.shape == ()
+    assert float(modules[1].alpha) == pytest.approx(0.8)
+
+
+def test_only_a_reset_of_its_own_kind_needs_a_neuron_of_its_own() -> None:
+    n = np.ones(4)
+    graph = chain(nir.LIF(n * 1e-3, n * 10, n * -0.1, n, n * -0.1))
+    assert isinstance(from_nir(graph, dt=DT, reset="zero", delay=False).get_submodule("node0"), snn.Leaky)
+    graph = chain(nir.LIF(n * 1e-3, n * 10, n * -0.1, n, n * -0.2))
+    assert isinstance(from_nir(graph, dt=DT, reset="zero", delay=False).get_submodule("node0"), SameStepLeaky)
+
+
+def test_a_membrane_in_volt_works() -> None:
+    node = nir.LIF(np.full(4, 0.02), np.full(4, 1e8), np.full(4, -0.065), np.full(4, -0.05), np.full(4, -0.07))
+    agree(chain(node), current(size=4e-10, steps=400), dt=1e-3, reset="zero", delay=False)
+
+
+def test_a_threshold_may_be_zero_or_negative() -> None:
+    agree(chain(nir.Threshold(np.array([-1.0, 0.0, 0.5, 2.0]))), current())
+
+
+def test_delays_differ_between_neurons() -> None:
+    agree(chain(nir.Delay(np.array([0.0, 1e-4, 5e-4, 2e-4]))), current(steps=12), spiking=False, dt=DT)
+    with pytest.raises(ValueError, match=r"'node0' \(Delay\): the delay is 1.5 steps of dt=0.0001; pass a dt"):
+        from_nir(chain(nir.Delay(np.full(4, 1.5e-4))), dt=DT)
+
+
+# -- layers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stride": 1, "padding": 0, "dilation": 1, "groups": 1},
+        {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2},
+        {"stride": 1, "padding": "same", "dilation": 2, "groups": 1},
+        {"stride": (1, 2), "padding": "valid", "dilation": 1, "groups": 2},
+    ],
+)
+def test_convolutions_with_every_setting(settings: dict[str, Any], tmp_path: Path) -> None:
+    weight, bias = RNG.normal(size=(4, 2 // settings["groups"], 3, 3)), RNG.normal(size=4)
+    graph = chain(nir.Conv2d((8, 9), weight, bias=bias, **settings), shape=(2, 8, 9), out=(1,))
+    agree(graph, RNG.normal(size=(3, 2, 8, 9)), spiking=False)
+    nir.write(tmp_path / "conv.nir", graph)
+    x = RNG.normal(size=(3, 2, 8, 9))
+    np.testing.assert_array_equal(outputs(tmp_path / "conv.nir", x), outputs(graph, x))
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 3, 2, 2), (1, "same", 1, 1)])
+def test_one_dimensional_convolutions(stride: int, padding: Any, dilation: int, groups: int) -> None:
+    weight, bias = RNG.normal(size=(4, 2 // groups, 3)), RNG.normal(size=4)
+    node = nir.Conv1d(12, weight, stride, padding, dilation, groups, bias)
+    agree(chain(node, shape=(2, 12), out=(1,)), RNG.normal(size=(3, 2, 12)), spiking=False)
+
+
+@pytest.mark.parametrize("kind", ["AvgPool2d", "SumPool2d"])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [((2, 3), (2, 1), (1, 0)), (2, 2, 0)])
+def test_pools_sum_and_average(kind: str, kernel: Any, stride: Any, padding: Any) -> None:
+    node = getattr(nir, kind)(*(np.array(v) for v in (kernel, stride, padding)))
+    agree(chain(node, shape=(3, 6, 7), out=(1,)), RNG.normal(size=(2, 3, 6, 7)), spiking=False)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, -1), (0, 2), (1, -1), (0, 1), (-2, -1), (1, 2)])
+def test_flattening_counts_axes_without_the_batch(start: int, end: int) -> None:
+    node = nir.Flatten({"input": np.array([2, 3, 4])}, start, end)
+    agree(chain(node, shape=(2, 3, 4), out=(1,)), RNG.normal(size=(2, 2, 3, 4)), spiking=False)
+
+
+def test_a_flatten_of_sinabs_counts_the_batch() -> None:
+    node = nir.Flatten({"input": np.array([0, 0, 0, 0])}, 1, -1)
+    assert outputs(chain(node, shape=(2, 3, 4), out=(24,)), RNG.normal(size=(5, 2, 3, 4))).shape == (5, 24)
+
+
+def test_linear_layers_and_scales() -> None:
+    nodes = [nir.Affine(RNG.normal(size=(3, 4)), RNG.normal(size=3)), nir.Scale(RNG.normal(size=3))]
+    agree(chain(*nodes, nir.Linear(RNG.normal(size=(2, 3))), out=(2,)), current(), spiking=False)
