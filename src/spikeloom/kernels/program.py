@@ -4,6 +4,7 @@ Equal expressions are one node. What is simplified is exact in floating point: a
 stands for an absent gradient, and ``a - b > 0``, which is ``a > b``. No equation of a neuron stands here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -129,6 +130,25 @@ class Program:
         made.forward = {n: moved[i] for n, i in self.forward.items()}
         made.gradients = {n: moved[i] for n, i in self.gradients.items()}
         return made
+
+    def contract(self, roots: Iterable[int], given: Iterable[int]) -> None:
+        """Turn ``a + b * c`` into one operation where nobody else reads the product.
+
+        It rounds once instead of twice, so that it is for gradients only.
+        """
+        fixed = {*roots, *given}
+        order = self.needed(roots, given)
+        readers = Counter(r for i in order for r in self.nodes[i].refs)
+        for i in order:
+            node = self.nodes[i]
+            if operation(node.op) != "add" or len(node.refs) != 2:
+                continue
+            for product, other in (node.args, node.args[::-1]):
+                inner = self.nodes[product.index]
+                alone = readers[product.index] == 1 and product.index not in fixed
+                if alone and inner.op is not None and operation(inner.op) == "mul" and len(inner.refs) == 2:
+                    self.nodes[i] = Node(torch.ops.aten.addcmul.default, (other, *inner.args), node.dtype)
+                    break
 
     def reached(self, sources: Iterable[int]) -> set[int]:
         """All nodes that are computed from one of ``sources``, which included."""

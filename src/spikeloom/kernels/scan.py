@@ -115,7 +115,7 @@ def scan_backward(
     if printer == "numba":
         found = numba_cpu.backward(transition, x, num_steps, state, params, ones, outputs, grads, asked)
         return [_gradient(found, n, v) if n in asked else x.new_empty(0) for n, v in inputs.items()]
-    run = compiled_backward(transition, x.dtype, ones, flows, asked, num_steps > 0)
+    run = compiled_backward(transition, x.dtype, ones, flows, asked, num_steps > 0, x.device.type == "cpu")
     steps = [x] * num_steps if num_steps else x.unbind(0)
     dx = torch.empty_like(outputs[0]) if wanted[0] and not num_steps else x.new_empty(0)
     lists = [g.unbind(0) if f else None for g, f in zip(grads, flows, strict=True)]

@@ -182,6 +182,7 @@ def compiled_backward(
     flows: tuple[bool, ...],
     wanted: tuple[str, ...],
     constant: bool,
+    contract: bool,
 ) -> Callable[..., dict[str, Any]]:
     """``backward(x, s_.., p_.., spk, n_.., o_spk, g_.., d_x) -> {input: gradient}`` over lists of T step tensors.
 
@@ -192,15 +193,22 @@ def compiled_backward(
         flows: which outputs (spikes, then states) receive a gradient from outside.
         wanted: inputs whose gradient is asked for: ``x``, ``s_<state>``, ``p_<parameter>``.
         constant: the input is the same at every step, so that its gradient is one sum.
+        contract: add products in one operation; numbers are then tensors on the CPU, which other devices refuse.
     """
-    return _Backward(transition, _built(transition, dtype, ones), flows, wanted, constant).function()
+    return _Backward(transition, _built(transition, dtype, ones), flows, wanted, constant, contract).function()
 
 
 class _Backward:
     def __init__(
-        self, transition: Transition, built: Program, flows: Any, wanted: tuple[str, ...], constant: bool
+        self,
+        transition: Transition,
+        built: Program,
+        flows: Any,
+        wanted: tuple[str, ...],
+        constant: bool,
+        contract: bool,
     ) -> None:
-        self.transition, self.flows, self.constant = transition, flows, constant
+        self.transition, self.flows, self.constant, self.contract = transition, flows, constant, contract
         self.fields = transition.neuron.State._fields
         self.built = built
         names = {i: n if n[0] in "ps" else "x_t" if n == "x" else "" for n, i in built.inputs.items()}
@@ -220,6 +228,8 @@ class _Backward:
         direct = {label: i for label, i in self.roots.items() if label not in sums}
         targets = [*direct.values(), *(i for i, _ in sums.values())]
         given = {i for i in self.built.forward.values() if i in self.stepwise}
+        if self.contract:
+            self.built.contract(targets, given)
         order = self.body.hoist(self.built.needed(targets, given), self.stepwise)
         places = {"x": "d_x[t]", **{f"s_{f}": f"a_{f}" for f in self.fields}}
         slots, copies = _slots(self.built, direct, order, places)
