@@ -91,7 +91,8 @@ def compact(value: Array) -> Array:
     >>> compact(np.array([2.0, 2.0]))
     array(2.)
     """
-    return value.reshape(-1)[0].reshape(()) if value.size and (value == value.reshape(-1)[0]).all() else value
+    first = np.array(value.flat[0]) if value.size else value
+    return first if (value == first).all() else value
 
 
 def _required(kind: str) -> tuple[str, ...]:
