@@ -21,7 +21,8 @@ __all__ = ["graph_of"]
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Stateful) or super().is_leaf_module(m, module_qualified_name)
+        ours = isinstance(m, Stateful) or type(m).__module__.startswith("spikeloom.layers.")
+        return ours or super().is_leaf_module(m, module_qualified_name)
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) and not any(a is b for b in self.root.buffers()):
