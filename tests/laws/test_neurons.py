@@ -233,3 +233,11 @@ def test_a_channels_last_input_stays_channels_last(name: str) -> None:
     spk, _ = build(name).scan(x)
     assert spk[0].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(spk, build(name).scan(x.contiguous())[0])
+
+
+@every_neuron
+def test_what_a_sequence_leaves_behind_is_one_step_of_state(name: str) -> None:
+    neuron = build(name)
+    neuron.mode = "sequence"
+    neuron(current(name, steps=50))
+    assert all(v.untyped_storage().nbytes() == v.numel() * v.element_size() for v in neuron.hidden)

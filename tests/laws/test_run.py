@@ -115,6 +115,11 @@ def test_a_run_may_go_on_where_the_last_one_ended() -> None:
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_a_run_starts_from_rest() -> None:
+    net, _, x, _ = case(mlp, IMAGE, False)
+    assert torch.equal(snn.run(net, x)[1], snn.run(net, x)[1])
+
+
 def test_batch_statistics_over_all_steps_are_one_pass_over_all_rows() -> None:
     net, twin, x, _ = case(ConvNet, IMAGE, False)
     result = snn.run(net, x, batch_norm="time", explain=True)

@@ -68,11 +68,10 @@ def _alternating(path: Tensor, n: int, whole: bool) -> Any:
     return views if whole else [views[t % 2] for t in range(n)]
 
 
-def _ones(transition: Transition, params: Sequence[Tensor], learned: Sequence[bool] = ()) -> tuple[str, ...]:
+def _ones(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
     """Names of the parameters that are exactly 1; only asked where reading a value does not stall a queue."""
-    free = [not flag for flag in learned] or [True] * len(params)
-    triples = zip(transition.names, params, free, strict=True)
-    return tuple(n for n, p, f in triples if f and p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0)
+    pairs = zip(transition.names, params, strict=True)
+    return tuple(n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0)
 
 
 def _scalars(params: Sequence[Tensor]) -> list[Tensor]:
@@ -110,7 +109,7 @@ def scan_backward(
     labels = _labels(transition)
     asked = tuple(label for label, w in zip(labels, wanted, strict=True) if w)
     flows = tuple(g.numel() > 0 for g in grads)
-    ones = _ones(transition, params, wanted[1 + len(state) :])
+    ones = _ones(transition, params)
     inputs = dict(zip(labels, [x, *state, *params], strict=True))
     if printer == "numba":
         found = numba_cpu.backward(transition, x, num_steps, state, params, ones, outputs, grads, asked)

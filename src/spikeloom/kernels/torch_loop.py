@@ -189,7 +189,7 @@ def compiled_backward(
     Args:
         transition: whose pullback to run.
         dtype: of all tensors.
-        ones: parameters whose value is exactly 1 and that need no gradient.
+        ones: parameters whose value is exactly 1.
         flows: which outputs (spikes, then states) receive a gradient from outside.
         wanted: inputs whose gradient is asked for: ``x``, ``s_<state>``, ``p_<parameter>``.
         constant: the input is the same at every step, so that its gradient is one sum.
