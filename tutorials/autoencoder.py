@@ -21,7 +21,7 @@ from spikeloom import surrogate, utils
 
 lesson = Tutorial("autoencoder")
 num_steps, latent_dim = 5, 32
-channels = lesson.pick((32, 64, 128), (8, 8, 16))
+channels = lesson.pick((16, 32, 64), (8, 8, 16))
 split = images(train=lesson.pick(10_000, 256), test=lesson.pick(1000, 200), size=32)
 
 # %% [markdown]
@@ -102,8 +102,8 @@ print(f"largest difference of the two forms: {difference:.1e}")
 
 # %%
 baseline = ((split.x_test - split.x_train.mean(0)) ** 2).mean().item()
-batch_size, epochs = lesson.pick(128, 32), lesson.pick(5, 4)
-optimizer = torch.optim.AdamW(net.parameters(), lr=lesson.pick(2e-3, 1e-2), betas=(0.9, 0.999), weight_decay=0.001)
+batch_size, epochs = lesson.pick(128, 32), lesson.pick(5 if len(split.x_train) > 5000 else 20, 4)
+optimizer = torch.optim.AdamW(net.parameters(), lr=lesson.pick(5e-3, 1e-2), betas=(0.9, 0.999), weight_decay=0.001)
 updates = epochs * -(-len(split.x_train) // batch_size)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
 

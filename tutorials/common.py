@@ -89,6 +89,11 @@ def loaders(split: data.Split, batch_size: int = 128):
     )
 
 
+def agreement(a: Tensor, b: Tensor) -> float:
+    """Share of equal entries. Sums in another order move a membrane by 1e-7 and, rarely, a spike with it."""
+    return (a == b).float().mean().item()
+
+
 def timeline(panels: Mapping[str, Tensor | Mapping[str, Tensor]], title: str, threshold: float | None = None):
     """Recordings one above the other on the same time axis.
 

@@ -46,7 +46,7 @@ def light_curves(number: int, planets: int, generator: torch.Generator) -> tuple
     flux = torch.randn(number, length, generator=generator)
     flux += uniform(0, 2) * torch.sin(2 * math.pi * (t / uniform(500, 3000) + uniform(0, 1)))
     flux += uniform(-2, 2) * (t / length - 0.5)
-    period, duration, depth = uniform(200, 900), uniform(10, 40), uniform(2, 6)
+    period, duration, depth = uniform(200, 900), uniform(10, 40), uniform(0.5, 3)
     in_transit = ((t + uniform(0, 1) * period) % period) < duration
     labels = (torch.arange(number) < planets).long()
     return flux - depth * in_transit * labels.unsqueeze(1), labels

@@ -12,7 +12,7 @@ the network classifies in a single time step.
 # %%
 import matplotlib.pyplot as plt
 import torch
-from common import Tutorial, images
+from common import Tutorial, agreement, images
 from torch import nn
 
 import spikeloom as snn
@@ -58,8 +58,8 @@ utils.reset(net_pop)
 with torch.no_grad():
     spk_out, mem_out = net_pop(split.x_test[:8])
     spk_rec = spk_out.unsqueeze(0)
-    same_spikes = torch.equal(spk_rec, snn.run(net_pop, split.x_test[:8], num_steps=num_steps)[0])
-print(f"{tuple(spk_rec.shape)}; snn.run gives the same spikes: {same_spikes}")
+    same_spikes = agreement(spk_rec, snn.run(net_pop, split.x_test[:8], num_steps=num_steps)[0])
+print(f"{tuple(spk_rec.shape)}; snn.run gives the same spikes: {100 * same_spikes:.0f} %")
 
 # %% [markdown]
 # ## Without and with a population
@@ -105,12 +105,13 @@ for row in range(20):
 right.set_xlabel("class (orange: the right one)")
 right.set_ylabel("test image")
 right.set_xticks(range(10))
+right.set_yticks(range(0, 20, 5))
 fig.colorbar(image, ax=right, label="votes")
 lesson.picture(fig, "accuracy.png")
 
-fig, ax = plt.subplots(figsize=(7, 3))
+fig, ax = plt.subplots(figsize=(5, 3.5))
 groups = spk[0, 0].reshape(num_classes, -1)
-splt.raster(groups.T, ax, s=12)
+splt.raster(groups, ax, s=12)
 ax.set_xlabel("class")
 ax.set_xticks(range(10))
 ax.set_ylabel("neuron of the group")

@@ -13,7 +13,7 @@ list of layers, and how to train it with a loss on spikes in one call.
 # %%
 import matplotlib.pyplot as plt
 import torch
-from common import Tutorial, images, loaders
+from common import Tutorial, agreement, images, loaders
 from torch import nn
 
 import spikeloom as snn
@@ -101,8 +101,8 @@ net = network(slope=25)
 with torch.no_grad():
     spk_loop, mem_loop = forward_pass(net, num_steps, data)
     spk_rec, mem_rec = snn.run(net, data, num_steps=num_steps)
-same_spikes = torch.equal(spk_loop, spk_rec)
-print(f"snn.run gives the spikes of the loop: {same_spikes}")
+same_spikes = agreement(spk_loop, spk_rec)
+print(f"snn.run gives the spikes of the loop: {100 * same_spikes:.2f} % are equal")
 
 # %% [markdown]
 # `SF.ce_rate_loss` is the cross entropy of the spikes at each step, averaged over time; `SF.accuracy_rate` asks who
@@ -168,7 +168,7 @@ lesson.picture(fig, "results.png")
 fig, ax = plt.subplots(figsize=(7, 4))
 labels = [str(digit) for digit in range(10)]
 animation = splt.spike_count(
-    spk_rec[:, 0], fig, ax, labels=labels, animate=True, interpolate=lesson.pick(4, 1), num_steps=lesson.pick(50, 3)
+    spk_rec[:, 0], fig, ax, labels=labels, animate=True, interpolate=lesson.pick(4, 1), num_steps=lesson.pick(False, 3)
 )
 ax.set_title(f"a {split.y_test[0]}")
 lesson.picture(animation, "race.gif")

@@ -17,7 +17,7 @@ import time
 
 import matplotlib.pyplot as plt
 import torch
-from common import Tutorial, images
+from common import Tutorial, agreement, images
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -134,8 +134,8 @@ def forward_pass(net, data):
 
 with torch.no_grad():
     batch = batch.to(lesson.device)
-    same_spikes = torch.equal(forward_pass(net, batch), snn.run(net, batch)[0])
-print(f"snn.run gives the spikes of the loop: {same_spikes}")
+    same_spikes = agreement(forward_pass(net, batch), snn.run(net, batch)[0])
+print(f"snn.run gives the spikes of the loop: {100 * same_spikes:.2f} % are equal")
 
 # %% [markdown]
 # ## Training
