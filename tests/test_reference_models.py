@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import spikeloom as snn
 import spikeloom.functional as SF
-from spikeloom import surrogate, utils
+from spikeloom import backprop, surrogate, utils
 
 CLASSES, BATCH = 3, 8
 
@@ -172,7 +172,6 @@ def hidden() -> nn.Sequential:
 @pytest.mark.parametrize("name", ["BPTT", "TBPTT", "RTRL"])
 @pytest.mark.parametrize("criterion", [SF.mse_count_loss(correct_rate=1.0, incorrect_rate=0.0), SF.mse_membrane_loss()])
 def test_backprop_trains_an_epoch_in_one_line(name: str, criterion) -> None:
-    backprop = pytest.importorskip("spikeloom.backprop")
     torch.manual_seed(1)
     net = hidden()
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3, betas=(0.9, 0.999))
@@ -188,7 +187,6 @@ def test_backprop_trains_an_epoch_in_one_line(name: str, criterion) -> None:
 
 @pytest.mark.parametrize("name", ["BPTT", "TBPTT"])
 def test_backprop_takes_data_that_vary_in_time(name: str) -> None:
-    backprop = pytest.importorskip("spikeloom.backprop")
     net = hidden()
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     losses = [
