@@ -41,7 +41,7 @@ def scan(
     transition = TRANSITIONS[key]
     ones = _ones(transition, params)
     steps, spk, paths = _outputs(x, num_steps, len(state), path)
-    if printer == "numba":
+    if printer == "numba" and path:  # its loop writes every state; the last alone is the torch loop's affair
         numba_cpu.forward(transition, x, num_steps, state, params, ones, spk, paths)
         return [spk, *paths]
     views = [_alternating(p, len(steps), path) for p in paths]
