@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 import spikeloom as snn
+from spikeloom.core.dispatch import RESIDUALS
 from spikeloom.core.neuron import REGISTRY, Neuron
 from spikeloom.core.surrogate import Surrogate
 from spikeloom.kernels import torch_loop
 from spikeloom.kernels.program import Program
 from spikeloom.kernels.scan import scan
+from spikeloom.kernels.task import Task
 from spikeloom.kernels.trace import program
 
 from .cases import ELEMENTWISE, ELEMENTWISE_IDS, OWN, build, current
@@ -59,8 +61,12 @@ def test_the_traced_loop_takes_parameters_for_each_neuron(name: str, options: di
     loops_agree(build(name, learn=True, **options, **per_neuron), current(name, steps=20), torch.float64)
 
 
-def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "torch") -> None:
-    """Spikes and states bit for bit; gradients up to the order in which a sum is taken."""
+def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "torch", *, bits: bool = False) -> None:
+    """Spikes and states bit for bit; gradients up to the order in which a sum is taken.
+
+    With ``bits``, gradients of the input and of the initial states bit for bit too, those of parameters, which are sums
+    over all neurons, as before.
+    """
     x = x.requires_grad_()
     start = neuron.State(*(torch.rand_like(v).requires_grad_() for v in neuron.initial(x[0])))
     learned = [p for p in neuron.parameters() if p.requires_grad]
@@ -76,6 +82,9 @@ def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "t
     tolerance = {"rtol": 2e-4, "atol": 2e-4} if dtype == torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
     for a, b in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(torch.zeros_like(b) if a is None else a, b, **tolerance)
+    if bits:
+        for a, b in zip(found[0][1][: 1 + len(start)], found[1][1], strict=False):
+            assert torch.equal(torch.zeros_like(b) if a is None else a, b)
 
 
 @every_elementwise
@@ -92,23 +101,14 @@ def test_only_what_receives_a_gradient_flows_back(name: str, options: dict[str, 
 def test_the_operator_passes_torch_s_own_checks() -> None:
     neuron = snn.Synaptic(0.8, 0.9, learn_beta=True)
     state = [torch.zeros(3, 4), torch.zeros(3, 4)]
-    arguments = (
-        "torch",
-        neuron.key,
-        torch.rand(6, 3, 4).requires_grad_(),
-        0,
-        state,
-        list(neuron.params(torch.float32)),
-        True,
-    )
-    assert set(torch.library.opcheck(scan, arguments).values()) == {"SUCCESS"}
-
-
-def test_without_a_path_only_the_last_state_comes_back() -> None:
-    neuron, x = snn.Leaky(0.9), torch.rand(6, 3, 4)
-    _, mem = scan("torch", neuron.key, x, 0, [torch.zeros(3, 4)], list(neuron.params(torch.float32)), False)
-    assert mem.shape == (1, 3, 4)
-    assert torch.equal(mem[0], neuron.scan(x)[1].mem[-1])
+    x, params = torch.rand(6, 3, 4).requires_grad_(), list(neuron.params(torch.float32))
+    wanted = [True, False, False, *(p.requires_grad for p in params)]
+    for residual in RESIDUALS:
+        for path in (True, False):
+            for num_steps in (0, 5):
+                given = x[0].detach().requires_grad_() if num_steps else x
+                arguments = ("torch", neuron.key, residual, path, given, num_steps, state, params, wanted)
+                assert set(torch.library.opcheck(scan, arguments).values()) == {"SUCCESS"}
 
 
 def test_a_neuron_written_by_a_user_is_fused_and_learns_like_the_loop() -> None:
@@ -199,7 +199,7 @@ def test_an_unknown_backend_is_refused_by_name() -> None:
 
 def test_the_printed_loop_leaves_out_products_with_one_and_repeated_comparisons() -> None:
     ones = ("threshold", "graded_spikes_factor")
-    source = torch_loop.compiled_forward(snn.Leaky(0.9).transition, torch.float32, ones).source
+    source = torch_loop.compiled_forward(Task(snn.Leaky(0.9).transition, torch.float32, ones)).source
     body = source.split("for t in")[1]
     assert body.count("torch.") == 4, source  # decay, input, reset, threshold
 

@@ -1,4 +1,4 @@
-"""Who runs a sequence: the table of backends, and the choice among them.
+"""Who runs a sequence and what is kept for its backward pass: the table of backends, and the choices.
 
 A backend serves some transitions on some devices. Kernels enter themselves here; neurons ask here; neither knows the
 other. ``"eager"``, the ordinary loop over time steps, serves everything and is always there.
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor
 from . import checks
 from .transition import Transition
 
-__all__ = ["Backend", "backend", "backends", "chosen", "name_of", "register"]
+__all__ = ["RESIDUALS", "Backend", "backend", "backends", "chosen", "name_of", "register", "residual", "unkept"]
+
+RESIDUALS = ("state", "half", "input")
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,22 @@ class Backend:
     Args:
         name: what users write in ``snn.backend(name)``.
         available: ``() -> None`` if it can run here, else the reason why not.
-        refusal: ``(transition, x) -> None`` if it serves this call, else the reason why not.
-        pays: ``(x) -> bool``: whether to choose it, unasked, for an input like this.
-        run: ``(key, x, state, params, num_steps) -> (spk, states)`` with the key of the transition, see `Neuron.scan`.
+        refusal: ``(transition, x, dtype) -> None`` if it serves this call, computed in ``dtype``, else why not.
+        pays: ``(work) -> bool``: whether to choose it, unasked, for that many neuron steps.
+        run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key of the transition;
+            the states over time, or without ``path`` the last ones; ``residual`` "" leaves that choice to it.
     """
 
     name: str
     available: Callable[[], str | None]
-    refusal: Callable[[Transition, Tensor], str | None]
+    refusal: Callable[[Transition, Tensor, torch.dtype], str | None]
     run: Callable[..., tuple[Tensor, Any]]
-    pays: Callable[[Tensor], bool] = lambda x: True
+    pays: Callable[[int], bool] = lambda work: True
 
 
 _TABLE: dict[str, Backend] = {}
 _forced: ContextVar[str | None] = ContextVar("spikeloom_backend", default=None)
+_residual: ContextVar[str] = ContextVar("spikeloom_residual", default="")
 
 
 def register(entry: Backend) -> None:
@@ -83,29 +88,94 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def chosen(transition: Transition, x: Tensor) -> Callable[..., tuple[Tensor, Any]] | None:
-    """What runs this call, or None for the eager loop.
+@contextmanager
+def residual(name: str) -> Iterator[None]:
+    """Choose what every sequence inside the block keeps for its backward pass, or raise.
+
+    Spikes and states are the same for all three.
+
+    Args:
+        name: ``"state"`` keeps the states over time (the default; exact). ``"input"`` keeps the input and computes the
+            states once more in the backward pass (exact, and less memory where the input is kept anyway or is constant
+            in time; the default for the latter on the CPU with numba). ``"half"`` keeps the distance of the membrane
+            from the threshold in bfloat16: half of the memory, who fired stays exact, and gradients are off by about
+            1e-3 (measured by ``benchmarks/residuals.py``).
 
     Raises:
-        RuntimeError: the backend that the user asked for does not serve this call.
+        ValueError: no such residual.
+        RuntimeError: inside the block, a neuron cannot do it.
+
+    Source: our own; bfloat16 residuals as in mixed-precision training.
+
+    >>> import spikeloom as snn
+    >>> with snn.residual("input"):
+    ...     spk, mem = snn.Leaky(0.9, mode="sequence")(torch.ones(4, 1, 2, requires_grad=True))
+    """
+    token = _residual.set(checks.choice("residual", name, RESIDUALS))
+    try:
+        yield
+    finally:
+        _residual.reset(token)
+
+
+def unkept(transition: Transition, x: Tensor, residual: str) -> str | None:
+    """Why a residual does not serve a call; None if it does."""
+    if residual in ("", "state"):
+        return None
+    if name_of(transition, x) == "eager":
+        return f"only printed loops choose what they keep, and {_why_eager(transition, x)}"
+    if residual == "half" and not transition.compared():
+        return "its spikes depend on more than the distance of the membrane from the threshold that it leaves behind"
+    return None
+
+
+def _why_eager(transition: Transition, x: Tensor) -> str:
+    if _forced.get() == "eager":
+        return 'snn.backend("eager") was asked for'
+    return next((r for e in _TABLE.values() if (r := e.refusal(transition, x, x.dtype))), "none of them serves this")
+
+
+def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1) -> Any:
+    """What runs this call, or None for the eager loop.
+
+    Args:
+        transition: what to run.
+        x: its input.
+        dtype: in which it computes.
+        steps: how often the input is used, T where it is constant in time.
+
+    Raises:
+        RuntimeError: the backend or the residual that the user asked for does not serve this call.
     """
     if not torch.compiler.is_compiling():
-        name = name_of(transition, x)
+        name, kept = _choice(transition, x, dtype, steps)
     else:
-        name = _constant_choice(transition, x.dtype, x.device.type)
-    return None if name == "eager" else _TABLE[name].run
+        name, kept = _constant_choice(transition, x.dtype, x.device.type, dtype)
+    return None if name == "eager" else partial(_TABLE[name].run, residual=kept)
 
 
-def name_of(transition: Transition, x: Tensor) -> str:
-    """Name of the backend for this call.
+def _choice(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int) -> tuple[str, str]:
+    name, kept = name_of(transition, x, dtype, steps), _residual.get()
+    reason = unkept(transition, x, kept) if torch.is_grad_enabled() else None
+    if reason:
+        raise RuntimeError(
+            f"residual {kept!r} does not serve {transition.neuron.__name__}: {reason}; "
+            'leave the choice open or write snn.residual("state")'
+        )
+    return name, kept
+
+
+def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None, steps: int = 1) -> str:
+    """Name of the backend for this call; arguments as for `chosen`.
 
     Raises:
         RuntimeError: the backend that the user asked for does not serve it.
     """
-    name = _forced.get()
+    name, dtype = _forced.get(), dtype or x.dtype
     if name is None:
-        return next((e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x)), "eager")
-    reason = None if name == "eager" else _TABLE[name].refusal(transition, x)
+        found = (e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x, dtype, x.numel() * steps))
+        return next(found, "eager")
+    reason = None if name == "eager" else _TABLE[name].refusal(transition, x, dtype)
     if reason:
         raise RuntimeError(
             f"backend {name!r} does not serve {transition.neuron.__name__}: {reason}; "
@@ -114,12 +184,12 @@ def name_of(transition: Transition, x: Tensor) -> str:
     return name
 
 
-def _serves(entry: Backend, transition: Transition, x: Tensor) -> bool:
-    return entry.pays(x) and entry.available() is None and entry.refusal(transition, x) is None
+def _serves(entry: Backend, transition: Transition, x: Tensor, dtype: torch.dtype, work: int) -> bool:
+    return entry.pays(work) and entry.available() is None and entry.refusal(transition, x, dtype) is None
 
 
-def _constant_choice(transition: Transition, dtype: torch.dtype, device: str) -> str:
-    return name_of(transition, torch.empty(0, dtype=dtype, device=device))
+def _constant_choice(transition: Transition, dtype: torch.dtype, device: str, computed: torch.dtype) -> tuple[str, str]:
+    return _choice(transition, torch.empty(0, dtype=dtype, device=device), computed, 1)
 
 
 # torch.compile then calls it while tracing and keeps the answer (torch.compiler.assume_constant_result would import

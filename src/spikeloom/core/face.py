@@ -54,6 +54,13 @@ class Face(Helpers, Stateful):
         """See `Neuron.scan`."""
         raise NotImplementedError
 
+    def final(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """See `Neuron.final`."""
+        raise NotImplementedError
+
+    def _last(self, states: Any) -> Any:
+        raise NotImplementedError
+
     def _configure(self) -> None:
         raise NotImplementedError
 
@@ -75,7 +82,7 @@ class Face(Helpers, Stateful):
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
-        return self.returned(*self.advance(input_, *state, sequence=self.mode == "sequence", num_steps=None, **named))
+        return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None, True))
 
     def advance(
         self,
@@ -83,7 +90,7 @@ class Face(Helpers, Stateful):
         *state: Tensor | None,
         sequence: bool,
         num_steps: int | None = None,
-        **named: Tensor | None,
+        path: bool = True,
     ) -> tuple[Tensor, Any]:
         """Run, remember the last state, and return the spikes and the new state or states.
 
@@ -92,8 +99,13 @@ class Face(Helpers, Stateful):
             *state: as for `forward`.
             sequence: whether ``input_`` is a sequence.
             num_steps: T of a sequence whose input [B, ...] is the same at every step.
-            **named: as for `forward`.
+            path: return the states of a sequence over time; False: only the last ones, for less memory.
         """
+        return self._advance(input_, state, {}, sequence, num_steps, path)
+
+    def _advance(
+        self, input_: Tensor, state: Any, named: dict[str, Any], sequence: bool, num_steps: int | None, path: bool
+    ) -> tuple[Tensor, Any]:
         timed = sequence and num_steps is None
         if not torch.compiler.is_compiling():
             inspect_input(self, input_, sequence, timed)
@@ -102,9 +114,11 @@ class Face(Helpers, Stateful):
         if not sequence:
             spk, self._hidden = self.step(input_, start)
             return spk, self._hidden
+        if not path:
+            spk, self._hidden = self.final(input_, start, num_steps=num_steps)
+            return spk, self._hidden
         spk, new = self.scan(input_, start, num_steps=num_steps)
-        # a view of the last step would keep the states of all steps in memory
-        self._hidden = self.State(*(value[-1].clone() for value in new))
+        self._hidden = self._last(new)
         return spk, new
 
     def returned(self, spk: Tensor, state: Any) -> Any:

@@ -20,7 +20,7 @@ from .face import Face
 from .live import StateField
 from .reset import Keep, Reset, Subtract, Zero
 from .surrogate import Disabled, resolve
-from .transition import Transition
+from .transition import Transition, over_threshold
 
 __all__ = ["REGISTRY", "Neuron"]
 
@@ -30,6 +30,10 @@ REGISTRY: dict[str, type["Neuron"]] = {}  # every subclass by name, for the laws
 @cache
 def _record(names: tuple[str, ...]) -> Any:
     return namedtuple("Params", names)
+
+
+def _cast(x: Tensor) -> bool:
+    return x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type)
 
 
 class Neuron(Face):
@@ -141,10 +145,7 @@ class Neuron(Face):
         """The state after the input of one step, before spike and reset. Pure; no Python branch on tensor values."""
         raise NotImplementedError
 
-    @staticmethod
-    def trigger(state: Any, p: Any) -> Tensor:
-        """What must be positive for a spike."""
-        return state.mem - p.threshold
+    trigger: Any = staticmethod(over_threshold)  # ``(state, p) -> Tensor``: what must be positive for a spike
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:
@@ -152,8 +153,12 @@ class Neuron(Face):
         return state._replace(spk=spk) if "spk" in state._fields else state
 
     def initial(self, x: Tensor) -> Any:
-        """The state at rest for inputs like ``x``, [B, ...]: zeros of its shape, dtype, device and memory format."""
-        return self.State(*(torch.zeros_like(x) for _ in self.State._fields))
+        """The state at rest for inputs like ``x``, [B, ...]: zeros of its shape, device and memory format.
+
+        Its dtype is that of ``x``, but float32 where autocast makes inputs of 16 bits.
+        """
+        dtype = torch.float32 if _cast(x) else x.dtype
+        return self.State(*(torch.zeros_like(x, dtype=dtype) for _ in self.State._fields))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
@@ -186,7 +191,9 @@ class Neuron(Face):
             Spikes [B, ...] in the dtype of ``x``, and the new state.
         """
         state = self.initial(x) if state is None else state
-        return self.transition(x, state, self.params(x.dtype), self._cell)
+        dtype = torch.promote_types(x.dtype, state[0].dtype)
+        spk, new = self.transition(x.to(dtype), self._in(state, dtype), self.params(dtype), self._cell)
+        return spk.to(x.dtype), new
 
     def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """All time steps. Pure, and equal to stacking the results of `step`.
@@ -204,17 +211,44 @@ class Neuron(Face):
         """
         if (len(x) if num_steps is None else num_steps) < 1:
             raise ValueError(f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, ...]")
+        return self._run(x, state, num_steps, path=True)
+
+    def final(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """As `scan`, with the last state instead of all of them, which costs less memory.
+
+        Args:
+            x: as for `scan`.
+            state: as for `scan`.
+            num_steps: as for `scan`.
+
+        Returns:
+            Spikes [T, B, ...], and the last state, [B, ...] each.
+        """
+        if type(self).scan is Neuron.scan and self.transition.elementwise:
+            return self._run(x, state, num_steps, path=False)
+        spk, states = self.scan(x, state, num_steps=num_steps)
+        return spk, self._last(states)
+
+    def _run(self, x: Tensor, state: Any, num_steps: int | None, *, path: bool) -> tuple[Tensor, Any]:
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
-        run = dispatch.chosen(self.transition, x)
+        dtype = torch.promote_types(x.dtype, state[0].dtype)
+        run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
         if run is not None:
-            return run(self.key, x, state, self.params(x.dtype), num_steps)
-        return self._loop(x, state, num_steps)
+            return run(self.key, x, self._in(state, dtype), self.params(dtype), num_steps, path=path)
+        spk, states = self._loop(x, state, num_steps)
+        return spk, states if path else self._last(states)
+
+    def _in(self, state: Any, dtype: torch.dtype) -> Any:
+        return state if state[0].dtype == dtype else self.State(*(value.to(dtype) for value in state))
+
+    def _last(self, states: Any) -> Any:
+        # a view of the last step would keep the states of all steps in memory
+        return self.State(*(value[-1].clone() for value in states))
 
     def _loop(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        p, cell = self.params(x.dtype), self._cell
         spk, states = [], []
         for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:  # indexing x[t] would cost O(T^2) backward
-            s, state = self.transition(x_t, state, p, cell)
+            s, state = Neuron.step(self, x_t, state)
             spk.append(s)
             states.append(state)
         return torch.stack(spk), self.State(*map(torch.stack, zip(*states, strict=True)))

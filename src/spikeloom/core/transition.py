@@ -14,7 +14,7 @@ from torch import Tensor
 from .reset import Reset
 from .surrogate import Disabled, Surrogate
 
-__all__ = ["TRANSITIONS", "Transition", "winner"]
+__all__ = ["TRANSITIONS", "Transition", "over_threshold", "winner"]
 
 TRANSITIONS: dict[str, "Transition"] = {}  # what the fused operator's string argument stands for
 
@@ -75,6 +75,14 @@ class Transition:
             return "spike_grad is a function of its own; subclass snn.surrogate.Surrogate to have it fused"
         return ""
 
+    def compared(self) -> dict[str, str]:
+        """For each state that a spike is decided by, the parameter it is compared with; empty if that is not all.
+
+        Empty where a spike depends on more than ``mem - threshold`` of the state that the step leaves behind.
+        """
+        alone = self.neuron.trigger is over_threshold and (self.delay or not self.reset.acts)
+        return {"mem": "threshold"} if alone else {}
+
     def key(self) -> str:
         """A readable name, unique among all transitions of this process."""
         name = (
@@ -86,6 +94,11 @@ class Transition:
             n += 1
             key = f"{name}#{n}"
         return key
+
+
+def over_threshold(state: Any, p: Any) -> Tensor:
+    """What must be positive for a spike."""
+    return state.mem - p.threshold
 
 
 def winner(over: Tensor) -> Tensor:

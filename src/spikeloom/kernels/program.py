@@ -150,6 +150,21 @@ class Program:
                     self.nodes[i] = Node(torch.ops.aten.addcmul.default, (other, *inner.args), node.dtype)
                     break
 
+    def led(self, label: str, first: str) -> None:
+        """Begin the sum that is the gradient of ``label`` with a new input named ``first``.
+
+        Autograd adds what flows into a value in the order of arrival, from the left: the rest of the sum keeps it.
+        """
+        terms, root = [], self.gradients[label]
+        while (node := self.nodes[root]).op is not None and operation(node.op) == "add" and len(node.refs) == 2:
+            root, term = node.refs
+            terms.append(term)
+        self.inputs[first] = total = self.add(Node(name=first, dtype=self.nodes[root].dtype))
+        for term in [root, *reversed(terms)]:
+            if self.nodes[term].value != 0.0:
+                total = self.add(Node(torch.ops.aten.add.Tensor, (Ref(total), Ref(term)), self.nodes[term].dtype))
+        self.gradients[label] = total
+
     def reached(self, sources: Iterable[int]) -> set[int]:
         """All nodes that are computed from one of ``sources``, which included."""
         found = set(sources)

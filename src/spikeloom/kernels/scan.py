@@ -1,71 +1,48 @@
 """The one operator: ``spikeloom::scan`` runs a transition over time, opaque to ``torch.compile``.
 
-Forward it returns the spikes and the path of each state; the paths are also what its backward reads, so that nothing
-else is saved. Backends are printers of the same program; which of them runs is the operator's ``printer`` argument.
+Forward it returns the spikes, each state over time or at the end, and what the backward pass starts from: as little as
+its residual allows (see `task`). Backends are printers of the same program; which of them runs is the operator's
+``printer`` argument. They work on float32 and float64; input in 16 bits is widened in front of the operator.
 """
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..core import checks
-from ..core.dispatch import Backend, register
 from ..core.transition import TRANSITIONS, Transition
-from . import numba_cpu
-from .program import Program
-from .torch_loop import compiled_backward, compiled_forward
-from .trace import program
+from . import numba_cpu, torch_run
+from .layout import ordered, stacked
+from .task import Call, Flow, Reads, Task, reads
 
-__all__ = ["scan"]
+__all__ = ["PRINTERS", "scan"]
 
+PRINTERS: dict[str, ModuleType] = {"torch": torch_run, "numba": numba_cpu}
 
-@torch.library.custom_op("spikeloom::scan", mutates_args=())
-def scan(
-    printer: str, key: str, x: Tensor, num_steps: int, state: Sequence[Tensor], params: Sequence[Tensor], path: bool
-) -> list[Tensor]:
-    """Spikes [T, B, ...] and each state [T, B, ...].
-
-    Args:
-        printer: which backend runs, ``"torch"`` or ``"numba"``.
-        key: of the transition, see `Transition.key`.
-        x: [T, B, ...], or [B, ...] if ``num_steps`` > 0: the same input at every step.
-        num_steps: T for a constant input, else 0.
-        state: initial states, [B, ...].
-        params: in the order of the transition's names.
-        path: return every state over time; else only the last, [1, B, ...] (then there is no gradient).
-    """
-    transition = TRANSITIONS[key]
-    ones = _ones(transition, params)
-    steps, spk, paths = _outputs(x, num_steps, len(state), path)
-    if printer == "numba" and path:  # its loop writes every state; the last alone is the torch loop's affair
-        numba_cpu.forward(transition, x, num_steps, state, params, ones, spk, paths)
-        return [spk, *paths]
-    views = [_alternating(p, len(steps), path) for p in paths]
-    run = compiled_forward(transition, x.dtype, ones)
-    run(steps, *state, *_scalars(params), spk.unbind(0), *views)
-    return [spk, *(p if path else p[(len(steps) - 1) % 2 :][:1].clone() for p in paths)]
+_LIBRARY = torch.library.Library("spikeloom", "FRAGMENT")
+_LIBRARY.define(
+    "scan(str printer, str key, str residual, bool path, Tensor x, SymInt num_steps, Tensor[] state, Tensor[] params, "
+    "bool[] wanted) -> Tensor[]"
+)
+_LIBRARY.define(
+    "scan_backward(str printer, str key, str residual, bool path, Tensor? x, bool constant, SymInt steps, "
+    "Tensor[] state, Tensor[] params, Tensor[] saved, Tensor?[] grads, bool[] wanted) -> Tensor[]"
+)
+scan = torch.ops.spikeloom.scan.default
+_scan_backward = torch.ops.spikeloom.scan_backward.default
+_CPU_CALLS = "CompositeExplicitAutograd"
 
 
-def _outputs(x: Tensor, num_steps: int, states: int, path: bool) -> tuple[Any, Tensor, list[Tensor]]:
-    steps = [x] * num_steps if num_steps else x.unbind(0)
-    step = x if num_steps else x[0]
-    empty = [_stacked(step, len(steps)), *(_stacked(step, len(steps) if path else 2) for _ in range(states))]
-    return steps, empty[0], empty[1:]
+def _wanted(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
+    """Names of what needs a gradient; the states always have one on the way."""
+    names = ["x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)]
+    return tuple(n for n, flag in zip(names, flags, strict=True) if flag)
 
 
-def _stacked(step: Tensor, n: int) -> Tensor:
-    """An empty [n, *step.shape] whose steps have the memory format of ``step``."""
-    like = torch.empty_like(step)
-    return torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), dtype=step.dtype, device=step.device)
-
-
-def _alternating(path: Tensor, n: int, whole: bool) -> Any:
-    views = path.unbind(0)
-    return views if whole else [views[t % 2] for t in range(n)]
+def _reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
+    return reads(transition, dtype, tuple(n for n in wanted if n[0] != "s"))
 
 
 def _ones(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
@@ -74,53 +51,122 @@ def _ones(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
     return tuple(n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0)
 
 
-def _scalars(params: Sequence[Tensor]) -> list[Tensor]:
-    return [p.detach().reshape(()) if p.numel() == 1 else p.detach() for p in params]
-
-
-@scan.register_fake
-def _(printer: str, key: str, x: Tensor, num_steps: int, state: Any, params: Any, path: bool) -> list[Tensor]:
-    steps, step = (num_steps, x) if num_steps else (x.shape[0], x[0])
-    return [_stacked(step, steps), *(_stacked(step, steps if path else 1) for _ in state)]
-
-
-@torch.library.custom_op("spikeloom::scan_backward", mutates_args=())
-def scan_backward(
+def _forward(
     printer: str,
     key: str,
+    residual: str,
+    path: bool,
     x: Tensor,
     num_steps: int,
     state: Sequence[Tensor],
     params: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-    grads: Sequence[Tensor],
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    """Spikes [T, B, ...]; each state [T, B, ...], without ``path`` its last value [B, ...]; then what is kept.
+
+    Args:
+        printer: which backend runs, a key of `PRINTERS`.
+        key: of the transition, see `Transition.key`.
+        residual: what to keep for the backward pass, ``"state"``, ``"half"`` or ``"input"``.
+        path: return every state over time, not only the last.
+        x: [T, B, ...], or [B, ...] if ``num_steps`` > 0: the same input at every step.
+        num_steps: T for a constant input, else 0.
+        state: initial states, [B, ...].
+        params: in the order of the transition's names.
+        wanted: which of x, states and parameters will need a gradient; nothing is kept where none does.
+    """
+    transition, step = TRANSITIONS[key], x if num_steps else x[0]
+    steps = num_steps or len(x)
+    ones = _ones(transition, params)
+    keep = _reads(transition, x.dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
+    task = Task(transition, x.dtype, ones, num_steps > 0, path, residual if any(wanted) else "", keep)
+    call = Call(task, x, steps, [ordered(s, step) for s in state], params, step)
+    spk, paths, lasts, halves = _outputs(call)
+    PRINTERS[printer].forward(call, spk, paths, lasts, halves)
+    states = paths if path else lasts | {f: paths[f][-1].clone() for f in paths}
+    kept = halves if task.residual == "half" else {} if path else paths
+    return [spk, *(states[f] for f in task.fields), *kept.values()]
+
+
+def _outputs(call: Call) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    task, step, state = call.task, call.step, dict(zip(call.task.fields, call.state, strict=True))
+    paths = {f: stacked(step, call.steps) for f in task.paths}
+    lasts = {f: state[f].clone() for f in task.lasts}
+    halves = {f: stacked(step, call.steps + 1, torch.bfloat16) for f in task.halves}
+    params = dict(zip(task.transition.names, call.params, strict=True))
+    for f, path in halves.items():
+        path[0] = state[f] - params[task.offsets[f]] if f in task.offsets else state[f]
+    return stacked(step, call.steps), paths, lasts, halves
+
+
+def _forward_fake(
+    printer: str, key: str, residual: str, path: bool, x: Tensor, num_steps: Any, state: Any, params: Any, wanted: Any
+) -> list[Tensor]:
+    transition, step = TRANSITIONS[key], x if num_steps else x[0]
+    steps = num_steps or x.shape[0]
+    keep = _reads(transition, x.dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
+    kept = [stacked(step, steps + 1, torch.bfloat16) for _ in keep] if residual == "half" else []
+    kept = [stacked(step, steps) for _ in keep] if residual == "state" and not path else kept
+    return [stacked(step, steps), *(stacked(step, steps) if path else torch.empty_like(step) for _ in state), *kept]
+
+
+def _backward(
+    printer: str,
+    key: str,
+    residual: str,
+    path: bool,
+    x: Tensor | None,
+    constant: bool,
+    steps: int,
+    state: Sequence[Tensor],
+    params: Sequence[Tensor],
+    saved: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is False.
 
     Args:
-        printer: as for `scan`; so are ``key``, ``x``, ``num_steps``, ``state`` and ``params``.
+        printer: as for the forward operator; so are ``key``, ``residual``, ``state``, ``params`` and ``wanted``.
         key: see there.
-        outputs: what the forward returned.
-        grads: of the outputs; of shape (0,) where none flows.
-        wanted: which of x, states and parameters need a gradient.
+        residual: see there.
+        path: see there.
+        x: see there; None where the gradients do not depend on it.
+        constant: whether the input was the same at every step.
+        steps: T.
+        state: see there.
+        params: see there.
+        saved: what the forward operator kept.
+        grads: of what the forward operator returned, but for what it kept; None where none flows.
+        wanted: see there.
     """
-    transition = TRANSITIONS[key]
-    labels = _labels(transition)
-    asked = tuple(label for label, w in zip(labels, wanted, strict=True) if w)
-    flows = tuple(g.numel() > 0 for g in grads)
-    ones = _ones(transition, params)
-    inputs = dict(zip(labels, [x, *state, *params], strict=True))
-    if printer == "numba":
-        found = numba_cpu.backward(transition, x, num_steps, state, params, ones, outputs, grads, asked)
-        return [_gradient(found, n, v) if n in asked else x.new_empty(0) for n, v in inputs.items()]
-    run = compiled_backward(transition, x.dtype, ones, flows, asked, num_steps > 0, x.device.type == "cpu")
-    steps = [x] * num_steps if num_steps else x.unbind(0)
-    dx = torch.empty_like(outputs[0]) if wanted[0] and not num_steps else x.new_empty(0)
-    lists = [g.unbind(0) if f else None for g, f in zip(grads, flows, strict=True)]
-    found = run(steps, *state, *_scalars(params), *(o.unbind(0) for o in outputs), *lists, dx.unbind(0))
-    found.setdefault("x", dx)
-    return [_gradient(found, n, v) if n in asked else x.new_empty(0) for n, v in inputs.items()]
+    transition, step = TRANSITIONS[key], _like(x, constant, state, saved)
+    names = _wanted(transition, wanted)
+    asked = tuple(n for n in names if n[0] != "s")
+    keep = _reads(transition, step.dtype, names).fields
+    kind = "half" if residual == "half" else "state"
+    task = Task(transition, step.dtype, _ones(transition, params), constant, False, kind, keep)
+    call = Call(task, x, steps, [ordered(s, step) for s in state], params, step)
+    timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
+    flow = Flow(timed, ends, asked)
+    if residual == "input":
+        found = PRINTERS[printer].recomputed(call, flow)
+    else:
+        found = PRINTERS[printer].backward(call, dict(zip(keep, saved, strict=True)), flow)
+    labels = _wanted(transition, [True] * len(wanted))
+    inputs = dict(zip(labels, [step, *state, *params], strict=True))
+    return [_gradient(found, n, v) if n in names else step.new_empty(0) for n, v in inputs.items()]
+
+
+def _ends(task: Task, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    return {f: g for f, g in zip(task.fields, grads[1:], strict=True) if g is not None}
+
+
+def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
+    """A tensor whose shape, memory order, dtype and device are those of a step."""
+    if x is not None:
+        return x if constant else x[0]
+    return torch.empty_like(saved[0][0], dtype=state[0].dtype) if saved else state[0]
 
 
 def _gradient(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
@@ -128,86 +174,62 @@ def _gradient(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
     return found[label].sum_to_size(value.shape).clone() if label[0] == "p" else found[label]
 
 
-def _labels(transition: Transition) -> list[str]:
-    fields = transition.neuron.State._fields
-    return ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in transition.names)]
-
-
-@scan_backward.register_fake
-def _(
-    printer: str, key: str, x: Any, num_steps: int, state: Any, params: Any, outputs: Any, grads: Any, wanted: Any
+def _backward_fake(
+    printer: str,
+    key: str,
+    residual: str,
+    path: bool,
+    x: Any,
+    constant: Any,
+    steps: Any,
+    state: Any,
+    params: Any,
+    saved: Any,
+    grads: Any,
+    wanted: Any,
 ) -> list[Tensor]:
-    inputs = [x, *state, *params]
-    return [torch.empty_like(v) if w else x.new_empty(0) for v, w in zip(inputs, wanted, strict=True)]
+    step = _like(x, constant, state, saved)
+    dx = torch.empty_like(step) if constant else stacked(step, steps)
+    shapes = [dx, *(torch.empty_like(step) for _ in state), *map(torch.empty_like, params)]
+    return [v if w else step.new_empty(0) for v, w in zip(shapes, wanted, strict=True)]
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
-    ctx.printer, ctx.key, x, ctx.num_steps, state, params, _ = inputs
-    ctx.sizes = len(state), len(params)
-    ctx.wanted = [t.requires_grad for t in (x, *state, *params)]
-    ctx.save_for_backward(x, *state, *params, *output)
+    ctx.printer, ctx.key, ctx.residual, ctx.path, x, num_steps, state, params, ctx.wanted = inputs
+    ctx.constant, ctx.steps, ctx.sizes = num_steps > 0, output[0].shape[0], (len(state), len(params))
+    transition = TRANSITIONS[ctx.key]
+    found = _reads(transition, x.dtype, _wanted(transition, ctx.wanted))
+    fields = transition.neuron.State._fields
+    saved = list(output[1 + len(state) :])
+    if ctx.residual == "state" and ctx.path:
+        saved = [output[1 + fields.index(f)] for f in found.fields]
+    ctx.has_x = found.x or ctx.residual == "input"
+    ctx.save_for_backward(*[x] * ctx.has_x, *state, *params, *saved)
 
 
-def _backward(ctx: Any, grads: Any) -> Any:
+def _backward_call(ctx: Any, grads: Any) -> Any:
     n, k = ctx.sizes
-    x, *rest = ctx.saved_tensors
-    state, params, outputs = rest[:n], rest[n : n + k], rest[n + k :]
-    grads = [x.new_empty(0) if g is None else g for g in grads]
-    found = scan_backward(ctx.printer, ctx.key, x, ctx.num_steps, state, params, outputs, grads, ctx.wanted)
+    tensors = list(ctx.saved_tensors)
+    x = tensors.pop(0) if ctx.has_x else None
+    state, params, saved = tensors[:n], tensors[n : n + k], tensors[n + k :]
+    options = ctx.printer, ctx.key, ctx.residual, ctx.path
+    flowing = list(grads[: 1 + n])
+    found = _scan_backward(*options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted)
     found = [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
-    return None, None, found[0], None, found[1 : 1 + n], found[1 + n :], None
+    return None, None, None, None, found[0], None, found[1 : 1 + n], found[1 + n :], None
 
 
-scan.register_autograd(_backward, setup_context=_setup)
+def _second(ctx: Any, *grads: Any) -> Any:
+    raise RuntimeError(
+        "the printed loops have no second derivative (no autograd formula for their backward pass); "
+        'compute it with the ordinary loop: with snn.backend("eager")'
+    )
 
 
-def _refusal(transition: Transition, x: Tensor) -> str | None:
-    """Why no printed loop serves a call."""
-    if checks.transformed():
-        return "a torch.func transform is running, which sees the ordinary loop only"
-    built = program(transition, x.dtype)
-    return built if isinstance(built, str) else None
-
-
-def _numba_refusal(transition: Transition, x: Tensor) -> str | None:
-    reason = _refusal(transition, x)
-    if reason:
-        return reason
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 or float64 on the CPU, got {x.dtype} on {x.device}"
-    if not x.is_contiguous():
-        return "its input is not contiguous; write x.contiguous()"
-    built = program(transition, x.dtype)
-    missing = numba_cpu.unsupported(built) if isinstance(built, Program) else ""
-    return f"it has no form for {missing}" if missing else None
-
-
-def _numba_available() -> str | None:
-    return None if find_spec("numba") else 'numba is not installed; write: pip install "spikeloom[cpu]"'
-
-
-@cache
-def _warm_allocator() -> None:
-    """Free one large block, once.
-
-    glibc learns from it to keep blocks of up to that size instead of handing them back to the system at every call;
-    measured, the page faults of fresh sequences cost more than the loop itself. Any program that has freed a data set
-    has done the same; on other allocators it is a no-op.
-    """
-    torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
-
-
-def _runner(printer: str) -> Any:
-    def run(key: str, x: Tensor, state: Any, params: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        if not torch.compiler.is_compiling():
-            _warm_allocator()
-        spk, *paths = scan(printer, key, x, num_steps or 0, list(state), list(params), True)
-        return spk, type(state)(*paths)
-
-    return run
-
-
-register(Backend("torch", lambda: None, _refusal, _runner("torch")))
-# compiling a kernel takes a second or two, which only large layers earn back
-register(Backend("numba", _numba_available, _numba_refusal, _runner("numba"), pays=lambda x: x.numel() >= 2**17))
+_LIBRARY.impl("scan", _forward, _CPU_CALLS)
+_LIBRARY.impl("scan_backward", _backward, _CPU_CALLS)
+torch.library.register_fake("spikeloom::scan", _forward_fake, lib=_LIBRARY)
+torch.library.register_fake("spikeloom::scan_backward", _backward_fake, lib=_LIBRARY)
+torch.library.register_autograd("spikeloom::scan", _backward_call, setup_context=_setup, lib=_LIBRARY)
+torch.library.register_autograd("spikeloom::scan_backward", _second, lib=_LIBRARY)

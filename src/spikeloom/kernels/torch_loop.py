@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from ..core.transition import Transition
 from .program import COMPARISONS, Node, Program, Ref, operation
-from .trace import program
+from .task import Task, fresh
 
 __all__ = ["compiled_backward", "compiled_forward"]
 
@@ -99,24 +98,14 @@ def _function(source: str, name: str) -> Callable[..., Any]:
     return function
 
 
-def _built(transition: Transition, dtype: torch.dtype, ones: tuple[str, ...]) -> Program:
-    built = program(transition, dtype)
-    if isinstance(built, str):
-        raise RuntimeError(f"{transition.neuron.__name__}: {built}")
-    return built.specialised({f"p_{name}": 1.0 for name in ones})
-
-
 @cache
-def compiled_forward(transition: Transition, dtype: torch.dtype, ones: tuple[str, ...]) -> Callable[..., None]:
-    """``forward(x, s_<state>..., p_<parameter>..., spk, n_<state>...)`` over lists of T step tensors.
+def compiled_forward(task: Task) -> Callable[..., None]:
+    """``forward(x, s_<state>.., p_<parameter>.., spk, n_<state>.., h_<state>..)`` over lists of T step tensors.
 
-    Args:
-        transition: what to run.
-        dtype: of all tensors.
-        ones: parameters whose value is exactly 1 (often the threshold): products with them are left out.
+    The lists h_<state> receive the states that the task keeps in 16 bits; they have T + 1 entries.
     """
-    built = _built(transition, dtype, ones)
-    fields, outputs = transition.neuron.State._fields, built.forward
+    transition, built, fields = task.transition, task.program, task.fields
+    outputs = built.forward
     stepwise = built.reached(i for n, i in built.inputs.items() if n[0] in "xs")
     names = {i: n if n[0] in "ps" else "x_t" for n, i in built.inputs.items()}
     body = _Body(built, names)
@@ -135,13 +124,20 @@ def compiled_forward(transition: Transition, dtype: torch.dtype, ones: tuple[str
     slots.update({new: f"c{new}" for new in carried.values() if new not in slots})
     body.run(order, slots, set(order) & set(outputs.values()))
     body.lines += [f"{target}.copy_({body.operand(Ref(i))})" for target, i in copies] + extra
+    body.lines += [f"h_{f}[t + 1].copy_({_offset(task, f'n_{f}[t]', '-')})" for f in task.halves]
     body.lines += [f"s_{f} = n_{f}[t]" for f in fields]
     arguments = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in transition.names), *outputs]
+    arguments += [f"h_{f}" for f in task.halves]
     source = (
         f"def forward({', '.join(arguments)}):\n    like = spk[0]\n{_indent(body.setup, 4)}\n"
         f"    for t in range(len(spk)):\n        x_t = x[t]\n{_indent(body.lines, 8)}\n"
     )
     return _function(source, "forward")
+
+
+def _offset(task: Task, value: str, sign: str) -> str:
+    name = task.offsets.get(value[2:].split("[")[0])
+    return f"{value} {sign} p_{name}" if name else value
 
 
 def _carried(built: Program, order: list[int]) -> dict[int, int]:
@@ -176,48 +172,36 @@ def _slots(
 
 @cache
 def compiled_backward(
-    transition: Transition,
-    dtype: torch.dtype,
-    ones: tuple[str, ...],
-    flows: tuple[bool, ...],
-    wanted: tuple[str, ...],
-    constant: bool,
-    contract: bool,
+    task: Task, flows: tuple[bool, ...], wanted: tuple[str, ...], contract: bool
 ) -> Callable[..., dict[str, Any]]:
-    """``backward(x, s_.., p_.., spk, n_.., o_spk, g_.., d_x) -> {input: gradient}`` over lists of T step tensors.
+    """``backward(like, steps, x, i_.., p_.., N_.., O_spk, G_.., g_.., d_x) -> {input: gradient}``.
+
+    N, O and G are lists of step tensors; g are the gradients of the last states, which it overwrites.
 
     Args:
-        transition: whose pullback to run.
-        dtype: of all tensors.
-        ones: parameters whose value is exactly 1.
+        task: whose pullback to run; its residual is ``"state"`` or ``"half"``.
         flows: which outputs (spikes, then states) receive a gradient from outside.
-        wanted: inputs whose gradient is asked for: ``x``, ``s_<state>``, ``p_<parameter>``.
-        constant: the input is the same at every step, so that its gradient is one sum.
+        wanted: inputs whose gradient is asked for: ``x``, ``p_<parameter>``.
         contract: add products in one operation; numbers are then tensors on the CPU, which other devices refuse.
     """
-    return _Backward(transition, _built(transition, dtype, ones), flows, wanted, constant, contract).function()
+    return _Backward(task, flows, wanted, contract).function()
 
 
 class _Backward:
-    def __init__(
-        self,
-        transition: Transition,
-        built: Program,
-        flows: Any,
-        wanted: tuple[str, ...],
-        constant: bool,
-        contract: bool,
-    ) -> None:
-        self.transition, self.flows, self.constant, self.contract = transition, flows, constant, contract
-        self.fields = transition.neuron.State._fields
-        self.built = built
-        names = {i: n if n[0] in "ps" else "x_t" if n == "x" else "" for n, i in built.inputs.items()}
-        names |= {i: f"{n}_t" if n == "spk" else n for n, i in built.forward.items() if i not in names}
-        self.body = _Body(built, names)
+    def __init__(self, task: Task, flows: Any, wanted: tuple[str, ...], contract: bool) -> None:
+        self.task, self.flows, self.contract = task, flows, contract
+        self.fields, self.constant = task.fields, task.constant
+        # contracting rewrites nodes, so that this program is its own copy
+        self.built = task.program.specialised({})
+        self.saved = fresh(self.built)
+        names = {i: n if n[0] in "ps" else "x_t" if n == "x" else "" for n, i in self.built.inputs.items()}
+        names |= {i: n for n, i in self.saved.items() if i not in names}
+        self.body = _Body(self.built, names)
         incoming = [f"s_{f}" for f in self.fields] + ["x", "o_spk", *(f"g_{f}" for f in self.fields)]
-        self.stepwise = built.reached(i for n, i in built.inputs.items() if n in incoming)
-        self.roots = {f"s_{f}": built.gradients[f"s_{f}"] for f in self.fields}
-        self.roots |= {w: built.gradients[w] for w in wanted}
+        sources = [i for n, i in self.built.inputs.items() if n in incoming]
+        self.stepwise = self.built.reached([*sources, *self.saved.values()])
+        self.roots = {f"s_{f}": self.built.gradients[f"s_{f}"] for f in self.fields}
+        self.roots |= {w: self.built.gradients[w] for w in wanted}
         self.finish: list[str] = []
 
     def function(self) -> Callable[..., Any]:
@@ -227,7 +211,7 @@ class _Backward:
             sums["x"] = (self.roots["x"], [])
         direct = {label: i for label, i in self.roots.items() if label not in sums}
         targets = [*direct.values(), *(i for i, _ in sums.values())]
-        given = {i for i in self.built.forward.values() if i in self.stepwise}
+        given = set(self.saved.values())
         if self.contract:
             self.built.contract(targets, given)
         order = self.body.hoist(self.built.needed(targets, given), self.stepwise)
@@ -245,7 +229,7 @@ class _Backward:
         body, index = self.body, self.built.inputs
         body.names[index["o_spk"]] = "O_spk[t]" if self.flows[0] else "zero"
         for f, flows in zip(self.fields, self.flows[1:], strict=True):
-            body.setup += [f"g_{f}, a_{f} = torch.zeros_like(like), torch.empty_like(like)"]
+            body.setup += [f"a_{f} = torch.empty_like(like)"]
             body.names[index[f"g_{f}"]] = f"g_{f}"
             if flows:
                 body.lines.append(f"torch.add(g_{f}, G_{f}[t], out=g_{f})")
@@ -278,20 +262,31 @@ class _Backward:
             self.finish.append(f"{total} = {outer.call(node, None)}")
 
     def printed(self) -> Callable[..., Any]:
-        outputs = ["spk", *(f"n_{f}" for f in self.fields)]
-        arguments = ["x", *(f"i_{f}" for f in self.fields), *(f"p_{p}" for p in self.transition.names)]
-        arguments += [*outputs, "O_spk", *(f"G_{f}" for f in self.fields), "d_x"]
-        reads = [f"n_{f} = N_{f}[t]" for f in self.fields]
-        reads += [f"s_{f} = N_{f}[t - 1] if t else i_{f}" for f in self.fields]
-        renamed = [a.replace("n_", "N_", 1) if a.startswith("n_") else a for a in arguments]
+        arguments = ["like", "steps", "x", *(f"i_{f}" for f in self.fields)]
+        arguments += [f"p_{p}" for p in self.task.transition.names]
+        arguments += [*(f"N_{f}" for f in self.task.keep), "O_spk", *(f"G_{f}" for f in self.fields)]
+        arguments += [*(f"g_{f}" for f in self.fields), "d_x"]
+        first, reads = self.reads()
         results = [
             f"{label!r}: sum_{label}" for label in self.roots if label[0] == "p" or (label == "x" and self.constant)
         ]
         results += [f"'s_{f}': g_{f}" for f in self.fields]
         source = (
-            f"def backward({', '.join(renamed)}):\n    like = spk[0]\n    zero = torch.zeros_like(like)\n"
-            f"{_indent(self.body.setup, 4)}\n    for t in reversed(range(len(spk))):\n"
-            f"        x_t, spk_t = x[t], spk[t]\n{_indent(reads + self.body.lines, 8)}\n"
+            f"def backward({', '.join(arguments)}):\n    zero = torch.zeros_like(like)\n"
+            f"{_indent(self.body.setup + first, 4)}\n    for t in reversed(range(steps)):\n"
+            f"        x_t = x[t]\n{_indent(reads + self.body.lines, 8)}\n"
             f"{_indent(self.finish, 4)}\n    return {{{', '.join(results)}}}\n"
         )
         return _function(source, "backward")
+
+    def reads(self) -> tuple[list[str], list[str]]:
+        """Lines that read the saved states, before the loop and in it: what a step reached, and what it came from."""
+        if self.task.residual != "half":
+            lines = [f"n_{f} = N_{f}[t]" for f in self.task.keep]
+            return [], lines + [f"s_{f} = N_{f}[t - 1] if t else i_{f}" for f in self.task.keep]
+        first, lines = [], []
+        for f in self.task.keep:
+            decoded = f"s_{f} = {{}}.to(like.dtype)".format
+            first += [decoded(f"N_{f}[steps]"), f"s_{f} = {_offset(self.task, f's_{f}', '+')}"]
+            lines += [f"n_{f} = s_{f}", decoded(f"N_{f}[t]"), f"s_{f} = {_offset(self.task, f's_{f}', '+')}"]
+        return first, lines

@@ -112,11 +112,14 @@ class Layerwise:
             return self._each(path, module, (value,), {}, f"step by step: {reason}")
         timed = isinstance(value, Seq)
         x, steps = (value.tensor, None) if timed else (value, self.num_steps)
-        output, state = module.advance(x, sequence=True, num_steps=steps)
         how = "all steps at once"
         if isinstance(module, Neuron):
+            silent = module.init_hidden and not module.output and not self._recorded(path)
+            output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent)
             self._keep(path, output, state)
-            how = f"scan over time ({dispatch.name_of(module.transition, x)})"
+            how = f"scan over time ({dispatch.name_of(module.transition, x, steps=steps or 1)})"
+        else:
+            output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
         return pytree.tree_map(Seq, module.returned(output, state))
 
@@ -180,6 +183,9 @@ class Layerwise:
 
     def _row(self, name: str, call: Any, how: str) -> None:
         self.rows.append(Row(name, type(call).__name__ if isinstance(call, nn.Module) else "", how))
+
+    def _recorded(self, path: str) -> bool:
+        return any(key.startswith(f"{path}.") and key != f"{path}.spk" for key in self.record)
 
     def _keep(self, path: str, spk: Tensor, state: Any) -> None:
         values = {**state._asdict(), "spk": spk}

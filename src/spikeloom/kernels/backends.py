@@ -1,0 +1,78 @@
+"""Enters the printed loops in the table of backends: what each serves, when it is chosen, and how it is called."""
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core import checks
+from ..core.dispatch import Backend, register
+from ..core.transition import Transition
+from . import numba_cpu
+from .program import Program
+from .scan import scan
+from .trace import program
+
+__all__: list[str] = []
+
+
+def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
+    """Why no printed loop serves a call."""
+    if checks.transformed():
+        return "a torch.func transform is running, which sees the ordinary loop only"
+    built = program(transition, dtype)
+    return built if isinstance(built, str) else None
+
+
+def _numba_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
+    reason = _refusal(transition, x, dtype)
+    if reason:
+        return reason
+    if x.device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64 on the CPU, got {dtype} on {x.device}"
+    built = program(transition, dtype)
+    missing = numba_cpu.unsupported(built) if isinstance(built, Program) else ""
+    return f"it has no form for {missing}" if missing else None
+
+
+def _numba_available() -> str | None:
+    return None if find_spec("numba") else 'numba is not installed; write: pip install "spikeloom[cpu]"'
+
+
+@cache
+def _warm_allocator() -> None:
+    """Free one large block, once.
+
+    glibc learns from it to keep blocks of up to that size instead of handing them back to the system at every call;
+    measured, the page faults of fresh sequences cost more than the loop itself. Any program that has freed a data set
+    has done the same; on other allocators it is a no-op.
+    """
+    torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
+
+
+def _runner(printer: str, constant: str) -> Any:
+    """How neurons call a printer; ``constant``: what it keeps, unasked, where the input is the same at every step."""
+
+    def run(
+        key: str, x: Tensor, state: Any, params: Any, num_steps: int | None, *, path: bool, residual: str
+    ) -> tuple[Tensor, Any]:
+        if not torch.compiler.is_compiling():
+            _warm_allocator()
+        if num_steps is None and len(x) > 1 and x.stride(0) == 0:
+            x, num_steps = x[0], len(x)
+        dtype, x = x.dtype, x.to(state[0].dtype)
+        kept = residual or (constant if num_steps else "state")
+        tensors = [x, *state, *params]
+        wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
+        found = scan(printer, key, kept, path, x, num_steps or 0, list(state), list(params), wanted)
+        return found[0].to(dtype), type(state)(*found[1 : 1 + len(state)])
+
+    return run
+
+
+register(Backend("torch", lambda: None, _refusal, _runner("torch", "state")))
+# compiling a kernel takes a second or two, which only large layers earn back
+numba = Backend("numba", _numba_available, _numba_refusal, _runner("numba", "input"), pays=lambda work: work >= 2**17)
+register(numba)

@@ -1,0 +1,55 @@
+"""Memory order: kernels see flat neurons, in whichever order the steps of a sequence lie in memory.
+
+Any dense order passes through without a copy, channels-last among them; what lies in another order than the rest of a
+call is copied into it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["flat", "ordered", "stacked"]
+
+
+def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
+    """An empty [n, *step.shape] whose steps have the memory order of ``step``."""
+    like = torch.empty_like(step)
+    options = {"dtype": dtype or step.dtype, "device": step.device}
+    return torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options)
+
+
+def ordered(tensor: Tensor, step: Tensor) -> Tensor:
+    """``tensor``, one step or [n, *step.shape], in the memory order of ``step``, itself if it is so already."""
+    leading = tensor.dim() - step.dim()
+    strides = (step.numel(),) * leading + _strides(step)
+    if _same(tensor.shape, tensor.stride(), strides):
+        return tensor
+    made = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
+    return made.copy_(tensor)
+
+
+def flat(tensor: Tensor, step: Tensor) -> Tensor:
+    """A view of what `ordered` returned: [n, neurons] or [neurons]."""
+    size = step.numel()
+    if tensor.dim() == step.dim():
+        return torch.as_strided(tensor, (size,), (1,))
+    return torch.as_strided(tensor, (len(tensor), size), (size, 1))
+
+
+def _strides(step: Tensor) -> tuple[int, ...]:
+    return step.stride() if _dense(step) else torch.empty_like(step).stride()
+
+
+def _dense(step: Tensor) -> bool:
+    size = 1
+    for stride, length in sorted(zip(step.stride(), step.shape, strict=True)):
+        if length != 1:
+            if stride != size:
+                return False
+            size *= length
+    return True
+
+
+def _same(shape: Sequence[int], found: Sequence[int], wanted: Sequence[int]) -> bool:
+    return all(n == 1 or f == w for n, f, w in zip(shape, found, wanted, strict=True))

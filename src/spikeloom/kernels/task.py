@@ -1,0 +1,151 @@
+"""A task: what a loop over time computes and what it keeps for the backward pass, whichever printer prints it.
+
+Three residuals. ``"state"`` keeps the values of the states that the pullback reads. ``"half"`` keeps them in bfloat16,
+a state that is compared with a parameter as its distance from it (a rounded distance keeps its sign, so that who fired
+is exact; the state itself, rounded, would not know). ``"input"`` keeps the input and runs forward once more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.transition import Transition
+from .program import Program
+from .trace import program
+
+__all__ = ["Call", "Flow", "Reads", "Task", "fresh", "led", "reads"]
+
+
+class Reads(NamedTuple):
+    """What a pullback reads of the forward pass."""
+
+    fields: tuple[str, ...]  # states whose values over time it needs
+    x: bool  # whether it needs the input
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to print.
+
+    Args:
+        transition: whose steps to run.
+        dtype: of the arithmetic and the states.
+        ones: parameters whose value is exactly 1, so that products with them are left out.
+        constant: the input is the same at every step.
+        path: every state over time is returned, not only the last.
+        residual: what the backward pass starts from; "" where there is none.
+        keep: the states that it needs, where they are kept.
+    """
+
+    transition: Transition
+    dtype: torch.dtype
+    ones: tuple[str, ...] = ()
+    constant: bool = False
+    path: bool = True
+    residual: str = "state"
+    keep: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.transition.neuron.State._fields
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """States whose values over time are written in full."""
+        return self.fields if self.path else self.keep if self.residual == "state" else ()
+
+    @property
+    def lasts(self) -> tuple[str, ...]:
+        """States of which the last value alone is written."""
+        return tuple(f for f in self.fields if f not in self.paths)
+
+    @property
+    def halves(self) -> tuple[str, ...]:
+        """States whose values over time, the initial one included, are written in 16 bits."""
+        return self.keep if self.residual == "half" else ()
+
+    @property
+    def offsets(self) -> dict[str, str]:
+        """For states in 16 bits: the parameter that is subtracted first."""
+        return self.transition.compared()
+
+    @property
+    def program(self) -> Program:
+        """The traced program for parameters that are 1."""
+        return _specialised(self.transition, self.dtype, self.ones)
+
+
+@cache
+def led(task: Task, fields: tuple[str, ...]) -> Program:
+    """The program whose gradient of each old state in ``fields`` begins with what flows into it from outside, ``e_f``.
+
+    That is the order in which autograd adds through the ordinary loop, so that a sum rounds as it does there.
+    """
+    built = task.program.specialised({})
+    for f in fields:
+        built.led(f"s_{f}", f"e_{f}")
+    return built
+
+
+@cache
+def _specialised(transition: Transition, dtype: torch.dtype, ones: tuple[str, ...]) -> Program:
+    built = program(transition, dtype)
+    if isinstance(built, str):
+        raise RuntimeError(f"{transition.neuron.__name__}: {built}")
+    return built.specialised({f"p_{name}": 1.0 for name in ones})
+
+
+def fresh(built: Program) -> dict[str, int]:
+    """The new states that a step computes, by name: what the backward pass finds instead of computing it again."""
+    return {n: i for n, i in built.forward.items() if n != "spk" and built.nodes[i].op is not None}
+
+
+@cache
+def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
+    """What the backward pass reads when the gradients of ``wanted`` are asked for: ``x``, ``p_<parameter>``."""
+    built = _specialised(transition, dtype, ())
+    fields = transition.neuron.State._fields
+    roots = [built.gradients[n] for n in dict.fromkeys([*(f"s_{f}" for f in fields), *wanted])]
+    given = fresh(built)
+    order = built.needed(roots, given.values())
+    seen = {*roots, *(r for i in order for r in built.nodes[i].refs)}
+    kept = tuple(f for f in fields if built.inputs[f"s_{f}"] in seen or given.get(f"n_{f}", -1) in seen)
+    return Reads(kept, built.inputs["x"] in seen)
+
+
+@dataclass
+class Call:
+    """A task and what it runs on.
+
+    Args:
+        task: what to run.
+        x: [T, B, ...], or [B, ...] where it is constant; None in a backward pass that does not read it.
+        steps: T.
+        state: initial states, [B, ...].
+        params: in the order of the transition's names.
+        step: a tensor whose shape, memory order, dtype and device are those of one step of every state.
+    """
+
+    task: Task
+    x: Tensor | None
+    steps: int
+    state: Sequence[Tensor]
+    params: Sequence[Tensor]
+    step: Tensor
+
+
+class Flow(NamedTuple):
+    """What flows into a backward pass, and what is asked of it."""
+
+    timed: Sequence[Tensor | None]  # gradients of the spikes and of each state over time, [T, B, ...]
+    ends: Mapping[str, Tensor]  # gradients of last states, [B, ...]
+    wanted: tuple[str, ...]  # "x" and "p_<parameter>"
+
+    @property
+    def flows(self) -> tuple[bool, ...]:
+        """Which gradients over time there are."""
+        return tuple(g is not None for g in self.timed)
