@@ -33,7 +33,7 @@ def imported() -> list[dict]:
 
 def test_importing_spikeloom_takes_at_most_a_tenth_of_a_second_more_than_torch(imported: list[dict]) -> None:
     seconds = [one["seconds"] for one in imported]
-    # other processes on the machine only ever add to it; where they slow torch's own import (1.3 s alone) they slow this
+    # other processes only ever add to it; where they slow torch's own import (1.3 s alone) they slow this one too
     allowed = max(0.1, 0.1 * min(one["torch"] for one in imported) / 1.3)
     assert min(seconds) <= allowed, f"import spikeloom took {seconds} s of processor time after torch"
 

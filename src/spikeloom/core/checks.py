@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch._C._functorch import maybe_current_level
 
 __all__ = ["axis_has", "choice", "finite", "floating", "graph_is_freed", "in_range", "require", "transformed"]
@@ -165,13 +166,16 @@ def transformed() -> bool:
 def graph_is_freed(value: Tensor, depth: int = 24) -> bool:
     """Whether ``backward()`` has already freed the graph that made ``value``: another pass through it must fail.
 
-    Walks at most ``depth`` nodes back to the first one that saved tensors.
+    Walks at most ``depth`` nodes back to the first one that saved tensors. Where hooks handle saved tensors
+    (checkpointing, offloading) the answer is False, because looking would call them.
 
     >>> x = torch.ones(1, requires_grad=True)
     >>> y = x * x
     >>> y.backward(); graph_is_freed(y)
     True
     """
+    if _top_saved_tensors_default_hooks(False) is not None:
+        return False
     nodes = [value.grad_fn]
     while nodes and depth:
         node, depth = nodes.pop(0), depth - 1

@@ -5,15 +5,17 @@ same function, and step by step where it is not; ``explain=True`` says which and
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..core import checks, tree
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 from .errors import Place, located
 from .layerwise import Layerwise, Seq
+from .memory import MEMORIES, joined, segment_length, segments
 from .plan import NotLayerwise, Plan, Run
 from .stepwise import stepwise
 from .trace import graph_of
@@ -29,6 +31,7 @@ def run(
     record: bool | Iterable[str] | None = None,
     reset: bool = True,
     batch_norm: str = "step",
+    memory: str = "exact",
     explain: bool = False,
 ) -> Any:
     """Run a network over time.
@@ -48,6 +51,11 @@ def run(
         reset: start from rest (default); False goes on from the state of the previous call.
         batch_norm: where batch norm is training: ``"step"`` takes the statistics of each step, as the loop does;
             ``"time"`` takes those of all steps together, in one go.
+        memory: what is kept for the backward pass. ``"exact"``: all that it reads. ``"compressed"``: the run goes in
+            segments of time and keeps membranes in 16 bits and spikes as bits; spikes are the same, gradients are off
+            by about 1e-3 (`snn.residual`). ``"checkpoint"``: only the states between segments are kept, a segment is
+            computed once more for its gradients, which are those of ``"exact"`` up to the order in which the weights'
+            gradients are summed over time.
         explain: also return what was done and why.
 
     Returns:
@@ -58,6 +66,7 @@ def run(
         TypeError: ``x`` is no floating-point tensor, or a layer received another dtype or a tuple.
         ValueError: the axes or features of a layer's input are wrong, ``x`` is not finite, or a name is unknown. The
             message begins with the path of the layer.
+        RuntimeError: ``memory`` asks for segments of a network that cannot be run layer by layer.
 
     >>> import torch, spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(3, 4), snn.Leaky(0.9, init_hidden=True))
@@ -72,6 +81,7 @@ def run(
       1  Leaky   scan over time (torch)
     """
     steps = _check(net, x, num_steps, batch_norm)
+    _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
     if reset:
@@ -79,13 +89,54 @@ def run(
     place, plan = Place(), Plan(True)
     with located(place):
         try:
-            worker = Layerwise(net, graph_of(net), steps, num_steps, batch_norm, keys, place)
-            output = worker(Seq(x) if num_steps is None else x)
-            plan.rows, records = worker.rows, worker.records
+            work = Work(net, graph_of(net), num_steps, batch_norm, keys, place, memory)
+            output, records, plan = work(x, steps)
         except NotLayerwise as obstacle:
+            if memory != "exact":
+                raise RuntimeError(
+                    f"memory={memory!r} needs a network that runs layer by layer, and {obstacle}; "
+                    'leave memory out or write memory="exact"'
+                ) from obstacle
             plan = Plan(False, str(obstacle))
             output, records = stepwise(net, x.unbind(0) if num_steps is None else [x] * steps, num_steps, keys, place)
     return Run(output, records, plan) if record or explain else output
+
+
+@dataclass
+class Work:
+    """A layer-by-layer run, in one piece or in segments; arguments as for `Layerwise`."""
+
+    net: nn.Module
+    graph: fx.Graph
+    static: int | None
+    batch_norm: str
+    keys: set[str]
+    place: Place
+    memory: str
+
+    def __call__(self, x: Tensor, steps: int) -> tuple[Any, dict[str, Tensor], Plan]:
+        if self.memory == "exact":
+            return self.part(x if self.static else Seq(x), steps)
+        batch = len(x) if self.static else x.shape[1]
+        length = segment_length(steps, batch, self.memory)
+        lengths = [min(length, steps - done) for done in range(0, steps, length)]
+        parts = list(zip([x] * len(lengths) if self.static else x.split(length), lengths, strict=True))
+        again = self.memory == "checkpoint"
+        plans: list[Plan] = []
+
+        def run(part: tuple[Tensor, int]) -> Any:
+            output, records, plan = self.part(part[0] if self.static else Seq(part[0]), part[1])
+            plans.append(plan)
+            return output, records
+
+        output, records = joined(segments(self.net, parts, run, again=again))
+        how = f"in {len(parts)} segments of {length} steps, {'computed again for gradients' if again else 'compressed'}"
+        return output, records, replace(plans[0], segments=how)
+
+    def part(self, x: Any, steps: int) -> tuple[Any, dict[str, Tensor], Plan]:
+        static = steps if self.static else None
+        worker = Layerwise(self.net, self.graph, steps, static, self.batch_norm, self.keys, self.place, self.memory)
+        return worker(x), worker.records, Plan(True, rows=worker.rows)
 
 
 def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) -> int:
@@ -109,6 +160,15 @@ def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) ->
     if not isinstance(num_steps, int) or num_steps < 1:
         raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]")
     return num_steps
+
+
+def _check_memory(memory: str, batch_norm: str) -> None:
+    checks.choice("memory", memory, MEMORIES)
+    if memory != "exact" and batch_norm == "time":
+        raise ValueError(
+            f'batch_norm="time" takes the statistics of all steps together, memory={memory!r} never has them all; '
+            'write batch_norm="step" or memory="exact"'
+        )
 
 
 def _keys(net: nn.Module, record: bool | Iterable[str] | None) -> set[str]:

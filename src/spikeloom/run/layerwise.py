@@ -7,6 +7,7 @@ what has a state runs over time; the rest runs once for each step. The result is
 
 import operator
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class Layerwise:
         batch_norm: ``"step"`` or ``"time"``, see `run`.
         record: keys ``"path.field"`` to keep.
         place: told which layer is running.
+        memory: see `run`.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Layerwise:
         batch_norm: str,
         record: set[str],
         place: Place,
+        memory: str = "exact",
     ) -> None:
+        self.memory = memory
         self.modules = dict(net.named_modules(remove_duplicate=False))
         self.net, self.graph, self.num_steps, self.static = net, graph, num_steps, static
         self.batch_norm, self.record, self.place = batch_norm, record, place
@@ -115,13 +119,23 @@ class Layerwise:
         how = "all steps at once"
         if isinstance(module, Neuron):
             silent = module.init_hidden and not module.output and not self._recorded(path)
-            output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent)
+            keep, reason = self._residual(module, x, steps)
+            with keep:
+                output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent)
             self._keep(path, output, state)
-            how = f"scan over time ({dispatch.name_of(module.transition, x, steps=steps or 1)})"
+            how = f"scan over time ({dispatch.name_of(module.transition, x, steps=steps or 1)}){reason}"
         else:
             output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
         return pytree.tree_map(Seq, module.returned(output, state))
+
+    def _residual(self, neuron: Neuron, x: Tensor, steps: int | None) -> tuple[Any, str]:
+        """What this neuron keeps for the backward pass, as a context, and a word on it."""
+        if self.memory != "compressed":
+            return nullcontext(), ""
+        kind = "half" if steps is None else "input"
+        reason = dispatch.unkept(neuron.transition, x, kind)
+        return (nullcontext(), f"; kept whole: {reason}") if reason else (dispatch.residual(kind), "")
 
     def _layer(self, path: str, module: nn.Module, how: str, args: Any, kwargs: Any) -> Any:
         timed = any(isinstance(a, Seq) for a in pytree.tree_leaves((args, kwargs)))

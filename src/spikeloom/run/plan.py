@@ -28,6 +28,7 @@ class Plan:
         layerwise: each layer over all steps, one after the other; False: the whole network step by step.
         reason: why not layer by layer; empty if it was.
         rows: one for each operation, in order.
+        segments: how time was divided; empty if it was not.
 
     >>> print(Plan(True, rows=[Row("0", "Linear", "once: its input is constant in time")]))
     layer by layer
@@ -37,13 +38,14 @@ class Plan:
     layerwise: bool
     reason: str = ""
     rows: list[Row] = field(default_factory=list)
+    segments: str = ""
 
     def __str__(self) -> str:
         if not self.layerwise:
             return f"step by step: {self.reason}"
         widths = [max((len(row[i]) for row in self.rows), default=0) for i in (0, 1)]
         lines = [f"  {r.name:<{widths[0]}}  {r.kind:<{widths[1]}}  {r.how}" for r in self.rows]
-        return "\n".join(["layer by layer", *lines])
+        return "\n".join([", ".join(filter(None, ["layer by layer", self.segments])), *lines])
 
 
 class Run(NamedTuple):

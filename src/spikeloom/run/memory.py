@@ -1,0 +1,101 @@
+"""Memory of a run: segments of time, and what of them is kept for the backward pass.
+
+Run in segments, only one segment of every layer's currents, spikes and gradients exists at a time. ``"compressed"``
+keeps of each segment what `snn.residual` calls ``"half"``, and spikes as bits. ``"checkpoint"`` keeps the states
+between segments only and computes a segment once more for its gradients, with the same random numbers.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
+
+from ..core.stateful import Stateful
+from .rules import is_batch_norm
+
+__all__ = ["MEMORIES", "joined", "segment_length", "segments"]
+
+MEMORIES = ("exact", "compressed", "checkpoint")
+ROWS = 64  # samples x steps of a segment below which a product of matrices is slower
+
+
+def segment_length(num_steps: int, batch: int, memory: str) -> int:
+    """Steps of a segment.
+
+    Of a checkpoint, n steps are alive at a time beside T / n states between segments. A step of a layer (current,
+    spikes, their gradients) weighs about four times its state, so that the sum is least near the square root of T / 4.
+
+    >>> segment_length(100, 32, "checkpoint"), segment_length(100, 32, "compressed")
+    (5, 10)
+    """
+    least = math.ceil(ROWS / max(batch, 1))
+    wanted = math.ceil(math.sqrt(num_steps) / 2) if memory == "checkpoint" else math.ceil(num_steps / 10)
+    return min(num_steps, max(least, wanted))
+
+
+def segments(net: nn.Module, parts: list[Any], run: Callable[[Any], Any], *, again: bool) -> list[Any]:
+    """Run segment after segment, each from the states that the one before it left.
+
+    Args:
+        net: whose neurons and delays carry the states.
+        parts: the input of each segment.
+        run: computes one segment.
+        again: keep no more than the states between segments, and compute a segment again for its gradients.
+    """
+    keepers = list(dict.fromkeys(m for m in net.modules() if isinstance(m, Stateful)))
+    if not again or not torch.is_grad_enabled():
+        return [run(part) for part in parts]
+
+    def pure(part: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        for keeper, state in zip(keepers, states, strict=True):
+            keeper._hidden = state
+        return run(part), [keeper._hidden for keeper in keepers]
+
+    results = []
+    for part in parts:
+        states = [keeper._hidden for keeper in keepers]
+        found: Any = checkpoint(
+            pure, part, states, use_reentrant=False, context_fn=lambda: (nullcontext(), _Unnoticed(net, keepers))
+        )
+        result, states = found
+        for keeper, state in zip(keepers, states, strict=True):
+            keeper._hidden = state
+        results.append(result)
+    return results
+
+
+class _Unnoticed:
+    """Leave no trace: remembered states are put back, running statistics do not move. May be entered again."""
+
+    def __init__(self, net: nn.Module, keepers: list[Stateful]) -> None:
+        self.net, self.keepers = net, keepers
+        self.before: list[Any] = []
+        self.norms: list[tuple[Any, Any, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self.before = [keeper._hidden for keeper in self.keepers]
+        modules: Iterator[Any] = self.net.modules()
+        for module in modules:
+            if is_batch_norm(module):
+                count = module.num_batches_tracked
+                self.norms.append((module, module.momentum, None if count is None else count.clone()))
+                module.momentum = 0.0
+
+    def __exit__(self, *error: Any) -> None:
+        while self.norms:
+            module, momentum, count = self.norms.pop()
+            module.momentum = momentum
+            if count is not None:
+                module.num_batches_tracked.copy_(count)
+        for keeper, state in zip(self.keepers, self.before, strict=True):
+            keeper._hidden = state
+
+
+def joined(results: list[Any]) -> Any:
+    """The results of all segments along time."""
+    return pytree.tree_map(lambda *values: torch.cat(values) if isinstance(values[0], Tensor) else values[0], *results)

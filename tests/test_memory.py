@@ -1,0 +1,126 @@
+"""`snn.run(memory=...)`: what is kept and computed again changes neither spikes nor, but for 16 bits, gradients."""
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikeloom as snn
+from spikeloom.run import memory
+from tests.laws.test_residuals import saved_bytes
+
+T, B = 30, 4
+
+
+def network(**options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(6, 20),
+        snn.Leaky(0.9, init_hidden=True, learn_beta=True, **options),
+        nn.BatchNorm1d(20),
+        nn.Dropout(0.2),
+        snn.SynapticDelay(3, 1.5, 20, learn_delay=True),
+        nn.Linear(20, 20),
+        snn.Synaptic(0.8, 0.9, init_hidden=True, **options),
+        nn.Linear(20, 5),
+        snn.RLeaky(0.8, linear_features=5, init_hidden=True, output=True),
+    ).double()
+
+
+def outcome(kind: str, x: Tensor, **options: Any) -> tuple[list[Tensor], list[Tensor], nn.Module]:
+    """Outputs, gradients, and the network with what the run left behind."""
+    net, x = network(), x.clone().requires_grad_()
+    torch.manual_seed(1)
+    spk, *states = snn.run(net, x, memory=kind, **options)
+    loss = (spk * torch.linspace(-1, 1, spk.numel()).view(spk.shape)).sum() + sum(s.square().mean() for s in states)
+    return [spk, *states], list(torch.autograd.grad(loss, [x, *net.parameters()])), net
+
+
+def test_a_segment_that_is_computed_again_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.rand(T, B, 6, dtype=torch.float64) * 2
+    again = outcome("checkpoint", x)
+    plain = memory.segments
+    monkeypatch.setattr(sys.modules["spikeloom.run"], "segments", lambda *args, again: plain(*args, again=False))
+    kept = outcome("checkpoint", x)
+    for a, b in zip([*again[0], *again[1]], [*kept[0], *kept[1]], strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(again[2].buffers(), kept[2].buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["input over time", "static input"])
+def test_a_checkpointed_run_is_the_exact_one(static: bool) -> None:
+    x = torch.rand(*(() if static else (T,)), B, 6, dtype=torch.float64) * 2
+    options = {"num_steps": T} if static else {}
+    net = nn.Sequential(nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 5), snn.LI(0.9)).double()
+    found = []
+    for kind in ("exact", "checkpoint"):
+        spk, mem = snn.run(net, x, memory=kind, **options)
+        found.append([spk, mem, *torch.autograd.grad(mem.square().sum(), list(net.parameters()))])
+        assert net[1].mem.shape == (B, 20)
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_compressed_run_has_the_same_spikes_and_nearly_the_same_gradients() -> None:
+    x = torch.rand(T, B, 6, dtype=torch.float64) * 2
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 5), snn.Leaky(0.9)).double()
+    found = []
+    for kind in ("exact", "compressed"):
+        spk, mem = snn.run(net, x, memory=kind)
+        found.append([spk, mem, *torch.autograd.grad(mem.square().sum(), list(net.parameters()))])
+    torch.testing.assert_close(found[0][:2], found[1][:2], rtol=1e-12, atol=1e-12)
+    for a, b in zip(found[0][2:], found[1][2:], strict=True):
+        assert 0 < (a - b).norm() <= 1e-2 * a.norm()
+
+
+def test_less_is_kept_the_more_is_asked_for() -> None:
+    x = torch.rand(100, 8, 6)
+    net = nn.Sequential(
+        *(nn.Linear(6, 300), snn.Leaky(0.9, init_hidden=True)),
+        *(nn.Linear(300, 300), snn.Leaky(0.9, init_hidden=True)),
+    )
+    kept = {kind: saved_bytes(lambda kind=kind: snn.run(net, x, memory=kind)) for kind in memory.MEMORIES}
+    assert kept["compressed"] < 0.8 * kept["exact"]
+    assert kept["checkpoint"] < 0.25 * kept["exact"]
+
+
+def test_the_plan_tells_the_segments_and_what_is_kept_whole() -> None:
+    x = torch.rand(20, B, 6, dtype=torch.float64, requires_grad=True)
+    plan = str(snn.run(network(), x, memory="compressed", explain=True).plan)
+    assert plan.startswith("layer by layer, in 2 segments of 16 steps, compressed\n")
+    assert "kept whole: only printed loops choose what they keep, and it owns modules" in plan
+    plan = str(snn.run(network(), x, memory="checkpoint", explain=True).plan)
+    assert plan.startswith("layer by layer, in 2 segments of 16 steps, computed again for gradients\n")
+
+
+def test_records_and_the_remembered_state_go_through_the_segments() -> None:
+    x = torch.rand(T, B, 6, dtype=torch.float64)
+    exact, found = (snn.run(network().eval(), x, record=["1.mem"], memory=k) for k in ("exact", "checkpoint"))
+    torch.testing.assert_close(exact.record["1.mem"], found.record["1.mem"], rtol=1e-12, atol=1e-12)
+    net = network().eval()
+    first = snn.run(net, x[:12], memory="checkpoint")[0]
+    second = snn.run(net, x[12:], memory="checkpoint", reset=False)[0]
+    assert torch.equal(torch.cat([first, second]), exact.output[0])
+
+
+class Looping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lif = snn.Leaky(0.9, init_hidden=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif(x) if x.sum() > 0 else self.lif(-x)
+
+
+def test_what_cannot_be_done_is_refused_with_the_reason() -> None:
+    x = torch.rand(10, B, 6)
+    with pytest.raises(ValueError, match=r"memory must be one of 'exact', 'compressed', 'checkpoint', got 'small'"):
+        snn.run(network().float(), x, memory="small")
+    with pytest.raises(ValueError, match=r'batch_norm="time" takes the statistics of all steps together'):
+        snn.run(network().float(), x, memory="checkpoint", batch_norm="time")
+    with pytest.raises(RuntimeError, match="memory='compressed' needs a network that runs layer by layer, and forward"):
+        snn.run(Looping(), x, memory="compressed")
