@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from . import surrogate as surrogate
+from .core.allocator import tune_cpu_allocator as tune_cpu_allocator
 from .core.dispatch import backend as backend
 from .core.dispatch import backends as backends
 from .core.dispatch import residual as residual
