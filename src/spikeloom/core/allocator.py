@@ -6,6 +6,7 @@ import platform
 __all__ = ["tune_cpu_allocator"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h>
+_NEVER = -1  # as an unsigned size: the largest
 
 
 def tune_cpu_allocator() -> None:
@@ -29,5 +30,5 @@ def tune_cpu_allocator() -> None:
             "leave the call out, or choose an allocator that keeps its blocks, such as jemalloc or tcmalloc"
         )
     libc = ctypes.CDLL(None)
-    if not (libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)):
+    if not (libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)):
         raise RuntimeError("glibc refused the options M_MMAP_MAX and M_TRIM_THRESHOLD; leave the call out")
