@@ -25,9 +25,10 @@ def machine() -> dict[str, Any]:
         cpu = names[0] if names else cpu
     return {
         "cpu": cpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("spikeloom", "torch", "snntorch", "spikingjelly", "norse")},
+        **{name: _version(name) for name in ("spikeloom", "torch", "triton", "snntorch", "spikingjelly", "norse")},
     }
 
 

@@ -24,3 +24,10 @@ def test_the_digits_benchmark_prints_mean_and_spread_over_seeds() -> None:
     last = printed("benchmarks/digits.py", *short).splitlines()[-1]
     assert last.startswith("mean ") and "standard deviation" in last
     assert float(last.split()[1]) > 70
+
+
+def test_the_gpu_benchmark_measures_or_says_that_it_did_not() -> None:
+    report = json.loads(printed("benchmarks/gpu.py", "--smoke").splitlines()[-1])
+    measured = [row for row in report["rows"] if row["measured"] is not None]
+    assert bool(measured) == (report["machine"]["gpu"] is not None)
+    assert measured or "nothing was measured" in report["title"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core import checks
 from ..core.dispatch import Backend, register
 from ..core.transition import Transition
-from . import numba_cpu
+from . import numba_cpu, triton_cuda
 from .program import Program
 from .scan import scan
 from .trace import program
@@ -52,8 +52,18 @@ def _warm_allocator() -> None:
     torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
 
 
-def _runner(printer: str, constant: str) -> Any:
-    """How neurons call a printer; ``constant``: what it keeps, unasked, where the input is the same at every step."""
+def _triton_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
+    return triton_cuda.refusal(x, dtype) or _refusal(transition, x, dtype) or triton_cuda.obstacle(transition, dtype)
+
+
+def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
+    """How neurons call a printer.
+
+    Args:
+        printer: its name.
+        constant: what it keeps, unasked, where the input is the same at every step.
+        narrow: it reads input, and writes spikes, that are narrower than the states.
+    """
 
     def run(
         key: str, x: Tensor, state: Any, params: Any, num_steps: int | None, *, path: bool, residual: str
@@ -62,7 +72,7 @@ def _runner(printer: str, constant: str) -> Any:
             _warm_allocator()
         if num_steps is None and len(x) > 1 and x.stride(0) == 0:
             x, num_steps = x[0], len(x)
-        dtype, x = x.dtype, x.to(state[0].dtype)
+        dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
         kept = residual or (constant if num_steps else "state")
         tensors = [x, *state, *params]
         wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
@@ -76,3 +86,12 @@ register(Backend("torch", lambda: None, _refusal, _runner("torch", "state")))
 # compiling a kernel takes a second or two, which only large layers earn back
 numba = Backend("numba", _numba_available, _numba_refusal, _runner("numba", "input"), pays=lambda work: work >= 2**17)
 register(numba)
+register(
+    Backend(
+        "triton",
+        triton_cuda.available,
+        _triton_refusal,
+        _runner("triton", "state", narrow=True),
+        pays=lambda work: not triton_cuda.interpreting(),
+    )
+)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["flat", "ordered", "stacked"]
+__all__ = ["flat", "ordered", "spaced", "stacked"]
 
 
 def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -27,6 +27,13 @@ def ordered(tensor: Tensor, step: Tensor) -> Tensor:
         return tensor
     made = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
     return made.copy_(tensor)
+
+
+def spaced(tensor: Tensor, step: Tensor) -> Tensor:
+    """As `ordered` for [n, *step.shape], but the steps may lie apart in memory, or be one and the same."""
+    if _same(step.shape, tensor.stride()[1:], _strides(step)):
+        return tensor
+    return ordered(tensor, step)
 
 
 def flat(tensor: Tensor, step: Tensor) -> Tensor:

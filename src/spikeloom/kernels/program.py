@@ -36,7 +36,8 @@ class Node:
         args: references and plain numbers.
         dtype: of the result; ``bool`` for comparisons unless they were asked for in floating point.
         name: of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``o_spk`` and ``g_<state>`` (what
-            flows in: the gradients of the spikes and of the new states).
+            flows in: the gradients of the spikes and of the new states), ``e_x`` and ``e_<state>`` (what else flows to
+            the input and to the old states).
         value: of a constant.
     """
 
@@ -61,12 +62,15 @@ class Program:
         inputs: number of each input.
         forward: number of ``spk`` and of the new value of each state, ``n_<state>``.
         gradients: number of the gradient of ``x``, ``s_<state>`` and ``p_<parameter>``.
+        joined: number of the gradient of ``x`` and ``s_<state>`` together with ``e_x`` and ``e_<state>``, added in
+            autograd's order: what flows from elsewhere comes first.
     """
 
     nodes: list[Node] = field(default_factory=list)
     inputs: dict[str, int] = field(default_factory=dict)
     forward: dict[str, int] = field(default_factory=dict)
     gradients: dict[str, int] = field(default_factory=dict)
+    joined: dict[str, int] = field(default_factory=dict)
     _table: dict[Node, int] = field(default_factory=dict)
 
     def add(self, node: Node) -> int:
@@ -129,6 +133,7 @@ class Program:
         made.inputs = {n: moved[i] for n, i in self.inputs.items() if n not in values}
         made.forward = {n: moved[i] for n, i in self.forward.items()}
         made.gradients = {n: moved[i] for n, i in self.gradients.items()}
+        made.joined = {n: moved[i] for n, i in self.joined.items()}
         return made
 
     def contract(self, roots: Iterable[int], given: Iterable[int]) -> None:
@@ -149,21 +154,6 @@ class Program:
                 if alone and inner.op is not None and operation(inner.op) == "mul" and len(inner.refs) == 2:
                     self.nodes[i] = Node(torch.ops.aten.addcmul.default, (other, *inner.args), node.dtype)
                     break
-
-    def led(self, label: str, first: str) -> None:
-        """Begin the sum that is the gradient of ``label`` with a new input named ``first``.
-
-        Autograd adds what flows into a value in the order of arrival, from the left: the rest of the sum keeps it.
-        """
-        terms, root = [], self.gradients[label]
-        while (node := self.nodes[root]).op is not None and operation(node.op) == "add" and len(node.refs) == 2:
-            root, term = node.refs
-            terms.append(term)
-        self.inputs[first] = total = self.add(Node(name=first, dtype=self.nodes[root].dtype))
-        for term in [root, *reversed(terms)]:
-            if self.nodes[term].value != 0.0:
-                total = self.add(Node(torch.ops.aten.add.Tensor, (Ref(total), Ref(term)), self.nodes[term].dtype))
-        self.gradients[label] = total
 
     def reached(self, sources: Iterable[int]) -> set[int]:
         """All nodes that are computed from one of ``sources``, which included."""

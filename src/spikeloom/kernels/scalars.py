@@ -1,65 +1,174 @@
-"""Printing a program as scalar arithmetic: one assignment for each operation, in the order of the trace."""
+"""Printing a program as scalar arithmetic: one assignment for each operation, in the order of the trace.
 
+Languages differ in how they spell an operation, not in what is printed: a `Dialect` is that table of spellings.
+Each spells the same operations, and each so that it rounds as torch's own operation does.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .program import COMPARISONS, Node, Program, Ref, operation
 
-__all__ = ["Scalars", "unsupported"]
+__all__ = ["PYTHON", "Dialect", "Scalars", "triton_dialect", "unsupported"]
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARE = {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="}
-_CALL = {
-    "neg": "-{0}",
-    "reciprocal": "one / {0}",
+_COMMON = {  # spelt alike everywhere
     "square": "{0} * {0}",
-    "abs": "abs({0})",
-    "exp": "exp({0})",
-    "log": "log({0})",
-    "sqrt": "sqrt({0})",
-    "sin": "sin({0})",
-    "cos": "cos({0})",
-    "tanh": "tanh({0})",
-    "sigmoid": "one / (one + exp(-{0}))",
-    "atan": "atan({0})",
-    "erf": "real(erf({0}))",
-    "sgn": "(one if {0} > zero else (-one if {0} < zero else zero))",
-    "sign": "(one if {0} > zero else (-one if {0} < zero else zero))",
-    "maximum": "max({0}, {1})",
-    "minimum": "min({0}, {1})",
-    "where": "({1} if {0} else {2})",
-    "logical_and": "({0} and {1})",
-    "logical_or": "({0} or {1})",
-    "logical_not": "(not {0})",
-    "_to_copy": "(one if {0} else zero)",
+    "sigmoid_backward": "{0} * (one - {1}) * {1}",
 }
+_POWERS = {1.0: "{0}", 2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}"}  # which torch does not compute by logarithms
+_COMPARE = {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a language spells arithmetic; ``{0}``, ``{1}`` ... are the operands.
+
+    Args:
+        number: a constant.
+        select: ``{1}`` where ``{0}`` holds, else ``{2}``.
+        calls: spelling of each operation that is no infix; an infix operation named here is spelt like this instead.
+        reciprocals: a division by a number is a product with its reciprocal, as torch computes it on CUDA.
+    """
+
+    number: str
+    select: str
+    calls: Mapping[str, str]
+    reciprocals: bool = False
+
+
+_SIGN = "(one if {0} > zero else (-one if {0} < zero else zero))"
+PYTHON = Dialect(
+    number="real({0})",
+    select="({1} if {0} else {2})",
+    calls={
+        **_COMMON,
+        "neg": "-{0}",
+        "reciprocal": "one / {0}",
+        "abs": "abs({0})",
+        "exp": "exp({0})",
+        "log": "log({0})",
+        "sqrt": "sqrt({0})",
+        "sin": "sin({0})",
+        "cos": "cos({0})",
+        "tanh": "tanh({0})",
+        "tanh_backward": "{0} * (one - {1} * {1})",
+        "sigmoid": "one / (one + exp(-{0}))",
+        "atan": "atan({0})",
+        "erf": "real(erf({0}))",
+        "sgn": _SIGN,
+        "sign": _SIGN,
+        "maximum": "max({0}, {1})",
+        "minimum": "min({0}, {1})",
+        "logical_and": "({0} and {1})",
+        "logical_or": "({0} or {1})",
+        "logical_not": "(not {0})",
+        "bitwise_and": "({0} and {1})",
+        "bitwise_or": "({0} or {1})",
+        "bitwise_not": "(not {0})",
+    },
+)
+
+
+def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
+    """How Triton spells arithmetic in ``dtype``, float32 or float64, on blocks of numbers.
+
+    Its own ``/``, ``sqrt`` and ``exp`` are approximations in float32, and its ``-x`` was once ``0 - x``: what torch
+    computes is the rounded division and square root, and the functions of CUDA's libdevice.
+
+    Args:
+        dtype: of the arithmetic.
+        cuda: print what torch computes on CUDA; else what it computes on the CPU, for the interpreter.
+    """
+    single = dtype == torch.float32
+    divide = "tl.div_rn({0}, {1})" if single else "{0} / {1}"
+    sign = "tl.where({0} > zero, one, tl.where({0} < zero, -one, zero))"
+    functions = {name: f"libdevice.{name}({{0}})" for name in ("exp", "log", "sin", "cos", "tanh", "atan", "erf")}
+    if cuda:
+        functions["sqrt"] = "tl.sqrt_rn({0})" if single else "tl.sqrt({0})"
+        # the one of torch's CUDA operations here in which its compiler contracts a product and a sum
+        functions["tanh_backward"] = "{0} * tl.fma({1} * -1.0, {1}, one)"
+    else:
+        functions |= {"sqrt": "libdevice.sqrt({0})", "tanh_backward": "libdevice.tanh_backward({0}, {1})"}
+    return Dialect(
+        number=f"tl.full((), {{0}}, tl.{'float32' if single else 'float64'})",
+        select="tl.where({0}, {1}, {2})",
+        reciprocals=cuda,  # of a number by which something is divided
+        calls={
+            **_COMMON,
+            **functions,
+            "div": divide,
+            "neg": "{0} * -1.0",
+            "reciprocal": divide.format("one", "{0}"),
+            "abs": "tl.abs({0})",
+            "sigmoid": divide.format("one", "(one + libdevice.exp({0} * -1.0))"),
+            "sgn": sign,
+            "sign": sign,
+            "maximum": "tl.maximum({0}, {1}, tl.PropagateNan.ALL)",
+            "minimum": "tl.minimum({0}, {1}, tl.PropagateNan.ALL)",
+            "logical_and": "({0} & {1})",
+            "logical_or": "({0} | {1})",
+            "logical_not": "({0} == 0)",
+            "bitwise_and": "({0} & {1})",
+            "bitwise_or": "({0} | {1})",
+            "bitwise_not": "({0} == 0)",
+        },
+    )
 
 
 class Scalars:
     """Prints operations as assignments to scalars."""
 
-    def __init__(self, built: Program, names: dict[int, str]) -> None:
-        self.program, self.names = built, dict(names)
+    def __init__(self, built: Program, names: dict[int, str], dialect: Dialect = PYTHON) -> None:
+        self.program, self.names, self.dialect = built, dict(names), dialect
 
     def operand(self, argument: Any) -> str:
         if not isinstance(argument, Ref):
-            return f"real({argument!r})"
+            return self.number(argument)
         value = self.program.nodes[argument.index].value
-        return f"real({value!r})" if value is not None else self.names[argument.index]
+        return self.number(value) if value is not None else self.names[argument.index]
+
+    def number(self, value: float) -> str:
+        """A constant; infinities and NaN as the overflows that make them, which every language reads."""
+        finite = math.isfinite(value)
+        text = repr(value) if finite else "(1e999 * 0.0)" if math.isnan(value) else "1e999" if value > 0 else "-1e999"
+        return self.dialect.number.format(text)
 
     def expression(self, node: Node) -> str:
         name, args = operation(node.op), [self.operand(a) for a in node.args if a is not None]
+        calls, select = self.dialect.calls, self.dialect.select
+        if name.startswith("logical"):
+            args = [
+                a if self.program.nodes[r].dtype == torch.bool else f"({a} != zero)"
+                for a, r in zip(args, node.refs, strict=True)
+            ]
         if name in COMPARISONS:
-            test = f"{args[0]} {_COMPARE[name]} {args[1]}"
-            return f"({test})" if node.dtype == torch.bool else f"(one if {test} else zero)"
-        if name == "clamp":
-            low, high = (*node.args[1:], None, None)[:2]
-            text = args[0] if low is None else f"max({args[0]}, real({low!r}))"
-            return text if high is None else f"min({text}, real({high!r}))"
-        if name in _INFIX:
-            return f"{args[0]} {_INFIX[name]} {args[1]}"
-        return _CALL[name].format(*args)
+            test = f"({args[0]} {_COMPARE[name]} {args[1]})"
+            return test if node.dtype == torch.bool else select.format(test, "one", "zero")
+        if name == "pow":
+            return _POWERS[_exponent(self.program, node) or 0.0].format(args[0])
+        if name in ("clamp", "clamp_min", "clamp_max"):
+            given = [None, node.args[1]] if name == "clamp_max" else [*node.args[1:], None]
+            low, high = given[:2]
+            text = args[0] if low is None else calls["maximum"].format(args[0], self.number(low))
+            return text if high is None else calls["minimum"].format(text, self.number(high))
+        if name == "where":
+            return select.format(*args)
+        if name == "masked_fill":
+            return select.format(args[1], args[2], args[0])
+        if name == "threshold_backward":
+            return select.format(f"({args[1]} <= {args[2]})", "zero", args[0])
+        if name == "relu":
+            return calls["maximum"].format(args[0], "zero")
+        if name == "_to_copy":
+            return f"({args[0]} != zero)" if node.dtype == torch.bool else select.format(args[0], "one", "zero")
+        if name == "div" and self.dialect.reciprocals and self.program.nodes[node.args[1].index].value is not None:
+            return f"{args[0]} * {calls['reciprocal'].format(args[1])}"
+        return calls[name].format(*args) if name in calls else f"{args[0]} {_INFIX[name]} {args[1]}"
 
     def lines(self, order: list[int]) -> list[str]:
         found = []
@@ -71,6 +180,25 @@ class Scalars:
 
 def unsupported(built: Program) -> str:
     """Names of the operations of a program that have no form here; empty if there is none."""
-    known = {*_INFIX, *_COMPARE, *_CALL, "clamp"}
-    missing = {operation(n.op) for n in built.nodes if n.op is not None and operation(n.op) not in known}
-    return ", ".join(sorted(missing))
+    found = {reason for node in built.nodes if node.op is not None and (reason := _obstacle(built, node))}
+    return ", ".join(sorted(found))
+
+
+_STRUCTURED = {"clamp", "clamp_min", "clamp_max", "where", "masked_fill", "threshold_backward", "relu"}
+
+
+def _obstacle(built: Program, node: Node) -> str:
+    name = operation(node.op)
+    if name == "pow":
+        return "" if _exponent(built, node) in _POWERS else "powers other than 1, 2 and 3"
+    if name == "_to_copy":  # all arithmetic here is in one type
+        mixes = built.nodes[node.refs[0]].dtype != torch.bool != node.dtype
+        return f"a cast to {node.dtype}" if mixes else ""
+    if name.startswith("bitwise") and node.dtype != torch.bool:
+        return f"{name} of numbers"
+    return "" if name in {*_INFIX, *_COMPARE, *_STRUCTURED, *PYTHON.calls} else name
+
+
+def _exponent(built: Program, node: Node) -> float | None:
+    base, exponent = node.args
+    return built.nodes[exponent.index].value if isinstance(base, Ref) else None

@@ -2,7 +2,8 @@
 
 Forward it returns the spikes, each state over time or at the end, and what the backward pass starts from: as little as
 its residual allows (see `task`). Backends are printers of the same program; which of them runs is the operator's
-``printer`` argument. They work on float32 and float64; input in 16 bits is widened in front of the operator.
+``printer`` argument. They compute in the type of the states; input in 16 bits is widened in front of the operator for
+those that read one type only.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ..core.transition import TRANSITIONS, Transition
-from . import numba_cpu, torch_run
+from . import numba_cpu, torch_run, triton_cuda
 from .layout import ordered, stacked
 from .task import Call, Flow, Reads, Task, reads
 
 __all__ = ["PRINTERS", "scan"]
 
-PRINTERS: dict[str, ModuleType] = {"torch": torch_run, "numba": numba_cpu}
+PRINTERS: dict[str, ModuleType] = {"torch": torch_run, "numba": numba_cpu, "triton": triton_cuda}
 
 _LIBRARY = torch.library.Library("spikeloom", "FRAGMENT")
 _LIBRARY.define(
@@ -28,7 +29,7 @@ _LIBRARY.define(
 )
 _LIBRARY.define(
     "scan_backward(str printer, str key, str residual, bool path, Tensor? x, bool constant, SymInt steps, "
-    "Tensor[] state, Tensor[] params, Tensor[] saved, Tensor?[] grads, bool[] wanted) -> Tensor[]"
+    "Tensor[] state, Tensor[] params, Tensor[] saved, Tensor?[] grads, bool[] wanted, ScalarType dtype) -> Tensor[]"
 )
 scan = torch.ops.spikeloom.scan.default
 _scan_backward = torch.ops.spikeloom.scan_backward.default
@@ -75,12 +76,12 @@ def _forward(
         params: in the order of the transition's names.
         wanted: which of x, states and parameters will need a gradient; nothing is kept where none does.
     """
-    transition, step = TRANSITIONS[key], x if num_steps else x[0]
+    transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
     steps = num_steps or len(x)
     ones = _ones(transition, params)
-    keep = _reads(transition, x.dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
-    task = Task(transition, x.dtype, ones, num_steps > 0, path, residual if any(wanted) else "", keep)
-    call = Call(task, x, steps, [ordered(s, step) for s in state], params, step)
+    keep = _reads(transition, dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
+    task = Task(transition, dtype, ones, num_steps > 0, path, residual if any(wanted) else "", keep)
+    call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
     PRINTERS[printer].forward(call, spk, paths, lasts, halves)
     states = paths if path else lasts | {f: paths[f][-1].clone() for f in paths}
@@ -96,18 +97,19 @@ def _outputs(call: Call) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], 
     params = dict(zip(task.transition.names, call.params, strict=True))
     for f, path in halves.items():
         path[0] = state[f] - params[task.offsets[f]] if f in task.offsets else state[f]
-    return stacked(step, call.steps), paths, lasts, halves
+    return stacked(step, call.steps, call.dtype), paths, lasts, halves
 
 
 def _forward_fake(
     printer: str, key: str, residual: str, path: bool, x: Tensor, num_steps: Any, state: Any, params: Any, wanted: Any
 ) -> list[Tensor]:
-    transition, step = TRANSITIONS[key], x if num_steps else x[0]
+    transition, step = TRANSITIONS[key], _like(x, num_steps > 0, state, ())
     steps = num_steps or x.shape[0]
-    keep = _reads(transition, x.dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
+    keep = _reads(transition, step.dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
     kept = [stacked(step, steps + 1, torch.bfloat16) for _ in keep] if residual == "half" else []
     kept = [stacked(step, steps) for _ in keep] if residual == "state" and not path else kept
-    return [stacked(step, steps), *(stacked(step, steps) if path else torch.empty_like(step) for _ in state), *kept]
+    states = (stacked(step, steps) if path else torch.empty_like(step) for _ in state)
+    return [stacked(step, steps, x.dtype), *states, *kept]
 
 
 def _backward(
@@ -123,6 +125,7 @@ def _backward(
     saved: Sequence[Tensor],
     grads: Sequence[Tensor | None],
     wanted: Sequence[bool],
+    dtype: torch.dtype,
 ) -> list[Tensor]:
     """Gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is False.
 
@@ -139,6 +142,7 @@ def _backward(
         saved: what the forward operator kept.
         grads: of what the forward operator returned, but for what it kept; None where none flows.
         wanted: see there.
+        dtype: of the input.
     """
     transition, step = TRANSITIONS[key], _like(x, constant, state, saved)
     names = _wanted(transition, wanted)
@@ -146,7 +150,7 @@ def _backward(
     keep = _reads(transition, step.dtype, names).fields
     kind = "half" if residual == "half" else "state"
     task = Task(transition, step.dtype, _ones(transition, params), constant, False, kind, keep)
-    call = Call(task, x, steps, [ordered(s, step) for s in state], params, step)
+    call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, dtype)
     timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
     flow = Flow(timed, ends, asked)
     if residual == "input":
@@ -165,7 +169,8 @@ def _ends(task: Task, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
 def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
     """A tensor whose shape, memory order, dtype and device are those of a step."""
     if x is not None:
-        return x if constant else x[0]
+        step = x if constant else x[0]
+        return step if step.dtype == state[0].dtype else torch.empty_like(step, dtype=state[0].dtype)
     return torch.empty_like(saved[0][0], dtype=state[0].dtype) if saved else state[0]
 
 
@@ -187,9 +192,10 @@ def _backward_fake(
     saved: Any,
     grads: Any,
     wanted: Any,
+    dtype: Any,
 ) -> list[Tensor]:
     step = _like(x, constant, state, saved)
-    dx = torch.empty_like(step) if constant else stacked(step, steps)
+    dx = torch.empty_like(step, dtype=dtype) if constant else stacked(step, steps, dtype)
     shapes = [dx, *(torch.empty_like(step) for _ in state), *map(torch.empty_like, params)]
     return [v if w else step.new_empty(0) for v, w in zip(shapes, wanted, strict=True)]
 
@@ -199,11 +205,12 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.printer, ctx.key, ctx.residual, ctx.path, x, num_steps, state, params, ctx.wanted = inputs
     ctx.constant, ctx.steps, ctx.sizes = num_steps > 0, output[0].shape[0], (len(state), len(params))
     transition = TRANSITIONS[ctx.key]
-    found = _reads(transition, x.dtype, _wanted(transition, ctx.wanted))
+    found = _reads(transition, state[0].dtype, _wanted(transition, ctx.wanted))
     fields = transition.neuron.State._fields
     saved = list(output[1 + len(state) :])
     if ctx.residual == "state" and ctx.path:
         saved = [output[1 + fields.index(f)] for f in found.fields]
+    ctx.dtype = x.dtype
     ctx.has_x = found.x or ctx.residual == "input"
     ctx.save_for_backward(*[x] * ctx.has_x, *state, *params, *saved)
 
@@ -215,7 +222,7 @@ def _backward_call(ctx: Any, grads: Any) -> Any:
     state, params, saved = tensors[:n], tensors[n : n + k], tensors[n + k :]
     options = ctx.printer, ctx.key, ctx.residual, ctx.path
     flowing = list(grads[: 1 + n])
-    found = _scan_backward(*options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted)
+    found = _scan_backward(*options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted, ctx.dtype)
     found = [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
     return None, None, None, None, found[0], None, found[1 : 1 + n], found[1 + n :], None
 

@@ -1,7 +1,9 @@
 """Generated sources as files, so that the compiler's own cache applies across processes."""
 
 import hashlib
+import importlib
 import importlib.util
+import linecache
 import os
 import sys
 import tempfile
@@ -23,27 +25,34 @@ def cache_folder() -> Path:
 
 
 @cache
-def compiled_module(source: str) -> ModuleType:
+def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
     """Import a generated source, from its file if one can be written.
 
-    The file is named after its content and the versions of Python and numba, and appears in one step, so that
+    The file is named after its content and the versions of Python and the compiler, and appears in one step, so that
     processes that start together see either nothing or all of it.
-    """
-    import numba
 
-    stamp = f"{source}|{sys.version}|{numba.__version__}"
+    Args:
+        source: Python text; the word CACHE in it becomes True, or False where no file can be written.
+        compiler: package that compiles it.
+    """
+    stamp = f"{source}|{sys.version}|{importlib.import_module(compiler).__version__}"
     name = f"kernel_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}"
     try:
         path = _written(cache_folder(), name, source.replace("CACHE", "True"))
     except OSError:  # a home that cannot be written to: compile in memory
-        module = ModuleType(name)
-        exec(compile(source.replace("CACHE", "False"), f"<{name}>", "exec"), module.__dict__)
-        return module
+        return _in_memory(name, source.replace("CACHE", "False"))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # numba's cache looks the module up by name
     spec.loader.exec_module(module)
+    return module
+
+
+def _in_memory(name: str, text: str) -> ModuleType:
+    module, file = ModuleType(name), f"<{name}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # Triton reads the text of its functions
+    exec(compile(text, file, "exec"), module.__dict__)
     return module
 
 

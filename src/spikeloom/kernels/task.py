@@ -87,7 +87,7 @@ def led(task: Task, fields: tuple[str, ...]) -> Program:
     """
     built = task.program.specialised({})
     for f in fields:
-        built.led(f"s_{f}", f"e_{f}")
+        built.gradients[f"s_{f}"] = built.joined[f"s_{f}"]
     return built
 
 
@@ -128,6 +128,7 @@ class Call:
         state: initial states, [B, ...].
         params: in the order of the transition's names.
         step: a tensor whose shape, memory order, dtype and device are those of one step of every state.
+        dtype: of the input and the spikes; a printer that works on one type finds that of the states.
     """
 
     task: Task
@@ -136,6 +137,7 @@ class Call:
     state: Sequence[Tensor]
     params: Sequence[Tensor]
     step: Tensor
+    dtype: torch.dtype
 
 
 class Flow(NamedTuple):

@@ -60,18 +60,38 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
         spk, state = transition(x, transition.neuron.State(*rest[: n - 1]), params(*rest[n - 1 :]))
         return spk, *state
 
+    def passing(*args: Tensor) -> tuple[Tensor, ...]:
+        return *step(*args), *args[:n]  # what also flows to these is then added as the eager loop adds it
+
     def joint(*args: Tensor) -> Any:
-        results = torch.func.vjp(step, *args[:k])
-        return results[0], results[1](args[k:])
+        results = torch.func.vjp(passing, *args[:k])
+        return results[0][:n], results[1](args[k:])
 
     labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "o_spk", *(f"g_{f}" for f in fields)]
+    labels += [f"e_{name}" for name in ("x", *fields)]
     graph = make_fx(joint)(*(torch.full((4,), 0.5, dtype=dtype) for _ in labels)).graph
     built = _Importer(labels, dtype).run(graph)
     outputs = built.pop()
     done: Program = built.pop()
     done.forward = dict(zip(["spk", *(f"n_{f}" for f in fields)], outputs[:n], strict=True))
-    done.gradients = dict(zip(labels[:k], outputs[n:], strict=True))
+    found = dict(zip(labels[:k], outputs[n:], strict=True))
+    done.joined = {label: i for label, i in found.items() if label[0] in "xs"}
+    elsewhere = done.reached(i for label, i in done.inputs.items() if label[0] == "e")
+    for label, i in found.items():
+        alone = _alone(done, i, elsewhere)
+        done.gradients[label] = done.constant(0.0, dtype) if alone is None else alone
     return done
+
+
+def _alone(built: Program, index: int, elsewhere: set[int]) -> int | None:
+    """A gradient without what flows to the same place from elsewhere; None if nothing is left."""
+    if index not in elsewhere:
+        return index
+    node = built.nodes[index]
+    parts = [part for r in node.refs if (part := _alone(built, r, elsewhere)) is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return built.apply(node.op, tuple(map(Ref, parts)), node.dtype)
 
 
 _SAME = {"detach", "alias", "clone", "lift_fresh_copy", "lift_fresh", "view_as", "contiguous"}

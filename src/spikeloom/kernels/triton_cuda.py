@@ -1,0 +1,165 @@
+"""Runs the kernels that `triton_source` prints, on CUDA; or, to test them without a GPU, in Triton's interpreter.
+
+The state is in registers in its own type, float32 or float64; input of 16 bits is widened where it is read, and spikes
+come out in the type of the input.
+There is no fast-math and no contraction: in float32 and float64 a kernel rounds as the eager loop does. Nothing here
+reads a value back from the device, so that a call can be captured in a CUDA graph.
+"""
+
+import importlib
+import os
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.transition import Transition
+from .layout import ordered, spaced, stacked
+from .program import Program
+from .scalars import unsupported
+from .sources import compiled_module
+from .task import Call, Flow, Task
+from .trace import program
+from .triton_source import Target, backward_source, forward_source
+
+__all__ = ["available", "backward", "forward", "interpreting", "obstacle", "recomputed", "refusal"]
+
+THREADS = 128  # of a program instance, four warps
+BYTES = 16  # that a thread reads of one array at once, the widest load there is
+PROGRAMS = 256  # with fewer instances, some of the processors of a large GPU stay idle
+
+
+@cache
+def interpreting() -> bool:
+    """Whether Triton's interpreter is on; Triton decides that when it is imported."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+@cache
+def available() -> str | None:
+    """Why no kernel can run here, or None."""
+    if not find_spec("triton"):
+        return "triton is not installed; it comes with a PyTorch that is built for CUDA"
+    if not interpreting() and not torch.cuda.is_available():
+        return "PyTorch sees no CUDA device"
+    return None
+
+
+def refusal(x: Tensor, dtype: torch.dtype) -> str | None:
+    """Why a kernel does not serve an input when the states are of type ``dtype``, or None."""
+    device = "cpu" if interpreting() else "cuda"
+    if x.device.type != device:
+        why = "its interpreter is on (TRITON_INTERPRET=1), which" if interpreting() else "it"
+        return f"{why} computes on {device}, got {x.dtype} on {x.device}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"it keeps states in float32 or float64, got {dtype}; input in 16 bits is served under torch.autocast"
+    return None
+
+
+@cache
+def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
+    """Which operations of a transition have no form here, or None."""
+    built = program(transition, dtype)
+    missing = unsupported(built) if isinstance(built, Program) else ""
+    return f"it has no form for {missing}" if missing else None
+
+
+def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, Tensor], halves: Any) -> None:
+    """See `numba_cpu.forward`; here the spikes may be narrower than the states."""
+    _forward(call, [spk], [*paths.values(), *lasts.values(), *halves.values()])
+
+
+def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
+    """See `numba_cpu.backward`."""
+    step, task = call.step, call.task
+    timed = [spaced(g, step) for g in flow.timed if g is not None]
+    ends = tuple(flow.ends)
+    found = {n: torch.empty_like(step) for n in [*flow.wanted, *(f"s_{f}" for f in task.fields)]}
+    if "x" in found:
+        found["x"] = torch.empty_like(step, dtype=call.dtype)
+        found["x"] = found["x"] if task.constant else stacked(step, call.steps, call.dtype)
+    vector = _vector(call)
+    kernel = _compiled_backward(task, vector, target(), flow.flows, ends, flow.wanted)
+    arrays = [*_given(call), *(saved[f] for f in task.keep), *timed, *(ordered(flow.ends[f], step) for f in ends)]
+    _launch(kernel, call, [*arrays, *found.values()], [g.stride(0) for g in timed])
+    return found
+
+
+def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
+    """See `numba_cpu.recomputed`; here the whole path is in memory while the gradients are computed."""
+    paths = {f: stacked(call.step, call.steps) for f in call.task.paths}
+    _forward(call, [], [*paths.values(), *(torch.empty_like(call.step) for _ in call.task.lasts)])
+    return backward(call, paths, flow)
+
+
+def _forward(call: Call, spikes: list[Tensor], states: list[Tensor]) -> None:
+    kernel = _compiled_forward(call.task, _vector(call), target(), bool(spikes))
+    _launch(kernel, call, [*_given(call), *spikes, *states], [])
+
+
+@cache
+def target() -> Target:
+    """What kernels are printed for in this process."""
+    return Target(False, f"{__package__}.interpreted") if interpreting() else Target()
+
+
+@cache
+def _compiled_forward(task: Task, vector: tuple[bool, ...], target: Target, spikes: bool) -> Any:
+    return compiled_module(forward_source(task, vector, target, spikes), "triton").forward
+
+
+@cache
+def _compiled_backward(
+    task: Task,
+    vector: tuple[bool, ...],
+    target: Target,
+    flows: tuple[bool, ...],
+    ends: tuple[str, ...],
+    wanted: tuple[str, ...],
+) -> Any:
+    return compiled_module(backward_source(task, vector, target, flows, ends, wanted), "triton").backward
+
+
+def _launch(kernel: Any, call: Call, arrays: list[Tensor], lengths: list[int]) -> None:
+    """Run a kernel on its arrays, the input first, then the parameters; ``lengths`` are strides of gradients."""
+    step, size = call.step, call.step.numel()
+    if not call.task.constant:
+        lengths = [arrays[0].stride(0), *lengths]
+    params = [p.to(step.device) for p in call.params]  # a number may have stayed on the CPU when the network moved
+    params = [ordered(p.expand(step.shape), step) if p.numel() > 1 else p for p in params]
+    block = block_size(size, arrays[0].element_size())
+    with torch.cuda.device_of(step):  # Triton launches on the current device
+        grid = (-(-size // block),)
+        kernel[grid](*arrays, *params, call.steps, size, *lengths, BLOCK=block, **launch_options())
+
+
+def _vector(call: Call) -> tuple[bool, ...]:
+    return tuple(p.numel() > 1 for p in call.params)
+
+
+def _given(call: Call) -> list[Tensor]:
+    """The input and the initial states; where the input is not read, anything may stand for it."""
+    if call.x is None:
+        return [call.step if call.task.constant else call.step.unsqueeze(0), *call.state]
+    return [ordered(call.x, call.step) if call.task.constant else spaced(call.x, call.step), *call.state]
+
+
+def block_size(size: int, itemsize: int) -> int:
+    """Neurons of a program instance: the widest loads, unless too few instances would fill the GPU."""
+    block = THREADS * BYTES // itemsize
+    while block > THREADS and size < block * PROGRAMS:
+        block //= 2
+    return block
+
+
+@cache
+def launch_options() -> dict[str, Any]:
+    """No contraction, and no tiny numbers flushed to zero in CUDA's functions, where this Triton has that switch."""
+    options: dict[str, Any] = {"num_warps": THREADS // 32, "enable_fp_fusion": False}
+    if torch.version.hip is None:
+        compiler = importlib.import_module("triton.backends.nvidia.compiler")
+        if "enable_reflect_ftz" in compiler.CUDAOptions.__dataclass_fields__:
+            options["enable_reflect_ftz"] = False
+    return options
