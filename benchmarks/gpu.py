@@ -59,7 +59,7 @@ def main() -> None:
     rows += [
         found for name in FLOATS for steps in STEPS for found in against_spikingjelly(name, steps, shrink, repeats)
     ]
-    rows += [saved(name, NEURONS // 16 // shrink) for name in FLOATS]
+    rows += [saved(name, kept, NEURONS // 16 // shrink) for name in FLOATS for kept in ("state", "half")]
     rows += launching(repeats)
     report(f"GPU: LIF layer on {torch.cuda.get_device_name()}", rows)
 
@@ -68,9 +68,16 @@ def row(item: str, measured: float | None, unit: str, target: str = "") -> dict[
     return {"item": item, "measured": measured, "unit": unit, "target": target}
 
 
-def ours() -> Layer:
+def ours(residual: str = "state") -> Layer:
+    """Our layer; with input in 16 bits as autocast runs it, the state in float32."""
     neuron = snn.Leaky(0.9).to(DEVICE)
-    return lambda x: neuron.scan(x)[0]
+
+    def run(x: Tensor) -> Tensor:
+        narrow = x.dtype == torch.bfloat16
+        with snn.backend("triton"), snn.residual(residual), torch.autocast(DEVICE, torch.bfloat16, enabled=narrow):
+            return neuron.final(x)[0]
+
+    return run
 
 
 def spikingjelly() -> Layer:
@@ -158,13 +165,13 @@ def bandwidth(size: int, neurons: int, repeats: int) -> list[dict[str, Any]]:
     rows = [row("copy", copied / 1e9, "GB/s", TARGETS["copy"])]
     for name, dtype in FLOATS.items():
         x, gradient = inputs((STEPS[-1], neurons), dtype)
-        spk, path = lif(x), 4  # bytes of a state
+        spk, state = lif(x), 4  # bytes
         runs = {
             "forward": lambda x=x: lif(x),
             "backward": lambda x=x, s=spk, g=gradient: torch.autograd.grad(s, x, g, retain_graph=True),
         }
-        # forward: input, spikes, path of the state; backward: gradient of the spikes, path, gradient of the input
-        moved = x.numel() * (2 * x.element_size() + path)
+        # forward: input, spikes, state; backward: gradient of the spikes, state, gradient of the input
+        moved = x.numel() * (2 * x.element_size() + state)
         for kind, seconds in device_times(runs, repeats).items():
             share = moved / seconds / copied * 100
             rows.append(row(f"{kind} {name}", share, "% of the copy", TARGETS[kind]))
@@ -175,19 +182,20 @@ def against_spikingjelly(name: str, steps: int, shrink: int, repeats: int) -> li
     """Forward and backward, and how much longer SpikingJelly takes."""
     x, gradient = inputs((steps, NEURONS // shrink), FLOATS[name])
     other = peer(spikingjelly)
-    contenders = {"ours": training(ours(), x, gradient)}
+    contenders = {"ours": training(ours(), x, gradient), "half": training(ours("half"), x, gradient)}
     if other is not None:
         contenders["spikingjelly"] = training(other, x, gradient)
     times = device_times(contenders, repeats)
     label = f"{name} T={steps}"
     rows = [row(f"time {label}", times["ours"] * 1e3, "ms", TARGETS.get(f"time {label}", ""))]
+    rows.append(row(f"time {label}, half residual", times["half"] * 1e3, "ms"))
     ratio = times["spikingjelly"] / times["ours"] if other is not None else None
     return [*rows, row(f"spikingjelly / ours {label}", ratio, "", TARGETS[f"peer {name}"])]
 
 
-def saved(name: str, neurons: int) -> dict[str, Any]:
-    """Bytes that the graph keeps for each neuron and step, besides the input and the spikes."""
-    x, _ = inputs((16, neurons), FLOATS[name])
+def saved(name: str, residual: str, neurons: int) -> dict[str, Any]:
+    """Bytes that the graph keeps for each neuron and step, besides the input and the spikes; T = 64."""
+    x, _ = inputs((64, neurons), FLOATS[name])
     kept: dict[int, int] = {}
 
     def pack(value: Tensor) -> Tensor:
@@ -195,10 +203,10 @@ def saved(name: str, neurons: int) -> dict[str, Any]:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        spk = ours()(x)
+        spk = ours(residual)(x)
     for known in (x, spk):
         kept.pop(known.untyped_storage().data_ptr(), None)
-    return row(f"saved {name}", sum(kept.values()) / x.numel(), "bytes", TARGETS[f"saved {name}"])
+    return row(f"saved {name}, {residual}", sum(kept.values()) / x.numel(), "bytes", TARGETS[f"saved {name}"])
 
 
 def launching(repeats: int) -> list[dict[str, Any]]:

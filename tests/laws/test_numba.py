@@ -30,6 +30,7 @@ CASES = [
     ("Alpha", {}),
     ("AdLIF", {}),
     ("DeltaLeaky", {}),
+    ("IF", {}),
     ("Synaptic", {"reset_delay": False}),
 ]
 

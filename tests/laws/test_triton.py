@@ -6,13 +6,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
 import spikeloom as snn
-from spikeloom.core.neuron import Neuron
+from spikeloom.core.neuron import REGISTRY, Neuron
 from spikeloom.kernels import sources, triton_cuda
 from spikeloom.kernels.task import Task
 from spikeloom.kernels.triton_source import Target, backward_source, forward_source
@@ -54,6 +55,21 @@ def test_where_it_cannot_run_it_says_why() -> None:
 def test_a_tensor_on_the_cpu_is_refused_where_the_interpreter_is_off() -> None:
     refusal = triton_cuda.refusal(torch.rand(3, 2, 1), torch.float32)
     assert refusal == "it computes on cuda, got torch.float32 on cpu"
+
+
+def test_a_cast_to_another_floating_point_type_is_refused_not_taken_for_one_of_a_comparison() -> None:
+    class Mixed(Neuron):
+        class State(NamedTuple):
+            mem: Tensor
+
+        @staticmethod
+        def integrate(x: Tensor, state: Any, p: Any) -> Any:
+            return state._replace(mem=(0.9 * state.mem.double() + x).to(x.dtype))
+
+    del REGISTRY["Mixed"]
+    assert triton_cuda.obstacle(Mixed().transition, torch.float32) == (
+        "it has no form for a cast to torch.float32, a cast to torch.float64"
+    )
 
 
 def kernels(neuron: Neuron, dtype: torch.dtype) -> list[Any]:

@@ -137,6 +137,15 @@ def test_under_autocast_the_state_is_float32_and_spikes_have_the_type_of_the_inp
     torch.testing.assert_close(found[1][1], expected[1][1], rtol=1e-2, atol=1e-2)
 
 
+def test_under_autocast_the_choice_goes_by_the_type_of_the_state() -> None:
+    net, x = torch.nn.Sequential(snn.Leaky(0.9, init_hidden=True)), torch.rand(4, 2, 5).half().requires_grad_()
+    with torch.autocast("cpu", torch.float16), snn.backend("triton"), snn.residual("half"):
+        spk, plan = snn.run(net, x), snn.run(net, x, explain=True).plan
+        compressed = snn.run(net, x, explain=True, memory="compressed").plan
+    assert spk.dtype == torch.float16
+    assert all("triton" in made.rows[0].how and "kept whole" not in made.rows[0].how for made in (plan, compressed))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_the_operator_passes_torch_s_own_checks(dtype: torch.dtype, residual: str) -> None:

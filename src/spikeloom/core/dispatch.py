@@ -118,11 +118,11 @@ def residual(name: str) -> Iterator[None]:
         _residual.reset(token)
 
 
-def unkept(transition: Transition, x: Tensor, residual: str) -> str | None:
-    """Why a residual does not serve a call; None if it does."""
+def unkept(transition: Transition, x: Tensor, residual: str, dtype: torch.dtype | None = None) -> str | None:
+    """Why a residual does not serve a call, computed in ``dtype``; None if it does."""
     if residual in ("", "state"):
         return None
-    if name_of(transition, x) == "eager":
+    if name_of(transition, x, dtype) == "eager":
         return f"only printed loops choose what they keep, and {_why_eager(transition, x)}"
     if residual == "half" and not transition.compared():
         return "its spikes depend on more than the distance of the membrane from the threshold that it leaves behind"
@@ -156,7 +156,7 @@ def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1
 
 def _choice(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int) -> tuple[str, str]:
     name, kept = name_of(transition, x, dtype, steps), _residual.get()
-    reason = unkept(transition, x, kept) if torch.is_grad_enabled() else None
+    reason = unkept(transition, x, kept, dtype) if torch.is_grad_enabled() else None
     if reason:
         raise RuntimeError(
             f"residual {kept!r} does not serve {transition.neuron.__name__}: {reason}; "

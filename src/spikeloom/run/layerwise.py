@@ -123,7 +123,8 @@ class Layerwise:
             with keep:
                 output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent)
             self._keep(path, output, state)
-            how = f"scan over time ({dispatch.name_of(module.transition, x, steps=steps or 1)}){reason}"
+            name = dispatch.name_of(module.transition, x, state[0].dtype, steps or 1)
+            how = f"scan over time ({name}){reason}"
         else:
             output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
@@ -134,7 +135,8 @@ class Layerwise:
         if self.memory != "compressed":
             return nullcontext(), ""
         kind = "half" if steps is None else "input"
-        reason = dispatch.unkept(neuron.transition, x, kind)
+        dtype = neuron.initial(x[0] if steps is None else x)[0].dtype
+        reason = dispatch.unkept(neuron.transition, x, kind, dtype)
         return (nullcontext(), f"; kept whole: {reason}") if reason else (dispatch.residual(kind), "")
 
     def _layer(self, path: str, module: nn.Module, how: str, args: Any, kwargs: Any) -> Any:
