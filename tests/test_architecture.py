@@ -66,6 +66,7 @@ EDGES = {
     ("doctor", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
     ("backprop", "run"),
+    ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "run"),

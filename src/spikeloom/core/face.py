@@ -17,6 +17,7 @@ from .inspection import inspect_input, inspect_state
 from .live import Live, OneOrAll
 from .reset import Reset
 from .stateful import Stateful
+from .taps import Moment, Tap
 
 __all__ = ["Face"]
 
@@ -35,6 +36,7 @@ class Face(Helpers, Stateful):
     _checked: Any
     _reset: str
     _names: tuple[str, ...]
+    _taps: tuple[Tap, ...] = ()  # told what the neuron receives and gives, see `spikeloom.core.taps`
 
     # -- what the neuron provides ------------------------------------------------------------------------
 
@@ -113,11 +115,15 @@ class Face(Helpers, Stateful):
         start = self._start(step, state, named)
         if not sequence:
             spk, self._hidden = self.step(input_, start)
+            for tap in self._taps:
+                tap(self, Moment(input_, spk, self._hidden, False))
             return spk, self._hidden
-        if not path:
+        if not path and not self._taps:  # a tap is told the states of all steps
             spk, self._hidden = self.final(input_, start, num_steps=num_steps)
             return spk, self._hidden
         spk, new = self.scan(input_, start, num_steps=num_steps)
+        for tap in self._taps:
+            tap(self, Moment(input_, spk, new, True, num_steps or 1))
         self._hidden = self._last(new)
         return spk, new
 
@@ -218,7 +224,7 @@ class Face(Helpers, Stateful):
     # -- copies, checkpoints, devices ----------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {k: v for k, v in super().__getstate__().items() if k not in ("transition", "key", "_record")}
+        kept = {k: v for k, v in super().__getstate__().items() if k not in ("transition", "key", "_record", "_taps")}
         return {**kept, "_checked": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

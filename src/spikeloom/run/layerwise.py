@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from ..core import dispatch
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
+from ..core.taps import forward_of, tapped
 from . import rules
 from .errors import Place, expect
 from .plan import NotLayerwise, Row
@@ -146,12 +147,14 @@ class Layerwise:
             return self._again(path, module, args, kwargs)
         if not timed and not rules.is_random(module) and not rules.has_hooks(module):
             self._row(path, module, "once: its input is constant in time")
-            return module(*args, **kwargs)
+            return self._constant(module, args, kwargs)
         if statistics:
             return self._each(path, module, args, kwargs, "step by step: its statistics are those of a step")
         if how == "fold" and timed:
             self._row(path, module, "time folded into the batch")
-            return _fold(module, args, kwargs)
+            output = _fold(forward_of(module), args, kwargs)
+            tapped(module, args[0].tensor, pytree.tree_map(_tensor, output), timed=True)
+            return output
         return self._each(path, module, args, kwargs, "step by step")
 
     def _again(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -159,8 +162,13 @@ class Layerwise:
         self._row(path, module, "once; its running statistics are updated at every step")
         with torch.no_grad():
             for _ in range(self.num_steps - 1):
-                module(*args, **kwargs)
-        return module(*args, **kwargs)
+                forward_of(module)(*args, **kwargs)
+        return self._constant(module, args, kwargs)
+
+    def _constant(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Call a layer once for all steps."""
+        output = forward_of(module)(*args, **kwargs)
+        return tapped(module, args[0] if args else None, output, timed=False, repeat=self.num_steps)
 
     def _function(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.target is operator.getitem and isinstance(args[0], (tuple, list)):

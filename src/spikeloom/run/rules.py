@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules import activation, batchnorm, conv, dropout, instancenorm, pooling
 
+from ..core.taps import watches
+
 __all__ = ["has_hooks", "in_place", "is_batch_norm", "is_random", "of_function", "of_module"]
 
 _FOLDABLE = (
@@ -52,9 +54,9 @@ _RANDOM = ("rand", "bernoulli", "normal", "poisson", "multinomial", "dropout", "
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody watches or changes the calls of this module or of its parameters."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "parametrizations")
-    return any(getattr(module, name, None) for name in names)
+    """Whether somebody watches or changes the calls of this module or of its parameters; taps do not count."""
+    names = ("_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "parametrizations")
+    return len(watches(module)) < len(module._forward_hooks) or any(getattr(module, name, None) for name in names)
 
 
 def is_batch_norm(module: Any) -> bool:

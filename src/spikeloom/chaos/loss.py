@@ -1,0 +1,203 @@
+"""The chaotic loss: a negative self-feedback that makes gradient descent overshoot, and its annealed strength."""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..core import checks
+from .anneal import Anneal, schedule
+
+__all__ = ["REDUCTIONS", "ChaoticLoss", "Chunk", "chaotic_loss"]
+
+REDUCTIONS = ("mean", "sum_units", "sum")
+Reduction = Literal["mean", "sum_units", "sum"]
+
+
+class Chunk(NamedTuple):
+    """A signal over some steps.
+
+    Attributes:
+        h: the signal; its first ``samples`` axes are batch or time and batch, the others are units.
+        samples: number of these axes.
+        repeat: how many equal steps it stands for.
+    """
+
+    h: Tensor
+    samples: int
+    repeat: int = 1
+
+
+def divisor(chunks: list[Chunk], reduction: str) -> float:
+    """What the sum over all elements is divided by."""
+    if reduction == "sum":
+        return 1.0
+    sizes = [c.h.numel() if reduction == "mean" else c.h.shape[: c.samples].numel() for c in chunks]
+    return float(sum(size * c.repeat for size, c in zip(sizes, chunks, strict=True)))
+
+
+def argument(h: Tensor, center: Any, scale: float, clamp: tuple[float, float] | None) -> Tensor:
+    """What the sigmoid sees, x = (h - center) / scale."""
+    x = h if clamp is None else h.clamp(*clamp)
+    x = x - center if isinstance(center, Tensor) or center != 0.0 else x
+    return x / scale if scale != 1.0 else x
+
+
+def chaotic_loss(
+    h: Tensor,
+    z: float,
+    *,
+    I0: float = 0.65,
+    center: Any = 0.0,
+    scale: float = 1.0,
+    reduction: Reduction = "mean",
+    clamp: tuple[float, float] | None = None,
+) -> Tensor:
+    """The chaotic loss of a signal, without state; see `ChaoticLoss`, which also anneals.
+
+    Args:
+        h: signal, [B, ...].
+        z: intensity, >= 0.
+        I0: see `ChaoticLoss`; so are ``center``, ``scale``, ``reduction`` and ``clamp``.
+        center: see there.
+        scale: see there.
+        reduction: see there.
+        clamp: see there.
+
+    Returns:
+        One number, ().
+
+    >>> chaotic_loss(torch.tensor([[0.0]]), 10.0)  # 10 ln 2
+    tensor(6.9315)
+    """
+    return reduced([Chunk(h, 1)], z, I0=I0, center=center, scale=scale, reduction=reduction, clamp=clamp)
+
+
+def reduced(
+    chunks: list[Chunk], z: float, *, I0: float, center: Any, scale: float, reduction: str, clamp: Any
+) -> Tensor:
+    """The chaotic loss of a signal that comes in chunks."""
+    total: Any = 0.0
+    for chunk in chunks:
+        total = total + density(argument(chunk.h, center, scale, clamp), I0).sum() * chunk.repeat
+    return total * (z / divisor(chunks, reduction))
+
+
+def density(x: Tensor, I0: float) -> Tensor:
+    """softplus(x) - I0 x, elementwise; F.softplus would round beyond its threshold, this is exact."""
+    return -F.logsigmoid(-x) - I0 * x
+
+
+class ChaoticLoss(nn.Module):
+    r"""Chaotic loss with an annealed intensity.
+
+    .. math:: L = z \sum \left( \mathrm{softplus}(x) - I_0 x \right) \qquad x = (h - c) / s
+
+    which is ``z (-I0 log sigmoid(x) - (1 - I0) log(1 - sigmoid(x)))`` in a form that is exact for any finite h. Its
+    gradient is ``(z / s) (sigmoid(x) - I0)``: it pulls h towards ``c + s logit(I0)``, too far if z is large.
+
+    Args:
+        z: intensity at the beginning, >= 0.
+        I0: where the feedback rests, in (0, 1).
+        center: c; a number or a tensor that broadcasts against h.
+        scale: s, > 0.
+        reduction: ``"mean"`` over all elements (the authors' training code); ``"sum_units"``: sum over units, mean over
+            samples and steps; ``"sum"`` over all elements (the authors' multi-layer example).
+        clamp: limits of h, ``(-10, 9.9)`` in the authors' training code; beyond them there is no gradient.
+        anneal: `Exponential`, `Cosine`, `Until`, `Function`, or a function of the step. Default: constant.
+
+    Raises:
+        ValueError: an argument outside its range.
+        TypeError: ``anneal`` is no schedule.
+
+    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037: the single-neuron example of the authors' code is
+    ``ChaoticLoss(10, anneal=Exponential(0.9995))``, the multi-layer one ``ChaoticLoss(10, scale=10, reduction="sum")``.
+
+    >>> from spikeloom.chaos import Exponential
+    >>> loss = ChaoticLoss(10.0, anneal=Exponential(0.5))
+    >>> h = torch.tensor([[1e4]], requires_grad=True)
+    >>> loss(h).backward(); h.grad  # z (1 - I0)
+    tensor([[3.5000]])
+    >>> loss.step(); loss.z
+    5.0
+    """
+
+    def __init__(
+        self,
+        z: float = 10.0,
+        *,
+        I0: float = 0.65,
+        center: Any = 0.0,
+        scale: float = 1.0,
+        reduction: Reduction = "mean",
+        clamp: tuple[float, float] | None = None,
+        anneal: Any = None,
+    ) -> None:
+        super().__init__()
+        checks.in_range("z", z, 0.0, float("inf"))
+        checks.in_range("I0", I0, 0.0, 1.0, open_low=True, open_high=True)
+        checks.in_range("scale", scale, 0.0, float("inf"), open_low=True)
+        checks.choice("reduction", reduction, REDUCTIONS)
+        if clamp is not None and not (len(clamp) == 2 and clamp[0] < clamp[1]):
+            raise ValueError(f"clamp must be (low, high) with low < high, got {clamp!r}; write clamp=(-10, 9.9)")
+        self.I0, self.scale, self.reduction, self.clamp = I0, scale, reduction, clamp
+        self.center = center
+        self.anneal: Anneal = schedule(anneal)
+        self.begin = float(z)
+        self.strength: float | None = None  # at the beginning, in the unit of the schedule; None: z
+        self.steps = self.epochs = 0
+
+    @property
+    def factor(self) -> float:
+        """What annealing has left of the strength."""
+        n = self.epochs if self.anneal.per == "epoch" else self.steps
+        return self.anneal.factor(n, self.begin if self.strength is None else self.strength)
+
+    @property
+    def z(self) -> float:
+        """The intensity now."""
+        return self.begin * self.factor
+
+    def forward(self, h: Tensor, *, samples: int = 1) -> Tensor:
+        """The loss of a signal.
+
+        Args:
+            h: [B, ...], or [T, B, ...] with ``samples=2``.
+            samples: how many of its first axes are no units; ``"sum_units"`` averages over them.
+
+        Returns:
+            One number, ().
+        """
+        return self.of([Chunk(h, samples)])
+
+    def of(self, chunks: list[Chunk]) -> Tensor:
+        """The loss of a signal that comes in chunks; without gradient where the intensity is 0."""
+        z = self.z
+        if z == 0.0:
+            return torch.zeros((), dtype=chunks[0].h.dtype, device=chunks[0].h.device)
+        center = self.center.to(chunks[0].h) if isinstance(self.center, Tensor) else self.center
+        return reduced(
+            chunks, z, I0=self.I0, center=center, scale=self.scale, reduction=self.reduction, clamp=self.clamp
+        )
+
+    def step(self) -> None:
+        """Anneal by one step; call it after each update."""
+        self.steps += 1
+
+    def epoch(self) -> None:
+        """Anneal by one epoch; call it after each pass over the data."""
+        self.epochs += 1
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What ``state_dict`` keeps: intensity and strength at the beginning, steps and epochs."""
+        return {"begin": self.begin, "strength": self.strength, "steps": self.steps, "epochs": self.epochs}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_extra_state` returned."""
+        self.begin, self.strength = state["begin"], state["strength"]
+        self.steps, self.epochs = state["steps"], state["epochs"]
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"z={self.z:.4g}, I0={self.I0}, scale={self.scale}, reduction={self.reduction!r}, anneal={self.anneal}"

@@ -1,0 +1,130 @@
+"""The authors' neuron, and the single neuron of their first example, made of ours."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core.densities import ZIF
+from ..neurons.leaky import Leaky
+from .loss import density
+
+__all__ = ["SingleNeuron", "Trajectory", "lif"]
+
+
+def lif(beta: float = 0.5, threshold: float = 1.0, gamma: float = 1.0, **options: Any) -> Leaky:
+    """The LIF neuron of the authors' code: reset to zero in the step of the spike, through which the gradient flows.
+
+    ``U = beta U + I``; ``S = H(U - threshold)``; ``U = (1 - S) U``, with the triangle `snn.surrogate.ZIF` as surrogate.
+
+    Args:
+        beta: decay; 0.5 in the multi-layer example, 0.2 in the single-neuron one.
+        threshold: firing threshold.
+        gamma: half width of the triangle.
+        **options: of `snn.Leaky`, such as ``init_hidden=True``.
+
+    Returns:
+        An `snn.Leaky` neuron.
+
+    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037, the authors' code.
+
+    >>> neuron = lif(mode="sequence")
+    >>> spk, mem = neuron(torch.tensor([[[0.8]], [[0.8]], [[0.8]]]))
+    >>> spk.flatten(), mem.flatten()
+    (tensor([0., 1., 0.]), tensor([0.8000, 0.0000, 0.8000]))
+    """
+    return Leaky(beta, threshold, spike_grad=ZIF(gamma), reset_mechanism="zero", reset_delay=False, **options)
+
+
+class Trajectory(NamedTuple):
+    """What the single neuron did, one value an epoch, before its update.
+
+    Attributes:
+        weight: w.
+        bias: b.
+        task_loss: squared error of the rate.
+        loss: with the chaotic loss.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    task_loss: Tensor
+    loss: Tensor
+
+
+class SingleNeuron(nn.Module):
+    """The single neuron of the authors' first example: one weight, one bias, input 1, asked to be silent.
+
+    Args:
+        w: weight at the beginning.
+        b: bias at the beginning.
+        steps: simulated time steps. The example simulates 20,
+        divide_by: and divides the number of spikes by 10, so that its "rate" reaches 2 and its loss 4.
+        beta: decay of the membrane.
+
+    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037, single-neuron example of the authors' code.
+
+    >>> neuron = SingleNeuron()
+    >>> rate, h = neuron(torch.ones(1, 1))
+    >>> rate.item(), h.item()  # 10 spikes in 20 steps
+    (1.0, 1.0)
+    """
+
+    def __init__(self, w: float = 0.5, b: float = 0.5, steps: int = 20, divide_by: int = 10, beta: float = 0.2) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        nn.init.constant_(self.layer.weight, w)
+        nn.init.constant_(self.layer.bias, b)
+        self.neuron = lif(beta, init_hidden=True, mode="sequence")
+        self.steps, self.divide_by = steps, divide_by
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Rate [B, 1] and pre-activation [B, 1] for inputs [B, 1]."""
+        h = self.layer(x)
+        return self.rate(h), h
+
+    def rate(self, h: Tensor) -> Tensor:
+        """Spikes by ``divide_by``, for pre-activations [B, 1] that stay the same at every step."""
+        spk, _ = self.neuron.scan(h, num_steps=self.steps)
+        return spk.sum(0) / self.divide_by
+
+    def update(self, state: Tensor, z: Tensor | float, lr: float = 1.0, I0: float = 0.65) -> Tensor:
+        """One update of many such neurons at once: the map whose exponents and diagrams one can compute.
+
+        Args:
+            state: weight and bias, [..., 2].
+            z: intensities that broadcast against [...].
+            lr: learning rate.
+            I0: see `ChaoticLoss`.
+
+        Returns:
+            Weight and bias after the update, [..., 2], without graph.
+        """
+        with torch.enable_grad():
+            state = state.detach().requires_grad_()
+            h = state.sum(-1, keepdim=True)  # the input is 1
+            loss = self.rate(h.reshape(-1, 1)).square().sum() + (density(h[..., 0], I0) * z).sum()
+            (gradient,) = torch.autograd.grad(loss, state)
+        return state.detach() - lr * gradient
+
+    def train_on(self, optimizer: torch.optim.Optimizer, chaos: Any = None, epochs: int = 4000) -> Trajectory:
+        """Train towards silence.
+
+        Args:
+            optimizer: of the parameters.
+            chaos: a `ChaoticLoss` of the pre-activation; annealed after each update.
+            epochs: updates.
+        """
+        x = torch.ones(1, 1, dtype=self.layer.weight.dtype)
+        rows = torch.zeros(4, epochs, dtype=x.dtype)
+        for epoch in range(epochs):
+            rate, h = self(x)
+            task = (rate * rate).mean()
+            loss = task if chaos is None else task + chaos(h)
+            rows[:, epoch] = torch.stack([self.layer.weight[0, 0], self.layer.bias[0], task, loss]).detach()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if chaos is not None:
+                chaos.step()
+        return Trajectory(*rows)

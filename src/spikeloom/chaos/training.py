@@ -1,0 +1,169 @@
+"""The largest Lyapunov exponent of a training: twin networks on the same batches and random numbers.
+
+The state is that of weights and optimiser together. Spikes make the gradient jump when one comes or goes, so that the
+exponent depends on the size of the difference: report it for several. Large learning rates are chaotic by themselves,
+so that only the difference to the control says what the chaotic loss did.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .attach import Chaos
+from .exponents import Exponent, Exponents, estimate, sizes, whole
+from .lyapunov import floor_of
+
+__all__ = ["Run", "lyapunov_of_training"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that can be repeated: what `lyapunov_of_training` asks its ``make`` for.
+
+    Attributes:
+        net: the network.
+        optimizer: of its parameters.
+        update: ``update(n)`` performs update n: forward, backward, ``optimizer.step()`` (and ``chaos.step()``). Which
+            batch it takes depends on n alone, and data are float64.
+        chaos: what `attach` returned, or a `ChaoticLoss`; without it there is no control.
+
+    >>> net = nn.Linear(1, 1)
+    >>> Run(net, torch.optim.SGD(net.parameters(), lr=0.1), lambda n: None).chaos is None
+    True
+    """
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    update: Callable[[int], Any]
+    chaos: Any = None
+
+
+def lyapunov_of_training(
+    make: Callable[[], Run],
+    *,
+    steps: int = 300,
+    burn_in: int = 100,
+    eps: float | Sequence[float] = (1e-8, 1e-6, 1e-4, 1e-2),
+    control: bool = True,
+    seed: int = 0,
+) -> Exponents:
+    """Largest Lyapunov exponent of the weights during a training, in float64.
+
+    Args:
+        make: returns a new `Run`, the same at each call (seed it inside). It is called ``2 (1 + len(eps))`` times with
+            a control. Its network is made float64 (``net.double()``).
+        steps: updates over which the exponent is averaged.
+        burn_in: updates before.
+        eps: Euclidean length of the difference of all trained weights, or several.
+        control: also measure with the intensity of the chaotic loss at 0, on the same batches and random numbers.
+        seed: of the random numbers (dropout, encoding), which twins share, and of the directions.
+
+    Returns:
+        `Exponents`: per update, for each eps; ``control`` likewise.
+
+    Raises:
+        ValueError: a number makes no sense, or two runs differ in their parameters.
+
+    >>> def make():
+    ...     net = nn.Linear(1, 1, bias=False).requires_grad_()
+    ...     nn.init.constant_(net.weight, 0.5)
+    ...     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    ...     def update(n):
+    ...         sgd.zero_grad()
+    ...         net(torch.ones(1, 1, dtype=torch.double)).square().sum().backward()
+    ...         sgd.step()
+    ...     return Run(net, sgd, update)
+    >>> found = lyapunov_of_training(make, steps=20, burn_in=0, eps=1e-6)
+    >>> round(found.value, 6), round(float(torch.tensor(0.8).log()), 6)  # w shrinks by 1 - 2 lr
+    (-0.223144, -0.223144)
+    """
+    whole("steps", steps)
+    whole("burn_in", burn_in, 0)
+    scales = sizes(eps)
+    measured = _measured(make, scales, steps, burn_in, seed, muted=False)
+    if not control or make().chaos is None:
+        return Exponents(measured)
+    return Exponents(measured, _measured(make, scales, steps, burn_in, seed, muted=True))
+
+
+def _measured(
+    make: Callable[[], Run], scales: tuple[float, ...], steps: int, burn_in: int, seed: int, *, muted: bool
+) -> tuple[Exponent, ...]:
+    run, *twins = (_double(make(), muted) for _ in range(1 + len(scales)))
+    devices = [p.device for p in run.net.parameters() if p.device.type == "cuda"][:1]
+    rates = torch.empty(steps, len(scales), dtype=torch.double)
+    directions = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=devices):
+        for n in range(burn_in):
+            _update(run, n, seed)
+        for twin, scale in zip(twins, scales, strict=True):
+            _copy(run, twin)
+            _apart(run, twin, scale, directions)
+        for n in range(burn_in, burn_in + steps):
+            for each in (run, *twins):
+                _update(each, n, seed)
+            for i, (twin, scale) in enumerate(zip(twins, scales, strict=True)):
+                rates[n - burn_in, i] = _rescale(run, twin, scale, directions)
+    return tuple(estimate(rates[:, i], scale) for i, scale in enumerate(scales))
+
+
+def _double(run: Run, muted: bool) -> Run:
+    run.net.double()
+    if muted:
+        for loss in run.chaos.losses.values() if isinstance(run.chaos, Chaos) else [run.chaos]:
+            loss.begin = 0.0
+    return run
+
+
+def _update(run: Run, n: int, seed: int) -> None:
+    torch.manual_seed(seed + n)
+    run.update(n)
+
+
+def _weights(run: Run) -> list[nn.Parameter]:
+    return [p for p in run.net.parameters() if p.requires_grad]
+
+
+def _moving(run: Run) -> list[Tensor]:
+    """Everything that a difference can live in: parameters, buffers, and the floating tensors of the optimiser."""
+    state = [v for p in _weights(run) for v in run.optimizer.state.get(p, {}).values()]
+    tensors = [*_weights(run), *run.net.buffers(), *(v for v in state if isinstance(v, Tensor) and v.dim() > 0)]
+    return [t for t in tensors if t.is_floating_point()]
+
+
+def _copy(run: Run, twin: Run) -> None:
+    """Bring the twin to the state of the run."""
+    if [p.shape for p in _weights(run)] != [p.shape for p in _weights(twin)]:
+        raise ValueError("make must return the same network each time, got other parameters; seed it inside")
+    twin.net.load_state_dict(run.net.state_dict())
+    twin.optimizer.load_state_dict(run.optimizer.state_dict())
+    if run.chaos is not None:
+        twin.chaos.load_state_dict(run.chaos.state_dict())
+
+
+@torch.no_grad()
+def _apart(run: Run, twin: Run, scale: float, generator: torch.Generator) -> None:
+    """Move the twin's weights by ``scale`` in a random direction."""
+    steps = [torch.randn(p.shape, generator=generator, dtype=torch.double).to(p) for p in _weights(run)]
+    length = float(torch.sqrt(sum((s.square().sum() for s in steps), start=torch.zeros((), dtype=torch.double))))
+    for p, q, s in zip(_weights(run), _weights(twin), steps, strict=True):
+        q.copy_(p + s * (scale / length))
+
+
+@torch.no_grad()
+def _rescale(run: Run, twin: Run, scale: float, generator: torch.Generator) -> float:
+    """The rate of the last update; afterwards the twin is ``scale`` away again."""
+    pairs = list(zip(_weights(run), _weights(twin), strict=True))
+    length = float(torch.stack([(q - p).square().sum() for p, q in pairs]).sum().sqrt())
+    floor = max(floor_of(p) for p, _ in pairs)
+    rate = float(torch.tensor(max(length, floor) / scale, dtype=torch.double).log())
+    if length < floor:
+        _copy(run, twin)
+        _apart(run, twin, scale, generator)
+        return rate
+    for a, b in zip(_moving(run), _moving(twin), strict=True):
+        b.copy_(a + (b - a) * (scale / length))
+    return rate

@@ -1,0 +1,80 @@
+"""Taps: readers of what passes through a layer, that a whole sequence tells once.
+
+An ordinary forward hook sees calls, so that `spikeloom.run` has to call its module step by step. A tap is told what a
+layer received and gave, over one step or over all of them, and the execution stays what it was without it. Neurons
+tell their taps themselves, in step mode, in sequence mode and under ``run`` alike; layers without a state carry the tap
+in a forward hook (`Watch`), which ``run`` recognises.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+__all__ = ["Moment", "Tap", "Watch", "forward_of", "tapped", "watches"]
+
+
+class Moment(NamedTuple):
+    """What a layer received and gave, at one step or over several.
+
+    Attributes:
+        x: input, [B, ...], or [T, B, ...] where ``timed`` unless it is the same at every step.
+        output: spikes of a neuron, what another layer returns; with the axes that ``timed`` says.
+        state: of a neuron, with the axes that ``timed`` says; None for other layers.
+        timed: whether there is a time axis; None: unknown, an ordinary call of a layer without state.
+        repeat: T, where ``x`` (and the output of a layer without state) has no time axis and stands for T equal steps;
+            else 1.
+    """
+
+    x: Any
+    output: Any
+    state: Any
+    timed: bool | None
+    repeat: int = 1
+
+
+Tap = Callable[[nn.Module, Moment], None]
+
+
+class Watch:
+    """A forward hook of a layer without state that does nothing but tell a tap.
+
+    >>> seen = []
+    >>> layer = nn.Linear(2, 3)
+    >>> handle = layer.register_forward_hook(Watch(lambda module, moment: seen.append(moment.output.shape)))
+    >>> _ = layer(__import__("torch").zeros(4, 2)); seen
+    [torch.Size([4, 3])]
+    """
+
+    def __init__(self, tap: Tap) -> None:
+        self.tap = tap
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.tap(module, Moment(args[0] if args else None, output, None, None))
+
+    def __deepcopy__(self, memo: Any) -> "Watch":
+        return Watch(_nothing)  # a copy of a network is nobody's business
+
+    def __reduce__(self) -> Any:
+        return Watch, (_nothing,)
+
+
+def _nothing(module: nn.Module, moment: Moment) -> None:
+    """What the copy of a tap does."""
+
+
+def watches(module: nn.Module) -> list[Watch]:
+    """The taps that hang on a layer without state."""
+    return [hook for hook in module._forward_hooks.values() if isinstance(hook, Watch)]
+
+
+def forward_of(module: Any) -> Callable[..., Any]:
+    """How to call a layer whose taps are told separately; of anything else the thing itself."""
+    return module.forward if isinstance(module, nn.Module) and watches(module) else module
+
+
+def tapped(module: nn.Module, x: Tensor | None, output: Any, *, timed: bool, repeat: int = 1) -> Any:
+    """Tell the taps of a layer that was called by way of `forward_of`, and return its output."""
+    for watch in watches(module):
+        watch.tap(module, Moment(x, output, None, timed, repeat))
+    return output
