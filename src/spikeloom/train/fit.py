@@ -35,6 +35,7 @@ def fit(
     optimizer: Any = None,
     encode: str | Callable[[Tensor, int], Tensor] | None = None,
     rule: str = "bptt",
+    chaos: Any = None,
     seed: int = 0,
     seeds: int = 1,
     threads: int | None = None,
@@ -69,6 +70,8 @@ def fit(
             probabilities of spikes; ``"sequence"``: samples are [T, ...] themselves; or a function
             ``(samples [B, ...], num_steps) -> [T, B, ...]``.
         rule: how the network learns; ``"bptt"``: backpropagation through time with surrogate gradients.
+        chaos: adds the chaotic loss: `chaos.CSBP` settings, or a strength such as ``chaos.A(3.8)``. A dimensionless
+            strength needs SGD as ``optimizer``; it is measured on the first batch.
         seed: of data order, random layers and encoding, and of the weights if ``net`` is a function.
         seeds: how many trainings, with ``seed``, ``seed + 1`` ...; more than one needs a function as ``net``.
         threads: for torch while training. Default: one for small networks, see ``train.threads``.
@@ -94,7 +97,7 @@ def fit(
     (1, 2)
     """
     request = Request(
-        net, data, num_steps, epochs, batch_size, loss, lr, schedule, optimizer, encode, rule, seed, seeds, threads
+        net, data, num_steps, epochs, batch_size, loss, lr, schedule, optimizer, encode, rule, seed, seeds, threads, chaos
     )
     request.check(out, resume, force)
     folder = None if out is None else Folder(out, seed)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..chaos import Chaos
 from ..core.tree import named_neurons, reset
 from ..run import run
 from .encoding import Encoder
@@ -33,6 +34,7 @@ class Job:
         seed: of all random draws.
         layers: paths of the spiking neurons.
         last: path of the last neuron.
+        chaos: the chaotic loss attached to the network, or None.
     """
 
     net: nn.Module
@@ -45,6 +47,7 @@ class Job:
     seed: int
     layers: tuple[str, ...]
     last: str
+    chaos: Chaos | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples [B, ...]."""
@@ -58,6 +61,16 @@ class Job:
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss as a scalar."""
         return one_number(self.readout.loss(outputs, labels), self.readout.name)
+
+    def measure(self, x: Tensor) -> None:
+        """Measure how strongly the chaotic loss feeds back, on samples [B, ...], if it has not been done yet."""
+        chaos = self.chaos
+        if chaos is None or chaos.gains or chaos.settings.strength.value == 0.0:
+            return
+        if isinstance(self.optimizer, torch.optim.SGD):
+            with fork_random_state(self.device):
+                value, num_steps = self.encoder.call(x)
+                chaos.calibrate(value, num_steps)
 
     @property
     def device(self) -> torch.device:

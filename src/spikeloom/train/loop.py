@@ -23,7 +23,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
     "constant": lambda done: 1.0,
 }
-ARGUMENTS = {"rule", "num_steps", "encode", "epochs", "batch_size", "schedule", "seed"}  # of `fit`, among the settings
+ARGUMENTS = {"rule", "num_steps", "encode", "epochs", "batch_size", "schedule", "seed", "chaos"}  # of `fit`, among the settings
 
 
 class Trainer:
@@ -90,6 +90,8 @@ class Trainer:
             self.progress.close()
             reset(job.net)
             job.net.train(training)
+            if job.chaos is not None:
+                job.chaos.remove()
             for group in job.optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
 
@@ -124,6 +126,8 @@ class Trainer:
         )
         self.progress.epoch(self.history[-1])
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
+        if job.chaos is not None:
+            job.chaos.epoch()
         self._begin = self._random_state()
         self.save()
 
@@ -171,6 +175,7 @@ class Trainer:
             "random": {"epoch": self._begin, "now": self._random_state()},
             "model": self.job.net.state_dict(),
             "optimizer": self.job.optimizer.state_dict(),
+            "chaos": self.job.chaos and self.job.chaos.state_dict(),
         }
         checkpoint.save(self.path, state)
 
@@ -190,6 +195,8 @@ class Trainer:
             )
         self.job.net.load_state_dict(state["model"])
         self.job.optimizer.load_state_dict(state["optimizer"])
+        if self.job.chaos is not None:
+            self.job.chaos.load_state_dict(state["chaos"])
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.tally, self.history, self.spikes = Tally(**state["tally"]), state["history"], state["spikes"]
         self.wall, self.cpu = state["seconds"]["wall"], state["seconds"]["cpu"]

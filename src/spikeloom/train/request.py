@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..chaos import A, attach
+from ..chaos.settings import settings as csbp
 from ..core import checks
 from .encoding import encoder
 from .job import Job, fork_random_state, spiking_layers
@@ -13,7 +15,7 @@ from .loop import SCHEDULES
 from .readout import readout
 from .rules import RULES
 from .samples import samples
-from .settings import Settings, describe_network, describe_optimizer, whole
+from .settings import Settings, describe_network, describe_optimizer, name_of, whole
 
 __all__ = ["Request"]
 
@@ -38,6 +40,7 @@ class Request:
     seed: int
     seeds: int
     threads: int | None
+    chaos: Any = None
 
     def check(self, out: Any, resume: bool, force: bool) -> None:
         """Check what can be checked without network and data.
@@ -50,6 +53,8 @@ class Request:
         whole("seed", self.seed, 0)
         whole("seeds", self.seeds)
         checks.choice("rule", self.rule, RULES)
+        if self.chaos is not None:
+            self._check_chaos()
         if self.schedule is not None:
             checks.choice("schedule", self.schedule, SCHEDULES)
         if self.lr is not None:
@@ -68,6 +73,13 @@ class Request:
         if (resume or force) and out is None:
             raise ValueError(f"{'resume' if resume else 'force'}=True is about a folder, got none; write out=...")
 
+    def _check_chaos(self) -> None:
+        if isinstance(csbp(self.chaos).strength, A) and self.optimizer is None:
+            raise ValueError(
+                f"chaos={self.chaos!r} is a dimensionless strength, defined for SGD, got no optimizer; write "
+                "optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1), or chaos.Z(...)"
+            )
+
     def network(self, seed: int) -> Any:
         """The network of a seed."""
         if isinstance(self.net, nn.Module) or not callable(self.net):
@@ -81,9 +93,10 @@ class Request:
         net = self.network(seed)
         layers, last = spiking_layers(net)
         schedule = self.schedule or ("cosine" if self.optimizer is None else "constant")
+        optimizer = self._optimizer(net)
         return Job(
             net,
-            self._optimizer(net),
+            optimizer,
             samples(self.data, self.batch_size, seed),
             encoder(self.encode, self.num_steps),
             readout(self.loss),
@@ -92,6 +105,7 @@ class Request:
             seed,
             layers,
             last,
+            None if self.chaos is None else attach(net, self.chaos, optimizer=optimizer),
         )
 
     def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
@@ -123,6 +137,7 @@ class Request:
             "batch_size": self.batch_size if "train_samples" in job.samples.description else None,
             "loss": job.readout.name,
             "optimizer": describe_optimizer(job.optimizer),
+            "chaos": None if self.chaos is None else name_of(csbp(self.chaos)),
             "schedule": next(name for name, factor in SCHEDULES.items() if factor is job.schedule),
             "seed": job.seed,
             "network": describe_network(job.net),

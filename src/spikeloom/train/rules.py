@@ -20,11 +20,15 @@ class Outcome(NamedTuple):
 
 def bptt(job: Job, x: Tensor, y: Tensor) -> Outcome:
     """Backpropagation through all time steps with surrogate gradients."""
+    job.measure(x)
     outputs, spikes = job.forward(x)
     loss = job.loss(outputs, y)
+    total = loss if job.chaos is None else loss + job.chaos()
     job.optimizer.zero_grad()
-    loss.backward()
+    total.backward()
     job.optimizer.step()
+    if job.chaos is not None:
+        job.chaos.step()
     return Outcome(loss.item(), outputs.detach(), spikes)
 
 
