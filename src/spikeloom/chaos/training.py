@@ -83,38 +83,40 @@ def lyapunov_of_training(
     whole("steps", steps)
     whole("burn_in", burn_in, 0)
     scales = sizes(eps)
-    measured = _measured(make, scales, steps, burn_in, seed, muted=False)
-    if not control or make().chaos is None:
-        return Exponents(measured)
-    return Exponents(measured, _measured(make, scales, steps, burn_in, seed, muted=True))
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        runs = [_double(make()) for _ in range(1 + len(scales))]
+        measured = _measured(runs, scales, steps, burn_in, seed)
+        if not control or runs[0].chaos is None:
+            return Exponents(measured)
+        muted = [_muted(_double(make())) for _ in range(1 + len(scales))]
+        return Exponents(measured, _measured(muted, scales, steps, burn_in, seed))
 
 
-def _measured(
-    make: Callable[[], Run], scales: tuple[float, ...], steps: int, burn_in: int, seed: int, *, muted: bool
-) -> tuple[Exponent, ...]:
-    run, *twins = (_double(make(), muted) for _ in range(1 + len(scales)))
-    devices = [p.device for p in run.net.parameters() if p.device.type == "cuda"][:1]
+def _measured(runs: list[Run], scales: tuple[float, ...], steps: int, burn_in: int, seed: int) -> tuple[Exponent, ...]:
+    run, *twins = runs
     rates = torch.empty(steps, len(scales), dtype=torch.double)
     directions = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=devices):
-        for n in range(burn_in):
-            _update(run, n, seed)
-        for twin, scale in zip(twins, scales, strict=True):
-            _copy(run, twin)
-            _apart(run, twin, scale, directions)
-        for n in range(burn_in, burn_in + steps):
-            for each in (run, *twins):
-                _update(each, n, seed)
-            for i, (twin, scale) in enumerate(zip(twins, scales, strict=True)):
-                rates[n - burn_in, i] = _rescale(run, twin, scale, directions)
+    for n in range(burn_in):
+        _update(run, n, seed)
+    for twin, scale in zip(twins, scales, strict=True):
+        _copy(run, twin)
+        _apart(run, twin, scale, directions)
+    for n in range(burn_in, burn_in + steps):
+        for each in runs:
+            _update(each, n, seed)
+        for i, (twin, scale) in enumerate(zip(twins, scales, strict=True)):
+            rates[n - burn_in, i] = _rescale(run, twin, scale, directions)
     return tuple(estimate(rates[:, i], scale) for i, scale in enumerate(scales))
 
 
-def _double(run: Run, muted: bool) -> Run:
+def _double(run: Run) -> Run:
     run.net.double()
-    if muted:
-        for loss in run.chaos.losses.values() if isinstance(run.chaos, Chaos) else [run.chaos]:
-            loss.begin = 0.0
+    return run
+
+
+def _muted(run: Run) -> Run:
+    for loss in run.chaos.losses.values() if isinstance(run.chaos, Chaos) else [run.chaos]:
+        loss.begin = 0.0
     return run
 
 

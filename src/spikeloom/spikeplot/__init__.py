@@ -5,6 +5,7 @@ and none needs a display.
 """
 
 from .counts import spike_count
+from .dynamics import bifurcation, lyapunov
 from .movie import Camera, animator
 from .records import raster, traces
 from .summaries import confusion, rates, weights
@@ -13,8 +14,10 @@ from .training import loss_curves
 __all__ = [
     "Camera",
     "animator",
+    "bifurcation",
     "confusion",
     "loss_curves",
+    "lyapunov",
     "raster",
     "rates",
     "spike_count",

@@ -23,7 +23,16 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
     "constant": lambda done: 1.0,
 }
-ARGUMENTS = {"rule", "num_steps", "encode", "epochs", "batch_size", "schedule", "seed", "chaos"}  # of `fit`, among the settings
+ARGUMENTS = {
+    "rule",
+    "num_steps",
+    "encode",
+    "epochs",
+    "batch_size",
+    "schedule",
+    "seed",
+    "chaos",
+}  # of `fit`, among the settings
 
 
 class Trainer:

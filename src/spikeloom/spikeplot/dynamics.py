@@ -1,0 +1,100 @@
+"""Plots of dynamics: bifurcation diagrams and local Lyapunov exponents."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..chaos import Diagram, Exponents
+from .style import BLUE, GREY, INK, ORANGE, axes_or_new, label, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["bifurcation", "lyapunov"]
+
+
+def bifurcation(diagram: Diagram, ax: "Axes | None" = None, *, name: str = "A", limit: float = 0.5) -> "Axes":
+    """Draw a bifurcation diagram, coloured by the exponent: red where it is positive (chaos), blue where negative.
+
+    Args:
+        diagram: from `chaos.bifurcation`; both directions are drawn, one over the other.
+        ax: where to draw; a new figure if absent.
+        name: of the strength, for the axis.
+        limit: exponent of the strongest colour.
+
+    Returns:
+        The axes, with a colour bar beside them.
+
+    Raises:
+        TypeError: ``diagram`` is something else.
+
+    >>> from spikeloom import chaos
+    >>> ax = bifurcation(chaos.bifurcation(chaos.feedback, torch.linspace(1.5, 5, 50)))
+    >>> ax.get_xlabel()
+    'A'
+    """
+    if not isinstance(diagram, Diagram):
+        raise TypeError(f"diagram must come from chaos.bifurcation, got {type(diagram).__name__}")
+    ax = axes_or_new(ax, figsize=(8, 4))
+    values = diagram.values.numpy()
+    for sweep in (diagram.up, diagram.down):
+        orbit = sweep.orbit.numpy()  # [keep, K]
+        points = ax.scatter(
+            np.broadcast_to(values, orbit.shape).ravel(),
+            orbit.ravel(),
+            c=np.broadcast_to(sweep.exponent.numpy(), orbit.shape).ravel(),
+            cmap="coolwarm",  # grey at zero
+            vmin=-limit,
+            vmax=limit,
+            s=0.6,
+            linewidths=0,
+            rasterized=True,
+        )
+    bar = ax.figure.colorbar(points, ax=ax, extend="both")
+    bar.set_label("Lyapunov exponent per step", color=INK)
+    ax.margins(x=0.01)
+    label(ax, name, "orbit")
+    tidy(ax)
+    return ax
+
+
+def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50) -> "Axes":
+    """Draw how the local exponents change along a run, smoothed over ``window`` steps, with the control if any.
+
+    Args:
+        exponents: from `chaos.lyapunov` or `chaos.lyapunov_of_training`.
+        ax: where to draw; a new figure if absent.
+        window: steps of the running mean.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError: ``exponents`` is something else.
+        ValueError: ``window`` is not 1 or more.
+
+    >>> from spikeloom import chaos
+    >>> found = chaos.lyapunov(lambda x: 4 * x * (1 - x), torch.tensor([0.3]), steps=200)
+    >>> len(lyapunov(found).lines)  # zero, and one curve
+    2
+    """
+    if not isinstance(exponents, Exponents):
+        raise TypeError(f"exponents must come from chaos.lyapunov, got {type(exponents).__name__}")
+    if not isinstance(window, int) or window < 1:
+        raise ValueError(f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no mean")
+    ax = axes_or_new(ax, figsize=(7, 3.2))
+    ax.axhline(0.0, color=GREY, linewidth=0.8)
+    groups = (("", ORANGE, exponents.by_eps), ("control, ", BLUE, exponents.control))
+    for prefix, colour, several in groups:
+        for number, one in enumerate(several):
+            rate = one.local.numpy()
+            box = np.ones(min(window, len(rate)))
+            smooth = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
+            shade = 1.0 - 0.7 * number / max(len(several), 1)
+            ax.plot(smooth, color=colour, alpha=shade, linewidth=1.4, label=f"{prefix}eps {one.eps:g}")
+    ax.margins(x=0.01)
+    label(ax, "step", "local exponent")
+    tidy(ax, "y")
+    if len(exponents.by_eps) + len(exponents.control) > 1:
+        ax.legend(frameon=False, labelcolor=INK)
+    return ax
