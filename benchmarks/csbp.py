@@ -56,9 +56,9 @@ def perceptron(inputs: int, hidden: int) -> nn.Sequential:
 
 def convolutional() -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12), lif(init_hidden=True), nn.AvgPool2d(2)),
-        *(nn.Conv2d(12, 24, 3, padding=1), nn.BatchNorm2d(24), lif(init_hidden=True), nn.AvgPool2d(4)),
-        *(nn.Flatten(), nn.Linear(384, 10)),
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), lif(init_hidden=True), nn.AvgPool2d(2)),
+        *(nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), lif(init_hidden=True), nn.AvgPool2d(4)),
+        *(nn.Flatten(), nn.Linear(256, 10)),
     )
 
 
@@ -79,7 +79,7 @@ TASKS = {
         lambda root: part(data.mnist(folder(root)), 6000, 2000), lambda: perceptron(784, 128), 5, 10, 64, 0.5
     ),
     "cifar10_jpeg": Task(
-        lambda root: data.cifar10_jpeg(folder(root), num_train=2000, num_test=1000), convolutional, 4, 8, 64, 0.2
+        lambda root: data.cifar10_jpeg(folder(root), num_train=2000, num_test=1000), convolutional, 4, 6, 64, 0.2
     ),
 }
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -17,6 +19,31 @@ def test_the_traced_loop_is_faster_than_the_eager_one() -> None:
     report = json.loads(printed("benchmarks/loop.py", "--smoke").splitlines()[-1])
     assert report["machine"]["threads"] == 1
     assert report["rows"][0]["eager loop / ours"] > 1
+
+
+@pytest.mark.slow
+def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_path: Path) -> None:
+    results = tmp_path / "csbp.json"
+    first = printed("benchmarks/csbp.py", "--smoke", "--results", str(results))
+    kept = results.read_text()
+    runs = json.loads(kept)
+    assert len(runs) == 2 * 5 and all(0 <= run["last"] <= run["best"] <= 1 for run in runs.values())
+    assert printed("benchmarks/csbp.py", "--smoke", "--results", str(results)) == first
+    assert results.read_text() == kept
+    rows = json.loads(first.splitlines()[-1])["rows"]
+    assert rows[0]["contender"] == "plain" and len(rows) == 5
+    mean = sum(b - a for a, b in zip(rows[0]["each"], rows[1]["each"], strict=True)) / 2
+    assert abs(float(rows[1]["minus plain"].split()[0]) - mean) < 0.011
+    assert any("is no chaos, a weak bias" in text for text in rows[1]["warned"])
+
+
+@pytest.mark.slow
+def test_the_single_neuron_script_draws_both_plots(tmp_path: Path) -> None:
+    out = printed("benchmarks/single_neuron.py", "--out", str(tmp_path), "--epochs", "60")
+    assert out.splitlines()[0].split()[:2] == ["w", "without"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(f"chaos_{name}.png" for name in ("without", "with", "exponents", "bifurcation"))
+    }
 
 
 def test_the_digits_benchmark_prints_mean_and_spread_over_seeds() -> None:

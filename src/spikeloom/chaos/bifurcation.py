@@ -98,11 +98,7 @@ def bifurcation(
     whole("settle", settle, 0)
     whole("keep", keep)
     whole("follow", follow)
-    values = torch.as_tensor(values, dtype=torch.double).flatten().sort().values
-    checks.finite(values, "values")
-    if len(values) < 2 or bool((values.diff() == 0).any()):
-        came = f"{len(values)}, {len(values.unique())} of them different"
-        raise ValueError(f"values must be two or more different strengths, got {came}; write torch.linspace(1, 5, 500)")
+    values = _strengths(values)
     number = len(values)
     sweeps = torch.stack([values, values.flip(0)])  # [2, K]: up and down, in the order of the sweep
     position = torch.arange(number)
@@ -125,6 +121,16 @@ def bifurcation(
         Sweep(orbit[:, up], exponent[up], period[up]),
         Sweep(orbit[:, down].flip(1), exponent[down].flip(0), period[down].flip(0)),
     )
+
+
+def _strengths(values: Sequence[float] | Tensor) -> Tensor:
+    """Sorted and checked, [K]."""
+    values = torch.as_tensor(values, dtype=torch.double).flatten().sort().values
+    checks.finite(values, "values")
+    if len(values) < 2 or bool((values.diff() == 0).any()):
+        came = f"{len(values)}, {len(values.unique())} of them different"
+        raise ValueError(f"values must be two or more different strengths, got {came}; write torch.linspace(1, 5, 500)")
+    return values
 
 
 def _observed(

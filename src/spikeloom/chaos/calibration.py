@@ -27,6 +27,9 @@ class Gain(NamedTuple):
     Attributes:
         unit: the strength A of an intensity of 1.
         lr: learning rate for which that holds.
+
+    >>> 3.5 / Gain(unit=0.25, lr=0.1).unit  # the intensity that gives A = 3.5
+    14.0
     """
 
     unit: float

@@ -44,6 +44,10 @@ class Trajectory(NamedTuple):
         bias: b.
         task_loss: squared error of the rate.
         loss: with the chaotic loss.
+
+    >>> neuron = SingleNeuron()
+    >>> neuron.train_on(torch.optim.SGD(neuron.parameters(), lr=0.001), epochs=1).task_loss
+    tensor([1.])
     """
 
     weight: Tensor

@@ -41,6 +41,9 @@ class Regime(NamedTuple):
             window such as that of period 3.
         period: of the orbit; 0 where none was found.
         exponent: largest Lyapunov exponent, per step.
+
+    >>> Regime("locked", 3, -0.5).period
+    3
     """
 
     name: str

@@ -97,21 +97,8 @@ def fit(
     (1, 2)
     """
     request = Request(
-        net,
-        data,
-        num_steps,
-        epochs,
-        batch_size,
-        loss,
-        lr,
-        schedule,
-        optimizer,
-        encode,
-        rule,
-        seed,
-        seeds,
-        threads,
-        chaos,
+        *(net, data, num_steps, epochs, batch_size, loss, lr, schedule, optimizer, encode),
+        *(rule, seed, seeds, threads, chaos),
     )
     request.check(out, resume, force)
     folder = None if out is None else Folder(out, seed)
