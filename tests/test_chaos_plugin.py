@@ -131,6 +131,25 @@ def test_strength_zero_leaves_the_training_unchanged_bit_for_bit(way: object, st
     assert not torch.equal(weights[0][0], network()[0].weight)
 
 
+@pytest.mark.parametrize("memory", ["compressed", "checkpoint"])
+@pytest.mark.parametrize("signal", ["pre", "membrane", "membrane_last", "rate"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_saving_memory_changes_neither_loss_nor_gradient(memory: str, signal: str, reduction: str) -> None:
+    x, found = 3 * torch.rand(30, 16, 4, dtype=torch.double), []
+    for how in ("exact", memory):
+        net = network()
+        layers = ["0", "1"] if signal == "pre" else ["1", "3"]
+        chaos = attach(net, Z(2.0), layers=layers, signal=signal, reduction=reduction)
+        output = snn.run(net, x, memory=how)
+        loss = chaos()
+        (loss + output.sum()).backward()
+        assert all(not recorder.moments for recorder in chaos.recorders.values())  # computed again, told once
+        found.append((loss.detach(), *(p.grad for p in net.parameters())))
+    assert torch.allclose(found[0][0], found[1][0])
+    limit = 0.01 if memory == "compressed" else 1e-10  # that keeps membranes in half precision
+    assert all((a - b).norm() <= limit * a.norm() for a, b in zip(*found, strict=True))
+
+
 def test_evaluation_is_not_recorded() -> None:
     net, x = network(), inputs()
     chaos = attach(net, Z(1.0))

@@ -6,12 +6,13 @@ tell their taps themselves, in step mode, in sequence mode and under ``run`` ali
 in a forward hook (`Watch`), which ``run`` recognises.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Moment", "Tap", "Watch", "forward_of", "tapped", "watches"]
+__all__ = ["Moment", "Tap", "Watch", "forward_of", "tapped", "untold", "watches"]
 
 
 class Moment(NamedTuple):
@@ -78,3 +79,31 @@ def tapped(module: nn.Module, x: Tensor | None, output: Any, *, timed: bool, rep
     for watch in watches(module):
         watch.tap(module, Moment(x, output, None, timed, repeat))
     return output
+
+
+@contextmanager
+def untold(net: nn.Module) -> Iterator[None]:
+    """Tell the taps of a network nothing inside the block, in which it computes once more what they know already.
+
+    >>> seen = []
+    >>> layer = nn.ReLU()
+    >>> handle = layer.register_forward_hook(Watch(lambda module, moment: seen.append(moment)))
+    >>> with untold(layer):
+    ...     _ = layer(__import__("torch").zeros(1))
+    >>> len(seen)
+    0
+    """
+    modules: list[Any] = list(net.modules())
+    neurons = [(module, module._taps) for module in modules if getattr(module, "_taps", ())]
+    hooks = [(watch, watch.tap) for module in modules for watch in watches(module)]
+    for neuron, taps in neurons:
+        neuron._taps = (_nothing,) * len(taps)  # as many: a neuron with taps keeps more for its gradients
+    for watch, _ in hooks:
+        watch.tap = _nothing
+    try:
+        yield
+    finally:
+        for neuron, taps in neurons:
+            neuron._taps = taps
+        for watch, tap in hooks:
+            watch.tap = tap

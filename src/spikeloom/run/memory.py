@@ -7,7 +7,7 @@ between segments only and computes a segment once more for its gradients, with t
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from ..core.stateful import Stateful
+from ..core.taps import untold
 from .rules import is_batch_norm
 
 __all__ = ["MEMORIES", "joined", "segment_length", "segments"]
@@ -70,14 +71,19 @@ def segments(net: nn.Module, parts: list[Any], run: Callable[[Any], Any], *, aga
 
 
 class _Unnoticed:
-    """Leave no trace: remembered states are put back, running statistics do not move. May be entered again."""
+    """Leave no trace: remembered states are put back, running statistics do not move, taps are told nothing.
+
+    May be entered again.
+    """
 
     def __init__(self, net: nn.Module, keepers: list[Stateful]) -> None:
         self.net, self.keepers = net, keepers
         self.before: list[Any] = []
         self.norms: list[tuple[Any, Any, Tensor | None]] = []
+        self.deaf = ExitStack()
 
     def __enter__(self) -> None:
+        self.deaf.enter_context(untold(self.net))
         self.before = [keeper._hidden for keeper in self.keepers]
         modules: Iterator[Any] = self.net.modules()
         for module in modules:
@@ -87,6 +93,7 @@ class _Unnoticed:
                 module.momentum = 0.0
 
     def __exit__(self, *error: Any) -> None:
+        self.deaf.close()
         while self.norms:
             module, momentum, count = self.norms.pop()
             module.momentum = momentum
