@@ -109,12 +109,12 @@ def test_mistakes_are_refused() -> None:
 # -- trainings -----------------------------------------------------------------------------------------------------
 
 
-def squares(momentum: float = 0.0, features: tuple[float, ...] = (1.0, 2.0)) -> Run:
+def squares(momentum: float = 0.0, features: tuple[float, ...] = (1.0, 2.0), lr: float = 0.05, w: float = 0.3) -> Run:
     """Least squares on one weight for each feature: the difference shrinks by 1 - 2 lr f^2."""
     net = nn.Linear(len(features), 1, bias=False)
-    nn.init.constant_(net.weight, 0.3)
+    nn.init.constant_(net.weight, w)
     x = torch.diag(torch.tensor(features, dtype=torch.double))
-    sgd = torch.optim.SGD(net.parameters(), lr=0.05, momentum=momentum)
+    sgd = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
 
     def update(n: int) -> None:
         sgd.zero_grad()
@@ -134,6 +134,13 @@ def test_linear_least_squares_gives_its_slowest_rate() -> None:
 def test_momentum_belongs_to_the_state() -> None:
     found = lyapunov_of_training(lambda: squares(0.9, (1.0,)), steps=400, burn_in=5, eps=1e-6)
     assert found.by_eps[0].between(-200) == pytest.approx(0.5 * math.log(0.9), abs=0.02)  # complex eigenvalues
+
+
+def test_the_buffers_of_the_optimizer_are_scaled_back_with_the_weights() -> None:
+    make = lambda: squares(0.5, (1.0,), lr=1.75, w=1.0)  # noqa: E731  (unstable, and exactly at rest)
+    found = lyapunov_of_training(make, steps=40, burn_in=1, eps=1e-6)
+    growth = (2 + math.sqrt(2)) / 2  # the larger root of r^2 - (1 + m - 2 lr) r + m
+    assert found.by_eps[0].between(20) == pytest.approx(math.log(growth), abs=1e-6)
 
 
 def single(z: float, orbit: list[float] | None = None) -> Run:

@@ -101,7 +101,7 @@ def test_images_and_batch_norm_are_read_like_everything_else() -> None:
     assert torch.allclose(chaos(), 2 * ch.ChaoticLoss(1.0, reduction="sum_units")(h), rtol=1e-5)
 
 
-def test_a_network_with_a_plug_in_runs_as_fast_as_without() -> None:
+def test_a_network_with_a_plug_in_runs_layer_by_layer_as_before() -> None:
     net, x = network(), inputs()
     plain = snn.run(net, x, explain=True)
     attach(net, Z(1.0), layers=["0", "1", "2"])

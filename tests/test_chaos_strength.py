@@ -177,6 +177,18 @@ def test_a_report_tells_strength_regime_and_who_can_learn() -> None:
     assert lines[1].split()[0] == "1" and lines[1].split()[3] == "chaotic"
 
 
+def test_annealing_until_a_strength_counts_in_the_unit_of_the_strength() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 8), lif(init_hidden=True)), torch.rand(8, 4)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    chaos = attach(net, A(3.8), optimizer=sgd, batch=x, num_steps=5, anneal=ch.Until(2.0, 0.9))
+    regimes = []
+    for _ in range(8):
+        regimes.append(chaos.report().layers["1"].regime)
+        chaos.step()
+    assert regimes == ["chaotic", "chaotic", *["periodic"] * 5, "off"]  # 3.8 0.9^n; z itself is another number
+    assert abs(chaos.losses["1"].begin - 3.8) > 1
+
+
 @pytest.mark.parametrize("mode", ["step", "sequence"])
 @pytest.mark.parametrize("delay", [True, False])
 def test_the_share_of_supported_neurons_is_the_same_in_both_modes(mode: str, delay: bool) -> None:

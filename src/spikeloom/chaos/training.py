@@ -5,6 +5,7 @@ exponent depends on the size of the difference: report it for several. Large lea
 so that only the difference to the control says what the chaotic loss did.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +142,7 @@ def _copy(run: Run, twin: Run) -> None:
     if [p.shape for p in _weights(run)] != [p.shape for p in _weights(twin)]:
         raise ValueError("make must return the same network each time, got other parameters; seed it inside")
     twin.net.load_state_dict(run.net.state_dict())
-    twin.optimizer.load_state_dict(run.optimizer.state_dict())
+    twin.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))  # it would share its buffers
     if run.chaos is not None:
         twin.chaos.load_state_dict(run.chaos.state_dict())
 
