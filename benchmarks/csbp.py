@@ -79,7 +79,7 @@ TASKS = {
         lambda root: part(data.mnist(folder(root)), 6000, 2000), lambda: perceptron(784, 128), 5, 10, 64, 0.5
     ),
     "cifar10_jpeg": Task(
-        lambda root: data.cifar10_jpeg(folder(root), num_train=2000, num_test=1000), convolutional, 4, 6, 64, 0.2
+        lambda root: data.cifar10_jpeg(folder(root), num_train=1000, num_test=1000), convolutional, 4, 6, 64, 0.2
     ),
 }
 
