@@ -1,0 +1,252 @@
+"""The event-driven engine: one image after the other, every change at its spike, compiled by numba (extra ``cpu``).
+
+The loops are in `event_loop`; this file turns a network into the arrays that they work on, and back.
+"""
+
+import inspect
+import re
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.checks import require
+from ...kernels.sources import compiled_module
+from ..rules import Exponential, PostPre, PowerLaw, Rule, Triplet
+from . import event_loop
+
+__all__ = ["Events", "presented", "refusal", "show"]
+
+NEVER = event_loop.NEVER
+f32 = np.float32
+
+
+class Numbers(NamedTuple):
+    """Constants of the network, for one step."""
+
+    exc_decay: Any
+    gain: Any
+    inhibition: Any
+    threshold: Any
+    one_winner: bool
+    exc_reset: Any
+    exc_refractory: int
+    theta_plus: Any
+    theta_rest: Any
+    levels: Any
+    inh_table: Any
+    excitation: Any
+    inh_threshold: Any
+    inh_reset: Any
+    inh_refractory: int
+    rate: float
+    boost: float
+    steps: int
+    retries: int
+    min_spikes: int
+    norm: Any
+
+
+class Coefficients(NamedTuple):
+    """A learning rule as numbers: the four rules are special cases of two formulas."""
+
+    x_table: Any
+    y_table: Any
+    z_table: Any
+    additive: bool
+    w_min: Any
+    w_max: Any
+    triplet: bool = False
+    exponential: bool = False
+    x_tar: Any = f32(0)
+    nu_post: Any = f32(0)
+    nu_pre: Any = f32(0)
+    mu_post: Any = f32(0)
+    mu_pre: Any = f32(0)
+    beta: Any = f32(0)
+
+
+class Learned(NamedTuple):
+    """What lasts."""
+
+    w: Any  # [inputs, N]
+    theta: Any  # [N]
+
+
+class Work(NamedTuple):
+    """State of a presentation."""
+
+    mem: Any
+    inh: Any
+    seen: Any
+    quiet: Any
+    inh_quiet: Any
+    x: Any
+    x_at: Any
+    y: Any
+    z: Any
+    y_at: Any
+    size: Any  # numbers of entries of: held, inhibitors, learners
+    held: Any
+    kept: Any
+    fired: Any
+    inhibitors: Any
+    learners: Any
+    before: Any
+    count: Any
+
+
+class Events(NamedTuple):
+    """Input spikes sorted by time, and what sorting needs."""
+
+    start: Any  # [T + 1] where each step begins
+    sorted: Any  # inputs that spike
+    place: Any
+    when: Any
+    which: Any
+
+
+@cache
+def compiled() -> ModuleType:
+    """The loops, compiled; machine code is kept on disk."""
+    require("numba", extra="cpu", purpose='engine="event"')
+    source = inspect.getsource(event_loop)
+    source = source.replace(
+        "from __future__ import annotations\n", "from __future__ import annotations\nimport numba\n"
+    )
+    jit = "@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\ndef "
+    return compiled_module(re.sub(r"^def ", jit, source, flags=re.MULTILINE))
+
+
+def refusal(net: Any) -> str:
+    """Why this engine does not serve a network; empty if it does."""
+    try:
+        require("numba", extra="cpu", purpose='engine="event"')
+    except ImportError as error:
+        return str(error)
+    if net.constants.synapses != "current":
+        return "it knows current-based synapses only"
+    if net.rule.__class__ not in (PowerLaw, PostPre, Exponential, Triplet):
+        return f"it knows PowerLaw, PostPre, Exponential and Triplet, not {type(net.rule).__name__}"
+    if net.xe.weight.device.type != "cpu" or net.xe.weight.dtype != torch.float32:
+        return "it runs on the CPU in float32"
+    return ""
+
+
+def coefficients(rule: Rule, steps: int) -> Coefficients:
+    """The numbers of a rule."""
+
+    def table(tau: float) -> np.ndarray:
+        return np.exp(-np.arange(steps + 1) / tau).astype(f32)
+
+    slow = rule.tau_slow if isinstance(rule, Triplet) else 1.0
+    bare = Coefficients(
+        *(table(tau) for tau in (rule.tau_pre, rule.tau_post, slow)),
+        rule.pairs == "all",
+        f32(rule.w_min),
+        f32(rule.w_max),
+    )
+    given: dict[str, Any] = {
+        "nu_post": getattr(rule, "alpha", getattr(rule, "nu_post", 0.0)),
+        "mu_post": getattr(rule, "mu", getattr(rule, "mu_post", 0.0)),
+        **{name: getattr(rule, name, 0.0) for name in ("x_tar", "nu_pre", "mu_pre", "beta")},
+    }
+    bare = bare._replace(triplet=isinstance(rule, Triplet), exponential=isinstance(rule, Exponential))
+    return bare._replace(**{name: f32(value) for name, value in given.items()})
+
+
+def numbers(net: Any, steps: int) -> Numbers:
+    """The constants of a network."""
+    c, exc, inh = net.constants, net.exc.neuron, net.inh.neuron
+    return Numbers(
+        exc_decay=f32(exc.beta.item()),
+        gain=f32(c.gain),
+        inhibition=f32(c.inh),
+        threshold=f32(exc.threshold.item() - exc.theta_offset.item()),
+        one_winner=c.winner == "one",
+        exc_reset=f32(exc.reset_to.item()),
+        exc_refractory=int(exc.refractory_steps),
+        theta_plus=f32(c.theta_plus),
+        theta_rest=f32(c.theta_rest),
+        levels=(c.theta_decay ** np.arange(1, steps + 1)).astype(f32),
+        inh_table=(inh.beta.item() ** np.arange(steps + 1)).astype(f32),
+        excitation=f32(c.exc),
+        inh_threshold=f32(inh.threshold.item()),
+        inh_reset=f32(inh.reset_to.item()),
+        inh_refractory=int(inh.refractory_steps),
+        rate=c.probability(0),
+        boost=c.boost * c.dt / 1000,
+        steps=steps,
+        retries=c.retries,
+        min_spikes=c.min_spikes,
+        norm=f32(c.norm),
+    )
+
+
+def work(inputs: int, neurons: int) -> Work:
+    """Arrays for a presentation, at rest."""
+    n, i, long = neurons, inputs, np.int64
+    sizes = {"x": i, "x_at": i, "size": 3}
+    kinds = dict.fromkeys(("seen", "quiet", "inh_quiet", "x_at", "y_at", "size", "held", "fired", "inhibitors"), long)
+    kinds |= {"learners": long, "count": np.int32}
+    state = Work(*(np.zeros(sizes.get(name, n), kinds.get(name, f32)) for name in Work._fields))
+    for name in ("seen", "quiet", "inh_quiet", "x_at", "y_at"):
+        getattr(state, name)[:] = NEVER
+    return state
+
+
+def events(inputs: int, steps: int) -> Events:
+    """Room for at most one spike of each input in each step."""
+    room = inputs * steps
+    return Events(np.zeros(steps + 1, np.int64), *(np.zeros(n, np.int32) for n in (room, steps, room, room)))
+
+
+def opened(net: Any) -> Learned:
+    """Copies of what is learned, with the weights the other way round."""
+    return Learned(net.xe.weight.detach().numpy().T.copy(), net.exc.theta.numpy().copy())
+
+
+def closed(net: Any, learned: Learned) -> None:
+    """Write what was learned back into the network."""
+    with torch.no_grad():
+        net.xe.weight.copy_(torch.from_numpy(learned.w.T))
+    net.exc.theta = torch.from_numpy(learned.theta)
+
+
+def show(net: Any, x: Tensor, seeds: Tensor, learn: bool, batch: int, chunk: int | None) -> Tensor:
+    """Present images one after the other; as for `batched.show`, with ``batch`` and ``chunk`` equal to 1."""
+    steps, loops, learned = net.constants.steps, compiled(), opened(net)
+    counts = np.zeros((len(x), net.neurons), np.int32)
+    loops.show(
+        learned,
+        work(net.inputs, net.neurons),
+        numbers(net, steps),
+        coefficients(net.rule, steps),
+        events(net.inputs, steps),
+        np.ascontiguousarray(x.numpy(), f32),
+        seeds.numpy().astype(np.uint64),
+        counts,
+        learn,
+    )
+    if learn:
+        closed(net, learned)
+    return torch.from_numpy(counts)
+
+
+def presented(net: Any, spikes: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
+    """Present given spikes [T, inputs] from rest; returns counts and membranes, [N] each.
+
+    Where it learns, weights and thresholds have changed afterwards; the weights are not normalised.
+    """
+    steps, loops, learned = len(spikes), compiled(), opened(net)
+    when, which = (spikes != 0).nonzero(as_tuple=True)
+    ev, state = events(net.inputs, steps), work(net.inputs, net.neurons)
+    ev.start[1:] = np.cumsum(np.bincount(when.numpy(), minlength=steps))
+    ev.sorted[: len(which)] = which.numpy()
+    loops.present(learned, state, numbers(net, steps), coefficients(net.rule, steps), ev, steps, learn)
+    if learn:
+        closed(net, learned)
+    return torch.from_numpy(state.count), torch.from_numpy(state.mem)

@@ -1,0 +1,361 @@
+"""Rules of spike-timing-dependent plasticity as frozen values that act on ordinary modules.
+
+Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``. A rule says which products of a trace on
+one side and spikes on the other change a weight, and how strongly, given the weight; the products are taken by
+`hebbian.correlate`, for every kind of layer. Nothing is remembered here: traces are passed in and returned, and the
+change is returned too. `Rule.apply` adds it within the bounds; or give ``-change`` to an optimiser as a gradient.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from .hebbian import correlate, trace
+
+__all__ = ["Exponential", "Memory", "PostPre", "PowerLaw", "Rule", "Term", "Triplet"]
+
+
+class Memory(NamedTuple):
+    """Decaying memories of the spikes on both sides of a synapse.
+
+    >>> Memory()
+    Memory(pre=None, post=None, slow=None)
+    """
+
+    pre: Any = None  # [B, ...] like the input of the synapse; None before the first step
+    post: Any = None  # [B, ...] like its output
+    slow: Any = None  # a second, slower memory of the output
+
+
+class Term(NamedTuple):
+    """One product of a rule: ``strength(weight) * sum(post * pre)`` over the batch.
+
+    >>> Term(torch.ones_like, torch.ones(1, 2), torch.ones(1, 1)).post
+    tensor([[1.]])
+    """
+
+    strength: Callable[[Tensor], Tensor]  # of the weight, elementwise
+    pre: Tensor  # spikes or traces of the input, [B, ...]
+    post: Tensor  # those of the output, [B, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    r"""Base of the rules: traces on both sides, bounds of the weight, and the sum over a batch.
+
+    .. math:: x \leftarrow e^{-1 / \tau} x, \text{ then at a spike } x \leftarrow 1
+        \text{ (pairs="nearest") or } x \leftarrow x + 1 \text{ (pairs="all")}
+
+    Traces are updated first, so that spikes of the same step count in both directions. A subclass defines ``terms``.
+
+    Args:
+        tau_pre: time constant of the trace of the input, in steps; > 0.
+        tau_post: that of the output.
+        pairs: ``"nearest"``: only the last spike counts; ``"all"``: every earlier spike does.
+        w_min: least weight.
+        w_max: greatest weight.
+        reduction: of the changes of the samples of a batch: ``"sum"``, ``"mean"``, or ``"max"``, the change that is
+            largest in magnitude for each weight.
+
+    Raises:
+        ValueError: a time constant is not positive, a word unknown, or ``w_min`` not below ``w_max``.
+
+    >>> PowerLaw(reduction="mean").reduction
+    'mean'
+    """
+
+    tau_pre: float = 20.0
+    tau_post: float = 20.0
+    pairs: str = "nearest"
+    w_min: float = 0.0
+    w_max: float = 1.0
+    reduction: str = "sum"
+
+    def __post_init__(self) -> None:
+        checks.choice("reduction", self.reduction, ("sum", "mean", "max"))
+        checks.choice("pairs", self.pairs, ("nearest", "all"))
+        for name in ("tau_pre", "tau_post"):
+            checks.in_range(name, getattr(self, name), 0.0, math.inf, open_low=True, why="it is a time in steps")
+        if not self.w_min < self.w_max:
+            raise ValueError(
+                f"w_min must be below w_max, got {self.w_min:g} and {self.w_max:g}; write w_min=0, w_max=1"
+            )
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        """Traces after the spikes of one step, and the products that change the weight.
+
+        Args:
+            pre: spikes that enter the synapse, [B, ...].
+            post: spikes of the neurons that it feeds, [B, ...].
+            memory: traces of the step before.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define terms(pre, post, memory)")
+
+    def step(
+        self, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None = None
+    ) -> tuple[Memory, Tensor]:
+        """Traces and change of the weight after the spikes of one step. Pure.
+
+        Args:
+            synapse: ``nn.Linear`` or a convolution.
+            pre: spikes that enter it, [B, ...].
+            post: spikes of the neurons that it feeds, [B, ...].
+            memory: traces of the step before. Default: none.
+
+        Returns:
+            The new traces, and the change, in the shape of the weight.
+
+        Raises:
+            TypeError: the synapse has no weight.
+            ValueError: the spikes do not fit the synapse or the traces.
+
+        >>> fc = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.zeros_(fc.weight)
+        >>> PowerLaw(alpha=1.0, x_tar=0.5).step(fc, torch.tensor([[1.0, 0.0]]), torch.ones(1, 1))[1]
+        tensor([[ 0.5000, -0.5000]])
+        """
+        memory, change = self.sequence(synapse, pre.unsqueeze(0), post.unsqueeze(0), memory)
+        return memory, change
+
+    def sequence(
+        self, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None = None
+    ) -> tuple[Memory, Tensor]:
+        """Traces after all steps, and the sum of their changes, each of the weight as it is now. Pure.
+
+        Args:
+            synapse: as for `step`.
+            pre: spikes that enter it, [T, B, ...].
+            post: spikes of the neurons that it feeds, [T, B, ...].
+            memory: traces before the first step. Default: none.
+
+        Returns:
+            The new traces, and the change, in the shape of the weight.
+        """
+        memory, terms = self.collected(pre, post, memory)
+        weight = synapse.get_parameter("weight").detach()
+        if self.reduction != "max":
+            change = sum(
+                (t.strength(weight) * _summed(synapse, t.pre, t.post) for t in terms), torch.zeros_like(weight)
+            )
+            return memory, change / pre.shape[1] if self.reduction == "mean" else change
+        largest = torch.zeros_like(weight)
+        for b in range(pre.shape[1]):
+            one = slice(b, b + 1)
+            change = sum(t.strength(weight) * _summed(synapse, t.pre[:, one], t.post[:, one]) for t in terms)
+            largest = torch.where(abs(change) > abs(largest), change, largest)  # pyright: ignore[reportArgumentType] (a sum of tensors)
+        return memory, largest
+
+    def collected(self, pre: Tensor, post: Tensor, memory: Memory | None = None) -> tuple[Memory, list[Term]]:
+        """The products of all steps, [T, B, ...] each, and the traces after them."""
+        memory = memory or Memory()
+        rows: list[tuple[Term, ...]] = []
+        for pre_t, post_t in zip(pre, post, strict=True):
+            memory, terms = self.terms(pre_t, post_t, memory)
+            rows.append(terms)
+        columns = zip(*rows, strict=True)
+        stacked = [
+            Term(c[0].strength, torch.stack([t.pre for t in c]), torch.stack([t.post for t in c])) for c in columns
+        ]
+        return memory, stacked
+
+    def apply(self, synapse: nn.Module, change: Tensor) -> None:
+        """Add a change to the weight and keep it within its bounds, in place.
+
+        >>> fc = nn.Linear(2, 1)
+        >>> PowerLaw().apply(fc, torch.tensor([[5.0, -5.0]]))
+        >>> fc.weight
+        Parameter containing:
+        tensor([[1., 0.]], requires_grad=True)
+        """
+        with torch.no_grad():
+            synapse.get_parameter("weight").add_(change).clamp_(self.w_min, self.w_max)
+
+    def remember(self, previous: Any, spk: Tensor, tau: float) -> Tensor:
+        """A trace after the spikes of one step."""
+        factor = math.exp(-1 / tau)
+        if self.pairs == "all" or previous is None:
+            return trace(0.0 if previous is None else previous, spk, factor)
+        return trace(previous, torch.zeros_like(spk), factor).masked_fill_(spk != 0, 1.0)
+
+    def headroom(self, weight: Tensor, mu: float) -> Tensor:
+        """How far a weight is from ``w_max``, to the power ``mu``."""
+        return (self.w_max - weight).clamp(min=0) ** mu
+
+    def substance(self, weight: Tensor, mu: float) -> Tensor:
+        """How far a weight is from ``w_min``, to the power ``mu``."""
+        return (weight - self.w_min).clamp(min=0) ** mu
+
+
+def _summed(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
+    """The correlation over steps and samples, of those rows only in which something stands on the output's side."""
+    pre, post = pre.flatten(0, 1), post.flatten(0, 1)
+    busy = post.flatten(1).any(1)
+    return correlate(synapse, pre[busy], post[busy])
+
+
+@dataclass(frozen=True)
+class PowerLaw(Rule):
+    r"""Potentiation at a spike of the output, less a constant target, and slower near the bound.
+
+    .. math:: \Delta w = \alpha (x_{pre} - x_{tar}) (w_{max} - w)^\mu \text{ at each spike of the output}
+
+    ``x_tar`` is a constant to which the trace of the input is compared (n3ml's manual calls it a postsynaptic trace):
+    inputs whose trace is below it were not part of the cause, and lose weight.
+
+    Args:
+        alpha: rate of learning.
+        x_tar: target of the trace, in [0, 1] for ``pairs="nearest"``.
+        mu: 0: the weight does not matter; 1: the change is proportional to what is left; >= 0.
+        (The other arguments are those of `Rule`.)
+
+    Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; constants from their code.
+
+    >>> fc = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.constant_(fc.weight, 0.5)
+    >>> memory, _ = PowerLaw().step(fc, torch.ones(1, 1), torch.zeros(1, 1))
+    >>> rule = PowerLaw(alpha=1.0, x_tar=0.0, mu=1.0, tau_pre=1.0)
+    >>> rule.step(fc, torch.zeros(1, 1), torch.ones(1, 1), memory)[1]  # one step later: exp(-1) * 0.5
+    tensor([[0.1839]])
+    """
+
+    alpha: float = 0.01
+    x_tar: float = 0.4
+    mu: float = 0.2
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        x = self.remember(memory.pre, pre, self.tau_pre)
+        return Memory(x), (Term(self._strength, x - self.x_tar, post),)
+
+    def _strength(self, weight: Tensor) -> Tensor:
+        return self.alpha * self.headroom(weight, self.mu)
+
+
+@dataclass(frozen=True)
+class PostPre(Rule):
+    r"""Potentiation at a spike of the output, depression at a spike of the input.
+
+    .. math:: \Delta w = \eta_{post} (x_{pre} - x_{tar}) (w_{max} - w)^{\mu_{post}} \text{ at spikes of the output}
+        \qquad \Delta w = -\eta_{pre} x_{post} (w - w_{min})^{\mu_{pre}} \text{ at spikes of the input}
+
+    With both exponents 0 the bounds are hard, with both 1 soft; ``pairs="all"`` with ``x_tar=0`` is classical STDP.
+
+    Args:
+        nu_pre: rate of the depression.
+        nu_post: rate of the potentiation.
+        mu_pre: how the depression depends on the weight, >= 0.
+        mu_post: how the potentiation does.
+        x_tar: constant target of the trace of the input.
+        (The other arguments are those of `Rule`.)
+
+    Source: rates from n3ml and BindsNET; the form with exponents is Diehl & Cook (2015), Front. Comput. Neurosci. 9:99.
+
+    >>> fc = nn.Linear(1, 1, bias=False)
+    >>> memory, _ = PostPre(nu_pre=1.0).step(fc, torch.zeros(1, 1), torch.ones(1, 1))  # the output fires
+    >>> PostPre(nu_pre=1.0).step(fc, torch.ones(1, 1), torch.zeros(1, 1), memory)[1]  # then the input: -exp(-1 / 20)
+    tensor([[-0.9512]])
+    """
+
+    nu_pre: float = 1e-4
+    nu_post: float = 1e-2
+    mu_pre: float = 0.0
+    mu_post: float = 0.0
+    x_tar: float = 0.0
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        x = self.remember(memory.pre, pre, self.tau_pre)
+        y = self.remember(memory.post, post, self.tau_post)
+        return Memory(x, y), (Term(self._potentiation, x - self.x_tar, post), Term(self._depression, pre, y))
+
+    def _potentiation(self, weight: Tensor) -> Tensor:
+        return self.nu_post * self.headroom(weight, self.mu_post)
+
+    def _depression(self, weight: Tensor) -> Tensor:
+        return -self.nu_pre * self.substance(weight, self.mu_pre)
+
+
+@dataclass(frozen=True)
+class Exponential(Rule):
+    r"""Potentiation and depression at a spike of the output, with an exponential dependence on the weight.
+
+    .. math:: \Delta w = \alpha \left( x_{pre} e^{-\beta w} - x_{tar} e^{-\beta (w_{max} - w)} \right)
+        \text{ at each spike of the output}
+
+    Args:
+        alpha: rate of learning.
+        x_tar: how strong the depression is.
+        beta: how fast potentiation fades with a growing weight, and depression with a shrinking one.
+        (The other arguments are those of `Rule`.)
+
+    Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, recalled.
+
+    >>> fc = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(fc.weight)
+    >>> Exponential(alpha=1.0, x_tar=0.0).step(fc, torch.ones(1, 1), torch.ones(1, 1))[1]
+    tensor([[1.]])
+    """
+
+    alpha: float = 0.01
+    x_tar: float = 0.4
+    beta: float = 1.0
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        x = self.remember(memory.pre, pre, self.tau_pre)
+        return Memory(x), (Term(self._potentiation, x, post), Term(self._depression, torch.ones_like(x), post))
+
+    def _potentiation(self, weight: Tensor) -> Tensor:
+        return self.alpha * torch.exp(-self.beta * weight)
+
+    def _depression(self, weight: Tensor) -> Tensor:
+        return -self.alpha * self.x_tar * torch.exp(-self.beta * (self.w_max - weight))
+
+
+@dataclass(frozen=True)
+class Triplet(Rule):
+    r"""Potentiation that needs two spikes of the output and one of the input, depression as in `PostPre`.
+
+    .. math:: \Delta w = \eta_{post} x_{pre} z_{post}^- \text{ at spikes of the output}
+        \qquad \Delta w = -\eta_{pre} y_{post} \text{ at spikes of the input}
+
+    where z is a second, slower trace of the output, read before its own spike.
+
+    Args:
+        nu_pre: rate of the depression.
+        nu_post: rate of the potentiation.
+        tau_slow: time constant of z, in steps; > 0.
+        (The other arguments are those of `Rule`.)
+
+    Source: the rule that the released code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, runs.
+
+    >>> fc, one, rule = nn.Linear(1, 1, bias=False), torch.ones(1, 1), Triplet(nu_pre=0.0, nu_post=1.0)
+    >>> memory, first = rule.step(fc, one, one)
+    >>> memory, second = rule.step(fc, one, one, memory)
+    >>> first.item(), second.item()  # exp(-1 / 40)
+    (0.0, 0.97530...)
+    """
+
+    nu_pre: float = 1e-4
+    nu_post: float = 1e-2
+    tau_slow: float = 40.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.in_range("tau_slow", self.tau_slow, 0.0, math.inf, open_low=True, why="it is a time in steps")
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        x = self.remember(memory.pre, pre, self.tau_pre)
+        y = self.remember(memory.post, post, self.tau_post)
+        none = torch.zeros_like(post)
+        before = none if memory.slow is None else trace(memory.slow, none, math.exp(-1 / self.tau_slow))
+        slow = self.remember(memory.slow, post, self.tau_slow)
+        return Memory(x, y, slow), (Term(self._potentiation, x, post * before), Term(self._depression, pre, y))
+
+    def _potentiation(self, weight: Tensor) -> Tensor:
+        return torch.full_like(weight, self.nu_post)
+
+    def _depression(self, weight: Tensor) -> Tensor:
+        return torch.full_like(weight, -self.nu_pre)
