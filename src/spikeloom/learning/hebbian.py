@@ -81,6 +81,9 @@ def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
     weight = getattr(synapse, "weight", None)
     if not isinstance(weight, Tensor):
         raise TypeError(f"a synapse is a module with a weight, got {type(synapse).__name__}; write e.g. net.fc1")
+    if isinstance(synapse, nn.Linear) and type(synapse).forward is nn.Linear.forward:
+        _same_shape(torch.Size((*pre.shape[:-1], len(weight))), post)
+        return post.detach().reshape(-1, len(weight)).T @ pre.detach().reshape(-1, weight.shape[1])
     bare = _Bare(synapse)
     return pullback(lambda w: torch.func.functional_call(bare, {"synapse.weight": w}, (pre,)), weight, post)
 
@@ -105,13 +108,17 @@ def pullback(response: Callable[[Tensor], Tensor], weight: Tensor, post: Tensor)
     with torch.enable_grad():
         leaf = weight.detach().requires_grad_()
         output = response(leaf)
-        if output.shape != post.shape:
-            raise ValueError(
-                f"post must have the shape of the synapse's output, {tuple(output.shape)}, got {tuple(post.shape)}; "
-                "record the neuron that this synapse feeds"
-            )
+        _same_shape(output.shape, post)
         (gradient,) = torch.autograd.grad(output, leaf, post.detach())
     return gradient
+
+
+def _same_shape(expected: torch.Size, post: Tensor) -> None:
+    if expected != post.shape:
+        raise ValueError(
+            f"post must have the shape of the synapse's output, {tuple(expected)}, got {tuple(post.shape)}; "
+            "record the neuron that this synapse feeds"
+        )
 
 
 def outer(pre: Tensor, post: Tensor) -> Tensor:

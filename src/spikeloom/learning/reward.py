@@ -87,7 +87,8 @@ class MSTDP:
         change = torch.zeros_like(weight)
         for term in terms:
             weighed = term.post * scale.reshape(1, -1, *[1] * (term.post.dim() - 2))
-            change += term.strength(weight) * correlate(synapse, term.pre.flatten(0, 1), weighed.flatten(0, 1))
+            pre = (term.pre + term.shift).flatten(0, 1)
+            change += term.strength(weight) * correlate(synapse, pre, weighed.flatten(0, 1))
         return memory, change / number if self.rule.reduction == "mean" else change
 
     def apply(self, synapse: nn.Module, change: Tensor) -> None:
@@ -156,7 +157,7 @@ def _each(rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Mem
     weight = synapse.get_parameter("weight").detach()
 
     def one(term: Term, b: int) -> Tensor:
-        return term.strength(weight) * correlate(synapse, term.pre[b : b + 1], term.post[b : b + 1])
+        return term.strength(weight) * correlate(synapse, term.pre[b : b + 1] + term.shift, term.post[b : b + 1])
 
     changes = [sum((one(term, b) for term in terms), torch.zeros_like(weight)) for b in range(len(pre))]
     return traces, torch.stack(changes)

@@ -33,7 +33,7 @@ class Memory(NamedTuple):
 
 
 class Term(NamedTuple):
-    """One product of a rule: ``strength(weight) * sum(post * pre)`` over the batch.
+    """One product of a rule: ``strength(weight) * sum(post * (pre + shift))`` over the batch.
 
     >>> Term(torch.ones_like, torch.ones(1, 2), torch.ones(1, 1)).post
     tensor([[1.]])
@@ -42,6 +42,7 @@ class Term(NamedTuple):
     strength: Callable[[Tensor], Tensor]  # of the weight, elementwise
     pre: Tensor  # spikes or traces of the input, [B, ...]
     post: Tensor  # those of the output, [B, ...]
+    shift: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,32 +137,44 @@ class Rule:
         Returns:
             The new traces, and the change, in the shape of the weight.
         """
-        memory, terms = self.collected(pre, post, memory)
         weight = synapse.get_parameter("weight").detach()
-        if self.reduction != "max":
-            change = sum(
-                (t.strength(weight) * _summed(synapse, t.pre, t.post) for t in terms), torch.zeros_like(weight)
-            )
-            return memory, change / pre.shape[1] if self.reduction == "mean" else change
+        if self.reduction == "max":
+            return self._largest(synapse, weight, *self.collected(pre, post, memory))
+        memory, parts = memory or Memory(), {}
+        firing = _firing(post)
+        for pre_t, post_t, rows in zip(pre, post, firing, strict=True):
+            memory, terms = self.terms(pre_t, post_t, memory)
+            for k, term in enumerate(terms):
+                parts.setdefault(k, []).append(_busy(term, rows if term.post is post_t else None))
+        change = torch.zeros_like(weight)
+        for terms in parts.values():
+            whole = Term(terms[0].strength, torch.cat([t.pre for t in terms]), torch.cat([t.post for t in terms]))
+            change += whole.strength(weight) * _product(synapse, whole._replace(shift=terms[0].shift))
+        return memory, change / pre.shape[1] if self.reduction == "mean" else change
+
+    def _largest(
+        self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]
+    ) -> tuple[Memory, Tensor]:
+        """Of the changes of all samples the largest in magnitude, for each weight."""
         largest = torch.zeros_like(weight)
-        for b in range(pre.shape[1]):
-            one = slice(b, b + 1)
-            change = sum(t.strength(weight) * _summed(synapse, t.pre[:, one], t.post[:, one]) for t in terms)
-            largest = torch.where(abs(change) > abs(largest), change, largest)  # pyright: ignore[reportArgumentType] (a sum of tensors)
+        for b in range(terms[0].pre.shape[1]):
+            change = torch.zeros_like(weight)
+            for t in terms:
+                change += t.strength(weight) * _product(synapse, t._replace(pre=t.pre[:, b], post=t.post[:, b]))
+            largest = torch.where(abs(change) > abs(largest), change, largest)
         return memory, largest
 
     def collected(self, pre: Tensor, post: Tensor, memory: Memory | None = None) -> tuple[Memory, list[Term]]:
-        """The products of all steps, [T, B, ...] each, and the traces after them."""
+        """The traces after all steps, and the products of each of them, [T, B, ...]."""
         memory = memory or Memory()
         rows: list[tuple[Term, ...]] = []
         for pre_t, post_t in zip(pre, post, strict=True):
             memory, terms = self.terms(pre_t, post_t, memory)
             rows.append(terms)
-        columns = zip(*rows, strict=True)
-        stacked = [
-            Term(c[0].strength, torch.stack([t.pre for t in c]), torch.stack([t.post for t in c])) for c in columns
+        return memory, [
+            c[0]._replace(pre=torch.stack([t.pre for t in c]), post=torch.stack([t.post for t in c]))
+            for c in zip(*rows, strict=True)
         ]
-        return memory, stacked
 
     def apply(self, synapse: nn.Module, change: Tensor) -> None:
         """Add a change to the weight and keep it within its bounds, in place.
@@ -180,7 +193,7 @@ class Rule:
         factor = math.exp(-1 / tau)
         if self.pairs == "all" or previous is None:
             return trace(0.0 if previous is None else previous, spk, factor)
-        return trace(previous, torch.zeros_like(spk), factor).masked_fill_(spk != 0, 1.0)
+        return torch.maximum(factor * previous, spk)  # a trace is at most 1
 
     def headroom(self, weight: Tensor, mu: float) -> Tensor:
         """How far a weight is from ``w_max``, to the power ``mu``."""
@@ -191,11 +204,21 @@ class Rule:
         return (weight - self.w_min).clamp(min=0) ** mu
 
 
-def _summed(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
-    """The correlation over steps and samples, of those rows only in which something stands on the output's side."""
-    pre, post = pre.flatten(0, 1), post.flatten(0, 1)
-    busy = post.flatten(1).any(1)
-    return correlate(synapse, pre[busy], post[busy])
+def _firing(post: Tensor) -> tuple[Tensor, ...]:
+    """For each step the samples in which an output fires."""
+    steps, samples = post.flatten(2).any(2).nonzero().unbind(1)
+    return samples.split(torch.bincount(steps, minlength=len(post)).tolist())
+
+
+def _busy(term: Term, rows: Tensor | None) -> Term:
+    """The term of those samples only in which something stands on the output's side: mostly few."""
+    rows = term.post.flatten(1).any(1).nonzero().flatten() if rows is None else rows
+    return term._replace(pre=term.pre[rows], post=term.post[rows])
+
+
+def _product(synapse: nn.Module, term: Term) -> Tensor:
+    pre = term.pre + term.shift if term.shift else term.pre
+    return correlate(synapse, pre, term.post)
 
 
 @dataclass(frozen=True)
@@ -229,7 +252,7 @@ class PowerLaw(Rule):
 
     def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
         x = self.remember(memory.pre, pre, self.tau_pre)
-        return Memory(x), (Term(self._strength, x - self.x_tar, post),)
+        return Memory(x), (Term(self._strength, x, post, -self.x_tar),)
 
     def _strength(self, weight: Tensor) -> Tensor:
         return self.alpha * self.headroom(weight, self.mu)
@@ -269,7 +292,7 @@ class PostPre(Rule):
     def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
         x = self.remember(memory.pre, pre, self.tau_pre)
         y = self.remember(memory.post, post, self.tau_post)
-        return Memory(x, y), (Term(self._potentiation, x - self.x_tar, post), Term(self._depression, pre, y))
+        return Memory(x, y), (Term(self._potentiation, x, post, -self.x_tar), Term(self._depression, pre, y))
 
     def _potentiation(self, weight: Tensor) -> Tensor:
         return self.nu_post * self.headroom(weight, self.mu_post)

@@ -7,7 +7,7 @@ import inspect
 import re
 from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,96 +17,12 @@ from ...core.checks import require
 from ...kernels.sources import compiled_module
 from ..rules import Exponential, PostPre, PowerLaw, Rule, Triplet
 from . import event_loop
+from .event_arrays import Coefficients, Events, Learned, Numbers, Work
 
-__all__ = ["Events", "presented", "refusal", "show"]
+__all__ = ["Batch", "drawn", "loop_refusal", "presented", "refusal", "show"]
 
 NEVER = event_loop.NEVER
 f32 = np.float32
-
-
-class Numbers(NamedTuple):
-    """Constants of the network, for one step."""
-
-    exc_decay: Any
-    gain: Any
-    inhibition: Any
-    threshold: Any
-    one_winner: bool
-    exc_reset: Any
-    exc_refractory: int
-    theta_plus: Any
-    theta_rest: Any
-    levels: Any
-    inh_table: Any
-    excitation: Any
-    inh_threshold: Any
-    inh_reset: Any
-    inh_refractory: int
-    rate: float
-    boost: float
-    steps: int
-    retries: int
-    min_spikes: int
-    norm: Any
-
-
-class Coefficients(NamedTuple):
-    """A learning rule as numbers: the four rules are special cases of two formulas."""
-
-    x_table: Any
-    y_table: Any
-    z_table: Any
-    additive: bool
-    w_min: Any
-    w_max: Any
-    triplet: bool = False
-    exponential: bool = False
-    x_tar: Any = f32(0)
-    nu_post: Any = f32(0)
-    nu_pre: Any = f32(0)
-    mu_post: Any = f32(0)
-    mu_pre: Any = f32(0)
-    beta: Any = f32(0)
-
-
-class Learned(NamedTuple):
-    """What lasts."""
-
-    w: Any  # [inputs, N]
-    theta: Any  # [N]
-
-
-class Work(NamedTuple):
-    """State of a presentation."""
-
-    mem: Any
-    inh: Any
-    seen: Any
-    quiet: Any
-    inh_quiet: Any
-    x: Any
-    x_at: Any
-    y: Any
-    z: Any
-    y_at: Any
-    size: Any  # numbers of entries of: held, inhibitors, learners
-    held: Any
-    kept: Any
-    fired: Any
-    inhibitors: Any
-    learners: Any
-    before: Any
-    count: Any
-
-
-class Events(NamedTuple):
-    """Input spikes sorted by time, and what sorting needs."""
-
-    start: Any  # [T + 1] where each step begins
-    sorted: Any  # inputs that spike
-    place: Any
-    when: Any
-    which: Any
 
 
 @cache
@@ -121,19 +37,24 @@ def compiled() -> ModuleType:
     return compiled_module(re.sub(r"^def ", jit, source, flags=re.MULTILINE))
 
 
-def refusal(net: Any) -> str:
-    """Why this engine does not serve a network; empty if it does."""
+def loop_refusal(net: Any) -> str:
+    """Why the compiled loops do not serve a network; empty if they do."""
     try:
         require("numba", extra="cpu", purpose='engine="event"')
     except ImportError as error:
         return str(error)
     if net.constants.synapses != "current":
         return "it knows current-based synapses only"
-    if net.rule.__class__ not in (PowerLaw, PostPre, Exponential, Triplet):
-        return f"it knows PowerLaw, PostPre, Exponential and Triplet, not {type(net.rule).__name__}"
     if net.xe.weight.device.type != "cpu" or net.xe.weight.dtype != torch.float32:
         return "it runs on the CPU in float32"
     return ""
+
+
+def refusal(net: Any) -> str:
+    """Why this engine does not serve a network; empty if it does."""
+    if type(net.rule) not in (PowerLaw, PostPre, Exponential, Triplet):
+        return f"it knows PowerLaw, PostPre, Exponential and Triplet, not {type(net.rule).__name__}"
+    return loop_refusal(net)
 
 
 def coefficients(rule: Rule, steps: int) -> Coefficients:
@@ -158,8 +79,8 @@ def coefficients(rule: Rule, steps: int) -> Coefficients:
     return bare._replace(**{name: f32(value) for name, value in given.items()})
 
 
-def numbers(net: Any, steps: int) -> Numbers:
-    """The constants of a network."""
+def numbers(net: Any, steps: int, samples: int = 1) -> Numbers:
+    """The constants of a network; theta decays in presented time, hence for all samples of a step."""
     c, exc, inh = net.constants, net.exc.neuron, net.inh.neuron
     return Numbers(
         exc_decay=f32(exc.beta.item()),
@@ -171,7 +92,7 @@ def numbers(net: Any, steps: int) -> Numbers:
         exc_refractory=int(exc.refractory_steps),
         theta_plus=f32(c.theta_plus),
         theta_rest=f32(c.theta_rest),
-        levels=(c.theta_decay ** np.arange(1, steps + 1)).astype(f32),
+        levels=np.exp(-samples * c.dt / c.tc_theta * np.arange(1, steps + 1)).astype(f32),
         inh_table=(inh.beta.item() ** np.arange(steps + 1)).astype(f32),
         excitation=f32(c.exc),
         inh_threshold=f32(inh.threshold.item()),
@@ -186,13 +107,13 @@ def numbers(net: Any, steps: int) -> Numbers:
     )
 
 
-def work(inputs: int, neurons: int) -> Work:
-    """Arrays for a presentation, at rest."""
+def work(inputs: int, neurons: int, *samples: int) -> Work:
+    """Arrays for a presentation, at rest; with one more axis for ``samples``."""
     n, i, long = neurons, inputs, np.int64
     sizes = {"x": i, "x_at": i, "size": 3}
     kinds = dict.fromkeys(("seen", "quiet", "inh_quiet", "x_at", "y_at", "size", "held", "fired", "inhibitors"), long)
     kinds |= {"learners": long, "count": np.int32}
-    state = Work(*(np.zeros(sizes.get(name, n), kinds.get(name, f32)) for name in Work._fields))
+    state = Work(*(np.zeros((*samples, sizes.get(name, n)), kinds.get(name, f32)) for name in Work._fields))
     for name in ("seen", "quiet", "inh_quiet", "x_at", "y_at"):
         getattr(state, name)[:] = NEVER
     return state
@@ -250,3 +171,49 @@ def presented(net: Any, spikes: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
     if learn:
         closed(net, learned)
     return torch.from_numpy(state.count), torch.from_numpy(state.mem)
+
+
+def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
+    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, those that `show` presents; moves ``seeds`` on."""
+    spikes = torch.zeros(steps, *x.shape)
+    images = np.ascontiguousarray(x.numpy(), f32)
+    compiled().write(images, seeds, per_step, steps, events(x.shape[1], steps), spikes.numpy())
+    return spikes
+
+
+class Batch:
+    """What the batched engine has compiled: the drive of sparse spikes, and the loop over time on [B, N].
+
+    Args:
+        net: a `DiehlAndCook2015`.
+        samples: B.
+        steps: of the whole presentation.
+        learn: whether thresholds move.
+    """
+
+    def __init__(self, net: Any, samples: int, steps: int, learn: bool) -> None:
+        self.learned = Learned(np.zeros((0, 0), f32), net.exc.theta.numpy().copy())
+        self.work, self.numbers = work(0, net.neurons, samples), numbers(net, steps, samples)
+        self.loops, self.learn, self.done = compiled(), learn, 0
+
+    def run(self, spikes: Tensor, weight: Tensor, gain: float) -> Tensor:
+        """Excitatory spikes for the input spikes of some steps, [T, B, inputs]."""
+        drive = spikes.new_zeros(*spikes.shape[:2], len(weight))
+        rows, w = spikes.flatten(0, 1).numpy(), weight.detach().numpy().T.copy()
+        self.loops.product(rows, w, f32(gain), drive.flatten(0, 1).numpy())
+        train = torch.zeros_like(drive)
+        self.loops.batch(
+            self.learned, self.work, self.numbers, drive.numpy(), train.numpy(), self.done, self.learn
+        )
+        self.done += len(drive)
+        return train
+
+    @property
+    def theta(self) -> Tensor:
+        """Thresholds as they are now, [N]."""
+        return torch.from_numpy(self.learned.theta * (self.numbers.levels[self.done - 1] if self.learn else f32(1)))
+
+    @property
+    def mem(self) -> Tensor:
+        """Membranes of the excitatory neurons, [B, N]."""
+        return torch.from_numpy(self.work.mem)

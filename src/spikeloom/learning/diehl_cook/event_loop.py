@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from spikeloom.learning.diehl_cook.event_arrays import Work
+
 NEVER = -(1 << 40)
 
 
@@ -79,9 +81,9 @@ def decayed(value: Any, since: int, now: int, table: Any) -> Any:
     return value * table[k] if k < table.shape[0] else value * np.float32(0)
 
 
-def drive(net: Any, s: Any, c: Any, ev: Any, t: int) -> None:
-    """One step of the excitatory membranes: decay, inhibition of the last step, input spikes."""
-    mem, w, held, inhibiting = s.mem, net.w, s.size[0], s.size[1]
+def decay(s: Any, c: Any) -> None:
+    """Decay of the excitatory membranes, and the inhibition by the spikes of the last step."""
+    mem, held, inhibiting = s.mem, s.size[0], s.size[1]
     for k in range(held):
         s.kept[k] = mem[s.held[k]]
     loss = c.inhibition * np.float32(inhibiting)
@@ -89,18 +91,30 @@ def drive(net: Any, s: Any, c: Any, ev: Any, t: int) -> None:
         mem[j] = mem[j] * c.exc_decay - loss
     for k in range(inhibiting):
         mem[s.inhibitors[k]] += c.inhibition
-    for e in range(ev.start[t], ev.start[t + 1]):
-        row = w[ev.sorted[e]]
-        for j in range(mem.shape[0]):
-            mem[j] += c.gain * row[j]
+    s.size[1] = 0
+
+
+def hold(s: Any, c: Any, t: int) -> None:
+    """Take back from the refractory neurons what is not decay, and release those whose silence ends."""
     n = 0
-    for k in range(held):  # the refractory ones have only decayed
+    for k in range(s.size[0]):
         j = s.held[k]
-        mem[j] = s.kept[k] * c.exc_decay
+        s.mem[j] = s.kept[k] * c.exc_decay
         if s.quiet[j] > t:
             s.held[n] = j
             n += 1
     s.size[0] = n
+
+
+def drive(net: Any, s: Any, c: Any, ev: Any, t: int) -> None:
+    """One step of the excitatory membranes under the input spikes of that step."""
+    decay(s, c)
+    mem = s.mem
+    for e in range(ev.start[t], ev.start[t + 1]):
+        row = net.w[ev.sorted[e]]
+        for j in range(mem.shape[0]):
+            mem[j] += c.gain * row[j]
+    hold(s, c, t)
 
 
 def crossers(net: Any, s: Any, c: Any, level: Any, t: int) -> int:
@@ -224,7 +238,6 @@ def present(net: Any, s: Any, c: Any, rule: Any, ev: Any, steps: int, learn: boo
         if learn:
             level = c.levels[t]
             pre_traces(s, rule, ev, t)
-        s.size[1] = 0
         fired = crossers(net, s, c, level, t)
         if fired:
             total += fired
@@ -271,3 +284,60 @@ def show(net: Any, s: Any, c: Any, rule: Any, ev: Any, images: Any, seeds: Any, 
                 break
         counts[n] = s.count
     return shown
+
+
+def sample(all_: Any, b: int) -> Any:
+    """The state of one sample of a batch, as views."""
+    return Work(
+        all_.mem[b], all_.inh[b], all_.seen[b], all_.quiet[b], all_.inh_quiet[b],
+        all_.x[b], all_.x_at[b], all_.y[b], all_.z[b], all_.y_at[b],
+        all_.size[b], all_.held[b], all_.kept[b], all_.fired[b], all_.inhibitors[b],
+        all_.learners[b], all_.before[b], all_.count[b],
+    )  # fmt: skip
+
+
+def batch(net: Any, all_: Any, c: Any, current: Any, train: Any, done: int, learn: bool) -> None:
+    """Steps of a whole batch from its input drive [T, B, N]; spikes enter ``train``, [T, B, N], thresholds ``net``.
+
+    The thresholds are those of all samples, and rise when all have made their step.
+    """
+    for t in range(current.shape[0]):
+        now = done + t
+        level = c.levels[now] if learn else np.float32(1)
+        for b in range(current.shape[1]):
+            s = sample(all_, b)
+            decay(s, c)
+            row = current[t, b]
+            for j in range(row.shape[0]):
+                s.mem[j] += row[j]
+            hold(s, c, now)
+            fired = crossers(net, s, c, level, now)
+            if fired:
+                spike(net, s, c, level, fired, False, now)
+                for k in range(fired):
+                    train[t, b, s.fired[k]] = 1
+        if learn:
+            for b in range(current.shape[1]):
+                for j in range(current.shape[2]):
+                    if train[t, b, j]:
+                        net.theta[j] += c.theta_plus / level
+
+
+def write(images: Any, seeds: Any, per_step: float, steps: int, ev: Any, spikes: Any) -> None:
+    """Draw the spikes of a batch and write them into ``spikes``, [T, B, inputs], zeros before."""
+    for b in range(images.shape[0]):
+        draw(images[b], per_step, steps, seeds[b : b + 1], ev)
+        for t in range(steps):
+            for e in range(ev.start[t], ev.start[t + 1]):
+                spikes[t, b, ev.sorted[e]] = 1
+
+
+def product(spikes: Any, w: Any, gain: Any, out: Any) -> None:
+    """``gain * spikes @ w`` of sparse rows [R, inputs], into ``out``, [R, N], zeros before."""
+    for r in range(spikes.shape[0]):
+        target = out[r]
+        for i in range(spikes.shape[1]):
+            if spikes[r, i] != 0:
+                row = w[i]
+                for j in range(row.shape[0]):
+                    target[j] += gain * row[j]
