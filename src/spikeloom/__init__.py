@@ -49,8 +49,8 @@ __version__ = "0.1.0"
 # what reads files, draws, trains or needs an optional package comes on first use: snn.data, snn.spikeplot, snn.fit ...
 _LATER: dict[str, tuple[str, str | None]] = {
     **{name: (f".{name}", None) for name in ("backprop", "data", "decode", "export", "export_nir", "functional")},
-    **{name: (f".{name}", None) for name in ("import_nir", "learning", "nir", "spikegen", "spikeplot", "spikevision")},
-    **{name: (f".{name}", None) for name in ("train", "utils")},
+    **{name: (f".{name}", None) for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")},
+    **{name: (f".{name}", None) for name in ("spikevision", "train", "utils")},
     "fit": (".train", "fit"),
 }
 

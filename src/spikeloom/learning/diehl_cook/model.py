@@ -136,6 +136,7 @@ class DiehlAndCook2015(Training, nn.Module):
         self.exc = Population(exc_cell, torch.full((neurons,), float(theta_start)))
         self.inh = Population(inh_cell)
         self.naming: Naming | None = None
+        self.recent: Naming | None = None
         self._state: CircuitState | None = None
         self._memory: Memory | None = None
         self._before: tuple[Tensor, Tensor] | None = None  # what entered and left the synapses in the last step
@@ -238,13 +239,14 @@ class DiehlAndCook2015(Training, nn.Module):
         """
         return grid(self.xe.weight.detach().clone(), shape)
 
-    def get_extra_state(self) -> dict[str, Tensor]:
+    def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
         """Names of the neurons, for ``state_dict``."""
-        return {} if self.naming is None else self.naming._asdict()
+        kept = {"naming": self.naming, "recent": self.recent}
+        return {name: naming._asdict() for name, naming in kept.items() if naming is not None}
 
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        """Names of the neurons, from ``load_state_dict``."""
-        self.naming = Naming(**state) if state else None
+    def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Names of the neurons, from ``load_state_dict``; a presentation that was going on is forgotten."""
+        self.naming, self.recent = (Naming(**state[name]) if name in state else None for name in ("naming", "recent"))
         self.init_param()
 
     def extra_repr(self) -> str:

@@ -46,6 +46,7 @@ class Training:
     neurons: int
     constants: Constants
     naming: voting.Naming | None
+    recent: voting.Naming | None  # names by the responses to the last block of a training
     xe: Any
     training: bool
     init_param: Callable[[], None]
@@ -149,10 +150,11 @@ class Training:
             block=block,
             done=done,
         )
-        before: voting.Naming | None = None
+        if not done:
+            self.recent = None
         for found in walk:
             self.naming = None  # what neurons stood for before they learned more
-            row, before = _row(found, labels, before)
+            row, self.recent = _row(found, labels, self.recent)
             yield row
 
     def responses(
