@@ -23,13 +23,17 @@ from spikeloom.learning import DiehlAndCook2015
 
 NAMING = 10_000  # training images that name the neurons
 ROWS: dict[str, dict[str, Any]] = {
-    "100 neurons, 5,000 images": {"neurons": 100, "images": 5_000},
+    "100 neurons, 5,000 images": {
+        "neurons": 100,
+        "images": 5_000,
+        "theta_plus": 0.4,
+    },  # few images need fast thresholds
     "100 neurons, 1 pass": {"neurons": 100, "images": 60_000},
     "400 neurons, 1 pass": {"neurons": 400, "images": 60_000},
     "400 neurons, 3 passes": {"neurons": 400, "images": 180_000},
     "1600 neurons, 1 pass": {"neurons": 1600, "images": 60_000},
 }
-SMOKE: dict[str, dict[str, Any]] = {"40 neurons, smoke": {"neurons": 40, "images": 1000}}
+SMOKE: dict[str, dict[str, Any]] = {"40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}}
 
 
 def marks(images: int) -> list[int]:
@@ -55,7 +59,7 @@ def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]
     """Train one network and note its course."""
     inputs = split.x_train[0].numel()
     generator = torch.Generator().manual_seed(seed)
-    net = DiehlAndCook2015(row["neurons"], inputs, generator=generator)
+    net = DiehlAndCook2015(row["neurons"], inputs, theta_plus=row.get("theta_plus"), generator=generator)
     epochs = -(-row["images"] // len(split.x_train))
     curve: list[dict[str, float]] = []
     seconds, wanted = 0.0, marks(row["images"])

@@ -1,4 +1,6 @@
-"""BindsNET for `stdp_speed.py`: trains on as many images as the argument says for each line that it reads.
+"""BindsNET for `stdp_speed.py`: trains on as many images as the first argument says for each line that it reads.
+
+The second one is a folder with mnist.npz; without it the images are random, with as many lit pixels.
 
 Prints processor seconds. Whatever BindsNET imports without needing it for a network is replaced where it is not installed.
 """
@@ -7,9 +9,11 @@ import importlib.abc
 import importlib.machinery
 import sys
 import time
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 
 BATCH, STEPS = 16, 250
@@ -42,7 +46,10 @@ def main() -> None:
     net = DiehlAndCook2015(784, n_neurons=100, exc=22.5, inh=120, norm=78.4, nu=(1e-4, 1e-2), inpt_shape=(1, 28, 28))
     generator = torch.Generator().manual_seed(0)
     lit = torch.rand(number, 784, generator=generator) < 0.19
-    rates = 0.128 * torch.rand(number, 784, generator=generator) * lit
+    images = torch.rand(number, 784, generator=generator) * lit
+    if len(sys.argv) > 2:
+        images = torch.from_numpy(np.load(Path(sys.argv[2]) / "mnist.npz")["x_train"][:number]).float().flatten(1) / 255
+    rates = 0.128 * images
     for _ in sys.stdin:
         start = time.process_time()
         for a in range(0, number, BATCH):

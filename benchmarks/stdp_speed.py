@@ -4,9 +4,8 @@
 
 784 inputs, 100 neurons, 250 steps an image; contenders take turns, medians over rounds. ``--peer`` names the interpreter
 of an environment with BindsNET, which is then timed in a process of its own that takes its turns with ours; packages
-that its network does not use (plots, games, data sets) need not be there. Without it the figures are compared with
-those that were measured on another day, BASELINES. All learn, and all answer images of MNIST; without --data they are
-random images with as many lit pixels.
+that its network does not use (plots, games, data sets) need not be there. BASELINES were measured on another day, on
+two cores of the same kind. All learn, from the same images; without --data these are random, with as many lit pixels.
 """
 
 import argparse
@@ -51,9 +50,11 @@ def contender(x: torch.Tensor, number: int, **options: Any) -> Callable[[], floa
     return run
 
 
-def peer(python: str, number: int) -> tuple[subprocess.Popen[str], Callable[[], float]]:
+def peer(python: str, number: int, root: str | None) -> tuple[subprocess.Popen[str], Callable[[], float]]:
     """A process with the peer, and a function that lets it train once."""
-    process = subprocess.Popen([python, str(PEER), str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [python, str(PEER), str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None and process.stdout is not None
     stdin, stdout = process.stdin, process.stdout
 
@@ -81,7 +82,7 @@ def main() -> None:
     }
     process = None
     if args.peer:
-        process, run = peer(args.peer, 48)
+        process, run = peer(args.peer, 48, args.data)
         runs["BindsNET here, batch 16"] = (48, run)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

@@ -152,9 +152,7 @@ class Rule:
             change += whole.strength(weight) * _product(synapse, whole._replace(shift=terms[0].shift))
         return memory, change / pre.shape[1] if self.reduction == "mean" else change
 
-    def _largest(
-        self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]
-    ) -> tuple[Memory, Tensor]:
+    def _largest(self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]) -> tuple[Memory, Tensor]:
         """Of the changes of all samples the largest in magnitude, for each weight."""
         largest = torch.zeros_like(weight)
         for b in range(terms[0].pre.shape[1]):

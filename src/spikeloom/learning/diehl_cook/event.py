@@ -202,9 +202,7 @@ class Batch:
         rows, w = spikes.flatten(0, 1).numpy(), weight.detach().numpy().T.copy()
         self.loops.product(rows, w, f32(gain), drive.flatten(0, 1).numpy())
         train = torch.zeros_like(drive)
-        self.loops.batch(
-            self.learned, self.work, self.numbers, drive.numpy(), train.numpy(), self.done, self.learn
-        )
+        self.loops.batch(self.learned, self.work, self.numbers, drive.numpy(), train.numpy(), self.done, self.learn)
         self.done += len(drive)
         return train
 
