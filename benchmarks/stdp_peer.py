@@ -2,7 +2,7 @@
 
 The second one is a folder with mnist.npz; without it the images are random, with as many lit pixels.
 
-Prints processor seconds. Whatever BindsNET imports without needing it for a network is replaced where it is not installed.
+Prints processor seconds. What BindsNET imports without needing it for a network is replaced by stand-ins.
 """
 
 import importlib.abc

@@ -2,10 +2,11 @@
 
     python benchmarks/stdp_speed.py --data DIR [--peer PYTHON] [--smoke]
 
-784 inputs, 100 neurons, 250 steps an image; contenders take turns, medians over rounds. ``--peer`` names the interpreter
-of an environment with BindsNET, which is then timed in a process of its own that takes its turns with ours; packages
-that its network does not use (plots, games, data sets) need not be there. BASELINES were measured on another day, on
-two cores of the same kind. All learn, from the same images; without --data these are random, with as many lit pixels.
+784 inputs, 100 neurons, 250 steps an image; contenders take turns, medians over rounds. ``--peer`` names the
+interpreter of an environment with BindsNET, which is then timed in a process of its own that takes its turns with
+ours; packages that its network does not use (plots, games, data sets) need not be there. BASELINES were measured on
+another day, on two cores of the same kind. All learn, from the same images; without --data these are random, with as
+many lit pixels.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Plain NumPy references for plasticity: loops over samples, neurons and spike pairs, nothing shared with the library."""
+"""Plain NumPy references for plasticity: loops over samples and neurons, nothing shared with the library."""
 
 import math
 from typing import Any

@@ -1,10 +1,8 @@
-"""The Diehl & Cook network: both engines and the step API against NumPy, and what it must and must not do."""
+"""What the Diehl & Cook network must and must not do."""
 
 import copy
 import io
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 from unittest import mock
@@ -12,159 +10,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from stdp_reference import Network
-from test_stdp_rules import RULES
-from torch import Tensor
 
-from spikeloom.learning import DiehlAndCook2015, PowerLaw, Rule
+from spikeloom.learning import DiehlAndCook2015
 from spikeloom.learning.diehl_cook import batched, event, voting
-from spikeloom.neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 
 pytest.importorskip("numba")
 
-N, INPUTS, T = 5, 12, 40
-ENGINES = ("event", "batched")
-
-
-def network(rule: Rule | str | None = None, *, seed: int = 1, **options: Any) -> DiehlAndCook2015:
-    options = {
-        "neurons": N,
-        "inputs": INPUTS,
-        "theta_plus": 8.0,
-        "inh": 3.0,
-        "gain": 20.0,
-        "tc_theta": 500.0,
-        **options,
-    }
-    return DiehlAndCook2015(rule=rule, generator=torch.Generator().manual_seed(seed), **options)
-
-
-def train_of(*samples: int, seed: int = 0) -> Tensor:
-    return (torch.rand(T, *samples, INPUTS, generator=torch.Generator().manual_seed(seed)) < 0.12).float()
-
-
-def without_numba() -> Any:
-    return mock.patch.object(event, "loop_refusal", lambda net: "not here")
-
-
-def stepped(net: DiehlAndCook2015, spikes: Tensor) -> tuple[Tensor, Tensor]:
-    counts = torch.zeros(net.neurons)
-    for s_t in spikes:
-        counts += net.run({"inp": s_t})
-        net.update()
-    return counts, net.exc.v
-
-
-def in_batches(net: DiehlAndCook2015, spikes: Tensor) -> tuple[Tensor, Tensor]:
-    train, mem = batched.presented(net, spikes.unsqueeze(1), learn=True, chunk=1)
-    return train.sum((0, 1)), mem[0]
-
-
-def in_batches_of_torch(net: DiehlAndCook2015, spikes: Tensor) -> tuple[Tensor, Tensor]:
-    with without_numba():
-        return in_batches(net, spikes)
-
-
-WAYS: dict[str, Callable[[DiehlAndCook2015, Tensor], tuple[Tensor, Tensor]]] = {
-    "steps": stepped,
-    "batched": in_batches,
-    "batched without numba": in_batches_of_torch,
-    "event": lambda net, spikes: event.presented(net, spikes, learn=True),
-}
-
-
-@pytest.mark.parametrize("pairs", ["nearest", "all"])
-@pytest.mark.parametrize("winner", ["one", "all"])
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_weights_thresholds_and_membranes_are_those_of_numpy_in_every_engine(
-    rule: Rule, winner: str, pairs: str
-) -> None:
-    rule, spikes = replace(rule, pairs=pairs), train_of()
-    reference = Network(network(rule, winner=winner), 1)
-    counts = np.zeros(N)
-    for s_t in spikes.numpy():
-        post = reference.step(s_t[None])
-        reference.update(s_t[None], post)
-        counts += post[0]
-    assert counts.sum() > 5 and (counts > 0).sum() > 1
-    for name, way in WAYS.items():
-        net = network(rule, winner=winner)
-        found, mem = way(net, spikes)
-        assert np.array_equal(found.numpy(), counts), name
-        for value, expected in ((net.xe.w, reference.w), (net.exc.theta, reference.theta), (mem, reference.mem[0])):
-            np.testing.assert_allclose(value.numpy(), expected, rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("chunk", [None, 7])
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_a_batch_shares_thresholds_and_defers_the_sum_of_its_changes(rule: Rule, chunk: int | None) -> None:
-    spikes = train_of(3)
-    reference = Network(network(rule), 3)
-    kept, size = [], chunk or T
-    for t, s_t in enumerate(spikes.numpy()):
-        kept.append((s_t, reference.step(s_t)))
-        if len(kept) == size or t == T - 1:
-            w = reference.w.copy()
-            changes = [p.change(w, a[b], c[b]) for a, c in kept for b, p in enumerate(reference.plastic)]
-            reference.w, kept = np.clip(w + sum(changes), 0, 1), []
-    for use in (False, True):
-        net = network(rule)
-        if use:
-            batched.presented(net, spikes, learn=True, chunk=chunk)
-        else:
-            with without_numba():
-                batched.presented(net, spikes, learn=True, chunk=chunk)
-        np.testing.assert_allclose(net.xe.w.numpy(), reference.w, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(net.exc.theta.numpy(), reference.theta, rtol=1e-5)
-
-
-def test_the_published_conductances_are_those_of_numpy() -> None:
-    options = {"dt": 0.5, "synapses": "conductance", "theta_start": 20.0, "theta_offset": 20.0}
-    net = network(PowerLaw(alpha=0.05), inh=17.0, exc=10.4, gain=60.0, tau_exc=100.0, tc_theta=1e7, **options)
-    w, theta, spikes = net.xe.w.double().numpy().copy(), 20.0, train_of()
-    mem, ge, gi, deaf = (np.zeros(N) for _ in range(4))
-    imem, ige, ideaf, answers = (np.zeros(N) for _ in range(4))
-    thresholds, total = np.full(N, theta), 0
-    for s_t in spikes.numpy().astype(float):
-        spk = net.run({"inp": torch.from_numpy(s_t).float()}).numpy()
-        gi += 17.0 * (answers.sum() - answers)
-        ge, gi = ge * math.exp(-0.5) + 60.0 * w @ s_t, gi * math.exp(-0.25)
-        mem = np.where(deaf > 0, mem, mem + 0.005 * (-mem + ge * (65 - mem) + gi * (-35 - mem)))
-        thresholds = thresholds * math.exp(-0.5 / 1e7)
-        over = np.where(deaf > 0, -1, mem - (13 + thresholds - 20))
-        fired = (over > 0) & (np.arange(N) == over.argmax())
-        assert np.array_equal(fired, spk > 0)
-        mem, deaf = np.where(fired, 0, mem), np.where(fired, 10, np.maximum(deaf - 1, 0))
-        thresholds = thresholds + 8.0 * fired
-        ige = ige * math.exp(-0.5) + 10.4 * fired
-        imem = np.where(ideaf > 0, imem, imem + 0.05 * (-imem + ige * (60 - imem)))
-        answers = ((imem > 20) & (ideaf == 0)).astype(float)
-        imem, ideaf = np.where(answers > 0, 15, imem), np.where(answers > 0, 4, np.maximum(ideaf - 1, 0))
-        total += int(fired.sum())
-        np.testing.assert_allclose(net.exc.v.numpy(), mem, rtol=1e-4, atol=1e-4)
-    assert (
-        total > 2 and isinstance(net.exc.neuron, AdaptiveConductanceLIF) and isinstance(net.inh.neuron, ConductanceLIF)
-    )
-    np.testing.assert_allclose(net.exc.theta.numpy(), thresholds, rtol=1e-5)
-    assert "current-based" in event.refusal(net) and net.way().engine is batched
-
-
-def images(number: int = 24, seed: int = 3) -> Tensor:
-    """Four bars of three pixels, at three intensities, with noise."""
-    generator = torch.Generator().manual_seed(seed)
-    x = 0.1 * torch.rand(number, INPUTS, generator=generator)
-    for k in range(number):
-        x[k, 3 * (k % 4) : 3 * (k % 4) + 3] = 0.9
-    return x
-
-
-def small(**options: Any) -> DiehlAndCook2015:
-    usual = {"time": 60.0, "gain": 30.0, "inh": 120.0, "tc_theta": 1e5, "neurons": 8, "theta_plus": 2.0}
-    return network(**{**usual, **options})
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from stdp_networks import ENGINES, INPUTS, images, network, seeded, small, train_of
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -344,71 +196,6 @@ def test_receptive_fields_are_one_image_of_all_weights() -> None:
     assert DiehlAndCook2015(neurons=400).receptive_fields().shape == (560, 560)
     with pytest.raises(ValueError, match="12 pixels make no image of 5 x 5; write shape"):
         net.receptive_fields(shape=(5, 5))
-
-
-MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "a grey image": (lambda: small().fit(255 * images()), ValueError, r"x must lie in \[0, 1\], got .*divide by 255"),
-    "a negative one": (lambda: small().responses(-images()), ValueError, r"x must lie in \[0, 1\]"),
-    "NaN": (lambda: small().fit(images() * float("nan")), ValueError, r"x must lie in \[0, 1\], got nan"),
-    "integers": (lambda: small().fit(torch.zeros(2, INPUTS).long()), TypeError, "x must be floating point.*x.float()"),
-    "a wrong size": (lambda: small().fit(torch.zeros(2, 1, 5, 5)), ValueError, "12 pixels, .*write inputs=25 when you"),
-    "one image alone": (lambda: small().fit(torch.zeros(INPUTS)), ValueError, r"got shape \(12,\).*x.unsqueeze\(0\)"),
-    "no image": (lambda: small().fit(torch.zeros(0, INPUTS)), ValueError, r"got shape \(0, 12\)"),
-    "predict first": (lambda: small().predict(images()), RuntimeError, r"call assign\(x_train, y_train\) after"),
-    "a mistyped rule": (lambda: small(rule="powerlaw"), ValueError, "rule must be one of .*did you mean 'power_law'"),
-    "no rule": (lambda: small(rule=3), TypeError, "or a rule such as PowerLaw"),
-    "a mistyped vote": (lambda: small().predict(images(), "al"), ValueError, "vote must be one of 'all', 'proportion'"),
-    "a mistyped engine": (lambda: small().fit(images(), engine="events"), ValueError, "did you mean 'event'"),
-    "events in batches": (lambda: small().fit(images(), batch=4, engine="event"), ValueError, 'or write engine="batched"'),
-    "a batch of 0": (lambda: small().fit(images(), batch=0), ValueError, r"batch must lie in \[1, inf\)?"),
-    "no epochs": (lambda: small().fit(images(), 0), ValueError, "epochs must lie in"),
-    "float labels": (lambda: small().assign(images(), torch.zeros(24)), TypeError, "whole numbers, got torch.float32"),
-    "few labels": (lambda: small().assign(images(), torch.arange(4)), ValueError, r"24 samples, got shape \(4,\)"),
-    "negative labels": (lambda: small().assign(images(), torch.arange(24) - 1), ValueError, "y must lie in"),
-    "neurons": (lambda: DiehlAndCook2015(neurons=2.5), TypeError, "neurons must be a whole number, got 2.5; write neurons=100"),
-    "no neurons": (lambda: DiehlAndCook2015(neurons=0), ValueError, "neurons must lie in"),
-    "a rate": (lambda: small(rate_max=2000.0), ValueError, r"rate_max must lie in \(0, 1000\], got 2000"),
-    "a time": (lambda: DiehlAndCook2015(time=0.2), ValueError, "time must be at least dt=1 ms, got 0.2 ms; write time=250"),
-    "a winner": (lambda: small(winner="two"), ValueError, "winner must be one of 'one', 'all'"),
-    "inhibition": (lambda: network(inh=-1.0), ValueError, "inh must lie in"),
-    "no dict": (lambda: small().run(torch.zeros(INPUTS)), ValueError, r"as \{'inp': s_t\}, got Tensor"),
-    "a wrong step": (lambda: small().run({"inp": torch.zeros(3)}), ValueError, r"s_t must be \[12\] or \[B, 12\].*inputs=3"),
-    "update first": (lambda: small().update(), RuntimeError, r"nothing has run since the last update; call run\(\) first"),
-    "conductances": (
-        lambda: small(synapses="conductance").fit(images(), engine="event"),
-        RuntimeError,
-        "does not serve this network: it knows current-based synapses only",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("call", "kind", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_said_clearly_before_any_work(call, kind: type[Exception], text: str) -> None:
-    with pytest.raises(kind, match=text):
-        call()
-
-
-def test_a_presentation_does_not_change_its_batch() -> None:
-    net = network()
-    net.run({"inp": torch.zeros(2, INPUTS)})
-    with pytest.raises(ValueError, match=r"2 images cannot go on with 3; call init_param\(\) first"):
-        net.run({"inp": torch.zeros(3, INPUTS)})
-    net.init_param()
-    assert net.run({"inp": torch.zeros(3, INPUTS)}).shape == (3, N)
-
-
-def test_a_rule_of_ones_own_learns_in_the_batched_engine() -> None:
-    class Backwards(PowerLaw):
-        def terms(self, pre, post, memory):
-            memory, (term,) = super().terms(pre, post, memory)
-            return memory, (term._replace(shift=-1.0),)
-
-    net = small(rule=Backwards())
-    before = net.xe.w.clone()
-    net.fit(images(), generator=seeded())
-    assert net.way().engine is batched and not torch.equal(before, net.xe.w)
-    with pytest.raises(RuntimeError, match='not Backwards; write engine="batched"'):
-        net.fit(images(), engine="event")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

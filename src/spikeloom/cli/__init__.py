@@ -94,5 +94,5 @@ def as_options(message: str, parser: argparse.ArgumentParser) -> str:
             if action.option_strings:
                 flag = action.option_strings[-1]
                 parts[i] = re.sub(rf"(?<![\w-]){action.dest}=True\b", flag, parts[i])
-                parts[i] = re.sub(rf"(?<![\w-]){action.dest}=(?=\S)", f"{flag} ", parts[i])
+                parts[i] = re.sub(rf"(?<![\w-]){action.dest}=(?=\S|$)", f"{flag} ", parts[i])
     return "".join(parts)

@@ -7,7 +7,8 @@ from .diehl_cook import DiehlAndCook2015, Row
 from .hebbian import correlate, outer, trace
 from .online import Online, cosine, online
 from .reward import MSTDP, MSTDPET, Eligibility
-from .rules import Exponential, Memory, PostPre, PowerLaw, Rule, Term, Triplet
+from .rule import Memory, Rule, Term
+from .rules import Exponential, PostPre, PowerLaw, Triplet
 from .stdp import PairRule, Traces
 
 __all__ = [

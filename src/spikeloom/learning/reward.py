@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
-from .hebbian import correlate
-from .rules import Memory, PostPre, Rule, Term
+from .hebbian import correlate, outer
+from .rule import Memory, Rule, Term
+from .rules import PostPre
 
 __all__ = ["MSTDP", "MSTDPET", "Eligibility"]
 
@@ -155,6 +156,9 @@ def _each(rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Mem
     """Traces, and the change that each sample proposes, [B, *weight.shape]."""
     traces, terms = rule.terms(pre, post, memory or Memory())
     weight = synapse.get_parameter("weight").detach()
+    if type(synapse) is nn.Linear and pre.dim() == 2:
+        none = weight.new_zeros(len(pre), *weight.shape)
+        return traces, sum((t.strength(weight) * outer(t.pre + t.shift, t.post) for t in terms), none)
 
     def one(term: Term, b: int) -> Tensor:
         return term.strength(weight) * correlate(synapse, term.pre[b : b + 1] + term.shift, term.post[b : b + 1])

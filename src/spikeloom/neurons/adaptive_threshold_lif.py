@@ -22,8 +22,9 @@ class AdaptiveThresholdLIF(RefractoryLIF):
     r"""Leaky integrate-and-fire neuron with a refractory period and a threshold that its own spikes raise.
 
     .. math::
-        U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad \theta[t+1] = d_\theta \theta[t] + \theta_+ S[t+1]
-        \qquad S[t+1] = H(U[t+1] - \vartheta - d_\theta \theta[t] + \theta_0)
+        U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad
+        \theta[t+1] = d_\theta \theta[t] + \theta_+ S[t+1] \\
+        S[t+1] = H(U[t+1] - \vartheta - d_\theta \theta[t] + \theta_0)
 
     The membrane is measured from rest. The rise is forgotten so slowly that it lasts over many samples: homeostasis, by
     which neurons that fire often leave samples to the others. The defaults are those of the excitatory cell of Diehl &

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neuron with a reset potential and a refractory period: the inhibitory cell of Diehl & Cook."""
+"""Leaky integrate-and-fire neuron with a refractory period: the inhibitory cell of Diehl & Cook."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class PoissonEncoder:
     """
 
     def __init__(self, T: float, dt: float = 1.0, *, generator: torch.Generator | None = None) -> None:
-        if not dt > 0 or not T >= dt:
+        if not 0 < dt <= T:
             raise ValueError(f"T must be at least dt > 0, both in ms, got T={T} and dt={dt}; write PoissonEncoder(250)")
         self.num_steps, self.dt, self.generator = round(T / dt), dt, generator
 

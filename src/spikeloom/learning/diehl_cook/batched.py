@@ -1,8 +1,8 @@
 """The batched engine: weights stand still while a batch is presented, so that time needs no matrix product.
 
 The whole input drive is one product, the loop over time touches [B, N] only (both by the loops of `event_loop` where
-numba serves, else by torch and `circuit`), and the change of the weights is one more product at the end, or at the end of each chunk of
-steps; a chunk of one step is the online rule.
+numba serves, else by torch and `circuit`), and the change of the weights is one more product at the end, or at the end
+of each chunk of steps; a chunk of one step is the online rule.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..rules import Memory
+from ..rule import Memory
 from . import event
 from .circuit import CircuitState, at_rest
 

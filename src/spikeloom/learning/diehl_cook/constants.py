@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core import checks
-from ..rules import Exponential, PostPre, PowerLaw, Rule, Triplet
+from ..rule import Rule
+from ..rules import Exponential, PostPre, PowerLaw, Triplet
 
 __all__ = ["RULES", "SYNAPSES", "WINNERS", "Constants", "rule_of"]
 

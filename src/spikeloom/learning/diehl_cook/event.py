@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ...core.checks import require
 from ...kernels.sources import compiled_module
-from ..rules import Exponential, PostPre, PowerLaw, Rule, Triplet
-from . import event_loop
+from ..rule import Rule
+from ..rules import Exponential, PostPre, PowerLaw, Triplet
+from . import batch_loop, event_loop
 from .event_arrays import Coefficients, Events, Learned, Numbers, Work
 
 __all__ = ["Batch", "drawn", "loop_refusal", "presented", "refusal", "show"]
@@ -29,10 +30,10 @@ f32 = np.float32
 def compiled() -> ModuleType:
     """The loops, compiled; machine code is kept on disk."""
     require("numba", extra="cpu", purpose='engine="event"')
-    source = inspect.getsource(event_loop)
-    source = source.replace(
-        "from __future__ import annotations\n", "from __future__ import annotations\nimport numba\n"
-    )
+    source, rest = inspect.getsource(event_loop), inspect.getsource(batch_loop)
+    first = "from __future__ import annotations\n"
+    source = source.replace(first, f"{first}import numba\nfrom {Work.__module__} import Work\n")
+    source += "\n" + rest[rest.index("\ndef ") :]  # without its imports: it stands in the same file now
     jit = "@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\ndef "
     return compiled_module(re.sub(r"^def ", jit, source, flags=re.MULTILINE))
 
@@ -65,17 +66,20 @@ def coefficients(rule: Rule, steps: int) -> Coefficients:
 
     slow = rule.tau_slow if isinstance(rule, Triplet) else 1.0
     bare = Coefficients(
-        *(table(tau) for tau in (rule.tau_pre, rule.tau_post, slow)),
-        rule.pairs == "all",
-        f32(rule.w_min),
-        f32(rule.w_max),
+        x_table=table(rule.tau_pre),
+        y_table=table(rule.tau_post),
+        z_table=table(slow),
+        additive=rule.pairs == "all",
+        w_min=f32(rule.w_min),
+        w_max=f32(rule.w_max),
+        triplet=isinstance(rule, Triplet),
+        exponential=isinstance(rule, Exponential),
     )
     given: dict[str, Any] = {
         "nu_post": getattr(rule, "alpha", getattr(rule, "nu_post", 0.0)),
         "mu_post": getattr(rule, "mu", getattr(rule, "mu_post", 0.0)),
         **{name: getattr(rule, name, 0.0) for name in ("x_tar", "nu_pre", "mu_pre", "beta")},
     }
-    bare = bare._replace(triplet=isinstance(rule, Triplet), exponential=isinstance(rule, Exponential))
     return bare._replace(**{name: f32(value) for name, value in given.items()})
 
 
@@ -174,7 +178,7 @@ def presented(net: Any, spikes: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
 
 
 def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
-    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, those that `show` presents; moves ``seeds`` on."""
+    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, as `show` draws them; moves ``seeds`` on."""
     spikes = torch.zeros(steps, *x.shape)
     images = np.ascontiguousarray(x.numpy(), f32)
     compiled().write(images, seeds, per_step, steps, events(x.shape[1], steps), spikes.numpy())

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core import checks
-from ..rules import Memory, PowerLaw, Rule
+from ..rule import Memory, Rule
+from ..rules import PowerLaw
 from .circuit import Circuit, CircuitState, at_rest
 from .constants import Constants, rule_of
 from .images import grid
@@ -27,14 +28,14 @@ class DiehlAndCook2015(Training, nn.Module):
     weights towards what they answered, and their thresholds rise, so that the next image may go to others. Labels are
     needed only to name the neurons afterwards (`assign`), and take no part in learning.
 
-    Two ways to use it. Step by step, under the names of n3ml: `init_param`, `run`, `update`, `normalize`, with weights at
-    ``xe.w``, thresholds at ``exc.theta``, spikes at ``exc.s``. Or at once: `fit`, `assign`, `predict`,
-    `receptive_fields`, by one of two engines. ``"event"`` (numba) presents one image after the other and changes weights
-    at every spike, as published. ``"batched"`` (torch) keeps the weights during the presentation of a batch. With
-    batches of 1 and a chunk of 1 both do what the steps do.
+    Two ways to use it. Step by step, under the names of n3ml: `init_param`, `run`, `update`, `normalize`, with weights
+    at ``xe.w``, thresholds at ``exc.theta``, spikes at ``exc.s``. Or at once: `fit`, `assign`, `predict`,
+    `receptive_fields`, by one of two engines. ``"event"`` (numba) presents one image after the other and changes
+    weights at every spike, as published. ``"batched"`` (torch) keeps the weights during the presentation of a batch.
+    With batches of 1 and a chunk of 1 both do what the steps do.
 
-    Presentations start from rest; the 150 ms of silence that the authors put between them only let theta decay (``rest``).
-    The defaults are chosen for accuracy on MNIST (``docs/stdp.md``); the published numbers stand in brackets.
+    Presentations start from rest; the 150 ms of silence that the authors put between them only let theta decay
+    (``rest``). The defaults are chosen for accuracy on MNIST (``docs/stdp.md``); published numbers stand in brackets.
 
     Args:
         neurons: number of excitatory neurons, and of their partners.
@@ -69,8 +70,8 @@ class DiehlAndCook2015(Training, nn.Module):
         ValueError: a number outside its range, or an unknown word, a mistyped rule among them.
         TypeError: a rule that is none, or a number that is not whole.
 
-    Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, and their code; the current-based form with its constants
-    and the names of methods and attributes are those of n3ml.
+    Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, and their code; the current-based form with its
+    constants and the names of methods and attributes are those of n3ml.
 
     >>> net = DiehlAndCook2015(neurons=4, inputs=16, generator=torch.Generator().manual_seed(0))
     >>> spikes = (torch.rand(250, 16) < 0.1).float()
@@ -114,26 +115,16 @@ class DiehlAndCook2015(Training, nn.Module):
         self.neurons, self.inputs = _count("neurons", neurons), _count("inputs", inputs)
         self.rule = rule_of(DEFAULT_RULE if rule is None else rule)
         norm = 0.1 * inputs if norm is None else norm
-        self.constants = Constants(
-            *(
-                dt,
-                time,
-                rest,
-                rate_max,
-                boost,
-                min_spikes,
-                retries,
-                norm,
-                78.4 / norm if gain is None else gain,
-                exc,
-                inh,
-            ),
-            *(tau_exc, tau_inh, 1e-3 * neurons if theta_plus is None else theta_plus, tc_theta, theta_start),
-            *(theta_offset, winner, synapses),
-        )
-        exc_cell, inh_cell = cells(self.constants)
-        self.xe = Synapse(inputs, neurons)
-        self.exc = Population(exc_cell, torch.full((neurons,), float(theta_start)))
+        drive = (norm, 78.4 / norm if gain is None else gain, exc, inh, tau_exc, tau_inh)
+        theta = (1e-3 * neurons if theta_plus is None else theta_plus, tc_theta, theta_start, theta_offset)
+        shown = (dt, time, rest, rate_max, boost, min_spikes, retries)
+        self._build(Constants(*shown, *drive, *theta, winner, synapses), generator)
+
+    def _build(self, constants: Constants, generator: torch.Generator | None) -> None:
+        self.constants = constants
+        exc_cell, inh_cell = cells(constants)
+        self.xe = Synapse(self.inputs, self.neurons)
+        self.exc = Population(exc_cell, torch.full((self.neurons,), float(constants.theta_start)))
         self.inh = Population(inh_cell)
         self.naming: Naming | None = None
         self.recent: Naming | None = None
@@ -176,7 +167,8 @@ class DiehlAndCook2015(Training, nn.Module):
             self._state = at_rest(self.exc.neuron, self.inh.neuron, self.exc.theta, len(s_t))
         elif len(self._state.answers) != len(s_t):
             raise ValueError(
-                f"a presentation of {len(self._state.answers)} images cannot go on with {len(s_t)}; call init_param() first"
+                f"a presentation of {len(self._state.answers)} images cannot go on with {len(s_t)}; "
+                "call init_param() first"
             )
         current = self.constants.gain * self.xe(s_t)
         spk, self._state = self.circuit(len(s_t), self.training).step(current, self._state)
@@ -193,8 +185,8 @@ class DiehlAndCook2015(Training, nn.Module):
             raise ValueError(f"run takes the spikes of one step as {{'inp': s_t}}, got {type(spikes).__name__}")
         if s_t.shape[-1:] != (self.inputs,) or s_t.dim() > 2:
             raise ValueError(
-                f"s_t must be [{self.inputs}] or [B, {self.inputs}], got shape {tuple(s_t.shape)}; flatten the image, or "
-                f"write inputs={s_t.numel()} when you build the network"
+                f"s_t must be [{self.inputs}] or [B, {self.inputs}], got shape {tuple(s_t.shape)}; flatten the image, "
+                f"or write inputs={s_t.numel()} when you build the network"
             )
         return s_t.reshape(-1, self.inputs).to(self.xe.weight), s_t.dim() == 1
 
