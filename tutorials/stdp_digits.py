@@ -1,7 +1,7 @@
 """STDP: digits learned without labels.
 
-You learn what the network of Diehl & Cook does with an image, why its neurons end up as prototypes of digits, how labels
-name neurons that never saw one, and how long the training may be before something goes wrong.
+You learn what the network of Diehl & Cook does with an image, why its neurons end up as prototypes of digits, and how
+labels name neurons that never saw one.
 """
 
 # %% [markdown]
