@@ -209,3 +209,12 @@ def test_the_input_spikes_have_the_rate_of_the_pixels(engine: str) -> None:
     torch.testing.assert_close(spikes.mean(0), 0.2 * x[0], rtol=0, atol=0.01)
     pair = (spikes[1:, 3] * spikes[:-1, 3]).mean().item()
     assert pair == pytest.approx(0.04, abs=0.006), "steps are independent"
+
+
+@pytest.mark.cuda
+def test_the_batched_engine_learns_on_a_gpu() -> None:
+    net, x, y = small(time=150.0).cuda(), images(200), torch.arange(200) % 4
+    net.fit(x, 2, batch=8, generator=seeded(), labels=y, every=200)
+    net.eval()
+    assert net.assign(x, y, generator=seeded(1)).is_cuda and net.xe.w.is_cuda
+    assert (net.predict(x, generator=seeded(2)).cpu() == y).double().mean() > 0.8

@@ -10,7 +10,7 @@ from stdp_reference import Plasticity
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeloom.learning import MSTDP, MSTDPET, Exponential, PostPre, PowerLaw, Rule, Triplet, correlate
+from spikeloom.learning import MSTDP, MSTDPET, Exponential, Memory, PostPre, PowerLaw, Rule, Triplet, correlate
 
 T, B, INPUTS, OUTPUTS = 40, 3, 6, 4
 RULES: dict[str, Rule] = {
@@ -110,9 +110,9 @@ def test_a_convolution_sums_over_the_positions_that_share_a_weight(rule: Rule, c
     size = conv(pre[0]).shape[1:]
     post = spikes(T, 2, *size, seed=1).double()
     change = rule.sequence(conv, pre, post)[1]
-    whole, memory = torch.zeros_like(change), None
+    whole, memory = torch.zeros_like(change), Memory()
     for pre_t, post_t in zip(pre, post, strict=True):
-        memory, terms = rule.terms(pre_t, post_t, memory or type(rule.terms(pre_t, post_t, _none())[0])())
+        memory, terms = rule.terms(pre_t, post_t, memory)
         for term in terms:
             weight = conv.get_parameter("weight").detach()
             for entry in np.ndindex(*weight.shape):  # the response to a single weight is what that weight correlates
@@ -121,12 +121,6 @@ def test_a_convolution_sums_over_the_positions_that_share_a_weight(rule: Rule, c
                 response = _convolve(conv, term.pre + term.shift, one)
                 whole[entry] += term.strength(weight)[entry] * (response * term.post).sum()
     torch.testing.assert_close(change, whole)
-
-
-def _none():
-    from spikeloom.learning import Memory
-
-    return Memory()
 
 
 def _convolve(conv: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
@@ -244,7 +238,7 @@ WRONG = {
         ValueError,
         r"one for each of 3 samples, got shape \(2,\); write reward=torch.tensor",
     ),
-    "synapse": (lambda: PowerLaw().step(nn.ReLU(), torch.ones(1, 2), torch.ones(1, 2)), AttributeError, "weight"),
+    "synapse": (lambda: PowerLaw().step(nn.ReLU(), *torch.ones(2, 1, 2)), TypeError, "with a weight, got ReLU"),
     "batch": (
         lambda: PostPre(pairs="all").step(
             linear(), torch.ones(2, INPUTS), torch.ones(2, OUTPUTS),

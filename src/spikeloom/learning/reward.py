@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
-from .hebbian import correlate, outer
+from .hebbian import correlate, outer, weight_of
 from .rule import Memory, Rule, Term
 from .rules import PostPre
 
@@ -83,7 +83,7 @@ class MSTDP:
         torch.Size([1, 2])
         """
         memory, terms = self.rule.collected(pre, post, memory)
-        weight, number = synapse.get_parameter("weight").detach(), pre.shape[1]
+        weight, number = weight_of(synapse), pre.shape[1]
         scale = _rewards(reward, number, pre)
         change = torch.zeros_like(weight)
         for term in terms:
@@ -155,7 +155,7 @@ def _modulable(rule: Any) -> None:
 def _each(rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None) -> tuple[Memory, Tensor]:
     """Traces, and the change that each sample proposes, [B, *weight.shape]."""
     traces, terms = rule.terms(pre, post, memory or Memory())
-    weight = synapse.get_parameter("weight").detach()
+    weight = weight_of(synapse)
     if type(synapse) is nn.Linear and pre.dim() == 2:
         none = weight.new_zeros(len(pre), *weight.shape)
         return traces, sum((t.strength(weight) * outer(t.pre + t.shift, t.post) for t in terms), none)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
-from .hebbian import correlate, trace
+from .hebbian import correlate, trace, weight_of
 
 __all__ = ["Memory", "Rule", "Term"]
 
@@ -139,7 +139,7 @@ class Rule:
         Returns:
             The new traces, and the change, in the shape of the weight.
         """
-        weight = synapse.get_parameter("weight").detach()
+        weight = weight_of(synapse)
         if self.reduction == "max":
             return self._largest(synapse, weight, *self.collected(pre, post, memory))
         memory, parts = memory or Memory(), {}
@@ -187,7 +187,7 @@ class Rule:
         tensor([[1., 0.]], requires_grad=True)
         """
         with torch.no_grad():
-            synapse.get_parameter("weight").add_(change).clamp_(self.w_min, self.w_max)
+            weight_of(synapse).add_(change).clamp_(self.w_min, self.w_max)
 
     def remember(self, previous: Any, spk: Tensor, tau: float) -> Tensor:
         """A trace after the spikes of one step."""
