@@ -28,6 +28,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "images": 5_000,
         "theta_plus": 0.4,
     },  # few images need fast thresholds
+    "100 neurons, 5,000 images in batches of 16": {"neurons": 100, "images": 5_000, "theta_plus": 0.4, "batch": 16},
     "100 neurons, 1 pass": {"neurons": 100, "images": 60_000},
     "400 neurons, 1 pass": {"neurons": 400, "images": 60_000},
     "1600 neurons, 1 pass": {"neurons": 1600, "images": 60_000},
@@ -63,7 +64,7 @@ def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]
     curve: list[dict[str, float]] = []
     seconds, wanted = 0.0, marks(row["images"])
     start = time.process_time()
-    for step in net.rows(split.x_train, epochs, net.way("auto"), labels=None, every=1000, seed=seed):
+    for step in net.rows(split.x_train, epochs, net.way("auto", row.get("batch")), labels=None, every=1000, seed=seed):
         if step.images >= wanted[len(curve)]:
             seconds += time.process_time() - start
             curve.append({"images": step.images, "spikes": step.spikes, **score(net, split, seed)})

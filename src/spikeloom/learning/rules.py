@@ -30,8 +30,8 @@ class PowerLaw(Rule):
 
     Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; constants from their code.
 
-    >>> fc = nn.Linear(1, 1, bias=False)
-    >>> _ = nn.init.constant_(fc.weight, 0.5)
+    >>> fc = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(fc.weight, 0.5)
     >>> memory, _ = PowerLaw().step(fc, torch.ones(1, 1), torch.zeros(1, 1))
     >>> rule = PowerLaw(alpha=1.0, x_tar=0.0, mu=1.0, tau_pre=1.0)
     >>> rule.step(fc, torch.zeros(1, 1), torch.ones(1, 1), memory)[1]  # one step later: exp(-1) * 0.5
@@ -69,7 +69,7 @@ class PostPre(Rule):
 
     Source: rates from n3ml and BindsNET; the form with exponents is Diehl & Cook (2015), Front. Comput. Neurosci. 9:99.
 
-    >>> fc = nn.Linear(1, 1, bias=False)
+    >>> fc = torch.nn.Linear(1, 1, bias=False)
     >>> memory, _ = PostPre(nu_pre=1.0).step(fc, torch.zeros(1, 1), torch.ones(1, 1))  # the output fires
     >>> PostPre(nu_pre=1.0).step(fc, torch.ones(1, 1), torch.zeros(1, 1), memory)[1]  # then the input: -exp(-1 / 20)
     tensor([[-0.9512]])
@@ -108,8 +108,8 @@ class Exponential(Rule):
 
     Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, recalled.
 
-    >>> fc = nn.Linear(1, 1, bias=False)
-    >>> _ = nn.init.zeros_(fc.weight)
+    >>> fc = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.zeros_(fc.weight)
     >>> Exponential(alpha=1.0, x_tar=0.0).step(fc, torch.ones(1, 1), torch.ones(1, 1))[1]
     tensor([[1.]])
     """
@@ -146,7 +146,7 @@ class Triplet(Rule):
 
     Source: the rule that the released code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, runs.
 
-    >>> fc, one, rule = nn.Linear(1, 1, bias=False), torch.ones(1, 1), Triplet(nu_pre=0.0, nu_post=1.0)
+    >>> fc, one, rule = torch.nn.Linear(1, 1, bias=False), torch.ones(1, 1), Triplet(nu_pre=0.0, nu_post=1.0)
     >>> memory, first = rule.step(fc, one, one)
     >>> memory, second = rule.step(fc, one, one, memory)
     >>> first.item(), second.item()  # exp(-1 / 40)

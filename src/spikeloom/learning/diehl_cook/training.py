@@ -164,6 +164,7 @@ class Training:
 
         Args and errors as for `fit`.
 
+        >>> from spikeloom.learning import DiehlAndCook2015
         >>> DiehlAndCook2015(neurons=5, inputs=16).responses(torch.zeros(2, 16), engine="batched").sum()
         tensor(0)
         """
