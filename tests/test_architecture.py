@@ -80,6 +80,7 @@ EDGES = {
     ("cli", "data"),
     ("cli", "train"),
     ("n3ml", "data"),
+    ("n3ml", "spikeplot"),  # its picture of the weights
     ("n3ml", "train"),
     ("__main__", "cli"),
 }

@@ -58,3 +58,15 @@ def test_the_gpu_benchmark_measures_or_says_that_it_did_not() -> None:
     measured = [row for row in report["rows"] if row["measured"] is not None]
     assert bool(measured) == (report["machine"]["gpu"] is not None)
     assert measured or "nothing was measured" in report["title"]
+
+
+def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    out = str(tmp_path / "stdp.json")
+    lines = printed("benchmarks/stdp.py", "--smoke", "--out", out).splitlines()
+    accuracy = next(line for line in lines if "vote 'all'" in line)
+    assert float(accuracy.split()[5]) > 50
+    again = printed("benchmarks/stdp.py", "--smoke", "--out", out)
+    assert accuracy in again and "seed 0" not in again, "a finished seed is not computed again"
+    report = json.loads(printed("benchmarks/stdp_speed.py", "--smoke").splitlines()[-1])
+    assert {"batched, batch 16", "event-driven"} <= {row["network"] for row in report["rows"]}

@@ -20,9 +20,12 @@ from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
 from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
 from .layers.delay import SynapticDelay as SynapticDelay
 from .layers.graded import GradedSpikes as GradedSpikes
+from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF as AdaptiveThresholdLIF
 from .neurons.adlif import AdLIF as AdLIF
 from .neurons.alpha import Alpha as Alpha
 from .neurons.associative_leaky import AssociativeLeaky as AssociativeLeaky
+from .neurons.conductance_lif import AdaptiveConductanceLIF as AdaptiveConductanceLIF
+from .neurons.conductance_lif import ConductanceLIF as ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky as DeltaLeaky
 from .neurons.integrate_fire import IF as IF
 from .neurons.lapicque import Lapicque as Lapicque
@@ -30,6 +33,7 @@ from .neurons.leaky import Leaky as Leaky
 from .neurons.leaky_integrator import LI as LI
 from .neurons.leaky_parallel import LeakyParallel as LeakyParallel
 from .neurons.linear_leaky import LinearLeaky as LinearLeaky
+from .neurons.refractory_lif import RefractoryLIF as RefractoryLIF
 from .neurons.rleaky import RLeaky as RLeaky
 from .neurons.rsynaptic import RSynaptic as RSynaptic
 from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
@@ -44,8 +48,11 @@ __version__ = "0.1.0"
 
 # what reads files, draws, trains or needs an optional package comes on first use: snn.data, snn.spikeplot, snn.fit ...
 _LATER: dict[str, tuple[str, str | None]] = {
-    **{name: (f".{name}", None) for name in ("backprop", "chaos", "data", "decode", "export", "export_nir")},
-    **{name: (f".{name}", None) for name in ("functional", "import_nir", "learning", "nir", "spikegen", "spikeplot")},
+    **{
+        name: (f".{name}", None)
+        for name in ("backprop", "chaos", "data", "decode", "export", "export_nir", "functional")
+    },
+    **{name: (f".{name}", None) for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")},
     **{name: (f".{name}", None) for name in ("spikevision", "train", "utils")},
     "fit": (".train", "fit"),
 }

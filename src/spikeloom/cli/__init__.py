@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ..train.card import versions
-from . import train
+from . import stdp, train
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: dict[str, ModuleType] = {"train": train}
+COMMANDS: dict[str, ModuleType] = {"train": train, "stdp": stdp}
 
 DESCRIPTION = "Spiking neural networks on PyTorch."
 USER_ERROR, INTERRUPTED = 2, 130
@@ -94,5 +94,5 @@ def as_options(message: str, parser: argparse.ArgumentParser) -> str:
             if action.option_strings:
                 flag = action.option_strings[-1]
                 parts[i] = re.sub(rf"(?<![\w-]){action.dest}=True\b", flag, parts[i])
-                parts[i] = re.sub(rf"(?<![\w-]){action.dest}=(?=\S)", f"{flag} ", parts[i])
+                parts[i] = re.sub(rf"(?<![\w-]){action.dest}=(?=\S|$)", f"{flag} ", parts[i])
     return "".join(parts)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 
-__all__ = ["correlate", "decay", "outer", "pullback", "trace"]
+__all__ = ["correlate", "decay", "outer", "pullback", "trace", "weight_of"]
 
 
 def trace(previous: Tensor | float, spk: Tensor, decay: float) -> Tensor:
@@ -78,11 +78,27 @@ def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
     >>> correlate(nn.Linear(2, 1), torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0]]))
     tensor([[2., 6.]])
     """
+    weight = weight_of(synapse)
+    if isinstance(synapse, nn.Linear) and type(synapse).forward is nn.Linear.forward:
+        _same_shape(torch.Size((*pre.shape[:-1], len(weight))), post)
+        return post.detach().reshape(-1, len(weight)).T @ pre.detach().reshape(-1, weight.shape[1])
+    bare = _Bare(synapse)
+    return pullback(lambda w: torch.func.functional_call(bare, {"synapse.weight": w}, (pre,)), weight, post)
+
+
+def weight_of(synapse: nn.Module) -> Tensor:
+    """The weight of a synapse, without graph.
+
+    Raises:
+        TypeError: the module has none.
+
+    >>> weight_of(nn.Linear(2, 1)).shape
+    torch.Size([1, 2])
+    """
     weight = getattr(synapse, "weight", None)
     if not isinstance(weight, Tensor):
         raise TypeError(f"a synapse is a module with a weight, got {type(synapse).__name__}; write e.g. net.fc1")
-    bare = _Bare(synapse)
-    return pullback(lambda w: torch.func.functional_call(bare, {"synapse.weight": w}, (pre,)), weight, post)
+    return weight.detach()
 
 
 def pullback(response: Callable[[Tensor], Tensor], weight: Tensor, post: Tensor) -> Tensor:
@@ -105,13 +121,17 @@ def pullback(response: Callable[[Tensor], Tensor], weight: Tensor, post: Tensor)
     with torch.enable_grad():
         leaf = weight.detach().requires_grad_()
         output = response(leaf)
-        if output.shape != post.shape:
-            raise ValueError(
-                f"post must have the shape of the synapse's output, {tuple(output.shape)}, got {tuple(post.shape)}; "
-                "record the neuron that this synapse feeds"
-            )
+        _same_shape(output.shape, post)
         (gradient,) = torch.autograd.grad(output, leaf, post.detach())
     return gradient
+
+
+def _same_shape(expected: torch.Size, post: Tensor) -> None:
+    if expected != post.shape:
+        raise ValueError(
+            f"post must have the shape of the synapse's output, {tuple(expected)}, got {tuple(post.shape)}; "
+            "record the neuron that this synapse feeds"
+        )
 
 
 def outer(pre: Tensor, post: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from .delta_coding import delta
 from .latency_coding import latency, latency_code, latency_code_linear, latency_code_log, latency_interpolate
 from .one_hot import from_one_hot, to_one_hot, to_one_hot_inverse
 from .pattern_coding import burst, phase
+from .poisson_encoder import PoissonEncoder
 from .population_coding import population, population_centers, receptive_fields
 from .rate_coding import poisson, rate, rate_conv
 from .target_coding import rate_interpolate, target_rate_code, targets_convert, targets_latency, targets_rate
 
 __all__ = [
+    "PoissonEncoder",
     "burst",
     "delta",
     "from_one_hot",

@@ -1,0 +1,104 @@
+"""Speed of unsupervised STDP, images per second of processor time on one thread, and of the peer where it is installed.
+
+    python benchmarks/stdp_speed.py --data DIR [--peer PYTHON] [--smoke]
+
+784 inputs, 100 neurons, 250 steps an image; contenders take turns, medians over rounds. ``--peer`` names the
+interpreter of an environment with BindsNET, which is then timed in a process of its own that takes its turns with
+ours; packages that its network does not use (plots, games, data sets) need not be there. BASELINES were measured on
+another day, on two cores of the same kind. All learn, from the same images; without --data these are random, with as
+many lit pixels.
+"""
+
+import argparse
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import report
+
+from spikeloom import data
+from spikeloom.learning import DiehlAndCook2015
+
+BASELINES = {"BindsNET 0.3.3, batch 16": 24.0, "n3ml, batch 1": 14.2}  # images per second of one core, the best of each
+PEER = Path(__file__).with_name("stdp_peer.py")
+
+
+def images(root: str | None) -> torch.Tensor:
+    """Images [n, 784]."""
+    if root:
+        return data.mnist(root, flat=True).x_train[:4000]
+    generator = torch.Generator().manual_seed(0)
+    lit = torch.rand(1000, 784, generator=generator) < 0.19
+    return torch.rand(1000, 784, generator=generator) * lit
+
+
+def contender(x: torch.Tensor, number: int, **options: Any) -> Callable[[], float]:
+    """A function that trains on ``number`` images and returns the processor seconds; compiled and warm."""
+    neurons = options.pop("neurons", 100)
+    net = DiehlAndCook2015(neurons, generator=torch.Generator().manual_seed(0), min_spikes=0)
+    generator = torch.Generator().manual_seed(1)
+    net.fit(x[:64], generator=generator, **options)
+
+    def run() -> float:
+        start = time.process_time()
+        net.fit(x[:number], generator=generator, every=number, **options)
+        return time.process_time() - start
+
+    return run
+
+
+def peer(python: str, number: int, root: str | None) -> tuple[subprocess.Popen[str], Callable[[], float]]:
+    """A process with the peer, and a function that lets it train once."""
+    process = subprocess.Popen(
+        [python, str(PEER), str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def run() -> float:
+        stdin.write("go\n")
+        stdin.flush()
+        return float(stdout.readline())
+
+    run()
+    return process, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder with MNIST")
+    parser.add_argument("--peer", help="Python of an environment with BindsNET")
+    parser.add_argument("--smoke", action="store_true", help="few images, one round")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    x, rounds, few = images(args.data), 1 if args.smoke else 5, 64 if args.smoke else 160
+    runs: dict[str, tuple[int, Callable[[], float]]] = {
+        "batched, batch 16": (few, contender(x, few, engine="batched", batch=16)),
+        "event-driven": (5 * few, contender(x, 5 * few, engine="event")),
+        "event-driven, 400 neurons": (5 * few, contender(x, 5 * few, engine="event", neurons=400)),
+    }
+    process = None
+    if args.peer:
+        process, run = peer(args.peer, 48, args.data)
+        runs["BindsNET here, batch 16"] = (48, run)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, (_, run) in runs.items():
+            seconds[name].append(run())
+    if process is not None:
+        process.terminate()
+        process.wait()
+    rates = {name: runs[name][0] / statistics.median(times) for name, times in seconds.items()}
+    rows = []
+    for name, rate in {**rates, **BASELINES}.items():
+        ours = rates["batched, batch 16"] / rate
+        rows.append({"network": name, "images/s": rate, "steps/s": 250 * rate, "batched engine / it": ours})
+    report("Training, 784 inputs, 250 steps", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""What rules of spike-timing-dependent plasticity are: frozen values that act on ordinary modules.
+
+Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``. A rule says which products of a trace
+on one side and spikes on the other change a weight, and how strongly, given the weight; the products are taken by
+`hebbian.correlate`, for every kind of layer. Nothing is remembered here: traces are passed in and returned, and the
+change is returned too. `Rule.apply` adds it within the bounds; or give ``-change`` to an optimiser as a gradient.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from .hebbian import correlate, trace, weight_of
+
+__all__ = ["Memory", "Rule", "Term"]
+
+
+class Memory(NamedTuple):
+    """Decaying memories of the spikes on both sides of a synapse.
+
+    >>> Memory()
+    Memory(pre=None, post=None, slow=None)
+    """
+
+    pre: Any = None  # [B, ...] like the input of the synapse; None before the first step
+    post: Any = None  # [B, ...] like its output
+    slow: Any = None  # a second, slower memory of the output
+
+
+class Term(NamedTuple):
+    """One product of a rule: ``strength(weight) * sum(post * (pre + shift))`` over the batch.
+
+    >>> Term(torch.ones_like, torch.ones(1, 2), torch.ones(1, 1)).post
+    tensor([[1.]])
+    """
+
+    strength: Callable[[Tensor], Tensor]  # of the weight, elementwise
+    pre: Tensor  # spikes or traces of the input, [B, ...]
+    post: Tensor  # those of the output, [B, ...]
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    r"""Base of the rules: traces on both sides, bounds of the weight, and the sum over a batch.
+
+    .. math:: x \leftarrow e^{-1 / \tau} x, \text{ then at a spike } x \leftarrow 1
+        \text{ (pairs="nearest") or } x \leftarrow x + 1 \text{ (pairs="all")}
+
+    Traces are updated first, so that spikes of the same step count in both directions. A subclass defines ``terms``.
+
+    Args:
+        tau_pre: time constant of the trace of the input, in steps; > 0.
+        tau_post: that of the output.
+        pairs: ``"nearest"``: only the last spike counts; ``"all"``: every earlier spike does.
+        w_min: least weight.
+        w_max: greatest weight.
+        reduction: of the changes of the samples of a batch: ``"sum"``, ``"mean"``, or ``"max"``, the change that is
+            largest in magnitude for each weight.
+
+    Raises:
+        ValueError: a time constant is not positive, a word unknown, or ``w_min`` not below ``w_max``.
+
+    >>> from spikeloom.learning import PowerLaw
+    >>> PowerLaw(reduction="mean").reduction
+    'mean'
+    """
+
+    tau_pre: float = 20.0
+    tau_post: float = 20.0
+    pairs: str = "nearest"
+    w_min: float = 0.0
+    w_max: float = 1.0
+    reduction: str = "sum"
+
+    def __post_init__(self) -> None:
+        checks.choice("reduction", self.reduction, ("sum", "mean", "max"))
+        checks.choice("pairs", self.pairs, ("nearest", "all"))
+        for name in ("tau_pre", "tau_post"):
+            checks.in_range(name, getattr(self, name), 0.0, math.inf, open_low=True, why="it is a time in steps")
+        if not self.w_min < self.w_max:
+            raise ValueError(
+                f"w_min must be below w_max, got {self.w_min:g} and {self.w_max:g}; write w_min=0, w_max=1"
+            )
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        """Traces after the spikes of one step, and the products that change the weight.
+
+        Args:
+            pre: spikes that enter the synapse, [B, ...].
+            post: spikes of the neurons that it feeds, [B, ...].
+            memory: traces of the step before.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define terms(pre, post, memory)")
+
+    def step(
+        self, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None = None
+    ) -> tuple[Memory, Tensor]:
+        """Traces and change of the weight after the spikes of one step. Pure.
+
+        Args:
+            synapse: ``nn.Linear`` or a convolution.
+            pre: spikes that enter it, [B, ...].
+            post: spikes of the neurons that it feeds, [B, ...].
+            memory: traces of the step before. Default: none.
+
+        Returns:
+            The new traces, and the change, in the shape of the weight.
+
+        Raises:
+            TypeError: the synapse has no weight.
+            ValueError: the spikes do not fit the synapse or the traces.
+
+        >>> from spikeloom.learning import PowerLaw
+        >>> fc = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.zeros_(fc.weight)
+        >>> PowerLaw(alpha=1.0, x_tar=0.5).step(fc, torch.tensor([[1.0, 0.0]]), torch.ones(1, 1))[1]
+        tensor([[ 0.5000, -0.5000]])
+        """
+        memory, change = self.sequence(synapse, pre.unsqueeze(0), post.unsqueeze(0), memory)
+        return memory, change
+
+    def sequence(
+        self, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None = None
+    ) -> tuple[Memory, Tensor]:
+        """Traces after all steps, and the sum of their changes, each of the weight as it is now. Pure.
+
+        Args:
+            synapse: as for `step`.
+            pre: spikes that enter it, [T, B, ...].
+            post: spikes of the neurons that it feeds, [T, B, ...].
+            memory: traces before the first step. Default: none.
+
+        Returns:
+            The new traces, and the change, in the shape of the weight.
+        """
+        weight = weight_of(synapse)
+        if self.reduction == "max":
+            return self._largest(synapse, weight, *self.collected(pre, post, memory))
+        memory, parts = memory or Memory(), {}
+        firing = _firing(post)
+        for pre_t, post_t, rows in zip(pre, post, firing, strict=True):
+            memory, terms = self.terms(pre_t, post_t, memory)
+            for k, term in enumerate(terms):
+                parts.setdefault(k, []).append(_busy(term, rows if term.post is post_t else None))
+        change = torch.zeros_like(weight)
+        for terms in parts.values():
+            whole = Term(terms[0].strength, torch.cat([t.pre for t in terms]), torch.cat([t.post for t in terms]))
+            change += whole.strength(weight) * _product(synapse, whole._replace(shift=terms[0].shift))
+        return memory, change / pre.shape[1] if self.reduction == "mean" else change
+
+    def _largest(self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]) -> tuple[Memory, Tensor]:
+        """Of the changes of all samples the largest in magnitude, for each weight."""
+        largest = torch.zeros_like(weight)
+        for b in range(terms[0].pre.shape[1]):
+            change = torch.zeros_like(weight)
+            for t in terms:
+                change += t.strength(weight) * _product(synapse, t._replace(pre=t.pre[:, b], post=t.post[:, b]))
+            largest = torch.where(abs(change) > abs(largest), change, largest)
+        return memory, largest
+
+    def collected(self, pre: Tensor, post: Tensor, memory: Memory | None = None) -> tuple[Memory, list[Term]]:
+        """The traces after all steps, and the products of each of them, [T, B, ...]."""
+        memory = memory or Memory()
+        rows: list[tuple[Term, ...]] = []
+        for pre_t, post_t in zip(pre, post, strict=True):
+            memory, terms = self.terms(pre_t, post_t, memory)
+            rows.append(terms)
+        return memory, [
+            c[0]._replace(pre=torch.stack([t.pre for t in c]), post=torch.stack([t.post for t in c]))
+            for c in zip(*rows, strict=True)
+        ]
+
+    def apply(self, synapse: nn.Module, change: Tensor) -> None:
+        """Add a change to the weight and keep it within its bounds, in place.
+
+        >>> from spikeloom.learning import PowerLaw
+        >>> fc = nn.Linear(2, 1)
+        >>> PowerLaw().apply(fc, torch.tensor([[5.0, -5.0]]))
+        >>> fc.weight
+        Parameter containing:
+        tensor([[1., 0.]], requires_grad=True)
+        """
+        with torch.no_grad():
+            weight_of(synapse).add_(change).clamp_(self.w_min, self.w_max)
+
+    def remember(self, previous: Any, spk: Tensor, tau: float) -> Tensor:
+        """A trace after the spikes of one step."""
+        factor = math.exp(-1 / tau)
+        if self.pairs == "all" or previous is None:
+            return trace(0.0 if previous is None else previous, spk, factor)
+        return torch.maximum(factor * previous, spk)  # a trace is at most 1
+
+    def headroom(self, weight: Tensor, mu: float) -> Tensor:
+        """How far a weight is from ``w_max``, to the power ``mu``."""
+        return (self.w_max - weight).clamp(min=0) ** mu
+
+    def substance(self, weight: Tensor, mu: float) -> Tensor:
+        """How far a weight is from ``w_min``, to the power ``mu``."""
+        return (weight - self.w_min).clamp(min=0) ** mu
+
+
+def _firing(post: Tensor) -> tuple[Tensor, ...]:
+    """For each step the samples in which an output fires."""
+    steps, samples = post.flatten(2).any(2).nonzero().unbind(1)
+    return samples.split(torch.bincount(steps, minlength=len(post)).tolist())
+
+
+def _busy(term: Term, rows: Tensor | None) -> Term:
+    """The term of those samples only in which something stands on the output's side: mostly few."""
+    rows = term.post.flatten(1).any(1).nonzero().flatten() if rows is None else rows
+    return term._replace(pre=term.pre[rows], post=term.post[rows])
+
+
+def _product(synapse: nn.Module, term: Term) -> Tensor:
+    pre = term.pre + term.shift if term.shift else term.pre
+    return correlate(synapse, pre, term.post)

@@ -1,0 +1,5 @@
+"""n3ml's encoders."""
+
+from ..spikegen import PoissonEncoder
+
+__all__ = ["PoissonEncoder"]

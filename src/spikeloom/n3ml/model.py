@@ -1,0 +1,19 @@
+"""n3ml's models."""
+
+from typing import Any
+
+from ..learning import DiehlAndCook2015
+
+__all__ = ["DiehlAndCook2015", "DiehlAndCook2015Infer"]
+
+
+class DiehlAndCook2015Infer(DiehlAndCook2015):
+    """The network in evaluation mode from the start: thresholds are frozen, nothing is learned.
+
+    >>> DiehlAndCook2015Infer(neurons=4, inputs=16).training
+    False
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.eval()

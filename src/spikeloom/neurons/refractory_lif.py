@@ -1,0 +1,123 @@
+"""Leaky integrate-and-fire neuron with a refractory period: the inhibitory cell of Diehl & Cook."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core import checks
+from ..core.neuron import Neuron
+from ..core.reset import Keep, Reset
+
+__all__ = ["RESETS", "Potential", "RefractoryLIF", "recovered", "unless_silent"]
+
+
+@dataclass(frozen=True)
+class Potential(Keep):
+    """The membrane is set to a potential, by ``settle``, in the step of the spike (``reset_mechanism="potential"``)."""
+
+
+RESETS: dict[str, Reset] = {"potential": Potential()}
+
+
+def unless_silent(state: Any, value: Tensor, instead: float = 0.0) -> Tensor:
+    """``value`` where a neuron is not refractory, a number elsewhere."""
+    return torch.where(state.refractory > 0, torch.full_like(value, instead), value)
+
+
+def recovered(state: Any, spk: Tensor, p: Any) -> Any:
+    """The state after the spike: the membrane at its reset potential, the refractory period begun or shorter by one."""
+    fired = spk != 0
+    left = (state.refractory - 1).clamp(min=0)
+    return state._replace(
+        mem=torch.where(fired, p.reset_to, state.mem), refractory=torch.where(fired, p.refractory_steps, left)
+    )
+
+
+class RefractoryLIF(Neuron):
+    r"""Leaky integrate-and-fire neuron that is deaf for some steps after a spike.
+
+    .. math:: U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad U \leftarrow U_{reset} \text{ at a spike}
+
+    The membrane is measured from rest, so that it starts at 0. While the neuron is refractory it decays, and neither
+    takes input nor fires. The defaults are those of the inhibitory cell of Diehl & Cook with a step of 1 ms, its input
+    a current, in mV above the resting potential of -60 mV.
+
+    Args:
+        beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
+        threshold: above rest, > 0; the neuron fires when ``mem > threshold``.
+        reset_to: membrane after a spike, below ``threshold``.
+        refractory_steps: steps without input after the step of a spike; >= 0.
+        spike_grad: surrogate gradient, as for `Neuron`; no gradient passes through a reset.
+        surrogate_disable: a plain step without gradient.
+        init_hidden: the neuron keeps its state and returns spikes only.
+        inhibition: only the neuron of a sample that is furthest above its threshold fires.
+        learn_beta: make ``beta`` a parameter; it is clamped to [0, 1] in the equation.
+        learn_threshold: make the threshold a parameter.
+        output: return ``(spk, *state)`` although ``init_hidden=True``.
+        mode: ``"step"`` or ``"sequence"``.
+
+    Raises:
+        ValueError: ``beta`` outside [0, 1], a threshold <= 0, a reset potential not below it, or a negative period.
+
+    Source: constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; the current-based form is
+    that of n3ml.
+
+    >>> import torch, spikeloom as snn
+    >>> spk, mem, refractory = snn.RefractoryLIF(mode="sequence")(torch.full((8, 1, 1), 22.5))
+    >>> spk.flatten()
+    tensor([1., 0., 0., 1., 0., 0., 1., 0.])
+    """
+
+    class State(NamedTuple):
+        mem: Tensor  # membrane above rest, [B, ...]
+        refractory: Tensor  # steps of silence that are left, [B, ...]
+
+    resets: ClassVar[Mapping[str, Reset]] = RESETS
+    example: ClassVar[dict[str, Any]] = {"beta": 0.8, "threshold": 0.9, "reset_to": 0.2, "refractory_steps": 1}
+
+    def __init__(
+        self,
+        beta: Any = 0.9048374180359595,
+        threshold: Any = 20.0,
+        reset_to: Any = 15.0,
+        refractory_steps: int = 2,
+        spike_grad: Any = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        output: bool = False,
+        *,
+        mode: str = "step",
+    ) -> None:
+        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        super().__init__(*spike, "potential", output=output, mode=mode)
+        self.parameter("beta", beta, learn_beta)
+        self._silence(threshold, reset_to, refractory_steps)
+
+    def _silence(self, threshold: Any, reset_to: Any, refractory_steps: int) -> None:
+        """Check and register what follows a spike."""
+        lowest = float(torch.as_tensor(threshold).min())
+        checks.in_range("reset_to", reset_to, float("-inf"), lowest, open_high=True, why="it would fire at once again")
+        checks.in_range("refractory_steps", refractory_steps, 0, float("inf"), why="it is a number of steps")
+        self.parameter("reset_to", reset_to)
+        self.parameter("refractory_steps", refractory_steps)
+
+    @staticmethod
+    def integrate(x: Tensor, state: Any, p: Any) -> Any:
+        return state._replace(mem=p.beta.clamp(0, 1) * state.mem + unless_silent(state, x))
+
+    @staticmethod
+    def trigger(state: Any, p: Any) -> Tensor:
+        return unless_silent(state, state.mem - p.threshold, -1.0)
+
+    @staticmethod
+    def settle(state: Any, spk: Tensor, p: Any) -> Any:
+        return recovered(state, spk, p)
+
+    init_refractory_lif = Neuron.reset_mem
