@@ -18,6 +18,8 @@ from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
 from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
 from .layers.delay import SynapticDelay as SynapticDelay
 from .layers.graded import GradedSpikes as GradedSpikes
+from .layers.spiking import SpikeConv2d as SpikeConv2d
+from .layers.spiking import SpikeLinear as SpikeLinear
 from .neurons.adlif import AdLIF as AdLIF
 from .neurons.alpha import Alpha as Alpha
 from .neurons.associative_leaky import AssociativeLeaky as AssociativeLeaky

@@ -19,6 +19,7 @@ from ..core.stateful import Stateful
 from . import rules
 from .errors import Place, expect
 from .plan import NotLayerwise, Row
+from .sparse import density_of, sparse_call
 
 __all__ = ["Layerwise", "Seq"]
 
@@ -131,8 +132,9 @@ class Layerwise:
         if statistics:
             return self._each(path, module, args, kwargs, "step by step: its statistics are those of a step")
         if how == "fold" and timed:
-            self._row(path, module, "time folded into the batch")
-            return _fold(module, args, kwargs)
+            result = _fold(sparse_call(module), args, kwargs)
+            self._row(path, module, "; ".join(filter(None, ["time folded into the batch", str(density_of(module))])))
+            return result
         return self._each(path, module, args, kwargs, "step by step")
 
     def _again(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
