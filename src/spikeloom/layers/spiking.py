@@ -7,8 +7,6 @@ from torch.nn import functional as F
 
 from ..core import checks
 from ..kernels.events.choice import Density
-from ..kernels.events.convolution import conv2d
-from ..kernels.events.linear import linear
 
 __all__ = ["SpikeConv2d", "SpikeLinear"]
 
@@ -68,6 +66,8 @@ class SpikeLinear(nn.Linear):
         Args:
             input: spikes, [..., in_features].
         """
+        from ..kernels.events.linear import linear  # loads the operators on first use, not with the package
+
         return linear(input, self.weight, self.bias, events=self.events, density=self.density)
 
     def extra_repr(self) -> str:
@@ -115,7 +115,7 @@ class SpikeConv2d(nn.Conv2d):
         dilation: Any = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Any = "zeros",
         device: Any = None,
         dtype: Any = None,
         *,
@@ -128,6 +128,8 @@ class SpikeConv2d(nn.Conv2d):
         self.density = Density()
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        from ..kernels.events.convolution import conv2d
+
         padding: Any = self.padding
         if self.padding_mode != "zeros" or isinstance(padding, str):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode

@@ -8,17 +8,14 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules import module as hooks
 
 from ..kernels.events.choice import Density
-from ..kernels.events.convolution import conv1d, conv2d
-from ..kernels.events.linear import linear
 
 __all__ = ["density_of", "sparse_call"]
 
 _DENSITIES: "WeakKeyDictionary[nn.Module, Density]" = WeakKeyDictionary()  # ordinary layers carry none themselves
-_CONVOLUTIONS: dict[type, Callable[..., Tensor]] = {nn.Conv1d: conv1d, nn.Conv2d: conv2d}
 
 
 def density_of(module: nn.Module) -> Any:
@@ -26,23 +23,24 @@ def density_of(module: nn.Module) -> Any:
     return getattr(module, "density", None) or _DENSITIES.get(module, "")
 
 
-def sparse_call(module: nn.Module) -> Callable[..., Any]:
+def sparse_call(module: Any) -> Callable[..., Any]:
     """``module``, or its function for sparse inputs if it is exactly an ordinary layer that nobody watches.
 
     >>> sparse_call(nn.ReLU())
     ReLU()
     """
-    kind = type(module)
-    usual = kind is nn.Linear or (kind in _CONVOLUTIONS and module.padding_mode == "zeros")
-    if not usual or "forward" in vars(module) or hooks._has_any_global_hook():
+    if "forward" in vars(module) or hooks._has_any_global_hook():
         return module
-    density = _DENSITIES.setdefault(module, Density())
+    kind = type(module)
     if kind is nn.Linear:
+        from ..kernels.events.linear import linear  # loads the operators on first use, not with the package
+
+        density = _DENSITIES.setdefault(module, Density())
         return lambda x: linear(x, module.weight, module.bias, density=density)
-    convolution = _CONVOLUTIONS[kind]
+    if kind in (nn.Conv1d, nn.Conv2d) and module.padding_mode == "zeros":
+        from ..kernels.events.convolution import conv1d, conv2d
 
-    def call(x: Tensor) -> Tensor:
+        density, convolution = _DENSITIES.setdefault(module, Density()), conv2d if kind is nn.Conv2d else conv1d
         sizes = module.stride, module.padding, module.dilation, module.groups
-        return convolution(x, module.weight, module.bias, *sizes, density=density)
-
-    return call
+        return lambda x: convolution(x, module.weight, module.bias, *sizes, density=density)
+    return module

@@ -70,7 +70,7 @@ def remembered(number: int) -> Density:
 
 @contextmanager
 def spikes_as_bits() -> Iterator[None]:
-    """Inside the block, spike-aware layers keep their inputs as bits for the backward pass where they compute densely too.
+    """Inside the block, spike-aware layers keep their inputs as bits also where they compute densely.
 
     The input of a product is otherwise kept as it is, which costs nothing more where somebody else keeps it as well.
 

@@ -110,9 +110,9 @@ def _room(size: float) -> tuple[Any, Any]:
 
 def _fill(body: Any, kind: int, array: Any, mask: Any, entries: Entries | None) -> None:
     rows, width = array.shape
-    if kind == BITS and entries is None:
+    if kind == BITS and not entries:
         body[:] = np.packbits(mask, axis=1, bitorder="little").reshape(-1)
-    elif kind == BITS:
+    elif kind == BITS and entries:
         body[:] = 0
         compiled.loop("set_bits")(entries.ptr, entries.idx, body.reshape(rows, -1))
     elif kind == WHOLE:

@@ -144,8 +144,7 @@ def _(grad: Tensor, kept: Tensor, weight: Tensor) -> Tensor:
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
-    _, weight, bias, _, keep, _ = inputs
-    ctx.keep = keep
+    _, weight, _, _, ctx.keep, _ = inputs
     ctx.save_for_backward(weight, output[1])
 
 

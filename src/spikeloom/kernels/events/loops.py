@@ -1,8 +1,8 @@
 """The loops over events, as plain functions on arrays that numba compiles; see `spikeloom.kernels.events.compiled`.
 
 ``ptr`` and ``idx`` list, for each row of a matrix, the columns that are not zero: those of row ``r`` are
-``idx[ptr[r] : ptr[r + 1]]``, ascending. The value of entry ``p`` is ``values[p & mask]``: ``mask`` is -1 where each entry
-has its own, and 0 where all share ``values[0]``.
+``idx[ptr[r] : ptr[r + 1]]``, ascending. The value of entry ``p`` is ``values[p & mask]``: ``mask`` is -1 where each
+entry has its own, and 0 where all share ``values[0]``.
 """
 
 import numpy as np
@@ -179,7 +179,7 @@ def maps(ptr, idx, values, mask, geometry, weights, bias, out, flat, board, turn
 
 
 def kernels(ptr, idx, values, mask, geometry, weights, grad, flat, board, turned, start, stop):
-    """Add to the gradient of ``weights`` what the maps ``start`` to ``stop`` of ``grad``, laid out as in `maps`, give."""
+    """Add to the gradient of ``weights`` what ``grad`` says of the maps ``start`` to ``stop``, laid out as in `maps`."""
     for r in range(start, stop):
         if geometry[-1]:
             patches(ptr, idx, values, mask, geometry, flat[r], weights, True, r)
