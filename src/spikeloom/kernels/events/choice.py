@@ -85,6 +85,13 @@ def spikes_as_bits() -> Iterator[None]:
         _packing.reset(token)
 
 
+def _packs() -> bool:
+    return _packing.get()
+
+
+_packs._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] (torch.compile keeps the answer)
+
+
 def refusal(x: Tensor, weight: Tensor) -> str | None:
     """Why neither events nor bits can serve this call."""
     if x.device.type != "cpu" or weight.device.type != "cpu":
@@ -128,7 +135,7 @@ def routed(
     """
     wanted = torch.is_grad_enabled()
     weight = others[0]
-    bits = _packing.get() and wanted and weight is not None and weight.requires_grad
+    bits = _packs() and wanted and weight is not None and weight.requires_grad
     if torch.compiler.is_compiling() or _watched(x):
         return None if bits or events == "always" or (events == "auto" and work >= WORTH) else 0
     limit = decided(x, work, events, bounds, density)

@@ -111,8 +111,8 @@ def conv1d(
     if isinstance(padding, str) or x.dim() != 3:
         choice.demand(options.get("events", ""), "it takes [B, C, L] and padding in numbers")
         return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
-    flat = [(first, _two(value)[1]) for first, value in ((1, stride), (0, padding), (1, dilation))]
-    return conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, *flat, groups, **options).squeeze(2)
+    steps, room, gaps = (1, _two(stride)[1]), (0, _two(padding)[1]), (1, _two(dilation)[1])
+    return conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, steps, room, gaps, groups, **options).squeeze(2)
 
 
 def _two(value: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Shapes and layouts of a convolution: the one place where memory formats and kernel orders are turned into each other."""
+"""Shapes and layouts of a convolution: memory formats, and the order in which the loops read a kernel."""
 
 from typing import Any, NamedTuple
 

@@ -79,7 +79,8 @@ def _product(
     if listed is None:
         return F.linear(x, weight, bias), None
     table = weight.detach().t().contiguous().numpy()
-    out = x.new_zeros(len(x), len(weight)) if bias is None else bias.detach().repeat(len(x), 1)
+    out = x.new_empty(len(x), len(weight))
+    out.copy_(bias.detach()) if bias is not None else out.zero_()
     _gather(listed, table, out.numpy())
     return out, listed
 

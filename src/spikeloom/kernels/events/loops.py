@@ -179,7 +179,7 @@ def maps(ptr, idx, values, mask, geometry, weights, bias, out, flat, board, turn
 
 
 def kernels(ptr, idx, values, mask, geometry, weights, grad, flat, board, turned, start, stop):
-    """Add to the gradient of ``weights`` what ``grad`` says of the maps ``start`` to ``stop``, laid out as in `maps`."""
+    """Add to the gradient of ``weights`` what ``grad`` of maps ``start`` to ``stop`` says, laid out as in `maps`."""
     for r in range(start, stop):
         if geometry[-1]:
             patches(ptr, idx, values, mask, geometry, flat[r], weights, True, r)
