@@ -25,9 +25,16 @@ _JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
 
 
 @cache
+def _found() -> bool:
+    return find_spec("numba") is not None
+
+
 def available() -> bool:
     """Whether numba is installed."""
-    return find_spec("numba") is not None
+    return _found()
+
+
+available._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] (torch.compile keeps the answer)
 
 
 def in_use() -> bool:
