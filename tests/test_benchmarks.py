@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import spikeloom as snn
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,3 +28,9 @@ def test_the_digits_benchmark_prints_mean_and_spread_over_seeds() -> None:
     last = printed("benchmarks/digits.py", *short).splitlines()[-1]
     assert last.startswith("mean ") and "standard deviation" in last
     assert float(last.split()[1]) > 70
+
+
+@pytest.mark.skipif(snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu")
+def test_events_are_faster_than_the_dense_product_at_low_density() -> None:
+    report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
+    assert [row["dense / events at 5 %"] > 1 for row in report["rows"]] == [True, True]

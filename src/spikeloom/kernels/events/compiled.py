@@ -44,8 +44,7 @@ def in_use() -> bool:
 
 @cache
 def _module() -> Any:
-    names = ["turn", "patches", *(n for n in loops.__all__ if n not in ("turn", "patches"))]  # callees first
-    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in names))
+    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in loops.__all__))
 
 
 def loop(name: str) -> Callable[..., Any]:

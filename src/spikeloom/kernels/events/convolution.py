@@ -4,8 +4,10 @@ As in `spikeloom.kernels.events.linear`, the gradient of the input is dense and 
 spikes. They are kept, and results laid out, in the memory format of the input.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,20 +23,21 @@ from .geometry import (
     geometry_of,
     images_of,
     map_like,
+    maps_of,
     patches_of,
-    room_for,
     rows_of,
     size_of,
-    views_of,
     weight_of,
 )
 from .linear import CHUNK
+from .operator import operator
 
 __all__ = ["conv1d", "conv2d"]
 
 BOUNDS = Thresholds(0.12, 0.16)
 NARROW = Thresholds(0.04, 0.06)  # for fewer output channels than FEW, whose patches are too short for the vector units
 FEW = 32
+ROOM = 2**18  # bytes of maps that are turned at once: they stay in the second cache
 
 
 def conv2d(
@@ -142,12 +145,10 @@ def _product(
     if listed is None:
         return F.conv2d(x, weight, bias, (sh, sw), (ph, pw), (dh, dw), groups), None
     out = map_like(x, sized)
-    patches = patches_of(weight, groups).reshape(-1).numpy()
-    start = (x.new_zeros(len(weight)) if bias is None else bias.detach().contiguous()).numpy()
-    arguments = []
-    for a, b in compiled.parts(len(x), _adds(listed, sized)):
-        arguments.append([*listed, sized, patches, start, *views_of(out, sized.last), *room_for(out, sized), a, b])
-    compiled.split(compiled.loop("maps"), arguments)
+    shared = listed, sized, patches_of(weight, groups).reshape(-1).numpy(), maps_of(out, sized.last)
+    start = 0.0 if bias is None else bias.detach().numpy()
+    parts = compiled.parts(len(x), _adds(listed, sized))
+    compiled.split(_add_patches, [[*shared, start, a, b] for a, b in parts])
     return out, listed
 
 
@@ -155,7 +156,36 @@ def _adds(listed: Entries, sized: Geometry) -> int:
     return len(listed.idx) * sized.kh * sized.kw * sized.maps // sized.groups
 
 
-@torch.library.custom_op("spikeloom::spike_conv", mutates_args=())
+def _pieces(sized: Geometry, like: Any, start: int, stop: int) -> Iterator[tuple[int, int, Any]]:
+    """Few images at a time, with room for their maps, channels last; none is needed where they lie so already."""
+    size = sized.rows * sized.cols * sized.maps
+    step = max(1, stop - start) if sized.last else max(1, ROOM // (size * like.itemsize))
+    room = None if sized.last else np.empty((min(step, stop - start), sized.rows * sized.cols, sized.maps), like.dtype)
+    for a in range(start, stop, step):
+        b = min(a + step, stop)
+        yield a, b, like[a:b] if room is None else room[: b - a]
+
+
+def _add_patches(listed: Entries, sized: Geometry, weights: Any, maps: Any, bias: Any, start: int, stop: int) -> None:
+    """Fill the maps ``start`` to ``stop`` with bias and patches."""
+    add, turn = compiled.loop("patches"), compiled.loop("turn")
+    for a, b, board in _pieces(sized, maps, start, stop):
+        board[:] = bias
+        add(*listed, sized, board.reshape(b - a, -1), weights, False, a, b)
+        if not sized.last:
+            turn(board, maps[a:b])
+
+
+def _add_maps(listed: Entries, sized: Geometry, weights: Any, maps: Any, start: int, stop: int) -> None:
+    """Add what the gradient of the maps ``start`` to ``stop`` says to that of the weights."""
+    add, turn = compiled.loop("patches"), compiled.loop("turn")
+    for a, b, board in _pieces(sized, maps, start, stop):
+        if not sized.last:
+            turn(maps[a:b], board)
+        add(*listed, sized, board.reshape(b - a, -1), weights, True, a, b)
+
+
+@operator
 def spike_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, numbers: list[int], events: str, keep: bool, number: int
 ) -> tuple[Tensor, Tensor]:
@@ -177,7 +207,7 @@ def spike_conv(
     return out.contiguous(memory_format=format_of(channels_last(x))), kept
 
 
-@spike_conv.register_fake
+@torch.library.register_fake("spikeloom::spike_conv")
 def _(
     x: Tensor, weight: Tensor, bias: Any, numbers: list[int], events: str, keep: bool, number: int
 ) -> tuple[Tensor, Tensor]:
@@ -185,7 +215,7 @@ def _(
     return map_like(x, geometry_of(x, weight, numbers)), x.new_empty(size, dtype=torch.uint8)
 
 
-@torch.library.custom_op("spikeloom::spike_conv_weight", mutates_args=())
+@operator
 def spike_conv_weight(
     grad: Tensor, kept: Tensor, weight: Tensor, shape: list[int], numbers: list[int], last: bool
 ) -> Tensor:
@@ -214,18 +244,16 @@ def _weight_by_events(
     grad: Tensor, told: entries.Kept, weight: Tensor, shape: list[int], numbers: list[int], last: bool
 ) -> Tensor:
     sized = Geometry._make((*shape[1:], *grad.shape[1:], *weight.shape[2:], *numbers, int(last)))
-    grad = grad.contiguous(memory_format=format_of(last))
-    views = views_of(grad, last)
-    listed = entries.listed(told, shape[0], shape[1] * shape[2] * shape[3], views[0].dtype)
+    maps = maps_of(grad.contiguous(memory_format=format_of(last)), sized.last)
+    listed = entries.listed(told, shape[0], shape[1] * shape[2] * shape[3], maps.dtype)
     parts = compiled.parts(shape[0], _adds(listed, sized))
     sums = grad.new_zeros(len(parts), *patches_of(weight, sized.groups).shape)  # threads must not share a sum
     flat = sums.view(len(parts), -1).numpy()
-    arguments = [[*listed, sized, flat[i], *views, *room_for(grad, sized), *part] for i, part in enumerate(parts)]
-    compiled.split(compiled.loop("kernels"), arguments)
+    compiled.split(_add_maps, [[listed, sized, flat[i], maps, *part] for i, part in enumerate(parts)])
     return torch.empty_like(weight).copy_(weight_of(sums.sum(0), sized.groups))
 
 
-@spike_conv_weight.register_fake
+@torch.library.register_fake("spikeloom::spike_conv_weight")
 def _(grad: Tensor, kept: Tensor, weight: Tensor, shape: Any, numbers: Any, last: bool) -> Tensor:
     return torch.empty_like(weight)
 
@@ -249,4 +277,4 @@ def _backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
     return dx, dw, grad.sum((0, 2, 3)) if wanted[2] else None, None, None, None, None
 
 
-spike_conv.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd("spikeloom::spike_conv", _backward, setup_context=_setup)

@@ -12,11 +12,10 @@ __all__ = [
     "geometry_of",
     "images_of",
     "map_like",
+    "maps_of",
     "patches_of",
-    "room_for",
     "rows_of",
     "size_of",
-    "views_of",
     "weight_of",
 ]
 
@@ -86,16 +85,10 @@ def map_like(x: Tensor, sized: Geometry) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format_of(sized.last))
 
 
-def views_of(maps: Tensor, last: int) -> tuple[Any, Any]:
-    """[R, O, OH * OW], or [R, OH * OW, O] if channels lie last, and [R, O * OH * OW], in the order of memory."""
-    memory = (maps.detach().permute(0, 2, 3, 1) if last else maps.detach()).flatten(1)
-    shape = (-1, maps.shape[1]) if last else (maps.shape[1], -1)
-    return memory.unflatten(1, shape).numpy(), memory.numpy()
-
-
-def room_for(like: Tensor, sized: Geometry) -> tuple[Any, Any]:
-    board = like.new_empty(sized.rows * sized.cols, sized.maps)
-    return board.view(-1).numpy(), board.numpy()
+def maps_of(maps: Tensor, last: int) -> Any:
+    """[R, O, OH * OW], or [R, OH * OW, O] if channels lie last: an array in the order of memory."""
+    memory = maps.detach().permute(0, 2, 3, 1) if last else maps.detach()
+    return (memory.flatten(1, 2) if last else memory.flatten(2)).numpy()
 
 
 def images_of(rows: Tensor, shape: list[int], last: bool) -> Tensor:

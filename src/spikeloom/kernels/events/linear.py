@@ -14,6 +14,7 @@ from ...core import checks
 from . import choice, compiled, entries
 from .choice import Density, Thresholds
 from .entries import Entries
+from .operator import operator
 
 __all__ = ["linear"]
 
@@ -95,7 +96,7 @@ def _gather(listed: Entries, table: Any, out: Any) -> None:
     compiled.split(gather, [[*listed, table, out, height, width, start, stop] for start, stop in parts])
 
 
-@torch.library.custom_op("spikeloom::spike_linear", mutates_args=())
+@operator
 def spike_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, events: str, keep: bool, number: int
 ) -> tuple[Tensor, Tensor]:
@@ -115,13 +116,13 @@ def spike_linear(
     return y, entries.keep(x.contiguous(), listed) if keep else x.new_empty(0, dtype=torch.uint8)
 
 
-@spike_linear.register_fake
+@torch.library.register_fake("spikeloom::spike_linear")
 def _(x: Tensor, weight: Tensor, bias: Any, events: str, keep: bool, number: int) -> tuple[Tensor, Tensor]:
     size = torch.library.get_ctx().new_dynamic_size() if keep else 0
     return x.new_empty(x.shape[0], weight.shape[0]), x.new_empty(size, dtype=torch.uint8)
 
 
-@torch.library.custom_op("spikeloom::spike_linear_weight", mutates_args=())
+@operator
 def spike_linear_weight(grad: Tensor, kept: Tensor, weight: Tensor) -> Tensor:
     """Gradient of the weight, laid out as it is, from that of the product [R, N] and the kept input."""
     told, rows, (outputs, inputs) = entries.read(kept), len(grad), weight.shape
@@ -138,7 +139,7 @@ def spike_linear_weight(grad: Tensor, kept: Tensor, weight: Tensor) -> Tensor:
     return found
 
 
-@spike_linear_weight.register_fake
+@torch.library.register_fake("spikeloom::spike_linear_weight")
 def _(grad: Tensor, kept: Tensor, weight: Tensor) -> Tensor:
     return torch.empty_like(weight)
 
@@ -159,4 +160,4 @@ def _backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
     return dx, dw, grad.sum(0) if wanted[2] else None, None, None, None
 
 
-spike_linear.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd("spikeloom::spike_linear", _backward, setup_context=_setup)

@@ -7,7 +7,7 @@ entry has its own, and 0 where all share ``values[0]``.
 
 import numpy as np
 
-__all__ = ["columns", "find", "find_bits", "gather", "kernels", "maps", "patches", "set_bits", "turn"]
+__all__ = ["columns", "find", "find_bits", "gather", "patches", "set_bits", "turn"]
 
 
 def find(x, ptr, idx, values, limit):
@@ -94,17 +94,13 @@ def gather(ptr, idx, values, mask, table, out, height, width, start, stop):
                 end[r - start] = last
             for r in range(start, stop):
                 y, p, last = out[r, j0:j1], begin[r - start], end[r - start]
-                while p + 8 <= last:  # eight at once: the sum is loaded and stored an eighth as often
+                while p + 4 <= last:  # four at once: the sum is loaded and stored a quarter as often
                     a, b = table[idx[p], j0:j1], table[idx[p + 1], j0:j1]
                     c, d = table[idx[p + 2], j0:j1], table[idx[p + 3], j0:j1]
-                    e, f = table[idx[p + 4], j0:j1], table[idx[p + 5], j0:j1]
-                    g, h = table[idx[p + 6], j0:j1], table[idx[p + 7], j0:j1]
                     s, t, u, v = values[p & mask], values[p + 1 & mask], values[p + 2 & mask], values[p + 3 & mask]
-                    w, x, z, o = values[p + 4 & mask], values[p + 5 & mask], values[p + 6 & mask], values[p + 7 & mask]
                     for j in range(y.size):
-                        low = (s * a[j] + t * b[j]) + (u * c[j] + v * d[j])
-                        y[j] += low + ((w * e[j] + x * f[j]) + (z * g[j] + o * h[j]))
-                    p += 8
+                        y[j] += (s * a[j] + t * b[j]) + (u * c[j] + v * d[j])
+                    p += 4
                 while p < last:
                     a, s = table[idx[p], j0:j1], values[p & mask]
                     for j in range(y.size):
@@ -113,76 +109,53 @@ def gather(ptr, idx, values, mask, table, out, height, width, start, stop):
 
 
 def turn(a, b):
-    """Copy the transpose of ``a`` into ``b``, a few rows at a time, which stay in the first cache."""
-    for i0 in range(0, a.shape[0], 64):
-        part = a[i0 : i0 + 64]
-        for j in range(a.shape[1]):
-            row = b[j, i0 : i0 + 64]
-            for i in range(row.size):
-                row[i] = part[i, j]
+    """Copy the transposes of ``a`` [n, P, Q] into ``b``, a few rows at a time, which stay in the first cache."""
+    for n in range(a.shape[0]):
+        for i0 in range(0, a.shape[1], 64):
+            part = a[n, i0 : i0 + 64]
+            for j in range(a.shape[2]):
+                row = b[n, j, i0 : i0 + 64]
+                for i in range(row.size):
+                    row[i] = part[i, j]
 
 
-def patches(ptr, idx, values, mask, geometry, board, weights, back, r):
-    """Let each event of row ``r`` add a patch of the weights to the map in which it is seen; if ``back``, vice versa.
+def patches(ptr, idx, values, mask, geometry, maps, weights, back, start, stop):
+    """Let events of images ``start`` to ``stop`` add their patch of the weights to the map; if ``back``, vice versa.
 
-    ``board`` is the map, [OH * OW * O], and ``weights`` are [C * kh * kw * (O / groups)] with the last kernel axis
+    ``maps`` are [stop - start, OH * OW * O] and ``weights`` [C * kh * kw * (O / groups)] with the last kernel axis
     reversed, because a spike meets the kernel backwards: then neighbours in the map meet neighbours in the kernel.
     """
     channels, height, width, count, rows, cols, kh, kw, sh, sw, ph, pw, dh, dw, groups, last = geometry
     per, inputs = count // groups, channels // groups
     whole = sw == 1 and dw == 1 and groups == 1
     steps = 1 if whole else kw
-    for p in range(ptr[r], ptr[r + 1]):
-        k, v = idx[p], values[p & mask]
-        if last:
-            c, y, x = k % channels, k // (width * channels), k // channels % width
-        else:
-            c, y, x = k // (height * width), k // width % height, k % width
-        for i in range(kh):
-            oy = y + ph - i * dh
-            if oy < 0 or oy % sh or oy // sh >= rows:
-                continue
-            for j in range(steps):
-                ox = x + pw - (kw - 1 - j) * dw
-                if not whole and (ox < 0 or ox % sw):
-                    continue
-                ox //= sw
-                skip, stop = max(0, -ox), min(kw if whole else 1, cols - ox)
-                n = (stop - skip) * per
-                if n <= 0:
-                    continue
-                a = (oy // sh * cols + ox + skip) * count + c // inputs * per
-                b = ((c * kh + i) * kw + j + skip) * per
-                one, two = board[a : a + n], weights[b : b + n]
-                if back:
-                    for m in range(n):
-                        two[m] += v * one[m]
-                else:
-                    for m in range(n):
-                        one[m] += v * two[m]
-
-
-def maps(ptr, idx, values, mask, geometry, weights, bias, out, flat, board, turned, start, stop):
-    """Fill the maps ``start`` to ``stop`` of ``out``, [R, O, OH * OW] or [R, OH * OW, O], with bias and patches.
-
-    ``flat`` is ``out`` as [R, O * OH * OW]; ``board`` is room for one map, and ``turned`` the same as [OH * OW, O].
-    """
     for r in range(start, stop):
-        target = flat[r] if geometry[-1] else board
-        for n in range(turned.shape[0]):
-            row = target[n * bias.size : (n + 1) * bias.size]
-            for o in range(bias.size):
-                row[o] = bias[o]
-        patches(ptr, idx, values, mask, geometry, target, weights, False, r)
-        if not geometry[-1]:
-            turn(turned, out[r])
-
-
-def kernels(ptr, idx, values, mask, geometry, weights, grad, flat, board, turned, start, stop):
-    """Add to the gradient of ``weights`` what ``grad`` of maps ``start`` to ``stop`` says, laid out as in `maps`."""
-    for r in range(start, stop):
-        if geometry[-1]:
-            patches(ptr, idx, values, mask, geometry, flat[r], weights, True, r)
-        elif ptr[r] < ptr[r + 1]:
-            turn(grad[r], turned)
-            patches(ptr, idx, values, mask, geometry, board, weights, True, r)
+        board = maps[r - start]
+        for p in range(ptr[r], ptr[r + 1]):
+            k, v = idx[p], values[p & mask]
+            if last:
+                c, y, x = k % channels, k // (width * channels), k // channels % width
+            else:
+                c, y, x = k // (height * width), k // width % height, k % width
+            for i in range(kh):
+                oy = y + ph - i * dh
+                if oy < 0 or oy % sh or oy // sh >= rows:
+                    continue
+                for j in range(steps):
+                    ox = x + pw - (kw - 1 - j) * dw
+                    if not whole and (ox < 0 or ox % sw):
+                        continue
+                    ox //= sw
+                    skip, end = max(0, -ox), min(kw if whole else 1, cols - ox)
+                    n = (end - skip) * per
+                    if n <= 0:
+                        continue
+                    a = (oy // sh * cols + ox + skip) * count + c // inputs * per
+                    b = ((c * kh + i) * kw + j + skip) * per
+                    one, two = board[a : a + n], weights[b : b + n]
+                    if back:
+                        for m in range(n):
+                            two[m] += v * one[m]
+                    else:
+                        for m in range(n):
+                            one[m] += v * two[m]
