@@ -60,6 +60,7 @@ EDGES = {
     ("surrogate", "core.densities"),
     ("surrogate", "core.curves"),
     ("surrogate", "core.surrogate"),
+    ("layers", "kernels"),  # a spike-aware layer is a module around its operator
     ("functional", "decode"),  # losses read spike counts and first spikes
     ("functional", "learning"),  # snnTorch keeps its STDP learner there
     ("nir", "run"),  # both read a network as the graph of its modules

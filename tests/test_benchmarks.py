@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import spikeloom as snn
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -70,3 +72,9 @@ def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(tm
     assert accuracy in again and "seed 0" not in again, "a finished seed is not computed again"
     report = json.loads(printed("benchmarks/stdp_speed.py", "--smoke").splitlines()[-1])
     assert {"batched, batch 16", "event-driven"} <= {row["network"] for row in report["rows"]}
+
+
+@pytest.mark.skipif(snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu")
+def test_events_are_faster_than_the_dense_product_at_low_density() -> None:
+    report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
+    assert [row["dense / events at 5 %"] > 1 for row in report["rows"]] == [True, True]

@@ -20,6 +20,8 @@ from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
 from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
 from .layers.delay import SynapticDelay as SynapticDelay
 from .layers.graded import GradedSpikes as GradedSpikes
+from .layers.spiking import SpikeConv2d as SpikeConv2d
+from .layers.spiking import SpikeLinear as SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF as AdaptiveThresholdLIF
 from .neurons.adlif import AdLIF as AdLIF
 from .neurons.alpha import Alpha as Alpha

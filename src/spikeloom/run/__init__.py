@@ -5,6 +5,7 @@ same function, and step by step where it is not; ``explain=True`` says which and
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, fx, nn
 from ..core import checks, tree
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
+from ..kernels.events.choice import spikes_as_bits
 from .errors import Place, located
 from .layerwise import Layerwise, Seq
 from .memory import MEMORIES, joined, segment_length, segments
@@ -129,7 +131,8 @@ class Work:
             plans.append(plan)
             return output, records
 
-        output, records = joined(segments(self.net, parts, run, again=again))
+        with nullcontext() if again else spikes_as_bits():
+            output, records = joined(segments(self.net, parts, run, again=again))
         how = f"in {len(parts)} segments of {length} steps, {'computed again for gradients' if again else 'compressed'}"
         return output, records, replace(plans[0], segments=how)
 

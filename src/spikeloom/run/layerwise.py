@@ -21,6 +21,7 @@ from ..core.taps import forward_of, tapped
 from . import rules
 from .errors import Place, expect
 from .plan import NotLayerwise, Row
+from .sparse import density_of, sparse_call
 
 __all__ = ["Layerwise", "Seq"]
 
@@ -151,8 +152,8 @@ class Layerwise:
         if statistics:
             return self._each(path, module, args, kwargs, "step by step: its statistics are those of a step")
         if how == "fold" and timed:
-            self._row(path, module, "time folded into the batch")
-            output = _fold(forward_of(module), args, kwargs)
+            output = _fold(forward_of(sparse_call(module)), args, kwargs)
+            self._row(path, module, "; ".join(filter(None, ["time folded into the batch", str(density_of(module))])))
             tapped(module, args[0].tensor, pytree.tree_map(_tensor, output), timed=True)
             return output
         return self._each(path, module, args, kwargs, "step by step")

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..core.stateful import Stateful
 from ..core.taps import untold
+from ..kernels.events.choice import by_input_alone
 from .rules import is_batch_norm
 
 __all__ = ["MEMORIES", "joined", "segment_length", "segments"]
@@ -55,7 +56,8 @@ def segments(net: nn.Module, parts: list[Any], run: Callable[[Any], Any], *, aga
     def pure(part: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         for keeper, state in zip(keepers, states, strict=True):
             keeper._hidden = state
-        return run(part), [keeper._hidden for keeper in keepers]
+        with by_input_alone():
+            return run(part), [keeper._hidden for keeper in keepers]
 
     results = []
     for part in parts:

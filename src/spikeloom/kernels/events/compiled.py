@@ -1,0 +1,75 @@
+"""The loops over events as machine code: compiled on first use, kept on disk, and spread over threads.
+
+They release Python's lock and are serial inside; large work is split by rows over a pool of our own, which honours
+``torch.get_num_threads()`` and does not survive a fork (the threads of the parent do not exist in a DataLoader worker).
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from ..sources import compiled_module
+from . import loops
+
+__all__ = ["available", "in_use", "loop", "parts", "split"]
+
+PARALLEL = 2_000_000  # multiply-adds below which a second thread does not pay: about 0.2 ms of one
+_HEADER = "import numba\nimport numpy as np\n"
+_JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
+
+
+@cache
+def _found() -> bool:
+    return find_spec("numba") is not None
+
+
+def available() -> bool:
+    """Whether numba is installed."""
+    return _found()
+
+
+available._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] (torch.compile keeps the answer)
+
+
+def in_use() -> bool:
+    """Whether a loop was asked for before, in this process: the next one then costs little."""
+    return _module.cache_info().currsize > 0
+
+
+@cache
+def _module() -> Any:
+    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in loops.__all__))
+
+
+def loop(name: str) -> Callable[..., Any]:
+    """A function of `loops`, compiled for the types of each call."""
+    return getattr(_module(), name)
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_pool.cache_clear)
+    return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom-events")
+
+
+def parts(size: int, work: float) -> list[tuple[int, int]]:
+    """Ranges of ``range(size)``, one for each thread that pays for ``work`` multiply-adds."""
+    workers = min(torch.get_num_threads(), max(size, 1)) if work >= PARALLEL else 1
+    width = max(1, -(-size // workers))
+    return [(start, min(start + width, size)) for start in range(0, size, width)] or [(0, 0)]
+
+
+def split(run: Callable[..., None], arguments: list[list[Any]]) -> None:
+    """Call ``run`` with each list of arguments, each in its own thread if there are several."""
+    if len(arguments) == 1:
+        run(*arguments[0])
+        return
+    run(*arguments[0][:-2], 0, 0)  # compiles once, not in every thread
+    list(_pool(len(arguments)).map(lambda one: run(*one), arguments))
