@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import gc
 import json
 import multiprocessing
 import platform
@@ -132,14 +133,15 @@ def _answer(results: Any, tuned: bool, function: Callable[..., Any], arguments: 
     results.put(function(*arguments))
 
 
-def peak(warm: Callable[[], Any], run: Callable[[], Any]) -> float:
-    """What ``run`` adds to the resident memory of this process at its peak, in MiB (Linux).
+def peak(run: Callable[[], Any]) -> float:
+    """What ``run`` adds to the resident memory of this process at its peak, in MiB (Linux, glibc).
 
-    Args:
-        warm: runs before, at a smaller size: libraries, kernels, buffers that stay.
-        run: what is measured. Call this in a fresh process: memory that was used before is used again unseen.
+    It runs once before, so that libraries, kernels and buffers that stay are there; what that left free in the heap is
+    handed back to the system, since it would be used again unseen.
     """
-    warm()
+    run()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = _resident("VmRSS")
     run()

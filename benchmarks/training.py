@@ -21,11 +21,6 @@ class Batch(NamedTuple):
     y: Tensor
     num_steps: int | None = None
 
-    @property
-    def short(self) -> "Batch":
-        """The same over two steps."""
-        return self._replace(num_steps=2) if self.num_steps else self._replace(x=self.x[:2])
-
 
 class Contender(NamedTuple):
     """A library and how its network is used."""
@@ -70,8 +65,8 @@ def _loss(library: str, values: Tensor, y: Tensor) -> Tensor:
 
 def memory(contender: Contender, batch: Batch) -> float:
     """What one step adds at its peak, in MiB; to be called in a fresh process."""
-    step, short = step_of(contender), batch.short
-    return peak(lambda: step(short.x, short.num_steps, short.y), lambda: step(batch.x, batch.num_steps, batch.y))
+    step = step_of(contender)
+    return peak(lambda: step(batch.x, batch.num_steps, batch.y))
 
 
 def compared(contenders: dict[str, Contender], batch: Batch, repeats: int, base: str = "snntorch") -> list[Any]:

@@ -149,7 +149,7 @@ class Layerwise:
     def _image(self, path: str, module: nn.Module, value: Any) -> Any:
         """The layer's result where `Images` has its own way, else None."""
         if self.images.is_pooled(value):
-            self._row(path, module, "with the convolution before it")
+            self._row(path, module, "pooled with the convolution before it")
             return value
         timed = isinstance(value, Seq)
         found = self.images.convolved(path, module, value.tensor.flatten(0, 1) if timed else value)
@@ -215,10 +215,8 @@ class Layerwise:
         return any(key.startswith(f"{path}.") and key != f"{path}.spk" for key in self.record)
 
     def _keep(self, path: str, spk: Tensor, state: Any) -> None:
-        values = {**state._asdict(), "spk": spk}
-        self.records |= {
-            f"{path}.{n}": v for n, v in self.images.restored(values).items() if f"{path}.{n}" in self.record
-        }
+        values = {f"{path}.{n}": v for n, v in {**state._asdict(), "spk": spk}.items()}
+        self.records |= {key: self.images.restored(v) for key, v in values.items() if key in self.record}
 
     def _collect(self, path: str, neuron: Neuron, result: Any, t: int) -> None:
         spk = result[0] if isinstance(result, tuple) else result
