@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 
-__all__ = ["LAYERS", "NETWORKS", "Stages", "conv", "installed", "mlp"]
+__all__ = ["LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
 
 Layer = Callable[[Tensor], Tensor]
 Run = Callable[[Tensor, "int | None"], tuple[Tensor, Tensor]]  # (x, T of a static x) -> spikes and membranes over time
@@ -68,8 +68,9 @@ def installed(wanted: tuple[str, ...] = PEERS) -> list[str]:
 def _snntorch_layer() -> Layer:
     from snntorch import Leaky
 
+    lif = Leaky(0.9)
+
     def run(x: Tensor) -> Tensor:
-        lif = Leaky(0.9)
         mem, spikes = lif.init_leaky(), []
         for x_t in x.unbind(0):
             spk, mem = lif(x_t, mem)
@@ -89,19 +90,32 @@ def _spikingjelly_neuron(beta: float, curve: Any, **more: Any) -> Any:
 def _spikingjelly_layer() -> Layer:
     from spikingjelly.activation_based import surrogate
 
-    return lambda x: _spikingjelly_neuron(0.9, surrogate.ATan())(x)
+    lif = _spikingjelly_neuron(0.9, surrogate.ATan())
+
+    def run(x: Tensor) -> Tensor:
+        lif.reset()
+        return lif(x)
+
+    return run
 
 
 def _norse_layer() -> Layer:
     from norse.torch import LIF
 
-    return lambda x: LIF()(x)[0]
+    lif = LIF()
+    return lambda x: lif(x)[0]
 
 
 def _sinabs_layer() -> Layer:
     from sinabs.layers import LIF
 
-    return lambda x: LIF(tau_mem=10.0)(x.transpose(0, 1)).transpose(0, 1)
+    lif = LIF(tau_mem=10.0)
+
+    def run(x: Tensor) -> Tensor:
+        lif.reset_states()
+        return lif(x.transpose(0, 1)).transpose(0, 1)  # Sinabs puts the batch first
+
+    return run
 
 
 LAYERS: dict[str, Callable[[], Layer]] = {
@@ -115,7 +129,7 @@ LAYERS: dict[str, Callable[[], Layer]] = {
 # -- networks ----------------------------------------------------------------------------------------------
 
 
-def _ours(net: Stages) -> tuple[nn.Module, Run]:
+def _ours(net: Stages, **options: Any) -> tuple[nn.Module, Run]:
     curve = snn.surrogate.atan() if net.slope is None else snn.surrogate.fast_sigmoid(net.slope)
     layers: list[nn.Module] = []
     for part in net.parts():
@@ -123,7 +137,7 @@ def _ours(net: Stages) -> tuple[nn.Module, Run]:
         layers.append(snn.Leaky(net.beta, spike_grad=curve, init_hidden=True))
     layers[-1] = snn.Leaky(net.beta, spike_grad=curve, init_hidden=True, output=True)
     module = nn.Sequential(*layers)
-    return module, lambda x, num_steps: snn.run(module, x, num_steps)
+    return module, lambda x, num_steps: snn.run(module, x, num_steps, **options)
 
 
 def _snntorch(net: Stages) -> tuple[nn.Module, Run]:
@@ -209,7 +223,7 @@ def _sinabs(net: Stages) -> tuple[nn.Module, Run]:
     return module, run
 
 
-NETWORKS: dict[str, Callable[[Stages], tuple[nn.Module, Run]]] = {
+NETWORKS: dict[str, Callable[..., tuple[nn.Module, Run]]] = {
     "ours": _ours,
     "snntorch": _snntorch,
     "spikingjelly": _spikingjelly,

@@ -9,7 +9,7 @@ from peers import NETWORKS, Stages
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-__all__ = ["Batch", "Contender", "compared", "step_of"]
+__all__ = ["Batch", "Contender", "Stages", "compared", "loss_of", "memory", "step_of"]
 
 Step = Callable[[Tensor, "int | None", Tensor], float]
 
@@ -29,11 +29,13 @@ class Contender(NamedTuple):
     network: Callable[[], Stages]  # of a module, so that a fresh process finds it by name
     loss: str = "membrane"  # cross entropy of the membranes, or "rate": of the spikes
     channels_last: bool = False
+    memory: str | None = None  # of snn.run, where it is ours
 
 
 def step_of(contender: Contender) -> Step:
     """The step of a contender; it returns the loss before it."""
-    module, run = NETWORKS[contender.library](contender.network())
+    options = {"memory": contender.memory} if contender.memory else {}
+    module, run = NETWORKS[contender.library](contender.network(), **options)
     if contender.channels_last:
         module = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
@@ -41,7 +43,7 @@ def step_of(contender: Contender) -> Step:
     def step(x: Tensor, num_steps: int | None, y: Tensor) -> float:
         optimizer.zero_grad()
         output = run(_channels_last(x) if contender.channels_last else x, num_steps)
-        loss = _loss(contender.library, output[contender.loss == "membrane"], y)
+        loss = loss_of(contender.library, output[contender.loss == "membrane"], y)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -56,7 +58,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.permute(last).clone(memory_format=torch.contiguous_format).permute(back)
 
 
-def _loss(library: str, values: Tensor, y: Tensor) -> Tensor:
+def loss_of(library: str, values: Tensor, y: Tensor) -> Tensor:
     """Sum over time of the cross entropy; with a loop where the library's tutorials have one."""
     if library in ("snntorch", "norse"):
         return torch.stack([cross_entropy(value, y) for value in values.unbind(0)]).sum()
