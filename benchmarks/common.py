@@ -1,17 +1,26 @@
-"""Fair timing: contenders interleaved in one process, CPU time, medians, ratios within the run."""
+"""Fair figures: contenders interleaved in one process, CPU time, medians; peak memory in fresh processes."""
 
+import argparse
+import ctypes
+import gc
 import json
+import multiprocessing
 import platform
+import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["interleaved", "machine", "report"]
+import spikeloom
+
+__all__ = ["elsewhere", "interleaved", "machine", "options", "peak", "report", "tune_allocator"]
+
+PEERS = ("snntorch", "spikingjelly", "norse", "sinabs")
 
 
 def machine() -> dict[str, Any]:
@@ -28,7 +37,8 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("spikeloom", "torch", "triton", "snntorch", "spikingjelly", "norse")},
+        "spikeloom": spikeloom.__version__,
+        **{name: _version(name) for name in ("torch", "triton", "numba", *PEERS)},
     }
 
 
@@ -37,6 +47,26 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def options(description: str, *, repeats: int, smoke: str, more: Callable[..., Any] | None = None) -> Any:
+    """Parse the arguments that all scripts share, and take one thread.
+
+    Args:
+        description: the script's docstring; its first line is shown.
+        repeats: default of ``--repeats``; a smoke run takes at most 3.
+        smoke: what ``--smoke`` does.
+        more: adds arguments to the parser.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds that count")
+    parser.add_argument("--smoke", action="store_true", help=smoke)
+    if more:
+        more(parser)
+    found = parser.parse_args()
+    found.repeats = min(found.repeats, 3) if found.smoke else found.repeats
+    torch.set_num_threads(1)
+    return found
 
 
 def interleaved(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -53,10 +83,72 @@ def interleaved(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[
 
 def report(title: str, rows: list[dict[str, Any]]) -> None:
     """One table for people and one JSON line for machines."""
-    columns = list(rows[0])
-    cells = [[f"{row[c]:.2f}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [[_cell(row.get(c)) for c in columns] for row in rows]
     widths = [max(len(c), *(len(line[i]) for line in cells)) for i, c in enumerate(columns)]
     print(title)
     for line in [columns, *cells]:
         print("  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
-    print(json.dumps({"title": title, "machine": machine(), "rows": rows}))
+    print(json.dumps({"title": title, "machine": machine(), "rows": rows}), flush=True)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+# -- fresh processes -------------------------------------------------------------------------------------
+
+
+def tune_allocator() -> None:
+    """Keep freed memory instead of returning it to the system, so that large tensors are not faulted in anew."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
+    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never shrink the heap
+
+
+def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False) -> Any:
+    """What ``function`` returns in a fresh process of its own, on one thread.
+
+    Args:
+        function: of a module, so that the new process finds it by name.
+        *arguments: its arguments.
+        tuned: call `tune_allocator` first.
+    """
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    process = context.Process(target=_answer, args=(results, tuned, function, arguments))
+    process.start()
+    while process.is_alive() and results.empty():
+        process.join(0.05)
+    if results.empty():
+        raise RuntimeError(f"the process of {function.__name__}{arguments} ended with code {process.exitcode}")
+    value = results.get()
+    process.join()
+    return value
+
+
+def _answer(results: Any, tuned: bool, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
+    torch.set_num_threads(1)
+    if tuned:
+        tune_allocator()
+    results.put(function(*arguments))
+
+
+def peak(run: Callable[[], Any]) -> float:
+    """What ``run`` adds to the resident memory of this process at its peak, in MiB (Linux, glibc).
+
+    It runs once before, so that libraries, kernels and buffers that stay are there; what that left free in the heap is
+    handed back to the system, since it would be used again unseen.
+    """
+    run()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = _resident("VmRSS")
+    run()
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")

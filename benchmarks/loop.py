@@ -1,99 +1,66 @@
-"""A leaky integrate-and-fire layer, forward plus backward: the traced loop against the peers' loops.
+"""A leaky integrate-and-fire layer, forward plus backward, against the peers' layers.
 
     python benchmarks/loop.py [--repeats 9] [--smoke]
 
-Peers that are installed (snntorch, spikingjelly, norse) are measured interleaved with ours in one process, on one
-thread, in CPU time; each row gives the median of ours in milliseconds and, for each peer, its time divided by ours.
-The tensors stay below 32 MiB. Same semantics as snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
+All contenders run interleaved in one process, on one thread, in CPU time, autograd included; "ours" is the backend that
+is chosen when numba is installed, beside it the traced loop in plain torch and the eager loop. Each row gives the
+median of ours in milliseconds and, for every other one, its time divided by ours. Above 32 MiB a tensor the C library
+returns memory to the system after every use and faults it in again; those sizes are measured as they are and with
+``snn.tune_cpu_allocator()``. Semantics of snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
 """
 
-import argparse
-from collections.abc import Callable
+from typing import Any
 
 import torch
-from common import interleaved, report
+from common import PEERS, elsewhere, interleaved, options, report
+from peers import LAYERS, Layer, installed
 from torch import Tensor
 
 import spikeloom as snn
 
-Contender = Callable[[Tensor], Tensor]
-SIZES = [(25, 32, 512), (25, 128, 512), (100, 32, 512), (100, 128, 512), (25, 32, 4096)]
+SMALL = [(25, 32, 512), (25, 128, 512), (100, 32, 512), (100, 128, 512), (25, 32, 4096)]  # up to 32 MiB a tensor
+LARGE = [(25, 128, 4096), (100, 32, 4096), (400, 128, 512)]
+QUADRATIC = {"norse": 100, "sinabs": 100}  # their backward grows with the square of T: seconds beyond this T
 
 
-def ours(backend: str) -> Contender:
+def ours(backend: str) -> Layer:
+    lif = snn.Leaky(0.9, init_hidden=True, mode="sequence")
+
     def run(x: Tensor) -> Tensor:
+        lif.reset_hidden()
         with snn.backend(backend):
-            return snn.Leaky(0.9, init_hidden=True, mode="sequence")(x)
+            return lif(x)
 
     return run
 
 
-def snntorch() -> Contender:
-    from snntorch import Leaky
-
-    def run(x: Tensor) -> Tensor:
-        lif = Leaky(0.9)
-        mem, spikes = lif.init_leaky(), []
-        for x_t in x.unbind(0):
-            spk, mem = lif(x_t, mem)
-            spikes.append(spk)
-        return torch.stack(spikes)
-
-    return run
+def contenders(num_steps: int) -> dict[str, Layer]:
+    """By name, ours first."""
+    fast = ["numba"] if snn.backends()["numba"] == "available" else []
+    found = {("ours" if i == 0 else name): ours(name) for i, name in enumerate([*fast, "torch", "eager"])}
+    peers = [name for name in installed(PEERS) if num_steps <= QUADRATIC.get(name, num_steps)]
+    return found | {name: LAYERS[name]() for name in peers}
 
 
-def spikingjelly() -> Contender:
-    from spikingjelly.activation_based import neuron, surrogate
-
-    def run(x: Tensor) -> Tensor:
-        curve = surrogate.ATan()
-        options = {"decay_input": False, "v_threshold": 1.0, "v_reset": None, "detach_reset": True, "step_mode": "m"}
-        return neuron.LIFNode(tau=10.0, surrogate_function=curve, **options)(x)
-
-    return run
-
-
-def norse() -> Contender:
-    from norse.torch import LIF
-
-    return lambda x: LIF()(x)[0]
-
-
-def contenders() -> dict[str, Contender]:
-    found: dict[str, Contender] = {"traced loop": ours("torch"), "eager loop": ours("eager")}
-    if snn.backends()["numba"] == "available":
-        found["numba"] = ours("numba")
-    for make in (snntorch, spikingjelly, norse):
-        try:
-            found[make.__name__] = make()
-        except ImportError as error:
-            print(f"without {make.__name__}: {error}")
-    return found
-
-
-def measure(size: tuple[int, int, int], repeats: int) -> dict[str, float | str]:
+def measure(size: tuple[int, int, int], repeats: int, allocator: str = "default") -> dict[str, Any]:
     torch.manual_seed(0)
     x = (torch.rand(size) * 0.6).requires_grad_()
     gradient = torch.rand(size)
-    runs = {name: lambda run=run: torch.autograd.grad(run(x), x, gradient) for name, run in contenders().items()}
+    layers = contenders(size[0])
+    runs = {name: lambda run=run: torch.autograd.grad(run(x), x, gradient) for name, run in layers.items()}
     times = interleaved(runs, repeats)
-    ours_ = times.pop("traced loop")
-    row: dict[str, float | str] = {
-        "T, B, N": "x".join(map(str, size)),
-        "MiB": x.numel() * 4 / 2**20,
-        "ours [ms]": ours_ * 1e3,
-    }
-    return row | {f"{name} / ours": value / ours_ for name, value in times.items()}
+    best = times.pop("ours")
+    row: dict[str, Any] = {"T, B, N": "x".join(map(str, size)), "MiB": x.numel() * 4 / 2**20, "allocator": allocator}
+    return row | {"ours [ms]": best * 1e3} | {f"{name} / ours": value / best for name, value in times.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--smoke", action="store_true", help="one small size, a few repeats")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    sizes, repeats = (SIZES[:1], 3) if options.smoke else (SIZES, options.repeats)
-    report("LIF layer, forward + backward, 1 thread", [measure(size, repeats) for size in sizes])
+    args = options(__doc__, repeats=9, smoke="one small size, a few repeats")
+    rows = [measure(size, args.repeats) for size in (SMALL[:1] if args.smoke else SMALL)]
+    for size in [] if args.smoke else LARGE:
+        for allocator in ("default", "tuned"):
+            rows.append(elsewhere(measure, size, args.repeats, allocator, tuned=allocator == "tuned"))
+    report("LIF layer, forward + backward, 1 thread", rows)
 
 
 if __name__ == "__main__":

@@ -159,3 +159,14 @@ def test_a_step_under_autocast_is_a_step_of_the_sequence() -> None:
             s, state = neuron.step(x_t, state)
             spikes.append(s)
     assert torch.equal(torch.stack(spikes), spk) and torch.equal(state.mem, states.mem[-1])
+
+
+def test_the_steps_of_an_expanded_input_have_gradients_of_their_own() -> None:
+    x = torch.rand(2, 3).expand(6, 2, 3).requires_grad_()
+    found = []
+    for backend in ("eager", "torch"):
+        with snn.backend(backend):
+            spk, _ = snn.Leaky(0.9).scan(x)
+        found.append(torch.autograd.grad((spk * torch.arange(6.0).view(6, 1, 1)).sum(), x)[0])
+    assert not torch.equal(found[0][0], found[0][1])
+    torch.testing.assert_close(*found)

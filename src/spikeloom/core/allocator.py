@@ -22,7 +22,9 @@ def tune_cpu_allocator() -> None:
 
     Source: mallopt(3), ``M_MMAP_MAX`` and ``M_TRIM_THRESHOLD``. Measured by ``benchmarks/loop.py``.
 
-    >>> tune_cpu_allocator()  # doctest: +SKIP
+    >>> import spikeloom as snn
+    >>> snn.tune_cpu_allocator  # call it in a script, before the first large tensor
+    <function tune_cpu_allocator at 0x...>
     """
     if platform.libc_ver()[0] != "glibc":
         raise RuntimeError(

@@ -70,7 +70,7 @@ def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
     ) -> tuple[Tensor, Any]:
         if not torch.compiler.is_compiling():
             _warm_allocator()
-        if num_steps is None and len(x) > 1 and x.stride(0) == 0:
+        if num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:  # its steps are one
             x, num_steps = x[0], len(x)
         dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
         kept = residual or (constant if num_steps else "state")

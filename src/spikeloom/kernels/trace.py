@@ -1,4 +1,4 @@
-"""From a transition to its program: torch's own tracer records one step and its vector-Jacobian product.
+"""From a transition to its program: one step and its vector-Jacobian product, written down as torch computes them.
 
 They run on small tensors of equal shape; what is recorded is cleaned of copies, detaches and in-place spellings.
 Whatever a neuron computes is what is traced, the neurons of users included.
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..core.transition import Transition
 from .program import COMPARISONS, Node, Program, Ref, operation
+from .recorder import pulled_back, recorded
 
 __all__ = ["Untraceable", "program"]
 
@@ -50,8 +51,6 @@ def program(transition: Transition, dtype: torch.dtype) -> Program | str:
 
 
 def _build(transition: Transition, dtype: torch.dtype) -> Program:
-    from torch.fx.experimental.proxy_tensor import make_fx  # costs half a second, hence only on first use
-
     fields, names = transition.neuron.State._fields, transition.names
     params = namedtuple("Params", names)
     n, k = 1 + len(fields), 1 + len(fields) + len(names)
@@ -60,16 +59,14 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
         spk, state = transition(x, transition.neuron.State(*rest[: n - 1]), params(*rest[n - 1 :]))
         return spk, *state
 
-    def passing(*args: Tensor) -> tuple[Tensor, ...]:
-        return *step(*args), *args[:n]  # what also flows to these is then added as the eager loop adds it
-
-    def joint(*args: Tensor) -> Any:
-        results = torch.func.vjp(passing, *args[:k])
-        return results[0][:n], results[1](args[k:])
+    def joint(*args: Tensor) -> list[Any]:
+        outputs = *step(*args[:k]), *args[:n]  # what also flows to the inputs is then added as the eager loop adds it
+        return [*outputs[:n], *pulled_back(outputs, args[k:], args[:k])]
 
     labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "o_spk", *(f"g_{f}" for f in fields)]
     labels += [f"e_{name}" for name in ("x", *fields)]
-    graph = make_fx(joint)(*(torch.full((4,), 0.5, dtype=dtype) for _ in labels)).graph
+    inputs = [torch.full((4,), 0.5, dtype=dtype, requires_grad=i < k) for i in range(len(labels))]
+    graph = recorded(joint, inputs)
     built = _Importer(labels, dtype).run(graph)
     outputs = built.pop()
     done: Program = built.pop()

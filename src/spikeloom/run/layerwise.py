@@ -20,6 +20,7 @@ from ..core.stateful import Stateful
 from ..core.taps import forward_of, tapped
 from . import rules
 from .errors import Place, expect
+from .images import Images, stacked
 from .plan import NotLayerwise, Row
 from .sparse import density_of, sparse_call
 
@@ -69,6 +70,7 @@ class Layerwise:
         self.modules = dict(net.named_modules(remove_duplicate=False))
         self.net, self.graph, self.num_steps, self.static = net, graph, num_steps, static
         self.batch_norm, self.record, self.place = batch_norm, record, place
+        self.images = Images(graph, self.modules)
         self.rows: list[Row] = []
         self.records: dict[str, Tensor] = {}
 
@@ -93,7 +95,8 @@ class Layerwise:
 
     def _stacked(self, value: Any) -> Any:
         if isinstance(value, Seq):
-            return value.tensor
+            return self.images.restored(value.tensor)
+        value = self.images.restored(value)
         return value.expand(self.num_steps, *value.shape) if isinstance(value, Tensor) else value
 
     # -- one operation ---------------------------------------------------------------------------------
@@ -118,6 +121,8 @@ class Layerwise:
             return self._each(path, module, (value,), {}, f"step by step: {reason}")
         timed = isinstance(value, Seq)
         x, steps = (value.tensor, None) if timed else (value, self.num_steps)
+        if not isinstance(module, Neuron) or not module.transition.elementwise:
+            x = self.images.restored(x)
         how = "all steps at once"
         if isinstance(module, Neuron):
             silent = module.init_hidden and not module.output and not self._recorded(path)
@@ -146,9 +151,12 @@ class Layerwise:
         statistics = rules.is_batch_norm(module) and self.batch_norm == "step"
         if not timed and statistics:
             return self._again(path, module, args, kwargs)
+        image = self._image(path, module, args[0]) if how == "fold" else None
+        if image is not None:
+            return image
         if not timed and not rules.is_random(module) and not rules.has_hooks(module):
             self._row(path, module, "once: its input is constant in time")
-            return self._constant(module, args, kwargs)
+            return self._constant(module, self.images.restored(args) if how == "step" else args, kwargs)
         if statistics:
             return self._each(path, module, args, kwargs, "step by step: its statistics are those of a step")
         if how == "fold" and timed:
@@ -157,6 +165,23 @@ class Layerwise:
             tapped(module, args[0].tensor, pytree.tree_map(_tensor, output), timed=True)
             return output
         return self._each(path, module, args, kwargs, "step by step")
+
+    def _image(self, path: str, module: nn.Module, value: Any) -> Any:
+        """The layer's result where `Images` has its own way, else None."""
+        if self.images.is_pooled(value):
+            self._row(path, module, "pooled with the convolution before it")
+            return value
+        timed = isinstance(value, Seq)
+        found = self.images.convolved(path, module, value.tensor.flatten(0, 1) if timed else value)
+        if found is None:
+            return None
+        output, how = found
+        once = "time folded into the batch" if timed else "once: its input is constant in time"
+        self._row(path, module, f"{once}; {how}")
+        result = Seq(output.unflatten(0, value.tensor.shape[:2])) if timed else output
+        if self.images.pools[path]:
+            self.images.pooled.append(result)
+        return result
 
     def _again(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Batch norm of a constant input: the same result T times, but the running statistics move T times."""
@@ -179,6 +204,7 @@ class Layerwise:
         flat = pytree.tree_leaves((args, kwargs))
         timed = [v for v in flat if isinstance(v, Seq)]
         if not timed and not rules.is_random(node.target):
+            args, kwargs = (args, kwargs) if rules.keeps_format(node.target) else self.images.restored((args, kwargs))
             return call(*args, **kwargs)
         steps = [v.steps[0] for v in timed]
         plain = pytree.tree_map(lambda v: v.steps[0] if isinstance(v, Seq) else v, (args, kwargs))
@@ -199,6 +225,7 @@ class Layerwise:
         results = []
         for t in range(self.num_steps):
             step = pytree.tree_map(lambda v, t=t: v.steps[t] if isinstance(v, Seq) else v, (args, kwargs))
+            step = step if rules.is_batch_norm(call) else self.images.restored(step)
             results.append(call(*step[0], **step[1]))
             if isinstance(call, Neuron):
                 self._collect(name, call, results[-1], t)
@@ -213,8 +240,8 @@ class Layerwise:
         return any(key.startswith(f"{path}.") and key != f"{path}.spk" for key in self.record)
 
     def _keep(self, path: str, spk: Tensor, state: Any) -> None:
-        values = {**state._asdict(), "spk": spk}
-        self.records |= {f"{path}.{n}": v for n, v in values.items() if f"{path}.{n}" in self.record}
+        values = {f"{path}.{n}": v for n, v in {**state._asdict(), "spk": spk}.items()}
+        self.records |= {key: self.images.restored(v) for key, v in values.items() if key in self.record}
 
     def _collect(self, path: str, neuron: Neuron, result: Any, t: int) -> None:
         spk = result[0] if isinstance(result, tuple) else result
@@ -254,7 +281,7 @@ def _fold(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 def _stack(results: list[Any]) -> Any:
     first = results[0]
     if isinstance(first, Tensor):
-        return Seq(torch.stack(results))
+        return Seq(stacked(results))
     if isinstance(first, torch.Size):
         return first
     if isinstance(first, (tuple, list)):

@@ -15,7 +15,7 @@ from torch.nn.modules import activation, batchnorm, conv, dropout, instancenorm,
 
 from ..core.taps import watches
 
-__all__ = ["has_hooks", "in_place", "is_batch_norm", "is_random", "of_function", "of_module"]
+__all__ = ["has_hooks", "in_place", "is_batch_norm", "is_random", "keeps_format", "of_function", "of_module"]
 
 _FOLDABLE = (
     nn.Linear,
@@ -71,6 +71,11 @@ def is_random(target: Any) -> bool:
         return target.training and isinstance(target, (dropout._DropoutNd, nn.RReLU))
     name = target if isinstance(target, str) else getattr(target, "__name__", "")
     return any(word in name for word in _RANDOM)
+
+
+def keeps_format(target: Any) -> bool:
+    """Whether an operation works in any memory format of its arguments, and is known to."""
+    return target in _MAPS or target in _FOLDS or target in (torch.flatten, "flatten", "reshape", torch.reshape)
 
 
 def in_place(target: Any) -> bool:

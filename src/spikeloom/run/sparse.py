@@ -13,7 +13,7 @@ from torch.nn.modules import module as hooks
 
 from ..kernels.events.choice import Density
 
-__all__ = ["density_of", "sparse_call"]
+__all__ = ["density_of", "events_pay", "sparse_call"]
 
 _DENSITIES: "WeakKeyDictionary[nn.Module, Density]" = WeakKeyDictionary()  # ordinary layers carry none themselves
 
@@ -21,6 +21,16 @@ _DENSITIES: "WeakKeyDictionary[nn.Module, Density]" = WeakKeyDictionary()  # ord
 def density_of(module: nn.Module) -> Any:
     """What a layer remembers of its inputs; prints as nothing for layers of other kinds."""
     return getattr(module, "density", None) or _DENSITIES.get(module, "")
+
+
+def events_pay(module: nn.Conv2d, x: Any) -> bool:
+    """Whether a convolution of these images [B, C, H, W] goes by events."""
+    if sparse_call(module) is module:
+        return False
+    from ..kernels.events.convolution import pays
+
+    sizes = module.stride, module.padding, module.dilation, module.groups
+    return pays(x, module.weight, *sizes, _DENSITIES[module])
 
 
 def sparse_call(module: Any) -> Callable[..., Any]:

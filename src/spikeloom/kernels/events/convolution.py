@@ -94,6 +94,15 @@ def conv2d(
     return _product(x, weight, bias, numbers, limit, density)[0]
 
 
+def pays(x: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int, density: Density) -> bool:
+    """Whether `conv2d` would look for events in this input, by a look at a few of its rows; arguments as there."""
+    if choice.refusal(x, weight) or x.dim() != 4 or isinstance(padding, str) or x.shape[1] != weight.shape[1] * groups:
+        return False
+    numbers = [*_two(stride), *_two(padding), *_two(dilation), groups]
+    work, bounds = _work(x, weight, numbers), _bounds(weight, groups)
+    return choice.decided(rows_of(x), work, "auto", bounds, density) > 0
+
+
 def conv1d(
     x: Tensor,
     weight: Tensor,

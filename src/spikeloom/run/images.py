@@ -1,0 +1,220 @@
+"""Images over time on the CPU: channels-last where that pays, and a convolution with its pooling in chunks.
+
+oneDNN convolves images fastest in the order (height, width, channel), and torch pools them three times faster so
+(`benchmarks/conv.py`). The format is chosen at the first convolution that gains by it, kept by what follows, and taken
+back before anything that might see it and from what the user gets. A convolution whose only reader is a max-pooling
+runs together with it over a few samples at a time: its own output, the largest tensor of such a network, then never
+exists as a whole, and the backward pass keeps the pooled positions in 2 bytes instead of 8. Where equal patterns of
+spikes tie in the pooling, rounding decides which of them receives the gradient, in this format as in the other.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
+
+from ..core import checks
+from ..core.taps import watches
+from .rules import has_hooks
+from .sparse import events_pay
+
+__all__ = ["Images", "stacked"]
+
+LEAST = 2**17  # values of a convolution's output below which its memory format made no difference, or a worse one
+CHUNK = 2**19  # values of a convolution's output at a time: 2 MiB; half of it costs time, twice of it memory
+
+
+class Images:
+    """The memory format of one run.
+
+    Args:
+        graph: of one step.
+        modules: of the network, by path.
+    """
+
+    def __init__(self, graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
+        self.modules = modules
+        calls = [node for node in graph.nodes if node.op == "call_module"]
+        paths = [str(node.target) for node in calls]
+        once = [node for node in calls if paths.count(str(node.target)) == 1]
+        self.pools = dict.fromkeys(paths) | {str(n.target): _pool_after(n, modules) for n in once}
+        self.converted = False
+        self.pooled: list[Any] = []  # values that went through their pooling already
+
+    def convolved(self, path: str, conv: nn.Module, x: Tensor) -> tuple[Tensor, str] | None:
+        """The convolution of all images at once, perhaps pooled, and how it was done; None: nothing to gain.
+
+        Args:
+            path: of the layer.
+            conv: the layer.
+            x: images, [N, C, H, W].
+        """
+        if type(conv) is not nn.Conv2d or watches(conv) or not _served(conv, x) or events_pay(conv, x):
+            return None
+        last = _is_channels_last(x)
+        if not last:
+            if conv.groups > 1 or len(x) * _outputs(conv, x) < LEAST:
+                return None
+            self.converted |= conv.weight.is_contiguous()
+            x = _channels_last(x)
+        pool = self.pools.get(path)
+        if pool is None:
+            return (conv(x), "channels-last") if not last else None
+        shape = _Shape.of(conv, self.modules[pool], max(1, CHUNK // _outputs(conv, x)))
+        return _conv_pool(x, conv, shape), f"channels-last, with {pool!r} in chunks"
+
+    def is_pooled(self, value: Any) -> bool:
+        """Whether the pooling that now reads ``value`` was done with the convolution; asked once."""
+        kept = [v for v in self.pooled if v is not value]
+        found = len(kept) < len(self.pooled)
+        self.pooled = kept
+        return found
+
+    def restored(self, values: Any) -> Any:
+        """``values`` as they would be had nobody chosen a format for them."""
+        if not self.converted:
+            return values
+        return pytree.tree_map(lambda v: v.contiguous() if isinstance(v, Tensor) and _step_is_last(v) else v, values)
+
+
+def stacked(steps: list[Tensor]) -> Tensor:
+    """``torch.stack`` that keeps the memory format of the steps."""
+    if all(_is_channels_last(step) for step in steps):
+        return torch.stack([step.permute(0, 2, 3, 1) for step in steps]).permute(0, 1, 4, 2, 3)
+    return torch.stack(steps)
+
+
+def _pool_after(node: fx.Node, modules: dict[str, nn.Module]) -> str | None:
+    """The path of the max-pooling that alone reads this convolution."""
+    conv, readers = modules[str(node.target)], list(node.users)
+    if type(conv) is not nn.Conv2d or isinstance(conv.padding, str):
+        return None
+    if len(readers) != 1 or readers[0].op != "call_module":
+        return None
+    pool = modules[str(readers[0].target)]
+    plain = type(pool) is nn.MaxPool2d and not pool.return_indices and not has_hooks(pool) and not watches(pool)
+    alone = plain and len(readers[0].args) == 1 and not readers[0].kwargs
+    return str(readers[0].target) if alone else None
+
+
+def _served(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether torch's ordinary float32 convolution on the CPU is what would run."""
+    ordinary = x.dim() == 4 and x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
+    watched = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0
+    watched = watched or checks.transformed()
+    fast = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue] (a property set on the module)
+    return ordinary and not watched and fast and conv.padding_mode == "zeros"
+
+
+def _outputs(conv: nn.Conv2d, x: Tensor) -> int:
+    """How many values the convolution of one image has, at most."""
+    number = conv.out_channels
+    for axis in (0, 1):
+        around = 2 * conv.padding[axis] if isinstance(conv.padding, tuple) else conv.kernel_size[axis]  # at most "same"
+        reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+        number *= (x.shape[2 + axis] + around - reach) // conv.stride[axis] + 1
+    return max(number, 1)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether the strides of 4 axes say so; those of a single channel may say either."""
+    return x.dim() == 4 and x.stride(1) == 1 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _step_is_last(x: Tensor) -> bool:
+    return x.dim() in (4, 5) and len(x) > 0 and _is_channels_last(x[0] if x.dim() == 5 else x)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    if x.shape[1] == 1 and x.is_contiguous():  # the same memory; torch asks the strides which order it is
+        return x.view(x.shape[0], *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+# -- a convolution and its pooling ---------------------------------------------------------------------------
+
+
+class _Shape(NamedTuple):
+    """The numbers of a convolution and of the max-pooling after it."""
+
+    conv: tuple[Any, ...]  # stride, padding, dilation
+    groups: int
+    pool: tuple[Any, ...]  # kernel, stride, padding, dilation, ceil mode
+    rows: int  # images at a time
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d, pool: Any, rows: int) -> "_Shape":
+        numbers = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+        pairs = [[n, n] if isinstance(n, int) else list(n) for n in numbers]
+        return cls((conv.stride, conv.padding, conv.dilation), conv.groups, (*pairs, pool.ceil_mode), rows)
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        stride, padding, dilation = self.conv
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, self.groups)
+
+    def pooled(self, y: Tensor) -> Tensor:
+        return torch.max_pool2d(y, *self.pool)
+
+
+def _conv_pool(x: Tensor, conv: nn.Conv2d, shape: _Shape) -> Tensor:
+    inputs = (x, conv.weight, *([] if conv.bias is None else [conv.bias]))
+    if torch.is_grad_enabled() and any(v.requires_grad for v in inputs):
+        return _ConvPool.apply(x, conv.weight, conv.bias, shape)
+    parts = [shape.pooled(shape.convolved(part, conv.weight, conv.bias)) for part in x.split(shape.rows)]
+    return torch.cat(parts)
+
+
+class _ConvPool(torch.autograd.Function):
+    """Max-pooled convolution in chunks of images; keeps its input and the pooled positions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: _Shape) -> Tensor:
+        output, positions = x.new_empty(0), []
+        for i, part in enumerate(x.split(shape.rows)):
+            y = shape.convolved(part, weight, bias)
+            pooled, position = torch.ops.aten.max_pool2d_with_indices(y, *shape.pool)
+            positions.append(position.to(torch.int16 if y[0, 0].numel() < 2**15 else torch.int32))
+            if not i:
+                ctx.image = y.shape[1:]
+                output = torch.empty((len(x), *pooled.shape[1:]), memory_format=torch.channels_last)
+            output[i * shape.rows :][: len(part)] = pooled
+        ctx.shape = shape
+        ctx.save_for_backward(x, weight, bias, *positions)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, weight, bias, *positions = ctx.saved_tensors
+        shape, wanted = ctx.shape, ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # somebody will differentiate these gradients
+            inputs = [v for v, w in zip((x, weight, bias), wanted, strict=True) if w]
+            whole = shape.pooled(shape.convolved(x, weight, bias))
+            found = iter(torch.autograd.grad(whole, inputs, grads[0], create_graph=True))
+            return *(next(found) if w else None for w in wanted), None
+        dx = torch.empty_like(x) if wanted[0] else None
+        sums: list[Any] = [None, None]
+        for i, (position, grad) in enumerate(zip(positions, grads[0].split(shape.rows), strict=True)):
+            here = slice(i * shape.rows, (i + 1) * shape.rows)
+            passed = _unpooled(grad, position, ctx.image, shape)
+            found = _convolution_backward(passed, x[here], weight, bias, shape, wanted)
+            if dx is not None:
+                dx[here] = found[0]
+            sums = [f if s is None else s.add_(f) for s, f in zip(sums, found[1:], strict=True)]
+        return dx, *sums, None
+
+
+def _unpooled(grad: Tensor, position: Tensor, image: torch.Size, shape: _Shape) -> Tensor:
+    """The gradient of a chunk of the convolution's output."""
+    like = torch.empty((len(grad), *image), memory_format=torch.channels_last)  # only its shape is read
+    return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *shape.pool, position.long())
+
+
+def _convolution_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, shape: _Shape, wanted: tuple[bool, ...]
+) -> list[Any]:
+    sizes = None if bias is None else list(bias.shape)
+    mask = [wanted[0], wanted[1], bias is not None and wanted[2]]
+    numbers = (*map(list, shape.conv), False, [0, 0], shape.groups)
+    return torch.ops.aten.convolution_backward(grad, x, weight, sizes, *numbers, mask)
