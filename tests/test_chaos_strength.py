@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom import chaos as ch
-from spikeloom.chaos import CSBP, A, ChaosWarning, Descent, Z, attach, critical_intensity, flip, lif, regime
+from spikeloom.chaos import A, ChaosWarning, Descent, Z, attach, critical_intensity, flip, lif, regime
 
 SLOPE = 0.65 * 0.35
 
@@ -234,54 +234,3 @@ def test_what_cannot_be_measured_is_refused() -> None:
         critical_intensity(net, lambda net: net[0](x), sgd)
     with pytest.raises(TypeError, match="batch must be a tensor or a function"):
         critical_intensity(net, [x], sgd)  # type: ignore[arg-type]
-
-
-# -- a spiking network on digits ---------------------------------------------------------------------------------
-
-
-def digits_run(strength: float, seed: int = 0) -> ch.Run:
-    """64-64-10 LIF neurons, all samples in one batch, the chaotic loss on the hidden layer."""
-    split = snn.data.digits(flat=True)
-    x, y = split.x_train[:120].double(), split.y_train[:120]
-    torch.manual_seed(seed)
-    neurons = [lif(init_hidden=True) for _ in range(2)]
-    net = nn.Sequential(nn.Linear(64, 64), neurons[0], nn.Linear(64, 10), neurons[1]).double()
-    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
-    settings = CSBP(A(strength), layers="hidden", center="threshold")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ChaosWarning)
-        chaos = attach(net, settings, optimizer=sgd, batch=x, num_steps=6)
-
-    def update(n: int) -> None:
-        loss = nn.functional.cross_entropy(4 * snn.run(net, x, num_steps=6).mean(0), y) + chaos()
-        sgd.zero_grad()
-        loss.backward()
-        sgd.step()
-
-    return ch.Run(net, sgd, update, chaos)
-
-
-def mean_drive(strength: float, updates: int) -> Tensor:
-    """Mean pre-activation of the hidden layer over the last 50 updates."""
-    run, x, h = digits_run(strength), snn.data.digits(flat=True).x_train[:120].double(), []
-    for n in range(updates):
-        run.update(n)
-        h.append(run.net[0](x).mean().detach())
-    return torch.stack(h[-50:])
-
-
-def test_asked_for_less_than_the_flip_a_spiking_network_does_not_oscillate_and_for_more_it_does() -> None:
-    pytest.importorskip("sklearn")
-    assert mean_drive(1.9, 200).std() < 0.01
-    assert mean_drive(2.1, 200).std() > 0.3
-
-
-@pytest.mark.slow
-def test_asked_for_chaos_a_spiking_network_has_a_positive_exponent() -> None:
-    pytest.importorskip("sklearn")
-    options = {"steps": 150, "burn_in": 80, "eps": 1e-8}
-    chaotic = ch.lyapunov_of_training(lambda: digits_run(3.5), **options)  # type: ignore[arg-type]
-    stable = ch.lyapunov_of_training(lambda: digits_run(1.9), control=False, **options)  # type: ignore[arg-type]
-    assert chaotic.chaotic and chaotic.value > 0.15
-    assert chaotic.control[0].value < 0.05
-    assert stable.value < 0.01 and not stable.chaotic
