@@ -172,3 +172,15 @@ def test_what_is_kept_comes_back(kind: str, density: float, width: int) -> None:
         again = entries.listed(told, 5, width, x.numpy().dtype)
         if listed is not None:
             assert (again.idx == listed.idx).all() and (again.ptr == listed.ptr).all()
+
+
+def test_the_gradient_of_the_weight_goes_by_events_if_the_forward_pass_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "unpacked", None)  # what the dense way needs
+    x, w = spikes((20, 30), 0.2), torch.randn(4, 30, requires_grad=True)
+    image, kernel = spikes((4, 3, 6, 6), 0.2), torch.randn(4, 3, 3, 3, requires_grad=True)
+    assert_close(gradients(linear(x, w, events="always"), [w]), gradients(F.linear(x, w), [w]), 50)
+    assert_close(
+        gradients(conv2d(image, kernel, events="always"), [kernel]), gradients(F.conv2d(image, kernel), [kernel]), 99
+    )
+    with spikes_as_bits(), pytest.raises(TypeError, match="not callable"):
+        gradients(linear(x, w, events="never"), [w])

@@ -121,7 +121,7 @@ _packs._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAcc
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
     """Why neither events nor bits can serve this call."""
-    if x.device.type != "cpu" or weight.device.type != "cpu":
+    if not (x.is_cpu and weight.is_cpu):
         return f"events are computed on the CPU, got an input on {x.device} and a weight on {weight.device}"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on, which computes in 16 bits"

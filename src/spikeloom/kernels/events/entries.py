@@ -40,18 +40,15 @@ class Kept(NamedTuple):
 
 def found(x: Tensor, limit: int) -> Entries | None:
     """The entries of ``x`` [R, K], or None if they are more than ``limit``."""
-    rows, width = x.shape
-    ptr, idx = np.zeros(rows + 1, np.int64), np.empty(limit + width + 1, np.int32)
-    values = np.ones(1, _array(x).dtype)
-    if x.numel() == 0:
+    array, (rows, width) = _array(x), x.shape
+    ptr, idx, values = np.zeros(rows + 1, np.int64), np.empty(limit + width + 1, np.int32), np.ones(1, array.dtype)
+    if not array.size:
         return Entries(ptr, idx[:0], values, 0)
-    count, differ = compiled.loop("find")(_array(x), ptr, idx, values, limit)
+    count, differ = compiled.loop("find")(array, ptr, idx, values, limit)
     if count < 0:
         return None
     idx = idx[:count].copy()  # gives the rest of the room back
-    if not differ:
-        return Entries(ptr, idx, values, 0)
-    return Entries(ptr, idx, _array(x).reshape(-1)[_flat(ptr, idx, width)], -1)
+    return Entries(ptr, idx, array.reshape(-1)[_flat(ptr, idx, width)], -1) if differ else Entries(ptr, idx, values, 0)
 
 
 def by_column(entries: Entries, width: int) -> Entries:

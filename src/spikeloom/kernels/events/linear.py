@@ -52,7 +52,7 @@ def linear(
     checks.choice("events", events, ("auto", "always", "never"))
     reason = choice.refusal(x, weight)
     choice.demand(events, reason)
-    if reason or x.shape[-1] != weight.shape[1]:  # the ordinary function has the ordinary message
+    if reason or x.shape[-1:] != weight.shape[1:]:  # the ordinary function has the ordinary message
         return F.linear(x, weight, bias)
     density = density or Density()
     flat = x.reshape(-1, x.shape[-1])
@@ -90,10 +90,9 @@ def _gather(listed: Entries, table: Any, out: Any) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
     width = max(1, min(table.shape[1], WIDTH))
     height = max(1, BLOCK // (width * table.itemsize))
-    work = len(listed.idx) * table.shape[1]
-    gather = compiled.loop("gather")
-    parts = compiled.parts(len(out), work)
-    compiled.split(gather, [[*listed, table, out, height, width, start, stop] for start, stop in parts])
+    parts = compiled.parts(len(out), len(listed.idx) * table.shape[1])
+    arguments = [[*listed, table, out, height, width, start, stop] for start, stop in parts]
+    compiled.split(compiled.loop("gather"), arguments)
 
 
 @operator
