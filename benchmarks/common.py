@@ -114,7 +114,8 @@ def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False
         *arguments: its arguments.
         tuned: call `tune_allocator` first.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # forks a process that has imported these and done no more
+    context.set_forkserver_preload(["torch", "spikeloom"])
     results = context.SimpleQueue()
     process = context.Process(target=_answer, args=(results, tuned, function, arguments))
     process.start()
