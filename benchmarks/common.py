@@ -18,7 +18,7 @@ import torch
 
 import spikeloom
 
-__all__ = ["elsewhere", "interleaved", "machine", "options", "peak", "report", "tune_allocator"]
+__all__ = ["elsewhere", "interleaved", "machine", "options", "peak", "report"]
 
 PEERS = ("snntorch", "spikingjelly", "norse", "sinabs")
 
@@ -99,22 +99,16 @@ def _cell(value: Any) -> str:
 # -- fresh processes -------------------------------------------------------------------------------------
 
 
-def tune_allocator() -> None:
-    """Keep freed memory instead of returning it to the system, so that large tensors are not faulted in anew."""
-    libc = ctypes.CDLL(None)
-    libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
-    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never shrink the heap
-
-
 def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False) -> Any:
     """What ``function`` returns in a fresh process of its own, on one thread.
 
     Args:
         function: of a module, so that the new process finds it by name.
         *arguments: its arguments.
-        tuned: call `tune_allocator` first.
+        tuned: call `spikeloom.tune_cpu_allocator` first.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # forks a process that has imported these and done no more
+    context.set_forkserver_preload(["torch", "spikeloom"])
     results = context.SimpleQueue()
     process = context.Process(target=_answer, args=(results, tuned, function, arguments))
     process.start()
@@ -130,7 +124,7 @@ def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False
 def _answer(results: Any, tuned: bool, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
     torch.set_num_threads(1)
     if tuned:
-        tune_allocator()
+        spikeloom.tune_cpu_allocator()
     results.put(function(*arguments))
 
 

@@ -7,15 +7,12 @@ allocates included (activations, gradients, work space of the convolutions); tim
 one process. The last column is the time divided by that of ours with ``memory="exact"``.
 """
 
-from inspect import signature
 from typing import Any
 
 import torch
 from common import options, report
 from peers import conv, installed, mlp
 from training import Batch, Contender, Stages, compared
-
-import spikeloom as snn
 
 HIDDEN = (512, 512)
 
@@ -28,8 +25,7 @@ NETWORKS = {"784-512-512-10": (two_hidden_layers, (784,), 64), "12C5-MP2-64C5-MP
 
 
 def contenders(network: Any) -> dict[str, Contender]:
-    modes = ("exact", "compressed", "checkpoint") if "memory" in signature(snn.run).parameters else (None,)
-    ours = {f"ours, {mode or 'exact'}": Contender("ours", network, memory=mode) for mode in modes}
+    ours = {f"ours, {mode}": Contender("ours", network, memory=mode) for mode in ("exact", "compressed", "checkpoint")}
     return ours | {name: Contender(name, network) for name in installed(("snntorch",))}
 
 

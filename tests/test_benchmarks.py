@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 import pytest
 
@@ -17,10 +21,61 @@ def printed(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
-def test_the_traced_loop_is_faster_than_the_eager_one() -> None:
-    report = json.loads(printed("benchmarks/loop.py", "--smoke").splitlines()[-1])
-    assert report["machine"]["threads"] == 1
-    assert report["rows"][0]["eager loop / ours"] > 1
+def report(name: str, *arguments: str) -> list[dict[str, Any]]:
+    """The rows that a script prints last, in a smoke run."""
+    found = json.loads(printed(f"benchmarks/{name}.py", "--smoke", *arguments).splitlines()[-1])
+    assert found["machine"]["threads"] == 1 and found["machine"]["torch"]
+    return found["rows"]
+
+
+def test_a_fused_loop_is_faster_than_the_eager_one() -> None:
+    assert report("loop")[0]["eager / ours"] > 1
+
+
+@pytest.mark.slow
+def test_the_networks_train_on_each_kind_of_input() -> None:
+    rows = report("mlp")
+    assert {row["input"] for row in rows} >= {"static", "dense", "spikes"}
+    assert all(row["ms"] > 0 and row["peak [MiB]"] >= 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_static_image_costs_less_than_one_that_changes() -> None:
+    times = {row["input"]: row["ms"] for row in report("conv") if row["network"] == "ours"}
+    assert times["static"] < times["over time"]
+
+
+@pytest.mark.slow
+def test_memory_is_measured_for_both_networks() -> None:
+    assert len({row["layers"] for row in report("memory")}) == 2
+
+
+def test_the_cost_of_a_step_does_not_grow_with_their_number() -> None:
+    short, long = report("steps")
+    assert long["ours [ns]"] < 1.5 * short["ours [ns]"]
+
+
+@pytest.mark.slow
+def test_a_layer_reaches_a_good_part_of_a_copy() -> None:
+    speed = {row["what"]: row["GB/s"] for row in report("bandwidth")}
+    assert speed.keys() == {"copy, loop", "copy, memcpy", "forward", "backward"} and min(speed.values()) > 0
+
+
+@pytest.mark.slow
+def test_a_cached_kernel_is_there_sooner_than_a_new_one() -> None:
+    seconds = {(row["cache"], row["kernel"]): row["processor [s]"] for row in report("first_use")}
+    assert seconds["cached", "backward"] < seconds["cold", "backward"]
+
+
+@pytest.mark.slow
+def test_accuracy_is_measured_and_finished_trainings_are_not_repeated(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = {f"x_{part}": generator.integers(0, 256, (512, 28, 28), dtype=np.uint8) for part in ("train", "test")}
+    labels = {f"y_{part}": generator.integers(0, 10, 512, dtype=np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "mnist.npz", **images, **labels)
+    arguments = (str(tmp_path), "--seeds", "1", "--network", "mlp", "--results", str(tmp_path / "results.json"))
+    first, again = report("accuracy", *arguments), report("accuracy", *arguments)
+    assert first == again and first[0]["processor [s]"] > 0
 
 
 @pytest.mark.slow
