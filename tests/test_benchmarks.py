@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pytest
-
 import spikeloom as snn
 
 ROOT = Path(__file__).resolve().parent.parent
