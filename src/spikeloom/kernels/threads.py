@@ -7,19 +7,20 @@ from functools import cache
 
 import torch
 
-__all__ = ["sweep"]
+__all__ = ["pool", "sweep"]
 
 BLOCK = 32768  # neurons; smaller blocks halve the bandwidth that is reached, larger ones fall out of the cache
 PARALLEL = 1_000_000  # neuron steps below which a second thread does not pay
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
+def pool(workers: int) -> ThreadPoolExecutor:
+    """The threads of this process."""
     return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork: a child that found the pool would wait for ever
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=pool.cache_clear)
 
 
 def sweep(function: Callable[[int, int], None], size: int, steps: int, block: int = BLOCK) -> None:
@@ -39,4 +40,4 @@ def sweep(function: Callable[[int, int], None], size: int, steps: int, block: in
     function(0, 0)  # compiles once, not in every thread
     width = min(block, -(-size // workers))
     blocks = [(start, min(start + width, size)) for start in range(0, size, width)]
-    list(_pool(workers).map(lambda one: function(*one), blocks))
+    list(pool(workers).map(lambda one: function(*one), blocks))

@@ -1,13 +1,11 @@
 """The loops over events as machine code: compiled on first use, kept on disk, and spread over threads.
 
-They release Python's lock and are serial inside; large work is split by rows over a pool of our own, which honours
-``torch.get_num_threads()`` and does not survive a fork (the threads of the parent do not exist in a DataLoader worker).
+They release Python's lock and are serial inside; large work is split by rows over as many threads as
+``torch.get_num_threads()`` allows.
 """
 
 import inspect
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 
 from ..sources import compiled_module
+from ..threads import pool
 from . import loops
 
 __all__ = ["available", "in_use", "loop", "parts", "split"]
@@ -52,13 +51,6 @@ def loop(name: str) -> Callable[..., Any]:
     return getattr(_module(), name)
 
 
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_pool.cache_clear)
-    return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom-events")
-
-
 def parts(size: int, work: float) -> list[tuple[int, int]]:
     """Ranges of ``range(size)``, one for each thread that pays for ``work`` multiply-adds."""
     workers = min(torch.get_num_threads(), max(size, 1)) if work >= PARALLEL else 1
@@ -72,4 +64,4 @@ def split(run: Callable[..., None], arguments: list[list[Any]]) -> None:
         run(*arguments[0])
         return
     run(*arguments[0][:-2], 0, 0)  # compiles once, not in every thread
-    list(_pool(len(arguments)).map(lambda one: run(*one), arguments))
+    list(pool(len(arguments)).map(lambda one: run(*one), arguments))
