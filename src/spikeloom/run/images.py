@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from ..core import checks
 from ..core.taps import watches
 from .rules import has_hooks
-from .sparse import events_pay
+from .sparse import density_of, kept_apart
 
 __all__ = ["Images", "stacked"]
 
@@ -51,19 +51,22 @@ class Images:
             conv: the layer.
             x: images, [N, C, H, W].
         """
-        if type(conv) is not nn.Conv2d or watches(conv) or not _served(conv, x) or events_pay(conv, x):
+        if type(conv) is not nn.Conv2d or watches(conv) or not _served(conv, x):
             return None
-        last = _is_channels_last(x)
+        last, pool = _is_channels_last(x), self.pools.get(path)
+        if not last and (conv.groups > 1 or len(x) * _outputs(conv, x) < LEAST):
+            return None
+        number = kept_apart(conv, x)
+        if pool is None and (last or number):
+            return None
         if not last:
-            if conv.groups > 1 or len(x) * _outputs(conv, x) < LEAST:
-                return None
             self.converted |= conv.weight.is_contiguous()
             x = _channels_last(x)
-        pool = self.pools.get(path)
         if pool is None:
-            return (conv(x), "channels-last") if not last else None
-        shape = _Shape.of(conv, self.modules[pool], max(1, CHUNK // _outputs(conv, x)))
-        return _conv_pool(x, conv, shape), f"channels-last, with {pool!r} in chunks"
+            return conv(x), "channels-last"
+        pair = _Pair.of(conv, self.modules[pool], max(1, CHUNK // _outputs(conv, x)), number)
+        output = _conv_pool(x, conv, pair)
+        return output, "; ".join(filter(None, [f"channels-last, with {pool!r} in chunks", str(density_of(conv))]))
 
     def is_pooled(self, value: Any) -> bool:
         """Whether the pooling that now reads ``value`` was done with the convolution; asked once."""
@@ -136,85 +139,108 @@ def _channels_last(x: Tensor) -> Tensor:
 # -- a convolution and its pooling ---------------------------------------------------------------------------
 
 
-class _Shape(NamedTuple):
+class _Pair(NamedTuple):
     """The numbers of a convolution and of the max-pooling after it."""
 
-    conv: tuple[Any, ...]  # stride, padding, dilation
-    groups: int
+    conv: list[int]  # stride, padding, dilation, two each; groups
     pool: tuple[Any, ...]  # kernel, stride, padding, dilation, ceil mode
     rows: int  # images at a time
+    density: int  # number of the convolution's `Density` where it may go by events, else 0
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, pool: Any, rows: int) -> "_Shape":
+    def of(cls, conv: Any, pool: Any, rows: int, density: int) -> "_Pair":
         numbers = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
         pairs = [[n, n] if isinstance(n, int) else list(n) for n in numbers]
-        return cls((conv.stride, conv.padding, conv.dilation), conv.groups, (*pairs, pool.ceil_mode), rows)
+        return cls([*conv.stride, *conv.padding, *conv.dilation, conv.groups], (*pairs, pool.ceil_mode), rows, density)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        stride, padding, dilation = self.conv
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, self.groups)
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, keep: bool = False) -> tuple[Tensor, Tensor]:
+        """The convolution of some images, and what its backward pass reads of them."""
+        if self.density:
+            return events().spike_conv(x, weight, bias, self.conv, "auto", keep, self.density)
+        stride, padding, dilation, groups = self.conv[:2], self.conv[2:4], self.conv[4:6], self.conv[6]
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups), x
 
     def pooled(self, y: Tensor) -> Tensor:
         return torch.max_pool2d(y, *self.pool)
 
+    def unpooled(self, grad: Tensor, position: Tensor, image: torch.Size) -> Tensor:
+        """The gradient of some of the convolution's outputs, of this size each."""
+        like = torch.empty((len(grad), *image), memory_format=torch.channels_last)  # only its shape is read
+        return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *self.pool, position.long())
 
-def _conv_pool(x: Tensor, conv: nn.Conv2d, shape: _Shape) -> Tensor:
+    def gradients(
+        self, grad: Tensor, kept: Tensor, weight: Tensor, bias: Tensor | None, shape: Any, wanted: Any
+    ) -> Any:
+        """Of input, weight and bias, None where it is not wanted."""
+        if self.density:
+            return events().spike_conv_gradients(grad, kept, weight, list(shape), self.conv, True, wanted)
+        sizes = None if bias is None else list(bias.shape)
+        stride, padding, dilation, groups = self.conv[:2], self.conv[2:4], self.conv[4:6], self.conv[6]
+        numbers = (stride, padding, dilation, False, [0, 0], groups)
+        return torch.ops.aten.convolution_backward(grad, kept, weight, sizes, *numbers, list(wanted))
+
+
+def events() -> Any:
+    from ..kernels.events import convolution  # loads the operators on first use, not with the package
+
+    return convolution
+
+
+def _conv_pool(x: Tensor, conv: nn.Conv2d, pair: _Pair) -> Tensor:
     inputs = (x, conv.weight, *([] if conv.bias is None else [conv.bias]))
     if torch.is_grad_enabled() and any(v.requires_grad for v in inputs):
-        return _ConvPool.apply(x, conv.weight, conv.bias, shape)
-    parts = [shape.pooled(shape.convolved(part, conv.weight, conv.bias)) for part in x.split(shape.rows)]
-    return torch.cat(parts)
+        return _ConvPool.apply(x, conv.weight, conv.bias, pair)
+    return torch.cat([pair.pooled(pair.convolved(part, conv.weight, conv.bias)[0]) for part in x.split(pair.rows)])
 
 
 class _ConvPool(torch.autograd.Function):
-    """Max-pooled convolution in chunks of images; keeps its input and the pooled positions."""
+    """Max-pooled convolution in chunks of images; keeps its input, or the spikes of it, and the pooled positions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: _Shape) -> Tensor:
-        output, positions = x.new_empty(0), []
-        for i, part in enumerate(x.split(shape.rows)):
-            y = shape.convolved(part, weight, bias)
-            pooled, position = torch.ops.aten.max_pool2d_with_indices(y, *shape.pool)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair) -> Tensor:
+        output, spikes, positions = x.new_empty(0), [], []
+        for i, part in enumerate(x.split(pair.rows)):
+            y, kept = pair.convolved(part, weight, bias, ctx.needs_input_grad[1])
+            pooled, position = torch.ops.aten.max_pool2d_with_indices(y, *pair.pool)
             positions.append(position.to(torch.int16 if y[0, 0].numel() < 2**15 else torch.int32))
+            spikes += [kept] if pair.density else []
             if not i:
                 ctx.image = y.shape[1:]
                 output = torch.empty((len(x), *pooled.shape[1:]), memory_format=torch.channels_last)
-            output[i * shape.rows :][: len(part)] = pooled
-        ctx.shape = shape
-        ctx.save_for_backward(x, weight, bias, *positions)
+            output[i * pair.rows :][: len(part)] = pooled
+        ctx.pair, ctx.shape = pair, x.shape
+        ctx.save_for_backward(weight, bias, *positions, *(spikes or [x]))
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight, bias, *positions = ctx.saved_tensors
-        shape, wanted = ctx.shape, ctx.needs_input_grad[:3]
+        weight, bias, *saved = ctx.saved_tensors
+        pair, wanted = ctx.pair, ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # somebody will differentiate these gradients
-            inputs = [v for v, w in zip((x, weight, bias), wanted, strict=True) if w]
-            whole = shape.pooled(shape.convolved(x, weight, bias))
-            found = iter(torch.autograd.grad(whole, inputs, grads[0], create_graph=True))
-            return *(next(found) if w else None for w in wanted), None
-        dx = torch.empty_like(x) if wanted[0] else None
+            return *_differentiable(grads[0], saved[-1], weight, bias, pair, wanted), None
+        parts = grads[0].split(pair.rows)
+        inputs = saved[len(parts) :] if pair.density else saved[-1].split(pair.rows)
+        dx = torch.empty(ctx.shape, memory_format=torch.channels_last) if wanted[0] else None
         sums: list[Any] = [None, None]
-        for i, (position, grad) in enumerate(zip(positions, grads[0].split(shape.rows), strict=True)):
-            here = slice(i * shape.rows, (i + 1) * shape.rows)
-            passed = _unpooled(grad, position, ctx.image, shape)
-            found = _convolution_backward(passed, x[here], weight, bias, shape, wanted)
+        for i, (grad, position, kept) in enumerate(zip(parts, saved[: len(parts)], inputs, strict=True)):
+            passed = pair.unpooled(grad, position, ctx.image)
+            found = pair.gradients(passed, kept, weight, bias, (len(grad), *ctx.shape[1:]), wanted)
             if dx is not None:
-                dx[here] = found[0]
+                dx[i * pair.rows :][: len(grad)] = found[0]
             sums = [f if s is None else s.add_(f) for s, f in zip(sums, found[1:], strict=True)]
         return dx, *sums, None
 
 
-def _unpooled(grad: Tensor, position: Tensor, image: torch.Size, shape: _Shape) -> Tensor:
-    """The gradient of a chunk of the convolution's output."""
-    like = torch.empty((len(grad), *image), memory_format=torch.channels_last)  # only its shape is read
-    return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *shape.pool, position.long())
-
-
-def _convolution_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, shape: _Shape, wanted: tuple[bool, ...]
-) -> list[Any]:
-    sizes = None if bias is None else list(bias.shape)
-    mask = [wanted[0], wanted[1], bias is not None and wanted[2]]
-    numbers = (*map(list, shape.conv), False, [0, 0], shape.groups)
-    return torch.ops.aten.convolution_backward(grad, x, weight, sizes, *numbers, mask)
+def _differentiable(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair, wanted: Any
+) -> list[Tensor | None]:
+    """The gradients as functions of all that they depend on; computes the convolution again."""
+    if pair.density:
+        raise RuntimeError(
+            "gradients of gradients do not pass a convolution that goes by events; write "
+            "snn.run(net.double(), x.double()), or call the network step by step"
+        )
+    inputs: list[Any] = [v for v, w in zip((x, weight, bias), wanted, strict=True) if w]
+    whole = pair.pooled(pair.convolved(x, weight, bias)[0])
+    found = iter(torch.autograd.grad(whole, inputs, grad, create_graph=True))
+    return [next(found) if w else None for w in wanted]

@@ -13,7 +13,7 @@ from torch.nn.modules import module as hooks
 
 from ..kernels.events.choice import Density
 
-__all__ = ["density_of", "events_pay", "sparse_call"]
+__all__ = ["density_of", "kept_apart", "sparse_call"]
 
 _DENSITIES: "WeakKeyDictionary[nn.Module, Density]" = WeakKeyDictionary()  # ordinary layers carry none themselves
 
@@ -23,14 +23,14 @@ def density_of(module: nn.Module) -> Any:
     return getattr(module, "density", None) or _DENSITIES.get(module, "")
 
 
-def events_pay(module: nn.Conv2d, x: Any) -> bool:
-    """Whether a convolution of these images [B, C, H, W] goes by events."""
-    if sparse_call(module) is module:
-        return False
-    from ..kernels.events.convolution import pays
+def kept_apart(module: nn.Conv2d, x: Any) -> int:
+    """The number of a convolution's `Density` if images [B, C, H, W] go by events in it or are kept as bits, else 0."""
+    if isinstance(module.padding, str) or sparse_call(module) is module:
+        return 0
+    from ..kernels.events.convolution import is_kept_apart
 
-    sizes = module.stride, module.padding, module.dilation, module.groups
-    return pays(x, module.weight, *sizes, _DENSITIES[module])
+    density, numbers = _DENSITIES[module], [*module.stride, *module.padding, *module.dilation, module.groups]
+    return density.number if is_kept_apart(x, module.weight, numbers, density) else 0
 
 
 def sparse_call(module: Any) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ As in `spikeloom.kernels.events.linear`, the gradient of the input is dense and 
 spikes. They are kept, and results laid out, in the memory format of the input.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from .geometry import (
 from .linear import CHUNK
 from .operator import operator
 
-__all__ = ["conv1d", "conv2d"]
+__all__ = ["conv1d", "conv2d", "is_kept_apart", "spike_conv", "spike_conv_gradients"]
 
 BOUNDS = Thresholds(0.12, 0.16)
 NARROW = Thresholds(0.04, 0.06)  # for fewer output channels than FEW, whose patches are too short for the vector units
@@ -94,13 +94,19 @@ def conv2d(
     return _product(x, weight, bias, numbers, limit, density)[0]
 
 
-def pays(x: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int, density: Density) -> bool:
-    """Whether `conv2d` would look for events in this input, by a look at a few of its rows; arguments as there."""
-    if choice.refusal(x, weight) or x.dim() != 4 or isinstance(padding, str) or x.shape[1] != weight.shape[1] * groups:
+def is_kept_apart(x: Tensor, weight: Tensor, numbers: list[int], density: Density) -> bool:
+    """Whether `conv2d` would go by events in this input, or keep it as bits, by a look at a few of its rows.
+
+    Args:
+        x: [R, C, H, W].
+        weight: [O, C / groups, kh, kw].
+        numbers: as for `spike_conv`.
+        density: what the layer remembers.
+    """
+    if choice.refusal(x, weight) or x.dim() != 4 or x.shape[1] != weight.shape[1] * numbers[-1]:
         return False
-    numbers = [*_two(stride), *_two(padding), *_two(dilation), groups]
-    work, bounds = _work(x, weight, numbers), _bounds(weight, groups)
-    return choice.decided(rows_of(x), work, "auto", bounds, density) > 0
+    work, bounds = _work(x, weight, numbers), _bounds(weight, numbers[-1])
+    return choice.routed(rows_of(x), (weight,), work, "auto", bounds, density) != 0
 
 
 def conv1d(
@@ -278,12 +284,37 @@ def _backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
     if grad is None:
         return (None,) * 7
     weight, kept = ctx.saved_tensors
-    wanted, dx, dw = ctx.needs_input_grad, None, None
+    wanted = ctx.needs_input_grad[:3]
+    found = spike_conv_gradients(grad, kept if ctx.keep else None, weight, ctx.shape, ctx.numbers, ctx.last, wanted)
+    return *found, None, None, None, None
+
+
+def spike_conv_gradients(
+    grad: Tensor,
+    kept: Tensor | None,
+    weight: Tensor,
+    shape: list[int],
+    numbers: list[int],
+    last: bool,
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of input, weight and bias of `spike_conv` where they are ``wanted``, else None.
+
+    Args:
+        grad: of the maps, [R, O, OH, OW].
+        kept: the bytes of the input.
+        weight: [O, C / groups, kh, kw].
+        shape: of the input.
+        numbers: as for `spike_conv`.
+        last: whether channels of the input lie last in memory.
+        wanted: three of them.
+    """
+    dx, dw = None, None
     if wanted[0]:  # it needs no value of the input, only its shape
-        dx = _gradients(grad, grad.new_empty(1).expand(ctx.shape), weight, ctx.numbers, 0)
-    if wanted[1] and ctx.keep:
-        dw = spike_conv_weight(grad, kept, weight.detach(), ctx.shape, ctx.numbers, ctx.last)
-    return dx, dw, grad.sum((0, 2, 3)) if wanted[2] else None, None, None, None, None
+        dx = _gradients(grad, grad.new_empty(1).expand(shape), weight, numbers, 0)
+    if wanted[1] and kept is not None:
+        dw = spike_conv_weight(grad, kept, weight.detach(), shape, numbers, last)
+    return dx, dw, grad.sum((0, 2, 3)) if wanted[2] else None
 
 
 torch.library.register_autograd("spikeloom::spike_conv", _backward, setup_context=_setup)
