@@ -1,6 +1,11 @@
-"""Enters the printed loops in the table of backends: what each serves, when it is chosen, and how it is called."""
+"""Enters the printed loops in the table of backends: what each serves, when it is chosen, and how it is called.
+
+The tracer, the operator and the printers are loaded when a sequence first asks for a backend: with the package they
+would take a quarter of its import.
+"""
 
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,10 +15,6 @@ from torch import Tensor
 from ..core import checks
 from ..core.dispatch import Backend, register
 from ..core.transition import Transition
-from . import numba_cpu, triton_cuda
-from .program import Program
-from .scan import scan
-from .trace import program
 
 __all__: list[str] = []
 
@@ -22,6 +23,9 @@ def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | Non
     """Why no printed loop serves a call."""
     if checks.transformed():
         return "a torch.func transform is running, which sees the ordinary loop only"
+    from . import scan  # noqa: F401 (defines the operator before torch.compile traces a call of it)
+    from .trace import program
+
     built = program(transition, dtype)
     return built if isinstance(built, str) else None
 
@@ -32,9 +36,9 @@ def _numba_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str
         return reason
     if x.device.type != "cpu" or dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64 on the CPU, got {dtype} on {x.device}"
-    built = program(transition, dtype)
-    missing = numba_cpu.unsupported(built) if isinstance(built, Program) else ""
-    return f"it has no form for {missing}" if missing else None
+    from .scalars import obstacle
+
+    return obstacle(transition, dtype)
 
 
 def _numba_available() -> str | None:
@@ -52,8 +56,12 @@ def _warm_allocator() -> None:
     torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
 
 
+def _triton() -> Any:
+    return import_module(".triton_cuda", __package__)
+
+
 def _triton_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
-    return triton_cuda.refusal(x, dtype) or _refusal(transition, x, dtype) or triton_cuda.obstacle(transition, dtype)
+    return _triton().refusal(x, dtype) or _refusal(transition, x, dtype) or _triton().obstacle(transition, dtype)
 
 
 def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
@@ -76,7 +84,9 @@ def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
         kept = residual or (constant if num_steps else "state")
         tensors = [x, *state, *params]
         wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
-        found = scan(printer, key, kept, path, x, num_steps or 0, list(state), list(params), wanted)
+        found = torch.ops.spikeloom.scan.default(
+            printer, key, kept, path, x, num_steps or 0, list(state), list(params), wanted
+        )
         return found[0].to(dtype), type(state)(*found[1 : 1 + len(state)])
 
     return run
@@ -89,9 +99,9 @@ register(numba)
 register(
     Backend(
         "triton",
-        triton_cuda.available,
+        lambda: _triton().available(),
         _triton_refusal,
         _runner("triton", "state", narrow=True),
-        pays=lambda work: not triton_cuda.interpreting(),
+        pays=lambda work: not _triton().interpreting(),
     )
 )

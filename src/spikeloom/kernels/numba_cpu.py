@@ -7,11 +7,10 @@ from torch import Tensor
 
 from .layout import flat, ordered, stacked
 from .numba_loop import compiled_backward, compiled_forward
-from .scalars import unsupported
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
-__all__ = ["backward", "forward", "recomputed", "unsupported"]
+__all__ = ["backward", "forward", "recomputed"]
 
 SCRATCH = 2**17  # values that a block may hold which runs forward once more: half of a second-level cache
 

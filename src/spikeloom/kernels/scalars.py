@@ -7,13 +7,16 @@ Each spells the same operations, and each so that it rounds as torch's own opera
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 
+from ..core.transition import Transition
 from .program import COMPARISONS, Node, Program, Ref, operation
+from .trace import program
 
-__all__ = ["PYTHON", "Dialect", "Scalars", "triton_dialect", "unsupported"]
+__all__ = ["PYTHON", "Dialect", "Scalars", "obstacle", "triton_dialect", "unsupported"]
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _COMMON = {  # spelt alike everywhere
@@ -176,6 +179,14 @@ class Scalars:
             found.append(f"v{i} = {self.expression(self.program.nodes[i])}")
             self.names[i] = f"v{i}"
         return found
+
+
+@cache
+def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
+    """Which operations of a transition have no form here, or None."""
+    built = program(transition, dtype)
+    missing = unsupported(built) if isinstance(built, Program) else ""
+    return f"it has no form for {missing}" if missing else None
 
 
 def unsupported(built: Program) -> str:

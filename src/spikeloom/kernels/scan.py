@@ -7,20 +7,19 @@ those that read one type only.
 """
 
 from collections.abc import Sequence
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.transition import TRANSITIONS, Transition
-from . import numba_cpu, torch_run, triton_cuda
 from .layout import ordered, stacked
 from .task import Call, Flow, Reads, Task, reads
 
 __all__ = ["PRINTERS", "scan"]
 
-PRINTERS: dict[str, ModuleType] = {"torch": torch_run, "numba": numba_cpu, "triton": triton_cuda}
+PRINTERS = {"torch": "torch_run", "numba": "numba_cpu", "triton": "triton_cuda"}  # modules, loaded on first use
 
 _LIBRARY = torch.library.Library("spikeloom", "FRAGMENT")
 _LIBRARY.define(
@@ -34,6 +33,10 @@ _LIBRARY.define(
 scan = torch.ops.spikeloom.scan.default
 _scan_backward = torch.ops.spikeloom.scan_backward.default
 _CPU_CALLS = "CompositeExplicitAutograd"
+
+
+def _printer(name: str) -> Any:
+    return import_module(f".{PRINTERS[name]}", __package__)
 
 
 def _wanted(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
@@ -83,7 +86,7 @@ def _forward(
     task = Task(transition, dtype, ones, num_steps > 0, path, residual if any(wanted) else "", keep)
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
-    PRINTERS[printer].forward(call, spk, paths, lasts, halves)
+    _printer(printer).forward(call, spk, paths, lasts, halves)
     states = paths if path else lasts | {f: paths[f][-1].clone() for f in paths}
     kept = halves if task.residual == "half" else {} if path else paths
     return [spk, *(states[f] for f in task.fields), *kept.values()]
@@ -154,9 +157,9 @@ def _backward(
     timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
     flow = Flow(timed, ends, asked)
     if residual == "input":
-        found = PRINTERS[printer].recomputed(call, flow)
+        found = _printer(printer).recomputed(call, flow)
     else:
-        found = PRINTERS[printer].backward(call, dict(zip(keep, saved, strict=True)), flow)
+        found = _printer(printer).backward(call, dict(zip(keep, saved, strict=True)), flow)
     labels = _wanted(transition, [True] * len(wanted))
     inputs = dict(zip(labels, [step, *state, *params], strict=True))
     return [_gradient(found, n, v) if n in names else step.new_empty(0) for n, v in inputs.items()]

@@ -10,19 +10,18 @@ import importlib
 import os
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..core.transition import Transition
 from .layout import ordered, spaced, stacked
-from .program import Program
-from .scalars import unsupported
+from .scalars import obstacle
 from .sources import compiled_module
 from .task import Call, Flow, Task
-from .trace import program
-from .triton_source import Target, backward_source, forward_source
+
+if TYPE_CHECKING:
+    from .triton_source import Target
 
 __all__ = ["available", "backward", "forward", "interpreting", "obstacle", "recomputed", "refusal"]
 
@@ -56,14 +55,6 @@ def refusal(x: Tensor, dtype: torch.dtype) -> str | None:
     if dtype not in (torch.float32, torch.float64):
         return f"it keeps states in float32 or float64, got {dtype}; input in 16 bits is served under torch.autocast"
     return None
-
-
-@cache
-def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
-    """Which operations of a transition have no form here, or None."""
-    built = program(transition, dtype)
-    missing = unsupported(built) if isinstance(built, Program) else ""
-    return f"it has no form for {missing}" if missing else None
 
 
 def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, Tensor], halves: Any) -> None:
@@ -100,13 +91,17 @@ def _forward(call: Call, spikes: list[Tensor], states: list[Tensor]) -> None:
 
 
 @cache
-def target() -> Target:
+def target() -> "Target":
     """What kernels are printed for in this process."""
+    from .triton_source import Target
+
     return Target(False, f"{__package__}.interpreted") if interpreting() else Target()
 
 
 @cache
-def _compiled_forward(task: Task, vector: tuple[bool, ...], target: Target, spikes: bool) -> Any:
+def _compiled_forward(task: Task, vector: tuple[bool, ...], target: "Target", spikes: bool) -> Any:
+    from .triton_source import forward_source
+
     return compiled_module(forward_source(task, vector, target, spikes), "triton").forward
 
 
@@ -114,11 +109,13 @@ def _compiled_forward(task: Task, vector: tuple[bool, ...], target: Target, spik
 def _compiled_backward(
     task: Task,
     vector: tuple[bool, ...],
-    target: Target,
+    target: "Target",
     flows: tuple[bool, ...],
     ends: tuple[str, ...],
     wanted: tuple[str, ...],
 ) -> Any:
+    from .triton_source import backward_source
+
     return compiled_module(backward_source(task, vector, target, flows, ends, wanted), "triton").backward
 
 
