@@ -4,10 +4,9 @@ As in `spikeloom.kernels.events.linear`, the gradient of the input is dense and 
 spikes. They are kept, and results laid out, in the memory format of the input.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,13 +30,13 @@ from .geometry import (
 )
 from .linear import CHUNK
 from .operator import operator
+from .patches import add_maps, add_patches, adds
 
 __all__ = ["conv1d", "conv2d", "is_kept_apart", "spike_conv", "spike_conv_gradients"]
 
 BOUNDS = Thresholds(0.12, 0.16)
 NARROW = Thresholds(0.04, 0.06)  # for fewer output channels than FEW, whose patches are too short for the vector units
 FEW = 32
-ROOM = 2**18  # bytes of maps that are turned at once: they stay in the second cache
 
 
 def conv2d(
@@ -162,42 +161,9 @@ def _product(
     out = map_like(x, sized)
     shared = listed, sized, patches_of(weight, groups).reshape(-1).numpy(), maps_of(out, sized.last)
     start = 0.0 if bias is None else bias.detach().numpy()
-    parts = compiled.parts(len(x), _adds(listed, sized))
-    compiled.split(_add_patches, [[*shared, start, a, b] for a, b in parts])
+    parts = compiled.parts(len(x), adds(listed, sized))
+    compiled.split(add_patches, [[*shared, start, a, b] for a, b in parts])
     return out, listed
-
-
-def _adds(listed: Entries, sized: Geometry) -> int:
-    return len(listed.idx) * sized.kh * sized.kw * sized.maps // sized.groups
-
-
-def _pieces(sized: Geometry, like: Any, start: int, stop: int) -> Iterator[tuple[int, int, Any]]:
-    """Few images at a time, with room for their maps, channels last; none is needed where they lie so already."""
-    size = sized.rows * sized.cols * sized.maps
-    step = max(1, stop - start) if sized.last else max(1, ROOM // (size * like.itemsize))
-    room = None if sized.last else np.empty((min(step, stop - start), sized.rows * sized.cols, sized.maps), like.dtype)
-    for a in range(start, stop, step):
-        b = min(a + step, stop)
-        yield a, b, like[a:b] if room is None else room[: b - a]
-
-
-def _add_patches(listed: Entries, sized: Geometry, weights: Any, maps: Any, bias: Any, start: int, stop: int) -> None:
-    """Fill the maps ``start`` to ``stop`` with bias and patches."""
-    add, turn = compiled.loop("patches"), compiled.loop("turn")
-    for a, b, board in _pieces(sized, maps, start, stop):
-        board[:] = bias
-        add(*listed, sized, board.reshape(b - a, -1), weights, False, a, b)
-        if not sized.last:
-            turn(board, maps[a:b])
-
-
-def _add_maps(listed: Entries, sized: Geometry, weights: Any, maps: Any, start: int, stop: int) -> None:
-    """Add what the gradient of the maps ``start`` to ``stop`` says to that of the weights."""
-    add, turn = compiled.loop("patches"), compiled.loop("turn")
-    for a, b, board in _pieces(sized, maps, start, stop):
-        if not sized.last:
-            turn(maps[a:b], board)
-        add(*listed, sized, board.reshape(b - a, -1), weights, True, a, b)
 
 
 @operator
@@ -261,10 +227,10 @@ def _weight_by_events(
     sized = Geometry._make((*shape[1:], *grad.shape[1:], *weight.shape[2:], *numbers, int(last)))
     maps = maps_of(grad.contiguous(memory_format=format_of(last)), sized.last)
     listed = entries.listed(told, shape[0], shape[1] * shape[2] * shape[3], maps.dtype)
-    parts = compiled.parts(shape[0], _adds(listed, sized))
+    parts = compiled.parts(shape[0], adds(listed, sized))
     sums = grad.new_zeros(len(parts), *patches_of(weight, sized.groups).shape)  # threads must not share a sum
     flat = sums.view(len(parts), -1).numpy()
-    compiled.split(_add_maps, [[listed, sized, flat[i], maps, *part] for i, part in enumerate(parts)])
+    compiled.split(add_maps, [[listed, sized, flat[i], maps, *part] for i, part in enumerate(parts)])
     return torch.empty_like(weight).copy_(weight_of(sums.sum(0), sized.groups))
 
 
