@@ -22,9 +22,9 @@ from spikeloom.kernels.events.linear import linear
 
 @pytest.fixture
 def eager_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No work is too small for a look at its input."""
-    monkeypatch.setattr(choice, "SMALL", 0)
-    monkeypatch.setattr(choice, "WORTH", 0)
+    """No work is too small."""
+    for name in ("SMALL", "WORTH", "LARGE"):
+        monkeypatch.setattr(choice, name, 0)
 
 
 # -- the choice ------------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ from spikeloom.kernels.events.linear import linear
 
 @pytest.fixture(autouse=True)
 def _eager_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No work is too small for a look at its input."""
-    monkeypatch.setattr(choice, "SMALL", 0)
-    monkeypatch.setattr(choice, "WORTH", 0)
+    """No work is too small."""
+    for name in ("SMALL", "WORTH", "LARGE"):
+        monkeypatch.setattr(choice, name, 0)
 
 
 def perceptron() -> nn.Sequential:

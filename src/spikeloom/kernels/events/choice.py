@@ -32,6 +32,7 @@ __all__ = [
 
 SMALL = 2**21  # multiply-adds below which the dense product is faster than the first look at its input
 WORTH = 2**24  # and below which no loop is compiled for it
+LARGE = 2**27  # and below which fixed costs halve the density at which events pay
 SAMPLE = 2**14  # elements that are looked at first
 
 _packing: ContextVar[bool] = ContextVar("spikeloom_spikes_as_bits", default=False)
@@ -195,6 +196,7 @@ def decided(x: Tensor, work: int, events: str, bounds: Thresholds, density: Dens
     if not compiled.available() or work < (SMALL if remembers and compiled.in_use() else WORTH):
         return 0
     bound = bounds.stop if remembers and density.events else bounds.begin
+    bound = bound if work >= LARGE else bound / 2
     density.value = _sampled(x)
     if density.value > 1.25 * bound:
         density.events = False
