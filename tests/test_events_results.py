@@ -68,12 +68,9 @@ def test_a_convolution_on_events_equals_the_dense_one(kind: str, events: str, la
                 assert_close([conv2d(x, w, b, **options, events=events)], expected[:1], w[0].numel())
 
 
-@pytest.mark.parametrize(("block", "width"), [(1, 1), (2**12, 16), (2**14, 50), (2**30, 2**20)])
-def test_the_weights_may_be_taken_in_blocks_of_any_size(
-    block: int, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("block", [1, 2**12, 2**14, 2**30])
+def test_the_weights_may_be_taken_in_blocks_of_any_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(product, "BLOCK", block)
-    monkeypatch.setattr(product, "WIDTH", width)
     x, w = spikes((70, 120), 0.3).requires_grad_(), torch.randn(90, 120, requires_grad=True)
     assert_close(gradients(linear(x, w, events="always"), [x, w]), gradients(F.linear(x, w), [x, w]), 190)
 

@@ -20,7 +20,6 @@ __all__ = ["linear"]
 
 BOUNDS = Thresholds(0.2, 0.25)
 BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache while all rows use it
-WIDTH = 2048  # columns at a time
 NARROW = 32  # outputs below which listing the entries costs more than it saves
 CHUNK = 2**20  # elements that are unpacked at once
 
@@ -88,10 +87,9 @@ def _product(
 
 def _gather(listed: Entries, table: Any, out: Any) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    width = max(1, min(table.shape[1], WIDTH))
-    height = max(1, BLOCK // (width * table.itemsize))
+    height = max(1, BLOCK // (table.itemsize * max(1, table.shape[1])))
     parts = compiled.parts(len(out), len(listed.idx) * table.shape[1])
-    arguments = [[*listed, table, out, height, width, start, stop] for start, stop in parts]
+    arguments = [[*listed, table, out, height, start, stop] for start, stop in parts]
     compiled.split(compiled.loop("gather"), arguments)
 
 

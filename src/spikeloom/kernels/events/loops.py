@@ -72,40 +72,34 @@ def columns(ptr, idx, values, mask, column_ptr, row, column_values):
                 column_values[q] = values[p]
 
 
-def gather(ptr, idx, values, mask, table, out, height, width, start, stop):
+def gather(ptr, idx, values, mask, table, out, height, start, stop):
     """Add ``values * table[idx]`` to the rows ``start`` to ``stop`` of ``out``.
 
-    The table is taken in blocks of ``height`` rows and ``width`` columns, which stay in the cache for all of ``out``.
+    The table is taken in blocks of ``height`` rows, which stay in the cache while all of ``out`` uses them.
     """
     begin, end = ptr[start:stop].copy(), ptr[start:stop].copy()
-    for j0 in range(0, out.shape[1], width):
-        j1 = min(j0 + width, out.shape[1])
+    for k1 in range(height, table.shape[0] + height, height):
         for r in range(start, stop):
-            end[r - start] = ptr[r]
-        for k0 in range(0, table.shape[0], height):
-            k1 = k0 + height
-            for r in range(start, stop):
-                p, last = end[r - start], ptr[r + 1]
-                begin[r - start] = p
-                if k1 < table.shape[0]:
-                    while p < last and idx[p] < k1:
-                        p += 1
-                    last = p
-                end[r - start] = last
-            for r in range(start, stop):
-                y, p, last = out[r, j0:j1], begin[r - start], end[r - start]
-                while p + 4 <= last:  # four at once: the sum is loaded and stored a quarter as often
-                    a, b = table[idx[p], j0:j1], table[idx[p + 1], j0:j1]
-                    c, d = table[idx[p + 2], j0:j1], table[idx[p + 3], j0:j1]
-                    s, t, u, v = values[p & mask], values[p + 1 & mask], values[p + 2 & mask], values[p + 3 & mask]
-                    for j in range(y.size):
-                        y[j] += (s * a[j] + t * b[j]) + (u * c[j] + v * d[j])
-                    p += 4
-                while p < last:
-                    a, s = table[idx[p], j0:j1], values[p & mask]
-                    for j in range(y.size):
-                        y[j] += s * a[j]
+            p, last = end[r - start], ptr[r + 1]
+            begin[r - start] = p
+            if k1 < table.shape[0]:
+                while p < last and idx[p] < k1:
                     p += 1
+                last = p
+            end[r - start] = last
+        for r in range(start, stop):
+            y, p, last = out[r], begin[r - start], end[r - start]
+            while p + 4 <= last:  # four at once: the sum is loaded and stored a quarter as often
+                a, b, c, d = table[idx[p]], table[idx[p + 1]], table[idx[p + 2]], table[idx[p + 3]]
+                s, t, u, v = values[p & mask], values[p + 1 & mask], values[p + 2 & mask], values[p + 3 & mask]
+                for j in range(y.size):
+                    y[j] += (s * a[j] + t * b[j]) + (u * c[j] + v * d[j])
+                p += 4
+            while p < last:
+                a, s = table[idx[p]], values[p & mask]
+                for j in range(y.size):
+                    y[j] += s * a[j]
+                p += 1
 
 
 def turn(a, b):
