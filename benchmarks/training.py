@@ -38,7 +38,7 @@ def step_of(contender: Contender) -> Step:
     module, run = NETWORKS[contender.library](contender.network(), **options)
     if contender.channels_last:
         module = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
 
     def step(x: Tensor, num_steps: int | None, y: Tensor) -> float:
         optimizer.zero_grad()

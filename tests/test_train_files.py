@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 from training import (
     SETTINGS,
     Interruption,
@@ -21,6 +22,7 @@ from training import (
 
 import spikeloom as snn
 from spikeloom import functional as SF
+from spikeloom.kernels.events import choice
 from spikeloom.train import Interrupted, checkpoint
 from spikeloom.train.interrupt import StopRequest
 from spikeloom.train.models import conv
@@ -49,6 +51,30 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, encode, tmp_path) ->
         states.append(torch.load(out / "checkpoint.pt"))
     kept = [{k: v for k, v in state.items() if k not in ("seconds",)} for state in states]
     assert all(equal(kept[0], state) for state in kept[1:]), "the checkpoints differ"
+
+
+def test_layers_that_go_by_events_resume_bit_for_bit(tmp_path, monkeypatch) -> None:
+    """A layer remembers how dense its inputs were; a resumed run has not seen those of the first batch."""
+    pytest.importorskip("numba")
+    for name in ("SMALL", "WORTH", "LARGE"):
+        monkeypatch.setattr(choice, name, 0)
+    generator = torch.Generator().manual_seed(0)
+    densities = torch.tensor([0.1, 0.22]).repeat_interleave(16)[:, None]  # between begin and stop: memory decides
+    x, y = (torch.rand(32, 64, generator=generator) < densities).float(), torch.arange(32) % 3
+
+    def network() -> nn.Sequential:
+        hidden = snn.Leaky(beta=0.8, init_hidden=True)
+        return nn.Sequential(nn.Linear(64, 40), hidden, nn.Linear(40, 3), snn.Leaky(beta=0.8, init_hidden=True))
+
+    def train(out: str, batch: int | None = None, resume: bool = False) -> nn.Module:
+        data = DataLoader(TensorDataset(x, y), 16), DataLoader(TensorDataset(x, y), 16)
+        arguments = {"num_steps": 3, "epochs": 1, "progress": False, "out": tmp_path / out}
+        encode = lambda x, num_steps: x.repeat(num_steps, 1, 1)  # noqa: E731
+        return snn.fit(network, data, **arguments, encode=encode, loss=Interruption(batch), resume=resume).net
+
+    with pytest.raises(Interrupted):
+        train("stopped", batch=0)
+    assert same_weights(train("stopped", resume=True), train("whole"))
 
 
 @pytest.mark.cuda

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..chaos import Chaos
 from ..core.tree import named_neurons, reset
+from ..kernels.events.choice import by_input_alone
 from ..run import run
 from .encoding import Encoder
 from .models import is_spiking
@@ -53,7 +54,10 @@ class Job:
         """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples [B, ...]."""
         value, num_steps = self.encoder.call(x)
         membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
-        result = run(self.net, value, num_steps, record=[*(f"{path}.spk" for path in self.layers), *membrane])
+        with (
+            by_input_alone()
+        ):  # what earlier batches looked like must not change a digit: a resumed run has not seen them
+            result = run(self.net, value, num_steps, record=[*(f"{path}.spk" for path in self.layers), *membrane])
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
         return result.record[membrane[0]] if membrane else output, spikes

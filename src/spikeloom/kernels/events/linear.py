@@ -20,7 +20,9 @@ __all__ = ["linear"]
 
 BOUNDS = Thresholds(0.2, 0.25)
 BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache while all rows use it
-NARROW = 32  # outputs below which listing the entries costs more than it saves
+FEW = Thresholds(0.03, 0.04)  # with fewer than NARROW outputs, where listing the entries is most of the work
+NARROW = 32
+LEAST = 8  # outputs below which the dense product takes no longer than the listing
 CHUNK = 2**20  # elements that are unpacked at once
 
 
@@ -55,7 +57,7 @@ def linear(
         return F.linear(x, weight, bias)
     density = density or Density()
     flat = x.reshape(-1, x.shape[-1])
-    limit = choice.routed(flat, (weight, bias), _work(flat, weight, events), events, BOUNDS, density)
+    limit = choice.routed(flat, (weight, bias), _work(flat, weight, events), events, _bounds(weight), density)
     if limit == 0:
         return F.linear(x, weight, bias)
     if limit is None:
@@ -66,7 +68,11 @@ def linear(
 
 
 def _work(x: Tensor, weight: Tensor, events: str) -> int:
-    return x.shape[0] * weight.numel() if len(weight) >= NARROW or events == "always" else 0
+    return x.shape[0] * weight.numel() if len(weight) >= LEAST or events == "always" else 0
+
+
+def _bounds(weight: Tensor) -> Thresholds:
+    return BOUNDS if len(weight) >= NARROW else FEW
 
 
 def _product(
@@ -108,7 +114,7 @@ def spike_linear(
         number: of the layer's `Density`.
     """
     density = choice.remembered(number)
-    limit = choice.decided(x, _work(x, weight, events), events, BOUNDS, density)
+    limit = choice.decided(x, _work(x, weight, events), events, _bounds(weight), density)
     y, listed = _product(x.contiguous(), weight, bias, limit, density)
     return y, entries.keep(x.contiguous(), listed) if keep else x.new_empty(0, dtype=torch.uint8)
 

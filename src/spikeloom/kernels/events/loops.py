@@ -10,8 +10,8 @@ import numpy as np
 __all__ = ["columns", "find", "find_bits", "gather", "patches", "set_bits", "turn"]
 
 
-def find(x, ptr, idx, values, limit):
-    """List what is not zero in ``x`` [R, K].
+def find(x, words, ptr, idx, values, limit):
+    """List what is not zero in ``x`` [R, K]; ``words`` is its memory as integers.
 
     Returns how many there are and whether they differ from ``values[0]``, the first one; -1 if they exceed ``limit``.
     ``idx`` holds ``limit + K`` entries.
@@ -20,15 +20,24 @@ def find(x, ptr, idx, values, limit):
     common, differ = x[0, 0], 0
     for r in range(x.shape[0]):
         ptr[r] = p
-        for k in range(width):
+        row, bits = x[r], words[r]
+        for start in range(0, width // 8 * 8, 8):
+            some = bits[start]
+            for k in range(start, start + 8):
+                some |= bits[k]
+            if some:  # eight zeros at a time are passed over
+                for k in range(start, start + 8):
+                    idx[p] = k
+                    p += row[k] != 0  # faster than a branch, which spikes make unpredictable
+        for k in range(width // 8 * 8, width):
             idx[p] = k
-            p += x[r, k] != 0  # faster than a branch, which spikes make unpredictable
+            p += row[k] != 0
         if p > limit:
             return -1, 0
         if ptr[r] == 0 and p > 0:
-            common = x[r, idx[0]]
+            common = row[idx[0]]
         for q in range(ptr[r], p):
-            differ |= x[r, idx[q]] != common
+            differ |= row[idx[q]] != common
     ptr[x.shape[0]] = p
     values[0] = common
     return p, differ
