@@ -54,6 +54,12 @@ def test_the_cost_of_a_step_does_not_grow_with_their_number() -> None:
 
 
 @pytest.mark.slow
+def test_sixteen_bits_cost_a_few_thousandths_of_a_gradient() -> None:
+    errors = [row["three layers"] for row in report("residuals") if row["neuron"] == "Leaky"]
+    assert 0 < max(errors) < 5
+
+
+@pytest.mark.slow
 def test_a_layer_reaches_a_good_part_of_a_copy() -> None:
     speed = {row["what"]: row["GB/s"] for row in report("bandwidth")}
     assert speed.keys() == {"copy, loop", "copy, memcpy", "forward", "backward"} and min(speed.values()) > 0

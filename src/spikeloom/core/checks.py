@@ -13,11 +13,21 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch._C._functorch import maybe_current_level
 
-__all__ = ["axis_has", "choice", "finite", "floating", "graph_is_freed", "in_range", "require", "transformed"]
+__all__ = [
+    "axis_has",
+    "choice",
+    "finite",
+    "floating",
+    "graph_is_freed",
+    "in_range",
+    "require",
+    "transformed",
+    "watched",
+]
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -161,6 +171,18 @@ def transformed() -> bool:
     False
     """
     return maybe_current_level() is not None
+
+
+def watched(*tensors: Tensor) -> bool:
+    """Whether somebody records or replaces the operations on ``tensors``, as ``torch.compile`` and fake tensors do.
+
+    >>> watched(torch.ones(1))
+    False
+    """
+    plain = (Tensor, nn.Parameter)
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    return not all(type(t) in plain for t in tensors)
 
 
 def graph_is_freed(value: Tensor, depth: int = 24) -> bool:

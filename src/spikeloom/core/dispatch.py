@@ -98,8 +98,8 @@ def residual(name: str) -> Iterator[None]:
         name: ``"state"`` keeps the states over time (the default; exact). ``"input"`` keeps the input and computes the
             states once more in the backward pass (exact, and less memory where the input is kept anyway or is constant
             in time; the default for the latter on the CPU with numba). ``"half"`` keeps the distance of the membrane
-            from the threshold in bfloat16: half of the memory, who fired stays exact, and gradients are off by about
-            1e-3 (measured by ``benchmarks/residuals.py``).
+            from the threshold in bfloat16: half of the memory, who fired stays exact, and gradients are off by 1e-3
+            or less for most surrogates (``benchmarks/residuals.py`` measures it for each).
 
     Raises:
         ValueError: no such residual.

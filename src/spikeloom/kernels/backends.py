@@ -82,11 +82,9 @@ def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
             x, num_steps = x[0], len(x)
         dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
         kept = residual or (constant if num_steps else "state")
-        tensors = [x, *state, *params]
-        wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
-        found = torch.ops.spikeloom.scan.default(
-            printer, key, kept, path, x, num_steps or 0, list(state), list(params), wanted
-        )
+        from .scan import scanned
+
+        found = scanned(printer, key, kept, path, x, num_steps or 0, state, params)
         return found[0].to(dtype), type(state)(*found[1 : 1 + len(state)])
 
     return run

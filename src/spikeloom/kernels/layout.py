@@ -21,6 +21,8 @@ def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
 
 def ordered(tensor: Tensor, step: Tensor) -> Tensor:
     """``tensor``, one step or [n, *step.shape], in the memory order of ``step``, itself if it is so already."""
+    if tensor.is_contiguous() and step.is_contiguous():  # the usual case, at a tenth of the cost
+        return tensor
     leading = tensor.dim() - step.dim()
     strides = (step.numel(),) * leading + _strides(step)
     if _same(tensor.shape, tensor.stride(), strides):

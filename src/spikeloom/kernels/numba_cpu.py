@@ -100,5 +100,7 @@ def _backward(call: Call, flow: Flow) -> tuple[dict[str, Any], tuple[bool, ...],
     ends = dict(flow.ends) | {f: g[-1] for f, g in timed.items() if f != "spk"}
     carried = {f: ordered(ends[f], step).clone() if f in ends else zeros() for f in task.fields}
     arrays |= {f"A_{f}": _array(v, step) for f, v in carried.items()}
-    arrays |= {f"E_{n}": _array(g, step) for n, g in timed.items()} | {"NONE": _array(zeros(), step)}
+    arrays |= {f"E_{n}": _array(g, step) for n, g in timed.items()}
+    if any(flow.flows[1:]):
+        arrays["NONE"] = _array(zeros(), step)
     return arrays, vector, found | {f"s_{f}": v for f, v in carried.items()}

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core import checks
 from ..core.transition import TRANSITIONS, Transition
 from .layout import ordered, stacked
 from .task import Call, Flow, Reads, Task, reads
 
-__all__ = ["PRINTERS", "scan"]
+__all__ = ["PRINTERS", "scan", "scanned"]
 
 PRINTERS = {"torch": "torch_run", "numba": "numba_cpu", "triton": "triton_cuda"}  # modules, loaded on first use
 
@@ -218,16 +219,62 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(*[x] * ctx.has_x, *state, *params, *saved)
 
 
-def _backward_call(ctx: Any, grads: Any) -> Any:
+def _pulled_back(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
+    """Gradients of x, states and parameters; None where none is wanted."""
     n, k = ctx.sizes
     tensors = list(ctx.saved_tensors)
     x = tensors.pop(0) if ctx.has_x else None
     state, params, saved = tensors[:n], tensors[n : n + k], tensors[n + k :]
     options = ctx.printer, ctx.key, ctx.residual, ctx.path
     flowing = list(grads[: 1 + n])
-    found = _scan_backward(*options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted, ctx.dtype)
-    found = [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
-    return None, None, None, None, found[0], None, found[1 : 1 + n], found[1 + n :], None
+    found = backward(*options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted, ctx.dtype)
+    return [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
+
+
+def _backward_call(ctx: Any, grads: Any) -> Any:
+    found, n = _pulled_back(ctx, grads, _scan_backward), 1 + ctx.sizes[0]
+    return None, None, None, None, found[0], None, found[1:n], found[n:], None
+
+
+class _Direct(torch.autograd.Function):
+    """The operator without its dispatch, which costs a small layer as much as its loops do."""
+
+    @staticmethod
+    def forward(ctx: Any, options: Any, num_steps: int, wanted: Any, n: int, x: Tensor, *tensors: Tensor) -> Any:
+        inputs = *options, x, num_steps, tensors[:n], tensors[n:], wanted
+        output = _forward(*inputs)
+        _setup(ctx, inputs, output)
+        return tuple(output[: 1 + n])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        twice = torch.is_grad_enabled()  # then the operator records, and refuses, second derivatives
+        return None, None, None, None, *_pulled_back(ctx, grads, _scan_backward if twice else _backward)
+
+
+def scanned(
+    printer: str, key: str, residual: str, path: bool, x: Tensor, num_steps: int, state: Any, params: Any
+) -> Sequence[Tensor]:
+    """Spikes, and each state; through the operator where somebody watches or replaces operations.
+
+    Args:
+        printer: as for the operator; so are the others.
+        key: see there.
+        residual: see there.
+        path: see there.
+        x: see there.
+        num_steps: see there.
+        state: see there.
+        params: see there.
+    """
+    tensors = [x, *state, *params]
+    wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
+    options = printer, key, residual, path
+    if checks.watched(*tensors):
+        return scan(*options, x, num_steps, list(state), list(params), wanted)
+    if any(wanted):
+        return _Direct.apply(options, num_steps, wanted, len(state), *tensors)  # pyright: ignore[reportReturnType]
+    return _forward(*options, x, num_steps, state, params, wanted)
 
 
 def _second(ctx: Any, *grads: Any) -> Any:

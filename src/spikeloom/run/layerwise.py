@@ -32,6 +32,7 @@ class Seq:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
+        self.first = tensor.detach()[0]  # a step to look at, which leads no gradient
         self._steps: tuple[Tensor, ...] = ()
 
     @property
@@ -108,7 +109,7 @@ class Layerwise:
         module = self.modules[path]
         self.place.enter(path, module)
         value = args[0] if args else next(iter(kwargs.values()), None)
-        step = value.steps[0] if isinstance(value, Seq) else value
+        step = value.first if isinstance(value, Seq) else value
         expect(module, step, self.static)
         if isinstance(module, Stateful):
             return self._stateful(path, module, value)
@@ -206,8 +207,8 @@ class Layerwise:
         if not timed and not rules.is_random(node.target):
             args, kwargs = (args, kwargs) if rules.keeps_format(node.target) else self.images.restored((args, kwargs))
             return call(*args, **kwargs)
-        steps = [v.steps[0] for v in timed]
-        plain = pytree.tree_map(lambda v: v.steps[0] if isinstance(v, Seq) else v, (args, kwargs))
+        steps = [v.first for v in timed]
+        plain = pytree.tree_map(lambda v: v.first if isinstance(v, Seq) else v, (args, kwargs))
         how = rules.of_function(node.target, plain[0], plain[1], steps) if timed else "step"
         if how == "map":
             return Seq(call(*(_tensor(a) for a in args), **{k: _tensor(v) for k, v in kwargs.items()}))

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core import checks
 from . import compiled
@@ -164,17 +164,12 @@ def routed(
     wanted = torch.is_grad_enabled()
     weight = others[0]
     bits = _packs() and wanted and weight is not None and weight.requires_grad
-    if torch.compiler.is_compiling() or _watched(x):
+    if checks.watched(x):
         return None if bits or events == "always" or (events == "auto" and work >= WORTH) else 0
     limit = decided(x, work, events, bounds, density)
     if limit == 0 and not bits:
         return 0
     return None if wanted and any(t is not None and t.requires_grad for t in (x, *others)) else limit
-
-
-def _watched(x: Tensor) -> bool:
-    """Whether somebody records or replaces the operations on ``x``."""
-    return type(x) not in (Tensor, nn.Parameter) or torch._C._len_torch_dispatch_stack() > 0
 
 
 def decided(x: Tensor, work: int, events: str, bounds: Thresholds, density: Density) -> int:
