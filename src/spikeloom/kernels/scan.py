@@ -241,7 +241,7 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, options: Any, num_steps: int, wanted: Any, n: int, x: Tensor, *tensors: Tensor) -> Any:
-        inputs = *options, x, num_steps, tensors[:n], tensors[n:], wanted
+        inputs: Any = *options, x, num_steps, tensors[:n], tensors[n:], wanted
         output = _forward(*inputs)
         _setup(ctx, inputs, output)
         return tuple(output[: 1 + n])
