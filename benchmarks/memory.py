@@ -2,9 +2,10 @@
 
     python benchmarks/memory.py [--repeats 5] [--smoke]
 
-An input that changes at every step; each peak is what one training step adds in a fresh process, everything that it
-allocates included (activations, gradients, work space of the convolutions); times are CPU, one thread, interleaved in
-one process. The last column is the time divided by that of ours with ``memory="exact"``.
+An input that changes at every step. Peaks are of one training step in a fresh process, everything that it allocates
+included (activations, gradients, work space of the convolutions): what becomes resident, in which the gaps between
+blocks count as well, and the tensors and arrays that are alive at a time. Times are CPU, one thread, interleaved in one
+process. The last column is the time divided by that of ours with ``memory="exact"``.
 """
 
 from typing import Any

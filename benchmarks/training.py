@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from common import elsewhere, interleaved, peak
+from common import alive, elsewhere, interleaved, peak
 from peers import NETWORKS, Stages
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -65,10 +65,11 @@ def loss_of(library: str, values: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(values.flatten(0, 1), y.repeat(len(values))) * len(values)
 
 
-def memory(contender: Contender, batch: Batch) -> float:
-    """What one step adds at its peak, in MiB; to be called in a fresh process."""
+def memory(contender: Contender, batch: Batch) -> tuple[float, float]:
+    """What one step adds at its peak in MiB, resident and alive; to be called in a fresh process."""
     step = step_of(contender)
-    return peak(lambda: step(batch.x, batch.num_steps, batch.y))
+    run = lambda: step(batch.x, batch.num_steps, batch.y)  # noqa: E731
+    return peak(run), alive(run)
 
 
 def compared(contenders: dict[str, Contender], batch: Batch, repeats: int, base: str = "snntorch") -> list[Any]:
@@ -81,9 +82,11 @@ def compared(contenders: dict[str, Contender], batch: Batch, repeats: int, base:
     rows = []
     for name in contenders:
         row: dict[str, Any] = {"network": name, "first loss": losses[name], "ms": times[name] * 1e3}
-        row["peak [MiB]"] = peaks[name]
+        row["peak [MiB]"], row["alive [MiB]"] = peaks[name]
         if base in contenders:
             row[f"times as fast as {base}"] = times[base] / times[name]
-            row[f"memory of {base}"] = peaks[name] / peaks[base]
+            row[f"memory of {base}"], row["alive of it"] = (
+                a / b for a, b in zip(peaks[name], peaks[base], strict=True)
+            )
         rows.append(row)
     return rows
