@@ -39,6 +39,7 @@ from .neurons.refractory_lif import RefractoryLIF as RefractoryLIF
 from .neurons.rleaky import RLeaky as RLeaky
 from .neurons.rsynaptic import RSynaptic as RSynaptic
 from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
+from .neurons.scaled_if import ScaledIF as ScaledIF
 from .neurons.slstm import SLSTM as SLSTM
 from .neurons.state_leaky import StateLeaky as StateLeaky
 from .neurons.synaptic import Synaptic as Synaptic
@@ -52,7 +53,7 @@ __version__ = "0.1.0"
 _LATER: dict[str, tuple[str, str | None]] = {
     **{
         name: (f".{name}", None)
-        for name in ("backprop", "chaos", "data", "decode", "export", "export_nir", "functional")
+        for name in ("backprop", "chaos", "conversion", "data", "decode", "export", "export_nir", "functional")
     },
     **{name: (f".{name}", None) for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")},
     **{name: (f".{name}", None) for name in ("spikevision", "train", "utils")},

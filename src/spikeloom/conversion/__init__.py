@@ -1,0 +1,13 @@
+"""Conversion of ordinary networks into spiking ones: ``snn.conversion.convert(ann, samples)``.
+
+Passes over the ``torch.fx`` graph of any network of rectifiers make its spiking twin with the same weights; a report
+says what it loses, where, and what it costs.
+"""
+
+from .activations import QCFS
+from .convert import METHODS, convert
+from .network import Converted, Settings
+from .pooling import SpikingMaxPool
+from .spike_norm import spike_norm
+
+__all__ = ["METHODS", "QCFS", "Converted", "Settings", "SpikingMaxPool", "convert", "spike_norm"]

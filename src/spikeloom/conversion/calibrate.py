@@ -1,0 +1,97 @@
+"""Calibration: what a neuron's rate lacks on average over samples is given to it as a current or as a start."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..neurons.scaled_if import ScaledIF
+from .network import Converted, OrdinaryTwin
+from .samples import batches
+
+__all__ = ["CALIBRATIONS", "calibrated"]
+
+CALIBRATIONS = ("bias", "potential")
+
+
+@torch.no_grad()
+def calibrated(converted: Converted, data: Any, what: str, generator: torch.Generator | None = None) -> None:
+    """Correct each layer in turn, so that its mean rate over the samples is the mean activation.
+
+    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane to start from.
+
+    Args:
+        converted: is changed in place.
+        data: samples; a few hundred do.
+        what: ``"bias"`` or ``"potential"``.
+        generator: source of the random spikes of Poisson input.
+
+    Source: Li et al. (2021), A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration,
+    ICML, section 4: light calibration and the correction of potentials.
+
+    >>> import spikeloom as snn
+    >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> net = snn.conversion.convert(ann, torch.rand(100, 4), calibrate="bias")
+    >>> net.neurons["1"].current.shape
+    torch.Size([8])
+    """
+    samples = list(batches(data, converted))
+    steps = converted.settings.num_steps
+    wanted = _activations(converted, samples)
+    for path, neuron in converted.neurons.items():
+        lacking = wanted[path] - _rates(converted, neuron, samples, steps, generator)
+        if what == "bias":
+            neuron.current = neuron.current + _by_channel(lacking)
+        else:
+            neuron.initial_mem = neuron.initial_mem + steps * lacking / neuron.threshold
+
+
+def _by_channel(values: Tensor) -> Tensor:
+    """Means over the places of each channel, [C, 1, ...]."""
+    return values if values.dim() == 1 else values.mean(tuple(range(1, values.dim())), keepdim=True)
+
+
+def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tensor]:
+    """Mean activation of each element of each site of the ordinary network."""
+    total: dict[str, Any] = {}
+
+    class Watching(OrdinaryTwin):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if n.op == "call_module" and n.target in converted.neurons:
+                act = converted.stands_for[str(n.target)](self.fetch_args_kwargs_from_env(n)[0][0])
+                total[str(n.target)] = total.get(str(n.target), 0.0) + act.sum(0)
+            return value
+
+    for x in samples:
+        Watching(converted).run(x)
+    return {path: value / sum(map(len, samples)) for path, value in total.items()}
+
+
+def _rates(
+    converted: Converted, neuron: ScaledIF, samples: list[Tensor], steps: int, generator: torch.Generator | None
+) -> Tensor:
+    """Mean output of each element of a neuron's layer, over steps and samples."""
+    totals: list[Tensor] = []
+
+    def tap(module: nn.Module, moment: Any) -> None:
+        totals.append(moment.output.sum((0, 1)))
+
+    with tapped_by(neuron, tap):
+        for x in samples:
+            for _ in converted.segments(x, steps, generator):
+                pass
+    return torch.stack(totals).sum(0) / (steps * sum(map(len, samples)))
+
+
+@contextmanager
+def tapped_by(neuron: Any, tap: Callable[..., None]) -> Iterator[None]:
+    """Tell ``tap`` what a neuron receives and gives, inside the block."""
+    before = neuron._taps
+    neuron._taps = (*before, tap)
+    try:
+        yield
+    finally:
+        neuron._taps = before

@@ -1,0 +1,180 @@
+"""The converted network: one step as an ordinary module of neurons and layers, and how it is run and read out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..core import checks
+from ..core.tree import named_neurons, reset
+from ..neurons.scaled_if import ScaledIF
+from ..run import run
+
+__all__ = ["INPUTS", "READOUTS", "Converted", "Settings"]
+
+INPUTS = ("current", "poisson", "signed_poisson")
+READOUTS = ("membrane", "spikes")
+SEGMENT = 16  # steps at a time, so that the memory of a run does not grow with T
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network was converted; see `convert` for what they mean.
+
+    >>> Settings().method
+    'percentile'
+    """
+
+    method: str = "percentile"
+    num_steps: int = 8
+    percentile: float = 99.9
+    per_channel: bool = False
+    scaling_factor: float = 1.0
+    reset: str = "subtract"
+    initial_mem: float = 0.5
+    input: str = "current"
+    readout: str = "membrane"
+    max_pool: str = "max"
+    calibrate: str | None = None
+
+
+class Converted(nn.Module):
+    r"""A spiking network with the weights of an ordinary one; what `convert` returns.
+
+    ``net`` computes one time step and is an ordinary network of this library: ``snn.run(converted.net, x, num_steps)``
+    runs it, ``ScaledIF`` neurons stand where activations stood, and everything between them is in their unit. Calling
+    the whole codes the input, runs ``net`` from rest, and averages what the last layer receives (or its spikes) over
+    time, so that the output estimates the output of the ordinary network.
+
+    Args:
+        net: one time step.
+        stands_for: the module of the ordinary network that each replaced one stands for, by path in ``net``.
+        settings: how it was converted.
+        input_scale: size of an input spike, for Poisson input.
+        head: applied to the readout, such as a softmax that was the network's last operation.
+
+    >>> import spikeloom as snn
+    >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> net = snn.conversion.convert(ann, torch.rand(100, 4))
+    >>> net(torch.rand(2, 4), num_steps=8).shape, net(torch.rand(2, 4), num_steps=8, trace=True).shape
+    (torch.Size([2, 3]), torch.Size([8, 2, 3]))
+    """
+
+    input_scale: Tensor
+
+    def __init__(
+        self,
+        net: fx.GraphModule,
+        stands_for: dict[str, nn.Module],
+        settings: Settings,
+        input_scale: float = 1.0,
+        head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.head, self.settings = net, head, settings
+        self._stands_for = dict(stands_for)
+        self.register_buffer("input_scale", torch.tensor(float(input_scale)))
+
+    def forward(
+        self, x: Tensor, num_steps: int | None = None, trace: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Run the network for some time steps, from rest.
+
+        Args:
+            x: samples, [B, ...], as the ordinary network takes them.
+            num_steps: T. Default: that of the conversion.
+            trace: return what the output would have been after each step.
+            generator: source of the random spikes of Poisson input.
+
+        Returns:
+            Mean output [B, ...], in the unit of the ordinary network's; with ``trace`` [T, B, ...], running means.
+
+        Raises:
+            ValueError: ``num_steps`` is no positive integer, or ``x`` does not suit the input code.
+        """
+        steps = self.settings.num_steps if num_steps is None else num_steps
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"num_steps must be a positive integer, got {steps!r}; write num_steps=8")
+        total: Any = 0.0
+        means: list[Tensor] = []
+        for done, output in self.segments(x, steps, generator):
+            if trace:
+                sums = output.cumsum(0) + total
+                number = torch.arange(done + 1, done + 1 + len(output), device=x.device, dtype=sums.dtype)
+                means.append(sums / number.reshape(-1, *(1 for _ in sums.shape[1:])))
+                total = sums[-1]
+            else:
+                total = total + output.sum(0)
+        reset(self.net)
+        result = torch.cat(means) if trace else total / steps
+        return result if self.head is None else self.head(result)
+
+    def segments(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Run from rest, and yield after each piece of time how many steps came before it and its outputs [t, B, ...]."""
+        self._check(x)
+        reset(self.net)
+        for done in range(0, steps, SEGMENT):
+            length = min(SEGMENT, steps - done)
+            if self.settings.input == "current":
+                yield done, run(self.net, x, length, reset=False)
+            else:
+                spikes = torch.stack([self.coded(x, generator) for _ in range(length)])
+                yield done, run(self.net, spikes, reset=False)
+
+    def coded(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One step of input: ``x`` itself, or spikes whose mean it is, [B, ...]."""
+        if self.settings.input == "current":
+            return x
+        scale = self.input_scale
+        drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return (drawn < x.abs() / scale) * x.sign() * scale
+
+    def _check(self, x: Tensor) -> None:
+        checks.floating(x, "x")
+        if self.settings.input == "poisson" and bool((x < 0).any()):
+            raise ValueError(
+                f'input="poisson" codes numbers >= 0, got {float(x.min()):.4g}; write input="signed_poisson"'
+            )
+
+    # -- the ordinary network --------------------------------------------------------------------------------
+
+    def ann(self, x: Tensor) -> Tensor:
+        """The output of the ordinary network, with batch norm folded, [B, ...]."""
+        output = OrdinaryTwin(self).run(x)
+        return output if self.head is None else self.head(output)
+
+    @property
+    def stands_for(self) -> dict[str, nn.Module]:
+        """What each replaced module of ``net`` stands for, by path, in the order of execution."""
+        calls = [str(n.target) for n in self.net.graph.nodes if n.op == "call_module"]
+        return {path: self._stands_for[path] for path in calls if path in self._stands_for}
+
+    @property
+    def neurons(self) -> dict[str, ScaledIF]:
+        """The spiking neurons by path in ``net``, in the order of execution."""
+        found = {path: neuron for path, neuron in named_neurons(self.net) if isinstance(neuron, ScaledIF)}
+        return {path: found[path] for path in self.stands_for if path in found}
+
+    @property
+    def thresholds(self) -> dict[str, Tensor]:
+        """Threshold and size of a spike of each neuron, in the unit of the ordinary network's activations."""
+        return {path: neuron.threshold.detach() for path, neuron in self.neurons.items()}
+
+    def extra_repr(self) -> str:
+        """How it was converted."""
+        return str(self.settings)
+
+
+class OrdinaryTwin(fx.Interpreter):
+    """Runs the graph of a converted network with what its neurons stand for in their place."""
+
+    def __init__(self, converted: Converted) -> None:
+        super().__init__(converted.net)
+        self.stands_for = converted.stands_for
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the ordinary module of a path."""
+        module = self.stands_for.get(target)
+        return super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)

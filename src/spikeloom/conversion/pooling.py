@@ -1,0 +1,89 @@
+"""Maximum pooling of spikes: over time, the maximum of rates."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from ..core.stateful import Stateful
+
+__all__ = ["RULES", "SpikingMaxPool"]
+
+RULES = ("max", "gate", "avg")
+
+
+class SpikingMaxPool(Stateful):
+    r"""Max pooling over what has come in so far.
+
+    .. math:: Y[t] = \max_i \sum_{s \le t} X_i[s] - \max_i \sum_{s < t} X_i[s]
+
+    with ``"max"``: the sum of the outputs is at every step the maximum of the inputs' sums, and spikes of one size give
+    spikes of that size. ``"gate"`` passes the spikes of the input with the largest sum, as Rueckauer et al. do, which
+    loses what the leader's rivals fired before they led. ``"avg"`` passes the mean, which is another function.
+
+    Args:
+        pool: ``nn.MaxPool1d`` or ``2d``, or an adaptive one: the windows.
+        rule: ``"max"``, ``"gate"`` or ``"avg"``.
+
+    Raises:
+        ValueError: an unknown rule, or ``"avg"`` of windows that an average pooling does not have.
+
+    Source: Rueckauer et al. (2017), Front. Neurosci. 11:682, for the gate.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).reshape(3, 1, 1, 2)  # [T, B, C, L]
+    >>> pool = SpikingMaxPool(nn.MaxPool1d(2)); pool.mode = "sequence"
+    >>> pool(x).flatten()
+    tensor([1., 0., 1.])
+    """
+
+    class State(NamedTuple):
+        total: Tensor  # what came in so far, [B, ...]
+
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+
+    def __init__(self, pool: Any, rule: str = "max") -> None:
+        super().__init__()
+        self.pool = pool
+        self.rule = checks.choice("rule of max pooling", rule, RULES)
+        self.average = _average(pool) if rule == "avg" else None
+
+    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
+        """Pool a step or a sequence; see `Stateful.advance`."""
+        if not sequence:
+            x = input_[None]
+        else:
+            x = input_ if num_steps is None else input_.expand(num_steps, *input_.shape)
+        if self.average is not None:
+            self._hidden = self.State(torch.zeros_like(x[0]))
+            out = self.average(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return (out if sequence else out[0]), self._hidden
+        before = torch.zeros_like(x[:1]) if self._hidden is None else self.hidden.total[None]
+        totals = before + x.cumsum(0)
+        out = self._gated(x, totals) if self.rule == "gate" else self._risen(before, totals)
+        self._hidden = self.State(totals[-1].clone())
+        return (out if sequence else out[0]), self._hidden
+
+    def _risen(self, before: Tensor, totals: Tensor) -> Tensor:
+        leading = self.pool(torch.cat([before, totals]).flatten(0, 1)).unflatten(0, (len(totals) + 1, -1))
+        return leading.diff(dim=0)
+
+    def _gated(self, x: Tensor, totals: Tensor) -> Tensor:
+        values, flat = x.flatten(0, 1), totals.flatten(0, 1)
+        wanted, self.pool.return_indices = self.pool.return_indices, True
+        leaders = self.pool(flat)[1]
+        self.pool.return_indices = wanted
+        out = values.flatten(2).gather(2, leaders.flatten(2)).reshape(leaders.shape)
+        return out.unflatten(0, x.shape[:2])
+
+
+def _average(pool: Any) -> nn.Module:
+    """The average over the windows of a max pooling."""
+    adaptive = {nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d}
+    if type(pool) in adaptive:
+        return adaptive[type(pool)](pool.output_size)
+    dilation = pool.dilation if isinstance(pool.dilation, tuple) else (pool.dilation,)
+    if any(d != 1 for d in dilation):
+        raise ValueError(f'{pool} has a dilation, which average pooling has not; write max_pool="max"')
+    cls = nn.AvgPool1d if isinstance(pool, nn.MaxPool1d) else nn.AvgPool2d
+    return cls(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)

@@ -1,0 +1,151 @@
+"""How large the spikes of each neuron are: the scale of each activation, measured on samples or bound by weights.
+
+All scales are in the unit of the network's own activations, so that nothing has to be rescaled between layers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from .activations import SITES
+from .bounds import bounds
+from .graph import called
+from .histogram import Histogram
+from .samples import batches
+
+__all__ = ["SCALES", "histograms", "scales"]
+
+Scales = dict[str, Tensor]
+
+
+def scales(gm: fx.GraphModule, data: Any, method: str, settings: Any) -> Scales:
+    """The scale of each activation by path, a scalar or one for each channel, [C, 1, ...].
+
+    Args:
+        gm: the normalised graph of the ordinary network.
+        data: samples, see `batches`.
+        method: a key of `SCALES`.
+        settings: of the conversion.
+    """
+    found = SCALES[method](gm, data, settings)
+    sites: dict[str, Any] = {str(node.target): module for node, module in called(gm, *SITES)}
+    for path, module in sites.items():
+        if module.ceiling is not None:
+            found[path] = found[path].clamp(max=module.ceiling)
+    return found
+
+
+@torch.no_grad()
+def histograms(gm: fx.GraphModule, data: Any, per_channel: bool) -> dict[str, Histogram]:
+    """The distribution of each activation on samples; for each channel, axis 1, by itself if asked for."""
+    found: dict[str, Histogram] = {}
+    handles = []
+    for node, module in called(gm, *SITES):
+
+        def watch(module: nn.Module, args: Any, output: Tensor, path: str = str(node.target)) -> None:
+            if path not in found:
+                found[path] = Histogram(output.shape[1] if per_channel else 1)
+            found[path].add(output)
+
+        handles.append(module.register_forward_hook(watch))
+    try:
+        for x in batches(data, gm):
+            gm(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _shape(gm: fx.GraphModule, path: str, values: Tensor) -> Tensor:
+    """One number, or one for each channel in a shape that broadcasts against a batch; silent channels get the largest."""
+    values = values.float()
+    largest = values.max()
+    values = torch.where(values > 0, values, largest if largest > 0 else torch.ones(()))
+    if len(values) == 1:
+        return values[0]
+    node = next(n for n, _ in called(gm, *SITES) if n.target == path)
+    return values.reshape(-1, *(1 for _ in node.meta["shape"][2:]))
+
+
+def _percentile(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
+    found = histograms(gm, data, settings.per_channel)
+    return {path: _shape(gm, path, hist.percentile(settings.percentile)) for path, hist in found.items()}
+
+
+def _max(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
+    found = histograms(gm, data, settings.per_channel)
+    return {path: _shape(gm, path, hist.largest) for path, hist in found.items()}
+
+
+def _qcfs(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
+    found = {str(node.target): torch.tensor(module.ceiling) for node, module in called(gm, *SITES) if module.ceiling}
+    plain = [str(node.target) for node, _ in called(gm, *SITES) if str(node.target) not in found]
+    if plain:
+        raise ValueError(
+            f'method="qcfs" needs a QCFS activation everywhere, and {plain[0]!r} is a ReLU; '
+            'write conversion.with_qcfs(ann) and train, or method="percentile"'
+        )
+    return found
+
+
+def _mmse(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
+    found = histograms(gm, data, settings.per_channel)
+    return {path: _shape(gm, path, least_square(hist, settings)) for path, hist in found.items()}
+
+
+def least_square(hist: Histogram, settings: Any) -> Tensor:
+    """The thresholds whose neurons, firing for ``num_steps`` steps, are nearest to the activation in the mean square.
+
+    >>> from types import SimpleNamespace
+    >>> hist = Histogram(); hist.add(torch.linspace(0, 1, 1001))
+    >>> least_square(hist, SimpleNamespace(num_steps=4, initial_mem=0.5)).item() > 0.8
+    True
+    """
+    centres, counts, steps = hist.centres(), hist.counts, settings.num_steps
+    best, least = hist.largest.clone(), torch.full_like(hist.largest, float("inf"))
+    for share in torch.linspace(0.05, 1.0, 96, dtype=torch.float64):
+        theta = (hist.largest * share)[:, None].clamp(min=1e-300)
+        fired = (centres * steps / theta + settings.initial_mem).floor().clamp(0, steps)
+        error = (counts * (fired * theta / steps - centres) ** 2).sum(1)
+        better = error < least
+        best, least = torch.where(better, theta[:, 0], best), torch.where(better, error, least)
+    return best
+
+
+def _diehl_data(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
+    """The larger one of the largest weight and the largest activation, as Diehl et al. (2015) have it."""
+    found = _max(gm, data, settings)
+    weights = {site: layer for site, layer in _layer_before(gm).items()}
+    for path, scale in found.items():
+        if path in weights:
+            found[path] = torch.maximum(scale, weights[path].detach().max().float().cpu())
+    return found
+
+
+def _layer_before(gm: fx.GraphModule) -> dict[str, Tensor]:
+    """The weight of the layer that each activation reads directly."""
+    found = {}
+    for node, _ in called(gm, *SITES):
+        source = node.all_input_nodes[0]
+        if source.op == "call_module":
+            weight = getattr(gm.get_submodule(str(source.target)), "weight", None)
+            if isinstance(weight, Tensor):
+                found[str(node.target)] = weight
+    return found
+
+
+def _diehl_model(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
+    return {path: torch.tensor(high) for path, high in bounds(gm, data).items()}
+
+
+SCALES: dict[str, Callable[[fx.GraphModule, Any, Any], Scales]] = {
+    "percentile": _percentile,
+    "max": _max,
+    "mmse": _mmse,
+    "qcfs": _qcfs,
+    "diehl_data": _diehl_data,
+    "diehl_model": _diehl_model,
+}
