@@ -133,7 +133,9 @@ def trained(name: str, folder: Path, data: snn.data.Split, seed: int = 0, batch:
             losses.append(loss.item())
         score = accuracy(net, data.x_test, data.y_test)
         spent = time.process_time() - start
-        print(f"{name} {epoch}: loss {sum(losses) / len(losses):.4f}, test {score:.2f} %, {spent:.0f} CPU-s", flush=True)
+        print(
+            f"{name} {epoch}: loss {sum(losses) / len(losses):.4f}, test {score:.2f} %, {spent:.0f} CPU-s", flush=True
+        )
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), path)
     return net.eval()

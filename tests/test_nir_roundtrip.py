@@ -19,7 +19,8 @@ from spikeloom.nir.modules import Offset, Scale
 from spikeloom.nir.neurons import SameStepLeaky, Threshold
 
 F = 5
-CLASSES = [snn.Leaky, snn.IF, snn.LI, snn.Lapicque, snn.Synaptic, snn.RLeaky, snn.RSynaptic, SameStepLeaky, Threshold]
+CLASSES = [snn.Leaky, snn.IF, snn.ScaledIF, snn.LI, snn.Lapicque, snn.Synaptic, snn.RLeaky, snn.RSynaptic]
+CLASSES += [SameStepLeaky, Threshold]
 NO_NODE = sorted(
     name for name, cls in REGISTRY.items() if cls.__module__.startswith("spikeloom.") and cls not in CLASSES
 )

@@ -38,8 +38,8 @@ from .neurons.linear_leaky import LinearLeaky as LinearLeaky
 from .neurons.refractory_lif import RefractoryLIF as RefractoryLIF
 from .neurons.rleaky import RLeaky as RLeaky
 from .neurons.rsynaptic import RSynaptic as RSynaptic
-from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
 from .neurons.scaled_if import ScaledIF as ScaledIF
+from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
 from .neurons.slstm import SLSTM as SLSTM
 from .neurons.state_leaky import StateLeaky as StateLeaky
 from .neurons.synaptic import Synaptic as Synaptic

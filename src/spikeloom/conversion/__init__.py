@@ -6,8 +6,21 @@ says what it loses, where, and what it costs.
 
 from .activations import QCFS
 from .convert import METHODS, convert
+from .errors import LayerError
 from .network import Converted, Settings
 from .pooling import SpikingMaxPool
+from .report import Exit, Report
 from .spike_norm import spike_norm
 
-__all__ = ["METHODS", "QCFS", "Converted", "Settings", "SpikingMaxPool", "convert", "spike_norm"]
+__all__ = [
+    "METHODS",
+    "QCFS",
+    "Converted",
+    "Exit",
+    "LayerError",
+    "Report",
+    "Settings",
+    "SpikingMaxPool",
+    "convert",
+    "spike_norm",
+]

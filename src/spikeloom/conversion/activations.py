@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 
-__all__ = ["QCFS", "SITES", "Activation"]
+__all__ = ["QCFS", "SITES", "Activation", "Readout"]
 
 
 class Activation(nn.Module):
@@ -37,6 +37,14 @@ class Activation(nn.Module):
     def extra_repr(self) -> str:
         """The ceiling, if there is one."""
         return "" if self.ceiling is None else f"ceiling={self.ceiling}"
+
+
+class Readout(Activation):
+    """Stands behind the last layer where the output is read as spikes; the ordinary network has nothing there.
+
+    >>> Readout().ceiling is None
+    True
+    """
 
 
 class _Steps(torch.autograd.Function):

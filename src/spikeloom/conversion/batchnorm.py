@@ -1,4 +1,4 @@
-"""Batch norm in evaluation mode is a scale and a shift for each channel: folded into the layer before it, or written out.
+"""Batch norm in evaluation mode is a scale and a shift for each channel: folded into the layer before, or written out.
 
 Where it follows a linear layer or convolution that nothing else reads, it becomes part of that layer's weights. Before
 a convolution, behind a ReLU or a sum it stays a product and a sum of its own, which spikes pass like any linear layer.

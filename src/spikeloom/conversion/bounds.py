@@ -57,7 +57,7 @@ def bounds(gm: fx.GraphModule, data: Any) -> dict[str, float]:
 @torch.no_grad()
 def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
     args = fx.map_arg(node.args, env.__getitem__)
-    signals = [a for a in [args[0] if not isinstance(args[0], (list, tuple)) else None, *args[1:]] if isinstance(a, Interval)]
+    signals = [a for a in args if isinstance(a, Interval)]
     if node.op == "call_module":
         module: Any = gm.get_submodule(str(node.target))
         if isinstance(module, (nn.Linear, conv._ConvNd)):

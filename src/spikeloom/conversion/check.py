@@ -27,7 +27,7 @@ _MODULES = (
     *(pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd, pooling._MaxPoolNd, pooling._AdaptiveMaxPoolNd),
 )
 _LINEAR = {
-    *(F.linear, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d, F.pad, F.interpolate),
+    *(F.pad, F.interpolate),
     *(torch.cat, torch.concat, torch.stack, torch.flatten, torch.reshape, torch.permute, torch.transpose),
     *(torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.mean, torch.sum, torch.neg, torch.narrow),
     *(operator.getitem, operator.neg, getattr),
@@ -46,6 +46,8 @@ _INSTEAD = {
     "mul": "a product of two signals is not linear; add or concatenate them, or train without gates",
     "div": "a quotient of two signals is not linear; add or concatenate them, or train without gates",
     "attention": "it multiplies signals with each other; convert the layers around it",
+    "linear": "its weights must be parameters of the network, not signals; use nn.Linear",
+    "conv": "its weights must be parameters of the network, not signals; use nn.Conv2d",
     "recurrent": "its state has no counterpart; convert the feed-forward part",
 }
 
@@ -87,7 +89,7 @@ def head_of(gm: fx.GraphModule) -> fx.Node | None:
 def _one_output(node: fx.Node) -> None:
     if not isinstance(node.args[0], fx.Node):
         kind = type(node.args[0]).__name__
-        raise ValueError(f"the network must return one tensor, got a {kind}; wrap it so that forward returns the logits")
+        raise ValueError(f"the network must return one tensor, got a {kind}; wrap it so that it returns the logits")
 
 
 def _allowed(gm: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> bool:
@@ -98,8 +100,6 @@ def _allowed(gm: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> bool:
         divides = node.target in (operator.truediv, torch.div, "div")
         below = node.args[1] in signals if divides else all(arg in signals for arg in node.args[:2])
         return not below
-    if node.target in (F.linear, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d):
-        return not any(arg in signals for arg in node.args[1:])
     return node.target in _LINEAR or node.target in _SUMS
 
 

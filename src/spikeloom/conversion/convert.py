@@ -37,7 +37,7 @@ def convert(
     balancing_steps: int = 100,
     reset: str = "subtract",
     initial_mem: float = 0.5,
-    input: str = "current",  # noqa: A002 (the field's word)
+    input: str = "current",
     readout: str = "membrane",
     max_pool: str = "max",
     calibrate: str | None = None,
@@ -91,9 +91,8 @@ def convert(
     >>> (net(x, num_steps=64) - ann(x)).abs().max().item() < 0.05
     True
     """
-    settings = Settings(
-        method, num_steps, percentile, per_channel, scaling_factor, reset, initial_mem, input, readout, max_pool, calibrate
-    )
+    coding = (reset, initial_mem, input, readout, max_pool, calibrate)
+    settings = Settings(method, num_steps, percentile, per_channel, scaling_factor, *coding)
     _check(settings, balancing_steps)
     gm, head = ordinary(ann, calibration, readout)
     norm = method == "spike_norm"

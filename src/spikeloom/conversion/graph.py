@@ -54,7 +54,7 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
         if extra.users or not extra.args:
-            raise ValueError(f"forward takes {extra.target!r} besides its input; wrap the network so that it takes one tensor")
+            raise ValueError(f"forward takes {extra.target!r} besides its input; wrap the network in one that does not")
         graph.erase_node(extra)
     return fx.GraphModule(tracer.root, graph, type(ann).__name__)
 

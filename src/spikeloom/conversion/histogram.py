@@ -50,7 +50,7 @@ class Histogram:
         return (torch.arange(BINS) + 0.5) / BINS * self.range[:, None]
 
     def percentile(self, percent: float) -> Tensor:
-        """The number below which ``percent`` of all lie, for each group; linear within a bin, never above the largest."""
+        """The number below which ``percent`` of all lie, for each group; linear within a bin, at most the largest."""
         below = self.counts.cumsum(1)
         wanted = below[:, -1:] * (percent / 100)
         index = torch.searchsorted(below, wanted).clamp(max=BINS - 1)

@@ -11,6 +11,7 @@ from ..core import checks
 from ..core.tree import named_neurons, reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
+from .activations import Readout
 
 __all__ = ["INPUTS", "READOUTS", "Converted", "Settings"]
 
@@ -112,7 +113,7 @@ class Converted(nn.Module):
         return result if self.head is None else self.head(result)
 
     def segments(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Run from rest, and yield after each piece of time how many steps came before it and its outputs [t, B, ...]."""
+        """Run from rest; for each piece of time, how many steps came before it and its outputs [t, B, ...]."""
         self._check(x)
         reset(self.net)
         for done in range(0, steps, SEGMENT):
@@ -137,6 +138,60 @@ class Converted(nn.Module):
             raise ValueError(
                 f'input="poisson" codes numbers >= 0, got {float(x.min()):.4g}; write input="signed_poisson"'
             )
+
+    def report(
+        self,
+        data: Any,
+        *,
+        max_steps: int = 32,
+        tolerance: float = 0.005,
+        steps: int | None = None,
+        samples: int = 256,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Measure what the conversion loses, where, and what it costs.
+
+        Args:
+            data: test samples with labels: a pair of tensors, or an iterable of batches (x, y).
+            max_steps: longest run.
+            tolerance: accepted loss of accuracy, a fraction: 0.005 is half a point.
+            steps: T for which errors and operations are taken. Default: the smallest T within the tolerance, or that of
+                the conversion if there is none.
+            samples: on how many samples errors and operations are taken.
+            generator: source of the random spikes of Poisson input.
+
+        Returns:
+            A `Report`: print it, ``save`` it as JSON, ``plot`` it.
+
+        Raises:
+            TypeError: the samples have no labels.
+            ValueError: a number is out of range.
+        """
+        from .report import report  # needs this class
+
+        options: dict[str, Any] = {"max_steps": max_steps, "tolerance": tolerance, "steps": steps, "samples": samples}
+        return report(self, data, **options, generator=generator)
+
+    def early_exit(
+        self, x: Tensor, confidence: float, num_steps: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Stop each sample as soon as the softmax of its output exceeds a confidence.
+
+        Args:
+            x: samples, [B, ...].
+            confidence: in (0, 1].
+            num_steps: longest run. Default: that of the conversion.
+            generator: source of the random spikes of Poisson input.
+
+        Returns:
+            Output of each sample when it stopped, [B, ...], and after how many steps it did, [B].
+        """
+        from .report import exit_steps, probabilities  # need this class
+
+        checks.in_range("confidence", confidence, 0.0, 1.0, open_low=True, why="it is a probability")
+        outputs = self(x, num_steps, trace=True, generator=generator)
+        at = exit_steps(probabilities(self, outputs), confidence)
+        return outputs[at, torch.arange(len(x), device=x.device)], at + 1
 
     # -- the ordinary network --------------------------------------------------------------------------------
 
@@ -177,4 +232,6 @@ class OrdinaryTwin(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the ordinary module of a path."""
         module = self.stands_for.get(target)
+        if isinstance(module, Readout):  # the ordinary network has nothing there
+            return args[0]
         return super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)

@@ -13,7 +13,15 @@ from torch.nn.modules import dropout, pooling
 from .activations import QCFS, SITES, Activation
 from .graph import called, place, put, replace
 
-__all__ = ["normalised", "with_activations", "with_flattening", "with_pools", "without_idle", "without_writes"]
+__all__ = [
+    "normalised",
+    "with_activations",
+    "with_flattening",
+    "with_layers",
+    "with_pools",
+    "without_idle",
+    "without_writes",
+]
 
 _RELU = {F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}
 _CLAMP = {
@@ -33,7 +41,7 @@ def normalised(gm: fx.GraphModule) -> fx.GraphModule:
     >>> [type(gm.get_submodule(n.target)).__name__ for n in normalised(gm).graph.nodes if n.op == "call_module"]
     ['Linear', 'Activation']
     """
-    for each in (without_writes, without_idle, with_activations, with_pools, with_flattening):
+    for each in (without_writes, without_idle, with_layers, with_activations, with_pools, with_flattening):
         gm = each(gm)
     gm.graph.eliminate_dead_code()
     gm.delete_all_unused_submodules()
@@ -74,6 +82,39 @@ def without_idle(gm: fx.GraphModule) -> fx.GraphModule:
             node.replace_all_uses_with(node.all_input_nodes[0])
             gm.graph.erase_node(node)
     return gm
+
+
+# -- layers ----------------------------------------------------------------------------------------------
+
+_CONVS = {F.conv1d: nn.Conv1d, torch.conv1d: nn.Conv1d, F.conv2d: nn.Conv2d, torch.conv2d: nn.Conv2d}
+
+
+def with_layers(gm: fx.GraphModule) -> fx.GraphModule:
+    """Write products and convolutions with the network's own parameters as layers."""
+    for node in list(gm.graph.nodes):
+        if node.target is not F.linear and node.target not in _CONVS:
+            continue
+        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+        source, parameters = given.pop("input"), [given.pop(name, None) for name in ("weight", "bias")]
+        if any(isinstance(p, fx.Node) and p.op != "get_attr" for p in parameters):
+            continue  # weights that are signals; `checked` refuses them
+        values: list[Any] = [p if p is None else operator.attrgetter(str(p.target))(gm) for p in parameters]
+        replace(gm, node, _layer(node.target, given, *values), source)
+    return gm
+
+
+def _layer(function: Any, options: dict[str, Any], weight: Any, bias: Any) -> nn.Module:
+    if function is F.linear:
+        layer: Any = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    else:
+        channels = weight.shape[1] * options.get("groups", 1)
+        layer = _CONVS[function](
+            channels, weight.shape[0], weight.shape[2:], bias=bias is not None, device="meta", **options
+        )
+    layer.weight = nn.Parameter(weight, weight.requires_grad)
+    layer.bias = None if bias is None else nn.Parameter(bias, bias.requires_grad)
+    return layer
 
 
 # -- activations -----------------------------------------------------------------------------------------
@@ -154,7 +195,7 @@ for _n, _max, _avg in ((1, nn.MaxPool1d, nn.AvgPool1d), (2, nn.MaxPool2d, nn.Avg
 
 
 def with_pools(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write pooling functions, and means over all places, as modules; adaptive averages as ordinary ones if they are."""
+    """Write pooling functions, and means over all places, as modules; adaptive averages as ordinary ones."""
     for node in list(gm.graph.nodes):
         if node.op == "call_function" and node.target in _POOLS:
             cls, names = _POOLS[node.target]
@@ -200,12 +241,10 @@ def _ordinary(gm: fx.GraphModule, node: fx.Node) -> None:
 
 
 def with_flattening(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write what makes one axis of all axes of a sample as ``nn.Flatten``, so that no batch size is left in the graph."""
+    """Write what makes one axis of all axes of a sample as ``nn.Flatten``: no batch size is left in the graph."""
     for node in list(gm.graph.nodes):
         if node.target in ("view", "reshape", "flatten", torch.reshape, torch.flatten):
             before, after = node.args[0].meta.get("shape"), node.meta.get("shape")
             if before and after and after == (before[0], prod(before[1:])) and len(before) > 1:
                 replace(gm, node, nn.Flatten(1), node.args[0])
     return gm
-
-

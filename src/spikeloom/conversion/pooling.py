@@ -50,10 +50,8 @@ class SpikingMaxPool(Stateful):
 
     def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """Pool a step or a sequence; see `Stateful.advance`."""
-        if not sequence:
-            x = input_[None]
-        else:
-            x = input_ if num_steps is None else input_.expand(num_steps, *input_.shape)
+        steps = 1 if not sequence else num_steps
+        x = input_ if steps is None else input_.expand(steps, *input_.shape)
         if self.average is not None:
             self._hidden = self.State(torch.zeros_like(x[0]))
             out = self.average(x.flatten(0, 1)).unflatten(0, x.shape[:2])

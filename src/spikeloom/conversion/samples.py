@@ -62,9 +62,7 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
     for batch in _batches(data, labels):
         items = batch if isinstance(batch, (tuple, list)) else (batch,)
         if labels and len(items) < 2:
-            raise TypeError(
-                "accuracy needs labels, got batches without; pass (x, y), or a loader that yields (x, y)"
-            )
+            raise TypeError("accuracy needs labels, got batches without; pass (x, y), or a loader that yields (x, y)")
         x = items[0]
         checks.floating(x, "a batch of samples")
         if x.dim() < 2 or not len(x):

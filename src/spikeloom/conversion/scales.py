@@ -60,7 +60,7 @@ def histograms(gm: fx.GraphModule, data: Any, per_channel: bool) -> dict[str, Hi
 
 
 def _shape(gm: fx.GraphModule, path: str, values: Tensor) -> Tensor:
-    """One number, or one for each channel in a shape that broadcasts against a batch; silent channels get the largest."""
+    """One number, or one for each channel, broadcasting against a batch; silent channels get the largest."""
     values = values.float()
     largest = values.max()
     values = torch.where(values > 0, values, largest if largest > 0 else torch.ones(()))
@@ -118,7 +118,7 @@ def least_square(hist: Histogram, settings: Any) -> Tensor:
 def _diehl_data(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
     """The larger one of the largest weight and the largest activation, as Diehl et al. (2015) have it."""
     found = _max(gm, data, settings)
-    weights = {site: layer for site, layer in _layer_before(gm).items()}
+    weights = _layer_before(gm)
     for path, scale in found.items():
         if path in weights:
             found[path] = torch.maximum(scale, weights[path].detach().max().float().cpu())

@@ -6,23 +6,15 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import pooling
 
 from ..neurons.scaled_if import ScaledIF
-from .activations import SITES, Activation
+from .activations import SITES, Readout
 from .check import head_of
 from .graph import called, put
 from .pooling import SpikingMaxPool
 from .samples import home_of
 
-__all__ = ["Readout", "spiking", "with_readout", "without_head"]
+__all__ = ["spiking", "with_readout", "without_head"]
 
 READOUT = "readout"
-
-
-class Readout(Activation):
-    """Stands behind the last layer where the output is read as spikes; the ordinary network has nothing there.
-
-    >>> Readout().ceiling is None
-    True
-    """
 
 
 def without_head(gm: fx.GraphModule) -> nn.Module | None:

@@ -55,7 +55,7 @@ class ScaledIF(Neuron):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the input
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": ZeroBefore(), "none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5, "current": 0.05}
+    example: ClassVar[dict[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5}
     initial_mem: Tensor
     current: Tensor
 

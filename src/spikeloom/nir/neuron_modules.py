@@ -13,6 +13,7 @@ from ..neurons.leaky import Leaky
 from ..neurons.leaky_integrator import LI
 from ..neurons.rleaky import RLeaky
 from ..neurons.rsynaptic import RSynaptic
+from ..neurons.scaled_if import ScaledIF
 from ..neurons.synaptic import Synaptic
 from .circuit import Array, Circuit, circuit_of, compact
 from .layer_modules import delay_module, layer_module
@@ -26,7 +27,8 @@ from .settings import Settings
 __all__ = ["is_neuron", "neuron_module"]
 
 CLASSES: dict[str, type[Neuron]] = {
-    cls.__name__: cls for cls in (Leaky, IF, LI, Lapicque, Synaptic, RLeaky, RSynaptic, Threshold, SameStepLeaky)
+    cls.__name__: cls
+    for cls in (Leaky, IF, ScaledIF, LI, Lapicque, Synaptic, RLeaky, RSynaptic, Threshold, SameStepLeaky)
 }
 RECURRENT: dict[type[Neuron], type[Neuron]] = {Leaky: RLeaky, IF: RLeaky, Synaptic: RSynaptic}
 SPIKING = ("IF", "LIF", "CubaLIF")

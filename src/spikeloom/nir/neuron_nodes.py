@@ -15,6 +15,7 @@ from ..neurons.leaky import Leaky
 from ..neurons.leaky_integrator import LI
 from ..neurons.rleaky import RLeaky
 from ..neurons.rsynaptic import RSynaptic
+from ..neurons.scaled_if import ScaledIF
 from ..neurons.synaptic import Synaptic
 from .circuit import tau_of
 from .layer_nodes import layer_node
@@ -92,6 +93,17 @@ def _if(p: Fields, dt: float) -> Node:
     return _leaky({**p, "beta": np.ones_like(p["threshold"])}, dt)
 
 
+def _scaled_if(p: Fields, dt: float) -> Node:
+    if p["current"].any():
+        raise ValueError(
+            "a ScaledIF with a current has no NIR node; add the current to the bias of the layer before it, as "
+            "spikeloom.conversion.Converted.unit_spikes does"
+        )
+    # NIR starts at 0: everything is measured from where this neuron starts, and a reset goes below that
+    start = p["initial_mem"] * p["threshold"]
+    return _leaky({"beta": np.ones_like(start), "threshold": p["threshold"] - start, "reset_to": -start}, dt)
+
+
 def _li(p: Fields, dt: float) -> Node:
     beta = p["beta"].clip(0, 1)
     if (beta == 1).all():
@@ -135,6 +147,7 @@ def _dtype(value: torch.Tensor) -> type:
 _ROWS: dict[type[Neuron], Callable[[Fields, float], Node]] = {
     Leaky: _leaky,
     IF: _if,
+    ScaledIF: _scaled_if,
     LI: _li,
     Lapicque: _lapicque,
     Synaptic: _synaptic,
