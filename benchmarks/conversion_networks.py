@@ -1,4 +1,4 @@
-"""The ordinary networks of `conversion.py`: their layers, their training, and the folder where they wait for the next run."""
+"""The ordinary networks of `conversion.py`: their layers, their training, the folder where they wait for the next run."""
 
 import time
 from collections.abc import Callable
@@ -37,8 +37,8 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
 def vgg() -> nn.Module:
     """Five convolutions with batch norm, max pooling after three of them."""
     return nn.Sequential(
-        *_block(3, 32), nn.MaxPool2d(2), *_block(32, 64), *_block(64, 64), nn.MaxPool2d(2),
-        *_block(64, 128), nn.MaxPool2d(2), *_block(128, 128), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10),
+        *_block(3, 24), nn.MaxPool2d(2), *_block(24, 48), *_block(48, 48), nn.MaxPool2d(2),
+        *_block(48, 96), nn.MaxPool2d(2), *_block(96, 96), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10),
     )  # fmt: skip
 
 
@@ -63,14 +63,14 @@ class ResNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_block(3, 24), nn.AvgPool2d(2))
-        self.res1 = Residual(24)
-        self.wide = nn.Sequential(*_block(24, 40))
-        self.res2 = Residual(64)
-        self.mix = nn.Sequential(*_block(64, 128))
-        self.res3 = Residual(128)
+        self.stem = nn.Sequential(*_block(3, 16), nn.AvgPool2d(2))
+        self.res1 = Residual(16)
+        self.wide = nn.Sequential(*_block(16, 32))
+        self.res2 = Residual(48)
+        self.mix = nn.Sequential(*_block(48, 96))
+        self.res3 = Residual(96)
         self.pool = nn.AvgPool2d(2)
-        self.fc = nn.Linear(128, 10)
+        self.fc = nn.Linear(96, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, [B, 10]."""
@@ -102,8 +102,8 @@ class Network(NamedTuple):
 NETWORKS = {
     "diehl": Network(diehl, "mnist", 9, 4e-3),
     "mlp": Network(mlp, "mnist", 4, 1e-3),
-    "vgg": Network(vgg, "cifar10", 10, 4e-3, mirrored=True),
-    "resnet": Network(ResNet, "cifar10", 8, 4e-3, mirrored=True),
+    "vgg": Network(vgg, "cifar10", 6, 4e-3, mirrored=True),
+    "resnet": Network(ResNet, "cifar10", 6, 4e-3, mirrored=True),
 }
 
 

@@ -11,6 +11,7 @@ from .network import Converted, Settings
 from .pooling import SpikingMaxPool
 from .report import Exit, Report
 from .spike_norm import spike_norm
+from .tuning import fine_tune, with_qcfs
 
 __all__ = [
     "METHODS",
@@ -22,5 +23,7 @@ __all__ = [
     "Settings",
     "SpikingMaxPool",
     "convert",
+    "fine_tune",
     "spike_norm",
+    "with_qcfs",
 ]

@@ -56,7 +56,7 @@ def bounds(gm: fx.GraphModule, data: Any) -> dict[str, float]:
 
 @torch.no_grad()
 def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
-    args = fx.map_arg(node.args, env.__getitem__)
+    args: Any = fx.map_arg(node.args, env.__getitem__)
     signals = [a for a in args if isinstance(a, Interval)]
     if node.op == "call_module":
         module: Any = gm.get_submodule(str(node.target))

@@ -193,6 +193,16 @@ class Converted(nn.Module):
         at = exit_steps(probabilities(self, outputs), confidence)
         return outputs[at, torch.arange(len(x), device=x.device)], at + 1
 
+    def unit_spikes(self) -> fx.GraphModule:
+        """One time step with spikes of size 1, for NIR and hardware: their sizes are in the weights.
+
+        Raises:
+            ValueError: a current of ``calibrate="bias"`` has no bias that could take it over.
+        """
+        from .unit import unit_spikes
+
+        return unit_spikes(self.net)
+
     # -- the ordinary network --------------------------------------------------------------------------------
 
     def ann(self, x: Tensor) -> Tensor:

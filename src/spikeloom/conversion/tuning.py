@@ -1,0 +1,122 @@
+"""Training a network for few steps: its rectifiers become QCFS activations, and it is trained a little further."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.functional import cross_entropy
+
+from .activations import QCFS, Activation
+from .graph import called, shaped, traced
+from .normalise import with_activations, with_layers, without_writes
+from .samples import first_batch, home_of, labelled
+from .scales import histograms
+
+__all__ = ["fine_tune", "with_qcfs"]
+
+
+def with_qcfs(ann: nn.Module, calibration: Any, levels: int = 4, percentile: float = 99.9) -> fx.GraphModule:
+    """A copy of a network in which each rectifier is a `QCFS` of its own, its threshold a percentile of the activation.
+
+    Batch norm and dropout modules stay and can be trained; dropout that is called as a function does nothing.
+
+    Args:
+        ann: the network, as for `convert`.
+        calibration: samples, as for `convert`.
+        levels: steps of each activation.
+        percentile: of the activations, where the thresholds begin.
+
+    >>> net = with_qcfs(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.rand(9, 2))
+    >>> [type(module).__name__ for module in net.children()]
+    ['Linear', 'QCFS']
+    """
+    gm = shaped(traced(ann), first_batch(calibration, ann)[:2])
+    for each in (without_writes, with_layers, with_activations):
+        gm = each(gm)
+    gm.delete_all_unused_submodules()
+    gm.recompile()
+    device, dtype = home_of(ann)
+    found = histograms(gm, calibration, per_channel=False)
+    for node, module in called(gm, Activation):
+        path = str(node.target)
+        start = float(found[path].percentile(percentile))
+        start = min(start, module.ceiling or start) or 1.0
+        parent, _, name = path.rpartition(".")
+        setattr(gm.get_submodule(parent) if parent else gm, name, QCFS(levels, start).to(device, dtype))
+    for module in gm.modules():
+        module.train(ann.training)
+    return gm
+
+
+def fine_tune(
+    ann: nn.Module,
+    data: Any,
+    *,
+    levels: int = 4,
+    epochs: int = 2,
+    lr: float = 1e-3,
+    percentile: float = 99.9,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    progress: Callable[[int, float], None] | None = None,
+) -> fx.GraphModule:
+    """Swap the rectifiers of a network for `QCFS` and train it further, for conversion with ``method="qcfs"``.
+
+    Args:
+        ann: a trained network; it is left as it is.
+        data: training samples with labels: a pair of tensors, or an iterable of batches (x, y) that can be read
+            several times. Pairs of tensors are shuffled anew in every epoch.
+        levels: steps of each activation, about the T that it will run for.
+        epochs: passes over the samples.
+        lr: learning rate of Adam at the beginning; it falls to 0 along a cosine.
+        percentile: of the activations, where the thresholds begin.
+        loss: of output and labels.
+        progress: called after each epoch with its number from 1 and its mean loss.
+
+    Returns:
+        The trained network with QCFS activations, in evaluation mode.
+
+    Raises:
+        ValueError: ``epochs`` is no positive integer, or as `convert`.
+
+    Source: Bu et al. (2022), ICLR: the activation; that training starts from an ordinary network is ours.
+
+    >>> x = torch.rand(64, 2)
+    >>> net = fine_tune(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)), (x, (x[:, 0] > x[:, 1]).long()))
+    >>> net.training
+    False
+    """
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs must be a positive integer, got {epochs!r}; write epochs=2")
+    samples = [x for x, _ in labelled(data, ann)]
+    net = with_qcfs(ann, samples[:4], levels, percentile)
+    for module in net.modules():
+        module.train()
+    steps = epochs * len(list(_shuffled(data, ann)))
+    optimizer = torch.optim.Adam(net.parameters(), lr)
+    done = 0
+    for epoch in range(1, epochs + 1):
+        total, number = 0.0, 0
+        for x, y in _shuffled(data, ann):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * done / steps))
+            value = loss(net(x), y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            total, number, done = total + float(value.detach()) * len(x), number + len(x), done + 1
+        if progress is not None:
+            progress(epoch, total / number)
+    for module in net.modules():
+        module.eval()
+    return net
+
+
+def _shuffled(data: Any, net: nn.Module, batch: int = 64) -> Any:
+    """Batches: of a pair of tensors in random order, of anything else as it comes."""
+    pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(d, Tensor) for d in data)
+    if not pair:
+        return labelled(data, net)
+    x, y = data
+    return labelled([(x[i], y[i]) for i in torch.randperm(len(x)).split(batch)], net)

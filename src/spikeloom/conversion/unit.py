@@ -1,0 +1,123 @@
+"""The converted network with spikes of size 1, as hardware and exchange formats have them.
+
+Within the library spikes carry their neuron's threshold. Here that size moves into the weights of the layers that read
+them, through pooling and flattening; where a sum or a concatenation reads them it stays as a factor of its own.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules import pooling
+
+from ..neurons.scaled_if import ScaledIF
+from .graph import called, place, put
+from .pooling import SpikingMaxPool
+
+__all__ = ["unit_spikes"]
+
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PASSING = (pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd, SpikingMaxPool, nn.Flatten)
+
+
+@torch.no_grad()
+def unit_spikes(net: fx.GraphModule) -> fx.GraphModule:
+    """One step of a converted network whose neurons send spikes of size 1, and whose outputs are the same.
+
+    Args:
+        net: ``Converted.net``.
+
+    Raises:
+        ValueError: a calibrated current has no bias that could take it over.
+
+    >>> import spikeloom as snn
+    >>> ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> unit = unit_spikes(snn.conversion.convert(ann, torch.rand(9, 2)).net)
+    >>> unit.get_submodule("1").graded_spikes_factor
+    tensor(1.)
+    """
+    meta = [node.meta for node in net.graph.nodes]
+    net = copy.deepcopy(net)
+    for node, each in zip(net.graph.nodes, meta, strict=True):
+        node.meta = dict(each)
+    _own_layers(net)
+    for node, neuron in called(net, ScaledIF):
+        _move_current(net, node, neuron)
+        size = neuron.graded_spikes_factor.detach().clone()
+        neuron.graded_spikes_factor = torch.ones(()).to(size)
+        _spread(net, node, size)
+    net.recompile()
+    return net
+
+
+def _own_layers(net: fx.GraphModule) -> None:
+    """Give each call of a layer weights of its own, for each is rescaled by itself."""
+    taken: set[str] = set()
+    for node, module in called(net, *_LAYERS):
+        if str(node.target) in taken:
+            node.target = put(net, str(node.target), copy.deepcopy(module))
+        taken.add(str(node.target))
+
+
+def _move_current(net: fx.GraphModule, node: fx.Node, neuron: ScaledIF) -> None:
+    """Add a neuron's constant current to the bias of the layer before it."""
+    current = neuron.current.detach()
+    if not current.any():
+        neuron.current = torch.zeros_like(current)
+        return
+    source = node.all_input_nodes[0]
+    layer: Any = net.get_submodule(str(source.target)) if source.op == "call_module" else None
+    if not isinstance(layer, _LAYERS) or len(source.users) > 1:
+        raise ValueError(
+            f"{place(net, node)} has a calibrated current, and no layer of its own before it whose bias could take it; "
+            'convert without calibrate="bias"'
+        )
+    channels = layer.weight.shape[0]
+    added = current.flatten().expand(channels)
+    layer.bias = nn.Parameter(added.clone() if layer.bias is None else layer.bias + added)
+    neuron.current = torch.zeros_like(current)
+
+
+def _spread(net: fx.GraphModule, node: fx.Node, size: Tensor) -> None:
+    """Let every reader of a neuron take over the size of its spikes."""
+    for user in list(node.users):
+        module: Any = net.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if isinstance(module, _LAYERS):
+            _rescale(module, size)
+        elif isinstance(module, _PASSING):
+            _spread(net, user, _flattened(node, size) if isinstance(module, nn.Flatten) else size)
+        else:
+            _factor(net, node, user, size)
+
+
+def _rescale(layer: Any, size: Tensor) -> None:
+    """Multiply what a layer makes of each input channel."""
+    if size.dim() == 0 or size.numel() == 1:
+        layer.weight = nn.Parameter(layer.weight * size.reshape(()))
+        return
+    axes = layer.weight.dim() - 2
+    groups = getattr(layer, "groups", 1)
+    inputs = layer.weight.shape[1]
+    if axes == 0:
+        factors = size.reshape(1, -1)
+    else:  # the weight of a group sees its own channels
+        rows = size.flatten().reshape(groups, inputs).repeat_interleave(layer.weight.shape[0] // groups, 0)
+        factors = rows.reshape(*rows.shape, *(1 for _ in range(axes)))
+    layer.weight = nn.Parameter(layer.weight * factors)
+
+
+def _flattened(node: fx.Node, size: Tensor) -> Tensor:
+    """The size of each element behind a flattening."""
+    return size if size.numel() == 1 else size.expand(node.meta["shape"][1:]).flatten()
+
+
+def _factor(net: fx.GraphModule, node: fx.Node, user: fx.Node, size: Tensor) -> None:
+    """Multiply spikes by their size before an operation that has no weights."""
+    name = f"{node.name}_size"
+    if not hasattr(net, name):
+        net.register_buffer(name, size)
+    with net.graph.inserting_before(user):
+        scaled = net.graph.call_function(torch.mul, (node, net.graph.get_attr(name)))
+    scaled.meta = dict(node.meta)
+    user.replace_input_with(node, scaled)
