@@ -149,5 +149,11 @@ def shaped(gm: fx.GraphModule, sample: Tensor) -> fx.GraphModule:
     >>> [node.meta["shape"] for node in gm.graph.nodes]
     [(4, 2), (4, 3), (4, 3)]
     """
-    _Shapes(gm).run(sample)
+    try:
+        _Shapes(gm).run(sample)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the network does not take samples of shape {list(sample.shape[1:])}: {str(error).splitlines()[0]}; pass "
+            "samples [N, ...] as the network takes them"
+        ) from error
     return gm

@@ -1,0 +1,173 @@
+"""What conversion loses: accuracy of the ordinary and of the spiking network after each number of steps.
+
+    python benchmarks/conversion.py --data FOLDER --out FOLDER              # MNIST and the JPEG CIFAR-10 subset
+    python benchmarks/conversion.py --data FOLDER --out FOLDER --only mnist
+    python benchmarks/conversion.py --smoke                                 # the digits of scikit-learn, in seconds
+
+Trained networks and finished figures are kept in the output folder and not made again. Thresholds come from 500 training
+images, accuracy from all test images. Networks: `conversion_networks.py`.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from common import options, report
+from conversion_networks import NETWORKS, accuracy, trained
+from torch import Tensor, nn
+
+import spikeloom as snn
+from spikeloom.conversion import convert, fine_tune
+
+DIEHL: dict[str, Any] = {"reset": "zero", "initial_mem": 0.0, "input": "poisson", "readout": "spikes"}
+SPIKE_NORM: dict[str, Any] = {
+    "method": "spike_norm",
+    "initial_mem": 0.0,
+    "input": "signed_poisson",
+    "readout": "spikes",
+}
+
+
+class Way(NamedTuple):
+    """One way to convert.
+
+    Args:
+        options: of `convert`.
+        steps: longest run.
+        levels: of QCFS, where the network is tuned before.
+    """
+
+    options: dict[str, Any]
+    steps: int = 16
+    levels: int = 0
+
+
+COMMON = {
+    "percentile 99.9 (default)": Way({}, 32),
+    "percentile 99": Way({"percentile": 99.0}),
+    "max": Way({"method": "max"}, 32),
+    "mmse, T = 4": Way({"method": "mmse", "num_steps": 4}),
+    "default, start at 0": Way({"initial_mem": 0.0}, 32),
+    "default, per channel": Way({"per_channel": True}),
+    "default, bias calibrated at T = 4": Way({"calibrate": "bias", "num_steps": 4}),
+    "default, potential calibrated at T = 4": Way({"calibrate": "potential", "num_steps": 4}),
+    "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
+}
+MNIST = {
+    **COMMON,
+    "QCFS, L = 2": Way({"method": "qcfs"}, 16, 2),
+    "Diehl data-based, Poisson": Way({"method": "diehl_data", **DIEHL}, 50),
+    "Diehl model-based, Poisson": Way({"method": "diehl_model", **DIEHL}, 100),
+    "Diehl data-based, Poisson, subtract, membrane": Way({"method": "diehl_data", "input": "poisson"}, 50),
+}
+CIFAR = {
+    **COMMON,
+    "default, max pooling gated": Way({"max_pool": "gate"}, 32),
+    "Spike-norm, Poisson": Way(SPIKE_NORM, 256),
+}
+WAYS = {"diehl": MNIST, "mlp": MNIST, "vgg": CIFAR, "resnet": CIFAR}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this script."""
+    parser.add_argument("--data", default=os.environ.get("SPIKELOOM_DATA"), help="folder with the data files")
+    parser.add_argument("--out", default="conversion-results", help="folder for networks and figures")
+    parser.add_argument("--only", choices=["mnist", "cifar10"], help="one data set")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
+    parser.add_argument("--test", type=int, default=10_000, help="test images")
+
+
+def curve(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> list[float]:
+    """Accuracy in % after each step."""
+    right = torch.zeros(steps)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for a, b in zip(x.split(250), y.split(250), strict=True):
+            right += (net(a, steps, trace=True, generator=generator).argmax(-1) == b).sum(1)
+    return (100 * right / len(y)).tolist()
+
+
+def measured(ann: nn.Module, way: Way, data: snn.data.Split, tests: int) -> dict[str, Any]:
+    """Accuracies of a way to convert, and what they cost."""
+    start = time.process_time()
+    x, y = data.x_test[:tests], data.y_test[:tests]
+    calibration = data.x_train[:500]
+    if way.levels:
+        ann = fine_tune(ann, (data.x_train, data.y_train), levels=way.levels, epochs=2, lr=5e-4)
+    few = calibration[:64] if way.options.get("method") == "spike_norm" else calibration
+    generator = torch.Generator().manual_seed(0)
+    net = convert(ann, few, **way.options, generator=generator)
+    found = curve(net, x, y, way.steps)
+    return {"ann": accuracy(ann, x, y), "curve": found, "CPU-s": time.process_time() - start}
+
+
+def rows(ways: dict[str, Way], results: dict[str, Any], key: Callable[[str], str], base: float) -> Iterator[Any]:
+    """A line of the table for each way that has been measured: the loss in points."""
+    for name in ways:
+        found = results.get(key(name))
+        if found is not None:
+            losses = {
+                t: base - found["curve"][t - 1] for t in (1, 2, 4, 8, 16, 32, 50, 100, 256) if t <= ways[name].steps
+            }
+            yield {"way": name, **{f"T={t}": loss for t, loss in losses.items()}}
+
+
+def main() -> None:
+    """Train what is not there, measure what is not known, print losses against the ordinary network."""
+    found = options(__doc__ or "", repeats=1, smoke="a small network on digits", more=arguments)
+    if found.smoke:
+        smoke()
+        return
+    folder = Path(found.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "results.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    for network in found.networks:
+        if found.only not in (None, NETWORKS[network].data):
+            continue
+        data = load(NETWORKS[network].data, Path(found.data))
+        for seed in range(found.seeds):
+            ann = trained(network, folder, data, seed)
+            for name, way in WAYS[network].items():
+                key = f"{network}/{seed}/{name}"
+                if key not in results:
+                    results[key] = measured(ann, way, data, found.test)
+                    file.write_text(json.dumps(results, indent=1) + "\n")
+                    print(key, f"{results[key]['CPU-s']:.0f} CPU-s", flush=True)
+            base = accuracy(ann, data.x_test[: found.test], data.y_test[: found.test])
+            table = list(rows(WAYS[network], results, lambda name: f"{network}/{seed}/{name}", base))  # noqa: B023
+            report(f"{network}, seed {seed}: ordinary {base:.2f} %; loss in points after T steps", table)
+
+
+def load(name: str, root: Path) -> snn.data.Split:
+    """A data set by name."""
+    return snn.data.mnist(root) if name == "mnist" else snn.data.cifar10_jpeg(root / "cifar10_jpeg_subset.npz")
+
+
+def smoke() -> None:
+    """A multilayer perceptron on digits: the same calls at a small size."""
+    data = snn.data.digits()
+    data = data._replace(x_train=data.x_train.flatten(1), x_test=data.x_test.flatten(1))
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(ann.parameters(), 5e-3)
+    for _ in range(10):
+        for index in torch.randperm(len(data.x_train)).split(64):
+            loss = nn.functional.cross_entropy(ann(data.x_train[index]), data.y_train[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    ways = {name: MNIST[name] for name in ("percentile 99.9 (default)", "QCFS, L = 2", "default, start at 0")}
+    results = {name: measured(ann, way, data, 10_000) for name, way in ways.items()}
+    base = accuracy(ann, data.x_test, data.y_test)
+    report(f"digits: ordinary {base:.2f} %; loss in points", list(rows(ways, results, lambda name: name, base)))
+
+
+if __name__ == "__main__":
+    main()
