@@ -4,8 +4,8 @@
     python benchmarks/conversion.py --data FOLDER --out FOLDER --only mnist
     python benchmarks/conversion.py --smoke                                 # the digits of scikit-learn, in seconds
 
-Trained networks and finished figures are kept in the output folder and not made again. Thresholds come from 500 training
-images, accuracy from all test images. Networks: `conversion_networks.py`.
+Trained networks and finished figures are kept in the output folder and not made again. Thresholds come from 500
+training images, accuracy from all test images. Networks: `conversion_networks.py`.
 """
 
 import argparse

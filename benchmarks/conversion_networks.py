@@ -1,4 +1,4 @@
-"""The ordinary networks of `conversion.py`: their layers, their training, the folder where they wait for the next run."""
+"""The ordinary networks of `conversion.py`: their layers, their training, and the folder where they are kept."""
 
 import time
 from collections.abc import Callable

@@ -71,8 +71,9 @@ def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
     elif node.target in (operator.add, torch.add) and len(signals) == 2:
         return Interval(args[0].low + args[1].low, args[0].high + args[1].high)
     elif node.target in (operator.add, operator.mul) and len(signals) == 1:
+        call: Any = node.target
         signal, constant = signals[0], torch.as_tensor(next(a for a in args if not isinstance(a, Interval)))
-        ends = [torch.as_tensor(node.target(constant, end)) for end in (signal.low, signal.high)]
+        ends = [torch.as_tensor(call(constant, end)) for end in (signal.low, signal.high)]
         return Interval(float(min(e.min() for e in ends)), float(max(e.max() for e in ends)))
     raise ValueError(f'{place(gm, node)} has no bound by weights; write method="diehl_data" or method="percentile"')
 

@@ -95,7 +95,7 @@ def with_layers(gm: fx.GraphModule) -> fx.GraphModule:
         if node.target is not F.linear and node.target not in _CONVS:
             continue
         names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-        given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+        given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
         source, parameters = given.pop("input"), [given.pop(name, None) for name in ("weight", "bias")]
         if any(isinstance(p, fx.Node) and p.op != "get_attr" for p in parameters):
             continue  # weights that are signals; `checked` refuses them

@@ -83,5 +83,5 @@ def _average(pool: Any) -> nn.Module:
     dilation = pool.dilation if isinstance(pool.dilation, tuple) else (pool.dilation,)
     if any(d != 1 for d in dilation):
         raise ValueError(f'{pool} has a dilation, which average pooling has not; write max_pool="max"')
-    cls = nn.AvgPool1d if isinstance(pool, nn.MaxPool1d) else nn.AvgPool2d
+    cls: Any = nn.AvgPool1d if isinstance(pool, nn.MaxPool1d) else nn.AvgPool2d
     return cls(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)

@@ -142,17 +142,12 @@ def report(
     curve = tuple((right / number).tolist())
     enough = next((t for t, a in enumerate(curve, 1) if a >= ann_right / number - tolerance), None)
     chosen = steps or enough or converted.settings.num_steps
-    return Report(
-        number,
-        ann_right / number,
-        curve,
-        tolerance,
-        enough,
-        chosen,
-        *_budget(converted, torch.cat(kept)[:samples], chosen, generator),
-        tuple(Exit(c, a / number, t / number) for c, (a, t) in zip(CONFIDENCES, exits, strict=True)),
-        asdict(converted.settings),
-    )
+    errors, output_error, *costs = _budget(converted, torch.cat(kept)[:samples], chosen, generator)
+    stops = tuple(Exit(c, a / number, t / number) for c, (a, t) in zip(CONFIDENCES, exits, strict=True))
+    accuracy = (number, ann_right / number, curve, tolerance, enough)
+    spikes, synaptic, analog, macs = costs
+    loss = (chosen, errors, output_error, spikes, synaptic, analog, macs)
+    return Report(*accuracy, *loss, stops, asdict(converted.settings))
 
 
 def probabilities(converted: Converted, outputs: Tensor) -> Tensor:

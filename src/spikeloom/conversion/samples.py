@@ -60,7 +60,7 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
     device, dtype = home_of(net)
     number = 0
     for batch in _batches(data, labels):
-        items = batch if isinstance(batch, (tuple, list)) else (batch,)
+        items: Any = batch if isinstance(batch, (tuple, list)) else (batch,)
         if labels and len(items) < 2:
             raise TypeError("accuracy needs labels, got batches without; pass (x, y), or a loader that yields (x, y)")
         x = items[0]
