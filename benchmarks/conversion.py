@@ -47,28 +47,31 @@ class Way(NamedTuple):
     levels: int = 0
 
 
+DEFAULT = {"percentile 99.9 (default)": Way({})}
 COMMON = {
-    "percentile 99.9 (default)": Way({}, 32),
     "percentile 99": Way({"percentile": 99.0}),
-    "max": Way({"method": "max"}, 32),
     "mmse, T = 4": Way({"method": "mmse", "num_steps": 4}),
-    "default, start at 0": Way({"initial_mem": 0.0}, 32),
+    "max": Way({"method": "max"}),
+    "default, start at 0": Way({"initial_mem": 0.0}),
     "default, per channel": Way({"per_channel": True}),
     "default, bias calibrated at T = 4": Way({"calibrate": "bias", "num_steps": 4}),
     "default, potential calibrated at T = 4": Way({"calibrate": "potential", "num_steps": 4}),
-    "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
 }
 MNIST = {
-    **COMMON,
-    "QCFS, L = 2": Way({"method": "qcfs"}, 16, 2),
+    **DEFAULT,
+    "QCFS, L = 4": Way({"method": "qcfs"}, 8, 4),
+    "QCFS, L = 2": Way({"method": "qcfs"}, 8, 2),
     "Diehl data-based, Poisson": Way({"method": "diehl_data", **DIEHL}, 50),
-    "Diehl model-based, Poisson": Way({"method": "diehl_model", **DIEHL}, 100),
+    **COMMON,
+    "Diehl model-based, Poisson": Way({"method": "diehl_model", **DIEHL}, 50),
     "Diehl data-based, Poisson, subtract, membrane": Way({"method": "diehl_data", "input": "poisson"}, 50),
 }
 CIFAR = {
-    **COMMON,
-    "default, max pooling gated": Way({"max_pool": "gate"}, 32),
+    **DEFAULT,
     "Spike-norm, Poisson": Way(SPIKE_NORM, 256),
+    **COMMON,
+    "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
+    "default, max pooling gated": Way({"max_pool": "gate"}),
 }
 WAYS = {"diehl": MNIST, "mlp": MNIST, "vgg": CIFAR, "resnet": CIFAR}
 

@@ -103,14 +103,9 @@ def convert(
     converted = Converted(gm, stands_for, settings, scale, head).to(home_of(ann)[0])
     if norm:
         coded = converted if input != "current" else _poisson(converted)
-        spike_norm(
-            converted.net,
-            converted.neurons,
-            batches(calibration, converted),
-            lambda x: coded.coded(x, generator),
-            balancing_steps,
-            scaling_factor=scaling_factor,
-        )
+        samples, encode = batches(calibration, converted), lambda x: coded.coded(x, generator)
+        how: dict[str, Any] = {"scaling_factor": scaling_factor}
+        spike_norm(converted.net, converted.neurons, samples, encode, balancing_steps, **how)
     if calibrate is not None:
         calibrated(converted, calibration, calibrate, generator)
     return converted
@@ -119,7 +114,7 @@ def convert(
 def ordinary(ann: nn.Module, calibration: Any, readout: str = "membrane") -> tuple[fx.GraphModule, nn.Module | None]:
     """The normalised graph of a network, with batch norm folded, and the softmax that was its last operation.
 
-    >>> ordinary(nn.Sequential(nn.Linear(2, 3), nn.Softmax(-1)), torch.zeros(1, 2))[1]
+    >>> ordinary(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Softmax(-1)), torch.zeros(1, 2))[1]
     Softmax(dim=-1)
     """
     sample: Tensor = first_batch(calibration, ann)[:2]
@@ -137,8 +132,7 @@ def ordinary(ann: nn.Module, calibration: Any, readout: str = "membrane") -> tup
 
 def _poisson(converted: Converted) -> Converted:
     """The same network, told that its input is spikes: Spike-norm is defined on those."""
-    other = Converted(converted.net, {}, replace(converted.settings, input="signed_poisson"))
-    return other
+    return Converted(converted.net, {}, replace(converted.settings, input="signed_poisson"))
 
 
 def _check(settings: Settings, balancing_steps: int) -> None:

@@ -26,17 +26,7 @@ def text(report: Any) -> str:
         ),
         f"within {100 * report.tolerance:g} points: {enough}",
         "",
-        f"relative error of each layer after {report.steps} steps, and its parts, which add up to it [%]",
-        *_table(
-            [
-                ["layer", "error", *PARTS, "spikes"],
-                *(
-                    [e.path, *(f"{100 * v:.2f}" for v in (e.error, *(getattr(e, p) for p in PARTS))), f"{e.spikes:.0f}"]
-                    for e in report.layers
-                ),
-                ["output", f"{100 * report.output_error:.2f}", "", "", "", "", f"{report.spikes:.0f}"],
-            ]
-        ),
+        *_errors(report),
         "",
         f"a sample, {report.steps} steps: {report.spikes:,.0f} spikes, {report.synaptic_operations:,.0f} synaptic "
         f"operations and {report.analog_operations:,.0f} multiply-accumulates; ordinary network {report.macs:,.0f}",
@@ -51,6 +41,19 @@ def text(report: Any) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _errors(report: Any) -> list[str]:
+    """The errors of each layer."""
+    rows = [
+        [e.path, *(f"{100 * v:.2f}" for v in (e.error, *(getattr(e, p) for p in PARTS))), f"{e.spikes:.0f}"]
+        for e in report.layers
+    ]
+    output = ["output", f"{100 * report.output_error:.2f}", *("" for _ in PARTS), f"{report.spikes:.0f}"]
+    return [
+        f"relative error of each layer after {report.steps} steps, and its parts, which add up to it [%]",
+        *_table([["layer", "error", *PARTS, "spikes"], *rows, output]),
+    ]
 
 
 def _table(rows: list[list[str]]) -> list[str]:
