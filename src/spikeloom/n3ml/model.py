@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from ..conversion.published import SVGG16, VGG16, Diehl2015, SNN_Diehl2015
 from ..learning import DiehlAndCook2015
 
-__all__ = ["DiehlAndCook2015", "DiehlAndCook2015Infer"]
+__all__ = ["SVGG16", "VGG16", "Diehl2015", "DiehlAndCook2015", "DiehlAndCook2015Infer", "SNN_Diehl2015"]
 
 
 class DiehlAndCook2015Infer(DiehlAndCook2015):
