@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ..train.card import versions
-from . import stdp, train
+from . import convert, stdp, train
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: dict[str, ModuleType] = {"train": train, "stdp": stdp}
+COMMANDS: dict[str, ModuleType] = {"train": train, "stdp": stdp, "convert": convert}
 
 DESCRIPTION = "Spiking neural networks on PyTorch."
 USER_ERROR, INTERRUPTED = 2, 130

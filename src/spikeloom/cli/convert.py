@@ -1,0 +1,83 @@
+"""Convert an ordinary network into a spiking one, and report what that loses, where, and what it costs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..conversion import METHODS
+from ..conversion.calibrate import CALIBRATIONS
+from ..conversion.network import INPUTS, READOUTS
+from ..conversion.pooling import RULES
+from ..train.convert import ORDINARY, ConversionFolder, convert_and_report, load_network, train_ordinary
+from ..train.pictures import pictures_missing
+from ..train.progress import progress_for
+from .train import load
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "convert an ordinary network into a spiking one, with a report"
+EPOCHS = {"digits": 15, "mnist": 3}
+OPTIONS = ("method", "num_steps", "percentile", "reset", "initial_mem", "input", "readout", "max_pool")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options of the command."""
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+
+    def option(name: str, default: Any = None, **more: Any) -> None:
+        parser.add_argument(name, default=argparse.SUPPRESS if default is None else default, **more)
+
+    named = ", ".join(ORDINARY)
+    option("--model", "conv", metavar="FILE", help=f"a saved network, torch.save(net, FILE), or one to train: {named}")
+    option("--data", "digits", choices=list(EPOCHS), help="data set; digits come with scikit-learn")
+    option("--data-root", metavar="DIR", help="folder with mnist.npz or the IDX files of MNIST")
+    parser.add_argument("--flat", action="store_true", help="the network takes flattened samples")
+    option("--epochs", type=int, metavar="N", help="of training a named network (default: 15, for MNIST 3)")
+    option("--method", "percentile", choices=list(METHODS), help="where the thresholds come from")
+    option("--steps", 8, type=int, dest="num_steps", metavar="T", help="steps to convert for (mmse, calibration)")
+    option("--max-steps", 32, type=int, metavar="T", help="longest run of the report")
+    option("--percentile", 99.9, type=float, help="of the activations")
+    option("--samples", 500, type=int, metavar="N", help="training samples to measure activations on")
+    parser.add_argument("--per-channel", action="store_true", help="a threshold for each channel")
+    option("--reset", "subtract", choices=["subtract", "zero"], help="of the neurons")
+    option("--initial", 0.5, type=float, dest="initial_mem", metavar="V", help="membrane at rest, of the threshold")
+    option("--input", "current", choices=list(INPUTS), help="code of the input")
+    option("--readout", "membrane", choices=list(READOUTS), help="what of the last layer is the output")
+    option("--max-pool", "max", choices=list(RULES), help="how spikes are max-pooled")
+    option("--calibrate", choices=list(CALIBRATIONS), help="correct mean rates on the samples")
+    option("--levels", 4, type=int, metavar="L", help="steps of the activations, for --method qcfs")
+    option("--tune-epochs", 3, type=int, metavar="N", help="of training with them")
+    option("--tolerance", 0.005, type=float, help="accepted loss of accuracy, a fraction")
+    option("--seed", 0, type=int, metavar="N", help="of weights, order and input spikes")
+    option("--out", metavar="DIR", help="folder for the results (default: runs/convert-DATA-MODEL)")
+    parser.add_argument("--force", action="store_true", help="replace the conversion in the folder")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load or train, convert, print the report and where the files are."""
+    data = load(args.data, getattr(args, "data_root", None))
+    if args.flat:
+        data = data._replace(x_train=data.x_train.flatten(1), x_test=data.x_test.flatten(1))
+    say = progress_for(not args.quiet).say
+    folder = ConversionFolder(Path(getattr(args, "out", f"runs/convert-{args.data}-{Path(args.model).stem}")))
+    torch.manual_seed(args.seed)
+    build = ORDINARY.get(args.model)
+    net = load_network(Path(args.model)) if build is None else build(list(data.x_train.shape[1:]), data.num_classes)
+    folder.prepare(args.force)
+    if build is not None:
+        train_ordinary(net, data, getattr(args, "epochs", EPOCHS[args.data]), 2e-3, say)
+        torch.save(net, folder.ordinary)
+    options = {name: getattr(args, name) for name in OPTIONS}
+    options |= {"per_channel": args.per_channel, "calibrate": getattr(args, "calibrate", None)}
+    names = ("samples", "max_steps", "tolerance", "levels", "tune_epochs", "seed")
+    rest: dict[str, Any] = {name: getattr(args, name) for name in names}
+    _, report = convert_and_report(net, data, folder, options, **rest, say=say)
+    print(report)
+    missing = pictures_missing()
+    if not missing:
+        report.plot(folder.picture)
+    print(f"network: {folder.network}\nreport: {folder.report}{'' if missing else f', {folder.picture}'}")
+    return 0
