@@ -81,7 +81,10 @@ def picture(report: Any) -> Any:
     curve.axhline(100 * report.ann_accuracy, color="0.4", linestyle="--", label="ordinary")
     if report.enough is not None:
         curve.axvline(report.enough, color="tab:green", linestyle=":", label=f"within tolerance: T = {report.enough}")
+    ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256) if t <= len(report.accuracy)]
     curve.set(xscale="log", xlabel="steps", ylabel="accuracy [%]", title="Accuracy over time")
+    curve.set_xticks(ticks, map(str, ticks), minor=False)
+    curve.minorticks_off()
     curve.legend()
     _bars(layers, report)
     exits.plot([e.steps for e in report.exits], [100 * e.accuracy for e in report.exits], marker="o")
