@@ -55,6 +55,15 @@ def test_pooled_spikes_have_the_maximum_of_the_rates_at_every_step_and_are_spike
     assert torch.allclose(out, (out > 0.1) * 0.7, atol=1e-5)
 
 
+def test_pooled_spikes_stay_spikes_over_many_pieces_of_time() -> None:
+    generator = torch.Generator().manual_seed(2)
+    spk = (torch.rand(300, 2, 3, 8, 8, generator=generator) < 0.4).float() * 0.3
+    pool = SpikingMaxPool(nn.MaxPool2d(2))
+    pool.mode = "sequence"
+    out = torch.cat([pool(piece) for piece in spk.split(7)])
+    assert ((out == 0) | (out > 0.29)).all() and out.max() < 0.31
+
+
 @pytest.mark.parametrize("rule", ["max", "gate", "avg"])
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(2)], ids=str)
 def test_pooling_a_sequence_equals_its_steps_and_its_pieces(rule: str, pool: nn.Module) -> None:

@@ -57,6 +57,12 @@ def test_control_flow_is_refused_with_its_line() -> None:
         snn.conversion.convert(Call(forward, c=conv()), X)
 
 
+def test_sizes_are_no_signals() -> None:
+    net = Call(lambda x, c: c(x) / x.size(1) + x.shape[-1] / x.dim(), c=conv())
+    gm = checked(folded(graph(net)))
+    assert torch.equal(gm(X), net(X))
+
+
 def test_batch_norm_without_running_statistics_is_refused() -> None:
     net = nn.Sequential(conv(), nn.BatchNorm2d(4, track_running_stats=False))
     with pytest.raises(ValueError, match=r"BatchNorm2d '1' takes the statistics of each batch"):

@@ -124,6 +124,7 @@ def test_a_report_is_printed_saved_and_drawn(digits: Any, tmp_path: Path) -> Non
     assert (tmp_path / "report.png").stat().st_size > 10_000
 
 
+@torch.no_grad()
 def spikes(net: Any, x: Tensor, steps: int) -> dict[str, Tensor]:
     record = snn.run(net.net, x, steps, record=[f"{path}.spk" for path in net.neurons]).record
     return {path: record[f"{path}.spk"] for path in net.neurons}

@@ -36,7 +36,6 @@ _LINEAR = {
 }
 _SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 _PRODUCTS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
-_SIZES = {"size", "dim", getattr}
 
 _INSTEAD = {
     "sigmoid": "its output is no rate of a neuron that fires in proportion to its input; train with nn.ReLU instead",
@@ -67,7 +66,7 @@ def checked(gm: fx.GraphModule) -> fx.GraphModule:
     head = head_of(gm)
     for node in gm.graph.nodes:
         if node.op == "placeholder" or any(source in signals for source in node.all_input_nodes):
-            if node.target not in _SIZES or node.args[1:] not in ((), ("shape",)):
+            if not _is_size(node):
                 signals.add(node)
             if node.op == "output":
                 _one_output(node)
@@ -90,6 +89,12 @@ def _one_output(node: fx.Node) -> None:
     if not isinstance(node.args[0], fx.Node):
         kind = type(node.args[0]).__name__
         raise ValueError(f"the network must return one tensor, got a {kind}; wrap it so that it returns the logits")
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether an operation asks a signal for what does not depend on its values."""
+    asked = node.target is getattr and node.args[1] in ("shape", "ndim", "dtype", "device")
+    return asked or node.target in ("size", "dim")
 
 
 def _allowed(gm: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> bool:

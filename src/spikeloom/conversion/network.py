@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,6 +12,9 @@ from ..core.tree import named_neurons, reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
 from .activations import Readout
+
+if TYPE_CHECKING:
+    from .report import Report
 
 __all__ = ["INPUTS", "READOUTS", "Converted", "Settings"]
 
@@ -148,7 +151,7 @@ class Converted(nn.Module):
         steps: int | None = None,
         samples: int = 256,
         generator: torch.Generator | None = None,
-    ) -> Any:
+    ) -> "Report":
         """Measure what the conversion loses, where, and what it costs.
 
         Args:

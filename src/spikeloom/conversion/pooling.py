@@ -38,7 +38,7 @@ class SpikingMaxPool(Stateful):
     """
 
     class State(NamedTuple):
-        total: Tensor  # what came in so far, [B, ...]
+        total: Tensor  # what came in so far, [B, ...], float64
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
 
@@ -56,15 +56,16 @@ class SpikingMaxPool(Stateful):
             self._hidden = self.State(torch.zeros_like(x[0]))
             out = self.average(x.flatten(0, 1)).unflatten(0, x.shape[:2])
             return (out if sequence else out[0]), self._hidden
-        before = torch.zeros_like(x[:1]) if self._hidden is None else self.hidden.total[None]
-        totals = before + x.cumsum(0)
-        out = self._gated(x, totals) if self.rule == "gate" else self._risen(before, totals)
+        # float64, so that equal numbers of spikes have equal sums, in whatever pieces of time they came
+        before = torch.zeros_like(x[:1], dtype=torch.float64) if self._hidden is None else self.hidden.total[None]
+        totals = before + x.cumsum(0, dtype=torch.float64)
+        sums = torch.cat([before, totals]).to(x.dtype)
+        out = self._gated(x, sums[1:]) if self.rule == "gate" else self._risen(sums)
         self._hidden = self.State(totals[-1].clone())
         return (out if sequence else out[0]), self._hidden
 
-    def _risen(self, before: Tensor, totals: Tensor) -> Tensor:
-        leading = self.pool(torch.cat([before, totals]).flatten(0, 1)).unflatten(0, (len(totals) + 1, -1))
-        return leading.diff(dim=0)
+    def _risen(self, sums: Tensor) -> Tensor:
+        return self.pool(sums.flatten(0, 1)).unflatten(0, sums.shape[:2]).diff(dim=0)
 
     def _gated(self, x: Tensor, totals: Tensor) -> Tensor:
         values, flat = x.flatten(0, 1), totals.flatten(0, 1)

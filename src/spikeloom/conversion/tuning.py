@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ def fine_tune(
     lr: float = 1e-3,
     percentile: float = 99.9,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    generator: torch.Generator | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> fx.GraphModule:
     """Swap the rectifiers of a network for `QCFS` and train it further, for conversion with ``method="qcfs"``.
@@ -72,6 +74,7 @@ def fine_tune(
         lr: learning rate of Adam at the beginning; it falls to 0 along a cosine.
         percentile: of the activations, where the thresholds begin.
         loss: of output and labels.
+        generator: source of the order of pairs of tensors.
         progress: called after each epoch with its number from 1 and its mean loss.
 
     Returns:
@@ -89,16 +92,16 @@ def fine_tune(
     """
     if not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be a positive integer, got {epochs!r}; write epochs=2")
-    samples = [x for x, _ in labelled(data, ann)]
-    net = with_qcfs(ann, samples[:4], levels, percentile)
+    samples = [x for x, _ in islice(labelled(data, ann), 4)]
+    net = with_qcfs(ann, samples, levels, percentile)
     for module in net.modules():
         module.train()
-    steps = epochs * len(list(_shuffled(data, ann)))
+    steps = epochs * sum(1 for _ in _shuffled(data, ann, generator))
     optimizer = torch.optim.Adam(net.parameters(), lr)
     done = 0
     for epoch in range(1, epochs + 1):
         total, number = 0.0, 0
-        for x, y in _shuffled(data, ann):
+        for x, y in _shuffled(data, ann, generator):
             for group in optimizer.param_groups:
                 group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * done / steps))
             value = loss(net(x), y)
@@ -113,10 +116,11 @@ def fine_tune(
     return net
 
 
-def _shuffled(data: Any, net: nn.Module, batch: int = 64) -> Any:
+def _shuffled(data: Any, net: nn.Module, generator: torch.Generator | None, batch: int = 64) -> Any:
     """Batches: of a pair of tensors in random order, of anything else as it comes."""
     pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(d, Tensor) for d in data)
     if not pair:
         return labelled(data, net)
     x, y = data
-    return labelled([(x[i], y[i]) for i in torch.randperm(len(x)).split(batch)], net)
+    order = torch.randperm(len(x), generator=generator).split(batch)
+    return labelled(((x[index], y[index]) for index in order), net)
