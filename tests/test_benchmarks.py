@@ -133,6 +133,14 @@ def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(tm
     assert {"batched, batch 16", "event-driven"} <= {row["network"] for row in report["rows"]}
 
 
+@pytest.mark.slow
+def test_conversion_loses_little_and_its_network_is_faster_than_a_loop() -> None:
+    losses = {row["way"]: row for row in report("conversion")}
+    assert losses["percentile 99.9 (default)"]["T=8"] < 1.5 < losses["default, start at 0"]["T=1"]
+    speed = {row["contender"]: row["image-steps/CPU-s"] for row in report("conversion_speed")}
+    assert speed["ours, constant input"] > speed["n3ml's loop"]
+
+
 @pytest.mark.skipif(snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu")
 def test_events_are_faster_than_the_dense_product_at_low_density() -> None:
     report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
