@@ -160,7 +160,16 @@ def test_thresholds_are_the_percentile_of_the_activation(x: Tensor) -> None:
 
 def test_a_ceiling_bounds_the_threshold() -> None:
     net = nn.Sequential(nn.Linear(3, 5), nn.ReLU6())
-    assert float(convert(net, 100 * torch.rand(50, 3), method="max").thresholds["1"]) == 6.0
+    for method in ("max", "spike_norm"):
+        assert float(convert(net, 100 * torch.rand(50, 3), method=method).thresholds["1"]) == 6.0
+
+
+def test_a_layer_that_is_hardly_ever_active_gets_its_maximum() -> None:
+    net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU())
+    nn.init.ones_(net[0].weight)  # pyright: ignore[reportArgumentType] (a tensor)
+    x = -torch.ones(5000, 1)
+    x[0] = 3
+    assert float(convert(net, x).thresholds["1"]) == 3
 
 
 def test_a_loader_a_tensor_and_labelled_batches_calibrate_alike(x: Tensor) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..core import checks
+from ..neurons.scaled_if import ScaledIF
 from .activations import SITES
 from .batchnorm import folded
 from .calibrate import CALIBRATIONS, calibrated
@@ -99,13 +100,10 @@ def convert(
     found = {str(node.target): torch.ones(()) for node, _ in called(gm, *SITES)} if norm else {}
     found = found or {k: v * scaling_factor for k, v in scales(gm, calibration, method, settings).items()}
     stands_for = spiking(gm, found, settings)
-    scale = 1.0 if input == "current" else max(1.0, *(float(x.abs().max()) for x in batches(calibration, gm)))
+    scale = max(1.0, max(float(x.abs().max()) for x in batches(calibration, gm)))
     converted = Converted(gm, stands_for, settings, scale, head).to(home_of(ann)[0])
     if norm:
-        coded = converted if input != "current" else _poisson(converted)
-        samples, encode = batches(calibration, converted), lambda x: coded.coded(x, generator)
-        how: dict[str, Any] = {"scaling_factor": scaling_factor}
-        spike_norm(converted.net, converted.neurons, samples, encode, balancing_steps, **how)
+        _spike_normed(converted, calibration, balancing_steps, generator)
     if calibrate is not None:
         calibrated(converted, calibration, calibrate, generator)
     return converted
@@ -130,9 +128,26 @@ def ordinary(ann: nn.Module, calibration: Any, readout: str = "membrane") -> tup
     return gm, head
 
 
-def _poisson(converted: Converted) -> Converted:
-    """The same network, told that its input is spikes: Spike-norm is defined on those."""
-    return Converted(converted.net, {}, replace(converted.settings, input="signed_poisson"))
+def _spike_normed(converted: Converted, data: Any, steps: int, generator: torch.Generator | None) -> None:
+    """Set the thresholds by Spike-norm, on spikes even where the network will run on constant input."""
+    settings = converted.settings
+    code = "signed_poisson" if settings.input == "current" else settings.input
+    coded = Converted(converted.net, {}, replace(settings, input=code), float(converted.input_scale))
+    ceilings: dict[int, Any] = {id(n): converted.stands_for[path] for path, n in converted.neurons.items()}
+
+    def balance(neuron: ScaledIF, value: Tensor) -> None:
+        ceiling = ceilings[id(neuron)].ceiling
+        neuron.balance(value if ceiling is None else value.clamp(max=ceiling))
+
+    spike_norm(
+        converted.net,
+        converted.neurons,
+        batches(data, converted),
+        lambda x: coded.coded(x, generator),
+        steps,
+        scaling_factor=settings.scaling_factor,
+        balance=balance,
+    )
 
 
 def _check(settings: Settings, balancing_steps: int) -> None:

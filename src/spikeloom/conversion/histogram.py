@@ -25,6 +25,7 @@ class Histogram:
 
     def __init__(self, groups: int = 1) -> None:
         self.counts = torch.zeros(groups, BINS, dtype=torch.float64)
+        self.zeros = torch.zeros(groups, dtype=torch.float64)  # counted apart: most activations are
         self.range = torch.zeros(groups, dtype=torch.float64)
         self.largest = torch.zeros(groups, dtype=torch.float64)
 
@@ -43,7 +44,10 @@ class Histogram:
         index = (rows * scale[:, None]).long().clamp(0, BINS - 1)
         index += torch.arange(groups, device=rows.device)[:, None] * BINS
         counts = torch.bincount(index.flatten(), minlength=groups * BINS)
+        zeros = (rows == 0).sum(1).double().cpu()
         self.counts += counts.reshape(groups, BINS).double().cpu()
+        self.counts[:, 0] -= zeros
+        self.zeros += zeros
 
     def centres(self) -> Tensor:
         """The middle of each bin, [groups, BINS]."""
@@ -52,9 +56,10 @@ class Histogram:
     def percentile(self, percent: float) -> Tensor:
         """The number below which ``percent`` of all lie, for each group; linear within a bin, at most the largest."""
         below = self.counts.cumsum(1)
-        wanted = below[:, -1:] * (percent / 100)
+        wanted = (below[:, -1:] + self.zeros[:, None]) * (percent / 100) - self.zeros[:, None]
         index = torch.searchsorted(below, wanted).clamp(max=BINS - 1)
         inside = self.counts.gather(1, index)
         share = (wanted - below.gather(1, index) + inside) / inside.clamp(min=1)
-        found = ((index + share.clamp(0, 1)) * self.range[:, None] / BINS).squeeze(1)
+        found = (wanted > 0) * (index + share.clamp(0, 1)) * self.range[:, None] / BINS
+        found = found.squeeze(1)
         return torch.minimum(found, self.largest) if percent < 100 else self.largest

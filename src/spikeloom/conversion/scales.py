@@ -72,7 +72,9 @@ def _shape(gm: fx.GraphModule, path: str, values: Tensor) -> Tensor:
 
 def _percentile(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
     found = histograms(gm, data, settings.per_channel)
-    return {path: _shape(gm, path, hist.percentile(settings.percentile)) for path, hist in found.items()}
+    values = {path: hist.percentile(settings.percentile) for path, hist in found.items()}
+    # where fewer are active than lie above the percentile, it is 0, and their maximum has to do
+    return {path: _shape(gm, path, torch.where(v > 0, v, found[path].largest)) for path, v in values.items()}
 
 
 def _max(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
