@@ -1,0 +1,7 @@
+"""Learning rules of `fit`, one file for each family."""
+
+from .gradients import BPTT, TBPTT
+from .online import EProp
+from .rule import RULES, Outcome, Rule, refusal, rule_of
+
+__all__ = ["BPTT", "RULES", "TBPTT", "EProp", "Outcome", "Rule", "refusal", "rule_of"]
