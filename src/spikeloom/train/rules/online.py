@@ -23,8 +23,8 @@ __all__ = ["EProp"]
 class EProp(Rule, name="eprop"):
     """Gradients carried forward in time by traces of the synapses, with memory that does not grow with T.
 
-    The loss is the mean over the steps of a loss of one step: ``ce_rate_loss()`` (the default), ``mse_membrane_loss()``,
-    or a function of yours, called with outputs [1, B, N] of each step.
+    The loss is the mean over the steps of a loss of one step: ``ce_rate_loss()`` (the default),
+    ``mse_membrane_loss()``, or a function of yours, called with the outputs [1, B, N] of each step.
 
     >>> EProp().name
     'eprop'

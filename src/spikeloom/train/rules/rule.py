@@ -1,8 +1,8 @@
 """Learning rules by name: each says what it needs of a network, and changes the network on one batch.
 
-A rule is a frozen value: ``rule="tbptt"`` is ``rule=TBPTT()``, and ``rule=TBPTT(K=8)`` changes a number. The mathematics
-is in `spikeloom.learning` and in autograd. A new rule is one class in a file of this folder, which enters `RULES` by its
-``name``, and one line in ``__init__``.
+A rule is a frozen value: ``rule="tbptt"`` is ``rule=TBPTT()``, and ``rule=TBPTT(K=8)`` changes a number. The
+mathematics is in `spikeloom.learning` and in autograd. A new rule is one class in a file of this folder, which enters
+`RULES` by its ``name``, and one line in ``__init__``.
 """
 
 from collections.abc import Callable, Iterable
