@@ -62,6 +62,7 @@ EDGES = {
     ("surrogate", "core.surrogate"),
     ("layers", "kernels"),  # a spike-aware layer is a module around its operator
     ("functional", "decode"),  # losses read spike counts and first spikes
+    ("learning", "run"),  # a rule shows a network a sequence
     ("functional", "learning"),  # snnTorch keeps its STDP learner there
     ("nir", "run"),  # both read a network as the graph of its modules
     ("doctor", "decode"),

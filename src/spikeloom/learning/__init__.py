@@ -3,6 +3,7 @@
 A rule adds to ``weight.grad`` or returns a change; any optimiser applies it.
 """
 
+from .bp_stdp import BPSTDP, Presentation, SpikeError, bp_stdp, desired_spikes
 from .diehl_cook import DiehlAndCook2015, Row
 from .hebbian import correlate, outer, trace
 from .online import Online, cosine, online
@@ -12,6 +13,7 @@ from .rules import Exponential, PostPre, PowerLaw, Triplet
 from .stdp import PairRule, Traces
 
 __all__ = [
+    "BPSTDP",
     "MSTDP",
     "MSTDPET",
     "DiehlAndCook2015",
@@ -22,13 +24,17 @@ __all__ = [
     "PairRule",
     "PostPre",
     "PowerLaw",
+    "Presentation",
     "Row",
     "Rule",
+    "SpikeError",
     "Term",
     "Traces",
     "Triplet",
+    "bp_stdp",
     "correlate",
     "cosine",
+    "desired_spikes",
     "online",
     "outer",
     "trace",

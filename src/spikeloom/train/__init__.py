@@ -7,6 +7,6 @@ from .fit import fit
 from .interrupt import Interrupted
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
-from .rules import BPTT, TBPTT, EProp
+from .rules import BPSTDP, BPTT, TBPTT, EProp
 
-__all__ = ["BPTT", "TBPTT", "Accuracy", "EProp", "Interrupted", "Result", "conv", "fit", "mlp", "neurons"]
+__all__ = ["BPSTDP", "BPTT", "TBPTT", "Accuracy", "EProp", "Interrupted", "Result", "conv", "fit", "mlp", "neurons"]

@@ -72,7 +72,8 @@ class Job:
         """
         if self.readout.field == "spk":
             return step[0] if isinstance(step, tuple) else step
-        fields = [name for name in self.net.get_submodule(self.last).State._fields if name != "spk"]
+        last: Any = self.net.get_submodule(self.last)
+        fields = [name for name in last.State._fields if name != "spk"]
         if not isinstance(step, tuple) or len(step) != 1 + len(fields):
             raise TypeError(
                 f"{self.readout.name} reads membranes, got a network that returns {type(step).__name__}; "

@@ -1,7 +1,8 @@
 """Learning rules of `fit`, one file for each family."""
 
+from .bp_stdp import BPSTDP
 from .gradients import BPTT, TBPTT
 from .online import EProp
 from .rule import RULES, Outcome, Rule, refusal, rule_of
 
-__all__ = ["BPTT", "RULES", "TBPTT", "EProp", "Outcome", "Rule", "refusal", "rule_of"]
+__all__ = ["BPSTDP", "BPTT", "RULES", "TBPTT", "EProp", "Outcome", "Rule", "refusal", "rule_of"]

@@ -1,0 +1,313 @@
+r"""BP-STDP: errors of output spikes, passed down through the weights, times the spikes of a short window.
+
+The class neuron shall fire with every desired spike, z = 1, the others never. Where z[t] = 1, and only there,
+
+.. math:: \Delta W_{ih} = \mu\, \xi_i n_h \qquad \Delta W_{hj} = \mu\, [n_h > 0] \Big(\sum_i \xi_i W_{ih}\Big) n_j
+
+and so on below; n counts the spikes of a neuron in [t - epsilon, t], and xi_i is 1 for the class neuron if n_i = 0, -1
+for another one if n_i > 0, else 0. It is a rule for integrate-and-fire neurons (`IF`): their rate is a rectified linear
+function of their input, whose derivative stands in brackets. A bias learns as the weight of an input that always fires.
+
+`bp_stdp` shows a batch with constant weights: windows are differences of cumulative sums, and a change is one matrix
+product over all times and samples that have an error. `BPSTDP` takes one step at a time, so that weights can change in
+between.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import conv
+
+from ..core import checks, tree
+from ..neurons.integrate_fire import IF
+from ..run import run
+from .stages import Stage, pulled, stages
+
+__all__ = [
+    "BPSTDP",
+    "Presentation",
+    "SpikeError",
+    "bp_stdp",
+    "check_network",
+    "desired_spikes",
+    "spike_errors",
+    "window_counts",
+]
+
+NAME = "BP-STDP"
+
+
+class Presentation(NamedTuple):
+    """What was seen while a batch was shown.
+
+    Attributes:
+        error: see `SpikeError`, ().
+        spikes: of each layer of neurons by its path, the last one being the output, [T, B, ...].
+    """
+
+    error: Tensor
+    spikes: dict[str, Tensor]
+
+
+def desired_spikes(num_steps: int, interval: int = 4) -> Tensor:
+    """A regular desired spike train: every ``interval`` steps, the first one after ``interval`` steps.
+
+    Args:
+        num_steps: T.
+        interval: steps from spike to spike; 4 ms is the published rate of 250 Hz.
+
+    Returns:
+        [T], True where a spike is desired.
+
+    Raises:
+        ValueError: there is room for no spike.
+
+    >>> desired_spikes(9, 4).int()
+    tensor([0, 0, 0, 1, 0, 0, 0, 1, 0], dtype=torch.int32)
+    """
+    if not 1 <= interval <= num_steps:
+        raise ValueError(
+            f"a desired spike every {interval} steps needs 1 <= interval <= T = {num_steps}; write interval={num_steps}"
+        )
+    return (torch.arange(1, num_steps + 1) % interval) == 0
+
+
+def window_counts(spk: Tensor, epsilon: int) -> Tensor:
+    """Spikes in [t - epsilon, t], for every t.
+
+    Args:
+        spk: spikes, [T, ...].
+        epsilon: steps before t that count, from 0.
+
+    Returns:
+        [T, ...], in the dtype of ``spk``.
+
+    >>> window_counts(torch.tensor([1.0, 0.0, 1.0, 1.0]), epsilon=1)
+    tensor([1., 1., 1., 2.])
+    """
+    counts = spk.cumsum(0)
+    if epsilon + 1 >= len(spk):
+        return counts
+    return torch.cat([counts[: epsilon + 1], counts[epsilon + 1 :] - counts[: -epsilon - 1]])
+
+
+def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
+    """xi: 1 where the class neuron was silent, -1 where another one fired, else 0.
+
+    Args:
+        counts: spikes of the outputs in the window, [..., B, C].
+        labels: classes, [B].
+
+    >>> spike_errors(torch.tensor([[0.0, 2.0], [1.0, 0.0]]), torch.tensor([0, 0]))
+    tensor([[ 1., -1.],
+            [ 0.,  0.]])
+    """
+    fired = (counts > 0).to(counts.dtype)
+    return torch.nn.functional.one_hot(labels, counts.shape[-1]).to(counts.dtype) * (1 - fired) - _others(fired, labels)
+
+
+def _others(fired: Tensor, labels: Tensor) -> Tensor:
+    return fired * (1 - torch.nn.functional.one_hot(labels, fired.shape[-1]).to(fired.dtype))
+
+
+@dataclass(frozen=True)
+class SpikeError:
+    """The error of BP-STDP as a loss: the mean over samples of ``(1/T sum_t sum_i xi_i[t])^2``. It has no gradient.
+
+    Errors of opposite sign cancel, as published: look at the accuracy too.
+
+    Args:
+        epsilon: window of the spikes, in steps.
+        interval: steps between desired spikes.
+
+    >>> SpikeError(epsilon=1, interval=2)(torch.zeros(4, 1, 2), torch.tensor([0]))
+    tensor(0.2500)
+    """
+
+    epsilon: int = 4
+    interval: int = 4
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.epsilon, self.interval)
+
+    def __call__(self, spk: Tensor, labels: Tensor) -> Tensor:
+        wanted = desired_spikes(len(spk), self.interval).to(spk.device)
+        xi = spike_errors(window_counts(spk.detach(), self.epsilon)[wanted], labels)
+        return (xi.sum((0, 2)) / len(spk)).square().mean()
+
+
+def bp_stdp(
+    net: nn.Sequential,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: int = 4,
+    desired: Tensor | None = None,
+) -> Presentation:
+    """Show a batch of spike trains, and add the change that BP-STDP makes, with the opposite sign, to every ``grad``.
+
+    An optimiser then makes the change: ``torch.optim.SGD(parameters, lr=mu)``. It is the mean over the batch and the
+    sum over the times of desired spikes. Weights are constant meanwhile; see `BPSTDP` for the rule of one step.
+
+    Args:
+        net: ``nn.Sequential`` of synapses and `IF` neurons, see `BPSTDP`. Its state is reset first.
+        x: input spikes, 0 or 1, [T, B, ...].
+        labels: classes, [B].
+        epsilon: steps before a desired spike in which spikes count.
+        desired: when spikes are desired, 0 or 1, [T], or [T, B] for each sample. Default: every 4 steps.
+
+    Returns:
+        A `Presentation`.
+
+    Raises:
+        TypeError: the network holds something that the rule does not train.
+        ValueError: x holds other values than 0 and 1, or shapes do not agree.
+
+    Source: Tavanaei & Maida (2019), Neurocomputing 330, 39-47 (arXiv 1711.04214).
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(4, 2, bias=False), snn.IF(reset_mechanism="zero", init_hidden=True))
+    >>> shown = bp_stdp(net, (torch.rand(20, 3, 4) < 0.2).float(), torch.tensor([0, 1, 1]))
+    >>> net[0].weight.grad.shape, shown.spikes["1"].shape
+    (torch.Size([2, 4]), torch.Size([20, 3, 2]))
+    """
+    layers = check_network(net)
+    _check_input(x, labels, epsilon)
+    wanted = desired_spikes(len(x)) if desired is None else torch.as_tensor(desired)
+    if wanted.shape not in (x.shape[:1], x.shape[:2]):
+        raise ValueError(
+            f"desired spikes are [T] or [T, B], got {tuple(wanted.shape)} for input {tuple(x.shape)}; "
+            "write desired_spikes(T)"
+        )
+    with torch.no_grad():
+        result = run(net, x, record=[f"{stage.path}.spk" for stage in layers])
+        spikes = {stage.path: result.record[f"{stage.path}.spk"] for stage in layers}
+        counts = [window_counts(spk, epsilon) for spk in (x, *spikes.values())]
+        moments = (wanted if wanted.dim() == 2 else wanted[:, None]).to(x.device) != 0
+        xi = spike_errors(counts[-1], labels) * moments[..., None]
+        rows = xi.any(-1).nonzero(as_tuple=True)  # times and samples that have an error
+        steps = rows[0].clamp(max=epsilon) + 1
+        _learn(layers, [count[rows] for count in counts], xi[rows], steps, 1 / x.shape[1])
+    return Presentation((xi.sum((0, 2)) / len(x)).square().mean(), spikes)
+
+
+class BPSTDP:
+    """BP-STDP step by step: one call of `step` is one time step, and the optimiser may step after each.
+
+    Args:
+        net: ``nn.Sequential``, nested ones included, of ``nn.Linear`` or convolutions, each followed by `IF` neurons
+            with ``init_hidden=True`` (published: ``reset_mechanism="zero"``), and of layers without weights that are
+            linear (flattening, average pooling).
+        epsilon: steps before a desired spike in which spikes count.
+
+    Raises:
+        TypeError: another kind of network, or a layer that the rule does not train.
+        ValueError: two synapses follow each other, or a layer stands in two places.
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(4, 2, bias=False), snn.IF(reset_mechanism="zero", init_hidden=True))
+    >>> learner, sgd = BPSTDP(net), torch.optim.SGD(net.parameters(), lr=0.01)
+    >>> for t, x_t in enumerate((torch.rand(20, 1, 4) < 0.2).float()):
+    ...     sgd.zero_grad()
+    ...     spk = learner.step(x_t, torch.tensor([1]), desired=t % 4 == 3)
+    ...     sgd.step()
+    """
+
+    def __init__(self, net: nn.Sequential, epsilon: int = 4) -> None:
+        self.net, self.epsilon = net, epsilon
+        _check_numbers(epsilon, 1)
+        self._stages = check_network(net)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget windows and the state of the network; gradients stay."""
+        tree.reset(self.net)
+        self._recent: deque[list[Tensor]] = deque(maxlen=self.epsilon + 1)
+
+    def step(self, x: Tensor, labels: Tensor, desired: Any = True) -> Tensor:
+        """Run one time step; where a spike is desired, add the change with the opposite sign to every ``grad``.
+
+        Args:
+            x: input spikes of this step, [B, ...].
+            labels: classes, [B].
+            desired: whether a spike is desired now: one value, or [B].
+
+        Returns:
+            Output spikes, [B, C].
+        """
+        _check_input(x.unsqueeze(0), labels, self.epsilon)
+        with torch.no_grad():
+            spikes = [x]
+            for stage in self._stages:
+                out = stage.neuron(stage.current(spikes[-1]))
+                spikes.append(out[0] if isinstance(out, tuple) else out)
+            self._recent.append(spikes)
+            now = torch.as_tensor(desired, device=x.device).bool().expand(len(x))
+            if now.any():
+                counts = [torch.stack(each).sum(0) for each in zip(*self._recent, strict=True)]
+                xi = spike_errors(counts[-1], labels) * now[:, None]
+                rows = xi.any(-1)
+                steps = torch.full((int(rows.sum()),), len(self._recent), device=x.device)
+                _learn(self._stages, [count[rows] for count in counts], xi[rows], steps, 1 / len(x))
+        return spikes[-1]
+
+
+def _learn(layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor, scale: float) -> None:
+    """Add the change for some rows: window counts [R, ...] of every layer, input first, and errors [R, C]."""
+    if not len(xi):
+        return
+    error = xi
+    for place in reversed(range(len(layers))):
+        stage, further = layers[place], place > 0
+        change, at_synapse, below = pulled(stage, counts[place], error.reshape_as(counts[place + 1]), further=further)
+        _add(stage.synapse.weight, change, scale)
+        _add(stage.synapse.bias, _bias_change(stage.synapse, at_synapse, steps), scale)
+        if below is not None:
+            error = below * (counts[place] > 0)
+
+
+def _bias_change(synapse: nn.Module, error: Tensor, steps: Tensor) -> Tensor:
+    """The change of the weights of an input that fires at every step."""
+    weighted = error * steps.to(error.dtype).reshape(-1, *[1] * (error.dim() - 1))
+    channel = 1 if isinstance(synapse, conv._ConvNd) else error.dim() - 1
+    return weighted.sum([axis for axis in range(error.dim()) if axis != channel])
+
+
+def _add(parameter: Any, change: Tensor, scale: float) -> None:
+    if parameter is not None and parameter.requires_grad:
+        gradient = -scale * change
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def check_network(net: Any) -> tuple[Stage, ...]:
+    """The stages of a network that the rule can train; an error says why it can not.
+
+    >>> import spikeloom as snn
+    >>> len(check_network(nn.Sequential(nn.Linear(4, 2), snn.IF(init_hidden=True))))
+    1
+    """
+    return stages(net, (IF,), NAME)
+
+
+def _check_numbers(epsilon: int, interval: int) -> None:
+    for name, value, low in (("epsilon", epsilon, 0), ("interval", interval, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError(f"{name} must be a whole number of steps from {low}, got {value!r}; write {name}=4")
+
+
+def _check_input(x: Tensor, labels: Tensor, epsilon: int) -> None:
+    checks.floating(x, "x")
+    _check_numbers(epsilon, 1)
+    if x.dim() < 3 or len(x) < 1 or labels.shape != x.shape[1:2]:
+        raise ValueError(
+            f"BP-STDP takes spikes [T, B, ...] and classes [B], got {tuple(x.shape)} and {tuple(labels.shape)}; "
+            "write x.unsqueeze(1) for one sample"
+        )
+    if not bool(((x == 0) | (x == 1)).all()):
+        raise ValueError(
+            f"BP-STDP counts input spikes, 0 or 1, got values from {float(x.min()):g} to {float(x.max()):g}; "
+            "encode them, e.g. snn.spikegen.rate(x, num_steps=20)"
+        )
