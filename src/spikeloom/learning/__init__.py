@@ -10,12 +10,14 @@ from .online import Online, cosine, online
 from .reward import MSTDP, MSTDPET, Eligibility
 from .rule import Memory, Rule, Term
 from .rules import Exponential, PostPre, PowerLaw, Triplet
+from .stbp import STBP_CURVES, Wu2018, stbp_neuron
 from .stdp import PairRule, Traces
 
 __all__ = [
     "BPSTDP",
     "MSTDP",
     "MSTDPET",
+    "STBP_CURVES",
     "DiehlAndCook2015",
     "Eligibility",
     "Exponential",
@@ -31,11 +33,13 @@ __all__ = [
     "Term",
     "Traces",
     "Triplet",
+    "Wu2018",
     "bp_stdp",
     "correlate",
     "cosine",
     "desired_spikes",
     "online",
     "outer",
+    "stbp_neuron",
     "trace",
 ]

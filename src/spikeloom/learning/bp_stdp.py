@@ -185,12 +185,13 @@ def bp_stdp(
     with torch.no_grad():
         result = run(net, x, record=[f"{stage.path}.spk" for stage in layers])
         spikes = {stage.path: result.record[f"{stage.path}.spk"] for stage in layers}
-        counts = [window_counts(spk, epsilon) for spk in (x, *spikes.values())]
+        outputs = window_counts(spikes[layers[-1].path], epsilon)
         moments = (wanted if wanted.dim() == 2 else wanted[:, None]).to(x.device) != 0
-        xi = spike_errors(counts[-1], labels) * moments[..., None]
+        xi = spike_errors(outputs, labels) * moments[..., None]
         rows = xi.any(-1).nonzero(as_tuple=True)  # times and samples that have an error
         steps = rows[0].clamp(max=epsilon) + 1
-        _learn(layers, [count[rows] for count in counts], xi[rows], steps, 1 / x.shape[1])
+        counts = [_counts_at(spk, rows, epsilon) for spk in (x, *spikes.values())]
+        _learn(layers, counts, xi[rows], steps, 1 / x.shape[1])
     return Presentation((xi.sum((0, 2)) / len(x)).square().mean(), spikes)
 
 
@@ -253,6 +254,18 @@ class BPSTDP:
                 steps = torch.full((int(rows.sum()),), len(self._recent), device=x.device)
                 _learn(self._stages, [count[rows] for count in counts], xi[rows], steps, 1 / len(x))
         return spikes[-1]
+
+
+def _counts_at(spk: Tensor, rows: tuple[Tensor, ...], epsilon: int) -> Tensor:
+    """`window_counts` at some times and samples, [R, ...]: most have no error, and inputs are many."""
+    times, samples = rows
+    if len(times) * (epsilon + 1) > spk.shape[0] * spk.shape[1]:
+        return window_counts(spk, epsilon)[rows]
+    counts = spk[times, samples]
+    for back in range(1, min(epsilon, len(spk) - 1) + 1):
+        inside = (times >= back).to(spk.dtype).reshape(-1, *[1] * (spk.dim() - 2))
+        counts = counts.addcmul_(spk[(times - back).clamp(min=0), samples], inside)
+    return counts
 
 
 def _learn(layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor, scale: float) -> None:
