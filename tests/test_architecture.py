@@ -71,6 +71,7 @@ EDGES = {
     ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
+    ("doctor", "learning"),  # gradients of the rules are compared
     ("doctor", "run"),
     ("export_nir", "nir"),
     ("import_nir", "nir"),
