@@ -24,7 +24,7 @@ from spikeloom.learning import stbp_neuron
 
 ROWS: dict[str, dict[str, Any]] = {
     "MNIST 784-800-10": {"net": "linear", "num_steps": 5, "epochs": 20, "lr": 1e-3},
-    "MNIST 15C5-P2-40C5-P2-300-10": {"net": "conv", "num_steps": 4, "epochs": 7, "lr": 2e-3},
+    "MNIST 15C5-P2-40C5-P2-300-10": {"net": "conv", "num_steps": 4, "epochs": 5, "lr": 2e-3},
     "saccade events 28x28x2-800-10": {"net": "events", "num_steps": 8, "epochs": 6, "lr": 1e-3},
 }
 

@@ -14,7 +14,6 @@ between.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -24,12 +23,12 @@ from torch.nn.modules import conv
 from ..core import checks, tree
 from ..neurons.integrate_fire import IF
 from ..run import run
+from .spike_errors import check_numbers, desired_spikes, spike_errors, window_counts
 from .stages import Stage, pulled, stages
 
 __all__ = [
     "BPSTDP",
     "Presentation",
-    "SpikeError",
     "bp_stdp",
     "check_network",
     "desired_spikes",
@@ -50,93 +49,6 @@ class Presentation(NamedTuple):
 
     error: Tensor
     spikes: dict[str, Tensor]
-
-
-def desired_spikes(num_steps: int, interval: int = 4) -> Tensor:
-    """A regular desired spike train: every ``interval`` steps, the first one after ``interval`` steps.
-
-    Args:
-        num_steps: T.
-        interval: steps from spike to spike; 4 ms is the published rate of 250 Hz.
-
-    Returns:
-        [T], True where a spike is desired.
-
-    Raises:
-        ValueError: there is room for no spike.
-
-    >>> desired_spikes(9, 4).int()
-    tensor([0, 0, 0, 1, 0, 0, 0, 1, 0], dtype=torch.int32)
-    """
-    if not 1 <= interval <= num_steps:
-        raise ValueError(
-            f"a desired spike every {interval} steps needs 1 <= interval <= T = {num_steps}; write interval={num_steps}"
-        )
-    return (torch.arange(1, num_steps + 1) % interval) == 0
-
-
-def window_counts(spk: Tensor, epsilon: int) -> Tensor:
-    """Spikes in [t - epsilon, t], for every t.
-
-    Args:
-        spk: spikes, [T, ...].
-        epsilon: steps before t that count, from 0.
-
-    Returns:
-        [T, ...], in the dtype of ``spk``.
-
-    >>> window_counts(torch.tensor([1.0, 0.0, 1.0, 1.0]), epsilon=1)
-    tensor([1., 1., 1., 2.])
-    """
-    counts = spk.cumsum(0)
-    if epsilon + 1 >= len(spk):
-        return counts
-    return torch.cat([counts[: epsilon + 1], counts[epsilon + 1 :] - counts[: -epsilon - 1]])
-
-
-def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
-    """xi: 1 where the class neuron was silent, -1 where another one fired, else 0.
-
-    Args:
-        counts: spikes of the outputs in the window, [..., B, C].
-        labels: classes, [B].
-
-    >>> spike_errors(torch.tensor([[0.0, 2.0], [1.0, 0.0]]), torch.tensor([0, 0]))
-    tensor([[ 1., -1.],
-            [ 0.,  0.]])
-    """
-    fired = (counts > 0).to(counts.dtype)
-    return torch.nn.functional.one_hot(labels, counts.shape[-1]).to(counts.dtype) * (1 - fired) - _others(fired, labels)
-
-
-def _others(fired: Tensor, labels: Tensor) -> Tensor:
-    return fired * (1 - torch.nn.functional.one_hot(labels, fired.shape[-1]).to(fired.dtype))
-
-
-@dataclass(frozen=True)
-class SpikeError:
-    """The error of BP-STDP as a loss: the mean over samples of ``(1/T sum_t sum_i xi_i[t])^2``. It has no gradient.
-
-    Errors of opposite sign cancel, as published: look at the accuracy too.
-
-    Args:
-        epsilon: window of the spikes, in steps.
-        interval: steps between desired spikes.
-
-    >>> SpikeError(epsilon=1, interval=2)(torch.zeros(4, 1, 2), torch.tensor([0]))
-    tensor(0.2500)
-    """
-
-    epsilon: int = 4
-    interval: int = 4
-
-    def __post_init__(self) -> None:
-        _check_numbers(self.epsilon, self.interval)
-
-    def __call__(self, spk: Tensor, labels: Tensor) -> Tensor:
-        wanted = desired_spikes(len(spk), self.interval).to(spk.device)
-        xi = spike_errors(window_counts(spk.detach(), self.epsilon)[wanted], labels)
-        return (xi.sum((0, 2)) / len(spk)).square().mean()
 
 
 def bp_stdp(
@@ -219,7 +131,7 @@ class BPSTDP:
 
     def __init__(self, net: nn.Sequential, epsilon: int = 4) -> None:
         self.net, self.epsilon = net, epsilon
-        _check_numbers(epsilon, 1)
+        check_numbers(epsilon)
         self._stages = check_network(net)
         self.reset()
 
@@ -269,17 +181,40 @@ def _counts_at(spk: Tensor, rows: tuple[Tensor, ...], epsilon: int) -> Tensor:
 
 
 def _learn(layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor, scale: float) -> None:
-    """Add the change for some rows: window counts [R, ...] of every layer, input first, and errors [R, C]."""
-    if not len(xi):
-        return
+    for parameter, change in changes(layers, counts, xi, steps):
+        if parameter.requires_grad:
+            gradient = -scale * change
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def changes(
+    layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """The change of each weight and bias, last layer first, of the weights as they are; summed over rows.
+
+    Args:
+        layers: what `check_network` read.
+        counts: spikes in the window, input first, [R, ...] each.
+        xi: errors of the outputs, [R, C].
+        steps: length of the window, [R].
+
+    >>> import spikeloom as snn
+    >>> layers = check_network(nn.Sequential(nn.Linear(2, 1, bias=False), snn.IF(init_hidden=True)))
+    >>> counts, xi = [torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0]])], torch.tensor([[1.0]])
+    >>> [change for _, change in changes(layers, counts, xi, torch.tensor([5]))]
+    [tensor([[3., 0.]])]
+    """
     error = xi
-    for place in reversed(range(len(layers))):
-        stage, further = layers[place], place > 0
-        change, at_synapse, below = pulled(stage, counts[place], error.reshape_as(counts[place + 1]), further=further)
-        _add(stage.synapse.weight, change, scale)
-        _add(stage.synapse.bias, _bias_change(stage.synapse, at_synapse, steps), scale)
+    found: list[tuple[Any, Tensor]] = []
+    for place in reversed(range(len(layers) if len(xi) else 0)):
+        stage, synapse = layers[place], layers[place].synapse
+        change, at_synapse, below = pulled(stage, counts[place], error.reshape_as(counts[place + 1]), further=place > 0)
+        found.append((synapse.weight, change))
+        if synapse.bias is not None:
+            found.append((synapse.bias, _bias_change(synapse, at_synapse, steps)))
         if below is not None:
             error = below * (counts[place] > 0)
+    return found
 
 
 def _bias_change(synapse: nn.Module, error: Tensor, steps: Tensor) -> Tensor:
@@ -287,12 +222,6 @@ def _bias_change(synapse: nn.Module, error: Tensor, steps: Tensor) -> Tensor:
     weighted = error * steps.to(error.dtype).reshape(-1, *[1] * (error.dim() - 1))
     channel = 1 if isinstance(synapse, conv._ConvNd) else error.dim() - 1
     return weighted.sum([axis for axis in range(error.dim()) if axis != channel])
-
-
-def _add(parameter: Any, change: Tensor, scale: float) -> None:
-    if parameter is not None and parameter.requires_grad:
-        gradient = -scale * change
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 def check_network(net: Any) -> tuple[Stage, ...]:
@@ -305,15 +234,9 @@ def check_network(net: Any) -> tuple[Stage, ...]:
     return stages(net, (IF,), NAME)
 
 
-def _check_numbers(epsilon: int, interval: int) -> None:
-    for name, value, low in (("epsilon", epsilon, 0), ("interval", interval, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(f"{name} must be a whole number of steps from {low}, got {value!r}; write {name}=4")
-
-
 def _check_input(x: Tensor, labels: Tensor, epsilon: int) -> None:
     checks.floating(x, "x")
-    _check_numbers(epsilon, 1)
+    check_numbers(epsilon)
     if x.dim() < 3 or len(x) < 1 or labels.shape != x.shape[1:2]:
         raise ValueError(
             f"BP-STDP takes spikes [T, B, ...] and classes [B], got {tuple(x.shape)} and {tuple(labels.shape)}; "

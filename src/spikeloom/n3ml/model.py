@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ..learning import DiehlAndCook2015
+from ..learning import DiehlAndCook2015, TravanaeiAndMaida2017, Wu2018
 
-__all__ = ["DiehlAndCook2015", "DiehlAndCook2015Infer"]
+__all__ = ["DiehlAndCook2015", "DiehlAndCook2015Infer", "TravanaeiAndMaida2017", "Wu2018"]
 
 
 class DiehlAndCook2015Infer(DiehlAndCook2015):

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...learning.bp_stdp import SpikeError, bp_stdp, check_network, desired_spikes
+from ...learning.bp_stdp import bp_stdp, check_network
+from ...learning.spike_errors import SpikeError, desired_spikes
 from ..job import Job, Probe
 from .rule import Outcome, Rule, refusal
 
