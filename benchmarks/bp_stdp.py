@@ -26,7 +26,7 @@ from spikeloom.data import Split
 ROWS: dict[str, dict[str, Any]] = {
     "MNIST 784-1000-10": {"hidden": [1000], "epochs": 2, "batch_size": 32, "lr": 0.016},
     "MNIST 784-500-150-10": {"hidden": [500, 150], "epochs": 4, "batch_size": 32, "lr": 0.016},
-    "Iris 4-30-3": {"hidden": [30], "epochs": 60, "batch_size": 8, "lr": 0.003},
+    "Iris 4-30-3": {"hidden": [30], "epochs": 40, "batch_size": 8, "lr": 0.003},
     "XOR 2-20-2": {"hidden": [20], "epochs": 40, "batch_size": 4, "lr": 0.003},
 }
 FOLDS = 5
@@ -82,7 +82,7 @@ def trained(name: str, row: dict[str, Any], splits: list[Split], seed: int) -> d
         result = snn.fit(
             lambda split=split: network(split.x_train.shape[1], row["hidden"], split.num_classes),
             split,
-            num_steps=50 if small else 20,
+            num_steps=24 if small else 20,
             encode=regular if small else "rate",
             rule="bp_stdp",
             epochs=row["epochs"],

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import checks, tree
+from ..core import checks
 from ..neurons.integrate_fire import IF
 from .bp_stdp import changes, check_network
 from .spike_errors import check_numbers, spike_errors
@@ -87,7 +87,7 @@ class TravanaeiAndMaida2017(nn.Module):
 
     def reset_variables(self, w: bool = True) -> None:
         """Forget the state, and with ``w`` draw new weights."""
-        tree.reset(self.net)
+        self._states: list[Any] = [None] * len(self.layers)
         for layer in self.layers:
             layer.o = layer.u = torch.zeros(len(layer.weight), device=layer.weight.device)
             if w:
@@ -105,9 +105,9 @@ class TravanaeiAndMaida2017(nn.Module):
         """
         single = x.dim() == 1
         spk = x.unsqueeze(0) if single else x
-        for stage, layer in zip(self.stages, self.layers, strict=True):
-            spk = stage.neuron(stage.current(spk))
-            mem = stage.neuron.mem * (1 - spk)
+        for place, (stage, layer) in enumerate(zip(self.stages, self.layers, strict=True)):
+            spk, self._states[place] = stage.neuron.step(stage.current(spk), self._states[place])
+            mem = self._states[place].mem * (1 - spk)
             layer.o, layer.u = (spk[0], mem[0]) if single else (spk, mem)
         return self.layers[-1].o
 
@@ -156,11 +156,16 @@ class TavanaeiAndMaida:
                 f"spike_buffer holds the input and {len(stages)} layers, got {list(spike_buffer)}; "
                 "append the spikes of every step to each list"
             )
+        classes = len(self.model.layers[-1].weight)
+        labels = torch.as_tensor(label, device=spiked_label.device).reshape(-1)
+        wanted = spiked_label.reshape(-1, classes).gather(1, labels[:, None]) > 0.5  # [B, 1]
+        if not wanted.any():
+            return
         steps = min(self.epsilon + 1, *map(len, spike_buffer.values()))
         counts = [torch.stack(list(each)[-steps:]).sum(0) for each in spike_buffer.values()]
         counts = [count.unsqueeze(0) if count.dim() == 1 else count for count in counts]
-        labels = torch.as_tensor(label, device=counts[0].device).reshape(-1)
-        wanted = spiked_label.reshape(-1, counts[-1].shape[-1]).gather(1, labels[:, None]) > 0.5  # [B, 1]
         xi = spike_errors(counts[-1], labels) * wanted
+        rows = xi.any(-1)
+        counts, xi = [count[rows] for count in counts], xi[rows]
         for parameter, change in changes(stages, counts, xi, torch.full((len(xi),), steps)):
-            parameter += self.lr * change
+            parameter.add_(change, alpha=self.lr)
