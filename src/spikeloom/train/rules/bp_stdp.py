@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...kernels.events.choice import by_input_alone
 from ...learning.bp_stdp import bp_stdp, check_network
 from ...learning.spike_errors import SpikeError, desired_spikes
 from ..job import Job, Probe
@@ -57,6 +58,7 @@ class BPSTDP(Rule, name="bp_stdp"):
         job.optimizer.zero_grad()
         desired = desired_spikes(len(value), self.interval)
         net: Any = job.net  # of the right kind, as checked
-        shown = bp_stdp(net, value, y, epsilon=self.epsilon, desired=desired)
+        with by_input_alone():  # as in `Job.run`
+            shown = bp_stdp(net, value, y, epsilon=self.epsilon, desired=desired)
         job.optimizer.step()
         return Outcome(shown.error.item(), shown.spikes[job.last], shown.spikes)
