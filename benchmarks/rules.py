@@ -47,12 +47,12 @@ def integrating(**options: Any) -> nn.Module:
 
 
 CONTENDERS: dict[str, dict[str, Any]] = {
-    "bptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 4e-3},
-    "tbptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 4e-3},
-    "eprop": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 4e-3},
-    "stbp": {"net": lambda: network(stbp_neuron), "neuron": "stbp_neuron", "lr": 4e-3},
+    "bptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
+    "tbptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
+    "eprop": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
+    "stbp": {"net": lambda: network(stbp_neuron), "neuron": "stbp_neuron", "lr": 1e-2},
     "bp_stdp": {"net": lambda: network(integrating, 0.1), "neuron": "IF", "encode": "rate", "lr": 0.03},
-    "bptt of that network": {"net": lambda: network(integrating, 0.1), "neuron": "IF", "encode": "rate", "lr": 4e-3},
+    "bptt of that network": {"net": lambda: network(integrating, 0.1), "neuron": "IF", "encode": "rate", "lr": 1e-2},
 }
 
 

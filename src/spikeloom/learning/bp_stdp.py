@@ -45,6 +45,9 @@ class Presentation(NamedTuple):
     Attributes:
         error: see `SpikeError`, ().
         spikes: of each layer of neurons by its path, the last one being the output, [T, B, ...].
+
+    >>> Presentation(torch.tensor(0.0), {"1": torch.zeros(20, 3, 10)}).spikes["1"].shape
+    torch.Size([20, 3, 10])
     """
 
     error: Tensor
