@@ -51,7 +51,7 @@ def conv(shape: torch.Size) -> nn.Sequential:
     for parameter in net.parameters():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter)  # torch's own weights leave the deeper layers silent
-    return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in the stubs)
+    return net.to(memory_format=torch.channels_last)
 
 
 def trained(row: dict[str, Any], split: data.Split, seed: int, folder: Path | None) -> dict[str, Any]:

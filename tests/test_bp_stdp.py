@@ -84,6 +84,17 @@ def test_a_batch_changes_weights_as_the_literal_loop_over_its_samples_does(
     assert shown.spikes[str(len(net) - 1)].sum() > 10
 
 
+def test_few_errors_are_counted_as_many_are() -> None:
+    net, x, labels = network((6, 8, 3)), trains(T, B, 6), torch.tensor([0, 2, 1, 1, 0])
+    z = torch.zeros(T, B)
+    z[1, 0] = z[9, 3] = z[1, 2] = 1
+    bp_stdp(net, x, labels, epsilon=3, desired=z)
+    wanted = [literal(net, x[:, b], int(labels[b]), z[:, b], 3) for b in (0, 2, 3)]
+    for place, p in enumerate(net.parameters()):
+        torch.testing.assert_close(p.grad, -sum(w[place] for w in wanted) / B, rtol=0, atol=1e-6)
+        assert p.grad is not None and p.grad.any()
+
+
 def test_weights_that_change_within_a_presentation_are_those_of_the_literal_loop() -> None:
     net, x, z = network((6, 8, 7, 3)), trains(T, 6), [t % 3 == 2 for t in range(T)]
     wanted = literal(net, x, 1, z, 4, mu=0.02)
@@ -223,9 +234,9 @@ MISTAKES: dict[str, tuple[nn.Module, type[Exception], str]] = {
 def test_a_network_that_the_rule_does_not_train_is_refused(name: str) -> None:
     net, kind, text = MISTAKES[name]
     with pytest.raises(kind, match=text):
-        bp_stdp(net, trains(T, B, 6).float(), torch.zeros(B, dtype=torch.long))  # pyright: ignore[reportArgumentType]
+        bp_stdp(net, trains(T, B, 6).float(), torch.zeros(B, dtype=torch.long))
     with pytest.raises(kind, match=text):
-        BPSTDP(net)  # pyright: ignore[reportArgumentType]
+        BPSTDP(net)
 
 
 def test_a_layer_in_two_places_is_refused() -> None:

@@ -100,7 +100,7 @@ def test_a_silent_layer_has_no_direction() -> None:
 def test_mistakes_are_named() -> None:
     net = integrating()
     with pytest.raises(TypeError, match=r"batch must be a pair \(x, y\), got Tensor"):
-        snn.gradient_report(net, spikes())  # pyright: ignore[reportArgumentType]
+        snn.gradient_report(net, spikes())
     with pytest.raises(ValueError, match=r"a rule must be one of .*got 'stdp'"):
         snn.gradient_report(net, (spikes(), Y), rules=["stdp"])
     blind = nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9, surrogate_disable=True, init_hidden=True))
