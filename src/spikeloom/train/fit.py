@@ -61,12 +61,12 @@ def fit(
         num_steps: T, the time steps for which each sample is shown.
         epochs: passes over the training samples.
         batch_size: samples a batch; loaders have their own.
-        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``. A loss of membranes
-            receives the membrane of the last neuron.
-        lr: learning rate at the beginning, of Adam. Default: 0.002.
+        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``, or what the
+            rule says. A loss of membranes receives the membrane of the last neuron.
+        lr: learning rate at the beginning, of Adam or of what the rule prefers. Default: 0.002, or what the rule says.
         schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine, ``"constant"`` keeps it. Default:
             cosine, or constant if ``optimizer`` is given.
-        optimizer: another one than Adam, or a function from parameters to one.
+        optimizer: another one than the rule's, or a function from parameters to one.
         encode: ``"direct"`` (default): the sample is a current, the same at every step; ``"rate"``: its values are the
             probabilities of spikes; ``"sequence"``: samples are [T, ...] themselves; or a function
             ``(samples [B, ...], num_steps) -> [T, B, ...]``.
