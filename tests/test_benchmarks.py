@@ -140,6 +140,7 @@ def test_events_are_faster_than_the_dense_product_at_low_density() -> None:
     assert [row["dense / events at 5 %"] > 1 for row in report["rows"]] == [True, True]
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_bp_stdp_learns_xor_and_keeps_finished_seeds(tmp_path: Path) -> None:
     arguments = ("benchmarks/bp_stdp.py", "--smoke", "--rows", "XOR", "--out", str(tmp_path / "bp_stdp.json"))
     first = printed(*arguments)
