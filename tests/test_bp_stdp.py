@@ -253,6 +253,8 @@ def test_input_that_is_no_spike_train_is_refused() -> None:
         bp_stdp(net, torch.zeros(T, 6), labels)
     with pytest.raises(ValueError, match=r"desired spikes are \[T\] or \[T, B\], got \(3,\)"):
         bp_stdp(net, torch.zeros(T, B, 6), labels, desired=torch.ones(3))
+    with pytest.raises(ValueError, match="classes count from 0 to 2 for 3 outputs, got 3; write an output layer"):
+        bp_stdp(net, torch.zeros(T, B, 6), labels + 3)
     with pytest.raises(ValueError, match=r"epsilon must be a whole number of steps from 0, got -1"):
         bp_stdp(net, torch.zeros(T, B, 6), labels, epsilon=-1)
     with pytest.raises(ValueError, match=r"a desired spike every 4 steps needs 1 <= interval <= T = 3"):

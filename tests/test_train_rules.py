@@ -251,5 +251,11 @@ def test_a_rule_of_ones_own_trains_under_its_name() -> None:
         before = net[0].weight.detach().clone()
         snn.fit(net, split(), **SETTINGS, rule="nothing")
         assert torch.equal(net[0].weight, before)
+        with pytest.raises(ValueError, match="a rule needs a name of its own, got 'bptt', which BPTT has"):
+
+            class Other(Rule, name="bptt"):
+                """Another one."""
+
     finally:
         del RULES["nothing"]
+    assert RULES["bptt"] is snn.train.BPTT

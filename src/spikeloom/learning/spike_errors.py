@@ -57,10 +57,20 @@ def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
         counts: spikes of the outputs in the window, [..., B, C].
         labels: classes, [B].
 
+    Raises:
+        ValueError: a class without output.
+
     >>> spike_errors(torch.tensor([[0.0, 2.0], [1.0, 0.0]]), torch.tensor([0, 0]))
     tensor([[ 1., -1.],
             [ 0.,  0.]])
     """
+    classes = counts.shape[-1]
+    if labels.numel() and not (labels.min() >= 0 and labels.max() < classes):
+        outside = int(labels[(labels < 0) | (labels >= classes)][0])
+        raise ValueError(
+            f"classes count from 0 to {classes - 1} for {classes} outputs, got {outside}; "
+            "write an output layer with more neurons, or other labels"
+        )
     fired = (counts > 0).to(counts.dtype)
     return torch.nn.functional.one_hot(labels, counts.shape[-1]).to(counts.dtype) * (1 - fired) - _others(fired, labels)
 

@@ -45,6 +45,11 @@ class Rule:
     def __init_subclass__(cls, name: str = "", **options: Any) -> None:
         super().__init_subclass__(**options)
         if name:
+            taken = RULES.get(name)
+            if taken is not None and taken.__qualname__ != cls.__qualname__:  # a class redefined in a notebook may be
+                raise ValueError(
+                    f"a rule needs a name of its own, got {name!r}, which {taken.__qualname__} has; write another"
+                )
             cls.name = name
             RULES[name] = cls
 
