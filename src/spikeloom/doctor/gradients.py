@@ -95,7 +95,7 @@ def gradient_report(
         num_steps: T of a static input.
         loss: of output spikes [T, B, N] and classes, one number. Default: ``ce_rate_loss()``, a mean over single steps
             as "eprop" needs it. "bp_stdp" has an error of its own.
-        rules: names in ``learning.gradients.GRADIENTS``. Default: all of them.
+        rules: names in ``learning.GRADIENTS``. Default: all of them.
 
     Raises:
         TypeError, ValueError: the batch is no such pair, a name is unknown, or no gradient goes back through time.

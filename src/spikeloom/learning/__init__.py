@@ -5,6 +5,7 @@ A rule adds to ``weight.grad`` or returns a change; any optimiser applies it.
 
 from .bp_stdp import BPSTDP, Presentation, bp_stdp
 from .diehl_cook import DiehlAndCook2015, Row
+from .gradients import GRADIENTS, gives_gradients
 from .hebbian import correlate, outer, trace
 from .online import Online, cosine, online
 from .reward import MSTDP, MSTDPET, Eligibility
@@ -17,6 +18,7 @@ from .tavanaei_maida import TavanaeiAndMaida, TravanaeiAndMaida2017
 
 __all__ = [
     "BPSTDP",
+    "GRADIENTS",
     "MSTDP",
     "MSTDPET",
     "STBP_CURVES",
@@ -42,6 +44,7 @@ __all__ = [
     "correlate",
     "cosine",
     "desired_spikes",
+    "gives_gradients",
     "online",
     "outer",
     "stbp_neuron",

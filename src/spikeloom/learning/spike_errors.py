@@ -71,12 +71,7 @@ def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
             f"classes count from 0 to {classes - 1} for {classes} outputs, got {outside}; "
             "write an output layer with more neurons, or other labels"
         )
-    fired = (counts > 0).to(counts.dtype)
-    return torch.nn.functional.one_hot(labels, counts.shape[-1]).to(counts.dtype) * (1 - fired) - _others(fired, labels)
-
-
-def _others(fired: Tensor, labels: Tensor) -> Tensor:
-    return fired * (1 - torch.nn.functional.one_hot(labels, fired.shape[-1]).to(fired.dtype))
+    return torch.nn.functional.one_hot(labels, classes).to(counts.dtype) - (counts > 0).to(counts.dtype)
 
 
 @dataclass(frozen=True)
