@@ -62,6 +62,7 @@ EDGES = {
     ("surrogate", "core.surrogate"),
     ("layers", "kernels"),  # a spike-aware layer is a module around its operator
     ("functional", "decode"),  # losses read spike counts and first spikes
+    ("learning", "run"),  # a rule shows a network a sequence
     ("functional", "learning"),  # snnTorch keeps its STDP learner there
     ("nir", "run"),  # both read a network as the graph of its modules
     ("doctor", "decode"),
@@ -70,6 +71,7 @@ EDGES = {
     ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
+    ("doctor", "learning"),  # gradients of the rules are compared
     ("doctor", "run"),
     ("export_nir", "nir"),
     ("import_nir", "nir"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import spikeloom as snn
+from spikeloom.train.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -145,3 +146,30 @@ def test_conversion_loses_little_and_its_network_is_faster_than_a_loop() -> None
 def test_events_are_faster_than_the_dense_product_at_low_density() -> None:
     report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
     assert [row["dense / events at 5 %"] > 1 for row in report["rows"]] == [True, True]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_bp_stdp_learns_xor_and_keeps_finished_seeds(tmp_path: Path) -> None:
+    arguments = ("benchmarks/bp_stdp.py", "--smoke", "--rows", "XOR", "--out", str(tmp_path / "bp_stdp.json"))
+    first = printed(*arguments)
+    assert first.splitlines()[0].startswith("XOR 2-20-2, seed 0")
+    assert "seed 0:" not in printed(*arguments), "a finished seed is not computed again"
+
+
+@pytest.mark.slow
+def test_batches_of_bp_stdp_are_faster_than_the_loop_over_steps() -> None:
+    speed = {row["what"]: row["x n3ml's loop"] for row in report("bp_stdp_speed")}
+    assert speed["batches of 64"] > 2
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_stbp_trains_every_network() -> None:
+    found = json.loads(printed("benchmarks/stbp.py", "--smoke").splitlines()[-1])
+    assert len(found["rows"]) == 3 and all(run["spikes"] for runs in found["rows"].values() for run in runs)
+
+
+@pytest.mark.slow
+def test_the_comparison_of_rules_covers_every_rule_of_fit() -> None:
+    found = json.loads(printed("benchmarks/rules.py", "--smoke").splitlines()[-1])
+    assert {name.partition(" ")[0] for name in found["rows"]} == set(RULES)
+    assert "bp_stdp" in found["gradients"]["before training"]

@@ -1,9 +1,14 @@
 """The pages tell the truth: their Python blocks run, in order, and the names they link to exist."""
 
+import importlib.util
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+from spikeloom.train.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -40,3 +45,19 @@ def test_your_own_neuron_takes_about_twenty_lines() -> None:
     block = BLOCK.findall((ROOT / "docs" / "your_own_neuron.md").read_text())[0]
     body = block[block.index("class Adaptive") :]
     assert len([line for line in body.splitlines() if line.strip()]) <= 20
+
+
+def test_the_tables_of_rules_are_those_of_the_script_and_its_figures() -> None:
+    spec = importlib.util.spec_from_file_location("rules", ROOT / "benchmarks" / "rules.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        spec.loader.exec_module(script)
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    found = json.loads((ROOT / "docs" / "rules.json").read_text())
+    page = (ROOT / "docs" / "rules.md").read_text()
+    begin, end = script.MARKS
+    assert page.partition(begin)[2].partition(end)[0].strip() == script.render(found)
+    assert {name.partition(" ")[0] for name in found["rows"]} == set(RULES), "run benchmarks/rules.py for the new rule"

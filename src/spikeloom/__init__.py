@@ -53,11 +53,22 @@ __version__ = "0.1.0"
 _LATER: dict[str, tuple[str, str | None]] = {
     **{
         name: (f".{name}", None)
-        for name in ("backprop", "chaos", "conversion", "data", "decode", "export", "export_nir", "functional")
+        for name in (
+            "backprop",
+            "chaos",
+            "conversion",
+            "data",
+            "decode",
+            "doctor",
+            "export",
+            "export_nir",
+            "functional",
+        )
     },
     **{name: (f".{name}", None) for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")},
     **{name: (f".{name}", None) for name in ("spikevision", "train", "utils")},
     "fit": (".train", "fit"),
+    "gradient_report": (".doctor", "gradient_report"),
 }
 
 

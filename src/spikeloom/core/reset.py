@@ -1,8 +1,8 @@
 """Reset strategies: what a spike does to the state, and when within the step.
 
 A reset wraps the integration. ``s`` is the reset signal, 1 where the membrane of the previous step
-exceeded the threshold, and carries no gradient. Strategies are frozen values: hashable, comparable,
-picklable. A neuron lists its own under snnTorch's names in ``resets``.
+exceeded the threshold; it carries no gradient unless the strategy says so. Strategies are frozen
+values: hashable, comparable, picklable. A neuron lists its own under snnTorch's names in ``resets``.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-__all__ = ["Keep", "Reset", "Subtract", "Zero", "ZeroAll", "ZeroBefore"]
+__all__ = ["Keep", "Reset", "Subtract", "Zero", "ZeroAll", "ZeroBefore", "ZeroBeforeAttached"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Reset:
     """
 
     acts: ClassVar[bool] = True  # False: there is nothing to clear, so that nobody needs to know who fired
+    attached: ClassVar[bool] = False  # True: gradients pass the reset signal, by the surrogate of its spike
 
     def clear(self, state: Any, s: Tensor, p: Any) -> Any:
         """The state after the reset of the neurons where ``s`` is 1; where ``s`` is 0 it is unchanged."""
@@ -67,6 +68,13 @@ class ZeroBefore(Zero):
 
     def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
         return integrate(x, self.clear(state, s, p), p)
+
+
+@dataclass(frozen=True)
+class ZeroBeforeAttached(ZeroBefore):
+    """As `ZeroBefore`, the gradient passing the reset, as in STBP (``reset_mechanism="zero_attached"``)."""
+
+    attached: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

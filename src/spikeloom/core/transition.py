@@ -45,7 +45,7 @@ class Transition:
         """One step. ``cell`` provides the equations: the neuron's class, or its instance where they own modules."""
         cell = self.neuron if cell is None else cell
         acts = self.reset.acts
-        fired = (state.mem.detach() - p.threshold.detach() > 0).to(x.dtype) if acts else x
+        fired = self._fired(x, state, p) if acts else x
         state = self.reset.advance(cell.integrate, x, state, fired, p)
         if self.quantize is not None:
             state = state._make(self.quantize(value) for value in state)
@@ -57,6 +57,12 @@ class Transition:
             state = self.reset.clear(state, spk - fired, p)
         spk = spk * p.graded_spikes_factor
         return spk, cell.settle(state, spk, p)
+
+    def _fired(self, x: Tensor, state: Any, p: Any) -> Tensor:
+        """Who exceeded the threshold in the step before."""
+        if self.reset.attached:
+            return self.surrogate(state.mem - p.threshold)
+        return (state.mem.detach() - p.threshold.detach() > 0).to(x.dtype)
 
     @property
     def elementwise(self) -> bool:

@@ -13,6 +13,7 @@ from .loss import (
     ce_temporal_loss,
     mse_count_loss,
     mse_membrane_loss,
+    mse_rate_loss,
     mse_temporal_loss,
 )
 from .probe import (
@@ -48,6 +49,7 @@ __all__ = [
     "l1_rate_sparsity",
     "mse_count_loss",
     "mse_membrane_loss",
+    "mse_rate_loss",
     "mse_temporal_loss",
     "rate_band",
     "state_quant",

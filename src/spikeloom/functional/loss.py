@@ -22,6 +22,7 @@ __all__ = [
     "ce_temporal_loss",
     "mse_count_loss",
     "mse_membrane_loss",
+    "mse_rate_loss",
     "mse_temporal_loss",
 ]
 
@@ -169,6 +170,32 @@ class mse_count_loss(_Classification):
         off = int(len(spk_out) * self.incorrect_rate * neurons)
         error = (counts - _wanted(labels, counts.shape[-1], on, off)) ** 2
         return weighted(error, labels, self.weight) / len(spk_out)
+
+
+class mse_rate_loss(LossFunctions):
+    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``, y being 1 for the class.
+
+    Args:
+        reduction: "mean", "sum" or "none".
+        weight: [C], factor of each class.
+
+    Returns:
+        Callable; its result has shape (), or [B] for ``reduction="none"``.
+
+    Source: Wu et al. (2018), Front. Neurosci. 12:331, the loss of STBP. Not in snnTorch.
+
+    >>> mse_rate_loss()(torch.ones(4, 1, 3), torch.tensor([1]))
+    tensor(1.)
+    """
+
+    def __init__(self, reduction: str = "mean", weight: Tensor | None = None) -> None:
+        super().__init__(reduction, weight)
+
+    def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        rates = spk_out.mean(0)
+        labels = check_labels(targets, rates.shape[:1], rates.shape[-1], self.__name__)
+        error = (rates - _wanted(labels, rates.shape[-1], 1, 0)) ** 2
+        return weighted(error.sum(-1) / 2, labels, self.weight)
 
 
 class mse_membrane_loss(LossFunctions):

@@ -14,7 +14,7 @@ optimiser that does not mind, such as Adam. A trace knows no reset: exact are th
 ``reset_delay=True``) and ``"none"``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ from ..neurons.integrate_fire import IF
 from ..neurons.leaky import Leaky
 from ..neurons.leaky_integrator import LI
 from ..neurons.synaptic import Synaptic
+from .stages import flat
 
 __all__ = ["Online", "cosine", "online"]
 
@@ -125,7 +126,7 @@ class Online:
                 f"{type(net).__name__}; write nn.Sequential(...), or train with snn.run and backward()"
             )
         self.net, self.loss = net, loss
-        self._layers = list(_flat(net))
+        self._layers = list(flat(net))
         self._feeds = _feeds(self._layers)
         self._filters: dict[int, _Filter] = {}
 
@@ -204,15 +205,6 @@ def _filtered(filter_: _Filter | None, neuron: Neuron | None, spk: Tensor) -> _F
         p = neuron.params(spk.dtype)
         p = p._replace(**{name: getattr(p, name).reshape(()) for name in _CONSTANTS if name in p._fields})
         return _Filter(neuron.integrate(spk, filter_.pre, p), neuron.integrate(one, filter_.one, p))
-
-
-def _flat(net: nn.Sequential, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Path and layer in the order of execution; a layer in two places comes twice."""
-    for name, layer in net._modules.items():
-        if type(layer) is nn.Sequential:
-            yield from _flat(layer, f"{prefix}{name}.")
-        elif layer is not None:
-            yield f"{prefix}{name}", layer
 
 
 def _feeds(layers: list[tuple[str, nn.Module]]) -> dict[int, Neuron | None]:

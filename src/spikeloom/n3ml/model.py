@@ -3,9 +3,18 @@
 from typing import Any
 
 from ..conversion.published import SVGG16, VGG16, Diehl2015, SNN_Diehl2015
-from ..learning import DiehlAndCook2015
+from ..learning import DiehlAndCook2015, TravanaeiAndMaida2017, Wu2018
 
-__all__ = ["SVGG16", "VGG16", "Diehl2015", "DiehlAndCook2015", "DiehlAndCook2015Infer", "SNN_Diehl2015"]
+__all__ = [
+    "SVGG16",
+    "VGG16",
+    "Diehl2015",
+    "DiehlAndCook2015",
+    "DiehlAndCook2015Infer",
+    "SNN_Diehl2015",
+    "TravanaeiAndMaida2017",
+    "Wu2018",
+]
 
 
 class DiehlAndCook2015Infer(DiehlAndCook2015):

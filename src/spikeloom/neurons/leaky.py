@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.reset import Keep, Reset, Subtract, ZeroBefore
+from ..core.reset import Keep, Reset, Subtract, ZeroBefore, ZeroBeforeAttached
 
 __all__ = ["Leaky"]
 
@@ -19,7 +19,8 @@ class Leaky(Neuron):
         U[t+1] = \beta U[t] + I[t+1] - R[t] \theta \qquad S[t+1] = H(U[t+1] - \theta) \qquad R[t] = H(U[t] - \theta)
 
     with ``reset_mechanism="subtract"``; ``"zero"``: ``U[t+1] = beta (1 - R[t]) U[t] + I[t+1]``; ``"none"``: no reset.
-    The reset signal carries no gradient; beta is clamped to [0, 1] in the equation, so that learning cannot leave it.
+    The reset signal carries no gradient, but with ``"zero_attached"`` (the iterative neuron of STBP): as ``"zero"``,
+    with the gradient of the spike. beta is clamped to [0, 1] in the equation, so that learning cannot leave it.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
@@ -43,7 +44,10 @@ class Leaky(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": ZeroBefore(), "none": Keep()}
+    resets: ClassVar[Mapping[str, Reset]] = {
+        **{"subtract": Subtract(), "zero": ZeroBefore(), "none": Keep()},
+        "zero_attached": ZeroBeforeAttached(),
+    }
     example: ClassVar[dict[str, Any]] = {"beta": 0.9}
 
     def __init__(

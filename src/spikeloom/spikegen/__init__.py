@@ -4,6 +4,7 @@ Time comes first in what they return: ``[T, B, ...]``, in the dtype and on the d
 snnTorch's names, and beyond them: `poisson`, `phase`, `burst`, `population`. Decoders are in `spikeloom.decode`.
 """
 
+from .bernoulli_encoder import BernoulliEncoder
 from .delta_coding import delta
 from .latency_coding import latency, latency_code, latency_code_linear, latency_code_log, latency_interpolate
 from .one_hot import from_one_hot, to_one_hot, to_one_hot_inverse
@@ -14,6 +15,7 @@ from .rate_coding import poisson, rate, rate_conv
 from .target_coding import rate_interpolate, target_rate_code, targets_convert, targets_latency, targets_rate
 
 __all__ = [
+    "BernoulliEncoder",
     "PoissonEncoder",
     "burst",
     "delta",

@@ -7,5 +7,19 @@ from .fit import fit
 from .interrupt import Interrupted
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
+from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp
 
-__all__ = ["Accuracy", "Interrupted", "Result", "conv", "fit", "mlp", "neurons"]
+__all__ = [
+    "BPSTDP",
+    "BPTT",
+    "STBP",
+    "TBPTT",
+    "Accuracy",
+    "EProp",
+    "Interrupted",
+    "Result",
+    "conv",
+    "fit",
+    "mlp",
+    "neurons",
+]

@@ -17,6 +17,7 @@ from .pictures import draw_curves, draw_raster, pictures_missing
 from .progress import Progress, progress_for
 from .request import Request
 from .result import Accuracy, Result
+from .rules import Rule
 from .settings import Settings
 
 __all__ = ["fit"]
@@ -34,7 +35,7 @@ def fit(
     schedule: str | None = None,
     optimizer: Any = None,
     encode: str | Callable[[Tensor, int], Tensor] | None = None,
-    rule: str = "bptt",
+    rule: str | Rule = "bptt",
     chaos: Any = None,
     seed: int = 0,
     seeds: int = 1,
@@ -60,16 +61,18 @@ def fit(
         num_steps: T, the time steps for which each sample is shown.
         epochs: passes over the training samples.
         batch_size: samples a batch; loaders have their own.
-        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``. A loss of membranes
-            receives the membrane of the last neuron.
-        lr: learning rate at the beginning, of Adam. Default: 0.002.
+        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``, or what the
+            rule says. A loss of membranes receives the membrane of the last neuron.
+        lr: learning rate at the beginning, of Adam or of what the rule prefers. Default: 0.002, or what the rule says.
         schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine, ``"constant"`` keeps it. Default:
             cosine, or constant if ``optimizer`` is given.
-        optimizer: another one than Adam, or a function from parameters to one.
+        optimizer: another one than the rule's, or a function from parameters to one.
         encode: ``"direct"`` (default): the sample is a current, the same at every step; ``"rate"``: its values are the
             probabilities of spikes; ``"sequence"``: samples are [T, ...] themselves; or a function
             ``(samples [B, ...], num_steps) -> [T, B, ...]``.
-        rule: how the network learns; ``"bptt"``: backpropagation through time with surrogate gradients.
+        rule: how the network learns: a name in ``train.rules.RULES``, such as ``"bptt"`` (backpropagation through time
+            with surrogate gradients), or a rule with numbers of its own, such as ``train.TBPTT(K=8)``. A rule that does
+            not apply to the network says why before any work.
         chaos: adds the chaotic loss: `chaos.CSBP` settings, or a strength such as ``chaos.A(3.8)``. A dimensionless
             strength needs SGD as ``optimizer``; it is measured on the first batch.
         seed: of data order, random layers and encoding, and of the weights if ``net`` is a function.
@@ -172,6 +175,7 @@ class Training:
             self.job: Job = request.job(seed)
         self.settings: Settings = request.settings(self.job)
         self.probe: Probe = probe(self.job)
+        request.learning.check(self.job, self.probe)
         self.path = None if folder is None else folder.checkpoint(seed)
         self.state = folder.state(seed) if folder is not None and session.resume else None
         asked = request.threads
@@ -185,7 +189,7 @@ class Training:
         if self.job.seed == self.session.request.seed:
             progress.say(summary(self.job, self.probe))
             progress.say(f"{number} thread{'s' if number > 1 else ''} ({self.threads.why})")
-        trainer = Trainer(self.job, self.settings, self.session.request.rule, number, self.path, progress)
+        trainer = Trainer(self.job, self.settings, self.session.request.learning, number, self.path, progress)
         if self.state is not None:
             trainer.restore(self.state)
             progress.say(f"going on after epoch {trainer.epoch} and {trainer.batch} batches of the next one")

@@ -52,15 +52,34 @@ class Job:
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples [B, ...]."""
-        value, num_steps = self.encoder.call(x)
+        return self.run(*self.encoder.call(x))
+
+    def run(self, x: Tensor, num_steps: int | None, *, reset: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, for input over time [T, B, ...], or [B, ...] that is the same at each of ``num_steps``."""
         membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
-        with (
-            by_input_alone()
-        ):  # what earlier batches looked like must not change a digit: a resumed run has not seen them
-            result = run(self.net, value, num_steps, record=[*(f"{path}.spk" for path in self.layers), *membrane])
+        names = [*(f"{path}.spk" for path in self.layers), *membrane]
+        with by_input_alone():  # what earlier batches looked like must not matter: a resumed run has not seen them
+            result = run(self.net, x, num_steps, record=names, reset=reset)
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
         return result.record[membrane[0]] if membrane else output, spikes
+
+    def output_of(self, step: Any) -> Tensor:
+        """What the loss reads of the output of one step, [B, N].
+
+        Raises:
+            TypeError: it reads membranes, and the network returns spikes only.
+        """
+        if self.readout.field == "spk":
+            return step[0] if isinstance(step, tuple) else step
+        last: Any = self.net.get_submodule(self.last)
+        fields = [name for name in last.State._fields if name != "spk"]
+        if not isinstance(step, tuple) or len(step) != 1 + len(fields):
+            raise TypeError(
+                f"{self.readout.name} reads membranes, got a network that returns {type(step).__name__}; "
+                "build its last neuron with output=True"
+            )
+        return step[1 + fields.index("mem")]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss as a scalar."""

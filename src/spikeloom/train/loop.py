@@ -14,7 +14,7 @@ from .interrupt import Interrupted, StopRequest
 from .job import Job, fork_random_state
 from .measure import Tally, evaluate
 from .progress import Progress
-from .rules import RULES
+from .rules import Rule
 from .settings import Settings, difference
 
 __all__ = ["SCHEDULES", "Trainer"]
@@ -41,16 +41,16 @@ class Trainer:
     Args:
         job: what is trained.
         settings: what determines the result, kept in the checkpoint.
-        rule: name of the learning rule.
+        rule: how it learns.
         threads: in use, kept in the checkpoint.
         path: of the checkpoint, or None for no checkpoint.
         progress: told about batches and epochs.
     """
 
     def __init__(
-        self, job: Job, settings: Settings, rule: str, threads: int, path: Path | None, progress: Progress
+        self, job: Job, settings: Settings, rule: Rule, threads: int, path: Path | None, progress: Progress
     ) -> None:
-        self.job, self.settings, self.rule, self.threads = job, settings, RULES[rule], threads
+        self.job, self.settings, self.rule, self.threads = job, settings, rule, threads
         self.path, self.progress = path, progress
         self.epoch = self.batch = 0  # the next batch to train on
         self.tally = Tally()
@@ -145,7 +145,7 @@ class Trainer:
         factor = job.schedule(self.done / (job.epochs * len(job.samples.train)))
         for group in job.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        outcome = self.rule(job, x, y)
+        outcome = self.rule.learn(job, x, y)
         if not math.isfinite(outcome.loss):
             raise RuntimeError(
                 f"the loss must stay finite, got {outcome.loss} in batch {self.batch + 1} of epoch {self.epoch + 1}; "

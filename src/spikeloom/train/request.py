@@ -13,13 +13,11 @@ from .encoding import encoder
 from .job import Job, fork_random_state, spiking_layers
 from .loop import SCHEDULES
 from .readout import readout
-from .rules import RULES
+from .rules import Rule, rule_of
 from .samples import samples
 from .settings import Settings, describe_network, describe_optimizer, name_of, whole
 
 __all__ = ["Request"]
-
-DEFAULT_LR = 2e-3
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Request:
     schedule: str | None
     optimizer: Any
     encode: Any
-    rule: str
+    rule: str | Rule
     seed: int
     seeds: int
     threads: int | None
@@ -52,9 +50,10 @@ class Request:
         whole("batch_size", self.batch_size)
         whole("seed", self.seed, 0)
         whole("seeds", self.seeds)
-        checks.choice("rule", self.rule, RULES)
+        learning = self.learning
         if self.chaos is not None:
-            self._check_chaos()
+            self._check_chaos(learning)
+        learning.loss(self.loss)
         if self.schedule is not None:
             checks.choice("schedule", self.schedule, SCHEDULES)
         if self.lr is not None:
@@ -73,7 +72,17 @@ class Request:
         if (resume or force) and out is None:
             raise ValueError(f"{'resume' if resume else 'force'}=True is about a folder, got none; write out=...")
 
-    def _check_chaos(self) -> None:
+    @property
+    def learning(self) -> Rule:
+        """The rule as a value."""
+        return rule_of(self.rule)
+
+    def _check_chaos(self, learning: Rule) -> None:
+        if not learning.chaotic:
+            raise ValueError(
+                f'chaos adds to a loss whose gradient goes back through time, got rule="{learning.name}"; '
+                'write rule="bptt", or leave chaos out'
+            )
         if isinstance(csbp(self.chaos).strength, A) and self.optimizer is None:
             raise ValueError(
                 f"chaos={self.chaos!r} is a dimensionless strength, defined for SGD, got no optimizer; write "
@@ -99,7 +108,7 @@ class Request:
             optimizer,
             samples(self.data, self.batch_size, seed),
             encoder(self.encode, self.num_steps),
-            readout(self.loss),
+            readout(self.learning.loss(self.loss)),
             self.epochs,
             SCHEDULES[schedule],
             seed,
@@ -111,7 +120,7 @@ class Request:
     def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         learned = [p for p in net.parameters() if p.requires_grad]
         if self.optimizer is None:
-            return torch.optim.Adam(learned, DEFAULT_LR if self.lr is None else self.lr)
+            return self.learning.optimizer(learned, self.lr)
         made = self.optimizer
         if not isinstance(made, torch.optim.Optimizer):
             made = made(learned) if callable(made) else made
@@ -130,7 +139,7 @@ class Request:
     def settings(self, job: Job) -> Settings:
         """What determines the result, as plain values."""
         return {
-            "rule": self.rule,
+            "rule": str(self.learning),
             "num_steps": self.num_steps,
             "encode": job.encoder.name,
             "epochs": self.epochs,

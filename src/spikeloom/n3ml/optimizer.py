@@ -1,0 +1,5 @@
+"""n3ml's optimisers."""
+
+from ..learning import TavanaeiAndMaida
+
+__all__ = ["TavanaeiAndMaida"]

@@ -1,0 +1,48 @@
+"""A Bernoulli encoder as an object, as n3ml's `Simple` is one."""
+
+import torch
+from torch import Tensor
+
+from ..core.checks import in_range
+from .rate_coding import rate
+
+__all__ = ["BernoulliEncoder"]
+
+
+class BernoulliEncoder:
+    """Spikes whose probability at each step is the value divided by ``scale``.
+
+    Args:
+        time_interval: T, in steps.
+        scale: value that fires at every step, > 0.
+        generator: source of randomness; default is torch's global one.
+
+    Raises:
+        ValueError: ``scale`` is not positive, or there is no step.
+
+    >>> BernoulliEncoder(20)(torch.rand(1, 28, 28)).shape
+    torch.Size([20, 1, 28, 28])
+    """
+
+    def __init__(self, time_interval: int, scale: float = 1.0, *, generator: torch.Generator | None = None) -> None:
+        in_range("scale", scale, 0.0, float("inf"), open_low=True, why="values are divided by it")
+        if time_interval < 1:
+            raise ValueError(f"time_interval must be at least one step, got {time_interval}; write time_interval=20")
+        self.time_interval, self.scale, self.generator = time_interval, scale, generator
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Spikes for values from 0 to ``scale``.
+
+        Args:
+            values: [...]; values outside saturate.
+
+        Returns:
+            Spikes 0 or 1, [T, ...].
+
+        Raises:
+            TypeError: ``values`` is not floating point.
+        """
+        return rate(values, self.time_interval, gain=1 / self.scale, generator=self.generator)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(time_interval={self.time_interval}, scale={self.scale:g})"
