@@ -68,11 +68,14 @@ MNIST = {
     "Diehl model-based, Poisson": Way({"method": "diehl_model", **DIEHL}, 50),
     "Diehl data-based, Poisson, subtract, membrane": Way({"method": "diehl_data", "input": "poisson"}, 50),
 }
+CHANNELS = {"method": "mmse", "per_channel": True, "num_steps": 8}
 CIFAR = {
     **DEFAULT,
+    "mmse, T = 8, per channel, potential calibrated": Way({**CHANNELS, "calibrate": "potential"}),
+    "QCFS, L = 8": Way({"method": "qcfs"}, 16, 8),
+    "QCFS, L = 8, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 8),
     "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 256, tests=200),
     **COMMON,
-    "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
     "default, max pooling gated": Way({"max_pool": "gate"}),
 }
 WAYS = {"diehl": MNIST, "mlp": MNIST, "vgg": CIFAR, "resnet": CIFAR}
@@ -98,14 +101,25 @@ def curve(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> list[float]:
     return (100 * right / len(y)).tolist()
 
 
-def measured(ann: nn.Module, way: Way, data: snn.data.Split, tests: int) -> dict[str, Any]:
-    """Accuracies of a way to convert, and what they cost."""
+def tuned(ann: nn.Module, data: snn.data.Split, levels: int, file: Path | None) -> nn.Module:
+    """The network with QCFS activations, trained for two more epochs; from the file if it is there."""
+    if file is not None and file.exists():
+        return torch.load(file, weights_only=False)
+    torch.manual_seed(1)
+    net = fine_tune(ann, (data.x_train, data.y_train), levels=levels, epochs=2, lr=5e-4)
+    if file is not None:
+        torch.save(net, file)
+    return net
+
+
+def measured(ann: nn.Module, way: Way, data: snn.data.Split, tests: int, stem: str = "") -> dict[str, Any]:
+    """Accuracies of a way to convert, and what they cost; tuned networks are kept as files that begin with ``stem``."""
     start = time.process_time()
     tests = min(tests, way.tests)
     x, y = data.x_test[:tests], data.y_test[:tests]
     calibration = data.x_train[:500]
     if way.levels:
-        ann = fine_tune(ann, (data.x_train, data.y_train), levels=way.levels, epochs=2, lr=5e-4)
+        ann = tuned(ann, data, way.levels, Path(f"{stem}-qcfs{way.levels}.pt") if stem else None)
     few = calibration[:64] if way.options.get("method") == "spike_norm" else calibration
     generator = torch.Generator().manual_seed(0)
     net = convert(ann, few, **way.options, generator=generator)
@@ -142,7 +156,7 @@ def main() -> None:
             for name, way in WAYS[network].items():
                 key = f"{network}/{seed}/{name}"
                 if key not in results:
-                    results[key] = measured(ann, way, data, found.test)
+                    results[key] = measured(ann, way, data, found.test, str(folder / f"{network}-{seed}"))
                     file.write_text(json.dumps(results, indent=1) + "\n")
                     print(key, f"{results[key]['CPU-s']:.0f} CPU-s", flush=True)
             base = accuracy(ann, data.x_test[: found.test], data.y_test[: found.test])

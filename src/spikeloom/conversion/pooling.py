@@ -38,7 +38,7 @@ class SpikingMaxPool(Stateful):
     """
 
     class State(NamedTuple):
-        total: Tensor  # what came in so far, [B, ...], float64
+        total: Tensor  # what came in so far, [B, ...]
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
 
@@ -56,24 +56,25 @@ class SpikingMaxPool(Stateful):
             self._hidden = self.State(torch.zeros_like(x[0]))
             out = self.average(x.flatten(0, 1)).unflatten(0, x.shape[:2])
             return (out if sequence else out[0]), self._hidden
-        # float64, so that equal numbers of spikes have equal sums, in whatever pieces of time they came
-        before = torch.zeros_like(x[:1], dtype=torch.float64) if self._hidden is None else self.hidden.total[None]
-        totals = before + x.cumsum(0, dtype=torch.float64)
-        sums = torch.cat([before, totals]).to(x.dtype)
-        out = self._gated(x, sums[1:]) if self.rule == "gate" else self._risen(sums)
-        self._hidden = self.State(totals[-1].clone())
-        return (out if sequence else out[0]), self._hidden
+        # step by step: sums of equal numbers of spikes are then equal to the last bit, however time was cut
+        total = torch.zeros_like(x[0]) if self._hidden is None else self.hidden.total
+        out, before = [], self.pool(total)
+        for x_t in x.unbind(0):
+            total = total + x_t
+            if self.rule == "gate":
+                out.append(self._gated(x_t, total))
+                continue
+            leading = self.pool(total)
+            out.append(leading - before)
+            before = leading
+        self._hidden = self.State(total)
+        return (torch.stack(out) if sequence else out[0]), self._hidden
 
-    def _risen(self, sums: Tensor) -> Tensor:
-        return self.pool(sums.flatten(0, 1)).unflatten(0, sums.shape[:2]).diff(dim=0)
-
-    def _gated(self, x: Tensor, totals: Tensor) -> Tensor:
-        values, flat = x.flatten(0, 1), totals.flatten(0, 1)
+    def _gated(self, x: Tensor, total: Tensor) -> Tensor:
         wanted, self.pool.return_indices = self.pool.return_indices, True
-        leaders = self.pool(flat)[1]
+        leaders = self.pool(total)[1]
         self.pool.return_indices = wanted
-        out = values.flatten(2).gather(2, leaders.flatten(2)).reshape(leaders.shape)
-        return out.unflatten(0, x.shape[:2])
+        return x.flatten(2).gather(2, leaders.flatten(2)).reshape(leaders.shape)
 
 
 def _average(pool: Any) -> nn.Module:
