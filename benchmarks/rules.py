@@ -150,8 +150,7 @@ def main() -> None:
                 runs.append(trained(name, seed, 1 if args.smoke else EPOCHS))
                 if args.out:
                     args.out.write_text(json.dumps(found, indent=1) + "\n")
-    if "gradients" not in found:
-        found["gradients"] = gradients()
+    found["gradients"] = gradients()  # of every rule that is there now
     found["machine"] = machine()
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")

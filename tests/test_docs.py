@@ -60,4 +60,5 @@ def test_the_tables_of_rules_are_those_of_the_script_and_its_figures() -> None:
     page = (ROOT / "docs" / "rules.md").read_text()
     begin, end = script.MARKS
     assert page.partition(begin)[2].partition(end)[0].strip() == script.render(found)
-    assert {name.partition(" ")[0] for name in found["rows"]} == set(RULES), "run benchmarks/rules.py for the new rule"
+    missing = RULES.keys() - {name.partition(" ")[0] for name in found["rows"]}
+    assert not missing, f"run benchmarks/rules.py, which trains by the rules that the page does not have yet: {missing}"
