@@ -1,0 +1,73 @@
+"""What a neuron does between two events, in closed form: plain functions of numbers that numba compiles (see `compiled`).
+
+Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V exp(-d/tau_m) + I share(d)``.
+The shares are written so that they stay exact where the two time constants meet.
+"""
+
+from __future__ import annotations
+
+from math import exp, expm1, inf, log, log1p, sqrt
+from typing import Any
+
+__all__ = ["crossing", "peak", "share", "share_slopes"]
+
+
+def share(d: float, tau_m: float, tau_s: float) -> float:
+    """What is left in the membrane of a unit of current, after a time d."""
+    delta = 1.0 / tau_s - 1.0 / tau_m
+    z = delta * d
+    if abs(z) > 1.0:
+        return (exp(-d / tau_m) - exp(-d / tau_s)) / (delta * tau_m)
+    phi = d if delta == 0.0 else -expm1(-z) / delta
+    return exp(-d / tau_m) * phi / tau_m
+
+
+def share_slopes(d: float, tau_m: float, tau_s: float) -> Any:
+    """Derivatives of `share` with respect to tau_m and tau_s."""
+    delta = 1.0 / tau_s - 1.0 / tau_m
+    z, em = delta * d, exp(-d / tau_m)
+    if abs(z) < 1e-3:  # where the quotient below cancels
+        turn = em * d * d * (-0.5 + z / 3.0 - z * z / 8.0 + z * z * z / 30.0)
+    else:
+        turn = (d * exp(-d / tau_s) - share(d, tau_m, tau_s) * tau_m) / delta
+    by_m = share(d, tau_m, tau_s) * (d / tau_m - 1.0) / tau_m + turn / (tau_m * tau_m * tau_m)
+    return by_m, -turn / (tau_m * tau_s * tau_s)
+
+
+def peak(v: float, i: float, tau_m: float, tau_s: float) -> float:
+    """When the membrane is highest, for a current i > v, i > 0; infinity if it only rises."""
+    delta = 1.0 / tau_s - 1.0 / tau_m
+    x = tau_s * (i - v) / i
+    if delta == 0.0:
+        return x
+    return inf if delta * x >= 1.0 else -log1p(-delta * x) / delta
+
+
+def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: float) -> float:
+    """First time in [0, d] at which the membrane is at theta, coming from below; -1 if there is none.
+
+    It can rise through theta only while the current exceeds theta, and has one maximum; up to there it is concave, so
+    that Newton's iterates from the left never pass the root.
+    """
+    if v >= theta:
+        return 0.0
+    if i <= theta:
+        return -1.0
+    end = min(peak(v, i, tau_m, tau_s), d)
+    if v * exp(-end / tau_m) + i * share(end, tau_m, tau_s) < theta:
+        return -1.0
+    if abs(tau_m - 2.0 * tau_s) <= 1e-12 * tau_m:  # a quadratic equation for exp(-s / tau_m)
+        half = 0.5 * (v + i)
+        return min(max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end)
+    s = 0.0
+    for _ in range(200):
+        now = v * exp(-s / tau_m) + i * share(s, tau_m, tau_s)
+        slope = (i * exp(-s / tau_s) - now) / tau_m
+        if slope <= 0.0 or now >= theta:
+            break
+        step = (theta - now) / slope
+        if s + step >= end or s + step <= s:
+            s = min(s + step, end)
+            break
+        s += step
+    return s

@@ -1,0 +1,60 @@
+"""The loops of neurons that do not fire: when and how high their membrane rises, and the gradients of that.
+
+Plain functions that numba compiles (see `compiled`), with the names of `feedforward`.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Any
+
+from .closed_forms import peak, share
+from .feedforward import arrange, arrived, span, trace
+
+
+def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
+    """The maximum of the membrane of neuron j in sample b, when it is, and after which event; 0 at the beginning."""
+    v, i, best = 0.0, 0.0, 0.0
+    tau_m, tau_s = one.tau_m[j], one.tau_s[j]
+    out.current[b, j, 0], out.after[b, j, 0], out.time[b, j, 0] = 0.0, -1, 0.0
+    for k in range(own.count[b]):
+        e = first + k
+        i += one.weight[j, own.source[e]] * own.value[e]
+        trace(own, k, v, i)
+        v_end, i_end = v * own.decay_m[e] + i * own.share[e], i * own.decay_s[e]
+        d = (own.time[e + 1] if k + 1 < own.count[b] else one.until) - own.time[e]
+        top, at = v_end, d
+        if i > v and i > 0.0 and v_end > i_end:  # it has its peak inside
+            at = min(peak(v, i, tau_m, tau_s), d)
+            top = v * exp(-at / tau_m) + i * share(at, tau_m, tau_s)
+        if top > best:
+            best = top
+            out.current[b, j, 0], out.after[b, j, 0], out.time[b, j, 0] = top, k, own.time[e] + at
+        v, i = v_end, i_end
+
+
+def highest_of_all(ev: Any, one: Any, own: Any, out: Any) -> None:
+    """Maxima of all membranes into ``out.current``, [B, J, 1]."""
+    for j in range(one.weight.shape[0]):
+        for b in range(ev.start.shape[0] - 1):
+            if j == 0 or not one.shared:
+                arrange(ev, one, own, b, j)
+            highest(one, own, out, b, j, ev.start[b])
+
+
+def highest_back(ev: Any, one: Any, own: Any, out: Any, grad: Any, g: Any) -> None:
+    """Gradients for ``g`` [B, J, 1], the gradients of the maxima; the moment of a maximum does not matter."""
+    for j in range(one.weight.shape[0]):
+        for b in range(ev.start.shape[0] - 1):
+            if j == 0 or not one.shared:
+                arrange(ev, one, own, b, j)
+            if own.v.shape[0]:
+                highest(one, own, out, b, j, ev.start[b])
+            tau_m, tau_s, now = one.tau_m[j], one.tau_s[j], out.time[b, j, 0]
+            lv, li = g[b, j, 0], 0.0
+            for k in range(out.after[b, j, 0], -1, -1):
+                e = ev.start[b] + k
+                d = now - own.time[e]
+                span(one, own, grad, j, k, d, lv, li)
+                lv, li, now = lv * exp(-d / tau_m), li * exp(-d / tau_s) + lv * share(d, tau_m, tau_s), own.time[e]
+                arrived(one, own, grad, j, e, lv, li)
