@@ -12,11 +12,15 @@ __all__ = [
     "Neurons",
     "Recurrence",
     "Spikes",
+    "Wide",
     "arrivals",
     "course",
     "gradients",
     "spikes",
+    "wide",
 ]
+
+ABREAST = 8  # neurons from which vector instructions pay
 
 
 class Events(NamedTuple):
@@ -52,7 +56,6 @@ class Recurrence(NamedTuple):
 class Arrivals(NamedTuple):
     """The events of a batch as one neuron receives them, and its state; scratch."""
 
-    first: Any  # [1], where the sample at hand begins
     count: Any  # [B], events before the end
     place: Any  # [events], number of the event
     time: Any  # [events]
@@ -63,6 +66,19 @@ class Arrivals(NamedTuple):
     share: Any  # [events], of I that arrives in V
     v: Any  # [nodes] of one sample: V after an event or a spike; empty if nobody asks
     i: Any
+
+
+class Wide(NamedTuple):
+    """Neurons side by side; scratch. Empty where each goes by itself."""
+
+    weight: Any  # [I, J]
+    theta: Any  # [J]
+    v: Any  # [J]
+    i: Any
+    v_end: Any  # [J], of those that may have fired
+    i_end: Any
+    count: Any  # [J], spikes so far
+    who: Any  # [J], which ones may have fired
 
 
 class Spikes(NamedTuple):
@@ -111,8 +127,15 @@ class Gradients(NamedTuple):
 def arrivals(samples: int, events: int, nodes: int) -> Arrivals:
     """Scratch arrays."""
     flat = (np.zeros(events) for _ in range(4))
-    first, count, place, source = (np.zeros(size, np.int64) for size in (1, samples, events, events))
-    return Arrivals(first, count, place, np.zeros(events), source, *flat, np.zeros(nodes), np.zeros(nodes))
+    count, place, source = (np.zeros(size, np.int64) for size in (samples, events, events))
+    return Arrivals(count, place, np.zeros(events), source, *flat, np.zeros(nodes), np.zeros(nodes))
+
+
+def wide(one: Neurons) -> Wide:
+    """Room for neurons side by side, if events reach them at the same time and they are many."""
+    size = len(one.weight) if one.shared and len(one.weight) >= ABREAST else 0
+    weight = np.ascontiguousarray(one.weight.T) if size else np.zeros((0, 0))
+    return Wide(weight, one.theta[:size], *(np.zeros(size) for _ in range(4)), *(np.zeros(size, np.int64) for _ in range(2)))
 
 
 def spikes(samples: int, neurons: int, room: int) -> Spikes:

@@ -47,27 +47,28 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
     """First time in [0, d] at which the membrane is at theta, coming from below; -1 if there is none.
 
     It can rise through theta only while the current exceeds theta, and has one maximum; up to there it is concave, so
-    that Newton's iterates from the left never pass the root.
+    that Newton's method comes from the left after its first step, and never passes the root.
     """
     if v >= theta:
         return 0.0
     if i <= theta:
         return -1.0
     end = min(peak(v, i, tau_m, tau_s), d)
-    if v * exp(-end / tau_m) + i * share(end, tau_m, tau_s) < theta:
+    top = v * exp(-end / tau_m) + i * share(end, tau_m, tau_s)
+    if top < theta:
         return -1.0
     if abs(tau_m - 2.0 * tau_s) <= 1e-12 * tau_m:  # a quadratic equation for exp(-s / tau_m)
         half = 0.5 * (v + i)
         return min(max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end)
-    s = 0.0
-    for _ in range(200):
-        now = v * exp(-s / tau_m) + i * share(s, tau_m, tau_s)
-        slope = (i * exp(-s / tau_s) - now) / tau_m
-        if slope <= 0.0 or now >= theta:
+    s = end * (theta - v) / (top - v)  # the chord of a concave function meets theta after the root
+    for n in range(200):
+        part, current = share(s, tau_m, tau_s), i * exp(-s / tau_s)
+        now = v * exp(-s / tau_m) + i * part
+        slope = (current - now) / tau_m
+        if slope <= 0.0:
             break
         step = (theta - now) / slope
-        if s + step >= end or s + step <= s:
-            s = min(s + step, end)
+        if abs(step) <= 1e-15 * end or (n > 0 and step <= 0.0):  # from the left for good: the end is rounding
             break
-        s += step
+        s = min(max(s + step, 0.0), end)
     return s

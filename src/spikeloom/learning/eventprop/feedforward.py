@@ -36,18 +36,11 @@ def arrange(ev: Any, one: Any, own: Any, b: int, j: int) -> None:
         own.share[e] = share(d, one.tau_m[j], one.tau_s[j])
 
 
-def trace(own: Any, node: int, v: float, i: float) -> None:
-    """Keep V and I after a node (an event or a spike), where the gradients of time constants read them."""
-    if node < own.v.shape[0]:
-        own.v[node], own.i[node] = v, i
-
-
-def fire(one: Any, own: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float, now: float) -> Any:
-    """Spikes in the interval after event k, which is at ``now``: V and I at its end, and the spikes so far."""
-    tau_m, tau_s, e = one.tau_m[j], one.tau_s[j], own.first[0] + k
-    end = own.time[e + 1] if k + 1 < own.count[b] else one.until
-    while s < one.limit:
-        d = crossing(v, i, tau_m, tau_s, one.theta[j], end - now)
+def fire(cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float, now: float, end: float) -> Any:
+    """Spikes between event k at ``now`` and the next one at ``end``: V and I there, and the number of spikes so far."""
+    tau_m, tau_s, theta, limit = cell
+    while s < limit:
+        d = crossing(v, i, tau_m, tau_s, theta, end - now)
         if d < 0.0:
             break
         i *= exp(-d / tau_s)
@@ -55,73 +48,127 @@ def fire(one: Any, own: Any, out: Any, b: int, j: int, k: int, s: int, v: float,
         if s < out.time.shape[2]:
             out.time[b, j, s], out.current[b, j, s], out.after[b, j, s] = now, i, k
         s += 1
-        trace(own, k + s, v, i)
     d = end - now
     return v * exp(-d / tau_m) + i * share(d, tau_m, tau_s), i * exp(-d / tau_s), s
 
 
 def through(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> int:
     """Take neuron j through the events of sample b; returns the number of its spikes."""
-    theta, v, i, s = one.theta[j], 0.0, 0.0, 0
-    own.first[0] = first
-    for k in range(own.count[b]):
+    theta, tau_m, v, i, s, n = one.theta[j], one.tau_m[j], 0.0, 0.0, 0, own.count[b]
+    row, source, value, time, traced = one.weight[j], own.source, own.value, own.time, own.v.shape[0] > 0
+    decay_m, decay_s, part, cell = own.decay_m, own.decay_s, own.share, (tau_m, one.tau_s[j], theta, one.limit)
+    for k in range(n):
         e = first + k
-        i += one.weight[j, own.source[e]] * own.value[e]
-        trace(own, k + s, v, i)
-        v_end, i_end = v * own.decay_m[e] + i * own.share[e], i * own.decay_s[e]
-        if v >= theta or (i > theta and (v_end >= theta or v_end > i_end)):  # it has crossed, or it has peaked
-            v_end, i_end, s = fire(one, own, out, b, j, k, s, v, i, own.time[e])
+        i += row[source[e]] * value[e]
+        if traced:
+            own.v[k + s], own.i[k + s] = v, i
+        v_end, i_end, end = v * decay_m[e] + i * part[e], i * decay_s[e], time[e + 1] if k + 1 < n else one.until
+        tangent = v + (i - v) * (end - time[e]) / tau_m
+        if v >= theta or (i > theta and (v_end >= theta or (v_end > i_end and tangent >= theta))):
+            before = s
+            v_end, i_end, s = fire(cell, out, b, j, k, s, v, i, time[e], end)
             if s >= one.limit:
                 break
+            if traced:
+                for m in range(before, s):
+                    own.v[k + m + 1], own.i[k + m + 1] = 0.0, out.current[b, j, m]
         v, i = v_end, i_end
     return s
 
 
-def forward(start: int, stop: int, ev: Any, one: Any, own: Any, out: Any) -> int:
-    """Spikes of neurons start to stop, into ``out``.
+def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, decays: Any) -> int:
+    """How many of the neurons side by side may fire in an interval that begins with an event.
 
-    Returns the largest number of spikes of a neuron; if it exceeds the room, the later ones are missing.
+    The membrane ends above threshold, or it has its maximum inside and its tangent at the beginning reaches threshold.
     """
-    most = 0
-    for j in range(start, stop):
-        for b in range(ev.start.shape[0] - 1):
-            if j == start or not one.shared:
-                arrange(ev, one, own, b, j)
-            most = max(most, through(one, own, out, b, j, ev.start[b]))
+    decay_m, decay_s, part, slope = decays
+    found = 0
+    for j in range(row.shape[0]):
+        now = i[j] + row[j] * value
+        v_end = v[j] * decay_m + now * part
+        passed = (v_end > now * decay_s) & (v[j] + (now - v[j]) * slope >= theta[j])
+        found += (now > theta[j]) & ((v_end >= theta[j]) | passed)
+    return found
+
+
+def pass_by(v: Any, i: Any, row: Any, value: float, decays: Any) -> None:
+    """Take the neurons side by side through an event and the interval after it, as if none fired."""
+    decay_m, decay_s, part, _ = decays
+    for j in range(row.shape[0]):
+        now = i[j] + row[j] * value
+        v[j] = v[j] * decay_m + now * part
+        i[j] = now * decay_s
+
+
+def abreast(one: Any, own: Any, wide: Any, out: Any, b: int, first: int) -> int:
+    """Take all neurons through the events of sample b side by side; returns the largest number of spikes."""
+    v, i, count, who, theta, most, limit = wide.v, wide.i, wide.count, wide.who, wide.theta, 0, one.limit
+    v[:], i[:], count[:] = 0.0, 0.0, 0
+    tau_m, tau_s, total = one.tau_m[0], one.tau_s[0], own.count[b]
+    for k in range(total):
+        e, n = first + k, 0
+        start, end, value = own.time[e], own.time[e + 1] if k + 1 < total else one.until, own.value[e]
+        decays = (own.decay_m[e], own.decay_s[e], own.share[e], (end - start) / tau_m)
+        row = wide.weight[own.source[e]]
+        left = suspects(v, i, row, theta, value, decays)
+        for j in range(row.shape[0] if left else 0):
+            now = i[j] + row[j] * value
+            v_end = v[j] * decays[0] + now * decays[2]
+            passed = v_end > now * decays[1] and v[j] + (now - v[j]) * decays[3] >= theta[j]
+            if now > theta[j] and (v_end >= theta[j] or passed):
+                cell = (tau_m, tau_s, theta[j], limit)
+                wide.v_end[n], wide.i_end[n], count[j] = fire(cell, out, b, j, k, count[j], v[j], now, start, end)
+                if count[j] >= limit:
+                    wide.v_end[n], wide.i_end[n] = -np.inf, -np.inf  # it is silent from now on
+                who[n], n, most = j, n + 1, max(most, count[j])
+                if n == left:
+                    break
+        pass_by(v, i, row, value, decays)
+        for m in range(n):
+            v[who[m]], i[who[m]] = wide.v_end[m], wide.i_end[m]
     return most
 
 
-def span(one: Any, own: Any, grad: Any, j: int, node: int, d: float, lv: float, li: float) -> None:
+def forward(ev: Any, one: Any, own: Any, wide: Any, out: Any) -> int:
+    """Spikes of a layer, into ``out``.
+
+    Returns the largest number of spikes of a neuron; if it exceeds the room, the later ones are missing.
+    """
+    most, neurons = 0, out.time.shape[1]
+    for j in range(1 if wide.weight.shape[0] else neurons):
+        for b in range(ev.start.shape[0] - 1):
+            if j == 0 or not one.shared:
+                arrange(ev, one, own, b, j)
+            if wide.weight.shape[0]:
+                most = max(most, abreast(one, own, wide, out, b, ev.start[b]))
+            else:
+                most = max(most, through(one, own, out, b, j, ev.start[b]))
+    return most
+
+
+def span(own: Any, grad: Any, j: int, node: int, d: float, lv: float, li: float, tau_m: float, tau_s: float) -> None:
     """Gradients of the time constants from the d that follow a node, for adjoints at the end."""
-    if own.v.shape[0]:
-        v, i, tau_m, tau_s = own.v[node], own.i[node], one.tau_m[j], one.tau_s[j]
-        by_m, by_s = share_slopes(d, tau_m, tau_s)
-        grad.tau_m[j] += lv * (v * exp(-d / tau_m) * d / (tau_m * tau_m) + i * by_m)
-        grad.tau_s[j] += lv * i * by_s + li * i * exp(-d / tau_s) * d / (tau_s * tau_s)
-
-
-def arrived(one: Any, own: Any, grad: Any, j: int, e: int, lv: float, li: float) -> None:
-    """Gradients at an event: of the weight, of its delay, and of its time."""
-    source, value = own.source[e], own.value[e]
-    grad.weight[j, source] += value * li
-    if grad.time.shape[0]:
-        moved = one.weight[j, source] * value * (li / one.tau_s[j] - lv / one.tau_m[j])
-        grad.time[own.place[e]] += moved
-        if grad.delay.shape[0]:
-            grad.delay[j, source] += moved
+    v, i = own.v[node], own.i[node]
+    by_m, by_s = share_slopes(d, tau_m, tau_s)
+    grad.tau_m[j] += lv * (v * exp(-d / tau_m) * d / (tau_m * tau_m) + i * by_m)
+    grad.tau_s[j] += lv * i * by_s + li * i * exp(-d / tau_s) * d / (tau_s * tau_s)
 
 
 def back(one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first: int, s: int) -> None:
     """Take the adjoints of neuron j back through sample b, from spike s on; ``g`` are gradients of spike times."""
     tau_m, tau_s, theta = one.tau_m[j], one.tau_s[j], one.theta[j]
-    lv, li, k, now, whole = 0.0, 0.0, out.after[b, j, s], out.time[b, j, s], False
+    time, source, value, row, weight = own.time, own.source, own.value, grad.weight[j], one.weight[j]
+    after, fired, decay_m, decay_s, part = out.after[b, j], out.time[b, j], own.decay_m, own.decay_s, own.share
+    traced, timed, delayed = own.v.shape[0] > 0, grad.time.shape[0] > 0, grad.delay.shape[0] > 0
+    lv, li, k, now, whole = 0.0, 0.0, after[s], fired[s], False
     while k >= 0:
         e = first + k
-        spiked = s >= 0 and out.after[b, j, s] == k
-        d = now - (out.time[b, j, s] if spiked else own.time[e])
-        span(one, own, grad, j, k + s + 1, d, lv, li)
+        spiked = s >= 0 and after[s] == k
+        d = now - (fired[s] if spiked else time[e])
+        if traced:
+            span(own, grad, j, k + s + 1, d, lv, li, tau_m, tau_s)
         if whole and not spiked:
-            lv, li = lv * own.decay_m[e], li * own.decay_s[e] + lv * own.share[e]
+            lv, li = lv * decay_m[e], li * decay_s[e] + lv * part[e]
         else:
             lv, li = lv * exp(-d / tau_m), li * exp(-d / tau_s) + lv * share(d, tau_m, tau_s)
         now -= d
@@ -130,9 +177,14 @@ def back(one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first:
             lv = (lv * i - g[b, j, s] * tau_m) / max(i - theta, one.slope_floor * theta)
             grad.theta[j] -= lv
             s, whole = s - 1, False
-        else:
-            arrived(one, own, grad, j, e, lv, li)
-            k, whole = k - 1, True
+            continue
+        row[source[e]] += value[e] * li
+        if timed:
+            change = weight[source[e]] * value[e] * (li / tau_s - lv / tau_m)
+            grad.time[own.place[e]] += change
+            if delayed:
+                grad.delay[j, source[e]] += change
+        k, whole = k - 1, True
 
 
 def backward(ev: Any, one: Any, own: Any, out: Any, grad: Any, g: Any) -> None:

@@ -96,7 +96,7 @@ def _run(code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: array
     while True:
         out = arrays.spikes(samples, size, room)
         if rec is None:
-            most = code.forward(0, size, ev, one, own, out)
+            most = code.forward(ev, one, own, arrays.wide(one), out)
         else:
             full = code.forward_recurrent(ev, one, rec, own, out, _course(ev, out, False)) < 0
             most = 2 * room if full else 0

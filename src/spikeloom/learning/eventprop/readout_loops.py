@@ -9,7 +9,7 @@ from math import exp
 from typing import Any
 
 from .closed_forms import peak, share
-from .feedforward import arrange, arrived, span, trace
+from .feedforward import arrange, span
 
 
 def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
@@ -20,7 +20,8 @@ def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
     for k in range(own.count[b]):
         e = first + k
         i += one.weight[j, own.source[e]] * own.value[e]
-        trace(own, k, v, i)
+        if own.v.shape[0]:
+            own.v[k], own.i[k] = v, i
         v_end, i_end = v * own.decay_m[e] + i * own.share[e], i * own.decay_s[e]
         d = (own.time[e + 1] if k + 1 < own.count[b] else one.until) - own.time[e]
         top, at = v_end, d
@@ -55,6 +56,13 @@ def highest_back(ev: Any, one: Any, own: Any, out: Any, grad: Any, g: Any) -> No
             for k in range(out.after[b, j, 0], -1, -1):
                 e = ev.start[b] + k
                 d = now - own.time[e]
-                span(one, own, grad, j, k, d, lv, li)
+                if own.v.shape[0]:
+                    span(own, grad, j, k, d, lv, li, tau_m, tau_s)
                 lv, li, now = lv * exp(-d / tau_m), li * exp(-d / tau_s) + lv * share(d, tau_m, tau_s), own.time[e]
-                arrived(one, own, grad, j, e, lv, li)
+                source, value = own.source[e], own.value[e]
+                grad.weight[j, source] += value * li
+                if grad.time.shape[0]:
+                    change = one.weight[j, source] * value * (li / tau_s - lv / tau_m)
+                    grad.time[own.place[e]] += change
+                    if grad.delay.shape[0]:
+                        grad.delay[j, source] += change
