@@ -1,7 +1,7 @@
 """What a neuron does between two events, in closed form: plain functions of numbers that numba compiles (see `compiled`).
 
-Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V exp(-d/tau_m) + I share(d)``.
-The shares are written so that they stay exact where the two time constants meet.
+Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V exp(-d/tau_m) + I share(d)``,
+written so that it stays exact where the two time constants meet.
 """
 
 from __future__ import annotations
@@ -9,28 +9,30 @@ from __future__ import annotations
 from math import exp, expm1, inf, log, log1p, sqrt
 from typing import Any
 
-__all__ = ["crossing", "peak", "share", "share_slopes"]
+__all__ = ["crossing", "decays", "peak", "share_slopes"]
 
 
-def share(d: float, tau_m: float, tau_s: float) -> float:
-    """What is left in the membrane of a unit of current, after a time d."""
+def decays(d: float, tau_m: float, tau_s: float) -> Any:
+    """What is left after a time d: of V, of I, and of I in V (its share)."""
     delta = 1.0 / tau_s - 1.0 / tau_m
-    z = delta * d
+    z, em = delta * d, exp(-d / tau_m)
     if abs(z) > 1.0:
-        return (exp(-d / tau_m) - exp(-d / tau_s)) / (delta * tau_m)
-    phi = d if delta == 0.0 else -expm1(-z) / delta
-    return exp(-d / tau_m) * phi / tau_m
+        es = exp(-d / tau_s)
+        return em, es, (em - es) / (delta * tau_m)
+    lost = expm1(-z)
+    return em, em * (1.0 + lost), em * (d if delta == 0.0 else -lost / delta) / tau_m
 
 
 def share_slopes(d: float, tau_m: float, tau_s: float) -> Any:
-    """Derivatives of `share` with respect to tau_m and tau_s."""
+    """Derivatives of the share with respect to tau_m and tau_s."""
     delta = 1.0 / tau_s - 1.0 / tau_m
-    z, em = delta * d, exp(-d / tau_m)
+    z = delta * d
+    em, es, share = decays(d, tau_m, tau_s)
     if abs(z) < 1e-3:  # where the quotient below cancels
         turn = em * d * d * (-0.5 + z / 3.0 - z * z / 8.0 + z * z * z / 30.0)
     else:
-        turn = (d * exp(-d / tau_s) - share(d, tau_m, tau_s) * tau_m) / delta
-    by_m = share(d, tau_m, tau_s) * (d / tau_m - 1.0) / tau_m + turn / (tau_m * tau_m * tau_m)
+        turn = (d * es - share * tau_m) / delta
+    by_m = share * (d / tau_m - 1.0) / tau_m + turn / (tau_m * tau_m * tau_m)
     return by_m, -turn / (tau_m * tau_s * tau_s)
 
 
@@ -54,7 +56,8 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
     if i <= theta:
         return -1.0
     end = min(peak(v, i, tau_m, tau_s), d)
-    top = v * exp(-end / tau_m) + i * share(end, tau_m, tau_s)
+    em, es, share = decays(end, tau_m, tau_s)
+    top = v * em + i * share
     if top < theta:
         return -1.0
     if abs(tau_m - 2.0 * tau_s) <= 1e-12 * tau_m:  # a quadratic equation for exp(-s / tau_m)
@@ -62,9 +65,9 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
         return min(max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end)
     s = end * (theta - v) / (top - v)  # the chord of a concave function meets theta after the root
     for n in range(200):
-        part, current = share(s, tau_m, tau_s), i * exp(-s / tau_s)
-        now = v * exp(-s / tau_m) + i * part
-        slope = (current - now) / tau_m
+        em, es, share = decays(s, tau_m, tau_s)
+        now = v * em + i * share
+        slope = (i * es - now) / tau_m
         if slope <= 0.0:
             break
         step = (theta - now) / slope

@@ -22,8 +22,8 @@ def loops(engine: str = "auto") -> Any:
         ImportError: "numba" without numba.
         ValueError: another engine.
 
-    >>> loops("python").share(0.0, 2.0, 1.0)
-    0.0
+    >>> loops("python").decays(0.0, 2.0, 1.0)
+    (1.0, 1.0, 0.0)
     """
     if choice("engine", engine, ENGINES) == "python":
         return _plain()

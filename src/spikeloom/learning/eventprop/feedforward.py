@@ -8,12 +8,11 @@ begin, ``s`` counts the spikes of a neuron.
 
 from __future__ import annotations
 
-from math import exp
 from typing import Any
 
 import numpy as np
 
-from .closed_forms import crossing, share, share_slopes
+from .closed_forms import crossing, decays, share_slopes
 
 
 def arrange(ev: Any, one: Any, own: Any, b: int, j: int) -> None:
@@ -32,8 +31,7 @@ def arrange(ev: Any, one: Any, own: Any, b: int, j: int) -> None:
     own.count[b] = n
     for e in range(first, first + n):
         d = (own.time[e + 1] if e + 1 < first + n else one.until) - own.time[e]
-        own.decay_m[e], own.decay_s[e] = exp(-d / one.tau_m[j]), exp(-d / one.tau_s[j])
-        own.share[e] = share(d, one.tau_m[j], one.tau_s[j])
+        own.decay_m[e], own.decay_s[e], own.share[e] = decays(d, one.tau_m[j], one.tau_s[j])
 
 
 def fire(cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float, now: float, end: float) -> Any:
@@ -43,13 +41,13 @@ def fire(cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float
         d = crossing(v, i, tau_m, tau_s, theta, end - now)
         if d < 0.0:
             break
-        i *= exp(-d / tau_s)
+        i *= decays(d, tau_m, tau_s)[1]
         v, now = 0.0, now + d
         if s < out.time.shape[2]:
             out.time[b, j, s], out.current[b, j, s], out.after[b, j, s] = now, i, k
         s += 1
-    d = end - now
-    return v * exp(-d / tau_m) + i * share(d, tau_m, tau_s), i * exp(-d / tau_s), s
+    em, es, share = decays(end - now, tau_m, tau_s)
+    return v * em + i * share, i * es, s
 
 
 def through(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> int:
@@ -76,12 +74,12 @@ def through(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> int:
     return s
 
 
-def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, decays: Any) -> int:
+def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, left: Any) -> int:
     """How many of the neurons side by side may fire in an interval that begins with an event.
 
     The membrane ends above threshold, or it has its maximum inside and its tangent at the beginning reaches threshold.
     """
-    decay_m, decay_s, part, slope = decays
+    decay_m, decay_s, part, slope = left
     found = 0
     for j in range(row.shape[0]):
         now = i[j] + row[j] * value
@@ -91,9 +89,9 @@ def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, decays: Any) ->
     return found
 
 
-def pass_by(v: Any, i: Any, row: Any, value: float, decays: Any) -> None:
+def pass_by(v: Any, i: Any, row: Any, value: float, left: Any) -> None:
     """Take the neurons side by side through an event and the interval after it, as if none fired."""
-    decay_m, decay_s, part, _ = decays
+    decay_m, decay_s, part, _ = left
     for j in range(row.shape[0]):
         now = i[j] + row[j] * value
         v[j] = v[j] * decay_m + now * part
@@ -108,22 +106,22 @@ def abreast(one: Any, own: Any, wide: Any, out: Any, b: int, first: int) -> int:
     for k in range(total):
         e, n = first + k, 0
         start, end, value = own.time[e], own.time[e + 1] if k + 1 < total else one.until, own.value[e]
-        decays = (own.decay_m[e], own.decay_s[e], own.share[e], (end - start) / tau_m)
+        left = (own.decay_m[e], own.decay_s[e], own.share[e], (end - start) / tau_m)
         row = wide.weight[own.source[e]]
-        left = suspects(v, i, row, theta, value, decays)
-        for j in range(row.shape[0] if left else 0):
+        number = suspects(v, i, row, theta, value, left)
+        for j in range(row.shape[0] if number else 0):
             now = i[j] + row[j] * value
-            v_end = v[j] * decays[0] + now * decays[2]
-            passed = v_end > now * decays[1] and v[j] + (now - v[j]) * decays[3] >= theta[j]
+            v_end = v[j] * left[0] + now * left[2]
+            passed = v_end > now * left[1] and v[j] + (now - v[j]) * left[3] >= theta[j]
             if now > theta[j] and (v_end >= theta[j] or passed):
                 cell = (tau_m, tau_s, theta[j], limit)
                 wide.v_end[n], wide.i_end[n], count[j] = fire(cell, out, b, j, k, count[j], v[j], now, start, end)
                 if count[j] >= limit:
                     wide.v_end[n], wide.i_end[n] = -np.inf, -np.inf  # it is silent from now on
                 who[n], n, most = j, n + 1, max(most, count[j])
-                if n == left:
+                if n == number:
                     break
-        pass_by(v, i, row, value, decays)
+        pass_by(v, i, row, value, left)
         for m in range(n):
             v[who[m]], i[who[m]] = wide.v_end[m], wide.i_end[m]
     return most
@@ -146,12 +144,14 @@ def forward(ev: Any, one: Any, own: Any, wide: Any, out: Any) -> int:
     return most
 
 
-def span(own: Any, grad: Any, j: int, node: int, d: float, lv: float, li: float, tau_m: float, tau_s: float) -> None:
-    """Gradients of the time constants from the d that follow a node, for adjoints at the end."""
-    v, i = own.v[node], own.i[node]
+def span(
+    grad: Any, j: int, v: float, i: float, d: float, lv: float, li: float, tau_m: float, tau_s: float
+) -> None:
+    """Gradients of the time constants from a time d without event, for V and I before it and adjoints after it."""
     by_m, by_s = share_slopes(d, tau_m, tau_s)
-    grad.tau_m[j] += lv * (v * exp(-d / tau_m) * d / (tau_m * tau_m) + i * by_m)
-    grad.tau_s[j] += lv * i * by_s + li * i * exp(-d / tau_s) * d / (tau_s * tau_s)
+    em, es, _ = decays(d, tau_m, tau_s)
+    grad.tau_m[j] += lv * (v * em * d / (tau_m * tau_m) + i * by_m)
+    grad.tau_s[j] += lv * i * by_s + li * i * es * d / (tau_s * tau_s)
 
 
 def back(one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first: int, s: int) -> None:
@@ -166,11 +166,12 @@ def back(one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first:
         spiked = s >= 0 and after[s] == k
         d = now - (fired[s] if spiked else time[e])
         if traced:
-            span(own, grad, j, k + s + 1, d, lv, li, tau_m, tau_s)
+            span(grad, j, own.v[k + s + 1], own.i[k + s + 1], d, lv, li, tau_m, tau_s)
         if whole and not spiked:
             lv, li = lv * decay_m[e], li * decay_s[e] + lv * part[e]
         else:
-            lv, li = lv * exp(-d / tau_m), li * exp(-d / tau_s) + lv * share(d, tau_m, tau_s)
+            em, es, share = decays(d, tau_m, tau_s)
+            lv, li = lv * em, li * es + lv * share
         now -= d
         if spiked:
             i = out.current[b, j, s]

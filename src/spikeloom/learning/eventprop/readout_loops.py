@@ -5,10 +5,9 @@ Plain functions that numba compiles (see `compiled`), with the names of `feedfor
 
 from __future__ import annotations
 
-from math import exp
 from typing import Any
 
-from .closed_forms import peak, share
+from .closed_forms import decays, peak
 from .feedforward import arrange, span
 
 
@@ -27,7 +26,8 @@ def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
         top, at = v_end, d
         if i > v and i > 0.0 and v_end > i_end:  # it has its peak inside
             at = min(peak(v, i, tau_m, tau_s), d)
-            top = v * exp(-at / tau_m) + i * share(at, tau_m, tau_s)
+            em, _, share = decays(at, tau_m, tau_s)
+            top = v * em + i * share
         if top > best:
             best = top
             out.current[b, j, 0], out.after[b, j, 0], out.time[b, j, 0] = top, k, own.time[e] + at
@@ -57,8 +57,9 @@ def highest_back(ev: Any, one: Any, own: Any, out: Any, grad: Any, g: Any) -> No
                 e = ev.start[b] + k
                 d = now - own.time[e]
                 if own.v.shape[0]:
-                    span(own, grad, j, k, d, lv, li, tau_m, tau_s)
-                lv, li, now = lv * exp(-d / tau_m), li * exp(-d / tau_s) + lv * share(d, tau_m, tau_s), own.time[e]
+                    span(grad, j, own.v[k], own.i[k], d, lv, li, tau_m, tau_s)
+                em, es, share = decays(d, tau_m, tau_s)
+                lv, li, now = lv * em, li * es + lv * share, own.time[e]
                 source, value = own.source[e], own.value[e]
                 grad.weight[j, source] += value * li
                 if grad.time.shape[0]:

@@ -6,25 +6,30 @@ what happened, in order. Every input and every arrival within the layer reaches 
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from .closed_forms import crossing, share, share_slopes
-from .feedforward import arrange
+from .closed_forms import crossing, decays
+from .feedforward import arrange, span
 
 INPUT, ARRIVAL, SPIKE = 0, 1, 2
 
 
+def left(one: Any, log: Any, j: int, d: float) -> Any:
+    """The decays of neuron j after a time d; most neurons ask for those of the neuron before."""
+    if not (one.shared and d == log.seen[0]):
+        log.seen[0] = d
+        log.seen[1], log.seen[2], log.seen[3] = decays(d, one.tau_m[j], one.tau_s[j])
+    return log.seen[1], log.seen[2], log.seen[3]
+
+
 def advance(one: Any, log: Any, j: int, now: float) -> None:
     """Take neuron j to ``now``."""
-    d = now - log.last[j]
-    if not (one.shared and d == log.seen[0]):
-        log.seen[0], log.seen[1], log.seen[2] = d, exp(-d / one.tau_m[j]), exp(-d / one.tau_s[j])
-        log.seen[3] = share(d, one.tau_m[j], one.tau_s[j])
-    log.v[j] = log.v[j] * log.seen[1] + log.i[j] * log.seen[3]
-    log.i[j] *= log.seen[2]
+    em, es, share = left(one, log, j, now - log.last[j])
+    log.v[j] = log.v[j] * em + log.i[j] * share
+    log.i[j] *= es
     log.last[j] = now
 
 
@@ -102,14 +107,10 @@ def retreat(one: Any, log: Any, grad: Any, node: int, j: int, now: float) -> Non
     """Take the adjoints of neuron j back to a node."""
     lv, li, d = log.lv[j], log.li[j], log.last[j] - now
     if log.traced_v.shape[0]:
-        v, i, tau_m, tau_s = log.traced_v[node, j], log.traced_i[node, j], one.tau_m[j], one.tau_s[j]
-        by_m, by_s = share_slopes(d, tau_m, tau_s)
-        grad.tau_m[j] += lv * (v * exp(-d / tau_m) * d / (tau_m * tau_m) + i * by_m)
-        grad.tau_s[j] += lv * i * by_s + li * i * exp(-d / tau_s) * d / (tau_s * tau_s)
-    if not (one.shared and d == log.seen[0]):
-        log.seen[0], log.seen[1], log.seen[2] = d, exp(-d / one.tau_m[j]), exp(-d / one.tau_s[j])
-        log.seen[3] = share(d, one.tau_m[j], one.tau_s[j])
-    log.lv[j], log.li[j] = lv * log.seen[1], li * log.seen[2] + lv * log.seen[3]
+        v, i = log.traced_v[node, j], log.traced_i[node, j]
+        span(grad, j, v, i, d, lv, li, one.tau_m[j], one.tau_s[j])
+    em, es, share = left(one, log, j, d)
+    log.lv[j], log.li[j] = lv * em, li * es + lv * share
     log.last[j] = now
 
 
