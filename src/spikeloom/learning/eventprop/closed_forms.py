@@ -48,8 +48,8 @@ def peak(v: float, i: float, tau_m: float, tau_s: float) -> float:
 def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: float) -> float:
     """First time in [0, d] at which the membrane is at theta, coming from below; -1 if there is none.
 
-    It can rise through theta only while the current exceeds theta, and has one maximum; up to there it is concave, so
-    that Newton's method comes from the left after its first step, and never passes the root.
+    It can rise through theta only while the current exceeds theta, and has one maximum, up to which it is concave. The
+    root is followed by parabolas through value, slope and curvature, whose error goes down with its third power.
     """
     if v >= theta:
         return 0.0
@@ -63,15 +63,21 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
     if abs(tau_m - 2.0 * tau_s) <= 1e-12 * tau_m:  # a quadratic equation for exp(-s / tau_m)
         half = 0.5 * (v + i)
         return min(max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end)
-    s = end * (theta - v) / (top - v)  # the chord of a concave function meets theta after the root
-    for n in range(200):
+    s, now, current = 0.0, v, i
+    for n in range(100):
+        slope = (current - now) / tau_m
+        step = parabola(theta - now, slope, -(current / tau_s + slope) / tau_m)
+        if n == 0 and step < 0.0:
+            step = end * (theta - v) / (top - v)  # the chord
+        before, s = s, min(max(s + step, 0.0), end)
+        if abs(s - before) <= 1e-6 * min(tau_m, tau_s):  # what is left is the cube of that
+            break
         em, es, share = decays(s, tau_m, tau_s)
-        now = v * em + i * share
-        slope = (i * es - now) / tau_m
-        if slope <= 0.0:
-            break
-        step = (theta - now) / slope
-        if abs(step) <= 1e-15 * end or (n > 0 and step <= 0.0):  # from the left for good: the end is rounding
-            break
-        s = min(max(s + step, 0.0), end)
+        now, current = v * em + i * share, i * es
     return s
+
+
+def parabola(gap: float, slope: float, bend: float) -> float:
+    """How far a parabola of this slope and curvature goes to rise by ``gap``; -1 if it never does."""
+    square = slope * slope + 2.0 * bend * gap
+    return 2.0 * gap / (slope + sqrt(square)) if square >= 0.0 and slope > 0.0 else -1.0
