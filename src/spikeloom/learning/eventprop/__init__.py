@@ -2,5 +2,6 @@
 
 from .function import lif_maxima, lif_spikes
 from .layer import EventLIF
+from .network import EventNetwork
 
-__all__ = ["EventLIF", "lif_maxima", "lif_spikes"]
+__all__ = ["EventLIF", "EventNetwork", "lif_maxima", "lif_spikes"]

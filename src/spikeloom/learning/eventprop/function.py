@@ -14,6 +14,7 @@ from .inputs import Plan, checked, double, events, neurons
 __all__ = ["lif_maxima", "lif_spikes"]
 
 ROOM = 4  # spikes of a neuron for which there is room at first
+MOST = 4096  # spikes of a neuron of a recurrent layer
 
 
 class _Spikes(torch.autograd.Function):
@@ -90,6 +91,11 @@ def _run(code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: array
         else:
             full = code.forward_recurrent(ev, one, rec, own, out, _course(ev, out, False)) < 0
             most = 2 * room if full else 0
+            if most > MOST:
+                raise RuntimeError(
+                    f"a recurrent layer must not excite itself without bound, got more than {room} spikes of a neuron; "
+                    "lower the recurrent weights, or give them a longer delay"
+                )
         if most <= room:
             return out
         room = min(most, one.limit)
@@ -171,6 +177,7 @@ def lif_spikes(
     Raises:
         TypeError: times or weights are not floating point.
         ValueError: shapes do not fit, a constant is out of range, ``until`` is not finite.
+        RuntimeError: recurrent weights let the rate grow without bound.
 
     Source: Wunderlich & Pehle (2021), Sci. Rep. 11, 12829, whose adjoints these are up to a scale; derived anew, and
     held against finite differences.
