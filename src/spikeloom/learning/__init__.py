@@ -5,7 +5,7 @@ A rule adds to ``weight.grad`` or returns a change; any optimiser applies it.
 
 from .bp_stdp import BPSTDP, Presentation, bp_stdp
 from .diehl_cook import DiehlAndCook2015, Row
-from .eventprop import EventLIF, EventNetwork, lif_maxima, lif_spikes
+from .eventprop import EventLIF, EventNetwork, EventPass, event_loss, event_pass, lif_maxima, lif_spikes
 from .gradients import GRADIENTS, gives_gradients
 from .hebbian import correlate, outer, trace
 from .online import Online, cosine, online
@@ -31,6 +31,7 @@ __all__ = [
     "Eligibility",
     "EventLIF",
     "EventNetwork",
+    "EventPass",
     "Exponential",
     "Memory",
     "Online",
@@ -53,6 +54,8 @@ __all__ = [
     "correlate",
     "cosine",
     "desired_spikes",
+    "event_loss",
+    "event_pass",
     "first_spike_loss",
     "first_times",
     "gives_gradients",
