@@ -28,22 +28,26 @@ TASKS: dict[str, dict[str, Any]] = {
         "hidden": {"neurons": 200, "mean": 2.5, "std": 1.2, "max_spikes": 1},
         "output": {"mean": 0.05, "std": 0.1},
         "until": 60.0,
+        "slope_floor": 0.1,
         "epochs": 45,
         "batch": 32,
         "lr": 5e-3,
+        "output_lr": 5e-3,
         "push": 1e-4,
         "loss": {"tau": 0.5, "early": 3e-3, "tau_early": 6.4},
     },
     "mnist": {
-        "hidden": {"neurons": 350, "mean": 0.06, "std": 0.1, "max_spikes": 1},
-        "output": {"mean": 0.04, "std": 0.1},
-        "until": 40.0,
-        "epochs": 10,
+        "hidden": {"neurons": 350, "mean": 0.1, "std": 0.1, "max_spikes": 1},
+        "output": {"mean": 0.05, "std": 0.3},
+        "until": 20.0,
+        "slope_floor": 0.3,
+        "epochs": 12,
         "batch": 100,
-        "lr": 2e-3,
-        "push": 1e-4,
-        "loss": {"tau": 0.5, "early": 3e-3, "tau_early": 6.4},
-        "dropped": 0.2,
+        "lr": 5e-4,
+        "output_lr": 3e-3,
+        "push": 0.0,
+        "loss": {"tau": 0.3, "early": 0.3, "tau_early": 10.0},
+        "dropped": 0.1,
     },
 }
 
@@ -65,7 +69,7 @@ def mnist(folder: str) -> tuple[data.Split, Tensor, Tensor]:
 def network(task: dict[str, Any], inputs: int, classes: int) -> nn.Sequential:
     """One hidden layer."""
     size = task["hidden"]["neurons"]
-    same = {"until": task["until"], "slope_floor": 0.1}
+    same = {"until": task["until"], "slope_floor": task["slope_floor"]}
     hidden = EventLIF(inputs, **task["hidden"], **same)
     return nn.Sequential(hidden, EventLIF(size, classes, **task["output"], max_spikes=1, **same))
 
@@ -107,7 +111,8 @@ def trained(task: dict[str, Any], loaded: tuple[data.Split, Tensor, Tensor], see
     split, times, test = loaded
     torch.manual_seed(seed)
     net = network(task, times.shape[1], split.num_classes)
-    optimizer = torch.optim.Adam(net.parameters(), task["lr"])
+    rates = zip(net, (task["lr"], task["output_lr"]), strict=True)
+    optimizer = torch.optim.Adam([{"params": layer.parameters(), "lr": lr} for layer, lr in rates])
     steps = task["epochs"] * -(-len(times) // task["batch"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     seconds, curve = 0.0, []
