@@ -13,7 +13,7 @@ from .reward import MSTDP, MSTDPET, Eligibility
 from .rule import Memory, Rule, Term
 from .rules import Exponential, PostPre, PowerLaw, Triplet
 from .spike_errors import SpikeError, desired_spikes
-from .spikeprop import AlphaResponse, DoubleExponential, Response, SpikeProp, srm_first_spikes
+from .spikeprop import AlphaResponse, Bohte, Bohte2002, DoubleExponential, Response, SpikeProp, srm_first_spikes
 from .stbp import STBP_CURVES, Wu2018, stbp_neuron
 from .stdp import PairRule, Traces
 from .tavanaei_maida import TavanaeiAndMaida, TravanaeiAndMaida2017
@@ -26,6 +26,8 @@ __all__ = [
     "MSTDPET",
     "STBP_CURVES",
     "AlphaResponse",
+    "Bohte",
+    "Bohte2002",
     "DiehlAndCook2015",
     "DoubleExponential",
     "Eligibility",
