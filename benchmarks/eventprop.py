@@ -5,8 +5,8 @@
     python benchmarks/eventprop.py --smoke
 
 Both networks have one hidden layer of current-based LIF neurons without time steps, and learn by cross entropy of the
-first spikes of the outputs. The test accuracy after the last epoch counts. One thread; every finished seed is appended to
-the file that --out names and not computed again. Times are in ms.
+first spikes of the outputs. The test accuracy after the last epoch counts. One thread; every finished seed is appended
+to the file that --out names and not computed again. Times are in ms.
 """
 
 import argparse

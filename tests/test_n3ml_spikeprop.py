@@ -58,7 +58,9 @@ for epoch in range(opt.num_epochs):
 
 def test_the_manuals_steps_train_on_iris_by_spike_times() -> None:
     torch.manual_seed(0)
-    opt = SimpleNamespace(max_firing_time=30, not_to_fire=28, dt=1, num_classes=3, num_epochs=2, samples=40, num_steps=40)
+    opt = SimpleNamespace(
+        max_firing_time=30, not_to_fire=28, dt=1, num_classes=3, num_epochs=2, samples=40, num_steps=40
+    )
     losses: list[float] = []
     exec(re.sub(r"\bn3ml\b", "spikeloom.n3ml", MANUAL), {"opt": opt, "torch": torch, "losses": losses})
     assert sum(losses[40:]) < 0.7 * sum(losses[:40])
@@ -70,7 +72,7 @@ def test_another_run_gives_the_same_division() -> None:
     assert torch.equal(first["test.data"], again["test.data"]) and len(first["train.data"]) == 120
     summary = loader.summarize()
     assert summary["min"].tolist() == pytest.approx([4.3, 2.0, 1.0, 0.1])
-    with pytest.raises(ValueError, match="ratio must be 0.8"):
+    with pytest.raises(ValueError, match=r"ratio must be 0\.8"):
         IRISDataLoader(ratio=0.5)
 
 

@@ -34,8 +34,8 @@ def _count(name: str, value: int, least: int = 1) -> int:
 def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> Split:
     """Points in the Yin-Yang symbol, and whether they lie in its yin, its yang or one of its dots.
 
-    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times every coordinate then has an early
-    spike and a late one, so that small values do not drive the network less.
+    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times every coordinate then has an
+    early spike and a late one, so that small values do not drive the network less.
 
     Args:
         num_train: number of training samples.
@@ -128,8 +128,8 @@ def randman(
 
     .. math:: t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}} \sin(2 \pi (k b_{idk} z_d + c_{idk}))
 
-    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the manifold's dimension;
-    the times of each unit are then stretched to [0, 1] over each manifold. All units fire once, so that a rate tells
+    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the manifold's dimension; the
+    times of each unit are then stretched to [0, 1] over each manifold. All units fire once, so that a rate tells
     nothing.
 
     Args:
@@ -213,6 +213,4 @@ def delayed_xor(num_train: int = 512, num_test: int = 128, *, num_steps: int = 3
         x[:, num_steps - 1 - step, 2] = 1.0
     samples, labels = torch.from_numpy(x), torch.from_numpy(bits[0] ^ bits[1])
     text = f"exclusive or of two cues over {num_steps} steps; seed {seed}"
-    return Split(
-        samples[:num_train], labels[:num_train], samples[num_train:], labels[num_train:], "delayed_xor", text
-    )
+    return Split(samples[:num_train], labels[:num_train], samples[num_train:], labels[num_train:], "delayed_xor", text)

@@ -135,7 +135,9 @@ def wide(one: Neurons) -> Wide:
     """Room for neurons side by side, if events reach them at the same time and they are many."""
     size = len(one.weight) if one.shared and len(one.weight) >= ABREAST else 0
     weight = np.ascontiguousarray(one.weight.T) if size else np.zeros((0, 0))
-    return Wide(weight, one.theta[:size], *(np.zeros(size) for _ in range(4)), *(np.zeros(size, np.int64) for _ in range(2)))
+    return Wide(
+        weight, one.theta[:size], *(np.zeros(size) for _ in range(4)), *(np.zeros(size, np.int64) for _ in range(2))
+    )
 
 
 def spikes(samples: int, neurons: int, room: int) -> Spikes:

@@ -1,4 +1,4 @@
-"""What a neuron does between two events, in closed form: plain functions of numbers that numba compiles (see `compiled`).
+"""What a neuron does between two events, in closed form: plain functions that numba compiles (see `compiled`).
 
 Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V exp(-d/tau_m) + I share(d)``,
 written so that it stays exact where the two time constants meet.

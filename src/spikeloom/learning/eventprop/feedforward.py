@@ -144,9 +144,7 @@ def forward(ev: Any, one: Any, own: Any, wide: Any, out: Any) -> int:
     return most
 
 
-def span(
-    grad: Any, j: int, v: float, i: float, d: float, lv: float, li: float, tau_m: float, tau_s: float
-) -> None:
+def span(grad: Any, j: int, v: float, i: float, d: float, lv: float, li: float, tau_m: float, tau_s: float) -> None:
     """Gradients of the time constants from a time d without event, for V and I before it and adjoints after it."""
     by_m, by_s = share_slopes(d, tau_m, tau_s)
     em, es, _ = decays(d, tau_m, tau_s)

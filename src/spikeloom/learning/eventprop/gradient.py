@@ -29,7 +29,9 @@ class EventPass(NamedTuple):
         return {path: step_spikes(times, num_steps) for path, times in self.times.items()}
 
 
-def event_pass(net: nn.Module, x: Tensor, y: Tensor, loss: Callable[..., Tensor], slope_floor: float = 1e-2) -> EventPass:
+def event_pass(
+    net: nn.Module, x: Tensor, y: Tensor, loss: Callable[..., Tensor], slope_floor: float = 1e-2
+) -> EventPass:
     """Run a network in continuous time and take a loss of its spike times; ``backward()`` of that is exact.
 
     Args:
@@ -58,8 +60,8 @@ def event_pass(net: nn.Module, x: Tensor, y: Tensor, loss: Callable[..., Tensor]
 def event_loss(loss: Any, times: Tensor, y: Tensor, num_steps: int) -> Tensor:
     """A loss of spike times in steps, of exact times in their place.
 
-    A spike of step n is one between n and n + 1, so that a time t counts as step t - 1/2. Silent outputs count as firing
-    in the last step, as they do for the loss itself.
+    A spike of step n is one between n and n + 1, so that a time t counts as step t - 1/2. Silent outputs count as
+    firing in the last step, as they do for the loss itself.
 
     Args:
         loss: as for `event_pass`.

@@ -11,8 +11,8 @@ __all__ = ["EventLIF"]
 class EventLIF(nn.Module):
     """Current-based leaky integrate-and-fire neurons with weights, from spike times to spike times: `lif_spikes`.
 
-    Layers are put together by ``nn.Sequential``. Weights are drawn from a normal distribution; since a silent neuron has
-    no gradient, ``mean`` should be positive and so large that most neurons fire.
+    Layers are put together by ``nn.Sequential``. Weights are drawn from a normal distribution; since a silent neuron
+    has no gradient, ``mean`` should be positive and so large that most neurons fire.
 
     Args:
         inputs: I.

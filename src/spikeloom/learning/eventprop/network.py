@@ -43,8 +43,8 @@ class EventNetwork:
     """A network of ``nn.Linear`` and `Synaptic` or `RSynaptic` layers in continuous time, on the same parameters.
 
     Call it with the input of the network in steps; what comes back are exact spike times, whose gradients arrive in the
-    parameters of the network: weights, biases, recurrent weights, and alpha, beta and threshold where they learn. A bias
-    is an input spike at the beginning of every step, feedback of `RSynaptic` has a delay of one step.
+    parameters of the network: weights, biases, recurrent weights, and alpha, beta and threshold where they learn. A
+    bias is an input spike at the beginning of every step, feedback of `RSynaptic` has a delay of one step.
 
     Args:
         net: ``nn.Sequential``, nested ones included, of ``nn.Flatten`` and pairs of ``nn.Linear`` and a neuron.

@@ -14,8 +14,8 @@ __all__ = ["SpikeProp"]
 class SpikeProp(nn.Module):
     """A layer of SpikeProp: each input reaches each neuron through K delayed terminals; `srm_first_spikes`.
 
-    Layers are put together by ``nn.Sequential``, to any depth, and learn with any optimiser from any loss of spike times.
-    Weights begin uniformly between 0 and twice ``mean``; they may become negative.
+    Layers are put together by ``nn.Sequential``, to any depth, and learn with any optimiser from any loss of spike
+    times. Weights begin uniformly between 0 and twice ``mean``; they may become negative.
 
     Args:
         inputs: I.

@@ -20,8 +20,8 @@ __all__ = ["EventProp"]
 class EventProp(Rule, name="eventprop"):
     """Exact gradients of spike times in continuous time: `learning.EventNetwork`, for networks of `Synaptic` neurons.
 
-    The loss is one of spike times, by default ``ce_temporal_loss()``. While it learns, the network has no time steps; it
-    is judged in steps, as with every rule. Silent neurons have no gradient and are pushed: outputs in the samples of
+    The loss is one of spike times, by default ``ce_temporal_loss()``. While it learns, the network has no time steps;
+    it is judged in steps, as with every rule. Silent neurons have no gradient and are pushed: outputs in the samples of
     their class, hidden neurons if they are silent in a whole batch.
 
     Args:
