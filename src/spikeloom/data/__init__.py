@@ -8,6 +8,7 @@ from .bridge import EventFrames, tonic
 from .bundled import digits, iris
 from .cache import DiskCache
 from .events import EVENT, pad_sequences, to_events, to_frames
+from .generators import delayed_xor, randman, xor_times, yin_yang
 from .images import cifar10_jpeg, mnist, read_idx
 from .saccades import saccade
 from .split import Split, stratified
@@ -18,14 +19,18 @@ __all__ = [
     "EventFrames",
     "Split",
     "cifar10_jpeg",
+    "delayed_xor",
     "digits",
     "iris",
     "mnist",
     "pad_sequences",
+    "randman",
     "read_idx",
     "saccade",
     "stratified",
     "to_events",
     "to_frames",
     "tonic",
+    "xor_times",
+    "yin_yang",
 ]

@@ -4,6 +4,6 @@ Thin faces without logic: what stands behind a name is in the library proper, an
 the manual's code does not run as printed and what happens here instead.
 """
 
-from . import encoder, model, optimizer, threshold, visualizer
+from . import data, encoder, model, optimizer, threshold, visualizer
 
-__all__ = ["encoder", "model", "optimizer", "threshold", "visualizer"]
+__all__ = ["data", "encoder", "model", "optimizer", "threshold", "visualizer"]

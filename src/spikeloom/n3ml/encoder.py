@@ -1,10 +1,11 @@
 """n3ml's encoders."""
 
 import torch
+from torch import Tensor
 
-from ..spikegen import BernoulliEncoder, PoissonEncoder
+from ..spikegen import BernoulliEncoder, PoissonEncoder, population_times
 
-__all__ = ["PoissonEncoder", "Simple"]
+__all__ = ["PoissonEncoder", "Population", "Simple"]
 
 
 class Simple(BernoulliEncoder):
@@ -16,3 +17,39 @@ class Simple(BernoulliEncoder):
 
     def __init__(self, time_interval: int, scale: float = 5.0, *, generator: torch.Generator | None = None) -> None:
         super().__init__(time_interval, scale, generator=generator)
+
+
+class Population:
+    """`population_times` for features of several ranges, with n3ml's arguments; a time of -1 is no spike.
+
+    Args:
+        neurons: of each feature.
+        minimum: least value of each feature, [F].
+        maximum: greatest value of each feature, [F].
+        max_firing_time: time of a response of 0.
+        not_to_fire: neurons that would fire later than this do not fire.
+        dt: times are multiples of it.
+
+    >>> encoder = Population(4, torch.tensor([0.0]), torch.tensor([2.0]), max_firing_time=30, not_to_fire=28, dt=1)
+    >>> encoder.run(torch.tensor([1.0]))
+    tensor([[20.,  0.,  0., 20.]])
+    """
+
+    def __init__(
+        self,
+        neurons: int,
+        minimum: Tensor,
+        maximum: Tensor,
+        max_firing_time: float = 30,
+        not_to_fire: float = 28,
+        dt: float = 1,
+    ) -> None:
+        self.neurons, self.minimum, self.maximum = neurons, minimum, maximum
+        self.max_firing_time, self.not_to_fire, self.dt = max_firing_time, not_to_fire, dt
+
+    def run(self, x: Tensor) -> Tensor:
+        """Times [..., F, neurons] for features [..., F]."""
+        unit = ((x - self.minimum) / (self.maximum - self.minimum)).clamp(0.0, 1.0)
+        times = population_times(unit, self.neurons, latest=self.max_firing_time, threshold=0.0)
+        times = (times / self.dt).round() * self.dt
+        return torch.where(times <= self.not_to_fire, times, -1.0)

@@ -3,11 +3,12 @@
 from typing import Any
 
 from ..conversion.published import SVGG16, VGG16, Diehl2015, SNN_Diehl2015
-from ..learning import DiehlAndCook2015, TravanaeiAndMaida2017, Wu2018
+from ..learning import Bohte2002, DiehlAndCook2015, TravanaeiAndMaida2017, Wu2018
 
 __all__ = [
     "SVGG16",
     "VGG16",
+    "Bohte2002",
     "Diehl2015",
     "DiehlAndCook2015",
     "DiehlAndCook2015Infer",

@@ -1,5 +1,5 @@
 """n3ml's optimisers."""
 
-from ..learning import TavanaeiAndMaida
+from ..learning import Bohte, TavanaeiAndMaida
 
-__all__ = ["TavanaeiAndMaida"]
+__all__ = ["Bohte", "TavanaeiAndMaida"]

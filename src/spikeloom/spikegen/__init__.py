@@ -10,7 +10,7 @@ from .latency_coding import latency, latency_code, latency_code_linear, latency_
 from .one_hot import from_one_hot, to_one_hot, to_one_hot_inverse
 from .pattern_coding import burst, phase
 from .poisson_encoder import PoissonEncoder
-from .population_coding import population, population_centers, receptive_fields
+from .population_coding import population, population_centers, population_times, receptive_fields
 from .rate_coding import poisson, rate, rate_conv
 from .target_coding import rate_interpolate, target_rate_code, targets_convert, targets_latency, targets_rate
 
@@ -29,6 +29,7 @@ __all__ = [
     "poisson",
     "population",
     "population_centers",
+    "population_times",
     "rate",
     "rate_conv",
     "rate_interpolate",

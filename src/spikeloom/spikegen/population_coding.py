@@ -11,7 +11,7 @@ from ..core.checks import choice, in_range
 from .inputs import intensities, step_count
 from .rate_coding import rate
 
-__all__ = ["population", "population_centers", "receptive_fields"]
+__all__ = ["population", "population_centers", "population_times", "receptive_fields"]
 
 
 def population_centers(num_neurons: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -122,3 +122,41 @@ def population(
     time = ((1 - response) * (steps - 1)).round().masked_fill(response < threshold, steps)
     step = torch.arange(steps, device=data.device).reshape(-1, *[1] * time.dim())
     return (step == time).to(data.dtype)
+
+
+def population_times(
+    data: Tensor,
+    num_neurons: int,
+    latest: float = 10.0,
+    low: float = 0.0,
+    high: float = 1.0,
+    gamma: float = 1.5,
+    threshold: float = 0.1,
+) -> Tensor:
+    """Spike times of a population of n neurons with Gaussian receptive fields for each number, in continuous time.
+
+    Args:
+        data: values in [``low``, ``high``], [B, ...].
+        num_neurons: n, at least 3.
+        latest: time of a response of 0; a neuron fires at ``(1 - response) latest``. Positive.
+        low: lower end of the range.
+        high: upper end of the range.
+        gamma: overlap of the fields, see `receptive_fields`.
+        threshold: response below which a neuron stays silent.
+
+    Returns:
+        [B, ..., n] in the unit of ``latest``, infinity for silent neurons; in the dtype and on the device of ``data``.
+
+    Raises:
+        TypeError: ``data`` is not floating point.
+        ValueError: values outside the range, fewer than 3 neurons, ``latest`` not positive.
+
+    After Bohte, Kok & La Poutre (2002), Neurocomputing 48, 17-37, who round the times to 1 ms.
+
+    >>> population_times(torch.tensor([0.5]), num_neurons=4)
+    tensor([[6.7535, 0.0000, 0.0000, 6.7535]])
+    """
+    if not latest > 0:
+        raise ValueError(f"latest must be positive, got {latest}; write latest=10.0")
+    response = receptive_fields(data, num_neurons, low, high, gamma)
+    return ((1 - response) * latest).masked_fill(response < threshold, torch.inf)

@@ -7,7 +7,7 @@ from .fit import fit
 from .interrupt import Interrupted
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
-from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp
+from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp, EventProp
 
 __all__ = [
     "BPSTDP",
@@ -16,6 +16,7 @@ __all__ = [
     "TBPTT",
     "Accuracy",
     "EProp",
+    "EventProp",
     "Interrupted",
     "Result",
     "conv",

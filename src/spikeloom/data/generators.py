@@ -1,0 +1,216 @@
+"""Tasks that are computed, not stored: for learning with spike times, without a file.
+
+Every generator draws from ``PCG64(seed)`` in a way that NumPy keeps for ever, so that a task is the same on every
+machine. Spike times are in [0, 1] unless an argument gives another duration; infinity means no spike.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .split import Split, stratified
+
+__all__ = ["delayed_xor", "randman", "xor_times", "yin_yang"]
+
+SIDE, DOT = 0.5, 0.1  # radii of the whole and of its dots
+
+
+def uniform(seed: int, *shape: int) -> np.ndarray:
+    """Numbers in [0, 1), from the raw output of PCG64."""
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an int >= 0, got {seed!r}; write seed=0")
+    raw = np.random.PCG64(seed).random_raw(math.prod(shape))
+    return (raw >> np.uint64(11)).astype(np.float64).reshape(shape) / 2**53
+
+
+def _count(name: str, value: int, least: int = 1) -> int:
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an int >= {least}, got {value!r}; write {name}={least}")
+    return value
+
+
+def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> Split:
+    """Points in the Yin-Yang symbol, and whether they lie in its yin, its yang or one of its dots.
+
+    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times every coordinate then has an
+    early spike and a late one, so that small values do not drive the network less.
+
+    Args:
+        num_train: number of training samples.
+        num_test: number of test samples.
+        seed: number of the draw; test samples are drawn after the training samples.
+
+    Returns:
+        Samples [N, 4] of float32 in [0, 1], and classes: 0 yang, 1 yin, 2 dots.
+
+    Raises:
+        ValueError: a number is not a positive integer, or ``seed`` is negative.
+
+    Source: Kriener, Göltz & Petrovici (2022), The Yin-Yang dataset, NICE; the region is recalled from their code.
+
+    >>> yin_yang(30, 6)
+    Split(yin_yang: 30 training and 6 test samples of shape [4], 3 classes)
+    """
+    total = _count("num_train", num_train) + _count("num_test", num_test)
+    wanted = 3 * total  # candidates of each class; the rarest, a dot, is met by one point of 13
+    points = uniform(seed, 20 * wanted, 2) * 2 * SIDE
+    label = _region(points[:, 0], points[:, 1])
+    place = (uniform(seed + 2**32, total) * 3).astype(np.int64)
+    chosen = np.zeros(total, np.int64)
+    for number in range(3):
+        mine = np.flatnonzero(place == number)
+        chosen[mine] = np.flatnonzero(label == number)[: len(mine)]
+    found = points[chosen]
+    x = torch.from_numpy(np.concatenate([found, 1 - found], 1).astype(np.float32))
+    y = torch.from_numpy(place)
+    text = f"points in the Yin-Yang symbol, classes equally frequent; seed {seed}"
+    return Split(x[:num_train], y[:num_train], x[num_train:], y[num_train:], "yin_yang", text)
+
+
+def _region(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """0 yang, 1 yin, 2 dots, -1 outside."""
+    right, left = np.hypot(x - 1.5 * SIDE, y - SIDE), np.hypot(x - 0.5 * SIDE, y - SIDE)
+    lobe = (left > DOT) & (left <= 0.5 * SIDE)
+    half = (y > SIDE) & (right > 0.5 * SIDE)
+    label = np.where((right < DOT) | (left < DOT), 2, ((right <= DOT) | lobe | half).astype(np.int64))
+    return np.where(np.hypot(x - SIDE, y - SIDE) <= SIDE, label, -1)
+
+
+def xor_times(
+    early: float = 0.0, late: float = 6.0, *, bias: float | None = 0.0, first: float = 10.0, second: float = 16.0
+) -> tuple[Tensor, Tensor]:
+    """Exclusive or in spike times: two inputs fire early or late, the output shall fire early if they differ.
+
+    Args:
+        early: time of an input that is 0, in ms.
+        late: time of an input that is 1.
+        bias: time of a third input that always fires; None leaves it out.
+        first: wanted time of the output if the inputs differ.
+        second: wanted time if they agree.
+
+    Returns:
+        Input times [4, 3] (or [4, 2]) and wanted output times [4, 1].
+
+    Raises:
+        ValueError: ``late`` is not after ``early``, or ``second`` not after ``first``.
+
+    Source: Bohte, Kok & La Poutré (2002), Neurocomputing 48, 17-37.
+
+    >>> times, wanted = xor_times()
+    >>> times.tolist(), wanted.flatten().tolist()
+    ([[0.0, 0.0, 0.0], [0.0, 6.0, 0.0], [6.0, 0.0, 0.0], [6.0, 6.0, 0.0]], [16.0, 10.0, 10.0, 16.0])
+    """
+    for low, high, names in ((early, late, "early and late"), (first, second, "first and second")):
+        if not high > low:
+            raise ValueError(f"{names} must be in this order, got {low} and {high}; write the earlier time first")
+    bits = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    times = early + (late - early) * bits
+    if bias is not None:
+        times = torch.cat([times, torch.full((4, 1), float(bias))], 1)
+    differ = bits.sum(1, keepdim=True) == 1
+    return times, torch.where(differ, float(first), float(second))
+
+
+def randman(
+    num_classes: int = 10,
+    num_units: int = 20,
+    num_train: int = 1000,
+    num_test: int = 200,
+    *,
+    dimensions: int = 2,
+    smoothness: float = 2.0,
+    modes: int = 20,
+    seed: int = 0,
+) -> Split:
+    r"""Spike times on smooth random manifolds, one for each class.
+
+    .. math:: t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}} \sin(2 \pi (k b_{idk} z_d + c_{idk}))
+
+    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the manifold's dimension; the
+    times of each unit are then stretched to [0, 1] over each manifold. All units fire once, so that a rate tells
+    nothing.
+
+    Args:
+        num_classes: number of manifolds.
+        num_units: spike times of a sample.
+        num_train: training samples, in all.
+        num_test: test samples.
+        dimensions: of a manifold.
+        smoothness: alpha; the larger, the simpler the manifold. Not negative.
+        modes: terms of the series.
+        seed: number of the draw.
+
+    Returns:
+        Samples [N, num_units] of float32 in [0, 1], and the number of the manifold.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Source: Zenke & Vogels (2021), Neural Comput. 33, 899-925; the formula is recalled, and the product over dimensions
+    is a sum here.
+
+    >>> randman(3, 5, 60, 30)
+    Split(randman: 60 training and 30 test samples of shape [5], 3 classes)
+    """
+    sizes = {"num_classes": num_classes, "num_units": num_units, "num_train": num_train, "num_test": num_test}
+    for name, value in {**sizes, "dimensions": dimensions, "modes": modes}.items():
+        _count(name, value)
+    if not smoothness >= 0:
+        raise ValueError(f"smoothness must not be negative, got {smoothness}; write smoothness=2.0")
+    total = num_train + num_test
+    y = np.arange(total) % num_classes
+    shape = (num_classes, num_units, dimensions, modes)
+    a, b, c = uniform(seed, 3, *shape)
+    z = uniform(seed + 2**32, total, dimensions)
+    k = np.arange(1, modes + 1)
+    x = np.zeros((total, num_units))
+    for label in range(num_classes):
+        mine = y == label
+        angle = k * b[label] * z[mine][:, None, :, None] + c[label]
+        t = (a[label] / k**smoothness * np.sin(2 * np.pi * angle)).sum((-2, -1))
+        low, high = t.min(0), t.max(0)
+        x[mine] = (t - low) / np.where(high > low, high - low, 1.0)
+    train, test = stratified(y, num_test, seed)
+    samples, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y)
+    text = f"spike times on {num_classes} smooth random manifolds of dimension {dimensions}; seed {seed}"
+    return Split(samples[train], labels[train], samples[test], labels[test], "randman", text)
+
+
+def delayed_xor(num_train: int = 512, num_test: int = 128, *, num_steps: int = 30, seed: int = 0) -> Split:
+    """Exclusive or of two cues with a pause between them: a task of memory, as spike trains.
+
+    Each cue is a burst of three steps on one of two channels, 0 or 1; a third channel marks the last three steps, in
+    which the answer is due. The second cue comes at a random step after the first one has ended.
+
+    Args:
+        num_train: number of training samples.
+        num_test: number of test samples.
+        num_steps: T, at least 12.
+        seed: number of the draw.
+
+    Returns:
+        Samples [N, T, 3] of float32, 0 or 1 (``encode="sequence"`` of `fit`), and the answers.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    >>> split = delayed_xor(4, 2, num_steps=12)
+    >>> split.x_train.shape, split.x_train.sum((1, 2)).tolist()
+    (torch.Size([4, 12, 3]), [9.0, 9.0, 9.0, 9.0])
+    """
+    total = _count("num_train", num_train) + _count("num_test", num_test)
+    _count("num_steps", num_steps, 12)
+    draw = uniform(seed, 3, total)
+    bits = (draw[:2] * 2).astype(np.int64)
+    second = 3 + (draw[2] * (num_steps - 8)).astype(np.int64)  # from step 3 to T - 6
+    x = np.zeros((total, num_steps, 3), np.float32)
+    row = np.arange(total)
+    for step in range(3):
+        x[row, step, bits[0]] = 1.0
+        x[row, second + step, bits[1]] = 1.0
+        x[:, num_steps - 1 - step, 2] = 1.0
+    samples, labels = torch.from_numpy(x), torch.from_numpy(bits[0] ^ bits[1])
+    text = f"exclusive or of two cues over {num_steps} steps; seed {seed}"
+    return Split(samples[:num_train], labels[:num_train], samples[num_train:], labels[num_train:], "delayed_xor", text)
