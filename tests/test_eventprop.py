@@ -116,6 +116,7 @@ def test_no_spike_is_missed_and_none_is_invented(taus) -> None:
     assert (torch.isfinite(spikes).sum(-1) - counts).abs().max() <= 1  # one at the very end of a grid may differ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("taus", TAUS)
 def test_gradients_with_delays_equal_central_differences(taus, engine) -> None:
@@ -141,6 +142,7 @@ def test_gradients_with_delays_equal_central_differences(taus, engine) -> None:
     agree(function, [times, weight, delay, tau_m, tau_s, theta])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("taus", TAUS[:2])
 def test_gradients_of_a_recurrent_layer_equal_central_differences(taus, engine) -> None:

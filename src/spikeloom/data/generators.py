@@ -128,9 +128,9 @@ def randman(
 
     .. math:: t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}} \sin(2 \pi (k b_{idk} z_d + c_{idk}))
 
-    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the manifold's dimension; the
-    times of each unit are then stretched to [0, 1] over each manifold. All units fire once, so that a rate tells
-    nothing.
+    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the manifold's
+    dimension; the times of each unit are then stretched to [0, 1] over each manifold. All units fire once, so that
+    a rate tells nothing.
 
     Args:
         num_classes: number of manifolds.

@@ -126,9 +126,9 @@ class Gradients(NamedTuple):
 
 def arrivals(samples: int, events: int, nodes: int) -> Arrivals:
     """Scratch arrays."""
-    flat = (np.zeros(events) for _ in range(4))
     count, place, source = (np.zeros(size, np.int64) for size in (samples, events, events))
-    return Arrivals(count, place, np.zeros(events), source, *flat, np.zeros(nodes), np.zeros(nodes))
+    time, value, decay_m, decay_s, share = (np.zeros(events) for _ in range(5))
+    return Arrivals(count, place, time, source, value, decay_m, decay_s, share, np.zeros(nodes), np.zeros(nodes))
 
 
 def wide(one: Neurons) -> Wide:
@@ -150,8 +150,9 @@ def gradients(one: Neurons, events: int, recurrent: bool = False) -> Gradients:
     """Zeros of the right shapes."""
     neurons = len(one.weight)
     square = np.zeros((neurons, neurons) if recurrent else (0, 0))
-    each = (np.zeros(neurons) for _ in range(3))
-    return Gradients(np.zeros_like(one.weight), np.zeros_like(one.delay), np.zeros(events), *each, square, np.zeros(1))
+    tau_m, tau_s, theta = (np.zeros(neurons) for _ in range(3))
+    weight, delay, time = np.zeros_like(one.weight), np.zeros_like(one.delay), np.zeros(events)
+    return Gradients(weight, delay, time, tau_m, tau_s, theta, square, np.zeros(1))
 
 
 def course(neurons: int, events: int, room: int, traced: bool) -> Course:
@@ -160,6 +161,6 @@ def course(neurons: int, events: int, room: int, traced: bool) -> Course:
     nodes = events + 2 * fired + 2
     sizes = (nodes,) * 3 + (fired,) * 4 + (neurons,) * 7 + (4,)
     whole = {0, 1, 3, 4, 13}
-    flat = (np.zeros(size, np.int64 if n in whole else np.float64) for n, size in enumerate(sizes))
+    flat = [np.zeros(size, np.int64 if n in whole else np.float64) for n, size in enumerate(sizes)]
     shape = (nodes, neurons) if traced else (0, 0)
-    return Course(*flat, np.zeros(shape), np.zeros(shape))
+    return Course(*[*flat, np.zeros(shape), np.zeros(shape)])

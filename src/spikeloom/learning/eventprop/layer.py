@@ -43,6 +43,8 @@ class EventLIF(nn.Module):
 
     delay: Tensor | None
     recurrent: Tensor | None
+    tau_m: Tensor
+    tau_s: Tensor
 
     def __init__(
         self,

@@ -92,7 +92,9 @@ class EventNetwork:
     def _layer(self, stage: Stage, times: Tensor, value: Any, steps: int, max_spikes: int | None) -> Tensor:
         neuron, weight = stage.neuron, stage.linear.weight
         feedback = getattr(neuron, "recurrent", None)
-        biases = [layer.bias for layer in (stage.linear, feedback) if layer is not None and layer.bias is not None]
+        biases: list[Tensor] = [
+            layer.bias for layer in (stage.linear, feedback) if layer is not None and layer.bias is not None
+        ]
         alpha, beta = neuron.alpha.clamp(0, 1), neuron.beta.clamp(0, 1)
         if biases:
             weight = torch.cat([weight, torch.stack(biases).sum(0).unsqueeze(1)], 1)

@@ -1,7 +1,8 @@
 """The loops of a layer with synapses inside: one sample after the other, all neurons from event to event.
 
 Plain functions that numba compiles (see `compiled`), with the names of `feedforward`. ``log`` is the course of a
-sample: what happened, in order. Every input and every arrival within the layer reaches all neurons, a spike only its own.
+sample: what happened, in order. Every input and every arrival within the layer reaches all neurons, a spike
+only its own.
 """
 
 from __future__ import annotations
