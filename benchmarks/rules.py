@@ -103,8 +103,10 @@ def gradients() -> dict[str, str]:
     with torch.no_grad():
         for p in net.parameters():
             p *= 2.0  # so that every layer fires
-    report = snn.gradient_report(net, (latency(split.x_train[:128], STEPS), y))
-    return {**found, "Synaptic neurons, spikes by latency, before training": str(report)}
+    batch = latency(split.x_train[:128], STEPS), y
+    found["Synaptic neurons, spikes by latency, before training"] = str(snn.gradient_report(net, batch))
+    of_times = snn.gradient_report(net, batch, loss=snn.functional.ce_temporal_loss())
+    return {**found, "the same with a loss of first spikes": str(of_times)}
 
 
 def render(found: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "epochs": (None, {"epochs": 1.5}, TypeError, r"epochs must be a whole number, got 1\.5"),
     "batch size": (None, {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     "threads": (None, {"threads": 0}, ValueError, "threads must be at least 1, got 0"),
-    "rule": (None, {"rule": "stdp"}, ValueError, "rule must be one of 'bptt', 'tbptt'.*, got 'stdp'"),
+    "rule": (None, {"rule": "stdp"}, ValueError, "rule must be one of .*'bptt', 'tbptt'.*got 'stdp'"),
     "encoding": (None, {"encode": "rat"}, ValueError, "encode must be one of .*did you mean 'rate'"),
     "encoding kind": (None, {"encode": 3}, TypeError, "encode must be a name or a function, got 3"),
     "encoder's shape": (
