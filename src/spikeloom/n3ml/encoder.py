@@ -32,7 +32,7 @@ class Population:
 
     >>> encoder = Population(4, torch.tensor([0.0]), torch.tensor([2.0]), max_firing_time=30, not_to_fire=28, dt=1)
     >>> encoder.run(torch.tensor([1.0]))
-    tensor([[20.,  0.,  0., 20.]])
+    tensor([[28.,  7.,  7., 28.]])
     """
 
     def __init__(

@@ -154,7 +154,7 @@ def population_times(
     After Bohte, Kok & La Poutre (2002), Neurocomputing 48, 17-37, who round the times to 1 ms.
 
     >>> population_times(torch.tensor([0.5]), num_neurons=4)
-    tensor([[6.7535, 0.0000, 0.0000, 6.7535]])
+    tensor([[   inf, 2.4516, 2.4516,    inf]])
     """
     if not latest > 0:
         raise ValueError(f"latest must be positive, got {latest}; write latest=10.0")
