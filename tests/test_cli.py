@@ -14,7 +14,7 @@ from training import leave_out_pictures
 
 import spikeloom
 from spikeloom.cli import COMMANDS, main
-from spikeloom.train import loop
+from spikeloom.train import BPTT
 
 pytest.importorskip("sklearn")
 
@@ -113,19 +113,19 @@ def test_the_folder_is_named_after_the_run_and_not_overwritten(tmp_path, monkeyp
 def test_ctrl_c_keeps_what_a_resume_needs(tmp_path, monkeypatch, capsys) -> None:
     words = [*SMALL, "--out", str(tmp_path / "a"), "--quiet"]
     assert main([*SMALL, "--out", str(tmp_path / "b"), "--quiet"]) == 0
-    rule = loop.RULES["bptt"]
+    learn = BPTT.learn
 
     def pressed(*arguments):
         signal.raise_signal(signal.SIGINT)
-        return rule(*arguments)
+        return learn(*arguments)
 
-    monkeypatch.setitem(loop.RULES, "bptt", pressed)
+    monkeypatch.setattr(BPTT, "learn", pressed)
     assert main(words) == 130
     told = capsys.readouterr().err
     assert re.search(
         r"stopped after 0 of 1 epochs and 1 of 3 batches; .*checkpoint.pt holds all .* \(--resume\)\n$", told
     )
-    monkeypatch.setitem(loop.RULES, "bptt", rule)
+    monkeypatch.setattr(BPTT, "learn", learn)
     assert main([*words, "--resume"]) == 0
     histories = [json.loads((tmp_path / name / "run.json").read_text())["history"] for name in "ab"]
     assert histories[0] == histories[1]

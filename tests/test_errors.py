@@ -186,7 +186,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "unknown reset": (
         lambda: snn.Leaky(0.9, reset_mechanism="subtrct"),
         ValueError,
-        r"reset_mechanism must be one of 'subtract', 'zero', 'none', got 'subtrct'; did you mean 'subtract'\?",
+        r"reset_mechanism must be one of 'subtract', 'zero', 'none', 'zero_attached', got 'subtrct'; did you mean",
     ),
     "unknown mode": (
         lambda: snn.Leaky(0.9, mode="multi"),

@@ -42,7 +42,14 @@ def golden() -> dict[str, dict[str, tuple[float, float]]]:
     return json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def no_figures() -> None:
+    """Examples and tests that ran before in this process may have left some open."""
+    plt.close("all")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tutorial_runs_and_arrives_at_its_figures(name: str, tmp_path: Path) -> None:
     found, expected = figures(name, tmp_path), golden()[name]

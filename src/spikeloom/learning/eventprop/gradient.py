@@ -19,6 +19,9 @@ class EventPass(NamedTuple):
     Attributes:
         loss: with a graph, ().
         times: spikes of every layer of neurons, [B, J, K] in steps, by its path.
+
+    >>> EventPass(torch.zeros(()), {"1": torch.tensor([[[0.4, 2.6]]])}).spikes(4)["1"].flatten()
+    tensor([1., 0., 1., 0.])
     """
 
     loss: Tensor

@@ -165,7 +165,7 @@ def srm_first_spikes(
 
     >>> weight = torch.tensor([[[0.9], [0.9]]], requires_grad=True)
     >>> srm_first_spikes(torch.tensor([[0.0, 2.0]]), weight, torch.tensor([1.0]), until=20.0)
-    tensor([[4.1886]], grad_fn=<_FirstSpikesBackward>)
+    tensor([[4.0362]], grad_fn=<_FirstSpikesBackward>)
     """
     checks.floating(times, "times")
     checks.floating(weight, "weight")
