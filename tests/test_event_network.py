@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import spikeloom as snn
-from spikeloom.learning import EventNetwork
+from spikeloom.learning import EventLIF, EventNetwork, SpikeProp, bp_stdp
 from spikeloom.learning.eventprop.closed_forms import decays
 from spikeloom.learning.eventprop.network import step_spikes, train_times
 
@@ -35,6 +35,38 @@ def test_a_network_in_steps_becomes_the_one_in_continuous_time(reset) -> None:
         for name, exact in zip(("1.spk", "3.spk"), times, strict=True):
             first = [snn.decode.first_spike(train) for train in (record[name], step_spikes(exact, steps))]
             assert (first[0] - first[1]).abs().max() <= wrong and (first[0] < steps).double().mean() > 0.7
+
+
+def test_a_layer_in_two_places_is_read_twice_and_neurons_are_refused() -> None:
+    linear, first, second = nn.Linear(3, 3), *(snn.Synaptic(0.8, 0.9, init_hidden=True) for _ in range(2))
+    assert [stage.path for stage in EventNetwork(nn.Sequential(linear, first, linear, second)).stages] == ["1", "3"]
+    with pytest.raises(ValueError, match="stand in one place, got '3', which stands in two"):
+        EventNetwork(nn.Sequential(linear, first, linear, first))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.full((8, 2, 3), math.nan), "x holds 48 NaN or infinite values of 48"),
+        (torch.zeros(8, 0, 3), r"x must hold at least one sample, got \(8, 0, 3\); leave empty batches out"),
+    ],
+)
+def test_nan_and_empty_batches_are_named_instead_of_looking_like_silence(x, message) -> None:
+    net = nn.Sequential(nn.Linear(3, 2), snn.Synaptic(0.8, 0.9, init_hidden=True))
+    with pytest.raises(ValueError, match=message):
+        EventNetwork(net)(x)
+
+
+def test_empty_batches_are_named_by_rules_of_spike_times_and_errors() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), snn.IF(0.9, init_hidden=True))
+    empty = torch.zeros(0).long()
+    for call in (
+        lambda: SpikeProp(3, 2)(torch.rand(0, 3)),
+        lambda: EventLIF(3, 2, until=9.0)(torch.rand(0, 3, 1)),
+        lambda: bp_stdp(net, torch.zeros(8, 0, 3), empty),
+    ):
+        with pytest.raises(ValueError, match="must hold at least one sample, got"):
+            call()
 
 
 def test_bias_and_feedback_of_a_network_are_read() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "finite",
     "floating",
     "graph_is_freed",
+    "has_samples",
     "in_range",
     "require",
     "transformed",
@@ -162,6 +163,23 @@ def finite(x: Tensor, what: str = "the input") -> None:
             f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
             "a NaN membrane never spikes and looks like silence: clean it, e.g. torch.nan_to_num(x)"
         )
+
+
+def has_samples(x: Tensor, what: str = "the input", axis: int = 0) -> None:
+    """Check that a batch is not empty.
+
+    Args:
+        x: the batch.
+        what: how the message names it.
+        axis: along which samples lie.
+
+    Raises:
+        ValueError: it is.
+
+    >>> has_samples(torch.zeros(1, 3))
+    """
+    if x.shape[axis] == 0:
+        raise ValueError(f"{what} must hold at least one sample, got {tuple(x.shape)}; leave empty batches out")
 
 
 def transformed() -> bool:

@@ -245,6 +245,7 @@ def _check_input(x: Tensor, labels: Tensor, epsilon: int) -> None:
             f"BP-STDP takes spikes [T, B, ...] and classes [B], got {tuple(x.shape)} and {tuple(labels.shape)}; "
             "write x.unsqueeze(1) for one sample"
         )
+    checks.has_samples(x, "x", axis=1)
     if not bool(((x == 0) | (x == 1)).all()):
         raise ValueError(
             f"BP-STDP counts input spikes, 0 or 1, got values from {float(x.min()):g} to {float(x.max()):g}; "

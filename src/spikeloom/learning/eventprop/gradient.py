@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..gradients import collected, gives_gradients
-from .network import EventNetwork, step_spikes
+from .network import EventNetwork, Stage, step_spikes
 
 __all__ = ["EventPass", "event_loss", "event_pass"]
 
@@ -19,6 +19,7 @@ class EventPass(NamedTuple):
     Attributes:
         loss: with a graph, ().
         times: spikes of every layer of neurons, [B, J, K] in steps, by its path.
+        stages: the layers, in the same order.
 
     >>> EventPass(torch.zeros(()), {"1": torch.tensor([[[0.4, 2.6]]])}).spikes(4)["1"].flatten()
     tensor([1., 0., 1., 0.])
@@ -26,6 +27,7 @@ class EventPass(NamedTuple):
 
     loss: Tensor
     times: dict[str, Tensor]
+    stages: tuple[Stage, ...] = ()
 
     def spikes(self, num_steps: int) -> dict[str, Tensor]:
         """The same as spike trains in steps, [T, B, J]."""
@@ -57,7 +59,8 @@ def event_pass(
     network = EventNetwork(net, max_spikes=_needed(loss), slope_floor=slope_floor)
     times = network(x)
     value = event_loss(loss, times[-1], y, len(x))
-    return EventPass(value, {stage.path: each for stage, each in zip(network.stages, times, strict=True)})
+    by_path = {stage.path: each for stage, each in zip(network.stages, times, strict=True)}
+    return EventPass(value, by_path, tuple(network.stages))
 
 
 def event_loss(loss: Any, times: Tensor, y: Tensor, num_steps: int) -> Tensor:

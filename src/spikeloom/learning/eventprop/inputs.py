@@ -42,6 +42,7 @@ def checked(
             f"times [B, I] or [B, I, K] must fit weight [J, I], got {tuple(times.shape)} and {tuple(weight.shape)}; "
             "each input has a column of weights"
         )
+    checks.has_samples(times, "times")
     neurons = len(weight)
     for name, found, shape in (("delay", delay, weight.shape), ("recurrent", recurrent, (neurons, neurons))):
         if found is not None and found.shape != shape:

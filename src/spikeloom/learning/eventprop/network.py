@@ -24,9 +24,10 @@ from ...core import checks
 from ...core.neuron import Neuron
 from ...neurons.rsynaptic import RSynaptic
 from ...neurons.synaptic import Synaptic
+from ..stages import flat
 from .function import lif_spikes
 
-__all__ = ["EventNetwork", "step_spikes", "train_times"]
+__all__ = ["EventNetwork", "Stage", "step_spikes", "train_times"]
 
 _PASSIVE = (nn.Flatten, nn.Identity)
 
@@ -74,11 +75,13 @@ class EventNetwork:
 
         Raises:
             TypeError: ``x`` is not floating point.
-            ValueError: it has no time axis, or does not fit the first layer.
+            ValueError: it has no time axis, no sample, a NaN, or does not fit the first layer.
         """
         checks.floating(x, "x")
         if x.dim() < 3 or len(x) == 0:
             raise ValueError(f"x must be [T, B, inputs...] with T > 0, got {tuple(x.shape)}; the network runs in time")
+        checks.has_samples(x, "x", axis=1)
+        checks.finite(x, "x")
         steps = len(x)
         times, value = train_times(x.flatten(2))
         found = []
@@ -172,12 +175,18 @@ def _gain(alpha: Tensor, beta: Tensor) -> Tensor:
 
 def _stages(net: nn.Module) -> Iterator[Stage]:
     """Pairs of linear layers and neurons, in order."""
+    if not isinstance(net, nn.Sequential):
+        raise TypeError(f"the network must be nn.Sequential, got {type(net).__name__}; its layers are read in order")
     waiting: nn.Linear | None = None
-    for path, module in _leaves(net):
+    seen: list[nn.Module] = []
+    for path, module in flat(net):
         if isinstance(module, nn.Linear) and waiting is None:
             waiting = module
         elif isinstance(module, Synaptic | RSynaptic) and waiting is not None:
             _readable(path, module)
+            if any(module is other for other in seen):
+                raise ValueError(f"neurons stand in one place, got {path!r}, which stands in two; write a second layer")
+            seen.append(module)
             yield Stage(path, waiting, module)
             waiting = None
         elif not isinstance(module, _PASSIVE) or waiting is not None:
@@ -187,16 +196,6 @@ def _stages(net: nn.Module) -> Iterator[Stage]:
             )
     if waiting is not None:
         raise TypeError("the last linear layer needs neurons, got none after it; add snn.Synaptic(alpha=0.8, beta=0.9)")
-
-
-def _leaves(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    if not isinstance(net, nn.Sequential):
-        raise TypeError(f"the network must be nn.Sequential, got {type(net).__name__}; its layers are read in order")
-    for name, module in net.named_children():
-        if isinstance(module, nn.Sequential):
-            yield from _leaves(module, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", module
 
 
 def _hint(module: nn.Module) -> str:

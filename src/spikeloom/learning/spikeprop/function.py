@@ -174,6 +174,7 @@ def srm_first_spikes(
             f"times [B, I], weight [J, I, K] and delays [K] must fit, got {tuple(times.shape)}, {tuple(weight.shape)} "
             f"and {tuple(delays.shape)}; each input has K weights to each neuron"
         )
+    checks.has_samples(times, "times")
     for name, value in (("times", times), ("delays", delays)):
         checks.in_range(name, value, 0.0, math.inf, why="the simulation begins at 0")
     for name, number in (("until", until), ("dt", dt), ("threshold", threshold)):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...functional.loss_temporal import ce_temporal_loss
 from ...learning import EventNetwork, push_silent
-from ...learning.eventprop.gradient import event_pass
+from ...learning.eventprop.gradient import EventPass, event_pass
 from ..job import Job, Probe
 from .rule import Outcome, Rule, refusal
 
@@ -49,15 +49,15 @@ class EventProp(Rule, name="eventprop"):
         job.optimizer.zero_grad()
         shown = event_pass(job.net, value, y, job.readout.loss, self.slope_floor)
         shown.loss.backward()
-        self._push(job.net, shown.times, y)
+        self._push(shown, y)
         job.optimizer.step()
         spikes = shown.spikes(len(value))
         return Outcome(shown.loss.item(), spikes[job.last], spikes)
 
-    def _push(self, net: nn.Module, times: dict[str, Tensor], y: Tensor) -> None:
-        for stage in EventNetwork(net).stages:
-            spikes = times[stage.path]
-            if stage.path == list(times)[-1]:
+    def _push(self, shown: EventPass, y: Tensor) -> None:
+        for stage in shown.stages:
+            spikes = shown.times[stage.path]
+            if stage is shown.stages[-1]:
                 wanted = nn.functional.one_hot(y, spikes.shape[1]).bool()
             else:
                 wanted = torch.isinf(spikes[..., 0]).all(0).expand(spikes.shape[:2])
