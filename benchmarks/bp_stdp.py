@@ -11,12 +11,13 @@ import argparse
 import itertools
 import json
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import machine
+from common import asked, each_seed, kept, machine, spread
 from torch import Tensor, nn
 
 import spikeloom as snn
@@ -112,24 +113,15 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one seed, few epochs, no MNIST")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    done: dict[str, list[dict[str, Any]]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    done = kept(args.out)
     for name, row in ROWS.items():
         mnist = name.startswith("MNIST")
-        if (args.rows and not any(text in name for text in args.rows)) or (mnist and (args.smoke or not args.data)):
+        if not asked(name, args.rows) or (mnist and (args.smoke or not args.data)):
             continue
         splits = [data.mnist(args.data, flat=True)] if mnist else iris_folds() if "Iris" in name else [xor()]
         row = {**row, "epochs": 5} if args.smoke else row
-        finished = done.setdefault(name, [])
-        for seed in range(1 if args.smoke else args.seeds):
-            if not any(result["seed"] == seed for result in finished):
-                finished.append(trained(name, row, splits, seed))
-                print(f"{name}, seed {seed}: {finished[-1]}", flush=True)
-                if args.out:
-                    args.out.write_text(json.dumps(done, indent=1))
-        each = [result["accuracy"] for result in finished]
-        spread = statistics.stdev(each) if len(each) > 1 else 0.0
-        seconds = statistics.fmean(result["cpu_seconds"] for result in finished)
-        print(f"{name}: {statistics.fmean(each):.2f} % +- {spread:.2f}, {seconds:.0f} s of processor time", flush=True)
+        train = partial(trained, name, row, splits)
+        spread(name, each_seed(done, name, 1 if args.smoke else args.seeds, train, args.out))
     print(json.dumps({"machine": machine(), "rows": done}))
 
 

@@ -20,7 +20,20 @@ import torch
 
 import spikeloom
 
-__all__ = ["alive", "elsewhere", "interleaved", "machine", "options", "peak", "report"]
+__all__ = [
+    "Seeds",
+    "alive",
+    "asked",
+    "each_seed",
+    "elsewhere",
+    "interleaved",
+    "kept",
+    "machine",
+    "options",
+    "peak",
+    "report",
+    "spread",
+]
 
 PEERS = ("snntorch", "spikingjelly", "norse", "sinabs")
 
@@ -96,6 +109,44 @@ def report(title: str, rows: list[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+# -- trainings that are not repeated ---------------------------------------------------------------------
+
+Seeds = dict[str, list[dict[str, Any]]]  # by row, the result of each finished seed
+
+
+def kept(path: Path | None) -> Seeds:
+    """What an earlier call has finished."""
+    return json.loads(path.read_text()) if path and path.exists() else {}
+
+
+def asked(name: str, texts: list[str] | None) -> bool:
+    """Whether a row was asked for; texts are parts of names, None asks for all."""
+    return not texts or any(text in name for text in texts)
+
+
+def each_seed(
+    done: Seeds, name: str, number: int, train: Callable[[int], dict[str, Any]], path: Path | None
+) -> list[dict[str, Any]]:
+    """The results of a row; seeds that are missing are trained, and every finished one is written to ``path``."""
+    finished = done.setdefault(name, [])
+    for seed in range(number):
+        if not any(result["seed"] == seed for result in finished):
+            print(f"{name}, seed {seed}", flush=True)
+            finished.append(train(seed))
+            print(f"  { ({k: v for k, v in finished[-1].items() if not isinstance(v, (list, dict))}) }", flush=True)
+            if path:
+                path.write_text(json.dumps(done, indent=1))
+    return finished
+
+
+def spread(name: str, finished: list[dict[str, Any]]) -> None:
+    """Print mean and standard deviation of the accuracy."""
+    each = [result["accuracy"] for result in finished]
+    deviation = statistics.stdev(each) if len(each) > 1 else 0.0
+    seconds = statistics.fmean(result["cpu_seconds"] for result in finished)
+    print(f"{name}: {statistics.fmean(each):.2f} % +- {deviation:.2f}, {seconds:.0f} s of processor time", flush=True)
 
 
 # -- fresh processes -------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ training image is shifted by up to one pixel in each direction, at random; no ot
 
 import argparse
 import json
-import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import machine
+from common import asked, each_seed, kept, machine, spread
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -72,8 +72,9 @@ def shifted(split: data.Split) -> tuple[DataLoader[Any], DataLoader[Any]]:
     return DataLoader(order, 100, shuffle=True, collate_fn=batch), DataLoader(test, 100)
 
 
-def trained(row: dict[str, Any], split: data.Split, seed: int, folder: Path | None) -> dict[str, Any]:
-    """Train one network."""
+def trained(row: dict[str, Any], split: data.Split, runs: Path | None, seed: int) -> dict[str, Any]:
+    """Train one network; its checkpoint goes to a folder in ``runs``."""
+    folder = runs and runs / f"{row['net']}-{seed}"
     shape = split.x_train.shape[1:]
     nets = {"linear": lambda: linear(shape), "shifted": lambda: linear(shape, dropout=0.0)}
     nets |= {"conv": lambda: conv(shape), "events": lambda: linear(shape, 2)}
@@ -107,23 +108,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     split = data.mnist(args.data) if args.data else enlarged(data.digits())
-    done: dict[str, list[dict[str, Any]]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    done = kept(args.out)
     for name, row in ROWS.items():
-        if args.rows and not any(text in name for text in args.rows):
+        if not asked(name, args.rows):
             continue
         row = {**row, "epochs": 1} if args.smoke else row
-        finished = done.setdefault(name, [])
-        for seed in range(1 if args.smoke else args.seeds):
-            if not any(result["seed"] == seed for result in finished):
-                folder = args.runs and args.runs / f"{row['net']}-{seed}"
-                finished.append(trained(row, split, seed, folder))
-                print(f"{name}, seed {seed}: {finished[-1]}", flush=True)
-                if args.out:
-                    args.out.write_text(json.dumps(done, indent=1))
-        each = [result["accuracy"] for result in finished]
-        spread = statistics.stdev(each) if len(each) > 1 else 0.0
-        seconds = statistics.fmean(result["cpu_seconds"] for result in finished)
-        print(f"{name}: {statistics.fmean(each):.2f} % +- {spread:.2f}, {seconds:.0f} s of processor time", flush=True)
+        train = partial(trained, row, split, args.runs)
+        spread(name, each_seed(done, name, 1 if args.smoke else args.seeds, train, args.out))
     print(json.dumps({"machine": machine(), "data": split.name, "rows": done}))
 
 

@@ -12,11 +12,12 @@ import argparse
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import machine
+from common import asked, each_seed, kept, machine
 
 from spikeloom import data
 from spikeloom.learning import DiehlAndCook2015
@@ -85,18 +86,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     split = data.mnist(args.data, flat=True) if args.data else data.digits(flat=True)
-    done: dict[str, list[dict[str, Any]]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    done = kept(args.out)
     for name, row in (SMOKE if args.smoke else ROWS).items():
-        if args.rows and not any(text in name for text in args.rows):
+        if not asked(name, args.rows):
             continue
-        finished = done.setdefault(name, [])
-        for seed in range(1 if args.smoke else args.seeds):
-            if any(result["seed"] == seed for result in finished):
-                continue
-            print(f"{name}, seed {seed}", flush=True)
-            finished.append(trained(row, split, seed))
-            if args.out:
-                args.out.write_text(json.dumps(done, indent=1))
+        finished = each_seed(done, name, 1 if args.smoke else args.seeds, partial(trained, row, split), args.out)
         report(name, finished)
     print(json.dumps({"machine": machine(), "data": split.name}))
 
