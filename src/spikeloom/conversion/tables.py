@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..core.checks import require
+from ..core.table import aligned
 from .errors import PARTS
 
 __all__ = ["picture", "text"]
@@ -57,17 +58,7 @@ def _errors(report: Any) -> list[str]:
 
 
 def _table(rows: list[list[str]]) -> list[str]:
-    """Rows with aligned columns.
-
-    >>> _table([["a", "1"], ["bb", "22"]])
-    ['  a    1', '  bb  22']
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  " + "  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return lines
+    return [f"  {line}" for line in aligned(rows)]
 
 
 def picture(report: Any) -> Any:

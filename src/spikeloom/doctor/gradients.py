@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core import checks, tree
+from ..core.table import aligned
 from ..functional.loss import ce_rate_loss
 from ..learning.gradients import GRADIENTS, Loss
 
@@ -68,12 +69,9 @@ class GradientReport:
         for row in self.rows:
             numbers = [row.cosine, row.scale, *([row.exact_cosine, row.exact_scale] if exact else [])]
             table.append([row.rule, row.layer, *("-" if math.isnan(x) else f"{x:.3f}" for x in numbers)])
-        widths = [max(len(line[place]) for line in table) for place in range(len(head))]
-        lines = []
-        for line in table:
-            cells = [text.ljust(widths[i]) if i < 2 else text.rjust(widths[i]) for i, text in enumerate(line)]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join([*lines, *(f"{rule} does not apply: {why}" for rule, why in self.refused.items())])
+        return "\n".join(
+            [*aligned(table, left=2), *(f"{rule} does not apply: {why}" for rule, why in self.refused.items())]
+        )
 
 
 def gradient_report(
