@@ -5,7 +5,7 @@
 
 DIR holds MNIST. Events are made from its images by `spikeloom.data.saccade`. Every finished seed is appended to the
 file that --out names, and is not computed again; an interrupted seed goes on from its last epoch where --runs names a
-folder. One thread. Images are a current (encoding "direct"), the same at every step. In the row that says so, each
+folder. One thread. Images are a current (encoding "direct"), the same at every step. In the rows that say so, each
 training image is shifted by up to one pixel in each direction, at random; no other image is changed.
 """
 
@@ -28,6 +28,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "MNIST 784-800-10": {"net": "linear", "num_steps": 5, "epochs": 20, "lr": 1e-3},
     "MNIST 784-800-10, images shifted": {"net": "shifted", "num_steps": 8, "epochs": 12, "lr": 1e-3},
     "MNIST 15C5-P2-40C5-P2-300-10": {"net": "conv", "num_steps": 4, "epochs": 5, "lr": 2e-3},
+    "MNIST 15C5-P2-40C5-P2-300-10, images shifted": {"net": "conv-shifted", "num_steps": 4, "epochs": 6, "lr": 2e-3},
     "saccade events 28x28x2-800-10": {"net": "events", "num_steps": 8, "epochs": 6, "lr": 1e-3},
 }
 
@@ -77,10 +78,10 @@ def trained(row: dict[str, Any], split: data.Split, runs: Path | None, seed: int
     folder = runs and runs / f"{row['net']}-{seed}"
     shape = split.x_train.shape[1:]
     nets = {"linear": lambda: linear(shape), "shifted": lambda: linear(shape, dropout=0.0)}
-    nets |= {"conv": lambda: conv(shape), "events": lambda: linear(shape, 2)}
+    nets |= {"events": lambda: linear(shape, 2), **dict.fromkeys(("conv", "conv-shifted"), lambda: conv(shape))}
     result = snn.fit(
         nets[row["net"]],
-        shifted(split) if row["net"] == "shifted" else split,
+        shifted(split) if "shifted" in row["net"] else split,
         num_steps=row["num_steps"],
         encode=data.saccade if row["net"] == "events" else "direct",
         rule="stbp",

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..core.allocator import in_large_pages
+
 __all__ = ["flat", "ordered", "spaced", "stacked"]
 
 
@@ -16,7 +18,7 @@ def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
     """An empty [n, *step.shape] whose steps have the memory order of ``step``."""
     like = torch.empty_like(step)
     options = {"dtype": dtype or step.dtype, "device": step.device}
-    return torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options)
+    return in_large_pages(torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options))
 
 
 def ordered(tensor: Tensor, step: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...core.allocator import in_large_pages
+
 __all__ = [
     "Geometry",
     "channels_last",
@@ -82,7 +84,8 @@ def format_of(last: int) -> torch.memory_format:
 
 def map_like(x: Tensor, sized: Geometry) -> Tensor:
     shape = x.shape[0], sized.maps, sized.rows, sized.cols
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format_of(sized.last))
+    made = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format_of(sized.last))
+    return in_large_pages(made)
 
 
 def maps_of(maps: Tensor, last: int) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core import checks
+from ...core.allocator import in_large_pages
 from . import choice, compiled, entries
 from .choice import Density, Thresholds
 from .entries import Entries
@@ -85,7 +86,7 @@ def _product(
     if listed is None:
         return F.linear(x, weight, bias), None
     table = weight.detach().t().contiguous().numpy()
-    out = x.new_empty(len(x), len(weight))
+    out = in_large_pages(x.new_empty(len(x), len(weight)))
     out.copy_(bias.detach()) if bias is not None else out.zero_()
     _gather(listed, table, out.numpy())
     return out, listed
