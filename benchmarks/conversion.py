@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from common import options, report
+from common import asked, options, report
 from conversion_networks import NETWORKS, accuracy, trained
 from torch import Tensor, nn
 
@@ -72,6 +72,11 @@ CHANNELS = {"method": "mmse", "per_channel": True, "num_steps": 8}
 CIFAR = {
     **DEFAULT,
     "mmse, T = 8, per channel, potential calibrated": Way({**CHANNELS, "calibrate": "potential"}),
+    "percentile 99.9, per channel, potential calibrated at T = 16": Way(
+        {"per_channel": True, "num_steps": 16, "calibrate": "potential"}
+    ),
+    "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
+    "QCFS, L = 4, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 4),
     "QCFS, L = 8": Way({"method": "qcfs"}, 16, 8),
     "QCFS, L = 8, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 8),
     "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 256, tests=200),
@@ -88,6 +93,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=["mnist", "cifar10"], help="one data set")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
+    parser.add_argument("--ways", nargs="+", metavar="TEXT", help="ways whose name holds one of these texts")
     parser.add_argument("--test", type=int, default=10_000, help="test images")
 
 
@@ -155,7 +161,7 @@ def main() -> None:
             ann = trained(network, folder, data, seed)
             for name, way in WAYS[network].items():
                 key = f"{network}/{seed}/{name}"
-                if key not in results:
+                if key not in results and asked(name, found.ways):
                     results[key] = measured(ann, way, data, found.test, str(folder / f"{network}-{seed}"))
                     file.write_text(json.dumps(results, indent=1) + "\n")
                     print(key, f"{results[key]['CPU-s']:.0f} CPU-s", flush=True)

@@ -103,7 +103,7 @@ NETWORKS = {
     "diehl": Network(diehl, "mnist", 9, 4e-3),
     "mlp": Network(mlp, "mnist", 4, 1e-3),
     "vgg": Network(vgg, "cifar10", 6, 4e-3, mirrored=True),
-    "resnet": Network(ResNet, "cifar10", 3, 4e-3, mirrored=True),
+    "resnet": Network(ResNet, "cifar10", 8, 4e-3, mirrored=True),
 }
 
 

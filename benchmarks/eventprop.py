@@ -34,20 +34,22 @@ TASKS: dict[str, dict[str, Any]] = {
         "lr": 5e-3,
         "output_lr": 5e-3,
         "push": 1e-4,
+        "rare": 1.1,  # all are pushed in the samples in which they are silent
         "loss": {"tau": 0.5, "early": 3e-3, "tau_early": 6.4},
     },
     "mnist": {
         "hidden": {"neurons": 350, "mean": 0.1, "std": 0.1, "max_spikes": 1},
-        "output": {"mean": 0.05, "std": 0.3},
+        "output": {"mean": 0.1, "std": 0.2},
         "until": 20.0,
-        "slope_floor": 0.3,
-        "epochs": 20,
+        "slope_floor": 0.1,
+        "epochs": 25,
         "batch": 100,
-        "lr": 1e-3,
-        "output_lr": 3e-3,
-        "push": 0.0,
-        "loss": {"tau": 0.6, "early": 0.3, "tau_early": 10.0},
-        "dropped": 0.1,
+        "lr": 7e-3,
+        "output_lr": 7e-3,
+        "push": 1e-3,
+        "rare": 0.05,  # those are pushed that fire in fewer samples of a batch than this
+        "loss": {"tau": 0.4, "early": 0.03, "tau_early": 10.0},
+        "dropped": 0.05,
     },
 }
 
@@ -80,14 +82,15 @@ def epoch(task: dict[str, Any], net: nn.Sequential, times: Tensor, y: Tensor, op
     own, losses = nn.functional.one_hot(y).bool(), []
     for part in torch.randperm(len(y)).split(task["batch"]):
         given = times[part]
-        if "dropped" in task:
+        if task.get("dropped"):
             given = given.masked_fill(torch.rand_like(given) < task["dropped"], torch.inf)
         inner = hidden(given)
         spikes = output(inner)
         loss = first_spike_loss(spikes, y[part], never=task["until"], **task["loss"])
         optimizer.zero_grad()
         loss.backward()
-        push_silent(hidden.weight, inner, task["push"])  # pyright: ignore[reportArgumentType]
+        rare = torch.isfinite(first_times(inner, torch.inf)).double().mean(0) < task["rare"]
+        push_silent(hidden.weight, inner, task["push"], rare.expand(len(given), -1))  # pyright: ignore[reportArgumentType]
         push_silent(output.weight, spikes, 1.0, own[part])  # pyright: ignore[reportArgumentType]
         optimizer.step()
         schedule.step()

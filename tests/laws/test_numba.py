@@ -1,5 +1,6 @@
 """The loop printed for numba is the eager loop. Compiling takes seconds: a few neurons cover the operations."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 import spikeloom as snn
-from spikeloom.kernels import sources
+from spikeloom.kernels import machine_code
 
 from .cases import build, current
 from .test_programs import loops_agree
@@ -54,10 +55,53 @@ def test_parameters_for_each_neuron_and_a_constant_input() -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_generated_kernels_are_files_that_name_their_content(tmp_path: Path) -> None:
-    files = sorted(sources.cache_folder().glob("kernel_*.py"))
-    assert files and not list(sources.cache_folder().glob("*.tmp"))
-    assert all("numba.njit" in file.read_text() for file in files)
+SCRIPT = """
+import sys, torch, spikeloom as snn
+x = torch.linspace(0, 2, 600).view(10, 3, 20).requires_grad_()
+with snn.backend("numba"):
+    spk, last = snn.Synaptic(0.9, 0.8, spike_grad=snn.surrogate.sigmoid()).scan(x)
+    (grad,) = torch.autograd.grad(spk.sum() + last.mem.sum(), x)
+print(spk.sum().item(), grad.double().sum().item(), "numba" in sys.modules)
+"""
+
+
+def in_a_process_of_its_own(cache: Path) -> list[str]:
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    environment = {**os.environ, "SPIKELOOM_CACHE": str(cache)}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+
+
+def test_a_second_process_finds_the_machine_code_and_does_without_numba(tmp_path: Path) -> None:
+    first, second = in_a_process_of_its_own(tmp_path), in_a_process_of_its_own(tmp_path)
+    assert first[:2] == second[:2]
+    assert (first[2], second[2]) == ("True", "False")
+    files = [file.name for file in (tmp_path / "spikeloom" / "kernels").iterdir()]
+    assert len(files) == 2 and all(name.startswith("kernel_") and name.endswith(".o") for name in files)
+
+
+def test_a_folder_that_cannot_be_written_to_and_a_file_that_is_none_do_no_harm(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    assert in_a_process_of_its_own(blocked)[:2] == in_a_process_of_its_own(tmp_path)[:2]
+    for file in (tmp_path / "spikeloom" / "kernels").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert in_a_process_of_its_own(tmp_path)[:2] == in_a_process_of_its_own(blocked)[:2]
+
+
+def test_code_that_needs_numba_at_run_time_stays_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+    source = """
+import numba
+@numba.njit(numba.void(numba.types.CPointer(numba.int64), numba.int64))
+def fill(a, n):
+    kept = [n]  # a list is memory of numba's
+    kept.append(n + 1)
+    a[0] = kept[1]
+"""
+    room = torch.zeros(1, dtype=torch.int64)
+    machine_code.machine_code(source, "fill", 1, 1)(room.data_ptr(), 41)
+    assert room.item() == 42
+    assert not list(tmp_path.rglob("*.o"))
 
 
 def test_large_layers_choose_numba_and_small_ones_do_not() -> None:

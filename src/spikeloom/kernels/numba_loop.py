@@ -1,33 +1,35 @@
 """Printer for numba: a traced program as loops over time and neurons.
 
 Each neuron's step is a few lines of scalar arithmetic, printed in the order of the trace and without contraction or
-fast-math, so that spikes, states and gradients are those of the eager loop bit for bit. What runs the loops is in
-`numba_cpu`.
+fast-math, so that spikes, states and gradients are those of the eager loop bit for bit. `machine_code` compiles what is
+printed, `numba_cpu` runs it.
 
-Arrays are flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time, ``L_`` states of which only
-the last is kept, ``H_`` states over time in 16 bits (row 0 is the initial one), ``P_`` parameters, ``E_`` gradients
-that flow in, ``A_`` gradients of the states, ``D_`` those of input and parameters, ``NONE`` zeros.
+Memory is reached by pointers and flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time,
+``L_`` states of which only the last is kept, ``H_`` states over time in 16 bits (row 0 is the initial one), ``P_``
+parameters, ``E_`` gradients that flow in, ``A_`` gradients of the states, ``D_`` those of input and parameters,
+``NONE`` zeros. ``w_X`` is how far the steps of ``X`` lie apart.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from .machine_code import machine_code
 from .program import Program, Ref
 from .scalars import Scalars
-from .sources import compiled_module
 from .task import Task, fresh, led
 
-__all__ = ["compiled_backward", "compiled_forward"]
+__all__ = ["Memory", "compiled_backward", "compiled_forward"]
 
 _HEADER = """from math import atan, cos, erf, exp, log, sin, sqrt, tanh
 import numba
 import numpy as np
 real, one, zero = np.{real}, np.{real}(1), np.{real}(0)
+wide, half = numba.types.CPointer(numba.types.{real}), numba.types.CPointer(numba.types.uint16)
 """
 
 # bfloat16 is the upper half of float32; rounded to the nearest, ties to even, as torch does
@@ -43,22 +45,54 @@ def widen(u):
 """
 
 
-class Load(NamedTuple):
-    """How a row reads a value: ``{expression}`` of element ``m`` of ``argument``, which is ``source`` at step t."""
+class Place(NamedTuple):
+    """Where a row finds an argument: a pointer, and the number of its first element."""
 
-    expression: str
+    pointer: str
+    first: str
+
+
+def _once(name: str) -> Place:
+    return Place(name, "start")
+
+
+def _timed(name: str, t: str, base: str = "") -> Place:
+    return Place(name, f"({t}) * w_{name} + start{base}")
+
+
+def _path(f: str, t: str) -> Place:
+    return _timed(f"N_{f}", t, " - base")
+
+
+def _before(initial: Place, later: Place) -> Place:
+    """What step 0 finds in ``initial``, and the others in ``later``."""
+    return Place(*(f"{a} if t == 0 else {b}" for a, b in zip(initial, later, strict=True)))
+
+
+class Load(NamedTuple):
+    """How a row reads a value: as ``form`` of the element of ``argument``, which lies at ``place``."""
+
     argument: str = ""
-    source: str = ""
+    place: Place | None = None
+    form: str = "{0}"
+
+    @property
+    def expression(self) -> str:
+        return self.form.format(_element(self.argument)) if self.place else self.form
 
 
 class Store(NamedTuple):
-    """What a row writes: ``argument[m] operator form(value of node)``."""
+    """What a row writes: ``form(value of node)``, into the element of ``argument``, by ``operator``."""
 
     argument: str
-    source: str
+    place: Place
     node: int
     operator: str = "="
     form: str = "{0}"
+
+
+def _element(argument: str) -> str:
+    return f"{argument}[{argument}first + m]"
 
 
 @dataclass
@@ -80,7 +114,7 @@ class _Loop:
         self.inner = self.built.reached([*inner, *self.given])
 
     def x(self) -> Load:
-        return Load("x_[m]", "x_", "X[start:stop]" if self.task.constant else "X[t, start:stop]")
+        return Load("x_", _once("X") if self.task.constant else _timed("X", "t"))
 
     def offset(self, f: str) -> str:
         """What is subtracted from a state before it is rounded, as an expression; empty if nothing is."""
@@ -95,45 +129,76 @@ class _Loop:
         lines = self.scalars.lines([i for i in order if i in self.inner])
         for s in stores:
             value = s.form.format(self.scalars.operand(Ref(s.node)))
-            lines.append(f"{s.argument}[m] {s.operator} {value}")
+            lines.append(f"{_element(s.argument)} {s.operator} {value}")
         used = _named(loads, [line.partition("= ")[2] for line in lines])
-        varying = {f"p_{p}": Load(f"p_{p}_[m]", f"p_{p}_", f"P_{p}[start:stop]") for p in self.varying}
+        varying = {f"p_{p}": Load(f"p_{p}_", _once(f"P_{p}")) for p in self.varying}
         text = [*(line.partition("= ")[2] for line in lines), *(u.expression for u in used.values())]
         used = _named(varying, text) | used  # parameters first: a decoded state reads its offset
         names = [p for p in self.task.transition.names if p not in self.varying]
-        fixed = _named({f"p_{p}": Load(f"P_{p}[0]", f"P_{p}", f"P_{p}") for p in names}, [*text, *outside])
-        rows = {u.argument: u.source for u in (*used.values(), *stores, *fixed.values()) if u.argument}
+        fixed = _named({f"p_{p}": Load(form=f"P_{p}[0]") for p in names}, [*text, *outside])
+        places = {u.argument: u.place for u in (*used.values(), *stores) if u.place}
         before = [f"{n} = {u.expression}" for n, u in fixed.items()] + outside
         reads = [f"{n} = {u.expression}" for n, u in used.items()]
-        arrays = sorted({word for source in rows.values() for word in re.findall(r"\b[A-Z]\w*", source)})
-        length = next(s.argument for s in stores)
-        module = compiled_module(self.source(name, rows, arrays, before, [*reads, *lines], length))
-        return Compiled(getattr(module, name), tuple(arrays))
+        shared = [u.form[: -len("[0]")] for u in fixed.values()]
+        arrays = sorted({*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])})
+        widths = sorted(_words(r"\bw_(\w+)", [place.first for place in places.values()]))
+        source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines]))
+        return Compiled(machine_code(source, name, len(arrays), len(widths) + 4), tuple(arrays), tuple(widths))
 
     def source(
-        self, name: str, rows: dict[str, str], arrays: list[str], before: list[str], lines: list[str], length: str
+        self,
+        name: str,
+        places: dict[str, Place],
+        shared: list[str],
+        given: tuple[list[str], list[str]],
+        body: tuple[list[str], list[str]],
     ) -> str:
-        jit = "@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
+        """The text of both functions.
+
+        Args:
+            name: of the loop.
+            places: of what differs between neurons, by argument of the row.
+            shared: parameters that all neurons have in common.
+            given: names of all memory, and of that whose steps lie apart.
+            body: what the row does once, and for each neuron.
+        """
+        arrays, widths = given
+        options = "error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True"
+        types = ["half" if a.startswith("H_") else "wide" for a in arrays] + ["numba.int64"] * (len(widths) + 4)
         text = _HEADER.format(real="float32" if self.task.dtype == torch.float32 else "float64")
         text += _HALVES if self.task.halves else ""
-        text += f"\n{jit}def row({', '.join(rows)}):\n{_indent(before, 4)}"
-        text += f"    for m in range({length}.shape[0]):\n{_indent(lines, 8)}"
-        text += f"\n\n{jit}def {name}({', '.join([*arrays, 'steps', 'start', 'stop', 'base'])}):\n"
+        rows = [*(word for a in places for word in (a, f"{a}first")), *shared, "n"]
+        text += f"\n@numba.njit({options})\ndef row({', '.join(rows)}):\n{_indent(body[0], 4)}"
+        text += f"    for m in range(n):\n{_indent(body[1], 8)}"
+        numbers = [*(f"w_{a}" for a in widths), "steps", "start", "stop", "base"]
+        text += f"\n\n@numba.njit(numba.void({', '.join(types)}), {options})\n"
+        text += f"def {name}({', '.join([*arrays, *numbers])}):\n"
         text += f"    for u in range(steps):\n        t = {'steps - 1 - u' if name == 'backward' else 'u'}\n"
-        return text + f"        row({', '.join(rows.values())})\n"
+        text += _indent([f"{a}, {a}first = {p.pointer}, {p.first}" for a, p in places.items()], 8)
+        return text + f"        row({', '.join([*rows[:-1], 'stop - start'])})\n"
+
+
+class Memory(NamedTuple):
+    """A tensor as a loop sees it."""
+
+    tensor: torch.Tensor  # so that the memory stays
+    address: int
+    width: int  # elements from one step to the next
 
 
 class Compiled(NamedTuple):
-    """A loop and the names of its arrays; called with ``(arrays by name, steps, start, stop, base)``.
+    """A loop, what memory it reads, and of which it must know how far steps lie apart.
 
     It runs the neurons from ``start`` to ``stop``; states over time hold those from ``base`` on.
     """
 
     function: Callable[..., None]
     arrays: tuple[str, ...]
+    widths: tuple[str, ...]
 
-    def __call__(self, given: dict[str, Any], steps: int, start: int, stop: int, base: int = 0) -> None:
-        self.function(*(given[name] for name in self.arrays), steps, start, stop, base)
+    def __call__(self, given: dict[str, Memory], steps: int, start: int, stop: int, base: int = 0) -> None:
+        numbers = [given[name].width for name in self.widths]
+        self.function(*[given[name].address for name in self.arrays], *numbers, steps, start, stop, base)
 
 
 def _indent(lines: list[str], spaces: int) -> str:
@@ -145,8 +210,8 @@ def _named(loads: dict[str, Load], text: list[str]) -> dict[str, Load]:
     return {name: load for name, load in loads.items() if name in words}
 
 
-def _path(f: str, t: str) -> str:
-    return f"N_{f}[{t}, start - base:stop - base]"
+def _words(pattern: str, texts: list[str]) -> set[str]:
+    return {word for text in texts for word in re.findall(pattern, text)}
 
 
 @cache
@@ -161,16 +226,15 @@ def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool) -> Comp
     loop, new = _Loop(task, task.program, vector), task.program.forward
     loads = {"x": loop.x()}
     for f in task.fields:
-        old = f"S_{f}[start:stop] if t == 0 else {_path(f, 't - 1')}"
-        last = Load(f"l_{f}_[m]", f"l_{f}_", f"L_{f}[start:stop]")
-        loads[f"s_{f}"] = Load(f"s_{f}_[m]", f"s_{f}_", old) if f in task.paths else last
-    stores = [Store("spk_", "SPK[t, start:stop]", new["spk"])] if spikes else []
+        old = Load(f"s_{f}_", _before(_once(f"S_{f}"), _path(f, "t - 1")))
+        loads[f"s_{f}"] = old if f in task.paths else Load(f"l_{f}_", _once(f"L_{f}"))
+    stores = [Store("spk_", _timed("SPK", "t"), new["spk"])] if spikes else []
     for f in task.halves:
         less = loop.offset(f)
         form = f"narrow({{0}} - {less})" if less else "narrow({0})"
-        stores.append(Store(f"h_{f}_", f"H_{f}[t + 1, start:stop]", new[f"n_{f}"], form=form))
+        stores.append(Store(f"h_{f}_", _timed(f"H_{f}", "t + 1"), new[f"n_{f}"], form=form))
     stores += [Store(f"n_{f}_", _path(f, "t"), new[f"n_{f}"]) for f in task.paths]
-    stores += [Store(f"l_{f}_", f"L_{f}[start:stop]", new[f"n_{f}"]) for f in task.lasts]
+    stores += [Store(f"l_{f}_", _once(f"L_{f}"), new[f"n_{f}"]) for f in task.lasts]
     return loop.compiled("forward", task.program.needed(s.node for s in stores), loads, stores)
 
 
@@ -190,25 +254,23 @@ def compiled_backward(
     built = led(task, outer)
     saved = fresh(built)
     loop = _Loop(task, built, vector, {i: n for n, i in saved.items()})
-    loads = {"x": loop.x(), "o_spk": Load("e_spk_[m]", "e_spk_", "E_spk[t, start:stop]") if flows[0] else Load("zero")}
+    loads = {"x": loop.x(), "o_spk": Load("e_spk_", _timed("E_spk", "t")) if flows[0] else Load(form="zero")}
     for f in task.fields:
         if task.residual == "half":
             less = loop.offset(f)
             form = f"widen({{0}}) + {less}" if less else "widen({0})"
-            loads[f"s_{f}"] = Load(form.format(f"s_{f}_[m]"), f"s_{f}_", f"H_{f}[t, start:stop]")
-            loads[f"n_{f}"] = Load(form.format(f"n_{f}_[m]"), f"n_{f}_", f"H_{f}[t + 1, start:stop]")
+            loads[f"s_{f}"] = Load(f"s_{f}_", _timed(f"H_{f}", "t"), form)
+            loads[f"n_{f}"] = Load(f"n_{f}_", _timed(f"H_{f}", "t + 1"), form)
         else:
-            old = f"S_{f}[start:stop] if t == 0 else {_path(f, 't - 1')}"
-            loads[f"s_{f}"] = Load(f"s_{f}_[m]", f"s_{f}_", old)
-            loads[f"n_{f}"] = Load(f"n_{f}_[m]", f"n_{f}_", _path(f, "t"))
-        loads[f"g_{f}"] = Load(f"a_{f}_[m]", f"a_{f}_", f"A_{f}[start:stop]")
-        before = f"NONE[start:stop] if t == 0 else E_{f}[t - 1, start:stop]"
-        loads[f"e_{f}"] = Load(f"e_{f}_[m]", f"e_{f}_", before)
+            loads[f"s_{f}"] = Load(f"s_{f}_", _before(_once(f"S_{f}"), _path(f, "t - 1")))
+            loads[f"n_{f}"] = Load(f"n_{f}_", _path(f, "t"))
+        loads[f"g_{f}"] = Load(f"a_{f}_", _once(f"A_{f}"))
+        loads[f"e_{f}"] = Load(f"e_{f}_", _before(_once("NONE"), _timed(f"E_{f}", "t - 1")))
     gradients = {n: built.gradients[n] for n in [*(f"s_{f}" for f in task.fields), *wanted]}
-    stores = [Store(f"a_{f}_", f"A_{f}[start:stop]", gradients[f"s_{f}"]) for f in task.fields]
+    stores = [Store(f"a_{f}_", _once(f"A_{f}"), gradients[f"s_{f}"]) for f in task.fields]
     if "x" in wanted:
-        place = ("D_x[start:stop]", "+=") if task.constant else ("D_x[t, start:stop]", "=")
+        place = (_once("D_x"), "+=") if task.constant else (_timed("D_x", "t"), "=")
         stores.append(Store("d_x_", place[0], gradients["x"], place[1]))
     sums = [n for n in wanted if n != "x"]
-    stores += [Store(f"d_{n}_", f"D_{n}[start:stop]", gradients[n], "+=") for n in sums]
+    stores += [Store(f"d_{n}_", _once(f"D_{n}"), gradients[n], "+=") for n in sums]
     return loop.compiled("backward", built.needed(gradients.values(), saved.values()), loads, stores)

@@ -1,17 +1,17 @@
 """Generated sources as files, so that the compiler's own cache applies across processes."""
 
 import hashlib
-import importlib
 import importlib.util
 import linecache
 import os
 import sys
 import tempfile
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["cache_folder", "compiled_module"]
+__all__ = ["cache_folder", "compiled_module", "written"]
 
 
 def cache_folder() -> Path:
@@ -35,10 +35,10 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
         source: Python text; the word CACHE in it becomes True, or False where no file can be written.
         compiler: package that compiles it.
     """
-    stamp = f"{source}|{sys.version}|{importlib.import_module(compiler).__version__}"
+    stamp = f"{source}|{sys.version}|{version(compiler)}"
     name = f"kernel_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}"
     try:
-        path = _written(cache_folder(), name, source.replace("CACHE", "True"))
+        path = written(cache_folder() / f"{name}.py", source.replace("CACHE", "True").encode())
     except OSError:  # a home that cannot be written to: compile in memory
         return _in_memory(name, source.replace("CACHE", "False"))
     spec = importlib.util.spec_from_file_location(name, path)
@@ -56,12 +56,16 @@ def _in_memory(name: str, text: str) -> ModuleType:
     return module
 
 
-def _written(folder: Path, name: str, text: str) -> Path:
-    path = folder / f"{name}.py"
+def written(path: Path, content: bytes) -> Path:
+    """The file with this content, which appears in one step if it is not there.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.replace(temporary, path)
     return path
