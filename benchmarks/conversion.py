@@ -72,6 +72,7 @@ CHANNELS = {"method": "mmse", "per_channel": True, "num_steps": 8}
 CIFAR = {
     **DEFAULT,
     "mmse, T = 8, per channel, potential calibrated": Way({**CHANNELS, "calibrate": "potential"}),
+    "mmse, T = 8, per channel, both calibrated": Way({**CHANNELS, "calibrate": "both"}),
     "percentile 99.9, per channel, potential calibrated at T = 16": Way(
         {"per_channel": True, "num_steps": 16, "calibrate": "potential"}
     ),

@@ -141,7 +141,7 @@ def _spikes(net: Converted, x: Tensor, steps: int) -> dict[str, Tensor]:
 # -- calibration and tuning ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["bias", "potential"])
+@pytest.mark.parametrize("what", ["bias", "potential", "both"])
 def test_calibration_brings_mean_rates_to_the_mean_activations(what: str, ann: nn.Module, x: Tensor) -> None:
     def lack(net: Converted) -> float:
         with flows(net) as found:

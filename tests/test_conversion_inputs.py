@@ -93,7 +93,7 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
         ({"initial_mem": 2.0}, r"initial_mem must lie in \[0, 1\], got 2; it is a fraction"),
         ({"reset": "none"}, r"reset must be one of 'subtract', 'zero'"),
         ({"num_steps": 0}, r"num_steps must be a positive integer, got 0"),
-        ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential'"),
+        ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential', 'both'"),
         ({"scaling_factor": 0.0}, r"scaling_factor must lie in \(0, inf\)"),
         ({"max_pool": "median"}, r"max_pool must be one of 'max', 'gate', 'avg'"),
         ({"input": "rate"}, r"input must be one of 'current', 'poisson', 'signed_poisson'"),

@@ -1,5 +1,6 @@
 """Calibration: what a neuron's rate lacks on average over samples is given to it as a current or as a start."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,19 +14,20 @@ from .samples import batches
 
 __all__ = ["CALIBRATIONS", "calibrated"]
 
-CALIBRATIONS = ("bias", "potential")
+CALIBRATIONS = ("bias", "potential", "both")
 
 
 @torch.no_grad()
 def calibrated(converted: Converted, data: Any, what: str, generator: torch.Generator | None = None) -> None:
     """Correct each layer in turn, so that its mean rate over the samples is the mean activation.
 
-    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane to start from.
+    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane to start from, and
+    ``"both"`` first the one to all layers, and then the other.
 
     Args:
         converted: is changed in place.
         data: samples; a few hundred do.
-        what: ``"bias"`` or ``"potential"``.
+        what: ``"bias"``, ``"potential"`` or ``"both"``.
         generator: source of the random spikes of Poisson input.
 
     Source: Li et al. (2021), A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration,
@@ -40,9 +42,10 @@ def calibrated(converted: Converted, data: Any, what: str, generator: torch.Gene
     samples = list(batches(data, converted))
     steps = converted.settings.num_steps
     wanted = _activations(converted, samples)
-    for path, neuron in converted.neurons.items():
+    kinds = ("bias", "potential") if what == "both" else (what,)
+    for kind, (path, neuron) in itertools.product(kinds, converted.neurons.items()):
         lacking = wanted[path] - _rates(converted, neuron, samples, steps, generator)
-        if what == "bias":
+        if kind == "bias":
             neuron.current = neuron.current + _by_channel(lacking)
         else:
             neuron.initial_mem = neuron.initial_mem + steps * lacking / neuron.threshold

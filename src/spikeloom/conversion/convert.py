@@ -70,7 +70,7 @@ def convert(
             ``"signed_poisson"``: with its magnitudes, the spikes bearing the sign.
         readout: the output is the mean of what the last layer computes, ``"membrane"``, or of its spikes, ``"spikes"``.
         max_pool: ``"max"`` of the rates, ``"gate"`` or ``"avg"``; see `SpikingMaxPool`.
-        calibrate: None, or what is corrected on the samples in the end, ``"bias"`` or ``"potential"``.
+        calibrate: None, or what is corrected on the samples in the end, ``"bias"``, ``"potential"`` or ``"both"``.
         generator: source of the random spikes of ``"spike_norm"`` and of calibration with Poisson input.
 
     Returns:
