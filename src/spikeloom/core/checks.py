@@ -9,6 +9,7 @@ import importlib
 import math
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "graph_is_freed",
     "has_samples",
     "in_range",
+    "installed",
     "require",
     "transformed",
     "watched",
@@ -54,6 +56,16 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         raise ImportError(
             f'{purpose} needs {top}, which is not installed; write: pip install "spikeloom[{extra}]"'
         ) from error
+
+
+@cache
+def installed(package: str) -> bool:
+    """Whether a package can be imported; looked up once, because every call of a layer asks.
+
+    >>> installed("json"), installed("no_such_package")
+    (True, False)
+    """
+    return find_spec(package) is not None
 
 
 def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:

@@ -6,7 +6,6 @@ would take a quarter of its import.
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def _numba_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str
 
 
 def _numba_available() -> str | None:
-    return None if find_spec("numba") else 'numba is not installed; write: pip install "spikeloom[cpu]"'
+    return None if checks.installed("numba") else 'numba is not installed; write: pip install "spikeloom[cpu]"'
 
 
 @cache

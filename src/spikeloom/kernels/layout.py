@@ -35,6 +35,8 @@ def ordered(tensor: Tensor, step: Tensor) -> Tensor:
 
 def spaced(tensor: Tensor, step: Tensor) -> Tensor:
     """As `ordered` for [n, *step.shape], but the steps may lie apart in memory, or be one and the same."""
+    if tensor.is_contiguous() and step.is_contiguous():
+        return tensor
     if _same(step.shape, tensor.stride()[1:], _strides(step)):
         return tensor
     return ordered(tensor, step)

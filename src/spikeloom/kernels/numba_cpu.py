@@ -31,7 +31,7 @@ def _given(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
     found = {} if call.x is None else {"X": _memory(call.x, step)}
     found |= {f"S_{f}": _memory(s, step) for f, s in zip(call.task.fields, call.state, strict=True)}
     for name, p, v in zip(names, call.params, vector, strict=True):
-        one = p.to(step.dtype)
+        one = p if p.dtype == step.dtype else p.to(step.dtype)
         found[f"P_{name}"] = _memory(one.expand(step.shape), step) if v else Memory(one, one.data_ptr(), 0)
     return found, vector
 

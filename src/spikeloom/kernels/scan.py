@@ -7,6 +7,7 @@ those that read one type only.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -36,14 +37,29 @@ _scan_backward = torch.ops.spikeloom.scan_backward.default
 _CPU_CALLS = "CompositeExplicitAutograd"
 
 
+@cache
 def _printer(name: str) -> Any:
     return import_module(f".{PRINTERS[name]}", __package__)
 
 
+@cache
+def _labels(transition: Transition) -> tuple[str, ...]:
+    """Names of what may need a gradient."""
+    return "x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)
+
+
 def _wanted(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
     """Names of what needs a gradient; the states always have one on the way."""
-    names = ["x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)]
-    return tuple(n for n, flag in zip(names, flags, strict=True) if flag)
+    return tuple(n for n, flag in zip(_labels(transition), flags, strict=True) if flag)
+
+
+@cache
+def _task(
+    key: str, dtype: torch.dtype, ones: tuple[str, ...], constant: bool, path: bool, residual: str, wanted: Any
+) -> Task:
+    """What to print; of ``wanted``, which gradients are asked for, depends what is kept."""
+    keep = _reads(TRANSITIONS[key], dtype, _wanted(TRANSITIONS[key], wanted)).fields if any(wanted) else ()
+    return Task(TRANSITIONS[key], dtype, ones, constant, path, residual if any(wanted) else "", keep)
 
 
 def _reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
@@ -82,9 +98,7 @@ def _forward(
     """
     transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
     steps = num_steps or len(x)
-    ones = _ones(transition, params)
-    keep = _reads(transition, dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
-    task = Task(transition, dtype, ones, num_steps > 0, path, residual if any(wanted) else "", keep)
+    task = _task(key, dtype, _ones(transition, params), num_steps > 0, path, residual, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
     _printer(printer).forward(call, spk, paths, lasts, halves)
@@ -151,18 +165,16 @@ def _backward(
     transition, step = TRANSITIONS[key], _like(x, constant, state, saved)
     names = _wanted(transition, wanted)
     asked = tuple(n for n in names if n[0] != "s")
-    keep = _reads(transition, step.dtype, names).fields
     kind = "half" if residual == "half" else "state"
-    task = Task(transition, step.dtype, _ones(transition, params), constant, False, kind, keep)
+    task = _task(key, step.dtype, _ones(transition, params), constant, False, kind, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, dtype)
     timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
     flow = Flow(timed, ends, asked)
     if residual == "input":
         found = _printer(printer).recomputed(call, flow)
     else:
-        found = _printer(printer).backward(call, dict(zip(keep, saved, strict=True)), flow)
-    labels = _wanted(transition, [True] * len(wanted))
-    inputs = dict(zip(labels, [step, *state, *params], strict=True))
+        found = _printer(printer).backward(call, dict(zip(task.keep, saved, strict=True)), flow)
+    inputs = dict(zip(_labels(transition), [step, *state, *params], strict=True))
     return [_gradient(found, n, v) if n in names else step.new_empty(0) for n, v in inputs.items()]
 
 

@@ -6,7 +6,7 @@ is exact; the state itself, rounded, would not know). ``"input"`` keeps the inpu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import NamedTuple
 
@@ -48,6 +48,13 @@ class Task:
     path: bool = True
     residual: str = "state"
     keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        values = [getattr(self, f.name) for f in fields(self)]
+        object.__setattr__(self, "_hash", hash(tuple(values)))  # every call of a layer looks its loops up
+
+    def __hash__(self) -> int:
+        return self._hash  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def fields(self) -> tuple[str, ...]:

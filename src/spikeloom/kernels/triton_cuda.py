@@ -9,12 +9,12 @@ reads a value back from the device, so that a call can be captured in a CUDA gra
 import importlib
 import os
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..core import checks
 from .layout import ordered, spaced, stacked
 from .scalars import obstacle
 from .sources import compiled_module
@@ -39,7 +39,7 @@ def interpreting() -> bool:
 @cache
 def available() -> str | None:
     """Why no kernel can run here, or None."""
-    if not find_spec("triton"):
+    if not checks.installed("triton"):
         return "triton is not installed; it comes with a PyTorch that is built for CUDA"
     if not interpreting() and not torch.cuda.is_available():
         return "PyTorch sees no CUDA device"

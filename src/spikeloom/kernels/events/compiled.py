@@ -7,11 +7,11 @@ They release Python's lock and are serial inside; large work is split by rows ov
 import inspect
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from ...core import checks
 from ..sources import compiled_module
 from ..threads import pool
 from . import loops
@@ -23,14 +23,9 @@ _HEADER = "import numba\nimport numpy as np\n"
 _JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
 
 
-@cache
-def _found() -> bool:
-    return find_spec("numba") is not None
-
-
 def available() -> bool:
     """Whether numba is installed."""
-    return _found()
+    return checks.installed("numba")
 
 
 available._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] (torch.compile keeps the answer)
