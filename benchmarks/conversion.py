@@ -76,6 +76,9 @@ CIFAR = {
     "percentile 99.9, per channel, potential calibrated at T = 16": Way(
         {"per_channel": True, "num_steps": 16, "calibrate": "potential"}
     ),
+    "mmse, T = 8, per channel, potential calibrated, warm-up 1/4": Way(
+        {**CHANNELS, "calibrate": "potential", "warm_up": 0.25}
+    ),
     "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
     "QCFS, L = 4, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 4),
     "QCFS, L = 8": Way({"method": "qcfs"}, 16, 8),

@@ -96,6 +96,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"max_pool": "avg"},
     {"calibrate": "bias"},
     {"calibrate": "potential"},
+    {"warm_up": 0.25},
 ]
 
 
@@ -119,12 +120,20 @@ def test_two_calls_are_equal_and_so_is_another_batch_size_and_a_copy_and_a_file(
     assert torch.equal(other(x, 9), first)
 
 
-def test_a_trace_holds_what_shorter_runs_give(ann: nn.Module, x: Tensor) -> None:
-    net = convert(ann, x)
+@pytest.mark.parametrize("warm_up", [0.0, 0.25, 0.99])
+def test_a_trace_holds_what_shorter_runs_give(warm_up: float, ann: nn.Module, x: Tensor) -> None:
+    net = convert(ann, x, warm_up=warm_up)
     trace = net(x, 20, trace=True)  # longer than a piece of time
     assert trace.shape == (20, 20, 4)
     for steps in (1, 5, 16, 17, 20):
         assert torch.allclose(trace[steps - 1], net(x, steps), atol=1e-6)
+
+
+def test_the_readout_leaves_the_first_steps_out(ann: nn.Module, x: Tensor) -> None:
+    outputs = snn.run(convert(ann, x).net, x, 20)
+    net = convert(ann, x, warm_up=0.25)
+    for steps, first in ((20, 5), (18, 4), (3, 0)):
+        assert torch.allclose(net(x, steps), outputs[first:steps].mean(0), atol=1e-6)
 
 
 def test_one_step_runs_layer_by_layer_and_step_by_step_alike(ann: nn.Module, x: Tensor) -> None:

@@ -19,7 +19,7 @@ __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "convert an ordinary network into a spiking one, with a report"
 EPOCHS = {"digits": 15, "mnist": 3}
-OPTIONS = ("method", "num_steps", "percentile", "reset", "initial_mem", "input", "readout", "max_pool")
+OPTIONS = ("method", "num_steps", "percentile", "reset", "initial_mem", "input", "readout", "max_pool", "warm_up")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--readout", "membrane", choices=list(READOUTS), help="what of the last layer is the output")
     option("--max-pool", "max", choices=list(RULES), help="how spikes are max-pooled")
     option("--calibrate", choices=list(CALIBRATIONS), help="correct mean rates on the samples")
+    option("--warm-up", 0.0, type=float, metavar="F", help="fraction of the steps before the output is read")
     option("--levels", 4, type=int, metavar="L", help="steps of the activations, for --method qcfs")
     option("--tune-epochs", 3, type=int, metavar="N", help="of training with them")
     option("--tolerance", 0.005, type=float, help="accepted loss of accuracy, a fraction")

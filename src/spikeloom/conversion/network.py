@@ -42,6 +42,7 @@ class Settings:
     readout: str = "membrane"
     max_pool: str = "max"
     calibrate: str | None = None
+    warm_up: float = 0.0
 
 
 class Converted(nn.Module):
@@ -101,19 +102,28 @@ class Converted(nn.Module):
         steps = self.settings.num_steps if num_steps is None else num_steps
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"num_steps must be a positive integer, got {steps!r}; write num_steps=8")
-        total: Any = 0.0
-        means: list[Tensor] = []
-        for done, output in self.segments(x, steps, generator):
-            if trace:
-                sums = output.cumsum(0) + total
-                number = torch.arange(done + 1, done + 1 + len(output), device=x.device, dtype=sums.dtype)
-                means.append(sums / number.reshape(-1, *(1 for _ in sums.shape[1:])))
-                total = sums[-1]
-            else:
-                total = total + output.sum(0)
+        result = self._trace(x, steps, generator) if trace else self.mean_output(x, steps, generator)
         reset(self.net)
-        result = torch.cat(means) if trace else total / steps
         return result if self.head is None else self.head(result)
+
+    def mean_output(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
+        """The mean output of the steps that are read, before the head; arguments as for `forward`."""
+        total, first = torch.zeros(()), self._unread(steps)
+        for done, output in self.segments(x, steps, generator):
+            total = total + output[max(first - done, 0) :].sum(0)
+        return total / (steps - first)
+
+    def _trace(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
+        """What `mean_output` would have been after each step."""
+        sums = torch.cat([output for _, output in self.segments(x, steps, generator)]).cumsum(0)
+        sums = torch.cat([torch.zeros_like(sums[:1]), sums])
+        firsts = [self._unread(t) for t in range(1, steps + 1)]
+        numbers = torch.tensor([t - first for t, first in enumerate(firsts, 1)], device=sums.device, dtype=sums.dtype)
+        return (sums[1:] - sums[firsts]) / numbers.reshape(-1, *(1 for _ in sums.shape[1:]))
+
+    def _unread(self, steps: int) -> int:
+        """How many of the first steps the readout leaves out."""
+        return int(steps * self.settings.warm_up + 1e-9)
 
     def segments(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Iterator[tuple[int, Tensor]]:
         """Run from rest; for each piece of time, how many steps came before it and its outputs [t, B, ...]."""
