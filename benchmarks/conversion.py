@@ -83,7 +83,7 @@ CIFAR = {
     "QCFS, L = 4, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 4),
     "QCFS, L = 8": Way({"method": "qcfs"}, 16, 8),
     "QCFS, L = 8, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 8),
-    "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 256, tests=200),
+    "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 2048, tests=200),
     **COMMON,
     "default, max pooling gated": Way({"max_pool": "gate"}),
 }
@@ -142,7 +142,7 @@ def rows(ways: dict[str, Way], results: dict[str, Any], key: Callable[[str], str
     for name in ways:
         found = results.get(key(name))
         if found is not None:
-            shown = [t for t in (1, 2, 4, 8, 16, 32, 50, 128, 256) if t <= ways[name].steps]
+            shown = [t for t in (1, 2, 4, 8, 16, 32, 50, 128, 256, 512, 1024, 2048) if t <= ways[name].steps]
             own = found["ann"] if ways[name].tests < 10_000 else base  # of the same images
             yield {"way": name, **{f"T={t}": own - found["curve"][t - 1] for t in shown}}
 
