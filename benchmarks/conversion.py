@@ -84,6 +84,7 @@ CIFAR = {
     "QCFS, L = 8": Way({"method": "qcfs"}, 16, 8),
     "QCFS, L = 8, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 8),
     "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 2048, tests=200),
+    "Spike-norm, our input, start and readout (200 images)": Way({"method": "spike_norm"}, 512, tests=200),
     **COMMON,
     "default, max pooling gated": Way({"max_pool": "gate"}),
 }

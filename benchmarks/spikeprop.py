@@ -27,7 +27,7 @@ from spikeloom.spikegen import population_times
 UNTIL, ON, OFF = 40.0, 12.0, 16.0
 TASKS: dict[str, dict[str, Any]] = {
     "iris": {"fields": 12, "hidden": 10, "epochs": 50, "batch": 25, "lr": 0.01},
-    "cancer": {"fields": 7, "hidden": 15, "epochs": 10, "batch": 50, "lr": 0.01},
+    "cancer": {"fields": 7, "hidden": 15, "epochs": 20, "batch": 50, "lr": 0.01},
 }
 
 

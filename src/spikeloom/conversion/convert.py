@@ -73,7 +73,7 @@ def convert(
         max_pool: ``"max"`` of the rates, ``"gate"`` or ``"avg"``; see `SpikingMaxPool`.
         calibrate: None, or what is corrected on the samples in the end, ``"bias"``, ``"potential"`` or ``"both"``.
         warm_up: fraction of the steps, rounded down, that the readout leaves out at the beginning, in [0, 1): until
-            spikes have made their way, deep networks answer wrongly. A quarter helped in ``docs/conversion.md``.
+            spikes have made their way, deep networks answer wrongly. Try it on your network: of two it helped one.
         generator: source of the random spikes of ``"spike_norm"`` and of calibration with Poisson input.
 
     Returns:
