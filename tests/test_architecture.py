@@ -93,6 +93,7 @@ AT_HOME = {"torch", "numpy", *sys.stdlib_module_names}
 # Optional packages: module -> the extra that installs it ("" comes with torch).
 EXTRA = {
     "numba": "cpu",
+    "llvmlite": "cpu",  # comes with numba
     "matplotlib": "viz",
     "tqdm": "viz",
     "sklearn": "data",

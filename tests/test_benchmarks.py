@@ -165,7 +165,7 @@ def test_batches_of_bp_stdp_are_faster_than_the_loop_over_steps() -> None:
 @pytest.mark.slow
 def test_the_benchmark_of_stbp_trains_every_network() -> None:
     found = json.loads(printed("benchmarks/stbp.py", "--smoke").splitlines()[-1])
-    assert len(found["rows"]) == 4 and all(run["spikes"] for runs in found["rows"].values() for run in runs)
+    assert len(found["rows"]) == 5 and all(run["spikes"] for runs in found["rows"].values() for run in runs)
 
 
 @pytest.mark.slow

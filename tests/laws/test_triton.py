@@ -133,7 +133,7 @@ def test_a_kernel_is_read_from_memory_where_no_file_can_be_written(monkeypatch: 
     def full(*arguments: Any) -> Path:
         raise OSError("read-only")
 
-    monkeypatch.setattr(sources, "_written", full)
+    monkeypatch.setattr(sources, "written", full)
     text = "import triton\n\n\n@triton.jit\ndef nothing(X):\n    pass\n"
     assert "def nothing(X)" in sources.compiled_module(text, "triton").nothing.src
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core import checks
 from ..core.transition import TRANSITIONS, Transition
 from .layout import ordered, stacked
-from .task import Call, Flow, Reads, Task, reads
+from .task import Call, Flow, Task, labels, needed, reads_of, task_of
 
 __all__ = ["PRINTERS", "scan", "scanned"]
 
@@ -40,30 +40,6 @@ _CPU_CALLS = "CompositeExplicitAutograd"
 @cache
 def _printer(name: str) -> Any:
     return import_module(f".{PRINTERS[name]}", __package__)
-
-
-@cache
-def _labels(transition: Transition) -> tuple[str, ...]:
-    """Names of what may need a gradient."""
-    return "x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)
-
-
-def _wanted(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
-    """Names of what needs a gradient; the states always have one on the way."""
-    return tuple(n for n, flag in zip(_labels(transition), flags, strict=True) if flag)
-
-
-@cache
-def _task(
-    key: str, dtype: torch.dtype, ones: tuple[str, ...], constant: bool, path: bool, residual: str, wanted: Any
-) -> Task:
-    """What to print; of ``wanted``, which gradients are asked for, depends what is kept."""
-    keep = _reads(TRANSITIONS[key], dtype, _wanted(TRANSITIONS[key], wanted)).fields if any(wanted) else ()
-    return Task(TRANSITIONS[key], dtype, ones, constant, path, residual if any(wanted) else "", keep)
-
-
-def _reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
-    return reads(transition, dtype, tuple(n for n in wanted if n[0] != "s"))
 
 
 def _ones(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
@@ -98,7 +74,7 @@ def _forward(
     """
     transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
     steps = num_steps or len(x)
-    task = _task(key, dtype, _ones(transition, params), num_steps > 0, path, residual, tuple(wanted))
+    task = task_of(key, dtype, _ones(transition, params), num_steps > 0, path, residual, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
     _printer(printer).forward(call, spk, paths, lasts, halves)
@@ -123,7 +99,7 @@ def _forward_fake(
 ) -> list[Tensor]:
     transition, step = TRANSITIONS[key], _like(x, num_steps > 0, state, ())
     steps = num_steps or x.shape[0]
-    keep = _reads(transition, step.dtype, _wanted(transition, wanted)).fields if any(wanted) else ()
+    keep = reads_of(transition, step.dtype, needed(transition, wanted)).fields if any(wanted) else ()
     kept = [stacked(step, steps + 1, torch.bfloat16) for _ in keep] if residual == "half" else []
     kept = [stacked(step, steps) for _ in keep] if residual == "state" and not path else kept
     states = (stacked(step, steps) if path else torch.empty_like(step) for _ in state)
@@ -163,10 +139,10 @@ def _backward(
         dtype: of the input.
     """
     transition, step = TRANSITIONS[key], _like(x, constant, state, saved)
-    names = _wanted(transition, wanted)
+    names = needed(transition, wanted)
     asked = tuple(n for n in names if n[0] != "s")
     kind = "half" if residual == "half" else "state"
-    task = _task(key, step.dtype, _ones(transition, params), constant, False, kind, tuple(wanted))
+    task = task_of(key, step.dtype, _ones(transition, params), constant, False, kind, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, dtype)
     timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
     flow = Flow(timed, ends, asked)
@@ -174,7 +150,7 @@ def _backward(
         found = _printer(printer).recomputed(call, flow)
     else:
         found = _printer(printer).backward(call, dict(zip(task.keep, saved, strict=True)), flow)
-    inputs = dict(zip(_labels(transition), [step, *state, *params], strict=True))
+    inputs = dict(zip(labels(transition), [step, *state, *params], strict=True))
     return [_gradient(found, n, v) if n in names else step.new_empty(0) for n, v in inputs.items()]
 
 
@@ -221,7 +197,7 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.printer, ctx.key, ctx.residual, ctx.path, x, num_steps, state, params, ctx.wanted = inputs
     ctx.constant, ctx.steps, ctx.sizes = num_steps > 0, output[0].shape[0], (len(state), len(params))
     transition = TRANSITIONS[ctx.key]
-    found = _reads(transition, state[0].dtype, _wanted(transition, ctx.wanted))
+    found = reads_of(transition, state[0].dtype, needed(transition, ctx.wanted))
     fields = transition.neuron.State._fields
     saved = list(output[1 + len(state) :])
     if ctx.residual == "state" and ctx.path:

@@ -8,16 +8,16 @@ is exact; the state itself, rounded, would not know). ``"input"`` keeps the inpu
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..core.transition import Transition
+from ..core.transition import TRANSITIONS, Transition
 from .program import Program
 from .trace import program
 
-__all__ = ["Call", "Flow", "Reads", "Task", "fresh", "led", "reads"]
+__all__ = ["Call", "Flow", "Reads", "Task", "fresh", "labels", "led", "needed", "reads", "reads_of", "task_of"]
 
 
 class Reads(NamedTuple):
@@ -122,6 +122,32 @@ def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -
     seen = {*roots, *(r for i in order for r in built.nodes[i].refs)}
     kept = tuple(f for f in fields if built.inputs[f"s_{f}"] in seen or given.get(f"n_{f}", -1) in seen)
     return Reads(kept, built.inputs["x"] in seen)
+
+
+@cache
+def labels(transition: Transition) -> tuple[str, ...]:
+    """Names of what may need a gradient: ``x``, ``s_<state>``, ``p_<parameter>``."""
+    return "x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)
+
+
+def needed(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
+    """Names of what needs a gradient; the states always have one on the way."""
+    return tuple(n for n, flag in zip(labels(transition), flags, strict=True) if flag)
+
+
+def reads_of(transition: Transition, dtype: torch.dtype, names: tuple[str, ...]) -> Reads:
+    """As `reads`, for names among `labels`."""
+    return reads(transition, dtype, tuple(n for n in names if n[0] != "s"))
+
+
+@cache
+def task_of(
+    key: str, dtype: torch.dtype, ones: tuple[str, ...], constant: bool, path: bool, residual: str, wanted: Any
+) -> Task:
+    """What to print; of ``wanted``, one flag for each of `labels`, depends what is kept."""
+    transition = TRANSITIONS[key]
+    keep = reads_of(transition, dtype, needed(transition, wanted)).fields if any(wanted) else ()
+    return Task(transition, dtype, ones, constant, path, residual if any(wanted) else "", keep)
 
 
 @dataclass
