@@ -106,7 +106,7 @@ class Converted(nn.Module):
         reset(self.net)
         return result if self.head is None else self.head(result)
 
-    def mean_output(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
+    def mean_output(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
         """The mean output of the steps that are read, before the head; arguments as for `forward`."""
         total, first = torch.zeros(()), self._unread(steps)
         for done, output in self.segments(x, steps, generator):

@@ -54,7 +54,6 @@ def _address(source: str, name: str) -> int:
         if code is None:
             return _in_numba(source, name)
         with suppress(OSError):  # a home that cannot be written to
-            path.unlink(missing_ok=True)
             written(path, hashlib.sha256(code).digest() + code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
@@ -83,47 +82,45 @@ def _llvm() -> Any:
 
 
 @cache
-def _target() -> Any:
+def _processor() -> tuple[str, str]:
+    """Name and features of the one that runs this."""
     llvm = _llvm()
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@cache
+def _target() -> Any:
+    llvm, (cpu, features) = _llvm(), _processor()
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    options = {"cpu": llvm.get_host_cpu_name(), "features": llvm.get_host_cpu_features().flatten()}
-    return target.create_target_machine(**options, opt=3, reloc="pic", codemodel="jitdefault", jit=True)
+    return target.create_target_machine(cpu, features, opt=3, reloc="pic", codemodel="jitdefault", jit=True)
 
 
 def _stamp(source: str) -> str:
     """A name for the code: of its text, the compiler and the processor."""
-    llvm = _llvm()
-    processor = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    parts = source, sys.version, version("numba"), version("llvmlite"), *processor
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:20]
+    versions = sys.version, version("numba"), version("llvmlite"), _llvm().get_process_triple()
+    return hashlib.sha256("|".join((source, *versions, *_processor())).encode()).hexdigest()[:20]
 
 
 def _compiled(source: str, name: str, symbol: str) -> bytes | None:
     """An object file that defines ``symbol``; None if the code calls what a process without numba does not have."""
-    llvm = _llvm()
-    text, mangled = _assembly(source, name)
+    llvm, made = _llvm(), _made(source, name)
+    text = made.library.get_llvm_str()
     defined = set(_DEFINED.findall(text))
     foreign = {c.strip('"') for c in _CALLED.findall(text) if c not in defined and not c.startswith("llvm.")}
     if any(c.startswith(("numba", "NRT", "Py")) or llvm.address_of_symbol(c) is None for c in foreign):
         return None
-    module = llvm.parse_assembly(text.replace(mangled, symbol))
-    return _target().emit_object(module)
-
-
-def _assembly(source: str, name: str) -> tuple[str, str]:
-    """What numba made of the function, and what it calls it."""
-    overload = next(iter(_functions(source)[name].overloads.values()))
-    return overload.library.get_llvm_str(), overload.fndesc.llvm_func_name
-
-
-@cache
-def _functions(source: str) -> dict[str, Any]:
-    scope: dict[str, Any] = {"__name__": __name__}
-    exec(compile(source, "<spikeloom kernel>", "exec"), scope)
-    return scope
+    return _target().emit_object(llvm.parse_assembly(text.replace(made.fndesc.llvm_func_name, symbol)))
 
 
 def _in_numba(source: str, name: str) -> int:
     """The address of the function in this process, in which numba stays."""
-    overload = next(iter(_functions(source)[name].overloads.values()))
-    return overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
+    made = _made(source, name)
+    return made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+
+
+@cache
+def _made(source: str, name: str) -> Any:
+    """What numba made of the function for its one signature."""
+    scope: dict[str, Any] = {"__name__": __name__}
+    exec(compile(source, "<spikeloom kernel>", "exec"), scope)
+    return next(iter(scope[name].overloads.values()))

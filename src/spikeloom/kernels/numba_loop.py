@@ -139,7 +139,7 @@ class _Loop:
         places = {u.argument: u.place for u in (*used.values(), *stores) if u.place}
         before = [f"{n} = {u.expression}" for n, u in fixed.items()] + outside
         reads = [f"{n} = {u.expression}" for n, u in used.items()]
-        shared = [u.form[: -len("[0]")] for u in fixed.values()]
+        shared = [f"P_{p}" for p in names if f"p_{p}" in fixed]
         arrays = sorted({*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])})
         widths = sorted(_words(r"\bw_(\w+)", [place.first for place in places.values()]))
         source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines]))

@@ -38,7 +38,9 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
     stamp = f"{source}|{sys.version}|{version(compiler)}"
     name = f"kernel_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}"
     try:
-        path = written(cache_folder() / f"{name}.py", source.replace("CACHE", "True").encode())
+        path = cache_folder() / f"{name}.py"
+        if not path.exists():
+            written(path, source.replace("CACHE", "True").encode())
     except OSError:  # a home that cannot be written to: compile in memory
         return _in_memory(name, source.replace("CACHE", "False"))
     spec = importlib.util.spec_from_file_location(name, path)
@@ -56,16 +58,14 @@ def _in_memory(name: str, text: str) -> ModuleType:
     return module
 
 
-def written(path: Path, content: bytes) -> Path:
-    """The file with this content, which appears in one step if it is not there.
+def written(path: Path, content: bytes) -> None:
+    """Write a file, which appears in one step.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)
