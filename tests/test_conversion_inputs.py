@@ -105,6 +105,12 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
         convert(mlp(), torch.rand(5, 6), **options)
 
 
+@pytest.mark.parametrize("value", ["a quarter", None, [0.1, "b"]])
+def test_an_option_that_is_no_number_is_named(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"warm_up must be a number or a tensor, got .*; write one in \[0, 1\)"):
+        convert(mlp(), torch.rand(5, 6), warm_up=value)
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [

@@ -102,19 +102,19 @@ class Converted(nn.Module):
         steps = self.settings.num_steps if num_steps is None else num_steps
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"num_steps must be a positive integer, got {steps!r}; write num_steps=8")
-        result = self._trace(x, steps, generator) if trace else self.mean_output(x, steps, generator)
+        result = self._trace(x, steps, generator) if trace else self._mean_output(x, steps, generator)
         reset(self.net)
         return result if self.head is None else self.head(result)
 
-    def mean_output(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
-        """The mean output of the steps that are read, before the head; arguments as for `forward`."""
+    def _mean_output(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
+        """The mean output of the steps that are read, before the head."""
         total, first = torch.zeros(()), self._unread(steps)
         for done, output in self.segments(x, steps, generator):
             total = total + output[max(first - done, 0) :].sum(0)
         return total / (steps - first)
 
     def _trace(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
-        """What `mean_output` would have been after each step."""
+        """What `_mean_output` would have been after each step."""
         sums = torch.cat([output for _, output in self.segments(x, steps, generator)]).cumsum(0)
         sums = torch.cat([torch.zeros_like(sums[:1]), sums])
         firsts = [self._unread(t) for t in range(1, steps + 1)]

@@ -176,7 +176,7 @@ def _budget(converted: Converted, x: Tensor, steps: int, generator: torch.Genera
     totals = [0.0, 0.0, 0.0]
     for part in x.split(64):
         with flows(converted) as found, operations(converted) as layers:
-            result = converted.mean_output(part, steps, generator)
+            result = converted._mean_output(part, steps, generator)
         wanted, ann_output = ordinary_flows(converted, part)
         for path, neuron in converted.neurons.items():
             z, rate = found[path].received / steps, found[path].given / steps

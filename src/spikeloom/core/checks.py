@@ -100,18 +100,22 @@ def in_range(
         why: the reason for the rule, for the message.
 
     Raises:
+        TypeError: it is neither.
         ValueError: an element lies outside or is NaN; the message shows the first such element.
 
     >>> in_range("beta", 0.9, 0.0, 1.0)
     """
-    values = torch.as_tensor(value).detach()
+    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or math.isinf(high) else ']'}"
+    try:
+        values = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a number or a tensor, got {value!r}; write one in {interval}") from error
     if values.device.type == "meta":
         return
     inside = (values > low if open_low else values >= low) & (values < high if open_high else values <= high)
     if bool(inside.all()):
         return
     bad = values[~inside].flatten()[0].item()
-    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or math.isinf(high) else ']'}"
     raise ValueError(f"{name} must lie in {interval}, got {bad:g}{'; ' + why if why else ''}")
 
 
