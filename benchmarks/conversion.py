@@ -61,6 +61,7 @@ COMMON = {
 }
 MNIST = {
     **DEFAULT,
+    "signed, percentile 99.9": Way({"signed": True}),
     "QCFS, L = 4": Way({"method": "qcfs"}, 8, 4),
     "QCFS, L = 2": Way({"method": "qcfs"}, 8, 2),
     "Diehl data-based, Poisson": Way({"method": "diehl_data", **DIEHL}, 50),
@@ -79,12 +80,14 @@ CIFAR = {
     "mmse, T = 8, per channel, potential calibrated, warm-up 1/4": Way(
         {**CHANNELS, "calibrate": "potential", "warm_up": 0.25}
     ),
+    "signed, percentile 99.9": Way({"signed": True}),
+    "signed, percentile 99, per channel": Way({"percentile": 99.0, "per_channel": True, "signed": True}),
+    "signed, mmse, T = 8, per channel": Way({**CHANNELS, "signed": True}),
     "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
     "QCFS, L = 4, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 4),
-    "QCFS, L = 8": Way({"method": "qcfs"}, 16, 8),
-    "QCFS, L = 8, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 8),
+    "QCFS, L = 4, signed": Way({"method": "qcfs", "signed": True}, 16, 4),
     "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 2048, tests=200),
-    "Spike-norm, our input, start and readout (200 images)": Way({"method": "spike_norm"}, 512, tests=200),
+    "Spike-norm, our input, start and readout (1000 images)": Way({"method": "spike_norm"}, 1024, tests=1000),
     **COMMON,
     "default, max pooling gated": Way({"max_pool": "gate"}),
 }

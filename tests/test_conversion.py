@@ -53,6 +53,26 @@ def test_a_current_acts_at_every_step_and_a_start_only_once() -> None:
     assert snn.ScaledIF(1.0, initial_mem=0.9, mode="sequence")(zeros)[1].flatten().tolist() == pytest.approx([0.9] * 10)
 
 
+def test_signed_spikes_count_what_came_in_however_unevenly_it_came() -> None:
+    torch.manual_seed(0)
+    theta, steps = 0.7, 12
+    x = torch.randn(steps, 50, 40, dtype=torch.float64)
+    x = torch.cat([x, torch.zeros(2 * steps, 50, 40, dtype=torch.float64)])  # time to follow
+    spk, _, count = snn.SignedIF(theta, 0.5, mode="sequence").double()(x)
+    wanted = (x.sum(0) / theta + 0.5).floor().clamp(min=0)
+    assert wanted.max() > 5 and (x.sum(0) < 0).any()
+    assert torch.equal(count[-1], wanted) and torch.allclose(spk.sum(0), theta * wanted)
+    assert set(spk.sign().unique().tolist()) == {-1.0, 0.0, 1.0} and (count >= 0).all()
+    plain = snn.ScaledIF(theta, 0.5, mode="sequence").double()(x)[0].sum(0)
+    assert (plain - theta * wanted).abs().mean() > 0.5 * theta, "which is what it is for"
+
+
+def test_without_an_excess_signed_spikes_are_those_of_a_scaled_neuron() -> None:
+    x = 0.7 * torch.rand(1, 70, generator=torch.Generator().manual_seed(0)).expand(20, 1, 70)
+    signed, scaled = (cls(0.7, 0.5, mode="sequence")(x)[0] for cls in (snn.SignedIF, snn.ScaledIF))
+    assert torch.equal(signed, scaled)
+
+
 def test_balancing_sets_threshold_and_size_of_spikes() -> None:
     neuron = snn.ScaledIF(1.0, 0.5, mode="sequence", init_hidden=True)
     neuron.balance(torch.tensor([2.0, 4.0]))
@@ -70,6 +90,21 @@ def test_the_ordinary_twin_equals_the_network_and_the_spiking_one_tends_to_it(an
     assert torch.allclose(net.ann(x), wanted, atol=1e-4)
     off = [float((net(x, steps).detach() - wanted).norm() / wanted.norm()) for steps in (4, 16, 64, 256)]
     assert off[0] < 0.6 and off[1] < off[0] / 2 and off[2] < off[1] / 2 and off[3] < 0.01
+
+
+def test_signed_spikes_leave_half_of_the_error_of_a_deep_network_and_none_of_its_unevenness() -> None:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(10):
+        layers += [nn.Linear(64, 64), nn.ReLU()]
+        nn.init.kaiming_normal_(layers[-2].weight)  # pyright: ignore[reportArgumentType] (a weight)
+    deep, x = nn.Sequential(*layers, nn.Linear(64, 5)), torch.randn(100, 64)
+    wanted = deep(x).detach()
+    plain, signed = (convert(deep, x, "max", signed=s) for s in (False, True))
+    assert (signed(x, 16) - wanted).norm() < 0.5 * (plain(x, 16) - wanted).norm()
+    y = torch.zeros(100, dtype=torch.long)
+    plain_rows, rows = (net.report((x, y), max_steps=16, steps=16).layers for net in (plain, signed))
+    assert sum(row.unevenness for row in rows) < 0.2 * sum(row.unevenness for row in plain_rows)
 
 
 def test_the_users_network_is_left_alone(ann: nn.Module, x: Tensor) -> None:
@@ -97,6 +132,9 @@ OPTIONS: list[dict[str, Any]] = [
     {"calibrate": "bias"},
     {"calibrate": "potential"},
     {"warm_up": 0.25},
+    {"signed": True},
+    {"signed": True, "calibrate": "both"},
+    {"signed": True, "method": "spike_norm", "balancing_steps": 10},
 ]
 
 

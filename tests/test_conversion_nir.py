@@ -48,6 +48,16 @@ def _unit_record(unit: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return snn.run(unit, x, 8, record=paths).record
 
 
+def test_signed_spikes_of_size_one_give_the_same_output_and_nir_refuses_them(x: Tensor) -> None:
+    converted = convert(residual(), x, signed=True)
+    unit = converted.unit_spikes()
+    signs = torch.cat([spk.flatten() for spk in _unit_record(unit, x).values()])
+    assert set(signs.unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert torch.allclose(snn.run(unit, x, 16).mean(0), converted(x, 16), atol=1e-5)
+    with pytest.raises(ValueError, match="it takes spikes back, which no NIR neuron does"):
+        to_nir(snn.SignedIF(init_hidden=True), torch.rand(1, 3))
+
+
 def test_nir_of_others_starts_at_zero_and_therefore_resets_below(x: Tensor) -> None:
     """Read without our record, an IF of NIR gives the same spikes: threshold and reset are measured from the start."""
     converted = convert(mlp(), torch.rand(30, 6))

@@ -40,6 +40,7 @@ from .neurons.rleaky import RLeaky as RLeaky
 from .neurons.rsynaptic import RSynaptic as RSynaptic
 from .neurons.scaled_if import ScaledIF as ScaledIF
 from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
+from .neurons.signed_if import SignedIF as SignedIF
 from .neurons.slstm import SLSTM as SLSTM
 from .neurons.state_leaky import StateLeaky as StateLeaky
 from .neurons.synaptic import Synaptic as Synaptic

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--max-pool", "max", choices=list(RULES), help="how spikes are max-pooled")
     option("--calibrate", choices=list(CALIBRATIONS), help="correct mean rates on the samples")
     option("--warm-up", 0.0, type=float, metavar="F", help="fraction of the steps before the output is read")
+    parser.add_argument("--signed", action="store_true", help="neurons take back what they fired too early")
     option("--levels", 4, type=int, metavar="L", help="steps of the activations, for --method qcfs")
     option("--tune-epochs", 3, type=int, metavar="N", help="of training with them")
     option("--tolerance", 0.005, type=float, help="accepted loss of accuracy, a fraction")
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         train_ordinary(net, data, getattr(args, "epochs", EPOCHS[args.data]), 2e-3, say)
         torch.save(net, folder.ordinary)
     options = {name: getattr(args, name) for name in OPTIONS}
-    options |= {"per_channel": args.per_channel, "calibrate": getattr(args, "calibrate", None)}
+    options |= {"per_channel": args.per_channel, "signed": args.signed, "calibrate": getattr(args, "calibrate", None)}
     names = ("samples", "max_steps", "tolerance", "levels", "tune_epochs", "seed")
     rest: dict[str, Any] = {name: getattr(args, name) for name in names}
     _, report = convert_and_report(net, data, folder, options, **rest, say=say)

@@ -43,6 +43,7 @@ def convert(
     max_pool: str = "max",
     calibrate: str | None = None,
     warm_up: float = 0.0,
+    signed: bool = False,
     generator: torch.Generator | None = None,
 ) -> Converted:
     """Convert an ordinary network with rectifiers into a spiking one with the same weights.
@@ -74,6 +75,8 @@ def convert(
         calibrate: None, or what is corrected on the samples in the end, ``"bias"``, ``"potential"`` or ``"both"``.
         warm_up: fraction of the steps, rounded down, that the readout leaves out at the beginning, in [0, 1): until
             spikes have made their way, deep networks answer wrongly. Try it on your network: of two it helped one.
+        signed: neurons are `SignedIF`, which take back by a negative spike what they fired too early. Deep networks
+            need far fewer steps then; but spikes have two signs, and NIR has no such neuron.
         generator: source of the random spikes of ``"spike_norm"`` and of calibration with Poisson input.
 
     Returns:
@@ -85,7 +88,8 @@ def convert(
             converted; the message names it, its place, and what to do.
 
     Source: Rueckauer et al. (2017), Front. Neurosci. 11:682 (percentile, reset by subtraction, membrane readout); Diehl
-    et al. (2015), Proc. IJCNN; Sengupta et al. (2019), Front. Neurosci. 13:95; Bu et al. (2022), ICLR.
+    et al. (2015), Proc. IJCNN; Sengupta et al. (2019), Front. Neurosci. 13:95; Bu et al. (2022), ICLR; Wang et al.
+    (2022), IJCAI (signed spikes).
 
     >>> import spikeloom as snn
     >>> _ = torch.manual_seed(0)
@@ -95,7 +99,7 @@ def convert(
     >>> (net(x, num_steps=64) - ann(x)).abs().max().item() < 0.05
     True
     """
-    coding = (reset, initial_mem, input, readout, max_pool, calibrate, warm_up)
+    coding = (reset, initial_mem, input, readout, max_pool, calibrate, warm_up, signed)
     settings = Settings(method, num_steps, percentile, per_channel, scaling_factor, *coding)
     _check(settings, balancing_steps)
     gm, head = ordinary(ann, calibration, readout)
@@ -156,6 +160,8 @@ def _spike_normed(converted: Converted, data: Any, steps: int, generator: torch.
 def _check(settings: Settings, balancing_steps: int) -> None:
     checks.choice("method", settings.method, METHODS)
     checks.choice("reset", settings.reset, ("subtract", "zero"))
+    if settings.signed and settings.reset != "subtract":
+        raise ValueError('signed=True takes spikes back, which reset="zero" forgets; write reset="subtract"')
     checks.choice("input", settings.input, INPUTS)
     checks.choice("readout", settings.readout, READOUTS)
     checks.choice("max_pool", settings.max_pool, RULES)

@@ -43,15 +43,16 @@ class Settings:
     max_pool: str = "max"
     calibrate: str | None = None
     warm_up: float = 0.0
+    signed: bool = False
 
 
 class Converted(nn.Module):
     r"""A spiking network with the weights of an ordinary one; what `convert` returns.
 
     ``net`` computes one time step and is an ordinary network of this library: ``snn.run(converted.net, x, num_steps)``
-    runs it, ``ScaledIF`` neurons stand where activations stood, and everything between them is in their unit. Calling
-    the whole codes the input, runs ``net`` from rest, and averages what the last layer receives (or its spikes) over
-    time, so that the output estimates the output of the ordinary network.
+    runs it. `ScaledIF` or `SignedIF` neurons stand where activations stood, and everything between them is in their
+    unit. Calling the whole codes the input, runs ``net`` from rest, and averages what the last layer receives (or its
+    spikes) over time, so that the output estimates the output of the ordinary network.
 
     Args:
         net: one time step.

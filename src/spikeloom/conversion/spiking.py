@@ -6,6 +6,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import pooling
 
 from ..neurons.scaled_if import ScaledIF
+from ..neurons.signed_if import SignedIF
 from .activations import SITES, Readout
 from .check import head_of
 from .graph import called, put
@@ -63,7 +64,7 @@ def spiking(gm: fx.GraphModule, scales: dict[str, Tensor], settings: Any) -> dic
     for node, module in called(gm, *SITES, pooling._MaxPoolNd, pooling._AdaptiveMaxPoolNd):
         path = str(node.target)
         if isinstance(module, SITES):
-            new: nn.Module = ScaledIF(
+            new: nn.Module = (SignedIF if settings.signed else ScaledIF)(
                 scales[path].to(*home),
                 settings.initial_mem,
                 init_hidden=True,

@@ -81,7 +81,9 @@ class Neuron(Face):
             return  # a mixin
         REGISTRY[cls.__name__] = cls
         equations = ("integrate", "trigger", "settle")
-        cls.elementwise = all(isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations)
+        own = [inspect.getattr_static(cls, name) for name in equations]
+        own += [] if cls.retract is None else [inspect.getattr_static(cls, "retract")]
+        cls.elementwise = all(isinstance(equation, staticmethod) for equation in own)
         for name in cls.State._fields:
             setattr(cls, name, StateField(name))
 
@@ -146,6 +148,7 @@ class Neuron(Face):
         raise NotImplementedError
 
     trigger: Any = staticmethod(over_threshold)  # ``(state, p) -> Tensor``: what must be positive for a spike
+    retract: Any = None  # ``(state, p) -> Tensor``: what must be positive for a spike of -1; None: there are none
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:

@@ -140,7 +140,12 @@ def _pointwise(neuron: type[Recurrent]) -> type:
         return neuron.charge(x + p.V * state.spk, state, p)
 
     functions = {"integrate": integrate, "trigger": neuron.trigger, "settle": neuron.settle}
-    body = {"State": neuron.State, "elementwise": True, **{name: staticmethod(f) for name, f in functions.items()}}
+    body = {
+        "State": neuron.State,
+        "elementwise": True,
+        "retract": neuron.retract,
+        **{name: staticmethod(f) for name, f in functions.items()},
+    }
     return type(neuron.__name__, (), {**body, "__module__": neuron.__module__, "__qualname__": neuron.__qualname__})
 
 

@@ -24,7 +24,7 @@ class Transition:
     """``(x, state, p) -> (spk, state)``: one time step of a neuron.
 
     Args:
-        neuron: the class; provides ``integrate``, ``trigger`` and ``settle``.
+        neuron: the class; provides ``integrate``, ``trigger``, ``settle``, and ``retract`` where spikes have signs.
         reset: what a spike does to the state, and when.
         surrogate: the spike function of ``mem - threshold``.
         delay: True resets one step after the spike, as snnTorch does by default; False resets in the same step.
@@ -33,7 +33,7 @@ class Transition:
         names: the parameters in the order of their registration.
     """
 
-    neuron: type
+    neuron: Any
     reset: Reset
     surrogate: Callable[[Tensor], Tensor]
     delay: bool = True
@@ -53,6 +53,8 @@ class Transition:
         spk = self.surrogate(over)
         if self.inhibition:
             spk = spk * winner(over)
+        if self.neuron.retract is not None:
+            spk = spk - self.surrogate(cell.retract(state, p))
         if acts and not self.delay:  # clear now what the next step would have cleared
             state = self.reset.clear(state, spk - fired, p)
         spk = spk * p.graded_spikes_factor
@@ -86,7 +88,8 @@ class Transition:
 
         Empty where a spike depends on more than ``mem - threshold`` of the state that the step leaves behind.
         """
-        alone = self.neuron.trigger is over_threshold and (self.delay or not self.reset.acts)
+        plain = self.neuron.trigger is over_threshold and self.neuron.retract is None
+        alone = plain and (self.delay or not self.reset.acts)
         return {"mem": "threshold"} if alone else {}
 
     def key(self) -> str:

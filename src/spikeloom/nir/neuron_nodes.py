@@ -163,6 +163,7 @@ _NONE = {
     "SLSTM": ("its gates multiply signals, which no NIR neuron does", "RSynaptic"),
     "SConv2dLSTM": ("its gates multiply signals, which no NIR neuron does", "RSynaptic"),
     "AssociativeLeaky": ("its memory is a matrix, which no NIR neuron has", "Leaky"),
+    "SignedIF": ("it takes spikes back, which no NIR neuron does", "ScaledIF"),
     "AdLIF": ("NIR has no adaptation", "Leaky or Synaptic"),
     "DeltaLeaky": ("it fires when its membrane changes, which no NIR neuron does", "Leaky"),
     "StateLeaky": ("it runs whole sequences from rest", "Leaky(beta=exp(beta - 1), reset_mechanism='none')"),

@@ -75,6 +75,7 @@ class _ToValue:
 
     State = _Membrane
     elementwise = True
+    retract = None
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:

@@ -120,7 +120,7 @@ class Work:
         if self.memory == "exact":
             return self.part(x if self.static else Seq(x), steps)
         batch = len(x) if self.static else x.shape[1]
-        length = segment_length(steps, batch, self.memory)
+        length = segment_length(steps, batch)
         lengths = [min(length, steps - done) for done in range(0, steps, length)]
         parts = list(zip([x] * len(lengths) if self.static else x.split(length), lengths, strict=True))
         again = self.memory == "checkpoint"

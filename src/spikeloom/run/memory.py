@@ -26,18 +26,17 @@ MEMORIES = ("exact", "compressed", "checkpoint")
 ROWS = 64  # samples x steps of a segment below which a product of matrices is slower
 
 
-def segment_length(num_steps: int, batch: int, memory: str) -> int:
+def segment_length(num_steps: int, batch: int) -> int:
     """Steps of a segment.
 
-    Of a checkpoint, n steps are alive at a time beside T / n states between segments. A step of a layer (current,
-    spikes, their gradients) weighs about four times its state, so that the sum is least near the square root of T / 4.
+    Of a checkpoint, n steps are alive at a time beside T / n states between segments, so that n grows with the square
+    root of T. Shorter segments were measured to need no less memory, and more time.
 
-    >>> segment_length(100, 32, "checkpoint"), segment_length(100, 32, "compressed")
-    (5, 10)
+    >>> segment_length(100, 32), segment_length(100, 4)
+    (10, 16)
     """
     least = math.ceil(ROWS / max(batch, 1))
-    wanted = math.ceil(math.sqrt(num_steps) / 2) if memory == "checkpoint" else math.ceil(num_steps / 10)
-    return min(num_steps, max(least, wanted))
+    return min(num_steps, max(least, math.ceil(math.sqrt(num_steps))))
 
 
 def segments(net: nn.Module, parts: list[Any], run: Callable[[Any], Any], *, again: bool) -> list[Any]:
