@@ -20,7 +20,8 @@ __all__ = ["available", "in_use", "loop", "parts", "split"]
 
 PARALLEL = 2_000_000  # multiply-adds below which a second thread does not pay: about 0.2 ms of one
 _HEADER = "import numba\nimport numpy as np\n"
-_JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
+_JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE{})\n"
+_ANY_ORDER = ", fastmath={'reassoc', 'contract'}"
 
 
 def available() -> bool:
@@ -38,7 +39,9 @@ def in_use() -> bool:
 
 @cache
 def _module() -> Any:
-    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in loops.__all__))
+    options = dict.fromkeys(loops.IN_ANY_ORDER, _ANY_ORDER)
+    texts = (_JIT.format(options.get(n, "")) + inspect.getsource(getattr(loops, n)) for n in loops.__all__)
+    return compiled_module(_HEADER + "".join(texts))
 
 
 def loop(name: str) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ...core import checks
 from ...core.allocator import in_large_pages
+from .. import narrow
 from . import choice, compiled, entries
 from .choice import Density, Thresholds
 from .entries import Entries
@@ -59,9 +60,11 @@ def linear(
     density = density or Density()
     flat = x.reshape(-1, x.shape[-1])
     limit = choice.routed(flat, (weight, bias), _work(flat, weight, events), events, _bounds(weight), density)
-    if limit == 0:
+    if limit == 0 and not _narrow(flat, weight):
         return F.linear(x, weight, bias)
-    if limit is None:
+    if limit == 0:
+        y = narrow.linear(flat, weight, bias)
+    elif limit is None:
         y, _ = spike_linear(flat.contiguous(), weight, bias, events, weight.requires_grad, density.number)
     else:
         y, _ = _product(flat.contiguous(), weight, bias, limit, density)
@@ -70,6 +73,10 @@ def linear(
 
 def _work(x: Tensor, weight: Tensor, events: str) -> int:
     return x.shape[0] * weight.numel() if len(weight) >= LEAST or events == "always" else 0
+
+
+def _narrow(x: Tensor, weight: Tensor) -> bool:
+    return 0 < len(weight) <= narrow.NARROW and choice.worth(x.numel() * len(weight))
 
 
 def _bounds(weight: Tensor) -> Thresholds:
@@ -84,7 +91,7 @@ def _product(
     if limit:
         density.note(len(listed.idx) if listed else None, limit, x.numel())
     if listed is None:
-        return F.linear(x, weight, bias), None
+        return (narrow.linear if _narrow(x, weight) else F.linear)(x, weight, bias), None
     table = weight.detach().t().contiguous().numpy()
     out = in_large_pages(x.new_empty(len(x), len(weight)))
     out.copy_(bias.detach()) if bias is not None else out.zero_()
