@@ -39,8 +39,8 @@ def in_use() -> bool:
 
 @cache
 def _module() -> Any:
-    options = dict.fromkeys(loops.IN_ANY_ORDER, _ANY_ORDER)
-    texts = (_JIT.format(options.get(n, "")) + inspect.getsource(getattr(loops, n)) for n in loops.__all__)
+    options = {name: _ANY_ORDER if name in loops.IN_ANY_ORDER else "" for name in loops.__all__}
+    texts = (_JIT.format(option) + inspect.getsource(getattr(loops, name)) for name, option in options.items())
     return compiled_module(_HEADER + "".join(texts))
 
 
