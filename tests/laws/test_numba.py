@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.kernels import machine_code
@@ -108,6 +108,19 @@ def test_large_layers_choose_numba_and_small_ones_do_not() -> None:
     plan = lambda n: snn.run(snn.Leaky(0.9), torch.rand(4, 2, n), explain=True).plan.rows[0].how  # noqa: E731
     assert "torch" in plan(8)
     assert "numba" in plan(2**15)
+
+
+def test_small_layers_of_a_network_use_the_compiler_that_a_large_one_before_them_has_loaded() -> None:
+    wide, narrow = (nn.Sequential(nn.Linear(6, n), snn.Leaky(0.9, init_hidden=True)) for n in (2**15, 8))
+
+    def backends(*parts: nn.Module) -> list[str]:
+        rows = snn.run(nn.Sequential(*parts), torch.rand(4, 2, 6), explain=True).plan.rows
+        return [row.how.split("(")[1].split(")")[0] for row in rows if row.kind == "Leaky"]
+
+    head = nn.Sequential(nn.Linear(2**15, 8), snn.Leaky(0.9, init_hidden=True))
+    assert backends(narrow) == ["torch"] and backends(wide, head) == ["numba", "numba"]
+    assert backends(narrow, nn.Linear(8, 6), wide) == ["torch", "numba"]
+    assert backends(narrow) == ["torch"], "what one run has loaded decides nothing in another"
 
 
 def test_what_numba_does_not_serve_is_refused_with_the_reason() -> None:

@@ -17,7 +17,18 @@ from torch import Tensor
 from . import checks
 from .transition import Transition
 
-__all__ = ["RESIDUALS", "Backend", "backend", "backends", "chosen", "name_of", "register", "residual", "unkept"]
+__all__ = [
+    "RESIDUALS",
+    "Backend",
+    "backend",
+    "backends",
+    "chosen",
+    "name_of",
+    "register",
+    "residual",
+    "together",
+    "unkept",
+]
 
 RESIDUALS = ("state", "half", "input")
 
@@ -44,6 +55,7 @@ class Backend:
 
 _TABLE: dict[str, Backend] = {}
 _forced: ContextVar[str | None] = ContextVar("spikeloom_backend", default=None)
+_largest: ContextVar[list[int] | None] = ContextVar("spikeloom_together", default=None)
 _residual: ContextVar[str] = ContextVar("spikeloom_residual", default="")
 
 
@@ -118,6 +130,23 @@ def residual(name: str) -> Iterator[None]:
         _residual.reset(token)
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Inside the block, a sequence is served like the largest one before it.
+
+    What a large layer has paid for, such as a compiler that was loaded, small layers of the same network use as well.
+
+    >>> import spikeloom as snn
+    >>> with together():
+    ...     spk, mem = snn.Leaky(0.9, mode="sequence")(torch.ones(4, 1, 2))
+    """
+    token = _largest.set([0])
+    try:
+        yield
+    finally:
+        _largest.reset(token)
+
+
 def unkept(transition: Transition, x: Tensor, residual: str, dtype: torch.dtype | None = None) -> str | None:
     """Why a residual does not serve a call, computed in ``dtype``; None if it does."""
     if residual in ("", "state"):
@@ -173,8 +202,8 @@ def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None,
     """
     name, dtype = _forced.get(), dtype or x.dtype
     if name is None:
-        found = (e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x, dtype, x.numel() * steps))
-        return next(found, "eager")
+        work = _weighed(x.numel() * steps)
+        return next((e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x, dtype, work)), "eager")
     reason = None if name == "eager" else _TABLE[name].refusal(transition, x, dtype)
     if reason:
         raise RuntimeError(
@@ -182,6 +211,14 @@ def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None,
             'leave the choice open or write snn.backend("eager")'
         )
     return name
+
+
+def _weighed(work: int) -> int:
+    """The work that decides for a sequence: its own, or that of the largest one that it runs together with."""
+    largest = _largest.get()
+    if largest is not None:
+        largest[0] = max(largest[0], work)
+    return work if largest is None else largest[0]
 
 
 def _serves(entry: Backend, transition: Transition, x: Tensor, dtype: torch.dtype, work: int) -> bool:

@@ -77,6 +77,10 @@ class Layerwise:
 
     def __call__(self, x: Any) -> Any:
         """Run on ``x``, a `Seq` or a constant tensor; returns the output stacked over time."""
+        with dispatch.together():
+            return self._run(x)
+
+    def _run(self, x: Any) -> Any:
         env: dict[fx.Node, Any] = {}
         for node in self.graph.nodes:
             if node.op == "placeholder":
