@@ -81,8 +81,9 @@ CIFAR = {
         {**CHANNELS, "calibrate": "potential", "warm_up": 0.25}
     ),
     "signed, percentile 99.9": Way({"signed": True}),
-    "signed, percentile 99, per channel": Way({"percentile": 99.0, "per_channel": True, "signed": True}),
+    "signed, percentile 99.7, per channel": Way({"percentile": 99.7, "per_channel": True, "signed": True}),
     "signed, mmse, T = 8, per channel": Way({**CHANNELS, "signed": True}),
+    "signed, mmse, T = 8, per channel, bias calibrated": Way({**CHANNELS, "signed": True, "calibrate": "bias"}),
     "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
     "QCFS, L = 4, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 4),
     "QCFS, L = 4, signed": Way({"method": "qcfs", "signed": True}, 16, 4),
