@@ -84,13 +84,15 @@ print(report)
 lesson.picture(report.plot(), "report.png")
 
 # %% [markdown]
-# ## Why the start and the percentile matter
+# ## Why the start, the percentile and the sign matter
 # From rest at zero the first spikes come late, layer after layer; with the maximum as threshold a few large activations
-# decide how slowly all others fire.
+# decide how slowly all others fire. Spikes that come unevenly make a neuron fire what it would better have kept;
+# `signed=True` lets it take such a spike back, which deep networks gain more from than this one.
 
 # %%
 curves = {"default": report.accuracy}
-for name, options in (("start at 0", {"initial_mem": 0.0}), ("maximum", {"method": "max"})):
+ways = (("start at 0", {"initial_mem": 0.0}), ("maximum", {"method": "max"}), ("signed", {"signed": True}))
+for name, options in ways:
     other = conversion.convert(ann, split.x_train[:500], **options)
     with torch.no_grad():
         outputs = torch.cat([other(x, lesson.pick(32, 12), trace=True) for x in split.x_test.split(250)], 1)

@@ -47,7 +47,7 @@ def machine_code(source: str, name: str, pointers: int, numbers: int) -> Callabl
 
 def _address(source: str, name: str) -> int:
     llvm, symbol = _llvm(), f"spikeloom_{name}"
-    path = cache_folder() / f"kernel_{_stamp(source)}.o"
+    path = cache_folder() / f"kernel_{_stamp(name, source)}.o"
     code = _kept(path)
     if code is None:
         code = _compiled(source, name, symbol)
@@ -95,10 +95,10 @@ def _target() -> Any:
     return target.create_target_machine(cpu, features, opt=3, reloc="pic", codemodel="jitdefault", jit=True)
 
 
-def _stamp(source: str) -> str:
-    """A name for the code: of its text, the compiler and the processor."""
+def _stamp(name: str, source: str) -> str:
+    """A name for the code of a function: of its text, the compiler and the processor."""
     versions = sys.version, version("numba"), version("llvmlite"), _llvm().get_process_triple()
-    return hashlib.sha256("|".join((source, *versions, *_processor())).encode()).hexdigest()[:20]
+    return hashlib.sha256("|".join((name, source, *versions, *_processor())).encode()).hexdigest()[:20]
 
 
 def _compiled(source: str, name: str, symbol: str) -> bytes | None:

@@ -20,8 +20,7 @@ __all__ = ["available", "in_use", "loop", "parts", "split"]
 
 PARALLEL = 2_000_000  # multiply-adds below which a second thread does not pay: about 0.2 ms of one
 _HEADER = "import numba\nimport numpy as np\n"
-_JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE{})\n"
-_ANY_ORDER = ", fastmath={'reassoc', 'contract'}"
+_JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
 
 
 def available() -> bool:
@@ -39,9 +38,7 @@ def in_use() -> bool:
 
 @cache
 def _module() -> Any:
-    options = {name: _ANY_ORDER if name in loops.IN_ANY_ORDER else "" for name in loops.__all__}
-    texts = (_JIT.format(option) + inspect.getsource(getattr(loops, name)) for name, option in options.items())
-    return compiled_module(_HEADER + "".join(texts))
+    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in loops.__all__))
 
 
 def loop(name: str) -> Callable[..., Any]:

@@ -7,9 +7,7 @@ entry has its own, and 0 where all share ``values[0]``.
 
 import numpy as np
 
-__all__ = ["columns", "find", "find_bits", "gather", "narrow", "narrow_weight", "patches", "set_bits", "turn"]
-
-IN_ANY_ORDER = ("narrow",)  # their sums may be: one after the other, they would not fill a vector
+__all__ = ["columns", "find", "find_bits", "gather", "patches", "set_bits", "turn"]
 
 
 def find(x, words, ptr, idx, values, limit):
@@ -111,49 +109,6 @@ def gather(ptr, idx, values, mask, table, out, height, start, stop):
                 for j in range(y.size):
                     y[j] += s * a[j]
                 p += 1
-
-
-def narrow(x, weight, out, start, stop):
-    """Add ``x @ weight.T`` to the rows ``start`` to ``stop`` of ``out``; for few rows of ``weight``."""
-    r = start
-    while r + 4 <= stop:  # four at once: the weight is loaded a quarter as often
-        a, b, c, d = x[r], x[r + 1], x[r + 2], x[r + 3]
-        for n in range(weight.shape[0]):
-            w, s, t, u, v = weight[n], out[r, n], out[r + 1, n], out[r + 2, n], out[r + 3, n]
-            for k in range(w.size):
-                s += a[k] * w[k]
-                t += b[k] * w[k]
-                u += c[k] * w[k]
-                v += d[k] * w[k]
-            out[r, n], out[r + 1, n], out[r + 2, n], out[r + 3, n] = s, t, u, v
-        r += 4
-    while r < stop:
-        a = x[r]
-        for n in range(weight.shape[0]):
-            w, s = weight[n], out[r, n]
-            for k in range(w.size):
-                s += a[k] * w[k]
-            out[r, n] = s
-        r += 1
-
-
-def narrow_weight(grad, x, out, start, stop):
-    """Add ``grad.T @ x`` to ``out``, from the rows ``start`` to ``stop``."""
-    r = start
-    while r + 4 <= stop:  # four at once: the sum is loaded and stored a quarter as often
-        a, b, c, d = x[r], x[r + 1], x[r + 2], x[r + 3]
-        for n in range(out.shape[0]):
-            s, t, u, v, total = grad[r, n], grad[r + 1, n], grad[r + 2, n], grad[r + 3, n], out[n]
-            for k in range(total.size):
-                total[k] += (s * a[k] + t * b[k]) + (u * c[k] + v * d[k])
-        r += 4
-    while r < stop:
-        a = x[r]
-        for n in range(out.shape[0]):
-            s, total = grad[r, n], out[n]
-            for k in range(total.size):
-                total[k] += s * a[k]
-        r += 1
 
 
 def turn(a, b):
