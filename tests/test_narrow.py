@@ -80,8 +80,14 @@ def test_few_outputs_and_much_work_are_what_it_is_for(outputs: int, rows: int, t
     assert bool(asked) == taken
 
 
+def test_what_was_compiled_before_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.rand(300, 1000), torch.randn(10, 1000)  # less than is worth a loop
+    first = linear(x, weight)
+    snn.SpikeLinear(1000, 64, events="always")(x)  # compiles loops over events
+    assert torch.equal(linear(x, weight), first) and torch.equal(first, F.linear(x, weight))
+
+
 def test_a_network_runs_through_it_and_learns_what_a_loop_over_time_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "SMALL", 0)
     monkeypatch.setattr(choice, "WORTH", 0)
     torch.manual_seed(0)
     net = nn.Sequential(

@@ -28,7 +28,6 @@ __all__ = [
     "remembered",
     "routed",
     "spikes_as_bits",
-    "worth",
 ]
 
 SMALL = 2**21  # multiply-adds below which the dense product is faster than the first look at its input
@@ -173,11 +172,6 @@ def routed(
     return None if wanted and any(t is not None and t.requires_grad for t in (x, *others)) else limit
 
 
-def worth(work: int) -> bool:
-    """Whether a loop of ``work`` multiply-adds is worth calling, and compiling if none was before."""
-    return compiled.available() and work >= (SMALL if compiled.in_use() and not _forgetting.get() else WORTH)
-
-
 def decided(x: Tensor, work: int, events: str, bounds: Thresholds, density: Density) -> int:
     """How many entries ``x`` [R, K] may have for events to pay; 0: they do not.
 
@@ -193,9 +187,9 @@ def decided(x: Tensor, work: int, events: str, bounds: Thresholds, density: Dens
         return 0
     if events == "always":
         return x.numel()
-    if not worth(work):
-        return 0
     remembers = not _forgetting.get()
+    if not compiled.available() or work < (SMALL if remembers and compiled.in_use() else WORTH):
+        return 0
     bound = bounds.stop if remembers and density.events else bounds.begin
     bound = bound if work >= LARGE else bound / 2
     density.value = _sampled(x)

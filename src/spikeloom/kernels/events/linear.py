@@ -76,7 +76,9 @@ def _work(x: Tensor, weight: Tensor, events: str) -> int:
 
 
 def _narrow(x: Tensor, weight: Tensor) -> bool:
-    return 0 < len(weight) <= narrow.NARROW and choice.worth(x.numel() * len(weight))
+    """By the sizes alone: a resumed training adds up in the order of one that was not interrupted."""
+    much = x.numel() * len(weight) >= choice.WORTH
+    return 0 < len(weight) <= narrow.NARROW and much and compiled.available()
 
 
 def _bounds(weight: Tensor) -> Thresholds:
