@@ -4,8 +4,10 @@
     python benchmarks/spikeprop.py --tasks iris --smoke
 
 Iris and cancer: two-fold cross-validation, each seed another division; the test accuracy after the last epoch counts.
+The four measures of a flower vary together: on Iris each training sample is moved, anew at every presentation, by the
+difference of two training samples of its class, so that what is learned is the class and not 75 flowers.
 XOR: solved if the squared error falls below 1 within 250 presentations of the four patterns. One thread; the sets come
-with scikit-learn. Settings were chosen on the divisions 10 to 12, figures are of the divisions 0 to 4.
+with scikit-learn. Settings were chosen on the divisions 10 to 17, figures are of the divisions 0 to 4.
 """
 
 import argparse
@@ -26,8 +28,8 @@ from spikeloom.spikegen import population_times
 
 UNTIL, ON, OFF = 40.0, 12.0, 16.0
 TASKS: dict[str, dict[str, Any]] = {
-    "iris": {"fields": 12, "hidden": 10, "epochs": 50, "batch": 25, "lr": 0.01},
-    "cancer": {"fields": 7, "hidden": 15, "epochs": 20, "batch": 50, "lr": 0.01},
+    "iris": {"fields": 12, "hidden": 10, "epochs": 50, "batch": 25, "lr": 0.01, "varied": 1.0},
+    "cancer": {"fields": 7, "hidden": 15, "epochs": 20, "batch": 50, "lr": 0.01, "varied": 0.0},
 }
 
 
@@ -54,9 +56,21 @@ def step(net: nn.Sequential, optimizer: torch.optim.Optimizer, times: Tensor, wa
     return loss.item()
 
 
-def fold(task: dict[str, Any], times: Tensor, y: Tensor, train: Tensor, test: Tensor) -> dict[str, float]:
+def coded(x: Tensor, fields: int) -> Tensor:
+    """Spike times of samples, and of a bias that fires at the beginning."""
+    return torch.cat([population_times(x.clamp(0, 1), fields).flatten(1), torch.zeros(len(x), 1)], 1)
+
+
+def varied(x: Tensor, y: Tensor, part: Tensor, pool: Tensor, size: float) -> Tensor:
+    """Samples, each moved by the difference of two of its class; with ``size`` 1 that has their covariance."""
+    same = (y[part][:, None] == y[pool][None]).float()
+    one, two = x[pool[torch.multinomial(same, 2)]].unbind(1)
+    return x[part] + size * (one - two) / 2**0.5
+
+
+def fold(task: dict[str, Any], x: Tensor, y: Tensor, train: Tensor, test: Tensor) -> dict[str, float]:
     """Train on one part and judge on the other."""
-    classes = int(y.max()) + 1
+    classes, times = int(y.max()) + 1, coded(x, task["fields"])
     net = nn.Sequential(
         SpikeProp(times.shape[1], task["hidden"], until=UNTIL), SpikeProp(task["hidden"], classes, until=UNTIL)
     )
@@ -66,7 +80,10 @@ def fold(task: dict[str, Any], times: Tensor, y: Tensor, train: Tensor, test: Te
     start = time.process_time()
     for _ in range(task["epochs"]):
         for part in train[torch.randperm(len(train))].split(task["batch"]):
-            step(net, optimizer, times[part], wanted[part])
+            shown = times[part]
+            if task["varied"]:
+                shown = coded(varied(x, y, part, train, task["varied"]), task["fields"])
+            step(net, optimizer, shown, wanted[part])
             schedule.step()
     seconds = time.process_time() - start
     with torch.no_grad():
@@ -78,11 +95,9 @@ def classify(name: str, seed: int) -> dict[str, float]:
     """Two folds of one division."""
     task = TASKS[name]
     x, y = samples(name)
-    times = population_times(x, task["fields"]).flatten(1)
-    times = torch.cat([times, torch.zeros(len(x), 1)], 1)  # a bias that fires at the beginning
     halves = [torch.as_tensor(half) for half in data.stratified(y.numpy(), len(y) // 2, seed)]
     torch.manual_seed(seed)
-    folds = [fold(task, times, y, a, b) for a, b in (halves, halves[::-1])]
+    folds = [fold(task, x, y, a, b) for a, b in (halves, halves[::-1])]
     return {key: statistics.fmean(one[key] for one in folds) for key in folds[0]}
 
 
