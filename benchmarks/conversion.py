@@ -51,6 +51,7 @@ class Way(NamedTuple):
 
 DEFAULT = {"percentile 99.9 (default)": Way({})}
 COMMON = {
+    "signed, percentile 99.9": Way({"signed": True}),
     "percentile 99": Way({"percentile": 99.0}),
     "mmse, T = 4": Way({"method": "mmse", "num_steps": 4}),
     "max": Way({"method": "max"}),
@@ -61,7 +62,6 @@ COMMON = {
 }
 MNIST = {
     **DEFAULT,
-    "signed, percentile 99.9": Way({"signed": True}),
     "QCFS, L = 4": Way({"method": "qcfs"}, 8, 4),
     "QCFS, L = 2": Way({"method": "qcfs"}, 8, 2),
     "Diehl data-based, Poisson": Way({"method": "diehl_data", **DIEHL}, 50),
@@ -80,7 +80,6 @@ CIFAR = {
     "mmse, T = 8, per channel, potential calibrated, warm-up 1/4": Way(
         {**CHANNELS, "calibrate": "potential", "warm_up": 0.25}
     ),
-    "signed, percentile 99.9": Way({"signed": True}),
     "signed, percentile 99.7, per channel": Way({"percentile": 99.7, "per_channel": True, "signed": True}),
     "signed, mmse, T = 8, per channel": Way({**CHANNELS, "signed": True}),
     "signed, mmse, T = 8, per channel, bias calibrated": Way({**CHANNELS, "signed": True, "calibrate": "bias"}),

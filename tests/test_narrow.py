@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import spikeloom as snn
-from spikeloom.kernels import narrow
-from spikeloom.kernels.events import choice
+from spikeloom.kernels.events import choice, narrow
 from spikeloom.kernels.events.linear import linear
 
 
@@ -80,7 +79,7 @@ def test_few_outputs_and_much_work_are_what_it_is_for(outputs: int, rows: int, t
     assert bool(asked) == taken
 
 
-def test_what_was_compiled_before_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_compiled_before_does_not_decide() -> None:
     x, weight = torch.rand(300, 1000), torch.randn(10, 1000)  # less than is worth a loop
     first = linear(x, weight)
     snn.SpikeLinear(1000, 64, events="always")(x)  # compiles loops over events

@@ -216,9 +216,10 @@ def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None,
 def _weighed(work: int) -> int:
     """The work that decides for a sequence: its own, or that of the largest one that it runs together with."""
     largest = _largest.get()
-    if largest is not None:
-        largest[0] = max(largest[0], work)
-    return work if largest is None else largest[0]
+    if largest is None:
+        return work
+    largest[0] = max(largest[0], work)
+    return largest[0]
 
 
 def _serves(entry: Backend, transition: Transition, x: Tensor, dtype: torch.dtype, work: int) -> bool:

@@ -80,10 +80,8 @@ class Neuron(Face):
         if "State" not in vars(cls) and not hasattr(cls, "State"):
             return  # a mixin
         REGISTRY[cls.__name__] = cls
-        equations = ("integrate", "trigger", "settle")
-        own = [inspect.getattr_static(cls, name) for name in equations]
-        own += [] if cls.retract is None else [inspect.getattr_static(cls, "retract")]
-        cls.elementwise = all(isinstance(equation, staticmethod) for equation in own)
+        equations = [n for n in ("integrate", "trigger", "retract", "settle") if getattr(cls, n) is not None]
+        cls.elementwise = all(isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations)
         for name in cls.State._fields:
             setattr(cls, name, StateField(name))
 

@@ -100,9 +100,9 @@ class ScaledIF(Neuron):
 
     def initial(self, x: Tensor) -> Any:
         """The state at rest for inputs like ``x``, [B, ...]: a fraction of the threshold."""
-        zero = super().initial(x).mem
+        rest = super().initial(x)
         start = (self.initial_mem * self.threshold).detach()
-        return self.State(zero + start.to(zero.dtype))
+        return rest._replace(mem=rest.mem + start.to(rest.mem.dtype))
 
     @torch.no_grad()
     def balance(self, threshold: Any) -> None:

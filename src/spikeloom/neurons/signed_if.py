@@ -6,7 +6,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.neuron import Neuron
 from ..core.reset import Keep, Reset
 from .scaled_if import ScaledIF
 
@@ -46,13 +45,6 @@ class SignedIF(ScaledIF):
         count: Tensor  # spikes so far, less those taken back
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep()}
-    example: ClassVar[dict[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5}
-
-    def initial(self, x: Tensor) -> Any:
-        """The state at rest for inputs like ``x``, [B, ...]: a fraction of the threshold, and no spike."""
-        zeros = Neuron.initial(self, x)
-        start = (self.initial_mem * self.threshold).detach()
-        return zeros._replace(mem=zeros.mem + start.to(zeros.mem.dtype))
 
     @staticmethod
     def retract(state: Any, p: Any) -> Tensor:

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from ...core import checks
 from ...core.allocator import in_large_pages
-from .. import narrow
-from . import choice, compiled, entries
+from . import choice, compiled, entries, narrow
 from .choice import Density, Thresholds
 from .entries import Entries
 from .operator import operator
@@ -60,11 +59,9 @@ def linear(
     density = density or Density()
     flat = x.reshape(-1, x.shape[-1])
     limit = choice.routed(flat, (weight, bias), _work(flat, weight, events), events, _bounds(weight), density)
-    if limit == 0 and not _narrow(flat, weight):
-        return F.linear(x, weight, bias)
     if limit == 0:
-        y = narrow.linear(flat, weight, bias)
-    elif limit is None:
+        return _dense(x, weight, bias)
+    if limit is None:
         y, _ = spike_linear(flat.contiguous(), weight, bias, events, weight.requires_grad, density.number)
     else:
         y, _ = _product(flat.contiguous(), weight, bias, limit, density)
@@ -75,10 +72,13 @@ def _work(x: Tensor, weight: Tensor, events: str) -> int:
     return x.shape[0] * weight.numel() if len(weight) >= LEAST or events == "always" else 0
 
 
-def _narrow(x: Tensor, weight: Tensor) -> bool:
-    """By the sizes alone: a resumed training adds up in the order of one that was not interrupted."""
-    much = x.numel() * len(weight) >= choice.WORTH
-    return 0 < len(weight) <= narrow.NARROW and much and compiled.available()
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product without events.
+
+    Sizes alone decide who adds up: a resumed training does it in the order of one that was not interrupted.
+    """
+    few, much = 0 < len(weight) <= narrow.OUTPUTS, x.numel() * len(weight) >= choice.WORTH
+    return (narrow.linear if few and much and compiled.available() else F.linear)(x, weight, bias)
 
 
 def _bounds(weight: Tensor) -> Thresholds:
@@ -93,7 +93,7 @@ def _product(
     if limit:
         density.note(len(listed.idx) if listed else None, limit, x.numel())
     if listed is None:
-        return (narrow.linear if _narrow(x, weight) else F.linear)(x, weight, bias), None
+        return _dense(x, weight, bias), None
     table = weight.detach().t().contiguous().numpy()
     out = in_large_pages(x.new_empty(len(x), len(weight)))
     out.copy_(bias.detach()) if bias is not None else out.zero_()

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.allocator import in_large_pages
-from .events import compiled
-from .events.operator import operator
-from .machine_code import machine_code
+from ...core.allocator import in_large_pages
+from ..machine_code import machine_code
+from . import compiled
+from .operator import operator
 
-__all__ = ["NARROW", "linear"]
+__all__ = ["OUTPUTS", "linear"]
 
-NARROW = 16  # outputs up to which it is faster
+OUTPUTS = 16  # outputs up to which it is faster
 ROWS = 128  # of a block, for the gradient of the input: BLAS is good at many small products
 
 # four rows at once: the weight, or the sum, is loaded a quarter as often. Sums may be taken in any order: one after the
@@ -79,18 +79,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias``, for few outputs.
 
     Args:
-        x: [R, K], on the CPU, float32 or float64.
+        x: [..., K], on the CPU, float32 or float64.
         weight: [N, K].
         bias: [N].
 
     Returns:
-        [R, N].
+        [..., N].
 
     >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]), None)
     tensor([[1.],
             [2.]])
     """
-    return narrow_linear(x.contiguous(), weight, bias)
+    y = narrow_linear(x.reshape(-1, x.shape[-1]).contiguous(), weight, bias)
+    return y.view(*x.shape[:-1], len(weight))
 
 
 @operator
