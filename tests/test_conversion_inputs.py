@@ -95,6 +95,8 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
         ({"num_steps": 0}, r"num_steps must be a positive integer, got 0"),
         ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential', 'both'"),
         ({"warm_up": 1.0}, r"warm_up must lie in \[0, 1\), got 1; it is a fraction of the steps"),
+        ({"signed": "no"}, r"signed must be one of False, True, got 'no'"),
+        ({"per_channel": "all"}, r"per_channel must be one of False, True, got 'all'"),
         ({"signed": True, "reset": "zero"}, r'signed=True takes spikes back, .*; write reset="subtract"'),
         ({"scaling_factor": 0.0}, r"scaling_factor must lie in \(0, inf\)"),
         ({"max_pool": "median"}, r"max_pool must be one of 'max', 'gate', 'avg'"),

@@ -160,6 +160,8 @@ def _spike_normed(converted: Converted, data: Any, steps: int, generator: torch.
 def _check(settings: Settings, balancing_steps: int) -> None:
     checks.choice("method", settings.method, METHODS)
     checks.choice("reset", settings.reset, ("subtract", "zero"))
+    for name in ("per_channel", "signed"):
+        checks.choice(name, getattr(settings, name), (False, True))
     if settings.signed and settings.reset != "subtract":
         raise ValueError('signed=True takes spikes back, which reset="zero" forgets; write reset="subtract"')
     checks.choice("input", settings.input, INPUTS)
