@@ -23,6 +23,7 @@ __all__ = [
     "backend",
     "backends",
     "chosen",
+    "kept",
     "name_of",
     "register",
     "residual",
@@ -128,6 +129,16 @@ def residual(name: str) -> Iterator[None]:
         yield
     finally:
         _residual.reset(token)
+
+
+def kept() -> str:
+    """The residual that was asked for; "" where the choice is open.
+
+    >>> with residual("half"):
+    ...     kept()
+    'half'
+    """
+    return _residual.get()
 
 
 @contextmanager

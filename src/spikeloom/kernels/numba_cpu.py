@@ -10,7 +10,7 @@ from .numba_loop import Memory, compiled_backward, compiled_forward
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
-__all__ = ["backward", "forward", "recomputed"]
+__all__ = ["backward", "forward", "given_of", "prepared", "recomputed"]
 
 SCRATCH = 2**17  # values that a block may hold which runs forward once more: half of a second-level cache
 
@@ -24,7 +24,7 @@ def _memory(tensor: Tensor, step: Tensor) -> Memory:
     return Memory(tensor, tensor.data_ptr(), tensor.stride(0) if apart else 0)
 
 
-def _given(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
+def given_of(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
     """What both directions read, and which parameters have one value for each neuron."""
     step, names = call.step, call.task.transition.names
     vector = tuple(p.numel() > 1 for p in call.params)
@@ -46,7 +46,7 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
         lasts: by state, holds its initial value and is filled with its last, [B, ...].
         halves: by state, filled with its values over time in bfloat16, [1 + T, B, ...]; row 0 is not written.
     """
-    given, vector = _given(call)
+    given, vector = given_of(call)
     run = compiled_forward(call.task, vector, True)
     given["SPK"] = _memory(spk, call.step)
     for letter, group in (("N", paths), ("L", lasts), ("H", halves)):
@@ -62,7 +62,7 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
         saved: by state, its values over time as the task's residual keeps them.
         flow: what flows in and what is wanted.
     """
-    given, vector, found = _backward(call, flow)
+    given, vector, found = prepared(call, flow)
     letter = "H" if call.task.residual == "half" else "N"
     given |= {f"{letter}_{f}": _memory(v, call.step) for f, v in saved.items()}
     run = compiled_backward(call.task, vector, flow.flows, flow.wanted)
@@ -75,7 +75,7 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
 
     The task's residual is ``"state"``: what the forward run leaves in that memory.
     """
-    given, vector, found = _backward(call, flow)
+    given, vector, found = prepared(call, flow)
     task = call.task
     again, back = compiled_forward(task, vector, False), compiled_backward(task, vector, flow.flows, flow.wanted)
     block = max(256, min(BLOCK, SCRATCH // (call.steps * max(1, len(task.paths)))))
@@ -93,10 +93,10 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
     return found
 
 
-def _backward(call: Call, flow: Flow) -> tuple[dict[str, Memory], tuple[bool, ...], dict[str, Tensor]]:
+def prepared(call: Call, flow: Flow) -> tuple[dict[str, Memory], tuple[bool, ...], dict[str, Tensor]]:
     """What a backward pass reads but for the states, which parameters are vectors, and the gradients to fill."""
     step, task = call.step, call.task
-    given, vector = _given(call)
+    given, vector = given_of(call)
     zeros = lambda: torch.empty_like(step).zero_()  # noqa: E731
     found = {n: zeros() for n in flow.wanted if n != "x"}
     if "x" in flow.wanted:

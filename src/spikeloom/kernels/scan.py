@@ -19,7 +19,7 @@ from ..core.transition import TRANSITIONS, Transition
 from .layout import ordered, stacked
 from .task import Call, Flow, Task, labels, needed, reads_of, task_of
 
-__all__ = ["PRINTERS", "scan", "scanned"]
+__all__ = ["PRINTERS", "ones_of", "scan", "scanned"]
 
 PRINTERS = {"torch": "torch_run", "numba": "numba_cpu", "triton": "triton_cuda"}  # modules, loaded on first use
 
@@ -42,7 +42,7 @@ def _printer(name: str) -> Any:
     return import_module(f".{PRINTERS[name]}", __package__)
 
 
-def _ones(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
+def ones_of(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
     """Names of the parameters that are exactly 1; only asked where reading a value does not stall a queue."""
     pairs = zip(transition.names, params, strict=True)
     return tuple(n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0)
@@ -74,7 +74,7 @@ def _forward(
     """
     transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
     steps = num_steps or len(x)
-    task = task_of(key, dtype, _ones(transition, params), num_steps > 0, path, residual, tuple(wanted))
+    task = task_of(key, dtype, ones_of(transition, params), num_steps > 0, path, residual, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
     _printer(printer).forward(call, spk, paths, lasts, halves)
@@ -142,7 +142,7 @@ def _backward(
     names = needed(transition, wanted)
     asked = tuple(n for n in names if n[0] != "s")
     kind = "half" if residual == "half" else "state"
-    task = task_of(key, step.dtype, _ones(transition, params), constant, False, kind, tuple(wanted))
+    task = task_of(key, step.dtype, ones_of(transition, params), constant, False, kind, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, dtype)
     timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
     flow = Flow(timed, ends, asked)

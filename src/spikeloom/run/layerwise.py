@@ -22,7 +22,9 @@ from . import rules
 from .errors import Place, expect
 from .images import Images, stacked
 from .plan import NotLayerwise, Row
+from .readouts import Readouts
 from .sparse import density_of, sparse_call
+from .trace import attribute, function_of, needed_later
 
 __all__ = ["Layerwise", "Seq"]
 
@@ -71,7 +73,7 @@ class Layerwise:
         self.modules = dict(net.named_modules(remove_duplicate=False))
         self.net, self.graph, self.num_steps, self.static = net, graph, num_steps, static
         self.batch_norm, self.record, self.place = batch_norm, record, place
-        self.images = Images(graph, self.modules)
+        self.images, self.readouts = Images(graph, self.modules), Readouts(graph, self.modules)
         self.rows: list[Row] = []
         self.records: dict[str, Tensor] = {}
 
@@ -88,13 +90,13 @@ class Layerwise:
                     raise NotLayerwise(f"forward takes {node.name!r} besides its input")
                 env[node] = x
             elif node.op == "get_attr":
-                env[node] = _attribute(self.net, str(node.target))
+                env[node] = attribute(self.net, str(node.target))
             elif node.op == "output":
                 return pytree.tree_map(self._stacked, fx.map_arg(node.args[0], env.__getitem__))
             else:
                 args, kwargs = fx.map_arg((node.args, node.kwargs), env.__getitem__)
                 env[node] = self._node(node, args, kwargs)
-            for used in [n for n in node.all_input_nodes if n in env and not _needed_later(n, node)]:
+            for used in [n for n in node.all_input_nodes if n in env and not needed_later(n, node)]:
                 del env[used]
         raise NotLayerwise("forward returns nothing")
 
@@ -113,6 +115,9 @@ class Layerwise:
         module = self.modules[path]
         self.place.enter(path, module)
         value = args[0] if args else next(iter(kwargs.values()), None)
+        if self.readouts.is_done(value):
+            self._row(path, module, "together with the neuron before it, a few samples at a time")
+            return value
         step = value.first if isinstance(value, Seq) else value
         expect(module, step, self.static)
         if isinstance(module, Stateful):
@@ -128,19 +133,24 @@ class Layerwise:
         x, steps = (value.tensor, None) if timed else (value, self.num_steps)
         if not isinstance(module, Neuron) or not module.transition.elementwise:
             x = self.images.restored(x)
-        how = "all steps at once"
+        how, by = "all steps at once", None
         if isinstance(module, Neuron):
             silent = module.init_hidden and not module.output and not self._recorded(path)
             keep, reason = self._residual(module, x, steps)
+            unseen = silent and self.memory != "compressed" and f"{path}.spk" not in self.record
+            by = self.readouts.runner(path, module, x, steps) if unseen else None
             with keep:
-                output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent)
+                output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent, by=by)
             self._keep(path, output, state)
             name = dispatch.name_of(module.transition, x, state[0].dtype, steps or 1)
             how = f"scan over time ({name}){reason}"
         else:
             output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
-        return pytree.tree_map(Seq, module.returned(output, state))
+        result = pytree.tree_map(Seq, module.returned(output, state))
+        if by:
+            self.readouts.done.append(result)
+        return result
 
     def _residual(self, neuron: Neuron, x: Tensor, steps: int | None) -> tuple[Any, str]:
         """What this neuron keeps for the backward pass, as a context, and a word on it."""
@@ -204,7 +214,7 @@ class Layerwise:
     def _function(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.target is operator.getitem and isinstance(args[0], (tuple, list)):
             return args[0][args[1]]
-        call = _callable(node)
+        call = function_of(node)
         self.place.enter("", None)
         flat = pytree.tree_leaves((args, kwargs))
         timed = [v for v in flat if isinstance(v, Seq)]
@@ -254,23 +264,6 @@ class Layerwise:
             if f"{path}.{n}" in self.record:
                 old = self.records.get(f"{path}.{n}")
                 self.records[f"{path}.{n}"] = v[None] if old is None else torch.cat([old, v[None]])
-
-
-def _attribute(net: nn.Module, target: str) -> Any:
-    value: Any = net
-    for name in target.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def _needed_later(value: fx.Node, now: fx.Node) -> bool:
-    return any(user > now for user in value.users)
-
-
-def _callable(node: fx.Node) -> Callable[..., Any]:
-    if node.op == "call_method":
-        return lambda this, *args, **kwargs: getattr(this, str(node.target))(*args, **kwargs)
-    return node.target  # pyright: ignore[reportReturnType] (the target of call_function is a function)
 
 
 def _tensor(value: Any) -> Any:

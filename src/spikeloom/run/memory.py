@@ -8,6 +8,7 @@ between segments only and computes a segment once more for its gradients, with t
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
+from contextvars import copy_context
 from typing import Any
 
 import torch
@@ -52,11 +53,13 @@ def segments(net: nn.Module, parts: list[Any], run: Callable[[Any], Any], *, aga
     if not again or not torch.is_grad_enabled():
         return [run(part) for part in parts]
 
+    with by_input_alone():
+        choices = copy_context()  # backend and residual too: backward() is often called outside of their blocks
+
     def pure(part: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         for keeper, state in zip(keepers, states, strict=True):
             keeper._hidden = state
-        with by_input_alone():
-            return run(part), [keeper._hidden for keeper in keepers]
+        return choices.copy().run(run, part), [keeper._hidden for keeper in keepers]
 
     results = []
     for part in parts:

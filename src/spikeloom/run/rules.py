@@ -55,8 +55,8 @@ _RANDOM = ("rand", "bernoulli", "normal", "poisson", "multinomial", "dropout", "
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody watches or changes the calls of this module or of its parameters; taps do not count."""
-    names = ("_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "parametrizations")
-    return len(watches(module)) < len(module._forward_hooks) or any(getattr(module, name, None) for name in names)
+    around = module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(around) or "parametrizations" in module._modules or len(watches(module)) < len(module._forward_hooks)
 
 
 def is_batch_norm(module: Any) -> bool:

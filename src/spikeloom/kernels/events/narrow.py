@@ -16,7 +16,7 @@ from ..machine_code import machine_code
 from . import compiled
 from .operator import operator
 
-__all__ = ["OUTPUTS", "linear"]
+__all__ = ["OUTPUTS", "linear", "loop"]
 
 OUTPUTS = 16  # outputs up to which it is faster
 ROWS = 128  # of a block, for the gradient of the input: BLAS is good at many small products
@@ -101,7 +101,7 @@ def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight = x.detach().contiguous(), weight.detach().contiguous()
     given = [x.data_ptr(), weight.data_ptr(), out.data_ptr(), *reversed(weight.shape)]
     parts = compiled.parts(len(x), x.numel() * len(weight))
-    compiled.split(_loop("product", x.dtype), [[*given, start, stop] for start, stop in parts])
+    compiled.split(loop("product", x.dtype), [[*given, start, stop] for start, stop in parts])
     return out
 
 
@@ -118,12 +118,13 @@ def narrow_linear_weight(grad: Tensor, x: Tensor) -> Tensor:
     found = x.new_zeros(len(parts), grad.shape[1], x.shape[1])  # a sum for each thread
     given, sizes = [grad.data_ptr(), x.data_ptr()], [x.shape[1], grad.shape[1]]
     sums = [[*given, one.data_ptr(), *sizes, a, b] for one, (a, b) in zip(found, parts, strict=True)]
-    compiled.split(_loop("weight", x.dtype), sums)
+    compiled.split(loop("weight", x.dtype), sums)
     return found[0] if len(parts) == 1 else found.sum(0)
 
 
 @cache
-def _loop(name: str, dtype: torch.dtype) -> Callable[..., None]:
+def loop(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """``"product"`` or ``"weight"``: adds to its third argument; addresses, inputs, outputs, and rows from and to."""
     source = _HEADER.format(real=str(dtype).removeprefix("torch.")).rstrip() + _LOOPS[name]
     return machine_code(source, name, pointers=3, numbers=4)
 

@@ -1,0 +1,86 @@
+"""Neurons whose spikes one linear layer with few outputs alone reads: both run together, a few samples at a time.
+
+That saves the largest tensors of a classifier, the spikes of its last hidden layer and their gradients, and the time
+to write and read them (`spikeloom.kernels.readout`). Sizes alone decide, so that a resumed training adds up in the same
+order. Nobody may want to see the spikes, or how either layer is called.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
+
+from ..core import checks, dispatch
+from ..core.neuron import Neuron
+from ..core.taps import watches
+from .rules import has_hooks
+from .sparse import sparse_call
+
+__all__ = ["Readouts"]
+
+
+class Readouts:
+    """The pairs of one run.
+
+    Args:
+        graph: of one step.
+        modules: of the network, by path.
+    """
+
+    def __init__(self, graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
+        self.modules = modules
+        calls = [node for node in graph.nodes if node.op == "call_module"]
+        targets = [node.target for node in calls]
+        linear = {node for node in calls if type(modules[str(node.target)]) is nn.Linear}
+        pairs = ((node.all_input_nodes[0], node) for node in linear if targets.count(node.target) == 1)
+        self.readers = {str(a.target): str(b.target) for a, b in pairs if a.op == "call_module" and len(a.users) == 1}
+        self.done: list[Any] = []  # values that went through their layer already
+
+    def runner(self, path: str, neuron: Neuron, x: Tensor, steps: int | None) -> Any:
+        """What runs the neuron at ``path`` and its reader, in the place of `Neuron.final`; None: run them apart.
+
+        Args:
+            path: of a neuron that returns its spikes only.
+            neuron: the neuron.
+            x: its input, [T, B, ..., K], or [B, ..., K] with ``steps``.
+            steps: T of a constant input.
+        """
+        reader = self.modules.get(self.readers.get(path, ""))
+        if reader is None or neuron._taps or not _ordinary(reader):
+            return None
+        return partial(_together, neuron, reader) if _pays(neuron, reader, x, steps) else None
+
+    def is_done(self, value: Any) -> bool:
+        """Whether the layer that now reads ``value`` ran together with the neuron before it; asked once."""
+        kept = [v for v in self.done if v is not value]
+        found = len(kept) < len(self.done)
+        self.done = kept
+        return found
+
+
+def _ordinary(reader: nn.Module) -> bool:
+    return not (watches(reader) or has_hooks(reader)) and sparse_call(reader) is not reader
+
+
+def _pays(neuron: Neuron, reader: Any, x: Tensor, steps: int | None) -> bool:
+    from ..kernels.events.choice import WORTH  # loads what it needs on first use, not with the package
+    from ..kernels.events.narrow import OUTPUTS
+
+    few, work = 0 < reader.out_features <= OUTPUTS, x.numel() * (steps or 1) * reader.out_features
+    if not few or work < WORTH or x.dim() < (2 if steps else 3) or x.shape[-1] != reader.in_features:
+        return False
+    tensors = [x, reader.weight] if reader.bias is None else [x, reader.weight, reader.bias]
+    plain = x.is_contiguous() and all(t.is_cpu and t.dtype == x.dtype for t in tensors)
+    watched = checks.watched(*tensors) or checks.transformed() or forward_ad._current_level >= 0
+    if watched or not plain or torch.is_autocast_enabled("cpu") or dispatch.kept() not in ("", "input"):
+        return False
+    return neuron.transition.elementwise and dispatch.name_of(neuron.transition, x, x.dtype, steps or 1) == "numba"
+
+
+def _together(neuron: Neuron, reader: nn.Module, x: Tensor, state: Any, *, num_steps: int | None) -> tuple[Tensor, Any]:
+    from ..kernels.readout import read
+
+    y, last = read(neuron.key, x, state, neuron.params(state[0].dtype), num_steps, reader)
+    return y, type(state)(*last)
