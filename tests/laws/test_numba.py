@@ -55,6 +55,26 @@ def test_parameters_for_each_neuron_and_a_constant_input() -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_the_loop_itself_refuses_an_input_that_is_not_finite(value: float, dtype: torch.dtype) -> None:
+    neuron = snn.Leaky(0.5, threshold=0.9, init_hidden=True, mode="sequence")
+    x = torch.rand(6, 3, 50, dtype=dtype)
+    x[0, 0, 0] = torch.finfo(dtype).max  # the largest numbers are numbers
+    with snn.backend("numba"):
+        spk = neuron(x)
+        before = neuron.mem.clone()
+        for place in ((0, 0, 0), (3, 1, 17), (5, 2, 49)):
+            bad = x.clone()
+            bad[place] = value
+            with pytest.raises(ValueError, match=r"the input of Leaky holds 1 NaN or infinite values of 900"):
+                neuron(bad)
+            with pytest.raises(ValueError, match=r"the input of Leaky holds 1 NaN"):
+                neuron.scan(bad)
+    assert torch.equal(neuron.mem, before), "a refused input leaves no trace"
+    assert spk.isfinite().all()
+
+
 SCRIPT = """
 import sys, torch, spikeloom as snn
 x = torch.linspace(0, 2, 600).view(10, 3, 20).requires_grad_()

@@ -24,6 +24,7 @@ __all__ = [
     "backends",
     "chosen",
     "kept",
+    "looks",
     "name_of",
     "register",
     "residual",
@@ -45,6 +46,7 @@ class Backend:
         pays: ``(work) -> bool``: whether to choose it, unasked, for that many neuron steps.
         run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key of the transition;
             the states over time, or without ``path`` the last ones; ``residual`` "" leaves that choice to it.
+        looks: ``run`` refuses itself an input over time that is not finite.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Backend:
     refusal: Callable[[Transition, Tensor, torch.dtype], str | None]
     run: Callable[..., tuple[Tensor, Any]]
     pays: Callable[[int], bool] = lambda work: True
+    looks: bool = False
 
 
 _TABLE: dict[str, Backend] = {}
@@ -222,6 +225,14 @@ def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None,
             'leave the choice open or write snn.backend("eager")'
         )
     return name
+
+
+def looks(transition: Transition, x: Tensor) -> bool:
+    """Whether the backend of a sequence [T, B, ...] looks for NaN itself, so that nobody has to read it before."""
+    if x.dtype.itemsize < 4:  # computed in the type of the states, which are not there yet
+        return False
+    name = name_of(transition, x)
+    return name != "eager" and _TABLE[name].looks
 
 
 def _weighed(work: int) -> int:

@@ -223,6 +223,9 @@ class Face(Helpers, Stateful):
         self.reset_mechanism_val.fill_(list(self.resets).index(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_hidden":  # set at every call; a module would look among its parameters, buffers and modules first
+            self.__dict__[name] = value
+            return
         super().__setattr__(name, value)
         if (
             name in ("spike_grad", "reset_delay", "inhibition", "state_quant", "_reset")

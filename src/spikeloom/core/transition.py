@@ -5,7 +5,7 @@ the program from which the fused loops and kernels are printed. It reads no attr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -40,6 +40,18 @@ class Transition:
     inhibition: bool = False
     quantize: Callable[[Tensor], Tensor] | None = None
     names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self._values()))  # every call of a layer looks its loops up
+
+    def __hash__(self) -> int:
+        return self._hash  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __reduce__(self) -> Any:
+        return Transition, self._values()  # hashes of functions are those of a process
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, f.name) for f in fields(self))
 
     def __call__(self, x: Tensor, state: Any, p: Any, cell: Any = None) -> tuple[Tensor, Any]:
         """One step. ``cell`` provides the equations: the neuron's class, or its instance where they own modules."""

@@ -22,11 +22,23 @@ def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | Non
     """Why no printed loop serves a call."""
     if checks.transformed():
         return "a torch.func transform is running, which sees the ordinary loop only"
+    return _untraceable(transition, dtype)
+
+
+@cache
+def _untraceable(transition: Transition, dtype: torch.dtype) -> str | None:
     from . import scan  # noqa: F401 (defines the operator before torch.compile traces a call of it)
     from .trace import program
 
     built = program(transition, dtype)
     return built if isinstance(built, str) else None
+
+
+@cache
+def _unprintable(transition: Transition, dtype: torch.dtype) -> str | None:
+    from .scalars import obstacle
+
+    return obstacle(transition, dtype)
 
 
 def _numba_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
@@ -35,9 +47,7 @@ def _numba_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str
         return reason
     if x.device.type != "cpu" or dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64 on the CPU, got {dtype} on {x.device}"
-    from .scalars import obstacle
-
-    return obstacle(transition, dtype)
+    return _unprintable(transition, dtype)
 
 
 def _numba_available() -> str | None:
@@ -55,6 +65,7 @@ def _warm_allocator() -> None:
     torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
 
 
+@cache
 def _triton() -> Any:
     return import_module(".triton_cuda", __package__)
 
@@ -91,8 +102,16 @@ def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
 
 register(Backend("torch", lambda: None, _refusal, _runner("torch", "state")))
 # compiling a kernel takes a second or two, which only large layers earn back
-numba = Backend("numba", _numba_available, _numba_refusal, _runner("numba", "input"), pays=lambda work: work >= 2**17)
-register(numba)
+register(
+    Backend(
+        "numba",
+        _numba_available,
+        _numba_refusal,
+        _runner("numba", "input"),
+        pays=lambda work: work >= 2**17,
+        looks=True,
+    )
+)
 register(
     Backend(
         "triton",

@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core import checks
 from .layout import ordered, spaced, stacked
 from .numba_loop import Memory, compiled_backward, compiled_forward
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
-__all__ = ["backward", "forward", "given_of", "prepared", "recomputed"]
+__all__ = ["backward", "forward", "given_of", "prepared", "recomputed", "refuse"]
 
 SCRATCH = 2**17  # values that a block may hold which runs forward once more: half of a second-level cache
 
@@ -47,11 +48,21 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
         halves: by state, filled with its values over time in bfloat16, [1 + T, B, ...]; row 0 is not written.
     """
     given, vector = given_of(call)
-    run = compiled_forward(call.task, vector, True)
+    looks = not call.task.constant  # a constant input is read once, before: it costs nothing there
+    run, bad = compiled_forward(call.task, vector, True, looks), call.step.new_zeros(1)
+    given["BAD"] = Memory(bad, bad.data_ptr(), 0)
     given["SPK"] = _memory(spk, call.step)
     for letter, group in (("N", paths), ("L", lasts), ("H", halves)):
         given |= {f"{letter}_{f}": _memory(v, call.step) for f, v in group.items()}
     sweep(lambda start, stop: run(given, call.steps, start, stop), call.step.numel(), call.steps)
+    if bad:
+        refuse(call)
+
+
+def refuse(call: Call) -> None:
+    """Say of an input that it is not finite, as who looks before would have said it."""
+    if call.x is not None:
+        checks.finite(call.x, f"the input of {call.task.transition.neuron.__name__}")
 
 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:

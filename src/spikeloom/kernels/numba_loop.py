@@ -44,6 +44,17 @@ def widen(u):
     return real(np.uint32(np.uint32(u) << np.uint32(16)).view(np.float32))
 """
 
+# a number is NaN or infinite if all bits of its exponent are set: one more is then carried into the sign's place
+_BITS = {
+    torch.float32: {"whole": "uint32", "size": 0x7FFFFFFF, "last": 0x00800000, "sign": 31},
+    torch.float64: {"whole": "uint64", "size": 0x7FFFFFFFFFFFFFFF, "last": 0x0010000000000000, "sign": 63},
+}
+_LOOK = [  # numba widens sums of whole numbers, which would halve the vectors
+    "bits = np.{whole}((real(x).view(np.{whole}) & np.{whole}({size})) + np.{whole}({last}))",
+    "seen = np.{whole}(seen | bits)",
+]
+_LOOKED = ["if seen >> np.{whole}({sign}):", "    BAD[0] = one"]
+
 
 class Place(NamedTuple):
     """Where a row finds an argument: a pointer, and the number of its first element."""
@@ -123,13 +134,17 @@ class _Loop:
         name = f"p_{self.task.offsets[f]}"
         return name if name in self.built.inputs else "one"
 
-    def compiled(self, name: str, order: list[int], loads: dict[str, Load], stores: list[Store]) -> "Compiled":
-        """The loop over time; what a row does not read is left out of it."""
+    def compiled(
+        self, name: str, order: list[int], loads: dict[str, Load], stores: list[Store], looks: bool = False
+    ) -> "Compiled":
+        """The loop over time; what a row does not read is left out of it. ``looks``: see `compiled_forward`."""
         outside = self.scalars.lines([i for i in order if i not in self.inner])
         lines = self.scalars.lines([i for i in order if i in self.inner])
         for s in stores:
             value = s.form.format(self.scalars.operand(Ref(s.node)))
             lines.append(f"{_element(s.argument)} {s.operator} {value}")
+        bits = _BITS[self.task.dtype]
+        lines += [line.format(**bits) for line in _LOOK] if looks else []
         used = _named(loads, [line.partition("= ")[2] for line in lines])
         varying = {f"p_{p}": Load(f"p_{p}_", _once(f"P_{p}")) for p in self.varying}
         text = [*(line.partition("= ")[2] for line in lines), *(u.expression for u in used.values())]
@@ -139,10 +154,13 @@ class _Loop:
         places = {u.argument: u.place for u in (*used.values(), *stores) if u.place}
         before = [f"{n} = {u.expression}" for n, u in fixed.items()] + outside
         reads = [f"{n} = {u.expression}" for n, u in used.items()]
-        shared = [f"P_{p}" for p in names if f"p_{p}" in fixed]
+        shared = [f"P_{p}" for p in names if f"p_{p}" in fixed] + ["BAD"] * looks
+        if looks:
+            before.append("seen = np.{whole}(0)".format(**bits))
+        after = [line.format(**bits) for line in _LOOKED] if looks else []
         arrays = sorted({*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])})
         widths = sorted(_words(r"\bw_(\w+)", [place.first for place in places.values()]))
-        source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines]))
+        source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines], after))
         return Compiled(machine_code(source, name, len(arrays), len(widths) + 4), tuple(arrays), tuple(widths))
 
     def source(
@@ -151,7 +169,7 @@ class _Loop:
         places: dict[str, Place],
         shared: list[str],
         given: tuple[list[str], list[str]],
-        body: tuple[list[str], list[str]],
+        body: tuple[list[str], list[str], list[str]],
     ) -> str:
         """The text of both functions.
 
@@ -160,7 +178,7 @@ class _Loop:
             places: of what differs between neurons, by argument of the row.
             shared: parameters that all neurons have in common.
             given: names of all memory, and of that whose steps lie apart.
-            body: what the row does once, and for each neuron.
+            body: what the row does once, for each neuron, and once more.
         """
         arrays, widths = given
         options = "error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True"
@@ -169,7 +187,7 @@ class _Loop:
         text += _HALVES if self.task.halves else ""
         rows = [*(word for a in places for word in (a, f"{a}first")), *shared, "n"]
         text += f"\n@numba.njit({options})\ndef row({', '.join(rows)}):\n{_indent(body[0], 4)}"
-        text += f"    for m in range(n):\n{_indent(body[1], 8)}"
+        text += f"    for m in range(n):\n{_indent(body[1], 8)}{_indent(body[2], 4)}"
         numbers = [*(f"w_{a}" for a in widths), "steps", "start", "stop", "base"]
         text += f"\n\n@numba.njit(numba.void({', '.join(types)}), {options})\n"
         text += f"def {name}({', '.join([*arrays, *numbers])}):\n"
@@ -215,13 +233,14 @@ def _words(pattern: str, texts: list[str]) -> set[str]:
 
 
 @cache
-def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool) -> Compiled:
+def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool, looks: bool = False) -> Compiled:
     """T steps of a transition.
 
     Args:
         task: what to run.
         vector: which parameters have one value for each neuron.
         spikes: write them; a backward pass that runs forward once more needs the states only.
+        looks: write 1 into ``BAD`` if an input is NaN or infinite.
     """
     loop, new = _Loop(task, task.program, vector), task.program.forward
     loads = {"x": loop.x()}
@@ -235,7 +254,7 @@ def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool) -> Comp
         stores.append(Store(f"h_{f}_", _timed(f"H_{f}", "t + 1"), new[f"n_{f}"], form=form))
     stores += [Store(f"n_{f}_", _path(f, "t"), new[f"n_{f}"]) for f in task.paths]
     stores += [Store(f"l_{f}_", _once(f"L_{f}"), new[f"n_{f}"]) for f in task.lasts]
-    return loop.compiled("forward", task.program.needed(s.node for s in stores), loads, stores)
+    return loop.compiled("forward", task.program.needed(s.node for s in stores), loads, stores, looks)
 
 
 @cache

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 from ..core.transition import TRANSITIONS
 from .events import narrow
 from .layout import ordered
-from .numba_cpu import given_of, prepared
+from .numba_cpu import given_of, prepared, refuse
 from .numba_loop import Memory, compiled_backward, compiled_forward
 from .scan import ones_of, scanned
 from .task import Call, Flow, labels, needed, task_of
@@ -79,7 +79,8 @@ def _run(job: Job, weight: Tensor, bias: Tensor | None, n: int, x: Tensor, *tens
     lasts = {f: s.detach().clone() for f, s in zip(call.task.fields, call.state, strict=True)}
     given, vector = given_of(call)
     given |= {f"L_{f}": Memory(v, v.data_ptr(), 0) for f, v in lasts.items()}
-    run = compiled_forward(call.task, vector, True)
+    run, bad = compiled_forward(call.task, vector, True, not job.constant), like.new_zeros(1)
+    given["BAD"] = Memory(bad, bad.data_ptr(), 0)
     weight, product = weight.detach().contiguous(), narrow.loop("product", call.task.dtype)
 
     def work(start: int, stop: int) -> None:
@@ -90,6 +91,8 @@ def _run(job: Job, weight: Tensor, bias: Tensor | None, n: int, x: Tensor, *tens
         y[:, start:stop] = out.view(call.steps, -1, outputs)
 
     sweep(work, y.shape[1], call.steps * inputs, _samples(call.steps * inputs))
+    if bad:
+        refuse(call)
     y = y.view(call.steps, *like.shape[:-1], outputs)
     return y if bias is None else y.add_(bias.detach()), *lasts.values()
 

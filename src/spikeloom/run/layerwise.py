@@ -92,7 +92,7 @@ class Layerwise:
             elif node.op == "get_attr":
                 env[node] = attribute(self.net, str(node.target))
             elif node.op == "output":
-                return pytree.tree_map(self._stacked, fx.map_arg(node.args[0], env.__getitem__))
+                return _mapped(self._stacked, fx.map_arg(node.args[0], env.__getitem__))
             else:
                 args, kwargs = fx.map_arg((node.args, node.kwargs), env.__getitem__)
                 env[node] = self._node(node, args, kwargs)
@@ -147,7 +147,7 @@ class Layerwise:
         else:
             output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
-        result = pytree.tree_map(Seq, module.returned(output, state))
+        result = _mapped(Seq, module.returned(output, state))
         if by:
             self.readouts.done.append(result)
         return result
@@ -266,6 +266,11 @@ class Layerwise:
                 self.records[f"{path}.{n}"] = v[None] if old is None else torch.cat([old, v[None]])
 
 
+def _mapped(function: Callable[..., Any], value: Any) -> Any:
+    """``function`` of every tensor; most values are one, and walking a tree takes longer than many a layer."""
+    return function(value) if isinstance(value, (Tensor, Seq)) else pytree.tree_map(function, value)
+
+
 def _tensor(value: Any) -> Any:
     return value.tensor if isinstance(value, Seq) else value
 
@@ -273,7 +278,7 @@ def _tensor(value: Any) -> Any:
 def _fold(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     x = args[0].tensor
     result = call(x.flatten(0, 1), *args[1:], **kwargs)
-    return pytree.tree_map(lambda v: Seq(v.unflatten(0, x.shape[:2])), result)
+    return _mapped(lambda v: Seq(v.unflatten(0, x.shape[:2])), result)
 
 
 def _stack(results: list[Any]) -> Any:
