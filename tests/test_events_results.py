@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sparse import assert_close, gradients, saved_bytes, spikes
@@ -181,3 +182,38 @@ def test_the_gradient_of_the_weight_goes_by_events_if_the_forward_pass_did(monke
     )
     with spikes_as_bits(), pytest.raises(TypeError, match="not callable"):
         gradients(linear(x, w, events="never"), [w])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(5, 64, 300), (3, 63, 5), (4, 130, 128), (1, 1, 1), (9, 200, 173)]
+)
+@pytest.mark.parametrize("kind", ["spikes", "threes", "values"])
+def test_few_rows_are_listed_and_added_up_as_the_product_says(
+    kind: str, rows: int, inputs: int, outputs: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    x = (torch.rand(rows, inputs) < 0.2).to(dtype) * {"spikes": 1.0, "threes": 3.0, "values": torch.randn(inputs)}[kind]
+    x[0, 0] = -0.0
+    listed = entries.found(x, x.numel())
+    assert listed is not None
+    row, column = x.nonzero().t().numpy()
+    assert np.array_equal(np.repeat(np.arange(rows), np.diff(listed.ptr)), row) and np.array_equal(listed.idx, column)
+    weight, bias = torch.randn(outputs, inputs, dtype=dtype), torch.randn(outputs, dtype=dtype)
+    with torch.no_grad():
+        found = linear(x, weight, bias, events="always")
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    assert torch.allclose(found, F.linear(x, weight, bias), rtol=tolerance, atol=tolerance)
+
+
+def test_nan_counts_as_an_event_wherever_it_stands() -> None:
+    for place in (0, 63, 64, 69):
+        x = torch.zeros(2, 70)
+        x[1, place] = torch.nan
+        listed = entries.found(x, 140)
+        assert listed is not None and listed.idx.tolist() == [place] and np.isnan(listed.values).all()
+
+
+def test_a_list_that_grows_too_long_is_given_up() -> None:
+    assert entries.found(torch.ones(4, 100), 399) is None
+    assert entries.found(torch.ones(4, 100), 400) is not None

@@ -14,12 +14,12 @@ import torch
 from ...core import checks
 from ..sources import compiled_module
 from ..threads import pool
-from . import loops
+from . import loops, vectors
 
 __all__ = ["available", "in_use", "loop", "parts", "split"]
 
 PARALLEL = 2_000_000  # multiply-adds below which a second thread does not pay: about 0.2 ms of one
-_HEADER = "import numba\nimport numpy as np\n"
+_HEADER = "import numba\nimport numpy as np\n" + vectors.TEXT
 _JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
 
 

@@ -44,8 +44,7 @@ def found(x: Tensor, limit: int) -> Entries | None:
     ptr, idx, values = np.zeros(rows + 1, np.int64), np.empty(limit + width + 1, np.int32), np.ones(1, array.dtype)
     if not array.size:
         return Entries(ptr, idx[:0], values, 0)
-    words = array.view(f"i{array.itemsize}")
-    count, differ = compiled.loop("find")(array, words, ptr, idx, values, limit)
+    count, differ = compiled.loop("find")(array, ptr, idx, values, limit)
     if count < 0:
         return None
     idx = idx[:count].copy()  # gives the rest of the room back

@@ -24,6 +24,7 @@ BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache whi
 FEW = Thresholds(0.03, 0.04)  # with fewer than NARROW outputs, where listing the entries is most of the work
 NARROW = 32
 LEAST = 8  # outputs below which the dense product takes no longer than the listing
+ROWS = 512  # of the result up to which it is faster to keep sums in registers, and to read the table piece by piece
 CHUNK = 2**20  # elements that are unpacked at once
 
 
@@ -106,7 +107,8 @@ def _gather(listed: Entries, table: Any, out: Any) -> None:
     height = max(1, BLOCK // (table.itemsize * max(1, table.shape[1])))
     parts = compiled.parts(len(out), len(listed.idx) * table.shape[1])
     arguments = [[*listed, table, out, height, start, stop] for start, stop in parts]
-    compiled.split(compiled.loop("gather"), arguments)
+    few = len(out) <= ROWS and table.nbytes <= BLOCK and not listed.mask
+    compiled.split(compiled.loop("gather_few" if few else "gather"), arguments)
 
 
 @operator

@@ -7,31 +7,32 @@ entry has its own, and 0 where all share ``values[0]``.
 
 import numpy as np
 
-__all__ = ["columns", "find", "find_bits", "gather", "patches", "set_bits", "turn"]
+from .vectors import add_rows, lowest, mask_of
+
+__all__ = ["columns", "find", "find_bits", "gather", "gather_few", "patches", "set_bits", "turn"]
 
 
-def find(x, words, ptr, idx, values, limit):
-    """List what is not zero in ``x`` [R, K]; ``words`` is its memory as integers.
+def find(x, ptr, idx, values, limit):
+    """List what is not zero in ``x`` [R, K].
 
     Returns how many there are and whether they differ from ``values[0]``, the first one; -1 if they exceed ``limit``.
     ``idx`` holds ``limit + K`` entries.
     """
     p, width = 0, x.shape[1]
+    done = width // 64 * 64
     common, differ = x[0, 0], 0
     for r in range(x.shape[0]):
         ptr[r] = p
-        row, bits = x[r], words[r]
-        for start in range(0, width // 8 * 8, 8):
-            some = bits[start]
-            for k in range(start, start + 8):
-                some |= bits[k]
-            if some:  # eight zeros at a time are passed over
-                for k in range(start, start + 8):
-                    idx[p] = k
-                    p += row[k] != 0  # faster than a branch, which spikes make unpredictable
-        for k in range(width // 8 * 8, width):
+        row = x[r]
+        for start in range(0, done, 64):
+            mask = mask_of(row, start)
+            while mask:
+                idx[p] = start + lowest(mask)
+                p += 1
+                mask &= mask - 1
+        for k in range(done, width):
             idx[p] = k
-            p += row[k] != 0
+            p += row[k] != 0  # faster than a branch, which spikes make unpredictable
         if p > limit:
             return -1, 0
         if ptr[r] == 0 and p > 0:
@@ -79,6 +80,31 @@ def columns(ptr, idx, values, mask, column_ptr, row, column_values):
             row[q] = r
             if mask:
                 column_values[q] = values[p]
+
+
+def gather_few(ptr, idx, values, mask, table, out, height, start, stop):
+    """As `gather` for entries that share a value, faster for few rows of ``out``.
+
+    Sums stay in registers, as many columns at a time as fit in them; ``mask`` is 0, and ``height`` is not used.
+    """
+    columns, j = table.shape[1], 0
+    while table.itemsize == 4 and j + 128 <= columns:
+        for r in range(start, stop):
+            add_rows(128, out[r], table, j, idx, values, ptr[r], ptr[r + 1])
+        j += 128
+    while j + 32 <= columns:
+        for r in range(start, stop):
+            add_rows(32, out[r], table, j, idx, values, ptr[r], ptr[r + 1])
+        j += 32
+    while j + 8 <= columns:
+        for r in range(start, stop):
+            add_rows(8, out[r], table, j, idx, values, ptr[r], ptr[r + 1])
+        j += 8
+    if j < columns:
+        for r in range(start, stop):
+            for p in range(ptr[r], ptr[r + 1]):
+                for c in range(j, columns):
+                    out[r, c] += values[0] * table[idx[p], c]
 
 
 def gather(ptr, idx, values, mask, table, out, height, start, stop):
