@@ -165,6 +165,24 @@ def test_who_wants_to_see_the_spikes_sees_them() -> None:
     assert not together(twice.double())
 
 
+def test_a_neuron_that_runs_over_time_in_its_own_way_does_so() -> None:
+    class Louder(snn.Leaky):
+        def final(self, *args: Any, **options: Any) -> Any:
+            spk, state = super().final(*args, **options)
+            return 2 * spk, state
+
+    net = network()
+    net[1] = Louder(0.8, init_hidden=True).double()
+    assert not together(net)
+    x, steps = given(True)
+    with snn.backend("numba"):
+        found = snn.run(net, x, num_steps=steps)[1]
+    net[1] = snn.Leaky(0.8, init_hidden=True).double()
+    net[2].weight.data *= 2
+    with snn.backend("numba"):
+        assert torch.allclose(found, snn.run(net, x, num_steps=steps)[1], rtol=1e-12)
+
+
 def test_spikes_with_two_readers_are_not_hidden_from_either() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:

@@ -139,8 +139,9 @@ class Layerwise:
             keep, reason = self._residual(module, x, steps)
             unseen = silent and self.memory != "compressed" and f"{path}.spk" not in self.record
             by = self.readouts.runner(path, module, x, steps) if unseen else None
+            options = {"by": by} if by else {}
             with keep:
-                output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent, by=by)
+                output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent, **options)
             self._keep(path, output, state)
             name = dispatch.name_of(module.transition, x, state[0].dtype, steps or 1)
             how = f"scan over time ({name}){reason}"

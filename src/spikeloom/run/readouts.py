@@ -48,7 +48,7 @@ class Readouts:
             steps: T of a constant input.
         """
         reader = self.modules.get(self.readers.get(path, ""))
-        if reader is None or neuron._taps or not _ordinary(reader):
+        if reader is None or neuron._taps or not (_plain(type(neuron)) and _ordinary(reader)):
             return None
         return partial(_together, neuron, reader) if _pays(neuron, reader, x, steps) else None
 
@@ -58,6 +58,11 @@ class Readouts:
         found = len(kept) < len(self.done)
         self.done = kept
         return found
+
+
+def _plain(kind: type[Neuron]) -> bool:
+    """Whether a neuron's sequences are those of its transition."""
+    return all(getattr(kind, name) is getattr(Neuron, name) for name in ("advance", "final", "scan", "_run"))
 
 
 def _ordinary(reader: nn.Module) -> bool:
