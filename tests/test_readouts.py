@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom.core.neuron import REGISTRY
 from spikeloom.kernels import readout
-from spikeloom.kernels.events import choice
+from spikeloom.run import readouts
 
 pytest.importorskip("numba")
 
@@ -21,7 +21,7 @@ SERVED = ("Leaky", "Synaptic", "Alpha", "Lapicque", "ScaledIF", "SignedIF", "IF"
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs of any size run together, three samples at a time."""
-    monkeypatch.setattr(choice, "WORTH", 1)
+    monkeypatch.setattr(readouts, "LEAST", 1)
     monkeypatch.setattr(readout, "SCRATCH", 3 * T * K)
 
 

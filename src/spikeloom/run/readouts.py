@@ -20,6 +20,8 @@ from .sparse import sparse_call
 
 __all__ = ["Readouts"]
 
+LEAST = 2**22  # multiply-adds of the layer below which both take no longer apart
+
 
 class Readouts:
     """The pairs of one run.
@@ -70,11 +72,10 @@ def _ordinary(reader: nn.Module) -> bool:
 
 
 def _pays(neuron: Neuron, reader: Any, x: Tensor, steps: int | None) -> bool:
-    from ..kernels.events.choice import WORTH  # loads what it needs on first use, not with the package
-    from ..kernels.events.narrow import OUTPUTS
+    from ..kernels.events.narrow import OUTPUTS  # loads what it needs on first use, not with the package
 
     few, work = 0 < reader.out_features <= OUTPUTS, x.numel() * (steps or 1) * reader.out_features
-    if not few or work < WORTH or x.dim() < (2 if steps else 3) or x.shape[-1] != reader.in_features:
+    if not few or work < LEAST or x.dim() < (2 if steps else 3) or x.shape[-1] != reader.in_features:
         return False
     tensors = [x, reader.weight] if reader.bias is None else [x, reader.weight, reader.bias]
     plain = x.is_contiguous() and all(t.is_cpu and t.dtype == x.dtype for t in tensors)
