@@ -11,12 +11,13 @@ spikes tie in the pooling, rounding decides which of them receives the gradient,
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from ..core import checks
 from ..core.taps import watches
+from .pairs import Pairs
 from .rules import has_hooks
 from .sparse import density_of, kept_apart
 
@@ -30,18 +31,14 @@ class Images:
     """The memory format of one run.
 
     Args:
-        graph: of one step.
+        pairs: of the graph.
         modules: of the network, by path.
     """
 
-    def __init__(self, graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
+    def __init__(self, pairs: Pairs, modules: dict[str, nn.Module]) -> None:
         self.modules = modules
-        calls = [node for node in graph.nodes if node.op == "call_module"]
-        paths = [str(node.target) for node in calls]
-        once = [node for node in calls if paths.count(str(node.target)) == 1]
-        self.pools = dict.fromkeys(paths) | {str(n.target): _pool_after(n, modules) for n in once}
+        self.pools = {a: b for a, b in pairs.readers.items() if _pools(modules[a], modules[b])}
         self.converted = False
-        self.pooled: list[Any] = []  # values that went through their pooling already
 
     def convolved(self, path: str, conv: nn.Module, x: Tensor) -> tuple[Tensor, str] | None:
         """The convolution of all images at once, perhaps pooled, and how it was done; None: nothing to gain.
@@ -68,13 +65,6 @@ class Images:
         output = _conv_pool(x, conv, pair)
         return output, "; ".join(filter(None, [f"channels-last, with {pool!r} in chunks", str(density_of(conv))]))
 
-    def is_pooled(self, value: Any) -> bool:
-        """Whether the pooling that now reads ``value`` was done with the convolution; asked once."""
-        kept = [v for v in self.pooled if v is not value]
-        found = len(kept) < len(self.pooled)
-        self.pooled = kept
-        return found
-
     def restored(self, values: Any) -> Any:
         """``values`` as they would be had nobody chosen a format for them."""
         if not self.converted:
@@ -89,17 +79,11 @@ def stacked(steps: list[Tensor]) -> Tensor:
     return torch.stack(steps)
 
 
-def _pool_after(node: fx.Node, modules: dict[str, nn.Module]) -> str | None:
-    """The path of the max-pooling that alone reads this convolution."""
-    conv, readers = modules[str(node.target)], list(node.users)
+def _pools(conv: nn.Module, pool: nn.Module) -> bool:
+    """Whether these are a convolution and a max-pooling that can run together."""
     if type(conv) is not nn.Conv2d or isinstance(conv.padding, str):
-        return None
-    if len(readers) != 1 or readers[0].op != "call_module":
-        return None
-    pool = modules[str(readers[0].target)]
-    plain = type(pool) is nn.MaxPool2d and not pool.return_indices and not has_hooks(pool) and not watches(pool)
-    alone = plain and len(readers[0].args) == 1 and not readers[0].kwargs
-    return str(readers[0].target) if alone else None
+        return False
+    return type(pool) is nn.MaxPool2d and not (pool.return_indices or has_hooks(pool) or watches(pool))
 
 
 def _served(conv: nn.Conv2d, x: Tensor) -> bool:

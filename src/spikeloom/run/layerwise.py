@@ -21,6 +21,7 @@ from ..core.taps import forward_of, tapped
 from . import rules
 from .errors import Place, expect
 from .images import Images, stacked
+from .pairs import Pairs
 from .plan import NotLayerwise, Row
 from .readouts import Readouts
 from .sparse import density_of, sparse_call
@@ -73,7 +74,8 @@ class Layerwise:
         self.modules = dict(net.named_modules(remove_duplicate=False))
         self.net, self.graph, self.num_steps, self.static = net, graph, num_steps, static
         self.batch_norm, self.record, self.place = batch_norm, record, place
-        self.images, self.readouts = Images(graph, self.modules), Readouts(graph, self.modules)
+        self.pairs = Pairs(graph)
+        self.images, self.readouts = Images(self.pairs, self.modules), Readouts(self.pairs, self.modules)
         self.rows: list[Row] = []
         self.records: dict[str, Tensor] = {}
 
@@ -115,8 +117,8 @@ class Layerwise:
         module = self.modules[path]
         self.place.enter(path, module)
         value = args[0] if args else next(iter(kwargs.values()), None)
-        if self.readouts.is_done(value):
-            self._row(path, module, "together with the neuron before it, a few samples at a time")
+        if how := self.pairs.finished(value):
+            self._row(path, module, how)
             return value
         step = value.first if isinstance(value, Seq) else value
         expect(module, step, self.static)
@@ -149,9 +151,8 @@ class Layerwise:
             output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
         result = _mapped(Seq, module.returned(output, state))
-        if by:
-            self.readouts.done.append(result)
-        return result
+        how = "together with the neuron before it, a few samples at a time"
+        return self.pairs.finish(result, how) if by else result
 
     def _residual(self, neuron: Neuron, x: Tensor, steps: int | None) -> tuple[Any, str]:
         """What this neuron keeps for the backward pass, as a context, and a word on it."""
@@ -184,9 +185,6 @@ class Layerwise:
 
     def _image(self, path: str, module: nn.Module, value: Any) -> Any:
         """The layer's result where `Images` has its own way, else None."""
-        if self.images.is_pooled(value):
-            self._row(path, module, "pooled with the convolution before it")
-            return value
         timed = isinstance(value, Seq)
         found = self.images.convolved(path, module, value.tensor.flatten(0, 1) if timed else value)
         if found is None:
@@ -195,9 +193,9 @@ class Layerwise:
         once = "time folded into the batch" if timed else "once: its input is constant in time"
         self._row(path, module, f"{once}; {how}")
         result = Seq(output.unflatten(0, value.tensor.shape[:2])) if timed else output
-        if self.images.pools[path]:
-            self.images.pooled.append(result)
-        return result
+        return (
+            self.pairs.finish(result, "pooled with the convolution before it") if path in self.images.pools else result
+        )
 
     def _again(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Batch norm of a constant input: the same result T times, but the running statistics move T times."""

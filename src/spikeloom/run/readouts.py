@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..core import checks, dispatch
 from ..core.neuron import Neuron
 from ..core.taps import watches
+from .pairs import Pairs
 from .rules import has_hooks
 from .sparse import sparse_call
 
@@ -24,21 +25,16 @@ LEAST = 2**22  # multiply-adds of the layer below which both take no longer apar
 
 
 class Readouts:
-    """The pairs of one run.
+    """The neurons of one run that have such a layer behind them.
 
     Args:
-        graph: of one step.
+        pairs: of the graph.
         modules: of the network, by path.
     """
 
-    def __init__(self, graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
-        self.modules = modules
-        calls = [node for node in graph.nodes if node.op == "call_module"]
-        targets = [node.target for node in calls]
-        linear = {node for node in calls if type(modules[str(node.target)]) is nn.Linear}
-        pairs = ((node.all_input_nodes[0], node) for node in linear if targets.count(node.target) == 1)
-        self.readers = {str(a.target): str(b.target) for a, b in pairs if a.op == "call_module" and len(a.users) == 1}
-        self.done: list[Any] = []  # values that went through their layer already
+    def __init__(self, pairs: Pairs, modules: dict[str, nn.Module]) -> None:
+        found = ((path, modules[reader]) for path, reader in pairs.readers.items() if reader in pairs.once)
+        self.readers = {path: reader for path, reader in found if type(reader) is nn.Linear}
 
     def runner(self, path: str, neuron: Neuron, x: Tensor, steps: int | None) -> Any:
         """What runs the neuron at ``path`` and its reader, in the place of `Neuron.final`; None: run them apart.
@@ -49,17 +45,10 @@ class Readouts:
             x: its input, [T, B, ..., K], or [B, ..., K] with ``steps``.
             steps: T of a constant input.
         """
-        reader = self.modules.get(self.readers.get(path, ""))
+        reader = self.readers.get(path)
         if reader is None or neuron._taps or not (_plain(type(neuron)) and _ordinary(reader)):
             return None
         return partial(_together, neuron, reader) if _pays(neuron, reader, x, steps) else None
-
-    def is_done(self, value: Any) -> bool:
-        """Whether the layer that now reads ``value`` ran together with the neuron before it; asked once."""
-        kept = [v for v in self.done if v is not value]
-        found = len(kept) < len(self.done)
-        self.done = kept
-        return found
 
 
 def _plain(kind: type[Neuron]) -> bool:
