@@ -31,6 +31,7 @@ CONVS = [
     ((64, 128, 3), (16, 16), 64),
     ((2, 12, 5), (34, 34), 128),
 ]
+LAP = 0.03  # seconds for which a short call is repeated
 Row = dict[str, Any]
 
 
@@ -72,10 +73,10 @@ def inference(pair: dict[str, nn.Module], shape: tuple[int, ...], density: float
             for _ in range(times):
                 layer(x)
 
-    once = interleaved({"": lambda: many(pair["dense"], 1)}, 3)[""]
-    times = 1 + int(0.02 / once)  # short calls are repeated: the caches are those of a network at work
-    found = interleaved({n: lambda layer=layer: many(layer, times) for n, layer in pair.items()}, repeats)
-    return {name: seconds / times for name, seconds in found.items()}
+    once = interleaved({n: lambda layer=layer: many(layer, 1) for n, layer in pair.items()}, 3)
+    times = {n: 1 + int(LAP / seconds) for n, seconds in once.items()}  # what the other left in the caches is soon gone
+    found = interleaved({n: lambda n=n, layer=layer: many(layer, times[n]) for n, layer in pair.items()}, repeats)
+    return {name: seconds / times[name] for name, seconds in found.items()}
 
 
 def training(pair: dict[str, nn.Module], shape: tuple[int, ...], density: float, repeats: int) -> dict[str, float]:

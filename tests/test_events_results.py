@@ -8,9 +8,9 @@ import torch
 from sparse import assert_close, gradients, saved_bytes, spikes
 from torch.nn import functional as F
 
-from spikeloom.kernels.events import entries
+from spikeloom.kernels.events import compiled, entries
 from spikeloom.kernels.events import linear as product
-from spikeloom.kernels.events.choice import spikes_as_bits
+from spikeloom.kernels.events.choice import Density, spikes_as_bits
 from spikeloom.kernels.events.convolution import conv1d, conv2d, spike_conv
 from spikeloom.kernels.events.linear import linear, spike_linear
 
@@ -217,3 +217,36 @@ def test_nan_counts_as_an_event_wherever_it_stands() -> None:
 def test_a_list_that_grows_too_long_is_given_up() -> None:
     assert entries.found(torch.ones(4, 100), 399) is None
     assert entries.found(torch.ones(4, 100), 400) is not None
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("kind", ["spikes", "values"])
+@pytest.mark.parametrize("block", [2**10, 2**22], ids=["many rows", "few rows"])
+def test_without_a_gradient_one_loop_lists_and_sums_up(
+    kind: str, block: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product, "BLOCK", block)
+    monkeypatch.setattr(compiled, "PARALLEL", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    torch.manual_seed(0)
+    x = (torch.rand(7, 90) < 0.2).float() * (1.0 if kind == "spikes" else torch.randn(90))
+    weight, bias, density = torch.randn(41, 90), torch.randn(41), Density()
+    for b in (bias, None):
+        with torch.no_grad():
+            found = linear(x, weight, b, events="always", density=density)
+        assert_close([found], [F.linear(x, weight, b)], 90)
+    assert density.events and density.value == x.count_nonzero() / x.numel()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_product_without_a_gradient_gives_up_where_events_do_not_pay(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "PARALLEL", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    x, weight, density = torch.zeros(4, 80), torch.randn(40, 80), Density()
+    x[:2] = 1.0
+    with torch.no_grad():
+        for limit, events in ((160, True), (159, False), (40, False)):
+            found = product._unkept(x, weight, None, limit, density)
+            assert density.events == events and torch.allclose(found, F.linear(x, weight), atol=1e-5)

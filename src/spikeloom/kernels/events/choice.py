@@ -1,7 +1,8 @@
 """When events pay: the density of an input, what a layer remembers of it, and what is kept for the backward pass.
 
 A sample of rows says first whether listing the entries is worth it; the listing itself then gives up where there are
-too many. Two thresholds, one to begin with events and a higher one to stop, keep a layer from changing at every call.
+too many. A layer that went by events last time is not sampled again. Two thresholds, one to begin with events and a
+higher one to stop, keep a layer from changing at every call.
 """
 
 import itertools
@@ -61,10 +62,10 @@ class Density:
         self.events, self.value = False, float("nan")
         _known[self.number] = self
 
-    def note(self, count: int | None, limit: int, size: int) -> None:
-        """Remember that ``count`` of ``size`` elements were listed; None: that there are more than ``limit``."""
+    def note(self, x: Tensor, count: int | None, limit: int) -> None:
+        """Remember that ``count`` elements of ``x`` [R, K] were listed; None: that there are more than ``limit``."""
         self.events = count is not None
-        self.value = max(self.value, limit / size) if count is None else count / size
+        self.value = max(_sampled(x), limit / x.numel()) if count is None else count / x.numel()
 
     def __str__(self) -> str:
         if self.value != self.value:
@@ -190,12 +191,14 @@ def decided(x: Tensor, work: int, events: str, bounds: Thresholds, density: Dens
     remembers = not _forgetting.get()
     if not compiled.available() or work < (SMALL if remembers and compiled.in_use() else WORTH):
         return 0
-    bound = bounds.stop if remembers and density.events else bounds.begin
+    goes_on = remembers and density.events  # then no look at a sample: the listing gives up where there are too many
+    bound = bounds.stop if goes_on else bounds.begin
     bound = bound if work >= LARGE else bound / 2
-    density.value = _sampled(x)
-    if density.value > 1.25 * bound:
-        density.events = False
-        return 0
+    if not goes_on:
+        density.value = _sampled(x)
+        if density.value > 1.25 * bound:
+            density.events = False
+            return 0
     return max(1, int(bound * x.numel()))
 
 

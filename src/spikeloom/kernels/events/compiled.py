@@ -12,15 +12,23 @@ from typing import Any
 import torch
 
 from ...core import checks
+from ..machine_code import machine_code
 from ..sources import compiled_module
 from ..threads import pool
 from . import loops, vectors
 
-__all__ = ["available", "in_use", "loop", "parts", "split"]
+__all__ = ["addressed", "available", "in_use", "loop", "parts", "split"]
 
 PARALLEL = 2_000_000  # multiply-adds below which a second thread does not pay: about 0.2 ms of one
 _HEADER = "import numba\nimport numpy as np\n" + vectors.TEXT
 _JIT = "\n\n@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\n"
+_INSIDE = "\n@numba.njit(error_model='numpy', inline='always')\n"
+_SIGNATURE = """
+real, wide, short, whole = *map(numba.types.CPointer, (numba.{real}, numba.int64, numba.int32)), numba.int64
+
+@numba.njit(numba.void(real, real, real, real, wide, short, real, wide, whole, whole, whole, whole),
+            error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""
 
 
 def available() -> bool:
@@ -33,17 +41,28 @@ available._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMember
 
 def in_use() -> bool:
     """Whether a loop was asked for before, in this process: the next one then costs little."""
-    return _module.cache_info().currsize > 0
+    return bool(_module.cache_info().currsize or addressed.cache_info().currsize)
 
 
 @cache
 def _module() -> Any:
-    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in loops.__all__))
+    names = [n for n in loops.__all__ if n != "product_few"]
+    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in names))
 
 
+@cache
 def loop(name: str) -> Callable[..., Any]:
     """A function of `loops`, compiled for the types of each call."""
     return getattr(_module(), name)
+
+
+@cache
+def addressed(dtype: torch.dtype) -> Callable[..., None]:
+    """`loops.product_few`, which takes addresses: a later process loads it without numba."""
+    inside = "".join(_INSIDE + inspect.getsource(one) for one in (loops.find, loops.gather_few))
+    signature = _SIGNATURE.format(real=str(dtype).removeprefix("torch."))
+    source = "import numba" + vectors.TEXT + inside + signature.rstrip() + "\n" + inspect.getsource(loops.product_few)
+    return machine_code(source, "product_few", pointers=8, numbers=4)
 
 
 def parts(size: int, work: float) -> list[tuple[int, int]]:

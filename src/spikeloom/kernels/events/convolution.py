@@ -155,7 +155,7 @@ def _product(
     possible = min(sized.rows, sized.cols) > 0  # torch says what is wrong with the kernel otherwise
     listed = entries.found(rows, limit) if limit and possible else None
     if limit:
-        density.note(len(listed.idx) if listed else None, limit, x.numel())
+        density.note(rows, len(listed.idx) if listed else None, limit)
     if listed is None:
         return F.conv2d(x, weight, bias, (sh, sw), (ph, pw), (dh, dw), groups), None
     out = map_like(x, sized)

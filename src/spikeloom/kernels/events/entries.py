@@ -41,13 +41,13 @@ class Kept(NamedTuple):
 def found(x: Tensor, limit: int) -> Entries | None:
     """The entries of ``x`` [R, K], or None if they are more than ``limit``."""
     array, (rows, width) = _array(x), x.shape
-    ptr, idx, values = np.zeros(rows + 1, np.int64), np.empty(limit + width + 1, np.int32), np.ones(1, array.dtype)
     if not array.size:
-        return Entries(ptr, idx[:0], values, 0)
-    count, differ = compiled.loop("find")(array, ptr, idx, values, limit)
+        return Entries(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), np.ones(1, array.dtype), 0)
+    ptr, idx, values = np.empty(rows + 1, np.int64), np.empty(limit + width + 1, np.int32), np.empty(1, array.dtype)
+    count, differ = compiled.loop("find")(array.reshape(-1), ptr, idx, values, rows, width, limit)
     if count < 0:
         return None
-    idx = idx[:count].copy()  # gives the rest of the room back
+    idx = idx[:count]
     return Entries(ptr, idx, array.reshape(-1)[_flat(ptr, idx, width)], -1) if differ else Entries(ptr, idx, values, 0)
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...core import checks
 from ...core.allocator import in_large_pages
-from . import choice, compiled, entries, narrow
+from . import choice, compiled, entries, few, narrow
 from .choice import Density, Thresholds
 from .entries import Entries
 from .operator import operator
@@ -58,19 +58,20 @@ def linear(
     if reason or x.shape[-1:] != weight.shape[1:]:  # the ordinary function has the ordinary message
         return F.linear(x, weight, bias)
     density = density or Density()
-    flat = x.reshape(-1, x.shape[-1])
+    whole = x.dim() == 2
+    flat = x if whole else x.reshape(-1, x.shape[-1])
     limit = choice.routed(flat, (weight, bias), _work(flat, weight, events), events, _bounds(weight), density)
     if limit == 0:
         return _dense(x, weight, bias)
     if limit is None:
         y, _ = spike_linear(flat.contiguous(), weight, bias, events, weight.requires_grad, density.number)
     else:
-        y, _ = _product(flat.contiguous(), weight, bias, limit, density)
-    return y.view(*x.shape[:-1], len(weight))
+        y = _unkept(flat.contiguous(), weight, bias, limit, density)
+    return y if whole else y.view(*x.shape[:-1], len(weight))
 
 
 def _work(x: Tensor, weight: Tensor, events: str) -> int:
-    return x.shape[0] * weight.numel() if len(weight) >= LEAST or events == "always" else 0
+    return x.shape[0] * weight.numel() if weight.shape[0] >= LEAST or events == "always" else 0
 
 
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -83,7 +84,22 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _bounds(weight: Tensor) -> Thresholds:
-    return BOUNDS if len(weight) >= NARROW else FEW
+    return BOUNDS if weight.shape[0] >= NARROW else FEW  # the length of a tensor takes several times as long
+
+
+def _unkept(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int, density: Density) -> Tensor:
+    """The product where nobody needs the entries afterwards."""
+    if limit and _few(x.shape[0], weight.nbytes):
+        out, count = few.product(x, weight, bias, limit)
+        if count is not None:
+            density.note(x, count if count >= 0 else None, limit)
+            return out if count >= 0 else _dense(x, weight, bias)
+    return _product(x, weight, bias, limit, density)[0]
+
+
+def _few(rows: int, size: int) -> bool:
+    """Whether it is faster to keep sums in registers, if the entries share a value, for a table of ``size`` bytes."""
+    return rows <= ROWS and size <= BLOCK
 
 
 def _product(
@@ -92,23 +108,27 @@ def _product(
     """The product, and the entries of ``x`` if it went by them."""
     listed = entries.found(x, limit) if limit else None
     if limit:
-        density.note(len(listed.idx) if listed else None, limit, x.numel())
+        density.note(x, len(listed.idx) if listed else None, limit)
     if listed is None:
         return _dense(x, weight, bias), None
     table = weight.detach().t().contiguous().numpy()
-    out = in_large_pages(x.new_empty(len(x), len(weight)))
-    out.copy_(bias.detach()) if bias is not None else out.zero_()
+    rows = weight.detach().new_zeros(1) if bias is None else bias.detach()
+    out = in_large_pages(x.new_empty(len(x), len(weight))).copy_(rows)
     _gather(listed, table, out.numpy())
     return out, listed
 
 
 def _gather(listed: Entries, table: Any, out: Any) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    height = max(1, BLOCK // (table.itemsize * max(1, table.shape[1])))
-    parts = compiled.parts(len(out), len(listed.idx) * table.shape[1])
-    arguments = [[*listed, table, out, height, start, stop] for start, stop in parts]
-    few = len(out) <= ROWS and table.nbytes <= BLOCK and not listed.mask
-    compiled.split(compiled.loop("gather_few" if few else "gather"), arguments)
+    columns = table.shape[1]
+    parts = compiled.parts(len(out), len(listed.idx) * columns)
+    if _few(len(out), table.nbytes) and not listed.mask:
+        ptr, given = listed.ptr, (listed.idx, listed.values, table.reshape(-1))
+        few_rows = [[ptr[a:], *given, out[a:b].reshape(-1), b - a, columns] for a, b in parts]
+        compiled.split(compiled.loop("gather_few"), few_rows)
+        return
+    height = max(1, BLOCK // (table.itemsize * max(1, columns)))
+    compiled.split(compiled.loop("gather"), [[*listed, table, out, height, a, b] for a, b in parts])
 
 
 @operator

@@ -9,37 +9,37 @@ import numpy as np
 
 from .vectors import add_rows, lowest, mask_of
 
-__all__ = ["columns", "find", "find_bits", "gather", "gather_few", "patches", "set_bits", "turn"]
+__all__ = ["columns", "find", "find_bits", "gather", "gather_few", "patches", "product_few", "set_bits", "turn"]
 
 
-def find(x, ptr, idx, values, limit):
-    """List what is not zero in ``x`` [R, K].
+def find(x, ptr, idx, values, rows, width, limit):
+    """List what is not zero in ``x`` [R * K]: the matrix [R, K], row after row.
 
     Returns how many there are and whether they differ from ``values[0]``, the first one; -1 if they exceed ``limit``.
     ``idx`` holds ``limit + K`` entries.
     """
-    p, width = 0, x.shape[1]
+    p = 0
     done = width // 64 * 64
-    common, differ = x[0, 0], 0
-    for r in range(x.shape[0]):
+    common, differ = x[0], 0
+    for r in range(rows):
         ptr[r] = p
-        row = x[r]
+        row = r * width
         for start in range(0, done, 64):
-            mask = mask_of(row, start)
+            mask = mask_of(x, row + start)
             while mask:
                 idx[p] = start + lowest(mask)
                 p += 1
                 mask &= mask - 1
         for k in range(done, width):
             idx[p] = k
-            p += row[k] != 0  # faster than a branch, which spikes make unpredictable
+            p += x[row + k] != 0  # faster than a branch, which spikes make unpredictable
         if p > limit:
             return -1, 0
         if ptr[r] == 0 and p > 0:
-            common = row[idx[0]]
+            common = x[row + idx[0]]
         for q in range(ptr[r], p):
-            differ |= row[idx[q]] != common
-    ptr[x.shape[0]] = p
+            differ |= x[row + idx[q]] != common
+    ptr[rows] = p
     values[0] = common
     return p, differ
 
@@ -82,29 +82,29 @@ def columns(ptr, idx, values, mask, column_ptr, row, column_values):
                 column_values[q] = values[p]
 
 
-def gather_few(ptr, idx, values, mask, table, out, height, start, stop):
-    """As `gather` for entries that share a value, faster for few rows of ``out``.
+def gather_few(ptr, idx, values, table, out, rows, columns):
+    """As `gather` for entries that share ``values[0]``, faster for few rows of ``out``; matrices row after row.
 
-    Sums stay in registers, as many columns at a time as fit in them; ``mask`` is 0, and ``height`` is not used.
+    Sums stay in registers, as many columns at a time as fit in them.
     """
-    columns, j = table.shape[1], 0
-    while table.itemsize == 4 and j + 128 <= columns:
-        for r in range(start, stop):
-            add_rows(128, out[r], table, j, idx, values, ptr[r], ptr[r + 1])
-        j += 128
+    j = 0
+    while j + 64 <= columns:
+        for r in range(rows):
+            add_rows(64, out, r * columns + j, table, j, columns, idx, values, (ptr[r], ptr[r + 1]), ptr[rows])
+        j += 64
     while j + 32 <= columns:
-        for r in range(start, stop):
-            add_rows(32, out[r], table, j, idx, values, ptr[r], ptr[r + 1])
+        for r in range(rows):
+            add_rows(32, out, r * columns + j, table, j, columns, idx, values, (ptr[r], ptr[r + 1]), ptr[rows])
         j += 32
     while j + 8 <= columns:
-        for r in range(start, stop):
-            add_rows(8, out[r], table, j, idx, values, ptr[r], ptr[r + 1])
+        for r in range(rows):
+            add_rows(8, out, r * columns + j, table, j, columns, idx, values, (ptr[r], ptr[r + 1]), ptr[rows])
         j += 8
     if j < columns:
-        for r in range(start, stop):
+        for r in range(rows):
             for p in range(ptr[r], ptr[r + 1]):
                 for c in range(j, columns):
-                    out[r, c] += values[0] * table[idx[p], c]
+                    out[r * columns + c] += values[0] * table[idx[p] * columns + c]
 
 
 def gather(ptr, idx, values, mask, table, out, height, start, stop):
@@ -135,6 +135,19 @@ def gather(ptr, idx, values, mask, table, out, height, start, stop):
                 for j in range(y.size):
                     y[j] += s * a[j]
                 p += 1
+
+
+def product_few(x, table, bias, out, ptr, idx, values, told, width, limit, rows, columns):
+    """Write ``bias + x @ table`` to ``out`` [R * N] by `find` and `gather_few`; ``told`` is what `find` says.
+
+    Where entries are too many, or differ, ``out`` stays as it was.
+    """
+    told[0], told[1] = find(x, ptr, idx, values, rows, width, limit)
+    if told[0] >= 0 and not told[1]:
+        for r in range(rows):
+            for j in range(columns):
+                out[r * columns + j] = bias[j]
+        gather_few(ptr, idx, values, table, out, rows, columns)
 
 
 def turn(a, b):
