@@ -48,6 +48,16 @@ def test_an_input_denser_than_its_sample_is_computed_densely() -> None:
     assert not density.events and str(density) == "dense (density 20 %)"
 
 
+@pytest.mark.usefixtures("eager_choice")
+def test_without_gradients_events_pay_up_to_higher_densities() -> None:
+    layer, x = snn.SpikeLinear(1000, 64), spikes((100, 1000), 0.25)
+    layer(x)
+    assert not layer.density.events
+    with torch.no_grad():
+        layer(x)
+    assert layer.density.events
+
+
 def test_small_work_never_loads_the_compiler() -> None:
     script = """
 import sys, torch, spikeloom as snn
@@ -62,7 +72,7 @@ def test_thresholds_are_apart() -> None:
     from spikeloom.kernels.events import convolution
     from spikeloom.kernels.events import linear as product
 
-    for bounds in (product.BOUNDS, convolution.BOUNDS, convolution.NARROW):
+    for bounds in (product.BOUNDS, product.UNKEPT, product.FEW, convolution.BOUNDS, convolution.NARROW):
         assert isinstance(bounds, Thresholds) and 0 < bounds.begin < bounds.stop < 1
 
 

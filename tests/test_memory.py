@@ -77,6 +77,15 @@ def test_a_compressed_run_has_the_same_spikes_and_nearly_the_same_gradients() ->
         assert 0 < (a - b).norm() <= 1e-2 * a.norm()
 
 
+def test_every_segment_but_the_last_is_computed_once_more() -> None:
+    net, steps = nn.Sequential(nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True)), []
+    net[0].register_forward_hook(lambda *_: steps.append(1))  # a hook has the layer called at every step
+    spk = snn.run(net, torch.rand(T, 64, 6), memory="checkpoint")  # 8, 8, 8 and 6 steps
+    assert len(steps) == T
+    spk.sum().backward()
+    assert len(steps) == T + 24
+
+
 def test_less_is_kept_the_more_is_asked_for() -> None:
     x = torch.rand(100, 8, 6)
     net = nn.Sequential(
@@ -94,7 +103,7 @@ def test_the_plan_tells_the_segments_and_what_is_kept_whole() -> None:
     assert plan.startswith("layer by layer, in 2 segments of 16 steps, compressed\n")
     assert "kept whole: only printed loops choose what they keep, and it owns modules" in plan
     plan = str(snn.run(network(), x, memory="checkpoint", explain=True).plan)
-    assert plan.startswith("layer by layer, in 2 segments of 16 steps, computed again for gradients\n")
+    assert plan.startswith("layer by layer, in 2 segments of 16 steps, all but the last computed again for gradients\n")
 
 
 def test_records_and_the_remembered_state_go_through_the_segments() -> None:

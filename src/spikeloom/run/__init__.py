@@ -133,7 +133,8 @@ class Work:
 
         with nullcontext() if again else spikes_as_bits():
             output, records = joined(segments(self.net, parts, run, again=again))
-        how = f"in {len(parts)} segments of {length} steps, {'computed again for gradients' if again else 'compressed'}"
+        how = "all but the last computed again for gradients" if again else "compressed"
+        how = f"in {len(parts)} segments of {length} steps, {how}"
         return output, records, replace(plans[0], segments=how)
 
     def part(self, x: Any, steps: int) -> tuple[Any, dict[str, Tensor], Plan]:

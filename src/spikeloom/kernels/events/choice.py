@@ -33,7 +33,7 @@ __all__ = [
 
 SMALL = 2**21  # multiply-adds below which the dense product is faster than the first look at its input
 WORTH = 2**24  # and below which no loop is compiled for it
-LARGE = 2**27  # and below which fixed costs halve the density at which events pay
+LARGE = 2**27  # and below which it is small
 SAMPLE = 2**14  # elements that are looked at first
 
 _packing: ContextVar[bool] = ContextVar("spikeloom_spikes_as_bits", default=False)
@@ -43,10 +43,11 @@ _known: "WeakValueDictionary[int, Density]" = WeakValueDictionary()  # operators
 
 
 class Thresholds(NamedTuple):
-    """Densities below which a layer begins to use events, and above which it stops."""
+    """Densities below which a layer begins to use events, and above which it stops, and their part for small work."""
 
     begin: float
     stop: float
+    small: float = 0.5  # where fixed costs count
 
 
 class Density:
@@ -193,7 +194,7 @@ def decided(x: Tensor, work: int, events: str, bounds: Thresholds, density: Dens
         return 0
     goes_on = remembers and density.events  # then no look at a sample: the listing gives up where there are too many
     bound = bounds.stop if goes_on else bounds.begin
-    bound = bound if work >= LARGE else bound / 2
+    bound = bound if work >= LARGE else bound * bounds.small
     if not goes_on:
         density.value = _sampled(x)
         if density.value > 1.25 * bound:

@@ -20,6 +20,7 @@ from .operator import operator
 __all__ = ["linear"]
 
 BOUNDS = Thresholds(0.2, 0.25)
+UNKEPT = Thresholds(0.28, 0.33, small=1.0)  # without gradients, where one call does everything
 BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache while all rows use it
 FEW = Thresholds(0.03, 0.04)  # with fewer than NARROW outputs, where listing the entries is most of the work
 NARROW = 32
@@ -60,7 +61,8 @@ def linear(
     density = density or Density()
     whole = x.dim() == 2
     flat = x if whole else x.reshape(-1, x.shape[-1])
-    limit = choice.routed(flat, (weight, bias), _work(flat, weight, events), events, _bounds(weight), density)
+    work, bounds = _work(flat, weight, events), _bounds(weight, torch.is_grad_enabled())
+    limit = choice.routed(flat, (weight, bias), work, events, bounds, density)
     if limit == 0:
         return _dense(x, weight, bias)
     if limit is None:
@@ -83,8 +85,10 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return (narrow.linear if few and much and compiled.available() else F.linear)(x, weight, bias)
 
 
-def _bounds(weight: Tensor) -> Thresholds:
-    return BOUNDS if weight.shape[0] >= NARROW else FEW  # the length of a tensor takes several times as long
+def _bounds(weight: Tensor, kept: bool) -> Thresholds:
+    if weight.shape[0] < NARROW:  # the length of a tensor takes several times as long
+        return FEW
+    return BOUNDS if kept else UNKEPT
 
 
 def _unkept(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int, density: Density) -> Tensor:
@@ -146,7 +150,7 @@ def spike_linear(
         number: of the layer's `Density`.
     """
     density = choice.remembered(number)
-    limit = choice.decided(x, _work(x, weight, events), events, _bounds(weight), density)
+    limit = choice.decided(x, _work(x, weight, events), events, _bounds(weight, True), density)
     y, listed = _product(x.contiguous(), weight, bias, limit, density)
     return y, entries.keep(x.contiguous(), listed) if keep else x.new_empty(0, dtype=torch.uint8)
 
