@@ -94,7 +94,7 @@ def test_less_is_kept_the_more_is_asked_for() -> None:
     )
     kept = {kind: saved_bytes(lambda kind=kind: snn.run(net, x, memory=kind)) for kind in memory.MEMORIES}
     assert kept["compressed"] < 0.8 * kept["exact"]
-    assert kept["checkpoint"] < 0.25 * kept["exact"]
+    assert kept["checkpoint"] < 0.4 * kept["exact"]  # of six segments, the last, and weights and states
 
 
 def test_the_plan_tells_the_segments_and_what_is_kept_whole() -> None:
@@ -133,3 +133,16 @@ def test_what_cannot_be_done_is_refused_with_the_reason() -> None:
         snn.run(network().float(), x, memory="checkpoint", batch_norm="time")
     with pytest.raises(RuntimeError, match="memory='compressed' needs a network that runs layer by layer, and forward"):
         snn.run(Looping(), x, memory="compressed")
+
+
+def test_a_run_that_goes_on_from_a_checkpointed_one_does_not_compute_it_again() -> None:
+    net, steps = nn.Sequential(nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True)), []
+    net[0].register_forward_hook(lambda *_: steps.append(1))
+    x = torch.rand(3, T, 64, 6)
+    spk = [snn.run(net, part, memory="checkpoint", reset=not n) for n, part in enumerate(x[:2])]
+    spk.append(snn.run(net, x[2], reset=False))
+    assert len(steps) == 3 * T
+    loss = torch.cat(spk).sum()
+    found = torch.autograd.grad(loss, list(net.parameters()))
+    expected = torch.autograd.grad(snn.run(net, x.flatten(0, 1)).sum(), list(net.parameters()))
+    torch.testing.assert_close(found, expected)

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch._C._functorch import maybe_current_level
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "choice",
     "finite",
     "floating",
-    "graph_is_freed",
     "has_samples",
     "in_range",
     "installed",
@@ -217,38 +215,3 @@ def watched(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return True
     return not all(type(t) in plain for t in tensors)
-
-
-def graph_is_freed(value: Tensor, depth: int = 24) -> bool:
-    """Whether ``backward()`` has already freed the graph that made ``value``: another pass through it must fail.
-
-    Walks at most ``depth`` nodes back to the first one that saved tensors. Where hooks handle saved tensors
-    (checkpointing, offloading) the answer is False, because looking would call them.
-
-    >>> x = torch.ones(1, requires_grad=True)
-    >>> y = x * x
-    >>> y.backward(); graph_is_freed(y)
-    True
-    """
-    if _top_saved_tensors_default_hooks(False) is not None:
-        return False
-    nodes = [value.grad_fn]
-    while nodes and depth:
-        node, depth = nodes.pop(0), depth - 1
-        if node is None:
-            continue
-        for name in _saved_attributes(type(node)):
-            try:
-                getattr(node, name)
-            except RuntimeError:
-                return True
-        nodes.extend(parent for parent, _ in node.next_functions)
-    return False
-
-
-@cache
-def _saved_attributes(kind: type) -> tuple[str, ...]:
-    return tuple(n for n in dir(kind) if n == "saved_tensors" or (n.startswith("_saved_") and n not in _NO_TENSOR))
-
-
-_NO_TENSOR = {"_saved_alpha", "_saved_dim", "_saved_self_sym_sizes", "_saved_index"}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checks, dispatch
+from . import checks, dispatch, graph
 
 __all__ = ["TimeAxisWarning", "inspect_input", "inspect_state"]
 
@@ -79,7 +79,7 @@ def inspect_state(neuron: Any, name: str, value: Tensor, x: Tensor) -> None:
         raise TypeError(
             f"{kind}: {name} is {value.dtype}, the input {x.dtype}; write {name}.to(x.dtype) or snn.reset(net)"
         )
-    if value.requires_grad and torch.is_grad_enabled() and checks.graph_is_freed(value):
+    if value.requires_grad and torch.is_grad_enabled() and graph.is_freed(value):
         raise RuntimeError(
             f"{kind}: {name} still hangs on the graph of a batch that backward() has already used; call "
             "snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its values"

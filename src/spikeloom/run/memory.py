@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
+from ..core.graph import sealed
 from ..core.stateful import Stateful
 from ..core.taps import untold
 from ..kernels.events.choice import by_input_alone
@@ -71,18 +71,11 @@ def segments(net: nn.Module, parts: list[Any], run: Callable[[Any], Any], *, aga
         found: Any = checkpoint(
             pure, part, states, use_reentrant=False, context_fn=lambda: (nullcontext(), _Unnoticed(net, keepers))
         )
-        result, states = found
+        result, states = pytree.tree_map_only(Tensor, sealed, found)
         for keeper, state in zip(keepers, states, strict=True):
             keeper._hidden = state
         results.append(result)
-    with saved_tensors_hooks(
-        _itself, _itself
-    ):  # else a look at where the state comes from would compute segments again
-        return [*results, run(parts[-1])]
-
-
-def _itself(saved: Tensor) -> Tensor:
-    return saved
+    return [*results, run(parts[-1])]
 
 
 class _Unnoticed:
