@@ -1,5 +1,7 @@
 """Running the loops that `numba_loop` prints (extra ``cpu``): torch tensors in, in any dense memory order."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from .numba_loop import Memory, compiled_backward, compiled_forward
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
-__all__ = ["backward", "forward", "given_of", "prepared", "recomputed", "refuse"]
+__all__ = ["backward", "forward", "given_of", "last_states", "looking", "prepared", "recomputed"]
 
 SCRATCH = 2**17  # values that a block may hold which runs forward once more: half of a second-level cache
 
@@ -48,21 +50,37 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
         halves: by state, filled with its values over time in bfloat16, [1 + T, B, ...]; row 0 is not written.
     """
     given, vector = given_of(call)
-    looks = not call.task.constant  # a constant input is read once, before: it costs nothing there
-    run, bad = compiled_forward(call.task, vector, True, looks), call.step.new_zeros(1)
-    given["BAD"] = Memory(bad, bad.data_ptr(), 0)
     given["SPK"] = _memory(spk, call.step)
     for letter, group in (("N", paths), ("L", lasts), ("H", halves)):
         given |= {f"{letter}_{f}": _memory(v, call.step) for f, v in group.items()}
-    sweep(lambda start, stop: run(given, call.steps, start, stop), call.step.numel(), call.steps)
-    if bad:
-        refuse(call)
+    with looking(call, given, vector) as run:
+        sweep(lambda start, stop: run(given, call.steps, start, stop), call.step.numel(), call.steps)
 
 
-def refuse(call: Call) -> None:
-    """Say of an input that it is not finite, as who looks before would have said it."""
-    if call.x is not None:
+@contextmanager
+def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
+    """The loop forward with spikes, which looks whether its input is finite while it reads it; then it is refused.
+
+    Args:
+        call: what to run.
+        given: what the loop is going to read, to which the place is added where it says so.
+        vector: which parameters have one value for each neuron.
+
+    Raises:
+        ValueError: at the end of the block, the input is not finite.
+    """
+    bad = call.step.new_zeros(1)
+    given["BAD"] = Memory(bad, bad.data_ptr(), 0)
+    yield compiled_forward(call.task, vector, True, not call.task.constant)  # constant ones are read once, before
+    if bad and call.x is not None:
         checks.finite(call.x, f"the input of {call.task.transition.neuron.__name__}")
+
+
+def last_states(call: Call, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Memory]]:
+    """Copies of the states of these names, in which a loop forward leaves the last ones, and as the loop sees them."""
+    states = zip(call.task.fields, call.state, strict=True)
+    lasts = {f: ordered(s.detach(), call.step).clone() for f, s in states if f in names}
+    return lasts, {f"L_{f}": _memory(v, call.step) for f, v in lasts.items()}
 
 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
@@ -90,8 +108,7 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
     task = call.task
     again, back = compiled_forward(task, vector, False), compiled_backward(task, vector, flow.flows, flow.wanted)
     block = max(256, min(BLOCK, SCRATCH // (call.steps * max(1, len(task.paths)))))
-    lasts = {f: s.clone() for f, s in zip(task.fields, call.state, strict=True) if f in task.lasts}
-    given |= {f"L_{f}": _memory(v, call.step) for f, v in lasts.items()}
+    given |= last_states(call, task.lasts)[1]
 
     def work(start: int, stop: int) -> None:
         scratch = torch.empty(len(task.paths), call.steps, stop - start, dtype=task.dtype)

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 from ..core.transition import TRANSITIONS
 from .events import narrow
 from .layout import ordered
-from .numba_cpu import given_of, prepared, refuse
+from .numba_cpu import given_of, last_states, looking, prepared
 from .numba_loop import Memory, compiled_backward, compiled_forward
 from .scan import ones_of, scanned
 from .task import Call, Flow, labels, needed, task_of
@@ -76,11 +76,9 @@ def _run(job: Job, weight: Tensor, bias: Tensor | None, n: int, x: Tensor, *tens
     outputs, inputs = weight.shape
     like = call.step.detach()
     y = like.new_empty(call.steps, like.numel() // inputs, outputs)
-    lasts = {f: s.detach().clone() for f, s in zip(call.task.fields, call.state, strict=True)}
+    lasts, seen = last_states(call, call.task.fields)
     given, vector = given_of(call)
-    given |= {f"L_{f}": Memory(v, v.data_ptr(), 0) for f, v in lasts.items()}
-    run, bad = compiled_forward(call.task, vector, True, not job.constant), like.new_zeros(1)
-    given["BAD"] = Memory(bad, bad.data_ptr(), 0)
+    given |= seen
     weight, product = weight.detach().contiguous(), narrow.loop("product", call.task.dtype)
 
     def work(start: int, stop: int) -> None:
@@ -90,9 +88,8 @@ def _run(job: Job, weight: Tensor, bias: Tensor | None, n: int, x: Tensor, *tens
         product(spk.data_ptr(), weight.data_ptr(), out.data_ptr(), inputs, outputs, 0, len(out))
         y[:, start:stop] = out.view(call.steps, -1, outputs)
 
-    sweep(work, y.shape[1], call.steps * inputs, _samples(call.steps * inputs))
-    if bad:
-        refuse(call)
+    with looking(call, given, vector) as run:
+        sweep(work, y.shape[1], call.steps * inputs, _samples(call.steps * inputs))
     y = y.view(call.steps, *like.shape[:-1], outputs)
     return y if bias is None else y.add_(bias.detach()), *lasts.values()
 
@@ -171,8 +168,7 @@ class _Backward:
         timed = [None] * (1 + len(task.fields))
         flow = Flow(timed, {f: g for f, g in zip(task.fields, ends, strict=True) if g is not None}, asked)
         self.given, vector, self.found = prepared(call, flow)
-        self.lasts = {f: s.clone() for f, s in zip(task.fields, call.state, strict=True) if f in task.lasts}
-        self.given |= {f"L_{f}": Memory(v, v.data_ptr(), 0) for f, v in self.lasts.items()}
+        self.given |= last_states(call, task.lasts)[1]
         self.again = compiled_forward(task, vector, True)
         self.back = compiled_backward(task, vector, (True, *[False] * len(task.fields)), asked) if self.names else None
 
