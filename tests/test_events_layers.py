@@ -43,7 +43,7 @@ def test_a_layer_does_not_flap_between_two_densities() -> None:
 def test_an_input_denser_than_its_sample_is_computed_densely() -> None:
     x, density = torch.zeros(64, 100), Density()
     x[1::2] = 1.0  # the sample takes every second row
-    w = torch.randn(40, 100)
+    w = torch.randn(100, 40).t()
     assert_close([linear(x, w, density=density)], [F.linear(x, w)], 100)
     assert not density.events and str(density) == "dense (density 20 %)"
 
@@ -56,6 +56,18 @@ def test_without_gradients_events_pay_up_to_higher_densities() -> None:
     with torch.no_grad():
         layer(x)
     assert layer.density.events
+
+
+@pytest.mark.usefixtures("eager_choice")
+@pytest.mark.parametrize("rows", [32, 60, 400])
+def test_a_weight_that_must_be_turned_needs_more_rows(rows: int) -> None:
+    x, weight = spikes((rows, 100), 0.1), torch.randn(64, 100)
+    taken = []
+    for w in (weight, weight.t().contiguous().t()):
+        with torch.no_grad():
+            linear(x, w, density=(density := Density()))
+        taken.append(density.events)
+    assert taken == [rows == 400, True]
 
 
 def test_small_work_never_loads_the_compiler() -> None:

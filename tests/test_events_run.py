@@ -41,7 +41,7 @@ def by_steps(net: nn.Module, x: Tensor) -> Tensor:
     return torch.stack([net(x_t) for x_t in x])
 
 
-@pytest.mark.parametrize(("make", "shape"), [(perceptron, (12, 5, 100)), (convolutional, (6, 3, 2, 12, 12))])
+@pytest.mark.parametrize(("make", "shape"), [(perceptron, (12, 50, 100)), (convolutional, (6, 3, 2, 12, 12))])
 @pytest.mark.parametrize("density", [0.03, 0.15, 0.9])
 def test_a_network_of_ordinary_layers_equals_its_step_loop(make: Any, shape: Any, density: float) -> None:
     net = make().double()
@@ -55,11 +55,11 @@ def test_a_network_of_ordinary_layers_equals_its_step_loop(make: Any, shape: Any
 
 def test_the_plan_tells_events_from_dense_products() -> None:
     net = perceptron()
-    rows = snn.run(net, spikes((12, 5, 100), 0.05), explain=True).plan.rows
+    rows = snn.run(net, spikes((12, 50, 100), 0.055), explain=True).plan.rows
     density = float((net[1].hidden.mem >= 0).float().mean())  # only to run the layers
     assert density >= 0 and "time folded into the batch; events (density 5" in rows[0].how
     assert rows[2].how.startswith("time folded into the batch; ")
-    rows = snn.run(net, torch.rand(12, 5, 100), explain=True).plan.rows
+    rows = snn.run(net, torch.rand(12, 50, 100), explain=True).plan.rows
     assert rows[0].how == "time folded into the batch; dense (density 100 %)"
 
 

@@ -25,6 +25,7 @@ BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache whi
 FEW = Thresholds(0.03, 0.04)  # with fewer than NARROW outputs, where listing the entries is most of the work
 NARROW = 32
 LEAST = 8  # outputs below which the dense product takes no longer than the listing
+TURN = 48  # rows whose dense product takes as long as turning a weight that lies as usual
 ROWS = 512  # of the result up to which it is faster to keep sums in registers, and to read the table piece by piece
 CHUNK = 2**20  # elements that are unpacked at once
 
@@ -61,7 +62,7 @@ def linear(
     density = density or Density()
     whole = x.dim() == 2
     flat = x if whole else x.reshape(-1, x.shape[-1])
-    work, bounds = _work(flat, weight, events), _bounds(weight, torch.is_grad_enabled())
+    work, bounds = _work(flat, weight, events), _bounds(flat, weight, torch.is_grad_enabled())
     limit = choice.routed(flat, (weight, bias), work, events, bounds, density)
     if limit == 0:
         return _dense(x, weight, bias)
@@ -73,7 +74,9 @@ def linear(
 
 
 def _work(x: Tensor, weight: Tensor, events: str) -> int:
-    return x.shape[0] * weight.numel() if weight.shape[0] >= LEAST or events == "always" else 0
+    """Multiply-adds of the dense product; none where events do not pay at any density."""
+    pays = weight.shape[0] >= LEAST and (weight.stride(0) == 1 or x.shape[0] > TURN)
+    return x.shape[0] * weight.numel() if pays or events == "always" else 0
 
 
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -85,10 +88,14 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return (narrow.linear if few and much and compiled.available() else F.linear)(x, weight, bias)
 
 
-def _bounds(weight: Tensor, kept: bool) -> Thresholds:
+def _bounds(x: Tensor, weight: Tensor, kept: bool) -> Thresholds:
     if weight.shape[0] < NARROW:  # the length of a tensor takes several times as long
         return FEW
-    return BOUNDS if kept else UNKEPT
+    bounds = BOUNDS if kept else UNKEPT
+    if weight.stride(0) == 1:
+        return bounds
+    part = max(0.0, 1 - TURN / max(1, x.shape[0]))
+    return Thresholds(bounds.begin * part, bounds.stop * part, bounds.small)
 
 
 def _unkept(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int, density: Density) -> Tensor:
@@ -150,7 +157,7 @@ def spike_linear(
         number: of the layer's `Density`.
     """
     density = choice.remembered(number)
-    limit = choice.decided(x, _work(x, weight, events), events, _bounds(weight, True), density)
+    limit = choice.decided(x, _work(x, weight, events), events, _bounds(x, weight, True), density)
     y, listed = _product(x.contiguous(), weight, bias, limit, density)
     return y, entries.keep(x.contiguous(), listed) if keep else x.new_empty(0, dtype=torch.uint8)
 
