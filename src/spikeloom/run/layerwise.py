@@ -193,9 +193,8 @@ class Layerwise:
         once = "time folded into the batch" if timed else "once: its input is constant in time"
         self._row(path, module, f"{once}; {how}")
         result = Seq(output.unflatten(0, value.tensor.shape[:2])) if timed else output
-        return (
-            self.pairs.finish(result, "pooled with the convolution before it") if path in self.images.pools else result
-        )
+        how = "pooled with the convolution before it"
+        return self.pairs.finish(result, how) if path in self.images.pools else result
 
     def _again(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Batch norm of a constant input: the same result T times, but the running statistics move T times."""

@@ -34,7 +34,7 @@ def segment_length(num_steps: int, batch: int) -> int:
     """Steps of a segment.
 
     Of a checkpoint, n steps are alive at a time beside T / n states between segments, so that n grows with the square
-    root of T. Twice as many segments were measured to need a tenth less memory, and a sixth more time.
+    root of T. More and shorter segments need little less memory, and more time.
 
     >>> segment_length(100, 32), segment_length(100, 2), segment_length(25, 32)
     (17, 32, 9)

@@ -66,7 +66,11 @@ class Density:
     def note(self, x: Tensor, count: int | None, limit: int) -> None:
         """Remember that ``count`` elements of ``x`` [R, K] were listed; None: that there are more than ``limit``."""
         self.events = count is not None
-        self.value = max(_sampled(x), limit / x.numel()) if count is None else count / x.numel()
+        if count is None:
+            seen = self.value if self.value == self.value else _sampled(x)  # NaN: nobody looked before
+            self.value = max(seen, limit / x.numel())
+        else:
+            self.value = count / x.numel()
 
     def __str__(self) -> str:
         if self.value != self.value:

@@ -46,8 +46,7 @@ def in_use() -> bool:
 
 @cache
 def _module() -> Any:
-    names = [n for n in loops.__all__ if n != "product_few"]
-    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in names))
+    return compiled_module(_HEADER + "".join(_JIT + inspect.getsource(getattr(loops, n)) for n in loops.__all__))
 
 
 @cache
@@ -61,7 +60,7 @@ def addressed(dtype: torch.dtype) -> Callable[..., None]:
     """`loops.product_few`, which takes addresses: a later process loads it without numba."""
     inside = "".join(_INSIDE + inspect.getsource(one) for one in (loops.find, loops.gather_few))
     signature = _SIGNATURE.format(real=str(dtype).removeprefix("torch."))
-    source = "import numba" + vectors.TEXT + inside + signature.rstrip() + "\n" + inspect.getsource(loops.product_few)
+    source = _HEADER + inside + signature.rstrip() + "\n" + inspect.getsource(loops.product_few)
     return machine_code(source, "product_few", pointers=8, numbers=4)
 
 

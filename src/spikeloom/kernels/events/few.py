@@ -18,7 +18,7 @@ WORD = 8  # bytes
 _TOLD = ctypes.c_int64 * 2
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int) -> tuple[Tensor, int | None]:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int) -> tuple[Tensor, int] | None:
     """``x @ weight.T + bias``, and how many elements of ``x`` are not zero.
 
     Args:
@@ -28,8 +28,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int) -> tuple
         limit: of the elements that are not zero.
 
     Returns:
-        [R, N] and the number. It is -1 where there are more than ``limit``, and None where they differ; the product is
-        then not computed.
+        [R, N] and the number; None where there are more than ``limit``, or where they differ.
 
     >>> product(torch.eye(2), torch.tensor([[1.0, 2.0]]), None, 4)
     (tensor([[1.],
@@ -51,5 +50,4 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int) -> tuple
         tellers.append(_TOLD.from_address(told))  # a slice of the room takes several times as long
     compiled.split(compiled.addressed(x.dtype), given)
     counts, differ = zip(*tellers, strict=True)
-    count = -1 if min(counts) < 0 or sum(counts) > limit else sum(counts)
-    return out, None if count > 0 and any(differ) else count
+    return None if min(counts) < 0 or sum(counts) > limit or any(differ) else (out, sum(counts))

@@ -100,12 +100,11 @@ def _bounds(x: Tensor, weight: Tensor, kept: bool) -> Thresholds:
 
 def _unkept(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int, density: Density) -> Tensor:
     """The product where nobody needs the entries afterwards."""
-    if limit and _few(x.shape[0], weight.nbytes):
-        out, count = few.product(x, weight, bias, limit)
-        if count is not None:
-            density.note(x, count if count >= 0 else None, limit)
-            return out if count >= 0 else _dense(x, weight, bias)
-    return _product(x, weight, bias, limit, density)[0]
+    found = few.product(x, weight, bias, limit) if limit and _few(x.shape[0], weight.nbytes) else None
+    if found is None:
+        return _product(x, weight, bias, limit, density)[0]
+    density.note(x, found[1], limit)
+    return found[0]
 
 
 def _few(rows: int, size: int) -> bool:
