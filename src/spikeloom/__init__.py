@@ -44,6 +44,8 @@ from .neurons.signed_if import SignedIF as SignedIF
 from .neurons.slstm import SLSTM as SLSTM
 from .neurons.state_leaky import StateLeaky as StateLeaky
 from .neurons.synaptic import Synaptic as Synaptic
+from .run import layerwise as layerwise
+from .run import rewrites as rewrites
 from .run import run as run
 
 SpikingNeuron = Neuron

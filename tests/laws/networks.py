@@ -121,17 +121,17 @@ def rnn() -> nn.Module:
 
 
 IMAGE, VECTOR = (1, 6, 6), (6,)
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
-    "mlp": (mlp, IMAGE, True),
-    "conv with batch norm": (ConvNet, IMAGE, True),
-    "conv with group norm": (lambda: ConvNet(lambda n: nn.GroupNorm(2, n)), IMAGE, True),
-    "branches": (Branches, VECTOR, True),
-    "recurrent neurons": (rnn, VECTOR, True),
-    "delays and graded spikes": (layered, VECTOR, True),
-    "shapes and unlisted operations": (Shaped, VECTOR, True),
-    "feedback through an attribute": (Recurrent, VECTOR, False),
-    "a list that grows": (Counting, VECTOR, False),
-    "a neuron called twice": (Twice, VECTOR, False),
-    "a decision on values": (Deciding, VECTOR, False),
-    "in-place writes": (InPlace, VECTOR, False),
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (mlp, IMAGE),
+    "conv with batch norm": (ConvNet, IMAGE),
+    "conv with group norm": (lambda: ConvNet(lambda n: nn.GroupNorm(2, n)), IMAGE),
+    "branches": (Branches, VECTOR),
+    "recurrent neurons": (rnn, VECTOR),
+    "delays and graded spikes": (layered, VECTOR),
+    "shapes and unlisted operations": (Shaped, VECTOR),
+    "feedback through an attribute": (Recurrent, VECTOR),
+    "a list that grows": (Counting, VECTOR),
+    "a neuron called twice": (Twice, VECTOR),
+    "a decision on values": (Deciding, VECTOR),
+    "in-place writes": (InPlace, VECTOR),
 }

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import spikeloom as snn
-from spikeloom.run.trace import graph_of
+
 
 from .networks import IMAGE, NETWORKS, VECTOR, ConvNet, Counting, Recurrent, lif, mlp
 
-every_network = pytest.mark.parametrize(("make", "shape", "layerwise"), NETWORKS.values(), ids=NETWORKS)
+every_network = pytest.mark.parametrize(("make", "shape"), NETWORKS.values(), ids=NETWORKS)
 static_or_not = pytest.mark.parametrize("static", [False, True], ids=["over time", "static"])
 
 
@@ -32,10 +32,10 @@ def case(make: Any, shape: Any, static: bool, dtype: torch.dtype = torch.float64
 
 @static_or_not
 @every_network
-def test_a_run_is_the_step_loop(make: Any, shape: Any, layerwise: bool, static: bool) -> None:
+def test_a_run_is_the_step_loop(make: Any, shape: Any, static: bool) -> None:
     net, twin, x, num_steps = case(make, shape, static)
     expected, result = loop(twin, x, num_steps), snn.run(net, x, num_steps, explain=True)
-    assert result.plan.layerwise == layerwise, result.plan
+    assert result.plan.layerwise, result.plan
     for a, b in zip(*map(pytree.tree_leaves, (result.output, expected)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
     gradients = []
@@ -53,7 +53,7 @@ def test_a_run_is_the_step_loop(make: Any, shape: Any, layerwise: bool, static: 
 
 @static_or_not
 @every_network
-def test_in_eval_mode_too(make: Any, shape: Any, layerwise: bool, static: bool) -> None:
+def test_in_eval_mode_too(make: Any, shape: Any, static: bool) -> None:
     net, twin, x, num_steps = case(make, shape, static)
     with torch.no_grad():
         expected, output = loop(twin.eval(), x, num_steps), snn.run(net.eval(), x, num_steps)
@@ -128,13 +128,13 @@ def test_batch_statistics_over_all_steps_are_one_pass_over_all_rows() -> None:
     torch.testing.assert_close(net.norm.running_mean, twin.norm.running_mean)
 
 
-def test_a_module_that_somebody_watches_is_called_once_a_step() -> None:
+def test_hooks_of_a_module_are_called_once_a_step_in_the_order_of_the_loop() -> None:
     net, _, x, _ = case(mlp, IMAGE, False)
     calls = []
     for layer in (net[1], net[2]):
         layer.register_forward_hook(lambda module, args, result: calls.append(args[0].shape))
     snn.run(net, x)
-    assert calls == [torch.Size([4, 36])] * 7 + [torch.Size([4, 20])] * 7
+    assert calls == [torch.Size([4, 36]), torch.Size([4, 20])] * 7
 
 
 def test_dropout_of_a_static_input_draws_anew_at_every_step() -> None:
@@ -150,18 +150,7 @@ def test_a_constant_first_layer_is_computed_once() -> None:
     assert "constant in time" in str(plan)
 
 
-def test_tracing_leaves_the_network_as_it_was() -> None:
-    net = Counting()
-    with pytest.raises(Exception, match=r"forward changes self\.seen"):
-        graph_of(net)
-    assert net.seen == []
-    net = Recurrent()
-    with pytest.raises(Exception, match=r"forward changes self\.previous"):
-        graph_of(net)
-    assert net.previous is None
-
-
-def test_a_forward_that_draws_random_numbers_runs_step_by_step_and_loses_none() -> None:
+def test_a_forward_that_draws_random_numbers_draws_those_of_the_loop() -> None:
     class Noisy(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x + torch.rand(3)
@@ -170,7 +159,6 @@ def test_a_forward_that_draws_random_numbers_runs_step_by_step_and_loses_none() 
     result = snn.run(Noisy(), torch.zeros(5, 2, 3), explain=True)
     torch.manual_seed(4)
     expected = torch.stack([torch.rand(3) for _ in range(5)])
-    assert not result.plan.layerwise
     assert torch.equal(result.output[:, 0], expected)
 
 

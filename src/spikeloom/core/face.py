@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from . import checks
+from . import checks, recording
 from .helpers import Helpers
 from .inspection import inspect_input, inspect_state
 from .live import Live, OneOrAll
@@ -84,6 +84,14 @@ class Face(Helpers, Stateful):
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
+        if not torch.compiler.is_compiling():
+            recorder = recording.local.recorder
+            if recorder is not None:
+                return recorder.stateful(self, input_, state, named)
+        return self.called(input_, *state, **named)
+
+    def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
+        """What ``forward`` does where nothing is recorded."""
         return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None, True))
 
     def advance(

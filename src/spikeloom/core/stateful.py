@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from . import checks
+from . import checks, recording
 
 __all__ = ["Stateful"]
 
@@ -40,6 +40,14 @@ class Stateful(nn.Module):
 
     def forward(self, input_: Tensor) -> Any:
         """Run one step or, in sequence mode, all steps of ``input_``, and remember the last state."""
+        if not torch.compiler.is_compiling():
+            recorder = recording.local.recorder
+            if recorder is not None:
+                return recorder.stateful(self, input_, (), {})
+        return self.called(input_)
+
+    def called(self, input_: Tensor) -> Any:
+        """What ``forward`` does where nothing is recorded."""
         return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
 
     def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Any, Any]:
@@ -72,6 +80,9 @@ class Stateful(nn.Module):
             The forgotten state: a tensor of shape (0,), or a tuple of them, accepted by neurons as "at rest".
         """
         self._hidden = None
+        recorder = recording.local.recorder
+        if recorder is not None:
+            recorder.reset.add(id(self))
         empty = tuple(self.hidden)
         return empty[0] if len(empty) == 1 else empty
 

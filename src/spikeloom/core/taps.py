@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Moment", "Tap", "Watch", "forward_of", "tapped", "untold", "watches"]
+from . import recording
+
+__all__ = ["Moment", "Tap", "Watch", "untold", "watches"]
 
 
 class Moment(NamedTuple):
@@ -51,7 +53,10 @@ class Watch:
         self.tap = tap
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.tap(module, Moment(args[0] if args else None, output, None, None))
+        x = args[0] if args else None
+        recorder = recording.local.recorder
+        if recorder is None or not recorder.observe(self.tap, module, x, output):
+            self.tap(module, Moment(x, output, None, None))
 
     def __deepcopy__(self, memo: Any) -> "Watch":
         return Watch(_nothing)  # a copy of a network is nobody's business
@@ -67,18 +72,6 @@ def _nothing(module: nn.Module, moment: Moment) -> None:
 def watches(module: nn.Module) -> list[Watch]:
     """The taps that hang on a layer without state."""
     return [hook for hook in module._forward_hooks.values() if isinstance(hook, Watch)]
-
-
-def forward_of(module: Any) -> Callable[..., Any]:
-    """How to call a layer whose taps are told separately; of anything else the thing itself."""
-    return module.forward if isinstance(module, nn.Module) and watches(module) else module
-
-
-def tapped(module: nn.Module, x: Tensor | None, output: Any, *, timed: bool, repeat: int = 1) -> Any:
-    """Tell the taps of a layer that was called by way of `forward_of`, and return its output."""
-    for watch in watches(module):
-        watch.tap(module, Moment(x, output, None, timed, repeat))
-    return output
 
 
 @contextmanager

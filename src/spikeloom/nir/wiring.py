@@ -13,11 +13,10 @@ from torch.nn.modules import dropout
 
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
-from ..run.plan import NotLayerwise
-from ..run.trace import graph_of
 from .layer_nodes import layer_node
 from .network import Network
 from .neuron_nodes import refusal
+from .trace import NoGraph, graph_of
 
 __all__ = ["Part", "Wiring", "wiring_of"]
 
@@ -79,7 +78,7 @@ def wiring_of(net: nn.Module, sample: Tensor, args: tuple[Any, ...] = ()) -> Wir
     net = nn.Sequential(net) if leaf or isinstance(net, Stateful) else net
     try:
         graph = graph_of(net)
-    except NotLayerwise as obstacle:
+    except NoGraph as obstacle:
         raise ValueError(
             f"the network cannot be written as a graph: {obstacle}; its forward must take one time step, call each "
             "neuron once with its input only (init_hidden=True), and consist of layers, sums and flattening"

@@ -22,6 +22,9 @@ class Place:
     def enter(self, path: str, module: Any) -> None:
         self.path, self.module = path, module
 
+    def leave(self) -> None:
+        self.path, self.module = "", None
+
 
 @contextmanager
 def located(place: Place) -> Iterator[None]:
@@ -30,6 +33,8 @@ def located(place: Place) -> Iterator[None]:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
         if place.module is None or type(error) not in (ValueError, TypeError, RuntimeError):
+            raise
+        if str(error).startswith("layer '"):  # a layer that ran later names itself
             raise
         raise type(error)(f"layer {place.path!r} ({type(place.module).__name__}): {error}") from error
 

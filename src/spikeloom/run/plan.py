@@ -5,19 +5,24 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["NotLayerwise", "Plan", "Row", "Run"]
-
-
-class NotLayerwise(Exception):
-    """The network cannot be run layer by layer; the text says why."""
+__all__ = ["Forced", "Plan", "Row", "Run"]
 
 
 class Row(NamedTuple):
-    """How one operation was executed."""
+    """How one layer of the recorded program was executed."""
 
-    name: str  # dotted path of a layer, or the function
-    kind: str
+    name: str  # dotted path of a module, or file and line
+    kind: str  # type of the module, or name of the function
     how: str
+
+
+class Forced(NamedTuple):
+    """Something that needed a value while the program was recorded."""
+
+    what: str  # function or module
+    file: str
+    line: int
+    count: int
 
 
 @dataclass
@@ -25,9 +30,11 @@ class Plan:
     """How a network was executed over time.
 
     Args:
-        layerwise: each layer over all steps, one after the other; False: the whole network step by step.
-        reason: why not layer by layer; empty if it was.
-        rows: one for each operation, in order.
+        layerwise: layers ran over all steps; False: the loop was not recorded to its end.
+        reason: why not; empty if it was.
+        rows: one for each layer, in the order of the program.
+        forced: what needed a value before the end, in which line of the user, and how often; such
+            values are computed on the spot, so that a layer runs in several pieces.
         segments: how time was divided; empty if it was not.
 
     >>> print(Plan(True, rows=[Row("0", "Linear", "once: its input is constant in time")]))
@@ -38,14 +45,20 @@ class Plan:
     layerwise: bool
     reason: str = ""
     rows: list[Row] = field(default_factory=list)
+    forced: list[Forced] = field(default_factory=list)
     segments: str = ""
 
     def __str__(self) -> str:
-        if not self.layerwise:
-            return f"step by step: {self.reason}"
+        head = "layer by layer" if self.layerwise else f"step by step: {self.reason}"
         widths = [max((len(row[i]) for row in self.rows), default=0) for i in (0, 1)]
-        lines = [f"  {r.name:<{widths[0]}}  {r.kind:<{widths[1]}}  {r.how}" for r in self.rows]
-        return "\n".join([", ".join(filter(None, ["layer by layer", self.segments])), *lines])
+        lines = [", ".join(filter(None, [head, self.segments]))]
+        for row in self.rows:
+            lines.append(f"  {row.name:<{widths[0]}}  {row.kind:<{widths[1]}}  {row.how}")
+        if self.forced:
+            lines.append("computed on the spot, because a value was needed:")
+        for what, file, line, count in self.forced:
+            lines.append(f"  {what} at {file}:{line}, {count} times")
+        return "\n".join(lines)
 
 
 class Run(NamedTuple):

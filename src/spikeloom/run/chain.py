@@ -1,0 +1,142 @@
+"""A chain of layers over time, from the record of its first step.
+
+Nested ``nn.Sequential`` of torch's own layers without randomness, and of modules with a state,
+does the same at every step, so that its Python needs to run only once: the occurrences of the
+other steps follow from those of the first.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import activation, batchnorm, conv, pooling
+from torch.nn.modules import module as module_hooks
+from torch.utils import _pytree as pytree
+
+from ..core.neuron import Neuron
+from ..core.stateful import Stateful
+from . import modes
+from .deferred import Deferred, Info, user_line
+from .program import Layer, Reference
+from .recorder import Recorder
+from .special import StackLayer
+from .stateful import StatefulLayer
+
+__all__ = ["Chain", "is_chain"]
+
+_PURE = (nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.LayerNorm, nn.GroupNorm)
+_NOT_PURE = (nn.RReLU, nn.MultiheadAttention)
+_MODULES = (activation.__name__, conv.__name__, pooling.__name__)
+
+
+def is_chain(net: nn.Module) -> bool:
+    """Whether each step of a network does the same, in the order of its modules.
+
+    >>> is_chain(nn.Sequential(nn.Linear(2, 3), nn.ReLU())), is_chain(nn.Sequential(nn.Dropout()))
+    (True, False)
+    """
+    if module_hooks._has_any_global_hook():
+        return False
+    pending = [net]
+    while pending:
+        module = pending.pop()
+        watched = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        if watched or module._backward_pre_hooks or "forward" in vars(module):
+            return False
+        if type(module) is nn.Sequential:
+            pending.extend(module._modules.values())  # pyright: ignore[reportArgumentType]
+        elif not _is_link(module):
+            return False
+    return True
+
+
+def _is_link(module: nn.Module) -> bool:
+    kind = type(module)
+    if isinstance(module, Stateful):
+        own = isinstance(module, Neuron) and not module._taps
+        return own and kind.__module__.startswith("spikeloom.neurons.")
+    if isinstance(module, batchnorm._BatchNorm):
+        return not module.training and module.track_running_stats and _is_torch(kind)
+    listed = kind in _PURE or (kind.__module__ in _MODULES and _is_torch(kind))
+    return listed and kind not in _NOT_PURE
+
+
+def _is_torch(kind: type) -> bool:
+    return kind.__module__.startswith("torch.nn.modules.")
+
+
+class Chain:
+    """Extends the record of one step of a chain to all steps.
+
+    Args:
+        recorder: holds the record.
+        steps: T.
+    """
+
+    def __init__(self, recorder: Recorder, steps: int) -> None:
+        self.recorder = recorder
+        self.steps = steps
+        self.repeated: set[int] = set()  # layers that differ from step to step
+
+    def can_repeat(self) -> bool:
+        """Whether the step was recorded as a whole, each layer once."""
+        recorder = self.recorder
+        if recorder.off or recorder.forced or recorder.mutated:
+            return False
+        known = all(layer.kind != "given" and not layer.effect for layer in recorder.layers)
+        return known and all(len(layer.occurrences) == 1 for layer in recorder.layers)
+
+    def repeat(self) -> None:
+        """Append the occurrences of the other steps."""
+        for layer in self.recorder.layers:
+            first = layer.occurrences[0]
+            positions = [s.position for s in layer.slots if s.layer in self.repeated]
+            if layer.kind == "index" and not layer.slots:
+                layer.occurrences = [(t,) for t in range(self.steps)]
+            elif positions:
+                layer.occurrences = [_moved(first, positions, t) for t in range(self.steps)]
+            elif isinstance(layer, StatefulLayer):
+                layer.occurrences = [first] * self.steps
+            else:
+                continue
+            self.repeated.add(layer.number)
+            if isinstance(layer, StatefulLayer):
+                last = self.steps - 1
+                state = (self.recorder.defer(layer, out, last) for out in layer.outs)
+                layer.module._hidden = layer.module.State(*state)
+
+    def over_time(self, result: Any) -> Any:
+        """What stands for the results of all steps, stacked."""
+        return pytree.tree_map(self._stacked, result)
+
+    def _stacked(self, value: Any) -> Any:
+        if type(value) is not Deferred:
+            return torch.stack([value] * self.steps) if isinstance(value, torch.Tensor) else value
+        source = self.recorder.layers[value.layer]
+        layer = StackLayer(torch.stack, modes.current(), user_line())
+        moves = source.number in self.repeated
+        layer.items = [
+            Reference(value.layer, value.out, t if moves else value.index)
+            for t in range(self.steps)
+        ]
+        layer.dim = 0
+        layer.infos = [_stacked_info(source, value, self.steps)]
+        self.recorder.enter(layer)
+        return self.recorder.occur(layer, ())
+
+
+def _moved(first: tuple[Any, ...], positions: list[int], t: int) -> tuple[Any, ...]:
+    if len(first) == 1:
+        return (t,)
+    return tuple(t if i in positions else index for i, index in enumerate(first))
+
+
+def _stacked_info(source: Layer, value: Deferred, steps: int) -> Info:
+    step = value.info
+    shape = (steps, *step.shape)
+    like = torch.empty(shape, dtype=step.dtype, device="meta")
+    if step.is_channels_last():  # a run keeps the memory format of images
+        like = like.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
+    info = Info(like, source.infos[value.out].requires_grad)
+    info.device = step.device
+    return info

@@ -1,0 +1,126 @@
+"""Tensors that are not computed yet.
+
+While a program is recorded, a `Deferred` stands for each result. It knows what a tensor tells
+without its values (`Info`) and where its value will be found: output ``out`` of occurrence
+``index`` of a layer. Everything else that is asked of it reaches the recorder, which computes it.
+"""
+
+import os
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Deferred", "Info", "Refused", "user_line"]
+
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+class Refused(RuntimeError):
+    """The program does what can neither be recorded nor computed on the spot."""
+
+
+def user_line() -> str:
+    """File and line of the innermost caller outside torch and this library."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _OURS)):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "?"
+
+
+class Info:
+    """What a tensor tells without its values.
+
+    >>> Info(torch.zeros(2, 3)).shape
+    torch.Size([2, 3])
+    """
+
+    __slots__ = ("device", "dtype", "requires_grad", "shape", "sign", "stride")
+
+    def __init__(self, tensor: Tensor, requires_grad: bool | None = None) -> None:
+        self.shape = tensor.shape
+        self.dtype = tensor.dtype
+        self.device = tensor.device
+        self.stride = tensor.stride()
+        self.requires_grad = tensor.requires_grad if requires_grad is None else requires_grad
+        self.sign = (self.shape, self.dtype, self.device, self.requires_grad, self.stride)
+
+    def is_channels_last(self) -> bool:
+        """Whether it describes images in the order (height, width, channel)."""
+        return len(self.shape) == 4 and self.stride[1] == 1 and self.stride[3] == self.shape[1]
+
+    def blank(self) -> Tensor:
+        """A tensor of zeros like the one that is described."""
+        empty = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
+        return empty.zero_()
+
+
+class Deferred(Tensor):
+    """A result that is not computed yet.
+
+    Attributes:
+        recorder: whose program it belongs to.
+        number: its place in the recorder's list.
+        layer: number of the layer that computes it.
+        out: which output of the layer.
+        index: which occurrence of the layer.
+        key: ``layer`` and ``out`` in one number.
+        info: what it tells without its value.
+    """
+
+    recorder: Any
+    number: int
+    layer: int
+    out: int
+    index: int
+    key: int
+    info: Info
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
+
+    @property
+    def shape(self) -> torch.Size:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.info.shape
+
+    @property
+    def dtype(self) -> torch.dtype:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.info.dtype
+
+    @property
+    def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.info.device
+
+    @property
+    def ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.info.shape)
+
+    @property
+    def is_leaf(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return not self.info.requires_grad
+
+    @property
+    def requires_grad(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.info.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def dim(self) -> int:
+        return len(self.info.shape)
+
+    def size(self, dim: int | None = None) -> Any:  # pyright: ignore
+        return self.info.shape if dim is None else self.info.shape[dim]
+
+    def numel(self) -> int:
+        return self.info.shape.numel()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise Refused(
+            f"{func} of C++ was given a value that is recorded and not computed yet ({user_line()}); "
+            "it bypasses torch functions, so call it outside snn.layerwise and snn.run, or step by "
+            "step"
+        )

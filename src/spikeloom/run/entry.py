@@ -1,0 +1,257 @@
+"""``snn.run``: the plain loop over a network of one time step, recorded."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core import checks, tree
+from ..core.stateful import Stateful
+from ..core.tree import named_neurons
+from .chain import Chain, is_chain
+from .errors import Place, located
+from .execution import Execution
+from .loop import loop, stacked
+from .memory import MEMORIES, segment_length
+from .plan import Plan, Run
+from .recorded import cannot_record, names_of, plan_of, recorded
+from .recorder import Recorder
+from .stateful import StatefulLayer
+
+__all__ = ["run"]
+
+_running: dict[int, int] = {}  # networks that run now, and the thread that runs each
+_lock = threading.Lock()
+
+
+def run(
+    net: nn.Module,
+    x: Tensor,
+    num_steps: int | None = None,
+    *,
+    record: bool | Iterable[str] | None = None,
+    reset: bool = True,
+    batch_norm: str = "step",
+    memory: str = "exact",
+    explain: bool = False,
+) -> Any:
+    """Run a network over time.
+
+    ``net(x_t)`` computes one step; its neurons have ``init_hidden=True`` or are called with their input only. The
+    result is that of the loop ``for x_t in x: net(x_t)``: the same spikes in float64; in float32 up to the rounding of
+    one product over all steps instead of one for each, which moves a membrane by about 1e-7 and a spike only where
+    the membrane is that close to the threshold. Random numbers are those of the loop. The Python of ``net`` runs at
+    every step, as in `layerwise`, which is for networks that have a loop over time of their own.
+
+    Args:
+        net: any module. Its state is what its neurons remember; they keep the last state.
+        x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every step.
+        num_steps: T of a static input.
+        record: what to return besides the output: True for everything, or names such as ``"1"`` (all of that neuron),
+            ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in ``net.named_modules()``.
+        reset: start from rest (default); False goes on from the state of the previous call.
+        batch_norm: where batch norm is training: ``"step"`` takes the statistics of each step, as the loop does;
+            ``"time"`` takes those of all steps together, in one go.
+        memory: what is kept for the backward pass. ``"exact"``: all that it reads. ``"compressed"``: the run goes in
+            segments of time and keeps membranes in 16 bits and spikes as bits; spikes are the same, gradients are off
+            by about 1e-3 (`snn.residual`). ``"checkpoint"``: only the states between segments are kept, a segment is
+            computed once more for its gradients, which are those of ``"exact"`` up to the order in which the weights'
+            gradients are summed over time.
+        explain: also return what was done and why.
+
+    Returns:
+        The network's output, stacked over time, [T, B, ...]; a tuple of those if it returns a tuple. With ``record`` or
+        ``explain``: a `Run` of output, records and plan.
+
+    Raises:
+        TypeError: ``x`` is no floating-point tensor, or a layer received another dtype or a tuple.
+        ValueError: the axes or features of a layer's input are wrong, ``x`` is not finite, or a name is unknown. The
+            message begins with the path of the layer.
+            ``net`` has a loop over time of its own.
+        RuntimeError: another thread is running the same network.
+
+    >>> import torch, spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(3, 4), snn.Leaky(0.9, init_hidden=True))
+    >>> snn.run(net, torch.rand(2, 3), num_steps=5).shape
+    torch.Size([5, 2, 4])
+    >>> result = snn.run(net, torch.rand(5, 2, 3), record=["1.mem"], explain=True)
+    >>> result.record["1.mem"].shape
+    torch.Size([5, 2, 4])
+    >>> print(result.plan)
+    layer by layer
+      0  Linear  time folded into the batch
+      1  Leaky   scan over time (torch)
+    """
+    steps = _check(net, x, num_steps, batch_norm)
+    _check_memory(memory, batch_norm)
+    net = nn.Sequential(net) if isinstance(net, Stateful) else net
+    keys = _keys(net, record)
+    output, records, plan = _run(net, x, num_steps, steps, keys, reset, batch_norm, memory)
+    return Run(output, records, plan) if record or explain else output
+
+
+def _run(
+    net: nn.Module,
+    x: Tensor,
+    static: int | None,
+    steps: int,
+    keys: set[str],
+    reset: bool,
+    batch_norm: str,
+    memory: str,
+) -> tuple[Any, dict[str, Tensor], Plan]:
+    place = Place()
+
+    def inputs() -> Iterable[Tensor]:
+        return x.unbind(0) if static is None else [x] * steps
+
+    with _alone(net), _stepping(net), located(place):
+        if reset:
+            tree.reset(net)
+        if cannot_record([x]):
+            output, records = stacked(*loop(net, inputs(), static, keys, place, _nothing))
+            return output, records, Plan(False, "something else traces or transforms this call")
+        execution = Execution(memory, batch_norm, stepping=True)
+        recorder = Recorder(execution, names_of(net))
+        length = steps
+        if memory != "exact":
+            length = segment_length(steps, len(x) if static else x.shape[1])
+
+        def after(t: int) -> None:
+            if t == 0:
+                _refuse_own_loop(net, recorder)
+            if (t + 1) % length == 0 and t + 1 < steps:
+                recorder.piece()
+
+        def function() -> Any:
+            if memory == "exact" and not keys and steps > 1 and is_chain(net):
+                first = x[0] if static is None else x
+                outputs, _ = loop(net, [first], static, keys, place, after)
+                chain = Chain(recorder, steps)
+                if chain.can_repeat():
+                    chain.repeat()
+                    return chain.over_time(outputs[0]), {}
+                rest = inputs() if static is not None else x[1:].unbind(0)
+                outputs += loop(net, list(rest)[: steps - 1], static, keys, place, _nothing)[0]
+                return stacked(outputs, {})
+            return stacked(*loop(net, inputs(), static, keys, place, after))
+
+        output, records = recorded(function, (), {}, recorder)
+        plan = plan_of(recorder, execution)
+        recorder.release()
+        if length < steps:
+            how = "compressed"
+            if memory == "checkpoint":
+                how = "all but the last computed again for gradients"
+            plan.segments = f"in {-(-steps // length)} segments of {length} steps, {how}"
+        return output, records, plan
+
+
+_run._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess] (torch's own marker)
+
+
+def _nothing(t: int) -> None:
+    """What happens after a step that is not recorded."""
+
+
+def _refuse_own_loop(net: nn.Module, recorder: Recorder) -> None:
+    """Refuse a network whose first step called a neuron as a loop over time does."""
+    calls: dict[int, int] = {}
+    for layer in recorder.layers:
+        if not isinstance(layer, StatefulLayer):
+            continue
+        calls[id(layer.module)] = calls.get(id(layer.module), 0) + len(layer.occurrences)
+        again = id(layer.module) in recorder.reset and calls[id(layer.module)] > 1
+        if len(layer.occurrences) > 1 or again or calls[id(layer.module)] > 2:
+            raise ValueError(
+                f"{type(net).__name__} has a loop over time of its own: one call runs "
+                f"{layer.title} {layer.name!r} more than once; write snn.layerwise(net)(x) instead "
+                "of snn.run(net, x), or a forward of one time step"
+            )
+
+
+@contextmanager
+def _alone(net: nn.Module) -> Iterator[None]:
+    """Refuse a second thread, since the state of a network is kept in its modules."""
+    me = threading.get_ident()
+    with _lock:
+        other = _running.setdefault(id(net), me)
+    if other != me:
+        raise RuntimeError(
+            f"this {type(net).__name__} is running in another thread, and its neurons hold the "
+            "state of one run; give each thread a network of its own: copy.deepcopy(net)"
+        )
+    nested = getattr(net, "_spikeloom_running", False)
+    object.__setattr__(net, "_spikeloom_running", True)
+    try:
+        yield
+    finally:
+        if not nested:
+            object.__delattr__(net, "_spikeloom_running")
+            with _lock:
+                _running.pop(id(net), None)
+
+
+@contextmanager
+def _stepping(net: nn.Module) -> Iterator[None]:
+    """Neurons take one step a call inside the block, whatever their mode."""
+    others = [m for m in net.modules() if isinstance(m, Stateful) and m.mode != "step"]
+    others = [m for m in others if "step" in m.modes]
+    before = [m.mode for m in others]
+    for module in others:
+        module.mode = "step"
+    try:
+        yield
+    finally:
+        for module, mode in zip(others, before, strict=True):
+            module.mode = mode
+
+
+def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) -> int:
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}; write nn.Sequential(...)")
+    if isinstance(net, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        raise TypeError(
+            f"{type(net).__name__} around the step would synchronise at every step; wrap a module whose forward calls "
+            "snn.run(self.net, x) instead"
+        )
+    checks.floating(x, "x")
+    checks.finite(x, "x")
+    checks.choice("batch_norm", batch_norm, ("step", "time"))
+    if num_steps is None:
+        if x.dim() < 2 or len(x) < 1:
+            raise ValueError(
+                f"x over time is [T, B, ...] with T > 0, got {tuple(x.shape)}; "
+                "a static input [B, ...] needs num_steps=..."
+            )
+        return len(x)
+    if not isinstance(num_steps, int) or num_steps < 1:
+        raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]")
+    return num_steps
+
+
+def _check_memory(memory: str, batch_norm: str) -> None:
+    checks.choice("memory", memory, MEMORIES)
+    if memory != "exact" and batch_norm == "time":
+        raise ValueError(
+            f'batch_norm="time" takes the statistics of all steps together, memory={memory!r} never has them all; '
+            'write batch_norm="step" or memory="exact"'
+        )
+
+
+def _keys(net: nn.Module, record: bool | Iterable[str] | None) -> set[str]:
+    """The names asked for as ``path.field``."""
+    if not record:
+        return set()
+    fields = {path: ["spk", *(f for f in n.State._fields if f != "spk")] for path, n in named_neurons(net)}
+    every = {f"{path}.{field}" for path, names in fields.items() for field in names}
+    if record is True:
+        return every
+    keys: set[str] = set()
+    for name in [record] if isinstance(record, str) else record:
+        if name not in fields:
+            checks.choice("a name in record", name, sorted(every | fields.keys()))
+        keys |= {f"{name}.{f}" for f in fields[name]} if name in fields else {name}
+    return keys

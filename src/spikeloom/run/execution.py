@@ -1,0 +1,418 @@
+"""Runs the layers of a program: each once over all its occurrences where that is the same.
+
+What is constant in time runs once; elementwise functions run on ``[T, B, ...]``; functions of
+samples run with time folded into the batch; neurons run their fused loop; everything else runs
+once for each occurrence, in order. Rewrites (`spikeloom.run.rewrites`) come first.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core import dispatch, recording
+from . import rewrites
+from .deferred import Refused
+from .modes import under
+from .plan import Row
+from .program import Layer, Need, Slot, Values
+from .tables import FOLD_AXES
+
+__all__ = ["Execution", "filled", "outputs_of"]
+
+LAYER_NORMS = (F.layer_norm, torch.layer_norm)
+
+
+class Execution:
+    """Runs layers and holds what they computed.
+
+    Args:
+        memory: see `spikeloom.run`.
+        batch_norm: see `spikeloom.run`.
+        stepping: a call of a module with a state is one step, whatever its mode.
+    """
+
+    def __init__(
+        self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False
+    ) -> None:
+        self.layers: list[Layer] = []
+        self.values = Values()
+        self.memory = memory
+        self.batch_norm = batch_norm
+        self.stepping = stepping
+        self.rows: dict[int, Row] = {}
+        self.hooked = False  # hooks handle saved tensors where the recording began
+        self.again = False  # a checkpoint computes its segment once more
+        self.stops: dict[int, int] = {}  # where the segment ended that is computed again
+        self.fused = False  # several steps share one graph of autograd
+        self._readers: dict[tuple[int, int], list[Layer | None]] = {}
+        self._needs: Need | None = None
+
+    # -- what has to run ---------------------------------------------------------------------
+
+    def pending(self) -> list[Layer]:
+        """The layers with occurrences that were not computed yet."""
+        done = self.values.done
+        return [v for v in self.layers if done.get(v.number, 0) < len(v.occurrences)]
+
+    def span(self, layer: Layer) -> range:
+        """The occurrences of a layer that are not computed yet."""
+        stop = self.stops.get(layer.number, len(layer.occurrences))
+        return range(self.values.done.get(layer.number, 0), stop)
+
+    def run_all(self) -> None:
+        """Run everything that is pending."""
+        for layer in self.pending():
+            self.execute(layer)
+
+    def run_for(self, need: Need) -> None:
+        """Run what ``need`` depends on; other values may still be read later."""
+        for layer in self.choose(need):
+            self.execute(layer)
+
+    def choose(self, need: Need) -> list[Layer]:
+        """The pending layers that ``need`` depends on; completes it by what they read."""
+        chosen = []
+        for layer in reversed(self.pending()):
+            if layer.number in need or layer.effect:
+                chosen.append(layer)
+                self._add_needs(layer, need)
+        chosen.reverse()
+        return chosen
+
+    def run_last(self, need: Need) -> None:
+        """Run what ``need`` depends on; no other value of the program will be read any more."""
+        wanted = outputs_of(need)
+        self.run_alone(self.choose(need), wanted, need)
+
+    def run_alone(self, chosen: list[Layer], wanted: set[tuple[int, int]], need: Need) -> None:
+        """Run layers whose values nothing reads besides them and ``wanted``.
+
+        Rewrites may leave out what lies between.
+
+        Args:
+            chosen: the layers, in order.
+            wanted: outputs (layer, number) that are read from outside.
+            need: all values that are read.
+        """
+        self._readers = _readers_of(chosen, wanted)
+        self._needs = need
+        try:
+            for layer in chosen:
+                if self.span(layer):  # else it ran together with another
+                    self.execute(layer)
+        finally:
+            self._readers = {}
+            self._needs = None
+
+    def need_of(self, layer: Layer) -> dict[int, set[int]] | None:
+        """Of each output the occurrences that will be read; None: any of them may be."""
+        return None if self._needs is None else self._needs.get(layer.number, {})
+
+    def note(self, layer: Layer, how: str) -> None:
+        """Enter a layer into the plan."""
+        self.rows.setdefault(layer.number, Row(layer.name, layer.title, how))
+
+    def _add_needs(self, layer: Layer, need: Need) -> None:
+        span = self.span(layer)
+        for reference in (*layer.references(), *layer.own(span.start)):
+            outputs = need.setdefault(reference.layer, {})
+            outputs.setdefault(reference.out, set()).add(reference.index)
+        for slot in layer.slots:
+            wanted = need.setdefault(slot.layer, {}).setdefault(slot.out, set())
+            read = (at[slot.position] for at in layer.occurrences[span.start :])
+            wanted.update(index for index in read if index is not None)
+
+    def only_reader(self, layer: Layer) -> Layer | None:
+        """The layer that alone reads the first output of ``layer``; None if there is none.
+
+        The reader has one occurrence for each of this layer's, in the same order, and reads
+        nothing else.
+        """
+        readers = self._readers.get((layer.number, 0), [])
+        reader = readers[0] if len(readers) == 1 else None
+        if reader is None or len(reader.slots) != 1 or any(True for _ in reader.references()):
+            return None
+        span = self.span(reader)
+        read = reader.occurrences[span.start : span.stop]
+        same = read == [(index,) for index in self.span(layer)]
+        return reader if same and reader.modes == layer.modes else None
+
+    # -- one layer ---------------------------------------------------------------------------
+
+    def execute(self, layer: Layer) -> None:
+        """Run the pending occurrences of one layer, whose arguments are there."""
+        for real, version in layer.reals:
+            if not real.is_inference() and real._version != version:
+                raise Refused(
+                    f"a tensor that is read at {layer.where} was changed in place by something "
+                    "that is not a torch function; change it before the call or after it"
+                )
+        span = self.span(layer)
+        self.fused = self.fused or len(span) > 1
+        before = recording.local.recorder
+        recording.local.recorder = None
+        try:
+            with under(layer.modes, hooks=self.hooked or self.memory == "checkpoint"):
+                how = self._run(layer, span)
+        except Exception as error:
+            raise _located(layer, error) from error
+        finally:
+            recording.local.recorder = before
+        self.values.done[layer.number] = span.stop
+        if how:
+            self.note(layer, how)
+
+    def _run(self, layer: Layer, span: range) -> str:
+        how = rewrites.applied(self, layer, span)
+        if how:
+            return how
+        own: Callable[..., str] | None = getattr(layer, "run", None)
+        if own is not None:
+            return own(self, span, self.need_of(layer))
+        if layer.chain:
+            return self._run_chain(layer, span, self.need_of(layer))
+        if len(span) > 1:
+            stacked = self._over_time(layer, span)
+            if stacked is not None:
+                self.values.put_timed(layer, 0, len(span), stacked)
+                if layer.kind == "index":
+                    return ""  # steps of a sequence are no work
+                folded = layer.kind == "fold" or layer.function is F.linear
+                return "time folded into the batch" if folded else "all steps at once"
+        return self._run_each(layer, span)
+
+    def _run_each(self, layer: Layer, span: range) -> str:
+        results = []
+        for at in layer.occurrences[span.start : span.stop]:
+            args, kwargs = self.arguments(layer, at)
+            result = layer.function(*args, **kwargs)
+            results.append([result] if layer.wrap is None else list(result))
+        for out in range(len(layer.infos)):
+            self.values.put(layer, out, len(span), [result[out] for result in results])
+        if len(layer.occurrences) > 1:
+            return "step by step"
+        return "once: its input is constant in time"
+
+    def arguments(self, layer: Layer, at: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments of one occurrence."""
+
+        def value(slot: Slot) -> Tensor:
+            self.layers[slot.layer].consumed = True
+            return self.values.one(slot.layer, slot.out, at[slot.position])
+
+        if layer.kind == "index":
+            base, index = layer.args
+            numbers = at[len(layer.slots) :]
+            return (filled(base, value), _with_numbers(index, numbers)), {}
+        return filled(layer.args, value), filled(layer.kwargs, value)
+
+    def along(self, slot: Slot, occurrences: Sequence[Any]) -> tuple[Tensor, bool]:
+        """What a slot reads over these occurrences, see `Values.along`."""
+        self.layers[slot.layer].consumed = True
+        indices = [at[slot.position] for at in occurrences]
+        return self.values.along(slot.layer, slot.out, indices)
+
+    def residual(
+        self, transition: Any, x: Tensor, steps: int | None, dtype: torch.dtype
+    ) -> tuple[AbstractContextManager[None], str]:
+        """What a neuron keeps for its backward pass, as a context, and a remark for the plan."""
+        if self.memory != "compressed":
+            return nullcontext(), ""
+        kind = "half" if steps is None else "input"
+        reason = dispatch.unkept(transition, x, kind, dtype)
+        if reason:
+            return nullcontext(), f"; kept whole: {reason}"
+        return dispatch.residual(kind), ""
+
+    # -- all occurrences at once -------------------------------------------------------------
+
+    def _over_time(self, layer: Layer, span: range) -> Tensor | None:
+        """[T, ...] of all occurrences; None where that is not known to be the same."""
+        count = len(span)
+        occurrences = layer.occurrences[span.start : span.stop]
+        if layer.kind == "index":
+            return self._index(layer, occurrences)
+        if layer.kind in ("each", "given") and layer.function not in LAYER_NORMS:
+            return None
+        found = {}
+        for slot in layer.slots:
+            value, constant = self.along(slot, occurrences)
+            found[slot.position] = _Argument(value, constant)
+        axes = len(layer.infos[0].shape)
+        if layer.kind == "map" and layer.function is not F.linear:
+            return _mapped(layer, found, axes, count)
+        first = layer.args[0] if layer.args else None
+        timed = [position for position, argument in found.items() if not argument.constant]
+        if not isinstance(first, Slot) or timed != [first.position] or layer.wrap is not None:
+            return None
+        x = found[first.position].value
+        rest = filled(layer.args[1:], lambda slot: found[slot.position].value)
+        options = filled(layer.kwargs, lambda slot: found[slot.position].value)
+        return _on_sequence(layer, x, rest, options, count)
+
+    def _index(self, layer: Layer, occurrences: Sequence[Any]) -> Tensor | None:
+        """``x[t]`` of a sequence is the sequence."""
+        base, index = layer.args
+        items = index if isinstance(index, tuple) else (index,)
+        rows = [at[len(layer.slots) :] for at in occurrences]
+        x = base
+        if layer.slots:
+            x, constant = self.along(layer.slots[0], occurrences)
+            if not constant:
+                if any(row != rows[0] for row in rows):
+                    return None
+                return x[(slice(None), *_items(index, rows[0]))]
+        axes = [axis for axis, item in enumerate(items) if type(item) is int]
+        if len(axes) != 1 or any(item != slice(None) for item in items[: axes[0]]):
+            return None
+        numbers = [row[0] for row in rows]
+        if numbers[0] < 0 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            return None
+        axis = axes[0]
+        if len(numbers) < x.shape[axis]:
+            x = x.narrow(axis, numbers[0], len(numbers))
+        x = x.movedim(axis, 0)
+        rest = items[axis + 1 :]
+        return x[(slice(None), *items[:axis], *rest)] if rest else x
+
+    def _run_chain(self, layer: Layer, span: range, need: dict[int, set[int]] | None) -> str:
+        """``total + y`` over and over: one cumulative sum, or one sum if only the last is read."""
+        values = self.values
+        how = "one cumulative sum"
+        first = span.start
+        if first == 0:
+            args, kwargs = self.arguments(layer, layer.occurrences[0])
+            values.put(layer, 0, 1, [layer.function(*args, **kwargs)])
+            values.done[layer.number] = first = 1
+        count = span.stop - first
+        if not count:
+            return how
+        before = values.one(layer.number, 0, first - 1)
+        y, constant = self.along(layer.slots[-1], layer.occurrences[first : span.stop])
+        last = span.stop - 1
+        if y.dtype not in (torch.float32, torch.float64) or constant or count == 1:
+            steps = [y] * count if constant else y.unbind(0)
+            sums = list(itertools.accumulate(steps, initial=before))[1:]
+            values.put(layer, 0, count, sums)
+        elif need is not None and need.get(0, set()) <= {last, 0}:
+            values.put(layer, 0, count, [None] * (count - 1) + [before + y.sum(0)])
+            how = "one sum"
+        else:
+            values.put_timed(layer, 0, count, before + y.cumsum(0))
+        return how
+
+
+class _Argument:
+    """What a slot reads over time."""
+
+    def __init__(self, value: Tensor, constant: bool) -> None:
+        self.value = value
+        self.constant = constant
+        self.axes = value.dim() - (not constant)  # of one step
+
+
+def filled(value: Any, fill: Callable[[Slot], Any]) -> Any:
+    """Arguments with values in their slots."""
+    kind = type(value)
+    if kind is Slot:
+        return fill(value)
+    if kind is tuple or kind is list:
+        return kind(filled(item, fill) for item in value)
+    if kind is dict:
+        return {name: filled(item, fill) for name, item in value.items()}
+    return value
+
+
+def _items(index: Any, numbers: Sequence[int]) -> tuple[Any, ...]:
+    """The items of an index with these numbers in the place of its own."""
+    items = index if isinstance(index, tuple) else (index,)
+    following = iter(numbers)
+    return tuple(next(following) if type(item) is int else item for item in items)
+
+
+def _with_numbers(index: Any, numbers: Sequence[int]) -> Any:
+    items = _items(index, numbers)
+    return items if isinstance(index, tuple) else items[0]
+
+
+def _mapped(layer: Layer, found: dict[int, _Argument], axes: int, count: int) -> Tensor | None:
+    """An elementwise function on ``[T, B, ...]``."""
+
+    def spread(slot: Slot) -> Tensor:
+        argument = found[slot.position]
+        if argument.constant or argument.axes == axes:
+            return argument.value
+        missing = [1] * (axes - argument.axes)
+        return argument.value.reshape(count, *missing, *argument.value.shape[1:])
+
+    result = layer.function(*filled(layer.args, spread), **filled(layer.kwargs, spread))
+    return result if result.shape == (count, *layer.infos[0].shape) else None
+
+
+def _on_sequence(
+    layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], count: int
+) -> Tensor | None:
+    """A function of one timed argument ``x``, [T, B, ...]; None where it cannot run so."""
+    function = layer.function
+    step = x.dim() - 1
+    if function is F.linear:
+        return function(x, *rest, **options) if step else None
+    if function in LAYER_NORMS:
+        shape = rest[0] if rest else options["normalized_shape"]
+        return function(x, *rest, **options) if len(shape) <= step else None
+    if layer.kind == "shape":
+        return x.reshape(count, *layer.infos[0].shape)
+    if layer.kind == "axes":
+        return _reduced(layer, x, rest, options)
+    if layer.kind != "fold" or step < 2 or FOLD_AXES.get(function, 0) not in (0, step):
+        return None
+    return function(x.flatten(0, 1), *rest, **options).unflatten(0, x.shape[:2])
+
+
+def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Tensor | None:
+    """A function along axes of a step, counted from the end."""
+    if len(rest) > 1 or options.keys() - {"dim", "keepdim"}:
+        return None
+    step = x.dim() - 1
+    dim = rest[0] if rest else options.get("dim")
+    dims = [dim] if isinstance(dim, int) else list(range(step) if dim is None else dim)
+    if not dims or not all(isinstance(axis, int) for axis in dims):
+        return None
+    dims = [axis if axis < 0 else axis - step for axis in dims]
+    keep = {name: value for name, value in options.items() if name == "keepdim"}
+    result = layer.function(x, dims[0] if len(dims) == 1 else dims, **keep)
+    return result if result.shape[1:] == layer.infos[0].shape else None
+
+
+def outputs_of(need: Need) -> set[tuple[int, int]]:
+    """The outputs with values in ``need``."""
+    return {(layer, out) for layer, outputs in need.items() for out in outputs}
+
+
+def _readers_of(
+    chosen: list[Layer], wanted: set[tuple[int, int]]
+) -> dict[tuple[int, int], list[Layer | None]]:
+    """For each output the layers that read it; None stands for a reader outside the program."""
+    readers: dict[tuple[int, int], list[Layer | None]] = {output: [None] for output in wanted}
+    for layer in chosen:
+        for slot in layer.slots:
+            readers.setdefault((slot.layer, slot.out), []).append(layer)
+        for reference in layer.references():
+            readers.setdefault((reference.layer, reference.out), []).append(layer)
+    return readers
+
+
+def _located(layer: Layer, error: Exception) -> Exception:
+    """The same error, with the layer's path in front if it has one."""
+    if layer.is_module and type(error) in (ValueError, TypeError, RuntimeError):
+        text = str(error)
+        named = text if text.startswith("layer '") else f"layer {layer.name!r} ({layer.title}): {text}"
+        return type(error)(named)
+    if hasattr(error, "add_note"):
+        error.add_note(f"recorded at {layer.where}")
+    return error

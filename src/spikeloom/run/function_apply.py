@@ -1,0 +1,57 @@
+"""Sees calls of ``torch.autograd.Function.apply``, which no torch function mode does.
+
+A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. The
+code of ``Function.apply`` is replaced once, so that references that were bound earlier see it too;
+where nothing is recorded it calls the original.
+"""
+
+import threading
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from ..core import recording
+from .deferred import Deferred
+
+__all__ = ["install"]
+
+_lock = threading.Lock()
+
+_SOURCE = """
+def make(__class__):
+    def apply(cls, *args, **kwargs):
+        __class__
+        return _spikeloom_apply(cls, args, kwargs)
+    return apply
+"""
+
+
+def install() -> None:
+    """Replace the code of ``Function.apply``; does nothing the second time."""
+    with _lock:
+        if "_spikeloom_apply" not in torch.autograd.Function.apply.__func__.__globals__:
+            _replace()
+
+
+def _replace() -> None:
+    function: Any = torch.autograd.Function
+    apply = function.apply.__func__
+    original = FunctionType(
+        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
+    )
+    original.__kwdefaults__ = apply.__kwdefaults__
+
+    def seen(cls: Any, args: Any, kwargs: Any) -> Any:
+        recorder = recording.local.recorder
+        if recorder is None:
+            return original(cls, *args, **kwargs)
+        if not any(type(v) is Deferred for v in pytree.tree_leaves((args, kwargs))):
+            return original(cls, *args, **kwargs)
+        return recorder.applied(cls, args, kwargs, original)
+
+    apply.__globals__["_spikeloom_apply"] = seen
+    namespace: dict[str, Any] = {}
+    exec(_SOURCE, apply.__globals__, namespace)
+    apply.__code__ = namespace["make"](function).__code__

@@ -1,0 +1,66 @@
+"""The modes that an operation was recorded in, and how to compute under them later."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch._C._autograd import _top_saved_tensors_default_hooks
+from torch.autograd import graph
+
+__all__ = ["Modes", "current", "saving_hooks", "under"]
+
+Modes = tuple[bool, tuple[Any, ...]]
+
+_GRAD: Modes = (True, ())
+_NO_GRAD: Modes = (False, ())
+_DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+def current() -> Modes:
+    """Grad mode, and device and dtype of each autocast that is on; equal modes are one object.
+
+    >>> current()
+    (True, ())
+    """
+    cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
+    if not cast:
+        return _GRAD if torch.is_grad_enabled() else _NO_GRAD
+    dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
+    return torch.is_grad_enabled(), dtypes
+
+
+def saving_hooks() -> bool:
+    """Whether hooks handle the tensors that autograd saves here (checkpointing, offloading)."""
+    return _top_saved_tensors_default_hooks(False) is not None
+
+
+def under(modes: Modes, *, hooks: bool = False) -> AbstractContextManager[None]:
+    """Compute as at the place where an operation was recorded, unseen by any recorder.
+
+    Args:
+        modes: of that place, see `current`.
+        hooks: leave hooks for saved tensors on; by default those of a surrounding block, which is
+            not the place where the operation was recorded, do not apply.
+    """
+    unhooked = not hooks and saving_hooks()
+    if current() == modes and not unhooked:
+        return torch._C.DisableTorchFunction()
+    return _switched(modes, unhooked)
+
+
+@contextmanager
+def _switched(modes: Modes, unhooked: bool) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(torch._C.DisableTorchFunction())
+        stack.enter_context(torch.set_grad_enabled(modes[0]))
+        for device in _DEVICES:
+            dtype = dict(modes[1]).get(device)
+            stack.enter_context(torch.autocast(device, dtype, enabled=dtype is not None))
+        if unhooked:
+            stack.enter_context(graph.saved_tensors_hooks(_same, _same))
+        yield
+
+
+def _same(value: Any) -> Any:
+    return value

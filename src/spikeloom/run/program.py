@@ -1,0 +1,232 @@
+"""A recorded program: layers in order, and the values that they have computed so far.
+
+Operations of equal function, constants, modes and argument layers are one `Layer`, and each of
+them is one occurrence of it. Layers are made in the order of the program and read earlier layers
+only, so that running them in that order is a topological order. `Values` holds results, whole
+over time where they were computed so.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .deferred import Info
+
+__all__ = ["Layer", "Need", "Reference", "Slot", "Values"]
+
+Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are wanted
+
+
+class Slot(NamedTuple):
+    """A place among a layer's arguments for output ``out`` of ``layer``."""
+
+    position: int  # in the tuple of an occurrence
+    layer: int
+    out: int
+
+
+class Reference(NamedTuple):
+    """One value: output ``out`` of occurrence ``index`` of ``layer``."""
+
+    layer: int
+    out: int
+    index: int
+
+
+class Layer:
+    """A function with its constants, and the values that each of its occurrences reads.
+
+    Attributes:
+        number: place in the program.
+        function: what is called; a transition for a neuron.
+        kind: see `spikeloom.run.tables`.
+        modes: grad mode and autocast at the call.
+        args, kwargs: arguments, a `Slot` in the place of each recorded value.
+        slots: the slots, in order.
+        reals: tensors that are read, with their versions.
+        occurrences: for each call the indices of the values in the slots.
+        seen: the occurrence of equal indices, which is computed once.
+        infos: of the outputs.
+        wrap: the tuple type that the function returns; None for one tensor.
+        alias: ``"view"`` or ``"self"`` where an output shares memory with the first argument.
+        where: file and line of the user at the first call.
+        name: path of the module, or file and line, for the plan.
+        title: type of the module or name of the function, for the plan.
+        is_module: ``name`` is the path of a module.
+        chain: each occurrence goes on from the one before (a running sum).
+        effect: it writes buffers, so that it runs whether or not a value is wanted.
+        consumed: a later layer has read a value.
+        following: the layer of the operation that came next in the step before.
+        pattern: the arguments that the next call is expected to have.
+    """
+
+    def __init__(self, function: Any, kind: str, modes: Any, where: str, name: str = "") -> None:
+        self.number = -1
+        self.function = function
+        self.kind = kind
+        self.modes = modes
+        self.where = where
+        self.name = name or where.rpartition("/")[2]
+        self.title = getattr(function, "__name__", type(function).__name__)
+        self.is_module = False
+        self.args: Any = ()
+        self.kwargs: dict[str, Any] = {}
+        self.slots: list[Slot] = []
+        self.reals: list[tuple[Tensor, int]] = []
+        self.occurrences: list[tuple[Any, ...]] = []
+        self.seen: dict[tuple[Any, ...], int] = {}
+        self.infos: list[Info] = []
+        self.wrap: Any = None
+        self.alias: str | None = None
+        self.chain = False
+        self.effect = False
+        self.consumed = False
+        self.following: Layer | None = None
+        self.pattern: list[tuple[Any, Any, int]] | None = None
+
+    def references(self) -> Iterable[Reference]:
+        """Single values of other layers that the layer reads besides its slots."""
+        return ()
+
+    def own(self, first: int) -> Iterable[Reference]:
+        """Values of its own that occurrences from ``first`` on start from."""
+        return [Reference(self.number, 0, first - 1)] if self.chain and first else ()
+
+
+class Values:
+    """Results of layers, in parts of consecutive occurrences: stacked over time, or one by one."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[int, int], list[Part]] = {}
+        self.done: dict[int, int] = {}  # occurrences of a layer that were computed
+
+    def put(self, layer: Layer, out: int, count: int, steps: list[Any]) -> None:
+        """Enter ``count`` values one by one."""
+        self._enter(layer, out, Part(self.done.get(layer.number, 0), count, None, steps))
+
+    def put_timed(self, layer: Layer, out: int, count: int, stacked: Tensor) -> None:
+        """Enter ``count`` values as one tensor [T, ...]."""
+        self._enter(layer, out, Part(self.done.get(layer.number, 0), count, stacked, None))
+
+    def _enter(self, layer: Layer, out: int, part: "Part") -> None:
+        self.parts.setdefault((layer.number, out), []).append(part)
+
+    def given(self, layer: Layer, value: Tensor) -> None:
+        """Enter the next value of a layer whose results come from outside the program."""
+        index = self.done.get(layer.number, 0)
+        self.done[layer.number] = index + 1
+        parts = self.parts.setdefault((layer.number, 0), [])
+        if not parts or parts[-1].first + parts[-1].count != index:
+            parts.append(Part(index, 0, None, []))
+        parts[-1].append(value)
+
+    def skip(self, layer: Layer, stop: int) -> None:
+        """Enter nothing for the occurrences up to ``stop``, which nothing can read any more."""
+        count = stop - self.done.get(layer.number, 0)
+        for out in range(len(layer.infos)):
+            self.put(layer, out, count, [None] * count)
+        self.done[layer.number] = stop
+
+    def keep(self, need: Need) -> None:
+        """Let go of every value that is not in ``need``."""
+        for (layer, out), parts in self.parts.items():
+            wanted = need.get(layer, {}).get(out, set())
+            self.parts[layer, out] = [kept for part in parts for kept in part.only(wanted)]
+
+    def of(self, need: Need) -> "Values":
+        """These values alone, for a computation that starts after them."""
+        found = Values()
+        found.done = dict(self.done)
+        for layer, outputs in need.items():
+            for out, wanted in outputs.items():
+                parts = self.parts.get((layer, out), [])
+                found.parts[layer, out] = [kept for part in parts for kept in part.only(wanted)]
+        return found
+
+    def one(self, layer: int, out: int, index: int) -> Tensor:
+        """One value."""
+        for part in reversed(self.parts[layer, out]):
+            if part.first <= index < part.first + part.count:
+                return part.steps()[index - part.first]
+        raise AssertionError(f"layer {layer} has no value {out} at {index}")
+
+    def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
+        """The values at these indices over time; or the one value that all of them are, and True."""
+        first, number = indices[0], len(indices)
+        if all(index == first for index in indices):
+            return self.one(layer, out, first), True
+        if list(indices) == list(range(first, first + number)):
+            for part in self.parts[layer, out]:
+                if part.first <= first and first + number <= part.first + part.count:
+                    stacked = part.stacked()
+                    start = first - part.first
+                    whole = number == part.count
+                    return (stacked if whole else stacked[start : start + number]), False
+        return torch.stack([self.one(layer, out, index) for index in indices]), False
+
+    def replace(self, layer: int, out: int, index: int, value: Tensor) -> None:
+        """Let later readers of one value read another tensor."""
+        for part in self.parts[layer, out]:
+            if part.first <= index < part.first + part.count:
+                part.replace(index - part.first, value)
+
+
+class Part:
+    """Values of consecutive occurrences.
+
+    Args:
+        first: the first occurrence.
+        count: how many.
+        timed: all of them as one tensor [T, ...]; or None.
+        values: one by one; or None. An entry None is a value that nothing reads.
+    """
+
+    def __init__(
+        self, first: int, count: int, timed: Tensor | None, values: list[Any] | None
+    ) -> None:
+        self.first = first
+        self.count = count
+        self._timed = timed
+        self._values = values
+
+    def steps(self) -> list[Any]:
+        if self._values is None:
+            assert self._timed is not None
+            with torch.enable_grad():  # the first reader may run without gradients, others not
+                self._values = list(self._timed.unbind(0))
+        return self._values
+
+    def stacked(self) -> Tensor:
+        if self._timed is None:
+            assert self._values is not None
+            with torch.enable_grad():
+                self._timed = torch.stack(self._values)
+        return self._timed
+
+    def append(self, value: Tensor) -> None:
+        """Add a value; for parts that hold their values one by one."""
+        self.steps().append(value)
+        self.count += 1
+        self._timed = None
+
+    def only(self, wanted: set[int]) -> list["Part"]:
+        """What is left if only these occurrences are kept."""
+        inside = sorted(i for i in wanted if self.first <= i < self.first + self.count)
+        if len(inside) == self.count:
+            return [self]
+        kept = []
+        for index in inside:
+            value = self.steps()[index - self.first]
+            if self._timed is not None:
+                with torch.enable_grad():
+                    value = value.clone()  # a view would keep the values of all steps
+            kept.append(Part(index, 1, None, [value]))
+        return kept
+
+    def replace(self, position: int, value: Tensor) -> None:
+        values = list(self.steps())
+        values[position] = value
+        self._values = values
+        self._timed = None

@@ -1,0 +1,354 @@
+"""Keeps the record of a program: which operation is which layer, and what stands for its results.
+
+An operation's key is its function, its constants, the layers of its recorded arguments and the
+modes. Operations of equal key are occurrences of one layer; equal occurrences are computed once.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from . import modes
+from .deferred import Deferred, Info, Refused, user_line
+from .execution import Execution
+from .program import Layer, Slot
+from .tables import INPLACE_FLAG
+
+__all__ = ["Record", "Unknown"]
+
+FEW = 64  # values of a tensor that exists already, up to which work on it alone is done at once:
+# a counter or a schedule costs less computed than recorded
+PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
+# recording of any length needs little memory besides what autograd keeps
+UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further
+
+_CONSTANTS = {int, float, bool, str, type(None), torch.dtype, torch.device}
+_CONSTANTS |= {torch.memory_format, torch.layout, type(...)}
+_inferred: dict[Any, Any] = {}  # signature of an operation -> what its outputs look like
+_INFERRED = 10_000  # signatures that are kept
+
+
+class Unknown(Exception):
+    """An argument of which no key can be made."""
+
+
+class Record:
+    """The record of one call.
+
+    Args:
+        execution: runs what was recorded.
+        names: paths and types of modules by the identity of their weights and of themselves.
+    """
+
+    def __init__(self, execution: Execution, names: dict[int, tuple[str, str]]) -> None:
+        self.execution = execution
+        self.layers = execution.layers
+        self.names = names
+        self.keys: dict[Any, Layer] = {}
+        self.deferred: list[Any] = []  # every Deferred; an ordinary tensor once it was settled
+        self.held: dict[int, Any] = {}  # tensors whose identity is part of a key stay alive
+        self.forced: Counter[tuple[str, str]] = Counter()
+        self.readers: set[int] = set()  # storages that recorded layers read
+        self.mutated: dict[int, Tensor] = {}  # storages that were written while recording
+        self.epochs: dict[int, int] = {}  # writes that versions do not count, by storage
+        self.snapshots: dict[int, Deferred] = {}
+        self.off = False
+        self.last: Layer | None = None
+        self.size = 0  # values recorded and not run yet
+        self.lead: Layer | None = None  # the first layer with a second occurrence
+        self.inference = torch.is_inference_mode_enabled()
+
+    def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Compute a function that is not recorded."""
+        raise NotImplementedError
+
+    def computed(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Compute a function of the tables now."""
+        raise NotImplementedError
+
+    def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
+        """Note that a result shares memory with ``source``."""
+        raise NotImplementedError
+
+    def piece(self) -> None:
+        """Run what is pending before it grows too large."""
+        raise NotImplementedError
+
+    def force(self, name: str) -> None:
+        """Count what had to be computed on the spot, and the user's line."""
+        self.forced[name, user_line()] += 1
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def operation(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Record one call; returns what stands for its result."""
+        mode = modes.current()
+        key: list[Any] = [function, mode]
+        at: list[int] = []
+        try:
+            for value in args:
+                self.add_key(value, key, at)
+            for name in sorted(kwargs):
+                key.append(name)
+                self.add_key(kwargs[name], key, at)
+        except Unknown:
+            return self.computed(function, args, kwargs)
+        if not at and not any(_worth_recording(value) for value in args):
+            return self.computed(function, args, kwargs)
+        layer = self.keys.get(found := tuple(key))
+        if layer is None:
+            layer = self.create(found, function, kind, mode, args, kwargs)
+            if layer is None:
+                return self.computed(function, args, kwargs)
+        return self.occur(layer, tuple(at), args)
+
+    def add_key(self, value: Any, key: list[Any], at: list[int]) -> None:
+        """Append what identifies an argument to ``key``, and its occurrence to ``at``."""
+        kind = type(value)
+        if kind is Deferred:
+            if value.recorder is not self:
+                raise Refused(f"a value of another recording is used at {user_line()}")
+            key.append(value.key)
+            at.append(value.index)
+        elif kind in _CONSTANTS:
+            key.append(value)
+            key.append(kind if value != 0 else repr(value))  # 0.0 == -0.0, but 1 / 0.0 differs
+        elif kind is tuple or kind is list or kind is torch.Size:
+            key.append(len(value))
+            for item in value:
+                self.add_key(item, key, at)
+        elif kind is Tensor or kind is nn.Parameter:
+            snapshot = self.snapshot(value) if kind is Tensor else None
+            if snapshot is None:
+                key.append(self.identity(value))
+            else:
+                key.append(snapshot.key)
+                at.append(snapshot.index)
+        elif kind is slice:
+            key.append((value.start, value.stop, value.step))
+        else:
+            raise Unknown
+
+    def identity(self, value: Tensor) -> Any:
+        """Which tensor, in which state."""
+        self.held[id(value)] = value
+        version = 0 if value.is_inference() else value._version
+        if not self.epochs:
+            return id(value), version
+        return id(value), version, self.epochs.get(value.untyped_storage()._cdata, 0)
+
+    def may_change(self, value: Tensor) -> bool:
+        """Whether a tensor may be written before a recorded operation reads it.
+
+        It was written in this recording before, or its memory belongs to numpy.
+        """
+        storage = value.untyped_storage()
+        return storage._cdata in self.mutated or not storage.resizable()
+
+    def snapshot(self, value: Tensor) -> Deferred | None:
+        """What stands for the present content of a tensor that may change; None if it may not."""
+        if not self.may_change(value):
+            return None
+        old = self.snapshots.get(id(value))
+        if old is not None and not value.requires_grad and old.shape == value.shape:
+            if torch.equal(self.value(old), value):
+                return old
+        self.held[id(value)] = value
+        key = ("snapshot", value.untyped_storage()._cdata, Info(value).sign)
+        self.snapshots[id(value)] = found = self.given(key, value.clone())
+        return found
+
+    def kept(self, value: Tensor) -> Tensor:
+        """A tensor, or what stands for its present content where it may change."""
+        snapshot = self.snapshot(value) if type(value) is Tensor else None
+        return value if snapshot is None else snapshot
+
+    # -- layers ----------------------------------------------------------------------------------
+
+    def create(
+        self, key: Any, function: Any, kind: str, mode: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Layer | None:
+        """A new layer; None if the function cannot be recorded for these arguments."""
+        layer = Layer(function, kind, mode, user_line())
+        signs: list[Any] = []
+        layer.args = tuple(self._template(value, layer, signs) for value in args)
+        layer.kwargs = {n: self._template(kwargs[n], layer, signs) for n in sorted(kwargs)}
+        sign = (function, mode, self.inference, tuple(sorted(kwargs)), tuple(signs))
+        known = self.inferred(sign, function, args, kwargs)
+        if known is None:
+            return None
+        layer.infos, layer.wrap, layer.alias = known
+        self.keys[key] = layer
+        self.enter(layer)
+        plain = all(type(v) in (Deferred, nn.Parameter, int, float, type(None)) for v in args)
+        if plain and not kwargs and not self.inference and kind not in ("index", "stack"):
+            layer.pattern = [_expectation(value) for value in args]
+        return layer
+
+    def _template(self, value: Any, layer: Layer, signs: list[Any]) -> Any:
+        """An argument with slots in the place of recorded values."""
+        if isinstance(value, Tensor):
+            value = self.kept(value)
+            if type(value) is Deferred:
+                signs.append(value.info.sign)
+                layer.slots.append(slot := Slot(len(layer.slots), value.layer, value.out))
+                return slot
+            signs.append(Info(value).sign)
+            layer.reals.append((value, 0 if value.is_inference() else value._version))
+            return value
+        if type(value) in (tuple, list, torch.Size):
+            signs.append(len(value))
+            items = (self._template(item, layer, signs) for item in value)
+            return list(items) if type(value) is list else tuple(items)
+        signs.append(repr(value))
+        return value
+
+    def enter(self, layer: Layer) -> None:
+        """Append a layer to the program."""
+        layer.number = len(self.layers)
+        self.layers.append(layer)
+        for real, _ in layer.reals:
+            self.readers.add(real.untyped_storage()._cdata)
+            if id(real) in self.names:
+                layer.name, layer.title = self.names[id(real)]
+                layer.is_module = True
+        if layer.number > UNREPEATED and len(self.deferred) < 2 * layer.number:
+            self.off = True
+
+    def inferred(self, sign: Any, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Infos of the outputs, the tuple type, and what they share memory with; None: unknown.
+
+        One call on zeros tells, for every later call of the same signature; functions of the
+        tables are pure.
+        """
+        if sign not in _inferred:
+            if len(_inferred) >= _INFERRED:
+                _inferred.clear()
+            _inferred[sign] = _infer(function, args, kwargs)
+        return _inferred[sign]
+
+    # -- occurrences -------------------------------------------------------------------------------
+
+    def occur(self, layer: Layer, at: tuple[Any, ...], args: Any = ()) -> Any:
+        """One occurrence of a layer; returns what stands for its outputs."""
+        if self.last is not None:
+            self.last.following = layer
+        self.last = layer
+        index = layer.seen.get(at)
+        if index is None:
+            self.grow(layer)
+            index = layer.seen[at] = len(layer.occurrences)
+            layer.occurrences.append(at)
+        if layer.alias == "self":
+            return args[0]
+        if layer.wrap is None:
+            result = self.defer(layer, 0, index)
+            if layer.alias == "view":
+                self.aliased(result, args[0], layer, args)
+            return result
+        return layer.wrap([self.defer(layer, out, index) for out in range(len(layer.infos))])
+
+    def grow(self, layer: Layer) -> None:
+        """Count an occurrence to come; at a step's start, run what is pending if it is too much."""
+        self.size += layer.infos[0].shape.numel()
+        if layer.occurrences and self.lead is None:
+            self.lead = layer
+        if self.lead is layer and self.size > PIECE:
+            self.size = 0
+            self.piece()
+
+    def defer(self, layer: Layer, out: int, index: int) -> Deferred:
+        """What stands for an output."""
+        info = layer.infos[out]
+        result: Any = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
+            Deferred, info.shape, dtype=info.dtype, device=info.device
+        )
+        fields = result.__dict__
+        fields["recorder"] = self
+        fields["info"] = info
+        fields["layer"] = layer.number
+        fields["out"] = out
+        fields["index"] = index
+        fields["key"] = layer.number << 8 | out
+        fields["number"] = len(self.deferred)
+        self.deferred.append(result)
+        return result
+
+    def given(self, key: Any, value: Tensor) -> Deferred:
+        """What stands for a tensor that was computed now and that nothing else holds."""
+        key = ("given", key, value.requires_grad)
+        layer = self.keys.get(key)
+        if layer is None:
+            layer = Layer("given", "given", modes.current(), user_line())
+            layer.infos = [Info(value)]
+            self.keys[key] = layer
+            self.enter(layer)
+        index = len(layer.occurrences)
+        layer.occurrences.append(())
+        self.execution.values.given(layer, value)
+        return self.defer(layer, 0, index)
+
+    def value(self, deferred: Any) -> Any:
+        """The value of what is deferred, computed now if need be; anything else as it is."""
+        if type(deferred) is not Deferred:
+            return deferred
+        layer = self.layers[deferred.layer]
+        values = self.execution.values
+        if deferred.index >= values.done.get(layer.number, 0):
+            self.execution.run_for({layer.number: {deferred.out: {deferred.index}}})
+        return values.one(deferred.layer, deferred.out, deferred.index)
+
+
+def _worth_recording(value: Any) -> bool:
+    """Whether an operation on this tensor alone may be part of a layer."""
+    if type(value) is nn.Parameter:
+        return True
+    return isinstance(value, Tensor) and value.numel() > FEW
+
+
+def _expectation(value: Any) -> tuple[Any, Any, int]:
+    """Type, identity and version that the same argument has at the next step."""
+    if type(value) is Deferred:
+        return Deferred, value.key, 0
+    if type(value) is nn.Parameter:
+        return nn.Parameter, value, value._version
+    return type(value), value, 0
+
+
+def _infer(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    blanks: list[Tensor] = []
+
+    def blank(value: Any) -> Any:
+        if type(value) is not Deferred:
+            return value
+        zero = value.info.blank()
+        if value.info.requires_grad:
+            zero.requires_grad_()
+        blanks.append(zero)
+        return zero
+
+    with torch._C.DisableTorchFunction():
+        args, kwargs = pytree.tree_map(blank, (args, kwargs))
+        result = function(*args, **kwargs)
+    wrap = None if isinstance(result, Tensor) else type(result)
+    outputs = [result] if wrap is None else list(result)
+    if not all(type(value) is Tensor or value is args[0] for value in outputs):
+        return None
+    infos = [Info(value) for value in outputs]
+    if args and outputs[0] is args[0]:
+        return infos, wrap, "self"
+    leaves = pytree.tree_leaves((args, kwargs))
+    storages = {v.untyped_storage()._cdata for v in leaves if isinstance(v, Tensor)}
+    shared = any(value.untyped_storage()._cdata in storages for value in outputs)
+    return infos, wrap, "view" if shared else None
+
+
+def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call of ``relu`` and the like writes into its argument."""
+    if function not in INPLACE_FLAG:
+        return False
+    return bool(kwargs.get("inplace")) or (len(args) > 1 and args[-1] is True)

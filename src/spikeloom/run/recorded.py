@@ -1,0 +1,96 @@
+"""Calls a function under a recorder."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..core import dispatch, recording
+from .deferred import Deferred
+from .execution import Execution
+from .function_apply import install
+from .plan import Forced, Plan
+from .recorder import Recorder
+
+__all__ = ["cannot_record", "names_of", "plan_of", "recorded"]
+
+
+def cannot_record(leaves: list[Any]) -> bool:
+    """Whether something else already traces, transforms or records the call with these arguments."""
+    if recording.local.recorder is not None or torch.compiler.is_compiling():
+        return True
+    if torch._C._functorch.peek_interpreter_stack() is not None or torch.jit.is_tracing():
+        return True
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    tensors = [value for value in leaves if isinstance(value, Tensor)]
+    return any(type(value) not in (Tensor, nn.Parameter) for value in tensors)
+
+
+def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
+    """Path and type of each module, by the identity of the module and of its weights."""
+    names: dict[int, tuple[str, str]] = {}
+    for path, module in net.named_modules():
+        name = path, type(module).__name__
+        names[id(module)] = name
+        for weight in module._parameters.values():
+            if weight is not None:
+                names.setdefault(id(weight), name)
+    return names
+
+
+def recorded(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder
+) -> Any:
+    """The result of a call whose operations are recorded and run layer by layer.
+
+    An error of the user's passes through; what was written and what is held is then as the plain
+    call would have left it.
+    """
+    install()
+    try:
+        with recorder:
+            result = function(*args, **kwargs)
+    except BaseException as error:
+        _complete(recorder, error)
+        raise
+    holder = [result]
+    del result  # a reference of our own would make a returned value look held by the user
+    with dispatch.together():
+        return recorder.finish(holder.pop())
+
+
+def _complete(recorder: Recorder, error: BaseException) -> None:
+    """Compute what is left after an error; the first error is the one to show."""
+    recorder.last = None
+    try:
+        recorder.finish(None)
+    except Exception as other:
+        if sys.version_info >= (3, 11):
+            error.add_note(f"and then, while the recorded steps were completed: {other}")
+    finally:
+        recorder.release()
+
+
+def plan_of(recorder: Recorder, execution: Execution) -> Plan:
+    """What a recorder did."""
+    rows = [execution.rows[number] for number in sorted(execution.rows)]
+    forced = []
+    for (what, where), count in recorder.forced.items():
+        file, _, line = where.rpartition(":")
+        forced.append(Forced(what, file, int(line) if line.isdigit() else 0, count))
+    reason = "its operations hardly repeat, so that recording stopped" if recorder.off else ""
+    return Plan(not recorder.off, reason, rows, forced)
+
+
+def leaves_of(args: Any, kwargs: dict[str, Any]) -> list[Any]:
+    """The leaves of a call's arguments."""
+    return pytree.tree_leaves((args, kwargs))
+
+
+def is_deferred(value: Any) -> bool:
+    """Whether a value is recorded and not computed yet."""
+    return type(value) is Deferred

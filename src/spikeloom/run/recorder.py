@@ -1,0 +1,261 @@
+"""The recorder: sees every torch function of a call, and records or computes it.
+
+While it is active, Python runs for real and at every step. Functions of the tables are recorded;
+whenever a value is needed, what it depends on is computed, and recording goes on. At the end,
+what something still holds becomes an ordinary tensor in place.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils import swap_tensors
+
+from ..core import recording
+from . import memory, modes
+from .deferred import Deferred, Info, Refused, user_line
+from .execution import Execution, outputs_of
+from .program import Layer, Need
+from .stateful import StatefulModules
+from .tables import FRESH, IN_PLACE, INFO, KINDS, LIKE
+
+__all__ = ["Recorder"]
+
+_ON_META = ("device", "is_cuda", "is_meta", "get_device")  # what a meta tensor answers wrongly
+
+
+class Recorder(StatefulModules, TorchFunctionMode):
+    """Records the calls inside its ``with`` block; `finish` computes what is left.
+
+    Args:
+        execution: runs what was recorded.
+        names: see `Record`.
+    """
+
+    def __init__(self, execution: Execution, names: dict[int, tuple[str, str]]) -> None:
+        TorchFunctionMode.__init__(self)
+        StatefulModules.__init__(self, execution, names)
+        execution.hooked = modes.saving_hooks()
+
+    def __enter__(self) -> Any:
+        recording.local.recorder = self
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        recording.local.recorder = None
+        super().__exit__(*error)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Compute like any Python inside the block."""
+        before = recording.local.recorder
+        recording.local.recorder = None
+        try:
+            with torch._C.DisableTorchFunction():
+                yield
+        finally:
+            recording.local.recorder = before
+
+    # -- every torch function ----------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            raise Refused(
+                f"a transform of torch.func runs inside a recorded loop at {user_line()}; call the "
+                "loop without snn.layerwise, or the transform outside it"
+            )
+        if not kwargs and self.last is not None:
+            layer = self.last.following
+            if layer is not None and layer.function is func:
+                at = self._expected(layer, args)
+                if at is not None:
+                    return self.occur(layer, at, args)
+        kwargs = kwargs or {}
+        kind = KINDS.get(func)
+        if kind is not None and self._recordable(kwargs):
+            return self.call(func, kind, args, kwargs)
+        if func in INFO:
+            return _described(func, args, kwargs)
+        return self.other(func, args, kwargs)
+
+    def _recordable(self, kwargs: dict[str, Any]) -> bool:
+        if self.off or "out" in kwargs or torch.is_inference_mode_enabled() is not self.inference:
+            return False
+        return modes.saving_hooks() is self.execution.hooked
+
+    def _expected(self, layer: Layer, args: Any) -> tuple[int, ...] | None:
+        """What a call reads if it is the one that came next in the step before; else None.
+
+        It compares types and identities with those of that step, which costs less than a key.
+        """
+        pattern = layer.pattern
+        if pattern is None or len(pattern) != len(args) or self.epochs or self.off:
+            return None
+        if modes.current() is not layer.modes or modes.saving_hooks() is not self.execution.hooked:
+            return None
+        at = []
+        for value, (kind, wanted, version) in zip(args, pattern, strict=True):
+            if type(value) is not kind:
+                return None
+            if kind is Deferred:
+                if value.key != wanted:
+                    return None
+                at.append(value.index)
+            elif kind is nn.Parameter:
+                if value is not wanted or value._version != version:
+                    return None
+            elif value != wanted or value == 0:  # 0.0 == -0.0
+                return None
+        return tuple(at)
+
+    def computed(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        leaves = pytree.tree_leaves((args, kwargs))
+        if any(type(value) is Deferred for value in leaves):
+            return self.on_values(function, args, kwargs)
+        self.before_write(function, leaves, kwargs)
+        return function(*args, **kwargs)
+
+    def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A function that is in no table, or that may not be recorded here."""
+        if not self.off:
+            plain = IN_PLACE.get(function)
+            if plain is not None and type(args[0]) is Deferred and "out" not in kwargs:
+                return self.rebind(args[0], plain, args, kwargs)
+            if function in LIKE and type(args[0]) is Deferred:
+                made = function(args[0].info.blank(), *args[1:], **kwargs)
+                return self.given((function, args[0].info.sign[:3]), made)
+            if function in FRESH and not kwargs.get("requires_grad"):
+                args, kwargs = pytree.tree_map(self.value, (args, kwargs))
+                made = function(*args, **kwargs)
+                if type(made) is not Tensor:
+                    return made
+                if not made.untyped_storage().resizable():  # memory of numpy
+                    made = made.clone()
+                return self.given((function, Info(made).sign[:3]), made)
+        return self.on_values(function, args, kwargs)
+
+    def applied(self, function: Any, args: Any, kwargs: dict[str, Any], original: Any) -> Any:
+        """A call of an ``autograd.Function`` of the user: computed now, with its own backward."""
+        self.force(f"{function.__name__}.apply")
+        with self.paused():
+            values, options = pytree.tree_map(self.value, (args, kwargs))
+            result = original(function, *values, **options)
+            received = {id(v) for v in pytree.tree_leaves((values, options))}
+            fresh = type(result) is Tensor and id(result) not in received
+            if fresh and not result._is_view() and not self.off:
+                return self.given((function, Info(result).sign), result)
+            return result
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def alive(self, leaves: list[Any]) -> tuple[list[int], Need]:
+        """Numbers of the values that something besides ``leaves`` holds, and all visible values."""
+        returned = Counter(id(value) for value in leaves if type(value) is Deferred)
+        held = []
+        need: Need = {}
+        for number in range(len(self.deferred)):
+            others = sys.getrefcount(self.deferred[number]) - 2  # the list and this call
+            if others and type(self.deferred[number]) is Deferred:
+                value = self.deferred[number]
+                uses = returned[id(value)]
+                if others > uses or not uses:
+                    held.append(number)
+                outputs = need.setdefault(value.layer, {})
+                outputs.setdefault(value.out, set()).add(value.index)
+        return held, need
+
+    def piece(self) -> None:
+        """Run what is visible, and let go of what nothing can read any more."""
+        with torch._C.DisableTorchFunction():
+            need = self.alive([])[1]
+            visible = {number: {o: set(i) for o, i in outs.items()} for number, outs in need.items()}
+            execution = self.execution
+            memory.run_segment(execution, execution.choose(need), outputs_of(visible), need)
+            for layer in execution.pending():
+                execution.values.skip(layer, len(layer.occurrences))
+            for layer in self.layers:
+                if len(layer.occurrences) > 1:
+                    layer.seen.clear()
+                else:
+                    visible[layer.number] = {out: {0} for out in range(len(layer.infos))}
+            execution.values.keep(visible)
+            self.writers.clear()
+
+    def finish(self, result: Any) -> Any:
+        """Compute what is visible; returns ``result`` with ordinary tensors.
+
+        Values that the user keeps elsewhere (lists, attributes, states of neurons) become
+        ordinary tensors in place.
+        """
+        with torch._C.DisableTorchFunction():
+            leaves, spec = pytree.tree_flatten(result)
+            del result
+            self.snapshots.clear()
+            held, need = self.alive(leaves)
+            self.execution.run_last(need)
+            for number in held:
+                value = self.deferred[number]
+                if type(value) is Deferred:
+                    swap_tensors(value, self.ordinary(value))
+            given: set[int] = set()
+            memo: dict[int, Any] = {}
+            for value in leaves:
+                if type(value) is Deferred and id(value) not in memo:
+                    memo[id(value)] = self._returned(value, given)
+            values = [memo.get(id(value), value) for value in leaves]
+            return pytree.tree_unflatten(values, spec)
+
+    def release(self) -> None:
+        """Let go of everything; results must not wait for a garbage collector to be freed."""
+        for layer in self.layers:
+            layer.following = None
+        for part in (self.deferred, self.keys, self.held, self.memos, self.mutated):
+            part.clear()
+        if self.execution.memory != "checkpoint":  # which runs layers again in the backward pass
+            self.layers.clear()
+        self.last = None
+        self.lead = None
+        self.execution.values.parts.clear()
+
+    def _returned(self, deferred: Deferred, given: set[int]) -> Tensor:
+        """A value as a tensor of its own, copied only where memory would be shared."""
+        if self.rooted(deferred.number):
+            return self.ordinary(deferred)
+        layer = self.layers[deferred.layer]
+        value = self.execution.values.one(deferred.layer, deferred.out, deferred.index)
+        storage = value.untyped_storage()._cdata
+        with torch.enable_grad():
+            if value.stride() != deferred.info.stride:
+                value = value.contiguous()
+            shared = value._is_view() or storage in given or storage in self.readers
+            if shared or layer.kind == "given":
+                value = value.clone()
+        given.add(value.untyped_storage()._cdata)
+        return value
+
+
+def _described(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What a tensor tells without its values."""
+    value = args[0]
+    if type(value) is not Deferred:
+        return function(*args, **kwargs)
+    name = function.__name__
+    if name == "__get__":
+        name = function.__self__.__name__
+    info = value.info
+    if name == "requires_grad":
+        return info.requires_grad
+    if name == "is_leaf":
+        return not info.requires_grad
+    if name in _ON_META:
+        return function(torch.empty(0, device=info.device), *args[1:], **kwargs)
+    twin = torch.empty_strided(info.shape, info.stride, dtype=info.dtype, device="meta")
+    return function(twin, *args[1:], **kwargs)

@@ -1,0 +1,235 @@
+"""Memory that is shared or written: views, in-place functions, and values that become real early.
+
+An in-place function on a recorded value rebinds it to a new result. Where a view is involved, the
+value and all that shares its memory become ordinary tensors (they are *settled*), and the
+function runs on them. Before anything writes into a tensor, recorded operations that read it run.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils import swap_tensors
+
+from .deferred import Deferred, Refused, user_line
+from .modes import under
+from .program import Layer
+from .record import Record
+from .tables import BACKWARD, GRAPH_POINTS, IN_PLACE, INFO, KINDS, READS, VIEWS
+
+__all__ = ["Sharing"]
+
+_WRITES = ("__setitem__", "__set__", "backward", "batch_norm", "__get__", "numpy", "__array__")
+_WRITES += ("data_ptr", "untyped_storage")  # hand out memory that may be written without a word
+_WRITE_PREFIXES = ("_foreach", "_fused", "__i")
+
+
+class Sharing(Record):
+    """A record that knows which values share memory."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.views: dict[int, list[int]] = {}  # numbers of the views of a deferred value
+        self.parents: dict[int, tuple[Any, Layer, Any]] = {}  # of a view: base, layer, arguments
+        self.real_views: dict[int, list[int]] = {}  # deferred views of a storage
+        self.writers: dict[int, Layer] = {}  # buffers with an update that is recorded only
+
+    def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
+        if type(source) is Deferred:
+            self.parents[result.number] = source.number, layer, args[1:]
+            self.views.setdefault(source.number, []).append(result.number)
+        elif isinstance(source, Tensor):
+            self.parents[result.number] = source, layer, args[1:]
+            storage = source.untyped_storage()._cdata
+            self.real_views.setdefault(storage, []).append(result.number)
+
+    def parent(self, number: int) -> Any:
+        """What a value shares memory with: an earlier one, a tensor, or None."""
+        found = self.parents.get(number)
+        if found is None:
+            return None
+        base = found[0]
+        return self.deferred[base] if isinstance(base, int) else base
+
+    def rooted(self, number: int) -> bool:
+        """Whether a value shares memory with an ordinary tensor."""
+        while number in self.parents:
+            base = self.parents[number][0]
+            if not isinstance(base, int) or type(self.deferred[base]) is not Deferred:
+                return True
+            number = base
+        return False
+
+    # -- in place --------------------------------------------------------------------------------
+
+    def rebind(self, target: Deferred, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """An in-place function on a recorded value: from now on it means the result.
+
+        Args:
+            target: the value.
+            function: what the in-place function computes.
+            args: arguments, ``target`` first.
+            kwargs: more of them, without ``inplace``.
+        """
+        if target.number not in self.views and target.number not in self.parents:
+            new = self.operation(function, KINDS[function], args, kwargs)
+            same = type(new) is Deferred and new is not target
+            if same and new.shape == target.shape and new.dtype == target.dtype:
+                self.views.pop(new.number, None)
+                self.parents.pop(new.number, None)
+                own = {k: v for k, v in new.__dict__.items() if k != "number"}
+                target.__dict__.update(own)
+                return target
+        self.settle(target)
+        args, kwargs = pytree.tree_map(self.value, (args, kwargs))
+        twins = (f for f, plain in IN_PLACE.items() if plain is function and f.__name__[:2] != "__")
+        in_place = next(twins, None)
+        if in_place is None:
+            in_place = function
+            kwargs = {**kwargs, "inplace": True}
+        with torch._C.DisableTorchFunction():
+            self.before_write(in_place, (target,), {"inplace": True})
+            return in_place(*args, **kwargs)
+
+    # -- values that become real -------------------------------------------------------------------
+
+    def settle(self, target: Deferred, point: str = "") -> None:
+        """Make a value, and all that share memory with it, ordinary tensors now.
+
+        Args:
+            target: the value.
+            point: name of the function that needs this very tensor in the graph of autograd.
+        """
+        root = target
+        while type(self.parent(root.number)) is Deferred:
+            root = self.parent(root.number)
+        if point:
+            self._allow_point(root, point)
+        family = [root]
+        pending = [root]
+        while pending:
+            for number in self.views.pop(pending.pop().number, ()):
+                family.append(self.deferred[number])
+                pending.append(self.deferred[number])
+        for member in family:
+            if type(member) is not Deferred:
+                continue
+            place = member.layer, member.out, member.index
+            try:
+                swap_tensors(member, self.ordinary(member))
+            except RuntimeError as error:
+                raise Refused(
+                    f"C++ holds a recorded value that is wanted at {user_line()}: {error}"
+                ) from error
+            if point and member is target:
+                self.execution.values.replace(*place, member)
+
+    def _allow_point(self, root: Deferred, point: str) -> None:
+        layer = self.layers[root.layer]
+        goes_on = layer.chain and root.index < len(layer.occurrences) - 1
+        if layer.consumed or goes_on:
+            raise Refused(
+                f"{point} at {user_line()} needs gradients at a value that later steps have already "
+                "read inside one layer over time; call it in the step that makes the value, or run "
+                "this loop without snn.layerwise"
+            )
+
+    def ordinary(self, deferred: Deferred) -> Tensor:
+        """A tensor of a value that shares memory with what the value would share memory with."""
+        base = self.parent(deferred.number)
+        if type(base) is Deferred and self.rooted(base.number):
+            base = self.ordinary(base)
+        if base is None or type(base) is Deferred:
+            value = self.value(deferred)
+            options = {}
+            if value.stride() != deferred.info.stride:
+                options = {"memory_format": torch.contiguous_format}
+            with torch._C.DisableTorchFunction(), torch.enable_grad():
+                return torch.clone(value, **options)
+        _, layer, rest = self.parents[deferred.number]
+        with under(layer.modes):
+            return layer.function(base, *rest, **layer.kwargs)
+
+    # -- functions that are not recorded -------------------------------------------------------------
+
+    def on_values(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Compute a function of recorded values now, and note who asked for it."""
+        leaves = pytree.tree_leaves((args, kwargs))
+        recorded = [value for value in leaves if type(value) is Deferred]
+        if recorded:
+            name = getattr(function, "__name__", str(function))
+            if name == "__get__":
+                name = getattr(function.__self__, "__name__", name)
+            self.force(name)
+            if function in READS or self._leaves_memory_alone(function, args, kwargs):
+                args, kwargs = pytree.tree_map(self.value, (args, kwargs))
+                return function(*args, **kwargs)
+            self._settle_all(function, name, recorded, args, kwargs)
+        if function in BACKWARD:
+            self.execution.run_all()
+            self.writers.clear()
+            if self.execution.fused:  # steps that a loop keeps apart share one graph here
+                kwargs = {**kwargs, "retain_graph": True}
+        self.before_write(function, leaves, kwargs)
+        return function(*args, **kwargs)
+
+    def _leaves_memory_alone(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+        pure = KINDS.get(function) in ("map", "fold", "axes", "each") and function not in VIEWS
+        writes = "out" in kwargs or kwargs.get("inplace") or any(value is True for value in args)
+        return pure and not writes
+
+    def _settle_all(
+        self, function: Any, name: str, recorded: list[Any], args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        points = recorded if function in GRAPH_POINTS else []
+        if function is torch.autograd.grad:
+            inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
+            points = [v for v in pytree.tree_leaves(inputs) if type(v) is Deferred]
+        for value in points:
+            if type(value) is Deferred:
+                self.settle(value, point=name)
+        for value in recorded:
+            if type(value) is Deferred:
+                self.settle(value)
+
+    def before_write(self, function: Any, leaves: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Run what reads a tensor before it is written, and what writes it before it is read."""
+        if function in INFO:
+            return
+        reals = [v for v in leaves if isinstance(v, Tensor) and type(v) is not Deferred]
+        reals = [v for v in reals if v.layout is torch.strided]
+        if not reals:
+            return
+        name = getattr(function, "__name__", "")
+        writes = _writes(function, name, kwargs)
+        for value in reals:
+            storage = value.untyped_storage()._cdata
+            read = storage in self.readers
+            if (writes and read) or storage in self.writers:
+                self.execution.run_all()
+                self.writers.clear()
+            if writes and read:  # writes by way of .data do not move the version
+                self.epochs[storage] = self.epochs.get(storage, 0) + 1
+            if writes and name != "__get__":
+                self.mutated[storage] = value
+                self._settle_views(storage)
+
+    def _settle_views(self, storage: int) -> None:
+        """Views of a tensor that is about to be written become real views."""
+        for number in self.real_views.pop(storage, ()):
+            if type(self.deferred[number]) is Deferred and sys.getrefcount(self.deferred[number]) > 2:
+                self.settle(self.deferred[number])
+
+
+def _writes(function: Any, name: str, kwargs: dict[str, Any]) -> bool:
+    """Whether a function may write into a tensor among its arguments, or hands out its memory."""
+    if kwargs.get("inplace") or "out" in kwargs:
+        return True
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    if name in _WRITES or name.startswith(_WRITE_PREFIXES):
+        return True
+    return type(function).__name__.startswith("Op")  # a custom operator may do anything

@@ -1,0 +1,302 @@
+"""Functions that are recorded in a way of their own: indices, stacks, dropout, batch norm, sums."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import modes
+from .deferred import Deferred, Info, user_line
+from .execution import Execution
+from .program import Layer, Reference, Slot
+from .record import FEW, takes_inplace
+from .sharing import Sharing
+from .tables import ADD, KINDS, VIEWS
+
+__all__ = ["Special"]
+
+
+class Special(Sharing):
+    """A record that knows these functions."""
+
+    def call(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Record a function of the tables."""
+        if kind == "dropout":
+            return self.dropout(function, args, kwargs)
+        if kind == "unbind":
+            return self.unbind(*args, **kwargs)
+        if kind == "index":
+            return self.item(args[0], args[1])
+        if kind == "stack":
+            return self.stack(function, args, kwargs)
+        if kind == "batch_norm":
+            if kwargs.get("training", args[5] if len(args) > 5 else False):
+                return self.batch_norm(function, args, kwargs)
+            kind = "fold"
+        if takes_inplace(function, args, kwargs):
+            if type(args[0]) is not Deferred or "inplace" not in kwargs:
+                return self.computed(function, args, kwargs)
+            kwargs = {name: value for name, value in kwargs.items() if name != "inplace"}
+            return self.rebind(args[0], function, args, kwargs)
+        if function in ADD and not kwargs and len(args) == 2:
+            total = self.running_sum(args)
+            if total is not None:
+                return total
+        if function in VIEWS and type(args[0]) is not Deferred:
+            if isinstance(args[0], Tensor) and self.may_change(args[0]):
+                return self.computed(function, args, kwargs)
+        return self.operation(function, kind, args, kwargs)
+
+    # -- steps of a sequence ---------------------------------------------------------------------
+
+    def unbind(self, input: Tensor, dim: int = 0) -> Any:
+        """``input.unbind(dim)``, and what iterates over a tensor: an index for each step."""
+        before = (slice(None),) * (dim % max(input.dim(), 1))
+        return tuple(self.item(input, (*before, t)) for t in range(input.shape[dim]))
+
+    def item(self, x: Any, index: Any) -> Any:
+        """``x[index]``: the numbers in it may differ from step to step."""
+        function = Tensor.__getitem__
+        items = index if type(index) is tuple else (index,)
+        known = all(type(item) in (int, slice, type(None), type(...)) for item in items)
+        if not known or x.dim() == 0:
+            return self.computed(function, (x, index), {})
+        if type(x) is not Deferred:
+            schedule = x.dim() < 2 and x.numel() <= FEW
+            if schedule or type(x) not in (Tensor, nn.Parameter) or self.may_change(x):
+                return self.computed(function, (x, index), {})
+        numbers = tuple(item for item in items if type(item) is int)
+        form = tuple("number" if type(item) is int else repr(item) for item in items)
+        mode = modes.current()
+        key: list[Any] = [function, mode, form]
+        at: list[int] = []
+        self.add_key(x, key, at)
+        layer = self.keys.get(found := tuple(key))
+        if layer is None:
+            layer = self.create(found, function, "index", mode, (x, index), {})
+            if layer is None:
+                return self.computed(function, (x, index), {})
+        _check_bounds(x, items)
+        return self.occur(layer, (*at, *numbers), (x, index))
+
+    def stack(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """``torch.stack`` and ``torch.cat``: nothing at all where the steps are whole already."""
+        items = args[0] if args else kwargs.get("tensors")
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+        listed = isinstance(items, (list, tuple)) and isinstance(dim, int)
+        kinds = {type(item) for item in items} if listed else set()
+        if Deferred not in kinds or not kinds <= {Deferred, Tensor, nn.Parameter}:
+            return self.computed(function, args, kwargs)
+        kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in items]
+        signs = tuple(v.info.sign if type(v) is Deferred else Info(v).sign for v in kept)
+        mode = modes.current()
+        known = self.inferred((function, mode, dim, signs), function, (kept, dim), {})
+        if known is None:
+            return self.computed(function, args, kwargs)
+        layer = StackLayer(function, mode, user_line())
+        layer.items = [
+            Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
+        ]
+        layer.dim = dim
+        layer.infos = known[0]
+        reals = [v for v in kept if type(v) is not Deferred]
+        layer.reals = [(v, 0 if v.is_inference() else v._version) for v in reals]
+        self.enter(layer)
+        return self.occur(layer, ())
+
+    # -- random and stateful functions -------------------------------------------------------------
+
+    def dropout(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """The mask is drawn now, in the order of the program; the product is recorded."""
+        names = ("input", "p", "training", "inplace")
+        options = dict(zip(names, args, strict=False)) | kwargs
+        training = options.get("training", options.get("train", True))
+        x = args[0] if args else None
+        if type(x) is not Deferred or options.get("inplace") or function is torch.feature_dropout:
+            return self.computed(function, args, kwargs)
+        if not training or options.get("p", 0.5) == 0:
+            return x
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            mask = function(torch.ones_like(x.info.blank()), *args[1:], **kwargs)
+        drawn = self.given(("mask", function, x.info.sign[:3]), mask)
+        return self.operation(torch.mul, "map", (x, drawn), {})
+
+    def batch_norm(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Statistics of a step; running ones are written in order, by one layer at a time."""
+        names = ("input", "running_mean", "running_var", "weight", "bias")
+        names += ("training", "momentum", "eps")
+        options = dict(zip(names, args, strict=False)) | kwargs
+        x = options.pop("input")
+        tensors = {name: v for name, v in options.items() if isinstance(v, Tensor)}
+        buffers = [v for name, v in tensors.items() if name.startswith("running")]
+        weights = [v for name, v in tensors.items() if not name.startswith("running")]
+        if type(x) is not Deferred or function is not F.batch_norm:
+            return self.computed(function, args, kwargs)
+        if any(type(v) is Deferred for v in tensors.values()):
+            return self.computed(function, args, kwargs)
+        mode = modes.current()
+        identities = (*map(id, buffers), *map(self.identity, weights))
+        numbers = (options.get("momentum"), options.get("eps"))
+        key = (function, mode, x.key, *identities, *numbers)
+        layer = self.keys.get(key)
+        storages = [buffer.untyped_storage()._cdata for buffer in buffers]
+        if any(self.writers.get(s, layer) is not layer or s in self.readers for s in storages):
+            self.execution.run_all()
+            self.writers.clear()
+        if layer is None:
+            layer = BatchNormLayer(function, mode, user_line())
+            layer.slots = [Slot(0, x.layer, x.out)]
+            layer.args = (layer.slots[0],)
+            layer.kwargs = options
+            copies = {
+                name: v.clone() if name.startswith("running") and isinstance(v, Tensor) else v
+                for name, v in options.items()
+            }
+            with torch._C.DisableTorchFunction():
+                layer.infos = [Info(function(_blank(x), **copies))]
+            layer.reals = [(v, 0 if v.is_inference() else v._version) for v in weights]
+            self.held |= {id(v): v for v in tensors.values()}
+            self.keys[key] = layer
+            self.enter(layer)
+        for storage, buffer in zip(storages, buffers, strict=True):
+            self.writers[storage] = layer
+            self.mutated[storage] = buffer
+        layer.seen.pop((x.index,), None)  # its effect is wanted at every call
+        return self.occur(layer, (x.index,))
+
+    def running_sum(self, args: Any) -> Any:
+        """``total + y`` where ``total`` is the last value of the same sum: one more occurrence."""
+        for position in (0, 1):
+            total, y = args[position], args[1 - position]
+            if type(total) is not Deferred or type(y) is not Deferred or total.recorder is not self:
+                continue
+            layer = self.layers[total.layer]
+            if not _continues(layer, total, y) or layer.modes != modes.current():
+                continue
+            if not layer.chain:
+                self._forget(layer)
+            layer.chain = True
+            at = [None] * len(layer.slots)
+            at[layer.slots[-1].position] = y.index
+            self.grow(layer)
+            index = len(layer.occurrences)
+            layer.occurrences.append(tuple(at))
+            return self.defer(layer, 0, index)
+        return None
+
+    def _forget(self, layer: Layer) -> None:
+        """No other operation may join this layer by its key any more."""
+        layer.pattern = None
+        layer.seen.clear()
+        for key in [key for key, found in self.keys.items() if found is layer]:
+            del self.keys[key]
+
+
+class StackLayer(Layer):
+    """``torch.stack`` or ``torch.cat`` of single values."""
+
+    items: list[Any]  # references and tensors
+    dim: int
+
+    def __init__(self, function: Any, mode: Any, where: str) -> None:
+        super().__init__(function, "stack", mode, where)
+
+    def references(self) -> list[Reference]:
+        return [item for item in self.items if type(item) is Reference]
+
+    def run(self, execution: Execution, span: range, need: Any) -> str:
+        whole = self._whole(execution)
+        if whole is None:
+            for reference in self.references():
+                execution.layers[reference.layer].consumed = True
+            one = execution.values.one
+            items = [one(*v) if type(v) is Reference else v for v in self.items]
+            whole = self.function(items, self.dim)
+        execution.values.put(self, 0, 1, [whole])
+        return ""
+
+    def _whole(self, execution: Execution) -> Tensor | None:
+        """The steps as they were computed, if these are all of one output."""
+        first = self.items[0]
+        if self.function is not torch.stack or type(first) is not Reference:
+            return None
+        same = (type(v) is Reference and v[:2] == first[:2] for v in self.items)
+        if not all(same):
+            return None
+        execution.layers[first.layer].consumed = True
+        indices = [item.index for item in self.items]
+        value, constant = execution.values.along(first.layer, first.out, indices)
+        return value if not constant and self.dim in (0, -value.dim()) else None
+
+
+class BatchNormLayer(Layer):
+    """Batch norm in training, whose running statistics move once for each call, in order."""
+
+    def __init__(self, function: Any, mode: Any, where: str) -> None:
+        super().__init__(function, "batch_norm", mode, where)
+        self.effect = True
+
+    def run(self, execution: Execution, span: range, need: Any) -> str:
+        options = self.kwargs
+        if execution.again:  # a segment that is computed again moves nothing
+            options = {
+                name: v.clone() if name.startswith("running") and isinstance(v, Tensor) else v
+                for name, v in options.items()
+            }
+        count = len(span)
+        occurrences = self.occurrences[span.start : span.stop]
+        slot = self.slots[0]
+        x, constant = execution.along(slot, occurrences)
+        if execution.batch_norm == "time" and not constant:
+            y = self.function(x.flatten(0, 1), **options).unflatten(0, x.shape[:2])
+            execution.values.put_timed(self, 0, count, y)
+            return "time folded into the batch"
+        if constant:
+            with torch.no_grad():
+                for _ in range(count - 1):
+                    self.function(x, **options)
+            y = self.function(x, **options)
+            execution.values.put(self, 0, count, [y] * count)
+            return "once; its running statistics are updated at every step"
+        steps = [
+            self.function(execution.values.one(slot.layer, slot.out, at[0]), **options)
+            for at in occurrences
+        ]
+        execution.values.put(self, 0, count, steps)
+        return "step by step: its statistics are those of a step"
+
+
+def _blank(x: Deferred) -> Tensor:
+    zero = x.info.blank()
+    return zero.requires_grad_() if x.info.requires_grad else zero
+
+
+def _check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
+    for axis, item in enumerate(items):
+        if item is None or item is ...:
+            return  # what follows counts from elsewhere; torch checks it
+        if type(item) is int and not -x.shape[axis] <= item < x.shape[axis]:
+            raise IndexError(
+                f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}"
+            )
+
+
+def _continues(layer: Layer, total: Deferred, y: Deferred) -> bool:
+    """Whether ``total + y`` is the next value of the sum that ``layer`` computes."""
+    if KINDS.get(layer.function) != "map" or layer.function not in ADD:
+        return False
+    if not layer.slots or len(layer.slots) > 2 or len(layer.args) != 2 or layer.kwargs:
+        return False
+    if total.index != len(layer.occurrences) - 1 or total.shape != layer.infos[0].shape:
+        return False
+    slot = layer.slots[-1]
+    if (slot.layer, slot.out) != (y.layer, y.out) or y.key == total.key:
+        return False
+    if y.dtype != total.dtype or y.shape != total.shape or not y.dtype.is_floating_point:
+        return False
+    needs = total.info.requires_grad or y.info.requires_grad
+    if not layer.chain and (len(layer.occurrences) > 1 or layer.infos[0].requires_grad != needs):
+        return False
+    first = layer.args[0] if layer.args[1] is slot else layer.args[1]
+    return not (type(first) is Slot and (first.layer, first.out) == (y.layer, y.out))

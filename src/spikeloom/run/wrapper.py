@@ -1,0 +1,177 @@
+"""``snn.layerwise``: a loop over time in the user's own hands, run layer by layer."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+from .execution import Execution
+from .plan import Plan
+from .recorded import cannot_record, leaves_of, names_of, plan_of, recorded
+from .recorder import Recorder
+
+__all__ = ["LayerwiseFunction", "LayerwiseModule", "layerwise"]
+
+
+def layerwise(target: Any) -> Any:
+    """Run the loops over time inside a module or a function layer by layer.
+
+    The Python of ``target`` runs for real, at every step, and what it computes is recorded; then
+    each layer runs once over all steps. What cannot be recorded is computed on the spot, so that
+    results are those of the plain loop, up to rounding: sums may be added in another order. Side
+    effects, random numbers, in-place writes, branches on values, hooks and early exits work. The
+    attribute ``plan`` tells how the last call ran, and which line of the program asked for a
+    value and so broke a layer into pieces.
+
+    Args:
+        target: a module, or a function whose arguments or globals hold one, such as
+            ``forward_pass(net, data)`` or a whole training step. A function may be decorated.
+
+    Returns:
+        A module with the same parameters, buffers and ``state_dict`` keys, or a function.
+
+    Raises:
+        TypeError: ``target`` is neither.
+
+    >>> import torch, spikeloom as snn
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.fc, self.lif = nn.Linear(3, 4), snn.Leaky(beta=0.9)
+    ...     def forward(self, x):
+    ...         mem, record = self.lif.init_leaky(), []
+    ...         for step in range(5):
+    ...             spk, mem = self.lif(self.fc(x), mem)
+    ...             record.append(spk)
+    ...         return torch.stack(record)
+    >>> net = snn.layerwise(Net())
+    >>> net(torch.ones(2, 3)).shape
+    torch.Size([5, 2, 4])
+    >>> print(net.plan)
+    layer by layer
+      fc   Linear  once: its input is constant in time
+      lif  Leaky   scan over time (torch), the same input at every step
+    """
+    if isinstance(target, (LayerwiseModule, LayerwiseFunction)):
+        return target
+    if isinstance(target, nn.Module):
+        return LayerwiseModule(target)
+    if callable(target):
+        return LayerwiseFunction(target)
+    raise TypeError(
+        f"layerwise takes a module or a function, got {type(target).__name__}; write "
+        "snn.layerwise(net), or @snn.layerwise above a function"
+    )
+
+
+class LayerwiseFunction:
+    """A function whose loops over time run layer by layer, see `layerwise`.
+
+    >>> @layerwise
+    ... def double(x):
+    ...     return x + x
+    >>> import torch
+    >>> double(torch.ones(1))
+    tensor([2.])
+    """
+
+    plan: Plan | None = None  # of the last call
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.__wrapped__ = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves = leaves_of(args, kwargs)
+        if cannot_record(leaves):
+            return self.__wrapped__(*args, **kwargs)
+        names: dict[int, tuple[str, str]] = {}
+        for value in (*leaves, getattr(self.__wrapped__, "__self__", None)):
+            if isinstance(value, nn.Module):
+                names |= names_of(value)
+        del leaves
+        result, self.plan = _call(self.__wrapped__, args, kwargs, names)
+        return result
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        """A method of a class is bound like a function."""
+        return self if owner is None else LayerwiseFunction(self.__wrapped__.__get__(owner, kind))
+
+
+class LayerwiseModule(nn.Module):
+    """A module whose loops over time run layer by layer, see `layerwise`.
+
+    It shares parameters, buffers and submodules with the module inside, and passes everything else
+    on to it.
+
+    >>> net = LayerwiseModule(nn.Linear(2, 3))
+    >>> list(net.state_dict())
+    ['weight', 'bias']
+    """
+
+    plan: Plan | None = None  # of the last call
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        own = self.__dict__
+        own["net"] = net
+        own["training"] = net.training
+        own["_parameters"] = net._parameters
+        own["_buffers"] = net._buffers
+        own["_non_persistent_buffers_set"] = net._non_persistent_buffers_set
+        own["_modules"] = net._modules
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        net = self.__dict__["net"]
+        leaves = leaves_of(args, kwargs)
+        if cannot_record(leaves):
+            return net(*args, **kwargs)
+        del leaves
+        result, self.__dict__["plan"] = _call(net, args, kwargs, names_of(net))
+        return result
+
+    def train(self, mode: bool = True) -> "LayerwiseModule":
+        self.__dict__["net"].train(mode)
+        self.__dict__["training"] = mode
+        return self
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """The modules of the network inside, itself first."""
+        return self.__dict__["net"].named_modules(*args, **kwargs)
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        self.__dict__["net"]._apply(fn, *args, **kwargs)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["net"].state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["net"].load_state_dict(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        net = self.__dict__.get("net")
+        if net is None:  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(net, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["net"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.__dict__["net"], name)
+
+    def extra_repr(self) -> str:
+        return type(self.__dict__["net"]).__name__
+
+
+def _call(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any
+) -> tuple[Any, Plan]:
+    execution = Execution()
+    recorder = Recorder(execution, names)
+    result = recorded(function, args, kwargs, recorder)
+    plan = plan_of(recorder, execution)
+    recorder.release()
+    return result, plan
