@@ -17,37 +17,44 @@ from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from . import modes
 from .deferred import Deferred, Info, user_line
+from .errors import Place, expect
 from .program import Layer, Reference
 from .recorder import Recorder
 from .special import StackLayer
 from .stateful import StatefulLayer
 
-__all__ = ["Chain", "is_chain"]
+__all__ = ["Chain", "links_of"]
 
 _PURE = (nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.LayerNorm, nn.GroupNorm)
 _NOT_PURE = (nn.RReLU, nn.MultiheadAttention)
 _MODULES = (activation.__name__, conv.__name__, pooling.__name__)
 
 
-def is_chain(net: nn.Module) -> bool:
-    """Whether each step of a network does the same, in the order of its modules.
+def links_of(net: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """The layers of a chain with their paths, in order; None for any other network.
 
-    >>> is_chain(nn.Sequential(nn.Linear(2, 3), nn.ReLU())), is_chain(nn.Sequential(nn.Dropout()))
-    (True, False)
+    >>> [path for path, _ in links_of(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))]
+    ['0', '1']
+    >>> links_of(nn.Sequential(nn.Dropout()))
     """
     if module_hooks._has_any_global_hook():
-        return False
-    pending = [net]
+        return None
+    links = []
+    pending = [("", net)]
     while pending:
-        module = pending.pop()
+        path, module = pending.pop()
         watched = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
         if watched or module._backward_pre_hooks or "forward" in vars(module):
-            return False
+            return None
         if type(module) is nn.Sequential:
-            pending.extend(module._modules.values())  # pyright: ignore[reportArgumentType]
-        elif not _is_link(module):
-            return False
-    return True
+            inside = module._modules.items()
+            children = [(f"{path}.{name}" if path else name, m) for name, m in inside if m is not None]
+            pending.extend(reversed(children))
+        elif _is_link(module):
+            links.append((path, module))
+        else:
+            return None
+    return links
 
 
 def _is_link(module: nn.Module) -> bool:
@@ -70,13 +77,26 @@ class Chain:
 
     Args:
         recorder: holds the record.
+        links: the layers, see `links_of`.
         steps: T.
     """
 
-    def __init__(self, recorder: Recorder, steps: int) -> None:
+    def __init__(
+        self, recorder: Recorder, links: list[tuple[str, nn.Module]], steps: int
+    ) -> None:
         self.recorder = recorder
+        self.links = links
         self.steps = steps
         self.repeated: set[int] = set()  # layers that differ from step to step
+
+    def first(self, x: Any, static: int | None, place: Place) -> Any:
+        """Record the first step; arguments as for `spikeloom.run.loop`."""
+        for path, module in self.links:
+            place.enter(path, module)
+            expect(module, x, static)
+            x = module(x)
+        place.leave()
+        return x
 
     def can_repeat(self) -> bool:
         """Whether the step was recorded as a whole, each layer once."""
@@ -133,10 +153,19 @@ def _moved(first: tuple[Any, ...], positions: list[int], t: int) -> tuple[Any, .
 
 def _stacked_info(source: Layer, value: Deferred, steps: int) -> Info:
     step = value.info
-    shape = (steps, *step.shape)
-    like = torch.empty(shape, dtype=step.dtype, device="meta")
-    if step.is_channels_last():  # a run keeps the memory format of images
-        like = like.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
-    info = Info(like, source.infos[value.out].requires_grad)
-    info.device = step.device
-    return info
+    size = step.shape.numel()
+    stride = (size, *step.stride)
+    if not step.is_channels_last():  # a run keeps the memory format of images
+        stride = (size, *_contiguous(step.shape))
+    needs = source.infos[value.out].requires_grad
+    return Info(torch.Size((steps, *step.shape)), step.dtype, step.device, stride, needs)
+
+
+def _contiguous(shape: torch.Size) -> list[int]:
+    """The strides of a contiguous tensor."""
+    strides = []
+    size = 1
+    for number in reversed(shape):
+        strides.append(size)
+        size *= max(number, 1)
+    return strides[::-1]

@@ -33,19 +33,32 @@ def user_line() -> str:
 class Info:
     """What a tensor tells without its values.
 
-    >>> Info(torch.zeros(2, 3)).shape
+    >>> Info.of(torch.zeros(2, 3)).shape
     torch.Size([2, 3])
     """
 
     __slots__ = ("device", "dtype", "requires_grad", "shape", "sign", "stride")
 
-    def __init__(self, tensor: Tensor, requires_grad: bool | None = None) -> None:
-        self.shape = tensor.shape
-        self.dtype = tensor.dtype
-        self.device = tensor.device
-        self.stride = tensor.stride()
-        self.requires_grad = tensor.requires_grad if requires_grad is None else requires_grad
-        self.sign = (self.shape, self.dtype, self.device, self.requires_grad, self.stride)
+    def __init__(
+        self,
+        shape: torch.Size,
+        dtype: torch.dtype,
+        device: torch.device,
+        stride: tuple[int, ...],
+        requires_grad: bool,
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.device = device
+        self.stride = stride
+        self.requires_grad = requires_grad
+        self.sign = (shape, dtype, device, requires_grad, stride)
+
+    @classmethod
+    def of(cls, tensor: Tensor, requires_grad: bool | None = None) -> "Info":
+        """What this tensor tells; ``requires_grad`` replaces its own."""
+        needs = tensor.requires_grad if requires_grad is None else requires_grad
+        return cls(tensor.shape, tensor.dtype, tensor.device, tensor.stride(), needs)
 
     def is_channels_last(self) -> bool:
         """Whether it describes images in the order (height, width, channel)."""

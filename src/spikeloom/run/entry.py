@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core import checks, tree
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
-from .chain import Chain, is_chain
+from .chain import Chain, links_of
 from .errors import Place, located
 from .execution import Execution
 from .loop import loop, stacked
@@ -126,17 +126,17 @@ def _run(
                 recorder.piece()
 
         def function() -> Any:
-            if memory == "exact" and not keys and steps > 1 and is_chain(net):
-                first = x[0] if static is None else x
-                outputs, _ = loop(net, [first], static, keys, place, after)
-                chain = Chain(recorder, steps)
-                if chain.can_repeat():
-                    chain.repeat()
-                    return chain.over_time(outputs[0]), {}
-                rest = inputs() if static is not None else x[1:].unbind(0)
-                outputs += loop(net, list(rest)[: steps - 1], static, keys, place, _nothing)[0]
-                return stacked(outputs, {})
-            return stacked(*loop(net, inputs(), static, keys, place, after))
+            links = links_of(net) if memory == "exact" and not keys and steps > 1 else None
+            if links is None:
+                return stacked(*loop(net, inputs(), static, keys, place, after))
+            chain = Chain(recorder, links, steps)
+            first = chain.first(x[0] if static is None else x, static, place)
+            if chain.can_repeat():
+                chain.repeat()
+                return chain.over_time(first), {}
+            rest = [x] * (steps - 1) if static else x[1:].unbind(0)
+            outputs, _ = loop(net, rest, static, keys, place, _nothing)
+            return stacked([first, *outputs], {})
 
         output, records = recorded(function, (), {}, recorder)
         plan = plan_of(recorder, execution)

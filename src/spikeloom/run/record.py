@@ -158,7 +158,7 @@ class Record:
             if torch.equal(self.value(old), value):
                 return old
         self.held[id(value)] = value
-        key = ("snapshot", value.untyped_storage()._cdata, Info(value).sign)
+        key = ("snapshot", value.untyped_storage()._cdata, Info.of(value).sign)
         self.snapshots[id(value)] = found = self.given(key, value.clone())
         return found
 
@@ -197,7 +197,7 @@ class Record:
                 signs.append(value.info.sign)
                 layer.slots.append(slot := Slot(len(layer.slots), value.layer, value.out))
                 return slot
-            signs.append(Info(value).sign)
+            signs.append(Info.of(value).sign)
             layer.reals.append((value, 0 if value.is_inference() else value._version))
             return value
         if type(value) in (tuple, list, torch.Size):
@@ -284,7 +284,7 @@ class Record:
         layer = self.keys.get(key)
         if layer is None:
             layer = Layer("given", "given", modes.current(), user_line())
-            layer.infos = [Info(value)]
+            layer.infos = [Info.of(value)]
             self.keys[key] = layer
             self.enter(layer)
         index = len(layer.occurrences)
@@ -338,7 +338,7 @@ def _infer(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     outputs = [result] if wrap is None else list(result)
     if not all(type(value) is Tensor or value is args[0] for value in outputs):
         return None
-    infos = [Info(value) for value in outputs]
+    infos = [Info.of(value) for value in outputs]
     if args and outputs[0] is args[0]:
         return infos, wrap, "self"
     leaves = pytree.tree_leaves((args, kwargs))

@@ -139,7 +139,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
                     return made
                 if not made.untyped_storage().resizable():  # memory of numpy
                     made = made.clone()
-                return self.given((function, Info(made).sign[:3]), made)
+                return self.given((function, Info.of(made).sign[:3]), made)
         return self.on_values(function, args, kwargs)
 
     def applied(self, function: Any, args: Any, kwargs: dict[str, Any], original: Any) -> Any:
@@ -151,7 +151,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             received = {id(v) for v in pytree.tree_leaves((values, options))}
             fresh = type(result) is Tensor and id(result) not in received
             if fresh and not result._is_view() and not self.off:
-                return self.given((function, Info(result).sign), result)
+                return self.given((function, Info.of(result).sign), result)
             return result
 
     # -- the end -----------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Special(Sharing):
         if Deferred not in kinds or not kinds <= {Deferred, Tensor, nn.Parameter}:
             return self.computed(function, args, kwargs)
         kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in items]
-        signs = tuple(v.info.sign if type(v) is Deferred else Info(v).sign for v in kept)
+        signs = tuple(v.info.sign if type(v) is Deferred else Info.of(v).sign for v in kept)
         mode = modes.current()
         known = self.inferred((function, mode, dim, signs), function, (kept, dim), {})
         if known is None:
@@ -154,7 +154,7 @@ class Special(Sharing):
                 for name, v in options.items()
             }
             with torch._C.DisableTorchFunction():
-                layer.infos = [Info(function(_blank(x), **copies))]
+                layer.infos = [Info.of(function(_blank(x), **copies))]
             layer.reals = [(v, 0 if v.is_inference() else v._version) for v in weights]
             self.held |= {id(v): v for v in tensors.values()}
             self.keys[key] = layer

@@ -116,7 +116,7 @@ class StatefulModules(Special):
                 self.settle(tensor)
         x = self.kept(x)
         if type(x) is not Deferred:
-            x = self.given(("input", id(module), Info(x).sign), x.clone())
+            x = self.given(("input", id(module), Info.of(x).sign), x.clone())
         mode = modes.current()
         equations = module.transition if isinstance(module, Neuron) else module
         identities = map(self.identity, tensors)
@@ -134,13 +134,14 @@ class StatefulModules(Special):
     ) -> "StatefulLayer":
         layer = _layer_type(module)(module, mode, user_line())
         layer.slots = [Slot(0, x.layer, x.out)]
-        blank = x.info.blank()
+        info = x.info
         start = [v for v in values if v is not None]
         if isinstance(module, Neuron):
-            inspect_input(module, blank, self.stepping, False)
+            if module._checked != (info.shape, info.dtype, info.device, self.stepping):
+                inspect_input(module, info.blank(), self.stepping, False)
             for name, value in zip(module.State._fields, values, strict=True):
                 if value is not None and type(value) is not Deferred:
-                    inspect_state(module, name, value, blank)
+                    inspect_state(module, name, value, info.blank())
         if start:
             kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in values]
             layer.start = [
@@ -149,7 +150,7 @@ class StatefulModules(Special):
             tensors = [*tensors, *(v for v in kept if type(v) is not Deferred)]
         layer.reals = [(v, v._version) for v in tensors if not v.is_inference()]
         needs = x.info.requires_grad or any(v.requires_grad for v in (*tensors, *start))
-        layer.infos = self._infos(layer, blank, start, mode[0] and needs)
+        layer.infos = self._infos(layer, info, start, mode[0] and needs)
         self.held[id(module)] = module
         self.enter(layer)
         layer.title = type(module).__name__
@@ -159,12 +160,12 @@ class StatefulModules(Special):
         return layer
 
     def _infos(
-        self, layer: "StatefulLayer", blank: Tensor, start: list[Any], grad: bool
+        self, layer: "StatefulLayer", info: Info, start: list[Any], grad: bool
     ) -> list[Info]:
         """Of the output and of each state, from one step on zeros."""
         signs = tuple((v.shape, v.dtype) for v in start)
         owner = layer.function if layer.outlined_by_equations else id(layer.module)
-        sign = (owner, layer.modes, signs, Info(blank).sign, grad)
+        sign = (owner, layer.modes, signs, info.sign, grad)
         outlines = _outlines if layer.outlined_by_equations else self.outlines
         if sign not in outlines:
             if len(outlines) >= _OUTLINES:
@@ -173,8 +174,8 @@ class StatefulModules(Special):
                 zeros = [
                     torch.zeros_like(v.info.blank() if type(v) is Deferred else v) for v in start
                 ]
-                outputs = layer.step(blank, layer.module.State(*zeros) if zeros else None)
-            outlines[sign] = [Info(value, grad) for value in outputs]
+                outputs = layer.step(info.blank(), layer.module.State(*zeros) if zeros else None)
+            outlines[sign] = [Info.of(value, grad) for value in outputs]
         return outlines[sign]
 
     def fire(self, module: Any, layer: "StatefulLayer", x: Deferred) -> Any:
