@@ -11,7 +11,7 @@ from ways import Cell, as_the_loop, every_way
 
 import spikeloom as snn
 
-X = torch.rand(8, 2, 3, generator=torch.Generator().manual_seed(0)) * 2
+X = torch.rand(8, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
 
 # -- modes ----------------------------------------------------------------------------------------------------

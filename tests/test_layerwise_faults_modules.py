@@ -13,7 +13,7 @@ import spikeloom as snn
 from spikeloom.core.neuron import REGISTRY
 from spikeloom.functional import probe
 
-X = torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(0)) * 2
+X = torch.rand(6, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ DRAWING: dict[str, Any] = {
 @every_way
 @pytest.mark.parametrize("make", DRAWING.values(), ids=DRAWING)
 def test_one_mask_was_drawn_for_all_steps_of_a_static_input_by(way: str, make: Any) -> None:
-    x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 6, 4, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     net = nn.Sequential(make(), nn.Flatten(), lif(threshold=0.01)).train()
     kept: list[Tensor] = []
@@ -176,7 +176,7 @@ def test_one_mask_was_drawn_for_all_steps_of_a_static_input_by(way: str, make: A
 @every_way
 def test_a_transformer_gave_the_same_output_at_every_step(way: str) -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True)
-    y = runs(way, nn.Sequential(nn.Unflatten(1, (1, 4)), layer).train(), torch.rand(3, 4), 6)
+    y = runs(way, nn.Sequential(nn.Unflatten(1, (1, 4)), layer).train(), torch.rand(20, 4), 6)
     assert not (y == y[0]).all()
 
 

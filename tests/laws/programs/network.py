@@ -16,10 +16,11 @@ import spikeloom as snn
 from spikeloom.core.neuron import REGISTRY
 
 from ..cases import OWN, STEPPING
+from .program import Program
 
-__all__ = ["LAYERS", "NEURONS", "RETURNS_STATE", "SCOPE", "B", "Base", "H", "T", "neuron"]
+__all__ = ["LAYERS", "NEURONS", "RETURNS_STATE", "SCOPE", "Base", "H", "T", "neuron"]
 
-T, B, H = 5, 3, 5
+T, H = 5, 5
 
 
 def _conv1d() -> nn.Module:
@@ -158,10 +159,13 @@ SCOPE = {
 class Base(nn.Module):
     """Layers and neurons of a program, and everything that its lines read and write."""
 
-    def __init__(self, seed: int, layers: list[str], neurons: list[str], hidden: list[bool]) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(LAYERS[name]() for name in layers)
-        self.neurons = nn.ModuleList(neuron(name, own) for name, own in zip(neurons, hidden, strict=True))
+        seed, B = program.seed, program.batch
+        self.batch = B
+        self.layers = nn.ModuleList(LAYERS[name]() for name in program.layers)
+        kinds = zip(program.neurons, program.hidden, strict=True)
+        self.neurons = nn.ModuleList(neuron(name, hidden) for name, hidden in kinds)
         self.encoder = nn.Linear(H, H)
         self.weight, self.bias = nn.Parameter(torch.randn(H, H) * 0.5), nn.Parameter(torch.randn(H) * 0.1)
         shapes = {"count": (), "clock": (), "activity": (), "trace": (B, H), "written": (T, B, H), "seen": (T,)}
@@ -177,7 +181,7 @@ class Base(nn.Module):
 
     def clear(self) -> None:
         """Forget what the last call noted."""
-        zero = torch.zeros(B, H, dtype=self.weight.dtype)
+        zero = torch.zeros(self.batch, H, dtype=self.weight.dtype)
         self.records: dict[str, list[Tensor]] = {"spk": []}
         self.window: collections.deque[Tensor] = collections.deque(maxlen=3)
         self.total, self.average, self.peak, self.moving = zero, zero.clone(), zero.clone(), zero.clone()
@@ -195,7 +199,7 @@ class Base(nn.Module):
 
     def noise(self) -> np.ndarray:
         """Noise in the same memory at every call."""
-        self.array[:] = self.numpy_random.normal(size=(B, H)) * 0.1
+        self.array[:] = self.numpy_random.normal(size=self.array.shape) * 0.1
         return self.array
 
     def log(self, *what: Any) -> None:

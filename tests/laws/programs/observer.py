@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 import spikeloom as snn
 
-from .network import SCOPE, B, Base, H, T
-from .writer import Program
+from .network import SCOPE, Base, H, T
+from .program import Program
 
 __all__ = ["Failure", "Wrap", "observe"]
 
@@ -40,12 +40,12 @@ def _build(program: Program, shown: list[str]) -> tuple[Base, Any]:
     """The network, and the function with the loop where the program is one."""
     file = f"<program {program.seed}>"
     linecache.cache[file] = (len(program.text), None, program.text.splitlines(True), file)
-    scope = {"torch": torch, "F": F, "T": T, "B": B, "H": H, "copy": copy, **SCOPE}
+    scope = {"torch": torch, "F": F, "T": T, "B": program.batch, "H": H, "copy": copy, **SCOPE}
     scope["shown"] = lambda o: shown.append(f"{float(o.detach().sum()):.5f} {tuple(o.shape)}")
     exec(compile(program.text, file, "exec"), scope)
     torch.manual_seed(program.seed)
     methods = {} if program.style == "function" else {"forward": scope["forward"]}
-    net = type("Net", (Base,), methods)(program.seed, program.layers, program.neurons, program.hidden)
+    net = type("Net", (Base,), methods)(program)
     net.to(torch.float64 if program.double else torch.float32).clear()
     net.train(program.training)
     return net, scope.get("forward_pass")
@@ -69,7 +69,7 @@ def _hooks(program: Program, net: Base, shown: list[str]) -> None:
 
 def _input(program: Program) -> Tensor:
     generator = torch.Generator().manual_seed(program.seed)
-    x = torch.rand(T, B, H, generator=generator, dtype=torch.float64) * 1.5
+    x = torch.rand(T, program.batch, H, generator=generator, dtype=torch.float64) * 1.5
     x = x if program.double else x.float()
     if program.input == "numpy":
         return torch.from_numpy(x.numpy().copy())

@@ -3,12 +3,12 @@
 import random
 import re
 import textwrap
-from dataclasses import dataclass, field
 
 from . import lines
 from .network import LAYERS, NEURONS, RETURNS_STATE
+from .program import Program
 
-__all__ = ["Program", "write"]
+__all__ = ["write"]
 
 # relative weights of the groups of lines
 BEFORE = {
@@ -22,28 +22,6 @@ BEFORE = {
     "values": 3,
 }
 AFTER = {"nothing": 4, "pure": 2, "records": 4, "buffers": 4, "decisions": 2, "in place": 2, "graph": 4}
-
-
-@dataclass
-class Program:
-    """A program: its text, and how it is built and called."""
-
-    seed: int
-    style: str  # "class" and "function" have their own loop over time, "step" is run by `snn.run`
-    layers: list[str]
-    neurons: list[str]
-    hidden: list[bool]
-    online: str
-    mode: str  # "grad", "no_grad" or "inference"
-    calls: int
-    training: bool
-    double: bool
-    input: str  # "plain", "leaf" (requires grad) or "numpy" (memory shared with an array)
-    hooks: str  # "none", "watching" or "changing"
-    second: bool  # the loss contains a gradient of the input
-    reset: bool  # forget the state between calls
-    text: str = ""
-    groups: list[str] = field(default_factory=list)
 
 
 def write(seed: int, style: str | None = None) -> Program:
@@ -66,6 +44,7 @@ def write(seed: int, style: str | None = None) -> Program:
         hooks=r.choice(["none"] * 6 + ["watching"] * 2 + ["changing"]),
         second=r.random() < 0.2,
         reset=r.random() < 0.4,
+        batch=r.choice([13, 13, 13, 3]),
     )
     for index, name in enumerate(program.neurons):
         program.hidden[index] |= name in RETURNS_STATE  # its state is a tuple in a tuple
@@ -81,7 +60,6 @@ def _pick(r: random.Random, program: Program, weights: dict[str, int], table: di
     line = r.choice(table[group])
     if program.online.startswith("backward") and line in lines.KEEP_GRAPHS:
         return ""
-    program.groups += [group] if line else []
     return line
 
 
