@@ -25,7 +25,6 @@ FOLDED: dict[str, tuple[Any, tuple[int, ...]]] = {
     "an instance norm of one sample": (lambda: nn.InstanceNorm1d(24, track_running_stats=True).eval(), (6, 24, 3)),
     "a softmax over the batch": (lambda: nn.Softmax(0), (6, 24, 3)),
     "a flattened batch": (lambda: nn.Flatten(0), (6, 24, 3)),
-    "a convolution of one image": (lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(0)), (6, 1, 9, 9)),
 }
 
 

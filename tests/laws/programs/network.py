@@ -166,7 +166,7 @@ class Base(nn.Module):
         self.layers = nn.ModuleList(LAYERS[name]() for name in program.layers)
         kinds = zip(program.neurons, program.hidden, strict=True)
         self.neurons = nn.ModuleList(neuron(name, hidden) for name, hidden in kinds)
-        self.encoder = nn.Linear(H, H)
+        self.encoder, self.norm, self.cell = nn.Linear(H, H), nn.BatchNorm1d(H), nn.LSTMCell(H, H)
         self.weight, self.bias = nn.Parameter(torch.randn(H, H) * 0.5), nn.Parameter(torch.randn(H) * 0.1)
         shapes = {"count": (), "clock": (), "activity": (), "trace": (B, H), "written": (T, B, H), "seen": (T,)}
         for name, shape in {**shapes, "copied": (B, H)}.items():
@@ -196,6 +196,9 @@ class Base(nn.Module):
         self.config, self.nested = {"gain": 1.1}, {"deep": [0.0]}
         self.plain, self.counter = SimpleNamespace(value=0), itertools.count()
         self.array_state = np.zeros(1)
+        self.cell_state: Any = None
+        self.refractory, self.big = zero - 9, zero.sum()
+        self.delays = collections.deque([zero, zero], maxlen=2)
 
     def noise(self) -> np.ndarray:
         """Noise in the same memory at every call."""
@@ -204,6 +207,14 @@ class Base(nn.Module):
 
     def log(self, *what: Any) -> None:
         self.logs.append(what)
+
+    def reset_first(self) -> None:
+        """Forget the state of the first neuron."""
+        self.neurons[0].reset_mem()
+
+    def cut(self) -> None:
+        """Cut the remembered states from the graph."""
+        snn.detach(self)
 
     def learn(self) -> None:
         """A step of gradient descent by hand."""

@@ -40,7 +40,7 @@ def _build(program: Program, shown: list[str]) -> tuple[Base, Any]:
     """The network, and the function with the loop where the program is one."""
     file = f"<program {program.seed}>"
     linecache.cache[file] = (len(program.text), None, program.text.splitlines(True), file)
-    scope = {"torch": torch, "F": F, "T": T, "B": program.batch, "H": H, "copy": copy, **SCOPE}
+    scope = {"torch": torch, "nn": nn, "F": F, "T": T, "B": program.batch, "H": H, "copy": copy, **SCOPE}
     scope["shown"] = lambda o: shown.append(f"{float(o.detach().sum()):.5f} {tuple(o.shape)}")
     exec(compile(program.text, file, "exec"), scope)
     torch.manual_seed(program.seed)

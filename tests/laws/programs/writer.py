@@ -19,7 +19,9 @@ BEFORE = {
     "random": 3,
     "modes": 2,
     "state across steps": 3,
-    "values": 3,
+    "values": 2,
+    "modules": 2,
+    "indices": 2,
 }
 AFTER = {"nothing": 4, "pure": 2, "records": 4, "buffers": 4, "decisions": 2, "in place": 2, "graph": 4}
 
