@@ -53,7 +53,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "spikeloom": spikeloom.__version__,
-        **{name: _version(name) for name in ("torch", "triton", "numba", *PEERS)},
+        **{name: _version(name) for name in ("torch", "triton", "numba", *PEERS, "jax")},
     }
 
 

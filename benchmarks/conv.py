@@ -26,6 +26,7 @@ def contenders() -> dict[str, Contender]:
     for name in installed(("snntorch", "spikingjelly")):
         found[name] = Contender(name, conv)
         found[f"{name}, channels-last"] = Contender(name, conv, channels_last=True)
+    found |= {name: Contender(name, conv) for name in installed(("jax",))}
     return found
 
 

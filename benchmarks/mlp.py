@@ -25,7 +25,7 @@ def batch(kind: str, num_steps: int, size: int) -> Batch:
 
 
 def contenders() -> dict[str, Contender]:
-    return {name: Contender(name, mlp) for name in ("ours", *installed(PEERS))}
+    return {name: Contender(name, mlp) for name in ("ours", *installed((*PEERS, "jax")))}
 
 
 def main() -> None:

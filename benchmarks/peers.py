@@ -8,6 +8,7 @@ numbers; both end in a leaky integrator that does not spike. A library that is n
 
 import copy
 from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ def installed(wanted: tuple[str, ...] = PEERS) -> list[str]:
     found = []
     for name in wanted:
         try:
-            LAYERS[name]()
+            LAYERS[name]() if name in LAYERS else import_module(name)
             found.append(name)
         except ImportError as error:
             print(f"without {name}: {error}")

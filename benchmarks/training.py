@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax_peer
 import torch
 from common import alive, elsewhere, interleaved, peak
 from peers import NETWORKS, Stages
@@ -34,6 +35,8 @@ class Contender(NamedTuple):
 
 def step_of(contender: Contender) -> Step:
     """The step of a contender; it returns the loss before it."""
+    if contender.library == "jax":
+        return jax_peer.step_of(contender.network())
     options = {"memory": contender.memory} if contender.memory else {}
     module, run = NETWORKS[contender.library](contender.network(), **options)
     if contender.channels_last:
@@ -65,11 +68,14 @@ def loss_of(library: str, values: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(values.flatten(0, 1), y.repeat(len(values))) * len(values)
 
 
-def memory(contender: Contender, batch: Batch) -> tuple[float, float]:
-    """What one step adds at its peak in MiB, resident and alive; to be called in a fresh process."""
+def memory(contender: Contender, batch: Batch) -> tuple[float, float | None]:
+    """What one step adds at its peak in MiB, resident and alive; to be called in a fresh process.
+
+    Alive is None for JAX, whose memory torch's profiler does not see.
+    """
     step = step_of(contender)
     run = lambda: step(batch.x, batch.num_steps, batch.y)  # noqa: E731
-    return peak(run), alive(run)
+    return peak(run), None if contender.library == "jax" else alive(run)
 
 
 def compared(contenders: dict[str, Contender], batch: Batch, repeats: int, base: str = "snntorch") -> list[Any]:
@@ -86,7 +92,7 @@ def compared(contenders: dict[str, Contender], batch: Batch, repeats: int, base:
         if base in contenders:
             row[f"times as fast as {base}"] = times[base] / times[name]
             row[f"memory of {base}"], row["alive of it"] = (
-                a / b for a, b in zip(peaks[name], peaks[base], strict=True)
+                None if a is None else a / b for a, b in zip(peaks[name], peaks[base], strict=True)
             )
         rows.append(row)
     return rows

@@ -1,0 +1,71 @@
+"""Random programs, recorded and plain, by the thousand.
+
+    python campaigns/programs.py 2000 [--from 0] [--style class] [--out programs.json] [--show 5]
+
+Prints how many were equal, how many the plain loop itself fails (nothing is compared then), how many were refused in
+words, how many differ; of those the seed, the text and what differs. With ``--out`` a campaign that was interrupted
+goes on where it was. Leaves with 1 if a program differs.
+"""
+
+import argparse
+import collections
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+import spikeloom as snn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from laws.programs.verdict import Verdict, check
+
+SAVE_EVERY = 50
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("number", type=int, help="how many programs")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
+    parser.add_argument("--style", choices=("class", "function", "step"), help="programs of one style only")
+    parser.add_argument("--out", type=Path, help="where the words of finished seeds are kept")
+    parser.add_argument("--show", type=int, default=5, help="how many differing programs are printed in full")
+    return parser.parse_args()
+
+
+def judged(seed: int, style: str | None) -> Verdict | str:
+    """The verdict, or what the comparison itself raised."""
+    try:
+        return check(seed, snn.layerwise, style)
+    except Exception as error:  # one program must not end a campaign
+        return f"seed {seed}, crash: {type(error).__name__}: {error}"
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(1)
+    kept = args.out.exists() if args.out else False
+    words: dict[str, str] = json.loads(args.out.read_text()) if kept else {}
+    shown = 0
+    for seed in range(args.first, args.first + args.number):
+        if str(seed) in words:
+            continue
+        verdict = judged(seed, args.style)
+        word = "crash" if isinstance(verdict, str) else verdict.word
+        words[str(seed)] = word
+        if word in ("different", "crash", "refused"):
+            full = word != "refused" and shown < args.show
+            shown += full
+            print(verdict if full else repr(verdict).splitlines()[0][:200], flush=True)
+        if args.out and len(words) % SAVE_EVERY == 0:
+            args.out.write_text(json.dumps(words))
+    if args.out:
+        args.out.write_text(json.dumps(words))
+    counts = collections.Counter(words.values())
+    print(f"{len(words)} programs: " + ", ".join(f"{number} {word}" for word, number in counts.most_common()))
+    sys.exit(1 if counts["different"] or counts["crash"] else 0)
+
+
+if __name__ == "__main__":
+    main()

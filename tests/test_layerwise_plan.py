@@ -1,0 +1,174 @@
+"""The plan of a recorded call says what was done and what forced a value; export and compilation around recordings."""
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from engine import layerwise, needs_engine
+from torch import Tensor, nn
+
+import spikeloom as snn
+
+STEPS = 5
+X = torch.rand(STEPS, 24, 3, generator=torch.Generator().manual_seed(0))
+pytestmark = needs_engine
+
+
+class Net(nn.Module):
+    """A loop over time with a function of the step's spikes in it."""
+
+    def __init__(self, peek: Any = None) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(3, 4), snn.Leaky(0.9, init_hidden=True, threshold=0.2)
+        self.peek = peek
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.lif.reset_mem()
+        out = []
+        for x_t in x:
+            spk = self.lif(self.fc(x_t))
+            if self.peek is not None:
+                self.peek(spk)
+            out.append(spk)
+        return torch.stack(out)
+
+
+def if_it_is_large(spk: Tensor) -> Any:
+    return 1 if spk.sum() > 1e9 else 0
+
+
+def its_item(spk: Tensor) -> Any:
+    return spk.detach().max().item()
+
+
+def its_float(spk: Tensor) -> Any:
+    return float(spk.detach().mean())
+
+
+def its_array(spk: Tensor) -> Any:
+    return spk.detach().numpy()
+
+
+def its_text(spk: Tensor) -> Any:
+    return str(spk)
+
+
+def its_list(spk: Tensor) -> Any:
+    return spk.tolist()
+
+
+PEEKS = [if_it_is_large, its_item, its_float, its_array, its_text, its_list]
+
+
+@pytest.mark.parametrize("peek", PEEKS, ids=lambda f: f.__name__)
+def test_the_plan_names_file_and_line_of_what_forced_a_value_and_how_often(peek: Any) -> None:
+    line = inspect.getsourcelines(peek)[1] + 1
+    recorded = layerwise(Net(peek))
+    recorded(X)
+    forced = {(file, number): count for _, file, number, count in recorded.plan.forced}
+    assert forced == {(__file__, line): STEPS}
+    assert f"{line}" in str(recorded.plan) and "test_layerwise_plan.py" in str(recorded.plan)
+
+
+def test_nothing_is_forced_where_no_value_is_needed() -> None:
+    recorded = layerwise(Net())
+    recorded(X)
+    assert list(recorded.plan.forced) == []
+    assert recorded.plan.layerwise and recorded.plan.rows
+    assert "fc" in str(recorded.plan) and "lif" in str(recorded.plan)
+
+
+def test_shapes_types_and_flags_force_nothing() -> None:
+    def describe(spk: Tensor) -> Any:
+        return spk.shape, spk.size(0), spk.dtype, spk.device, spk.requires_grad, spk.dim(), len(spk), spk.numel()
+
+    recorded = layerwise(Net(describe))
+    recorded(X)
+    assert list(recorded.plan.forced) == []
+
+
+def test_the_plan_is_that_of_the_last_call() -> None:
+    net = Net(its_item)
+    recorded = layerwise(net)
+    recorded(X)
+    net.peek = None
+    recorded(X)
+    assert list(recorded.plan.forced) == []
+
+
+def test_a_decorated_function_has_a_plan_too() -> None:
+    net = Net(its_item)
+    recorded = layerwise(lambda x: net(x) * 2)
+    recorded(X)
+    assert [count for *_, count in recorded.plan.forced] == [STEPS]
+
+
+def test_snn_run_explains_what_forced_a_value() -> None:
+    class Step(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(3, 4), snn.Leaky(0.9, init_hidden=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            spk = self.lif(self.fc(x))
+            its_item(spk)
+            return spk
+
+    plan = snn.run(Step(), X, explain=True).plan
+    line = inspect.getsourcelines(its_item)[1] + 1
+    assert [(file, number, count) for _, file, number, count in plan.forced] == [(__file__, line, STEPS)]
+
+
+# -- what is built around recordings ---------------------------------------------------------------------------------
+
+
+class Runs(nn.Module):
+    """A module that calls `snn.run`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), snn.Leaky(0.9, init_hidden=True, threshold=0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return snn.run(self.net, x)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch warns of itself
+def test_a_module_that_calls_run_is_exported() -> None:
+    net = Runs().eval()
+    exported = torch.export.export(net, (X,))
+    torch.testing.assert_close(exported.module()(X), net(X))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_module_that_calls_run_is_written_as_onnx() -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    assert torch.onnx.export(Runs().eval(), (X,), dynamo=True) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("make", [Runs, lambda: layerwise(Net())], ids=["run", "layerwise"])
+def test_torch_compile_around_a_recording_changes_nothing(make: Any) -> None:
+    torch.manual_seed(1)
+    net = make()
+    compiled = torch.compile(net, backend="aot_eager")
+    found = []
+    for module in (net, compiled):
+        net.zero_grad()
+        output = module(X)
+        output.sum().backward()
+        found.append([output.detach(), *(p.grad.clone() for p in net.parameters())])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_transform_of_torch_func_around_a_recording_sees_the_plain_loop() -> None:
+    net = Net()
+    recorded = layerwise(net)
+    batched = torch.vmap(recorded, in_dims=1, out_dims=1)(X)
+    torch.testing.assert_close(batched, net(X))

@@ -1,0 +1,166 @@
+"""What a recorded call leaves behind: results, records, states and errors as the loop leaves them; threads."""
+
+import copy
+import pickle
+import threading
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from engine import layerwise, needs_layerwise
+from own_loops import STEPS, Net, X, explicit, quiet
+from torch import Tensor, nn
+
+
+class Pair(NamedTuple):
+    spk: Tensor
+    mems: list[Tensor]
+
+
+@dataclass
+class Own:
+    spk: Tensor
+
+
+@needs_layerwise
+def test_results_and_records_in_any_container_are_plain_tensors() -> None:
+    net, kept = quiet(), SimpleNamespace(last=None, each=[], by_step={}, own=None)
+
+    @layerwise
+    def recording(x: Tensor) -> Any:
+        net.lif.reset_mem()
+        mems = []
+        for t, x_t in enumerate(x):
+            spk = net.lif(net.fc(x_t))
+            kept.last, kept.by_step[t] = spk, net.lif.mem
+            kept.each.append((spk, net.lif.mem))
+            mems.append(net.lif.mem)
+        kept.own = Own(spk)
+        return {"pair": Pair(spk, mems), "own": Own(mems[0] * 2), "sum": sum(mems)}
+
+    result = recording(X)
+    found = [result["pair"].spk, *result["pair"].mems, result["own"].spk, result["sum"], kept.last, kept.own.spk]
+    found += [*kept.by_step.values(), *(v for pair in kept.each for v in pair), net.lif.mem]
+    assert {type(v) for v in found} == {Tensor}
+    assert type(result["pair"]) is Pair
+    assert torch.equal(torch.stack(result["pair"].mems), torch.stack(list(kept.by_step.values())))
+
+
+@needs_layerwise
+def test_results_own_their_memory() -> None:
+    def listed(net: Any, x: Tensor) -> list[Tensor]:
+        return [net.fc(x_t) for x_t in x]
+
+    net = quiet()
+    with torch.no_grad():
+        result = layerwise(listed)(net, X)
+        result[0].fill_(7)
+    expected = [net.fc(x_t) for x_t in X]
+    torch.testing.assert_close(torch.stack(result[1:]), torch.stack(expected[1:]))
+    assert all(len(pickle.dumps(v)) < 2 * len(pickle.dumps(expected[1].detach())) for v in result)
+
+
+@needs_layerwise
+def test_an_input_that_is_returned_is_the_input() -> None:
+    returned, same = layerwise(lambda x: (x, [x_t * 2 for x_t in x]))(X)
+    assert returned is X and len(same) == STEPS
+
+
+@needs_layerwise
+def test_state_goes_on_from_call_to_call() -> None:
+    def some_steps(net: Any, x: Tensor) -> Tensor:
+        return torch.stack([net.lif(net.fc(x_t)) for x_t in x])
+
+    net, twin, recorded = quiet(), quiet(), layerwise(some_steps)
+    with torch.no_grad():
+        parts = torch.cat([recorded(net, X[:2]), some_steps(net, X[2:3]), recorded(net, X[3:])])
+        torch.testing.assert_close(parts, some_steps(twin, X))
+    torch.testing.assert_close(net.lif.mem, twin.lif.mem)
+
+
+@needs_layerwise
+def test_a_changed_weight_is_seen_by_the_next_call() -> None:
+    net, recorded = quiet(), layerwise(explicit)
+    recorded(net, X)
+    net.fc = nn.Linear(3, 4)
+    torch.testing.assert_close(recorded(net, X)[1], explicit(net, X)[1])
+    net.fc.weight.data.mul_(2)
+    torch.testing.assert_close(recorded(net, X)[1], explicit(net, X)[1])
+
+
+# -- errors, threads --------------------------------------------------------------------------------
+
+
+class Failing(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        self.lif.reset_mem()
+        for t, x_t in enumerate(x):
+            self.count += 1
+            self.kept = self.lif(self.fc(x_t))
+            if t == 3:
+                raise KeyError("of the user")
+        return x
+
+
+@needs_layerwise
+def test_an_error_of_the_user_leaves_what_the_loop_leaves() -> None:
+    torch.manual_seed(1)
+    net = Failing().eval()
+    twin = copy.deepcopy(net)
+    for module in (twin, layerwise(net)):
+        with pytest.raises(KeyError, match="of the user"):
+            module(X)
+    assert net.count == twin.count == 4
+    assert type(net.kept) is Tensor and type(net.lif.mem) is Tensor
+    torch.testing.assert_close(net.kept, twin.kept)
+    torch.testing.assert_close(net.lif.mem, twin.lif.mem)
+    assert layerwise(quiet())(X).shape == (STEPS, 24, 4)  # the next call is not disturbed
+
+
+@needs_layerwise
+def test_a_shape_error_is_raised_in_the_line_that_makes_it() -> None:
+    def wrong(net: Any, x: Tensor) -> Tensor:
+        return torch.stack([net.lif(net.fc(x_t[:, :2])) for x_t in x])
+
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        layerwise(wrong)(quiet(), X)
+    assert any(entry.name == "wrong" for entry in caught.traceback)
+
+
+@needs_layerwise
+def test_two_threads_record_two_networks() -> None:
+    nets = [quiet(), Net().eval()]
+    expected = [net(X).detach() for net in nets]
+    wrong: list[int] = []
+    barrier = threading.Barrier(2)
+
+    def work(which: int) -> None:
+        recorded = layerwise(nets[which])
+        barrier.wait()
+        for _ in range(20):
+            if not torch.allclose(recorded(X), expected[which]):
+                wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and not any(thread.is_alive() for thread in threads)
+
+
+@needs_layerwise
+def test_another_thread_is_not_recorded() -> None:
+    found = []
+
+    @layerwise
+    def with_a_thread(net: Any, x: Tensor) -> Tensor:
+        other = threading.Thread(target=lambda: found.append(type(x * 2)))
+        other.start()
+        other.join()
+        return explicit(net, x)[0]
+
+    with_a_thread(quiet(), X)
+    assert found == [Tensor]
