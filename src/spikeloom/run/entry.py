@@ -1,10 +1,12 @@
 """``snn.run``: the plain loop over a network of one time step, recorded."""
 
+import operator
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..core import checks, tree
@@ -16,7 +18,7 @@ from .execution import Execution
 from .loop import loop, stacked
 from .memory import MEMORIES, segment_length
 from .plan import Plan, Run
-from .recorded import cannot_record, names_of, plan_of, recorded
+from .recorded import cannot_record, names_of, outside_graphs, plan_of, recorded
 from .recorder import Recorder
 from .stateful import StatefulLayer
 
@@ -88,7 +90,9 @@ def run(
     _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
-    output, records, plan = _run(net, x, num_steps, steps, keys, reset, batch_norm, memory)
+    static = None if num_steps is None else steps
+    execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
+    output, records, plan = execute(net, x, static, steps, keys, reset, batch_norm, memory)
     return Run(output, records, plan) if record or explain else output
 
 
@@ -149,7 +153,7 @@ def _run(
         return output, records, plan
 
 
-_run._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess] (torch's own marker)
+_run_outside_graphs = outside_graphs(_run)
 
 
 def _nothing(t: int) -> None:
@@ -227,9 +231,15 @@ def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) ->
                 "a static input [B, ...] needs num_steps=..."
             )
         return len(x)
-    if not isinstance(num_steps, int) or num_steps < 1:
-        raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]")
-    return num_steps
+    try:
+        steps = 0 if isinstance(num_steps, bool) else operator.index(num_steps)
+    except TypeError:
+        steps = 0
+    if steps < 1:
+        raise ValueError(
+            f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]"
+        )
+    return steps
 
 
 def _check_memory(memory: str, batch_norm: str) -> None:

@@ -74,6 +74,10 @@ class Record:
         """Note that a result shares memory with ``source``."""
         raise NotImplementedError
 
+    def before_read(self, value: Tensor) -> None:
+        """Run what is recorded to write a tensor."""
+        raise NotImplementedError
+
     def piece(self) -> None:
         """Run what is pending before it grows too large."""
         raise NotImplementedError
@@ -153,6 +157,7 @@ class Record:
         """What stands for the present content of a tensor that may change; None if it may not."""
         if not self.may_change(value):
             return None
+        self.before_read(value)
         old = self.snapshots.get(id(value))
         if old is not None and not value.requires_grad and old.shape == value.shape:
             if torch.equal(self.value(old), value):

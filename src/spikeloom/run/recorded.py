@@ -1,5 +1,6 @@
 """Calls a function under a recorder."""
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,28 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..core import dispatch, recording
-from .deferred import Deferred
 from .execution import Execution
 from .function_apply import install
 from .plan import Forced, Plan
 from .recorder import Recorder
 
-__all__ = ["cannot_record", "names_of", "plan_of", "recorded"]
+__all__ = ["cannot_record", "leaves_of", "names_of", "outside_graphs", "plan_of", "recorded"]
+
+
+def outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, which ``torch.compile`` calls and does not look into."""
+    disabled: list[Callable[..., Any]] = []
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:  # importing it costs more than most runs
+            return function(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch._dynamo.disable(function))
+        return disabled[0](*args, **kwargs)
+
+    call._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess] (torch's marker)
+    return call
 
 
 def cannot_record(leaves: list[Any]) -> bool:
@@ -89,8 +105,3 @@ def plan_of(recorder: Recorder, execution: Execution) -> Plan:
 def leaves_of(args: Any, kwargs: dict[str, Any]) -> list[Any]:
     """The leaves of a call's arguments."""
     return pytree.tree_leaves((args, kwargs))
-
-
-def is_deferred(value: Any) -> bool:
-    """Whether a value is recorded and not computed yet."""
-    return type(value) is Deferred

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
-from torch.utils import swap_tensors
 
 from ..core import recording
 from . import memory, modes
@@ -145,14 +144,20 @@ class Recorder(StatefulModules, TorchFunctionMode):
     def applied(self, function: Any, args: Any, kwargs: dict[str, Any], original: Any) -> Any:
         """A call of an ``autograd.Function`` of the user: computed now, with its own backward."""
         self.force(f"{function.__name__}.apply")
-        with self.paused():
+        with torch._C.DisableTorchFunction():
             values, options = pytree.tree_map(self.value, (args, kwargs))
+        off = self.off
+        self.off = True  # values that its forward finds elsewhere are computed when it reads them
+        try:
             result = original(function, *values, **options)
-            received = {id(v) for v in pytree.tree_leaves((values, options))}
+        finally:
+            self.off = off
+        received = {id(v) for v in pytree.tree_leaves((values, options))}
+        with torch._C.DisableTorchFunction():
             fresh = type(result) is Tensor and id(result) not in received
             if fresh and not result._is_view() and not self.off:
                 return self.given((function, Info.of(result).sign), result)
-            return result
+        return result
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -204,7 +209,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             for number in held:
                 value = self.deferred[number]
                 if type(value) is Deferred:
-                    swap_tensors(value, self.ordinary(value))
+                    self.become_ordinary(value)
             given: set[int] = set()
             memo: dict[int, Any] = {}
             for value in leaves:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils import swap_tensors
 
+from . import modes
 from .deferred import Deferred, Refused, user_line
-from .modes import under
 from .program import Layer
 from .record import Record
 from .tables import BACKWARD, GRAPH_POINTS, IN_PLACE, INFO, KINDS, READS, VIEWS
@@ -118,14 +119,31 @@ class Sharing(Record):
             if type(member) is not Deferred:
                 continue
             place = member.layer, member.out, member.index
-            try:
-                swap_tensors(member, self.ordinary(member))
-            except RuntimeError as error:
-                raise Refused(
-                    f"C++ holds a recorded value that is wanted at {user_line()}: {error}"
-                ) from error
+            if point and member is target:
+                self.value(member)  # what was recorded already reads the tensor that is made here
+            self.become_ordinary(member)
             if point and member is target:
                 self.execution.values.replace(*place, member)
+
+    def become_ordinary(self, deferred: Deferred) -> None:
+        """Turn a value into an ordinary tensor in place, for everything that holds it."""
+        value = self.ordinary(deferred)
+        where = self.layers[deferred.layer].where
+        try:
+            swap_tensors(deferred, value)
+        except RuntimeError as error:
+            raise Refused(
+                f"the value made at {where} is held by a weak reference or by C++ ({error}); make "
+                "the reference after the call, or run this loop without snn.layerwise"
+            ) from error
+
+    def settle_visible(self) -> None:
+        """Make every value that the program still holds an ordinary tensor."""
+        for number in range(len(self.deferred)):
+            if sys.getrefcount(self.deferred[number]) > 2:
+                value = self.deferred[number]
+                if type(value) is Deferred:
+                    self.settle(value)
 
     def _allow_point(self, root: Deferred, point: str) -> None:
         layer = self.layers[root.layer]
@@ -150,7 +168,7 @@ class Sharing(Record):
             with torch._C.DisableTorchFunction(), torch.enable_grad():
                 return torch.clone(value, **options)
         _, layer, rest = self.parents[deferred.number]
-        with under(layer.modes):
+        with modes.under(layer.modes):
             return layer.function(base, *rest, **layer.kwargs)
 
     # -- functions that are not recorded -------------------------------------------------------------
@@ -159,6 +177,9 @@ class Sharing(Record):
         """Compute a function of recorded values now, and note who asked for it."""
         leaves = pytree.tree_leaves((args, kwargs))
         recorded = [value for value in leaves if type(value) is Deferred]
+        if recorded and modes.saving_hooks() is not self.execution.hooked:
+            self.settle_visible()  # checkpointing keeps arguments where they cannot be replaced
+            recorded = [value for value in recorded if type(value) is Deferred]
         if recorded:
             name = getattr(function, "__name__", str(function))
             if name == "__get__":
@@ -200,7 +221,7 @@ class Sharing(Record):
         if function in INFO:
             return
         reals = [v for v in leaves if isinstance(v, Tensor) and type(v) is not Deferred]
-        reals = [v for v in reals if v.layout is torch.strided]
+        reals = [v for v in reals if v.layout is torch.strided and not is_lazy(v)]
         if not reals:
             return
         name = getattr(function, "__name__", "")
@@ -216,6 +237,11 @@ class Sharing(Record):
             if writes and name != "__get__":
                 self.mutated[storage] = value
                 self._settle_views(storage)
+
+    def before_read(self, value: Tensor) -> None:
+        if value.untyped_storage()._cdata in self.writers:
+            self.execution.run_all()
+            self.writers.clear()
 
     def _settle_views(self, storage: int) -> None:
         """Views of a tensor that is about to be written become real views."""

@@ -137,8 +137,10 @@ class StatefulModules(Special):
         info = x.info
         start = [v for v in values if v is not None]
         if isinstance(module, Neuron):
-            if module._checked != (info.shape, info.dtype, info.device, self.stepping):
-                inspect_input(module, info.blank(), self.stepping, False)
+            # a step of a sequence has no axis that could be time
+            sequence = self.stepping and len(info.shape) > 1
+            if module._checked != (info.shape, info.dtype, info.device, sequence):
+                inspect_input(module, info.blank(), sequence, False)
             for name, value in zip(module.State._fields, values, strict=True):
                 if value is not None and type(value) is not Deferred:
                     inspect_state(module, name, value, info.blank())
@@ -170,12 +172,8 @@ class StatefulModules(Special):
         if sign not in outlines:
             if len(outlines) >= _OUTLINES:
                 outlines.clear()
-            with under(layer.modes), torch.no_grad():
-                zeros = [
-                    torch.zeros_like(v.info.blank() if type(v) is Deferred else v) for v in start
-                ]
-                outputs = layer.step(info.blank(), layer.module.State(*zeros) if zeros else None)
-            outlines[sign] = [Info.of(value, grad) for value in outputs]
+            with under(layer.modes):
+                outlines[sign] = _outlined(layer, info, start, grad)
         return outlines[sign]
 
     def fire(self, module: Any, layer: "StatefulLayer", x: Deferred) -> Any:
@@ -269,6 +267,23 @@ def _identities(neuron: Any) -> tuple[int, ...]:
 
 
 # -- layers ----------------------------------------------------------------------------------------
+
+
+def _outlined(
+    layer: "StatefulLayer", info: Info, start: list[Any], grad: bool
+) -> list[Info]:
+    """Infos of the outputs of a module; a state may carry no gradient."""
+    x = info.blank()
+    if grad:
+        x.requires_grad_()
+    state = None
+    if start:
+        zeros = [torch.zeros_like(v.info.blank() if type(v) is Deferred else v) for v in start]
+        state = layer.module.State(*zeros)
+    outputs = layer.step(x, state)
+    if grad:  # some states carry a gradient only from the second step on
+        outputs = layer.step(x, layer.module.State(*(outputs[out] for out in layer.outs)))
+    return [Info.of(value, grad and value.requires_grad) for value in outputs]
 
 
 class ObservedLayer(Layer):
@@ -445,6 +460,8 @@ class NeuronLayer(StatefulLayer):
         values = execution.values
         found = {**dict(zip(self.outs, states, strict=True)), 0: spk}  # a state may repeat spikes
         for out, value in found.items():
+            if not self.infos[out].requires_grad:
+                value = value.detach()
             if count == 1:
                 values.put(self, out, 1, [value])
             elif out == 0 or path:

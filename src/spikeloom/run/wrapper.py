@@ -8,7 +8,14 @@ from torch import nn
 
 from .execution import Execution
 from .plan import Plan
-from .recorded import cannot_record, leaves_of, names_of, plan_of, recorded
+from .recorded import (
+    cannot_record,
+    leaves_of,
+    names_of,
+    outside_graphs,
+    plan_of,
+    recorded,
+)
 from .recorder import Recorder
 
 __all__ = ["LayerwiseFunction", "LayerwiseModule", "layerwise"]
@@ -91,7 +98,7 @@ class LayerwiseFunction:
             if isinstance(value, nn.Module):
                 names |= names_of(value)
         del leaves
-        result, self.plan = _call(self.__wrapped__, args, kwargs, names)
+        result, self.plan = _call_outside_graphs(self.__wrapped__, args, kwargs, names)
         return result
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
@@ -128,7 +135,8 @@ class LayerwiseModule(nn.Module):
         if cannot_record(leaves):
             return net(*args, **kwargs)
         del leaves
-        result, self.__dict__["plan"] = _call(net, args, kwargs, names_of(net))
+        result, plan = _call_outside_graphs(net, args, kwargs, names_of(net))
+        self.__dict__["plan"] = plan
         return result
 
     def train(self, mode: bool = True) -> "LayerwiseModule":
@@ -175,3 +183,6 @@ def _call(
     plan = plan_of(recorder, execution)
     recorder.release()
     return result, plan
+
+
+_call_outside_graphs = outside_graphs(_call)
