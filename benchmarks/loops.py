@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from common import asked, interleaved, machine, options, report
 from loop_networks import CASES, Case, forward_pass, loss_of, training_step
-from spikeloom.run.recorder import Recorder
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.run.recorder import Recorder
 
 Step = Callable[[], float]
 

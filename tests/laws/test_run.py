@@ -10,8 +10,7 @@ from torch.utils import _pytree as pytree
 
 import spikeloom as snn
 
-
-from .networks import IMAGE, NETWORKS, VECTOR, ConvNet, Counting, Recurrent, lif, mlp
+from .networks import IMAGE, NETWORKS, VECTOR, ConvNet, Recurrent, lif, mlp
 
 every_network = pytest.mark.parametrize(("make", "shape"), NETWORKS.values(), ids=NETWORKS)
 static_or_not = pytest.mark.parametrize("static", [False, True], ids=["over time", "static"])

@@ -21,7 +21,7 @@ from .errors import Place, expect
 from .program import Layer, Reference
 from .recorder import Recorder
 from .special import StackLayer
-from .stateful import StatefulLayer
+from .stateful_layers import StatefulLayer
 
 __all__ = ["Chain", "links_of"]
 
@@ -81,9 +81,7 @@ class Chain:
         steps: T.
     """
 
-    def __init__(
-        self, recorder: Recorder, links: list[tuple[str, nn.Module]], steps: int
-    ) -> None:
+    def __init__(self, recorder: Recorder, links: list[tuple[str, nn.Module]], steps: int) -> None:
         self.recorder = recorder
         self.links = links
         self.steps = steps
@@ -135,10 +133,7 @@ class Chain:
         source = self.recorder.layers[value.layer]
         layer = StackLayer(torch.stack, modes.current(), user_line())
         moves = source.number in self.repeated
-        layer.items = [
-            Reference(value.layer, value.out, t if moves else value.index)
-            for t in range(self.steps)
-        ]
+        layer.items = [Reference(value.layer, value.out, t if moves else value.index) for t in range(self.steps)]
         layer.dim = 0
         layer.infos = [_stacked_info(source, value, self.steps)]
         self.recorder.enter(layer)

@@ -20,7 +20,7 @@ from .memory import MEMORIES, segment_length
 from .plan import Plan, Run
 from .recorded import cannot_record, names_of, outside_graphs, plan_of, recorded
 from .recorder import Recorder
-from .stateful import StatefulLayer
+from .stateful_layers import StatefulLayer
 
 __all__ = ["run"]
 
@@ -236,9 +236,7 @@ def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) ->
     except TypeError:
         steps = 0
     if steps < 1:
-        raise ValueError(
-            f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]"
-        )
+        raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]")
     return steps
 
 

@@ -6,6 +6,7 @@ once for each occurrence, in order. Rewrites (`spikeloom.run.rewrites`) come fir
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,13 +19,11 @@ from ..core import dispatch, recording
 from . import rewrites
 from .deferred import Refused
 from .modes import under
+from .over_time import LAYER_NORMS, Argument, filled, items_of, mapped, on_sequence, with_numbers
 from .plan import Row
 from .program import Layer, Need, Slot, Values
-from .tables import FOLD_AXES
 
-__all__ = ["Execution", "filled", "outputs_of"]
-
-LAYER_NORMS = (F.layer_norm, torch.layer_norm)
+__all__ = ["Execution", "outputs_of"]
 
 
 class Execution:
@@ -36,9 +35,7 @@ class Execution:
         stepping: a call of a module with a state is one step, whatever its mode.
     """
 
-    def __init__(
-        self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False
-    ) -> None:
+    def __init__(self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False) -> None:
         self.layers: list[Layer] = []
         self.values = Values()
         self.memory = memory
@@ -208,7 +205,7 @@ class Execution:
         if layer.kind == "index":
             base, index = layer.args
             numbers = at[len(layer.slots) :]
-            return (filled(base, value), _with_numbers(index, numbers)), {}
+            return (filled(base, value), with_numbers(index, numbers)), {}
         return filled(layer.args, value), filled(layer.kwargs, value)
 
     def along(self, slot: Slot, occurrences: Sequence[Any]) -> tuple[Tensor, bool]:
@@ -242,10 +239,10 @@ class Execution:
         found = {}
         for slot in layer.slots:
             value, constant = self.along(slot, occurrences)
-            found[slot.position] = _Argument(value, constant)
+            found[slot.position] = Argument(value, constant)
         axes = len(layer.infos[0].shape)
         if layer.kind == "map" and layer.function is not F.linear:
-            return _mapped(layer, found, axes, count)
+            return mapped(layer, found, axes, count)
         first = layer.args[0] if layer.args else None
         timed = [position for position, argument in found.items() if not argument.constant]
         if not isinstance(first, Slot) or timed != [first.position] or layer.wrap is not None:
@@ -253,7 +250,7 @@ class Execution:
         x = found[first.position].value
         rest = filled(layer.args[1:], lambda slot: found[slot.position].value)
         options = filled(layer.kwargs, lambda slot: found[slot.position].value)
-        return _on_sequence(layer, x, rest, options, count)
+        return on_sequence(layer, x, rest, options, count)
 
     def _index(self, layer: Layer, occurrences: Sequence[Any]) -> Tensor | None:
         """``x[t]`` of a sequence is the sequence."""
@@ -266,7 +263,7 @@ class Execution:
             if not constant:
                 if any(row != rows[0] for row in rows):
                     return None
-                return x[(slice(None), *_items(index, rows[0]))]
+                return x[(slice(None), *items_of(index, rows[0]))]
         axes = [axis for axis, item in enumerate(items) if type(item) is int]
         if len(axes) != 1 or any(item != slice(None) for item in items[: axes[0]]):
             return None
@@ -307,96 +304,12 @@ class Execution:
         return how
 
 
-class _Argument:
-    """What a slot reads over time."""
-
-    def __init__(self, value: Tensor, constant: bool) -> None:
-        self.value = value
-        self.constant = constant
-        self.axes = value.dim() - (not constant)  # of one step
-
-
-def filled(value: Any, fill: Callable[[Slot], Any]) -> Any:
-    """Arguments with values in their slots."""
-    kind = type(value)
-    if kind is Slot:
-        return fill(value)
-    if kind is tuple or kind is list:
-        return kind(filled(item, fill) for item in value)
-    if kind is dict:
-        return {name: filled(item, fill) for name, item in value.items()}
-    return value
-
-
-def _items(index: Any, numbers: Sequence[int]) -> tuple[Any, ...]:
-    """The items of an index with these numbers in the place of its own."""
-    items = index if isinstance(index, tuple) else (index,)
-    following = iter(numbers)
-    return tuple(next(following) if type(item) is int else item for item in items)
-
-
-def _with_numbers(index: Any, numbers: Sequence[int]) -> Any:
-    items = _items(index, numbers)
-    return items if isinstance(index, tuple) else items[0]
-
-
-def _mapped(layer: Layer, found: dict[int, _Argument], axes: int, count: int) -> Tensor | None:
-    """An elementwise function on ``[T, B, ...]``."""
-
-    def spread(slot: Slot) -> Tensor:
-        argument = found[slot.position]
-        if argument.constant or argument.axes == axes:
-            return argument.value
-        missing = [1] * (axes - argument.axes)
-        return argument.value.reshape(count, *missing, *argument.value.shape[1:])
-
-    result = layer.function(*filled(layer.args, spread), **filled(layer.kwargs, spread))
-    return result if result.shape == (count, *layer.infos[0].shape) else None
-
-
-def _on_sequence(
-    layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], count: int
-) -> Tensor | None:
-    """A function of one timed argument ``x``, [T, B, ...]; None where it cannot run so."""
-    function = layer.function
-    step = x.dim() - 1
-    if function is F.linear:
-        return function(x, *rest, **options) if step else None
-    if function in LAYER_NORMS:
-        shape = rest[0] if rest else options["normalized_shape"]
-        return function(x, *rest, **options) if len(shape) <= step else None
-    if layer.kind == "shape":
-        return x.reshape(count, *layer.infos[0].shape)
-    if layer.kind == "axes":
-        return _reduced(layer, x, rest, options)
-    if layer.kind != "fold" or step < 2 or FOLD_AXES.get(function, 0) not in (0, step):
-        return None
-    return function(x.flatten(0, 1), *rest, **options).unflatten(0, x.shape[:2])
-
-
-def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Tensor | None:
-    """A function along axes of a step, counted from the end."""
-    if len(rest) > 1 or options.keys() - {"dim", "keepdim"}:
-        return None
-    step = x.dim() - 1
-    dim = rest[0] if rest else options.get("dim")
-    dims = [dim] if isinstance(dim, int) else list(range(step) if dim is None else dim)
-    if not dims or not all(isinstance(axis, int) for axis in dims):
-        return None
-    dims = [axis if axis < 0 else axis - step for axis in dims]
-    keep = {name: value for name, value in options.items() if name == "keepdim"}
-    result = layer.function(x, dims[0] if len(dims) == 1 else dims, **keep)
-    return result if result.shape[1:] == layer.infos[0].shape else None
-
-
 def outputs_of(need: Need) -> set[tuple[int, int]]:
     """The outputs with values in ``need``."""
     return {(layer, out) for layer, outputs in need.items() for out in outputs}
 
 
-def _readers_of(
-    chosen: list[Layer], wanted: set[tuple[int, int]]
-) -> dict[tuple[int, int], list[Layer | None]]:
+def _readers_of(chosen: list[Layer], wanted: set[tuple[int, int]]) -> dict[tuple[int, int], list[Layer | None]]:
     """For each output the layers that read it; None stands for a reader outside the program."""
     readers: dict[tuple[int, int], list[Layer | None]] = {output: [None] for output in wanted}
     for layer in chosen:
@@ -413,6 +326,6 @@ def _located(layer: Layer, error: Exception) -> Exception:
         text = str(error)
         named = text if text.startswith("layer '") else f"layer {layer.name!r} ({layer.title}): {text}"
         return type(error)(named)
-    if hasattr(error, "add_note"):
+    if sys.version_info >= (3, 11):
         error.add_note(f"recorded at {layer.where}")
     return error

@@ -38,9 +38,7 @@ def install() -> None:
 def _replace() -> None:
     function: Any = torch.autograd.Function
     apply = function.apply.__func__
-    original = FunctionType(
-        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
-    )
+    original = FunctionType(apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__)
     original.__kwdefaults__ = apply.__kwdefaults__
 
     def seen(cls: Any, args: Any, kwargs: Any) -> Any:

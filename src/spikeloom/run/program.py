@@ -183,9 +183,7 @@ class Part:
         values: one by one; or None. An entry None is a value that nothing reads.
     """
 
-    def __init__(
-        self, first: int, count: int, timed: Tensor | None, values: list[Any] | None
-    ) -> None:
+    def __init__(self, first: int, count: int, timed: Tensor | None, values: list[Any] | None) -> None:
         self.first = first
         self.count = count
         self._timed = timed

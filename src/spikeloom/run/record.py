@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from . import modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution
+from .outlines import inferred
 from .program import Layer, Slot
 from .tables import INPLACE_FLAG
 
@@ -28,8 +28,6 @@ UNREPEATED = 60  # layers after which a program that hardly repeats is not recor
 
 _CONSTANTS = {int, float, bool, str, type(None), torch.dtype, torch.device}
 _CONSTANTS |= {torch.memory_format, torch.layout, type(...)}
-_inferred: dict[Any, Any] = {}  # signature of an operation -> what its outputs look like
-_INFERRED = 10_000  # signatures that are kept
 
 
 class Unknown(Exception):
@@ -159,9 +157,9 @@ class Record:
             return None
         self.before_read(value)
         old = self.snapshots.get(id(value))
-        if old is not None and not value.requires_grad and old.shape == value.shape:
-            if torch.equal(self.value(old), value):
-                return old
+        comparable = old is not None and not value.requires_grad and old.shape == value.shape
+        if comparable and torch.equal(self.value(old), value):
+            return old
         self.held[id(value)] = value
         key = ("snapshot", value.untyped_storage()._cdata, Info.of(value).sign)
         self.snapshots[id(value)] = found = self.given(key, value.clone())
@@ -174,16 +172,14 @@ class Record:
 
     # -- layers ----------------------------------------------------------------------------------
 
-    def create(
-        self, key: Any, function: Any, kind: str, mode: Any, args: Any, kwargs: dict[str, Any]
-    ) -> Layer | None:
+    def create(self, key: Any, function: Any, kind: str, mode: Any, args: Any, kwargs: dict[str, Any]) -> Layer | None:
         """A new layer; None if the function cannot be recorded for these arguments."""
         layer = Layer(function, kind, mode, user_line())
         signs: list[Any] = []
         layer.args = tuple(self._template(value, layer, signs) for value in args)
         layer.kwargs = {n: self._template(kwargs[n], layer, signs) for n in sorted(kwargs)}
         sign = (function, mode, self.inference, tuple(sorted(kwargs)), tuple(signs))
-        known = self.inferred(sign, function, args, kwargs)
+        known = inferred(sign, function, args, kwargs)
         if known is None:
             return None
         layer.infos, layer.wrap, layer.alias = known
@@ -223,18 +219,6 @@ class Record:
                 layer.is_module = True
         if layer.number > UNREPEATED and len(self.deferred) < 2 * layer.number:
             self.off = True
-
-    def inferred(self, sign: Any, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Infos of the outputs, the tuple type, and what they share memory with; None: unknown.
-
-        One call on zeros tells, for every later call of the same signature; functions of the
-        tables are pure.
-        """
-        if sign not in _inferred:
-            if len(_inferred) >= _INFERRED:
-                _inferred.clear()
-            _inferred[sign] = _infer(function, args, kwargs)
-        return _inferred[sign]
 
     # -- occurrences -------------------------------------------------------------------------------
 
@@ -322,34 +306,6 @@ def _expectation(value: Any) -> tuple[Any, Any, int]:
     if type(value) is nn.Parameter:
         return nn.Parameter, value, value._version
     return type(value), value, 0
-
-
-def _infer(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    blanks: list[Tensor] = []
-
-    def blank(value: Any) -> Any:
-        if type(value) is not Deferred:
-            return value
-        zero = value.info.blank()
-        if value.info.requires_grad:
-            zero.requires_grad_()
-        blanks.append(zero)
-        return zero
-
-    with torch._C.DisableTorchFunction():
-        args, kwargs = pytree.tree_map(blank, (args, kwargs))
-        result = function(*args, **kwargs)
-    wrap = None if isinstance(result, Tensor) else type(result)
-    outputs = [result] if wrap is None else list(result)
-    if not all(type(value) is Tensor or value is args[0] for value in outputs):
-        return None
-    infos = [Info.of(value) for value in outputs]
-    if args and outputs[0] is args[0]:
-        return infos, wrap, "self"
-    leaves = pytree.tree_leaves((args, kwargs))
-    storages = {v.untyped_storage()._cdata for v in leaves if isinstance(v, Tensor)}
-    shared = any(value.untyped_storage()._cdata in storages for value in outputs)
-    return infos, wrap, "view" if shared else None
 
 
 def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:

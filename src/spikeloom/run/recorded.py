@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..core import dispatch, recording
+from ..core import checks, dispatch, recording
 from .execution import Execution
 from .function_apply import install
 from .plan import Forced, Plan
@@ -30,7 +30,7 @@ def outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
             disabled.append(torch._dynamo.disable(function))
         return disabled[0](*args, **kwargs)
 
-    call._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess] (torch's marker)
+    call.__dict__["_torchdynamo_disable"] = True  # torch's own marker
     return call
 
 
@@ -38,7 +38,7 @@ def cannot_record(leaves: list[Any]) -> bool:
     """Whether something else already traces, transforms or records the call with these arguments."""
     if recording.local.recorder is not None or torch.compiler.is_compiling():
         return True
-    if torch._C._functorch.peek_interpreter_stack() is not None or torch.jit.is_tracing():
+    if checks.transformed() or torch._C._get_tracing_state() is not None:
         return True
     if torch._C._len_torch_dispatch_stack() > 0:
         return True
@@ -58,9 +58,7 @@ def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
     return names
 
 
-def recorded(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder
-) -> Any:
+def recorded(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder) -> Any:
     """The result of a call whose operations are recorded and run layer by layer.
 
     An error of the user's passes through; what was written and what is held is then as the plain

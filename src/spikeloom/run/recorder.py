@@ -7,8 +7,6 @@ what something still holds becomes an ordinary tensor in place.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from ..core import recording
+from ..core import checks, recording
 from . import memory, modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
@@ -50,23 +48,10 @@ class Recorder(StatefulModules, TorchFunctionMode):
         recording.local.recorder = None
         super().__exit__(*error)
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Compute like any Python inside the block."""
-        before = recording.local.recorder
-        recording.local.recorder = None
-        try:
-            with torch._C.DisableTorchFunction():
-                yield
-        finally:
-            recording.local.recorder = before
-
     # -- every torch function ----------------------------------------------------------------------
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if checks.transformed():
             raise Refused(
                 f"a transform of torch.func runs inside a recorded loop at {user_line()}; call the "
                 "loop without snn.layerwise, or the transform outside it"

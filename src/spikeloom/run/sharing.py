@@ -82,7 +82,7 @@ class Sharing(Record):
                 self.views.pop(new.number, None)
                 self.parents.pop(new.number, None)
                 own = {k: v for k, v in new.__dict__.items() if k != "number"}
-                target.__dict__.update(own)
+                vars(target).update(own)
                 return target
         self.settle(target)
         args, kwargs = pytree.tree_map(self.value, (args, kwargs))
@@ -202,9 +202,7 @@ class Sharing(Record):
         writes = "out" in kwargs or kwargs.get("inplace") or any(value is True for value in args)
         return pure and not writes
 
-    def _settle_all(
-        self, function: Any, name: str, recorded: list[Any], args: Any, kwargs: dict[str, Any]
-    ) -> None:
+    def _settle_all(self, function: Any, name: str, recorded: list[Any], args: Any, kwargs: dict[str, Any]) -> None:
         points = recorded if function in GRAPH_POINTS else []
         if function is torch.autograd.grad:
             inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from . import modes
 from .deferred import Deferred, Info, user_line
 from .execution import Execution
+from .outlines import inferred
 from .program import Layer, Reference, Slot
 from .record import FEW, takes_inplace
 from .sharing import Sharing
@@ -43,9 +44,9 @@ class Special(Sharing):
             total = self.running_sum(args)
             if total is not None:
                 return total
-        if function in VIEWS and type(args[0]) is not Deferred:
-            if isinstance(args[0], Tensor) and self.may_change(args[0]):
-                return self.computed(function, args, kwargs)
+        real = type(args[0]) is not Deferred and isinstance(args[0], Tensor)
+        if function in VIEWS and real and self.may_change(args[0]):
+            return self.computed(function, args, kwargs)
         return self.operation(function, kind, args, kwargs)
 
     # -- steps of a sequence ---------------------------------------------------------------------
@@ -84,20 +85,19 @@ class Special(Sharing):
         """``torch.stack`` and ``torch.cat``: nothing at all where the steps are whole already."""
         items = args[0] if args else kwargs.get("tensors")
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-        listed = isinstance(items, (list, tuple)) and isinstance(dim, int)
-        kinds = {type(item) for item in items} if listed else set()
+        if not isinstance(items, (list, tuple)) or not isinstance(dim, int):
+            return self.computed(function, args, kwargs)
+        kinds = {type(item) for item in items}
         if Deferred not in kinds or not kinds <= {Deferred, Tensor, nn.Parameter}:
             return self.computed(function, args, kwargs)
         kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in items]
         signs = tuple(v.info.sign if type(v) is Deferred else Info.of(v).sign for v in kept)
         mode = modes.current()
-        known = self.inferred((function, mode, dim, signs), function, (kept, dim), {})
+        known = inferred((function, mode, dim, signs), function, (kept, dim), {})
         if known is None:
             return self.computed(function, args, kwargs)
         layer = StackLayer(function, mode, user_line())
-        layer.items = [
-            Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
-        ]
+        layer.items = [Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept]
         layer.dim = dim
         layer.infos = known[0]
         reals = [v for v in kept if type(v) is not Deferred]
@@ -177,7 +177,7 @@ class Special(Sharing):
             if not layer.chain:
                 self._forget(layer)
             layer.chain = True
-            at = [None] * len(layer.slots)
+            at: list[int | None] = [None] * len(layer.slots)
             at[layer.slots[-1].position] = y.index
             self.grow(layer)
             index = len(layer.occurrences)
@@ -259,10 +259,7 @@ class BatchNormLayer(Layer):
             y = self.function(x, **options)
             execution.values.put(self, 0, count, [y] * count)
             return "once; its running statistics are updated at every step"
-        steps = [
-            self.function(execution.values.one(slot.layer, slot.out, at[0]), **options)
-            for at in occurrences
-        ]
+        steps = [self.function(execution.values.one(slot.layer, slot.out, at[0]), **options) for at in occurrences]
         execution.values.put(self, 0, count, steps)
         return "step by step: its statistics are those of a step"
 
@@ -277,9 +274,7 @@ def _check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
         if item is None or item is ...:
             return  # what follows counts from elsewhere; torch checks it
         if type(item) is int and not -x.shape[axis] <= item < x.shape[axis]:
-            raise IndexError(
-                f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}"
-            )
+            raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}")
 
 
 def _continues(layer: Layer, total: Deferred, y: Deferred) -> bool:

@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..core import checks, dispatch
+from ..core import recording
 from ..core.inspection import inspect_input, inspect_state
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
-from ..core.taps import Moment
 from . import modes
 from .deferred import Deferred, Info, user_line
-from .execution import Execution
 from .modes import under
-from .program import Layer, Reference, Slot
+from .program import Reference, Slot
 from .special import Special
+from .stateful_layers import NeuronLayer, ObservedLayer, ScannedLayer, StatefulLayer
 
-__all__ = ["NeuronLayer", "StatefulModules"]
+__all__ = ["StatefulModules"]
 
 _outlines: dict[Any, list[Info]] = {}  # what outputs look like, by equations and signature
 _OUTLINES = 10_000  # that are kept
@@ -49,10 +48,10 @@ class StatefulModules(Special):
             return self._called(module, x, state, named)
 
     def _called(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
-        memo = self.memos.get(id(module))
-        if memo is not None and not named and not self.off and type(x) is Deferred:
-            if memo.holds(self, module, x, state):
-                return self.fire(module, memo.layer, x)
+        memo: Any = self.memos.get(id(module))
+        usual = memo is not None and not named and not self.off and type(x) is Deferred
+        if usual and memo.holds(self, module, x, state):
+            return self.fire(module, memo.layer, x)
         obstacle = self._obstacle(module, x)
         if obstacle is None:
             values = self._states(module, x, state, named)
@@ -129,9 +128,7 @@ class StatefulModules(Special):
             self.memos[id(module)] = _Memo(layer, module, x, mode, tensors, len(self.epochs))
         return self.fire(module, layer, x)
 
-    def _new(
-        self, module: Any, x: Deferred, values: list[Any], tensors: list[Tensor], mode: Any
-    ) -> "StatefulLayer":
+    def _new(self, module: Any, x: Deferred, values: list[Any], tensors: list[Tensor], mode: Any) -> StatefulLayer:
         layer = _layer_type(module)(module, mode, user_line())
         layer.slots = [Slot(0, x.layer, x.out)]
         info = x.info
@@ -146,9 +143,7 @@ class StatefulModules(Special):
                     inspect_state(module, name, value, info.blank())
         if start:
             kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in values]
-            layer.start = [
-                Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
-            ]
+            layer.start = [Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept]
             tensors = [*tensors, *(v for v in kept if type(v) is not Deferred)]
         layer.reals = [(v, v._version) for v in tensors if not v.is_inference()]
         needs = x.info.requires_grad or any(v.requires_grad for v in (*tensors, *start))
@@ -161,9 +156,7 @@ class StatefulModules(Special):
             layer.is_module = True
         return layer
 
-    def _infos(
-        self, layer: "StatefulLayer", info: Info, start: list[Any], grad: bool
-    ) -> list[Info]:
+    def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
         """Of the output and of each state, from one step on zeros."""
         signs = tuple((v.shape, v.dtype) for v in start)
         owner = layer.function if layer.outlined_by_equations else id(layer.module)
@@ -176,7 +169,7 @@ class StatefulModules(Special):
                 outlines[sign] = _outlined(layer, info, start, grad)
         return outlines[sign]
 
-    def fire(self, module: Any, layer: "StatefulLayer", x: Deferred) -> Any:
+    def fire(self, module: Any, layer: StatefulLayer, x: Deferred) -> Any:
         """One more occurrence of a module's layer."""
         if self.last is not None:
             self.last.following = layer
@@ -214,25 +207,24 @@ class StatefulModules(Special):
 
     # -- on the spot ---------------------------------------------------------------------------------
 
-    def _now(
-        self, module: Any, x: Any, state: Any, named: dict[str, Any], obstacle: str
-    ) -> Any:
+    def _now(self, module: Any, x: Any, state: Any, named: dict[str, Any], obstacle: str) -> Any:
         """A call that is computed now, like any Python."""
         for value in module._hidden or ():
             if type(value) is Deferred:
                 self.settle(value)
         x, state, named = pytree.tree_map(self.value, (x, state, named))
         self.force(f"{type(module).__name__} ({obstacle})")
-        with self.paused():
+        recording.local.recorder = None
+        try:
             return module.called(x, *state, **named)
+        finally:
+            recording.local.recorder = self
 
 
 class _Memo:
     """What has to be unchanged for the next call of a neuron to be one more step of its layer."""
 
-    def __init__(
-        self, layer: "StatefulLayer", neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int
-    ) -> None:
+    def __init__(self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int) -> None:
         self.layer = layer
         self.key = x.key
         self.mode = mode
@@ -266,12 +258,7 @@ def _identities(neuron: Any) -> tuple[int, ...]:
     return (*map(id, parameters), *map(id, buffers), len(vars(neuron)), id(neuron._taps))
 
 
-# -- layers ----------------------------------------------------------------------------------------
-
-
-def _outlined(
-    layer: "StatefulLayer", info: Info, start: list[Any], grad: bool
-) -> list[Info]:
+def _outlined(layer: "StatefulLayer", info: Info, start: list[Any], grad: bool) -> list[Info]:
     """Infos of the outputs of a module; a state may carry no gradient."""
     x = info.blank()
     if grad:
@@ -284,276 +271,6 @@ def _outlined(
     if grad:  # some states carry a gradient only from the second step on
         outputs = layer.step(x, layer.module.State(*(outputs[out] for out in layer.outs)))
     return [Info.of(value, grad and value.requires_grad) for value in outputs]
-
-
-class ObservedLayer(Layer):
-    """What a tap reads of a layer without a state; runs whatever is wanted, and once."""
-
-    x: Any  # a slot or a tensor
-
-    def __init__(self, tap: Any, module: Any, mode: Any, where: str) -> None:
-        super().__init__(tap, "observe", mode, where)
-        self.module = module
-        self.effect = True
-
-    def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
-        if execution.again:
-            return ""
-        occurrences = self.occurrences[span.start : span.stop]
-        x = self.x
-        if isinstance(x, Slot):
-            x, _ = execution.along(x, occurrences)
-        output, constant = execution.along(self.slots[-1], occurrences)
-        if len(span) == 1 and execution.stepping and len(self.occurrences) > 1:
-            moment = Moment(x.unsqueeze(0), output.unsqueeze(0), None, True)
-        elif len(span) == 1 and not execution.stepping:
-            moment = Moment(x, output, None, None)
-        else:
-            moment = Moment(x, output, None, not constant, len(span) if constant else 1)
-        self.function(self.module, moment)
-        return ""
-
-
-class StatefulLayer(Layer):
-    """A module with a state over time, by way of its ``advance``.
-
-    Attributes:
-        module: the module.
-        start: where it starts, one reference or tensor for each field; None: at rest.
-        outs: for each field of the state the output that holds it; 0 is what the module returns.
-    """
-
-    sequential = False  # it runs whole sequences only
-    outlined_by_equations = False  # outputs look alike for all modules of equal equations
-
-    def __init__(self, module: Any, mode: Any, where: str) -> None:
-        super().__init__(module, "stateful", mode, where)
-        fields = module.State._fields
-        self.module = module
-        self.start: list[Any] | None = None
-        self.outs = [0 if name == "spk" else k + 1 for k, name in enumerate(fields)]
-        self.chain = True
-
-    def references(self) -> list[Reference]:
-        return [value for value in self.start or () if type(value) is Reference]
-
-    def own(self, first: int) -> list[Reference]:
-        return [Reference(self.number, out, first - 1) for out in self.outs] if first else []
-
-    def follows(self, values: Any) -> bool:
-        """Whether these states are those that the last occurrence left."""
-        last = len(self.occurrences) - 1
-        for value, out in zip(values, self.outs, strict=True):
-            if type(value) is not Deferred or value.layer != self.number:
-                return False
-            if value.index != last or value.out != out:
-                return False
-        return True
-
-    def started(self, execution: Execution) -> Any:
-        """The state that the pending occurrences start from; None: at rest."""
-        done = execution.values.done.get(self.number, 0)
-        one = execution.values.one
-        if done:
-            return self.module.State(*(one(self.number, out, done - 1) for out in self.outs))
-        if self.start is None:
-            return None
-        for reference in self.references():
-            execution.layers[reference.layer].consumed = True
-        return self.module.State(*(one(*v) if type(v) is Reference else v for v in self.start))
-
-    def step(self, x: Tensor, state: Any) -> list[Tensor]:
-        """Output and new state of one step, in the order of the layer's outputs."""
-        output, new = self._advanced(x, state, sequence=False, num_steps=None)
-        return self.ordered(output, new)
-
-    def ordered(self, output: Tensor, state: Any) -> list[Tensor]:
-        """Output and state with the output in the place of a field that repeats it."""
-        return [output, *(output if out == 0 else v for v, out in zip(state, self.outs, strict=True))]
-
-    def _advanced(self, x: Tensor, state: Any, *, sequence: bool, num_steps: int | None) -> Any:
-        """Call ``advance`` from a state, and leave the module's own as it is."""
-        before = self.module._hidden
-        self.module._hidden = state
-        try:
-            return self.module.advance(x, sequence=sequence, num_steps=num_steps)
-        finally:
-            self.module._hidden = before
-
-    def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
-        count = len(span)
-        x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
-        state = self.started(execution)
-        if count > 1 and not self.path_wanted(span, need):
-            steps = count if constant else None
-            output, new = self._advanced(x, state, sequence=True, num_steps=steps)
-            execution.values.put_timed(self, 0, count, output)
-            for out, value in zip(self.outs, new, strict=True):
-                if out:
-                    execution.values.put(self, out, count, [None] * (count - 1) + [value])
-            return "all steps at once"
-        results = []
-        for x_t in [x] * count if constant else x.unbind(0):
-            results.append(self.step(x_t, state))
-            state = self.module.State(*(results[-1][out] for out in self.outs))
-        for out in {0, *self.outs}:
-            execution.values.put(self, out, count, [result[out] for result in results])
-        return "step by step"
-
-    def path_wanted(self, span: range, need: dict[int, set[int]] | None) -> bool:
-        """Whether states of other steps than the last one may be read."""
-        if need is None:
-            return True
-        last = {span.stop - 1}
-        return any(need.get(out, last) - last for out in self.outs if out)
-
-
-class NeuronLayer(StatefulLayer):
-    """A neuron over time, with the parameters and the transition of the moment of its first call."""
-
-    def __init__(self, neuron: Neuron, mode: Any, where: str) -> None:
-        super().__init__(neuron, mode, where)
-        self.function = neuron.transition
-        self.kind = "neuron"
-        self.params = tuple(getattr(neuron, name) for name in neuron._names)
-        self.record_type = neuron._record
-        self.key = neuron.key
-        self.taps = neuron._taps
-        self.outlined_by_equations = self.function.elementwise
-
-    def step(self, x: Tensor, state: Any) -> list[Tensor]:
-        return self.ordered(*self.module.step(x, state))
-
-    def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
-        count = len(span)
-        x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
-        state = self.started(execution)
-        if state is None:
-            state = self.module.initial(x if constant else x[0])
-        path = bool(self.taps) or self.path_wanted(span, need)
-        if count == 1:
-            checks.finite(x, f"the input of {self.title}")
-            spk, states = self._one(x, state)
-            how = "step by step" if len(self.occurrences) > 1 else "one step"
-        else:
-            steps = count if constant else None
-            spk, states, how = self._many(execution, x, state, steps, path=path)
-            how += ", the same input at every step" if constant else ""
-        self.put(execution, count, spk, states, path=path)
-        if self.taps and not execution.again:
-            self._tell(execution, x, spk, states, count, constant)
-        return how
-
-    def _tell(
-        self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool
-    ) -> None:
-        """Tell the taps of the neuron once for all steps."""
-        moment = Moment(x, spk, states, count > 1, count if constant else 1)
-        if count == 1 and execution.stepping:  # a piece of a sequence, if only of one step
-            states = type(states)(*(value.unsqueeze(0) for value in states))
-            moment = Moment(x.unsqueeze(0), spk.unsqueeze(0), states, True)
-        for tap in self.taps:
-            tap(self.module, moment)
-
-    def put(self, execution: Execution, count: int, spk: Any, states: Any, *, path: bool) -> None:
-        """Enter spikes, and states over time or the last ones."""
-        values = execution.values
-        found = {**dict(zip(self.outs, states, strict=True)), 0: spk}  # a state may repeat spikes
-        for out, value in found.items():
-            if not self.infos[out].requires_grad:
-                value = value.detach()
-            if count == 1:
-                values.put(self, out, 1, [value])
-            elif out == 0 or path:
-                values.put_timed(self, out, count, value)
-            else:
-                values.put(self, out, count, [None] * (count - 1) + [value])
-
-    def arguments(self, dtype: torch.dtype) -> Any:
-        """The parameters in ``dtype``; copies of buffers, which may be written later."""
-        values = (p.to(dtype) if p.requires_grad else p.to(dtype, copy=True) for p in self.params)
-        return self.record_type(*values)
-
-    @property
-    def cell(self) -> Any:
-        """What provides the equations: the neuron where they own modules."""
-        return None if self.function.neuron.elementwise else self.module
-
-    def _one(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        dtype = torch.promote_types(x.dtype, state[0].dtype)
-        state = type(state)(*(value.to(dtype) for value in state))
-        spk, new = self.function(x.to(dtype), state, self.arguments(dtype), self.cell)
-        return spk.to(x.dtype), new
-
-    def _many(
-        self, execution: Execution, x: Tensor, state: Any, steps: int | None, *, path: bool
-    ) -> tuple[Tensor, Any, str]:
-        """Spikes, states (the last ones only without ``path``) and how they were computed."""
-        transition = self.function
-        dtype = torch.promote_types(x.dtype, state[0].dtype)
-        state = type(state)(*(value.to(dtype) for value in state))
-        params = self.arguments(dtype)
-        if not (transition.elementwise and dispatch.looks(transition, x)):
-            checks.finite(x, f"the input of {self.title}")
-        keep, remark = execution.residual(transition, x, steps, dtype)
-        if transition.elementwise:
-            with keep:
-                run = dispatch.chosen(transition, x, dtype, steps or 1)
-                if run is not None:
-                    spk, states = run(self.key, x, state, params, steps, path=path)
-                    name = dispatch.name_of(transition, x, dtype, steps or 1)
-                    return spk, states, f"scan over time ({name}){remark}"
-        spikes = []
-        collected = []
-        for x_t in x.unbind(0) if steps is None else [x] * steps:
-            spk, state = transition(x_t.to(dtype), state, params, self.cell)
-            spikes.append(spk.to(x.dtype))
-            collected.append(state)
-        if path:
-            state = type(state)(*map(torch.stack, zip(*collected, strict=True)))
-        return torch.stack(spikes), state, f"scan over time (eager){remark}"
-
-
-class ScannedLayer(NeuronLayer):
-    """A neuron that has a ``scan`` of its own."""
-
-    def __init__(self, neuron: Neuron, mode: Any, where: str) -> None:
-        super().__init__(neuron, mode, where)
-        self.sequential = "step" not in neuron.modes
-        self.outlined_by_equations = False
-
-    def step(self, x: Tensor, state: Any) -> list[Tensor]:
-        if not self.sequential:
-            return super().step(x, state)
-        spk, states = self.module.scan(x.unsqueeze(0), state)
-        return self.ordered(spk[0], [value[0] for value in states])
-
-    def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
-        if not self.sequential:
-            return super().run(execution, span, need)
-        count = len(span)
-        # it cannot go on from a state: all occurrences run from rest
-        x, constant = execution.along(self.slots[0], self.occurrences[: span.stop])
-        steps = span.stop if constant else None
-        checks.finite(x, f"the input of {self.title}")
-        spk, states = self.module.scan(x, None, num_steps=steps)
-        state = [value[-count:] for value in states]
-        execution.values.put_timed(self, 0, count, spk[-count:])
-        for out, value in zip(self.outs, state, strict=True):
-            execution.values.put_timed(self, out, count, value)
-        return "all steps at once"
-
-    def _one(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return self.module.step(x, state)
-
-    def _many(
-        self, execution: Execution, x: Tensor, state: Any, steps: int | None, *, path: bool
-    ) -> tuple[Tensor, Any, str]:
-        checks.finite(x, f"the input of {self.title}")
-        spk, states = self.module.scan(x, state, num_steps=steps)
-        if not path:
-            states = self.module._last(states)
-        return spk, states, "all steps at once"
 
 
 def _layer_type(module: Any) -> type[StatefulLayer]:

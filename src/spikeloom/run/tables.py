@@ -11,6 +11,7 @@ Only functions of these tables are recorded; every other one is computed on the 
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ Function = Callable[..., Any]
 
 def _named(names: str) -> set[Function]:
     """The functions of these names in torch, ``Tensor`` and ``torch.nn.functional``."""
-    places = (torch, Tensor, F, torch._C._nn)
+    places = (torch, Tensor, F, import_module("torch._C._nn"))
     found = (getattr(place, name, None) for place in places for name in names.split())
     return {function for function in found if callable(function)}
 
@@ -83,9 +84,7 @@ KINDS: dict[Function, str] = {
     **dict.fromkeys(_named("batch_norm"), "batch_norm"),
     **dict.fromkeys(_named("stack cat concat"), "stack"),
     **dict.fromkeys(_named("unbind"), "unbind"),
-    **dict.fromkeys(
-        _named("dropout dropout1d dropout2d dropout3d feature_dropout"), "dropout"
-    ),
+    **dict.fromkeys(_named("dropout dropout1d dropout2d dropout3d feature_dropout"), "dropout"),
     Tensor.__getitem__: "index",
 }
 ADD = _named("add __add__ __radd__")
@@ -108,21 +107,16 @@ def _in_place() -> dict[Function, Function]:
 IN_PLACE = _in_place()
 INPLACE_FLAG = _named("relu relu6 elu silu leaky_relu hardtanh")  # take ``inplace=True``
 
-FRESH = _named(
-    "rand randn randint randperm zeros ones full empty eye arange linspace tensor as_tensor"
-)
+FRESH = _named("rand randn randint randperm zeros ones full empty eye arange linspace tensor as_tensor")
 LIKE = _named("rand_like randn_like randint_like zeros_like ones_like full_like")
 READS = _named(
-    "__bool__ item tolist __float__ __int__ __index__ __repr__ __format__ __contains__ equal "
-    "allclose"
+    "__bool__ item tolist __float__ __int__ __index__ __repr__ __format__ __contains__ equal allclose"
 )  # return Python values and leave no tensor behind
-_PROPERTIES = (
-    "shape dtype device layout ndim is_cuda is_sparse itemsize requires_grad is_leaf is_meta"
-)
-INFO = _named(
-    "size dim numel stride is_floating_point is_complex ndimension nelement is_contiguous "
-    "get_device"
-) | {Tensor.__len__, Tensor.is_pinned}
+_PROPERTIES = "shape dtype device layout ndim is_cuda is_sparse itemsize requires_grad is_leaf is_meta"
+INFO = _named("size dim numel stride is_floating_point is_complex ndimension nelement is_contiguous get_device") | {
+    Tensor.__len__,
+    Tensor.is_pinned,
+}
 INFO |= {getattr(Tensor, name).__get__ for name in _PROPERTIES.split()}
 GRAPH_POINTS = {Tensor.register_hook, Tensor.retain_grad, Tensor.requires_grad_}
 BACKWARD = {Tensor.backward, torch.autograd.grad}

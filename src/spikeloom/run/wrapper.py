@@ -174,9 +174,7 @@ class LayerwiseModule(nn.Module):
         return type(self.__dict__["net"]).__name__
 
 
-def _call(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any
-) -> tuple[Any, Plan]:
+def _call(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any) -> tuple[Any, Plan]:
     execution = Execution()
     recorder = Recorder(execution, names)
     result = recorded(function, args, kwargs, recorder)

@@ -40,6 +40,7 @@ def _density(weight: nn.Parameter) -> Any:
 
     found = _densities.get(id(weight))
     if found is None or found[0]() is not weight:
-        forget = weakref.ref(weight, lambda _, key=id(weight): _densities.pop(key, None))
-        found = _densities[id(weight)] = (forget, Density())
+        key = id(weight)
+        reference = weakref.ref(weight, lambda _: _densities.pop(key, None))
+        found = _densities[key] = (reference, Density())
     return found[1]

@@ -75,9 +75,7 @@ class _Pair(NamedTuple):
     def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return torch.conv2d(x, weight, bias, *self.conv)
 
-    def gradients(
-        self, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: Any
-    ) -> Any:
+    def gradients(self, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: Any) -> Any:
         """Of input, weight and bias, None where it is not wanted."""
         sizes = None if bias is None else list(bias.shape)
         stride, padding, dilation, groups = self.conv
@@ -164,9 +162,7 @@ class _ConvolutionPooling(torch.autograd.Function):
         for i, (grad, position, part) in enumerate(parts):
             shape = (len(grad), *ctx.image)
             like = torch.empty(shape, memory_format=torch.channels_last)  # only its shape is read
-            unpooled = torch.ops.aten.max_pool2d_with_indices_backward(
-                grad, like, *pair.pool, position.long()
-            )
+            unpooled = torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *pair.pool, position.long())
             found = pair.gradients(unpooled, part, weight, bias, wanted)
             if dx is not None:
                 dx[i * pair.rows :][: len(grad)] = found[0]

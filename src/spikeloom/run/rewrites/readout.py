@@ -58,9 +58,7 @@ def applied(execution: Any, layer: Any, span: range) -> str:
     return f"scan over time (numba){', the same input at every step' if constant else ''}"
 
 
-def _serves(
-    layer: Any, reader: Any, weight: Any, bias: Any, shape: torch.Size, count: int
-) -> bool:
+def _serves(layer: Any, reader: Any, weight: Any, bias: Any, shape: torch.Size, count: int) -> bool:
     from ...kernels.events.narrow import OUTPUTS
 
     tensors = [weight] if bias is None else [weight, bias]

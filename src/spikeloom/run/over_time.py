@@ -1,0 +1,103 @@
+"""Functions of the tables on all steps at once, ``[T, B, ...]``."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .program import Layer, Slot
+from .tables import FOLD_AXES
+
+__all__ = [
+    "LAYER_NORMS",
+    "Argument",
+    "filled",
+    "items_of",
+    "mapped",
+    "on_sequence",
+    "with_numbers",
+]
+
+LAYER_NORMS = (F.layer_norm, torch.layer_norm)
+
+
+class Argument:
+    """What a slot reads over time."""
+
+    def __init__(self, value: Tensor, constant: bool) -> None:
+        self.value = value
+        self.constant = constant
+        self.axes = value.dim() - (not constant)  # of one step
+
+
+def filled(value: Any, fill: Callable[[Slot], Any]) -> Any:
+    """Arguments with values in their slots."""
+    kind = type(value)
+    if kind is Slot:
+        return fill(value)
+    if kind is tuple or kind is list:
+        return kind(filled(item, fill) for item in value)
+    if kind is dict:
+        return {name: filled(item, fill) for name, item in value.items()}
+    return value
+
+
+def items_of(index: Any, numbers: Sequence[int]) -> tuple[Any, ...]:
+    """The items of an index with these numbers in the place of its own."""
+    items = index if isinstance(index, tuple) else (index,)
+    following = iter(numbers)
+    return tuple(next(following) if type(item) is int else item for item in items)
+
+
+def with_numbers(index: Any, numbers: Sequence[int]) -> Any:
+    items = items_of(index, numbers)
+    return items if isinstance(index, tuple) else items[0]
+
+
+def mapped(layer: Layer, found: dict[int, Argument], axes: int, count: int) -> Tensor | None:
+    """An elementwise function on ``[T, B, ...]``."""
+
+    def spread(slot: Slot) -> Tensor:
+        argument = found[slot.position]
+        if argument.constant or argument.axes == axes:
+            return argument.value
+        missing = [1] * (axes - argument.axes)
+        return argument.value.reshape(count, *missing, *argument.value.shape[1:])
+
+    result = layer.function(*filled(layer.args, spread), **filled(layer.kwargs, spread))
+    return result if result.shape == (count, *layer.infos[0].shape) else None
+
+
+def on_sequence(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], count: int) -> Tensor | None:
+    """A function of one timed argument ``x``, [T, B, ...]; None where it cannot run so."""
+    function = layer.function
+    step = x.dim() - 1
+    if function is F.linear:
+        return function(x, *rest, **options) if step else None
+    if function in LAYER_NORMS:
+        shape = rest[0] if rest else options["normalized_shape"]
+        return function(x, *rest, **options) if len(shape) <= step else None
+    if layer.kind == "shape":
+        return x.reshape(count, *layer.infos[0].shape)
+    if layer.kind == "axes":
+        return _reduced(layer, x, rest, options)
+    if layer.kind != "fold" or step < 2 or FOLD_AXES.get(function, 0) not in (0, step):
+        return None
+    return function(x.flatten(0, 1), *rest, **options).unflatten(0, x.shape[:2])
+
+
+def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Tensor | None:
+    """A function along axes of a step, counted from the end."""
+    if len(rest) > 1 or options.keys() - {"dim", "keepdim"}:
+        return None
+    step = x.dim() - 1
+    dim = rest[0] if rest else options.get("dim")
+    dims = [dim] if isinstance(dim, int) else list(range(step) if dim is None else dim)
+    if not dims or not all(isinstance(axis, int) for axis in dims):
+        return None
+    dims = [axis if axis < 0 else axis - step for axis in dims]
+    keep = {name: value for name, value in options.items() if name == "keepdim"}
+    result = layer.function(x, dims[0] if len(dims) == 1 else dims, **keep)
+    return result if result.shape[1:] == layer.infos[0].shape else None
