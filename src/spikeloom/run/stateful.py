@@ -49,8 +49,8 @@ class StatefulModules(Special):
 
     def _called(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
         memo: Any = self.memos.get(id(module))
-        usual = memo is not None and not named and not self.off and type(x) is Deferred
-        if usual and memo.holds(self, module, x, state):
+        usual = not named and not self.off and type(x) is Deferred
+        if memo is not None and usual and memo.holds(self, module, x, state):
             return self.fire(module, memo.layer, x)
         obstacle = self._obstacle(module, x)
         if obstacle is None:
