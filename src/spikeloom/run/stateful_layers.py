@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core import checks, dispatch
 from ..core.neuron import Neuron
 from ..core.taps import Moment
+from .deferred import Deferred
 from .execution import Execution
 from .program import Layer, Reference, Slot
 
