@@ -108,7 +108,7 @@ def test_events_without_a_row_or_polarity_are_one_line():
         (np.zeros((3, 4)), {"dt": 1}, TypeError, "structured array with the fields x, y, t, p, got ndarray"),
         (some_events(), {}, ValueError, "num_steps or dt must say how many steps 200 events"),
         (some_events()[:0], {"dt": 1}, ValueError, "how many steps 0 events"),
-        (some_events(), {"dt": 0}, ValueError, "dt positive"),
+        (some_events(), {"dt": 0}, ValueError, "dt must be positive, got 0"),
         (some_events(), {"dt": 100, "sensor_size": (4, 4, 2)}, ValueError, r"x must lie in \[0, 3\].* got 0 to 4"),
     ],
 )
