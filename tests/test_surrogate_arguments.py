@@ -1,4 +1,4 @@
-"""Numbers of surrogates that would explode, vanish or turn into NaN in the backward pass are refused where they are made."""
+"""Numbers of surrogates that would explode, vanish or become NaN in the backward pass are refused at construction."""
 
 import numpy as np
 import pytest
