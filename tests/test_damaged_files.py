@@ -263,8 +263,13 @@ def shd(path, times, units, labels, kind=np.float16):
     ("times", "units", "labels", "text"),
     [
         ([[0.1, 0.2]], [[1]], [0], r"recording 0 of .*shd_test.h5 must have one time for each unit"),
-        ([[0.1]], [[1], [2]], [0, 1], r"shd_test.h5 must hold a list of times, .* got 1, 2 and \(2,\)"),
-        ([[0.1], [0.2]], [[1], [2]], [0], r"shd_test.h5 must hold .* got 2, 2 and \(1,\)"),
+        (
+            [[0.1]],
+            [[1], [2]],
+            [0, 1],
+            r"shd_test.h5 must hold a list of times, .* got shapes \(1,\), \(2,\) and \(2,\)",
+        ),
+        ([[0.1], [0.2]], [[1], [2]], [0], r"shd_test.h5 must hold .* got shapes \(2,\), \(2,\) and \(1,\)"),
         ([[np.nan]], [[1]], [0], r"times must be in \[0, 60.0\) seconds, got nan .*recording 0 of .*shd_test.h5"),
         ([[-0.5]], [[1]], [0], r"times must be in \[0, 60.0\) seconds, got -0.5"),
         ([[np.inf]], [[1]], [0], r"times must be in \[0, 60.0\) seconds, got inf"),
@@ -276,6 +281,16 @@ def test_lists_of_shd_that_do_not_belong_together_are_named(tmp_path, times, uni
     shd(tmp_path / "shd_test.h5", times, units, labels)
     with pytest.raises(ValueError, match=rf"{text}.*; get it again"):
         spikevision.SHD(tmp_path, train=False)
+
+
+@pytest.mark.parametrize("value", [3, np.ones((2, 2)), "text", h5py.Empty("f4")])
+def test_an_shd_file_with_something_else_in_place_of_lists_is_named(tmp_path, value):
+    for name in ("labels", "spikes/times", "spikes/units"):
+        shd(tmp_path / "shd_test.h5", [[0.1]], [[1]], [0])
+        with h5py.File(tmp_path / "shd_test.h5", "a") as file:
+            write(file, name, value)
+        with pytest.raises(ValueError, match=r"shd_test.h5 must .*; get it again"):
+            spikevision.SHD(tmp_path, train=False)
 
 
 @pytest.mark.parametrize("missing", ["labels", "spikes", "spikes/times", "spikes/units"])
@@ -405,6 +420,10 @@ MUTATIONS = {
     "a longest delay of 10^9": (
         lambda f: write(f, "node/nodes/2/metadata/longest", 10**9),
         r"node '2' \(Delay\): metadata 'longest' must be in \[0, 1048576\]",
+    ),
+    "an infinite shape": (
+        lambda f: write(f, "node/nodes/input/shape", np.inf),
+        r"node 'input' \(Input\): its shape must be whole numbers",
     ),
     "no delay": (lambda f: write(f, "node/nodes/2/delay", np.ones(0)), r"node '2' \(Delay\): its delay is empty"),
 }

@@ -117,7 +117,8 @@ def _shape(name: str, node: Node, value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
     sizes = np.atleast_1d(np.asarray(value))
-    if sizes.ndim != 1 or sizes.dtype.kind not in "iuf" or not (sizes == np.floor(sizes)).all():
+    numeric = sizes.ndim == 1 and sizes.dtype.kind in "iuf"
+    if not numeric or not np.isfinite(sizes).all() or (sizes != np.floor(sizes)).any():
         if node.kind not in FIELDS:
             return None  # refused by its type
         raise fail(name, node, f"its shape must be whole numbers, got {value!r}")

@@ -119,10 +119,11 @@ def raw_recordings(root: Path, part: str) -> Iterator[Recording]:
             times = file["spikes/times"]
             units = file["spikes/units"]
             labels = np.asarray(file["labels"][()])
-        if not len(times) == len(units) == len(labels) or labels.ndim != 1:
+            shapes = (times.shape, units.shape, labels.shape)
+        if len(set(shapes)) > 1 or labels.ndim != 1:
             raise ValueError(
                 f"{path} must hold a list of times, a list of units and a label for each recording, "
-                f"got {len(times)}, {len(units)} and {labels.shape}; {REMEDY}"
+                f"got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
             )
         for index in range(len(labels)):
             with damage_named(path, RULE, REMEDY):
