@@ -136,7 +136,9 @@ def restructured(path: Path, random: Any) -> None:
             if action == 3:
                 other = names[int(random.integers(len(names)))]
                 parent = file[name] if isinstance(file[name], h5py.Group) else file[name].parent
-                parent[f"more{int(random.integers(9))}"] = file[other]
+                more = f"more{int(random.integers(9))}"
+                if more not in parent:
+                    parent[more] = file[other]
 
 
 def prepared() -> Case:

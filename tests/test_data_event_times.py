@@ -115,7 +115,7 @@ def test_an_address_that_is_no_whole_number_is_refused_with_its_event():
         (torch.ones(2, 1, 1, 1), 0.5, TypeError, "dt must be a whole number, got 0.5"),
         (torch.ones(2, 1, 1, 1), 2**62, ValueError, r"dt must be in \[1, 2305843009213693952\]"),
         (torch.ones(2, 200, 1, 1), 1, ValueError, "at most 127 polarities"),
-        ([1], 1, TypeError, r"frames must be a torch.Tensor, got \[1\]"),
+        ([1], 1, TypeError, r"frames must be a torch.Tensor, got list"),
     ],
 )
 def test_frames_that_are_no_counts_do_not_become_events(frames, dt, error, text):

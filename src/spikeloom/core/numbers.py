@@ -74,17 +74,17 @@ def real(
     below = number < high if open_high else number <= high
     if math.isfinite(number) and above and below:
         return number
-    rule = _rule(low, high, open_low, open_high) if math.isfinite(number) else "finite"
-    raise ValueError(f"{name} must be {rule}, got {number:g}; write {name}={example:g}")
+    rule = _rule(low, high, open_low, open_high) if math.isfinite(number) else "be finite"
+    raise ValueError(f"{name} must {rule}, got {number:g}; write {name}={example:g}")
 
 
 def _rule(low: float, high: float, open_low: bool, open_high: bool) -> str:
     """The range in words or as an interval."""
     if low == 0 and math.isinf(high):
-        return "positive" if open_low else "0 or more"
+        return "be positive" if open_low else "be 0 or more"
     left = "(" if open_low or math.isinf(low) else "["
     right = ")" if open_high or math.isinf(high) else "]"
-    return f"in {left}{low:g}, {high:g}{right}"
+    return f"lie in {left}{low:g}, {high:g}{right}"
 
 
 def _float(name: str, value: Any, example: float) -> float:
@@ -125,23 +125,35 @@ def tensor(name: str, value: Any) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
-    raise TypeError(f"{name} must be a torch.Tensor, got {_shown(value)}; write torch.as_tensor({name})")
+    raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})")
 
 
-def random_source(generator: Any) -> torch.Generator | None:
+def random_source(generator: Any, like: Tensor | None = None) -> torch.Generator | None:
     """Return ``generator`` if it is a ``torch.Generator`` or None.
+
+    Args:
+        generator: what the user passed.
+        like: a tensor on the device on which it shall draw.
 
     Raises:
         TypeError: ``generator`` is something else.
+        ValueError: it draws on another device.
 
     >>> random_source(None)
     """
-    if generator is None or isinstance(generator, torch.Generator):
-        return generator
-    raise TypeError(
-        f"generator must be a torch.Generator or None, got {_shown(generator)}; "
-        "write generator=torch.Generator().manual_seed(0)"
-    )
+    if generator is None:
+        return None
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator or None, got {_shown(generator)}; "
+            "write generator=torch.Generator().manual_seed(0)"
+        )
+    if like is not None and like.device.type not in ("meta", generator.device.type):
+        raise ValueError(
+            f"generator must draw on {like.device}, got one on {generator.device}; "
+            f"write torch.Generator({str(like.device)!r})"
+        )
+    return generator
 
 
 def _shown(value: Any) -> str:
