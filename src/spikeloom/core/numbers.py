@@ -36,8 +36,8 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
     except (AttributeError, TypeError, RuntimeError):
         raise TypeError(f"{name} must be a whole number, got {_shown(value)}; write {name}={least}") from None
     if number < least or (most is not None and number > most):
-        limit = f"{least} or more" if number < least else f"in [{least}, {most}]"
-        raise ValueError(f"{name} must be {limit}, got {number}; write {name}={least}")
+        rule = f"be {least} or more" if most is None else f"lie in [{least}, {most}]"
+        raise ValueError(f"{name} must {rule}, got {number}; write {name}={least}")
     return number
 
 
@@ -93,10 +93,11 @@ def _float(name: str, value: Any, example: float) -> float:
         value = value.item() if single and getattr(value, "device", "cpu") != "meta" else value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {_shown(value)}; write {name}={example:g}")
+    number: Any = value
     try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return float(number)
+    except OverflowError:  # an int or a fraction beyond float64
+        return math.inf if number > 0 else -math.inf
 
 
 def flag(name: str, value: Any) -> bool:

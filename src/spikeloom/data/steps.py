@@ -35,7 +35,8 @@ def step_of(
     """
     t = _times(t)
     if num_steps is not None:
-        num_steps = whole("num_steps", num_steps, 1, most=2**60 // pixels)
+        num_steps = whole("num_steps", num_steps, 1)
+        whole("num_steps", num_steps, 1, most=2**60 // pixels)
     step = None if dt is None else real("dt", dt, 0.0, open_low=True)
     begin = _begin(t, start)
     if num_steps is None and (dt is None or not (t >= begin).any()):
