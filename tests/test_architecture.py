@@ -23,6 +23,7 @@ FLOOR = {
     "core.surrogate": 0,
     "core.curves": 0,
     "core.densities": 0,
+    "core.numbers": 0,
     "surrogate": 0,
     "core": 1,
     "neurons": 2,
@@ -57,6 +58,8 @@ EDGES = {
     ("core.curves", "core.surrogate"),  # a curve is a surrogate
     ("core.curves", "core.densities"),
     ("core.densities", "core.surrogate"),
+    ("core.curves", "core.numbers"),
+    ("core.densities", "core.numbers"),
     ("surrogate", "core.densities"),
     ("surrogate", "core.curves"),
     ("surrogate", "core.surrogate"),

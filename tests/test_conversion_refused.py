@@ -128,3 +128,25 @@ def test_bounds_by_weights_are_never_exceeded_and_are_those_of_a_literal_sum() -
     assert found["1"] == pytest.approx(first)
     assert found["5"] == pytest.approx(float(last.weight.clamp(min=0).sum(1).max()) * first)
     assert net[:2](X).max() <= found["1"] and net(X).max() <= found["5"]
+
+
+class Sine(nn.Module):
+    """Calls an operation that no neuron stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.first(x))
+        return self.last(h.sin())
+
+
+def test_the_place_of_a_refused_operation_is_the_users_line_and_not_torchs() -> None:
+    line = Sine.forward.__code__.co_firstlineno + 2
+    with pytest.raises(
+        ValueError, match=rf'test_conversion_refused.py", line {line}, in forward\) cannot be'
+    ) as caught:
+        snn.conversion.convert(Sine(), torch.rand(5, 3))
+    assert "proxy.py" not in str(caught.value) and "site-packages" not in str(caught.value)

@@ -1,5 +1,8 @@
 """Monitors: what they record, in which order, and that they let go."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -120,3 +123,81 @@ def test_monitors_say_what_is_wrong():
         monitor["fc"]
     with pytest.raises(ValueError, match=r"indexed by number or name, got 1.5"):
         monitor[1.5]  # type: ignore[index]
+
+
+def test_a_monitor_that_nothing_refers_to_takes_its_hooks_off_the_network():
+    net = network()
+    monitor = SF.OutputMonitor(net, nn.Linear)
+    assert net[0]._forward_hooks
+    del monitor
+    assert not net[0]._forward_hooks and not net[2][0]._forward_hooks
+
+
+@pytest.mark.parametrize("kind", [SF.GradInputMonitor, SF.GradOutputMonitor, SF.InputMonitor])
+def test_every_kind_of_monitor_lets_go_when_it_is_deleted(kind):
+    net, x = network(), torch.randn(5, 3, requires_grad=True)
+    monitor = kind(net, nn.Linear)
+    net(x).sum().backward()
+    assert len(monitor.records) == 2
+    del monitor
+    assert not any(module._forward_hooks or module._backward_hooks for module in net.modules())
+
+
+def test_a_deep_copy_of_a_watched_network_does_not_record_into_the_original():
+    net, x = network(), torch.randn(1, 3)
+    with SF.OutputMonitor(net, nn.Linear) as monitor:
+        again = copy.deepcopy(net)
+        again(x)
+        assert monitor.records == []
+        net(x)
+        assert len(monitor.records) == 2
+    assert not again[0]._forward_hooks, "what stands for the hook leaves at the first call"
+
+
+def test_a_deep_copy_of_a_network_watched_in_its_backward_pass_does_not_record():
+    net, x = network(), torch.randn(1, 3, requires_grad=True)
+    with SF.GradOutputMonitor(net, nn.Linear) as monitor:
+        copy.deepcopy(net)(x).sum().backward()
+        assert monitor.records == []
+
+
+def test_a_watched_network_can_be_pickled_and_comes_back_without_its_monitor():
+    net, x = network(), torch.randn(1, 3)
+    with SF.OutputMonitor(net, nn.Linear) as monitor:
+        again = pickle.loads(pickle.dumps(net))
+        torch.testing.assert_close(again(x), net(x))
+        assert len(monitor.records) == 2
+
+
+def test_a_copy_of_network_and_monitor_together_records_into_the_copy():
+    net, x = network(), torch.randn(1, 3)
+    with SF.OutputMonitor(net, nn.Linear) as monitor:
+        net(x)
+        again, other = copy.deepcopy((net, monitor))
+        again(x)
+        assert (len(monitor.records), len(other.records)) == (2, 4)
+        other.remove_hooks()
+        again(x)
+        assert len(other.records) == 4 and len(monitor["0"]) == 1
+
+
+@pytest.mark.parametrize("net", [None, 3, [nn.Linear(2, 2)], nn.Linear])
+def test_a_monitor_without_a_network_says_so(net):
+    for make in (SF.OutputMonitor, SF.InputMonitor, SF.GradInputMonitor, SF.GradOutputMonitor):
+        with pytest.raises(
+            TypeError, match=r"net must be a torch.nn.Module, got .*; write .*Monitor\(net, nn.Linear\)"
+        ):
+            make(net)
+    with pytest.raises(TypeError, match=r"net must be a torch.nn.Module, got .*AttributeMonitor\('mem', False, net\)"):
+        SF.AttributeMonitor("mem", False, net)
+
+
+def test_a_monitor_refuses_what_is_no_class_or_no_function():
+    net = network()
+    with pytest.raises(TypeError, match="instance must be a class or a tuple of classes, got 'Linear'"):
+        SF.OutputMonitor(net, "Linear")
+    with pytest.raises(TypeError, match="function_on_output must be callable, got 3"):
+        SF.OutputMonitor(net, nn.Linear, 3)
+    with pytest.raises(TypeError, match="attribute_name must be a text, got None"):
+        SF.AttributeMonitor(None, False, net)
+    assert not any(module._forward_hooks for module in net.modules())

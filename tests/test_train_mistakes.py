@@ -74,7 +74,14 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         bad_data(y_train=Tensor.float),
         {},
         TypeError,
-        "labels of the training part must be whole numbers",
+        r"labels of the training part must be whole numbers, got torch.float32 of shape \(20,\); write y.long\(\) if they "
+        "are classes. fit classifies: for regression write a loop of your own around snn.run",
+    ),
+    "one-hot floats": (
+        bad_data(y_train=lambda y: nn.functional.one_hot(y, 3).float()),
+        {},
+        TypeError,
+        r"got torch.float32 of shape \(20, 3\); write y.argmax\(1\) for one-hot labels",
     ),
     "one-hot": (
         bad_data(y_train=lambda y: nn.functional.one_hot(y, 3)),

@@ -7,6 +7,9 @@ Counts and rates pass gradients on, times and votes do not.
 import torch
 from torch import Tensor
 
+from .core.checks import finite
+from .core.numbers import real, tensor, whole
+
 __all__ = ["first_spike", "groups", "population_counts", "population_vote", "rates", "weighted_mean"]
 
 
@@ -22,11 +25,13 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
 
     Raises:
         TypeError: ``spk`` is no tensor.
-        ValueError: ``spk`` has no batch axis, or no step.
+        ValueError: ``spk`` has no batch axis, no step, or holds NaN or infinity.
 
     >>> first_spike(torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]]))
     tensor([[1., 2.]])
     """
+    if never is not None and not isinstance(never, float):
+        real("never", never)
     fired = _time_major(spk, "first_spike") != 0
     dtype = spk.dtype if spk.is_floating_point() else torch.int64
     step = fired.to(torch.uint8).argmax(0).to(dtype)  # argmax returns the first of equal maxima
@@ -50,8 +55,8 @@ def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
     >>> rates(torch.tensor([[[0.0]], [[1.0]], [[1.0]], [[0.0]]]), dt=1e-3)
     tensor([[500.0000]])
     """
-    if dt is not None and not dt > 0:
-        raise ValueError(f"dt must be positive, got {dt}; write the duration of one step in seconds, e.g. dt=1e-3")
+    if dt is not None:
+        real("dt", dt, 0.0, open_low=True, example=1e-3)
     count = _count(_time_major(spk, "rates"))
     return count / (len(spk) if dt is None else len(spk) * dt)
 
@@ -73,9 +78,12 @@ def groups(x: Tensor, num_classes: int) -> Tensor:
     tensor([[0, 1],
             [2, 3]])
     """
+    if not tensor("x", x).dim():
+        raise ValueError("a population code needs outputs [..., N], got a tensor of shape (); write x.reshape(1)")
     neurons = x.shape[-1]
-    if not num_classes:
+    if num_classes is None or num_classes is False or num_classes == 0:
         raise ValueError("a population code needs num_classes, got none; write num_classes=10 for ten classes")
+    whole("num_classes", num_classes, 1)
     if neurons % num_classes:
         raise ValueError(
             f"the number of output neurons must be a multiple of num_classes={num_classes}, got {neurons}; "
@@ -142,7 +150,7 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
     tensor([2.])
     """
     count = _count(_time_major(spk, "weighted_mean"))
-    if preferred.shape != count.shape[-1:]:
+    if tensor("preferred", preferred).shape != count.shape[-1:]:
         raise ValueError(
             f"weighted_mean expects a preferred value for each of the {count.shape[-1]} neurons, "
             f"got shape {tuple(preferred.shape)}; the population is the last axis of the spikes"
@@ -159,6 +167,10 @@ def _time_major(spk: Tensor, who: str) -> Tensor:
             f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; "
             "a single sample needs a batch axis: spk.unsqueeze(1)"
         )
+    if spk.is_complex():
+        raise TypeError(f"{who} expects real spikes, got {spk.dtype}; write spk.real")
+    if spk.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
+        finite(spk, f"{who}: the spikes")
     return spk
 
 

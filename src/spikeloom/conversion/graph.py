@@ -7,6 +7,7 @@ function that changes a ``GraphModule`` and is tested alone.
 import copy
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,7 +62,8 @@ def traced(ann: nn.Module) -> fx.GraphModule:
 
 def _line(error: BaseException) -> str:
     """The user's line at which tracing ended."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
+    theirs = str(Path(torch.__file__).parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(theirs)]
     last = frames[-1]
     return f"{last.filename}:{last.lineno}: {last.line}"
 
@@ -87,9 +89,17 @@ def place(gm: fx.GraphModule, node: fx.Node) -> str:
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
     stack = list(node.meta.get("nn_module_stack", {}).keys())
     inside = f" in {stack[-1]!r}" if stack and stack[-1] else ""
-    lines = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File")]
-    line = f" ({lines[-1].removeprefix('File ')})" if lines else ""
+    line = _users_line(node.stack_trace or "")
     return f"{name} (node {node.name!r}){inside}{line}"
+
+
+def _users_line(trace: str) -> str:
+    """The innermost line of a stack that is neither torch's nor ours, in brackets; empty if there is none."""
+    own = str(Path(__file__).parent.parent)
+    theirs = str(Path(torch.__file__).parent)
+    lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File")]
+    users = [line for line in lines if own not in line and theirs not in line]
+    return f" ({users[-1].removeprefix('File ')})" if users else ""
 
 
 def put(gm: fx.GraphModule, path: str, module: nn.Module) -> str:

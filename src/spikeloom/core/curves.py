@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .densities import logistic_slope
+from .numbers import real
 from .surrogate import Surrogate
 
 __all__ = [
@@ -38,6 +39,9 @@ class ATan(Surrogate):
 
     alpha: float = 2.0
 
+    def __post_init__(self) -> None:
+        real("alpha", self.alpha, 0.0, open_low=True, example=2.0)
+
     def primitive(self, x: Tensor) -> Tensor:
         return torch.atan(math.pi / 2 * self.alpha * x) / math.pi
 
@@ -58,6 +62,9 @@ class FastSigmoid(Surrogate):
 
     slope: float = 25.0
 
+    def __post_init__(self) -> None:
+        real("slope", self.slope, 0.0, example=25.0)
+
     def primitive(self, x: Tensor) -> Tensor:
         return x / (1.0 + self.slope * x.abs())
 
@@ -75,6 +82,9 @@ class Sigmoid(Surrogate):
     """
 
     slope: float = 25.0
+
+    def __post_init__(self) -> None:
+        real("slope", self.slope, 0.0, open_low=True, example=25.0)
 
     def primitive(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.slope * x)
@@ -110,6 +120,9 @@ class Triangular(Surrogate):
 
     threshold: float = 1.0
 
+    def __post_init__(self) -> None:
+        real("threshold", self.threshold, 0.0, open_low=True)
+
     def primitive(self, x: Tensor) -> Tensor:
         return -self.threshold * x.abs()
 
@@ -129,6 +142,10 @@ class SpikeRateEscape(Surrogate):
 
     beta: float = 1.0
     slope: float = 25.0
+
+    def __post_init__(self) -> None:
+        real("beta", self.beta, 0.0, open_low=True)
+        real("slope", self.slope, 0.0, open_low=True, example=25.0)
 
     def primitive(self, x: Tensor) -> Tensor:
         u = x - 1.0
@@ -166,6 +183,10 @@ class StochasticSpikeOperator(Surrogate):
     mean: float = 0.0
     variance: float = 0.2
 
+    def __post_init__(self) -> None:
+        real("mean", self.mean, example=0.0)
+        real("variance", self.variance, 0.0, example=0.2)
+
     def derivative(self, x: Tensor) -> Tensor:
         noise = (torch.rand_like(x) - 0.5 + self.mean) * self.variance
         return torch.where(x > 0, torch.ones_like(x), noise)
@@ -180,6 +201,9 @@ class LeakySpikeOperator(Surrogate):
     """
 
     slope: float = 0.1
+
+    def __post_init__(self) -> None:
+        real("slope", self.slope, 0.0, example=0.1)
 
     def primitive(self, x: Tensor) -> Tensor:
         return torch.where(x > 0, x, self.slope * x)
@@ -201,6 +225,10 @@ class SparseFastSigmoid(Surrogate):
 
     slope: float = 25.0
     B: float = 1.0
+
+    def __post_init__(self) -> None:
+        real("slope", self.slope, 0.0, example=25.0)
+        real("B", self.B)
 
     def _curve(self, x: Tensor) -> Tensor:
         return x / (1.0 + self.slope * x.abs())

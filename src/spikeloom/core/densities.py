@@ -9,14 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .numbers import real
 from .surrogate import Surrogate
 
 __all__ = ["ZIF", "Gaussian", "Logistic", "Polynomial", "Rectangular", "logistic_slope"]
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, got {value!r}; write e.g. {name}=1.0")
 
 
 def logistic_slope(x: Tensor, k: float) -> Tensor:
@@ -38,7 +34,7 @@ class ZIF(Surrogate):
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("gamma", self.gamma)
+        real("gamma", self.gamma, 0.0, open_low=True)
 
     def primitive(self, x: Tensor) -> Tensor:
         y = (x / self.gamma).clamp(-1.0, 1.0)
@@ -59,7 +55,7 @@ class Rectangular(Surrogate):
     a: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("a", self.a)
+        real("a", self.a, 0.0, open_low=True)
 
     def primitive(self, x: Tensor) -> Tensor:
         return 0.5 + x.clamp(-self.a / 2, self.a / 2) / self.a
@@ -79,7 +75,7 @@ class Polynomial(Surrogate):
     a: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("a", self.a)
+        real("a", self.a, 0.0, open_low=True)
 
     def primitive(self, x: Tensor) -> Tensor:
         edge = 2.0 / math.sqrt(self.a)
@@ -101,7 +97,7 @@ class Logistic(Surrogate):
     a: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("a", self.a)
+        real("a", self.a, 0.0, open_low=True)
 
     def primitive(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x / self.a)
@@ -121,7 +117,7 @@ class Gaussian(Surrogate):
     a: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("a", self.a)
+        real("a", self.a, 0.0, open_low=True)
 
     def primitive(self, x: Tensor) -> Tensor:
         return 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0 * self.a)))

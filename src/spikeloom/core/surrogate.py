@@ -120,6 +120,13 @@ class CustomSurrogate:
 
     custom_surrogate_function: Callable[[Tensor, Tensor, Tensor], Tensor]
 
+    def __post_init__(self) -> None:
+        if not callable(self.custom_surrogate_function):
+            raise TypeError(
+                f"custom_surrogate_function must be callable, got {self.custom_surrogate_function!r}; "
+                "write a function (input_, grad_input, spikes) -> gradient"
+            )
+
     def __call__(self, x: Tensor) -> Tensor:
         return _Custom.apply(x, self.custom_surrogate_function)  # pyright: ignore[reportReturnType] (see Surrogate)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .damage import damage_named
 from .npz import read_npz
 
 __all__ = ["DiskCache"]
@@ -64,7 +65,8 @@ class DiskCache(Dataset[Any]):
         wanted, note = {"key": key, "samples": self._length}, self.folder / "cache.json"
         if not note.exists():
             replace(note, lambda file: file.write(json.dumps(wanted).encode()))
-        found = json.loads(note.read_text(encoding="utf-8"))
+        with damage_named(note, "the note of a cache, in JSON", "delete the folder"):
+            found = json.loads(note.read_text(encoding="utf-8"))
         if found != wanted:
             raise ValueError(
                 f"{self.folder} must hold samples made with {wanted}, got {found}; use another folder or delete it"
@@ -112,8 +114,21 @@ def store(path: Path, sample: Any) -> None:
 def load(path: Path) -> tuple[Any, Any]:
     """Read a sample back in the types in which it was stored."""
     arrays = read_npz(path, ("recording", "target", "kinds"))
-    first, second = (
-        torch.from_numpy(array) if kind == "tensor" else array if kind == "array" else array.item()
-        for array, kind in zip((arrays["recording"], arrays["target"]), arrays["kinds"].tolist(), strict=True)
-    )
-    return first, second
+    kinds = arrays["kinds"].tolist()
+    if not isinstance(kinds, list) or len(kinds) != 2:
+        raise ValueError(f"{path} must hold two kinds, got {kinds!r}; delete it, it is made again")
+    with damage_named(path, "a sample of a cache", "delete it, it is made again"):
+        recording = _restored(arrays["recording"], kinds[0])
+        target = _restored(arrays["target"], kinds[1])
+    return recording, target
+
+
+def _restored(array: np.ndarray, kind: str) -> Any:
+    """An array as the kind of value that was stored."""
+    if kind == "tensor":
+        return torch.from_numpy(array)
+    if kind == "array":
+        return array
+    if kind == "number":
+        return array.item()
+    raise ValueError(f"unknown kind {kind!r}")

@@ -5,12 +5,16 @@ and ``p`` may be missing), as Tonic and our readers give it. Frames are time fir
 (darker), 1 is ON (brighter).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..core.numbers import flag, tensor, whole
+from .steps import step_of
 
 __all__ = ["EVENT", "pad_sequences", "to_events", "to_frames"]
 
@@ -43,8 +47,10 @@ def to_frames(
         [T, P, H, W], float32.
 
     Raises:
-        TypeError: ``events`` is no structured array with ``x`` and ``t``.
-        ValueError: an event lies off the sensor, or neither ``num_steps`` nor ``dt`` says how long a step is.
+        TypeError: ``events`` is no structured array with ``x`` and ``t``, or a number has a wrong type.
+        ValueError: a time is NaN, infinite, or so far from the others that ``dt`` alone would ask for frames of
+            more than 2^30 elements; an event is off the sensor; neither ``num_steps`` nor ``dt`` says how long a
+            step is. The message gives the index of the event.
 
     >>> import numpy as np
     >>> events = np.array([(0, 1, 5, 1), (0, 1, 6, 1), (2, 0, 15, 0)], dtype=EVENT)
@@ -53,50 +59,64 @@ def to_frames(
     (torch.Size([2, 2, 2, 3]), tensor(2.), tensor(1.))
     """
     names = getattr(getattr(events, "dtype", None), "names", None) or ()
-    if not {"x", "t"} <= set(names):
+    if not {"x", "t"} <= set(names) or events.ndim != 1:
         raise TypeError(
-            f"events must be a structured array with the fields x, y, t, p, got {type(events).__name__} with {names}; "
+            f"events must be a structured array with the fields x, y, t, p, got "
+            f"{type(events).__name__} with {names}; "
             "write np.array([(x, y, t, p), ...], dtype=data.EVENT)"
         )
-    steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt, start)
-    width, height, polarities = sensor_size
+    size = _sensor(sensor_size)
+    steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt, start, math.prod(size))
+    width, height, polarities = size
     kept = (steps >= 0) & (steps < num_steps)
-    index = steps[kept].astype(np.int64)
-    for field, size in (("p", polarities), ("y", height), ("x", width)):
-        address = np.asarray(events[field], np.int64)[kept] if field in names else np.zeros_like(index)
-        if field == "p" and size == 1:
-            address = np.zeros_like(index)
-        if len(address) and not (address.min() >= 0 and address.max() < size):
-            raise ValueError(
-                f"{field} must lie in [0, {size - 1}] for sensor_size={tuple(sensor_size)}, "
-                f"got {address.min()} to {address.max()}; give the sensor's size, and polarities as 0 and 1"
-            )
-        index = index * size + address
-    frames = torch.zeros(num_steps * polarities * height * width)
+    index = steps[kept]
+    for field, limit in (("p", polarities), ("y", height), ("x", width)):
+        address = np.zeros_like(index)
+        if field in names and not (field == "p" and limit == 1):
+            address = _addresses(events, field, limit, kept, size)
+        index = index * limit + address
+    frames = _empty(num_steps * polarities * height * width)
     frames.index_add_(0, torch.from_numpy(index), torch.ones(len(index)))
     frames = frames.reshape(num_steps, polarities, height, width)
-    return frames.clamp_(max=1) if binary else frames
+    return frames.clamp_(max=1) if flag("binary", binary) else frames
 
 
-def step_of(t: np.ndarray, num_steps: int | None, dt: float | None, start: float | None) -> tuple[np.ndarray, int]:
-    """Step of each event, and the number of steps."""
-    if t.dtype.kind in "iu":
-        t = t.astype(np.int64)
-    elapsed = t - (t.min() if len(t) and start is None else start or 0)
-    if num_steps is None and (dt is None or elapsed.max(initial=-1) < 0):
-        raise ValueError(
-            f"num_steps or dt must say how many steps {len(t)} events from start={start} last, "
-            f"got num_steps=None and dt={dt}; write num_steps=100"
+def _sensor(sensor_size: Any) -> tuple[int, int, int]:
+    """Width, height and number of polarities."""
+    if not isinstance(sensor_size, Sequence) or isinstance(sensor_size, str) or len(sensor_size) != 3:
+        raise TypeError(
+            f"sensor_size must be (width, height, polarities), got {sensor_size!r}; write sensor_size=(128, 128, 2)"
         )
-    if (num_steps is not None and num_steps < 1) or (dt is not None and dt <= 0):
-        raise ValueError(f"num_steps must be 1 or more and dt positive, got num_steps={num_steps} and dt={dt}")
-    if dt is not None:
-        steps = elapsed // dt
-        return steps, int(steps.max()) + 1 if num_steps is None else num_steps
-    assert num_steps is not None  # one of the two is given
-    span = elapsed.max(initial=0)
-    span = span + 1 if t.dtype.kind in "iu" else span or 1
-    return np.minimum(elapsed * num_steps // span, num_steps - 1), num_steps  # the last event is in the last step
+    width, height, polarities = (whole("sensor_size", each, 1) for each in sensor_size)
+    return width, height, polarities
+
+
+def _addresses(events: np.ndarray, field: str, limit: int, kept: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
+    """A field of the kept events, int64, checked against the sensor."""
+    values = np.asarray(events[field])[kept]
+    if values.ndim != 1 or values.dtype.kind not in "iufb":
+        raise TypeError(f"{field} must hold whole numbers, got {values.dtype}; write data.EVENT")
+    wrong = ~((values >= 0) & (values < limit) & (values == np.floor(values)))
+    if wrong.any():
+        first = np.flatnonzero(kept)[wrong.argmax()]
+        lowest, highest = values.min(), values.max()
+        raise ValueError(
+            f"{field} must lie in [0, {limit - 1}] for sensor_size={size}, got {lowest} to "
+            f"{highest}, first at event {first}; "
+            "give the sensor's size, and polarities as 0 and 1"
+        )
+    return values.astype(np.int64)
+
+
+def _empty(elements: int) -> Tensor:
+    """Zeros, or an error in words where memory does not suffice."""
+    try:
+        return torch.zeros(elements)
+    except (RuntimeError, TypeError, OverflowError) as error:  # OverflowError: beyond int64
+        raise ValueError(
+            f"frames of {elements} elements need {elements * 4 / 2**30:.4g} GiB, more than there "
+            "is; write a smaller num_steps or sensor_size"
+        ) from error
 
 
 def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
@@ -110,21 +130,46 @@ def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
         Structured array of `EVENT`.
 
     Raises:
-        ValueError: ``frames`` has another number of axes.
+        TypeError: ``frames`` is no real tensor, or ``dt`` no whole number.
+        ValueError: ``frames`` has another number of axes, or values that are no counts.
 
     >>> to_events(torch.ones(2, 1, 1, 1), dt=10).tolist()
     [(0, 0, 0, 0), (0, 0, 10, 0)]
     """
-    if frames.dim() != 4:
+    _check_frames(frames)
+    dt = whole("dt", dt, 1, most=2**62 // max(len(frames), 1))
+    where = frames.nonzero()
+    counts = frames[tuple(where.T)].long()
+    step, p, y, x = where.repeat_interleave(counts, dim=0).T.cpu().numpy()
+    events = np.empty(len(step), EVENT)
+    events["x"] = x
+    events["y"] = y
+    events["t"] = step * dt
+    events["p"] = p
+    return events
+
+
+def _check_frames(frames: Any) -> None:
+    """Refuse frames that are no counts, or that `EVENT` cannot address."""
+    if tensor("frames", frames).dim() != 4:
         raise ValueError(
             f"frames must have the shape [T, P, H, W], got {tuple(frames.shape)}; select a sample with frames[:, 0]"
         )
-    where = frames.nonzero()
-    counts = frames[tuple(where.T)].long().clamp(min=1)
-    step, p, y, x = where.repeat_interleave(counts, dim=0).T.cpu().numpy()
-    events = np.empty(len(step), EVENT)
-    events["x"], events["y"], events["t"], events["p"] = x, y, step * dt, p
-    return events
+    polarities, height, width = frames.shape[1:]
+    if polarities > 127 or max(height, width) > 32767:
+        raise ValueError(
+            f"frames must have at most 127 polarities and 32767 rows and columns, got {tuple(frames.shape)}; "
+            "write smaller frames"
+        )
+    if frames.is_complex():
+        raise TypeError(f"frames must hold counts, got {frames.dtype}; write frames.real")
+    values = frames.to(torch.float64)
+    wrong = ~(values.isfinite() & (values >= 0) & (values == values.round()))
+    if bool(wrong.any()):
+        raise ValueError(
+            f"frames must hold counts 0, 1, 2, ..., got {values[wrong][0]:g} and {int(wrong.sum()) - 1} more such "
+            "values; write (frames > 0).float() for events without number"
+        )
 
 
 def pad_sequences(
@@ -143,19 +188,40 @@ def pad_sequences(
         Recordings [T, B, ...] with T the largest T_i, and targets [B, ...].
 
     Raises:
-        ValueError: the recordings differ in more than their length.
+        TypeError: a sample is no pair of tensors or numbers.
+        ValueError: the recordings differ in more than their length, or the targets in shape.
 
     >>> x, y = pad_sequences([(torch.ones(2, 3), 0), (torch.ones(4, 3), 1)])
     >>> x.shape, x[:, 0, 0], y
     (torch.Size([4, 2, 3]), tensor([1., 1., 0., 0.]), tensor([0, 1]))
     """
-    recordings = [torch.as_tensor(x) for x, _ in samples]
+    for name, value in (("batch_first", batch_first), ("lengths", lengths)):
+        flag(name, value)
+    pairs = [_pair(sample, index) for index, sample in enumerate(samples)]
+    recordings = [x for x, _ in pairs]
     shapes = {tuple(x.shape[1:]) for x in recordings}
     if len(shapes) != 1 or any(x.dim() == 0 for x in recordings):
         raise ValueError(
             f"recordings must have the shape [T_i, ...] with the same ..., got {[tuple(x.shape) for x in recordings]}; "
             "bring them to one size of sensor first"
         )
+    if len({tuple(y.shape) for _, y in pairs}) != 1:
+        raise ValueError(
+            f"targets must have one shape, got {[tuple(y.shape) for _, y in pairs]}; write one class for each recording"
+        )
     batch = torch.nn.utils.rnn.pad_sequence(recordings, batch_first=batch_first)
-    targets = torch.stack([torch.as_tensor(y) for _, y in samples])
+    targets = torch.stack([y for _, y in pairs])
     return (batch, targets, torch.tensor([len(x) for x in recordings])) if lengths else (batch, targets)
+
+
+def _pair(sample: Any, index: int) -> tuple[Tensor, Tensor]:
+    """A recording and its target as tensors."""
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        raise TypeError(
+            f"samples must be pairs (recording, target), got {type(sample).__name__} at {index}; write [(x, y), ...]"
+        )
+    try:
+        return torch.as_tensor(sample[0]), torch.as_tensor(sample[1])
+    except (TypeError, ValueError, RuntimeError) as error:
+        kinds = " and ".join(type(each).__name__ for each in sample)
+        raise TypeError(f"sample {index} must hold a tensor and a number or tensor, got {kinds}: {error}") from error

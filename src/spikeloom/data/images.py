@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ..core.checks import require
+from ..core.numbers import flag, whole
+from .damage import damage_named
 from .npz import read_npz
 from .split import Split
 
@@ -28,6 +30,7 @@ MNIST_PARTS = {
     "x_test": "t10k-images{}idx3-ubyte",
     "y_test": "t10k-labels{}idx1-ubyte",
 }
+MOST_CLASSES = 65536
 MNIST_FOLDERS = ("", "raw", "MNIST/raw")
 
 
@@ -41,7 +44,8 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
         Array of the shape and type that the file states, in the byte order of this machine.
 
     Raises:
-        ValueError: the file does not begin like an IDX file, or its length is not what its shape needs.
+        ValueError: the file does not begin like an IDX file, its length is not what its shape needs, or it
+            is a damaged gzip file.
 
     Source: LeCun, Cortes & Burges, The MNIST database of handwritten digits, "File formats".
 
@@ -53,7 +57,8 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     """
     raw = Path(path).read_bytes()
     if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
+        with damage_named(path, "a whole gzip file", "download the file again"):
+            raw = gzip.decompress(raw)
     dims = raw[3] if len(raw) >= 4 else 0
     start = 4 + 4 * dims
     if raw[:2] != b"\0\0" or not dims or len(raw) < start or raw[2] not in IDX_TYPES:
@@ -94,6 +99,7 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
     Split(mnist: 5 training and 2 test samples of shape [1, 28, 28], 5 classes)
     """
     root = Path(root)
+    flag("flat", flat)
     bundle = root if root.suffix == ".npz" else root / "mnist.npz"
     if bundle.is_file():
         arrays, source = read_npz(bundle, tuple(MNIST_PARTS)), bundle.name
@@ -102,14 +108,24 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
     tensors = {}
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.ndim != 3 or x.dtype != np.uint8 or y.shape != x.shape[:1] or y.dtype.kind not in "iu" or not len(x):
+        images = x.ndim == 3 and x.dtype == np.uint8 and x.size > 0
+        if not images or y.shape != x.shape[:1] or y.dtype.kind not in "iu":
             raise ValueError(
                 f"the {part} part of {root} must be uint8 images [N, H, W] with N whole-number labels, "
                 f"got {x.dtype} {x.shape} and {y.dtype} {y.shape}; the files may be swapped"
             )
+        _check_classes(y, f"the labels of the {part} part of {root}")
         tensors[f"x_{part}"] = unit(x, flat)
         tensors[f"y_{part}"] = torch.from_numpy(y.astype(np.int64))
     return Split(**tensors, name="mnist", description=f"MNIST from {source}, scaled to [0, 1], published division")
+
+
+def _check_classes(labels: np.ndarray, what: str) -> None:
+    """Refuse labels that cannot be classes; a damaged one would ask for millions of outputs."""
+    lowest = int(labels.min())
+    highest = int(labels.max())
+    if lowest < 0 or highest >= MOST_CLASSES:
+        raise ValueError(f"{what} must be in [0, {MOST_CLASSES - 1}], got {lowest} to {highest}; get the file again")
 
 
 def unit(images: np.ndarray, flat: bool) -> Tensor:
@@ -170,25 +186,42 @@ def cifar10_jpeg(path: "str | PathLike[str]", *, num_train: int | None = None, n
     tensors = {}
     for part, number in (("train", num_train), ("test", num_test)):
         jpeg, offset, y = (arrays[f"{kind}_{part}"] for kind in ("jpeg", "offset", "y"))
-        if len(offset) != len(y) + 1 or offset[0] != 0 or offset[-1] != len(jpeg) or (np.diff(offset) <= 0).any():
-            raise ValueError(
-                f"offset_{part} of {path} must lead from 0 to {len(jpeg)} in {len(y)} steps, "
-                f"got {len(offset)} offsets from {offset[:1]} to {offset[-1:]}; download the file again"
-            )
-        number = len(y) if number is None else number
+        _check_jpeg(path, part, jpeg, offset, y)
+        number = len(y) if number is None else whole(f"num_{part}", number)
         if not 0 < number <= len(y):
             raise ValueError(f"num_{part} must lie in [1, {len(y)}], the samples of {path}, got {number}")
-        tensors[f"x_{part}"] = decode(jpeg, offset[: number + 1])
+        with damage_named(path, "an npz file of JPEG images, 32 x 32", "download the file again"):
+            tensors[f"x_{part}"] = decode(jpeg, offset[: number + 1])
         tensors[f"y_{part}"] = torch.from_numpy(y[:number].astype(np.int64))
     return Split(**tensors, name="cifar10_jpeg", description=f"JPEG CIFAR-10 subset from {path.name}, scaled to [0, 1]")
 
 
+def _check_jpeg(path: Path, part: str, jpeg: np.ndarray, offset: np.ndarray, y: np.ndarray) -> None:
+    """Check that the three arrays of a part have the right types and belong together."""
+    for name, array, kinds in (("jpeg", jpeg, "u"), ("offset", offset, "iu"), ("y", y, "iu")):
+        if array.ndim != 1 or not len(array) or array.dtype.kind not in kinds:
+            raise ValueError(
+                f"{name}_{part} of {path} must be whole numbers [N], "
+                f"got {array.dtype} {array.shape}; download the file again"
+            )
+    places = offset.astype(np.int64)
+    rises = bool((np.diff(places) > 0).all())
+    if len(offset) != len(y) + 1 or places[0] != 0 or places[-1] != len(jpeg) or not rises:
+        raise ValueError(
+            f"offset_{part} of {path} must lead from 0 to {len(jpeg)} in {len(y)} steps, "
+            f"got {len(offset)} offsets from {offset[:1]} to {offset[-1:]}; download the file again"
+        )
+    _check_classes(y, f"y_{part} of {path}")
+
+
 def decode(jpeg: np.ndarray, offset: np.ndarray) -> Tensor:
-    """The JPEG files between ``offset`` as colour images, float32 [N, 3, H, W] in [0, 1]."""
+    """The JPEG files between ``offset`` as colour images, float32 [N, 3, 32, 32] in [0, 1]."""
     image = require("PIL.Image", extra="data", purpose="reading JPEG files")
     raw = jpeg.tobytes()
     pictures = []
     for start, end in itertools.pairwise(offset.tolist()):
-        with image.open(io.BytesIO(raw[start:end])) as picture:
+        with image.open(io.BytesIO(raw[start:end]), formats=["JPEG"]) as picture:
+            if picture.size != (32, 32):
+                raise ValueError(f"image {len(pictures)} has {picture.size} pixels")
             pictures.append(np.asarray(picture.convert("RGB")))
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255)

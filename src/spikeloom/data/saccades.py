@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..core.numbers import random_source, real, tensor, whole
+
 __all__ = ["saccade"]
 
 TRIANGLE = ((0.0, 0.0), (0.5, 1.0), (1.0, 0.0), (0.0, 0.0))  # corners (x, y) in units of the distance
@@ -36,7 +38,7 @@ def saccade(
         [T, B, 2, H, W] of 0 and 1 in the dtype of ``images``; channel 0 is OFF (darker), 1 is ON (brighter).
 
     Raises:
-        TypeError: ``images`` is not floating point.
+        TypeError: ``images`` is not floating point, or a number has a wrong type.
         ValueError: ``images`` has another shape or range, or a number is out of range.
 
     Source: Orchard, Jayawant, Cohen & Thakor (2015), Frontiers in Neuroscience 9, 437, for the three saccades.
@@ -48,6 +50,9 @@ def saccade(
     tensor(0.)
     """
     images = checked(images, num_steps, threshold, noise)
+    random_source(generator, images)
+    if distance is not None:
+        real("distance", distance)
     height = images.shape[-2]
     distance = height / 8 if distance is None else distance
     corners = torch.tensor(TRIANGLE, dtype=images.dtype, device=images.device) * distance
@@ -77,7 +82,7 @@ def seen(images: Tensor, offset: Tensor) -> Tensor:
 
 def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> Tensor:
     """``images`` as [B, 1, H, W], all arguments being in range."""
-    if not images.is_floating_point():
+    if not tensor("images", images).is_floating_point():
         raise TypeError(f"images must be floating point in [0, 1], got {images.dtype}; write images / 255 for bytes")
     if images.dim() == 3:
         images = images.unsqueeze(1)
@@ -90,9 +95,9 @@ def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> T
         raise ValueError(
             f"images must lie in [0, 1], got {images.min():g} to {images.max():g}; write images.clamp(0, 1) or rescale"
         )
-    if num_steps < 3 or threshold <= 0 or not 0 <= noise <= 1:
-        raise ValueError(
-            "num_steps must be 3 or more, threshold positive and noise in [0, 1], "
-            f"got num_steps={num_steps}, threshold={threshold}, noise={noise}"
-        )
+    if not all(images.shape[-2:]):
+        raise ValueError(f"images must have pixels, got {tuple(images.shape)}; write images [B, 1, H, W]")
+    whole("num_steps", num_steps, 3)
+    real("threshold", threshold, 0.0, open_low=True, example=0.3)
+    real("noise", noise, 0.0, 1.0, example=0.0)
     return images

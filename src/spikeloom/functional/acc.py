@@ -6,6 +6,7 @@ They return ``numpy.float64``, as in snnTorch, so that both ``float(acc)`` and `
 import numpy as np
 from torch import Tensor
 
+from ..core.numbers import flag
 from ..decode import first_spike, population_vote
 from .loss_base import check_labels, check_outputs
 
@@ -31,14 +32,14 @@ def accuracy_rate(
 
     Raises:
         TypeError: no tensors.
-        ValueError: wrong shapes, labels outside [0, C), or N no multiple of C.
+        ValueError: wrong shapes, NaN or infinity, labels outside [0, C), or N no multiple of C.
 
     >>> spk = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
     >>> float(accuracy_rate(spk, torch.tensor([1, 1])))
     0.5
     """
     check_outputs(spk_out, "accuracy_rate")
-    classes = num_classes if population_code else spk_out.shape[-1]
+    classes = num_classes if flag("population_code", population_code) else spk_out.shape[-1]
     winner = population_vote(spk_out, classes)
     return _share(winner, check_labels(targets, winner.shape, classes, "accuracy_rate"))
 
@@ -57,7 +58,7 @@ def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
 
     Raises:
         TypeError: no tensors.
-        ValueError: wrong shapes, or labels outside [0, N).
+        ValueError: wrong shapes, NaN or infinity, or labels outside [0, N).
 
     >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]])
     >>> float(accuracy_temporal(spk, torch.tensor([1])))

@@ -2,15 +2,17 @@
 
 Each is built from its settings and called as ``loss(spk_out, targets)`` with [T, B, N] and [B].
 With a population code, contiguous groups of N / C outputs stand for the C classes.
-A call raises TypeError or ValueError for other kinds or shapes, for labels outside [0, C), and for N no multiple of C.
+A call raises TypeError or ValueError for other kinds or shapes, for NaN and infinity, for labels outside [0, C), and
+for N no multiple of C.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
+from ..core.numbers import flag, real, whole
 from ..decode import groups, population_counts
-from .loss_base import LossFunctions, check_labels, weighted
+from .loss_base import LossFunctions, check_labels, one_hot, weighted
 from .loss_temporal import SpikeTime, ce_temporal_loss, mse_temporal_loss
 
 __all__ = [
@@ -32,8 +34,8 @@ class _Classification(LossFunctions):
 
     def __init__(self, population_code: bool, num_classes: int | bool, reduction: str, weight: Tensor | None) -> None:
         super().__init__(reduction, weight)
-        self.population_code = population_code
-        self.num_classes = num_classes
+        self.population_code = flag("population_code", population_code)
+        self.num_classes = whole("num_classes", num_classes) if num_classes is not False else num_classes
 
     def _counts(self, spk_out: Tensor) -> Tensor:
         return population_counts(spk_out, self.num_classes) if self.population_code else spk_out.sum(0)  # [B, C]
@@ -159,6 +161,8 @@ class mse_count_loss(_Classification):
         weight: Tensor | None = None,
     ) -> None:
         super().__init__(population_code, num_classes, reduction, weight)
+        real("correct_rate", correct_rate)
+        real("incorrect_rate", incorrect_rate, example=0.0)
         self.correct_rate = correct_rate
         self.incorrect_rate = incorrect_rate
 
@@ -224,7 +228,9 @@ class mse_membrane_loss(LossFunctions):
         weight: Tensor | None = None,
     ) -> None:
         super().__init__(reduction, weight)
-        self.time_var_targets = time_var_targets
+        real("on_target", on_target)
+        real("off_target", off_target, example=0.0)
+        self.time_var_targets = flag("time_var_targets", time_var_targets)
         self.on_target = on_target
         self.off_target = off_target
 
@@ -242,7 +248,7 @@ class mse_membrane_loss(LossFunctions):
 
 
 def _wanted(labels: Tensor, num_classes: int, on: float, off: float) -> Tensor:
-    hot = one_hot(labels, num_classes).bool()
+    hot = one_hot(labels, num_classes)
     return torch.where(hot, float(on), float(off))
 
 

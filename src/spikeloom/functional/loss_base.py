@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import choice
+from ..core.checks import choice, finite, transformed
 
-__all__ = ["LossFunctions", "check_labels", "check_outputs", "weighted"]
+__all__ = ["LossFunctions", "check_labels", "check_outputs", "one_hot", "weighted"]
 
 
 class LossFunctions:
@@ -25,7 +25,8 @@ class LossFunctions:
         weight: [C], one factor a class, or None.
 
     Raises:
-        ValueError: another ``reduction``.
+        TypeError: ``weight`` holds no real numbers.
+        ValueError: another ``reduction``, or a ``weight`` of another shape, NaN or infinity in it.
 
     >>> class last_step_loss(LossFunctions):
     ...     def _compute_loss(self, spk_out, targets):
@@ -36,7 +37,7 @@ class LossFunctions:
 
     def __init__(self, reduction: str, weight: Tensor | None) -> None:
         self.reduction = choice("reduction", reduction, ["mean", "sum", "none"])
-        self.weight = weight
+        self.weight = _checked_weight(weight)
         self.__name__ = type(self).__name__
 
     def __repr__(self) -> str:
@@ -57,12 +58,34 @@ class LossFunctions:
         return loss.mean() if self.reduction == "mean" else loss.sum()
 
 
+def _checked_weight(weight: Any) -> Any:
+    """Weights of classes as they are, if they are finite real numbers, one a class."""
+    if weight is None:
+        return None
+    try:
+        numbers = torch.as_tensor(weight)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"weight must hold one number a class, got {type(weight).__name__}; write torch.ones(num_classes)"
+        ) from error
+    if numbers.is_complex() or numbers.dtype == torch.bool:
+        raise TypeError(f"weight must hold real numbers, got {numbers.dtype}; write torch.ones(num_classes)")
+    if numbers.dim() != 1 or not numbers.numel():
+        raise ValueError(
+            f"weight must hold one number a class, got shape {tuple(numbers.shape)}; "
+            "write a tensor of num_classes numbers"
+        )
+    if numbers.device.type != "meta" and not bool(numbers.isfinite().all()):
+        raise ValueError("weight must be finite, got NaN or infinity; write one finite number a class")
+    return weight
+
+
 def check_outputs(spk_out: Any, who: str) -> None:
-    """Check that ``spk_out`` is a tensor [T, B, N] with T > 0.
+    """Check that ``spk_out`` is a tensor [T, B, N] with T, B, N > 0 and without NaN and infinity.
 
     Raises:
-        TypeError: a list or tuple.
-        ValueError: another number of axes, or no step.
+        TypeError: a list or tuple, or complex numbers.
+        ValueError: another number of axes, no step, no sample, no output, or values that are not finite.
 
     >>> check_outputs(torch.zeros(5, 2, 3), "accuracy_rate")
     """
@@ -72,6 +95,14 @@ def check_outputs(spk_out: Any, who: str) -> None:
     if spk_out.dim() != 3 or len(spk_out) == 0:
         hint = "spk.unsqueeze(0) for one step [B, N]" if spk_out.dim() == 2 else "spk.flatten(2) for further axes"
         raise ValueError(f"{who} expects outputs [T, B, N] with T > 0, got {tuple(spk_out.shape)}; write {hint}")
+    if not spk_out.numel():
+        raise ValueError(
+            f"{who} expects at least one sample and one output, got {tuple(spk_out.shape)}; leave empty batches out"
+        )
+    if spk_out.is_complex():
+        raise TypeError(f"{who} expects real outputs, got {spk_out.dtype}; write spk.real")
+    if spk_out.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
+        finite(spk_out, f"{who}: the output")
 
 
 def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) -> Tensor:
@@ -97,11 +128,14 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
         came = tuple(targets.shape)
         hint = "targets.argmax(-1) for one-hot targets" if len(came) > len(shape) else "outputs as [T, B, N]"
         raise ValueError(f"{who} expects class labels of shape {tuple(shape)}, got {came}; write {hint}")
+    if targets.is_complex():
+        raise TypeError(f"{who} expects class labels (whole numbers), got {targets.dtype}; write integer labels")
     labels = targets.long()
-    if torch.compiler.is_compiling():  # a check of values would break the graph
+    if torch.compiler.is_compiling() or transformed():  # values cannot be looked at
         return labels
     if targets.is_floating_point() and bool((labels != targets).any()):
-        raise TypeError(f"{who} expects class labels (whole numbers), got fractions; write integer labels")
+        found = "NaN" if bool(targets.isnan().any()) else "fractions"
+        raise TypeError(f"{who} expects class labels (whole numbers), got {found}; write integer labels")
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
@@ -109,6 +143,15 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
             "write labels that count from 0, or an output layer with more classes"
         )
     return labels
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Which class each label names, [*labels.shape, C] of bool; unlike torch's it looks at no value.
+
+    >>> one_hot(torch.tensor([1]), 3)
+    tensor([[False,  True, False]])
+    """
+    return labels.unsqueeze(-1) == torch.arange(num_classes, device=labels.device)
 
 
 def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
@@ -129,7 +172,7 @@ def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
     if weight is None:
         return loss
     factors = torch.as_tensor(weight, dtype=loss.dtype, device=loss.device)
-    checked = labels.numel() and not torch.compiler.is_compiling()
+    checked = labels.numel() and not torch.compiler.is_compiling() and not transformed()
     if factors.dim() != 1 or (checked and int(labels.max()) >= len(factors)):
         came = tuple(factors.shape)
         raise ValueError(

@@ -10,17 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
-from ..core.checks import choice
+from ..core.checks import choice, finite
+from ..core.numbers import flag, real, tensor
 from ..decode import first_spike
-from .loss_base import LossFunctions, check_labels, check_outputs, weighted
+from .loss_base import LossFunctions, check_labels, check_outputs, one_hot, weighted
 
 __all__ = ["SpikeTime", "ce_temporal_loss", "mse_temporal_loss"]
 
 
 class _FirstSpike(torch.autograd.Function):
     """Time of the first spike, [B, N]."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(spk_rec: Tensor, device: Any = None) -> Tensor:
@@ -39,6 +42,8 @@ class _FirstSpike(torch.autograd.Function):
 
 class _MultiSpike(torch.autograd.Function):
     """Times of the first F spikes, [F, B, N]; missing ones are T - 1."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(spk_rec: Tensor, spk_count: int, device: Any = None) -> Tensor:
@@ -62,6 +67,8 @@ class _MultiSpike(torch.autograd.Function):
 
 class _Tolerance(torch.autograd.Function):
     """Times closer to their target than the tolerance count as hits; the gradient passes."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(spk_time: Tensor, target: Tensor, tolerance: float) -> Tensor:
@@ -96,7 +103,7 @@ class SpikeTime(nn.Module):
 
     Raises:
         TypeError: ``on_target`` or ``off_target`` is no sequence with ``multi_spike``, or is one without.
-        ValueError: they differ in length, or targets have another shape.
+        ValueError: they differ in length, targets have another shape, or something is NaN or infinite.
 
     Two differences to snnTorch: later spikes are found for each neuron by itself, and targets stay as they were.
 
@@ -122,9 +129,10 @@ class SpikeTime(nn.Module):
         multi_spike: bool = False,
     ) -> None:
         super().__init__()
-        self.target_is_time = target_is_time
+        real("tolerance", tolerance, 0.0, example=0.0)
+        self.target_is_time = flag("target_is_time", target_is_time)
         self.tolerance = tolerance
-        self.multi_spike = multi_spike
+        self.multi_spike = flag("multi_spike", multi_spike)
         self.on_target = on_target
         self.off_target = off_target
         if not target_is_time:
@@ -178,24 +186,35 @@ class SpikeTime(nn.Module):
         tensor([[4., 0.],
                 [5., 1.]])
         """
-        hot = one_hot(targets, num_outputs).bool()
+        hot = one_hot(targets, num_outputs)
         return torch.stack([torch.where(hot, on, off) for on, off in self._wanted])
 
     def _times(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         axes = 3 if self.multi_spike else 2
+        tensor("targets", targets)
+        if targets.is_complex():
+            raise TypeError(f"target_is_time=True expects real times, got {targets.dtype}; write targets.real")
         if targets.dim() != axes or targets.shape[-2:] != spk_out.shape[1:]:
             raise ValueError(
                 f"target_is_time=True expects times {'[F, B, N]' if axes == 3 else '[B, N]'} for outputs "
                 f"{tuple(spk_out.shape)}, got {tuple(targets.shape)}; write target_is_time=False for labels"
             )
-        return targets.to(spk_out.dtype)
+        times = targets.to(spk_out.dtype)
+        if not torch.compiler.is_compiling():  # a check of values breaks the graph
+            finite(times, "SpikeTime: the target times")
+        return times
 
 
 def _pairs(on_target: Any, off_target: Any, multi_spike: bool) -> list[tuple[float, float]]:
     """Wanted times of the class and of the others, for each spike."""
     times = []
     for name, value in (("on_target", on_target), ("off_target", off_target)):
-        listed = torch.as_tensor(value, dtype=torch.float64)
+        try:
+            listed = torch.as_tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name} must be a time or a sequence of times, got {value!r}; write {name}=0") from error
+        if not bool(listed.isfinite().all()):
+            raise ValueError(f"{name} must be finite, got {value!r}; write {name}=0, or -1 for the last step")
         if listed.dim() != multi_spike:
             rule = f"a sequence of times, e.g. {name}=[0, 5]" if multi_spike else "one time, or multi_spike=True"
             raise TypeError(f"multi_spike={multi_spike} does not fit {name}={value!r}; write {rule}")

@@ -1,7 +1,8 @@
 """Monitors: record what flows through chosen modules of a network, through hooks.
 
-A monitor records as long as its hooks hang on the network: use it in a ``with`` block, or call ``remove_hooks``.
-It stores what the hook sees, with its graph; pass ``function_on_output=torch.Tensor.detach`` or the like to keep less.
+A monitor records until its ``with`` block ends, until ``remove_hooks``, or until nothing refers to it any more. It
+records the network that it was given and no copy of it. It stores what the hook sees, with its graph; pass
+``function_on_output=torch.Tensor.detach`` or the like to keep less.
 `snn.run` steps or scans neurons itself; monitors see calls of modules, as in a step loop.
 """
 
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+
+from ..core.numbers import flag
+from .probe_base import BaseMonitor, Kinds, _unchanged, function_of, unpack_len1_tuple
 
 __all__ = [
     "AttributeMonitor",
@@ -20,129 +24,6 @@ __all__ = [
     "unpack_len1_tuple",
 ]
 
-Kinds = type | tuple[type, ...] | None
-
-
-def unpack_len1_tuple(x: Any) -> Any:
-    """The element of a tuple of length 1; anything else unchanged.
-
-    >>> unpack_len1_tuple((3,)), unpack_len1_tuple((1, 2))
-    (3, (1, 2))
-    """
-    return x[0] if isinstance(x, tuple) and len(x) == 1 else x
-
-
-def _unchanged(x: Any) -> Any:
-    return x
-
-
-class BaseMonitor:
-    """What the monitors share: records in the order of calls, by number or by the name of the module.
-
-    ``monitor[3]`` is the fourth record, ``monitor["fc1"]`` the list of the records of one module, "" being the
-    network itself. ``records`` holds all of them, ``monitored_layers`` the names.
-
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
-    >>> with OutputMonitor(net, torch.nn.Linear) as monitor:
-    ...     _ = net(torch.zeros(1, 2))
-    >>> monitor.monitored_layers, monitor["0"][0].shape
-    (['0'], torch.Size([1, 3]))
-    """
-
-    def __init__(self) -> None:
-        self.hooks: list[Any] = []
-        self.monitored_layers: list[str] = []
-        self.records: list[Any] = []
-        self.name_records_index: dict[str, list[int]] = {}
-        self._enable = True
-        self._seen: Callable[..., Any] = _unchanged
-
-    def __enter__(self) -> "BaseMonitor":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove_hooks()
-
-    def __getitem__(self, i: int | str) -> Any:
-        if isinstance(i, int):
-            return self.records[i]
-        if not isinstance(i, str):
-            raise ValueError(f"a monitor is indexed by number or name, got {i!r}; write monitor[0] or monitor['layer']")
-        if i not in self.name_records_index:
-            names = ", ".join(map(repr, self.monitored_layers))
-            raise KeyError(f"monitor has no layer {i!r}; it monitors {names}")
-        return [self.records[index] for index in self.name_records_index[i]]
-
-    def clear_recorded_data(self) -> None:
-        """Forget all records; recording goes on.
-
-        >>> OutputMonitor(torch.nn.ReLU()).clear_recorded_data()
-        """
-        self.records.clear()
-        for indices in self.name_records_index.values():
-            indices.clear()
-
-    def enable(self) -> None:
-        """Record from now on, the state after construction.
-
-        >>> OutputMonitor(torch.nn.ReLU()).enable()
-        """
-        self._enable = True
-
-    def disable(self) -> None:
-        """Do not record until `enable`.
-
-        >>> OutputMonitor(torch.nn.ReLU()).disable()
-        """
-        self._enable = False
-
-    def is_enable(self) -> bool:
-        """Whether calls are recorded.
-
-        >>> OutputMonitor(torch.nn.ReLU()).is_enable()
-        True
-        """
-        return self._enable
-
-    def remove_hooks(self) -> None:
-        """End the monitoring; the records stay.
-
-        >>> OutputMonitor(torch.nn.ReLU()).remove_hooks()
-        """
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks.clear()
-
-    def _watch(self, net: nn.Module, instance: Kinds, register: Callable, seen: Callable[..., Any]) -> None:
-        """Hang a hook on every module of the given kinds; ``seen`` makes the record of what torch hands a hook."""
-        self._seen = seen
-        kinds = type(net) if instance is None else instance
-        for name, module in net.named_modules():
-            if isinstance(module, kinds):
-                self.monitored_layers.append(name)
-                self.name_records_index[name] = []
-                self.hooks.append(register(module, self.create_hook(name)))
-        if not self.hooks:
-            there = ", ".join(sorted({type(module).__name__ for module in net.modules()}))
-            raise ValueError(f"instance must name a class of the network's modules, got {kinds}; write one of {there}")
-
-    def create_hook(self, name: str) -> Callable[..., None]:
-        """The hook that records under ``name``; the monitor hangs one on each module itself.
-
-        >>> monitor = OutputMonitor(torch.nn.ReLU())
-        >>> monitor.create_hook("")(None, None, 3)
-        >>> monitor[""]
-        [3]
-        """
-
-        def hook(*call: Any) -> None:
-            if self._enable:
-                record = self._seen(*call)
-                self.name_records_index[name].append(len(self.records))
-                self.records.append(record)
-
-        return hook
-
 
 class OutputMonitor(BaseMonitor):
     """Records the output of modules at each call.
@@ -153,6 +34,7 @@ class OutputMonitor(BaseMonitor):
         function_on_output: what is recorded of an output.
 
     Raises:
+        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -166,9 +48,9 @@ class OutputMonitor(BaseMonitor):
         self, net: nn.Module, instance: Kinds = None, function_on_output: Callable[[Any], Any] = _unchanged
     ) -> None:
         super().__init__()
-        self.function_on_output = function_on_output
+        self.function_on_output = function_of("function_on_output", function_on_output)
         register = nn.Module.register_forward_hook
-        self._watch(net, instance, register, lambda m, x, y: self.function_on_output(unpack_len1_tuple(y)))
+        self._watch(net, instance, register, lambda own, m, x, y: own.function_on_output(unpack_len1_tuple(y)))
 
 
 class InputMonitor(BaseMonitor):
@@ -180,6 +62,7 @@ class InputMonitor(BaseMonitor):
         function_on_input: what is recorded of an input.
 
     Raises:
+        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
@@ -193,9 +76,9 @@ class InputMonitor(BaseMonitor):
         self, net: nn.Module, instance: Kinds = None, function_on_input: Callable[[Any], Any] = _unchanged
     ) -> None:
         super().__init__()
-        self.function_on_input = function_on_input
+        self.function_on_input = function_of("function_on_input", function_on_input)
         register = nn.Module.register_forward_hook
-        self._watch(net, instance, register, lambda m, x, y: self.function_on_input(unpack_len1_tuple(x)))
+        self._watch(net, instance, register, lambda own, m, x, y: own.function_on_input(unpack_len1_tuple(x)))
 
 
 class AttributeMonitor(BaseMonitor):
@@ -209,6 +92,7 @@ class AttributeMonitor(BaseMonitor):
         function_on_attribute: what is recorded of it.
 
     Raises:
+        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
         ValueError: the network has no such module.
 
     In snnTorch ``pre_forward=True`` fails at the first call, and ``instance=None`` at construction.
@@ -229,10 +113,17 @@ class AttributeMonitor(BaseMonitor):
         function_on_attribute: Callable[[Any], Any] = _unchanged,
     ) -> None:
         super().__init__()
+        if not isinstance(attribute_name, str):
+            raise TypeError(
+                f"attribute_name must be a text, got {attribute_name!r}; write AttributeMonitor('mem', ...)"
+            )
+        flag("pre_forward", pre_forward)
         self.attribute_name = attribute_name
-        self.function_on_attribute = function_on_attribute
+        self.function_on_attribute = function_of("function_on_attribute", function_on_attribute)
         register = nn.Module.register_forward_pre_hook if pre_forward else nn.Module.register_forward_hook
-        self._watch(net, instance, register, lambda m, *_: self.function_on_attribute(getattr(m, attribute_name)))
+        self._watch(
+            net, instance, register, lambda own, m, *_: own.function_on_attribute(getattr(m, own.attribute_name))
+        )
 
 
 class GradInputMonitor(BaseMonitor):
@@ -244,6 +135,7 @@ class GradInputMonitor(BaseMonitor):
         function_on_grad_input: what is recorded of it.
 
     Raises:
+        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -257,9 +149,9 @@ class GradInputMonitor(BaseMonitor):
         self, net: nn.Module, instance: Kinds = None, function_on_grad_input: Callable[[Any], Any] = _unchanged
     ) -> None:
         super().__init__()
-        self.function_on_grad_input = function_on_grad_input
+        self.function_on_grad_input = function_of("function_on_grad_input", function_on_grad_input)
         register = nn.Module.register_full_backward_hook
-        self._watch(net, instance, register, lambda m, gi, go: self.function_on_grad_input(unpack_len1_tuple(gi)))
+        self._watch(net, instance, register, lambda own, m, gi, go: own.function_on_grad_input(unpack_len1_tuple(gi)))
 
 
 class GradOutputMonitor(BaseMonitor):
@@ -271,6 +163,7 @@ class GradOutputMonitor(BaseMonitor):
         function_on_grad_output: what is recorded of it.
 
     Raises:
+        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -284,6 +177,6 @@ class GradOutputMonitor(BaseMonitor):
         self, net: nn.Module, instance: Kinds = None, function_on_grad_output: Callable[[Any], Any] = _unchanged
     ) -> None:
         super().__init__()
-        self.function_on_grad_output = function_on_grad_output
+        self.function_on_grad_output = function_of("function_on_grad_output", function_on_grad_output)
         register = nn.Module.register_full_backward_hook
-        self._watch(net, instance, register, lambda m, gi, go: self.function_on_grad_output(unpack_len1_tuple(go)))
+        self._watch(net, instance, register, lambda own, m, gi, go: own.function_on_grad_output(unpack_len1_tuple(go)))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import in_range
+from ..core.numbers import flag, real, whole
 
 __all__ = ["StateQuant", "StateQuantizer", "state_quant"]
 
@@ -64,7 +64,13 @@ class StateQuantizer:
     multiplier: float | None = None
 
     def __post_init__(self) -> None:
-        in_range("num_bits", self.num_bits, 1, 16, why="the grid has 2^num_bits levels")
+        whole("num_bits", self.num_bits, 1, 16)
+        flag("uniform", self.uniform)
+        flag("thr_centered", self.thr_centered)
+        for name in ("threshold", "lower_limit", "upper_limit"):
+            real(name, getattr(self, name))
+        if self.multiplier is not None:
+            real("multiplier", self.multiplier, example=0.5)
         low, high = self.span
         if not low < self.centre <= high:
             raise ValueError(
@@ -150,4 +156,5 @@ def state_quant(
     >>> q(torch.tensor([-5.0, 0.0, 0.9]))
     tensor([-1.0000, -0.2667,  1.2000])
     """
-    return StateQuantizer(num_bits, uniform, thr_centered, float(threshold), lower_limit, upper_limit, multiplier)
+    threshold = real("threshold", threshold)
+    return StateQuantizer(num_bits, uniform, thr_centered, threshold, lower_limit, upper_limit, multiplier)

@@ -4,10 +4,13 @@ Each is built from its settings and called with spikes ``[T, B, ...]``.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import finite
+from ..core.numbers import real, tensor
 from ..decode import rates
 
 __all__ = ["fan_out", "l1_rate_sparsity", "rate_band", "synops"]
@@ -27,11 +30,12 @@ class l1_rate_sparsity:
     """
 
     def __init__(self, Lambda: float = 1e-5) -> None:
+        real("Lambda", Lambda)
         self.Lambda = Lambda
         self.__name__ = type(self).__name__
 
     def __call__(self, spk_out: Tensor) -> Tensor:
-        return self.Lambda * _sum(spk_out)
+        return self.Lambda * _sum(_spikes(spk_out))
 
 
 class rate_band:
@@ -57,15 +61,20 @@ class rate_band:
     """
 
     def __init__(self, low: float, high: float, Lambda: float = 1.0) -> None:
+        real("low", low, example=0.01)
+        real("high", high, example=0.5)
+        real("Lambda", Lambda)
         if not 0 <= low <= high:
             raise ValueError(
                 f"rate_band needs 0 <= low <= high, got low={low}, high={high}; write rates in spikes per step"
             )
-        self.low, self.high, self.Lambda = low, high, Lambda
+        self.low = low
+        self.high = high
+        self.Lambda = Lambda
         self.__name__ = type(self).__name__
 
     def __call__(self, spk_out: Tensor) -> Tensor:
-        rate = rates(spk_out).mean(0)  # [...]
+        rate = rates(_spikes(spk_out)).mean(0)  # [...]
         return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
 
 
@@ -98,7 +107,9 @@ class synops:
         synapses: nn.Module | Tensor | float | Sequence[nn.Module | Tensor | float],
         Lambda: float = 1e-9,
     ) -> None:
-        self.synapses = list(synapses) if isinstance(synapses, Sequence) else [synapses]
+        given = list(synapses) if isinstance(synapses, (list, tuple)) else [synapses]
+        self.synapses = [_reach(each) for each in given]
+        real("Lambda", Lambda)
         self.Lambda = Lambda
         self.__name__ = type(self).__name__
 
@@ -109,6 +120,8 @@ class synops:
             )
         operations: Tensor | float = 0.0
         for spk, synapse in zip(spk_out, self.synapses, strict=True):
+            if _spikes(spk).dim() < 3 or not spk.shape[1]:
+                raise ValueError(f"synops expects spikes [T, B, ...] of at least one sample, got {tuple(spk.shape)}")
             reach = fan_out(synapse, spk.shape[2:]) if isinstance(synapse, nn.Module) else synapse
             operations = operations + _sum(spk * reach) / spk.shape[1]
         return torch.as_tensor(self.Lambda * operations)
@@ -133,7 +146,7 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
     >>> fan_out(torch.nn.Conv1d(1, 2, kernel_size=3), (1, 5))
     tensor([[2., 4., 6., 4., 2.]])
     """
-    own = dict(synapse.named_parameters())
+    own = dict(synapse.named_parameters()) if isinstance(synapse, nn.Module) else {}
     if "weight" not in own:
         raise TypeError(f"fan_out expects a module with a weight, got {type(synapse).__name__}; write e.g. net.fc2")
     ones = {name: torch.ones_like(value) for name, value in own.items()}
@@ -142,6 +155,22 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
         output = torch.func.functional_call(synapse, ones, (x,))
         (count,) = torch.autograd.grad(output.sum(), x)
     return count.squeeze(0)
+
+
+def _reach(synapse: Any) -> Any:
+    """A module, a tensor or a number, as it is."""
+    if not isinstance(synapse, (nn.Module, Tensor)):
+        real("synapses", synapse, 0.0)
+    return synapse
+
+
+def _spikes(x: Any) -> Tensor:
+    """Spikes if they are a real, finite tensor."""
+    if tensor("spk_out", x).is_complex():
+        raise TypeError(f"spk_out must be real, got {x.dtype}; write spk.real")
+    if x.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
+        finite(x, "spk_out")
+    return x
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -30,8 +30,10 @@ def to_nir(
     metadata, where `from_nir` finds it: time step, reset rule and delay, surrogate, what learns. Other libraries
     ignore it and reset to zero in the step of the spike. Recurrent neurons become a subgraph with a loop.
 
-    ``nir.write(path, graph)`` makes a file of it. ``nir.read`` refuses convolutions with groups or with kernels that
-    are not square unless it is told ``type_check=False``; `from_nir` reads them.
+    ``nir.write(path, graph)`` makes a file of it. Convolutions with groups, and those with kernels that are not
+    square, are written with zeros between the groups and around the kernel, since ``nir.read`` refuses others;
+    `from_nir` cuts the zeros away again. A kernel such as 2 x 3, which zeros on both sides do not make square, is
+    written as it is with a `UserWarning`.
 
     Args:
         net: takes one time step [B, ...] per call and calls each neuron with its input only. Layers without NIR node,

@@ -1,15 +1,20 @@
 """Reading: from a NIR graph or file to a network of torch layers and our neurons."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..core.numbers import flag
 from .convention import Convention, convention_of
 from .layer_modules import layer_module
 from .loops import Loop, graded, loops_of, order_of
+from .metadata import check_own
 from .network import Network, Step, paths_of
 from .neuron_modules import is_neuron, neuron_module
 from .node import Node, fail
@@ -55,7 +60,7 @@ def from_nir(
 
     Raises:
         ValueError: the graph is malformed, has a node that is not NIR's, or does not say what it must; the message
-            names the node.
+            names the node, and the path if it came from a file.
         TypeError: ``graph`` or ``convention`` is something else.
         ImportError: h5py is needed to read a file, and missing.
 
@@ -70,11 +75,35 @@ def from_nir(
       (1): Leaky(threshold=1, graded_spikes_factor=1, beta=0.9, reset_mechanism='subtract', mode='step')
     )
     """
-    flat = read(graph)
+    try:
+        return _made(read(graph), dt, reset, delay, convention, spike_grad, dtype)
+    except ValueError as error:
+        if isinstance(graph, (str, Path)) and str(graph) not in str(error):
+            raise ValueError(f"{graph}: {error}") from error
+        raise
+
+
+def _made(
+    flat: Flat,
+    dt: float | None,
+    reset: str | None,
+    delay: bool | None,
+    convention: str | Convention | None,
+    spike_grad: Any,
+    dtype: torch.dtype | None,
+) -> Network:
+    """The network of a flat graph."""
     own = flat.metadata.get("spikeloom", {})
+    check_own(own)
     written = getattr(torch, str(own.get("dtype")), None)
-    dtype = dtype or (written if isinstance(written, torch.dtype) else torch.get_default_dtype())
+    if dtype is None:
+        dtype = torch.get_default_dtype()
+        if isinstance(written, torch.dtype) and written.is_floating_point:
+            dtype = written
+    elif not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating-point dtype, got {dtype!r}; write torch.float32")
     recorded = float(own["dt"]) if "dt" in own else None
+    delay = None if delay is None else flag("delay", delay)
     settings = Settings(dt, reset, delay, recorded, convention_of(convention), spike_grad, dtype)
     with torch.random.fork_rng(devices=[]):  # layers draw weights that are replaced at once
         return _network(flat, settings)
@@ -143,11 +172,14 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
         if name in made.merged:
             continue
         if not is_neuron(node):
-            made.add(name, layer_module(name, node, settings.dtype), node, [name], [])
+            with _named(name, node):
+                layer = layer_module(name, node, settings.dtype)
+            made.add(name, layer, node, [name], [])
             continue
         behind = graded(flat, name)
         scale = None if behind is None else flat.nodes[behind]
-        module = neuron_module(name, node, settings, scale=scale)
+        with _named(name, node):
+            module = neuron_module(name, node, settings, scale=scale)
         if module is None:
             raise fail(name, node, "has no module of its own")
         if behind is not None:
@@ -157,11 +189,23 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
     return made
 
 
+@contextmanager
+def _named(name: str, node: Node) -> Iterator[None]:
+    """Add the node to what the constructor of a module raises about its fields."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError) as error:
+        if str(error).startswith("node "):
+            raise
+        raise fail(name, node, (str(error) or type(error).__name__).splitlines()[0]) from error
+
+
 def _loop(made: _Made, flat: Flat, loop: Loop, settings: Settings) -> None:
     """Add the recurrent neuron that a loop is, if it is one of ours."""
     scale = None if loop.scale is None else flat.nodes[loop.scale]
     node, feedback = flat.nodes[loop.neuron], flat.nodes[loop.feedback]
-    module = neuron_module(loop.neuron, node, settings, feedback=feedback, scale=scale)
+    with _named(loop.neuron, node):
+        module = neuron_module(loop.neuron, node, settings, feedback=feedback, scale=scale)
     if module is None:
         return
     group = [loop.neuron, *([loop.scale] if loop.scale else []), loop.feedback]

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from ..layers.delay import SynapticDelay
+from .metadata import LONGEST
 from .modules import Scale
 from .node import Node, array, fail, number
+from .plain_form import original_form
 
 __all__ = ["delay_module", "layer_module"]
 
@@ -48,25 +50,58 @@ def _read_conv(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
             node,
             f"weight must have {axes + 2} axes, [out, in, ...], and bias [out], got {weight.shape} and {bias.shape}",
         )
-    settings = {key: number(_field(name, node, key)) for key in ("stride", "padding", "dilation", "groups")}
-    if axes == 1:
-        settings = {k: v[0] if isinstance(v, tuple) else v for k, v in settings.items()}
+    settings = {
+        "stride": _sizes(name, node, "stride", axes, 1),
+        "padding": _padding(name, node, axes),
+        "dilation": _sizes(name, node, "dilation", axes, 1),
+        "groups": _sizes(name, node, "groups", 1, 1)[0],
+    }
+    weight, settings = original_form(weight, settings, node.metadata)
     biased = bool(node.metadata.get("bias", True)) or bool(bias.any())
     cls = nn.Conv1d if axes == 1 else nn.Conv2d
+    channels = weight.shape[1] * settings["groups"]
     try:
-        module = cls(weight.shape[1] * settings["groups"], weight.shape[0], weight.shape[2:], bias=biased, **settings)
+        module = cls(channels, weight.shape[0], weight.shape[2:], bias=biased, **settings)
     except (ValueError, TypeError) as error:
         raise fail(name, node, f"torch refuses its settings {settings}: {error}") from error
     return _filled(module, dtype, weight=weight, **({"bias": bias} if biased else {}))
 
 
+def _sizes(name: str, node: Node, key: str, axes: int, least: int) -> tuple[int, ...]:
+    """A setting as one whole number for each axis."""
+    values = np.atleast_1d(np.asarray(_field(name, node, key)))
+    good = values.ndim == 1 and len(values) in (1, axes) and values.dtype.kind in "iuf"
+    if not good or not ((values >= least) & (values == np.floor(values)) & (values < 2**31)).all():
+        shown = node.fields[key]
+        raise fail(name, node, f"{key} must be whole numbers of {least} or more, one for each axis, got {shown!r}")
+    return tuple(int(value) for value in np.broadcast_to(values, axes))
+
+
+def _padding(name: str, node: Node, axes: int) -> Any:
+    """The padding of a convolution: a number for each axis, "same" or "valid"."""
+    value = number(_field(name, node, "padding"))
+    if not isinstance(value, str):
+        return _sizes(name, node, "padding", axes, 0)
+    if value not in ("same", "valid"):
+        raise fail(name, node, f"padding must be 'same', 'valid' or numbers, got {value!r}")
+    return value
+
+
 def _read_pool(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
-    sizes = [number(_field(name, node, key)) for key in ("kernel_size", "stride", "padding")]
-    return nn.AvgPool2d(*sizes, divisor_override=1 if node.kind == "SumPool2d" else None)
+    size = _sizes(name, node, "kernel_size", 2, 1)
+    stride = _sizes(name, node, "stride", 2, 1)
+    padding = _sizes(name, node, "padding", 2, 0)
+    divisor = 1 if node.kind == "SumPool2d" else None
+    return nn.AvgPool2d(
+        (size[0], size[1]),
+        (stride[0], stride[1]),
+        (padding[0], padding[1]),
+        divisor_override=divisor,
+    )
 
 
 def _read_flatten(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
-    start, end = (number(_field(name, node, key)) for key in ("start_dim", "end_dim"))
+    start, end = (_sizes(name, node, key, 1, -(2**31))[0] for key in ("start_dim", "end_dim"))
     if node.shape is not None and not any(node.shape):  # as Sinabs writes it: no shape, and the batch counts
         return nn.Flatten(start, end)
     return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
@@ -79,8 +114,13 @@ def _read_scale(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
 
 def delay_module(name: str, node: Node, dt: float, dtype: torch.dtype) -> nn.Module:
     """The module of a delay, in steps of ``dt``."""
-    delay, record = array(name, node, "delay"), node.metadata
+    delay = array(name, node, "delay")
+    record = node.metadata
+    if not delay.size:
+        raise fail(name, node, "its delay is empty; write one for each element")
     steps = delay / dt
+    if steps.max() > LONGEST:
+        raise fail(name, node, f"a delay takes {steps.max():.4g} steps of dt={dt:g}; at most {LONGEST} are possible")
     if "steps" not in record and (np.abs(steps - np.round(steps)) > 1e-4).any():
         worst = steps.flat[int(np.abs(steps - np.round(steps)).argmax())]
         raise fail(name, node, f"the delay is {worst:.4g} steps of dt={dt:g}; pass a dt that divides it")

@@ -1,5 +1,6 @@
 """From a layer to its NIR node: one row for each type of module."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from ..layers.delay import SynapticDelay
 from .modules import Scale
 from .node import Node
+from .plain_form import plain_form
 
 __all__ = ["LAYERS", "flatten_node", "layer_node", "scale_node"]
 
@@ -86,24 +88,22 @@ def _conv(path: str, module: Any, shape: Shape) -> Node:
     axes = module.weight.dim() - 2
     if len(shape) != axes + 1:
         raise _refuse(path, module, f"an input of shape {shape}", f"one sample needs {axes + 1} axes")
-    weight = _numpy(module.weight)
+    given = {key: getattr(module, key) for key in ("stride", "padding", "dilation", "groups")}
+    weight, settings, record = plain_form(_numpy(module.weight), given)
+    if settings["padding"] != "same" and len(set(weight.shape[2:])) > 1:
+        warnings.warn(
+            f"{type(module).__name__} {path!r} has a kernel {tuple(module.kernel_size)}, which zeros on both sides do "
+            "not make square: nir.read refuses the file, unless it is called with type_check=False",
+            stacklevel=2,
+        )
     bias = np.zeros(len(weight), weight.dtype) if module.bias is None else _numpy(module.bias)
-    stride, padding, dilation = (
-        v if isinstance(v, str) or axes > 1 else v[0] for v in (module.stride, module.padding, module.dilation)
-    )
-    return Node(
-        f"Conv{axes}d",
-        {
-            "input_shape": shape[1] if axes == 1 else tuple(shape[1:]),
-            "weight": weight,
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": module.groups,
-            "bias": bias,  # mandatory in NIR
-        },
-        {} if module.bias is not None else {"bias": False},
-    )
+    if axes == 1:
+        settings = {key: v[0] if isinstance(v, tuple) else v for key, v in settings.items()}
+    if module.bias is None:
+        record["bias"] = False  # the field is mandatory in NIR
+    input_shape = shape[1] if axes == 1 else tuple(shape[1:])
+    fields = {"input_shape": input_shape, "weight": weight, **settings, "bias": bias}
+    return Node(f"Conv{axes}d", fields, record)
 
 
 def _pool(path: str, module: nn.AvgPool2d, shape: Shape) -> Node:

@@ -3,8 +3,10 @@
 A loop is closed over time: the last edge of each cycle delivers what was sent one step before.
 """
 
+import math
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, fx, nn
 
 from ..core.neuron import Neuron
@@ -12,6 +14,8 @@ from ..core.stateful import Stateful
 from .modules import Memory, Scale
 
 __all__ = ["Network", "Step"]
+
+MOST_ELEMENTS = 2**28  # of what a layer sends for one sample
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -124,8 +128,9 @@ class Network(nn.Module):
         for step in self.steps:
             x = _sum([values[name] for name in step.sources])
             try:
+                _check_size(self.get_submodule(step.path), x)
                 values[step.name] = _dry(self.get_submodule(step.path), x)
-            except (RuntimeError, ValueError, IndexError) as error:
+            except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
                 raise ValueError(
                     f"node {step.name!r} does not take one sample of shape {tuple(x.shape[1:])}, which reaches it from "
                     f"{', '.join(map(repr, step.sources))}: {error}"
@@ -154,6 +159,23 @@ def _dry(module: nn.Module, x: Tensor) -> Tensor:
     if out.shape != x.shape and isinstance(module, (nn.Sequential, Neuron, Scale)):
         raise ValueError(f"its parameters are for a layer of shape {tuple(out.shape[1:])}")
     return out
+
+
+def _check_size(module: nn.Module, x: Tensor) -> None:
+    """Refuse a layer whose output no machine holds, before it is computed.
+
+    Raises:
+        ValueError: its settings ask for more than 2^28 elements for one sample.
+    """
+    if isinstance(module, Scale):
+        shape = torch.broadcast_shapes(x.shape, module.factor.shape)
+    elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.AvgPool2d)):
+        on_meta = {name: value.to("meta") for name, value in module.named_parameters()}
+        shape = torch.func.functional_call(module, on_meta, (x.to("meta"),)).shape
+    else:
+        return
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise ValueError(f"its output would have the shape {tuple(shape)}, more than {MOST_ELEMENTS} elements")
 
 
 def _place(net: nn.Module, path: str, module: nn.Module) -> None:

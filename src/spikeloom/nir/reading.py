@@ -4,18 +4,23 @@ Files are read without NIR's own type check, which refuses graphs that older ver
 replaced by what is in them; their nodes are called ``subgraph.node``.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.checks import require
+from .file import DEEPEST, content_of
+from .metadata import check_metadata
 from .node import FIELDS, Node, fail, nearest
 
 __all__ = ["Flat", "read"]
 
 Edge = tuple[str, str]
+
+MOST_ELEMENTS = 2**28  # of one sample: 1 GiB of float32
 
 
 @dataclass
@@ -45,9 +50,9 @@ def read(graph: Any) -> Flat:
         TypeError: neither a graph nor a path.
     """
     if isinstance(graph, (str, Path)):
-        root = _from_file(Path(graph))
+        root = _from_fields(str(graph), content_of(Path(graph)))
     elif type(graph).__name__ == "NIRGraph":
-        root = _from_object(graph)
+        root = _from_object("graph", graph, 1)
     else:
         raise TypeError(
             f"from_nir takes a nir.NIRGraph or the path of a file, got {type(graph).__name__}; "
@@ -59,54 +64,68 @@ def read(graph: Any) -> Flat:
 # -- the two sources -------------------------------------------------------------------------------------
 
 
-def _from_file(path: Path) -> Node:
-    h5py = require("h5py", extra="data", purpose="reading a NIR file")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is no NIR file: it is not HDF5; nir.write(path, graph) makes one")
-    with h5py.File(path, "r") as file:
-        if not isinstance(file.get("node"), h5py.Group):
-            raise ValueError(f"{path} is no NIR file: it has {sorted(file)} and no group 'node'")
-        return _from_fields(str(path), _content(file["node"]))
-
-
-def _content(group: Any) -> dict[str, Any]:
-    found = {}
-    for key, item in group.items():
-        value = _content(item) if hasattr(item, "items") else item[()]
-        found[key] = value.decode() if isinstance(value, bytes) else value
-    return found
-
-
 def _from_fields(name: str, content: dict[str, Any]) -> Node:
     """A node from the groups of a file."""
-    fields = {k: v for k, v in content.items() if k not in ("type", "metadata", "shape", "input_type", "version")}
+    if not isinstance(content, dict):
+        raise ValueError(f"node {name!r} must be a group of fields, got {type(content).__name__}")
+    reserved = ("type", "metadata", "shape", "input_type", "version")
+    fields = {k: v for k, v in content.items() if k not in reserved}
     node = Node(str(content.get("type", "?")), fields, content.get("metadata", {}))
     if node.kind == "NIRGraph":
         _need(name, node, "nodes", "edges")
-        node.fields["nodes"] = {key: _from_fields(key, value) for key, value in fields["nodes"].items()}
-        edges = np.asarray(fields["edges"]).reshape(-1, 2).tolist()
-        node.fields["edges"] = [tuple(v.decode() if isinstance(v, bytes) else v for v in edge) for edge in edges]
+        if not isinstance(fields["nodes"], dict):
+            raise fail(name, node, "its nodes must be a group, got a dataset")
+        node.fields["nodes"] = {k: _from_fields(k, v) for k, v in fields["nodes"].items()}
+        node.fields["edges"] = _edges(name, node)
     else:
-        node.shape = _shape(content.get("shape", content.get("input_type")))
+        node.shape = _shape(name, node, content.get("shape", content.get("input_type")))
     return node
 
 
-def _from_object(graph: Any) -> Node:
+def _edges(name: str, node: Node) -> list[Edge]:
+    """Edges of a file: an array of names, [E, 2]."""
+    value = node.fields["edges"]
+    edges = np.asarray(value)
+    if isinstance(value, dict) or (edges.size and (edges.ndim != 2 or edges.shape[1] != 2)):
+        raise fail(name, node, f"its edges must be pairs of names, [E, 2], got {edges.shape}")
+    pairs = []
+    for edge in edges.reshape(-1, 2).tolist():
+        ends = [end.decode("utf-8", "replace") if isinstance(end, bytes) else end for end in edge]
+        if not all(isinstance(end, str) for end in ends):
+            raise fail(name, node, f"its edges must be pairs of names, got {ends}")
+        pairs.append((ends[0], ends[1]))
+    return pairs
+
+
+def _from_object(name: str, graph: Any, depth: int) -> Node:
     """A node from an object of nir."""
-    own = {k: v for k, v in vars(graph).items() if k not in ("metadata", "input_type", "output_type")}
+    if depth > DEEPEST:
+        raise ValueError(f"subgraphs must not be nested deeper than {DEEPEST}, got {name!r}; does it contain itself?")
+    reserved = ("metadata", "input_type", "output_type")
+    own = {k: v for k, v in vars(graph).items() if k not in reserved}
     node = Node(type(graph).__name__, own, dict(graph.metadata))
     if node.kind == "NIRGraph":
-        node.fields["nodes"] = {name: _from_object(each) for name, each in graph.nodes.items()}
+        node.fields["nodes"] = {k: _from_object(k, each, depth + 1) for k, each in graph.nodes.items()}
         node.fields["edges"] = [(str(a), str(b)) for a, b in graph.edges]
     elif isinstance(graph.input_type, dict):
-        node.shape = _shape(next(iter(graph.input_type.values()), None))
+        node.shape = _shape(name, node, next(iter(graph.input_type.values()), None))
     return node
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return None if value is None else tuple(int(n) for n in np.atleast_1d(np.asarray(value)))
+def _shape(name: str, node: Node, value: Any) -> tuple[int, ...] | None:
+    """Shape of one sample, or None where the graph does not say it."""
+    if value is None:
+        return None
+    sizes = np.atleast_1d(np.asarray(value))
+    numeric = sizes.ndim == 1 and sizes.dtype.kind in "iuf"
+    if not numeric or not np.isfinite(sizes).all() or (sizes != np.floor(sizes)).any():
+        if node.kind not in FIELDS:
+            return None  # refused by its type
+        raise fail(name, node, f"its shape must be whole numbers, got {value!r}")
+    shape = tuple(int(size) for size in sizes)
+    if min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
+        raise fail(name, node, f"its shape must have 0 to {MOST_ELEMENTS} elements, got {shape}")
+    return shape
 
 
 def _need(name: str, node: Node, *keys: str) -> None:
@@ -121,7 +140,9 @@ def _need(name: str, node: Node, *keys: str) -> None:
 def _flattened(root: Node) -> Flat:
     if root.kind != "NIRGraph":
         raise ValueError(f"the top node is of type {root.kind!r}; it must be a NIRGraph: nir.NIRGraph.from_list(node)")
-    flat = Flat(metadata=root.metadata)
+    if not isinstance(root.metadata, Mapping):
+        raise ValueError(f"the metadata of the graph must be a group, got {type(root.metadata).__name__}")
+    flat = Flat(metadata=dict(root.metadata))
     _check_edges("", root)
     for name, node in root.fields["nodes"].items():
         _enter(flat, name, node)
@@ -163,6 +184,7 @@ def _check(name: str, node: Node) -> None:
     if node.kind not in FIELDS:
         raise fail(name, node, f"there is no NIR type {node.kind!r}; {nearest(node.kind)}")
     _need(name, node, *FIELDS[node.kind])
+    check_metadata(name, node)
 
 
 def _check_edges(name: str, graph: Node) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..core.checks import in_range
+from ..core.numbers import random_source, real, whole
 from .rate_coding import rate
 
 __all__ = ["BernoulliEncoder"]
@@ -25,22 +25,22 @@ class BernoulliEncoder:
     """
 
     def __init__(self, time_interval: int, scale: float = 1.0, *, generator: torch.Generator | None = None) -> None:
-        in_range("scale", scale, 0.0, float("inf"), open_low=True, why="values are divided by it")
-        if time_interval < 1:
-            raise ValueError(f"time_interval must be at least one step, got {time_interval}; write time_interval=20")
-        self.time_interval, self.scale, self.generator = time_interval, scale, generator
+        self.time_interval = whole("time_interval", time_interval, 1)
+        self.scale = real("scale", scale, 0.0, open_low=True)
+        self.generator = random_source(generator)
 
     def __call__(self, values: Tensor) -> Tensor:
         """Spikes for values from 0 to ``scale``.
 
         Args:
-            values: [...]; values outside saturate.
+            values: [...]; values a little outside saturate.
 
         Returns:
             Spikes 0 or 1, [T, ...].
 
         Raises:
             TypeError: ``values`` is not floating point.
+            ValueError: NaN, infinity, or values beyond four times the ``scale``.
         """
         return rate(values, self.time_interval, gain=1 / self.scale, generator=self.generator)
 

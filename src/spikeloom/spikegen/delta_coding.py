@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from ..core.numbers import flag, real, tensor
+from .inputs import intensities
+
 __all__ = ["delta"]
 
 
@@ -20,21 +23,26 @@ def delta(data: Tensor, threshold: float = 0.1, padding: bool = False, off_spike
 
     Raises:
         TypeError: no tensor, or unsigned or boolean values, whose differences cannot be negative.
-        ValueError: NaN, or ``threshold`` is not positive.
+        ValueError: NaN or infinity, complex values, no time axis, or ``threshold`` is not positive.
 
     >>> delta(torch.tensor([1.0, 2.0, 5.0, 3.0]), threshold=2, off_spike=True)
     tensor([ 0.,  0.,  1., -1.])
     """
-    if not isinstance(data, Tensor):
-        raise TypeError(f"data must be a torch.Tensor, got {type(data).__name__}; write torch.as_tensor(data)")
+    tensor("data", data)
+    flag("padding", padding)
+    flag("off_spike", off_spike)
+    if data.is_complex() or not data.dim():
+        raise ValueError(
+            f"data must be a real signal [T, ...], got {data.dtype} of shape {tuple(data.shape)}; write data.real, or "
+            "data[None] for one step"
+        )
     if not data.is_floating_point() and not data.dtype.is_signed:
         raise TypeError(
             f"data must be signed to have differences, got {data.dtype}; write data.float(), for images data / 255"
         )
-    if not threshold > 0:
-        raise ValueError(f"threshold must be positive, got {threshold}; write the smallest change that should spike")
-    if bool(data.isnan().any()):
-        raise ValueError(f"data must not hold NaN, got {int(data.isnan().sum())} values; write torch.nan_to_num(data)")
+    real("threshold", threshold, 0.0, open_low=True, example=0.1)
+    if data.is_floating_point():
+        intensities(data)
     before = torch.cat([data[:1] if padding else torch.zeros_like(data[:1]), data[:-1]])
     change = data - before
     spikes = (change >= threshold).to(data.dtype)

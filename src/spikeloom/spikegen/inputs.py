@@ -5,37 +5,75 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["intensities", "step_count"]
+from ..core.checks import transformed
+from ..core.numbers import tensor
+
+__all__ = ["intensities", "saturating", "step_count", "unseen"]
 
 
-def intensities(data: Any, name: str = "data") -> Tensor:
-    """Return ``data`` if it is a floating-point tensor without NaN.
+FAR = 4.0  # beyond any noisy or standardised intensity, below the grey values of any image
+
+
+def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Tensor:
+    """Return ``data`` if it is a floating-point tensor without NaN and infinity.
 
     Args:
         data: what a user wants to encode.
         name: how the message names it.
+        infinite: whether infinity is allowed, as a time that means "never".
 
     Raises:
         TypeError: no tensor, or one that is not floating point; spikes come out in the dtype of the input,
             and grey values of 0 to 255 would all be read as "always fire".
-        ValueError: it holds NaN.
+        ValueError: it holds NaN or infinity.
 
     >>> intensities(torch.tensor([0.5]))
     tensor([0.5000])
     """
-    if not isinstance(data, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(data).__name__}; write torch.as_tensor({name})")
+    tensor(name, data)
     if not data.is_floating_point():
         scaled = f"{name} / 255" if data.dtype == torch.uint8 else f"{name}.float(), for images {name} / 255"
         raise TypeError(f"{name} must be floating point, got {data.dtype} of shape {tuple(data.shape)}; write {scaled}")
-    if data.device.type == "meta" or torch.compiler.is_compiling():  # a check of values would break the graph
+    if unseen(data):
         return data
-    if bool(data.isnan().any()):
+    bad = data.isnan() if infinite else ~data.isfinite()
+    if bool(bad.any()):
+        kind = "NaN" if bool(data.isnan().any()) else "infinity"
         raise ValueError(
-            f"{name} must not hold NaN, got {int(data.isnan().sum())} of {data.numel()} values; "
+            f"{name} must not hold {kind}, got {int(bad.sum())} of {data.numel()} values; "
             f"clean it first, e.g. torch.nan_to_num({name})"
         )
     return data
+
+
+def unseen(data: Tensor) -> bool:
+    """Whether the values of a tensor cannot be looked at: a check would break the graph of a compiler."""
+    return data.device.type == "meta" or torch.compiler.is_compiling() or transformed()
+
+
+def saturating(data: Tensor, probability: Tensor) -> None:
+    """Refuse intensities that are far from [0, 1], such as images of 0 to 255 in floating point.
+
+    Args:
+        data: intensities as the user gave them.
+        probability: after gain and offset; an explicit gain that scales the data into [0, 1] is welcome.
+
+    Raises:
+        ValueError: both are beyond [-4, 4]. What is nearer saturates, such as noise or the overshoot of resizing.
+
+    >>> saturating(torch.tensor([1.2]), torch.tensor([1.2]))
+    """
+    if unseen(data) or not data.numel():
+        return
+    for given in (data, probability):
+        if bool(given.min() >= -FAR) and bool(given.max() <= FAR):
+            return
+    low = data.min().item()
+    high = data.max().item()
+    raise ValueError(
+        f"data must hold intensities in [0, 1], got {low:g} to {high:g}, of which all above 1 would fire at every "
+        "step; write data / 255 for images of 0 to 255, gain= to scale, or data.clamp(0, 1) to saturate"
+    )
 
 
 def step_count(value: Any, name: str = "num_steps") -> int:
@@ -48,11 +86,13 @@ def step_count(value: Any, name: str = "num_steps") -> int:
     >>> step_count(False), step_count(5)
     (0, 5)
     """
-    if value is None:
+    if value is None or value is False:
         return 0
     try:
+        if value is True:
+            raise TypeError
         steps = value.__index__()
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, RuntimeError):
         raise TypeError(f"{name} must be an integer, got {value!r}; write int({name})") from None
     if steps < 0:
         raise ValueError(f"{name} must not be negative, got {value!r}; write {name}=0 or more")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import in_range
+from ..core.numbers import flag, real
 from .inputs import intensities, step_count
 
 __all__ = ["latency", "latency_code", "latency_code_linear", "latency_code_log", "latency_interpolate"]
@@ -60,13 +61,14 @@ def latency(
             [0., 0., 1.]])
     """
     in_range("data", intensities(data), 0, 1, why="scale it first, images by / 255")
+    _check_options(on_target, off_target, clip=clip, interpolate=interpolate, bypass=bypass)
     steps = step_count(num_steps)
     if not steps and not bypass:
         raise ValueError(
             "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop at the last spike"
         )
     time, below = latency_code(data, steps, threshold, tau, first_spike_time, normalize, linear, epsilon)
-    latest = int(time.max().round())
+    latest = int(time.max().round()) if time.numel() else 0
     if steps and latest >= steps and not bypass:
         raise ValueError(
             f"spikes must fall before num_steps={steps}, got one at step {latest}; "
@@ -114,7 +116,7 @@ def latency_code(
     >>> time, below
     (tensor([0.0000, 4.9500]), tensor([False,  True]))
     """
-    if linear:
+    if flag("linear", linear):
         return latency_code_linear(data, num_steps, threshold, tau, first_spike_time, normalize), data < threshold
     return latency_code_log(data, num_steps, threshold, tau, first_spike_time, normalize, epsilon), data < threshold
 
@@ -151,7 +153,7 @@ def latency_code_linear(
     if normalize:
         tau = steps - 1 - first_spike_time
     time = torch.clamp_max(-tau * (data - 1), -tau * (threshold - 1)) + first_spike_time
-    if normalize and bool(time.min() < 0):  # intensities above 1
+    if normalize and time.numel() and bool(time.min() < 0):  # intensities above 1
         time = (time - time.min()) / (time.max() - time.min()) * (steps - 1)
     return time
 
@@ -187,13 +189,14 @@ def latency_code_log(
     tensor([0.0503, 3.4657])
     """
     data, steps = _checked(data, num_steps, threshold, tau, first_spike_time, normalize)
+    real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if bool(data.new_tensor(threshold + epsilon) <= data.new_tensor(threshold)):
         raise ValueError(
             f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got {epsilon}; write epsilon=1e-6"
         )
     data = data.clamp(threshold + epsilon)
     time = tau * torch.log(data / (data - threshold))
-    if normalize:
+    if normalize and time.numel():
         time = time * (steps - first_spike_time - 1) / time.max()
     return time + first_spike_time
 
@@ -211,8 +214,8 @@ def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1
         [T, B, ...] in the dtype of ``spike_time``.
 
     Raises:
-        TypeError: ``spike_time`` is not floating point.
-        ValueError: ``on_target`` is below ``off_target``.
+        TypeError: ``spike_time`` is not floating point, ``num_steps`` no integer.
+        ValueError: ``on_target`` is below ``off_target``, or ``num_steps`` is negative.
 
     >>> latency_interpolate(torch.tensor([2.0, 0.0]), num_steps=4)
     tensor([[0.0000, 1.0000],
@@ -220,15 +223,25 @@ def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1
             [1.0000, 0.0000],
             [0.0000, 0.0000]])
     """
+    num_steps = step_count(num_steps)
+    _check_options(on_target, off_target)
     if on_target < off_target:
         raise ValueError(
             f"on_target must not be below off_target={off_target}, got {on_target}; write the larger one first"
         )
-    time = intensities(spike_time, "spike_time").round()
+    time = intensities(spike_time, "spike_time", infinite=True).round()
     step = _steps_like(num_steps, time)
     rise = step / time * (on_target - off_target) + off_target
     rise = torch.where((step < time) & (time < num_steps), rise, float(off_target))
     return torch.where(step == time, float(on_target), rise)
+
+
+def _check_options(on_target: float, off_target: float, **flags: bool) -> None:
+    """Check the values of a spike and of none, and flags by name."""
+    real("on_target", on_target)
+    real("off_target", off_target, example=0.0)
+    for name, value in flags.items():
+        flag(name, value)
 
 
 def _steps_like(num_steps: int, time: Tensor) -> Tensor:
@@ -242,12 +255,12 @@ def _checked(
 ) -> tuple[Tensor, int]:
     """Check what the two codes share; returns the data in float32 at least, and T (0 if not given)."""
     intensities(data)
-    steps, first = step_count(num_steps), step_count(first_spike_time, "first_spike_time")
-    if not 0 < threshold < 1:
+    steps = step_count(num_steps)
+    first = step_count(first_spike_time, "first_spike_time")
+    if not 0 < real("threshold", threshold, example=0.01) < 1:
         raise ValueError(f"threshold must lie in (0, 1), got {threshold}; write threshold=0.01")
-    if not tau > 0:
-        raise ValueError(f"tau must be positive, got {tau}; write the time constant in steps, e.g. tau=5")
-    if normalize and not steps:
+    real("tau", tau, 0.0, open_low=True, example=5.0)
+    if flag("normalize", normalize) and not steps:
         raise ValueError("normalize=True stretches the times to num_steps, got none; write num_steps=100")
     if steps and first >= steps:
         raise ValueError(

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from ..core.numbers import tensor, whole
+from .inputs import intensities
+
 __all__ = ["from_one_hot", "to_one_hot", "to_one_hot_inverse"]
 
 
@@ -24,9 +27,13 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
     tensor([[1., 0., 0.],
             [0., 0., 1.]])
     """
+    tensor("targets", targets)
+    num_classes = whole("num_classes", num_classes, 1)
+    if targets.is_complex():
+        raise TypeError(f"targets must be class labels (whole numbers), got {targets.dtype}; write integer labels")
     labels = targets.long()
     if targets.is_floating_point() and bool((labels != targets).any()):
-        raise TypeError("targets must be class labels (whole numbers), got fractions; write integer labels")
+        raise TypeError("targets must be class labels (whole numbers), got fractions or NaN; write integer labels")
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
@@ -46,9 +53,16 @@ def to_one_hot_inverse(one_hot_targets: Tensor) -> Tensor:
     Returns:
         The shape and dtype of the input.
 
+    Raises:
+        TypeError: no tensor.
+        ValueError: NaN or infinity.
+
     >>> to_one_hot_inverse(torch.tensor([[1.0, 0.0, 0.0]]))
     tensor([[0., 1., 1.]])
     """
+    tensor("one_hot_targets", one_hot_targets)
+    if one_hot_targets.is_floating_point():
+        intensities(one_hot_targets, "one_hot_targets")
     return (one_hot_targets == 0).to(one_hot_targets.dtype)
 
 
@@ -62,6 +76,7 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
         [...] of torch.int64.
 
     Raises:
+        TypeError: no tensor.
         ValueError: a vector is not one-hot.
 
     snnTorch returns the number of the row instead of the class.
@@ -69,6 +84,8 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
     >>> from_one_hot(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
     tensor([2, 0])
     """
+    if not tensor("one_hot_label", one_hot_label).dim():
+        raise ValueError("from_one_hot expects vectors [..., C], got a tensor of shape (); write x.reshape(1)")
     hot = one_hot_label == 1
     if not bool(((hot.sum(-1) == 1) & ((one_hot_label != 0).sum(-1) == 1)).all()):
         raise ValueError(

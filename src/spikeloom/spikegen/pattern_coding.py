@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import in_range
+from ..core.numbers import flag, whole
 from .inputs import intensities, step_count
 
 __all__ = ["burst", "phase"]
@@ -39,7 +40,8 @@ def phase(data: Tensor, num_steps: int, period: int = 8, weighted: bool = False)
             [1., 1.]])
     """
     steps = _positive(num_steps, "phase")
-    in_range("period", period, 1, 24, why="digits beyond the 24th are lost in float32")
+    whole("period", period, 1, 24)
+    flag("weighted", weighted)
     in_range("data", intensities(data), 0, 1, why="scale it first, images by / 255")
     levels = 2**period
     number = (data.double() * levels).floor().clamp_max(levels - 1).long()
@@ -80,8 +82,10 @@ def burst(
     """
     steps = _positive(num_steps, "burst")
     in_range("data", intensities(data), 0, 1, why="scale it first, images by / 255")
-    in_range("max_spikes", max_spikes, 1, float("inf"))
-    in_range("min_interval", min_interval, 1, float("inf"))
+    whole("max_spikes", max_spikes, 1)
+    whole("min_interval", min_interval, 1)
+    if max_interval is not None:
+        whole("max_interval", max_interval, 1)
     longest = (steps - 1) // max(max_spikes - 1, 1) if max_interval is None else max_interval
     if longest < min_interval or (max_spikes - 1) * min_interval >= steps:
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.numbers import random_source, real
 from .rate_coding import poisson
 
 __all__ = ["PoissonEncoder"]
@@ -28,9 +29,13 @@ class PoissonEncoder:
     """
 
     def __init__(self, T: float, dt: float = 1.0, *, generator: torch.Generator | None = None) -> None:
+        real("T", T, example=250.0)
+        real("dt", dt)
         if not 0 < dt <= T:
             raise ValueError(f"T must be at least dt > 0, both in ms, got T={T} and dt={dt}; write PoissonEncoder(250)")
-        self.num_steps, self.dt, self.generator = round(T / dt), dt, generator
+        self.num_steps = round(T / dt)
+        self.dt = dt
+        self.generator = random_source(generator)
 
     def __call__(self, rates: Tensor) -> Tensor:
         """Spikes for rates in Hz.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choice, in_range
+from ..core.numbers import random_source, real, tensor
 from .inputs import intensities, step_count
 from .rate_coding import rate
 
@@ -36,7 +37,8 @@ def population_centers(num_neurons: int, low: float = 0.0, high: float = 1.0) ->
     """
     if step_count(num_neurons, "num_neurons") < 3:
         raise ValueError(f"num_neurons must be at least 3, got {num_neurons}; the formula divides the range by n - 2")
-    if not high > low:
+    real("low", low, example=0.0)
+    if not real("high", high) > low:
         raise ValueError(f"high must be above low={low}, got {high}; write the range of the data")
     index = torch.arange(1, num_neurons + 1)
     return low + (2 * index - 3) / 2 * (high - low) / (num_neurons - 2)
@@ -64,8 +66,8 @@ def receptive_fields(data: Tensor, num_neurons: int, low: float = 0.0, high: flo
     >>> receptive_fields(torch.tensor([0.5]), num_neurons=3)
     tensor([[0.3247, 1.0000, 0.3247]])
     """
-    if not gamma > 0:
-        raise ValueError(f"gamma must be positive, got {gamma}; write gamma=1.5")
+    real("gamma", gamma, 0.0, open_low=True, example=1.5)
+    tensor("data", data)
     centers = population_centers(num_neurons, low, high).to(data)
     in_range("data", intensities(data), low, high, why="write low= and high= as the range of the data")
     sigma = (high - low) / (gamma * (num_neurons - 2))
@@ -116,6 +118,8 @@ def population(
     steps = step_count(num_steps)
     if not steps:
         raise ValueError(f"population needs num_steps > 0, got {num_steps}; write num_steps=10")
+    random_source(generator, tensor("data", data))
+    real("threshold", threshold, example=0.1)
     response = receptive_fields(data, num_neurons, low, high, gamma)
     if choice("code", code, ["latency", "rate"]) == "rate":
         return rate(response, steps, generator=generator)
@@ -156,7 +160,7 @@ def population_times(
     >>> population_times(torch.tensor([0.5]), num_neurons=4)
     tensor([[   inf, 2.4516, 2.4516,    inf]])
     """
-    if not latest > 0:
-        raise ValueError(f"latest must be positive, got {latest}; write latest=10.0")
+    real("latest", latest, 0.0, open_low=True, example=10.0)
+    real("threshold", threshold, example=0.1)
     response = receptive_fields(data, num_neurons, low, high, gamma)
     return ((1 - response) * latest).masked_fill(response < threshold, torch.inf)

@@ -4,11 +4,14 @@ A batch ``[B, ...]`` becomes spikes ``[T, B, ...]``; what already varies over ti
 Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generator`` reproduces it.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..core.checks import in_range
-from .inputs import intensities, step_count
+from ..core.numbers import flag, random_source, real, tensor
+from .inputs import intensities, saturating, step_count
 
 __all__ = ["poisson", "rate", "rate_conv"]
 
@@ -26,7 +29,7 @@ def rate(
     """Bernoulli spikes whose probability at each step is the input, ``clamp(data * gain + offset, 0, 1)``.
 
     Args:
-        data: intensities in [0, 1], [B, ...]; with ``time_var_input`` [T, B, ...]. Values outside saturate.
+        data: intensities in [0, 1], [B, ...]; with ``time_var_input`` [T, B, ...]. Values a little outside saturate.
         num_steps: T. Required for static input, refused for time-varying input, which brings its own.
         gain: factor on the intensities.
         offset: added after ``gain``.
@@ -40,7 +43,8 @@ def rate(
 
     Raises:
         TypeError: ``data`` is not floating point (images of 0 to 255: divide by 255), ``num_steps`` no integer.
-        ValueError: NaN, a negative or contradictory number of steps.
+        ValueError: NaN or infinity, values beyond [-4, 4] that no gain scales down (images of 0 to 255), a negative
+            or contradictory number of steps.
 
     snnTorch ignores ``gain`` and ``offset`` for time-varying input; here they apply to both.
 
@@ -50,14 +54,20 @@ def rate(
             [0., 1.]])
     """
     intensities(data)
-    steps, silent = step_count(num_steps), step_count(first_spike_time, "first_spike_time")
-    if time_var_input:
+    random_source(generator, data)
+    steps = step_count(num_steps)
+    silent = step_count(first_spike_time, "first_spike_time")
+    probability = data * _factor("gain", gain) + _factor("offset", offset)
+    saturating(data, probability)
+    if flag("time_var_input", time_var_input):
+        if not data.dim():
+            raise ValueError("time_var_input=True needs a time axis, got data of shape (); write time_var_input=False")
         if steps:
             raise ValueError(
                 f"time_var_input=True takes its steps from the first axis ({len(data)}), got num_steps={steps} too; "
                 "leave num_steps out"
             )
-        spikes = rate_conv(data * gain + offset, generator=generator)
+        spikes = rate_conv(probability, generator=generator)
         return torch.cat([data.new_zeros(silent, *data.shape[1:]), spikes]) if silent else spikes
     if steps == 0:
         raise ValueError(
@@ -68,9 +78,14 @@ def rate(
         raise ValueError(
             f"first_spike_time must be below num_steps={steps}, got {silent}; write num_steps={silent + 1} or more"
         )
-    spikes = rate_conv((data * gain + offset).expand(steps, *data.shape), generator=generator)
+    spikes = rate_conv(probability.expand(steps, *data.shape), generator=generator)
     spikes[:silent] = 0
     return spikes
+
+
+def _factor(name: str, value: Any) -> Any:
+    """A number, or a tensor that is multiplied or added element by element."""
+    return value if isinstance(value, Tensor) else real(name, value)
 
 
 def rate_conv(data: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -90,7 +105,9 @@ def rate_conv(data: Tensor, *, generator: torch.Generator | None = None) -> Tens
     >>> rate_conv(torch.tensor([-1.0, 0.0, 1.0, 2.0]))
     tensor([0., 0., 1., 1.])
     """
-    return torch.bernoulli(intensities(data).clamp(0, 1), generator=generator)
+    intensities(data)
+    random_source(generator, data)
+    return torch.bernoulli(data.clamp(0, 1), generator=generator)
 
 
 def poisson(
@@ -121,8 +138,8 @@ def poisson(
     >>> spk.sum(0)
     tensor([0., 4.])
     """
-    if not dt > 0:
-        raise ValueError(f"dt must be positive, got {dt}; write the duration of one step in seconds, e.g. dt=1e-3")
+    real("dt", dt, 0.0, open_low=True, example=1e-3)
+    random_source(generator, tensor("rates", rates))
     in_range(
         "rates", intensities(rates, "rates"), 0, 1 / dt, why=f"at most one spike per step of dt={dt} s: smaller dt"
     )

@@ -4,11 +4,14 @@ Targets are ``[B, C]`` where they are the same at every step, else ``[T, B, C]``
 Labels ``[T, B]`` that change over time work where the result is the same at every step: ``[T, B, C]``.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ..core.checks import choice, in_range
-from .inputs import step_count
+from ..core.checks import choice
+from ..core.numbers import flag, random_source, real, tensor
+from .inputs import intensities, step_count
 from .latency_coding import latency
 from .one_hot import to_one_hot
 
@@ -117,7 +120,12 @@ def targets_rate(
             [0., 0.]])
     """
     _check_rates(correct_rate, incorrect_rate)
-    choice("firing_pattern", firing_pattern.lower(), ["regular", "uniform", "poisson"])
+    _pattern(firing_pattern)
+    random_source(generator)
+    flag("interpolate", interpolate)
+    real("on_target", on_target)
+    real("off_target", off_target, example=0.0)
+    first_spike_time = step_count(first_spike_time, "first_spike_time")
     hot = to_one_hot(targets, num_classes).bool()
     on, off = float(on_target), float(off_target)
     constant = correct_rate == 1 and incorrect_rate == 0
@@ -140,10 +148,16 @@ def targets_rate(
 
 def _check_rates(correct: float, incorrect: float) -> None:
     """Refuse rates that are no probabilities or that favour the other classes."""
-    in_range("correct_rate", correct, 0, 1)
-    in_range("incorrect_rate", incorrect, 0, 1)
+    real("correct_rate", correct, 0.0, 1.0)
+    real("incorrect_rate", incorrect, 0.0, 1.0, example=0.0)
     if incorrect > correct:
         raise ValueError(f"correct_rate must not be below incorrect_rate={incorrect}, got {correct}; swap them")
+
+
+def _pattern(value: Any) -> str:
+    """The name of a firing pattern, in any case."""
+    name = value.lower() if isinstance(value, str) else value
+    return choice("firing_pattern", name, ["regular", "uniform", "poisson"])
 
 
 def target_rate_code(
@@ -173,9 +187,11 @@ def target_rate_code(
     >>> target_rate_code(num_steps=6, first_spike_time=1, rate=0.5)
     (tensor([0., 1., 0., 1., 0., 1.]), tensor([1, 3, 5]))
     """
-    steps, first = step_count(num_steps), step_count(first_spike_time, "first_spike_time")
-    in_range("rate", rate, 0, 1)
-    pattern = choice("firing_pattern", firing_pattern.lower(), ["regular", "uniform", "poisson"])
+    steps = step_count(num_steps)
+    first = step_count(first_spike_time, "first_spike_time")
+    real("rate", rate, 0.0, 1.0)
+    pattern = _pattern(firing_pattern)
+    random_source(generator)
     if first > steps:
         raise ValueError(
             f"first_spike_time must not exceed num_steps={steps}, got {first}; write num_steps={first} or more"
@@ -208,9 +224,23 @@ def rate_interpolate(
     Returns:
         [T] in torch's default dtype.
 
+    Raises:
+        TypeError: ``spike_time`` is no tensor, ``num_steps`` no integer.
+        ValueError: ``num_steps`` is negative, or ``spike_time`` is no list of finite times.
+
     >>> rate_interpolate(torch.tensor([0, 3]), num_steps=6)
     tensor([1.0000, 0.0000, 0.5000, 1.0000, 0.0000, 0.0000])
     """
+    num_steps = step_count(num_steps)
+    real("on_target", on_target)
+    real("off_target", off_target, example=0.0)
+    if tensor("spike_time", spike_time).is_complex() or spike_time.dim() > 1:
+        raise ValueError(
+            f"spike_time must be times [number of spikes], got {spike_time.dtype} of shape {tuple(spike_time.shape)}; "
+            "write spike_time.flatten()"
+        )
+    if spike_time.is_floating_point():
+        intensities(spike_time, "spike_time")
     steps = torch.arange(num_steps, device=spike_time.device)
     times = torch.cat([steps.new_tensor([-1]), spike_time.long().unique(), steps.new_tensor([num_steps])])
     following = torch.searchsorted(times, steps)

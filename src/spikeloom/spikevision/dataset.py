@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..core.numbers import flag, real, whole
 from .store import EventStore, Recording
 
 __all__ = ["EventDataset"]
@@ -47,8 +48,10 @@ class EventDataset(Dataset[Any]):
         num_steps: int,
         dt: float,
     ) -> None:
-        if num_steps < 1 or dt <= 0:
-            raise ValueError(f"num_steps must be 1 or more and dt positive, got num_steps={num_steps} and dt={dt}")
+        num_steps = whole("num_steps", num_steps, 1)
+        real("dt", dt, 0.0, open_low=True, example=1000.0)
+        flag("train", train)
+        flag("download_and_create", download_and_create)
         self.root, self.train = Path(root).expanduser(), train
         self.transform, self.target_transform = transform, target_transform
         self.num_steps, self.dt = num_steps, dt

@@ -3,6 +3,7 @@
 Each returns a structured array of `spikeloom.data.EVENT` with times in microseconds, in the order of the file.
 """
 
+import re
 import struct
 from pathlib import Path
 
@@ -14,8 +15,11 @@ __all__ = ["read_aedat", "read_gesture_labels", "read_nmnist"]
 
 PACKET = struct.Struct("<HHIIIIII")  # type, source, size, timestamp offset, overflow, capacity, number, valid
 POLARITY = 1
+POLARITY_SIZE = 8  # bytes of an event: 32 bits of address and 32 bits of time
+ATIS = 34  # rows and columns of the N-MNIST recordings
 NO_PIXEL = 240  # row of an ATIS event that only says that the clock has wrapped
 WRAP = 1 << 13
+ROW = re.compile(rb"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
 
 
 def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
@@ -26,7 +30,7 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
         name: how an error names it.
 
     Raises:
-        ValueError: its length is no multiple of 5.
+        ValueError: its length is no multiple of 5, or an address is off the sensor of 34 x 34 pixels.
 
     Source: Orchard, Jayawant, Cohen & Thakor (2015), N-MNIST, "File format" of its page.
 
@@ -39,6 +43,13 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
         )
     x, y, high, middle, low = np.frombuffer(raw, np.uint8).reshape(-1, 5).T.astype(np.int64)
     wraps = y == NO_PIXEL
+    outside = ~wraps & ((x >= ATIS) | (y >= ATIS))
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(
+            f"addresses must be in [0, {ATIS - 1}], got ({x[first]}, {y[first]}) at event {first} of {name}; "
+            "get it again"
+        )
     events = np.empty(len(x), EVENT)
     events["x"], events["y"], events["p"] = x, y, high >> 7
     events["t"] = ((high & 127) << 16 | middle << 8 | low) + WRAP * np.cumsum(wraps)
@@ -52,7 +63,7 @@ def read_aedat(path: Path) -> np.ndarray:
         path: the file.
 
     Raises:
-        ValueError: it is not AEDAT 3, or it is truncated.
+        ValueError: it is not AEDAT 3, it is truncated, or a packet contradicts itself.
 
     Source: libcaer, events/common.h and events/polarity.h, for packets and bits.
     """
@@ -61,33 +72,54 @@ def read_aedat(path: Path) -> np.ndarray:
         raise ValueError(
             f"an AEDAT 3 file must begin with #!AER-DAT3., got {raw[:12]!r} in {path}; convert or replace it"
         )
-    at = 0
-    while raw[at : at + 1] == b"#":
-        end = raw.find(b"\n", at) + 1
-        line, at = raw[at:end], end or len(raw)
-        if line.startswith(b"#!END-HEADER"):
-            break
+    at = _after_header(raw)
     packets = [np.empty(0, EVENT)]
     while at < len(raw):
         if len(raw) - at < PACKET.size:
             raise ValueError(
                 f"{path} must consist of whole packets, got {len(raw) - at} bytes at its end; get it again"
             )
-        kind, _, size, _, overflow, _, number, _ = PACKET.unpack_from(raw, at)
+        kind, _, size, offset, overflow, capacity, number, valid = PACKET.unpack_from(raw, at)
+        where = f"at byte {at} of {path}"
+        if not valid <= number <= capacity:
+            raise ValueError(
+                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} and {capacity} {where}; "
+                "get the file again"
+            )
         at += PACKET.size
         if len(raw) - at < size * number:
             raise ValueError(f"{path} must consist of whole packets, got one that is cut at {len(raw)}; get it again")
         if kind == POLARITY:
-            packets.append(polarity_events(raw[at : at + size * number], overflow))
+            if size != POLARITY_SIZE or offset != 4 or overflow >= 1 << 31:
+                raise ValueError(
+                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time at byte 4 and an "
+                    f"overflow below 2^31, got {size}, {offset} and {overflow} {where}; get the file again"
+                )
+            packets.append(_polarity_events(raw[at : at + size * number], overflow, where))
         at += size * number
     return np.concatenate(packets)
 
 
-def polarity_events(raw: bytes, overflow: int) -> np.ndarray:
+def _after_header(raw: bytes) -> int:
+    """Where the text in front of the packets ends."""
+    at = 0
+    while raw[at : at + 1] == b"#":
+        end = raw.find(b"\n", at) + 1 or len(raw)
+        if raw.startswith(b"#!END-HEADER", at):
+            return end
+        at = end
+    return at
+
+
+def _polarity_events(raw: bytes, overflow: int, where: str) -> np.ndarray:
     """Events of one packet: 32 bits of address and 32 bits of time each."""
     address, time = np.frombuffer(raw, "<u4").reshape(-1, 2).T
+    if (time >= 1 << 31).any():
+        raise ValueError(f"times of a packet must be below 2^31, got {time.max()} {where}; get the file again")
     events = np.empty(len(address), EVENT)
-    events["x"], events["y"], events["p"] = address >> 17, address >> 2 & 0x7FFF, address >> 1 & 1
+    events["x"] = address >> 17
+    events["y"] = address >> 2 & 0x7FFF
+    events["p"] = address >> 1 & 1
     events["t"] = time.astype(np.int64) + (overflow << 31)
     return events[address & 1 == 1]
 
@@ -96,14 +128,20 @@ def read_gesture_labels(path: Path) -> np.ndarray:
     """Class (from 1), start and end in microseconds of each gesture in a recording, [N, 3].
 
     Raises:
-        ValueError: a line does not hold three numbers.
+        ValueError: a line does not hold three numbers, or a gesture ends before it starts.
 
     >>> _ = Path("labels.csv").write_text("class,startTime_usec,endTime_usec\\n2,100,200\\n")
     >>> read_gesture_labels(Path("labels.csv")).tolist()
     [[2, 100, 200]]
     """
-    lines = path.read_text(encoding="ascii").split("\n")[1:]
-    rows = [line.strip().split(",") for line in lines if line.strip()]
-    if any(len(row) != 3 or not all(field.strip().isdigit() for field in row) for row in rows):
-        raise ValueError(f"{path} must hold lines class,start,end in whole numbers, got other ones; get it again")
+    lines = path.read_bytes().split(b"\n")[1:]
+    rows = []
+    for line in lines:
+        if not line.strip():
+            continue
+        row = ROW.fullmatch(line.strip())
+        if row is None or int(row[2]) > int(row[3]):
+            shown = line[:40].decode("ascii", "backslashreplace").strip()
+            raise ValueError(f"{path} must hold lines class,start,end in whole numbers, got {shown!r}; get it again")
+        rows.append([int(field) for field in row.groups()])
     return np.array(rows, dtype=np.int64).reshape(-1, 3)

@@ -1,7 +1,8 @@
 """The cache of a data set: all its recordings in one HDF5 file.
 
 The file holds ``events`` (all recordings end to end), ``offset`` (where each begins, [N + 1]), ``label`` [N] and any
-texts about each recording. It is written under another name and renamed, so that it is complete or absent.
+texts about each recording. It is written under another name and renamed, so that it is complete or absent, and begins
+with a checksum, see `spikeloom.spikevision.checksum`.
 """
 
 import os
@@ -13,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.checks import require
+from ..data.damage import damage_named
 from ..data.events import EVENT
+from . import checksum
 
 __all__ = ["EventStore", "Recording"]
 
-FORMAT = "spikeloom events 1"
 CHUNK = 1 << 14  # events
 
 
@@ -48,7 +50,7 @@ class EventStore:
 
     Raises:
         ImportError: h5py is not installed.
-        ValueError: the file is something else.
+        ValueError: the file is something else, or its checksum is not that of its content.
 
     >>> import numpy as np
     >>> events = np.array([(1, 2, 3, 1)], EVENT)
@@ -61,17 +63,17 @@ class EventStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._open: tuple[int, Any] = (0, None)
-        try:
-            known = self._file().attrs.get("format") == FORMAT
-        except OSError as error:
-            raise ValueError(f"{path} must be a cache of events, got a damaged file ({error}); delete it") from error
-        if not known:
-            raise ValueError(f"{path} must be a cache written by {FORMAT}, got another file; move or delete it")
-        self.offset = self._file()["offset"][()]
-        self.label = self._file()["label"][()]
-        texts = self._file()["texts"]
-        self.texts = {name: texts[name].asstr()[()] for name in texts}
+        checksum.check(path)
+        with self._named():
+            file = self._file()
+            self.offset = file["offset"][()]
+            self.label = file["label"][()]
+            self.texts = {name: text.asstr()[()] for name, text in file["texts"].items()}
         self.close()
+
+    def _named(self) -> Any:
+        """What libhdf5 raises, as an error with the path."""
+        return damage_named(self.path, "a cache of events", "delete it")
 
     def _file(self) -> Any:
         """The open file of this process."""
@@ -95,8 +97,13 @@ class EventStore:
         return len(self.label)
 
     def __getitem__(self, index: int) -> Recording:
-        events = self._file()["events"][self.offset[index] : self.offset[index + 1]]
-        return Recording(events, int(self.label[index]), {name: str(text[index]) for name, text in self.texts.items()})
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index must be in [{-len(self)}, {len(self) - 1}], got {index}")
+        index %= len(self)
+        with self._named():
+            events = self._file()["events"][self.offset[index] : self.offset[index + 1]]
+        texts = {name: str(text[index]) for name, text in self.texts.items()}
+        return Recording(events, int(self.label[index]), texts)
 
     @staticmethod
     def write(path: Path, recordings: Iterable[Recording]) -> None:
@@ -108,7 +115,7 @@ class EventStore:
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         offset, labels, texts = [0], [], []
         try:
-            with h5py().File(part, "w") as file:
+            with h5py().File(part, "w", userblock_size=checksum.BLOCK) as file:
                 options = {"chunks": (CHUNK,), "maxshape": (None,), "compression": "lzf", "shuffle": True}
                 events = file.create_dataset("events", (0,), EVENT, **options)
                 for recording in recordings:
@@ -125,7 +132,7 @@ class EventStore:
                 group = file.create_group("texts")
                 for name in texts[0]:
                     group[name] = [text[name] for text in texts]
-                file.attrs["format"] = FORMAT
+            checksum.sign(part)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -152,7 +152,11 @@ def check_samples(x: Tensor, y: Tensor, part: str) -> None:
         hint = "write x.float() / 255" if x.dtype == torch.uint8 else "write x.float()"
         raise TypeError(f"samples {part} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; {hint}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise TypeError(f"labels {part} must be whole numbers, got {y.dtype} of shape {tuple(y.shape)}; write y.long()")
+        hint = "write y.argmax(1) for one-hot labels" if y.dim() == 2 else "write y.long() if they are classes"
+        raise TypeError(
+            f"labels {part} must be whole numbers, got {y.dtype} of shape {tuple(y.shape)}; {hint}. fit classifies: "
+            "for regression write a loop of your own around snn.run"
+        )
     if y.dim() != 1:
         hint = "write y.argmax(1) for one-hot labels" if y.dim() == 2 else "write one class for each sample"
         raise ValueError(f"labels {part} must have shape [N], got {tuple(y.shape)}; {hint}")

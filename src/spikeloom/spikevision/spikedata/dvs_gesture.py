@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.numbers import flag, random_source, whole
 from ...data.events import to_frames
 from ..dataset import EventDataset
 from ..download import Archive, find_or_fetch
@@ -104,10 +105,14 @@ class DVSGesture(EventDataset):
         generator: torch.Generator | None = None,
     ) -> None:
         num_steps = (500 if train else 1800) if num_steps is None else num_steps
-        pair = (1, 1) if ds is None else (ds, ds) if isinstance(ds, int) else tuple(ds)
+        given = ds if isinstance(ds, (tuple, list)) else (1 if ds is None else ds,) * 2
+        pair = tuple(whole("ds", factor) for factor in given)
         if len(pair) != 2 or not all(factor > 0 and SENSOR % factor == 0 for factor in pair):
             raise ValueError(f"ds must be a divisor of {SENSOR}, or a pair of them, got {ds}; write ds=4")
-        self.ds, self.return_meta, self.time_shuffle, self.generator = pair, return_meta, time_shuffle, generator
+        self.ds = (pair[0], pair[1])
+        self.return_meta = flag("return_meta", return_meta)
+        self.time_shuffle = flag("time_shuffle", time_shuffle)
+        self.generator = random_source(generator)
         super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
 
     def recordings(self) -> Iterator[Recording]:
@@ -156,6 +161,13 @@ class DVSGesture(EventDataset):
 def gestures(file: Path, *, user: str, light: str) -> Iterator[Recording]:
     """The gestures in a file, cut at the times of its label file; times count from a gesture's first event."""
     events = read_aedat(file)
+    outside = (events["x"] >= SENSOR) | (events["y"] >= SENSOR)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(
+            f"addresses must be in [0, {SENSOR - 1}], got ({events['x'][first]}, {events['y'][first]}) at event "
+            f"{first} of {file}; get the file again"
+        )
     for label, start, end in read_gesture_labels(file.with_name(f"{file.stem}_labels.csv")):
         if not 1 <= label <= len(DVSGesture.classes):
             raise ValueError(f"classes must lie in [1, 11], got {label} in the labels of {file}; get the file again")

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ...core.numbers import flag
+from ...data.damage import damage_named
 from ...data.events import to_frames
 from ..dataset import EventDataset
 from ..download import Archive, find_or_fetch
@@ -93,7 +96,7 @@ class NMNIST(EventDataset):
         balanced: bool = False,
     ) -> None:
         super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
-        if balanced:
+        if flag("balanced", balanced):
             label = self.store.label
             number = np.unique(label, return_counts=True)[1].min()
             self.keys = np.concatenate([np.flatnonzero(label == digit)[:number] for digit in np.unique(label)])
@@ -106,9 +109,7 @@ class NMNIST(EventDataset):
                 yield from (recording(file.read_bytes(), file) for file in files)
                 return
         archive = find_or_fetch(ARCHIVES[part], self.root, also=(f"{part.lower()}.zip",))
-        with zipfile.ZipFile(archive) as files:
-            names = sorted(name for name in files.namelist() if PurePosixPath(name).match("[0-9]/*.bin"))
-            yield from (recording(files.read(name), Path(name)) for name in names)
+        yield from packed_recordings(archive)
 
     def select(self, events: np.ndarray) -> np.ndarray:
         return super().select(events[(events["x"] < SIZE) & (events["y"] < SIZE)])
@@ -122,3 +123,17 @@ def recording(raw: bytes, file: Path) -> Recording:
     events = read_nmnist(raw, str(file))
     events["t"] -= events["t"].min(initial=np.iinfo(np.int64).max)
     return Recording(events, int(file.parent.name))
+
+
+def packed_recordings(archive: Path) -> Iterator[Recording]:
+    """The recordings of a zip file, in order of their names."""
+    rule = "a whole zip file of N-MNIST"
+    remedy = "delete it and get it again"
+    with ExitStack() as stack:
+        with damage_named(archive, rule, remedy):
+            files = stack.enter_context(zipfile.ZipFile(archive))
+            names = sorted(n for n in files.namelist() if PurePosixPath(n).match("[0-9]/*.bin"))
+        for name in names:
+            with damage_named(archive, rule, remedy):
+                raw = files.read(name)
+            yield recording(raw, Path(name))

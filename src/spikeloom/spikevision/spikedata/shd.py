@@ -5,6 +5,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from ...core.checks import require
+from ...core.numbers import whole
+from ...data.damage import damage_named
 from ...data.events import EVENT, to_frames
 from ..dataset import EventDataset
 from ..download import Archive, find_or_fetch
@@ -27,6 +30,9 @@ ARCHIVES = {
     "test": Archive("shd_test.h5.zip", f"{FOLDER}shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f", PAGE),
 }
 UNITS = 700
+LONGEST = 60.0  # seconds, far beyond any recording; the longest one takes 1.4
+RULE = "a whole file of SHD"
+REMEDY = "get it again"
 
 
 class SHD(EventDataset):
@@ -80,21 +86,14 @@ class SHD(EventDataset):
         ds: int = 1,
         dt: float = 1000,
     ) -> None:
+        ds = whole("ds", ds)
         if ds < 1 or UNITS % ds:
             raise ValueError(f"ds must be a divisor of {UNITS}, got {ds}; write ds=5")
         self.ds = ds
         super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
 
     def recordings(self) -> Iterator[Recording]:
-        h5py = require("h5py", extra="data", purpose="reading SHD")
-        with unpacked(self.root, "train" if self.train else "test") as raw, h5py.File(raw, "r") as file:
-            times, units, labels = file["spikes/times"], file["spikes/units"], file["labels"]
-            for time, unit, label in zip(times, units, labels, strict=True):
-                events = np.zeros(len(time), EVENT)
-                events["x"], events["p"] = unit, 1
-                events["t"] = time.astype(np.float64) * 1e6
-                events["t"] -= events["t"].min(initial=np.iinfo(np.int64).max)
-                yield Recording(events, int(label))
+        yield from raw_recordings(self.root, "train" if self.train else "test")
 
     def table(self, events: np.ndarray) -> np.ndarray:
         return np.column_stack([events[field].astype(np.int64) for field in "tx"])
@@ -106,15 +105,80 @@ class SHD(EventDataset):
         return counts[:, 0, 0].flip(-1)
 
 
-def unpacked(root: Path, part: str) -> io.BufferedIOBase:
-    """The HDF5 file of a part, open for reading, wherever and however it is packed."""
-    plain, packed = root / f"shd_{part}.h5", root / f"shd_{part}.h5.gz"
-    if plain.is_file():
-        return open(plain, "rb")
-    if packed.is_file():
-        with gzip.open(packed) as file:
+def raw_recordings(root: Path, part: str) -> Iterator[Recording]:
+    """The recordings of a part, from its HDF5 file.
+
+    Raises:
+        ValueError: the file is damaged, or its lists do not belong together.
+    """
+    h5py = require("h5py", extra="data", purpose="reading SHD")
+    path = packed_or_not(root, part)
+    with ExitStack() as stack:
+        with damage_named(path, RULE, REMEDY):
+            file = stack.enter_context(h5py.File(stack.enter_context(unpacked(path, part)), "r"))
+            times = file["spikes/times"]
+            units = file["spikes/units"]
+            labels = np.asarray(file["labels"][()])
+            shapes = (times.shape, units.shape, labels.shape)
+        if len(set(shapes)) > 1 or labels.ndim != 1:
+            raise ValueError(
+                f"{path} must hold a list of times, a list of units and a label for each recording, "
+                f"got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
+            )
+        for index in range(len(labels)):
+            with damage_named(path, RULE, REMEDY):
+                time = np.asarray(times[index])
+                unit = np.asarray(units[index])
+            yield recording(time, unit, labels[index], f"recording {index} of {path}")
+
+
+def recording(time: np.ndarray, unit: np.ndarray, label: np.generic, what: str) -> Recording:
+    """One recording, its times counted from the first spike.
+
+    Raises:
+        ValueError: the two lists differ in length, or hold what is no time, no unit or no class.
+    """
+    if time.ndim != 1 or time.shape != unit.shape or time.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{what} must have one time for each unit, got times {time.dtype} {time.shape} and "
+            f"units {unit.dtype} {unit.shape}; {REMEDY}"
+        )
+    seconds = time.astype(np.float64)
+    if not ((seconds >= 0) & (seconds < LONGEST)).all():
+        raise ValueError(
+            f"times must be in [0, {LONGEST}) seconds, got {seconds.min()} to {seconds.max()} in {what}; {REMEDY}"
+        )
+    if len(unit) and (unit.dtype.kind not in "iu" or unit.min() < 0 or unit.max() >= UNITS):
+        raise ValueError(
+            f"units must be whole numbers in [0, {UNITS - 1}], got {unit.dtype} from {unit.min()} to {unit.max()} in "
+            f"{what}; {REMEDY}"
+        )
+    if label.dtype.kind not in "iu" or not 0 <= int(label) < len(SHD.classes):
+        raise ValueError(f"classes must be in [0, {len(SHD.classes) - 1}], got {label} in {what}; {REMEDY}")
+    events = np.zeros(len(time), EVENT)
+    events["x"] = unit
+    events["p"] = 1
+    events["t"] = seconds * 1e6
+    events["t"] -= events["t"].min(initial=np.iinfo(np.int64).max)
+    return Recording(events, int(label))
+
+
+def packed_or_not(root: Path, part: str) -> Path:
+    """The file of a part: plain, packed by gzip, or the published zip file."""
+    for name in (f"shd_{part}.h5", f"shd_{part}.h5.gz"):
+        if (root / name).is_file():
+            return root / name
+    return find_or_fetch(ARCHIVES[part], root)
+
+
+def unpacked(path: Path, part: str) -> io.BufferedIOBase:
+    """The HDF5 file in ``path``, open for reading."""
+    if path.suffix == ".h5":
+        return open(path, "rb")
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
             return in_memory(file)
-    with zipfile.ZipFile(find_or_fetch(ARCHIVES[part], root)) as archive, archive.open(plain.name) as file:
+    with zipfile.ZipFile(path) as archive, archive.open(f"shd_{part}.h5") as file:
         return in_memory(file)
 
 

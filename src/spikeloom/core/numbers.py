@@ -1,0 +1,166 @@
+"""Checks of plain arguments: whole numbers, real numbers, flags, tensors and generators.
+
+Each message has the three parts of `spikeloom.core.checks`: the rule, the value received, and what to write instead.
+"""
+
+import math
+import numbers
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["flag", "random_source", "real", "tensor", "whole"]
+
+
+def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
+    """Return ``value`` as an int if it is a whole number in range.
+
+    Args:
+        name: name of the argument, for the message.
+        value: an int, or anything with ``__index__``, such as ``numpy.int64``; no bool.
+        least: lowest value allowed.
+        most: highest value allowed; None for no limit.
+
+    Raises:
+        TypeError: ``value`` is no whole number.
+        ValueError: it is out of range.
+
+    >>> whole("num_steps", 5, least=1)
+    5
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = value.__index__()
+    except (AttributeError, TypeError, RuntimeError):
+        raise TypeError(f"{name} must be a whole number, got {_shown(value)}; write {name}={least}") from None
+    if number < least or (most is not None and number > most):
+        rule = f"be {least} or more" if most is None else f"lie in [{least}, {most}]"
+        raise ValueError(f"{name} must {rule}, got {number}; write {name}={least}")
+    return number
+
+
+def real(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    example: float = 1.0,
+) -> float:
+    """Return ``value`` as a float if it is a finite real number in range.
+
+    Args:
+        name: name of the argument, for the message.
+        value: a number, or a tensor or array with one element and without gradient; no bool.
+        low: lowest value; excluded if ``open_low``.
+        high: highest value; excluded if ``open_high``.
+        open_low: exclude ``low``.
+        open_high: exclude ``high``.
+        example: a value that the message suggests.
+
+    Raises:
+        TypeError: ``value`` is no real number.
+        ValueError: it is NaN, infinite or out of range.
+
+    >>> real("slope", 25, low=0.0)
+    25.0
+    """
+    number = _float(name, value, example)
+    above = number > low if open_low else number >= low
+    below = number < high if open_high else number <= high
+    if math.isfinite(number) and above and below:
+        return number
+    rule = _rule(low, high, open_low, open_high) if math.isfinite(number) else "be finite"
+    raise ValueError(f"{name} must {rule}, got {number:g}; write {name}={example:g}")
+
+
+def _rule(low: float, high: float, open_low: bool, open_high: bool) -> str:
+    """The range in words or as an interval."""
+    if low == 0 and math.isinf(high):
+        return "be positive" if open_low else "be 0 or more"
+    left = "(" if open_low or math.isinf(low) else "["
+    right = ")" if open_high or math.isinf(high) else "]"
+    return f"lie in {left}{low:g}, {high:g}{right}"
+
+
+def _float(name: str, value: Any, example: float) -> float:
+    if hasattr(value, "requires_grad") or hasattr(value, "__array_interface__"):
+        single = math.prod(value.shape) == 1 and not getattr(value, "requires_grad", False)
+        value = value.item() if single and getattr(value, "device", "cpu") != "meta" else value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {_shown(value)}; write {name}={example:g}")
+    number: Any = value
+    try:
+        return float(number)
+    except OverflowError:  # an int or a fraction beyond float64
+        return math.inf if number > 0 else -math.inf
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool if it is True or False (also numpy's, and 0 or 1).
+
+    Raises:
+        TypeError: ``value`` is something else; "no" would count as True.
+
+    >>> flag("clip", True)
+    True
+    """
+    known = isinstance(value, (bool, numbers.Integral)) or type(value).__name__ in ("bool", "bool_")
+    if known and value in (0, 1):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {_shown(value)}; write {name}=True")
+
+
+def tensor(name: str, value: Any) -> Tensor:
+    """Return ``value`` if it is a tensor.
+
+    Raises:
+        TypeError: ``value`` is something else.
+
+    >>> tensor("targets", torch.tensor([1]))
+    tensor([1])
+    """
+    if isinstance(value, Tensor):
+        return value
+    raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})")
+
+
+def random_source(generator: Any, like: Tensor | None = None) -> torch.Generator | None:
+    """Return ``generator`` if it is a ``torch.Generator`` or None.
+
+    Args:
+        generator: what the user passed.
+        like: a tensor on the device on which it shall draw.
+
+    Raises:
+        TypeError: ``generator`` is something else.
+        ValueError: it draws on another device.
+
+    >>> random_source(None)
+    """
+    if generator is None:
+        return None
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator or None, got {_shown(generator)}; "
+            "write generator=torch.Generator().manual_seed(0)"
+        )
+    if like is not None and like.device.type not in ("meta", generator.device.type):
+        raise ValueError(
+            f"generator must draw on {like.device}, got one on {generator.device}; "
+            f"write torch.Generator({str(like.device)!r})"
+        )
+    return generator
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: short ones as they are, tensors and arrays by shape."""
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
