@@ -88,6 +88,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are no texts")
         found = metadata.pop(SUM, None)
+        if found is None and any(name.startswith("spikeloom.") for name in metadata):
+            raise ValueError("its checksum is missing")
         if found is not None:
             blank = raw[8:start].replace(found.encode(), b"0" * 64, 1)
             if _sum(blank, [memoryview(raw)[start:]]) != found:

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..files import reserved, swept
+from ..files import explained, reserved, swept
 from . import checkpoint
 
 __all__ = ["Folder", "RunFolder"]
@@ -47,9 +47,10 @@ class Folder:
             FileNotFoundError: ``resume``, and there is none.
             NotADirectoryError: the path is a file.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(f"out must be a folder, got the file {self.path}; write another path")
-        held = self.held()
+        with explained(self.path):
+            if self.path.exists() and not self.path.is_dir():
+                raise NotADirectoryError(f"out must be a folder, got the file {self.path}; write another path")
+            held = self.held()
         if resume and not self.first.exists():
             raise FileNotFoundError(
                 f"resume=True needs a checkpoint, and there is no {self.first}; leave it out to {self.begins} there"
