@@ -184,10 +184,10 @@ class Training:
         self.state = folder.state(seed) if folder is not None and session.resume else None
         if folder is not None and self.state is not None:
             restoring.check(str(folder.checkpoint(seed)), self.state)
-        asked = request.threads
-        if asked is None and self.state is not None:
-            asked = int(self.state["threads"])  # another number could round otherwise
-        self.threads = thread_choice.choose(asked, self.probe.multiply_adds * self.job.samples.batch_size)
+        self.threads = thread_choice.choose(request.threads, self.probe.multiply_adds * self.job.samples.batch_size)
+        if request.threads is None and self.state is not None and self.threads.number != self.state["threads"]:
+            # another number could round otherwise
+            self.threads = thread_choice.Threads(self.state["threads"], "as before the interruption")
 
     def run(self) -> Trainer:
         """Train, or go on, to the last epoch."""

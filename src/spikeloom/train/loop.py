@@ -15,7 +15,7 @@ from .job import Job, fork_random_state
 from .measure import Tally, evaluate
 from .progress import Progress
 from .rules import Rule
-from .settings import Settings, difference
+from .settings import Settings, check_same
 
 __all__ = ["SCHEDULES", "Trainer"]
 
@@ -195,14 +195,7 @@ class Trainer:
         Raises:
             ValueError: its settings differ; the message names the first difference. Or it holds what cannot be.
         """
-        differs = difference(state["settings"], self.settings)
-        if differs:
-            name, old, new = differs
-            same = f"{name}={old}" if name in ARGUMENTS else f"the same {name}"
-            raise ValueError(
-                f"a resumed run must have the settings it began with, but {name} was {old!r} in {self.path} and is "
-                f"{new!r} now; give {same}, or another folder for a new run"
-            )
+        check_same(self.path, state["settings"], self.settings, ARGUMENTS)
         restoring.fits(str(self.path), state, self.job)
         self.job.net.load_state_dict(state["model"])
         self.job.optimizer.load_state_dict(state["optimizer"])

@@ -16,7 +16,7 @@ from .folder import Folder
 from .interrupt import Interrupted, StopRequest
 from .progress import clock
 from .restoring import keys, number, refuse
-from .settings import difference
+from .settings import check_same
 
 __all__ = ["OrdinaryTraining", "finished"]
 
@@ -63,13 +63,7 @@ class OrdinaryTraining:
         path, state = str(self.path), checkpoint.load(self.path)
         kinds = {"settings": dict, "epoch": int, "batch": int, "total": (int, float), "model": dict, "optimizer": dict}
         keys(path, state, {**kinds, "schedule": dict, "random": dict, "architecture": dict})
-        differs = difference(state["settings"], self.settings)
-        if differs:
-            name, old, new = differs
-            raise ValueError(
-                f"a resumed run must have the settings it began with, but {name} was {old!r} in {path} and is {new!r} "
-                f"now; give {name}={old}, or another folder for a new run"
-            )
+        check_same(path, state["settings"], self.settings)
         keys(path, state["random"], {"order": torch.Tensor, "now": torch.Tensor}, "random.")
         number(path, "epoch", state["epoch"], 0, self.epochs)
         number(path, "batch", state["batch"], 0, self.batches if state["epoch"] < self.epochs else 0)

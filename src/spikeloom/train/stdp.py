@@ -19,7 +19,7 @@ from .pictures import figure, pictures_missing, write
 from .processes import check_alone
 from .progress import Progress
 from .restoring import keys, number, refuse
-from .settings import difference, whole
+from .settings import check_same, whole
 from .threads import using
 
 __all__ = ["StdpFolder", "StdpRun"]
@@ -83,13 +83,7 @@ class StdpRun:
         state = self.folder.state(self.settings["seed"]) or {}
         path = str(self.folder.checkpoint(self.settings["seed"]))
         keys(path, state, {"settings": dict, "rows": list, "seconds": (int, float), "model": dict})
-        differs = difference(state["settings"], self.settings)
-        if differs:
-            name, old, new = differs
-            raise ValueError(
-                f"a resumed run must have the settings it began with, but {name} was {old!r} and is {new!r} now; "
-                f"give {name}={old}, or another folder for a new run"
-            )
+        check_same(path, state["settings"], self.settings)
         self._check(path, state)
         self.net.load_state_dict(state["model"])
         self.rows, self.seconds = [Row(*row) for row in state["rows"]], state["seconds"]
