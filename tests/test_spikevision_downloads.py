@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import io
+import tarfile
 import threading
 import zipfile
 
@@ -116,3 +118,63 @@ def test_a_data_set_is_downloaded_and_read(server, tmp_path, monkeypatch):
     mine = server.archive._replace(name="Train.zip", md5=download.md5_of(tmp_path / "Train.zip"))
     monkeypatch.setitem(nmnist.ARCHIVES, "Train", mine)
     assert len(spikevision.NMNIST(tmp_path / "new")) == len(made)
+
+
+def test_two_processes_that_fetch_one_file_both_get_it(server, tmp_path, monkeypatch):
+    """They wrote one part together, and one of them ended with a raw FileNotFoundError."""
+    inside, receive = threading.Event(), download.receive
+
+    def slow(url, part, timeout):
+        inside.set()
+        receive(url, part, timeout)
+
+    monkeypatch.setattr(download, "receive", slow)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(download.fetch(server.archive, tmp_path))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(60)
+    for thread in threads:
+        thread.join()
+    assert found == [tmp_path / "file.zip"] * 4 and server.asked == [None]
+    assert found[0].read_bytes() == server.content and list(tmp_path.iterdir()) == [tmp_path / "file.zip"]
+
+
+def test_a_file_under_another_name_is_checked_as_well(server, tmp_path):
+    (tmp_path / "other.zip").write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"other\.zip must have the MD5 sum .* delete it and get it again"):
+        download.find_or_fetch(server.archive, tmp_path, also=("other.zip",))
+    (tmp_path / "other.zip").write_bytes(server.content)
+    assert download.find_or_fetch(server.archive, tmp_path, also=("other.zip",)) == tmp_path / "other.zip"
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_nothing_is_unpacked_outside_of_the_folder(filtered, tmp_path, monkeypatch):
+    """Also with a Python whose tarfile has no filter."""
+    if filtered and not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python has no filter")
+    link = tarfile.TarInfo("set/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "../../outside"
+    for number, (name, member) in enumerate((("../outside", None), ("set/link", link), ("set/a.txt", None))):
+        path = tmp_path / f"{number}.tar"
+        with tarfile.open(path, "w") as archive:
+            made = member or tarfile.TarInfo(name)
+            made.size = 0 if member else 2
+            archive.addfile(made, None if member else io.BytesIO(b"hi"))
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch, tarfile.open(path) as archive:
+            if not filtered:
+                patch.delattr(tarfile, "data_filter", raising=False)
+                patch.setattr(
+                    tarfile.TarFile, "extraction_filter", staticmethod(lambda member, _: member), raising=False
+                )
+            if number == 2:
+                download.unpack(archive, folder)
+                assert (folder / "set" / "a.txt").read_text() == "hi"
+            else:
+                with pytest.raises(ValueError, match=r"tar holds what must not be unpacked"):
+                    download.unpack(archive, folder)
+    assert not (tmp_path / "outside").exists()

@@ -56,15 +56,15 @@ def plain(outputs: int = 3) -> nn.Sequential:
 
 
 class Interruption:
-    """A loss that presses Ctrl-C while it computes a chosen batch of the training."""
+    """A loss that presses Ctrl-C, or sends another signal, while it computes a chosen batch of the training."""
 
-    def __init__(self, batch: int | None) -> None:
-        self.batch, self.seen = batch, 0
+    def __init__(self, batch: int | None, number: int = signal.SIGINT) -> None:
+        self.batch, self.number, self.seen = batch, number, 0
 
     def __call__(self, spk: Tensor, y: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             if self.seen == self.batch:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self.number)
             self.seen += 1
         return SF.ce_count_loss()(spk, y)
 

@@ -69,8 +69,10 @@ _LATER: dict[str, tuple[str, str | None]] = {
         )
     },
     **{name: (f".{name}", None) for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")},
-    **{name: (f".{name}", None) for name in ("spikevision", "train", "utils")},
+    **{name: (f".{name}", None) for name in ("saving", "spikevision", "train", "utils")},
     "fit": (".train", "fit"),
+    "load": (".saving", "load"),
+    "save": (".saving", "save"),
     "gradient_report": (".doctor", "gradient_report"),
 }
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .core import tree
+from .core.autocast import fresh_casts
 from .core.neuron import Neuron
 from .functional.loss import LossFunctions, ce_max_membrane_loss, mse_membrane_loss
 from .run import run
@@ -22,6 +23,7 @@ __all__ = ["BPTT", "RTRL", "TBPTT"]
 _READS_MEMBRANES = (mse_membrane_loss, ce_max_membrane_loss)
 
 
+@fresh_casts()
 def TBPTT(
     net: nn.Module,
     dataloader: Iterable[Any],

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ..train.card import versions
+from ..train.interrupt import terminable
 from . import convert, stdp, train
 
 __all__ = ["COMMANDS", "main"]
@@ -32,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for an error of the user, 130 after Ctrl-C.
+    """Run a command and return its exit code: 0, 2 for an error of the user, 130 after Ctrl-C or SIGTERM.
 
     Args:
         argv: the words after ``spikeloom``. Default: those of this process.
@@ -40,6 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["train", "--epochs", "0", "--out", "nowhere"])
     2
     """
+    try:
+        with terminable():
+            return _command(argv)
+    except KeyboardInterrupt:  # while options are parsed, or in the line that says how to go on
+        print("spikeloom: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _command(argv: Sequence[str] | None) -> int:
+    """As `main`, where an interrupt outside of the command is not caught."""
     parser, commands = parsers()
     try:
         args = parser.parse_args(argv)

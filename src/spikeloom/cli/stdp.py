@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
         args.fields,
         progress_for(not args.quiet),
     )
-    folder.prepare(args.resume, args.force)
-    if args.resume:
-        job.restore()
-    card = job.run()
+    with folder.reserved(args.resume, args.force):
+        if args.resume:
+            job.restore()
+        card = job.run()
     scores = ", ".join(f"{100 * score:.2f} % (vote {vote})" for vote, score in card["test_accuracy"].items())
     print(f"test accuracy {scores}; {card['cpu_seconds']:.0f} s of processor time")
     print(f"receptive fields: {folder.fields}\nrun card: {folder.card}" if folder.fields.exists() else folder.card)

@@ -21,7 +21,7 @@ from .scales import SCALES, scales
 from .spike_norm import spike_norm
 from .spiking import spiking, with_readout, without_head
 
-__all__ = ["METHODS", "convert", "ordinary"]
+__all__ = ["METHODS", "check_settings", "convert", "ordinary"]
 
 METHODS = (*SCALES, "spike_norm")
 
@@ -101,7 +101,7 @@ def convert(
     """
     coding = (reset, initial_mem, input, readout, max_pool, calibrate, warm_up, signed)
     settings = Settings(method, num_steps, percentile, per_channel, scaling_factor, *coding)
-    _check(settings, balancing_steps)
+    check_settings(settings, balancing_steps)
     gm, head = ordinary(ann, calibration, readout)
     norm = method == "spike_norm"
     found = {str(node.target): torch.ones(()) for node, _ in called(gm, *SITES)} if norm else {}
@@ -157,7 +157,16 @@ def _spike_normed(converted: Converted, data: Any, steps: int, generator: torch.
     )
 
 
-def _check(settings: Settings, balancing_steps: int) -> None:
+def check_settings(settings: Settings, balancing_steps: int = 100) -> None:
+    """Check the options of a conversion.
+
+    Raises:
+        ValueError: one is unknown, or out of range.
+
+    >>> check_settings(Settings(percentile=500.0))
+    Traceback (most recent call last):
+    ValueError: percentile must lie in (0, 100], got 500
+    """
     checks.choice("method", settings.method, METHODS)
     checks.choice("reset", settings.reset, ("subtract", "zero"))
     for name in ("per_channel", "signed"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..files import atomic
 from .errors import LayerError, Sums, parts_of
 from .network import Converted
 from .observe import flows, operations, ordinary_flows
@@ -87,8 +88,9 @@ class Report:
         return {**found, "layers": [e._asdict() for e in self.layers], "exits": [e._asdict() for e in self.exits]}
 
     def save(self, path: "str | PathLike[str]") -> Path:
-        """Write it as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        """Write it as JSON, atomically."""
+        with atomic(Path(path)) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         return Path(path)
 
     def plot(self, path: "str | PathLike[str] | None" = None) -> Any:
@@ -104,7 +106,8 @@ class Report:
 
         figure = picture(self)
         if path is not None:
-            figure.savefig(path, dpi=120)
+            with atomic(Path(path)) as temporary:
+                figure.savefig(temporary, dpi=120)
         return figure
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.functional import cross_entropy
 
+from ..core.autocast import fresh_casts
 from .activations import QCFS, Activation
 from .graph import called, shaped, traced
 from .normalise import with_activations, with_layers, without_writes
@@ -51,6 +52,7 @@ def with_qcfs(ann: nn.Module, calibration: Any, levels: int = 4, percentile: flo
     return gm
 
 
+@fresh_casts()
 def fine_tune(
     ann: nn.Module,
     data: Any,

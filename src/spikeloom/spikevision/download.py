@@ -6,6 +6,7 @@ download keeps its part, and the next attempt goes on from there if the server a
 
 import hashlib
 import os
+import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Archive", "fetch", "find_or_fetch", "md5_of"]
+from ..files import locked
+
+__all__ = ["Archive", "fetch", "find_or_fetch", "md5_of", "unpack"]
 
 BLOCK = 1 << 20
 
@@ -53,13 +56,13 @@ def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> P
 
     Raises:
         ConnectionError: it is absent and cannot be downloaded.
-        ValueError: it is there but its checksum is wrong.
+        ValueError: it is there, under whichever name, but its checksum is wrong.
     """
     for name in (archive.name, *also):
         path = folder / name
         if path.is_file():
             found = md5_of(path)
-            if name == archive.name and found != archive.md5:
+            if found != archive.md5:
                 raise ValueError(
                     f"{path} must have the MD5 sum {archive.md5}, got {found}; "
                     f"delete it and get it again, by itself or from {archive.page}"
@@ -70,6 +73,8 @@ def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> P
 
 def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
     """Download a file into ``folder``, going on where an earlier attempt ended.
+
+    Where another process fetches the same file, waits for its end and takes what it has fetched.
 
     Args:
         archive: what to download.
@@ -84,6 +89,15 @@ def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
         ValueError: what came has another checksum. It is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / archive.name
+    with locked(folder / f".{archive.name}.lock", f"{path} is fetched by {{}}", wait=True):
+        if path.is_file() and md5_of(path) == archive.md5:  # another process has fetched it meanwhile
+            return path
+        return _fetched(archive, folder, timeout)
+
+
+def _fetched(archive: Archive, folder: Path, timeout: float) -> Path:
+    """`fetch` in the one process that may write the part."""
     path, part = folder / archive.name, folder / f"{archive.name}.part"
     if not (part.is_file() and md5_of(part) == archive.md5):
         try:
@@ -128,3 +142,25 @@ def receive(url: str, part: Path, timeout: float) -> None:
             got = file.tell() - before
     if expected is not None and got < int(expected):
         raise ConnectionError(f"the server broke off after {got} of {expected} bytes")
+
+
+def unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    """Unpack files and folders, all of them below ``folder``.
+
+    Python has a filter for that since 3.10.12 and 3.11.4; before, what is neither file nor folder is refused here.
+
+    Raises:
+        ValueError: a name leads out of the folder, or a member is a link or a device.
+    """
+    if hasattr(tarfile, "data_filter"):
+        try:
+            archive.extractall(folder, filter="data")
+        except tarfile.FilterError as error:
+            raise ValueError(f"{archive.name} holds what must not be unpacked ({error}); get it again") from error
+        return
+    for member in archive.getmembers():
+        target = os.path.realpath(folder / member.name)
+        inside = os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder)
+        if not inside or not (member.isreg() or member.isdir()):
+            raise ValueError(f"{archive.name} holds what must not be unpacked ({member.name!r}); get it again")
+    archive.extractall(folder)

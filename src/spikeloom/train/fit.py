@@ -1,6 +1,7 @@
 """``fit``: train a spiking network on labelled samples, and say how well it does."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.autocast import fresh_casts
+from . import restoring
 from . import threads as thread_choice
 from .card import card, write_card
-from .folder import Folder
+from .folder import RunFolder
 from .job import Job, Probe, fork_random_state, probe
 from .loop import Trainer
 from .pictures import draw_curves, draw_raster, pictures_missing
@@ -49,7 +52,8 @@ def fit(
 
     The network computes one time step; `spikeloom.run` runs it over time. Everything is checked before work begins.
     With the same arguments, versions, machine and threads the result is the same bit for bit, also after an
-    interruption: the first Ctrl-C stops after the batch and, with ``out``, keeps all that is needed to go on.
+    interruption: the first Ctrl-C (or SIGTERM) stops after the batch and, with ``out``, keeps all that is needed to go
+    on. Under ``torch.autocast`` weights are cast anew at every use: autocast would keep the casts of old weights.
     torch's global generators are left as they were; random numbers of other origin are not taken care of. The network
     stays on its device, and batches are moved there.
 
@@ -80,7 +84,7 @@ def fit(
         threads: for torch while training. Default: one for small networks, see ``train.threads``.
         out: folder for checkpoint, run card ``run.json`` and pictures. Default: nothing is written.
         resume: go on with the run in ``out``; its settings must be the same.
-        force: replace the run in ``out``.
+        force: replace the run in ``out``; its files stay until the first checkpoint of the new one is complete.
         progress: show the progress on standard error: a bar on a terminal, else a line for each epoch.
 
     Returns:
@@ -89,9 +93,11 @@ def fit(
     Raises:
         ValueError, TypeError: an argument, or a combination of them, makes no sense; the message begins with the path
             of the layer where one is to blame.
-        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``force`` is given.
-        Interrupted: Ctrl-C was pressed (a KeyboardInterrupt).
-        RuntimeError: the loss is not finite any more.
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``force`` is given; or another process writes
+            there.
+        OSError: ``out`` cannot be written; the message names the path and the remedy.
+        Interrupted: Ctrl-C or SIGTERM (a KeyboardInterrupt).
+        RuntimeError: the loss is not finite any more, or this is one of several processes, as under torchrun.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True, output=True))
@@ -104,10 +110,9 @@ def fit(
         *(rule, seed, seeds, threads, chaos),
     )
     request.check(out, resume, force)
-    folder = None if out is None else Folder(out, seed)
-    if folder is not None:
-        folder.prepare(resume, force)
-    return Session(request, folder, resume, progress_for(progress)).run()
+    folder = None if out is None else RunFolder(out, seed)
+    with nullcontext() if folder is None else folder.reserved(resume, force), fresh_casts():
+        return Session(request, folder, resume, progress_for(progress)).run()
 
 
 class Session:
@@ -120,7 +125,7 @@ class Session:
         progress: shown meanwhile.
     """
 
-    def __init__(self, request: Request, folder: Folder | None, resume: bool, progress: Progress) -> None:
+    def __init__(self, request: Request, folder: RunFolder | None, resume: bool, progress: Progress) -> None:
         self.request, self.folder, self.resume, self.progress = request, folder, resume, progress
 
     def run(self) -> Result:
@@ -152,7 +157,7 @@ class Session:
             write_card(self.folder.card, content)
         return result
 
-    def _draw(self, folder: Folder, first: "Training", rows: list[dict[str, float]]) -> dict[str, Path]:
+    def _draw(self, folder: RunFolder, first: "Training", rows: list[dict[str, float]]) -> dict[str, Path]:
         """Draw the pictures, if that is possible, and name all files of the run."""
         paths = {"card": folder.card, "checkpoint": folder.checkpoint(first.job.seed)}
         missing = pictures_missing()
@@ -176,12 +181,13 @@ class Training:
         self.settings: Settings = request.settings(self.job)
         self.probe: Probe = probe(self.job)
         request.learning.check(self.job, self.probe)
-        self.path = None if folder is None else folder.checkpoint(seed)
         self.state = folder.state(seed) if folder is not None and session.resume else None
-        asked = request.threads
-        if asked is None and self.state is not None:
-            asked = int(self.state["threads"])  # another number could round otherwise
-        self.threads = thread_choice.choose(asked, self.probe.multiply_adds * self.job.samples.batch_size)
+        if folder is not None and self.state is not None:
+            restoring.check(str(folder.checkpoint(seed)), self.state)
+        self.threads = thread_choice.choose(request.threads, self.probe.multiply_adds * self.job.samples.batch_size)
+        if request.threads is None and self.state is not None and self.threads.number != self.state["threads"]:
+            # another number could round otherwise
+            self.threads = thread_choice.Threads(self.state["threads"], "as before the interruption")
 
     def run(self) -> Trainer:
         """Train, or go on, to the last epoch."""
@@ -189,7 +195,8 @@ class Training:
         if self.job.seed == self.session.request.seed:
             progress.say(summary(self.job, self.probe))
             progress.say(f"{number} thread{'s' if number > 1 else ''} ({self.threads.why})")
-        trainer = Trainer(self.job, self.settings, self.session.request.learning, number, self.path, progress)
+        session = self.session
+        trainer = Trainer(self.job, self.settings, session.request.learning, number, session.folder, progress)
         if self.state is not None:
             trainer.restore(self.state)
             progress.say(f"going on after epoch {trainer.epoch} and {trainer.batch} batches of the next one")

@@ -1,25 +1,56 @@
-"""Ctrl-C as a request to stop at the next batch boundary."""
+"""Ctrl-C and SIGTERM as a request to stop at the next batch boundary."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupted", "StopRequest"]
+__all__ = ["Interrupted", "StopRequest", "terminable"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C between two batches; the message says how to go on.
+    """Training was stopped by Ctrl-C or SIGTERM between two batches; the message says how to go on.
 
     >>> issubclass(Interrupted, Exception)
     False
     """
 
 
-class StopRequest:
-    """Inside the block the first Ctrl-C sets `made`; the second one interrupts at once, as outside.
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("terminated")
 
-    Where signals cannot be caught (another thread than the main one) nothing changes.
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside the block SIGTERM raises KeyboardInterrupt, so that it ends a command as Ctrl-C does.
+
+    Where signals cannot be caught (another thread than the main one), or the signal has a handler, nothing changes.
+
+    >>> try:
+    ...     with terminable():
+    ...         signal.raise_signal(signal.SIGTERM)
+    ... except KeyboardInterrupt as error:
+    ...     print(error)
+    terminated
+    """
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class StopRequest:
+    """Inside the block the first Ctrl-C or SIGTERM sets `made`; the second one interrupts at once, as outside.
+
+    A handler of SIGTERM that the caller has installed is left alone. Where signals cannot be caught (another thread
+    than the main one) nothing changes.
 
     >>> with StopRequest() as stop:
     ...     signal.raise_signal(signal.SIGINT)
@@ -29,21 +60,27 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.made = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._request) or signal.default_int_handler
+            self._take(signal.SIGINT)
+            if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _interrupt):
+                self._take(signal.SIGTERM)
         return self
+
+    def _take(self, number: int) -> None:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        self._before[number] = signal.signal(number, self._request) or usual  # None: set outside of Python
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.made = True
         self._restore()
 
     def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)
 
     def __exit__(self, *error: object) -> None:
         self._restore()

@@ -3,19 +3,19 @@
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..core.tree import reset
-from . import checkpoint
+from . import checkpoint, restoring
+from .folder import RunFolder
 from .interrupt import Interrupted, StopRequest
 from .job import Job, fork_random_state
 from .measure import Tally, evaluate
 from .progress import Progress
 from .rules import Rule
-from .settings import Settings, difference
+from .settings import Settings, check_same
 
 __all__ = ["SCHEDULES", "Trainer"]
 
@@ -36,22 +36,23 @@ ARGUMENTS = {
 
 
 class Trainer:
-    """A job on its way: position, sums and history, with a checkpoint where a path is given.
+    """A job on its way: position, sums and history, with a checkpoint where a folder is given.
 
     Args:
         job: what is trained.
         settings: what determines the result, kept in the checkpoint.
         rule: how it learns.
         threads: in use, kept in the checkpoint.
-        path: of the checkpoint, or None for no checkpoint.
+        folder: where the checkpoint is written, or None for no checkpoint.
         progress: told about batches and epochs.
     """
 
     def __init__(
-        self, job: Job, settings: Settings, rule: Rule, threads: int, path: Path | None, progress: Progress
+        self, job: Job, settings: Settings, rule: Rule, threads: int, folder: RunFolder | None, progress: Progress
     ) -> None:
         self.job, self.settings, self.rule, self.threads = job, settings, rule, threads
-        self.path, self.progress = path, progress
+        self.folder, self.progress = folder, progress
+        self.path = None if folder is None else folder.checkpoint(job.seed)
         self.epoch = self.batch = 0  # the next batch to train on
         self.tally = Tally()
         self.history: list[dict[str, float]] = []
@@ -80,7 +81,7 @@ class Trainer:
         """Train to the last epoch.
 
         Raises:
-            Interrupted: Ctrl-C was pressed; a checkpoint has been written where there is a path.
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint has been written where there is a path.
             RuntimeError: the loss is not finite.
         """
         self._clock = (time.perf_counter(), time.process_time())
@@ -169,7 +170,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, if there is a path."""
-        if self.path is None:
+        if self.folder is None or self.path is None:
             return
         wall, cpu = self.seconds
         state = {
@@ -186,22 +187,16 @@ class Trainer:
             "optimizer": self.job.optimizer.state_dict(),
             "chaos": self.job.chaos and self.job.chaos.state_dict(),
         }
-        checkpoint.save(self.path, state)
+        self.folder.save(self.path, state)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint.
 
         Raises:
-            ValueError: its settings differ; the message names the first difference.
+            ValueError: its settings differ; the message names the first difference. Or it holds what cannot be.
         """
-        differs = difference(state["settings"], self.settings)
-        if differs:
-            name, old, new = differs
-            same = f"{name}={old}" if name in ARGUMENTS else f"the same {name}"
-            raise ValueError(
-                f"a resumed run must have the settings it began with, but {name} was {old!r} in {self.path} and is "
-                f"{new!r} now; give {same}, or another folder for a new run"
-            )
+        check_same(self.path, state["settings"], self.settings, ARGUMENTS)
+        restoring.fits(str(self.path), state, self.job)
         self.job.net.load_state_dict(state["model"])
         self.job.optimizer.load_state_dict(state["optimizer"])
         if self.job.chaos is not None:

@@ -56,8 +56,10 @@ class Lines(Progress):
     def epoch(self, row: dict[str, float]) -> None:
         number = int(row["epoch"])
         text = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {summary(row)}"
-        left = (time.perf_counter() - self.begin) / (number - self.first) * (self.epochs - number)
-        self.say(f"{text}  {clock(left)} left" if number < self.epochs else text)
+        done = number - self.first  # 0 for an epoch whose last batch was trained on before the run was stopped
+        if number < self.epochs and done > 0:
+            text += f"  {clock((time.perf_counter() - self.begin) / done * (self.epochs - number))} left"
+        self.say(text)
 
 
 class Bar(Progress):

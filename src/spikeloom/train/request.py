@@ -9,9 +9,11 @@ from torch import nn
 from ..chaos import A, attach
 from ..chaos.settings import settings as csbp
 from ..core import checks
+from ..core.autocast import autocast
 from .encoding import encoder
 from .job import Job, fork_random_state, spiking_layers
 from .loop import SCHEDULES
+from .processes import check_alone
 from .readout import readout
 from .rules import Rule, rule_of
 from .samples import samples
@@ -44,8 +46,9 @@ class Request:
         """Check what can be checked without network and data.
 
         Raises:
-            ValueError, TypeError: see `fit`.
+            ValueError, TypeError, RuntimeError: as `fit`.
         """
+        check_alone("snn.fit")
         whole("epochs", self.epochs)
         whole("batch_size", self.batch_size)
         whole("seed", self.seed, 0)
@@ -147,6 +150,7 @@ class Request:
             "loss": job.readout.name,
             "optimizer": describe_optimizer(job.optimizer),
             "chaos": None if self.chaos is None else name_of(csbp(self.chaos)),
+            "autocast": autocast(job.device.type),
             "schedule": next(name for name, factor in SCHEDULES.items() if factor is job.schedule),
             "seed": job.seed,
             "network": describe_network(job.net),

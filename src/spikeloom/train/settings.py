@@ -5,7 +5,7 @@ Everything that can change a result is here; what cannot (threads aside, see `fi
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from ..core.neuron import Neuron
 
-__all__ = ["Settings", "checksum", "describe_network", "describe_optimizer", "difference", "name_of", "whole"]
+__all__ = [
+    "Settings",
+    "check_same",
+    "checksum",
+    "describe_network",
+    "describe_optimizer",
+    "difference",
+    "name_of",
+    "whole",
+]
 
 Settings = dict[str, Any]  # name to JSON value
 
@@ -134,6 +143,32 @@ def difference(old: Settings, new: Settings) -> tuple[str, Any, Any] | None:
             return next((name, x, y) for x, y in zip(a, b, strict=True) if not _same(x, y))
         return name, a, b
     return None
+
+
+def check_same(path: Any, old: Settings, new: Settings, arguments: Collection[str] | None = None) -> None:
+    """Refuse to go on with other settings than a run began with.
+
+    Args:
+        path: of the checkpoint.
+        old: its settings.
+        new: those of now.
+        arguments: names that a caller writes as ``name=value``. Default: all of them.
+
+    Raises:
+        ValueError: they differ; the message names the first difference.
+
+    >>> check_same("checkpoint.pt", {"epochs": 3}, {"epochs": 4})
+    Traceback (most recent call last):
+    ValueError: a resumed run must have the settings it began with, but epochs was 3 in checkpoint.pt and is 4 now; ...
+    """
+    differs = difference(old, new)
+    if differs:
+        name, was, now = differs
+        same = f"{name}={was}" if arguments is None or name in arguments else f"the same {name}"
+        raise ValueError(
+            f"a resumed run must have the settings it began with, but {name} was {was!r} in {path} and is {now!r} now; "
+            f"give {same}, or another folder for a new run"
+        )
 
 
 def _same(a: Any, b: Any) -> bool:

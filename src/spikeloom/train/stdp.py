@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..data import Split
 from ..learning import DiehlAndCook2015, Row
 from ..spikeplot import weights
-from . import checkpoint
 from .card import versions, write_card
-from .folder import Folder
+from .folder import RunFolder
 from .interrupt import Interrupted, StopRequest
 from .pictures import figure, pictures_missing, write
+from .processes import check_alone
 from .progress import Progress
-from .settings import difference, whole
+from .restoring import keys, number, refuse
+from .settings import check_same, whole
 from .threads import using
 
 __all__ = ["StdpFolder", "StdpRun"]
@@ -25,16 +27,15 @@ __all__ = ["StdpFolder", "StdpRun"]
 NAMING = 10_000  # training images that name the neurons
 
 
-class StdpFolder(Folder):
+class StdpFolder(RunFolder):
     """The folder of a run: a checkpoint, a run card, and a picture of the receptive fields."""
 
     def __init__(self, path: Path, seed: int) -> None:
         super().__init__(path, seed)
         self.fields = self.path / "receptive_fields.png"
 
-    def held(self) -> list[Path]:
-        """The files of a run that are there."""
-        return [*super().held(), *([self.fields] if self.fields.exists() else [])]
+    def names(self) -> list[str]:
+        return [*super().names(), self.fields.name]
 
 
 class StdpRun:
@@ -59,6 +60,7 @@ class StdpRun:
         fields: bool,
         progress: Progress,
     ) -> None:
+        check_alone("spikeloom stdp")
         for name in ("epochs", "every"):
             whole(name, settings[name])
         self.data, self.settings, self.folder, self.fields, self.progress = data, settings, folder, fields, progress
@@ -76,25 +78,38 @@ class StdpRun:
         """Go on from the checkpoint of the folder.
 
         Raises:
-            ValueError: its settings differ.
+            ValueError: its settings differ, or it holds what cannot be.
         """
         state = self.folder.state(self.settings["seed"]) or {}
-        differs = difference(state["settings"], self.settings)
-        if differs:
-            name, old, new = differs
-            raise ValueError(
-                f"a resumed run must have the settings it began with, but {name} was {old!r} and is {new!r} now; "
-                f"give {name}={old}, or another folder for a new run"
-            )
+        path = str(self.folder.checkpoint(self.settings["seed"]))
+        keys(path, state, {"settings": dict, "rows": list, "seconds": (int, float), "model": dict})
+        check_same(path, state["settings"], self.settings)
+        self._check(path, state)
         self.net.load_state_dict(state["model"])
         self.rows, self.seconds = [Row(*row) for row in state["rows"]], state["seconds"]
         self.progress.say(f"going on after {self.rows[-1].images if self.rows else 0} images")
+
+    def _check(self, path: str, state: dict[str, Any]) -> None:
+        """Refuse rows and weights that cannot be those of this run."""
+        number(path, "seconds", state["seconds"], 0)
+        images = 0
+        for row in state["rows"]:
+            if not isinstance(row, list) or len(row) != len(Row._fields):
+                refuse(path, f"a row must have {len(Row._fields)} entries, got {row!r}")
+            number(path, "images of a row", row[0], images + 1, self.total)
+            images = row[0]
+        wanted = self.net.state_dict()
+        for name in [n for n in wanted if n not in state["model"]]:
+            refuse(path, f"model.{name} is missing")
+        for name, value in state["model"].items():
+            if isinstance(value, Tensor) and bool(value.isnan().any()):
+                refuse(path, f"model.{name} holds NaN")
 
     def run(self) -> dict[str, Any]:
         """Train to the end, name the neurons, test, write; returns the content of the run card.
 
         Raises:
-            Interrupted: Ctrl-C was pressed; a checkpoint has been written.
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint has been written.
         """
         with using(1), StopRequest() as stop:
             self._train(stop)
@@ -128,7 +143,8 @@ class StdpRun:
     def save(self) -> None:
         """Write the checkpoint."""
         state = {"settings": self.settings, "rows": [list(row) for row in self.rows], "seconds": self.seconds}
-        checkpoint.save(self.folder.checkpoint(self.settings["seed"]), {**state, "model": self.net.state_dict()})
+        path = self.folder.checkpoint(self.settings["seed"])
+        self.folder.save(path, {**state, "model": self.net.state_dict()})
 
     def _finish(self) -> dict[str, Any]:
         data, generator = self.data, torch.Generator().manual_seed(self.settings["seed"])

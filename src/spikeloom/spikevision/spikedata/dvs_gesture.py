@@ -16,7 +16,7 @@ from torch import Tensor
 from ...core.numbers import flag, random_source, whole
 from ...data.events import to_frames
 from ..dataset import EventDataset
-from ..download import Archive, find_or_fetch
+from ..download import Archive, find_or_fetch, unpack
 from ..readers import read_aedat, read_gesture_labels
 from ..store import Recording
 
@@ -129,7 +129,7 @@ class DVSGesture(EventDataset):
                 return files
         packed, whole = find_or_fetch(ARCHIVE, self.root), self.root / "DvsGesture"
         with tempfile.TemporaryDirectory(dir=self.root) as part, tarfile.open(packed) as archive:
-            archive.extractall(part, filter="data")  # refuses names that lead out of the folder
+            unpack(archive, Path(part))
             os.replace(Path(part) / whole.name, whole)
         return sorted(whole.glob("user*.aedat"))
 

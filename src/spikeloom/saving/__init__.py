@@ -1,0 +1,139 @@
+"""Networks as files without pickle: `save` and `load`.
+
+A file is a safetensors file: the weights, and the architecture in JSON among its texts, under one checksum. Reading
+it executes nothing that comes from the file.
+"""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from torch import Tensor, nn
+
+from . import safetensors
+from .architecture import build, describe
+
+__all__ = ["load", "save"]
+
+Net = TypeVar("Net", bound=nn.Module)
+KEY = "spikeloom.network"
+FORMAT = 1
+
+
+def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Path:
+    """Write a network: its weights, and its architecture where that is an ``nn.Sequential`` of known layers.
+
+    The file is a safetensors file and appears whole or not at all. Known are the common layers of ``torch.nn``, the
+    neurons and the layers of this library, and ``nn.Sequential`` of them, nested. States of neurons are not saved.
+
+    Args:
+        net: the network, or the ``state_dict`` of one with a class of its own, to be loaded with ``into``.
+        path: of the file, such as ``"net.safetensors"``.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: a layer cannot be saved; the message names its path, its type, and what to write instead.
+        OSError: the file cannot be written.
+
+    >>> import spikeloom as snn
+    >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
+    >>> path = snn.save(net, "net.safetensors")
+    >>> snn.load(path)[1].beta
+    tensor(0.9000)
+    """
+    path = Path(path)
+    if isinstance(net, dict):
+        safetensors.write(path, _weights(net), {})
+        return path
+    if not isinstance(net, nn.Module):
+        raise TypeError(
+            f"save takes a torch.nn.Module or its state_dict, got {type(net).__name__}; write save(net, path)"
+        )
+    described = {
+        "format": FORMAT,
+        "architecture": describe(net),
+        "frozen": [name for name, p in net.named_parameters() if not p.requires_grad],
+        "training": net.training,
+    }
+    safetensors.write(path, _weights(net.state_dict()), {KEY: json.dumps(described, allow_nan=False)})
+    return path
+
+
+@overload
+def load(path: "str | PathLike[str]") -> nn.Module: ...
+@overload
+def load(path: "str | PathLike[str]", into: Net) -> Net: ...
+def load(path: "str | PathLike[str]", into: Any = None) -> Any:
+    """Read a network that `save` has written, or the weights of any safetensors file into a network.
+
+    Args:
+        path: of the file.
+        into: a network whose weights are replaced by those of the file; for networks with a class of their own.
+
+    Returns:
+        The network, on the CPU; or ``into``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, holds no architecture and ``into`` is not given, or holds the weights of another
+            network; the message names the first weight that differs.
+
+    >>> import spikeloom as snn
+    >>> _ = snn.save(nn.Linear(2, 1).state_dict(), "weights.safetensors")
+    >>> snn.load("weights.safetensors", into=nn.Linear(2, 1))
+    Linear(in_features=2, out_features=1, bias=True)
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"load needs the file of a network, and there is no {path}; write the path of one")
+    tensors, texts = safetensors.read(path)
+    if into is not None:
+        _check(path, tensors, into)
+        into.load_state_dict(tensors)
+        return into
+    if KEY not in texts:
+        raise ValueError(f"{path} holds weights without an architecture; write snn.load(path, into=net)")
+    described = _described(path, texts[KEY])
+    net = build(described["architecture"])
+    _check(path, tensors, net)
+    net.load_state_dict(tensors, assign=True)  # keeps the dtypes of the file
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name not in described["frozen"])
+    return net.train(described["training"])
+
+
+def _described(path: Path, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (RecursionError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} holds an architecture that is no JSON; save the network anew") from error
+    wanted = {"format": int, "architecture": dict, "frozen": list, "training": bool}
+    if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in wanted.items()):
+        raise ValueError(f"{path} holds no architecture of spikeloom; write snn.load(path, into=net)")
+    if found["format"] != FORMAT:
+        raise ValueError(f"{path} has format {found['format']}, this version reads {FORMAT}; save the network anew")
+    return found
+
+
+def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
+    """Refuse weights of another network before any is replaced."""
+    wanted = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    for name in [*(n for n in wanted if n not in tensors), *(n for n in tensors if n not in wanted)]:
+        where = "is missing there" if name in wanted else "is no weight of the network"
+        raise ValueError(f"{path} holds the weights of another network: {name} {where}; load it into the right one")
+    for name, value in wanted.items():
+        if tensors[name].shape != value.shape:
+            raise ValueError(
+                f"{path} holds the weights of another network: {name} has shape {list(tensors[name].shape)} there and "
+                f"{list(value.shape)} here; load it into the right one"
+            )
+
+
+def _weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}; save a state_dict of tensors")
+    return dict(state)

@@ -1,0 +1,215 @@
+"""The architecture of a network as JSON: nested ``nn.Sequential`` of known layers, each with its constructor arguments.
+
+A description is accepted only if what is built from it equals the network, layer by layer. Nothing in it is executed:
+a kind is a key of a table, and an argument is a plain value.
+"""
+
+import inspect
+import math
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..conversion.activations import QCFS, Activation
+from ..core.neuron import REGISTRY, Neuron
+from ..core.surrogate import Disabled
+from ..layers.delay import SynapticDelay
+from ..layers.graded import GradedSpikes
+from ..layers.spiking import SpikeConv2d, SpikeLinear
+from .values import decoded, encoded
+
+__all__ = ["build", "describe"]
+
+DEPTH = 50
+TORCH = """
+Linear Bilinear Identity Flatten Unflatten Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
+BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d LayerNorm GroupNorm RMSNorm
+Dropout Dropout1d Dropout2d Dropout3d AlphaDropout MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d
+AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
+ZeroPad2d Upsample PixelShuffle ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
+Softmax LogSoftmax
+"""
+OURS = (SynapticDelay, GradedSpikes, SpikeConv2d, SpikeLinear, QCFS, Activation)
+KINDS: dict[str, type[nn.Module]] = {
+    **{f"torch.nn.{name}": getattr(nn, name) for name in TORCH.split()},
+    **{f"spikeloom.{kind.__name__}": kind for kind in OURS},
+}
+REMEDY = "write snn.save(net.state_dict(), path) and snn.load(path, into=net)"
+
+
+def kinds() -> dict[str, type[nn.Module]]:
+    """The layers that can be described, by name.
+
+    >>> kinds()["spikeloom.Leaky"].__name__
+    'Leaky'
+    """
+    neurons = {f"spikeloom.{n}": k for n, k in REGISTRY.items() if k.__module__.startswith("spikeloom.neurons.")}
+    return KINDS | neurons
+
+
+def describe(net: nn.Module) -> dict[str, Any]:
+    """The architecture of a network.
+
+    Raises:
+        TypeError: a layer cannot be described; the message names its path and its type.
+
+    >>> describe(nn.Sequential(nn.Flatten()))["children"]
+    {'0': {'kind': 'torch.nn.Flatten', 'options': {'start_dim': 1, 'end_dim': -1}}}
+    """
+    paths: dict[int, str] = {}
+    for path, module in net.named_modules(remove_duplicate=False):
+        if id(module) in paths:
+            raise TypeError(f"{_named(path)} is the same module as {_named(paths[id(module)])}; {REMEDY}")
+        paths[id(module)] = path
+    found = _described(net, "")
+    _compare(net, build(found))
+    return found
+
+
+def _described(module: nn.Module, path: str) -> dict[str, Any]:
+    if "forward" in vars(module):
+        raise TypeError(f"{_named(path)} has a forward of its own; {REMEDY}")
+    if type(module) is nn.Sequential:
+        children = {name: _described(child, f"{path}.{name}".strip(".")) for name, child in module.named_children()}
+        return {"kind": "torch.nn.Sequential", "children": children}
+    kind = next((name for name, known in kinds().items() if known is type(module)), None)
+    if kind is None:
+        raise TypeError(
+            f"{_named(path)} is a {type(module).__module__}.{type(module).__qualname__}, which is no layer of torch or "
+            f"spikeloom that can be saved; {REMEDY}"
+        )
+    options = {}
+    for name in inspect.signature(type(module).__init__).parameters:
+        if name not in ("self", "device", "dtype"):
+            try:
+                options[name] = encoded(_option(module, name))
+            except (TypeError, AttributeError) as error:
+                raise TypeError(f"{_named(path)}: {name} cannot be saved ({error}); {REMEDY}") from error
+    return {"kind": kind, "options": options}
+
+
+def _option(module: Any, name: str) -> Any:
+    """The constructor argument of a layer, read from the layer."""
+    if isinstance(module, Neuron):
+        return _neuron_option(module, name)
+    if name.startswith("learn_"):
+        return isinstance(getattr(module, name.removeprefix("learn_")), nn.Parameter)
+    if name == "constant_factor":  # of GradedSpikes, whose weights are loaded
+        return 1.0
+    value = getattr(module, name)
+    if name == "bias":
+        return value if isinstance(value, bool) else value is not None
+    return _like(value) if isinstance(value, Tensor) else value
+
+
+def _neuron_option(neuron: Any, name: str) -> Any:
+    if name == "spike_grad":
+        return None if isinstance(neuron.spike_grad, Disabled) else neuron.spike_grad
+    if name == "surrogate_disable":
+        return isinstance(neuron.spike_grad, Disabled)
+    if name == "state_quant":
+        return getattr(neuron, "mem_quant", False) or neuron.state_quant or False
+    special = _special(neuron, name)
+    if special is not None:
+        return special[0]
+    if name in neuron._names:
+        value = getattr(neuron, name)
+        kept = name in neuron.state_dict()
+        return _like(value, _plain(neuron, name)) if kept else value.detach()
+    if name.startswith("learn_") and name != "learn_recurrent":
+        return isinstance(getattr(neuron, name.removeprefix("learn_")), nn.Parameter)
+    return getattr(neuron, name)
+
+
+def _special(neuron: Any, name: str) -> tuple[Any] | None:
+    """Arguments of neurons that own modules, or whose arguments have another name or depend on each other."""
+    kind = type(neuron).__name__
+    if kind in ("RLeaky", "RSynaptic") and name == "V":
+        return (_like(neuron.V) if "V" in neuron._names else 1.0,)
+    if kind == "LeakyParallel":
+        found = {"input_size": neuron.rnn.input_size, "bias": neuron.rnn.bias, "dropout": neuron.rnn.dropout}
+        found |= {"learn_beta": neuron.learn_beta, "beta": None if neuron.beta is None else _like(neuron.beta, 0.9)}
+        return (found[name],) if name in found else None
+    if kind in ("StateLeaky", "LinearLeaky") and name in ("beta", "learn_beta"):
+        return (isinstance(neuron.tau, nn.Parameter) if name == "learn_beta" else _like(neuron.tau, 0.9),)
+    if kind == "LinearLeaky" and name in ("in_features", "out_features", "bias"):
+        return (_option(neuron.linear, name),)
+    if kind == "Lapicque" and name in ("beta", "R", "C", "time_step"):
+        return (_lapicque(neuron)[name],)
+    if kind == "DeltaLeaky" and name == "learn_threshold":
+        return (isinstance(neuron.delta_threshold, nn.Parameter),)
+    return None
+
+
+def _lapicque(neuron: Any) -> dict[str, Any]:
+    """Those of beta, R and C that were given, with the time step; all of them consistent."""
+    values = {name: _like(getattr(neuron, name)) for name in ("beta", "R", "C", "time_step")}
+    values["beta"] *= math.exp(-1)
+    given = neuron._names.index("beta") < neuron._names.index("R")  # they are registered in that order
+    if not given:
+        return {**values, "beta": None}
+    return values if neuron._follows == "" else {**values, neuron._follows: None}
+
+
+def _plain(neuron: Neuron, name: str) -> float:
+    """A value that the constructor accepts, whatever training has made of the quantity."""
+    default = inspect.signature(type(neuron).__init__).parameters[name].default
+    example = {**getattr(type(neuron), "example", {})}.get(name, default)
+    return float(example) if isinstance(example, (int, float)) and not isinstance(example, bool) else 1.0
+
+
+def _like(value: Tensor, plain: float | None = None) -> Any:
+    """A number in the shape of a tensor whose values are loaded later."""
+    shape = value.detach()
+    return torch.full_like(shape, plain) if plain is not None else torch.ones_like(shape)
+
+
+def build(described: Any, depth: int = 0) -> nn.Module:
+    """The network of a description, its weights as the constructors make them.
+
+    Raises:
+        ValueError: the description is none of `describe`.
+
+    >>> build({"kind": "torch.nn.Linear", "options": {"in_features": 2, "out_features": 3}})
+    Linear(in_features=2, out_features=3, bias=True)
+    """
+    if not isinstance(described, dict) or depth > DEPTH:
+        raise ValueError("the architecture is no description of a layer, or nested too deeply")
+    kind, children = described.get("kind"), described.get("children")
+    if kind == "torch.nn.Sequential" and isinstance(children, dict):
+        return nn.Sequential(OrderedDict((name, build(child, depth + 1)) for name, child in children.items()))
+    known, options = kinds().get(str(kind)), described.get("options")
+    if known is None or not isinstance(options, dict):
+        raise ValueError(f"the architecture has the unknown layer {kind!r}; a newer version may know it")
+    try:
+        with torch.random.fork_rng(devices=[]):  # weights that are replaced must not move the caller's generator
+            return known(**{name: decoded(value) for name, value in options.items()})
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error
+
+
+def _compare(net: nn.Module, built: nn.Module) -> None:
+    """Refuse a network that differs from what is built from its description."""
+    for (path, ours), (_, theirs) in zip(net.named_modules(), built.named_modules(), strict=True):
+        if isinstance(ours, nn.Sequential):
+            continue
+        a, b = ours.state_dict(), theirs.state_dict()
+        shapes = [{name: tuple(t.shape) for name, t in s.items() if isinstance(t, Tensor)} for s in (a, b)]
+        if a.keys() != b.keys() or shapes[0] != shapes[1] or _settings(ours) != _settings(theirs):
+            raise TypeError(
+                f"{_named(path)} is a {type(ours).__name__} that its constructor does not make as it is now; {REMEDY}"
+            )
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes of a layer, by name, without what a run leaves behind."""
+    plain = (bool, int, float, str, tuple, type(None))
+    private = ("training", "_checked", "_hidden", "_is_full_backward_hook", "_backward_hooks")
+    found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in private}
+    return {k: v for k, v in found.items() if v == v}
+
+
+def _named(path: str) -> str:
+    return f"layer {path!r}" if path else "the network"

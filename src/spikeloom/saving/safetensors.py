@@ -1,0 +1,180 @@
+"""Reading and writing the safetensors format: eight bytes of length, a header in JSON, and the bytes of the tensors.
+
+The format holds no code and needs no pickle. It is written here, without the package of that name, so that networks
+can be saved with the plain installation; files of either can be read by the other.
+
+Source: the format's description, github.com/huggingface/safetensors, README, "Format".
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files import atomic
+
+__all__ = ["read", "write"]
+
+DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+LONGEST_HEADER = 100_000_000  # bytes, as in the format's description
+SUM = "spikeloom.sha256"  # of the header with 64 zeros in its place, and of the tensors
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and texts atomically, with a checksum among the texts.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        metadata: texts by name.
+
+    Raises:
+        TypeError: a tensor has a dtype that the format does not have.
+        OSError: the file cannot be written.
+
+    >>> write(Path("a.safetensors"), {"w": torch.arange(3)}, {"note": "three"})
+    >>> read(Path("a.safetensors"))
+    ({'w': tensor([0, 1, 2])}, {'note': 'three'})
+    """
+    header: dict[str, Any] = {"__metadata__": {**metadata, SUM: "0" * 64}}
+    parts, place = [], 0
+    for name, tensor in tensors.items():
+        if tensor.dtype not in NAMES:
+            raise TypeError(f"{name} has dtype {tensor.dtype}, which safetensors cannot hold; convert it first")
+        data = _bytes(tensor)
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name]["data_offsets"] = [place, place + len(data)]
+        place += len(data)
+        parts.append(data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    text = text.replace(b"0" * 64, _sum(text, parts).encode(), 1)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for data in parts:
+            file.write(data)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors, on the CPU, and texts of a file.
+
+    Raises:
+        ValueError: the file is damaged or truncated, or of another format.
+        OSError: it cannot be read.
+    """
+    raw = path.read_bytes()
+    try:
+        header, start = _header(raw)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata are no texts")
+        found = metadata.pop(SUM, None)
+        if found is None and any(name.startswith("spikeloom.") for name in metadata):
+            raise ValueError("its checksum is missing")
+        if found is not None:
+            blank = raw[8:start].replace(found.encode(), b"0" * 64, 1)
+            if _sum(blank, [memoryview(raw)[start:]]) != found:
+                raise ValueError("its bytes do not have the checksum that it holds")
+        return _tensors(header, raw, start), metadata
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged, or no safetensors file: {error}; get it again, or save it anew"
+        ) from error
+
+
+def _header(raw: bytes) -> tuple[dict[str, Any], int]:
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or not 2 <= length <= min(LONGEST_HEADER, len(raw) - 8):
+        raise ValueError("it ends before its header does")
+    try:
+        header = json.loads(raw[8 : 8 + length].decode("utf-8"), object_pairs_hook=_unique)
+    except (UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
+        raise ValueError("its header is no JSON") from error
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object of JSON")
+    return header, 8 + length
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is twice in its header")
+    return found
+
+
+def _tensors(header: dict[str, Any], raw: bytes, start: int) -> dict[str, Tensor]:
+    """The tensors; each byte must belong to exactly one of them."""
+    tensors, spans = {}, []
+    for name, entry in header.items():
+        dtype, shape, first, last = _entry(name, entry)
+        size = math.prod(shape) * dtype.itemsize
+        if last - first != size or last > len(raw) - start:
+            raise ValueError(f"{name} needs {size} bytes, and has {last - first} of {len(raw) - start}")
+        spans.append((first, last))
+        data = bytearray(memoryview(raw)[start + first : start + last])  # a copy that can be written, and is aligned
+        tensors[name] = _tensor(data, dtype, shape)
+    ends = [0, *(last for _, last in sorted(spans))]
+    if ends[-1] != len(raw) - start or any(a != b for a, (b, _) in zip(ends, sorted(spans), strict=False)):
+        raise ValueError("its tensors overlap, or leave bytes over")
+    return tensors
+
+
+def _entry(name: str, entry: Any) -> tuple[torch.dtype, list[int], int, int]:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{name} must have dtype, shape and data_offsets")
+    dtype, shape, offsets = DTYPES.get(str(entry["dtype"])), entry["shape"], entry["data_offsets"]
+    if dtype is None:
+        raise ValueError(f"{name} has the unknown dtype {entry['dtype']!r}")
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 48 for n in numbers):
+            raise ValueError(f"{name} must have whole numbers as shape and offsets")
+    if len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise ValueError(f"{name} must have two offsets in order")
+    return dtype, shape, offsets[0], offsets[1]
+
+
+def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
+    if not data:
+        return torch.zeros(shape, dtype=dtype)
+    flat = torch.frombuffer(_little(data, dtype.itemsize), dtype=torch.uint8)
+    if dtype == torch.bool and bool((flat > 1).any()):
+        raise ValueError("a truth value is neither 0 nor 1")
+    return flat.view(dtype).reshape(shape)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return bytes(_little(bytearray(flat.view(torch.uint8).numpy().tobytes()), tensor.dtype.itemsize))
+
+
+def _little(data: bytearray, size: int) -> bytearray:
+    """The bytes of numbers in the order of the format, or back."""
+    if sys.byteorder == "little" or size == 1:
+        return data
+    return bytearray(np.frombuffer(data, np.uint8).reshape(-1, size)[:, ::-1].tobytes())
+
+
+def _sum(header: bytes, parts: list[Any]) -> str:
+    digest = hashlib.sha256(header)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
