@@ -9,6 +9,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 import torch
 
+pytest.register_assert_rewrite("tutorial_claims", "closeness")  # before a test imports them
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
