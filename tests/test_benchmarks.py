@@ -110,6 +110,7 @@ def test_the_single_neuron_script_draws_both_plots(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_digits_benchmark_prints_mean_and_spread_over_seeds() -> None:
     short = ("--seeds", "2", "--epochs", "3", "--hidden", "128")
     last = printed("benchmarks/digits.py", *short).splitlines()[-1]
@@ -117,6 +118,7 @@ def test_the_digits_benchmark_prints_mean_and_spread_over_seeds() -> None:
     assert float(last.split()[1]) > 70
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_measures_or_says_that_it_did_not() -> None:
     report = json.loads(printed("benchmarks/gpu.py", "--smoke").splitlines()[-1])
     measured = [row for row in report["rows"] if row["measured"] is not None]
@@ -124,6 +126,7 @@ def test_the_gpu_benchmark_measures_or_says_that_it_did_not() -> None:
     assert measured or "nothing was measured" in report["title"]
 
 
+@pytest.mark.slow
 def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(tmp_path: Path) -> None:
     pytest.importorskip("numba")
     out = str(tmp_path / "stdp.json")
@@ -144,6 +147,7 @@ def test_conversion_loses_little_and_its_network_is_measured_beside_a_loop() -> 
     assert {"ours, constant input", "n3ml's loop"} <= measured
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu")
 def test_events_are_measured_against_the_dense_product() -> None:
     report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])

@@ -186,9 +186,9 @@ def test_reset_leaves_other_networks_alone_and_reaches_nested_neurons(name: str)
     assert all(v.shape != (0,) for v in b.hidden)
 
 
+@pytest.mark.usefixtures("new_objects_only")
 @every_neuron
 def test_a_neuron_that_nobody_holds_is_freed(name: str) -> None:
-    gc.collect()
     before = len(Neuron.instances)
     neuron = build(name)
     neuron.mode = "sequence"
