@@ -1,10 +1,11 @@
 # make demo   trains a spiking network on handwritten digits and says where its pictures are
-# make test   runs the tests
+# make test   runs the tests, without the slow ones
 # Each makes .venv if there is none and installs what it needs. `make help` lists the rest.
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 PYTEST_FLAGS ?= -n 2 -q
+MATRIX_FLAGS ?=
 OUT ?=
 
 VENV := .venv
@@ -14,12 +15,13 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 # Small networks and parallel test processes both lose to threads that wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: help demo test lint format types bench api clean
+.PHONY: help demo test test-slow test-all matrix lint format types bench api clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train a spiking network on handwritten digits, with pictures (runs/demo)"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests (a few minutes); make test-slow runs the slow ones, make test-all both"
+	@echo "make matrix  run the tests on each Python and each torch that can be installed here"
 	@echo "make lint    check style (ruff); make format repairs it"
 	@echo "make types   check types (pyright)"
 	@echo "make bench   compare speed with other libraries, where they are installed"
@@ -36,7 +38,16 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/spikeloom train --out "$$out"
 
 test: $(VENV)/.installed-dev
+	@$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+
+test-slow: $(VENV)/.installed-dev
+	@$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+test-all: $(VENV)/.installed-dev
 	@$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+matrix: $(BIN)/pip
+	@$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "style: clean" || { echo "style: make format repairs most of it"; exit 1; }

@@ -1,6 +1,8 @@
 """What all tests share: one thread, a fixed seed, no window system, and where data files lie."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it; parallel test processes share the cores
@@ -9,6 +11,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 import torch
 
+pytest.register_assert_rewrite("tutorial_claims", "closeness")  # before a test imports them
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -16,6 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def _seed() -> None:
     """Make each test independent of the order in which tests run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def new_objects_only() -> Iterator[None]:
+    """Collect only what the test makes; all objects of earlier tests, garbage too, are left out."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

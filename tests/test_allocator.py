@@ -41,6 +41,7 @@ def test_a_tuned_process_touches_the_pages_of_a_large_tensor_once() -> None:
     assert faults("tuned") < 0.1 * faults("plain")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAGES.exists() or "[never]" in PAGES.read_text(), reason="the system has no large pages")
 def test_a_large_tensor_in_large_pages_is_touched_a_few_times() -> None:
     assert faults("large") < 0.1 * faults("plain")

@@ -122,6 +122,7 @@ def test_the_exponent_is_positive_at_first_and_far_below_zero_at_the_end() -> No
     assert found.by_eps[0].between(-1000) < -1
 
 
+@pytest.mark.slow
 def test_frozen_intensities_show_the_phases_of_the_annealing() -> None:
     neuron = SingleNeuron().double()
     start = torch.tensor([0.5, 0.5])

@@ -121,7 +121,15 @@ def oscillation(strength: float, momentum: float = 0.0, nesterov: bool = False, 
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.5, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize(
+    ("momentum", "nesterov"),
+    [
+        (0.0, False),
+        (0.5, False),
+        pytest.param(0.9, False, marks=pytest.mark.slow),
+        pytest.param(0.9, True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_linear_layer_flips_where_the_theory_says_within_one_percent(momentum: float, nesterov: bool) -> None:
     at = flip(Descent(momentum, 0.0, nesterov))
     assert oscillation(0.9 * at, momentum, nesterov, 300) < 1e-6

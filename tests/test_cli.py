@@ -35,6 +35,7 @@ def mnist_like(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_says_where_everything_is(tmp_path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "spikeloom", *SMALL, "--seed", "3", "--seeds", "2", "--out", str(out)]
@@ -141,6 +142,7 @@ def test_mnist_comes_from_files(model, tmp_path) -> None:
     assert card["data"]["train_samples"] == 12 and card["data"]["test_samples"] == 6
 
 
+@pytest.mark.slow
 def test_real_mnist_is_learned(data_dir, tmp_path, monkeypatch) -> None:
     from spikeloom.cli import train
 

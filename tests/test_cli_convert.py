@@ -16,6 +16,7 @@ pytest.importorskip("sklearn")
 SMALL = ["convert", "--epochs", "3", "--max-steps", "4"]
 
 
+@pytest.mark.slow
 def test_the_command_trains_converts_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main([*SMALL, "--out", str(out)]) == 0

@@ -16,6 +16,7 @@ pytest.importorskip("numba")
 SMALL = ["stdp", "--neurons", "16", "--epochs", "1", "--every", "500"]
 
 
+@pytest.mark.slow
 def test_the_command_learns_the_digits_and_shows_the_accuracy_of_the_current_assignment(tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert main([*SMALL, "--out", str(out), "--fields"]) == 0
@@ -30,7 +31,7 @@ def test_the_command_learns_the_digits_and_shows_the_accuracy_of_the_current_ass
     assert "holds a run already (checkpoint.pt, run.json, receptive_fields.png)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine", ["event", "batched"])
+@pytest.mark.parametrize("engine", ["event", pytest.param("batched", marks=pytest.mark.slow)])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(engine: str, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(stdp, "pictures_missing", lambda: "left out")
     command = [*SMALL, "--engine", engine, "--quiet", "--out"]

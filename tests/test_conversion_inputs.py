@@ -12,7 +12,7 @@ from spikeloom.conversion import SpikingMaxPool, convert
 # -- input and readout -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", ["poisson", "signed_poisson"])
+@pytest.mark.parametrize("code", ["poisson", pytest.param("signed_poisson", marks=pytest.mark.slow)])
 def test_poisson_input_has_the_mean_of_the_sample_and_follows_its_generator(code: str) -> None:
     net = mlp()
     x = torch.rand(8, 6) * (3 if code == "poisson" else 6) - (0 if code == "poisson" else 3)

@@ -37,6 +37,7 @@ def images(x: Tensor) -> Tensor:
     return x.reshape(len(x), 1, 8, 8)
 
 
+@pytest.mark.slow
 def test_digits_are_recognised_by_the_spiking_network_in_a_few_steps(digits: Any) -> None:
     net, data = digits
     test = (images(data.x_test), data.y_test)

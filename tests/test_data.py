@@ -136,6 +136,7 @@ def test_idx_numbers_of_every_type_survive(tmp_path, code, kind):
     assert read.dtype == array.dtype and np.array_equal(read, array)
 
 
+@pytest.mark.slow
 def test_real_mnist_has_the_published_sizes(data_dir):
     if not (data_dir / "mnist.npz").exists():
         pytest.skip("no mnist.npz")

@@ -29,8 +29,8 @@ def spikes(neuron: Neuron, x: Tensor) -> Tensor:
 # -- which neurons there are, and who is reset ---------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("new_objects_only")
 def test_neurons_that_nobody_holds_are_freed_although_instances_lists_them() -> None:
-    gc.collect()
     before = len(snn.SpikingNeuron.instances)
     nets = [
         nn.Sequential(nn.Linear(3, 3), snn.Leaky(0.9), snn.RSynaptic(0.9, 0.8, linear_features=3)) for _ in range(5)

@@ -19,7 +19,7 @@ pytest.importorskip("numba")
 from stdp_networks import ENGINES, INPUTS, images, network, seeded, small, train_of
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["event", pytest.param("batched", marks=pytest.mark.slow)])
 def test_bars_are_learned_without_labels_and_named_with_them(engine: str) -> None:
     net, x, y = small(time=150.0), images(200), torch.arange(200) % 4
     rows = net.fit(x, 2, engine=engine, generator=seeded(), labels=y, every=100)
@@ -95,6 +95,7 @@ def test_names_are_kept_in_the_state_and_lost_by_learning() -> None:
         net.predict(x)
 
 
+@pytest.mark.slow
 def test_one_generator_state_gives_one_result_and_one_image_at_a_time_the_same_in_both_engines() -> None:
     nets = [small() for _ in range(4)]
     for net, options in zip(
@@ -148,6 +149,7 @@ def test_theta_is_forgotten_in_presented_time_whatever_the_batch(engine: str) ->
     torch.testing.assert_close(net.exc.theta, torch.full((8,), 7 * math.exp(-32 * (60 + 40) / 1e5)))
 
 
+@pytest.mark.slow
 def test_theta_of_a_slow_time_constant_is_forgotten_although_a_step_is_below_single_precision() -> None:
     net = network(theta_start=100.0, tc_theta=1e7, theta_plus=0.0)
     for _ in range(1000):

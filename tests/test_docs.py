@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,13 @@ LINK = re.compile(r"\]\(([^)#:]+)\)")
 TEST = re.compile(r"`(test_\w+)`")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def pages_to_run() -> list[Any]:
+    """All pages; the one on spike times trains for long."""
+    slow = pytest.mark.slow
+    return [pytest.param(page, id=page.name, marks=[slow] if page.name == "spike_times.md" else []) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", pages_to_run())
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = BLOCK.findall(page.read_text())
     if not blocks:

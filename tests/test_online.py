@@ -161,6 +161,7 @@ def test_a_stream_may_be_learned_with_an_update_at_every_step() -> None:
     assert not losses[0].requires_grad
 
 
+@pytest.mark.usefixtures("new_objects_only")
 def test_a_step_keeps_nothing_of_the_steps_before() -> None:
     """The number of tensors alive does not depend on how many steps were run."""
     net = nn.Sequential(nn.Linear(6, 5), lif(), nn.Linear(5, 3), snn.Synaptic(0.7, 0.8, init_hidden=True))

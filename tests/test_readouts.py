@@ -18,6 +18,11 @@ T, B, K, N = 12, 7, 30, 5
 SERVED = ("Leaky", "Synaptic", "Alpha", "Lapicque", "ScaledIF", "SignedIF", "IF", "AdLIF")
 
 
+def each_served() -> list[Any]:
+    """All neurons that run together with their readout; each has kernels of its own, and those of two compile fast."""
+    return [name if name in ("Leaky", "Synaptic") else pytest.param(name, marks=pytest.mark.slow) for name in SERVED]
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs of any size run together, three samples at a time."""
@@ -75,7 +80,7 @@ def together(net: nn.Module, static: bool = True, **options: Any) -> bool:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("static", [True, False])
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", each_served())
 def test_outputs_states_and_gradients_are_those_of_the_ordinary_loop(name: str, static: bool) -> None:
     net = network(name)
     assert together(net, static)
@@ -83,7 +88,7 @@ def test_outputs_states_and_gradients_are_those_of_the_ordinary_loop(name: str, 
         assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("static", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_learned_parameters_of_the_neuron_have_their_gradients(static: bool) -> None:
     net = network()
     for beta in (torch.tensor(0.8), torch.rand(K)):
@@ -140,6 +145,7 @@ def test_a_network_goes_on_from_where_it_was(static: bool) -> None:
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_segments_that_are_computed_again_give_the_same_gradients() -> None:
     net = network()
     pairs = zip(outcome(net, False, "numba", memory="checkpoint"), outcome(net, False, "eager"), strict=True)

@@ -133,6 +133,7 @@ def test_tutorial_3_leaky_takes_currents_without_axes() -> None:
     assert torch.stack(mem_rec).shape == (200,) and torch.stack(spk_rec).sum() > 5
 
 
+@pytest.mark.slow
 def test_tutorial_3_feedforward_network_and_its_pictures(tmp_path: Path) -> None:
     fc1, lif1, fc2, lif2 = nn.Linear(784, 50), snn.Leaky(beta=0.99), nn.Linear(50, 10), snn.Leaky(beta=0.99)
     mem1, mem2 = lif1.init_leaky(), lif2.init_leaky()

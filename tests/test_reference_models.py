@@ -51,6 +51,7 @@ class SAE(nn.Module):
         return torch.stack(spk_mem2, dim=4)[:, :, :, :, -1]
 
 
+@pytest.mark.slow
 def test_autoencoder_reconstructs_from_the_last_membrane() -> None:
     real_img = torch.zeros(6, 1, 16, 16)
     real_img[:, :, 4:12, 4:12] = 1

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,18 @@ def test_the_version_is_the_same_everywhere() -> None:
     for name, pattern in places.items():
         first = re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
         assert first and first.group(1) == spikeloom.__version__, f"{name} speaks of another version: {first}"
+
+
+def warn_in(module: str, category: type[Warning]) -> None:
+    exec("import warnings; warnings.warn('old', category)", {"__name__": module, "category": category})
+
+
+@pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning])
+def test_what_torch_retires_in_itself_fails_no_test_and_what_we_still_use_does(category: type[Warning]) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warn_in("torch", category)
+        warn_in("torch.fx.graph", category)
+    assert len(seen) == 2
+    for module in ("spikeloom.run", "torchvision", "__main__"):
+        with pytest.raises(category):
+            warn_in(module, category)

@@ -132,6 +132,7 @@ def test_silent_neurons_report_infinity_pass_no_gradient_and_can_be_pushed() -> 
     assert (layer.weight.grad == -1).all()
 
 
+@pytest.mark.slow
 def test_xor_is_learned_with_inhibition() -> None:
     torch.manual_seed(1)
     times, wanted = data.xor_times()

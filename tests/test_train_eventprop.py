@@ -30,6 +30,7 @@ def network(seed: int = 0, **more: Any) -> nn.Sequential:
     return net
 
 
+@pytest.mark.slow
 def test_fit_trains_the_same_network_without_time_steps() -> None:
     result = snn.fit(
         network(reset_mechanism="zero", reset_delay=False),

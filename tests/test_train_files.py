@@ -35,8 +35,15 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         leave_out_pictures(monkeypatch)
 
 
-@pytest.mark.parametrize("encode", ["direct", "rate"])
-@pytest.mark.parametrize("data", [split, loaders])
+@pytest.mark.parametrize(
+    ("data", "encode"),
+    [
+        (split, "direct"),
+        pytest.param(split, "rate", marks=pytest.mark.slow),
+        pytest.param(loaders, "direct", marks=pytest.mark.slow),
+        pytest.param(loaders, "rate", marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_and_resumed_equals_uninterrupted(data, encode, tmp_path) -> None:
     arguments = {**SETTINGS, "encode": encode, "seed": 7}
     whole = snn.fit(build, data(), **arguments, loss=Interruption(None), out=tmp_path / "whole")

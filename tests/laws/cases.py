@@ -34,6 +34,8 @@ CONFIGURATIONS = configurations()
 IDS = [f"{name}-{'-'.join(map(str, options.values()))}" for name, options in CONFIGURATIONS]
 ELEMENTWISE = [(n, o) for n, o in CONFIGURATIONS if OWN[n].elementwise]
 ELEMENTWISE_IDS = [f"{n}-{'-'.join(map(str, o.values()))}" for n, o in ELEMENTWISE]
+# Maps of all steps at once: the number of rows decides the order of their sums.
+FOLDED = ("AssociativeLeaky",)
 STEPPING = [name for name, cls in OWN.items() if "step" in cls.modes]
 
 
@@ -63,6 +65,14 @@ def steps_of(neuron: Neuron, x: Tensor, state: Any = None) -> tuple[Tensor, Any]
         spikes.append(spk)
         states.append(state)
     return torch.stack(spikes), neuron.State(*map(torch.stack, zip(*states, strict=True)))
+
+
+def summands_of(neuron: Neuron) -> int:
+    """Products that a step of a sequence adds in another order than a step alone; 0 for equal bits."""
+    if type(neuron).__name__ not in FOLDED:
+        return 0
+    rows = sum(p[0].numel() for p in neuron.parameters() if p.dim() > 1)
+    return T * rows
 
 
 def last(states: Any) -> Any:

@@ -91,6 +91,7 @@ def in_a_process_of_its_own(cache: Path) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_the_machine_code_and_does_without_numba(tmp_path: Path) -> None:
     first, second = in_a_process_of_its_own(tmp_path), in_a_process_of_its_own(tmp_path)
     assert first[:2] == second[:2]
@@ -99,6 +100,7 @@ def test_a_second_process_finds_the_machine_code_and_does_without_numba(tmp_path
     assert len(files) == 2 and all(name.startswith("kernel_") and name.endswith(".o") for name in files)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_and_a_file_that_is_none_do_no_harm(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")

@@ -1,0 +1,297 @@
+"""What the figures of each tutorial have to show in a smoke run, on any processor.
+
+A function for each tutorial; its parameters are the figures that the tutorial reports. What follows from an equation
+has a value and a margin for rounding. What a training arrives at depends on the order of sums: there a figure is
+compared with its control in the same run, or with chance. The margins hold with generic, AVX2 and AVX-512 kernels.
+"""
+
+import inspect
+import math
+import sys
+
+import pytest
+
+__all__ = ["CLAIMS"]
+
+
+def accelerators(*, largest_difference: float, ways_agree: float, test_accuracy: float) -> None:
+    assert largest_difference < 1e-4
+    assert ways_agree == 1
+    assert test_accuracy > 0.6  # chance: 0.1
+
+
+def autoencoder(
+    *,
+    difference_to_loop: float,
+    baseline: float,
+    test_loss: float,
+    explained: float,
+    spikes_per_code: float,
+    distance_ratio: float,
+) -> None:
+    assert difference_to_loop < 1e-4
+    assert baseline == pytest.approx(0.0457, abs=1e-3)  # a mean of the images
+    assert explained == pytest.approx(1 - test_loss / baseline, abs=1e-3)
+    assert spikes_per_code > 1
+    assert distance_ratio < 0.95, "codes of one class are closer than those of two"
+
+
+def chaos(
+    *,
+    weight_plain: float,
+    task_loss_plain: float,
+    onset: float,
+    first_chaos: float,
+    largest_exponent: float,
+    early_exponent: float,
+    strength_after_one_step: float,
+    accuracy_plain: float,
+    accuracy_chaos: float,
+    accuracy_noise: float,
+) -> None:
+    assert weight_plain == pytest.approx(0.4, abs=0.01)
+    assert task_loss_plain < 0.01
+    assert onset == pytest.approx(2, abs=0.05)
+    assert onset < first_chaos < 4
+    assert largest_exponent > 0.1
+    assert early_exponent > 0.1
+    assert strength_after_one_step == pytest.approx(3.15, abs=1e-4)
+    assert min(accuracy_plain, accuracy_chaos, accuracy_noise) > 0.3  # chance: 0.1
+
+
+def conversion(
+    *,
+    worst_error_of_a_neuron: float,
+    accuracy_ordinary: float,
+    accuracy_8_steps: float,
+    accuracy_tuned_2_steps: float,
+    difference_of_unit_spikes: float,
+) -> None:
+    assert worst_error_of_a_neuron <= 0.5 / 32 + 1e-4, "half a spike in 32 steps"
+    assert accuracy_ordinary > 0.85
+    assert accuracy_8_steps > accuracy_ordinary - 0.1
+    assert accuracy_tuned_2_steps > accuracy_ordinary - 0.2
+    assert difference_of_unit_spikes < 1e-4
+
+
+def exoplanets(
+    *,
+    auc_whole_smote: float,
+    auc_whole_shifts: float,
+    auc_step: float,
+    sensitivity_step: float,
+    specificity_step: float,
+    accuracy_step: float,
+    share_of_planets: float,
+) -> None:
+    assert auc_step > max(auc_whole_smote, auc_whole_shifts) + 0.05
+    assert sensitivity_step + specificity_step > 1.3  # chance: 1
+    assert accuracy_step > 0.6
+    assert share_of_planets == pytest.approx(0.05)
+
+
+def population_coding(
+    *,
+    accuracy_one: float,
+    accuracy_population: float,
+    gain: float,
+    silent_images_one: float,
+    votes_for_the_right_class: float,
+) -> None:
+    assert accuracy_population > accuracy_one + 0.03
+    assert gain == pytest.approx(accuracy_population - accuracy_one, abs=1e-5)
+    assert 0 < silent_images_one < 1 - accuracy_one + 0.2, "some images have no vote, those with one are mostly right"
+    assert votes_for_the_right_class > 0.4
+
+
+def regression_1(
+    *, difference_to_loop: float, first_loss: float, last_loss: float, relative_error: float, moved_beta: float
+) -> None:
+    assert difference_to_loop < 1e-4
+    assert last_loss < first_loss / 50
+    assert relative_error < 0.6
+    assert moved_beta > 1e-3
+
+
+def regression_2(
+    *,
+    same_spikes_as_loop: float,
+    accuracy_counts: float,
+    accuracy_membranes: float,
+    spikes_right: float,
+    spikes_others: float,
+    recall_with: float,
+    recall_without: float,
+) -> None:
+    assert same_spikes_as_loop > 0.999
+    assert min(accuracy_counts, accuracy_membranes) > 0.25  # chance: 0.1
+    assert spikes_right > 1.3 * spikes_others
+    assert recall_with > recall_without + 0.2
+
+
+def st_mnist(
+    *,
+    events_of_first: float,
+    longest_recording_s: float,
+    same_spikes_as_loop: float,
+    first_loss: float,
+    last_loss: float,
+    test_accuracy: float,
+) -> None:
+    assert events_of_first == pytest.approx(299, abs=10)
+    assert longest_recording_s == pytest.approx(1.49, abs=0.02)
+    assert same_spikes_as_loop > 0.999
+    assert last_loss < 0.7 * first_loss
+    assert 0 <= test_accuracy <= 1  # a smoke run is too short to leave chance
+
+
+def stdp_digits(
+    *,
+    winner_share: float,
+    largest_change: float,
+    accuracy_all: float,
+    accuracy_proportion: float,
+    spikes_an_image: float,
+) -> None:
+    assert winner_share == 1
+    assert largest_change > 0.1
+    assert min(accuracy_all, accuracy_proportion) > 0.5  # chance: 0.1
+    assert spikes_an_image > 1
+
+
+def stdp_reward(
+    *, accuracy_before: float, accuracy_at_once: float, accuracy_before_late: float, accuracy_late: float
+) -> None:
+    assert accuracy_at_once > accuracy_before + 0.2
+    assert accuracy_late > accuracy_before_late + 0.2
+
+
+def tutorial_1_spike_encoding(
+    *,
+    rate_error: float,
+    gain_ratio: float,
+    latency_spikes_per_pixel: float,
+    clipped_share: float,
+    delta_on: float,
+    delta_off: float,
+    phase_error: float,
+    noise_rate: float,
+) -> None:
+    assert rate_error < 0.05
+    assert gain_ratio == pytest.approx(0.25, abs=0.02)
+    assert latency_spikes_per_pixel == 1
+    assert clipped_share == pytest.approx(0.598, abs=0.01)
+    assert (delta_on, delta_off) == (3, 2)
+    assert phase_error <= 2**-8 + 1e-5, "eight binary digits"
+    assert noise_rate == pytest.approx(0.25, abs=0.02)
+
+
+def tutorial_2_lif_neuron(
+    *,
+    euler_error_1ms: float,
+    steady_state: float,
+    spikes_without_reset: float,
+    spikes_with_reset: float,
+    first_spike: float,
+    spikes_lower_threshold: float,
+    rate_error: float,
+    subtract_minus_zero: float,
+    half_life_steps: float,
+) -> None:
+    assert euler_error_1ms == pytest.approx(0.03618, abs=1e-4)
+    assert steady_state == pytest.approx(0.5, abs=1e-4)
+    assert spikes_without_reset == pytest.approx(91, abs=1)
+    assert spikes_with_reset == 1
+    assert first_spike == pytest.approx(108, abs=1)
+    assert spikes_lower_threshold == pytest.approx(18, abs=1)
+    assert rate_error < 0.2
+    assert subtract_minus_zero == pytest.approx(6, abs=1)
+    assert half_life_steps == pytest.approx(math.log(0.5) / math.log(0.8), abs=1e-4)
+
+
+def tutorial_3_feedforward_network(
+    *,
+    beta: float,
+    difference_by_hand: float,
+    leaky_spikes: float,
+    same_spikes_as_loop: float,
+    hidden_rate: float,
+    output_rate: float,
+) -> None:
+    assert beta == pytest.approx(math.exp(-0.2), abs=1e-5)
+    assert difference_by_hand < 1e-5
+    assert leaky_spikes == pytest.approx(20, abs=1)
+    assert same_spikes_as_loop > 0.999
+    assert 0 < output_rate < hidden_rate < 0.2, "few spikes, and fewer in each layer"
+
+
+def tutorial_4_second_order_neurons(
+    *,
+    synaptic_spikes: float,
+    synaptic_peak: float,
+    alpha_peak: float,
+    response_error: float,
+    synaptic_without_current: float,
+    alpha_spikes: float,
+    memory_leaky: float,
+    memory_synaptic: float,
+) -> None:
+    assert synaptic_spikes == pytest.approx(12, abs=1)
+    assert (synaptic_peak, alpha_peak) == (5, 6)
+    assert max(response_error, synaptic_without_current) < 1e-5
+    assert alpha_spikes == 2
+    assert (memory_leaky, memory_synaptic) == (11, 34)
+
+
+def tutorial_5_training(
+    *,
+    by_hand_error: float,
+    bptt_error: float,
+    same_spikes_as_loop: float,
+    first_loss: float,
+    second_loss: float,
+    test_loss: float,
+    test_accuracy: float,
+) -> None:
+    assert max(by_hand_error, bptt_error) < 1e-5
+    assert same_spikes_as_loop > 0.999
+    assert test_loss < second_loss < first_loss
+    assert test_accuracy > 0.5  # chance: 0.1
+
+
+def tutorial_6_convolutional_network(
+    *,
+    gradient_ratio: float,
+    same_spikes_as_loop: float,
+    untrained_loss: float,
+    lowest_loss: float,
+    test_loss: float,
+    test_accuracy: float,
+    spike_rate: float,
+) -> None:
+    assert gradient_ratio > 1e5, "a steep surrogate loses the gradient"
+    assert same_spikes_as_loop > 0.999
+    assert untrained_loss == pytest.approx(math.log(10), abs=1e-3)
+    assert lowest_loss == pytest.approx(math.log(math.e + 9) - 1, abs=1e-3)
+    assert test_loss < untrained_loss
+    assert test_accuracy > 0.3  # chance: 0.1
+    assert 0.01 < spike_rate < 0.6
+
+
+def tutorial_7_event_data(
+    *,
+    events_of_first: float,
+    share_of_events: float,
+    same_spikes_as_loop: float,
+    first_loss: float,
+    last_loss: float,
+    test_accuracy: float,
+) -> None:
+    assert events_of_first == pytest.approx(2277, abs=50)
+    assert share_of_events == pytest.approx(0.15, abs=0.01)
+    assert same_spikes_as_loop > 0.999
+    assert last_loss < 0.8 * first_loss
+    assert 0 <= test_accuracy <= 1  # a smoke run is too short to leave chance
+
+
+CLAIMS = dict(inspect.getmembers(sys.modules[__name__], inspect.isfunction))
