@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from engine import needs_engine
 from torch import Tensor, nn
 from training import SETTINGS, split
 from ways import Cell, as_the_loop, every_way
@@ -84,7 +83,6 @@ def test_autocast_switched_off_inside_was_still_on(way: str) -> None:
     assert net.dtype == torch.float32
 
 
-@needs_engine
 def test_fit_trained_what_forward_freezes() -> None:
     class Net(Frozen):
         def __init__(self) -> None:
