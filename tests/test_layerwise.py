@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 
-# -- a recorded module is the module ---------------------------------------------------------------------------
+# -- a recorded module is the module ------------------------------------------
 
 
 def test_a_recorded_module_has_the_parameters_and_keys_of_the_module() -> None:
@@ -94,7 +94,7 @@ def test_hooks_inside_are_called_at_every_step_forward_and_backward() -> None:
     assert sorted(calls) == ["backward"] * STEPS + ["forward"] * STEPS
 
 
-# -- a decorated function is the function ---------------------------------------------------------------------------
+# -- a decorated function is the function ------------------------------------------
 
 
 def test_a_decorated_function_keeps_its_name_and_its_arguments() -> None:

@@ -14,7 +14,7 @@ import spikeloom as snn
 X = torch.rand(6, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
 
-# -- layers that were folded wrongly -------------------------------------------------------------------------------
+# -- layers that were folded wrongly ------------------------------------------
 
 
 FOLDED: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -59,7 +59,7 @@ def test_a_number_of_steps_from_numpy_was_refused() -> None:
     assert snn.run(nn.Sequential(nn.Linear(3, 4), lif()), X[0], np.int64(3)).shape == (3, 24, 4)
 
 
-# -- loops within loops, second derivatives ---------------------------------------------------------------------------
+# -- loops within loops, second derivatives ------------------------------------------
 
 
 class OwnLoop(Cell):
@@ -120,7 +120,7 @@ def test_a_hessian_product_of_the_weights_raised(way: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-# -- more that a trace could not carry ----------------------------------------------------------------------
+# -- more that a trace could not carry ------------------------------------------
 
 
 class Feedback(Cell):

@@ -13,7 +13,7 @@ import spikeloom as snn
 X = torch.rand(8, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
 
-# -- modes ----------------------------------------------------------------------------------------------------
+# -- modes ------------------------------------------
 
 
 class Frozen(Cell):
@@ -99,7 +99,7 @@ def test_fit_trained_what_forward_freezes() -> None:
 
 TYPE_CHECKS = {"isinstance": lambda x: isinstance(x, Tensor), "is_tensor": torch.is_tensor}
 
-# -- branches -------------------------------------------------------------------------------------------------
+# -- branches ------------------------------------------
 
 
 @every_way

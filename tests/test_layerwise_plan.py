@@ -118,7 +118,7 @@ def test_snn_run_explains_what_forced_a_value() -> None:
     assert [(file, number, count) for _, file, number, count in plan.forced] == [(__file__, line, STEPS)]
 
 
-# -- what is built around recordings ---------------------------------------------------------------------------------
+# -- what is built around recordings ------------------------------------------
 
 
 class Runs(nn.Module):

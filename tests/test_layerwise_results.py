@@ -86,7 +86,7 @@ def test_a_changed_weight_is_seen_by_the_next_call() -> None:
     torch.testing.assert_close(recorded(net, X)[1], explicit(net, X)[1])
 
 
-# -- errors, threads --------------------------------------------------------------------------------
+# -- errors, threads ------------------------------------------
 
 
 class Failing(Net):
