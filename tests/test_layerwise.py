@@ -159,3 +159,23 @@ def test_a_recorded_function_inside_a_recorded_function_is_part_of_it() -> None:
     inner, net = snn.layerwise(explicit), quiet()
     outer = snn.layerwise(lambda x: inner(net, x)[0] * 2)
     torch.testing.assert_close(outer(X), explicit(net, X)[0] * 2)
+
+
+@snn.layerwise
+def doubled(x: Tensor) -> list[Tensor]:
+    return [x_t * 2 for x_t in x]
+
+
+def test_a_decorated_function_is_pickled_by_its_name_like_any_function() -> None:
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+
+
+def test_the_plan_of_a_decorated_method_is_found_after_the_call() -> None:
+    class Decorated(Net):
+        @snn.layerwise
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    net = Decorated().eval()
+    net(X)
+    assert net.forward.plan is not None and net.forward.plan.rows
