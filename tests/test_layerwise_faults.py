@@ -19,7 +19,7 @@ from ways import Cell, as_the_loop, built, every_way, loop, runs
 X = torch.rand(8, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
 
-# -- side effects -------------------------------------------------------------------------------------------
+# -- side effects ------------------------------------------
 
 
 @every_way

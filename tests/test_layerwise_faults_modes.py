@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from engine import needs_engine
 from torch import Tensor, nn
 from training import SETTINGS, split
 from ways import Cell, as_the_loop, every_way
@@ -14,7 +13,7 @@ import spikeloom as snn
 X = torch.rand(8, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
 
-# -- modes ----------------------------------------------------------------------------------------------------
+# -- modes ------------------------------------------
 
 
 class Frozen(Cell):
@@ -84,7 +83,6 @@ def test_autocast_switched_off_inside_was_still_on(way: str) -> None:
     assert net.dtype == torch.float32
 
 
-@needs_engine
 def test_fit_trained_what_forward_freezes() -> None:
     class Net(Frozen):
         def __init__(self) -> None:
@@ -101,7 +99,7 @@ def test_fit_trained_what_forward_freezes() -> None:
 
 TYPE_CHECKS = {"isinstance": lambda x: isinstance(x, Tensor), "is_tensor": torch.is_tensor}
 
-# -- branches -------------------------------------------------------------------------------------------------
+# -- branches ------------------------------------------
 
 
 @every_way

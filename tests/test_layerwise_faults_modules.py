@@ -24,7 +24,7 @@ def _registry_stays() -> Any:
         del REGISTRY[name]
 
 
-# -- overrides and hooks ----------------------------------------------------------------------------------------
+# -- overrides and hooks ------------------------------------------
 
 
 def _overridden_forward() -> snn.Leaky:
@@ -122,7 +122,7 @@ def test_an_overridden_door_of_snntorch_was_ignored(way: str, name: str) -> None
     as_the_loop(way, lambda: nn.Sequential(nn.Linear(3, 4), kind(0.9, init_hidden=True)), X)
 
 
-# -- layers that draw, and a layer that is called twice ---------------------------------------------------------------
+# -- layers that draw, and a layer that is called twice ------------------------------------------
 
 
 class Attention(nn.Module):

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from engine import layerwise, needs_engine
 from torch import Tensor, nn
 
 import spikeloom as snn
 
 STEPS = 5
 X = torch.rand(STEPS, 24, 3, generator=torch.Generator().manual_seed(0))
-pytestmark = needs_engine
 
 
 class Net(nn.Module):
@@ -64,7 +62,7 @@ PEEKS = [if_it_is_large, its_item, its_float, its_array, its_text, its_list]
 @pytest.mark.parametrize("peek", PEEKS, ids=lambda f: f.__name__)
 def test_the_plan_names_file_and_line_of_what_forced_a_value_and_how_often(peek: Any) -> None:
     line = inspect.getsourcelines(peek)[1] + 1
-    recorded = layerwise(Net(peek))
+    recorded = snn.layerwise(Net(peek))
     recorded(X)
     forced = {(file, number): count for _, file, number, count in recorded.plan.forced}
     assert forced == {(__file__, line): STEPS}
@@ -72,7 +70,7 @@ def test_the_plan_names_file_and_line_of_what_forced_a_value_and_how_often(peek:
 
 
 def test_nothing_is_forced_where_no_value_is_needed() -> None:
-    recorded = layerwise(Net())
+    recorded = snn.layerwise(Net())
     recorded(X)
     assert list(recorded.plan.forced) == []
     assert recorded.plan.layerwise and recorded.plan.rows
@@ -83,14 +81,14 @@ def test_shapes_types_and_flags_force_nothing() -> None:
     def describe(spk: Tensor) -> Any:
         return spk.shape, spk.size(0), spk.dtype, spk.device, spk.requires_grad, spk.dim(), len(spk), spk.numel()
 
-    recorded = layerwise(Net(describe))
+    recorded = snn.layerwise(Net(describe))
     recorded(X)
     assert list(recorded.plan.forced) == []
 
 
 def test_the_plan_is_that_of_the_last_call() -> None:
     net = Net(its_item)
-    recorded = layerwise(net)
+    recorded = snn.layerwise(net)
     recorded(X)
     net.peek = None
     recorded(X)
@@ -99,7 +97,7 @@ def test_the_plan_is_that_of_the_last_call() -> None:
 
 def test_a_decorated_function_has_a_plan_too() -> None:
     net = Net(its_item)
-    recorded = layerwise(lambda x: net(x) * 2)
+    recorded = snn.layerwise(lambda x: net(x) * 2)
     recorded(X)
     assert [count for *_, count in recorded.plan.forced] == [STEPS]
 
@@ -120,7 +118,7 @@ def test_snn_run_explains_what_forced_a_value() -> None:
     assert [(file, number, count) for _, file, number, count in plan.forced] == [(__file__, line, STEPS)]
 
 
-# -- what is built around recordings ---------------------------------------------------------------------------------
+# -- what is built around recordings ------------------------------------------
 
 
 class Runs(nn.Module):
@@ -152,7 +150,7 @@ def test_a_module_that_calls_run_is_written_as_onnx() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("make", [Runs, lambda: layerwise(Net())], ids=["run", "layerwise"])
+@pytest.mark.parametrize("make", [Runs, lambda: snn.layerwise(Net())], ids=["run", "layerwise"])
 def test_torch_compile_around_a_recording_changes_nothing(make: Any) -> None:
     torch.manual_seed(1)
     net = make()
@@ -169,6 +167,6 @@ def test_torch_compile_around_a_recording_changes_nothing(make: Any) -> None:
 
 def test_a_transform_of_torch_func_around_a_recording_sees_the_plain_loop() -> None:
     net = Net()
-    recorded = layerwise(net)
+    recorded = snn.layerwise(net)
     batched = torch.vmap(recorded, in_dims=1, out_dims=1)(X)
     torch.testing.assert_close(batched, net(X))

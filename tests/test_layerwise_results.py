@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from engine import layerwise, needs_layerwise
 from own_loops import STEPS, Net, X, explicit, quiet
 from torch import Tensor, nn
+
+import spikeloom as snn
 
 
 class Pair(NamedTuple):
@@ -24,11 +25,10 @@ class Own:
     spk: Tensor
 
 
-@needs_layerwise
 def test_results_and_records_in_any_container_are_plain_tensors() -> None:
     net, kept = quiet(), SimpleNamespace(last=None, each=[], by_step={}, own=None)
 
-    @layerwise
+    @snn.layerwise
     def recording(x: Tensor) -> Any:
         net.lif.reset_mem()
         mems = []
@@ -48,41 +48,37 @@ def test_results_and_records_in_any_container_are_plain_tensors() -> None:
     assert torch.equal(torch.stack(result["pair"].mems), torch.stack(list(kept.by_step.values())))
 
 
-@needs_layerwise
 def test_results_own_their_memory() -> None:
     def listed(net: Any, x: Tensor) -> list[Tensor]:
         return [net.fc(x_t) for x_t in x]
 
     net = quiet()
     with torch.no_grad():
-        result = layerwise(listed)(net, X)
+        result = snn.layerwise(listed)(net, X)
         result[0].fill_(7)
     expected = [net.fc(x_t) for x_t in X]
     torch.testing.assert_close(torch.stack(result[1:]), torch.stack(expected[1:]))
     assert all(len(pickle.dumps(v)) < 2 * len(pickle.dumps(expected[1].detach())) for v in result)
 
 
-@needs_layerwise
 def test_an_input_that_is_returned_is_the_input() -> None:
-    returned, same = layerwise(lambda x: (x, [x_t * 2 for x_t in x]))(X)
+    returned, same = snn.layerwise(lambda x: (x, [x_t * 2 for x_t in x]))(X)
     assert returned is X and len(same) == STEPS
 
 
-@needs_layerwise
 def test_state_goes_on_from_call_to_call() -> None:
     def some_steps(net: Any, x: Tensor) -> Tensor:
         return torch.stack([net.lif(net.fc(x_t)) for x_t in x])
 
-    net, twin, recorded = quiet(), quiet(), layerwise(some_steps)
+    net, twin, recorded = quiet(), quiet(), snn.layerwise(some_steps)
     with torch.no_grad():
         parts = torch.cat([recorded(net, X[:2]), some_steps(net, X[2:3]), recorded(net, X[3:])])
         torch.testing.assert_close(parts, some_steps(twin, X))
     torch.testing.assert_close(net.lif.mem, twin.lif.mem)
 
 
-@needs_layerwise
 def test_a_changed_weight_is_seen_by_the_next_call() -> None:
-    net, recorded = quiet(), layerwise(explicit)
+    net, recorded = quiet(), snn.layerwise(explicit)
     recorded(net, X)
     net.fc = nn.Linear(3, 4)
     torch.testing.assert_close(recorded(net, X)[1], explicit(net, X)[1])
@@ -90,7 +86,7 @@ def test_a_changed_weight_is_seen_by_the_next_call() -> None:
     torch.testing.assert_close(recorded(net, X)[1], explicit(net, X)[1])
 
 
-# -- errors, threads --------------------------------------------------------------------------------
+# -- errors, threads ------------------------------------------
 
 
 class Failing(Net):
@@ -104,32 +100,29 @@ class Failing(Net):
         return x
 
 
-@needs_layerwise
 def test_an_error_of_the_user_leaves_what_the_loop_leaves() -> None:
     torch.manual_seed(1)
     net = Failing().eval()
     twin = copy.deepcopy(net)
-    for module in (twin, layerwise(net)):
+    for module in (twin, snn.layerwise(net)):
         with pytest.raises(KeyError, match="of the user"):
             module(X)
     assert net.count == twin.count == 4
     assert type(net.kept) is Tensor and type(net.lif.mem) is Tensor
     torch.testing.assert_close(net.kept, twin.kept)
     torch.testing.assert_close(net.lif.mem, twin.lif.mem)
-    assert layerwise(quiet())(X).shape == (STEPS, 24, 4)  # the next call is not disturbed
+    assert snn.layerwise(quiet())(X).shape == (STEPS, 24, 4)  # the next call is not disturbed
 
 
-@needs_layerwise
 def test_a_shape_error_is_raised_in_the_line_that_makes_it() -> None:
     def wrong(net: Any, x: Tensor) -> Tensor:
         return torch.stack([net.lif(net.fc(x_t[:, :2])) for x_t in x])
 
     with pytest.raises((RuntimeError, ValueError)) as caught:
-        layerwise(wrong)(quiet(), X)
+        snn.layerwise(wrong)(quiet(), X)
     assert any(entry.name == "wrong" for entry in caught.traceback)
 
 
-@needs_layerwise
 def test_two_threads_record_two_networks() -> None:
     nets = [quiet(), Net().eval()]
     expected = [net(X).detach() for net in nets]
@@ -137,7 +130,7 @@ def test_two_threads_record_two_networks() -> None:
     barrier = threading.Barrier(2)
 
     def work(which: int) -> None:
-        recorded = layerwise(nets[which])
+        recorded = snn.layerwise(nets[which])
         barrier.wait()
         for _ in range(20):
             if not torch.allclose(recorded(X), expected[which]):
@@ -151,11 +144,10 @@ def test_two_threads_record_two_networks() -> None:
     assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
-@needs_layerwise
 def test_another_thread_is_not_recorded() -> None:
     found = []
 
-    @layerwise
+    @snn.layerwise
     def with_a_thread(net: Any, x: Tensor) -> Tensor:
         other = threading.Thread(target=lambda: found.append(type(x * 2)))
         other.start()

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from engine import HAS_ENGINE, layerwise
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -36,15 +35,11 @@ def loop(net: nn.Module, x: Tensor, num_steps: int | None = None) -> Any:
 
 
 def _layerwise(net: nn.Module, x: Tensor, num_steps: int | None = None) -> Any:
-    return layerwise(loop)(net, x, num_steps)
+    return snn.layerwise(loop)(net, x, num_steps)
 
 
 WAYS = {"run": snn.run, "layerwise": _layerwise}
-_ways = [
-    pytest.param("run", marks=pytest.mark.skipif(not HAS_ENGINE, reason="this version traces")),
-    pytest.param("layerwise", marks=pytest.mark.skipif(layerwise is None, reason="no snn.layerwise")),
-]
-every_way = pytest.mark.parametrize("way", _ways)
+every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def runs(way: str, net: nn.Module, x: Tensor, num_steps: int | None = None) -> Any:

@@ -1,11 +1,11 @@
 """Compares a recorded program with its plain loop."""
 
-import importlib
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import spikeloom as snn
+from spikeloom.run import record
 
 from .network import H, T
 from .observer import Failure, Wrap, observe
@@ -20,8 +21,6 @@ from .program import Program
 from .writer import write
 
 __all__ = ["Verdict", "check"]
-
-record: Any = importlib.import_module("spikeloom.run.record" if hasattr(snn, "layerwise") else "spikeloom.run.plan")
 
 
 class Verdict:
@@ -59,14 +58,11 @@ def hurried(seed: int) -> Iterator[None]:
     """The recorder runs what is pending early, or gives up early, for some seeds: it decides on speed only."""
     r = random.Random(seed)
     wanted = {"PIECE": r.choice([None, None, 100, 1000]), "UNREPEATED": r.choice([None, None, 3, 12])}
-    before = {name: getattr(record, name) for name in wanted if wanted[name] is not None and hasattr(record, name)}
-    for name in before:
-        setattr(record, name, wanted[name])
-    try:
+    with ExitStack() as patches:
+        for name, value in wanted.items():
+            if value is not None:
+                patches.enter_context(patch.object(record, name, value))
         yield
-    finally:
-        for name, value in before.items():
-            setattr(record, name, value)
 
 
 def _loop(net: nn.Module, x: Tensor) -> Any:
