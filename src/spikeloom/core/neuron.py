@@ -68,7 +68,7 @@ class Neuron(Face):
     State: Any = namedtuple("State", ())  # none: a subclass with a ``forward`` of its own keeps it as it likes
     elementwise: ClassVar[bool] = True
     spiking: ClassVar[bool] = True  # False: the threshold has no effect, and is infinite
-    reset_dict: ClassVar[Mapping[str, int]]
+    reset_dict: ClassVar[Mapping[str, int]] = {"subtract": 0, "zero": 1, "none": 2}  # snnTorch's name
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
 
