@@ -230,30 +230,3 @@ def test_states_that_an_override_registers_are_remembered_or_kept_as_buffers() -
     neuron = Adaptive(1.0, threshold=100.0, init_hidden=True, output=True)
     assert [neuron(torch.zeros(1, 1))[1].item() for _ in range(3)] == [1.0, 3.0, 6.0]
     assert neuron.mem.item() == 6.0 and "mem" not in neuron.state_dict()
-
-
-# -- attributes that scripts read ------------------------------------------------------------------------------
-
-
-def test_scripts_find_the_reset_mechanism_the_reset_signal_and_their_table() -> None:
-    neuron = snn.Leaky(1.0, reset_mechanism="zero", init_hidden=True)
-    assert neuron._reset_mechanism == "zero"
-    assert snn.SpikingNeuron.reset_dict == {"subtract": 0, "zero": 1, "none": 2}
-    assert not hasattr(neuron, "reset")
-    signals = []
-    for _ in range(3):
-        neuron(torch.full((1, 1), 0.75))
-        signals.append(neuron.reset.item())
-    assert signals == [0.0, 0.0, 1.0]
-    neuron.mem = torch.full((1, 1), 2.0)
-    neuron.reset = neuron.mem_reset(neuron.mem)
-    assert neuron.state_function(torch.full((1, 1), 0.5)).item() == 0.5
-
-
-@pytest.mark.parametrize("name", ["Synaptic", "Alpha", "RSynaptic"])
-def test_optimizer_checkpoints_of_snntorch_meet_the_parameters_in_its_order(name: str) -> None:
-    options = {"alpha": 0.9, "beta": 0.8, "learn_alpha": True, "learn_beta": True, "learn_threshold": True}
-    if name == "RSynaptic":
-        options |= {"all_to_all": False, "V": 0.5}
-    names = [n for n, _ in getattr(snn, name)(**options).named_parameters()]
-    assert names == ["threshold", "beta", *(["V"] if name == "RSynaptic" else []), "alpha"]

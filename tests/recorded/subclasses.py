@@ -33,7 +33,10 @@ def with_last(values, change):
 
 def classes(base):
     """The styles by name, as subclasses of ``base``."""
+    return dict(zip(STYLES, (*_integrating(base), *_resetting(base)), strict=True))
 
+
+def _integrating(base):
     class State(base):
         def _base_state_function(self, input_):
             return with_last(super()._base_state_function(input_), lambda mem: 0.9 * mem + 0.01)
@@ -57,6 +60,10 @@ def classes(base):
             largest = mem >= mem.reshape(batch_size, -1).max(1, keepdim=True).values
             return self.spike_grad(mem - self.threshold) * largest
 
+    return State, Parameter, Fire, Winner
+
+
+def _resetting(base):
     class Signal(base):
         def mem_reset(self, mem):
             return 0.5 * (mem > self.threshold).to(mem.dtype)
@@ -92,8 +99,7 @@ def classes(base):
             size = self.linear_features
             self.recurrent = nn.Sequential(nn.Linear(size, size), nn.Tanh())
 
-    made = (State, Parameter, Fire, Winner, Signal, Resets, Assigned, Zeroed, Subtracted, Feedback)
-    return dict(zip(STYLES, made, strict=True))
+    return Signal, Resets, Assigned, Zeroed, Subtracted, Feedback
 
 
 CASES = [
