@@ -29,6 +29,8 @@ FLOOR = {
     "core": 1,
     "neurons": 2,
     "layers": 2,
+    "_neurons": 3,  # snnTorch's module names
+    "_layers": 3,
     "kernels": 2,
     "functional": 3,
     "spikegen": 3,

@@ -42,11 +42,11 @@ def test_neurons_that_nobody_holds_are_freed_although_instances_lists_them() -> 
     assert len(snn.SpikingNeuron.instances) == before
 
 
-def test_assigning_instances_as_the_tutorials_do_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_assigned_to_instances_receives_the_neurons_made_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snn.SpikingNeuron, "instances", [])
     neuron = snn.Leaky(0.9, init_hidden=True)
     neuron(torch.ones(1, 2))
-    assert len(snn.SpikingNeuron.instances) == 0
+    assert snn.SpikingNeuron.instances == [neuron]
     snn.Leaky.reset_hidden()
     assert neuron.mem.shape == (0,)
 

@@ -127,7 +127,18 @@ def test_what_the_graph_says_counts_more_than_a_convention() -> None:
 def test_a_default_leaky_keeps_its_subtraction_and_its_delay_through_the_exchange() -> None:
     net = nn.Sequential(nn.Linear(4, 4), snn.Leaky(beta=0.9, init_hidden=True))
     found = import_from_nir(export_to_nir(net, X[0]))
-    assert torch.equal(snn.run(found, X), snn.run(net, X))
+    assert torch.equal(snn.run(found, X)[0], snn.run(net, X))
+
+
+def test_an_imported_network_returns_its_output_and_a_state_as_in_snntorch() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), snn.Leaky(beta=0.9, init_hidden=True, output=True))
+    found = import_from_nir(export_to_nir(net, X[0]))
+    out, state = found(X[0])
+    assert torch.equal(out, net(X[0])[0])
+    again, _ = found(X[0], state)
+    assert torch.equal(again, net(X[0])[0])
+    with pytest.raises(TypeError, match="remember their state"):
+        found(X[0], {"1": torch.ones(1)})
 
 
 def test_an_if_neuron_does_not_leak() -> None:
@@ -146,7 +157,7 @@ def test_flattening_keeps_the_batch() -> None:
     x = torch.rand(20, 3, 1, 3, 4) * 4
     written = export_to_nir(net, x[0])
     assert (written.nodes["0"].start_dim, written.nodes["0"].end_dim) == (0, -1)
-    assert torch.equal(snn.run(import_from_nir(written), x), snn.run(net, x))
+    assert torch.equal(snn.run(import_from_nir(written), x)[0], snn.run(net, x))
 
 
 def test_a_pool_keeps_its_padding() -> None:
@@ -163,7 +174,7 @@ def test_scalar_parameters_make_a_file_that_nir_reads(ignore_dims: list[int], tm
     nir.write(tmp_path / "net.nir", written)
     read = nir.read(tmp_path / "net.nir")
     assert list(read.nodes["1"].nodes["lif"].tau_syn.shape) == [3]
-    assert torch.equal(snn.run(import_from_nir(tmp_path / "net.nir"), X), snn.run(net, X))
+    assert torch.equal(snn.run(import_from_nir(tmp_path / "net.nir"), X)[0], snn.run(net, X))
 
 
 def test_a_sample_may_come_without_batch() -> None:

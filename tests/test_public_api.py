@@ -15,7 +15,7 @@ from pathlib import Path
 import spikeloom
 
 GOLDEN = Path(__file__).parent / "golden" / "api.txt"
-INNER = {"core", "files", "neurons", "layers", "kernels", "cli", "__main__"}
+INNER = {"core", "files", "neurons", "layers", "_neurons", "_layers", "kernels", "cli", "__main__"}
 
 
 def signature(found: object) -> str:

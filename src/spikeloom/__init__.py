@@ -11,6 +11,7 @@ from .core.allocator import tune_cpu_allocator as tune_cpu_allocator
 from .core.dispatch import backend as backend
 from .core.dispatch import backends as backends
 from .core.dispatch import residual as residual
+from .core.lif import LIF as LIF
 from .core.neuron import Neuron as Neuron
 from .core.tree import detach as detach
 from .core.tree import reset as reset
@@ -49,7 +50,6 @@ from .run import rewrites as rewrites
 from .run import run as run
 
 SpikingNeuron = Neuron
-LIF = Neuron
 __version__ = "0.1.0"
 
 # what reads files, draws, trains or needs an optional package comes on first use: snn.data, snn.spikeplot, snn.fit ...

@@ -11,11 +11,16 @@ def import_from_nir(graph: Any) -> Network:
     """Make a network of a NIR graph, with snnTorch's time step of 0.1 ms and its reset to zero at once.
 
     Both are taken where the graph does not say otherwise in its metadata, as ours do. Unlike in snnTorch an IF does not
-    leak, parameters may differ between neurons, ``v_leak`` and ``v_reset`` count, all NIR nodes are known, and the
-    network takes and returns a tensor.
+    leak, parameters may differ between neurons, ``v_leak`` and ``v_reset`` count, and all NIR nodes are known.
+
 
     Args:
         graph: a ``nir.NIRGraph``, or the path of a file.
+
+    Returns:
+        A module that takes one step [B, ...] and returns ``(output, state)``, as in snnTorch. Its neurons remember
+        their state; ``state`` is an empty dictionary, which may be passed back. `spikeloom.nir.from_nir` makes a module
+        that returns the output alone.
 
     Raises:
         ValueError: the graph is malformed, see `from_nir`.
@@ -23,7 +28,10 @@ def import_from_nir(graph: Any) -> Network:
     >>> import torch, spikeloom as snn
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), snn.Leaky(beta=0.9, init_hidden=True))
     >>> graph = snn.export_nir.export_to_nir(net, torch.rand(1, 3))
-    >>> snn.import_nir.import_from_nir(graph)(torch.rand(4, 3)).shape
+    >>> out, state = snn.import_nir.import_from_nir(graph)(torch.rand(4, 3))
+    >>> out.shape
     torch.Size([4, 2])
     """
-    return from_nir(graph, convention="snntorch")
+    net = from_nir(graph, convention="snntorch")
+    net.with_state = True
+    return net

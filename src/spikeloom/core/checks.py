@@ -18,17 +18,23 @@ from torch import Tensor, nn
 from torch._C._functorch import maybe_current_level
 
 __all__ = [
+    "at_most_axes",
     "axis_has",
     "choice",
     "finite",
+    "flags",
     "floating",
     "has_samples",
     "in_range",
     "installed",
+    "readable",
     "require",
     "transformed",
     "watched",
 ]
+
+
+_PLAIN = (Tensor, nn.Parameter)
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -93,8 +99,8 @@ def in_range(
         value: a number or a tensor.
         low: least value; excluded if ``open_low``.
         high: greatest value; excluded if ``open_high``.
-        open_low: exclude ``low``.
-        open_high: exclude ``high``.
+        open_low: exclude ``low``; an infinite one always is.
+        open_high: exclude ``high``; likewise.
         why: the reason for the rule, for the message.
 
     Raises:
@@ -103,18 +109,41 @@ def in_range(
 
     >>> in_range("beta", 0.9, 0.0, 1.0)
     """
-    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or math.isinf(high) else ']'}"
+    open_low, open_high = open_low or math.isinf(low), open_high or math.isinf(high)
+    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     try:
         values = torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be a number or a tensor, got {value!r}; write one in {interval}") from error
+    if values.dtype == torch.bool or values.is_complex():
+        raise TypeError(f"{name} must be a real number or a tensor of them, got {value!r}; write one in {interval}")
     if values.device.type == "meta":
         return
     inside = (values > low if open_low else values >= low) & (values < high if open_high else values <= high)
     if bool(inside.all()):
         return
     bad = values[~inside].flatten()[0].item()
+    why = why if math.isfinite(bad) else "write a finite number"
     raise ValueError(f"{name} must lie in {interval}, got {bad:g}{'; ' + why if why else ''}")
+
+
+def flags(kind: str, **values: Any) -> None:
+    """Check that arguments are True or False; 0 and 1 count as such.
+
+    Args:
+        kind: of layer, for the message.
+        **values: the arguments by name.
+
+    Raises:
+        TypeError: one of them is something else, which Python would take as True.
+
+    >>> flags("Leaky", init_hidden=True, output=0)
+    """
+    for name, value in values.items():
+        if value is True or value is False:
+            continue
+        if isinstance(value, Tensor) or type(value).__name__ not in ("int", "bool", "bool_") or value not in (0, 1):
+            raise TypeError(f"{kind}: {name} must be True or False, got {value!r}; write {name}=True or leave it out")
 
 
 def floating(x: Tensor, what: str = "the input") -> None:
@@ -156,6 +185,26 @@ def axis_has(kind: str, name: str, size: int, x: Tensor, axis: int) -> None:
     raise ValueError(f"{kind} has {name}={size}, got one step of shape {tuple(x.shape)}; {hint}")
 
 
+def at_most_axes(kind: str, axes: str, x: Tensor) -> None:
+    """Check that one step of an input has no more axes than a layer that owns modules can take.
+
+    Args:
+        kind: of layer, for the message.
+        axes: names of the axes, such as ``"B, features"``.
+        x: one step.
+
+    Raises:
+        ValueError: there are more.
+
+    >>> at_most_axes("SLSTM", "B, features", torch.zeros(2, 3))
+    """
+    if x.dim() > axes.count(",") + 1:
+        raise ValueError(
+            f"{kind} takes one step [{axes}], got {tuple(x.shape)}; for a sequence write snn.run(net, x) or "
+            'mode="sequence"'
+        )
+
+
 def finite(x: Tensor, what: str = "the input") -> None:
     """Check that ``x`` holds neither NaN nor infinity, in about the time of one sum.
 
@@ -169,9 +218,7 @@ def finite(x: Tensor, what: str = "the input") -> None:
 
     >>> finite(torch.ones(3))
     """
-    if torch.compiler.is_compiling() or x.device.type == "meta" or transformed():
-        return
-    if math.isfinite(x.detach().sum().item()):
+    if not readable(x) or math.isfinite(x.detach().sum().item()):
         return
     bad = int((~torch.isfinite(x.detach())).sum())
     if bad:  # a sum of large finite numbers may overflow
@@ -198,6 +245,21 @@ def has_samples(x: Tensor, what: str = "the input", axis: int = 0) -> None:
         raise ValueError(f"{what} must hold at least one sample, got {tuple(x.shape)}; leave empty batches out")
 
 
+def readable(x: Tensor) -> bool:
+    """Whether the values of ``x`` can be read now: not on meta, not fake, not inside a transform or a graph capture.
+
+    >>> readable(torch.ones(1)), readable(torch.ones(1, device="meta"))
+    (True, False)
+    """
+    if torch.compiler.is_compiling() or x.device.type == "meta" or transformed():
+        return False
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return False
+    if type(x) not in _PLAIN and hasattr(x, "fake_mode"):
+        return False
+    return x.device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
+
+
 def transformed() -> bool:
     """Whether a ``torch.func`` transform (grad, vmap, ...) is running, under which values cannot be looked at.
 
@@ -213,7 +275,6 @@ def watched(*tensors: Tensor) -> bool:
     >>> watched(torch.ones(1))
     False
     """
-    plain = (Tensor, nn.Parameter)
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return True
-    return not all(type(t) in plain for t in tensors)
+    return not all(type(t) in _PLAIN for t in tensors)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from . import checks, recording
+from .doors import CALLS, STEP, Doors
 from .helpers import Helpers
 from .inspection import inspect_input, inspect_state
 from .live import Live, OneOrAll
+from .parameters import Parameters
 from .reset import Reset
 from .stateful import Stateful
 from .taps import Moment, Tap
@@ -22,20 +24,21 @@ from .taps import Moment, Tap
 __all__ = ["Face"]
 
 
-_SETTINGS = frozenset({"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset"})
+_SETTINGS = frozenset({"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset_mechanism"})
+_PLAIN = frozenset({"_hidden", "_signal", "_foreign"})
+_REPLACEABLE = frozenset({*STEP, *CALLS}) - {"state_function"}  # which has a setter
 
 
-class Face(Helpers, Stateful):
+class Face(Parameters, Doors, Helpers, Stateful):
     """What remembers, of a neuron; see the module. The equations and the two pure ways to run are in `Neuron`."""
 
     live: ClassVar[Live] = Live()
-    instances: ClassVar[Any] = live  # snnTorch's name; assigning a list to it harms nobody
+    instances: ClassVar[Any] = live  # snnTorch's name; a list that is assigned to it receives new neurons
     resets: ClassVar[Mapping[str, Reset]]
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
-    reset_mechanism_val: Tensor
     _checked: Any
-    _reset: str
-    _names: tuple[str, ...]
+    _foreign: bool = False  # whether a state was assigned, and not yet checked
+    _unset: bool = False  # whether the parameters came from the meta device without values
     _taps: tuple[Tap, ...] = ()  # told what the neuron receives and gives, see `spikeloom.core.taps`
 
     # -- what the neuron provides ------------------------------------------------------------------------
@@ -61,9 +64,6 @@ class Face(Helpers, Stateful):
         raise NotImplementedError
 
     def _last(self, states: Any) -> Any:
-        raise NotImplementedError
-
-    def _configure(self) -> None:
         raise NotImplementedError
 
     # -- calling -------------------------------------------------------------------------------------
@@ -131,6 +131,7 @@ class Face(Helpers, Stateful):
         step = input_.detach()[0] if timed else input_
         start = self._start(step, state, named)
         if not sequence:
+            self._signal = start
             spk, self._hidden = self.step(input_, start)
             for tap in self._taps:
                 tap(self, Moment(input_, spk, self._hidden, False))
@@ -151,23 +152,24 @@ class Face(Helpers, Stateful):
         return tuple(state) if "spk" in state._fields else (spk, *state)
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        given = self._given(state, named)
+        given = self._given(state, named) if state or named else {}
         if not given and (self._hidden is None or not self.carries):
             return self.initial(x)
         shape, hidden = self.state_shape(x), self.hidden
+        compiling = torch.compiler.is_compiling()
         rest: Any = None
         values: list[Any] = []
         for name in self.State._fields:
-            value: Any = given.get(name, getattr(hidden, name))
+            passed = name in given
+            value: Any = given[name] if passed else getattr(hidden, name)
             if value.shape != shape:
                 if value.shape == (0,):
                     rest = self.initial(x) if rest is None else rest
                     value = getattr(rest, name)
                 else:
-                    value = self._broadcast(name, value, shape, explicit=name in given)
-            if not torch.compiler.is_compiling():
-                inspect_state(self, name, value, x)
-            values.append(value)
+                    value = self._broadcast(name, value, shape, explicit=passed)
+            values.append(value if compiling else inspect_state(self, name, value, x, passed=passed))
+        self._foreign = False
         return self.State(*values)
 
     def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:
@@ -178,6 +180,12 @@ class Face(Helpers, Stateful):
                 f"{' and ' + ', '.join(named) if named else ''}"
             )
         given = {n: v for n, v in (*zip(fields, state, strict=False), *named.items()) if v is not None}
+        for name, value in given.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"{kind}: {name} must be a tensor, got {value!r}; leave it out to start at rest, or write "
+                    "torch.zeros_like(x)"
+                )
         if given and self.init_hidden:
             raise TypeError(
                 f"{kind}(init_hidden=True) keeps its own state, got {', '.join(given)}; "
@@ -203,7 +211,7 @@ class Face(Helpers, Stateful):
 
     def _reset_hidden(self) -> None:
         """Forget the state."""
-        self._hidden = None
+        self._hidden = self._signal = None
 
     detach_hidden: Any = OneOrAll(Stateful.detach_hidden)
     reset_hidden = OneOrAll(_reset_hidden)
@@ -223,46 +231,65 @@ class Face(Helpers, Stateful):
     @property
     def reset_mechanism(self) -> str:
         """``"subtract"``, ``"zero"`` or ``"none"``; assigning changes the dynamics."""
-        return self._reset
+        return self._reset_mechanism
 
     @reset_mechanism.setter
     def reset_mechanism(self, name: str) -> None:
-        self._reset = checks.choice("reset_mechanism", name, self.resets)
+        self._reset_mechanism = checks.choice("reset_mechanism", name, self.resets)
         self.reset_mechanism_val.fill_(list(self.resets).index(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_hidden":  # set at every call; a module would look among its parameters, buffers and modules first
+        if name in _PLAIN:  # set at every call; a module would look among its parameters, buffers and modules first
             self.__dict__[name] = value
             return
         super().__setattr__(name, value)
-        if (
-            name in ("spike_grad", "reset_delay", "inhibition", "state_quant", "_reset")
-            and "transition" in self.__dict__
-        ):
+        if name in _REPLACEABLE:
+            self.replaced(name)
+        elif name in _SETTINGS and "transition" in self.__dict__:
             self._configure()
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """As in any module; a state, which snnTorch's ``_init_mem`` registers, is remembered instead."""
+        if name not in self.State._fields:
+            super().register_buffer(name, tensor, persistent)
+        elif tensor is not None and tensor.shape != (0,):
+            setattr(self, name, tensor)
 
     # -- copies, checkpoints, devices ----------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {k: v for k, v in super().__getstate__().items() if k not in ("transition", "key", "_record", "_taps")}
-        return {**kept, "_checked": None}
+        left_out = ("transition", "key", "_record", "_taps", "_signal")
+        kept = {k: v for k, v in super().__getstate__().items() if k not in left_out}
+        return {**kept, "_checked": None, "_versions": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._configure()
+        self._lead_inward()
         Face.live.add(self)
 
     def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
-        self._checked = None
-        return super()._apply(fn, *args, **options)
+        before = self._on_meta()
+        self._checked, self._signal, self._versions = None, None, {}
+        moved = super()._apply(fn, *args, **options)
+        self._unset = before and not self._on_meta()
+        self._lead_inward()
+        return moved
+
+    def _on_meta(self) -> bool:
+        return any(getattr(self, name).device.type == "meta" for name in self._names)
+
+    def _enter(self) -> None:
+        Face.live.add(self)
+        if self.instances is not Face.live:  # a list of the user, as in ``SpikingNeuron.instances = []``
+            self.instances.append(self)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in self.State._fields:  # snnTorch 0.8 saved the state; it is not a parameter
             state_dict.pop(prefix + name, None)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._reset = list(self.resets)[
-            int(self.reset_mechanism_val)
-        ]  # a string: reading a tensor each step would stall
+        # a string: reading a tensor each step would stall
+        self._reset_mechanism = list(self.resets)[int(self.reset_mechanism_val)]
 
     def extra_repr(self) -> str:
         """The settings that differ from the defaults, and the parameters."""
@@ -271,4 +298,4 @@ class Face(Helpers, Stateful):
             value = getattr(self, name)
             text = f"{value.item():.4g}" if value.numel() == 1 and value.device.type != "meta" else tuple(value.shape)
             values.append(f"{name}={text}{' (learned)' if isinstance(value, nn.Parameter) else ''}")
-        return ", ".join([*values, f"reset_mechanism={self._reset!r}", f"mode={self._mode!r}"])
+        return ", ".join([*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"])

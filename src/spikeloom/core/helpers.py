@@ -36,11 +36,12 @@ class Helpers:
             batch_size: snnTorch's argument; the size of axis 0 of ``mem`` is what counts.
             mem: membrane, [B, ...].
         """
-        return self.fire(mem) * winner(mem - self.threshold)
+        over = mem - self.threshold
+        return self.spike_grad(over) * self.graded_spikes_factor * winner(over)
 
     def mem_reset(self, mem: Tensor) -> Tensor:
         """The reset signal of a membrane: 1 where ``mem > threshold``, without gradient."""
-        return (mem.detach() - self.threshold.detach() > 0).to(mem.dtype)
+        return self.spike_grad(mem.detach() - self.threshold.detach()).detach()
 
     @classmethod
     def init(cls) -> None:

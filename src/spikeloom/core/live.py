@@ -42,6 +42,7 @@ class StateField:
 
     def __set__(self, neuron: Any, value: Tensor) -> None:
         neuron._hidden = neuron.hidden._replace(**{self.name: value})
+        neuron._foreign = True
 
 
 class OneOrAll:

@@ -8,16 +8,16 @@ runs step by step. What remembers (``forward``, ``mem``, ``reset_mem`` ...) is i
 import inspect
 from collections import namedtuple
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import checks, dispatch
+from . import checks, dispatch, doors
 from .curves import ATan
 from .face import Face
 from .live import StateField
+from .parameters import record
 from .reset import Keep, Reset, Subtract, Zero
 from .surrogate import Disabled, resolve
 from .transition import Transition, over_threshold
@@ -25,11 +25,6 @@ from .transition import Transition, over_threshold
 __all__ = ["REGISTRY", "Neuron"]
 
 REGISTRY: dict[str, type["Neuron"]] = {}  # every subclass by name, for the laws, the reference pages and NIR
-
-
-@cache
-def _record(names: tuple[str, ...]) -> Any:
-    return namedtuple("Params", names)
 
 
 def _cast(x: Tensor) -> bool:
@@ -70,18 +65,23 @@ class Neuron(Face):
     tensor([0., 0., 1., 0.])
     """
 
-    State: Any
+    State: Any = namedtuple("State", ())  # none: a subclass with a ``forward`` of its own keeps it as it likes
     elementwise: ClassVar[bool] = True
+    spiking: ClassVar[bool] = True  # False: the threshold has no effect, and is infinite
+    reset_dict: ClassVar[Mapping[str, int]] = {"subtract": 0, "zero": 1, "none": 2}  # snnTorch's name
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "State" not in vars(cls) and not hasattr(cls, "State"):
-            return  # a mixin
+        cls.reset_dict = {name: index for index, name in enumerate(cls.resets)}
+        if cls.State is Neuron.State:
+            return  # a mixin, or a base
         REGISTRY[cls.__name__] = cls
+        cls.overridden = doors.overridden_by(cls)
         equations = [n for n in ("integrate", "trigger", "retract", "settle") if getattr(cls, n) is not None]
-        cls.elementwise = all(isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations)
+        pure = all(isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations)
+        cls.elementwise = pure and not doors.through(cls.overridden) and "step" not in cls.overridden
         for name in cls.State._fields:
             setattr(cls, name, StateField(name))
 
@@ -105,38 +105,24 @@ class Neuron(Face):
         super().__init__()
         if state_quant and not callable(state_quant):
             raise TypeError(f"state_quant must be a function such as state_quant(num_bits=4), got {state_quant!r}")
-        checks.in_range("threshold", threshold, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire")
-        self._names = ()
+        if self.spiking:
+            checks.in_range("threshold", threshold, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire")
+        checks.in_range("graded_spikes_factor", graded_spikes_factor, -float("inf"), float("inf"))
+        flags = {"init_hidden": init_hidden, "inhibition": inhibition, "output": output, "reset_delay": reset_delay}
+        checks.flags(type(self).__name__, **flags, surrogate_disable=surrogate_disable)
         self._hidden = None
         self._checked = None
+        self.surrogate_disable = surrogate_disable
         self.init_hidden, self.output, self.inhibition = init_hidden, output, inhibition
         self.spike_grad = Disabled() if surrogate_disable else ATan() if spike_grad is None else resolve(spike_grad)
         self.reset_delay = reset_delay
         self.state_quant: Any = state_quant
-        self._reset = checks.choice("reset_mechanism", reset_mechanism, self.resets)
+        self._reset_mechanism = checks.choice("reset_mechanism", reset_mechanism, self.resets)
         self.parameter("threshold", threshold, learn_threshold)
         self.parameter("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
         self.register_buffer("reset_mechanism_val", torch.tensor(list(self.resets).index(reset_mechanism)))
         self.mode = mode
-        Face.live.add(self)
-
-    def parameter(self, name: str, value: Any, learn: bool = False, *, persistent: bool = True) -> None:
-        """Register a quantity of the equations under ``name``: a parameter if it learns, a buffer otherwise.
-
-        Args:
-            name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
-            value: a number or a tensor that broadcasts against one step ``[B, ...]``.
-            learn: whether it has a gradient.
-            persistent: False leaves a quantity that does not learn out of ``state_dict``.
-        """
-        tensor = torch.as_tensor(value).detach().clone()
-        tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
-        if learn:
-            self.register_parameter(name, nn.Parameter(tensor))
-        else:
-            self.register_buffer(name, tensor, persistent=persistent)
-        self._names += (name,)
-        self._configure()
+        self._enter()
 
     # -- the equations: what a subclass writes ---------------------------------------------------
 
@@ -168,6 +154,8 @@ class Neuron(Face):
     @property
     def equations(self) -> Any:
         """The class that holds the equations: its own, unless its arguments choose among several."""
+        if "overridden" in self.__dict__:
+            return doors.stepwise(type(self), self.overridden)
         return type(self)
 
     @property
@@ -175,11 +163,6 @@ class Neuron(Face):
         return None if self.transition.neuron.elementwise else self
 
     # -- derived: the two pure ways to run --------------------------------------------------------
-
-    def params(self, dtype: torch.dtype) -> Any:
-        """The parameters by name, in ``dtype``, as the equations see them."""
-        values = (getattr(self, name) for name in self._names)
-        return self._record(*(v if v.dtype == dtype else v.to(dtype) for v in values))
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step. Pure: it reads parameters and touches no attribute.
@@ -192,9 +175,14 @@ class Neuron(Face):
             Spikes [B, ...] in the dtype of ``x``, and the new state.
         """
         state = self.initial(x) if state is None else state
-        dtype = torch.promote_types(x.dtype, state[0].dtype)
-        spk, new = self.transition(x.to(dtype), self._in(state, dtype), self.params(dtype), self._cell)
-        return spk.to(x.dtype), new
+        given = x.dtype
+        dtype = given if state[0].dtype == given else torch.promote_types(given, state[0].dtype)
+        x = x if dtype == given else x.to(dtype)
+        if self.overridden and doors.through(self.overridden):
+            spk, new = doors.step(self, x, self._in(state, dtype))
+        else:
+            spk, new = self.transition(x, self._in(state, dtype), self.params(dtype), self._cell)
+        return spk if spk.dtype == given else spk.to(given), new
 
     def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """All time steps. Pure, and equal to stacking the results of `step`.
@@ -248,18 +236,19 @@ class Neuron(Face):
 
     def _loop(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
         spk, states = [], []
+        own = "step" in self.overridden
         for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:  # indexing x[t] would cost O(T^2) backward
-            s, state = Neuron.step(self, x_t, state)
+            s, state = self.step(x_t, state) if own else Neuron.step(self, x_t, state)
             spk.append(s)
             states.append(state)
         return torch.stack(spk), self.State(*map(torch.stack, zip(*states, strict=True)))
 
     def _configure(self) -> None:
         """Fix the transition now: building it in ``forward`` would break the graph of ``torch.compile``."""
-        self._record = _record(self._names)
+        self._record = record(self._names)
         self.transition = Transition(
             self.equations,
-            self.resets[self._reset],
+            self.resets[self._reset_mechanism],
             self.spike_grad,
             self.reset_delay,
             self.inhibition,

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checks
-from .neuron import Neuron
+from . import checks, doors
+from .lif import LIF
 
 __all__ = ["Recurrent", "same_size"]
 
 
-class Recurrent(Neuron):
+class Recurrent(LIF):
     """Base of neurons whose state has a field ``spk`` and whose spikes are fed back.
 
     A subclass declares ``State`` and a static ``charge`` (an ``integrate`` that receives input and feedback as one
@@ -25,6 +25,7 @@ class Recurrent(Neuron):
     """
 
     all_to_all: bool = True
+    _feedback: Any = None  # a function of the spikes that was assigned to ``recurrent``
 
     @staticmethod
     def charge(x: Tensor, state: Any, p: Any) -> Any:
@@ -38,12 +39,26 @@ class Recurrent(Neuron):
     @property
     def equations(self) -> Any:
         """The class itself, or with one-to-one feedback its elementwise twin."""
-        return type(self) if self.all_to_all else _pointwise(type(self))
+        replaced = doors.through(self.overridden) or "step" in self.overridden
+        fused = not self.all_to_all and not replaced and self._feedback is None and "recurrent" not in self._modules
+        return _pointwise(type(self)) if fused else super().equations
 
     @property
     def recurrent(self) -> Any:
         """The feedback: a module, or with one-to-one feedback a function of the spikes with the attribute V."""
-        return self._modules["recurrent"] if self.all_to_all else _OneToOne(self)
+        if self._feedback is not None:
+            return self._feedback
+        module = self._modules.get("recurrent")
+        return _OneToOne(self) if module is None else module
+
+    @recurrent.setter
+    def recurrent(self, function: Any) -> None:
+        self._feedback = function
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "recurrent" and "transition" in self.__dict__:  # a module does not pass through the setter
+            self._configure()
 
     def connect(
         self,
@@ -79,6 +94,7 @@ class Recurrent(Neuron):
                 )
             self.all_to_all = False
             self.parameter("V", V, learn_recurrent)
+            self._init_recurrent_one_to_one()
             return
         if (linear_features is None) == (not convolves) or (convolves and None in (conv2d_channels, kernel_size)):
             raise TypeError(
@@ -86,12 +102,30 @@ class Recurrent(Neuron):
                 f"all_to_all=False with V; got linear_features={linear_features}, conv2d_channels={conv2d_channels}, "
                 f"kernel_size={kernel_size}"
             )
-        module = (
-            nn.Linear(linear_features, linear_features)
-            if linear_features
-            else same_size(conv2d_channels, conv2d_channels, kernel_size)
-        )
-        self._modules["recurrent"] = module.requires_grad_(learn_recurrent)  # the property of that name reads it
+        self._init_recurrent_net()
+        if not learn_recurrent:
+            self._disable_recurrent_grad()
+
+    # -- snnTorch's names, for subclasses that make another feedback -----------------------------------
+
+    def _init_recurrent_net(self) -> None:
+        if self.linear_features:
+            self._init_recurrent_linear()
+        else:
+            self._init_recurrent_conv2d()
+
+    def _init_recurrent_linear(self) -> None:
+        size = int(self.linear_features or 0)
+        self.recurrent = nn.Linear(size, size)
+
+    def _init_recurrent_conv2d(self) -> None:
+        self.recurrent = same_size(self.conv2d_channels, self.conv2d_channels, self.kernel_size)
+
+    def _init_recurrent_one_to_one(self) -> None:
+        """Nothing to make: `recurrent` multiplies by V."""
+
+    def _disable_recurrent_grad(self) -> None:
+        self.recurrent.requires_grad_(False)
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of ``x``, once it is known to fit the feedback."""

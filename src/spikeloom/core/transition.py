@@ -85,6 +85,9 @@ class Transition:
 
     def obstacle(self) -> str:
         """Why the step is not elementwise arithmetic; empty if it is."""
+        overridden = getattr(self.neuron, "overridden", ())
+        if overridden and not self.neuron.elementwise:
+            return f"its class overrides {', '.join(overridden)}, which may do anything"
         if not self.neuron.elementwise:
             return "it owns modules (its equations are methods, not static functions)"
         if self.inhibition:
@@ -125,5 +128,7 @@ def over_threshold(state: Any, p: Any) -> Tensor:
 def winner(over: Tensor) -> Tensor:
     """1 at the element furthest above its threshold in each sample (the first of equals), 0 elsewhere."""
     flat = over.detach().flatten(1) if over.dim() > 1 else over.detach().unsqueeze(1)
+    if flat.shape[1] == 0:  # argmax has no answer
+        return torch.zeros_like(over)
     mask = torch.zeros_like(flat).scatter_(1, flat.argmax(1, keepdim=True), 1.0)
     return mask.reshape(over.shape)

@@ -1,15 +1,20 @@
-"""Acting on all that remembers in a network: the module tree is the only register of who belongs to it."""
+"""Acting on all that remembers in a network: its modules, and those that they hold in plain lists and objects."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from . import checks
 from .neuron import Neuron
 from .stateful import Stateful
 
 __all__ = ["detach", "named_neurons", "reset", "set_mode"]
+
+_NEVER = (Tensor, str, bytes, int, float, bool, type, ModuleType, FunctionType, MethodType, type(None))
+_LONGEST = 1000  # lists of layers are short; a history of numbers is not worth the walk
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -26,6 +31,8 @@ def named_neurons(net: nn.Module) -> Iterator[tuple[str, Neuron]]:
 
 def reset(net: nn.Module) -> None:
     """Forget the state of every neuron and delay of ``net``; other networks are left alone.
+
+    Neurons in plain lists, dictionaries and objects of ``net`` count as its own, though torch does not see them.
 
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True)
@@ -72,4 +79,35 @@ def set_mode(net: Net, mode: str) -> Net:
 
 
 def _stateful(net: nn.Module) -> Iterator[Stateful]:
-    return (module for module in net.modules() if isinstance(module, Stateful))
+    seen: set[int] = set()
+    for module in (*net.modules(), *_held(net)):
+        if isinstance(module, Stateful) and id(module) not in seen:
+            seen.add(id(module))
+            yield module
+
+
+def _held(net: nn.Module) -> Iterator[nn.Module]:
+    """Modules in plain lists, dictionaries and objects of the modules of ``net``, which torch does not know.
+
+    Looks only where some neuron lives outside the tree of ``net``.
+    """
+    inside = {id(module) for module in net.modules()}
+    if all(id(neuron) in inside for neuron in Neuron.live):
+        return
+    visited, waiting = set(inside), [value for module in net.modules() for value in vars(module).values()]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in visited or isinstance(value, _NEVER):
+            continue
+        visited.add(id(value))
+        if isinstance(value, nn.Module):
+            for module in value.modules():
+                visited.add(id(module))
+                waiting.extend(vars(module).values())
+                yield module
+        elif isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+            waiting.extend(value if len(value) <= _LONGEST else ())
+        elif hasattr(value, "__dict__"):
+            waiting.extend(vars(value).values())

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ..core import checks
+from ..core.decays import unit
 from ..core.neuron import Neuron
 from ..core.reset import Keep, Reset, Subtract, Zero
 
@@ -99,19 +100,19 @@ class AdLIF(Neuron):
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
         super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        for name, value, learn in (("alpha", alpha, learn_alpha), ("beta", beta, learn_beta)):
-            self.parameter(name, value, learn)
+        self.decay("alpha", alpha, learn_alpha)
+        self.decay("beta", beta, learn_beta)
         self.parameter("a", a, learn_a)
         self.parameter("b", b, learn_b)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        alpha = p.alpha.clamp(0, 1)
+        alpha = unit(p.alpha)
         return state._replace(mem=alpha * state.mem + (1 - alpha) * (x - state.adapt))
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        beta = p.beta.clamp(0, 1)
+        beta = unit(p.beta)
         return state._replace(adapt=beta * state.adapt + (1 - beta) * (p.a * state.mem + p.b * spk))
 
     init_adlif = Neuron.reset_mem

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from ..core.neuron import Neuron
+from ..core.decays import unit
+from ..core.lif import LIF
 from ..core.reset import Keep, Reset, ZeroAll
 
 __all__ = ["Alpha"]
@@ -32,7 +33,7 @@ class _SubtractAlpha(Reset):
         )
 
 
-class Alpha(Neuron):
+class Alpha(LIF):
     r"""Spike response neuron with an alpha-like kernel, a difference of two exponentials.
 
     .. math::
@@ -103,17 +104,42 @@ class Alpha(Neuron):
                 f"Alpha needs alpha > beta everywhere, got alpha={alpha}, beta={beta}; "
                 "alpha is the slow excitatory decay, e.g. Alpha(alpha=0.9, beta=0.8)"
             )
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
-        super().__init__(*spike, *rest, mode=mode)
-        self.parameter("alpha", alpha, learn_alpha)
-        self.parameter("beta", beta, learn_beta)
+        super().__init__(beta, *spike, *rest, mode=mode)
+        self.decay("alpha", alpha, learn_alpha)
+        self._init_mem()
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        alpha, beta = p.alpha.clamp(0, 1), p.beta.clamp(0, 1)
-        tau = torch.log(alpha) / (torch.log(beta) - torch.log(alpha)) + 1
+        alpha, beta = unit(p.alpha), unit(p.beta)
+        tau = _tau(alpha, beta)
         exc, inh = alpha * state.syn_exc + x, beta * state.syn_inh - x
         return state._replace(syn_exc=exc, syn_inh=inh, mem=tau * (exc + inh))
 
-    init_alpha = Neuron.reset_mem
+    def inspect_together(self) -> None:
+        """Raise where alpha meets beta, or one of them 0: the kernel is singular there."""
+        p = self.params(torch.float64)
+        alpha, beta = p.alpha.clamp(0, 1), p.beta.clamp(0, 1)
+        singular = ~torch.isfinite(_tau(alpha, beta)) | (alpha == 0)
+        if bool(singular.any()):
+            raise ValueError(
+                f"Alpha: alpha and beta must differ and lie above 0, got {alpha.tolist()} and {beta.tolist()}, which "
+                "training has moved together; keep them apart, e.g. learn one of them only"
+            )
+
+    def _base_state_reset_sub_function(self, input_: Tensor) -> Any:
+        """What the reset by subtraction takes from the two currents and the membrane."""
+        p, syn_inh = self.params(input_.dtype), self._hidden.syn_inh
+        return p.threshold, unit(p.beta) * syn_inh - input_, -syn_inh
+
+    def _base_sub(self, input_: Tensor) -> Any:
+        new, taken = self._base_state_function(input_), self._base_state_reset_sub_function(input_)
+        return tuple(value - part * self.reset for value, part in zip(new, taken, strict=True))
+
+    _base_zero = LIF._zero_by_second_pass
+    init_alpha = LIF.reset_mem
+
+
+def _tau(alpha: Tensor, beta: Tensor) -> Tensor:
+    return torch.log(alpha) / (torch.log(beta) - torch.log(alpha)) + 1

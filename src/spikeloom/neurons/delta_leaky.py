@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ..core import checks
+from ..core.decays import unit
 from ..core.reset import Keep, Reset
 from .leaky import Leaky
 
@@ -45,6 +46,7 @@ class DeltaLeaky(Leaky):
         mem_prev: Tensor  # that of the step before
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep(), "zero": Keep(), "none": Keep()}
+    positive: ClassVar[tuple[str, ...]] = ("delta_threshold",)
     example: ClassVar[dict[str, Any]] = {"delta_threshold": 0.5, "beta": 0.8}
 
     def __init__(
@@ -77,7 +79,7 @@ class DeltaLeaky(Leaky):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=p.beta.clamp(0, 1) * state.mem + x, mem_prev=state.mem)
+        return state._replace(mem=unit(p.beta) * state.mem + x, mem_prev=state.mem)
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from ..core.neuron import Neuron
+from ..core.decays import unit
+from ..core.lif import LIF
 
 __all__ = ["Lapicque"]
 
 
-class Lapicque(Neuron):
+class Lapicque(LIF):
     r"""Leaky integrate-and-fire neuron given by a resistance R and a capacitance C, with a forward Euler step.
 
     .. math:: U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1] - R_{set}[t] \theta
@@ -48,6 +49,7 @@ class Lapicque(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in volt
 
+    positive: ClassVar[tuple[str, ...]] = ("threshold", "R", "C", "time_step")
     example: ClassVar[dict[str, Any]] = {"beta": 0.8}
 
     def __init__(
@@ -72,15 +74,18 @@ class Lapicque(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
         values = {n: None if v is False or v is None else v for n, v in (("beta", beta), ("R", R), ("C", C))}
-        self._follows = _follower(values, learn_beta)
+        follows = _follower(values, learn_beta)
         _check(values, time_step)
-        for name, value in _completed(values, time_step).items():
-            self.parameter(name, value, learn_beta and name == "beta")
+        completed = _completed(values, time_step)
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
+        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        super().__init__(completed["beta"], *spike, *rest, reset_delay=reset_delay, mode=mode)
+        self._follows = follows
+        for name in ("R", "C"):
+            self.parameter(name, completed[name])
         self.parameter("time_step", time_step)
+        self._init_mem()
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
@@ -92,7 +97,8 @@ class Lapicque(Neuron):
         p = super().params(dtype)
         return p._replace(**{self._follows: _other(p, self._follows)}) if self._follows else p
 
-    init_lapicque = Neuron.reset_mem
+    _base_zero = LIF._zero_by_second_pass
+    init_lapicque = LIF.reset_mem
 
 
 def _follower(values: dict[str, Any], learn_beta: bool) -> str:
@@ -145,5 +151,5 @@ def _dtype(value: Any) -> torch.dtype:
 
 def _other(p: Any, name: str) -> Tensor:
     """R from beta and C, or C from beta and R."""
-    leak = -torch.log(p.beta.clamp(1e-6, 1 - 1e-6))
+    leak = -torch.log(unit(p.beta, 1e-6))
     return p.time_step / ((p.C if name == "R" else p.R) * leak)

@@ -5,14 +5,14 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..core import checks
-from ..core.neuron import Neuron
+from ..core.decays import unit
+from ..core.lif import LIF
 from ..core.reset import Keep, Reset, Subtract, ZeroBefore, ZeroBeforeAttached
 
 __all__ = ["Leaky"]
 
 
-class Leaky(Neuron):
+class Leaky(LIF):
     r"""Leaky integrate-and-fire neuron with an exponentially decaying membrane.
 
     .. math::
@@ -69,13 +69,14 @@ class Leaky(Neuron):
         *,
         mode: str = "step",
     ) -> None:
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
         super().__init__(
+            beta,
             threshold,
             spike_grad,
             surrogate_disable,
             init_hidden,
             inhibition,
+            learn_beta,
             learn_threshold,
             reset_mechanism,
             state_quant,
@@ -85,10 +86,10 @@ class Leaky(Neuron):
             reset_delay=reset_delay,
             mode=mode,
         )
-        self.parameter("beta", beta, learn_beta)
+        self._init_mem()
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=p.beta.clamp(0, 1) * state.mem + x)
+        return state._replace(mem=unit(p.beta) * state.mem + x)
 
-    init_leaky = Neuron.reset_mem
+    init_leaky = LIF.reset_mem

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.decays import unit
 from ..core.neuron import Neuron
 from ..core.reset import Keep, Reset
 from ..core.surrogate import Surrogate
@@ -83,11 +84,11 @@ class LI(Neuron):
             output=output,
             mode=mode,
         )
-        self.parameter("beta", beta, learn_beta)
+        self.decay("beta", beta, learn_beta)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=p.beta.clamp(0, 1) * state.mem + x)
+        return state._replace(mem=unit(p.beta) * state.mem + x)
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:

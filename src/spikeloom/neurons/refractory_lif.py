@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.decays import unit
 from ..core.neuron import Neuron
 from ..core.reset import Keep, Reset
 
@@ -97,7 +98,7 @@ class RefractoryLIF(Neuron):
         checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         super().__init__(*spike, "potential", output=output, mode=mode)
-        self.parameter("beta", beta, learn_beta)
+        self.decay("beta", beta, learn_beta)
         self._silence(threshold, reset_to, refractory_steps)
 
     def _silence(self, threshold: Any, reset_to: Any, refractory_steps: int) -> None:
@@ -110,7 +111,7 @@ class RefractoryLIF(Neuron):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=p.beta.clamp(0, 1) * state.mem + unless_silent(state, x))
+        return state._replace(mem=unit(p.beta) * state.mem + unless_silent(state, x))
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:

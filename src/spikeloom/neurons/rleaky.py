@@ -4,7 +4,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..core import checks
 from ..core.recurrent import Recurrent
 from .leaky import Leaky
 
@@ -78,12 +77,12 @@ class RLeaky(Recurrent):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.parameter("beta", beta, learn_beta)
+        super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
+        self._init_mem()
 
     charge = staticmethod(Leaky.integrate)
+    _base_zero = Recurrent._zero_by_second_pass
     init_rleaky = Recurrent.reset_mem

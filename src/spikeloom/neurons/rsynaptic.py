@@ -83,13 +83,13 @@ class RSynaptic(Recurrent):
         mode: str = "step",
     ) -> None:
         checks.in_range("alpha", alpha, 0.0, 1.0, why="it is the fraction of the current that is left after one step")
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.parameter("alpha", alpha, learn_alpha)
-        self.parameter("beta", beta, learn_beta)
+        super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
+        self.decay("alpha", alpha, learn_alpha)
+        self._init_mem()
 
     charge = staticmethod(Synaptic.integrate)
+    _base_zero = Recurrent._zero_of_membrane
     init_rsynaptic = Recurrent.reset_mem

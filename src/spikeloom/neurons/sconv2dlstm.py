@@ -90,6 +90,7 @@ class SConv2dLSTM(Neuron):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.bias, self.max_pool, self.avg_pool = bias, max_pool, avg_pool
         self.conv = same_size(in_channels + out_channels, 4 * out_channels, kernel_size, bias=bias)
+        self._init_mem()
 
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
         i, f, o, g = self.conv(torch.cat([x, state.mem], dim=-3)).chunk(4, dim=-3)
@@ -97,12 +98,12 @@ class SConv2dLSTM(Neuron):
         return state._replace(syn=syn, mem=torch.sigmoid(o) * torch.tanh(syn))
 
     def trigger(self, state: Any, p: Any) -> Tensor:
-        mem = state.mem
+        return self._pooled(state.mem) - p.threshold
+
+    def _pooled(self, mem: Tensor) -> Tensor:
         if self.max_pool:
-            mem = F.max_pool2d(mem, self.max_pool)
-        if self.avg_pool:
-            mem = F.avg_pool2d(mem, self.avg_pool)
-        return mem - p.threshold
+            return F.max_pool2d(mem, self.max_pool)
+        return F.avg_pool2d(mem, self.avg_pool) if self.avg_pool else mem
 
     def initial(self, x: Tensor) -> Any:
         """Zeros, [B, out_channels, H, W]."""
@@ -110,7 +111,9 @@ class SConv2dLSTM(Neuron):
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """``out_channels`` in the place of ``in_channels``."""
+        checks.at_most_axes("SConv2dLSTM", "B, channels, height, width", x)
         checks.axis_has("SConv2dLSTM", "in_channels", self.in_channels, x, -3)
         return torch.Size((*x.shape[:-3], self.out_channels, *x.shape[-2:]))
 
+    _base_zero = Neuron._zero_of_membrane
     init_sconv2dlstm = Neuron.reset_mem

@@ -76,6 +76,7 @@ class SLSTM(Neuron):
         super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self.lstm_cell = nn.LSTMCell(input_size, hidden_size, bias=bias)
+        self._init_mem()
 
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
         mem, syn = self.lstm_cell(x, (state.mem, state.syn))
@@ -87,7 +88,9 @@ class SLSTM(Neuron):
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """``hidden_size`` in the place of ``input_size``."""
+        checks.at_most_axes("SLSTM", "B, features", x)
         checks.axis_has("SLSTM", "input_size", self.input_size, x, -1)
         return torch.Size((*x.shape[:-1], self.hidden_size))
 
+    _base_zero = Neuron._zero_of_membrane
     init_slstm = Neuron.reset_mem

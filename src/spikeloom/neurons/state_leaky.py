@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import checks
-from ..core.neuron import Neuron
+from ..core.lif import LIF
 from ..core.reset import Keep, Reset
 
 __all__ = ["StateLeaky"]
@@ -17,7 +17,7 @@ __all__ = ["StateLeaky"]
 _SHORTEST = 1e-3  # exp(-1 / tau) is 0 in every dtype
 
 
-class StateLeaky(Neuron):
+class StateLeaky(LIF):
     r"""Leaky neuron without reset, for sequences: its membrane is an exponentially weighted sum of the input.
 
     .. math:: U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad S[t] = H(U[t] - \theta)
@@ -29,7 +29,7 @@ class StateLeaky(Neuron):
 
     Args:
         beta: in [0, 1]; a scalar, or shape (1,) or (channels,).
-        channels: number of input features.
+        channels: number of input features; 1 fits any, with one decay for all.
         learn_beta: make ``tau`` a parameter.
         state_quant: a function applied to the membrane after the sum.
         output: False returns the membrane only.
@@ -77,9 +77,11 @@ class StateLeaky(Neuron):
         if kernel_truncation_steps is not None and kernel_truncation_steps < 1:
             raise ValueError(f"kernel_truncation_steps must be at least 1, got {kernel_truncation_steps}; None: all")
         super().__init__(
+            beta,
             threshold,
             spike_grad,
             surrogate_disable,
+            learn_beta=learn_beta,
             learn_threshold=learn_threshold,
             reset_mechanism="none",
             output=output,
@@ -88,11 +90,13 @@ class StateLeaky(Neuron):
             mode="sequence",
         )
         self.channels, self.kernel_truncation_steps, self.mem_quant = channels, kernel_truncation_steps, state_quant
-        self.parameter("tau", 1 / (1 - beta + 1e-12), learn_beta)
         spikes = spike_grad is not None or surrogate_disable or learn_threshold or learn_graded_spikes_factor
         if not output and (spikes or not bool((torch.as_tensor(graded_spikes_factor) == 1).all())):
             text = f"{type(self).__name__}(output=False) returns the membrane: what you said about spikes has no effect"
             warnings.warn(text, UserWarning, stacklevel=2)
+
+    def _beta_buffer(self, beta: Any, learn_beta: bool) -> None:
+        self.parameter("tau", 1 / (1 - beta + 1e-12), learn_beta)
 
     @property
     def beta(self) -> Tensor:
@@ -135,8 +139,9 @@ class StateLeaky(Neuron):
         return (spk, state.mem) if self.output else state.mem
 
     def state_shape(self, x: Tensor) -> torch.Size:
-        """Shape of ``x``, once it is known to have ``channels`` features."""
-        checks.axis_has(type(self).__name__, "channels", self.channels, x, -1)
+        """Shape of ``x``, once it is known to have ``channels`` features; one channel stands for any number."""
+        if self.channels != 1 or x.dim() < 2:
+            checks.axis_has(type(self).__name__, "channels", self.channels, x, -1)
         return x.shape
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:

@@ -5,12 +5,13 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ..core import checks
-from ..core.neuron import Neuron
+from ..core.decays import unit
+from ..core.lif import LIF
 
 __all__ = ["Synaptic"]
 
 
-class Synaptic(Neuron):
+class Synaptic(LIF):
     r"""Leaky integrate-and-fire neuron with a synaptic current.
 
     .. math::
@@ -68,16 +69,16 @@ class Synaptic(Neuron):
         mode: str = "step",
     ) -> None:
         checks.in_range("alpha", alpha, 0.0, 1.0, why="it is the fraction of the current that is left after one step")
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
+        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.parameter("alpha", alpha, learn_alpha)
-        self.parameter("beta", beta, learn_beta)
+        super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
+        self.decay("alpha", alpha, learn_alpha)
+        self._init_mem()
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        syn = p.alpha.clamp(0, 1) * state.syn + x
-        return state._replace(syn=syn, mem=p.beta.clamp(0, 1) * state.mem + syn)
+        syn = unit(p.alpha) * state.syn + x
+        return state._replace(syn=syn, mem=unit(p.beta) * state.mem + syn)
 
-    init_synaptic = Neuron.reset_mem
+    _base_zero = LIF._zero_of_membrane
+    init_synaptic = LIF.reset_mem

@@ -72,18 +72,27 @@ class Network(nn.Module):
             self.loops = nn.ModuleList(Memory() for _ in delayed)
         self.shapes: dict[str, Shapes] = {}
 
-    def forward(self, x: Any) -> Any:
+    with_state: bool = False  # whether forward returns (output, state), as the networks of snnTorch's import do
+
+    def forward(self, x: Any, state: Any = None) -> Any:
         """One time step.
 
         Args:
             x: input [B, ...]; a tuple of them where the graph has several.
+            state: what a network with ``with_state`` returned before; its neurons remember theirs, so that it is empty.
 
         Returns:
-            The output [B, ...]; a tuple of them where the graph has several.
+            The output [B, ...]; a tuple of them where the graph has several. With ``with_state``: that, and an empty
+            dictionary in the place of the state.
 
         Raises:
-            TypeError: another number of inputs.
+            TypeError: another number of inputs, or a state that is not empty.
         """
+        if state:
+            raise TypeError(
+                "the neurons of an imported network remember their state, got another one; leave it out, and write "
+                "snn.reset(net) to start from rest"
+            )
         if self.delayed and isinstance(x, fx.Proxy):
             raise TypeError("a loop of the graph needs the spikes of the step before")
         given = x if isinstance(x, (tuple, list)) else (x,)
@@ -98,7 +107,8 @@ class Network(nn.Module):
         for index, name in enumerate(self.delayed):
             self.loops[index](values[name])
         results = tuple(_sum([values[name] for name in names]) for names in self.outputs)
-        return results[0] if len(results) == 1 else results
+        output = results[0] if len(results) == 1 else results
+        return (output, {}) if self.with_state else output
 
     def _before(self, name: str, like: Tensor) -> Tensor | None:
         """What a node sent one step before; at the first step what it sends at rest, or nothing."""

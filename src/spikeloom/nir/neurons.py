@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.decays import unit
 from ..core.neuron import Neuron
 from ..core.reset import Keep, Reset
 
@@ -28,6 +29,8 @@ class Threshold(Neuron):
     >>> Threshold(0.0, init_hidden=True)(torch.tensor([[-1.0, 0.0, 1.0]]))
     tensor([[0., 0., 1.]])
     """
+
+    positive: ClassVar[tuple[str, ...]] = ()
 
     class State(NamedTuple):
         mem: Tensor  # the input of this step, [B, ...]
@@ -79,7 +82,7 @@ class _ToValue:
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=p.beta.clamp(0, 1) * state.mem + x)
+        return state._replace(mem=unit(p.beta) * state.mem + x)
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:
@@ -159,13 +162,13 @@ class SameStepLeaky(Neuron):
             reset_delay=False,
             mode=mode,
         )
-        self.parameter("beta", beta, learn_beta)
+        self.decay("beta", beta, learn_beta)
         self.parameter("reset_to", reset_to)
 
     @property
     def equations(self) -> Any:
         """Those of the chosen reset."""
-        return _BySubtraction if self._reset == "subtract" else _ToValue
+        return _BySubtraction if self._reset_mechanism == "subtract" else _ToValue
 
     integrate = staticmethod(_ToValue.integrate)
     settle = staticmethod(_ToValue.settle)

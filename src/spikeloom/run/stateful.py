@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..core import recording
-from ..core.inspection import inspect_input, inspect_state
+from ..core.inspection import inspect_input, inspect_state, inspect_values
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from . import modes
@@ -69,6 +69,9 @@ class StatefulModules(Special):
             return "inference mode"
         if modes.saving_hooks() is not hooked:
             return "hooks for saved tensors"
+        overridden = getattr(module, "overridden", ())
+        if overridden:
+            return f"its class overrides {', '.join(overridden)}"
         if vars(module).keys() & set(_OWN) or not _is_known(type(module)):
             return "its class overrides how it runs"
         if module.mode != "step" and not self.stepping:
@@ -138,6 +141,8 @@ class StatefulModules(Special):
             sequence = self.stepping and len(info.shape) > 1
             if module._checked != (info.shape, info.dtype, info.device, sequence):
                 inspect_input(module, info.blank(), sequence, False)
+            else:
+                inspect_values(module)
             for name, value in zip(module.State._fields, values, strict=True):
                 if value is not None and type(value) is not Deferred:
                     inspect_state(module, name, value, info.blank())

@@ -1,0 +1,277 @@
+"""snnTorch's protocol for subclasses: the methods that its ``forward`` calls on the neuron, honoured when overridden.
+
+snnTorch's users write a neuron by overriding ``_base_state_function``, ``fire`` and their relatives, which read the
+state from ``self.mem`` and the reset signal from ``self.reset``. A class that does so runs step by step, in the order
+of snnTorch's ``forward``, and lists the names in ``overridden``. Other neurons never come here.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .transition import over_threshold
+
+__all__ = ["CALLS", "STEP", "Doors", "overridden_by", "step", "stepwise", "through"]
+
+# what replaces a part of one step
+STEP = (
+    "_base_state_function",
+    "_base_state_reset_zero",
+    "_base_state_reset_sub_function",
+    "_base_sub",
+    "_base_zero",
+    "_base_int",
+    "state_function",
+    "fire",
+    "fire_inhibition",
+    "mem_reset",
+)
+CALLS = ("forward", "step", "scan")  # what replaces whole calls
+
+_STEP = frozenset(STEP)
+_OWN_PACKAGE = __name__.partition(".")[0]
+_BEFORE_0_8 = ("_base_state_function_hidden", "_build_state_function", "_build_state_function_hidden")
+
+
+class Doors:
+    """Mixin of `Neuron`: the parts of snnTorch's ``forward`` under its names; see the module.
+
+    >>> import torch, spikeloom as snn
+    >>> class Linear(snn.Leaky):
+    ...     def _base_state_function(self, input_):
+    ...         return self.mem - self.beta + input_
+    >>> neuron = Linear(beta=0.5, init_hidden=True, output=True)
+    >>> neuron(torch.tensor([[0.75]])), neuron.overridden
+    ((tensor([[0.]]), tensor([[0.2500]])), ('_base_state_function',))
+    """
+
+    State: Any
+    resets: Any
+    overridden: ClassVar[tuple[str, ...]] = ()
+    integrate: Any
+    params: Any
+    mem_reset: Any
+    _hidden: Any
+    _reset_mechanism: str
+    _signal: Any = None
+    _chosen: Any = None
+
+    def _init_mem(self) -> None:
+        """Called at the end of the constructor, for subclasses that register states of their own."""
+
+    def _base_state_function(self, input_: Tensor) -> Any:
+        """The state after the input and before the reset: a tensor, or a tuple of all states but the spikes."""
+        return self._integrated(input_)
+
+    def _base_sub(self, input_: Tensor) -> Any:
+        return self._reset_by("subtract", input_)
+
+    def _base_zero(self, input_: Tensor) -> Any:
+        return self._reset_by("zero", input_)
+
+    def _base_int(self, input_: Tensor) -> Any:
+        return self._base_state_function(input_)
+
+    @property
+    def state_function(self) -> Callable[[Tensor], Any]:
+        """The state after the input and the reset, as a function of the input; assigning replaces it."""
+        return self._chosen or self._by_mechanism()
+
+    @state_function.setter
+    def state_function(self, function: Callable[[Tensor], Any]) -> None:
+        if function == self._by_mechanism() and self._chosen is None:
+            return  # what a copy of snnTorch's constructor assigns
+        self._chosen = function
+        self.replaced("state_function")
+
+    @property
+    def reset(self) -> Tensor:
+        """Reset signal of the last step: 1 where the membrane before it exceeded the threshold."""
+        if self._signal is None:
+            raise AttributeError("reset")  # as in snnTorch: there is none before the first step
+        return self._signal if isinstance(self._signal, Tensor) else self.mem_reset(self._signal.mem)
+
+    @reset.setter
+    def reset(self, signal: Any) -> None:
+        self.__dict__["_signal"] = signal
+
+    def replaced(self, name: str) -> None:
+        """Take note that a method was assigned to this instance, which counts like an override in its class."""
+        self.__dict__["overridden"] = tuple(dict.fromkeys((*self.overridden, name)))
+        if "transition" in self.__dict__:
+            self._configure()
+
+    def _configure(self) -> None:
+        raise NotImplementedError
+
+    def _pooled(self, mem: Tensor) -> Tensor:
+        """What ``fire`` compares with the threshold."""
+        return mem
+
+    # -- state in snnTorch's form: one tensor, or a tuple, without the spikes that are fed back ------------
+
+    def _by_mechanism(self) -> Callable[[Tensor], Any]:
+        named = {"subtract": self._base_sub, "zero": self._base_zero, "none": self._base_int}
+        name = self._reset_mechanism
+        return named[name] if name in named else lambda input_: self._reset_by(name, input_)
+
+    def _integrated(self, input_: Tensor) -> Any:
+        return self._unpacked(self.integrate(input_, self._hidden, self.params(input_.dtype)))
+
+    def _reset_by(self, mechanism: str, input_: Tensor) -> Any:
+        def integrate(x: Tensor, state: Any, p: Any) -> Any:
+            self._hidden = state
+            return self._packed(self._base_state_function(x))
+
+        p = self.params(input_.dtype)
+        return self._unpacked(self.resets[mechanism].advance(integrate, input_, self._hidden, self.reset, p))
+
+    def _unpacked(self, state: Any) -> Any:
+        values = tuple(value for name, value in zip(state._fields, state, strict=True) if name != "spk")
+        return values[0] if len(values) == 1 else values
+
+    def _packed(self, values: Any) -> Any:
+        names = [name for name in self.State._fields if name != "spk"]
+        values = values if isinstance(values, tuple) else (values,)
+        if len(values) != len(names):
+            raise ValueError(
+                f"{type(self).__name__}: its state is ({', '.join(names)}), the overridden method returned "
+                f"{len(values)} value(s); return them in this order"
+            )
+        return self._hidden._replace(**dict(zip(names, values, strict=True)))
+
+    # -- the two forms of "zero" that snnTorch's neurons have besides that of the reset strategy -----------
+
+    def _zero_by_second_pass(self, input_: Tensor) -> Any:
+        """Subtracts a second result of ``_base_state_function``, which may draw random numbers of its own."""
+        first, second = self._base_state_function(input_), self._base_state_function(input_)
+        if isinstance(first, Tensor):
+            return first - self.reset * second
+        return tuple(a - b * self.reset for a, b in zip(first, second, strict=True))
+
+    def _zero_of_membrane(self, input_: Tensor) -> Any:
+        """Subtracts what ``_base_state_reset_zero`` gives: the neuron's own equation unless it is overridden too."""
+        syn, mem = self._base_state_function(input_)
+        syn_reset, mem_reset = self._base_state_reset_zero(input_)
+        return syn - syn_reset * self.reset, mem - mem_reset * self.reset
+
+    def _base_state_reset_zero(self, input_: Tensor) -> Any:
+        """What the reset to zero subtracts from the synaptic current and the membrane."""
+        return 0, self._integrated(input_)[-1]
+
+
+def through(names: Iterable[str]) -> bool:
+    """Whether a neuron that overrides ``names`` runs in the order of snnTorch's ``forward``.
+
+    >>> through(("fire",)), through(("forward",))
+    (True, False)
+    """
+    return not _STEP.isdisjoint(names)
+
+
+@cache
+def stepwise(cls: Any, names: tuple[str, ...]) -> Any:
+    """The equations of a neuron some of whose methods were replaced on the instance: those of ``cls``, never fused."""
+    kept = ("State", "integrate", "trigger", "retract", "settle")
+    body = {name: inspect.getattr_static(cls, name) for name in kept}
+    body |= {"overridden": names, "elementwise": False, "__module__": cls.__module__}
+    return type(cls.__name__, (), {**body, "__qualname__": f"{cls.__qualname__}[{', '.join(names)}]"})
+
+
+def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """One step in the order of snnTorch's ``forward``, through the methods of ``neuron``.
+
+    Args:
+        neuron: whose class overrides some of `STEP`.
+        x: input, [B, ...].
+        state: where to start, in the dtype of ``x``.
+
+    Returns:
+        Spikes [B, ...], and the new state. What ``neuron`` remembers is as before, but for ``neuron.reset``.
+    """
+    kept = neuron._hidden
+    neuron._hidden = state
+    try:
+        neuron.reset = signal = neuron.mem_reset(neuron.mem)
+        new = neuron._packed(neuron.state_function(x))
+        if neuron.state_quant:
+            quantised = {name: neuron.state_quant(getattr(new, name)) for name in new._fields if name != "spk"}
+            new = new._replace(**quantised)
+        neuron._hidden = new
+        mem = neuron._pooled(new.mem)
+        spk = neuron.fire_inhibition(len(mem), mem) if neuron.inhibition else neuron.fire(mem)
+        reset, p = neuron.resets[neuron._reset_mechanism], neuron.params(x.dtype)
+        if reset.acts and not neuron.reset_delay:
+            new = reset.clear(neuron._hidden, spk / neuron.graded_spikes_factor - signal, p)
+            neuron._hidden = new
+        return spk, neuron.settle(neuron._hidden, spk, p)
+    finally:
+        neuron._hidden = kept
+
+
+def overridden_by(cls: Any) -> tuple[str, ...]:
+    """Names of `STEP` and of whole calls that a class or its ancestors outside this package define.
+
+    Raises:
+        TypeError: one of them has no effect, or another one, in snnTorch 1.0 or on this neuron.
+    """
+    theirs = [base for base in cls.__mro__ if not _is_ours(base) and not _is_torch(base)]
+    names = tuple(n for n in (*STEP, *CALLS) if any(n in vars(base) for base in theirs))
+    _refuse(cls, names, {name for base in theirs for name in vars(base)})
+    return names
+
+
+def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
+    kind = cls.__name__
+    if "state_function" in names:
+        raise TypeError(
+            f"{kind}: snnTorch's constructor replaces a method state_function, so that it never runs; "
+            "define _base_state_function(self, input_), or assign self.state_function in __init__"
+        )
+    if "forward" in names:  # which decides itself what it calls, and how
+        return
+    for name in _BEFORE_0_8:
+        if name in written:
+            raise TypeError(
+                f"{kind}: snnTorch has not called {name} since version 0.8, with and without init_hidden; "
+                "define _base_state_function(self, input_), which reads the state from self.mem"
+            )
+    replaced = [name for name in names if name in STEP]
+    for name in replaced:
+        _check_arguments(cls, name)
+    own = [n for n in ("trigger", "retract") if not _is_plain(cls, n)]
+    if replaced and own and cls._pooled is Doors._pooled:
+        raise TypeError(
+            f"{kind} overrides {replaced[0]}, but spikes of {cls.__mro__[1].__name__} do not come from "
+            f"mem - threshold alone; override {', '.join(own)} or integrate, see docs/your_own_neuron.md"
+        )
+
+
+def _is_ours(base: type) -> bool:
+    return base.__module__.partition(".")[0] == _OWN_PACKAGE
+
+
+def _is_torch(base: type) -> bool:
+    return base.__module__.partition(".")[0] == "torch" or base is object
+
+
+def _is_plain(cls: Any, name: str) -> bool:
+    return getattr(cls, name) is (over_threshold if name == "trigger" else None)
+
+
+def _check_arguments(cls: Any, name: str) -> None:
+    wanted = 2 if name == "fire_inhibition" else 1
+    method = inspect.getattr_static(cls, name)
+    if not inspect.isfunction(method):
+        return
+    try:
+        inspect.signature(method).bind(None, *[None] * wanted)
+    except TypeError as error:
+        given = "batch_size, mem" if wanted == 2 else "mem" if name in ("fire", "mem_reset") else "input_"
+        raise TypeError(
+            f"{cls.__name__}: {name}{inspect.signature(method)} cannot be called as {name}({given}), which is what "
+            "snnTorch has done since version 0.8; read the state from self.mem, self.syn and self.spk"
+        ) from error

@@ -1,0 +1,118 @@
+"""The quantities of a neuron's equations: registering them, reading them by name, and setting them again."""
+
+from collections import namedtuple
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from . import checks
+from .decays import lead_inward
+
+__all__ = ["Parameters", "record"]
+
+
+@cache
+def record(names: tuple[str, ...]) -> Any:
+    """The type in which equations receive their quantities, ``p.name``.
+
+    >>> record(("threshold", "beta"))(1.0, 0.9)
+    Params(threshold=1.0, beta=0.9)
+    """
+    return namedtuple("Params", names)
+
+
+class Parameters(nn.Module):
+    """Mixin of `Neuron`: tensors by name, some of which learn.
+
+    >>> import spikeloom as snn
+    >>> snn.Leaky(0.5).params(torch.float64).beta
+    tensor(0.5000, dtype=torch.float64)
+    """
+
+    positive: ClassVar[tuple[str, ...]] = ("threshold",)  # what training must not push to 0
+    reset_dict: ClassVar[Any]
+    reset_mechanism_val: Tensor
+    _reset_mechanism: str
+    _record: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: tuple[str, ...] = ()
+        self._decays: tuple[str, ...] = ()
+        self._started_with: dict[str, Any] = {}
+        self._versions: dict[str, Any] = {}
+
+    def _configure(self) -> None:
+        raise NotImplementedError
+
+    def parameter(self, name: str, value: Any, learn: bool = False, *, persistent: bool = True) -> None:
+        """Register a quantity of the equations under ``name``: a parameter if it learns, a buffer otherwise.
+
+        Args:
+            name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
+            value: a number or a tensor that broadcasts against one step ``[B, ...]``.
+            learn: whether it has a gradient.
+            persistent: False leaves a quantity that does not learn out of ``state_dict``.
+        """
+        checks.flags(type(self).__name__, **{f"learn_{name}": learn})
+        tensor = torch.as_tensor(value).detach().clone()
+        tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+        if learn:
+            self.register_parameter(name, nn.Parameter(tensor))
+        else:
+            self.register_buffer(name, tensor, persistent=persistent)
+        self._names += (name,)
+        self._started_with[name] = value
+        self._configure()
+
+    def decay(self, name: str, value: Any, learn: bool = False) -> None:
+        """Register a `parameter` that the equations clamp to [0, 1]; gradients lead it back there.
+
+        Args:
+            name: as for `parameter`.
+            value: as for `parameter`.
+            learn: as for `parameter`.
+        """
+        self.parameter(name, value, learn)
+        self._decays += (name,)
+        self._lead_inward()
+
+    def _lead_inward(self) -> None:
+        for name in self._decays:
+            value = self._parameters.get(name)
+            if value is not None and value.requires_grad:
+                lead_inward(value)
+
+    def reset_parameters(self) -> None:
+        """Give every quantity of the equations the value that the constructor received, e.g. after ``to_empty()``.
+
+        Raises:
+            RuntimeError: the constructor received a tensor without values.
+        """
+        for name in self._names:
+            value = torch.as_tensor(self._started_with[name])
+            if value.device.type == "meta":
+                raise RuntimeError(
+                    f"{type(self).__name__}: {name} was computed on the meta device, so that its value is not known; "
+                    "call load_state_dict() instead"
+                )
+            with torch.no_grad():
+                getattr(self, name).copy_(value)
+        self.reset_mechanism_val.fill_(self.reset_dict[self._reset_mechanism])
+
+    def inspect_together(self) -> None:
+        """Raise where parameters that learned do not go together; called without gradients once some were written."""
+
+    def params(self, dtype: torch.dtype) -> Any:
+        """The parameters by name, in ``dtype``, as the equations see them."""
+        parameters, buffers, values = self._parameters, self._buffers, []
+        for name in self._names:  # getattr of a module takes ten times as long as its dictionaries
+            value = parameters.get(name)
+            if value is None:
+                value = buffers.get(name)
+            if value is None:
+                value = getattr(self, name)
+            values.append(value if value.dtype == dtype else value.to(dtype))
+        return self._record(*values)

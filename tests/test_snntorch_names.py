@@ -1,0 +1,97 @@
+"""What scripts for snnTorch rely on: private attributes and modules, the order of parameters, neurons in plain lists."""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import spikeloom as snn
+from spikeloom import Neuron
+
+# -- attributes that scripts read ------------------------------------------------------------------------------
+
+
+def test_scripts_find_the_reset_mechanism_the_reset_signal_and_their_table() -> None:
+    neuron = snn.Leaky(1.0, reset_mechanism="zero", init_hidden=True)
+    assert neuron._reset_mechanism == "zero"
+    assert snn.SpikingNeuron.reset_dict == {"subtract": 0, "zero": 1, "none": 2}
+    assert not hasattr(neuron, "reset")
+    signals = []
+    for _ in range(3):
+        neuron(torch.full((1, 1), 0.75))
+        signals.append(neuron.reset.item())
+    assert signals == [0.0, 0.0, 1.0]
+    neuron.mem = torch.full((1, 1), 2.0)
+    neuron.reset = neuron.mem_reset(neuron.mem)
+    assert neuron.state_function(torch.full((1, 1), 0.5)).item() == 0.5
+
+
+@pytest.mark.parametrize("name", ["Synaptic", "Alpha", "RSynaptic"])
+def test_optimizer_checkpoints_of_snntorch_meet_the_parameters_in_its_order(name: str) -> None:
+    options = {"alpha": 0.9, "beta": 0.8, "learn_alpha": True, "learn_beta": True, "learn_threshold": True}
+    if name == "RSynaptic":
+        options |= {"all_to_all": False, "V": 0.5}
+    names = [n for n, _ in getattr(snn, name)(**options).named_parameters()]
+    assert names == ["threshold", "beta", *(["V"] if name == "RSynaptic" else []), "alpha"]
+
+
+# -- module names that scripts import --------------------------------------------------------------------------
+
+MODULES = {
+    "alpha": "Alpha",
+    "associative": "AssociativeLeaky",
+    "deltaleaky": "DeltaLeaky",
+    "lapicque": "Lapicque",
+    "leaky": "Leaky",
+    "leakyparallel": "LeakyParallel",
+    "linearleaky": "LinearLeaky",
+    "neurons": "LIF SpikingNeuron",
+    "rleaky": "RLeaky",
+    "rsynaptic": "RSynaptic",
+    "sconv2dlstm": "SConv2dLSTM",
+    "slstm": "SLSTM",
+    "stateleaky": "StateLeaky",
+    "synaptic": "Synaptic",
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_private_module_of_a_neuron_is_found_under_snntorchs_name(module: str) -> None:
+    for name in MODULES[module].split():
+        assert getattr(importlib.import_module(f"spikeloom._neurons.{module}"), name) is getattr(snn, name)
+
+
+def test_the_private_modules_of_layers_are_found_under_snntorchs_names() -> None:
+    for module, name in (("bntt", "BatchNormTT1d"), ("bntt", "BatchNormTT2d"), ("graded_spikes", "GradedSpikes")):
+        assert getattr(importlib.import_module(f"spikeloom._layers.{module}"), name) is getattr(snn, name)
+
+
+# -- neurons that no module registers --------------------------------------------------------------------------
+
+
+class Holder:
+    def __init__(self, neuron: Neuron) -> None:
+        self.neuron = neuron
+
+
+HELD = {
+    "a list": lambda neuron: [neuron],
+    "a list in a tuple": lambda neuron: ([neuron],),
+    "a dictionary": lambda neuron: {"a": neuron},
+    "an object": Holder,
+    "a network in a list": lambda neuron: [nn.Sequential(neuron)],
+}
+
+
+@pytest.mark.parametrize("hold", HELD.values(), ids=list(HELD))
+def test_neurons_in_plain_containers_are_reset_and_detached_with_their_network(hold: Any) -> None:
+    net, neuron, other = nn.Sequential(nn.Identity()), snn.Leaky(0.9, init_hidden=True, learn_beta=True), snn.Leaky(0.9)
+    net[0].kept = hold(neuron)
+    for each in (neuron, other):
+        each(torch.ones(1, 2))
+    snn.detach(net)
+    assert neuron.mem.shape == (1, 2) and not neuron.mem.requires_grad
+    snn.utils.reset(net)
+    assert neuron.mem.shape == (0,) and other.mem.shape == (1, 2)

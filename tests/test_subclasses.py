@@ -1,0 +1,232 @@
+"""Subclasses as snnTorch's users write them: its numbers over 100 steps, and what is refused where the class is made.
+
+The classes are in `recorded/subclasses.py`, snnTorch's numbers beside it.
+"""
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recorded.replay import load
+from recorded.subclasses import BASES, BATCH, CASES, FEATURES, STEPS, drive
+from torch import Tensor, nn
+
+import spikeloom as snn
+from spikeloom import Neuron
+
+INDEX, ARRAYS = load("subclasses")
+RECORDED = {(case["base"], case["style"], case["reset"]): case for case in INDEX["cases"]}
+
+
+def sequence(neuron: Neuron, x: Tensor) -> tuple[Tensor, ...]:
+    neuron.mode = "sequence"
+    return neuron(x)
+
+
+def stepwise(neuron: Neuron, x: Tensor) -> tuple[Tensor, ...]:
+    returned = [neuron(x_t) for x_t in x]
+    return tuple(map(torch.stack, zip(*returned, strict=True)))
+
+
+@pytest.mark.parametrize(("base", "style", "reset"), CASES, ids=["/".join(case) for case in CASES])
+def test_an_overridden_method_gives_the_numbers_of_snntorch(base: str, style: str, reset: str) -> None:
+    compare(RECORDED[base, style, reset], *drive(snn, base, style, reset))
+
+
+@pytest.mark.parametrize("how", [stepwise, sequence, snn.run], ids=["hidden", "sequence", "run"])
+@pytest.mark.parametrize("style", ["state", "parameter", "fire", "assigned"])
+@pytest.mark.parametrize("base", list(BASES))
+def test_an_overridden_method_counts_in_every_way_to_run_over_time(base: str, style: str, how: Any) -> None:
+    compare(RECORDED[base, style, "zero"], *drive(snn, base, style, "zero", how=how))
+
+
+def compare(case: dict[str, Any], spikes: Tensor, mem: Tensor, grads: dict[str, Tensor]) -> None:
+    fired = np.unpackbits(ARRAYS[case["spk"]])[: STEPS * BATCH * FEATURES].reshape(STEPS, BATCH, FEATURES)
+    assert torch.equal(spikes != 0, torch.from_numpy(fired).bool())
+    close("the membrane", mem, case["mem"])
+    assert case["grads"].keys() == grads.keys()
+    for name, key in case["grads"].items():
+        close(f"the gradient of {name}", grads[name], key)
+
+
+def close(name: str, found: Tensor, key: str) -> None:
+    """To the rounding of float32, in which the numbers are stored."""
+    expected = torch.from_numpy(ARRAYS[key]).double()
+    scale = max(float(expected.abs().max()), 1.0)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * scale, msg=lambda m: f"{name}: {m}")
+
+
+# -- which names count, and which are refused ------------------------------------------------------------------
+
+
+class Quiet(snn.Leaky):
+    def fire(self, mem: Tensor) -> Tensor:
+        return super().fire(mem - 100)
+
+
+def test_a_class_lists_the_methods_that_it_overrides_and_is_never_fused() -> None:
+    class Slower(Quiet):
+        def _base_state_function(self, input_: Tensor) -> Tensor:
+            return 0.1 * self.mem + input_
+
+    assert snn.Leaky.overridden == () and snn.RSynaptic.overridden == ()
+    assert set(Slower.overridden) == {"_base_state_function", "fire"}
+    assert "overrides _base_state_function, fire" in Slower(0.9).transition.obstacle()
+    with snn.backend("torch"), pytest.raises(RuntimeError, match="overrides"):
+        Slower(0.9, mode="sequence")(torch.ones(3, 1, 2))
+
+
+def test_a_method_put_on_one_neuron_counts_there_and_nowhere_else() -> None:
+    quiet, plain = snn.Leaky(0.9, mode="sequence"), snn.Leaky(0.9, mode="sequence")
+    quiet.fire = lambda mem: torch.zeros_like(mem)
+    x = torch.full((20, 1, 2), 0.9)
+    assert quiet(x)[0].sum() == 0 and plain(x)[0].sum() > 0
+    assert quiet.overridden == ("fire",) and plain.overridden == ()
+
+
+def test_assigning_the_state_function_that_is_there_already_changes_nothing() -> None:
+    neuron = snn.Leaky(0.9)
+    neuron.state_function = neuron._base_sub
+    assert neuron.overridden == () and neuron.transition.elementwise
+
+
+def test_a_step_of_ones_own_counts_over_a_sequence() -> None:
+    class Doubled(snn.Leaky):
+        def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+            return super().step(2 * x, state)
+
+    x = torch.full((8, 1, 2), 0.3)
+    spk, mem = Doubled(0.9, mode="sequence")(x)
+    expected = snn.Leaky(0.9, mode="sequence")(2 * x)
+    assert torch.equal(spk, expected[0]) and torch.equal(mem, expected[1])
+
+
+def test_a_step_leaves_what_the_neuron_remembers_as_it_was() -> None:
+    neuron = Quiet(0.9, init_hidden=True)
+    neuron(torch.ones(1, 2))
+    before = neuron.mem
+    neuron.step(torch.ones(1, 2), neuron.hidden)
+    assert neuron.mem is before
+
+
+def test_an_overriding_neuron_survives_copies_and_pickles() -> None:
+    neuron = Quiet(0.9, init_hidden=True, output=True)
+    for made in (copy.deepcopy(neuron), pickle.loads(pickle.dumps(neuron))):
+        assert made.overridden == ("fire",)
+        assert made(torch.full((1, 2), 9.0))[0].sum() == 0
+
+
+@pytest.mark.parametrize("name", ["_base_state_function_hidden", "_build_state_function", "state_function"])
+def test_a_method_that_snntorch_never_calls_is_refused_where_the_class_is_made(name: str) -> None:
+    with pytest.raises(TypeError, match="define _base_state_function"):
+        type("Old", (snn.Leaky,), {name: lambda self, input_: input_})
+
+
+def test_the_arguments_of_snntorch_0_7_are_refused_where_the_class_is_made() -> None:
+    def old(self: Any, input_: Tensor, mem: Tensor) -> Tensor:
+        return self.beta * mem + input_
+
+    with pytest.raises(
+        TypeError, match=r"_base_state_function\(self.* cannot be called as _base_state_function\(input_\)"
+    ):
+        type("Old", (snn.Leaky,), {"_base_state_function": old})
+
+
+def test_an_old_name_beside_a_forward_of_its_own_is_the_users_affair() -> None:
+    class Own(snn.Leaky):
+        def _build_state_function(self, input_: Tensor, mem: Tensor) -> Tensor:
+            return 0.5 * mem + input_
+
+        def forward(self, input_: Tensor, mem: Tensor) -> Tensor:
+            return self._build_state_function(input_, mem)
+
+    assert Own(0.9)(torch.ones(1, 2), torch.ones(1, 2)).tolist() == [[1.5, 1.5]]
+
+
+def test_snntorchs_names_are_refused_on_a_neuron_whose_spikes_come_from_elsewhere() -> None:
+    with pytest.raises(TypeError, match="override retract or integrate"):
+        type("Signed", (snn.SignedIF,), {"fire": lambda self, mem: mem})
+
+
+def test_a_state_function_that_returns_too_few_states_is_named() -> None:
+    class Short(snn.Synaptic):
+        def _base_state_function(self, input_: Tensor) -> Tensor:
+            return input_
+
+        _base_sub = _base_state_function
+
+    with pytest.raises(ValueError, match=r"its state is \(syn, mem\), the overridden method returned 1"):
+        Short(0.9, 0.8)(torch.ones(1, 2))
+
+
+# -- bases, and feedback of ones own ---------------------------------------------------------------------------
+
+
+class OwnForward(snn.LIF):
+    """As in projects that derive from LIF and keep the state in buffers."""
+
+    def __init__(self, beta: float, **options: Any) -> None:
+        super().__init__(beta=beta, **options)
+        self._init_mem()
+
+    def _init_mem(self) -> None:
+        self.register_buffer("mem", torch.zeros(0), False)
+
+    def forward(self, input_: Tensor) -> Tensor:
+        if self.mem.shape != input_.shape:
+            self.mem = torch.zeros_like(input_)
+        self.reset = self.mem_reset(self.mem)
+        self.mem = self.beta.clamp(0, 1) * self.mem + input_ - self.reset * self.threshold
+        return self.fire(self.mem)
+
+
+def test_lif_with_beta_is_a_base_and_gives_the_spikes_of_leaky() -> None:
+    x = torch.rand(30, 2, 3, generator=torch.Generator().manual_seed(0))
+    own, leaky = OwnForward(0.9, learn_beta=True), snn.Leaky(0.9, init_hidden=True)
+    assert torch.equal(torch.stack([own(x_t) for x_t in x]), torch.stack([leaky(x_t) for x_t in x]))
+    assert [name for name, _ in own.named_parameters()] == ["beta"]
+    assert copy.deepcopy(nn.Sequential(OwnForward(0.9))).state_dict().keys() >= {"0.beta", "0.threshold"}
+    snn.reset(nn.Sequential(own))  # knows nothing of its state, as snnTorch
+
+
+@pytest.mark.parametrize("name", ["Leaky", "Lapicque", "Synaptic", "Alpha", "RLeaky", "RSynaptic", "StateLeaky"])
+def test_the_leaky_neurons_are_lif_and_the_cells_are_not(name: str) -> None:
+    assert issubclass(getattr(snn, name), snn.LIF)
+    assert not issubclass(snn.SLSTM, snn.LIF)
+
+
+def test_feedback_made_by_an_override_registers_its_own_weights() -> None:
+    class Block(snn.RLeaky):
+        def _init_recurrent_linear(self) -> None:
+            self.recurrent = nn.Sequential(nn.Linear(5, 5), nn.ReLU())
+
+    names = [name for name, _ in Block(0.9, linear_features=5).named_parameters()]
+    assert names == ["recurrent.0.weight", "recurrent.0.bias"]
+    frozen = Block(0.9, linear_features=5, learn_recurrent=False)
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+@pytest.mark.parametrize("made", [nn.Identity(), torch.neg], ids=["module", "function"])
+def test_feedback_assigned_to_a_one_to_one_neuron_is_used(made: Any) -> None:
+    neuron = snn.RLeaky(0.5, V=3.0, all_to_all=False, mode="sequence")
+    neuron.recurrent = made
+    _, mem = neuron(torch.tensor([2.0, 0.0]).view(2, 1, 1))
+    assert mem.flatten().tolist() == [2.0, 1.0 - 1.0 + float(made(torch.ones(())))]
+
+
+def test_states_that_an_override_registers_are_remembered_or_kept_as_buffers() -> None:
+    class Adaptive(snn.Leaky):
+        def _init_mem(self) -> None:
+            self.register_buffer("mem", torch.zeros(0), False)
+            self.register_buffer("rise", torch.zeros(()), False)
+
+        def _base_state_function(self, input_: Tensor) -> Tensor:
+            self.rise = self.rise + 1
+            return super()._base_state_function(input_) + self.rise
+
+    neuron = Adaptive(1.0, threshold=100.0, init_hidden=True, output=True)
+    assert [neuron(torch.zeros(1, 1))[1].item() for _ in range(3)] == [1.0, 3.0, 6.0]
+    assert neuron.mem.item() == 6.0 and "mem" not in neuron.state_dict()
