@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from ..core import checks, tree
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
-from ..kernels.events.choice import spikes_as_bits
+from ..kernels.bits import spikes_as_bits
 from .errors import Place, located
 from .layerwise import Layerwise, Seq
 from .memory import MEMORIES, joined, segment_length, segments

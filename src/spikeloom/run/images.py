@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from ..core import checks
 from ..core.taps import watches
 from .pairs import Pairs
 from .rules import has_hooks
-from .sparse import density_of, kept_apart
 
 __all__ = ["Images", "stacked"]
 
@@ -53,17 +51,15 @@ class Images:
         last, pool = _is_channels_last(x), self.pools.get(path)
         if not last and (conv.groups > 1 or len(x) * _outputs(conv, x) < LEAST):
             return None
-        number = kept_apart(conv, x)
-        if pool is None and (last or number):
+        if pool is None and last:
             return None
         if not last:
             self.converted |= conv.weight.is_contiguous()
             x = _channels_last(x)
         if pool is None:
             return conv(x), "channels-last"
-        pair = _Pair.of(conv, self.modules[pool], max(1, CHUNK // _outputs(conv, x)), number)
-        output = _conv_pool(x, conv, pair)
-        return output, "; ".join(filter(None, [f"channels-last, with {pool!r} in chunks", str(density_of(conv))]))
+        pair = _Pair.of(conv, self.modules[pool], max(1, CHUNK // _outputs(conv, x)))
+        return _conv_pool(x, conv, pair), f"channels-last, with {pool!r} in chunks"
 
     def restored(self, values: Any) -> Any:
         """``values`` as they would be had nobody chosen a format for them."""
@@ -89,7 +85,7 @@ def _pools(conv: nn.Module, pool: nn.Module) -> bool:
 def _served(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether torch's ordinary float32 convolution on the CPU is what would run."""
     ordinary = x.dim() == 4 and x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
-    watched = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0
+    watched = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or checks.forward_mode()
     watched = watched or checks.transformed()
     fast = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue] (a property set on the module)
     return ordinary and not watched and fast and conv.padding_mode == "zeros"
@@ -129,20 +125,17 @@ class _Pair(NamedTuple):
     conv: list[int]  # stride, padding, dilation, two each; groups
     pool: tuple[Any, ...]  # kernel, stride, padding, dilation, ceil mode
     rows: int  # images at a time
-    density: int  # number of the convolution's `Density` where it may go by events, else 0
 
     @classmethod
-    def of(cls, conv: Any, pool: Any, rows: int, density: int) -> "_Pair":
+    def of(cls, conv: Any, pool: Any, rows: int) -> "_Pair":
         numbers = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
         pairs = [[n, n] if isinstance(n, int) else list(n) for n in numbers]
-        return cls([*conv.stride, *conv.padding, *conv.dilation, conv.groups], (*pairs, pool.ceil_mode), rows, density)
+        return cls([*conv.stride, *conv.padding, *conv.dilation, conv.groups], (*pairs, pool.ceil_mode), rows)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, keep: bool = False) -> tuple[Tensor, Tensor]:
-        """The convolution of some images, and what its backward pass reads of them."""
-        if self.density:
-            return events().spike_conv(x, weight, bias, self.conv, "auto", keep, self.density)
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution of some images."""
         stride, padding, dilation, groups = self.conv[:2], self.conv[2:4], self.conv[4:6], self.conv[6]
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups), x
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
     def pooled(self, y: Tensor) -> Tensor:
         return torch.max_pool2d(y, *self.pool)
@@ -152,63 +145,51 @@ class _Pair(NamedTuple):
         like = torch.empty((len(grad), *image), memory_format=torch.channels_last)  # only its shape is read
         return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *self.pool, position.long())
 
-    def gradients(
-        self, grad: Tensor, kept: Tensor, weight: Tensor, bias: Tensor | None, shape: Any, wanted: Any
-    ) -> Any:
+    def gradients(self, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: Any) -> Any:
         """Of input, weight and bias, None where it is not wanted."""
-        if self.density:
-            return events().spike_conv_gradients(grad, kept, weight, list(shape), self.conv, True, wanted)
         sizes = None if bias is None else list(bias.shape)
         stride, padding, dilation, groups = self.conv[:2], self.conv[2:4], self.conv[4:6], self.conv[6]
         numbers = (stride, padding, dilation, False, [0, 0], groups)
-        return torch.ops.aten.convolution_backward(grad, kept, weight, sizes, *numbers, list(wanted))
-
-
-def events() -> Any:
-    from ..kernels.events import convolution  # loads the operators on first use, not with the package
-
-    return convolution
+        return torch.ops.aten.convolution_backward(grad, x, weight, sizes, *numbers, list(wanted))
 
 
 def _conv_pool(x: Tensor, conv: nn.Conv2d, pair: _Pair) -> Tensor:
     inputs = (x, conv.weight, *([] if conv.bias is None else [conv.bias]))
     if torch.is_grad_enabled() and any(v.requires_grad for v in inputs):
         return _ConvPool.apply(x, conv.weight, conv.bias, pair)
-    return torch.cat([pair.pooled(pair.convolved(part, conv.weight, conv.bias)[0]) for part in x.split(pair.rows)])
+    return torch.cat([pair.pooled(pair.convolved(part, conv.weight, conv.bias)) for part in x.split(pair.rows)])
 
 
 class _ConvPool(torch.autograd.Function):
-    """Max-pooled convolution in chunks of images; keeps its input, or the spikes of it, and the pooled positions."""
+    """Max-pooled convolution in chunks of images; keeps its input and the pooled positions."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair) -> Tensor:
-        output, spikes, positions = x.new_empty(0), [], []
+        output, positions = x.new_empty(0), []
         for i, part in enumerate(x.split(pair.rows)):
-            y, kept = pair.convolved(part, weight, bias, ctx.needs_input_grad[1])
+            y = pair.convolved(part, weight, bias)
             pooled, position = torch.ops.aten.max_pool2d_with_indices(y, *pair.pool)
             positions.append(position.to(torch.int16 if y[0, 0].numel() < 2**15 else torch.int32))
-            spikes += [kept] if pair.density else []
             if not i:
                 ctx.image = y.shape[1:]
                 output = torch.empty((len(x), *pooled.shape[1:]), memory_format=torch.channels_last)
             output[i * pair.rows :][: len(part)] = pooled
-        ctx.pair, ctx.shape = pair, x.shape
-        ctx.save_for_backward(weight, bias, *positions, *(spikes or [x]))
+        ctx.pair = pair
+        ctx.save_for_backward(x, weight, bias, *positions)
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        weight, bias, *saved = ctx.saved_tensors
+        x, weight, bias, *positions = ctx.saved_tensors
         pair, wanted = ctx.pair, ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # somebody will differentiate these gradients
-            return *_differentiable(grads[0], saved[-1], weight, bias, pair, wanted), None
-        parts = grads[0].split(pair.rows)
-        inputs = saved[len(parts) :] if pair.density else saved[-1].split(pair.rows)
-        dx = torch.empty(ctx.shape, memory_format=torch.channels_last) if wanted[0] else None
+        if torch.is_grad_enabled():  # gradients of these gradients will be computed
+            return *_differentiable(grads[0], (x, weight, bias), pair, wanted), None
+        dx = torch.empty(x.shape, memory_format=torch.channels_last) if wanted[0] else None
         sums: list[Any] = [None, None]
-        for i, (grad, position, kept) in enumerate(zip(parts, saved[: len(parts)], inputs, strict=True)):
+        parts = zip(grads[0].split(pair.rows), positions, x.split(pair.rows), strict=True)
+        for i, (grad, position, part) in enumerate(parts):
             passed = pair.unpooled(grad, position, ctx.image)
-            found = pair.gradients(passed, kept, weight, bias, (len(grad), *ctx.shape[1:]), wanted)
+            found = pair.gradients(passed, part, weight, bias, wanted)
             if dx is not None:
                 dx[i * pair.rows :][: len(grad)] = found[0]
             sums = [f if s is None else s.add_(f) for s, f in zip(sums, found[1:], strict=True)]
@@ -216,15 +197,13 @@ class _ConvPool(torch.autograd.Function):
 
 
 def _differentiable(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair, wanted: Any
+    grad: Tensor, given: tuple[Tensor, Tensor, Tensor | None], pair: _Pair, wanted: Any
 ) -> list[Tensor | None]:
     """The gradients as functions of all that they depend on; computes the convolution again."""
-    if pair.density:
-        raise RuntimeError(
-            "gradients of gradients do not pass a convolution that goes by events; write "
-            "snn.run(net.double(), x.double()), or call the network step by step"
-        )
+    # of views, because one input may itself depend on another
+    x, weight, bias = (None if v is None else v.view_as(v) for v in given)
+    assert x is not None and weight is not None
     inputs: list[Any] = [v for v, w in zip((x, weight, bias), wanted, strict=True) if w]
-    whole = pair.pooled(pair.convolved(x, weight, bias)[0])
+    whole = pair.pooled(pair.convolved(x, weight, bias))
     found = iter(torch.autograd.grad(whole, inputs, grad, create_graph=True))
     return [next(found) if w else None for w in wanted]

@@ -23,7 +23,6 @@ from .errors import Place, expect
 from .images import Images, stacked
 from .pairs import Pairs
 from .plan import NotLayerwise, Row
-from .readouts import Readouts
 from .sparse import density_of, sparse_call
 from .trace import attribute, function_of, needed_later
 
@@ -75,7 +74,7 @@ class Layerwise:
         self.net, self.graph, self.num_steps, self.static = net, graph, num_steps, static
         self.batch_norm, self.record, self.place = batch_norm, record, place
         self.pairs = Pairs(graph)
-        self.images, self.readouts = Images(self.pairs, self.modules), Readouts(self.pairs, self.modules)
+        self.images = Images(self.pairs, self.modules)
         self.rows: list[Row] = []
         self.records: dict[str, Tensor] = {}
 
@@ -135,24 +134,20 @@ class Layerwise:
         x, steps = (value.tensor, None) if timed else (value, self.num_steps)
         if not isinstance(module, Neuron) or not module.transition.elementwise:
             x = self.images.restored(x)
-        how, by = "all steps at once", None
+        how = "all steps at once"
         if isinstance(module, Neuron):
             silent = module.init_hidden and not module.output and not self._recorded(path)
             keep, reason = self._residual(module, x, steps)
-            unseen = silent and self.memory != "compressed" and f"{path}.spk" not in self.record
-            by = self.readouts.runner(path, module, x, steps) if unseen else None
-            options = {"by": by} if by else {}
+            options = {"path": not silent}
             with keep:
-                output, state = module.advance(x, sequence=True, num_steps=steps, path=not silent, **options)
+                output, state = module.advance(x, sequence=True, num_steps=steps, **options)
             self._keep(path, output, state)
             name = dispatch.name_of(module.transition, x, state[0].dtype, steps or 1)
             how = f"scan over time ({name}){reason}"
         else:
             output, state = module.advance(x, sequence=True, num_steps=steps)
         self._row(path, module, f"{how}{'' if timed else ', the same input at every step'}")
-        result = _mapped(Seq, module.returned(output, state))
-        how = "together with the neuron before it, a few samples at a time"
-        return self.pairs.finish(result, how) if by else result
+        return _mapped(Seq, module.returned(output, state))
 
     def _residual(self, neuron: Neuron, x: Tensor, steps: int | None) -> tuple[Any, str]:
         """What this neuron keeps for the backward pass, as a context, and a word on it."""
