@@ -2,7 +2,7 @@
 
     python benchmarks/bandwidth.py [--repeats 9] [--smoke]
 
-One thread, CPU time, float32, tensors far larger than the cache, freed memory kept (`snn.tune_cpu_allocator`) so that
+One thread, CPU time, float32, tensors far larger than the cache, freed memory kept by the C library so that
 nothing is faulted in while it is measured. Counted are the bytes that the layer cannot do without: forward it reads
 the input and writes spikes and membranes, backward it reads the gradient and the membranes and writes a gradient: 12
 each. The copy is STREAM's: it reads 4 bytes and writes 4; once as a loop, once as the C library does it, past the

@@ -158,7 +158,7 @@ def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False
     Args:
         function: of a module, so that the new process finds it by name.
         *arguments: its arguments.
-        tuned: call `spikeloom.tune_cpu_allocator` first.
+        tuned: the C library keeps the memory that is freed, instead of returning it to the system.
     """
     context = multiprocessing.get_context("forkserver")  # forks a process that has imported these and done no more
     context.set_forkserver_preload(["torch", "spikeloom"])
@@ -177,7 +177,9 @@ def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False
 def _answer(results: Any, tuned: bool, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
     torch.set_num_threads(1)
     if tuned:
-        spikeloom.tune_cpu_allocator()
+        libc = ctypes.CDLL(None)  # mallopt(3): M_MMAP_MAX is -4, M_TRIM_THRESHOLD -1
+        if not (libc.mallopt(-4, 0) and libc.mallopt(-1, -1)):
+            raise RuntimeError("glibc refused to keep freed memory")
     results.put(function(*arguments))
 
 

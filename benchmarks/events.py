@@ -1,8 +1,8 @@
-"""Linear and convolution layers on sparse spikes: events against the dense product, and a training step against peers.
+"""Linear layers on sparse spikes: events against the dense product, and a training step against peers.
 
     python benchmarks/events.py [--repeats 9] [--smoke] [--only inference,break-even,training,network]
 
-One thread, CPU time, medians, contenders interleaved. Times are of whole calls of `snn.SpikeLinear` and `SpikeConv2d`,
+One thread, CPU time, medians, contenders interleaved. Times are of whole calls of `snn.SpikeLinear`,
 with the search for what fired; gradients are of weight, bias and input. The network is a multilayer perceptron
 784-1000-10 over 25 steps of 128 samples, its input drawn anew at every step; with snnTorch where it is installed.
 """
@@ -25,39 +25,21 @@ LINEAR = [
     (4096, 4096, 128),
     (4096, 4096, 1024),
 ]
-CONVS = [
-    ((12, 64, 5), (12, 12), 32),
-    ((12, 64, 5), (12, 12), 800),
-    ((64, 128, 3), (16, 16), 64),
-    ((2, 12, 5), (34, 34), 128),
-]
 LAP = 0.03  # seconds for which a short call is repeated
 Row = dict[str, Any]
 
 
-def layers(make: Callable[..., nn.Module], dense: type[nn.Module]) -> dict[str, nn.Module]:
+def layers(inputs: int, outputs: int) -> dict[str, nn.Module]:
     """A layer that goes by events and the ordinary one, with the same weights."""
-    events = make(events="always")
-    plain = dense(*(getattr(events, n) for n in _ARGUMENTS[dense]))
+    events, plain = snn.SpikeLinear(inputs, outputs, events="always"), nn.Linear(inputs, outputs)
     plain.load_state_dict(events.state_dict())
     return {"dense": plain, "events": events}
-
-
-_ARGUMENTS: dict[Any, tuple[str, ...]] = {
-    nn.Linear: ("in_features", "out_features"),
-    nn.Conv2d: ("in_channels", "out_channels", "kernel_size"),
-}
 
 
 def cases(smoke: bool) -> list[tuple[str, dict[str, nn.Module], tuple[int, ...]]]:
     found = []
     for inputs, outputs, rows in LINEAR[1:2] if smoke else LINEAR:
-        pair = layers(lambda i=inputs, o=outputs, **k: snn.SpikeLinear(i, o, **k), nn.Linear)
-        found.append((f"linear {inputs}-{outputs}, {rows} rows", pair, (rows, inputs)))
-    for sizes, image, rows in CONVS[:1] if smoke else CONVS:
-        pair = layers(lambda s=sizes, **k: snn.SpikeConv2d(*s, **k), nn.Conv2d)
-        name = f"conv {sizes[0]}-{sizes[1]} {sizes[2]}x{sizes[2]} on {image[0]}x{image[1]}, {rows} images"
-        found.append((name, pair, (rows, sizes[0], *image)))
+        found.append((f"linear {inputs}-{outputs}, {rows} rows", layers(inputs, outputs), (rows, inputs)))
     return found
 
 

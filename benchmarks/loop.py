@@ -5,8 +5,9 @@
 All contenders run interleaved in one process, on one thread, in CPU time, autograd included; "ours" is the backend that
 is chosen when numba is installed, beside it the traced loop in plain torch and the eager loop. Each row gives the
 median of ours in milliseconds and, for every other one, its time divided by ours. Above 32 MiB a tensor the C library
-returns memory to the system after every use and faults it in again; those sizes are measured as they are and with
-``snn.tune_cpu_allocator()``. Semantics of snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
+returns memory to the system after every use and faults it in again; those sizes are measured as they are and
+with a C library that keeps what is freed. Semantics of snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent
+surrogate.
 """
 
 from typing import Any

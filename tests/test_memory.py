@@ -90,7 +90,8 @@ def test_less_is_kept_the_more_is_asked_for() -> None:
     own = list(net.parameters())
     kept = {kind: saved_bytes(lambda kind=kind: snn.run(net, x, memory=kind), *own) for kind in memory.MEMORIES}
     assert kept["compressed"] < 0.8 * kept["exact"]
-    assert kept["checkpoint"] < 0.25 * kept["exact"]
+    # a sixth of the steps, whose loops are so small that they keep input and states, and the states between segments
+    assert kept["checkpoint"] < 0.3 * kept["exact"]
 
 
 def test_the_plan_tells_the_segments_and_what_is_kept_whole() -> None:

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import Any
 
 from . import surrogate as surrogate
-from .core.allocator import tune_cpu_allocator as tune_cpu_allocator
 from .core.dispatch import backend as backend
 from .core.dispatch import backends as backends
 from .core.dispatch import residual as residual
@@ -21,7 +20,6 @@ from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
 from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
 from .layers.delay import SynapticDelay as SynapticDelay
 from .layers.graded import GradedSpikes as GradedSpikes
-from .layers.spiking import SpikeConv2d as SpikeConv2d
 from .layers.spiking import SpikeLinear as SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF as AdaptiveThresholdLIF
 from .neurons.adlif import AdLIF as AdLIF

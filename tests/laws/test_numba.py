@@ -1,6 +1,5 @@
 """The loop printed for numba is the eager loop. Compiling takes seconds: a few neurons cover the operations."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.kernels import machine_code
 
 from .cases import build, current
 from .test_programs import loops_agree
@@ -73,57 +71,6 @@ def test_the_loop_itself_refuses_an_input_that_is_not_finite(value: float, dtype
                 neuron.scan(bad)
     assert torch.equal(neuron.mem, before), "a refused input leaves no trace"
     assert spk.isfinite().all()
-
-
-SCRIPT = """
-import sys, torch, spikeloom as snn
-x = torch.linspace(0, 2, 600).view(10, 3, 20).requires_grad_()
-with snn.backend("numba"):
-    spk, last = snn.Synaptic(0.9, 0.8, spike_grad=snn.surrogate.sigmoid()).scan(x)
-    (grad,) = torch.autograd.grad(spk.sum() + last.mem.sum(), x)
-print(spk.sum().item(), grad.double().sum().item(), "numba" in sys.modules)
-"""
-
-
-def in_a_process_of_its_own(cache: Path) -> list[str]:
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
-    environment = {**os.environ, "SPIKELOOM_CACHE": str(cache)}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
-
-
-@pytest.mark.slow
-def test_a_second_process_finds_the_machine_code_and_does_without_numba(tmp_path: Path) -> None:
-    first, second = in_a_process_of_its_own(tmp_path), in_a_process_of_its_own(tmp_path)
-    assert first[:2] == second[:2]
-    assert (first[2], second[2]) == ("True", "False")
-    files = [file.name for file in (tmp_path / "spikeloom" / "kernels").iterdir()]
-    assert len(files) == 2 and all(name.startswith("kernel_") and name.endswith(".o") for name in files)
-
-
-@pytest.mark.slow
-def test_a_folder_that_cannot_be_written_to_and_a_file_that_is_none_do_no_harm(tmp_path: Path) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.write_text("a file where the folder should be")
-    assert in_a_process_of_its_own(blocked)[:2] == in_a_process_of_its_own(tmp_path)[:2]
-    for file in (tmp_path / "spikeloom" / "kernels").iterdir():
-        file.write_bytes(file.read_bytes()[:100])
-    assert in_a_process_of_its_own(tmp_path)[:2] == in_a_process_of_its_own(blocked)[:2]
-
-
-def test_code_that_needs_numba_at_run_time_stays_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
-    source = """
-import numba
-@numba.njit(numba.void(numba.types.CPointer(numba.int64), numba.int64))
-def fill(a, n):
-    kept = [n]  # a list is memory of numba's
-    kept.append(n + 1)
-    a[0] = kept[1]
-"""
-    room = torch.zeros(1, dtype=torch.int64)
-    machine_code.machine_code(source, "fill", 1, 1)(room.data_ptr(), 41)
-    assert room.item() == 42
-    assert not list(tmp_path.rglob("*.o"))
 
 
 def test_large_layers_choose_numba_and_small_ones_do_not() -> None:
@@ -230,3 +177,54 @@ def test_a_gradient_of_zero_neurons_is_zero() -> None:
             spk, _ = neuron.final(x)
         grads = torch.autograd.grad(spk.sum(), [x, neuron.beta])
         assert spk.shape == grads[0].shape == x.shape and grads[1] == 0
+
+
+def test_the_negative_bit_of_a_tensor_was_not_read() -> None:
+    """``z.conj().imag`` is such a tensor; so may a state, a parameter and a gradient be."""
+    x, start, beta, flow = torch.rand(6, 3, 4) * 2, torch.rand(3, 4), torch.rand(4) * 0.5 + 0.3, torch.rand(6, 3, 4)
+    found = []
+    for given in (torch.neg, torch._neg_view):
+        neuron = snn.Leaky(0.9)
+        neuron.beta = given(-beta)
+        a, b = given(-x).detach().requires_grad_(), given(-start).detach().requires_grad_()
+        with snn.backend("numba"):
+            spk, states = neuron.scan(a, neuron.State(b))
+        pulled = torch.autograd.grad([spk, states.mem], [a, b], [given(-flow), given(flow)])
+        found.append([spk, states.mem, *pulled])
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_gradient_without_memory_is_zero() -> None:
+    x = torch.rand(6, 3, 4).requires_grad_()
+    with snn.backend("numba"):
+        spk, states = snn.Leaky(0.9).scan(x)
+    zeros = torch._efficientzerotensor((6, 3, 4))
+    (found,) = torch.autograd.grad([spk, states.mem], x, [zeros, torch.ones(6, 3, 4)], retain_graph=True)
+    (expected,) = torch.autograd.grad(states.mem, x, torch.ones(6, 3, 4))
+    assert torch.equal(found, expected)
+
+
+def test_a_tensor_of_the_user_can_be_resized_after_a_loop() -> None:
+    x = torch.rand(6, 3, 4)
+    with snn.backend("numba"):
+        snn.Leaky(0.9).scan(x)
+    x.untyped_storage().resize_(4)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["loop", "run"])
+def test_second_derivatives_of_a_compiled_loop_were_silently_wrong(own: bool) -> None:
+    torch.manual_seed(0)
+    hidden = [snn.Leaky(0.9, learn_beta=True, init_hidden=True, output=last) for last in (False, True)]
+    net = nn.Sequential(nn.Linear(6, 8), hidden[0], nn.Linear(8, 3), hidden[1]).double()
+    x, found = torch.rand(4, 5, 6, dtype=torch.float64, requires_grad=True), []
+    for backend in ("eager", "numba"):
+        snn.reset(net)
+        with snn.backend(backend):
+            mem = snn.run(net, x)[1] if own else hidden[1].scan(net[2](hidden[0].scan(net[0](x))[0]))[1].mem
+        (first,) = torch.autograd.grad(mem.pow(2).sum(), x, create_graph=True)
+        found.append([first, *torch.autograd.grad(first.pow(2).sum(), list(net.parameters()), allow_unused=True)])
+    for a, b in zip(*found, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)

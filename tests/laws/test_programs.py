@@ -1,6 +1,7 @@
 """Laws of the traced programs: pointwise operations only, and the loop printed from them is the eager loop."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import spikeloom as snn
 from spikeloom.core.dispatch import RESIDUALS
@@ -222,8 +224,54 @@ def test_torch_func_transforms_see_the_ordinary_loop() -> None:
     assert torch.equal(spikes, neuron.scan(x)[0])
 
 
-def test_a_second_derivative_is_refused_not_wrong() -> None:
-    x = torch.rand(6, 3, 4, requires_grad=True)
-    (gradient,) = torch.autograd.grad(snn.Leaky(0.9).scan(x)[0].sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
-        gradient.sum().backward()
+@every_elementwise
+@pytest.mark.parametrize("path", [True, False], ids=["all states", "last states"])
+def test_a_second_derivative_was_silently_wrong(name: str, options: dict[str, Any], path: bool) -> None:
+    """The input depends on the initial state here, a path that must not be counted twice."""
+    neuron, found = build(name, learn=True, **options), []
+    x = current(name, steps=5)
+    learned = [p for p in neuron.parameters() if p.requires_grad]
+    for backend in ("eager", "torch"):
+        start = neuron.State(*(torch.full_like(v, 0.3).requires_grad_() for v in neuron.initial(x[0])))
+        inputs = [*start, *learned]
+        driven = x + start[0].sin().mean()
+        with snn.backend(backend):
+            spk, states = (neuron.scan if path else neuron.final)(driven, start)
+        loss = spk.pow(2).sum() + sum(value.pow(3).sum() for value in states)
+        first = torch.autograd.grad(loss, [driven, *inputs], create_graph=True, allow_unused=True)
+        penalty = sum(g.pow(2).sum() for g in first if g is not None and g.requires_grad)
+        second = torch.autograd.grad(penalty, inputs, allow_unused=True)
+        pairs = zip((*first, *second), (driven, *inputs, *inputs), strict=True)
+        found.append([torch.zeros_like(v) if g is None else g for g, v in pairs])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * float(b.detach().abs().max()))
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_a_second_derivative_without_the_input_is_refused_not_wrong(residual: str) -> None:
+    x, found = torch.rand(6, 3, 4, dtype=torch.float64, requires_grad=True), []
+    for backend in ("eager", "torch"):
+        with snn.backend(backend), snn.residual(residual) if backend == "torch" else nullcontext():
+            mem = snn.Leaky(0.9).scan(x)[1].mem
+        if backend == "torch" and residual != "input":
+            with pytest.raises(RuntimeError, match=r"second derivative needs the input of Leaky.*snn\.residual"):
+                torch.autograd.grad(mem.pow(2).sum(), x, create_graph=True)
+            continue
+        (first,) = torch.autograd.grad(mem.pow(2).sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(first.pow(3).sum(), x)[0])
+    if residual == "input":
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own forward mode
+def test_a_derivative_in_forward_mode_was_lost() -> None:
+    x, tangent = torch.rand(6, 3, 4), torch.rand(6, 3, 4)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, tangent)
+        found = forward_ad.unpack_dual(snn.LI(0.9, mode="sequence").scan(dual)[1].mem).tangent
+        for backend in sorted(set(snn.backends()) - {"eager"}):
+            if snn.backends()[backend] == "available":
+                with snn.backend(backend), pytest.raises(RuntimeError, match="forward mode"):
+                    snn.LI(0.9, mode="sequence").scan(dual)
+    expected = snn.LI(0.9, mode="sequence").scan(tangent)[1].mem  # it is linear
+    torch.testing.assert_close(found, expected)

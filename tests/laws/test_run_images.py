@@ -95,33 +95,6 @@ def test_the_order_of_memory_changes_no_result(make: Any, static: bool) -> None:
         torch.testing.assert_close(snn.run(net, x, num_steps), snn.run(twin, x, num_steps), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
-def test_sparse_images_go_by_events_chunk_by_chunk(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba")
-    for name in ("SMALL", "WORTH"):
-        monkeypatch.setattr(f"spikeloom.kernels.events.choice.{name}", 0)
-    net = nn.Sequential(nn.Conv2d(2, 40, 3), nn.MaxPool2d(2)).requires_grad_(not frozen)
-    x = torch.rand(5, 4, 2, 18, 18)
-    x = torch.where(x < 0.03, x + 0.1, 0.0)  # values of their own: equal ones would tie in the pooling
-    (output, gradients), (expected, references) = (outcome(n, x, None) for n in (net, unseen(net)))
-    plan = snn.run(net, x, explain=True).plan
-    assert "with '1' in chunks; events (density" in plan.rows[0].how
-    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
-    for a, b in zip(gradients, references, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
-    with torch.no_grad():
-        torch.testing.assert_close(snn.run(net, x), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_gradients_of_gradients_of_events_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba")
-    for name in ("SMALL", "WORTH"):
-        monkeypatch.setattr(f"spikeloom.kernels.events.choice.{name}", 0)
-    net, x = nn.Sequential(nn.Conv2d(2, 40, 3), nn.MaxPool2d(2)), torch.zeros(5, 4, 2, 18, 18, requires_grad=True)
-    with pytest.raises(RuntimeError, match=r"go(es)? by events; write snn\.run\(net\.double\(\)"):
-        torch.autograd.grad(snn.run(net, x).sum(), x, create_graph=True)
-
-
 def test_the_plan_says_what_is_pooled_with_what() -> None:
     plan = snn.run(chain(), batch(False)[0], explain=True).plan
     assert [row.how for row in plan.rows[:2]] == [

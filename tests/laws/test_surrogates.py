@@ -1,9 +1,11 @@
 """Laws of the surrogates."""
 
+import inspect
 import pickle
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import spikeloom as snn
 from spikeloom.core.curves import ATan, StochasticSpikeOperator
@@ -70,6 +72,32 @@ def test_the_curves_of_stbp_and_the_triangle_have_area_one(surrogate: type[Surro
 def test_a_width_that_is_not_positive_is_refused(surrogate: type[Surrogate]) -> None:
     with pytest.raises(ValueError, match=r"must be positive, got -1"):
         surrogate(-1)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own forward mode
+@pytest.mark.parametrize("surrogate", SMOOTH, **by_name)
+def test_every_kind_of_derivative_is_that_of_the_surrogate(surrogate: type[Surrogate]) -> None:
+    spike, x = surrogate(), torch.linspace(-1.1, 1.2, 7, dtype=torch.float64)
+    expected, tangent = spike.derivative(x), torch.ones_like(x)
+    with forward_ad.dual_level():
+        assert torch.equal(forward_ad.unpack_dual(spike(forward_ad.make_dual(x, tangent))).tangent, expected)
+    assert torch.equal(torch.func.jvp(spike, (x,), (tangent,))[1], expected)
+    assert torch.equal(torch.func.grad(lambda v: spike(v).sum())(x), expected)
+    assert torch.equal(torch.vmap(torch.func.grad(spike))(x), expected)
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(spike(leaf).sum(), leaf, create_graph=True)
+    assert torch.equal(first, expected)
+
+
+def test_a_step_of_a_neuron_looked_up_signatures_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise AssertionError("inspect.signature costs more than the arithmetic of a step")
+
+    neuron, x = snn.Leaky(0.9), torch.ones(2, 3, requires_grad=True)
+    monkeypatch.setattr(inspect, "signature", refused)
+    spk, _ = neuron(x, torch.zeros(2, 3))
+    spk.sum().backward()
+    assert x.grad is not None
 
 
 def test_surrogates_work_as_values_classes_and_apply() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import maybe_current_level
+from torch.autograd import forward_ad
 
 __all__ = [
     "at_most_axes",
@@ -24,6 +25,7 @@ __all__ = [
     "finite",
     "flags",
     "floating",
+    "forward_mode",
     "has_samples",
     "in_range",
     "installed",
@@ -267,6 +269,15 @@ def transformed() -> bool:
     False
     """
     return maybe_current_level() is not None
+
+
+def forward_mode() -> bool:
+    """Whether a derivative is being computed in forward mode, `torch.autograd.forward_ad`.
+
+    >>> forward_mode()
+    False
+    """
+    return forward_ad._current_level >= 0
 
 
 def watched(*tensors: Tensor) -> bool:

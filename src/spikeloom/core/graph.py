@@ -31,10 +31,10 @@ def sealed(value: Tensor) -> Tensor:
     return _Sealed.apply(value) if value.requires_grad and torch.is_grad_enabled() else value
 
 
-def is_freed(value: Tensor, depth: int = 24) -> bool:
+def is_freed(value: Tensor, depth: int = 8) -> bool:
     """Whether ``backward()`` has already freed the graph that made ``value``: another pass through it must fail.
 
-    Walks at most ``depth`` nodes back, not behind what is `sealed`. Where hooks handle saved tensors (checkpointing,
+    Looks at the ``depth`` nearest nodes, not behind what is `sealed`. Where hooks handle saved tensors (checkpointing,
     offloading) the answer is False, because looking would call them.
 
     >>> x = torch.ones(1, requires_grad=True)
@@ -49,18 +49,17 @@ def is_freed(value: Tensor, depth: int = 24) -> bool:
         node, depth = nodes.pop(0), depth - 1
         if node is None or type(node).__name__ == "_SealedBackward":
             continue
-        for name in _saved_attributes(type(node)):
+        for name in _saved_tensors(type(node)):
             try:
                 getattr(node, name)
-            except RuntimeError:
-                return True
+            except RuntimeError as error:  # of a tensor that was written in place, too, which says another thing
+                if "already been freed" in str(error):
+                    return True
         nodes.extend(parent for parent, _ in node.next_functions)
     return False
 
 
 @cache
-def _saved_attributes(kind: type) -> tuple[str, ...]:
-    return tuple(n for n in dir(kind) if n == "saved_tensors" or (n.startswith("_saved_") and n not in _NO_TENSOR))
-
-
-_NO_TENSOR = {"_saved_alpha", "_saved_dim", "_saved_self_sym_sizes", "_saved_index"}
+def _saved_tensors(kind: type) -> list[str]:
+    raw = (name for name in dir(kind) if name.startswith("_raw_saved_") and name != "_raw_saved_tensors")
+    return [*(name.removeprefix("_raw") for name in raw), *["saved_tensors"] * hasattr(kind, "saved_tensors")]

@@ -22,6 +22,8 @@ def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | Non
     """Why no printed loop serves a call."""
     if checks.transformed():
         return "a torch.func transform is running, which sees the ordinary loop only"
+    if checks.forward_mode():
+        return "a derivative is computed in forward mode (forward_ad.dual_level), which sees the ordinary loop only"
     return _untraceable(transition, dtype)
 
 
@@ -55,17 +57,6 @@ def _numba_available() -> str | None:
 
 
 @cache
-def _warm_allocator() -> None:
-    """Free one large block, once.
-
-    glibc learns from it to keep blocks of up to that size instead of handing them back to the system at every call;
-    measured, the page faults of fresh sequences cost more than the loop itself. Any program that has freed a data set
-    has done the same; on other allocators it is a no-op.
-    """
-    torch.empty(32 * 2**20 - 2**16, dtype=torch.uint8)
-
-
-@cache
 def _triton() -> Any:
     return import_module(".triton_cuda", __package__)
 
@@ -74,33 +65,30 @@ def _triton_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> st
     return _triton().refusal(x, dtype) or _refusal(transition, x, dtype) or _triton().obstacle(transition, dtype)
 
 
-def _runner(printer: str, constant: str, *, narrow: bool = False) -> Any:
+def _runner(printer: str, unasked: str, *, narrow: bool = False) -> Any:
     """How neurons call a printer.
 
     Args:
         printer: its name.
-        constant: what it keeps, unasked, where the input is the same at every step.
+        unasked: what it keeps where nothing was chosen.
         narrow: it reads input, and writes spikes, that are narrower than the states.
     """
 
     def run(
         key: str, x: Tensor, state: Any, params: Any, num_steps: int | None, *, path: bool, residual: str
     ) -> tuple[Tensor, Any]:
-        if not torch.compiler.is_compiling():
-            _warm_allocator()
         if num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:  # its steps are one
             x, num_steps = x[0], len(x)
         dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
-        kept = residual or (constant if num_steps else "state")
         from .scan import scanned
 
-        found = scanned(printer, key, kept, path, x, num_steps or 0, state, params)
+        found = scanned(printer, key, residual or unasked, path, x, num_steps or 0, state, params)
         return found[0].to(dtype), type(state)(*found[1 : 1 + len(state)])
 
     return run
 
 
-register(Backend("torch", lambda: None, _refusal, _runner("torch", "state")))
+register(Backend("torch", lambda: None, _refusal, _runner("torch", "both")))
 # compiling a kernel takes a second or two, which only large layers earn back
 register(
     Backend(

@@ -9,20 +9,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core.allocator import in_large_pages
-
-__all__ = ["flat", "ordered", "spaced", "stacked"]
+__all__ = ["is_dense", "materialised", "ordered", "spaced", "stacked"]
 
 
 def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
     """An empty [n, *step.shape] whose steps have the memory order of ``step``."""
     like = torch.empty_like(step)
     options = {"dtype": dtype or step.dtype, "device": step.device}
-    return in_large_pages(torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options))
+    return torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options)
+
+
+def materialised(tensor: Tensor) -> Tensor:
+    """``tensor``, or a copy where its memory does not hold its values: torch's negative bit, zeros without memory."""
+    if tensor.is_neg():
+        return tensor.resolve_neg()
+    return tensor.clone() if tensor._is_zerotensor() else tensor
 
 
 def ordered(tensor: Tensor, step: Tensor) -> Tensor:
     """``tensor``, one step or [n, *step.shape], in the memory order of ``step``, itself if it is so already."""
+    tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():  # the usual case, at a tenth of the cost
         return tensor
     leading = tensor.dim() - step.dim()
@@ -35,6 +41,7 @@ def ordered(tensor: Tensor, step: Tensor) -> Tensor:
 
 def spaced(tensor: Tensor, step: Tensor) -> Tensor:
     """As `ordered` for [n, *step.shape], but the steps may lie apart in memory, or be one and the same."""
+    tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():
         return tensor
     if _same(step.shape, tensor.stride()[1:], _strides(step)):
@@ -42,19 +49,12 @@ def spaced(tensor: Tensor, step: Tensor) -> Tensor:
     return ordered(tensor, step)
 
 
-def flat(tensor: Tensor, step: Tensor) -> Tensor:
-    """A view of what `ordered` returned: [n, neurons] or [neurons]."""
-    size = step.numel()
-    if tensor.dim() == step.dim():
-        return torch.as_strided(tensor, (size,), (1,))
-    return torch.as_strided(tensor, (len(tensor), size), (size, 1))
-
-
 def _strides(step: Tensor) -> tuple[int, ...]:
-    return step.stride() if _dense(step) else torch.empty_like(step).stride()
+    return step.stride() if is_dense(step) else torch.empty_like(step).stride()
 
 
-def _dense(step: Tensor) -> bool:
+def is_dense(step: Tensor) -> bool:
+    """Whether the elements fill their memory, in any order of the axes."""
     size = 1
     for stride, length in sorted(zip(step.stride(), step.shape, strict=True)):
         if length != 1:

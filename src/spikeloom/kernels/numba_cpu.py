@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from .layout import ordered, spaced, stacked
+from .layout import materialised, ordered, spaced, stacked
 from .numba_loop import Memory, compiled_backward, compiled_forward
 from .task import Call, Flow
 from .threads import BLOCK, sweep
@@ -34,7 +34,7 @@ def given_of(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
     found = {} if call.x is None else {"X": _memory(call.x, step)}
     found |= {f"S_{f}": _memory(s, step) for f, s in zip(call.task.fields, call.state, strict=True)}
     for name, p, v in zip(names, call.params, vector, strict=True):
-        one = p if p.dtype == step.dtype else p.to(step.dtype)
+        one = materialised(p if p.dtype == step.dtype else p.to(step.dtype))
         found[f"P_{name}"] = _memory(one.expand(step.shape), step) if v else Memory(one, one.data_ptr(), 0)
     return found, vector
 

@@ -1,7 +1,7 @@
 """Printer for numba: a traced program as loops over time and neurons.
 
 Each neuron's step is a few lines of scalar arithmetic, printed in the order of the trace and without contraction or
-fast-math, so that spikes, states and gradients are those of the eager loop bit for bit. `machine_code` compiles what is
+fast-math, so that spikes, states and gradients are those of the eager loop bit for bit. `sources` compiles what is
 printed, `numba_cpu` runs it.
 
 Memory is reached by pointers and flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time,
@@ -14,13 +14,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from .machine_code import machine_code
 from .program import Program, Ref
 from .scalars import Scalars
+from .sources import compiled_function
 from .task import Task, fresh, led
 
 __all__ = ["Memory", "compiled_backward", "compiled_forward"]
@@ -29,7 +29,6 @@ _HEADER = """from math import atan, cos, erf, exp, log, sin, sqrt, tanh
 import numba
 import numpy as np
 real, one, zero = np.{real}, np.{real}(1), np.{real}(0)
-wide, half = numba.types.CPointer(numba.types.{real}), numba.types.CPointer(numba.types.uint16)
 """
 
 # bfloat16 is the upper half of float32; rounded to the nearest, ties to even, as torch does
@@ -161,7 +160,8 @@ class _Loop:
         arrays = sorted({*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])})
         widths = sorted(_words(r"\bw_(\w+)", [place.first for place in places.values()]))
         source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines], after))
-        return Compiled(machine_code(source, name, len(arrays), len(widths) + 4), tuple(arrays), tuple(widths))
+        function = compiled_function(source, name, _signature(arrays, len(widths) + 4, self.task.dtype))
+        return Compiled(function, tuple(arrays), tuple(widths))
 
     def source(
         self,
@@ -182,15 +182,13 @@ class _Loop:
         """
         arrays, widths = given
         options = "error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True"
-        types = ["half" if a.startswith("H_") else "wide" for a in arrays] + ["numba.int64"] * (len(widths) + 4)
         text = _HEADER.format(real="float32" if self.task.dtype == torch.float32 else "float64")
         text += _HALVES if self.task.halves else ""
         rows = [*(word for a in places for word in (a, f"{a}first")), *shared, "n"]
         text += f"\n@numba.njit({options})\ndef row({', '.join(rows)}):\n{_indent(body[0], 4)}"
         text += f"    for m in range(n):\n{_indent(body[1], 8)}{_indent(body[2], 4)}"
         numbers = [*(f"w_{a}" for a in widths), "steps", "start", "stop", "base"]
-        text += f"\n\n@numba.njit(numba.void({', '.join(types)}), {options})\n"
-        text += f"def {name}({', '.join([*arrays, *numbers])}):\n"
+        text += f"\n\ndef {name}({', '.join([*arrays, *numbers])}):\n"
         text += f"    for u in range(steps):\n        t = {'steps - 1 - u' if name == 'backward' else 'u'}\n"
         text += _indent([f"{a}, {a}first = {p.pointer}, {p.first}" for a, p in places.items()], 8)
         return text + f"        row({', '.join([*rows[:-1], 'stop - start'])})\n"
@@ -217,6 +215,14 @@ class Compiled(NamedTuple):
     def __call__(self, given: dict[str, Memory], steps: int, start: int, stop: int, base: int = 0) -> None:
         numbers = [given[name].width for name in self.widths]
         self.function(*[given[name].address for name in self.arrays], *numbers, steps, start, stop, base)
+
+
+def _signature(arrays: list[str], numbers: int, dtype: torch.dtype) -> tuple[Any, ...]:
+    from numba import types
+
+    wide = types.CPointer(types.float32 if dtype == torch.float32 else types.float64)
+    half = types.CPointer(types.uint16)
+    return *(half if a.startswith("H_") else wide for a in arrays), *[types.int64] * numbers
 
 
 def _indent(lines: list[str], spaces: int) -> str:

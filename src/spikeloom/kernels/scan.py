@@ -17,6 +17,7 @@ from torch import Tensor
 from ..core import checks
 from ..core.transition import TRANSITIONS, Transition
 from .layout import ordered, stacked
+from .second import differentiable_gradients
 from .task import Call, Flow, Task, labels, needed, reads_of, task_of
 
 __all__ = ["PRINTERS", "ones_of", "scan", "scanned"]
@@ -64,7 +65,8 @@ def _forward(
     Args:
         printer: which backend runs, a key of `PRINTERS`.
         key: of the transition, see `Transition.key`.
-        residual: what to keep for the backward pass, ``"state"``, ``"half"`` or ``"input"``.
+        residual: what to keep for the backward pass, ``"state"``, ``"half"``, ``"input"``, or ``"both"`` input and
+            states: the latter are read, the former serves second derivatives.
         path: return every state over time, not only the last.
         x: [T, B, ...], or [B, ...] if ``num_steps`` > 0: the same input at every step.
         num_steps: T for a constant input, else 0.
@@ -74,7 +76,8 @@ def _forward(
     """
     transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
     steps = num_steps or len(x)
-    task = task_of(key, dtype, ones_of(transition, params), num_steps > 0, path, residual, tuple(wanted))
+    kind = "state" if residual == "both" else residual
+    task = task_of(key, dtype, ones_of(transition, params), num_steps > 0, path, kind, tuple(wanted))
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
     _printer(printer).forward(call, spk, paths, lasts, halves)
@@ -101,7 +104,7 @@ def _forward_fake(
     steps = num_steps or x.shape[0]
     keep = reads_of(transition, step.dtype, needed(transition, wanted)).fields if any(wanted) else ()
     kept = [stacked(step, steps + 1, torch.bfloat16) for _ in keep] if residual == "half" else []
-    kept = [stacked(step, steps) for _ in keep] if residual == "state" and not path else kept
+    kept = [stacked(step, steps) for _ in keep] if residual in ("state", "both") and not path else kept
     states = (stacked(step, steps) if path else torch.empty_like(step) for _ in state)
     return [stacked(step, steps, x.dtype), *states, *kept]
 
@@ -200,10 +203,10 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     found = reads_of(transition, state[0].dtype, needed(transition, ctx.wanted))
     fields = transition.neuron.State._fields
     saved = list(output[1 + len(state) :])
-    if ctx.residual == "state" and ctx.path:
+    if ctx.residual in ("state", "both") and ctx.path:
         saved = [output[1 + fields.index(f)] for f in found.fields]
     ctx.dtype = x.dtype
-    ctx.has_x = found.x or ctx.residual == "input"
+    ctx.has_x = found.x or ctx.residual in ("input", "both")
     ctx.save_for_backward(*[x] * ctx.has_x, *state, *params, *saved)
 
 
@@ -219,8 +222,12 @@ def _pulled_back(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
     return [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
 
 
+def _gradients(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
+    return differentiable_gradients(ctx, grads) if torch.is_grad_enabled() else _pulled_back(ctx, grads, backward)
+
+
 def _backward_call(ctx: Any, grads: Any) -> Any:
-    found, n = _pulled_back(ctx, grads, _scan_backward), 1 + ctx.sizes[0]
+    found, n = _gradients(ctx, grads, _scan_backward), 1 + ctx.sizes[0]
     return None, None, None, None, found[0], None, found[1:n], found[n:], None
 
 
@@ -236,8 +243,7 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        twice = torch.is_grad_enabled()  # then the operator records, and refuses, second derivatives
-        return None, None, None, None, *_pulled_back(ctx, grads, _scan_backward if twice else _backward)
+        return None, None, None, None, *_gradients(ctx, grads, _backward)
 
 
 def scanned(
@@ -267,8 +273,8 @@ def scanned(
 
 def _second(ctx: Any, *grads: Any) -> Any:
     raise RuntimeError(
-        "the printed loops have no second derivative (no autograd formula for their backward pass); "
-        'compute it with the ordinary loop: with snn.backend("eager")'
+        "a compiled backward pass of the printed loops has no derivative (no autograd formula); "
+        'leave torch.compile out, or write with snn.backend("eager")'
     )
 
 

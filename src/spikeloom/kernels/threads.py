@@ -1,43 +1,59 @@
-"""Splitting a loop over neurons into blocks, and the blocks over threads where that pays."""
+"""Splitting a loop into blocks, and the blocks over threads where that pays."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["pool", "sweep"]
+__all__ = ["split", "sweep"]
 
 BLOCK = 32768  # neurons; smaller blocks halve the bandwidth that is reached, larger ones fall out of the cache
-PARALLEL = 1_000_000  # neuron steps below which a second thread does not pay
+PARALLEL = 1_000_000  # steps of work below which a second thread does not pay
 
 
 @cache
-def pool(workers: int) -> ThreadPoolExecutor:
+def _pool(workers: int) -> ThreadPoolExecutor:
     """The threads of this process."""
     return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork: a child that found the pool would wait for ever
-    os.register_at_fork(after_in_child=pool.cache_clear)
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def sweep(function: Callable[[int, int], None], size: int, steps: int, block: int = BLOCK) -> None:
-    """Call ``function(start, stop)`` for every block of ``size`` neurons; honours ``torch.get_num_threads()``.
+def sweep(function: Callable[[int, int], Any], size: int, steps: float, block: int = BLOCK) -> None:
+    """Call ``function(start, stop)`` for every block of ``range(size)``; honours ``torch.get_num_threads()``.
 
     Args:
         function: releases the interpreter lock while it works.
-        size: number of neurons.
+        size: number of neurons or rows.
         steps: work for each of them.
-        block: neurons in a block.
+        block: how many in a block.
     """
     workers = torch.get_num_threads()
-    if workers == 1 or size * steps < PARALLEL:
-        for start in range(0, size, block):
-            function(start, min(start + block, size))
-        return
-    function(0, 0)  # compiles once, not in every thread
-    width = min(block, -(-size // workers))
+    alone = workers == 1 or size * steps < PARALLEL
+    width = max(1, block if alone else min(block, -(-size // workers)))
     blocks = [(start, min(start + width, size)) for start in range(0, size, width)]
-    list(pool(workers).map(lambda one: function(*one), blocks))
+    if alone or len(blocks) == 1:
+        for one in blocks:
+            function(*one)
+    else:
+        list(_pool(workers).map(lambda one: function(*one), blocks))
+
+
+def split(loop: Callable[..., Any], tensors: Sequence[Tensor], numbers: Sequence[int], rows: int, work: float) -> None:
+    """Run a compiled loop over rows: it takes addresses, ``numbers``, and the first and last row.
+
+    Args:
+        loop: machine code.
+        tensors: what it reads and writes, contiguous.
+        numbers: passed on.
+        rows: how many there are.
+        work: of all of them; where it is small, or 0, one thread does it from the first row to the last.
+    """
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    sweep(lambda start, stop: loop(*addresses, *numbers, start, stop), rows, work / max(1, rows), max(1, rows))

@@ -3,15 +3,17 @@
 import operator
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import checks, tree
+from ..core.graph import sealed
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
+from ..kernels.bits import spikes_as_bits
 from .chain import Chain, links_of
 from .errors import Place, located
 from .execution import Execution
@@ -119,6 +121,7 @@ def _run(
             return output, records, Plan(False, "something else traces or transforms this call")
         execution = Execution(memory, batch_norm, stepping=True)
         recorder = Recorder(execution, names_of(net))
+        execution.hooked = execution.hooked or memory == "compressed"  # spikes are kept as bits
         length = steps
         if memory != "exact":
             length = segment_length(steps, len(x) if static else x.shape[1])
@@ -142,7 +145,10 @@ def _run(
             outputs, _ = loop(net, rest, static, keys, place, _nothing)
             return stacked([first, *outputs], {})
 
-        output, records = recorded(function, (), {}, recorder)
+        with spikes_as_bits() if memory == "compressed" else nullcontext():
+            output, records = recorded(function, (), {}, recorder)
+        if memory == "checkpoint":
+            _seal(net)
         plan = plan_of(recorder, execution)
         recorder.release()
         if length < steps:
@@ -174,6 +180,13 @@ def _refuse_own_loop(net: nn.Module, recorder: Recorder) -> None:
                 f"{layer.title} {layer.name!r} more than once; write snn.layerwise(net)(x) instead "
                 "of snn.run(net, x), or a forward of one time step"
             )
+
+
+def _seal(net: nn.Module) -> None:
+    """Hide the graph of the states from the look for spent graphs, which would compute it again."""
+    for module in net.modules():
+        if isinstance(module, Stateful) and module._hidden is not None:
+            module._hidden = module.State(*map(sealed, module._hidden))
 
 
 @contextmanager

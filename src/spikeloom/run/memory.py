@@ -12,6 +12,7 @@ from contextvars import copy_context
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from ..kernels.events.choice import by_input_alone
 from .execution import Execution
 from .program import Layer, Need
 
@@ -50,7 +51,6 @@ def run_segment(execution: Execution, chosen: list[Layer], wanted: set[tuple[int
         return
     inputs = execution.values.of(need)
     stops = {layer.number: len(layer.occurrences) for layer in execution.layers}
-    choices = copy_context()  # backward() is often called outside the blocks that chose a backend
     runs = 0
 
     def compute() -> None:
@@ -70,4 +70,6 @@ def run_segment(execution: Execution, chosen: list[Layer], wanted: set[tuple[int
             execution.again = False
             execution.stops = {}
 
-    checkpoint(compute, use_reentrant=False, preserve_rng_state=False)
+    with by_input_alone():
+        choices = copy_context()  # backward() is often called outside the blocks that chose
+        checkpoint(compute, use_reentrant=False, preserve_rng_state=False)

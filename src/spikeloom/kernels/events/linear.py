@@ -1,208 +1,152 @@
-"""The operator ``spikeloom::spike_linear``: a linear layer whose input is mostly zero.
+"""A linear layer whose input is mostly zero: each entry adds one row of the transposed weight to the result.
 
-Its gradient with respect to the input is dense, as surrogate gradients need it; that with respect to the weight reads
-the kept spikes, as events if the forward pass did. It is opaque to ``torch.compile``.
+Its gradient with respect to the input is dense, as surrogate gradients need it; that with respect to the weight goes by
+events as well. What is kept for the backward pass is what the dense layer keeps.
 """
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...core import checks
-from ...core.allocator import in_large_pages
-from . import choice, compiled, entries, few, narrow
-from .choice import Density, Thresholds
-from .entries import Entries
-from .operator import operator
+from ..layout import materialised
+from ..threads import split
+from .loops import compiled
 
-__all__ = ["linear"]
+__all__ = ["demand", "density", "linear", "refusal"]
 
-BOUNDS = Thresholds(0.2, 0.25)
-UNKEPT = Thresholds(0.28, 0.33, small=1.0)  # without gradients, where one call does everything
 BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache while all rows use it
-FEW = Thresholds(0.03, 0.04)  # with fewer than NARROW outputs, where listing the entries is most of the work
-NARROW = 32
-LEAST = 8  # outputs below which the dense product takes no longer than the listing
-TURN = 48  # rows whose dense product takes as long as turning a weight that lies as usual
-ROWS = 512  # of the result up to which it is faster to keep sums in registers, and to read the table piece by piece
-CHUNK = 2**20  # elements that are unpacked at once
 
 
-def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, events: str = "auto", density: Density | None = None
-) -> Tensor:
-    """``x @ weight.T + bias`` for an input that is mostly zero.
+class Entries(NamedTuple):
+    """See `spikeloom.kernels.events.loops`."""
 
-    Args:
-        x: spikes, [..., in_features]; any values are right, zeros are what is saved.
-        weight: [out_features, in_features].
-        bias: [out_features].
-        events: ``"auto"``: where they pay; ``"always"``; ``"never"``.
-        density: what the layer remembers from call to call.
+    ptr: Tensor  # int64 [R + 1]
+    idx: Tensor  # int32 [n]
+    values: Tensor  # [n]
 
-    Returns:
-        [..., out_features], the dense product up to the order of its sums.
+
+def refusal(x: Tensor, weight: Tensor) -> str | None:
+    """Why events cannot serve this call."""
+    if torch.compiler.is_compiling() or checks.watched(x, weight):
+        return "operations are recorded or replaced, which sees ordinary ones only"
+    if not (x.is_cpu and weight.is_cpu):
+        return f"events are computed on the CPU, got an input on {x.device} and a weight on {weight.device}"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on, which computes in 16 bits"
+    if x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
+        return f"events are computed in float32 or float64, got an input of {x.dtype} and a weight of {weight.dtype}"
+    if checks.transformed() or checks.forward_mode():
+        return "a derivative is taken by torch.func or forward mode, which sees ordinary operations only"
+    if x.shape[-1:] != weight.shape[1:]:
+        return f"the last axis of the input must be {weight.shape[1]}, got {tuple(x.shape)}"
+    return None
+
+
+def demand(reason: str | None) -> None:
+    """Refuse ``events="always"`` where it cannot be obeyed.
 
     Raises:
-        ValueError: ``events`` is another word.
-        RuntimeError: ``events="always"`` cannot be obeyed.
-        ImportError: ``events="always"`` without numba.
+        RuntimeError: with the reason.
+        ImportError: numba is missing.
+    """
+    if reason:
+        raise RuntimeError(f'events="always" cannot be obeyed: {reason}; write events="auto"')
+    checks.require("numba", extra="cpu", purpose='events="always"')
 
-    >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]))
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias`` by events, where `refusal` has no reason against it.
+
+    Args:
+        x: [..., K]; any values are right, zeros are what is saved.
+        weight: [N, K]; fastest where its transpose is contiguous.
+        bias: [N].
+
+    Returns:
+        [..., N], the dense product up to the order of its sums.
+
+    >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]), None)
     tensor([[1.],
             [2.]])
     """
-    checks.choice("events", events, ("auto", "always", "never"))
-    reason = choice.refusal(x, weight)
-    choice.demand(events, reason)
-    if reason or x.shape[-1:] != weight.shape[1:]:  # the ordinary function has the ordinary message
-        return F.linear(x, weight, bias)
-    density = density or Density()
-    whole = x.dim() == 2
-    flat = x if whole else x.reshape(-1, x.shape[-1])
-    work, bounds = _work(flat, weight, events), _bounds(flat, weight, torch.is_grad_enabled())
-    limit = choice.routed(flat, (weight, bias), work, events, bounds, density)
-    if limit == 0:
-        return _dense(x, weight, bias)
-    if limit is None:
-        y, _ = spike_linear(flat.contiguous(), weight, bias, events, weight.requires_grad, density.number)
-    else:
-        y = _unkept(flat.contiguous(), weight, bias, limit, density)
-    return y if whole else y.view(*x.shape[:-1], len(weight))
+    flat = x.reshape(-1, x.shape[-1])
+    y = cast(Tensor, _Product.apply(flat, weight, bias))
+    return y.view(*x.shape[:-1], len(weight))
 
 
-def _work(x: Tensor, weight: Tensor, events: str) -> int:
-    """Multiply-adds of the dense product; none where events do not pay at any density."""
-    pays = weight.shape[0] >= LEAST and (weight.stride(0) == 1 or x.shape[0] > TURN)
-    return x.shape[0] * weight.numel() if pays or events == "always" else 0
+def density(x: Tensor) -> float:
+    """Part of ``x`` [..., K] that is not zero, seen in a few rows evenly spread.
 
-
-def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The product without events.
-
-    Sizes alone decide who adds up: a resumed training does it in the order of one that was not interrupted.
+    >>> density(torch.eye(4))
+    0.25
     """
-    few, much = 0 < len(weight) <= narrow.OUTPUTS, x.numel() * len(weight) >= choice.WORTH
-    return (narrow.linear if few and much and compiled.available() else F.linear)(x, weight, bias)
+    rows = x.detach().reshape(-1, x.shape[-1])
+    sample = rows[:: max(1, len(rows) // 32)]
+    return int(sample.count_nonzero()) / max(1, sample.numel())
 
 
-def _bounds(x: Tensor, weight: Tensor, kept: bool) -> Thresholds:
-    if weight.shape[0] < NARROW:  # the length of a tensor takes several times as long
-        return FEW
-    bounds = BOUNDS if kept else UNKEPT
-    if weight.stride(0) == 1:
-        return bounds
-    part = max(0.0, 1 - TURN / max(1, x.shape[0]))
-    return Thresholds(bounds.begin * part, bounds.stop * part, bounds.small)
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (x, weight), grad, wanted = ctx.saved_tensors, grads[0], ctx.needs_input_grad
+        dx = grad @ weight if wanted[0] else None
+        dw = None
+        if wanted[1]:  # gradients of gradients are ordinary operations
+            dw = grad.t() @ x if torch.is_grad_enabled() else weight_gradient(grad, x)
+        return dx, dw, grad.sum(0) if wanted[2] else None
 
 
-def _unkept(x: Tensor, weight: Tensor, bias: Tensor | None, limit: int, density: Density) -> Tensor:
-    """The product where nobody needs the entries afterwards."""
-    found = few.product(x, weight, bias, limit) if limit and _few(x.shape[0], weight.nbytes) else None
-    if found is None:
-        return _product(x, weight, bias, limit, density)[0]
-    density.note(x, found[1], limit)
-    return found[0]
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias`` for ``x`` [R, K], without gradients."""
+    out = (
+        x.new_zeros(len(x), len(weight))
+        if bias is None
+        else bias.detach().expand(len(x), -1).clone(memory_format=torch.contiguous_format)
+    )
+    _add(_listed(x), materialised(weight.detach().t().contiguous()), out)
+    return out
 
 
-def _few(rows: int, size: int) -> bool:
-    """Whether it is faster to keep sums in registers, if the entries share a value, for a table of ``size`` bytes."""
-    return rows <= ROWS and size <= BLOCK
+def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """``grad.T @ x`` for ``x`` [R, K], without gradients; its transpose is contiguous."""
+    out = grad.new_zeros(x.shape[1], grad.shape[1])
+    _add(_turned(_listed(x), len(x), x.shape[1]), materialised(grad.detach().contiguous()), out)
+    return out.t()
 
 
-def _product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, limit: int, density: Density
-) -> tuple[Tensor, Entries | None]:
-    """The product, and the entries of ``x`` if it went by them."""
-    listed = entries.found(x, limit) if limit else None
-    if limit:
-        density.note(x, len(listed.idx) if listed else None, limit)
-    if listed is None:
-        return _dense(x, weight, bias), None
-    table = weight.detach().t().contiguous().numpy()
-    rows = weight.detach().new_zeros(1) if bias is None else bias.detach()
-    out = in_large_pages(x.new_empty(len(x), len(weight))).copy_(rows)
-    _gather(listed, table, out.numpy())
-    return out, listed
+def _listed(x: Tensor) -> Entries:
+    x = materialised(x.detach().contiguous())
+    rows, width = x.shape
+    ptr = torch.zeros(rows + 1, dtype=torch.int64)
+    split(compiled("count", x.dtype), (x, ptr), (width,), rows, x.numel())
+    torch.cumsum(ptr, 0, out=ptr)
+    size = int(ptr[-1])
+    entries = Entries(ptr, torch.empty(size, dtype=torch.int32), x.new_empty(size))
+    split(compiled("list_rows", x.dtype), (x, *entries), (width,), rows, x.numel())
+    return entries
 
 
-def _gather(listed: Entries, table: Any, out: Any) -> None:
+def _turned(entries: Entries, rows: int, width: int) -> Entries:
+    """The entries of the transposed matrix."""
+    ptr = torch.zeros(width + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(entries.idx, minlength=width), 0, out=ptr[1:])
+    turned = Entries(ptr, torch.empty_like(entries.idx), torch.empty_like(entries.values))
+    # in one thread: the rows share where a column goes on
+    split(compiled("by_column", entries.values.dtype), (*entries, ptr.clone(), *turned[1:]), (), rows, 0)
+    return turned
+
+
+def _add(entries: Entries, table: Tensor, out: Tensor) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    columns = table.shape[1]
-    parts = compiled.parts(len(out), len(listed.idx) * columns)
-    if _few(len(out), table.nbytes) and not listed.mask:
-        ptr, given = listed.ptr, (listed.idx, listed.values, table.reshape(-1))
-        few_rows = [[ptr[a:], *given, out[a:b].reshape(-1), b - a, columns] for a, b in parts]
-        compiled.split(compiled.loop("gather_few"), few_rows)
-        return
-    height = max(1, BLOCK // (table.itemsize * max(1, columns)))
-    compiled.split(compiled.loop("gather"), [[*listed, table, out, height, a, b] for a, b in parts])
-
-
-@operator
-def spike_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, events: str, keep: bool, number: int
-) -> tuple[Tensor, Tensor]:
-    """The product [R, N] and, if ``keep``, the bytes of its input.
-
-    Args:
-        x: [R, K].
-        weight: [N, K].
-        bias: [N].
-        events: ``"auto"``, ``"always"`` or ``"never"``.
-        keep: the input, for the gradient of the weight.
-        number: of the layer's `Density`.
-    """
-    density = choice.remembered(number)
-    limit = choice.decided(x, _work(x, weight, events), events, _bounds(x, weight, True), density)
-    y, listed = _product(x.contiguous(), weight, bias, limit, density)
-    return y, entries.keep(x.contiguous(), listed) if keep else x.new_empty(0, dtype=torch.uint8)
-
-
-@torch.library.register_fake("spikeloom::spike_linear")
-def _(x: Tensor, weight: Tensor, bias: Any, events: str, keep: bool, number: int) -> tuple[Tensor, Tensor]:
-    size = torch.library.get_ctx().new_dynamic_size() if keep else 0
-    return x.new_empty(x.shape[0], weight.shape[0]), x.new_empty(size, dtype=torch.uint8)
-
-
-@operator
-def spike_linear_weight(grad: Tensor, kept: Tensor, weight: Tensor) -> Tensor:
-    """Gradient of the weight, laid out as it is, from that of the product [R, N] and the kept input."""
-    told, rows, (outputs, inputs) = entries.read(kept), len(grad), weight.shape
-    found = torch.zeros_like(weight)
-    if told.as_events:
-        like = grad.detach().contiguous().numpy()
-        turned = found.t() if found.t().is_contiguous() else grad.new_zeros(inputs, outputs)
-        _gather(entries.by_column(entries.listed(told, rows, inputs, like.dtype), inputs), like, turned.numpy())
-        return found if turned.data_ptr() == found.data_ptr() else found.copy_(turned.t())
-    for start in range(0, rows, max(1, CHUNK // inputs)):
-        stop = min(start + max(1, CHUNK // inputs), rows)
-        x = entries.unpacked(told, rows, inputs, grad.dtype, start, stop)
-        found.addmm_(grad[start:stop].t(), x)
-    return found
-
-
-@torch.library.register_fake("spikeloom::spike_linear_weight")
-def _(grad: Tensor, kept: Tensor, weight: Tensor) -> Tensor:
-    return torch.empty_like(weight)
-
-
-def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.set_materialize_grads(False)
-    _, weight, _, _, ctx.keep, _ = inputs
-    ctx.save_for_backward(weight, output[1])
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
-    if grad is None:
-        return (None,) * 6
-    weight, kept = ctx.saved_tensors
-    wanted = ctx.needs_input_grad
-    dx = grad @ weight if wanted[0] else None
-    dw = spike_linear_weight(grad, kept, weight.detach()) if wanted[1] and ctx.keep else None
-    return dx, dw, grad.sum(0) if wanted[2] else None, None, None, None
-
-
-torch.library.register_autograd("spikeloom::spike_linear", _backward, setup_context=_setup)
+    columns = max(1, table.shape[1])
+    height = max(1, BLOCK // (table.element_size() * columns))
+    begin = torch.empty_like(entries.ptr)
+    numbers = (height, len(table), columns, begin.data_ptr())
+    split(compiled("add_rows", table.dtype), (*entries, table, out), numbers, len(out), len(entries.idx) * columns)

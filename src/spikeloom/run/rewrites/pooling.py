@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from ...core import checks
 from ..tables import MAX_POOL
@@ -38,7 +37,7 @@ def applied(execution: Any, layer: Any, span: range) -> str:
     if info.device.type != "cpu" or info.dtype != torch.float32 or size < LEAST:
         return ""
     pair = _pair_of(layer, pool, info)
-    if pair is None or layer.modes[1] or checks.transformed() or forward_ad._current_level >= 0:
+    if pair is None or layer.modes[1] or checks.transformed() or checks.forward_mode():
         return ""
     x, weight, bias = _tensors(execution, layer, span)
     timed = x.dim() == 5
