@@ -56,7 +56,6 @@ LAYERS: dict[str, Any] = {
     "delay": lambda: snn.SynapticDelay(4, torch.rand(3), channels=3, learn_delay=True, kernel="gaussian", sigma=0.7),
     "graded": lambda: snn.GradedSpikes(4, None),
     "spike linear": lambda: snn.SpikeLinear(3, 4, bias=False, events="never"),
-    "spike convolution": lambda: snn.SpikeConv2d(2, 4, 3, padding="same", groups=2),
     "convolution": lambda: nn.Conv2d(3, 6, (3, 2), 2, (1, 0), groups=3, bias=False, padding_mode="reflect"),
     "batch norm": lambda: nn.BatchNorm2d(3, momentum=None),
     "layer norm": lambda: nn.LayerNorm([3, 4], elementwise_affine=False),

@@ -37,7 +37,6 @@ class Face(Parameters, Doors, Helpers, Stateful):
     resets: ClassVar[Mapping[str, Reset]]
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
     _checked: Any
-    _foreign: bool = False  # whether a state was assigned, and not yet checked
     _unset: bool = False  # whether the parameters came from the meta device without values
     _taps: tuple[Tap, ...] = ()  # told what the neuron receives and gives, see `spikeloom.core.taps`
 

@@ -36,6 +36,7 @@ class Stateful(nn.Module):
     State: Any
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
     _hidden: Any = None
+    _foreign: bool = False  # whether a state was assigned, and not yet checked
     _mode: str = "step"
 
     def forward(self, input_: Tensor) -> Any:

@@ -115,7 +115,7 @@ class SynapticDelay(Stateful):
                 f"{tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
             )
         if not torch.compiler.is_compiling():
-            inspect_state(self, "past", past, x)
+            past = inspect_state(self, "past", past, x, passed=False)
         return past
 
     def extra_repr(self) -> str:

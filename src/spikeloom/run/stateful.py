@@ -97,7 +97,11 @@ class StatefulModules(Special):
             return None
         values = [None if value is None or value.shape == (0,) else value for value in values]
         known = [value for value in values if value is not None]
-        return values if len(known) in (0, len(fields)) else None
+        if isinstance(module, Neuron):
+            shape = module.state_shape(x)
+            known = [value for value in known if value.shape == shape]
+        given = sum(value is not None for value in values)
+        return values if len(known) == given and given in (0, len(fields)) else None
 
     def _goes_on(self, module: Any) -> bool:
         """Whether a call starts from the state that the one before left."""
@@ -143,9 +147,9 @@ class StatefulModules(Special):
                 inspect_input(module, info.blank(), sequence, False)
             else:
                 inspect_values(module)
-            for name, value in zip(module.State._fields, values, strict=True):
-                if value is not None and type(value) is not Deferred:
-                    inspect_state(module, name, value, info.blank())
+            values = [self._inspected(module, k, value, info) for k, value in enumerate(values)]
+            start = [v for v in values if v is not None]
+            module._foreign = False
         if start:
             kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in values]
             layer.start = [Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept]
@@ -160,6 +164,13 @@ class StatefulModules(Special):
             layer.name = self.names[id(module)][0]
             layer.is_module = True
         return layer
+
+    def _inspected(self, neuron: Neuron, position: int, value: Any, info: Info) -> Any:
+        """A state that was computed before, checked and in the dtype of the input."""
+        if value is None or type(value) is Deferred:
+            return value
+        name = neuron.State._fields[position]
+        return inspect_state(neuron, name, value, info.blank(), passed=not neuron.init_hidden)
 
     def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
         """Of the output and of each state, from one step on zeros."""

@@ -17,7 +17,7 @@ from ..core.neuron import REGISTRY, Neuron
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
 from ..layers.graded import GradedSpikes
-from ..layers.spiking import SpikeConv2d, SpikeLinear
+from ..layers.spiking import SpikeLinear
 from .values import decoded, encoded
 
 __all__ = ["build", "describe"]
@@ -31,7 +31,7 @@ AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d Adaptive
 ZeroPad2d Upsample PixelShuffle ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
 Softmax LogSoftmax
 """
-OURS = (SynapticDelay, GradedSpikes, SpikeConv2d, SpikeLinear, QCFS, Activation)
+OURS = (SynapticDelay, GradedSpikes, SpikeLinear, QCFS, Activation)
 KINDS: dict[str, type[nn.Module]] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in TORCH.split()},
     **{f"spikeloom.{kind.__name__}": kind for kind in OURS},
