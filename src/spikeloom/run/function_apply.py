@@ -1,15 +1,19 @@
-"""Sees calls of ``torch.autograd.Function.apply``, which no torch function mode does.
+"""Sees calls that no torch function mode does: ``autograd.Function.apply`` and ``torch.func``.
 
 A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. The
 code of ``Function.apply`` is replaced once, so that references that were bound earlier see it too;
-where nothing is recorded it calls the original.
+the entries of ``torch.vmap`` and ``torch.func.grad`` compute what they are given. Where nothing is
+recorded all of them call the original.
 """
 
+import functools
 import threading
-from types import FunctionType
+from collections.abc import Callable
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
+from torch._functorch import apis, eager_transforms
 from torch.utils import _pytree as pytree
 
 from ..core import recording
@@ -18,7 +22,6 @@ from .deferred import Deferred
 __all__ = ["install"]
 
 _lock = threading.Lock()
-
 _SOURCE = """
 def make(__class__):
     def apply(cls, *args, **kwargs):
@@ -29,16 +32,22 @@ def make(__class__):
 
 
 def install() -> None:
-    """Replace the code of ``Function.apply``; does nothing the second time."""
+    """Replace these functions; does nothing the second time."""
     with _lock:
-        if "_spikeloom_apply" not in torch.autograd.Function.apply.__func__.__globals__:
-            _replace()
+        if "_spikeloom_apply" in torch.autograd.Function.apply.__func__.__globals__:
+            return
+        _replace_apply()
+        _replace(apis, "vmap_impl")
+        _replace(eager_transforms, "grad_impl")
+        _replace(eager_transforms, "grad_and_value_impl")
 
 
-def _replace() -> None:
+def _replace_apply() -> None:
     function: Any = torch.autograd.Function
     apply = function.apply.__func__
-    original = FunctionType(apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__)
+    original = FunctionType(
+        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
+    )
     original.__kwdefaults__ = apply.__kwdefaults__
 
     def seen(cls: Any, args: Any, kwargs: Any) -> Any:
@@ -53,3 +62,16 @@ def _replace() -> None:
     namespace: dict[str, Any] = {}
     exec(_SOURCE, apply.__globals__, namespace)
     apply.__code__ = namespace["make"](function).__code__
+
+
+def _replace(module: ModuleType, name: str) -> None:
+    original: Callable[..., Any] = getattr(module, name)
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        recorder = recording.local.recorder
+        if recorder is None:
+            return original(*args, **kwargs)
+        return recorder.transformed(original, args, kwargs)
+
+    setattr(module, name, call)

@@ -52,10 +52,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         if checks.transformed():
-            raise Refused(
-                f"a transform of torch.func runs inside a recorded loop at {user_line()}; call the "
-                "loop without snn.layerwise, or the transform outside it"
-            )
+            return self._in_transform(func, args, kwargs or {})
         if not kwargs and self.last is not None:
             layer = self.last.following
             if layer is not None and layer.function is func:
@@ -143,6 +140,27 @@ class Recorder(StatefulModules, TorchFunctionMode):
             if fresh and not result._is_view() and not self.off:
                 return self.given((function, Info.of(result).sign), result)
         return result
+
+    def transformed(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A call of a transform of ``torch.func``: computed now, with all that it may close over."""
+        self.force("torch.func")
+        with torch._C.DisableTorchFunction():
+            self.settle_visible()
+            args, kwargs = pytree.tree_map(self.value, (args, kwargs))
+        off = self.off
+        self.off = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            self.off = off
+
+    def _in_transform(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if any(type(value) is Deferred for value in pytree.tree_leaves((args, kwargs))):
+            raise Refused(
+                f"a transform of torch.func reads a recorded value at {user_line()}; call the loop "
+                "without snn.layerwise, or the transform outside it"
+            )
+        return function(*args, **kwargs)
 
     # -- the end -----------------------------------------------------------------------------------
 

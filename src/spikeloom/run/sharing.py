@@ -147,6 +147,8 @@ class Sharing(Record):
 
     def _allow_point(self, root: Deferred, point: str) -> None:
         layer = self.layers[root.layer]
+        if layer.kind == "given" and not root.info.requires_grad:
+            return  # what read it before has no gradient to give
         goes_on = layer.chain and root.index < len(layer.occurrences) - 1
         if layer.consumed or goes_on:
             raise Refused(
@@ -192,10 +194,17 @@ class Sharing(Record):
         if function in BACKWARD:
             self.execution.run_all()
             self.writers.clear()
+            self.forget_graphs()
             if self.execution.fused:  # steps that a loop keeps apart share one graph here
                 kwargs = {**kwargs, "retain_graph": True}
         self.before_write(function, leaves, kwargs)
         return function(*args, **kwargs)
+
+    def forget_graphs(self) -> None:
+        """Compute equal operations anew from now on: a backward pass frees the graph of a result."""
+        for layer in self.layers:
+            if any(info.requires_grad for info in layer.infos):
+                layer.seen.clear()
 
     def _leaves_memory_alone(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
         pure = KINDS.get(function) in ("map", "fold", "axes", "each") and function not in VIEWS

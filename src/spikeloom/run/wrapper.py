@@ -83,11 +83,18 @@ class LayerwiseFunction:
     tensor([2.])
     """
 
-    plan: Plan | None = None  # of the last call
-
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], home: "LayerwiseFunction | None" = None
+    ) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
+        self._home = self if home is None else home  # a bound method is made anew at each access
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """How the last call ran; None before the first."""
+        return self._home._plan
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves = leaves_of(args, kwargs)
@@ -98,12 +105,17 @@ class LayerwiseFunction:
             if isinstance(value, nn.Module):
                 names |= names_of(value)
         del leaves
-        result, self.plan = _call_outside_graphs(self.__wrapped__, args, kwargs, names)
+        result, self._home._plan = _call_outside_graphs(self.__wrapped__, args, kwargs, names)
         return result
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         """A method of a class is bound like a function."""
-        return self if owner is None else LayerwiseFunction(self.__wrapped__.__get__(owner, kind))
+        if owner is None:
+            return self
+        return LayerwiseFunction(self.__wrapped__.__get__(owner, kind), self._home)
+
+    def __reduce__(self) -> str:
+        return self.__wrapped__.__qualname__  # pickled by name, like any function
 
 
 class LayerwiseModule(nn.Module):
