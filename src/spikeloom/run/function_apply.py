@@ -2,10 +2,12 @@
 
 A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. The
 code of ``Function.apply`` is replaced once, so that references that were bound earlier see it too;
-where nothing is recorded it calls the original.
+where nothing is recorded it calls the original. Since torch 2.14 ``apply`` is written in C and has no
+code to replace: the attribute is, and a reference that was bound before the first run is not seen.
 """
 
 import threading
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -29,18 +31,17 @@ def make(__class__):
 
 
 def install() -> None:
-    """Replace the code of ``Function.apply``; does nothing the second time."""
+    """Replace ``Function.apply``; does nothing the second time."""
     with _lock:
-        if "_spikeloom_apply" not in torch.autograd.Function.apply.__func__.__globals__:
-            _replace()
+        function: Any = torch.autograd.Function
+        in_python = hasattr(function.apply, "__func__")
+        if not in_python:
+            _replace_attribute(function)
+        elif "_spikeloom_apply" not in function.apply.__func__.__globals__:
+            _replace_code(function)
 
 
-def _replace() -> None:
-    function: Any = torch.autograd.Function
-    apply = function.apply.__func__
-    original = FunctionType(apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__)
-    original.__kwdefaults__ = apply.__kwdefaults__
-
+def _seen(original: Callable[..., Any]) -> Callable[..., Any]:
     def seen(cls: Any, args: Any, kwargs: Any) -> Any:
         recorder = recording.local.recorder
         if recorder is None:
@@ -49,7 +50,29 @@ def _replace() -> None:
             return original(cls, *args, **kwargs)
         return recorder.applied(cls, args, kwargs, original)
 
-    apply.__globals__["_spikeloom_apply"] = seen
+    return seen
+
+
+def _replace_code(function: Any) -> None:
+    apply = function.apply.__func__
+    original = FunctionType(apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__)
+    original.__kwdefaults__ = apply.__kwdefaults__
+    apply.__globals__["_spikeloom_apply"] = _seen(original)
     namespace: dict[str, Any] = {}
     exec(_SOURCE, apply.__globals__, namespace)
     apply.__code__ = namespace["make"](function).__code__
+
+
+def _replace_attribute(function: Any) -> None:
+    descriptor = function.__dict__["apply"]
+
+    def original(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return descriptor.__get__(None, cls)(*args, **kwargs)
+
+    seen = _seen(original)
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return seen(cls, args, kwargs)
+
+    apply.__globals__["_spikeloom_apply"] = seen
+    function.apply = classmethod(apply)
