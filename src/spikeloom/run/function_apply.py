@@ -1,8 +1,9 @@
 """Sees calls that no torch function mode does: ``autograd.Function.apply`` and ``torch.func``.
 
-A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. The
-code of ``Function.apply`` is replaced once, so that references that were bound earlier see it too;
-the entries of ``torch.vmap`` and ``torch.func.grad`` compute what they are given. Where nothing is
+A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. Where
+``Function.apply`` is written in Python its code is replaced once, so that references that were
+bound earlier see it too; where it is written in C (torch 2.14) the attribute is replaced. The
+entries of ``torch.vmap`` and ``torch.func.grad`` compute what they are given. Where nothing is
 recorded all of them call the original.
 """
 
@@ -22,6 +23,7 @@ from .deferred import Deferred
 __all__ = ["install"]
 
 _lock = threading.Lock()
+_installed: list[bool] = []
 _SOURCE = """
 def make(__class__):
     def apply(cls, *args, **kwargs):
@@ -34,22 +36,20 @@ def make(__class__):
 def install() -> None:
     """Replace these functions; does nothing the second time."""
     with _lock:
-        if "_spikeloom_apply" in torch.autograd.Function.apply.__func__.__globals__:
+        if _installed:
             return
-        _replace_apply()
+        _installed.append(True)
+        function: Any = torch.autograd.Function
+        if hasattr(function.apply, "__func__"):
+            _replace_code(function)
+        else:
+            _replace_attribute(function)
         _replace(apis, "vmap_impl")
         _replace(eager_transforms, "grad_impl")
         _replace(eager_transforms, "grad_and_value_impl")
 
 
-def _replace_apply() -> None:
-    function: Any = torch.autograd.Function
-    apply = function.apply.__func__
-    original = FunctionType(
-        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
-    )
-    original.__kwdefaults__ = apply.__kwdefaults__
-
+def _seen(original: Callable[..., Any]) -> Callable[..., Any]:
     def seen(cls: Any, args: Any, kwargs: Any) -> Any:
         recorder = recording.local.recorder
         if recorder is None:
@@ -58,10 +58,33 @@ def _replace_apply() -> None:
             return original(cls, *args, **kwargs)
         return recorder.applied(cls, args, kwargs, original)
 
-    apply.__globals__["_spikeloom_apply"] = seen
+    return seen
+
+
+def _replace_code(function: Any) -> None:
+    apply = function.apply.__func__
+    original = FunctionType(
+        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
+    )
+    original.__kwdefaults__ = apply.__kwdefaults__
+    apply.__globals__["_spikeloom_apply"] = _seen(original)
     namespace: dict[str, Any] = {}
     exec(_SOURCE, apply.__globals__, namespace)
     apply.__code__ = namespace["make"](function).__code__
+
+
+def _replace_attribute(function: Any) -> None:
+    descriptor = function.__dict__["apply"]
+
+    def original(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return descriptor.__get__(None, cls)(*args, **kwargs)
+
+    seen = _seen(original)
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return seen(cls, args, kwargs)
+
+    function.apply = classmethod(apply)
 
 
 def _replace(module: ModuleType, name: str) -> None:

@@ -152,6 +152,13 @@ class Values:
                 return part.steps()[index - part.first]
         raise AssertionError(f"layer {layer} has no value {out} at {index}")
 
+    def single(self, layer: int, out: int, index: int) -> Tensor | None:
+        """One value that was computed by itself; None if it is a step of a larger tensor."""
+        for part in reversed(self.parts[layer, out]):
+            if part.first <= index < part.first + part.count:
+                return part.steps()[index - part.first] if part.is_single() else None
+        return None
+
     def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
         """The values at these indices over time; or the one value that all of them are, and True."""
         first, number = indices[0], len(indices)
@@ -188,6 +195,10 @@ class Part:
         self.count = count
         self._timed = timed
         self._values = values
+
+    def is_single(self) -> bool:
+        """Whether the values were computed one by one."""
+        return self._timed is None
 
     def steps(self) -> list[Any]:
         if self._values is None:

@@ -127,8 +127,10 @@ class Sharing(Record):
 
     def become_ordinary(self, deferred: Deferred) -> None:
         """Turn a value into an ordinary tensor in place, for everything that holds it."""
-        value = self.ordinary(deferred)
         where = self.layers[deferred.layer].where
+        place = deferred.layer, deferred.out, deferred.index
+        own = self._own_value(deferred)
+        value = self.ordinary(deferred) if own is None else own
         try:
             swap_tensors(deferred, value)
         except RuntimeError as error:
@@ -136,6 +138,21 @@ class Sharing(Record):
                 f"the value made at {where} is held by a weak reference or by C++ ({error}); make "
                 "the reference after the call, or run this loop without snn.layerwise"
             ) from error
+
+        if own is not None:
+            self.execution.values.replace(*place, deferred)
+            self.readers.add(deferred.untyped_storage()._cdata)
+
+    def _own_value(self, deferred: Deferred) -> Tensor | None:
+        """The computed value itself, where nothing else refers to it; a hook then acts on it."""
+        if self.parent(deferred.number) is not None:
+            return None
+        self.value(deferred)
+        value = self.execution.values.single(deferred.layer, deferred.out, deferred.index)
+        if value is None or value._is_view() or value.stride() != deferred.info.stride:
+            return None
+        leaf = value.is_leaf and value.requires_grad
+        return None if leaf or sys.getrefcount(value) > 3 else value  # the list, `value`, the call
 
     def settle_visible(self) -> None:
         """Make every value that the program still holds an ordinary tensor."""
