@@ -20,7 +20,7 @@ def test_random_programs_are_their_plain_loops(style: str, first: int) -> None:
     verdicts = [check(seed, snn.layerwise, style) for seed in range(first, first + EACH)]
     words = collections.Counter(verdict.word for verdict in verdicts)
     assert not words["different"], [v for v in verdicts if v.word == "different"]
-    assert words["refused"] <= 0.05 * EACH, [v for v in verdicts if v.word == "refused"]
+    assert words["refused"] <= 0.15 * EACH, [v for v in verdicts if v.word == "refused"]
     assert words["loop fails"] <= 0.25 * EACH, words  # otherwise the generator compares too little
 
 
