@@ -1,5 +1,7 @@
 """Calls of public functions and classes with valid arguments, which `calls.py` then spoils."""
 
+# ruff: noqa: E501 (tables read best with one row a line)
+
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from torch import nn
 
 import spikeloom as snn
-from spikeloom import conversion, data, decode, learning, spikegen, surrogate, utils
+from spikeloom import conversion, data, decode, spikegen, surrogate, utils
 from spikeloom import functional as SF
 from spikeloom.nir import from_nir, to_nir
 from spikeloom.spikevision import transforms
@@ -200,7 +202,7 @@ def networks() -> dict[str, Target]:
     return {
         "to_nir": (to_nir, {"net": net, "sample": image(), "dt": 1e-4, "args": (), "name": "net"}, None),
         "from_nir": (from_nir, {"graph": graph, **reading, "spike_grad": surrogate.atan()}, None),
-        "convert": (conversion.convert, {"ann": ann, "samples": image()}, None),
+        "convert": (conversion.convert, {"ann": ann, "calibration": image()}, None),
         "reset": (utils.reset, {"net": net}, None),
         "run": (snn.run, {"net": net, "x": spikes(), "num_steps": None}, None),
         "Leaky": (snn.Leaky, {"beta": 0.9, **options}, {"input_": image(), "mem": torch.zeros(B, N)}),
@@ -215,11 +217,8 @@ def networks() -> dict[str, Target]:
         ),
         "IF": (snn.IF, {"threshold": 1.0}, {"input_": image(), "mem": torch.zeros(B, N)}),
         "LI": (snn.LI, {"beta": 0.9}, {"input_": image(), "mem": torch.zeros(B, N)}),
-        "GradedSpikes": (snn.GradedSpikes, {"size": N, "constant_factor": 1.0}, {"spk": image()}),
+        "GradedSpikes": (snn.GradedSpikes, {"size": N, "constant_factor": 1.0}, {"x": image()}),
         "SynapticDelay": (snn.SynapticDelay, {"max_delay": 3, "delay": 1.0, "channels": N}, {"input_": image()}),
-        "SpikeLinear": (snn.SpikeLinear, {"in_features": N, "out_features": 2, "bias": True}, {"input": spikes(B, N)}),
-        "outer": (learning.outer, {"pre": spikes(B, N), "post": spikes(B, 2)}, None),
-        "cosine": (learning.cosine, {"a": image(), "b": image()}, None),
     }  # fmt: skip
 
 

@@ -264,7 +264,7 @@ class mse_temporal_loss(LossFunctions):
         weight: Tensor | None = None,
     ) -> None:
         super().__init__(reduction, weight)
-        if weight is not None and target_is_time:
+        if weight is not None and flag("target_is_time", target_is_time):
             raise ValueError("weight needs class labels as targets, got target_is_time=True; write weight=None")
         self.spk_time_fn = SpikeTime(target_is_time, on_target, off_target, tolerance, multi_spike)
 
