@@ -17,8 +17,10 @@ from typing import Any
 
 from workers import Case, campaign
 
-# Names of `targets.TARGETS`, so that the parent need not import torch for its table.
-GROUPS = ("encoders", "functionals", "surrogates", "data_sets", "networks")
+# Functions of `targets`, named here so that the parent need not import torch for its table.
+GROUPS = (
+    "encoders", "targets_of_labels", "functionals", "monitors", "decoders", "surrogates", "data_sets", "networks"
+)  # fmt: skip
 NAN_PASSES = {"to_one_hot_inverse", "state_quant", "ToTensor", "hflip", "dvs_permute", "population_times", "Repeat"}
 DOCUMENTED = (TypeError, ValueError, IndexError, KeyError, FileNotFoundError, ImportError)
 

@@ -15,7 +15,9 @@ from spikeloom import functional as SF
 from spikeloom.nir import from_nir, to_nir
 from spikeloom.spikevision import transforms
 
-__all__ = ["TARGETS", "Target"]
+__all__ = [
+    "Target", "data_sets", "decoders", "encoders", "functionals", "monitors", "networks", "surrogates", "targets_of_labels"
+]  # fmt: skip
 
 # The function or class, its valid arguments, and where the result is called, the valid arguments of that call.
 Target = tuple[Callable[..., Any], dict[str, Any], dict[str, Any] | None]
@@ -46,8 +48,6 @@ def encoders() -> dict[str, Target]:
     on_off = {"on_target": 1.0, "off_target": 0.0}
     more = {"clip": False, "interpolate": False, "bypass": False, "epsilon": 1e-7}
     field = {"num_neurons": 4, "low": 0.0, "high": 1.0, "gamma": 1.5}
-    code = {"num_classes": 4, "num_steps": 8, "first_spike_time": 0, **on_off, "interpolate": False}
-    rates = {"correct_rate": 0.8, "incorrect_rate": 0.2, "firing_pattern": "regular", "generator": GENERATOR}
     return {
         "rate": (spikegen.rate, {"data": image(), "num_steps": T, **rate}, None),
         "rate_conv": (spikegen.rate_conv, {"data": image(), "generator": GENERATOR}, None),
@@ -68,6 +68,14 @@ def encoders() -> dict[str, Target]:
         "population_centers": (spikegen.population_centers, {**field, "gamma": ...}, None),
         "population_times": (spikegen.population_times, {"data": image(), **field, "latest": 10.0, "threshold": 0.1}, None),
         "receptive_fields": (spikegen.receptive_fields, {"data": image(), **field}, None),
+    }  # fmt: skip
+
+
+def targets_of_labels() -> dict[str, Target]:
+    on_off = {"on_target": 1.0, "off_target": 0.0}
+    code = {"num_classes": 4, "num_steps": 8, "first_spike_time": 0, **on_off, "interpolate": False}
+    rates = {"correct_rate": 0.8, "incorrect_rate": 0.2, "firing_pattern": "regular", "generator": GENERATOR}
+    return {
         "to_one_hot": (spikegen.to_one_hot, {"targets": labels(), "num_classes": 3}, None),
         "from_one_hot": (spikegen.from_one_hot, {"one_hot_label": torch.eye(3)}, None),
         "to_one_hot_inverse": (spikegen.to_one_hot_inverse, {"one_hot_targets": torch.eye(3)}, None),
@@ -95,8 +103,6 @@ def functionals() -> dict[str, Target]:
     population = {"population_code": False, "num_classes": False}
     times = {"target_is_time": False, "on_target": 0, "off_target": -1, "tolerance": 0.0, "multi_spike": False}
     rec = {"spk_rec": spikes(), "targets": labels()}
-    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
-    watch = {"net": net, "instance": nn.Linear}
     quant = {"num_bits": 4, "uniform": True, "thr_centered": True, "threshold": 1.0, "lower_limit": 0.0}
     return {
         "ce_rate_loss": (SF.ce_rate_loss, {**population, **common}, call),
@@ -117,11 +123,23 @@ def functionals() -> dict[str, Target]:
         "synops": (SF.synops, {"synapses": nn.Linear(N, 2), "Lambda": 1.0}, None),
         "fan_out": (SF.fan_out, {"synapse": nn.Linear(N, 2), "shape": (N,)}, None),
         "state_quant": (SF.state_quant, {**quant, "upper_limit": 0.2, "multiplier": 0.5}, {"x": image()}),
+    }  # fmt: skip
+
+
+def monitors() -> dict[str, Target]:
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    watch = {"net": net, "instance": nn.Linear}
+    return {
         "OutputMonitor": (SF.OutputMonitor, {**watch, "function_on_output": torch.detach}, None),
         "InputMonitor": (SF.InputMonitor, {**watch, "function_on_input": torch.detach}, None),
         "GradInputMonitor": (SF.GradInputMonitor, {**watch, "function_on_grad_input": torch.detach}, None),
         "GradOutputMonitor": (SF.GradOutputMonitor, {**watch, "function_on_grad_output": torch.detach}, None),
         "AttributeMonitor": (SF.AttributeMonitor, {"attribute_name": "weight", "pre_forward": False, **watch}, None),
+    }  # fmt: skip
+
+
+def decoders() -> dict[str, Target]:
+    return {
         "first_spike": (decode.first_spike, {"spk": spikes(), "never": 9.0}, None),
         "rates": (decode.rates, {"spk": spikes(), "dt": 0.001}, None),
         "groups": (decode.groups, {"x": image()[:, :4], "num_classes": 2}, None),
@@ -220,12 +238,3 @@ def networks() -> dict[str, Target]:
         "GradedSpikes": (snn.GradedSpikes, {"size": N, "constant_factor": 1.0}, {"x": image()}),
         "SynapticDelay": (snn.SynapticDelay, {"max_delay": 3, "delay": 1.0, "channels": N}, {"input_": image()}),
     }  # fmt: skip
-
-
-def made() -> dict[str, Target]:
-    torch.manual_seed(0)
-    groups = (encoders(), functionals(), surrogates(), data_sets(), networks())
-    return {name: target for group in groups for name, target in group.items()}
-
-
-TARGETS = made()

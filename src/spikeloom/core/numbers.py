@@ -127,6 +127,8 @@ def tensor(name: str, value: Any) -> Tensor:
     tensor([1])
     """
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got {value.layout}; write {name}.to_dense()")
         return value
     raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})")
 

@@ -74,7 +74,9 @@ class rate_band:
         self.__name__ = type(self).__name__
 
     def __call__(self, spk_out: Tensor) -> Tensor:
-        rate = rates(_spikes(spk_out)).mean(0)  # [...]
+        if not _spikes(spk_out).numel():
+            raise ValueError(f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}")
+        rate = rates(spk_out).mean(0)  # [...]
         return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
 
 
