@@ -31,7 +31,7 @@ def uniform(seed: int, *shape: int) -> np.ndarray:
 
 
 def _count(name: str, value: int, least: int = 1) -> int:
-    return whole(name, value, least)
+    return whole(name, value, least, MOST_NUMBERS)
 
 
 def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> Split:
