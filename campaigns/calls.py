@@ -8,6 +8,8 @@ is an error that torch, NumPy or Python raises for it, NaN in a result to which 
 without complaint for a tensor of NaN, a crash, or a hang.
 """
 
+# ruff: noqa: E501 (tables read best with one row a line)
+
 import linecache
 import sys
 import warnings
@@ -15,8 +17,10 @@ from typing import Any
 
 from workers import Case, campaign
 
-# Names of `targets.TARGETS`, so that the parent need not import torch for its table.
-GROUPS = ("encoders", "functionals", "surrogates", "data_sets", "networks")
+# Functions of `targets`, named here so that the parent need not import torch for its table.
+GROUPS = (
+    "encoders", "targets_of_labels", "functionals", "monitors", "decoders", "surrogates", "data_sets", "networks"
+)  # fmt: skip
 NAN_PASSES = {"to_one_hot_inverse", "state_quant", "ToTensor", "hflip", "dvs_permute", "population_times", "Repeat"}
 DOCUMENTED = (TypeError, ValueError, IndexError, KeyError, FileNotFoundError, ImportError)
 
@@ -56,7 +60,7 @@ def variants(value: Any) -> list[Any]:
         return [value[:0], value.reshape(1, *value.shape), value.astype(object), value.tolist()]
     if not isinstance(value, torch.Tensor):
         return []
-    whole = value.float()
+    whole = value.detach().clone().float()
     spoilt = whole.clone()
     spoilt.view(-1)[0] = float("nan")
     endless = whole.clone()
@@ -65,7 +69,7 @@ def variants(value: Any) -> list[Any]:
         spoilt, endless, -whole, 255 * whole, 1e30 * whole, whole.unsqueeze(0), whole.unsqueeze(-1), whole.flatten(),
         whole[0], whole[:0], whole[..., :0], whole[..., :1], torch.cat([whole, whole]), torch.cat([whole, whole], -1),
         whole.double(), whole.half(), whole.bfloat16(), whole.long(), whole.bool(), whole.to(torch.uint8),
-        whole.to(torch.complex64), whole.numpy(), whole.tolist(), whole + 0.5, whole.requires_grad_(),
+        whole.to(torch.complex64), whole.numpy(), whole.tolist(), whole + 0.5, whole.clone().requires_grad_(),
     ]  # fmt: skip
 
 
@@ -87,16 +91,18 @@ def prepared() -> Case:
         target, made_with, called_with = getattr(targets, kind(number))()[name]
         arguments = {key: value for key, value in made_with.items() if value is not ...}
         later = dict(called_with or {})
+        valid = {**later, **arguments}
         spoilt = []
         for _ in range(int(random.choice([1, 1, 1, 2]))):
             where = later if later and (not arguments or random.integers(2)) else arguments
             if not where:
                 continue
             key = list(where)[int(random.integers(len(where)))]
-            wrong = variants(where[key])
+            wrong = variants(valid[key])
             pool = wrong if wrong and random.integers(3) else plain_values()
             where[key] = pool[int(random.integers(len(pool)))]
             spoilt.append((key, where[key]))
+        spoilt = list(dict(spoilt).items())  # what was spoilt twice counts as it was passed
         text = f"{name}({', '.join(f'{key}={shown(value)}' for key, value in spoilt)})"
         outcome, detail = outcome_of(target, arguments, None if called_with is None else later)
         if outcome == "returned":

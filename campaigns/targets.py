@@ -1,5 +1,7 @@
 """Calls of public functions and classes with valid arguments, which `calls.py` then spoils."""
 
+# ruff: noqa: E501 (tables read best with one row a line)
+
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +10,14 @@ import torch
 from torch import nn
 
 import spikeloom as snn
-from spikeloom import conversion, data, decode, learning, spikegen, surrogate, utils
+from spikeloom import conversion, data, decode, spikegen, surrogate, utils
 from spikeloom import functional as SF
 from spikeloom.nir import from_nir, to_nir
 from spikeloom.spikevision import transforms
 
-__all__ = ["TARGETS", "Target"]
+__all__ = [
+    "Target", "data_sets", "decoders", "encoders", "functionals", "monitors", "networks", "surrogates", "targets_of_labels"
+]  # fmt: skip
 
 # The function or class, its valid arguments, and where the result is called, the valid arguments of that call.
 Target = tuple[Callable[..., Any], dict[str, Any], dict[str, Any] | None]
@@ -44,8 +48,6 @@ def encoders() -> dict[str, Target]:
     on_off = {"on_target": 1.0, "off_target": 0.0}
     more = {"clip": False, "interpolate": False, "bypass": False, "epsilon": 1e-7}
     field = {"num_neurons": 4, "low": 0.0, "high": 1.0, "gamma": 1.5}
-    code = {"num_classes": 4, "num_steps": 8, "first_spike_time": 0, **on_off, "interpolate": False}
-    rates = {"correct_rate": 0.8, "incorrect_rate": 0.2, "firing_pattern": "regular", "generator": GENERATOR}
     return {
         "rate": (spikegen.rate, {"data": image(), "num_steps": T, **rate}, None),
         "rate_conv": (spikegen.rate_conv, {"data": image(), "generator": GENERATOR}, None),
@@ -66,6 +68,14 @@ def encoders() -> dict[str, Target]:
         "population_centers": (spikegen.population_centers, {**field, "gamma": ...}, None),
         "population_times": (spikegen.population_times, {"data": image(), **field, "latest": 10.0, "threshold": 0.1}, None),
         "receptive_fields": (spikegen.receptive_fields, {"data": image(), **field}, None),
+    }  # fmt: skip
+
+
+def targets_of_labels() -> dict[str, Target]:
+    on_off = {"on_target": 1.0, "off_target": 0.0}
+    code = {"num_classes": 4, "num_steps": 8, "first_spike_time": 0, **on_off, "interpolate": False}
+    rates = {"correct_rate": 0.8, "incorrect_rate": 0.2, "firing_pattern": "regular", "generator": GENERATOR}
+    return {
         "to_one_hot": (spikegen.to_one_hot, {"targets": labels(), "num_classes": 3}, None),
         "from_one_hot": (spikegen.from_one_hot, {"one_hot_label": torch.eye(3)}, None),
         "to_one_hot_inverse": (spikegen.to_one_hot_inverse, {"one_hot_targets": torch.eye(3)}, None),
@@ -93,8 +103,6 @@ def functionals() -> dict[str, Target]:
     population = {"population_code": False, "num_classes": False}
     times = {"target_is_time": False, "on_target": 0, "off_target": -1, "tolerance": 0.0, "multi_spike": False}
     rec = {"spk_rec": spikes(), "targets": labels()}
-    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
-    watch = {"net": net, "instance": nn.Linear}
     quant = {"num_bits": 4, "uniform": True, "thr_centered": True, "threshold": 1.0, "lower_limit": 0.0}
     return {
         "ce_rate_loss": (SF.ce_rate_loss, {**population, **common}, call),
@@ -115,11 +123,23 @@ def functionals() -> dict[str, Target]:
         "synops": (SF.synops, {"synapses": nn.Linear(N, 2), "Lambda": 1.0}, None),
         "fan_out": (SF.fan_out, {"synapse": nn.Linear(N, 2), "shape": (N,)}, None),
         "state_quant": (SF.state_quant, {**quant, "upper_limit": 0.2, "multiplier": 0.5}, {"x": image()}),
+    }  # fmt: skip
+
+
+def monitors() -> dict[str, Target]:
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    watch = {"net": net, "instance": nn.Linear}
+    return {
         "OutputMonitor": (SF.OutputMonitor, {**watch, "function_on_output": torch.detach}, None),
         "InputMonitor": (SF.InputMonitor, {**watch, "function_on_input": torch.detach}, None),
         "GradInputMonitor": (SF.GradInputMonitor, {**watch, "function_on_grad_input": torch.detach}, None),
         "GradOutputMonitor": (SF.GradOutputMonitor, {**watch, "function_on_grad_output": torch.detach}, None),
         "AttributeMonitor": (SF.AttributeMonitor, {"attribute_name": "weight", "pre_forward": False, **watch}, None),
+    }  # fmt: skip
+
+
+def decoders() -> dict[str, Target]:
+    return {
         "first_spike": (decode.first_spike, {"spk": spikes(), "never": 9.0}, None),
         "rates": (decode.rates, {"spk": spikes(), "dt": 0.001}, None),
         "groups": (decode.groups, {"x": image()[:, :4], "num_classes": 2}, None),
@@ -200,7 +220,7 @@ def networks() -> dict[str, Target]:
     return {
         "to_nir": (to_nir, {"net": net, "sample": image(), "dt": 1e-4, "args": (), "name": "net"}, None),
         "from_nir": (from_nir, {"graph": graph, **reading, "spike_grad": surrogate.atan()}, None),
-        "convert": (conversion.convert, {"ann": ann, "samples": image()}, None),
+        "convert": (conversion.convert, {"ann": ann, "calibration": image()}, None),
         "reset": (utils.reset, {"net": net}, None),
         "run": (snn.run, {"net": net, "x": spikes(), "num_steps": None}, None),
         "Leaky": (snn.Leaky, {"beta": 0.9, **options}, {"input_": image(), "mem": torch.zeros(B, N)}),
@@ -215,18 +235,6 @@ def networks() -> dict[str, Target]:
         ),
         "IF": (snn.IF, {"threshold": 1.0}, {"input_": image(), "mem": torch.zeros(B, N)}),
         "LI": (snn.LI, {"beta": 0.9}, {"input_": image(), "mem": torch.zeros(B, N)}),
-        "GradedSpikes": (snn.GradedSpikes, {"size": N, "constant_factor": 1.0}, {"spk": image()}),
+        "GradedSpikes": (snn.GradedSpikes, {"size": N, "constant_factor": 1.0}, {"x": image()}),
         "SynapticDelay": (snn.SynapticDelay, {"max_delay": 3, "delay": 1.0, "channels": N}, {"input_": image()}),
-        "SpikeLinear": (snn.SpikeLinear, {"in_features": N, "out_features": 2, "bias": True}, {"input": spikes(B, N)}),
-        "outer": (learning.outer, {"pre": spikes(B, N), "post": spikes(B, 2)}, None),
-        "cosine": (learning.cosine, {"a": image(), "b": image()}, None),
     }  # fmt: skip
-
-
-def made() -> dict[str, Target]:
-    torch.manual_seed(0)
-    groups = (encoders(), functionals(), surrogates(), data_sets(), networks())
-    return {name: target for group in groups for name, target in group.items()}
-
-
-TARGETS = made()

@@ -45,7 +45,7 @@ def test_iris_lengths_lie_between_zero_and_one():
 
 
 def test_split_must_be_a_number():
-    with pytest.raises(ValueError, match=r"number of a fixed division.*got 'test'"):
+    with pytest.raises(TypeError, match="split must be a whole number, got 'test'"):
         data.digits(split="test")
 
 

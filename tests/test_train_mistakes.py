@@ -74,8 +74,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         bad_data(y_train=Tensor.float),
         {},
         TypeError,
-        r"labels of the training part must be whole numbers, got torch.float32 of shape \(20,\); write y.long\(\) if they "
-        "are classes. fit classifies: for regression write a loop of your own around snn.run",
+        r"labels of the training part must be whole numbers, got torch.float32 of shape \(20,\); "
+        r"write y.long\(\) if they are classes. fit classifies: for regression write a loop of your own around snn.run",
     ),
     "one-hot floats": (
         bad_data(y_train=lambda y: nn.functional.one_hot(y, 3).float()),

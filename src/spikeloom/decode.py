@@ -4,6 +4,8 @@ Time comes first: every ``spk`` is ``[T, B, ...]`` as returned by a neuron in se
 Counts and rates pass gradients on, times and votes do not.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,8 +32,8 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
     >>> first_spike(torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]]))
     tensor([[1., 2.]])
     """
-    if never is not None and not isinstance(never, float):
-        real("never", never)
+    if never is not None and not (isinstance(never, float) and math.isinf(never)):
+        never = real("never", never)
     fired = _time_major(spk, "first_spike") != 0
     dtype = spk.dtype if spk.is_floating_point() else torch.int64
     step = fired.to(torch.uint8).argmax(0).to(dtype)  # argmax returns the first of equal maxima
@@ -56,7 +58,7 @@ def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
     tensor([[500.0000]])
     """
     if dt is not None:
-        real("dt", dt, 0.0, open_low=True, example=1e-3)
+        dt = real("dt", dt, 0.0, open_low=True, example=1e-3)
     count = _count(_time_major(spk, "rates"))
     return count / (len(spk) if dt is None else len(spk) * dt)
 
@@ -81,9 +83,8 @@ def groups(x: Tensor, num_classes: int) -> Tensor:
     if not tensor("x", x).dim():
         raise ValueError("a population code needs outputs [..., N], got a tensor of shape (); write x.reshape(1)")
     neurons = x.shape[-1]
-    if num_classes is None or num_classes is False or num_classes == 0:
+    if num_classes is None or num_classes is False or whole("num_classes", num_classes) == 0:
         raise ValueError("a population code needs num_classes, got none; write num_classes=10 for ten classes")
-    whole("num_classes", num_classes, 1)
     if neurons % num_classes:
         raise ValueError(
             f"the number of output neurons must be a multiple of num_classes={num_classes}, got {neurons}; "

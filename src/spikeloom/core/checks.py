@@ -7,7 +7,7 @@ are the shared ones; a check that only one function needs stands in that functio
 import difflib
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -84,7 +84,7 @@ def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     'zero'
     """
     allowed = list(allowed)
-    if value in allowed:
+    if isinstance(value, Hashable) and value in allowed:
         return value
     near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

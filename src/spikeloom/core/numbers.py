@@ -5,12 +5,14 @@ Each message has the three parts of `spikeloom.core.checks`: the rule, the value
 
 import math
 import numbers
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["flag", "random_source", "real", "tensor", "whole"]
+__all__ = ["flag", "path_of", "random_source", "real", "tensor", "whole"]
 
 
 def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -125,8 +127,27 @@ def tensor(name: str, value: Any) -> Tensor:
     tensor([1])
     """
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got {value.layout}; write {name}.to_dense()")
         return value
     raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})")
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return ``value`` as a path if it is a text or a path.
+
+    Raises:
+        TypeError: ``value`` is something else.
+        ValueError: it holds a character that no path has.
+
+    >>> path_of("root", "data").name
+    'data'
+    """
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{name} must be a path, got {_shown(value)}; write {name}='data'")
+    if "\0" in os.fspath(value):
+        raise ValueError(f"{name} must be a path, got a text with the character 0; remove it")
+    return Path(value)
 
 
 def random_source(generator: Any, like: Tensor | None = None) -> torch.Generator | None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..core.checks import choice, require
+from ..core.numbers import flag, real, whole
 from .cache import DiskCache
-from .events import to_frames
+from .events import sensor_of, to_frames
 
 __all__ = ["EventFrames", "tonic"]
 
@@ -50,15 +51,26 @@ class EventFrames(Dataset[tuple[Any, Any]]):
         binary: bool = False,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
-        size = sensor_size or getattr(dataset, "sensor_size", None)
-        if size is None or len(size) != 3:
+        size = getattr(dataset, "sensor_size", None) if sensor_size is None else sensor_size
+        if size is None:
             raise ValueError(
                 f"sensor_size must be (width, height, polarities), got {size} from {type(dataset).__name__}; pass it"
             )
+        size = sensor_of(size)
         if num_steps is None and dt is None:
             raise ValueError("num_steps or dt must say how long a step is, got neither; write dt=1000 for milliseconds")
-        self.dataset, self.transform = dataset, transform
-        self.options: dict[str, Any] = {"sensor_size": tuple(size), "num_steps": num_steps, "dt": dt, "binary": binary}
+        if num_steps is not None:
+            whole("num_steps", num_steps, 1)
+        if dt is not None:
+            real("dt", dt, 0.0, open_low=True, example=1000.0)
+        self.dataset = dataset
+        self.transform = transform
+        self.options: dict[str, Any] = {
+            "sensor_size": size,
+            "num_steps": num_steps,
+            "dt": dt,
+            "binary": flag("binary", binary),
+        }
 
     def __len__(self) -> int:
         return len(self.dataset)

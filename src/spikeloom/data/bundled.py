@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ..core.checks import require
+from ..core.numbers import whole
 from .split import Split, stratified
 
 __all__ = ["digits", "iris"]
@@ -13,8 +14,7 @@ IRIS_RANGE_CM = np.array([[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]])  # sepal 
 
 def divide(x: np.ndarray, y: np.ndarray, num_test: int, split: int, name: str, description: str) -> Split:
     """``x`` and ``y`` as tensors, divided by `stratified`."""
-    if not isinstance(split, int) or split < 0:
-        raise ValueError(f"split must be the number of a fixed division, an int >= 0, got {split!r}; write split=0")
+    whole("split", split)
     train, test = stratified(y, num_test, split)
     samples, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.int64))
     description = f"{description}; stratified split {split}"

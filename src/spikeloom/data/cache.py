@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..core.numbers import path_of
 from .damage import damage_named
 from .npz import read_npz
 
@@ -59,7 +60,9 @@ class DiskCache(Dataset[Any]):
     ) -> None:
         if not isinstance(dataset, Sized):
             raise TypeError(f"dataset must have a length, got {type(dataset).__name__}; give it a __len__")
-        self.dataset, self.folder, self.transform = dataset, Path(folder), transform
+        self.dataset = dataset
+        self.folder = path_of("folder", folder)
+        self.transform = transform
         self._length = len(dataset)
         self.folder.mkdir(parents=True, exist_ok=True)
         wanted, note = {"key": key, "samples": self._length}, self.folder / "cache.json"

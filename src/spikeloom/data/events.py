@@ -65,7 +65,7 @@ def to_frames(
             f"{type(events).__name__} with {names}; "
             "write np.array([(x, y, t, p), ...], dtype=data.EVENT)"
         )
-    size = _sensor(sensor_size)
+    size = sensor_of(sensor_size)
     steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt, start, math.prod(size))
     width, height, polarities = size
     kept = (steps >= 0) & (steps < num_steps)
@@ -81,7 +81,7 @@ def to_frames(
     return frames.clamp_(max=1) if flag("binary", binary) else frames
 
 
-def _sensor(sensor_size: Any) -> tuple[int, int, int]:
+def sensor_of(sensor_size: Any) -> tuple[int, int, int]:
     """Width, height and number of polarities."""
     if not isinstance(sensor_size, Sequence) or isinstance(sensor_size, str) or len(sensor_size) != 3:
         raise TypeError(
@@ -195,8 +195,10 @@ def pad_sequences(
     >>> x.shape, x[:, 0, 0], y
     (torch.Size([4, 2, 3]), tensor([1., 1., 0., 0.]), tensor([0, 1]))
     """
-    for name, value in (("batch_first", batch_first), ("lengths", lengths)):
-        flag(name, value)
+    batch_first = flag("batch_first", batch_first)
+    flag("lengths", lengths)
+    if not isinstance(samples, Sequence) or isinstance(samples, str):
+        raise TypeError(f"samples must be a list of pairs, got {type(samples).__name__}; write [(x, y), ...]")
     pairs = [_pair(sample, index) for index, sample in enumerate(samples)]
     recordings = [x for x, _ in pairs]
     shapes = {tuple(x.shape[1:]) for x in recordings}

@@ -10,25 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.numbers import real, whole
 from .split import Split, stratified
 
 __all__ = ["delayed_xor", "randman", "xor_times", "yin_yang"]
 
+MOST_NUMBERS = 2**30  # 8 GiB
 SIDE, DOT = 0.5, 0.1  # radii of the whole and of its dots
 
 
 def uniform(seed: int, *shape: int) -> np.ndarray:
     """Numbers in [0, 1), from the raw output of PCG64."""
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an int >= 0, got {seed!r}; write seed=0")
+    whole("seed", seed)
+    if math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(
+            f"a task may draw {MOST_NUMBERS} numbers, got sizes that need {math.prod(shape)}; write fewer samples"
+        )
     raw = np.random.PCG64(seed).random_raw(math.prod(shape))
     return (raw >> np.uint64(11)).astype(np.float64).reshape(shape) / 2**53
 
 
 def _count(name: str, value: int, least: int = 1) -> int:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value!r}; write {name}={least}")
-    return value
+    return whole(name, value, least, MOST_NUMBERS)
 
 
 def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> Split:
@@ -102,6 +105,9 @@ def xor_times(
     >>> times.tolist(), wanted.flatten().tolist()
     ([[0.0, 0.0, 0.0], [0.0, 6.0, 0.0], [6.0, 0.0, 0.0], [6.0, 6.0, 0.0]], [16.0, 10.0, 10.0, 16.0])
     """
+    times = {"early": early, "late": late, "first": first, "second": second}
+    for name, value in (times if bias is None else {**times, "bias": bias}).items():
+        real(name, value, example=0.0)
     for low, high, names in ((early, late, "early and late"), (first, second, "first and second")):
         if not high > low:
             raise ValueError(f"{names} must be in this order, got {low} and {high}; write the earlier time first")
@@ -157,8 +163,7 @@ def randman(
     sizes = {"num_classes": num_classes, "num_units": num_units, "num_train": num_train, "num_test": num_test}
     for name, value in {**sizes, "dimensions": dimensions, "modes": modes}.items():
         _count(name, value)
-    if not smoothness >= 0:
-        raise ValueError(f"smoothness must not be negative, got {smoothness}; write smoothness=2.0")
+    real("smoothness", smoothness, 0.0, example=2.0)
     total = num_train + num_test
     y = np.arange(total) % num_classes
     shape = (num_classes, num_units, dimensions, modes)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import require
-from ..core.numbers import flag, whole
+from ..core.numbers import flag, path_of, whole
 from .damage import damage_named
 from .npz import read_npz
 from .split import Split
@@ -55,7 +55,7 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     >>> read_idx("small.idx").tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    raw = Path(path).read_bytes()
+    raw = path_of("path", path).read_bytes()
     if raw[:2] == b"\x1f\x8b":
         with damage_named(path, "a whole gzip file", "download the file again"):
             raw = gzip.decompress(raw)
@@ -98,7 +98,7 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
     >>> mnist(".")
     Split(mnist: 5 training and 2 test samples of shape [1, 28, 28], 5 classes)
     """
-    root = Path(root)
+    root = path_of("root", root)
     flag("flat", flat)
     bundle = root if root.suffix == ".npz" else root / "mnist.npz"
     if bundle.is_file():
@@ -176,7 +176,7 @@ def cifar10_jpeg(path: "str | PathLike[str]", *, num_train: int | None = None, n
     >>> cifar10_jpeg("two.npz").x_test.mean()
     tensor(1.)
     """
-    path = Path(path)
+    path = path_of("path", path)
     path = path / "cifar10_jpeg_subset.npz" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..core.numbers import whole
+
 __all__ = ["Split", "stratified"]
 
 
@@ -57,10 +59,23 @@ def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.n
     Returns:
         Training indices [N - num_test] and test indices [num_test], both in random order.
 
+    Raises:
+        TypeError: ``labels`` is no array [N] of classes, or a number is none.
+        ValueError: ``num_test`` is more than there are samples, or a number is negative.
+
     >>> train, test = stratified(np.array([0, 0, 0, 0, 1, 1]), num_test=3)
     >>> sorted(train.tolist() + test.tolist()), int(np.array([0, 0, 0, 0, 1, 1])[test].sum())
     ([0, 1, 2, 3, 4, 5], 1)
     """
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iuf" or not len(labels):
+        raise TypeError(
+            f"labels must be an array of classes [N], got {type(labels).__name__} of shape {np.shape(labels)}; write "
+            "np.array([0, 1, 1])"
+        )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("labels must be finite, got NaN or infinity; write whole numbers")
+    num_test = whole("num_test", num_test, 0, len(labels))
+    number = whole("number", number)
     raw = np.random.PCG64(number).random_raw(2 * len(labels)).reshape(2, -1)
     choice, order = np.argsort(raw, axis=1, kind="stable")
     classes, counts = np.unique(labels, return_counts=True)

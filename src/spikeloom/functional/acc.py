@@ -6,7 +6,7 @@ They return ``numpy.float64``, as in snnTorch, so that both ``float(acc)`` and `
 import numpy as np
 from torch import Tensor
 
-from ..core.numbers import flag
+from ..core.numbers import flag, whole
 from ..decode import first_spike, population_vote
 from .loss_base import check_labels, check_outputs
 
@@ -40,6 +40,8 @@ def accuracy_rate(
     """
     check_outputs(spk_out, "accuracy_rate")
     classes = num_classes if flag("population_code", population_code) else spk_out.shape[-1]
+    if num_classes is not False:
+        whole("num_classes", num_classes)
     winner = population_vote(spk_out, classes)
     return _share(winner, check_labels(targets, winner.shape, classes, "accuracy_rate"))
 

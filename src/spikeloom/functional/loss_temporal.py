@@ -14,78 +14,10 @@ from torch.nn.functional import cross_entropy
 
 from ..core.checks import choice, finite
 from ..core.numbers import flag, real, tensor
-from ..decode import first_spike
 from .loss_base import LossFunctions, check_labels, check_outputs, one_hot, weighted
+from .spike_times import FirstSpike, MultiSpike, Tolerance
 
 __all__ = ["SpikeTime", "ce_temporal_loss", "mse_temporal_loss"]
-
-
-class _FirstSpike(torch.autograd.Function):
-    """Time of the first spike, [B, N]."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(spk_rec: Tensor, device: Any = None) -> Tensor:
-        return first_spike(spk_rec, never=len(spk_rec) - 1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(output)
-        ctx.num_steps = len(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        (time,) = ctx.saved_tensors
-        return _at_times(time.unsqueeze(0), grad_output.unsqueeze(0), ctx.num_steps), None
-
-
-class _MultiSpike(torch.autograd.Function):
-    """Times of the first F spikes, [F, B, N]; missing ones are T - 1."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(spk_rec: Tensor, spk_count: int, device: Any = None) -> Tensor:
-        fired = spk_rec != 0
-        number = fired.cumsum(0)  # how many spikes each neuron has fired so far
-        times = []
-        for nth in range(1, spk_count + 1):
-            times.append(first_spike((fired & (number == nth)).to(spk_rec.dtype), never=len(spk_rec) - 1))
-        return torch.stack(times)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(output)
-        ctx.num_steps = len(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        (times,) = ctx.saved_tensors
-        return _at_times(times, grad_output, ctx.num_steps), None, None
-
-
-class _Tolerance(torch.autograd.Function):
-    """Times closer to their target than the tolerance count as hits; the gradient passes."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(spk_time: Tensor, target: Tensor, tolerance: float) -> Tensor:
-        return torch.where((spk_time - target).abs() < tolerance, target.to(spk_time.dtype), spk_time)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        return grad_output, None, None
-
-
-def _at_times(times: Tensor, grad: Tensor, num_steps: int) -> Tensor:
-    """Minus the gradients [F, ...], placed at their times: [T, ...]."""
-    return grad.new_zeros(num_steps, *grad.shape[1:]).scatter_add(0, times.long(), -grad)
 
 
 class SpikeTime(nn.Module):
@@ -116,9 +48,9 @@ class SpikeTime(nn.Module):
             [[2., 1.]]])
     """
 
-    FirstSpike = _FirstSpike
-    MultiSpike = _MultiSpike
-    Tolerance = _Tolerance
+    FirstSpike = FirstSpike
+    MultiSpike = MultiSpike
+    Tolerance = Tolerance
 
     def __init__(
         self,
@@ -147,11 +79,9 @@ class SpikeTime(nn.Module):
             wanted = self.labels_to_spike_times(labels, spk_out.shape[-1])
         wanted = torch.where(wanted < 0, wanted + len(spk_out), wanted)
         device = spk_out.device  # every argument is given: torch.compile counts them
-        time = (
-            _MultiSpike.apply(spk_out, len(wanted), device) if self.multi_spike else _FirstSpike.apply(spk_out, device)
-        )
+        time = MultiSpike.apply(spk_out, len(wanted), device) if self.multi_spike else FirstSpike.apply(spk_out, device)
         if self.tolerance:
-            time = _Tolerance.apply(time, wanted, self.tolerance)
+            time = Tolerance.apply(time, wanted, self.tolerance)
         return time, wanted
 
     def labels_to_spike_times(self, targets: Tensor, num_outputs: int) -> Tensor:
@@ -264,7 +194,7 @@ class mse_temporal_loss(LossFunctions):
         weight: Tensor | None = None,
     ) -> None:
         super().__init__(reduction, weight)
-        if weight is not None and target_is_time:
+        if weight is not None and flag("target_is_time", target_is_time):
             raise ValueError("weight needs class labels as targets, got target_is_time=True; write weight=None")
         self.spk_time_fn = SpikeTime(target_is_time, on_target, off_target, tolerance, multi_spike)
 

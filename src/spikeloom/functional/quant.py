@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.numbers import flag, real, whole
+from ..core.numbers import flag, real, tensor, whole
 
 __all__ = ["StateQuant", "StateQuantizer", "state_quant"]
 
@@ -83,6 +84,8 @@ class StateQuantizer:
             )
 
     def __call__(self, x: Tensor) -> Tensor:
+        if not hasattr(x, "dtype") or isinstance(x, np.ndarray):
+            tensor("x", x)
         return StateQuant.apply(x, self.levels.to(x))
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import finite
-from ..core.numbers import real, tensor
+from ..core.numbers import real, tensor, whole
 from ..decode import rates
 
 __all__ = ["fan_out", "l1_rate_sparsity", "rate_band", "synops"]
@@ -74,7 +74,9 @@ class rate_band:
         self.__name__ = type(self).__name__
 
     def __call__(self, spk_out: Tensor) -> Tensor:
-        rate = rates(_spikes(spk_out)).mean(0)  # [...]
+        if not _spikes(spk_out).numel():
+            raise ValueError(f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}")
+        rate = rates(spk_out).mean(0)  # [...]
         return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
 
 
@@ -149,9 +151,12 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
     own = dict(synapse.named_parameters()) if isinstance(synapse, nn.Module) else {}
     if "weight" not in own:
         raise TypeError(f"fan_out expects a module with a weight, got {type(synapse).__name__}; write e.g. net.fc2")
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(f"shape must be that of one sample, got {shape!r}; write shape=(3, 8, 8)")
+    sizes = [whole("shape", size) for size in shape]
     ones = {name: torch.ones_like(value) for name, value in own.items()}
     with torch.enable_grad():
-        x = torch.zeros(1, *shape, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True)
+        x = torch.zeros(1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True)
         output = torch.func.functional_call(synapse, ones, (x,))
         (count,) = torch.autograd.grad(output.sum(), x)
     return count.squeeze(0)
@@ -161,15 +166,17 @@ def _reach(synapse: Any) -> Any:
     """A module, a tensor or a number, as it is."""
     if not isinstance(synapse, (nn.Module, Tensor)):
         real("synapses", synapse, 0.0)
+    if isinstance(synapse, Tensor):
+        _spikes(synapse, "synapses")
     return synapse
 
 
-def _spikes(x: Any) -> Tensor:
-    """Spikes if they are a real, finite tensor."""
-    if tensor("spk_out", x).is_complex():
-        raise TypeError(f"spk_out must be real, got {x.dtype}; write spk.real")
+def _spikes(x: Any, name: str = "spk_out") -> Tensor:
+    """A tensor if it is real and finite."""
+    if tensor(name, x).is_complex():
+        raise TypeError(f"{name} must be real, got {x.dtype}; write spk.real")
     if x.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
-        finite(x, "spk_out")
+        finite(x, name)
     return x
 
 

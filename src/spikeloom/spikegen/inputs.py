@@ -11,6 +11,7 @@ from ..core.numbers import tensor
 __all__ = ["intensities", "saturating", "step_count", "unseen"]
 
 
+MOST_STEPS = 2**31 - 1
 FAR = 4.0  # beyond any noisy or standardised intensity, below the grey values of any image
 
 
@@ -96,4 +97,6 @@ def step_count(value: Any, name: str = "num_steps") -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}; write int({name})") from None
     if steps < 0:
         raise ValueError(f"{name} must not be negative, got {value!r}; write {name}=0 or more")
+    if steps > MOST_STEPS:
+        raise ValueError(f"{name} must be at most {MOST_STEPS}, got {value!r}; write fewer steps")
     return steps

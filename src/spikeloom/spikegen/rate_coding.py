@@ -57,7 +57,7 @@ def rate(
     random_source(generator, data)
     steps = step_count(num_steps)
     silent = step_count(first_spike_time, "first_spike_time")
-    probability = data * _factor("gain", gain) + _factor("offset", offset)
+    probability = data * _factor("gain", gain, data) + _factor("offset", offset, data)
     saturating(data, probability)
     if flag("time_var_input", time_var_input):
         if not data.dim():
@@ -83,9 +83,17 @@ def rate(
     return spikes
 
 
-def _factor(name: str, value: Any) -> Any:
+def _factor(name: str, value: Any, data: Tensor) -> Any:
     """A number, or a tensor that is multiplied or added element by element."""
-    return value if isinstance(value, Tensor) else real(name, value)
+    if not isinstance(value, Tensor):
+        return real(name, value)
+    try:
+        fits = torch.broadcast_shapes(value.shape, data.shape) == data.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write a number")
+    return intensities(value, name)
 
 
 def rate_conv(data: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -120,12 +120,12 @@ def targets_rate(
             [0., 0.]])
     """
     _check_rates(correct_rate, incorrect_rate)
-    _pattern(firing_pattern)
-    random_source(generator)
-    flag("interpolate", interpolate)
+    firing_pattern = _pattern(firing_pattern)
+    interpolate = flag("interpolate", interpolate) and not (correct_rate == 1 and incorrect_rate == 0)
     real("on_target", on_target)
     real("off_target", off_target, example=0.0)
     first_spike_time = step_count(first_spike_time, "first_spike_time")
+    random_source(generator)
     hot = to_one_hot(targets, num_classes).bool()
     on, off = float(on_target), float(off_target)
     constant = correct_rate == 1 and incorrect_rate == 0
@@ -140,8 +140,7 @@ def targets_rate(
     trains = []
     for rate in (correct_rate, incorrect_rate):
         spikes, times = target_rate_code(steps, first_spike_time, rate, firing_pattern, generator=generator)
-        rises = interpolate and not constant
-        train = rate_interpolate(times, steps, on, off) if rises else torch.where(spikes.bool(), on, off)
+        train = rate_interpolate(times, steps, on, off) if interpolate else torch.where(spikes.bool(), on, off)
         trains.append(train.to(hot.device).reshape(-1, *[1] * hot.dim()))  # [T, 1, 1]
     return torch.where(hot, *trains)
 

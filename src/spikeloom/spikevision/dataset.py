@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..core.numbers import flag, real, whole
+from ..core.numbers import flag, path_of, real, whole
 from .store import EventStore, Recording
 
 __all__ = ["EventDataset"]
@@ -52,7 +51,8 @@ class EventDataset(Dataset[Any]):
         real("dt", dt, 0.0, open_low=True, example=1000.0)
         flag("train", train)
         flag("download_and_create", download_and_create)
-        self.root, self.train = Path(root).expanduser(), train
+        self.root = path_of("root", root).expanduser()
+        self.train = train
         self.transform, self.target_transform = transform, target_transform
         self.num_steps, self.dt = num_steps, dt
         self.num_classes = len(self.classes)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.numbers import tensor, whole
+
 __all__ = [
     "Compose",
     "CropDims",
@@ -25,6 +27,25 @@ __all__ = [
 ]
 
 
+def _table(events: Any) -> np.ndarray:
+    """An event list [n, k], k > 0, of finite numbers."""
+    if not isinstance(events, np.ndarray) or events.ndim != 2 or events.dtype.kind not in "iuf":
+        raise TypeError(
+            f"events must be an array [n, columns] of numbers, got {type(events).__name__} of shape "
+            f"{np.shape(events)}; a data set passes one to its transform"
+        )
+    if not events.shape[1] or (events.dtype.kind == "f" and not np.isfinite(events).all()):
+        raise ValueError(f"events must have columns of finite numbers, got shape {events.shape}")
+    return events
+
+
+def _whole_numbers(name: str, values: Any, least: int = -(2**63)) -> list[int]:
+    """A sequence of whole numbers."""
+    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)) or not np.ndim(values):
+        raise TypeError(f"{name} must be a list of whole numbers, got {values!r}; write {name}=[1, 1]")
+    return [whole(name, value, least) for value in values]
+
+
 @dataclass(frozen=True)
 class Compose:
     """Apply transforms one after the other.
@@ -34,6 +55,11 @@ class Compose:
     """
 
     transforms: Sequence[Callable[[Any], Any]]
+
+    def __post_init__(self) -> None:
+        steps = self.transforms
+        if not isinstance(steps, Sequence) or isinstance(steps, str) or not all(map(callable, steps)):
+            raise TypeError(f"transforms must be a list of functions, got {steps!r}; write Compose([first, second])")
 
     def __call__(self, value: Any) -> Any:
         for transform in self.transforms:
@@ -54,7 +80,19 @@ class CropDims:
     high_crop: Sequence[int]
     dims: Sequence[int]
 
+    def __post_init__(self) -> None:
+        lengths = {len(_whole_numbers(name, getattr(self, name))) for name in ("low_crop", "high_crop", "dims")}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"low_crop, high_crop and dims must have one length, got {self.low_crop}, {self.high_crop} and "
+                f"{self.dims}; write one number for each column"
+            )
+
     def __call__(self, events: np.ndarray) -> np.ndarray:
+        _table(events)
+        columns = events.shape[1]
+        if any(not -columns <= dim < columns for dim in self.dims):
+            raise ValueError(f"dims must name columns of {columns}, got {self.dims}; write dims=[2, 3] for x and y")
         inside = np.ones(len(events), dtype=bool)
         shift = np.zeros(events.shape[1], dtype=events.dtype)
         for low, high, dim in zip(self.low_crop, self.high_crop, self.dims, strict=True):
@@ -74,8 +112,18 @@ class Downsample:
 
     factor: int | Sequence[int]
 
+    def __post_init__(self) -> None:
+        factors = self.factor if isinstance(self.factor, (Sequence, np.ndarray)) else [self.factor]
+        _whole_numbers("factor", factors, 1)
+
     def __call__(self, events: np.ndarray) -> np.ndarray:
-        return events // np.asarray(self.factor)
+        factor = np.asarray(self.factor)
+        if factor.ndim and factor.shape != (_table(events).shape[1],):
+            raise ValueError(
+                f"factor must have one number for each of the {events.shape[1]} columns, got {self.factor}; "
+                "write 1 for a column that stays"
+            )
+        return _table(events) // factor
 
 
 @dataclass(frozen=True)
@@ -93,15 +141,24 @@ class ToCountFrame:
     T: int = 500
     size: Sequence[int] = (2, 32, 32)
 
+    def __post_init__(self) -> None:
+        whole("T", self.T, 1)
+        _whole_numbers("size", self.size, 1)
+
     def __call__(self, events: np.ndarray) -> np.ndarray:
         shape = (self.T, *self.size)
+        if _table(events).dtype.kind not in "iu":
+            raise TypeError(f"events must be whole numbers, got {events.dtype}; write events.astype(int)")
         kept = events[(events[:, 0] >= 0) & (events[:, 0] < self.T), : len(shape)]
         if kept.shape[1] != len(shape) or (kept < 0).any() or (kept >= shape).any():
             raise ValueError(
                 f"addresses must lie inside size={list(self.size)}, got up to {kept.max(0, initial=0)[1:].tolist()}; "
                 "crop or downsample first"
             )
-        frames = np.zeros(shape, dtype=np.int32)
+        try:
+            frames = np.zeros(shape, dtype=np.int32)
+        except (MemoryError, ValueError) as error:
+            raise ValueError(f"frames of shape {shape} are larger than memory; write a smaller T or size") from error
         np.add.at(frames, tuple(kept.T), 1)
         return frames
 
@@ -117,8 +174,19 @@ class ToTensor:
 
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        try:
+            torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must name a device of torch, got {self.device!r}; write device='cpu'") from error
+
     def __call__(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=self.device)
+        try:
+            return torch.as_tensor(array, dtype=torch.float32, device=self.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"array must hold numbers, got {type(array).__name__}: {error}; write array.astype(float)"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -130,6 +198,8 @@ class dvs_permute:
     """
 
     def __call__(self, frames: Tensor) -> Tensor:
+        if tensor("frames", frames).dim() < 2:
+            raise ValueError(f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not flatten them")
         return frames.transpose(-1, -2)
 
 
@@ -142,6 +212,8 @@ class hflip:
     """
 
     def __call__(self, frames: Tensor) -> Tensor:
+        if not tensor("frames", frames).dim():
+            raise ValueError("frames must have an axis to reverse, got a tensor of shape (); pass frames [..., W]")
         return frames.flip(-1)
 
 
@@ -155,8 +227,14 @@ class Repeat:
 
     n_repeat: int
 
+    def __post_init__(self) -> None:
+        whole("n_repeat", self.n_repeat, 0, 2**31)
+
     def __call__(self, target: Any) -> np.ndarray:
-        return np.tile(np.atleast_1d(np.asarray(target)), (self.n_repeat, 1))
+        values = np.atleast_1d(np.asarray(target))
+        if values.ndim > 1 or values.dtype.kind not in "biuf":
+            raise TypeError(f"target must be a number or a vector, got {values.dtype} of shape {values.shape}")
+        return np.tile(values, (self.n_repeat, 1))
 
 
 @dataclass(frozen=True)
@@ -169,6 +247,18 @@ class toOneHot:
 
     num_classes: int
 
+    def __post_init__(self) -> None:
+        whole("num_classes", self.num_classes, 1)
+
     def __call__(self, integers: Any) -> Tensor:
-        classes = torch.as_tensor(np.asarray(integers), dtype=torch.int64).flatten()
+        values = np.asarray(integers)
+        inside = values.dtype.kind in "biuf" and bool(
+            ((values >= 0) & (values < self.num_classes) & (values == np.floor(values))).all()
+        )
+        if not inside:
+            raise ValueError(
+                f"classes must be whole numbers in [0, {self.num_classes - 1}], got {values.dtype} of shape "
+                f"{values.shape}; write a larger num_classes"
+            )
+        classes = torch.as_tensor(values, dtype=torch.int64).flatten()
         return torch.nn.functional.one_hot(classes, self.num_classes).float()
