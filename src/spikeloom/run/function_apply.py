@@ -1,10 +1,10 @@
-"""Sees calls that no torch function mode does: ``autograd.Function.apply`` and ``torch.func``.
+"""Sees calls that no torch function mode does: ``Function.apply``, ``torch.func``, checkpoints.
 
 A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. Where
 ``Function.apply`` is written in Python its code is replaced once, so that references that were
 bound earlier see it too; where it is written in C (torch 2.14) the attribute is replaced. The
-entries of ``torch.vmap`` and ``torch.func.grad`` compute what they are given. Where nothing is
-recorded all of them call the original.
+entries of ``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` compute what they are
+given. Where nothing is recorded all of them call the original.
 """
 
 import functools
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch._functorch import apis, eager_transforms
 from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
 
 from ..core import recording
 from .deferred import Deferred
@@ -47,6 +48,7 @@ def install() -> None:
         _replace(apis, "vmap_impl")
         _replace(eager_transforms, "grad_impl")
         _replace(eager_transforms, "grad_and_value_impl")
+        _replace_checkpoint()
 
 
 def _seen(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,9 +65,7 @@ def _seen(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _replace_code(function: Any) -> None:
     apply = function.apply.__func__
-    original = FunctionType(
-        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
-    )
+    original = FunctionType(apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__)
     original.__kwdefaults__ = apply.__kwdefaults__
     apply.__globals__["_spikeloom_apply"] = _seen(original)
     namespace: dict[str, Any] = {}
@@ -87,14 +87,30 @@ def _replace_attribute(function: Any) -> None:
     function.apply = classmethod(apply)
 
 
-def _replace(module: ModuleType, name: str) -> None:
-    original: Callable[..., Any] = getattr(module, name)
+def _replace_checkpoint() -> None:
+    """References to ``checkpoint`` that were bound earlier look its implementation up at each call."""
+    implementation = getattr(checkpoint, "__wrapped__", None)
+    if implementation is None:
+        return  # a value that it cannot save is then refused in words
+    vars(implementation)["__dynamo_disable"] = _outside(functools.partial(_plain, implementation))
 
-    @functools.wraps(original)
+
+def _plain(implementation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return torch._dynamo.disable(implementation, wrapping=False)(*args, **kwargs)
+
+
+def _replace(module: ModuleType, name: str) -> None:
+    original = getattr(module, name)
+    setattr(module, name, functools.wraps(original)(_outside(original)))
+
+
+def _outside(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is given values, and not what stands for them."""
+
     def call(*args: Any, **kwargs: Any) -> Any:
         recorder = recording.local.recorder
         if recorder is None:
             return original(*args, **kwargs)
-        return recorder.transformed(original, args, kwargs)
+        return recorder.outside(original, args, kwargs)
 
-    setattr(module, name, call)
+    return call

@@ -141,9 +141,9 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 return self.given((function, Info.of(result).sign), result)
         return result
 
-    def transformed(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A call of a transform of ``torch.func``: computed now, with all that it may close over."""
-        self.force("torch.func")
+    def outside(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A call that needs values of its arguments and of all that it may close over."""
+        self.force(getattr(original, "__name__", "checkpoint"))
         with torch._C.DisableTorchFunction():
             self.settle_visible()
             args, kwargs = pytree.tree_map(self.value, (args, kwargs))

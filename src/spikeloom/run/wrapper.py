@@ -83,9 +83,7 @@ class LayerwiseFunction:
     tensor([2.])
     """
 
-    def __init__(
-        self, function: Callable[..., Any], home: "LayerwiseFunction | None" = None
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], home: "LayerwiseFunction | None" = None) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
         self._home = self if home is None else home  # a bound method is made anew at each access
