@@ -7,12 +7,14 @@ stands for an absent gradient, and ``a - b > 0``, which is ``a > b``. No equatio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ["COMPARISONS", "Node", "Program", "Ref", "operation"]
+__all__ = ["COMPARISONS", "Node", "Program", "Ref", "latest", "operation"]
 
+latest = lru_cache(maxsize=512)  # of what is made for a transition: annealing a slope makes one at every value
 COMPARISONS = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 
 

@@ -7,12 +7,11 @@ once, before the loop; what a step computes of the new state and the next step o
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
 
-from .program import COMPARISONS, Node, Program, Ref, operation
+from .program import COMPARISONS, Node, Program, Ref, latest, operation
 from .task import Task, fresh
 
 __all__ = ["compiled_backward", "compiled_forward"]
@@ -98,7 +97,7 @@ def _function(source: str, name: str) -> Callable[..., Any]:
     return function
 
 
-@cache
+@latest
 def compiled_forward(task: Task) -> Callable[..., None]:
     """``forward(x, s_<state>.., p_<parameter>.., spk, n_<state>.., h_<state>..)`` over lists of T step tensors.
 
@@ -170,7 +169,7 @@ def _slots(
     return slots, copies
 
 
-@cache
+@latest
 def compiled_backward(
     task: Task, flows: tuple[bool, ...], wanted: tuple[str, ...], contract: bool
 ) -> Callable[..., dict[str, Any]]:
