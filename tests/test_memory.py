@@ -150,3 +150,22 @@ def test_a_run_may_go_on_from_a_checkpointed_one() -> None:
     found = torch.autograd.grad(loss, list(net.parameters()))
     expected = torch.autograd.grad(snn.run(net, x.flatten(0, 1)).sum(), list(net.parameters()))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("written", ["0.weight", "0.bias", "1.beta", "1.threshold"])
+def test_a_checkpoint_was_computed_again_with_other_weights(written: str) -> None:
+    net = nn.Sequential(nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True, learn_beta=True))
+    spk = snn.run(net, torch.rand(T, 64, 6), memory="checkpoint")
+    with torch.no_grad():
+        getattr(net[int(written[0])], written[2:]).mul_(0.5)
+    # what the last segment keeps itself is torch's to refuse
+    with pytest.raises(RuntimeError, match=r"changed in place|modified by an inplace operation"):
+        spk.sum().backward()
+
+
+def test_a_checkpoint_lets_a_norm_move_its_statistics() -> None:
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), snn.Leaky(0.9, init_hidden=True))
+    spk = snn.run(net, torch.rand(T, 64, 6), memory="checkpoint")
+    net(torch.rand(64, 6))
+    spk.sum().backward()
+    assert net[0].weight.grad is not None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.kernels import sources
 
 from .cases import build, current
 from .test_programs import loops_agree
@@ -228,3 +229,19 @@ def test_second_derivatives_of_a_compiled_loop_were_silently_wrong(own: bool) ->
         assert (a is None) == (b is None)
         if a is not None:
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("surrogate", ["fast_sigmoid", "atan", "sigmoid", "triangular"])
+def test_every_slope_of_a_surrogate_had_a_kernel_of_its_own(surrogate: str) -> None:
+    x, sizes = torch.rand(6, 3, 4) * 2, []
+    for slope in (3.0, 7.25, 12.5, 25.0):  # one that meets another number, such as 0.5, is another text
+        neuron = snn.Synaptic(0.9, 0.8, spike_grad=getattr(snn.surrogate, surrogate)(slope))
+        found = []
+        for backend in ("eager", "numba"):
+            given = x.clone().requires_grad_()
+            with snn.backend(backend):
+                spk, _ = neuron.scan(given)
+            found.append(torch.autograd.grad(spk.sum(), given)[0])
+        torch.testing.assert_close(*found)
+        sizes.append(sources.compiled_function.cache_info().currsize)
+    assert len(set(sizes)) == 1

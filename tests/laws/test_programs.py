@@ -199,11 +199,11 @@ def test_an_unknown_backend_is_refused_by_name() -> None:
         pass
 
 
-def test_the_printed_loop_leaves_out_products_with_one_and_repeated_comparisons() -> None:
+def test_the_printed_loop_leaves_out_products_with_one() -> None:
     ones = ("threshold", "graded_spikes_factor")
     source = torch_loop.compiled_forward(Task(snn.Leaky(0.9).transition, torch.float32, ones)).source
     body = source.split("for t in")[1]
-    assert body.count("torch.") == 4, source  # decay, input, reset, threshold
+    assert body.count("torch.") == 5, source  # who fired before, decay, input, reset, threshold
 
 
 def test_kernels_state_no_equation() -> None:

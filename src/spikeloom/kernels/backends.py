@@ -4,7 +4,7 @@ The tracer, the operator and the printers are loaded when a sequence first asks 
 would take a quarter of its import.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +27,7 @@ def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | Non
     return _untraceable(transition, dtype)
 
 
-@cache
+@lru_cache(maxsize=512)
 def _untraceable(transition: Transition, dtype: torch.dtype) -> str | None:
     from . import scan  # noqa: F401 (defines the operator before torch.compile traces a call of it)
     from .trace import program
@@ -36,7 +36,7 @@ def _untraceable(transition: Transition, dtype: torch.dtype) -> str | None:
     return built if isinstance(built, str) else None
 
 
-@cache
+@lru_cache(maxsize=512)
 def _unprintable(transition: Transition, dtype: torch.dtype) -> str | None:
     from .scalars import obstacle
 

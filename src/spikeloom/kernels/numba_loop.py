@@ -1,24 +1,25 @@
 """Printer for numba: a traced program as loops over time and neurons.
 
 Each neuron's step is a few lines of scalar arithmetic, printed in the order of the trace and without contraction or
-fast-math, so that spikes, states and gradients are those of the eager loop bit for bit. `sources` compiles what is
+fast-math, so that spikes, states and gradients are those of the eager loop bit for bit, but for exponentials,
+logarithms and the like, which torch computes with functions of its own. `sources` compiles what is
 printed, `numba_cpu` runs it.
 
 Memory is reached by pointers and flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time,
 ``L_`` states of which only the last is kept, ``H_`` states over time in 16 bits (row 0 is the initial one), ``P_``
-parameters, ``E_`` gradients that flow in, ``A_`` gradients of the states, ``D_`` those of input and parameters,
-``NONE`` zeros. ``w_X`` is how far the steps of ``X`` lie apart.
+parameters, ``K`` numbers, ``E_`` gradients that flow in, ``A_`` gradients of the states, ``D_`` those of input and
+parameters, ``NONE`` zeros. ``w_X`` is how far the steps of ``X`` lie apart.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 
-from .program import Program, Ref
+from .places import Load, Place, Store, before, element, once, path, timed
+from .program import Program, Ref, latest
 from .scalars import Scalars
 from .sources import compiled_function
 from .task import Task, fresh, led
@@ -55,56 +56,6 @@ _LOOK = [  # numba widens sums of whole numbers, which would halve the vectors
 _LOOKED = ["if seen >> np.{whole}({sign}):", "    BAD[0] = one"]
 
 
-class Place(NamedTuple):
-    """Where a row finds an argument: a pointer, and the number of its first element."""
-
-    pointer: str
-    first: str
-
-
-def _once(name: str) -> Place:
-    return Place(name, "start")
-
-
-def _timed(name: str, t: str, base: str = "") -> Place:
-    return Place(name, f"({t}) * w_{name} + start{base}")
-
-
-def _path(f: str, t: str) -> Place:
-    return _timed(f"N_{f}", t, " - base")
-
-
-def _before(initial: Place, later: Place) -> Place:
-    """What step 0 finds in ``initial``, and the others in ``later``."""
-    return Place(*(f"{a} if t == 0 else {b}" for a, b in zip(initial, later, strict=True)))
-
-
-class Load(NamedTuple):
-    """How a row reads a value: as ``form`` of the element of ``argument``, which lies at ``place``."""
-
-    argument: str = ""
-    place: Place | None = None
-    form: str = "{0}"
-
-    @property
-    def expression(self) -> str:
-        return self.form.format(_element(self.argument)) if self.place else self.form
-
-
-class Store(NamedTuple):
-    """What a row writes: ``form(value of node)``, into the element of ``argument``, by ``operator``."""
-
-    argument: str
-    place: Place
-    node: int
-    operator: str = "="
-    form: str = "{0}"
-
-
-def _element(argument: str) -> str:
-    return f"{argument}[{argument}first + m]"
-
-
 @dataclass
 class _Loop:
     """Prints two functions: ``row``, one step of a block of neurons, and the loop over time around it.
@@ -118,13 +69,14 @@ class _Loop:
     given: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.scalars = Scalars(self.built, {i: n for n, i in self.built.inputs.items()} | self.given)
+        names = {i: n for n, i in self.built.inputs.items()} | self.given
+        self.scalars = Scalars(self.built, names, given=True)
         self.varying = [p for p, v in zip(self.task.transition.names, self.vector, strict=True) if v]
         inner = [i for n, i in self.built.inputs.items() if n[0] != "p" or n[2:] in self.varying]
         self.inner = self.built.reached([*inner, *self.given])
 
     def x(self) -> Load:
-        return Load("x_", _once("X") if self.task.constant else _timed("X", "t"))
+        return Load("x_", once("X") if self.task.constant else timed("X", "t"))
 
     def offset(self, f: str) -> str:
         """What is subtracted from a state before it is rounded, as an expression; empty if nothing is."""
@@ -141,19 +93,21 @@ class _Loop:
         lines = self.scalars.lines([i for i in order if i in self.inner])
         for s in stores:
             value = s.form.format(self.scalars.operand(Ref(s.node)))
-            lines.append(f"{_element(s.argument)} {s.operator} {value}")
+            lines.append(f"{element(s.argument)} {s.operator} {value}")
         bits = _BITS[self.task.dtype]
         lines += [line.format(**bits) for line in _LOOK] if looks else []
         used = _named(loads, [line.partition("= ")[2] for line in lines])
-        varying = {f"p_{p}": Load(f"p_{p}_", _once(f"P_{p}")) for p in self.varying}
+        varying = {f"p_{p}": Load(f"p_{p}_", once(f"P_{p}")) for p in self.varying}
         text = [*(line.partition("= ")[2] for line in lines), *(u.expression for u in used.values())]
         used = _named(varying, text) | used  # parameters first: a decoded state reads its offset
         names = [p for p in self.task.transition.names if p not in self.varying]
         fixed = _named({f"p_{p}": Load(form=f"P_{p}[0]") for p in names}, [*text, *outside])
         places = {u.argument: u.place for u in (*used.values(), *stores) if u.place}
-        before = [f"{n} = {u.expression}" for n, u in fixed.items()] + outside
+        numbers = torch.tensor(self.scalars.numbers, dtype=self.task.dtype)
+        before = [f"k{i} = K[{i}]" for i in range(len(numbers))]
+        before += [f"{n} = {u.expression}" for n, u in fixed.items()] + outside
         reads = [f"{n} = {u.expression}" for n, u in used.items()]
-        shared = [f"P_{p}" for p in names if f"p_{p}" in fixed] + ["BAD"] * looks
+        shared = [f"P_{p}" for p in names if f"p_{p}" in fixed] + ["BAD"] * looks + ["K"] * (len(numbers) > 0)
         if looks:
             before.append("seen = np.{whole}(0)".format(**bits))
         after = [line.format(**bits) for line in _LOOKED] if looks else []
@@ -161,7 +115,7 @@ class _Loop:
         widths = sorted(_words(r"\bw_(\w+)", [place.first for place in places.values()]))
         source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines], after))
         function = compiled_function(source, name, _signature(arrays, len(widths) + 4, self.task.dtype))
-        return Compiled(function, tuple(arrays), tuple(widths))
+        return Compiled(function, tuple(arrays), tuple(widths), Memory(numbers, numbers.data_ptr(), 0))
 
     def source(
         self,
@@ -211,10 +165,12 @@ class Compiled(NamedTuple):
     function: Callable[..., None]
     arrays: tuple[str, ...]
     widths: tuple[str, ...]
+    numbers: Memory  # constants, ``K``
 
     def __call__(self, given: dict[str, Memory], steps: int, start: int, stop: int, base: int = 0) -> None:
-        numbers = [given[name].width for name in self.widths]
-        self.function(*[given[name].address for name in self.arrays], *numbers, steps, start, stop, base)
+        memory = given | {"K": self.numbers}
+        widths = [memory[name].width for name in self.widths]
+        self.function(*[memory[name].address for name in self.arrays], *widths, steps, start, stop, base)
 
 
 def _signature(arrays: list[str], numbers: int, dtype: torch.dtype) -> tuple[Any, ...]:
@@ -238,7 +194,7 @@ def _words(pattern: str, texts: list[str]) -> set[str]:
     return {word for text in texts for word in re.findall(pattern, text)}
 
 
-@cache
+@latest
 def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool, looks: bool = False) -> Compiled:
     """T steps of a transition.
 
@@ -251,19 +207,19 @@ def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool, looks: 
     loop, new = _Loop(task, task.program, vector), task.program.forward
     loads = {"x": loop.x()}
     for f in task.fields:
-        old = Load(f"s_{f}_", _before(_once(f"S_{f}"), _path(f, "t - 1")))
-        loads[f"s_{f}"] = old if f in task.paths else Load(f"l_{f}_", _once(f"L_{f}"))
-    stores = [Store("spk_", _timed("SPK", "t"), new["spk"])] if spikes else []
+        old = Load(f"s_{f}_", before(once(f"S_{f}"), path(f, "t - 1")))
+        loads[f"s_{f}"] = old if f in task.paths else Load(f"l_{f}_", once(f"L_{f}"))
+    stores = [Store("spk_", timed("SPK", "t"), new["spk"])] if spikes else []
     for f in task.halves:
         less = loop.offset(f)
         form = f"narrow({{0}} - {less})" if less else "narrow({0})"
-        stores.append(Store(f"h_{f}_", _timed(f"H_{f}", "t + 1"), new[f"n_{f}"], form=form))
-    stores += [Store(f"n_{f}_", _path(f, "t"), new[f"n_{f}"]) for f in task.paths]
-    stores += [Store(f"l_{f}_", _once(f"L_{f}"), new[f"n_{f}"]) for f in task.lasts]
+        stores.append(Store(f"h_{f}_", timed(f"H_{f}", "t + 1"), new[f"n_{f}"], form=form))
+    stores += [Store(f"n_{f}_", path(f, "t"), new[f"n_{f}"]) for f in task.paths]
+    stores += [Store(f"l_{f}_", once(f"L_{f}"), new[f"n_{f}"]) for f in task.lasts]
     return loop.compiled("forward", task.program.needed(s.node for s in stores), loads, stores, looks)
 
 
-@cache
+@latest
 def compiled_backward(
     task: Task, vector: tuple[bool, ...], flows: tuple[bool, ...], wanted: tuple[str, ...]
 ) -> Compiled:
@@ -279,23 +235,23 @@ def compiled_backward(
     built = led(task, outer)
     saved = fresh(built)
     loop = _Loop(task, built, vector, {i: n for n, i in saved.items()})
-    loads = {"x": loop.x(), "o_spk": Load("e_spk_", _timed("E_spk", "t")) if flows[0] else Load(form="zero")}
+    loads = {"x": loop.x(), "o_spk": Load("e_spk_", timed("E_spk", "t")) if flows[0] else Load(form="zero")}
     for f in task.fields:
         if task.residual == "half":
             less = loop.offset(f)
             form = f"widen({{0}}) + {less}" if less else "widen({0})"
-            loads[f"s_{f}"] = Load(f"s_{f}_", _timed(f"H_{f}", "t"), form)
-            loads[f"n_{f}"] = Load(f"n_{f}_", _timed(f"H_{f}", "t + 1"), form)
+            loads[f"s_{f}"] = Load(f"s_{f}_", timed(f"H_{f}", "t"), form)
+            loads[f"n_{f}"] = Load(f"n_{f}_", timed(f"H_{f}", "t + 1"), form)
         else:
-            loads[f"s_{f}"] = Load(f"s_{f}_", _before(_once(f"S_{f}"), _path(f, "t - 1")))
-            loads[f"n_{f}"] = Load(f"n_{f}_", _path(f, "t"))
-        loads[f"g_{f}"] = Load(f"a_{f}_", _once(f"A_{f}"))
-        loads[f"e_{f}"] = Load(f"e_{f}_", _before(_once("NONE"), _timed(f"E_{f}", "t - 1")))
+            loads[f"s_{f}"] = Load(f"s_{f}_", before(once(f"S_{f}"), path(f, "t - 1")))
+            loads[f"n_{f}"] = Load(f"n_{f}_", path(f, "t"))
+        loads[f"g_{f}"] = Load(f"a_{f}_", once(f"A_{f}"))
+        loads[f"e_{f}"] = Load(f"e_{f}_", before(once("NONE"), timed(f"E_{f}", "t - 1")))
     gradients = {n: built.gradients[n] for n in [*(f"s_{f}" for f in task.fields), *wanted]}
-    stores = [Store(f"a_{f}_", _once(f"A_{f}"), gradients[f"s_{f}"]) for f in task.fields]
+    stores = [Store(f"a_{f}_", once(f"A_{f}"), gradients[f"s_{f}"]) for f in task.fields]
     if "x" in wanted:
-        place = (_once("D_x"), "+=") if task.constant else (_timed("D_x", "t"), "=")
+        place = (once("D_x"), "+=") if task.constant else (timed("D_x", "t"), "=")
         stores.append(Store("d_x_", place[0], gradients["x"], place[1]))
     sums = [n for n in wanted if n != "x"]
-    stores += [Store(f"d_{n}_", _once(f"D_{n}"), gradients[n], "+=") for n in sums]
+    stores += [Store(f"d_{n}_", once(f"D_{n}"), gradients[n], "+=") for n in sums]
     return loop.compiled("backward", built.needed(gradients.values(), saved.values()), loads, stores)

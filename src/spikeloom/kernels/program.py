@@ -4,15 +4,16 @@ Equal expressions are one node. What is simplified is exact in floating point: a
 stands for an absent gradient, and ``a - b > 0``, which is ``a > b``. No equation of a neuron stands here.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ["COMPARISONS", "Node", "Program", "Ref", "operation"]
+__all__ = ["COMPARISONS", "Node", "Program", "Ref", "latest", "operation"]
 
+latest = lru_cache(maxsize=512)  # of what is made for a transition: annealing a slope makes one at every value
 COMPARISONS = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 
 
@@ -136,25 +137,6 @@ class Program:
         made.joined = {n: moved[i] for n, i in self.joined.items()}
         return made
 
-    def contract(self, roots: Iterable[int], given: Iterable[int]) -> None:
-        """Turn ``a + b * c`` into one operation where nobody else reads the product.
-
-        It rounds once instead of twice, so that it is for gradients only.
-        """
-        fixed = {*roots, *given}
-        order = self.needed(roots, given)
-        readers = Counter(r for i in order for r in self.nodes[i].refs)
-        for i in order:
-            node = self.nodes[i]
-            if operation(node.op) != "add" or len(node.refs) != 2:
-                continue
-            for product, other in (node.args, node.args[::-1]):
-                inner = self.nodes[product.index]
-                alone = readers[product.index] == 1 and product.index not in fixed
-                if alone and inner.op is not None and operation(inner.op) == "mul" and len(inner.refs) == 2:
-                    self.nodes[i] = Node(torch.ops.aten.addcmul.default, (other, *inner.args), node.dtype)
-                    break
-
     def reached(self, sources: Iterable[int]) -> set[int]:
         """All nodes that are computed from one of ``sources``, which included."""
         found = set(sources)
@@ -162,23 +144,6 @@ class Program:
             if any(r in found for r in node.refs):
                 found.add(i)
         return found
-
-    def repeats(self) -> dict[int, int]:
-        """Expressions of the old state that the same step computes again of the new state, as ``{old: new}``.
-
-        The new one is the old one of the next step: a loop may carry it over instead of computing it.
-        """
-        moved = {i: i for name, i in self.inputs.items() if name.startswith("p_")}
-        moved |= {i: self.forward["n_" + name[2:]] for name, i in self.inputs.items() if name.startswith("s_")}
-        for i, node in enumerate(self.nodes):
-            if node.value is not None:
-                moved[i] = i
-            elif node.op is not None and all(r in moved for r in node.refs):
-                args = tuple(Ref(moved[a.index]) if isinstance(a, Ref) else a for a in node.args)
-                twin = self._table.get(Node(node.op, args, node.dtype))
-                if twin is not None:
-                    moved[i] = twin
-        return {i: j for i, j in moved.items() if i != j and self.nodes[i].op is not None}
 
 
 def _difference(node: Node) -> bool:

@@ -7,13 +7,12 @@ Each spells the same operations, and each so that it rounds as torch's own opera
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
 from ..core.transition import Transition
-from .program import COMPARISONS, Node, Program, Ref, operation
+from .program import COMPARISONS, Node, Program, Ref, latest, operation
 from .trace import program
 
 __all__ = ["PYTHON", "Dialect", "Scalars", "obstacle", "triton_dialect", "unsupported"]
@@ -124,10 +123,20 @@ def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
 
 
 class Scalars:
-    """Prints operations as assignments to scalars."""
+    """Prints operations as assignments to scalars.
 
-    def __init__(self, built: Program, names: dict[int, str], dialect: Dialect = PYTHON) -> None:
-        self.program, self.names, self.dialect = built, dict(names), dialect
+    Args:
+        built: whose operations.
+        names: of its inputs.
+        dialect: how they are spelt.
+        given: numbers are read as ``k0``, ``k1`` ... and not printed, so that the text is that of every other number.
+    """
+
+    def __init__(
+        self, built: Program, names: dict[int, str], dialect: Dialect = PYTHON, *, given: bool = False
+    ) -> None:
+        self.program, self.names, self.dialect, self.given = built, dict(names), dialect, given
+        self.numbers: list[float] = []  # those that are read
 
     def operand(self, argument: Any) -> str:
         if not isinstance(argument, Ref):
@@ -138,6 +147,9 @@ class Scalars:
     def number(self, value: float) -> str:
         """A constant; infinities and NaN as the overflows that make them, which every language reads."""
         finite = math.isfinite(value)
+        if self.given and finite and abs(value) not in (0.0, 1.0):
+            self.numbers.append(value)  # equal ones too: with another slope they would differ
+            return f"k{len(self.numbers) - 1}"
         text = repr(value) if finite else "(1e999 * 0.0)" if math.isnan(value) else "1e999" if value > 0 else "-1e999"
         return self.dialect.number.format(text)
 
@@ -181,7 +193,7 @@ class Scalars:
         return found
 
 
-@cache
+@latest
 def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
     """Which operations of a transition have no form here, or None."""
     built = program(transition, dtype)

@@ -7,14 +7,13 @@ is exact; the state itself, rounded, would not know). ``"input"`` keeps the inpu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.transition import TRANSITIONS, Transition
-from .program import Program
+from .program import Program, latest
 from .trace import program
 
 __all__ = ["Call", "Flow", "Reads", "Task", "fresh", "labels", "led", "needed", "reads", "reads_of", "task_of"]
@@ -86,7 +85,7 @@ class Task:
         return _specialised(self.transition, self.dtype, self.ones)
 
 
-@cache
+@latest
 def led(task: Task, fields: tuple[str, ...]) -> Program:
     """The program whose gradient of each old state in ``fields`` begins with what flows into it from outside, ``e_f``.
 
@@ -98,7 +97,7 @@ def led(task: Task, fields: tuple[str, ...]) -> Program:
     return built
 
 
-@cache
+@latest
 def _specialised(transition: Transition, dtype: torch.dtype, ones: tuple[str, ...]) -> Program:
     built = program(transition, dtype)
     if isinstance(built, str):
@@ -111,7 +110,7 @@ def fresh(built: Program) -> dict[str, int]:
     return {n: i for n, i in built.forward.items() if n != "spk" and built.nodes[i].op is not None}
 
 
-@cache
+@latest
 def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
     """What the backward pass reads when the gradients of ``wanted`` are asked for: ``x``, ``p_<parameter>``."""
     built = _specialised(transition, dtype, ())
@@ -124,7 +123,7 @@ def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -
     return Reads(kept, built.inputs["x"] in seen)
 
 
-@cache
+@latest
 def labels(transition: Transition) -> tuple[str, ...]:
     """Names of what may need a gradient: ``x``, ``s_<state>``, ``p_<parameter>``."""
     return "x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)
@@ -140,7 +139,7 @@ def reads_of(transition: Transition, dtype: torch.dtype, names: tuple[str, ...])
     return reads(transition, dtype, tuple(n for n in names if n[0] != "s"))
 
 
-@cache
+@latest
 def task_of(
     key: str, dtype: torch.dtype, ones: tuple[str, ...], constant: bool, path: bool, residual: str, wanted: Any
 ) -> Task:

@@ -36,7 +36,7 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
     """See `numba_cpu.backward`."""
     step = call.step
-    run = compiled_backward(call.task, flow.flows, flow.wanted, step.device.type == "cpu")
+    run = compiled_backward(call.task, flow.flows, flow.wanted)
     dx = stacked(step, call.steps) if "x" in flow.wanted and not call.task.constant else step.new_empty(0)
     lists = [*(saved[f].unbind(0) for f in call.task.keep), *(None if g is None else g.unbind(0) for g in flow.timed)]
     states = (s.detach() for s in call.state)

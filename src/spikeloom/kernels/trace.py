@@ -6,7 +6,6 @@ Whatever a neuron computes is what is traced, the neurons of users included.
 
 import threading
 from collections import namedtuple
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..core.transition import Transition
-from .program import COMPARISONS, Node, Program, Ref, operation
+from .program import COMPARISONS, Node, Program, Ref, latest, operation
 from .recorder import pulled_back, recorded
 
 __all__ = ["Untraceable", "program"]
@@ -24,7 +23,7 @@ class Untraceable(Exception):
     """The transition is not a list of pointwise operations; the text says why."""
 
 
-@cache
+@latest
 def program(transition: Transition, dtype: torch.dtype) -> Program | str:
     """The program of a transition, or the reason why there is none.
 

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import torch
+import torch.overrides
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import checks
 
-__all__ = ["SpikeLinear"]
+__all__ = ["SpikeLinear", "spike_linear"]
 
 _EVENTS = ("auto", "always", "never")
 
@@ -64,17 +66,26 @@ class SpikeLinear(nn.Linear):
         Args:
             input: spikes, [..., in_features].
         """
-        from ..kernels.events import linear as product  # loads what it needs on first use, not with the package
-
-        reason = product.refusal(input, self.weight)
-        if self.events == "always":
-            product.demand(reason)
-        if reason or self.events == "never" or not checks.installed("numba"):
-            self.density = ""
-            return F.linear(input, self.weight, self.bias)
-        self.density = f"events (density {100 * product.density(input):.3g} %)"
-        return product.linear(input, self.weight, self.bias)
+        recorded = not torch.compiler.is_compiling() and torch._C._is_torch_function_mode_enabled()
+        if recorded:  # one operation for whoever records: its values decide how it is computed
+            given = self, input, self.weight, self.bias
+            return torch.overrides.handle_torch_function(spike_linear, (input,), *given)
+        return spike_linear(self, input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{super().extra_repr()}, events={self.events!r}"
+
+
+def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The output of a layer: by events, or the dense product where they cannot be computed or are not wanted."""
+    from ..kernels.events import linear as product  # loads what it needs on first use, not with the package
+
+    reason = product.refusal(x, weight)
+    if layer.events == "always":
+        product.demand(reason)
+    if reason or layer.events == "never" or not checks.installed("numba"):
+        layer.density = ""
+        return F.linear(x, weight, bias)
+    layer.density = f"events (density {100 * product.density(x):.3g} %)"
+    return product.linear(x, weight, bias)
