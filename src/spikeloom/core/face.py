@@ -100,7 +100,6 @@ class Face(Parameters, Doors, Helpers, Stateful):
         sequence: bool,
         num_steps: int | None = None,
         path: bool = True,
-        by: Any = None,
     ) -> tuple[Tensor, Any]:
         """Run, remember the last state, and return the spikes and the new state or states.
 
@@ -110,9 +109,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
             sequence: whether ``input_`` is a sequence.
             num_steps: T of a sequence whose input [B, ...] is the same at every step.
             path: return the states of a sequence over time; False: only the last ones, for less memory.
-            by: what runs a sequence without ``path``, in the place of `Neuron.final`.
         """
-        return self._advance(input_, state, {}, sequence, num_steps, path, by)
+        return self._advance(input_, state, {}, sequence, num_steps, path)
 
     def _advance(
         self,
@@ -122,7 +120,6 @@ class Face(Parameters, Doors, Helpers, Stateful):
         sequence: bool,
         num_steps: int | None,
         path: bool,
-        by: Any = None,
     ) -> tuple[Tensor, Any]:
         timed = sequence and num_steps is None
         if not torch.compiler.is_compiling():
@@ -136,7 +133,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
                 tap(self, Moment(input_, spk, self._hidden, False))
             return spk, self._hidden
         if not path and not self._taps:  # a tap is told the states of all steps
-            spk, self._hidden = (by or self.final)(input_, start, num_steps=num_steps)
+            spk, self._hidden = self.final(input_, start, num_steps=num_steps)
             return spk, self._hidden
         spk, new = self.scan(input_, start, num_steps=num_steps)
         for tap in self._taps:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..layers.spiking import spike_linear
+
 __all__ = [
     "ADD",
     "BACKWARD",
@@ -59,7 +61,7 @@ FOLD_AXES: dict[Function, int] = {}  # the axes of a batch; 0: any number
 for _axes in (1, 2, 3):
     _names = " ".join(f"{name}{_axes}d" for name in ["conv", *_POOLS.split()])
     FOLD_AXES |= dict.fromkeys(_named(_names), _axes + 2)
-FOLD_AXES |= dict.fromkeys(_named("group_norm interpolate"), 0)
+FOLD_AXES |= dict.fromkeys([*_named("group_norm interpolate"), spike_linear], 0)
 MAX_POOL = _named("max_pool2d _max_pool2d")
 
 _AXES = _named("sum mean softmax log_softmax")
