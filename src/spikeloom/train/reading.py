@@ -81,10 +81,16 @@ def _check_whole(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
+            exported = any(name.endswith("archive_format") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); make it anew") from error
     if bad is not None:
         raise ValueError(f"{path} is damaged: the bytes of {bad} do not have their checksum; make it anew")
+    if exported:
+        raise ValueError(
+            f"{path} is an exported program (.pt2), whose operations the conversion cannot read, and whose loader may "
+            "unpickle; save the network that was exported: snn.save(net, path)"
+        )
 
 
 def _is_safetensors(path: Path) -> bool:
