@@ -18,6 +18,7 @@ from spikeloom import cli
 from spikeloom.train import BPTT, Interrupted
 from spikeloom.train.interrupt import StopRequest, terminable
 
+fit_module = sys.modules["spikeloom.train.fit"]
 SMALL = ["train", "--hidden", "8", "--steps", "2", "--epochs", "1", "--batch-size", "512", "--quiet"]
 
 
@@ -104,6 +105,29 @@ def test_a_second_signal_of_another_kind_stops_at_once() -> None:
         assert stop.made
         signal.raise_signal(signal.SIGINT)
         pytest.fail("still running")
+
+
+def test_a_signal_that_a_finaliser_loses_still_stops_the_run(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Python ignores what is raised while it calls a finaliser: the command ran on to its end."""
+    pytest.importorskip("sklearn")
+
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    probe = fit_module.probe
+
+    def probed(job: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", lambda error: None)
+            Finalised()
+        return probe(job)
+
+    monkeypatch.setattr(fit_module, "probe", probed)
+    assert cli.main([*SMALL, "--out", str(tmp_path)]) == 130
+    assert "stopped after 0 of 1 epochs; " in capsys.readouterr().err
+    monkeypatch.setattr(fit_module, "probe", probe)
+    assert cli.main([*SMALL, "--out", str(tmp_path), "--resume"]) == 0
 
 
 # -- autocast --------------------------------------------------------------------------------------------

@@ -204,11 +204,12 @@ def _compare(net: nn.Module, built: nn.Module) -> None:
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """Plain attributes of a layer, by name, without what a run leaves behind."""
+    """Plain attributes of a layer, by name; of the private ones those that the equations depend on."""
     plain = (bool, int, float, str, tuple, type(None))
-    private = ("training", "_checked", "_hidden", "_is_full_backward_hook", "_backward_hooks")
-    found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in private}
-    return {k: v for k, v in found.items() if v == v}
+    kept = ("_names", "_mode", "_reset", "_reset_mechanism", "_follows")
+    left = ("training", "density")  # what a run or a choice of mode leaves behind
+    found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in left}
+    return {k: v for k, v in found.items() if v == v and (k in kept or not k.startswith("_"))}
 
 
 def _named(path: str) -> str:

@@ -18,15 +18,23 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("terminated")
+class _Interrupter:
+    """A handler that raises KeyboardInterrupt and remembers it: what a finaliser raises, Python ignores."""
+
+    def __init__(self) -> None:
+        self.called = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.called = True
+        raise KeyboardInterrupt("terminated" if number == signal.SIGTERM else "interrupted")
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
     """Inside the block SIGTERM raises KeyboardInterrupt, so that it ends a command as Ctrl-C does.
 
-    Where signals cannot be caught (another thread than the main one), or the signal has a handler, nothing changes.
+    A signal that is lost, because it came while Python called a finaliser, counts for the next `StopRequest`. Where
+    signals cannot be caught (another thread than the main one), or they have a handler, nothing changes.
 
     >>> try:
     ...     with terminable():
@@ -35,15 +43,17 @@ def terminable() -> Iterator[None]:
     ...     print(error)
     terminated
     """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     main = threading.current_thread() is threading.main_thread()
-    ours = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, _interrupt)
+    ours = {number: old for number, old in usual.items() if main and signal.getsignal(number) is old}
+    handler = _Interrupter()
+    for number in ours:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, old in ours.items():
+            signal.signal(number, old)
 
 
 class StopRequest:
@@ -65,8 +75,10 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             self._take(signal.SIGINT)
-            if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _interrupt):
+            handler = signal.getsignal(signal.SIGTERM)
+            if handler is signal.SIG_DFL or isinstance(handler, _Interrupter):
                 self._take(signal.SIGTERM)
+            self.made |= any(isinstance(old, _Interrupter) and old.called for old in self._before.values())
         return self
 
     def _take(self, number: int) -> None:
