@@ -99,6 +99,18 @@ def test_a_handler_of_sigterm_that_the_caller_has_is_left_alone() -> None:
     assert got == [signal.SIGTERM]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_a_forked_worker_is_ended_by_sigterm() -> None:
+    """A child inherits the handlers, and must not take the signal for a request to its parent."""
+    for block in (terminable(), StopRequest()):
+        with block:
+            child = os.fork()
+            if not child:
+                signal.raise_signal(signal.SIGTERM)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
 def test_a_second_signal_of_another_kind_stops_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
         signal.raise_signal(signal.SIGTERM if hasattr(signal, "SIGTERM") else signal.SIGINT)

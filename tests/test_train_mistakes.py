@@ -183,7 +183,7 @@ def test_there_must_be_something_to_resume(tmp_path) -> None:
     with pytest.raises(ValueError, match="got both; leave one out"):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path, resume=True, force=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"no zip file")
-    with pytest.raises(ValueError, match=r"checkpoint.pt must be a checkpoint of spikeloom, and it cannot be read"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged: its checksum is missing"):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path, resume=True)
     with pytest.raises(NotADirectoryError, match="out must be a folder, got the file"):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path / "checkpoint.pt")

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM as a request to stop at the next batch boundary."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,13 +19,24 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
+def _of_a_child(process: int, number: int) -> bool:
+    """End a child that was forked with the handlers of ``process``, such as a worker of a loader, by SIGTERM."""
+    if os.getpid() == process or number != signal.SIGTERM:
+        return False
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return True
+
+
 class _Interrupter:
     """A handler that raises KeyboardInterrupt and remembers it: what a finaliser raises, Python ignores."""
 
     def __init__(self) -> None:
-        self.called = False
+        self.called, self._process = False, os.getpid()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if _of_a_child(self._process, number):
+            return
         self.called = True
         raise KeyboardInterrupt("terminated" if number == signal.SIGTERM else "interrupted")
 
@@ -71,6 +83,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.made = False
         self._before: dict[int, Any] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
@@ -86,6 +99,8 @@ class StopRequest:
         self._before[number] = signal.signal(number, self._request) or usual  # None: set outside of Python
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        if _of_a_child(self._process, number):
+            return
         self.made = True
         self._restore()
 
