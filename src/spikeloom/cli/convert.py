@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, default=argparse.SUPPRESS if default is None else default, **more)
 
     named = ", ".join(ORDINARY)
-    option("--model", "conv", metavar="FILE", help=f"a network of snn.save(net, FILE), or one to train: {named}")
+    option("--model", "conv", metavar="FILE", help=f"file of snn.save or torch.export.save, or one to train: {named}")
     option(
         "--weights", metavar="FILE", help="state_dict or safetensors file of the named network, which is not trained"
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..saving import load
 from . import checkpoint
+from .exported import exported
 from .ordinary import finished
 
 __all__ = ["network", "weights"]
@@ -21,8 +22,8 @@ def network(path: Path, trust: bool) -> nn.Module:
     """The network of a file, in evaluation mode.
 
     Args:
-        path: a file of `snn.save`, an ``ordinary.pt`` of the command ``convert``, or, with ``trust``, a network that
-            was saved as a whole by ``torch.save(net, path)``.
+        path: a file of `snn.save`, an ``ordinary.pt`` of the command ``convert``, a ``.pt2`` of ``torch.export.save``,
+            or, with ``trust``, a network that was saved as a whole by ``torch.save(net, path)``.
         trust: unpickle the file, which runs whatever code it names.
 
     Raises:
@@ -33,6 +34,8 @@ def network(path: Path, trust: bool) -> nn.Module:
         return load(path).eval()
     if checkpoint.whole_file(path):
         return finished(path)
+    if _is_exported(path):
+        return exported(path)
     found = _trusted(path) if trust else _untrusted(path)
     if not isinstance(found, nn.Module):
         what = "weights only" if _is_weights(found) else f"a {type(found).__name__}"
@@ -81,21 +84,22 @@ def _check_whole(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-            exported = any(name.endswith("archive_format") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); make it anew") from error
     if bad is not None:
         raise ValueError(f"{path} is damaged: the bytes of {bad} do not have their checksum; make it anew")
-    if exported:
-        raise ValueError(
-            f"{path} is an exported program (.pt2), whose operations the conversion cannot read, and whose loader may "
-            "unpickle; save the network that was exported: snn.save(net, path)"
-        )
 
 
 def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def _is_exported(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("archive_format") for name in archive.namelist())
 
 
 def _is_weights(found: Any) -> bool:
