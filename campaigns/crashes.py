@@ -35,7 +35,7 @@ COMMANDS = {
 }
 FIRST = {"train": "checkpoint.pt", "stdp": "checkpoint.pt", "convert": "ordinary.pt"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-CODES = {0, 130, -signal.SIGKILL}
+CODES = {0, 130, -signal.SIGKILL, -signal.SIGTERM}  # the last one before the command has taken the signal over
 CHANGES = {"time", "cpu_seconds", "seconds"}  # entries that no two runs share
 PATIENCE = 600.0  # seconds after which a run counts as hanging
 
