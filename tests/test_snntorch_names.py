@@ -1,4 +1,4 @@
-"""What scripts for snnTorch rely on: private attributes and modules, the order of parameters, neurons in plain lists."""
+"""What scripts for snnTorch rely on: private attributes and modules, order of parameters, neurons in plain lists."""
 
 import importlib
 from typing import Any

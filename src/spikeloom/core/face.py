@@ -158,9 +158,9 @@ class Face(Parameters, Doors, Helpers, Stateful):
         compiling = torch.compiler.is_compiling()
         rest: Any = None
         values: list[Any] = []
-        for name in self.State._fields:
+        for name, kept in zip(hidden._fields, hidden, strict=True):
             passed = name in given
-            value: Any = given[name] if passed else getattr(hidden, name)
+            value: Any = given[name] if passed else kept
             if value.shape != shape:
                 if value.shape == (0,):
                     rest = self.initial(x) if rest is None else rest
