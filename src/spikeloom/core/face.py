@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import checks, recording
 from .doors import CALLS, STEP, Doors
@@ -289,12 +289,3 @@ class Face(Parameters, Doors, Helpers, Stateful):
         super()._load_from_state_dict(state_dict, prefix, *args)
         # a string: reading a tensor each step would stall
         self._reset_mechanism = list(self.resets)[int(self.reset_mechanism_val)]
-
-    def extra_repr(self) -> str:
-        """The settings that differ from the defaults, and the parameters."""
-        values = []
-        for name in self._names:
-            value = getattr(self, name)
-            text = f"{value.item():.4g}" if value.numel() == 1 and value.device.type != "meta" else tuple(value.shape)
-            values.append(f"{name}={text}{' (learned)' if isinstance(value, nn.Parameter) else ''}")
-        return ", ".join([*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"])
