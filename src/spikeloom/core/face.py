@@ -168,7 +168,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
                 else:
                     value = self._broadcast(name, value, shape, explicit=passed)
             values.append(value if compiling else inspect_state(self, name, value, x, passed=passed))
-        self._foreign = False
+        if self._foreign:
+            self._foreign = False
         return self.State(*values)
 
     def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:

@@ -171,7 +171,7 @@ def inspect_state(neuron: Any, name: str, value: Tensor, x: Tensor, *, passed: b
     foreign = (passed and not own) or neuron._foreign
     if (foreign or value.dtype == torch.float16) and value.device.type == "cpu":
         checks.finite(value, f"{name}, a state of {type(neuron).__name__},")
-    if value.requires_grad and torch.is_grad_enabled() and graph.is_freed(value, _OWN_DEPTH if own else 24):
+    if value.requires_grad and torch.is_grad_enabled() and graph.is_freed(value, _OWN_DEPTH if own else 8):
         raise RuntimeError(
             f"{type(neuron).__name__}: {name} still hangs on the graph of a batch that backward() has already used; "
             "call snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its values"
