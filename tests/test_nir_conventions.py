@@ -130,6 +130,19 @@ def test_a_default_leaky_keeps_its_subtraction_and_its_delay_through_the_exchang
     assert torch.equal(snn.run(found, X)[0], snn.run(net, X))
 
 
+@pytest.mark.parametrize("neuron", ["RLeaky", "RSynaptic"])
+def test_feedback_stands_beside_its_neuron_as_in_snntorch(neuron: str) -> None:
+    options = {"alpha": 0.5} if neuron == "RSynaptic" else {}
+    made = getattr(snn, neuron)(beta=0.9, V=torch.ones(4), all_to_all=False, init_hidden=True, **options)
+    net = nn.Sequential(nn.Linear(4, 4), made, nn.Linear(4, 2))
+    written = export_to_nir(net, X[0])
+    assert set(written.nodes) == {"input", "0", "1.lif", "1.w_rec", "2", "output"}
+    assert set(written.edges) == {
+        *(("input", "0"), ("0", "1.lif"), ("1.lif", "1.w_rec"), ("1.w_rec", "1.lif"), ("1.lif", "2"), ("2", "output"))
+    }
+    assert torch.equal(snn.run(import_from_nir(written), X)[0], snn.run(net, X))
+
+
 def test_an_imported_network_returns_its_output_and_a_state_as_in_snntorch() -> None:
     net = nn.Sequential(nn.Linear(4, 4), snn.Leaky(beta=0.9, init_hidden=True, output=True))
     found = import_from_nir(export_to_nir(net, X[0]))
@@ -173,7 +186,7 @@ def test_scalar_parameters_make_a_file_that_nir_reads(ignore_dims: list[int], tm
     assert written.metadata["name"] == "snntorch"
     nir.write(tmp_path / "net.nir", written)
     read = nir.read(tmp_path / "net.nir")
-    assert list(read.nodes["1"].nodes["lif"].tau_syn.shape) == [3]
+    assert list(read.nodes["1.lif"].tau_syn.shape) == [3]
     assert torch.equal(snn.run(import_from_nir(tmp_path / "net.nir"), X)[0], snn.run(net, X))
 
 

@@ -174,7 +174,17 @@ def test_a_state_that_is_no_tensor_is_named(state: Any) -> None:
 def test_a_transform_that_has_ended_leaves_no_tensor_of_its_own_behind() -> None:
     neuron = snn.Leaky(0.9, init_hidden=True, output=True)
     torch.func.grad(lambda x: neuron(x)[1].sum())(torch.ones(1, 2))
-    assert neuron.mem.shape == (0,) or torch.equal(neuron.mem, torch.ones(1, 2))
+    assert not torch._C._functorch.is_functorch_wrapped_tensor(neuron.mem)
+    assert torch.equal(neuron.mem, torch.ones(1, 2)) and not neuron.mem.requires_grad
+    neuron(torch.ones(1, 2))
+
+
+def test_a_state_of_a_vmap_that_has_ended_is_named() -> None:
+    neuron = snn.Leaky(0.9, init_hidden=True, output=True)
+    torch.func.vmap(lambda x: neuron(x)[1])(torch.ones(4, 1, 2))
+    with pytest.raises(RuntimeError, match=r"vmap that has ended, .*; call snn.reset\(net\)"):
+        neuron(torch.ones(1, 2))
+    snn.reset(neuron)
     neuron(torch.ones(1, 2))
 
 

@@ -90,7 +90,7 @@ DEFINITIONS = [
     (path, definition["parameters"])
     for definition in json.loads((HERE / "signatures.json").read_text())["definitions"]
     for path in definition["paths"]
-    if "." not in path and path not in ("LIF", "DeltaLeaky")  # DeltaLeaky names there what it takes as *args
+    if "." not in path and path != "DeltaLeaky"  # which names what snnTorch takes as *args
 ]
 
 

@@ -18,7 +18,6 @@ DEFINITIONS = [
     for definition in json.loads((HERE / "signatures.json").read_text())["definitions"]
     for path in definition["paths"]
 ]
-ABSTRACT = {"LIF"}  # snnTorch's base of its neurons; here the one base, `Neuron`, under another name
 INTERNAL = {"forward", "backward", "grad_hook", "weight_hh_enable"}  # of autograd functions and of LeakyParallel
 
 
@@ -50,7 +49,7 @@ def check(path: str, function: Any, recorded: list[list[str]], skip: int = 0) ->
 @pytest.mark.parametrize(("path", "definition"), DEFINITIONS, ids=[path for path, _ in DEFINITIONS])
 def test_a_name_takes_the_recorded_arguments(path: str, definition: dict[str, Any]) -> None:
     found = resolve(spikeloom, path)
-    if definition["parameters"] is not None and path not in ABSTRACT:
+    if definition["parameters"] is not None:
         check(path, found, definition["parameters"])
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .core import checks
 from .nir import to_nir
 
 __all__ = ["export_to_nir"]
@@ -19,7 +20,8 @@ def export_to_nir(
     """Write a network as a NIR graph, with snnTorch's arguments and its time step of 0.1 ms.
 
     Unlike in snnTorch scalar parameters are written in the shape of the layer, so that the file can be read; reset
-    rule, delay and surrogate are recorded; and a layer without NIR node raises instead of printing a warning.
+    rule, delay and surrogate are recorded; and a layer without NIR node raises instead of printing a warning. Feedback
+    stands beside its neuron, as ``1.lif`` and ``1.w_rec``; `spikeloom.nir.to_nir` writes the two as a subgraph.
 
     Args:
         module: the network, see `to_nir`.
@@ -44,7 +46,30 @@ def export_to_nir(
         raise ValueError(f"ignore_dims can only name the batch axis, [0], got {ignore_dims!r}; leave it out")
     if not ignore_dims and sample_data.dim() == _axes(module):
         sample_data = sample_data[None]
-    return to_nir(module, sample_data, args=tuple(model_fwd_args), name=model_name)
+    return _flat(to_nir(module, sample_data, args=tuple(model_fwd_args), name=model_name))
+
+
+def _flat(graph: Any) -> Any:
+    """The graph with its subgraphs opened, as snnTorch writes it: feedback and neuron are ``1.w_rec`` and ``1.lif``."""
+    nir = checks.require("nir", extra="nir", purpose="export_to_nir")
+    inner = {name: node for name, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)}
+    if not inner:
+        return graph
+    nodes: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = []
+    first: dict[str, list[str]] = {}
+    last: dict[str, list[str]] = {}
+    for name, node in graph.nodes.items():
+        if name not in inner:
+            nodes[name], first[name], last[name] = node, [name], [name]
+            continue
+        ends = {n for n, part in node.nodes.items() if isinstance(part, (nir.Input, nir.Output))}
+        nodes |= {f"{name}.{n}": part for n, part in node.nodes.items() if n not in ends}
+        first[name] = [f"{name}.{b}" for a, b in node.edges if a in ends]
+        last[name] = [f"{name}.{a}" for a, b in node.edges if b in ends]
+        edges += [(f"{name}.{a}", f"{name}.{b}") for a, b in node.edges if a not in ends and b not in ends]
+    edges += [(x, y) for a, b in graph.edges for x in last[a] for y in first[b]]
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=graph.metadata)
 
 
 def _axes(module: nn.Module) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import checks, recording
 from .doors import CALLS, STEP, Doors
@@ -155,9 +155,9 @@ class Face(Parameters, Doors, Helpers, Stateful):
         compiling = torch.compiler.is_compiling()
         rest: Any = None
         values: list[Any] = []
-        for name in self.State._fields:
+        for name, kept in zip(hidden._fields, hidden, strict=True):
             passed = name in given
-            value: Any = given[name] if passed else getattr(hidden, name)
+            value: Any = given[name] if passed else kept
             if value.shape != shape:
                 if value.shape == (0,):
                     rest = self.initial(x) if rest is None else rest
@@ -165,7 +165,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
                 else:
                     value = self._broadcast(name, value, shape, explicit=passed)
             values.append(value if compiling else inspect_state(self, name, value, x, passed=passed))
-        self._foreign = False
+        if self._foreign:
+            self._foreign = False
         return self.State(*values)
 
     def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:
@@ -286,12 +287,3 @@ class Face(Parameters, Doors, Helpers, Stateful):
         super()._load_from_state_dict(state_dict, prefix, *args)
         # a string: reading a tensor each step would stall
         self._reset_mechanism = list(self.resets)[int(self.reset_mechanism_val)]
-
-    def extra_repr(self) -> str:
-        """The settings that differ from the defaults, and the parameters."""
-        values = []
-        for name in self._names:
-            value = getattr(self, name)
-            text = f"{value.item():.4g}" if value.numel() == 1 and value.device.type != "meta" else tuple(value.shape)
-            values.append(f"{name}={text}{' (learned)' if isinstance(value, nn.Parameter) else ''}")
-        return ", ".join([*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"])

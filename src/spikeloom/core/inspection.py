@@ -10,6 +10,7 @@ from . import checks, dispatch, graph
 
 __all__ = ["TimeAxisWarning", "inspect_input", "inspect_state", "inspect_values"]
 
+_OWN_DEPTH = 5  # nodes from a membrane to the product with its decay, which saves tensors in every neuron
 _COMPUTING = (nn.Linear, nn.Conv2d, nn.LSTMCell, nn.RNN)
 
 
@@ -170,7 +171,7 @@ def inspect_state(neuron: Any, name: str, value: Tensor, x: Tensor, *, passed: b
     foreign = (passed and not own) or neuron._foreign
     if (foreign or value.dtype == torch.float16) and value.device.type == "cpu":
         checks.finite(value, f"{name}, a state of {type(neuron).__name__},")
-    if value.requires_grad and torch.is_grad_enabled() and graph.is_freed(value, 8 if own else 24):
+    if value.requires_grad and torch.is_grad_enabled() and graph.is_freed(value, _OWN_DEPTH if own else 8):
         raise RuntimeError(
             f"{type(neuron).__name__}: {name} still hangs on the graph of a batch that backward() has already used; "
             "call snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its values"

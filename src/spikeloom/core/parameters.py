@@ -36,6 +36,7 @@ class Parameters(nn.Module):
     reset_mechanism_val: Tensor
     _reset_mechanism: str
     _record: Any
+    _mode: str
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,3 +117,12 @@ class Parameters(nn.Module):
                 value = getattr(self, name)
             values.append(value if value.dtype == dtype else value.to(dtype))
         return self._record(*values)
+
+    def extra_repr(self) -> str:
+        """The settings that differ from the defaults, and the parameters."""
+        values = []
+        for name in self._names:
+            value = getattr(self, name)
+            text = f"{value.item():.4g}" if value.numel() == 1 and value.device.type != "meta" else tuple(value.shape)
+            values.append(f"{name}={text}{' (learned)' if isinstance(value, nn.Parameter) else ''}")
+        return ", ".join([*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"])

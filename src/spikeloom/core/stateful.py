@@ -8,10 +8,28 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import (
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    maybe_current_level,
+    maybe_get_level,
+    unwrap_if_dead,
+)
 
 from . import checks, recording
 
 __all__ = ["Stateful"]
+
+
+def _outlived(module: Any, value: Any) -> Any:
+    """A state as it is after the transform of ``torch.func`` that made it: a plain tensor where there is one."""
+    value = unwrap_if_dead(value)
+    if is_batchedtensor(value) and maybe_get_level(value) > (maybe_current_level() or 0):
+        raise RuntimeError(
+            f"{type(module).__name__} remembers a state of a torch.func.vmap that has ended, one for each of its "
+            "entries; call snn.reset(net) after it, or pass the state and return it"
+        )
+    return value
 
 
 class Stateful(nn.Module):
@@ -71,6 +89,9 @@ class Stateful(nn.Module):
     def hidden(self) -> Any:
         """The remembered state; every field has shape (0,) where there is none."""
         if self._hidden is not None:
+            wrapped = not torch.compiler.is_compiling() and self._hidden
+            if wrapped and is_functorch_wrapped_tensor(self._hidden[0]):
+                self._hidden = self.State(*(_outlived(self, value) for value in self._hidden))
             return self._hidden
         return self.State(*(torch.zeros(0) for _ in self.State._fields))
 

@@ -76,7 +76,11 @@ class Transition:
         """Who exceeded the threshold in the step before."""
         if self.reset.attached:
             return self.surrogate(state.mem - p.threshold)
-        return (state.mem.detach() - p.threshold.detach() > 0).to(x.dtype)
+        mem, threshold = state.mem, p.threshold
+        # without a gradient detach() would change nothing, and cost as much as the subtraction
+        mem = mem.detach() if mem.requires_grad else mem
+        threshold = threshold.detach() if threshold.requires_grad else threshold
+        return (mem - threshold > 0).to(x.dtype)
 
     @property
     def elementwise(self) -> bool:
