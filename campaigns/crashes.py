@@ -125,7 +125,7 @@ def disturbed(name: str, folder: Path, seconds: float, chosen: random.Random) ->
                 sent.append(number.name)
                 os.kill(child, number)
                 code = ended(child, PATIENCE)
-        text = log.read_text(encoding="utf-8")
+        text = log.read_text(encoding="utf-8") if log.exists() else ""  # it may be killed before it writes
         if code not in CODES or ("Traceback" in text and "Exception ignored in" not in text):
             if code is None:
                 os.kill(child, signal.SIGKILL)
