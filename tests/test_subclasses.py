@@ -87,6 +87,11 @@ def test_a_method_put_on_one_neuron_counts_there_and_nowhere_else() -> None:
     assert quiet.overridden == ("fire",) and plain.overridden == ()
 
 
+def test_a_number_under_the_name_of_a_method_is_named() -> None:
+    with pytest.raises(TypeError, match="step is a method that every neuron calls, got 0; choose another name"):
+        setattr(snn.Leaky(0.9), "step", 0)  # noqa: B010 (assigning is what is refused)
+
+
 def test_assigning_the_state_function_that_is_there_already_changes_nothing() -> None:
     neuron = snn.Leaky(0.9)
     neuron.state_function = neuron._base_sub
@@ -190,6 +195,8 @@ def test_lif_with_beta_is_a_base_and_gives_the_spikes_of_leaky() -> None:
     assert [name for name, _ in own.named_parameters()] == ["beta"]
     assert copy.deepcopy(nn.Sequential(OwnForward(0.9))).state_dict().keys() >= {"0.beta", "0.threshold"}
     snn.reset(nn.Sequential(own))  # knows nothing of its state, as snnTorch
+    run = snn.run(nn.Sequential(OwnForward(0.9)), x)
+    assert torch.equal(run, torch.stack(list(map(OwnForward(0.9), x))))
 
 
 @pytest.mark.parametrize("name", ["Leaky", "Lapicque", "Synaptic", "Alpha", "RLeaky", "RSynaptic", "StateLeaky"])

@@ -6,6 +6,7 @@ of snnTorch's ``forward``, and lists the names in ``overridden``. Other neurons 
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, ClassVar
@@ -85,7 +86,7 @@ class Doors:
         if function == self._by_mechanism() and self._chosen is None:
             return  # what a copy of snnTorch's constructor assigns
         self._chosen = function
-        self.replaced("state_function")
+        self.replaced("state_function", function)
 
     @property
     def reset(self) -> Tensor:
@@ -98,8 +99,16 @@ class Doors:
     def reset(self, signal: Any) -> None:
         self.__dict__["_signal"] = signal
 
-    def replaced(self, name: str) -> None:
-        """Take note that a method was assigned to this instance, which counts like an override in its class."""
+    def replaced(self, name: str, value: Any) -> None:
+        """Take note that a method was assigned to this instance, which counts like an override in its class.
+
+        Raises:
+            TypeError: ``value`` cannot be called, although the neuron's ``forward`` calls it.
+        """
+        if not callable(value) and "forward" not in self.overridden:
+            raise TypeError(
+                f"{type(self).__name__}: {name} is a method that every neuron calls, got {value!r}; choose another name"
+            )
         self.__dict__["overridden"] = tuple(dict.fromkeys((*self.overridden, name)))
         if "transition" in self.__dict__:
             self._configure()
@@ -218,15 +227,17 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
     Raises:
         TypeError: one of them has no effect, or another one, in snnTorch 1.0 or on this neuron.
     """
-    theirs = [base for base in cls.__mro__ if not _is_ours(base) and not _is_torch(base)]
-    names = tuple(n for n in (*STEP, *CALLS) if any(n in vars(base) for base in theirs))
-    _refuse(cls, names, {name for base in theirs for name in vars(base)})
+    bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] != "torch" and base is not object]
+    asked = (*STEP, *CALLS, *_BEFORE_0_8)
+    written = [n for n in asked if any(n in vars(base) and not _is_ours(vars(base)[n]) for base in bases)]
+    names = tuple(n for n in written if n not in _BEFORE_0_8)
+    _refuse(cls, names, written)
     return names
 
 
 def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     kind = cls.__name__
-    if "state_function" in names:
+    if "state_function" in names and cls.State._fields:
         raise TypeError(
             f"{kind}: snnTorch's constructor replaces a method state_function, so that it never runs; "
             "define _base_state_function(self, input_), or assign self.state_function in __init__"
@@ -250,12 +261,12 @@ def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
         )
 
 
-def _is_ours(base: type) -> bool:
-    return base.__module__.partition(".")[0] == _OWN_PACKAGE
-
-
-def _is_torch(base: type) -> bool:
-    return base.__module__.partition(".")[0] == "torch" or base is object
+def _is_ours(member: Any) -> bool:
+    """Whether a function or property was written in a module of this package, rather than in a user's class."""
+    function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+    scope = getattr(function, "__globals__", {})
+    name = scope.get("__name__", "")
+    return name.partition(".")[0] == _OWN_PACKAGE and scope is getattr(sys.modules.get(name), "__dict__", None)
 
 
 def _is_plain(cls: Any, name: str) -> bool:

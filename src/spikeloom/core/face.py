@@ -239,10 +239,10 @@ class Face(Parameters, Doors, Helpers, Stateful):
         if name in _PLAIN:  # set at every call; a module would look among its parameters, buffers and modules first
             self.__dict__[name] = value
             return
-        super().__setattr__(name, value)
         if name in _REPLACEABLE:
-            self.replaced(name)
-        elif name in _SETTINGS and "transition" in self.__dict__:
+            self.replaced(name, value)
+        super().__setattr__(name, value)
+        if name in _SETTINGS and "transition" in self.__dict__:
             self._configure()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:

@@ -75,10 +75,10 @@ class Neuron(Face):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.reset_dict = {name: index for index, name in enumerate(cls.resets)}
+        cls.overridden = doors.overridden_by(cls)
         if cls.State is Neuron.State:
             return  # a mixin, or a base
         REGISTRY[cls.__name__] = cls
-        cls.overridden = doors.overridden_by(cls)
         equations = [n for n in ("integrate", "trigger", "retract", "settle") if getattr(cls, n) is not None]
         pure = all(isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations)
         cls.elementwise = pure and not doors.through(cls.overridden) and "step" not in cls.overridden
