@@ -9,7 +9,11 @@ __all__ = ["Forced", "Plan", "Row", "Run"]
 
 
 class Row(NamedTuple):
-    """How one layer of the recorded program was executed."""
+    """How one layer of the recorded program was executed.
+
+    >>> Row("fc", "Linear", "time folded into the batch").how
+    'time folded into the batch'
+    """
 
     name: str  # dotted path of a module, or file and line
     kind: str  # type of the module, or name of the function
@@ -17,7 +21,11 @@ class Row(NamedTuple):
 
 
 class Forced(NamedTuple):
-    """Something that needed a value while the program was recorded."""
+    """Something that needed a value while the program was recorded.
+
+    >>> Forced("item", "train.py", 12, 25).line
+    12
+    """
 
     what: str  # function or module
     file: str

@@ -182,20 +182,29 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def piece(self) -> None:
         """Run what is visible, and let go of what nothing can read any more."""
-        with torch._C.DisableTorchFunction():
-            need = self.alive([])[1]
-            visible = {number: {o: set(i) for o, i in outs.items()} for number, outs in need.items()}
-            execution = self.execution
-            memory.run_segment(execution, execution.choose(need), outputs_of(visible), need)
-            for layer in execution.pending():
-                execution.values.skip(layer, len(layer.occurrences))
-            for layer in self.layers:
-                if len(layer.occurrences) > 1:
-                    layer.seen.clear()
-                else:
-                    visible[layer.number] = {out: {0} for out in range(len(layer.infos))}
-            execution.values.keep(visible)
-            self.writers.clear()
+        need = self.alive([])[1]
+        visible = {layer: {out: set(at) for out, at in outs.items()} for layer, outs in need.items()}
+        recording.local.recorder = None  # the segment's own calls are not the user's
+        try:
+            with torch._C.DisableTorchFunction():
+                chosen = self.execution.choose(need)
+                memory.run_segment(self.execution, chosen, outputs_of(visible), need)
+                self._let_go(visible)
+        finally:
+            recording.local.recorder = self
+        self.writers.clear()
+
+    def _let_go(self, visible: Need) -> None:
+        """Keep visible values, and results that are constant in time."""
+        execution = self.execution
+        for layer in execution.pending():
+            execution.values.skip(layer, len(layer.occurrences))
+        for layer in self.layers:
+            if len(layer.occurrences) > 1:
+                layer.seen.clear()
+            else:
+                visible[layer.number] = {out: {0} for out in range(len(layer.infos))}
+        execution.values.keep(visible)
 
     def finish(self, result: Any) -> Any:
         """Compute what is visible; returns ``result`` with ordinary tensors.
