@@ -3,26 +3,21 @@
 import operator
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import checks, tree
-from ..core.graph import sealed
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
-from ..kernels.bits import spikes_as_bits
-from .chain import Chain, links_of
-from .errors import Place, located
-from .execution import Execution
-from .loop import loop, stacked
-from .memory import MEMORIES, segment_length
+from .errors import located
+from .loop import stacked
+from .memory import MEMORIES
 from .plan import Plan, Run
-from .recorded import cannot_record, names_of, outside_graphs, plan_of, recorded
-from .recorder import Recorder
-from .stateful_layers import StatefulLayer
+from .recorded import cannot_record, outside_graphs
+from .work import Work
 
 __all__ = ["run"]
 
@@ -92,101 +87,24 @@ def run(
     _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
-    static = None if num_steps is None else steps
+    work = Work(net, x, steps, num_steps is not None, keys, batch_norm, memory)
     execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
-    output, records, plan = execute(net, x, static, steps, keys, reset, batch_norm, memory)
+    output, records, plan = execute(work, reset)
     return Run(output, records, plan) if record or explain else output
 
 
-def _run(
-    net: nn.Module,
-    x: Tensor,
-    static: int | None,
-    steps: int,
-    keys: set[str],
-    reset: bool,
-    batch_norm: str,
-    memory: str,
-) -> tuple[Any, dict[str, Tensor], Plan]:
-    place = Place()
-
-    def inputs() -> Iterable[Tensor]:
-        return x.unbind(0) if static is None else [x] * steps
-
-    with _alone(net), _stepping(net), located(place):
+def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
+    net = work.net
+    with _alone(net), _stepping(net), located(work.place):
         if reset:
             tree.reset(net)
-        if cannot_record([x]):
-            output, records = stacked(*loop(net, inputs(), static, keys, place, _nothing))
+        if cannot_record([work.x]):
+            output, records = stacked(*work.loop(work.inputs()))
             return output, records, Plan(False, "something else traces or transforms this call")
-        execution = Execution(memory, batch_norm, stepping=True)
-        recorder = Recorder(execution, names_of(net))
-        execution.hooked = execution.hooked or memory == "compressed"  # spikes are kept as bits
-        length = steps
-        if memory != "exact":
-            length = segment_length(steps, len(x) if static else x.shape[1])
-
-        def after(t: int) -> None:
-            if t == 0:
-                _refuse_own_loop(net, recorder)
-            if (t + 1) % length == 0 and t + 1 < steps:
-                recorder.piece()
-
-        def function() -> Any:
-            links = links_of(net) if memory == "exact" and not keys and steps > 1 else None
-            if links is None:
-                return stacked(*loop(net, inputs(), static, keys, place, after))
-            chain = Chain(recorder, links, steps)
-            first = chain.first(x[0] if static is None else x, static, place)
-            if chain.can_repeat():
-                chain.repeat()
-                return chain.over_time(first), {}
-            rest = [x] * (steps - 1) if static else x[1:].unbind(0)
-            outputs, _ = loop(net, rest, static, keys, place, _nothing)
-            return stacked([first, *outputs], {})
-
-        with spikes_as_bits() if memory == "compressed" else nullcontext():
-            output, records = recorded(function, (), {}, recorder)
-        if memory == "checkpoint":
-            _seal(net)
-        plan = plan_of(recorder, execution)
-        recorder.release()
-        if length < steps:
-            how = "compressed"
-            if memory == "checkpoint":
-                how = "all but the last computed again for gradients"
-            plan.segments = f"in {-(-steps // length)} segments of {length} steps, {how}"
-        return output, records, plan
+        return work.recorded()
 
 
 _run_outside_graphs = outside_graphs(_run)
-
-
-def _nothing(t: int) -> None:
-    """What happens after a step that is not recorded."""
-
-
-def _refuse_own_loop(net: nn.Module, recorder: Recorder) -> None:
-    """Refuse a network whose first step called a neuron as a loop over time does."""
-    calls: dict[int, int] = {}
-    for layer in recorder.layers:
-        if not isinstance(layer, StatefulLayer):
-            continue
-        calls[id(layer.module)] = calls.get(id(layer.module), 0) + len(layer.occurrences)
-        again = id(layer.module) in recorder.reset and calls[id(layer.module)] > 1
-        if len(layer.occurrences) > 1 or again or calls[id(layer.module)] > 2:
-            raise ValueError(
-                f"{type(net).__name__} has a loop over time of its own: one call runs "
-                f"{layer.title} {layer.name!r} more than once; write snn.layerwise(net)(x) instead "
-                "of snn.run(net, x), or a forward of one time step"
-            )
-
-
-def _seal(net: nn.Module) -> None:
-    """Hide the graph of the states from the look for spent graphs, which would compute it again."""
-    for module in net.modules():
-        if isinstance(module, Stateful) and module._hidden is not None:
-            module._hidden = module.State(*map(sealed, module._hidden))
 
 
 @contextmanager

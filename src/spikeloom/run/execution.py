@@ -5,7 +5,6 @@ samples run with time folded into the batch; neurons run their fused loop; every
 once for each occurrence, in order. Rewrites (`spikeloom.run.rewrites`) come first.
 """
 
-import itertools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +18,7 @@ from ..core import dispatch, recording
 from . import rewrites
 from .deferred import Refused
 from .modes import under
-from .over_time import LAYER_NORMS, Argument, filled, items_of, mapped, on_sequence, with_numbers
+from .over_time import LAYER_NORMS, Argument, filled, indexed, mapped, on_sequence, run_sum, with_numbers
 from .plan import Row
 from .program import Layer, Need, Slot, Values
 
@@ -172,7 +171,7 @@ class Execution:
         if own is not None:
             return own(self, span, self.need_of(layer))
         if layer.chain:
-            return self._run_chain(layer, span, self.need_of(layer))
+            return run_sum(self, layer, span, self.need_of(layer))
         if len(span) > 1:
             stacked = self._over_time(layer, span)
             if stacked is not None:
@@ -233,7 +232,7 @@ class Execution:
         count = len(span)
         occurrences = layer.occurrences[span.start : span.stop]
         if layer.kind == "index":
-            return self._index(layer, occurrences)
+            return indexed(self, layer, occurrences)
         if layer.kind in ("each", "given") and layer.function not in LAYER_NORMS:
             return None
         found = {}
@@ -251,57 +250,6 @@ class Execution:
         rest = filled(layer.args[1:], lambda slot: found[slot.position].value)
         options = filled(layer.kwargs, lambda slot: found[slot.position].value)
         return on_sequence(layer, x, rest, options, count)
-
-    def _index(self, layer: Layer, occurrences: Sequence[Any]) -> Tensor | None:
-        """``x[t]`` of a sequence is the sequence."""
-        base, index = layer.args
-        items = index if isinstance(index, tuple) else (index,)
-        rows = [at[len(layer.slots) :] for at in occurrences]
-        x = base
-        if layer.slots:
-            x, constant = self.along(layer.slots[0], occurrences)
-            if not constant:
-                if any(row != rows[0] for row in rows):
-                    return None
-                return x[(slice(None), *items_of(index, rows[0]))]
-        axes = [axis for axis, item in enumerate(items) if type(item) is int]
-        if len(axes) != 1 or any(item != slice(None) for item in items[: axes[0]]):
-            return None
-        numbers = [row[0] for row in rows]
-        if numbers[0] < 0 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-            return None
-        axis = axes[0]
-        if len(numbers) < x.shape[axis]:
-            x = x.narrow(axis, numbers[0], len(numbers))
-        x = x.movedim(axis, 0)
-        rest = items[axis + 1 :]
-        return x[(slice(None), *items[:axis], *rest)] if rest else x
-
-    def _run_chain(self, layer: Layer, span: range, need: dict[int, set[int]] | None) -> str:
-        """``total + y`` over and over: one cumulative sum, or one sum if only the last is read."""
-        values = self.values
-        how = "one cumulative sum"
-        first = span.start
-        if first == 0:
-            args, kwargs = self.arguments(layer, layer.occurrences[0])
-            values.put(layer, 0, 1, [layer.function(*args, **kwargs)])
-            values.done[layer.number] = first = 1
-        count = span.stop - first
-        if not count:
-            return how
-        before = values.one(layer.number, 0, first - 1)
-        y, constant = self.along(layer.slots[-1], layer.occurrences[first : span.stop])
-        last = span.stop - 1
-        if y.dtype not in (torch.float32, torch.float64) or constant or count == 1:
-            steps = [y] * count if constant else y.unbind(0)
-            sums = list(itertools.accumulate(steps, initial=before))[1:]
-            values.put(layer, 0, count, sums)
-        elif need is not None and need.get(0, set()) <= {last, 0}:
-            values.put(layer, 0, count, [None] * (count - 1) + [before + y.sum(0)])
-            how = "one sum"
-        else:
-            values.put_timed(layer, 0, count, before + y.cumsum(0))
-        return how
 
 
 def outputs_of(need: Need) -> set[tuple[int, int]]:

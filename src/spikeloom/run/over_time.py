@@ -1,5 +1,6 @@
 """Functions of the tables on all steps at once, ``[T, B, ...]``."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ __all__ = [
     "LAYER_NORMS",
     "Argument",
     "filled",
+    "indexed",
     "items_of",
     "mapped",
     "on_sequence",
+    "run_sum",
     "with_numbers",
 ]
 
@@ -101,3 +104,56 @@ def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Ten
     keep = {name: value for name, value in options.items() if name == "keepdim"}
     result = layer.function(x, dims[0] if len(dims) == 1 else dims, **keep)
     return result if result.shape[1:] == layer.infos[0].shape else None
+
+
+def indexed(execution: Any, layer: Layer, occurrences: Sequence[Any]) -> Tensor | None:
+    """``x[t]`` of a sequence is the sequence."""
+    base, index = layer.args
+    items = index if isinstance(index, tuple) else (index,)
+    rows = [at[len(layer.slots) :] for at in occurrences]
+    x = base
+    if layer.slots:
+        x, constant = execution.along(layer.slots[0], occurrences)
+        if not constant:
+            if any(row != rows[0] for row in rows):
+                return None
+            return x[(slice(None), *items_of(index, rows[0]))]
+    axes = [axis for axis, item in enumerate(items) if type(item) is int]
+    if len(axes) != 1 or any(item != slice(None) for item in items[: axes[0]]):
+        return None
+    numbers = [row[0] for row in rows]
+    if numbers[0] < 0 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return None
+    axis = axes[0]
+    if len(numbers) < x.shape[axis]:
+        x = x.narrow(axis, numbers[0], len(numbers))
+    x = x.movedim(axis, 0)
+    rest = items[axis + 1 :]
+    return x[(slice(None), *items[:axis], *rest)] if rest else x
+
+
+def run_sum(execution: Any, layer: Layer, span: range, need: dict[int, set[int]] | None) -> str:
+    """``total + y`` over and over: one cumulative sum, or one sum if only the last is read."""
+    values = execution.values
+    how = "one cumulative sum"
+    first = span.start
+    if first == 0:
+        args, kwargs = execution.arguments(layer, layer.occurrences[0])
+        values.put(layer, 0, 1, [layer.function(*args, **kwargs)])
+        values.done[layer.number] = first = 1
+    count = span.stop - first
+    if not count:
+        return how
+    before = values.one(layer.number, 0, first - 1)
+    y, constant = execution.along(layer.slots[-1], layer.occurrences[first : span.stop])
+    last = span.stop - 1
+    if y.dtype not in (torch.float32, torch.float64) or constant or count == 1:
+        steps = [y] * count if constant else y.unbind(0)
+        sums = list(itertools.accumulate(steps, initial=before))[1:]
+        values.put(layer, 0, count, sums)
+    elif need is not None and need.get(0, set()) <= {last, 0}:
+        values.put(layer, 0, count, [None] * (count - 1) + [before + y.sum(0)])
+        how = "one sum"
+    else:
+        values.put_timed(layer, 0, count, before + y.cumsum(0))
+    return how

@@ -12,22 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from . import modes
+from .arguments import CONSTANTS, expectation, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution
 from .outlines import inferred
 from .program import Layer, Slot
-from .tables import INPLACE_FLAG
 
 __all__ = ["Record", "Unknown"]
 
-FEW = 64  # values of a tensor that exists already, up to which work on it alone is done at once:
-# a counter or a schedule costs less computed than recorded
 PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
 # recording of any length needs little memory besides what autograd keeps
 UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further
-
-_CONSTANTS = {int, float, bool, str, type(None), torch.dtype, torch.device}
-_CONSTANTS |= {torch.memory_format, torch.layout, type(...)}
 
 
 class Unknown(Exception):
@@ -99,7 +94,7 @@ class Record:
                 self.add_key(kwargs[name], key, at)
         except Unknown:
             return self.computed(function, args, kwargs)
-        if not at and not any(_worth_recording(value) for value in args):
+        if not at and not any(worth_recording(value) for value in args):
             return self.computed(function, args, kwargs)
         layer = self.keys.get(found := tuple(key))
         if layer is None:
@@ -116,7 +111,7 @@ class Record:
                 raise Refused(f"a value of another recording is used at {user_line()}")
             key.append(value.key)
             at.append(value.index)
-        elif kind in _CONSTANTS:
+        elif kind in CONSTANTS:
             key.append(value)
             key.append(kind if value != 0 else repr(value))  # 0.0 == -0.0, but 1 / 0.0 differs
         elif kind is tuple or kind is list or kind is torch.Size:
@@ -187,7 +182,7 @@ class Record:
         self.enter(layer)
         plain = all(type(v) in (Deferred, nn.Parameter, int, float, type(None)) for v in args)
         if plain and not kwargs and not self.inference and kind not in ("index", "stack"):
-            layer.pattern = [_expectation(value) for value in args]
+            layer.pattern = [expectation(value) for value in args]
         return layer
 
     def _template(self, value: Any, layer: Layer, signs: list[Any]) -> Any:
@@ -290,26 +285,3 @@ class Record:
         if deferred.index >= values.done.get(layer.number, 0):
             self.execution.run_for({layer.number: {deferred.out: {deferred.index}}})
         return values.one(deferred.layer, deferred.out, deferred.index)
-
-
-def _worth_recording(value: Any) -> bool:
-    """Whether an operation on this tensor alone may be part of a layer."""
-    if type(value) is nn.Parameter:
-        return True
-    return isinstance(value, Tensor) and value.numel() > FEW
-
-
-def _expectation(value: Any) -> tuple[Any, Any, int]:
-    """Type, identity and version that the same argument has at the next step."""
-    if type(value) is Deferred:
-        return Deferred, value.key, 0
-    if type(value) is nn.Parameter:
-        return nn.Parameter, value, value._version
-    return type(value), value, 0
-
-
-def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a call of ``relu`` and the like writes into its argument."""
-    if function not in INPLACE_FLAG:
-        return False
-    return bool(kwargs.get("inplace")) or (len(args) > 1 and args[-1] is True)

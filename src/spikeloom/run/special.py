@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import modes
+from .arguments import FEW, takes_inplace
 from .deferred import Deferred, Info, user_line
 from .execution import Execution
 from .outlines import inferred
 from .program import Layer, Reference, Slot
-from .record import FEW, takes_inplace
 from .sharing import Sharing
 from .tables import ADD, KINDS, VIEWS
 
@@ -146,22 +146,13 @@ class Special(Sharing):
             self.writers.clear()
         if layer is None:
             layer = BatchNormLayer(function, mode, user_line())
-            layer.slots = [Slot(0, x.layer, x.out)]
-            layer.args = (layer.slots[0],)
-            layer.kwargs = options
-            copies = {
-                name: v.clone() if name.startswith("running") and isinstance(v, Tensor) else v
-                for name, v in options.items()
-            }
-            with torch._C.DisableTorchFunction():
-                layer.infos = [Info.of(function(_blank(x), **copies))]
+            layer.reads(x, options)
             layer.reals = [(v, 0 if v.is_inference() else v._version) for v in weights]
             self.held |= {id(v): v for v in tensors.values()}
             self.keys[key] = layer
             self.enter(layer)
-        for storage, buffer in zip(storages, buffers, strict=True):
-            self.writers[storage] = layer
-            self.mutated[storage] = buffer
+        self.writers |= dict.fromkeys(storages, layer)
+        self.mutated |= dict(zip(storages, buffers, strict=True))
         layer.seen.pop((x.index,), None)  # its effect is wanted at every call
         return self.occur(layer, (x.index,))
 
@@ -237,13 +228,17 @@ class BatchNormLayer(Layer):
         super().__init__(function, "batch_norm", mode, where)
         self.effect = True
 
+    def reads(self, x: Deferred, options: dict[str, Any]) -> None:
+        """Set the input and the other arguments."""
+        self.slots = [Slot(0, x.layer, x.out)]
+        self.args = (self.slots[0],)
+        self.kwargs = options
+        with torch._C.DisableTorchFunction():
+            self.infos = [Info.of(self.function(_blank(x), **_copied(options)))]
+
     def run(self, execution: Execution, span: range, need: Any) -> str:
-        options = self.kwargs
-        if execution.again:  # a segment that is computed again moves nothing
-            options = {
-                name: v.clone() if name.startswith("running") and isinstance(v, Tensor) else v
-                for name, v in options.items()
-            }
+        # a segment that is computed again moves nothing
+        options = _copied(self.kwargs) if execution.again else self.kwargs
         count = len(span)
         occurrences = self.occurrences[span.start : span.stop]
         slot = self.slots[0]
@@ -262,6 +257,14 @@ class BatchNormLayer(Layer):
         steps = [self.function(execution.values.one(slot.layer, slot.out, at[0]), **options) for at in occurrences]
         execution.values.put(self, 0, count, steps)
         return "step by step: its statistics are those of a step"
+
+
+def _copied(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with copies of the running statistics."""
+    return {
+        name: value.clone() if name.startswith("running") and isinstance(value, Tensor) else value
+        for name, value in options.items()
+    }
 
 
 def _blank(x: Deferred) -> Tensor:

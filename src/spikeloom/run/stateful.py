@@ -18,6 +18,7 @@ from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from . import modes
 from .deferred import Deferred, Info, user_line
+from .memo import Memo
 from .modes import under
 from .program import Reference, Slot
 from .special import Special
@@ -39,7 +40,7 @@ class StatefulModules(Special):
         super().__init__(*args)
         self.stepping = self.execution.stepping
         self.reset: set[int] = set()  # modules whose state was forgotten while recording
-        self.memos: dict[int, _Memo] = {}
+        self.memos: dict[int, Memo] = {}
         self.outlines: dict[Any, list[Info]] = {}
 
     def stateful(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
@@ -132,7 +133,7 @@ class StatefulModules(Special):
             layer = self._new(module, x, values, tensors, mode)
             self.keys[key] = layer
         if isinstance(module, Neuron) and not self.inference:
-            self.memos[id(module)] = _Memo(layer, module, x, mode, tensors, len(self.epochs))
+            self.memos[id(module)] = Memo(layer, module, x, mode, tensors, len(self.epochs))
         return self.fire(module, layer, x)
 
     def _new(self, module: Any, x: Deferred, values: list[Any], tensors: list[Tensor], mode: Any) -> StatefulLayer:
@@ -235,43 +236,6 @@ class StatefulModules(Special):
             return module.called(x, *state, **named)
         finally:
             recording.local.recorder = self
-
-
-class _Memo:
-    """What has to be unchanged for the next call of a neuron to be one more step of its layer."""
-
-    def __init__(self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int) -> None:
-        self.layer = layer
-        self.key = x.key
-        self.mode = mode
-        self.epochs = epochs
-        self.transition = neuron.transition
-        self.versions = [(tensor, tensor._version) for tensor in tensors]
-        self.identities = _identities(neuron)
-        self.plain = not neuron._modules and neuron.carries
-
-    def holds(self, record: "StatefulModules", neuron: Any, x: Deferred, state: Any) -> bool:
-        """Whether a call of the neuron is the next step."""
-        if x.key != self.key or not self.plain or len(record.epochs) != self.epochs:
-            return False
-        if modes.current() is not self.mode or neuron.transition is not self.transition:
-            return False
-        before = state
-        if neuron.init_hidden:
-            before = () if state else neuron._hidden
-        if not before or len(before) != len(self.layer.outs):
-            return False
-        if modes.saving_hooks() is not record.execution.hooked:
-            return False
-        if not self.layer.follows(before) or _identities(neuron) != self.identities:
-            return False
-        return all(tensor._version == version for tensor, version in self.versions)
-
-
-def _identities(neuron: Any) -> tuple[int, ...]:
-    parameters = neuron._parameters.values()
-    buffers = neuron._buffers.values()
-    return (*map(id, parameters), *map(id, buffers), len(vars(neuron)), id(neuron._taps))
 
 
 def _outlined(layer: "StatefulLayer", info: Info, start: list[Any], grad: bool) -> list[Info]:

@@ -175,7 +175,8 @@ def srm_first_spikes(
             f"and {tuple(delays.shape)}; each input has K weights to each neuron"
         )
     checks.has_samples(times, "times")
-    for name, value in (("times", times), ("delays", delays)):
+    ever = times.masked_fill(times == math.inf, 0.0)  # a neuron that never fires
+    for name, value in (("times", ever), ("delays", delays)):
         checks.in_range(name, value, 0.0, math.inf, why="the simulation begins at 0")
     for name, number in (("until", until), ("dt", dt), ("threshold", threshold)):
         if not (number > 0 and math.isfinite(number)):

@@ -1,0 +1,40 @@
+"""What the recorder reads off the arguments of a call."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .deferred import Deferred
+from .tables import INPLACE_FLAG
+
+__all__ = ["CONSTANTS", "FEW", "expectation", "takes_inplace", "worth_recording"]
+
+FEW = 64  # values of a tensor that exists already, up to which work on it alone is done at once:
+# a counter or a schedule costs less computed than recorded
+
+CONSTANTS = {int, float, bool, str, type(None), torch.dtype, torch.device}
+CONSTANTS |= {torch.memory_format, torch.layout, type(...)}
+
+
+def worth_recording(value: Any) -> bool:
+    """Whether an operation on this tensor alone may be part of a layer."""
+    if type(value) is nn.Parameter:
+        return True
+    return isinstance(value, Tensor) and value.numel() > FEW
+
+
+def expectation(value: Any) -> tuple[Any, Any, int]:
+    """Type, identity and version that the same argument has at the next step."""
+    if type(value) is Deferred:
+        return Deferred, value.key, 0
+    if type(value) is nn.Parameter:
+        return nn.Parameter, value, value._version
+    return type(value), value, 0
+
+
+def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call of ``relu`` and the like writes into its argument."""
+    if function not in INPLACE_FLAG:
+        return False
+    return bool(kwargs.get("inplace")) or (len(args) > 1 and args[-1] is True)

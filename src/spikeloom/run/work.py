@@ -1,0 +1,135 @@
+"""One run: the plain loop over a network of one time step, recorded in one piece or in segments."""
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.graph import sealed
+from ..core.stateful import Stateful
+from ..kernels.bits import spikes_as_bits
+from .chain import Chain, links_of
+from .errors import Place
+from .execution import Execution
+from .loop import loop, stacked
+from .memory import segment_length
+from .plan import Plan
+from .recorded import names_of, plan_of, recorded
+from .recorder import Recorder
+from .stateful_layers import StatefulLayer
+
+__all__ = ["Work"]
+
+
+def _nothing(t: int) -> None:
+    """What happens after a step that is not recorded."""
+
+
+@dataclass
+class Work:
+    """What is to run; `net`, `x`, `batch_norm` and `memory` as for `spikeloom.run`.
+
+    Args:
+        net: the network.
+        x: its input.
+        steps: T.
+        is_static: ``x`` is the same at every step.
+        keys: records to keep, ``"path.field"``.
+        batch_norm: where statistics come from.
+        memory: what is kept.
+        place: the layer that runs in the first step.
+    """
+
+    net: nn.Module
+    x: Tensor
+    steps: int
+    is_static: bool
+    keys: set[str]
+    batch_norm: str
+    memory: str
+    place: Place = field(default_factory=Place)
+
+    def inputs(self) -> Iterable[Tensor]:
+        """The input of each step."""
+        return [self.x] * self.steps if self.is_static else self.x.unbind(0)
+
+    def loop(
+        self, inputs: Iterable[Tensor], after: Callable[[int], None] = _nothing
+    ) -> tuple[list[Any], dict[str, list[Any]]]:
+        """The plain loop, see `spikeloom.run.loop`."""
+        static = self.steps if self.is_static else None
+        return loop(self.net, inputs, static, self.keys, self.place, after)
+
+    def recorded(self) -> tuple[Any, dict[str, Tensor], Plan]:
+        """Output, records and plan of the recorded loop."""
+        compressed = self.memory == "compressed"
+        execution = Execution(self.memory, self.batch_norm, stepping=True)
+        recorder = Recorder(execution, names_of(self.net))
+        execution.hooked = execution.hooked or compressed
+        with spikes_as_bits() if compressed else nullcontext():
+            output, records = recorded(lambda: self._over_time(recorder), (), {}, recorder)
+        if self.memory == "checkpoint":
+            self._seal()
+        plan = plan_of(recorder, execution)
+        recorder.release()
+        plan.segments = self._segments()
+        return output, records, plan
+
+    def _over_time(self, recorder: Recorder) -> tuple[Any, dict[str, Any]]:
+        in_one_step = self.memory == "exact" and not self.keys and self.steps > 1
+        links = links_of(self.net) if in_one_step else None
+        if links is None:
+            return stacked(*self.loop(self.inputs(), lambda t: self._after(t, recorder)))
+        chain = Chain(recorder, links, self.steps)
+        static = self.steps if self.is_static else None
+        first = chain.first(self.x if self.is_static else self.x[0], static, self.place)
+        if chain.can_repeat():
+            chain.repeat()
+            return chain.over_time(first), {}
+        outputs, _ = self.loop(list(self.inputs())[1:])
+        return stacked([first, *outputs], {})
+
+    def _after(self, t: int, recorder: Recorder) -> None:
+        if t == 0:
+            _refuse_own_loop(self.net, recorder)
+        if (t + 1) % self._length() == 0 and t + 1 < self.steps:
+            recorder.piece()
+
+    def _length(self) -> int:
+        """Steps of a segment."""
+        if self.memory == "exact":
+            return self.steps
+        return segment_length(self.steps, len(self.x) if self.is_static else self.x.shape[1])
+
+    def _segments(self) -> str:
+        length = self._length()
+        if length == self.steps:
+            return ""
+        how = "compressed"
+        if self.memory == "checkpoint":
+            how = "all but the last computed again for gradients"
+        return f"in {-(-self.steps // length)} segments of {length} steps, {how}"
+
+    def _seal(self) -> None:
+        """Hide the graph of states from the look for spent graphs, which would compute it again."""
+        for module in self.net.modules():
+            if isinstance(module, Stateful) and module._hidden is not None:
+                module._hidden = module.State(*map(sealed, module._hidden))
+
+
+def _refuse_own_loop(net: nn.Module, recorder: Recorder) -> None:
+    """Refuse a network whose first step called a neuron as a loop over time does."""
+    calls: dict[int, int] = {}
+    for layer in recorder.layers:
+        if not isinstance(layer, StatefulLayer):
+            continue
+        calls[id(layer.module)] = calls.get(id(layer.module), 0) + len(layer.occurrences)
+        again = id(layer.module) in recorder.reset and calls[id(layer.module)] > 1
+        if len(layer.occurrences) > 1 or again or calls[id(layer.module)] > 2:
+            raise ValueError(
+                f"{type(net).__name__} has a loop over time of its own: one call runs "
+                f"{layer.title} {layer.name!r} more than once; write snn.layerwise(net)(x) instead "
+                "of snn.run(net, x), or a forward of one time step"
+            )
