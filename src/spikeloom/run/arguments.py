@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .deferred import Deferred
 from .tables import INPLACE_FLAG
 
-__all__ = ["CONSTANTS", "FEW", "expectation", "takes_inplace", "worth_recording"]
+__all__ = ["CONSTANTS", "FEW", "check_bounds", "expectation", "takes_inplace", "worth_recording"]
 
 FEW = 64  # values of a tensor that exists already, up to which work on it alone is done at once:
 # a counter or a schedule costs less computed than recorded
@@ -38,3 +38,12 @@ def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     if function not in INPLACE_FLAG:
         return False
     return bool(kwargs.get("inplace")) or (len(args) > 1 and args[-1] is True)
+
+
+def check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
+    """Refuse an index as torch does, since nothing is computed yet that could refuse it."""
+    for axis, item in enumerate(items):
+        if item is None or item is ...:
+            return  # what follows counts from elsewhere; torch checks it
+        if type(item) is int and not -x.shape[axis] <= item < x.shape[axis]:
+            raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}")

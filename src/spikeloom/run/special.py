@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import modes
-from .arguments import FEW, takes_inplace
+from .arguments import FEW, check_bounds, takes_inplace
 from .deferred import Deferred, Info, user_line
 from .execution import Execution
 from .outlines import inferred
@@ -78,7 +78,7 @@ class Special(Sharing):
             layer = self.create(found, function, "index", mode, (x, index), {})
             if layer is None:
                 return self.computed(function, (x, index), {})
-        _check_bounds(x, items)
+        check_bounds(x, items)
         return self.occur(layer, (*at, *numbers), (x, index))
 
     def stack(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -270,14 +270,6 @@ def _copied(options: dict[str, Any]) -> dict[str, Any]:
 def _blank(x: Deferred) -> Tensor:
     zero = x.info.blank()
     return zero.requires_grad_() if x.info.requires_grad else zero
-
-
-def _check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
-    for axis, item in enumerate(items):
-        if item is None or item is ...:
-            return  # what follows counts from elsewhere; torch checks it
-        if type(item) is int and not -x.shape[axis] <= item < x.shape[axis]:
-            raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}")
 
 
 def _continues(layer: Layer, total: Deferred, y: Deferred) -> bool:
