@@ -171,7 +171,7 @@ def test_simple_divides_by_its_scale() -> None:
     spikes = Simple(20_000, generator=torch.Generator().manual_seed(0))(values)
     torch.testing.assert_close(spikes.mean(0), values / 5, rtol=0, atol=0.02)
     assert repr(Simple(20, scale=1.0)) == "Simple(time_interval=20, scale=1)"
-    with pytest.raises(ValueError, match="scale must lie in"):
+    with pytest.raises(ValueError, match="scale must be positive, got 0"):
         Simple(20, scale=0.0)
     with pytest.raises(ValueError, match="time_interval must be at least one step, got 0"):
         Simple(0)
