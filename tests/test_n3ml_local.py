@@ -173,7 +173,7 @@ def test_simple_divides_by_its_scale() -> None:
     assert repr(Simple(20, scale=1.0)) == "Simple(time_interval=20, scale=1)"
     with pytest.raises(ValueError, match="scale must be positive, got 0"):
         Simple(20, scale=0.0)
-    with pytest.raises(ValueError, match="time_interval must be at least one step, got 0"):
+    with pytest.raises(ValueError, match="time_interval must be 1 or more, got 0"):
         Simple(0)
 
 
