@@ -1,11 +1,11 @@
-"""Public functions and classes called with one or two wrong arguments.
+"""Calls public functions and classes with one or two wrong arguments.
 
     python campaigns/calls.py --number 100000
 
-Wrong are shapes, dtypes, NaN and infinity, None, texts, flags, numbers out of range, empty things and
-other objects. Each call must return, or be refused by an error that this package raises itself. A fault
-is an error that torch, NumPy or Python raises for it, NaN in a result to which no NaN was given, a result
-without complaint for a tensor of NaN, a crash, or a hang.
+Wrong arguments are wrong shapes and dtypes, NaN and infinity, None, texts, flags, numbers out of range, empty
+containers and other objects. Each call must return, or raise an error of this package. Faults are errors raised
+by torch, NumPy or Python, NaN in a result although no input was NaN, a result for a tensor of NaN without an
+error, a crash, or a hang.
 """
 
 # ruff: noqa: E501 (tables read best with one row a line)
@@ -118,7 +118,7 @@ def outcome_of(target: Any, arguments: dict[str, Any], later: dict[str, Any] | N
     try:
         result = target(**arguments)
         return "returned", result(**later) if later is not None else result
-    except BaseException as error:  # which of them are ours is what the campaign asks
+    except BaseException as error:  # the campaign checks which errors come from this package
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next

@@ -1,8 +1,8 @@
-"""Signals at random moments of ``train``, ``stdp`` and ``convert``: each run must resume bit for bit.
+"""Sends signals at random moments of ``train``, ``stdp`` and ``convert``; each run must resume bit for bit.
 
-A command runs in a child process that gets SIGINT, SIGTERM or SIGKILL after a random part of the time that an
-undisturbed run takes. It is then resumed, and disturbed again with probability 1/2, until it ends. The files of the
-result are compared with those of the undisturbed run; no other file may be left in the folder.
+A command runs in a child process that receives SIGINT, SIGTERM or SIGKILL after a random part of the duration of an
+uninterrupted run. It is then resumed, and interrupted again with probability 1/2, until it ends. Its files must equal
+those of the uninterrupted run; no other file may remain in the folder.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def start(words: list[str], log: Path) -> int:
     code = 70
     try:
         code = quietly(words, log)
-    except BaseException:  # whatever it is, the child must not go on with the campaign
+    except BaseException:  # the child must not continue with the campaign
         with log.open("a", encoding="utf-8") as file:
             traceback.print_exc(file=file)
     os._exit(code)

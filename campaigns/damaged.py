@@ -1,7 +1,7 @@
-"""Damaged checkpoints of ``train`` and ``stdp``, and damaged networks of ``convert``: each must be refused by name.
+"""Damages checkpoints of ``train`` and ``stdp`` and networks of ``convert``; each must be refused by name.
 
-Damage is a flipped bit anywhere in the file, a cut, bytes overwritten or added, or, with a right checksum, a missing
-key or an impossible number. Refused means: exit code 2, one line that names the file, and no file changed.
+Damage is a flipped bit anywhere in the file, a truncation, overwritten or appended bytes, or, with a correct checksum,
+a missing key or an impossible number. Refused means: exit code 2, one line that names the file, and no file changed.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ Damage = Callable[[bytearray, random.Random], bytes]
 
 
 def flipped(raw: bytearray, chosen: random.Random) -> bytes:
-    """One bit is another one."""
+    """Flip one bit."""
     raw[chosen.randrange(len(raw))] ^= 1 << chosen.randrange(8)
     return bytes(raw)
 
 
 def cut(raw: bytearray, chosen: random.Random) -> bytes:
-    """The end is missing."""
+    """Remove the end."""
     return bytes(raw[: chosen.randrange(len(raw))])
 
 
 def overwritten(raw: bytearray, chosen: random.Random) -> bytes:
-    """A piece is noise."""
+    """Overwrite a piece with noise."""
     place = chosen.randrange(len(raw))
     noise = chosen.randbytes(min(chosen.randrange(1, 4096), len(raw) - place))
     noise = bytes([noise[0] ^ (noise[0] == raw[place]), *noise[1:]])  # differs in one byte at least
@@ -47,12 +47,12 @@ def overwritten(raw: bytearray, chosen: random.Random) -> bytes:
 
 
 def longer(raw: bytearray, chosen: random.Random) -> bytes:
-    """Bytes follow."""
+    """Append bytes."""
     return bytes(raw) + chosen.randbytes(chosen.randrange(1, 100))
 
 
 def zeros(raw: bytearray, chosen: random.Random) -> bytes:
-    """A block of the disk was never written."""
+    """Set a block to zero, as if the disk had never written it."""
     place = chosen.randrange(0, len(raw), 512)
     found = bytes(raw[:place]) + bytes(len(raw[place : place + 512])) + bytes(raw[place + 512 :])
     return found if found != bytes(raw) else flipped(raw, chosen)
@@ -89,7 +89,7 @@ NUMBERS: dict[str, dict[str, list[Any]]] = {
 
 
 def changed(path: Path, name: str, chosen: random.Random) -> str:
-    """Write a file with a right checksum whose content cannot be; returns what was changed."""
+    """Write a file with a correct checksum and impossible content; return what was changed."""
     state = checkpoint.load(path)
     if chosen.random() < 0.5:
         key = chosen.choice([key for key in state if key != "format"])
@@ -116,7 +116,7 @@ def refused(name: str, folder: Path) -> str | None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     try:
         code, said = run([*COMMANDS[name], "--out", str(folder), "--resume"])
-    except Exception as error:  # any traceback is what the campaign looks for
+    except Exception as error:  # any traceback is a fault
         return f"{type(error).__name__}: {error}"
     if code != 2 or said.count("\n") != 1 or str(path) not in said:
         return f"code {code}: {said[:300]}"

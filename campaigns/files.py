@@ -1,4 +1,4 @@
-"""Whole files of every format that is read, in small, each with the function that reads it."""
+"""Small valid files of every format that the package reads, each with the function that reads it."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The journal of a campaign: one line of JSON for each trial, so that it can go on where it was stopped."""
+"""The journal of a campaign: one line of JSON for each trial, so that an interrupted campaign can continue."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ def options(text: str | None, number: int) -> argparse.ArgumentParser:
 
 
 class Journal:
-    """What a campaign has done, in ``trials.jsonl``; what went wrong also in ``found.jsonl``.
+    """Writes all trials to ``trials.jsonl``, and faults also to ``found.jsonl``.
 
     Args:
         folder: where it is written.
@@ -63,7 +63,7 @@ class Journal:
 
 
 def trials(journal: Journal, number: int, seed: int) -> Iterator[tuple[int, random.Random]]:
-    """The numbers of the trials that are left, each with a source of choices that depends on it and the seed alone."""
+    """Yield the numbers of the remaining trials, each with a generator that depends only on it and the seed."""
     done = {row["trial"] for row in journal.rows}
     for trial in range(number):
         if trial not in done:

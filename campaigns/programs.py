@@ -1,10 +1,10 @@
-"""Random programs, recorded and plain, by the thousand.
+"""Compares thousands of random programs, recorded and plain.
 
     python campaigns/programs.py 2000 [--from 0] [--style class] [--out programs.json] [--show 5]
 
-Prints how many were equal, how many the plain loop itself fails (nothing is compared then), how many were refused in
-words, how many differ; of those the seed, the text and what differs. With ``--out`` a campaign that was interrupted
-goes on where it was. Leaves with 1 if a program differs.
+Prints how many were equal, how many fail in the plain loop itself (nothing is compared then), how many were refused
+with a message, and how many differ, with seed, text and difference. With ``--out`` an interrupted campaign continues
+where it stopped. Exits with 1 if a program differs.
 """
 
 import argparse

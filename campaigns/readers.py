@@ -1,4 +1,4 @@
-"""Mutated files of every format that is read: each must be read, or refused by ValueError with its path.
+"""Mutates files of every format; each must be read, or refused by a ValueError with its path.
 
     python campaigns/readers.py --number 50000
 
@@ -24,7 +24,7 @@ KINDS = (
     "shd", "shd.gz", "store", "nir mlp", "nir image", "nir loop", "nir delay",
 )  # fmt: skip
 CHECKED = ("idx.gz", "npz", "jpeg.npz", "sample.npz", "shd.gz", "store")
-MEMORY = 12 << 30  # bytes of address space: a reader that asks for an absurd array must not get it
+MEMORY = 12 << 30  # bytes of address space, so that allocating an absurd array fails
 
 
 def kind(number: int) -> str:
@@ -200,7 +200,7 @@ def outcome_of(whole: Any, path: Path, original: Any) -> tuple[str, str]:
         if type(error) is ValueError and path.name in str(error):
             return "refused", ""
         return "undocumented", f"{type(error).__name__} without the path: {str(error)[:200]}"
-    except BaseException as error:  # everything else is what the campaign looks for
+    except BaseException as error:  # every other error is a fault
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next

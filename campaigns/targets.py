@@ -1,4 +1,4 @@
-"""Calls of public functions and classes with valid arguments, which `calls.py` then spoils."""
+"""Valid calls of public functions and classes; `calls.py` replaces their arguments by wrong ones."""
 
 # ruff: noqa: E501 (tables read best with one row a line)
 

@@ -1,10 +1,11 @@
-"""Numbered cases in a child process: a crash or a hang is a finding, and a campaign goes on where it ended.
+"""Runs numbered cases in a child process, so that a crash or a hang is recorded and the campaign continues.
 
 A campaign script calls `campaign` with a function that runs one case. The script starts itself again as
-a worker, which prints one line of JSON for each case. The parent waits for each line: a worker that dies
-or stays silent is recorded against the case that it was running, with the place in which Python was, and
-a new worker begins behind it. A death inside libhdf5 is counted on its own: it is not ours to mend.
-All lines go to one file; a second run with the same file continues at the first missing case.
+a worker, which prints one line of JSON for each case. The parent waits for each line. If a worker dies or
+prints nothing for too long, the parent records this for the current case, with the current line of Python,
+and starts a new worker at the next case. Crashes inside libhdf5 are counted separately, since they are no
+fault of this package. All lines go to one file; a second run with the same file continues at the first
+missing case.
 """
 
 import argparse

@@ -91,7 +91,8 @@ clock("step loop", lambda: gradients(model, data, targets))
 # ## 1. Layer by layer
 # A network without loops between its layers can run all steps of one layer before the next. `snn.run` does that: T
 # small matrix products become one large one, an input that does not change is multiplied once, and each neuron layer
-# is one call. Spikes and gradients are those of the loop, up to the rounding of sums in another order.
+# is one call. Spikes and gradients are those of the loop, up to the rounding of sums in another order. `snn.layerwise`
+# does the same for a network that keeps its own loop.
 
 
 # %%

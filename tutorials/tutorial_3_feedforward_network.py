@@ -94,8 +94,8 @@ spk1_rec, spk2_rec, mem2_rec = map(torch.stack, (spk1_rec, spk2_rec, mem2_rec))
 # %% [markdown]
 # ## The same network in one call
 # With `init_hidden=True` a neuron remembers its own state, so that layers chain in `nn.Sequential`. `snn.run`
-# executes such a network over all steps, layer by layer where that is the same function, and records what you ask
-# for. The spikes are those of the loop.
+# executes such a network over all steps, layer by layer where the result is the same, and records the requested
+# states. The spikes are those of the loop. `snn.layerwise` does this for the loop above as it is.
 
 # %%
 net = nn.Sequential(

@@ -1,4 +1,4 @@
-"""Files that are either old or new, never half written, and folders in which one process writes at a time."""
+"""Atomic writes, which leave the old or the new file and never a part, and locks for folders and files."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ REMEDIES = {
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Give an OSError about ``path`` the path, the reason in words, and the remedy.
+    """Add the path, the reason in words, and the remedy to an OSError about ``path``.
 
     Raises:
         OSError: of the same class and number as the one of the block.
@@ -52,10 +52,10 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic(path: Path, before: Callable[[], None] | None = None) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it at the end of the block, unless the block raises.
+    """Yield a temporary path beside ``path`` that replaces it at the end of the block, unless the block raises.
 
     Args:
-        path: the file to write; its folder is made.
+        path: the file to write; its folder is created.
         before: called when the new file is complete on the disk, before it takes its name.
 
     Raises:
@@ -72,7 +72,7 @@ def atomic(path: Path, before: Callable[[], None] | None = None) -> Iterator[Pat
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # a rename may reach the disk before the data do
+                os.fsync(file.fileno())  # otherwise the rename may reach the disk before the data
             if before is not None:
                 before()
             os.replace(temporary, path)
@@ -82,13 +82,13 @@ def atomic(path: Path, before: Callable[[], None] | None = None) -> Iterator[Pat
 
 
 def swept(folder: Path, stems: Callable[[str], bool]) -> list[Path]:
-    """Remove the temporaries that killed processes left in a folder, and return them.
+    """Remove the temporary files that killed processes left in a folder, and return their paths.
 
-    Only for the process that holds the lock of the folder: whatever number is in their names, their writer is gone.
+    Only the process that holds the lock of the folder may call it: no other writer can then exist.
 
     Args:
-        folder: where to look.
-        stems: whether a file of this stem belongs to the caller.
+        folder: the folder to search.
+        stems: returns whether a file with this stem belongs to the caller.
 
     >>> _ = Path(".curves-4053.png").write_bytes(b""), Path(".mine-1.png").write_bytes(b"")
     >>> swept(Path(), lambda stem: stem == "curves")
@@ -105,13 +105,13 @@ def swept(folder: Path, stems: Callable[[str], bool]) -> list[Path]:
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Make a folder, prove that it can be written, and keep other processes out during the block.
+    """Create a folder, test that it is writable, and lock it for other processes during the block.
 
-    What the block leaves empty of the folders made here is removed again.
+    Folders created here that are empty at the end are removed again.
 
     Raises:
         FileExistsError: another process holds the folder.
-        OSError: it cannot be made or written.
+        OSError: the folder cannot be created or written.
 
     >>> with reserved(Path("made/here")):
     ...     Path("made/here").is_dir()
@@ -125,7 +125,7 @@ def reserved(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / f".probe-{os.getpid()}.tmp"
             try:
-                probe.write_bytes(b"x" * 4096)  # an empty file may fit where nothing else does
+                probe.write_bytes(b"x" * 4096)  # an empty file may succeed on a full disk
             finally:
                 with suppress(OSError):
                     probe.unlink(missing_ok=True)
@@ -135,17 +135,17 @@ def reserved(folder: Path) -> Iterator[None]:
         for path in made:
             try:
                 path.rmdir()
-            except OSError:  # not empty, or used by another process meanwhile
+            except OSError:  # not empty, or in use by another process
                 break
 
 
 @contextmanager
 def locked(path: Path, text: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock during the block. The system frees it when its process ends, however that happens.
+    """Hold a lock during the block. The system releases it when the process ends, also when it is killed.
 
     Args:
-        path: of the lock file, which names the process that holds it; removed at the end.
-        text: beginning of the error, with ``{}`` in the place of that process.
+        path: path of the lock file, which names the process that holds it; removed at the end.
+        text: beginning of the error message, with ``{}`` in the place of that process.
         wait: wait for the other process instead of raising.
 
     Raises:
@@ -174,7 +174,7 @@ def locked(path: Path, text: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def _opened(path: Path) -> int | None:
-    """The open and locked file, or None if another one holds it."""
+    """Return the open and locked file, or None if another process holds it."""
     while True:
         with explained(path):
             held = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -190,7 +190,7 @@ def _opened(path: Path) -> int | None:
         except BaseException:
             os.close(held)
             raise
-        os.close(held)  # its holder removed it between the opening and the lock
+        os.close(held)  # the previous holder removed it between open and lock
 
 
 def _lock(held: int, path: Path) -> bool:
@@ -199,7 +199,7 @@ def _lock(held: int, path: Path) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            os.lseek(held, 1 << 30, os.SEEK_SET)  # beyond the text, which others must be able to read
+            os.lseek(held, 1 << 30, os.SEEK_SET)  # beyond the text, which other processes must be able to read
             msvcrt.locking(held, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue] (Windows only)
         else:
             import fcntl
@@ -208,12 +208,12 @@ def _lock(held: int, path: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
             return False
-        return not _lives(path)  # a file system without locks: what the file says is all there is
+        return not _lives(path)  # on a file system without locks only the content of the file counts
     return True
 
 
 def _is(held: int, path: Path) -> bool:
-    """Whether an open file still has its name, which its holder removes at the end."""
+    """Whether an open file still exists under its name, which its holder removes at the end."""
     try:
         return os.path.samestat(os.fstat(held), os.stat(path))
     except FileNotFoundError:
@@ -236,7 +236,7 @@ def _holder(path: Path) -> str:
 
 
 def _lives(path: Path) -> bool:
-    """Whether the process that a lock file names is alive; on another machine nothing can be known."""
+    """Whether the process named by a lock file is alive; unknown for processes of other machines."""
     said = _said(path)
     if said is None or said[0] == os.getpid():
         return False

@@ -1,8 +1,8 @@
-"""Decays that learn: kept in [0, 1] by the equations, and led back by gradients at and beyond the edges.
+"""Learned decays: the equations clamp them to [0, 1], and gradients lead them back from the edges.
 
-``torch.clamp`` has no gradient beyond its edges, and since torch 2.14 none at them, so that a decay that starts at 1 or
-was pushed past it would never move again. Here the clamp passes gradients whole, which every printed kernel can do,
-and a hook of the parameter drops what would push it further outside.
+``torch.clamp`` has no gradient beyond its edges, and since torch 2.14 none at them. A decay that starts at 1 or was
+pushed past it would never move again. The clamp used here passes the gradient unchanged, which every printed kernel
+supports, and a hook of the parameter drops the part of the gradient that points further outside.
 """
 
 from typing import Any
@@ -32,7 +32,9 @@ def unit(value: Tensor, margin: float = 0.0) -> Tensor:
 
 
 def lead_inward(parameter: Any) -> None:
-    """Drop the part of a parameter's gradient that would push it out of [0, 1], once; what leads back in stays.
+    """Register a hook that drops the part of a parameter's gradient that would push it out of [0, 1].
+
+    The part that leads back is kept. A second call has no effect.
 
     Args:
         parameter: a leaf that requires a gradient.

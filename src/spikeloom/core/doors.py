@@ -1,8 +1,8 @@
-"""snnTorch's protocol for subclasses: the methods that its ``forward`` calls on the neuron, honoured when overridden.
+"""snnTorch's protocol for subclasses: overrides of the methods that its ``forward`` calls are used.
 
 snnTorch's users write a neuron by overriding ``_base_state_function``, ``fire`` and their relatives, which read the
 state from ``self.mem`` and the reset signal from ``self.reset``. A class that does so runs step by step, in the order
-of snnTorch's ``forward``, and lists the names in ``overridden``. Other neurons never come here.
+of snnTorch's ``forward``, and lists the names in ``overridden``. Other neurons do not use this module.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from .transition import over_threshold
 
 __all__ = ["CALLS", "STEP", "Doors", "overridden_by", "step", "stepwise", "through"]
 
-# what replaces a part of one step
+# methods that replace a part of one step
 STEP = (
     "_base_state_function",
     "_base_state_reset_zero",
@@ -30,7 +30,7 @@ STEP = (
     "fire_inhibition",
     "mem_reset",
 )
-CALLS = ("forward", "step", "scan")  # what replaces whole calls
+CALLS = ("forward", "step", "scan")  # methods that replace whole calls
 
 _STEP = frozenset(STEP)
 _OWN_PACKAGE = __name__.partition(".")[0]
@@ -61,7 +61,7 @@ class Doors:
     _chosen: Any = None
 
     def _init_mem(self) -> None:
-        """Called at the end of the constructor, for subclasses that register states of their own."""
+        """Called at the end of the constructor, for subclasses that register their own states."""
 
     def _base_state_function(self, input_: Tensor) -> Any:
         """The state after the input and before the reset: a tensor, or a tuple of all states but the spikes."""
@@ -84,7 +84,7 @@ class Doors:
     @state_function.setter
     def state_function(self, function: Callable[[Tensor], Any]) -> None:
         if function == self._by_mechanism() and self._chosen is None:
-            return  # what a copy of snnTorch's constructor assigns
+            return  # a constructor copied from snnTorch assigns it
         self._chosen = function
         self.replaced("state_function", function)
 
@@ -117,7 +117,7 @@ class Doors:
         raise NotImplementedError
 
     def _pooled(self, mem: Tensor) -> Tensor:
-        """What ``fire`` compares with the threshold."""
+        """Return the value that ``fire`` compares with the threshold."""
         return mem
 
     # -- state in snnTorch's form: one tensor, or a tuple, without the spikes that are fed back ------------
@@ -155,20 +155,20 @@ class Doors:
     # -- the two forms of "zero" that snnTorch's neurons have besides that of the reset strategy -----------
 
     def _zero_by_second_pass(self, input_: Tensor) -> Any:
-        """Subtracts a second result of ``_base_state_function``, which may draw random numbers of its own."""
+        """Subtract a second result of ``_base_state_function``, which may draw other random numbers."""
         first, second = self._base_state_function(input_), self._base_state_function(input_)
         if isinstance(first, Tensor):
             return first - self.reset * second
         return tuple(a - b * self.reset for a, b in zip(first, second, strict=True))
 
     def _zero_of_membrane(self, input_: Tensor) -> Any:
-        """Subtracts what ``_base_state_reset_zero`` gives: the neuron's own equation unless it is overridden too."""
+        """Subtract the result of ``_base_state_reset_zero``: the neuron's equation unless it is overridden too."""
         syn, mem = self._base_state_function(input_)
         syn_reset, mem_reset = self._base_state_reset_zero(input_)
         return syn - syn_reset * self.reset, mem - mem_reset * self.reset
 
     def _base_state_reset_zero(self, input_: Tensor) -> Any:
-        """What the reset to zero subtracts from the synaptic current and the membrane."""
+        """Return what the reset to zero subtracts from the synaptic current and the membrane."""
         return 0, self._integrated(input_)[-1]
 
 
@@ -183,7 +183,7 @@ def through(names: Iterable[str]) -> bool:
 
 @cache
 def stepwise(cls: Any, names: tuple[str, ...]) -> Any:
-    """The equations of a neuron some of whose methods were replaced on the instance: those of ``cls``, never fused."""
+    """Return the equations of ``cls``, never fused, for a neuron with methods replaced on the instance."""
     kept = ("State", "integrate", "trigger", "retract", "settle")
     body = {name: inspect.getattr_static(cls, name) for name in kept}
     body |= {"overridden": names, "elementwise": False, "__module__": cls.__module__}
@@ -199,7 +199,7 @@ def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         state: where to start, in the dtype of ``x``.
 
     Returns:
-        Spikes [B, ...], and the new state. What ``neuron`` remembers is as before, but for ``neuron.reset``.
+        Spikes [B, ...], and the new state. The state of ``neuron`` is unchanged, except for ``neuron.reset``.
     """
     kept = neuron._hidden
     neuron._hidden = state
@@ -242,7 +242,7 @@ def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
             f"{kind}: snnTorch's constructor replaces a method state_function, so that it never runs; "
             "define _base_state_function(self, input_), or assign self.state_function in __init__"
         )
-    if "forward" in names:  # which decides itself what it calls, and how
+    if "forward" in names:  # it decides itself what it calls
         return
     for name in _BEFORE_0_8:
         if name in written:

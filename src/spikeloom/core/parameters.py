@@ -1,4 +1,4 @@
-"""The quantities of a neuron's equations: registering them, reading them by name, and setting them again."""
+"""The parameters of a neuron's equations: registers them, reads them by name, and resets them."""
 
 from collections import namedtuple
 from functools import cache
@@ -15,7 +15,7 @@ __all__ = ["Parameters", "record"]
 
 @cache
 def record(names: tuple[str, ...]) -> Any:
-    """The type in which equations receive their quantities, ``p.name``.
+    """Return the type in which equations receive their parameters, ``p.name``.
 
     >>> record(("threshold", "beta"))(1.0, 0.9)
     Params(threshold=1.0, beta=0.9)
@@ -24,7 +24,7 @@ def record(names: tuple[str, ...]) -> Any:
 
 
 class Parameters(nn.Module):
-    """Mixin of `Neuron`: tensors by name, some of which learn.
+    """Mixin of `Neuron`: named tensors, fixed or learned.
 
     >>> import spikeloom as snn
     >>> snn.Leaky(0.5).params(torch.float64).beta
@@ -49,13 +49,13 @@ class Parameters(nn.Module):
         raise NotImplementedError
 
     def parameter(self, name: str, value: Any, learn: bool = False, *, persistent: bool = True) -> None:
-        """Register a quantity of the equations under ``name``: a parameter if it learns, a buffer otherwise.
+        """Register a tensor of the equations under ``name``: a parameter if it learns, a buffer otherwise.
 
         Args:
             name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
             value: a number or a tensor that broadcasts against one step ``[B, ...]``.
             learn: whether it has a gradient.
-            persistent: False leaves a quantity that does not learn out of ``state_dict``.
+            persistent: False leaves a tensor that does not learn out of ``state_dict``.
         """
         checks.flags(type(self).__name__, **{f"learn_{name}": learn})
         tensor = torch.as_tensor(value).detach().clone()
@@ -87,7 +87,7 @@ class Parameters(nn.Module):
                 lead_inward(value)
 
     def reset_parameters(self) -> None:
-        """Give every quantity of the equations the value that the constructor received, e.g. after ``to_empty()``.
+        """Set every tensor of the equations to the value that the constructor received, e.g. after ``to_empty()``.
 
         Raises:
             RuntimeError: the constructor received a tensor without values.
@@ -104,10 +104,10 @@ class Parameters(nn.Module):
         self.reset_mechanism_val.fill_(self.reset_dict[self._reset_mechanism])
 
     def inspect_together(self) -> None:
-        """Raise where parameters that learned do not go together; called without gradients once some were written."""
+        """Raise if learned parameters contradict each other; called without gradients after they were written."""
 
     def params(self, dtype: torch.dtype) -> Any:
-        """The parameters by name, in ``dtype``, as the equations see them."""
+        """Return the parameters by name, in ``dtype``, as the equations read them."""
         parameters, buffers, values = self._parameters, self._buffers, []
         for name in self._names:  # getattr of a module takes ten times as long as its dictionaries
             value = parameters.get(name)

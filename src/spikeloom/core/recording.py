@@ -1,7 +1,7 @@
-"""The recorder of this thread, if there is one: modules with a state ask it before they compute.
+"""The active recorder of this thread, if any; modules with a state call it instead of computing.
 
 `spikeloom.run` and `spikeloom.layerwise` set it. Each thread has its own, so that networks in
-several threads do not meet.
+different threads do not interfere.
 """
 
 import threading

@@ -1,9 +1,9 @@
-"""Taps: readers of what passes through a layer, that a whole sequence tells once.
+"""Taps: functions that receive the input and output of a layer, once for a whole sequence.
 
-An ordinary forward hook sees calls, so that `spikeloom.run` has to call its module step by step. A tap is told what a
-layer received and gave, over one step or over all of them, and the execution stays what it was without it. Neurons
-tell their taps themselves, in step mode, in sequence mode and under ``run`` alike; layers without a state carry the tap
-in a forward hook (`Watch`), which ``run`` recognises.
+An ordinary forward hook is called at every step, also under `spikeloom.run`. A tap is called once with the input and
+output of one step or of all steps, and does not change how the layer runs. Neurons call their taps themselves, in step
+mode, in sequence mode and under ``run``; layers without a state carry the tap in a forward hook (`Watch`), which
+``run`` recognises.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ __all__ = ["Moment", "Tap", "Watch", "untold", "watches"]
 
 
 class Moment(NamedTuple):
-    """What a layer received and gave, at one step or over several.
+    """Input and output of a layer, at one step or over several.
 
     Attributes:
         x: input, [B, ...], or [T, B, ...] where ``timed`` unless it is the same at every step.
-        output: spikes of a neuron, what another layer returns; with the axes that ``timed`` says.
-        state: of a neuron, with the axes that ``timed`` says; None for other layers.
+        output: spikes of a neuron, or the result of another layer; ``timed`` says whether it has a time axis.
+        state: of a neuron, with the same axes; None for other layers.
         timed: whether there is a time axis; None: unknown, an ordinary call of a layer without state.
         repeat: T, where ``x`` (and the output of a layer without state) has no time axis and stands for T equal steps;
             else 1.

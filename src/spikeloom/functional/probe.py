@@ -1,9 +1,10 @@
 """Monitors: record what flows through chosen modules of a network, through hooks.
 
 A monitor records until its ``with`` block ends, until ``remove_hooks``, or until nothing refers to it any more. It
-records the network that it was given and no copy of it. It stores what the hook sees, with its graph; pass
+records the network that it received and no copy of it. It stores what the hook sees, with its graph; pass
 ``function_on_output=torch.Tensor.detach`` or the like to keep less.
-`snn.run` steps or scans neurons itself; monitors see calls of modules, as in a step loop.
+Under `snn.run` and `snn.layerwise` monitors record the same calls as in the plain loop, and layers still run all
+steps at once.
 """
 
 from collections.abc import Callable

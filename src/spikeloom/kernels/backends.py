@@ -1,7 +1,7 @@
-"""Enters the printed loops in the table of backends: what each serves, when it is chosen, and how it is called.
+"""Registers the printed loops as backends: what each supports, when it is chosen, and how it is called.
 
-The tracer, the operator and the printers are loaded when a sequence first asks for a backend: with the package they
-would take a quarter of its import.
+The tracer, the operator and the printers are imported when a sequence first needs a backend; importing them with the
+package would take a quarter of its import time.
 """
 
 from functools import cache, lru_cache
@@ -19,7 +19,7 @@ __all__: list[str] = []
 
 
 def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
-    """Why no printed loop serves a call."""
+    """Return why no printed loop supports a call; None if one does."""
     if checks.transformed():
         return "a torch.func transform is running, which sees the ordinary loop only"
     if checks.forward_mode():
@@ -66,18 +66,18 @@ def _triton_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> st
 
 
 def _runner(printer: str, unasked: str, *, narrow: bool = False) -> Any:
-    """How neurons call a printer.
+    """Return the function through which neurons call a printer.
 
     Args:
         printer: its name.
-        unasked: what it keeps where nothing was chosen.
-        narrow: it reads input, and writes spikes, that are narrower than the states.
+        unasked: the residual that it keeps by default.
+        narrow: it can read input, and write spikes, of a narrower type than the states.
     """
 
     def run(
         key: str, x: Tensor, state: Any, params: Any, num_steps: int | None, *, path: bool, residual: str
     ) -> tuple[Tensor, Any]:
-        if num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:  # its steps are one
+        if num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:  # all steps share memory
             x, num_steps = x[0], len(x)
         dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
         from .scan import scanned
@@ -89,7 +89,7 @@ def _runner(printer: str, unasked: str, *, narrow: bool = False) -> Any:
 
 
 register(Backend("torch", lambda: None, _refusal, _runner("torch", "both")))
-# compiling a kernel takes a second or two, which only large layers earn back
+# compiling a kernel takes a second or two, which pays only for large layers
 register(
     Backend(
         "numba",

@@ -1,4 +1,4 @@
-"""Spikes that wait for the backward pass as one bit each, whichever operation keeps them."""
+"""Stores spikes for the backward pass as one bit each, whichever operation saves them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from .layout import is_dense
 
 __all__ = ["spikes_as_bits"]
 
-LEAST = 2**10  # elements below which a bit for each saves nothing
+LEAST = 2**10  # elements; smaller tensors are stored as they are
 
 
 @contextmanager
 def spikes_as_bits() -> Iterator[None]:
-    """Inside the block, what autograd keeps takes one bit for each element where all that is not zero is equal.
+    """Inside the block, a tensor that autograd saves takes one bit for each element if its nonzero values are equal.
 
     >>> x, layer = torch.eye(64), torch.nn.Linear(64, 2)
     >>> with spikes_as_bits():
@@ -36,12 +36,12 @@ def _packed(x: Tensor) -> Any:
     flat = x.detach().as_strided((x.numel(),), (1,)) if is_dense(x) else None
     if flat is None or not _equal(flat[:LEAST]) or not _equal(flat):
         return x
-    bits = np.packbits((flat != 0).numpy())  # of a tensor that is nobody else's
+    bits = np.packbits((flat != 0).numpy())  # the tensor has no other owner
     return torch.from_numpy(bits), flat.max() + flat.min(), x.shape, x.stride()
 
 
 def _equal(flat: Tensor) -> bool:
-    """Whether all that is not zero is equal."""
+    """Whether all nonzero values are equal."""
     low, high = flat.aminmax()
     value = low + high  # one of them is 0
     return bool((low == 0) | (high == 0)) and bool(((flat == value) | (flat == 0)).all())

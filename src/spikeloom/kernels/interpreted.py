@@ -1,7 +1,7 @@
-"""What CUDA's libdevice is to a compiled kernel, for Triton's interpreter: functions that it lacks or rounds otherwise.
+"""Replaces CUDA's libdevice in Triton's interpreter, which lacks some functions and rounds others differently.
 
-Kernels printed for the interpreter import ``libdevice`` from here. Its functions are torch's, so that what the
-interpreter computes on the CPU is what torch computes there.
+Kernels printed for the interpreter import ``libdevice`` from here. Its functions are torch's, so that the interpreter
+computes on the CPU what torch computes there.
 """
 
 from collections.abc import Callable

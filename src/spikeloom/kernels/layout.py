@@ -1,7 +1,7 @@
-"""Memory order: kernels see flat neurons, in whichever order the steps of a sequence lie in memory.
+"""Memory order: kernels read neurons as a flat array, in the memory order of the steps of a sequence.
 
-Any dense order passes through without a copy, channels-last among them; what lies in another order than the rest of a
-call is copied into it.
+Any dense order is used without a copy, including channels-last; a tensor in another order than the other tensors of a
+call is copied.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ __all__ = ["is_dense", "materialised", "ordered", "spaced", "stacked"]
 
 
 def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
-    """An empty [n, *step.shape] whose steps have the memory order of ``step``."""
+    """Return an empty [n, *step.shape] whose steps have the memory order of ``step``."""
     like = torch.empty_like(step)
     options = {"dtype": dtype or step.dtype, "device": step.device}
     return torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options)
 
 
 def materialised(tensor: Tensor) -> Tensor:
-    """``tensor``, or a copy where its memory does not hold its values: torch's negative bit, zeros without memory."""
+    """Return ``tensor``, or a copy if its memory does not hold its values (negative bit, zeros without memory)."""
     if tensor.is_neg():
         return tensor.resolve_neg()
     return tensor.clone() if tensor._is_zerotensor() else tensor
 
 
 def ordered(tensor: Tensor, step: Tensor) -> Tensor:
-    """``tensor``, one step or [n, *step.shape], in the memory order of ``step``, itself if it is so already."""
+    """Return ``tensor``, one step or [n, *step.shape], in the memory order of ``step``; copies only if needed."""
     tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():  # the usual case, at a tenth of the cost
         return tensor
@@ -40,7 +40,7 @@ def ordered(tensor: Tensor, step: Tensor) -> Tensor:
 
 
 def spaced(tensor: Tensor, step: Tensor) -> Tensor:
-    """As `ordered` for [n, *step.shape], but the steps may lie apart in memory, or be one and the same."""
+    """As `ordered` for [n, *step.shape], but the steps may have gaps between them or share memory."""
     tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():
         return tensor

@@ -1,4 +1,4 @@
-"""Running the loops that `numba_loop` prints (extra ``cpu``): torch tensors in, in any dense memory order."""
+"""Runs the loops that `numba_loop` prints (extra ``cpu``) on torch tensors of any dense memory order."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from .threads import BLOCK, sweep
 
 __all__ = ["backward", "forward", "given_of", "last_states", "looking", "prepared", "recomputed"]
 
-SCRATCH = 2**17  # values that a block may hold which runs forward once more: half of a second-level cache
+SCRATCH = 2**17  # values of a block that is computed again: half of a second-level cache
 
 
 def _memory(tensor: Tensor, step: Tensor) -> Memory:
-    """A step, or steps that lie apart or are one and the same; copied if they are in another order."""
+    """Return a step, or steps with gaps or shared memory; copied if they have another order."""
     apart = tensor.dim() > step.dim()
     tensor = spaced(tensor, step) if apart else ordered(tensor, step)
     if tensor.dtype not in (step.dtype, torch.bfloat16):
@@ -28,7 +28,7 @@ def _memory(tensor: Tensor, step: Tensor) -> Memory:
 
 
 def given_of(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
-    """What both directions read, and which parameters have one value for each neuron."""
+    """Return what both directions read, and which parameters have one value for each neuron."""
     step, names = call.step, call.task.transition.names
     vector = tuple(p.numel() > 1 for p in call.params)
     found = {} if call.x is None else {"X": _memory(call.x, step)}
@@ -43,7 +43,7 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
     """Run T steps.
 
     Args:
-        call: what to run, on what.
+        call: the task and its tensors.
         spk: filled with the spikes, [T, B, ...].
         paths: by state, filled with its values over time, [T, B, ...].
         lasts: by state, holds its initial value and is filled with its last, [B, ...].
@@ -59,11 +59,11 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
 
 @contextmanager
 def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
-    """The loop forward with spikes, which looks whether its input is finite while it reads it; then it is refused.
+    """Yield the forward loop with spikes that checks, while it reads its input, whether it is finite.
 
     Args:
-        call: what to run.
-        given: what the loop is going to read, to which the place is added where it says so.
+        call: the task and its tensors.
+        given: the memory that the loop reads; the memory of the result of the check is added.
         vector: which parameters have one value for each neuron.
 
     Raises:
@@ -71,25 +71,25 @@ def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> I
     """
     bad = call.step.new_zeros(1)
     given["BAD"] = Memory(bad, bad.data_ptr(), 0)
-    yield compiled_forward(call.task, vector, True, not call.task.constant)  # constant ones are read once, before
+    yield compiled_forward(call.task, vector, True, not call.task.constant)  # a constant one is checked before
     if bad and call.x is not None:
         checks.finite(call.x, f"the input of {call.task.transition.neuron.__name__}")
 
 
 def last_states(call: Call, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Memory]]:
-    """Copies of the states of these names, in which a loop forward leaves the last ones, and as the loop sees them."""
+    """Return copies of these states, into which the forward loop writes the last ones, and their memory."""
     states = zip(call.task.fields, call.state, strict=True)
     lasts = {f: ordered(s.detach(), call.step).clone() for f, s in states if f in names}
     return lasts, {f"L_{f}": _memory(v, call.step) for f, v in lasts.items()}
 
 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
-    """Gradients of what is wanted and of the states; those of parameters in the shape of one step.
+    """Return the requested gradients and those of the states; gradients of parameters have the shape of one step.
 
     Args:
-        call: what ran.
+        call: the task and its tensors.
         saved: by state, its values over time as the task's residual keeps them.
-        flow: what flows in and what is wanted.
+        flow: incoming gradients, and which gradients are requested.
     """
     given, vector, found = prepared(call, flow)
     letter = "H" if call.task.residual == "half" else "N"
@@ -100,9 +100,9 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
 
 
 def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
-    """As `backward`, from the input alone: each block runs forward once more, in memory that stays in the cache.
+    """As `backward`, from the input alone: each block runs forward again, in memory that stays in the cache.
 
-    The task's residual is ``"state"``: what the forward run leaves in that memory.
+    The task's residual is ``"state"``, the values that this forward run writes to that memory.
     """
     given, vector, found = prepared(call, flow)
     task = call.task
@@ -122,7 +122,7 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
 
 
 def prepared(call: Call, flow: Flow) -> tuple[dict[str, Memory], tuple[bool, ...], dict[str, Tensor]]:
-    """What a backward pass reads but for the states, which parameters are vectors, and the gradients to fill."""
+    """Return what a backward pass reads besides the states, which parameters are vectors, and empty gradients."""
     step, task = call.step, call.task
     given, vector = given_of(call)
     zeros = lambda: torch.empty_like(step).zero_()  # noqa: E731

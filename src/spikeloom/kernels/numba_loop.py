@@ -5,10 +5,10 @@ fast-math, so that spikes, states and gradients are those of the eager loop bit 
 logarithms and the like, which torch computes with functions of its own. `sources` compiles what is
 printed, `numba_cpu` runs it.
 
-Memory is reached by pointers and flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time,
+Memory is addressed by pointers and is flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time,
 ``L_`` states of which only the last is kept, ``H_`` states over time in 16 bits (row 0 is the initial one), ``P_``
 parameters, ``K`` numbers, ``E_`` gradients that flow in, ``A_`` gradients of the states, ``D_`` those of input and
-parameters, ``NONE`` zeros. ``w_X`` is how far the steps of ``X`` lie apart.
+parameters, ``NONE`` zeros. ``w_X`` is the distance between the steps of ``X``.
 """
 
 import re
@@ -88,7 +88,7 @@ class _Loop:
     def compiled(
         self, name: str, order: list[int], loads: dict[str, Load], stores: list[Store], looks: bool = False
     ) -> "Compiled":
-        """The loop over time; what a row does not read is left out of it. ``looks``: see `compiled_forward`."""
+        """Print the loop over time, without arguments that a row does not read. ``looks``: see `compiled_forward`."""
         outside = self.scalars.lines([i for i in order if i not in self.inner])
         lines = self.scalars.lines([i for i in order if i in self.inner])
         for s in stores:
@@ -125,14 +125,14 @@ class _Loop:
         given: tuple[list[str], list[str]],
         body: tuple[list[str], list[str], list[str]],
     ) -> str:
-        """The text of both functions.
+        """Return the text of both functions.
 
         Args:
-            name: of the loop.
-            places: of what differs between neurons, by argument of the row.
-            shared: parameters that all neurons have in common.
-            given: names of all memory, and of that whose steps lie apart.
-            body: what the row does once, for each neuron, and once more.
+            name: name of the loop.
+            places: memory of values that differ between neurons, by argument of the row.
+            shared: parameters that all neurons share.
+            given: names of all memory, and of memory with gaps between the steps.
+            body: lines of the row before, in and after the loop over neurons.
         """
         arrays, widths = given
         options = "error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True"
@@ -149,17 +149,17 @@ class _Loop:
 
 
 class Memory(NamedTuple):
-    """A tensor as a loop sees it."""
+    """A tensor as a loop reads it."""
 
-    tensor: torch.Tensor  # so that the memory stays
+    tensor: torch.Tensor  # keeps the memory alive
     address: int
     width: int  # elements from one step to the next
 
 
 class Compiled(NamedTuple):
-    """A loop, what memory it reads, and of which it must know how far steps lie apart.
+    """A loop, the memory that it reads, and the memory whose distance between steps it needs.
 
-    It runs the neurons from ``start`` to ``stop``; states over time hold those from ``base`` on.
+    It runs the neurons from ``start`` to ``stop``; states over time hold the neurons from ``base`` on.
     """
 
     function: Callable[..., None]
@@ -201,8 +201,8 @@ def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool, looks: 
     Args:
         task: what to run.
         vector: which parameters have one value for each neuron.
-        spikes: write them; a backward pass that runs forward once more needs the states only.
-        looks: write 1 into ``BAD`` if an input is NaN or infinite.
+        spikes: write the spikes; a backward pass that runs forward again needs only the states.
+        looks: write 1 to ``BAD`` if an input is NaN or infinite.
     """
     loop, new = _Loop(task, task.program, vector), task.program.forward
     loads = {"x": loop.x()}
@@ -229,7 +229,7 @@ def compiled_backward(
         task: what to run; its residual is ``"state"`` or ``"half"``.
         vector: which parameters have one value for each neuron.
         flows: which outputs (spikes, then states) receive a gradient from outside.
-        wanted: whose gradients are asked for, ``x`` and ``p_<parameter>``; those of the states always are.
+        wanted: which gradients are requested, ``x`` and ``p_<parameter>``; those of the states always are.
     """
     outer = tuple(f for f, flow in zip(task.fields, flows[1:], strict=True) if flow)
     built = led(task, outer)

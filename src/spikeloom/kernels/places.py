@@ -1,4 +1,4 @@
-"""Where a row of a printed loop reads and writes: pointers, and the number of the first element."""
+"""Memory that a row of a printed loop reads and writes: pointers, and the number of the first element."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ __all__ = ["Load", "Place", "Store", "before", "element", "once", "path", "timed
 
 
 class Place(NamedTuple):
-    """Where a row finds an argument: a pointer, and the number of its first element."""
+    """Memory of an argument of a row: a pointer, and the number of its first element."""
 
     pointer: str
     first: str
@@ -25,12 +25,12 @@ def path(f: str, t: str) -> Place:
 
 
 def before(initial: Place, later: Place) -> Place:
-    """What step 0 finds in ``initial``, and the others in ``later``."""
+    """Return the place that is ``initial`` at step 0 and ``later`` at other steps."""
     return Place(*(f"{a} if t == 0 else {b}" for a, b in zip(initial, later, strict=True)))
 
 
 class Load(NamedTuple):
-    """How a row reads a value: as ``form`` of the element of ``argument``, which lies at ``place``."""
+    """How a row reads a value: as ``form`` of the element of ``argument`` at ``place``."""
 
     argument: str = ""
     place: Place | None = None
@@ -42,7 +42,7 @@ class Load(NamedTuple):
 
 
 class Store(NamedTuple):
-    """What a row writes: ``form(value of node)``, into the element of ``argument``, by ``operator``."""
+    """What a row writes: ``form(value of node)``, to the element of ``argument``, by ``operator``."""
 
     argument: str
     place: Place

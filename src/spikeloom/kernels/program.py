@@ -1,7 +1,8 @@
 """A program: the pointwise operations of one time step and of its pullback, ready to be printed as a loop.
 
-Equal expressions are one node. What is simplified is exact in floating point: a product with 1, a product with 0 that
-stands for an absent gradient, and ``a - b > 0``, which is ``a > b``. No equation of a neuron stands here.
+Equal expressions are one node. Only simplifications that are exact in floating point are made: a product with 1, a
+product with 0 that represents an absent gradient, and ``a - b > 0``, which is ``a > b``. The module contains no
+equation of a neuron.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,17 +14,17 @@ import torch
 
 __all__ = ["COMPARISONS", "Node", "Program", "Ref", "latest", "operation"]
 
-latest = lru_cache(maxsize=512)  # of what is made for a transition: annealing a slope makes one at every value
+latest = lru_cache(maxsize=512)  # bounded, because annealing a slope makes a transition for every value
 COMPARISONS = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 
 
 def operation(packet: Any) -> str:
-    """Name of an ATen overload without its variant: ``aten.mul.Tensor`` is ``mul``."""
+    """Return the name of an ATen overload without its variant: ``aten.mul.Tensor`` is ``mul``."""
     return packet.__name__.split(".")[0]
 
 
 class Ref(NamedTuple):
-    """A reference to the node of that number."""
+    """A reference to a node by its number."""
 
     index: int
 
@@ -35,11 +36,11 @@ class Node:
     Args:
         op: ATen overload such as ``aten.mul.Tensor``; None for inputs and constants.
         args: references and plain numbers.
-        dtype: of the result; ``bool`` for comparisons unless they were asked for in floating point.
-        name: of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``o_spk`` and ``g_<state>`` (what
-            flows in: the gradients of the spikes and of the new states), ``e_x`` and ``e_<state>`` (what else flows to
-            the input and to the old states).
-        value: of a constant.
+        dtype: dtype of the result; ``bool`` for comparisons, unless they return floating-point numbers.
+        name: name of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``o_spk`` and ``g_<state>`` (incoming gradients
+            of the spikes and of the new states), ``e_x`` and ``e_<state>`` (other gradients of the input and of the
+            old states).
+        value: value of a constant.
     """
 
     op: Any = None
@@ -50,7 +51,7 @@ class Node:
 
     @property
     def refs(self) -> tuple[int, ...]:
-        """Numbers of the nodes that it reads."""
+        """Return the numbers of the nodes that it reads."""
         return tuple(a.index for a in self.args if isinstance(a, Ref))
 
 
@@ -59,12 +60,12 @@ class Program:
     """One step of a transition and of its pullback.
 
     Args:
-        nodes: in an order in which each one reads earlier ones only.
+        nodes: the nodes in topological order; each reads only earlier ones.
         inputs: number of each input.
         forward: number of ``spk`` and of the new value of each state, ``n_<state>``.
         gradients: number of the gradient of ``x``, ``s_<state>`` and ``p_<parameter>``.
         joined: number of the gradient of ``x`` and ``s_<state>`` together with ``e_x`` and ``e_<state>``, added in
-            autograd's order: what flows from elsewhere comes first.
+            autograd's order: ``e_x`` and ``e_<state>`` come first.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -75,14 +76,14 @@ class Program:
     _table: dict[Node, int] = field(default_factory=dict)
 
     def add(self, node: Node) -> int:
-        """Enter a node, or find the equal one."""
+        """Add a node, or find an equal one; return its number."""
         if node not in self._table:
             self._table[node] = len(self.nodes)
             self.nodes.append(node)
         return self._table[node]
 
     def needed(self, roots: Iterable[int], given: Iterable[int] = ()) -> list[int]:
-        """The operations that compute ``roots`` when ``given`` are known, in order."""
+        """Return, in order, the operations that compute ``roots`` when ``given`` are known."""
         seen, stack = set(given), list(roots)
         wanted: set[int] = set()
         while stack:
@@ -94,11 +95,11 @@ class Program:
         return sorted(i for i in wanted if self.nodes[i].op is not None)
 
     def constant(self, value: float, dtype: torch.dtype) -> int:
-        """Enter a number."""
+        """Add a constant."""
         return self.add(Node(value=float(value), dtype=dtype))
 
     def apply(self, packet: Any, args: tuple[Any, ...], dtype: torch.dtype) -> int:
-        """Enter an operation, or what it simplifies to."""
+        """Add an operation, or its simplification."""
         name = operation(packet)
         nodes = [self.nodes[a.index] if isinstance(a, Ref) else None for a in args]
         values = [None if n is None else n.value for n in nodes]
@@ -120,7 +121,7 @@ class Program:
         return self.add(Node(packet, args, dtype))
 
     def specialised(self, values: Mapping[str, float]) -> "Program":
-        """The same program with some inputs replaced by numbers."""
+        """Return the program with some inputs replaced by numbers."""
         made = Program()
         moved: list[int] = []
         for node in self.nodes:
@@ -138,7 +139,7 @@ class Program:
         return made
 
     def reached(self, sources: Iterable[int]) -> set[int]:
-        """All nodes that are computed from one of ``sources``, which included."""
+        """Return all nodes that are computed from one of ``sources``, including ``sources``."""
         found = set(sources)
         for i, node in enumerate(self.nodes):
             if any(r in found for r in node.refs):

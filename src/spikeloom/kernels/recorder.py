@@ -1,7 +1,7 @@
-"""Writes down what torch computes: operations below autograd, as a graph.
+"""Records the operations that torch runs below autograd as a graph.
 
-`torch.fx.experimental.proxy_tensor.make_fx` does the same for anything; it imports torch's compiler for that, which
-takes two seconds. A step and its pullback are a few dozen operations on a few tensors, for which this is enough.
+`torch.fx.experimental.proxy_tensor.make_fx` does the same in general, but imports torch's compiler, which takes two
+seconds. This recorder is sufficient for a step and its pullback: a few dozen operations on a few tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ __all__ = ["pulled_back", "recorded"]
 
 
 class _Recorder(TorchDispatchMode):
-    """Every operation inside becomes a node, whose ``meta["val"]`` is its result."""
+    """Records every operation as a node whose ``meta["val"]`` is its result."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self.graph = fx.Graph()
         self.nodes: dict[int, Any] = {}
-        self.alive: list[Any] = []  # an object that died would lend its id to another
+        self.alive: list[Any] = []  # a freed object's id may be used again
         for i, value in enumerate(inputs):
             self.keep(value, self.graph.placeholder(f"input_{i}"))
 
@@ -31,7 +31,7 @@ class _Recorder(TorchDispatchMode):
         self.alive.append(value)
 
     def node_of(self, value: Any) -> Any:
-        """The node of a tensor; of one that nothing here has made, one that reads it."""
+        """Return the node of a tensor; a tensor from outside gets a node that reads it."""
         if not isinstance(value, Tensor):
             return value
         if id(value) not in self.nodes:
@@ -40,7 +40,7 @@ class _Recorder(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # torch's own switch: True would import its compiler with the first operation
+        return False  # torch reads this; True would import its compiler at the first operation
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = pytree.tree_map(self.node_of, (args, kwargs or {}))
@@ -53,7 +53,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def recorded(function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor]) -> fx.Graph:
-    """The operations that ``function(*inputs)`` runs, its backward passes included.
+    """Return the operations that ``function(*inputs)`` runs, including its backward passes, as a graph.
 
     Args:
         function: returns tensors, or None.
@@ -67,14 +67,14 @@ def recorded(function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[
 
 
 def pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients of ``inputs`` where ``grads`` flow into ``outputs``; None where nothing arrives."""
+    """Return the gradients of ``inputs`` for gradients ``grads`` of ``outputs``; None where there is none."""
     if not any(output.requires_grad for output in outputs):
         return [None] * len(inputs)
     return list(torch.autograd.grad(_Source.apply(*outputs, *grads), inputs, allow_unused=True))
 
 
 class _Source(torch.autograd.Function):
-    """A number whose gradient is given: `torch.autograd.grad` with gradients of its own imports sympy to check them."""
+    """A scalar with a prescribed gradient; `torch.autograd.grad` with explicit gradients would import sympy."""
 
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> Tensor:

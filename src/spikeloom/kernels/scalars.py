@@ -1,7 +1,7 @@
-"""Printing a program as scalar arithmetic: one assignment for each operation, in the order of the trace.
+"""Prints a program as scalar arithmetic: one assignment for each operation, in the order of the trace.
 
-Languages differ in how they spell an operation, not in what is printed: a `Dialect` is that table of spellings.
-Each spells the same operations, and each so that it rounds as torch's own operation does.
+Languages differ only in the spelling of an operation: a `Dialect` is the table of spellings. All dialects spell the
+same operations, and each rounds as torch's own operation does.
 """
 
 import math
@@ -18,7 +18,7 @@ from .trace import program
 __all__ = ["PYTHON", "Dialect", "Scalars", "obstacle", "triton_dialect", "unsupported"]
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMMON = {  # spelt alike everywhere
+_COMMON = {  # the same spelling in all dialects
     "square": "{0} * {0}",
     "sigmoid_backward": "{0} * (one - {1}) * {1}",
 }
@@ -28,13 +28,13 @@ _COMPARE = {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a language spells arithmetic; ``{0}``, ``{1}`` ... are the operands.
+    """The spelling of arithmetic in a language; ``{0}``, ``{1}`` ... are the operands.
 
     Args:
         number: a constant.
         select: ``{1}`` where ``{0}`` holds, else ``{2}``.
-        calls: spelling of each operation that is no infix; an infix operation named here is spelt like this instead.
-        reciprocals: a division by a number is a product with its reciprocal, as torch computes it on CUDA.
+        calls: spelling of operations that are not infix; an entry for an infix operation replaces the infix form.
+        reciprocals: a division by a constant is a product with its reciprocal, as torch computes it on CUDA.
     """
 
     number: str
@@ -77,13 +77,13 @@ PYTHON = Dialect(
 
 
 def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
-    """How Triton spells arithmetic in ``dtype``, float32 or float64, on blocks of numbers.
+    """Return Triton's spelling of arithmetic in ``dtype``, float32 or float64, on blocks of numbers.
 
-    Its own ``/``, ``sqrt`` and ``exp`` are approximations in float32, and its ``-x`` was once ``0 - x``: what torch
-    computes is the rounded division and square root, and the functions of CUDA's libdevice.
+    Triton's own ``/``, ``sqrt`` and ``exp`` are approximations in float32, and its ``-x`` was once ``0 - x``. Torch
+    computes the rounded division and square root, and the functions of CUDA's libdevice; so does this dialect.
 
     Args:
-        dtype: of the arithmetic.
+        dtype: type of the arithmetic.
         cuda: print what torch computes on CUDA; else what it computes on the CPU, for the interpreter.
     """
     single = dtype == torch.float32
@@ -99,7 +99,7 @@ def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
     return Dialect(
         number=f"tl.full((), {{0}}, tl.{'float32' if single else 'float64'})",
         select="tl.where({0}, {1}, {2})",
-        reciprocals=cuda,  # of a number by which something is divided
+        reciprocals=cuda,  # of a constant divisor
         calls={
             **_COMMON,
             **functions,
@@ -126,17 +126,17 @@ class Scalars:
     """Prints operations as assignments to scalars.
 
     Args:
-        built: whose operations.
-        names: of its inputs.
-        dialect: how they are spelt.
-        given: numbers are read as ``k0``, ``k1`` ... and not printed, so that the text is that of every other number.
+        built: the program.
+        names: names of its inputs.
+        dialect: the spelling.
+        given: constants are read as ``k0``, ``k1`` ... instead of printed, so that the text does not depend on them.
     """
 
     def __init__(
         self, built: Program, names: dict[int, str], dialect: Dialect = PYTHON, *, given: bool = False
     ) -> None:
         self.program, self.names, self.dialect, self.given = built, dict(names), dialect, given
-        self.numbers: list[float] = []  # those that are read
+        self.numbers: list[float] = []  # constants that are read
 
     def operand(self, argument: Any) -> str:
         if not isinstance(argument, Ref):
@@ -145,10 +145,10 @@ class Scalars:
         return self.number(value) if value is not None else self.names[argument.index]
 
     def number(self, value: float) -> str:
-        """A constant; infinities and NaN as the overflows that make them, which every language reads."""
+        """Return the text of a constant; infinities and NaN are printed as overflows, which all languages accept."""
         finite = math.isfinite(value)
         if self.given and finite and abs(value) not in (0.0, 1.0):
-            self.numbers.append(value)  # equal ones too: with another slope they would differ
+            self.numbers.append(value)  # also equal ones, which may differ for another slope
             return f"k{len(self.numbers) - 1}"
         text = repr(value) if finite else "(1e999 * 0.0)" if math.isnan(value) else "1e999" if value > 0 else "-1e999"
         return self.dialect.number.format(text)
@@ -195,7 +195,7 @@ class Scalars:
 
 @latest
 def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
-    """Which operations of a transition have no form here, or None."""
+    """Return which operations of a transition have no scalar form, or None."""
     built = program(transition, dtype)
     missing = unsupported(built) if isinstance(built, Program) else ""
     return f"it has no form for {missing}" if missing else None

@@ -44,7 +44,7 @@ def _printer(name: str) -> Any:
 
 
 def ones_of(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
-    """Names of the parameters that are exactly 1; only asked where reading a value does not stall a queue."""
+    """Return the names of parameters that are exactly 1; not called where reading a value would stall a queue."""
     pairs = zip(transition.names, params, strict=True)
     return tuple(n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0)
 
@@ -124,22 +124,22 @@ def _backward(
     wanted: Sequence[bool],
     dtype: torch.dtype,
 ) -> list[Tensor]:
-    """Gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is False.
+    """Return gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is False.
 
     Args:
-        printer: as for the forward operator; so are ``key``, ``residual``, ``state``, ``params`` and ``wanted``.
-        key: see there.
-        residual: see there.
-        path: see there.
-        x: see there; None where the gradients do not depend on it.
+        printer: as for the forward operator.
+        key: as for the forward operator.
+        residual: as for the forward operator.
+        path: as for the forward operator.
+        x: as for the forward operator; None where the gradients do not depend on it.
         constant: whether the input was the same at every step.
         steps: T.
-        state: see there.
-        params: see there.
+        state: as for the forward operator.
+        params: as for the forward operator.
         saved: what the forward operator kept.
-        grads: of what the forward operator returned, but for what it kept; None where none flows.
-        wanted: see there.
-        dtype: of the input.
+        grads: gradients of its outputs, without those of ``saved``; None where there is none.
+        wanted: as for the forward operator.
+        dtype: dtype of the input.
     """
     transition, step = TRANSITIONS[key], _like(x, constant, state, saved)
     names = needed(transition, wanted)
@@ -162,7 +162,7 @@ def _ends(task: Task, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
 
 
 def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
-    """A tensor whose shape, memory order, dtype and device are those of a step."""
+    """Return a tensor with the shape, memory order, dtype and device of a step."""
     if x is not None:
         step = x if constant else x[0]
         return step if step.dtype == state[0].dtype else torch.empty_like(step, dtype=state[0].dtype)
@@ -170,7 +170,7 @@ def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
 
 
 def _gradient(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
-    """A parameter that all neurons share collects the sum of their gradients."""
+    """Return a gradient in the shape of its argument; a shared parameter receives the sum over neurons."""
     return found[label].sum_to_size(value.shape).clone() if label[0] == "p" else found[label]
 
 
@@ -211,7 +211,7 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _pulled_back(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
-    """Gradients of x, states and parameters; None where none is wanted."""
+    """Return gradients of x, states and parameters; None where one is not requested."""
     n, k = ctx.sizes
     tensors = list(ctx.saved_tensors)
     x = tensors.pop(0) if ctx.has_x else None
@@ -232,7 +232,7 @@ def _backward_call(ctx: Any, grads: Any) -> Any:
 
 
 class _Direct(torch.autograd.Function):
-    """The operator without its dispatch, which costs a small layer as much as its loops do."""
+    """The operator without dispatch; for a small layer dispatch takes as long as its loops."""
 
     @staticmethod
     def forward(ctx: Any, options: Any, num_steps: int, wanted: Any, n: int, x: Tensor, *tensors: Tensor) -> Any:
@@ -249,17 +249,17 @@ class _Direct(torch.autograd.Function):
 def scanned(
     printer: str, key: str, residual: str, path: bool, x: Tensor, num_steps: int, state: Any, params: Any
 ) -> Sequence[Tensor]:
-    """Spikes, and each state; through the operator where somebody watches or replaces operations.
+    """Return spikes and each state; uses the operator if a dispatch mode or a compiler is active.
 
     Args:
-        printer: as for the operator; so are the others.
-        key: see there.
-        residual: see there.
-        path: see there.
-        x: see there.
-        num_steps: see there.
-        state: see there.
-        params: see there.
+        printer: as for the operator.
+        key: as for the operator.
+        residual: as for the operator.
+        path: as for the operator.
+        x: as for the operator.
+        num_steps: as for the operator.
+        state: as for the operator.
+        params: as for the operator.
     """
     tensors = [x, *state, *params]
     wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)

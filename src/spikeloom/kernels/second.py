@@ -1,4 +1,4 @@
-"""Second derivatives of a printed loop: its first ones are computed by the ordinary loop, which runs once more."""
+"""Second derivatives of a printed loop: the plain loop runs again and computes the first derivatives."""
 
 from collections import namedtuple
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ __all__ = ["differentiable_gradients"]
 
 
 def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
-    """Gradients of x, states and parameters as functions of all that they depend on; None where none is wanted.
+    """Return differentiable gradients of x, states and parameters; None where one is not requested.
 
     Args:
-        ctx: of the operator, see `spikeloom.kernels.scan`.
-        grads: of what it returned; None where none flows.
+        ctx: context of the operator, see `spikeloom.kernels.scan`.
+        grads: gradients of its outputs; None where there is none.
 
     Raises:
         RuntimeError: the input was not kept.
@@ -28,7 +28,7 @@ def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
             f"a second derivative needs the input of {TRANSITIONS[ctx.key].neuron.__name__}, which residual "
             f'{ctx.residual!r} does not keep; write with snn.residual("input"), or with snn.backend("eager")'
         )
-    # of views: one input may depend on another, whose gradient would then be counted twice
+    # views, because one input may depend on another, whose gradient would then be counted twice
     views = [tensor.view_as(tensor) for tensor in ctx.saved_tensors[: 1 + n + k]]
     x, state, params = views[0], views[1 : 1 + n], views[1 + n :]
     steps = [x] * ctx.steps if ctx.constant else x.unbind(0)
@@ -44,7 +44,7 @@ def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
 
 
 def _looped(transition: Transition, steps: Sequence[Tensor], state: Sequence[Tensor], params: Any) -> Any:
-    """Spikes and states of the ordinary loop, as lists over time."""
+    """Return spikes and states of the plain loop, as lists over time."""
     named = namedtuple("Params", transition.names)(*params)
     now, spikes, states = transition.neuron.State(*state), [], []
     for x in steps:

@@ -1,8 +1,8 @@
-"""Generated sources: executed in memory, what numba makes of them kept on disk by numba's own cache.
+"""Executes generated sources in memory; numba's own cache keeps the compiled functions on disk.
 
-Only compiled functions are written, never Python text. A later process loads what a former one compiled from the same
-text with the same versions. Where the folder could be written by others, nothing is read from it and nothing written;
-where a file is damaged, it is compiled again. A cache that cannot be used never stops a computation.
+Only compiled functions are written, never Python text. A later process loads what an earlier one compiled from the
+same text with the same versions. If other users can write to the folder, it is neither read nor written; a damaged
+file is compiled again. An unusable cache never stops a computation.
 """
 
 import ctypes
@@ -23,14 +23,14 @@ from typing import Any, cast
 
 __all__ = ["cache_folder", "compiled_function", "compiled_module", "written"]
 
-_compiled: list[Any] = []  # own the machine code
+_compiled: list[Any] = []  # keeps the machine code alive
 
 
 def cache_folder() -> Path | None:
-    """Folder of compiled kernels: below ``SPIKELOOM_CACHE``, or the user's cache folder.
+    """Return the folder of compiled kernels, in ``SPIKELOOM_CACHE`` or the user's cache folder.
 
-    It is made where it is missing. None where it cannot be made, or where it is a link, belongs to another user or can
-    be written by others: whoever writes there would run code in this process.
+    A missing folder is created. None if that fails, or if the folder is a link, belongs to another user or is writable
+    by others, because files in it are executed in this process.
 
     >>> folder = cache_folder()
     >>> folder is None or folder.name == "kernels"
@@ -44,7 +44,7 @@ def cache_folder() -> Path | None:
             found = part.lstat()
             if not (stat.S_ISDIR(found.st_mode) and _owned(found)) or found.st_mode & 0o022:
                 return None
-    except (OSError, RuntimeError):  # no home, no rights, no space, a file in its place
+    except (OSError, RuntimeError):  # no home, no rights, no space, or a file of this name
         return None
     return folder
 
@@ -54,7 +54,7 @@ def _owned(found: os.stat_result) -> bool:
 
 
 def written(path: Path, content: bytes) -> None:
-    """Write a file, which appears in one step.
+    """Write a file atomically.
 
     Raises:
         OSError: the folder cannot be written to, or is full; nothing is left behind.
@@ -71,17 +71,17 @@ def written(path: Path, content: bytes) -> None:
 
 @cache
 def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
-    """A module with the functions of a generated source.
+    """Return a module with the functions of a generated source.
 
     Args:
-        source: Python text; functions of numba that are to be kept on disk have the option ``cache=CACHE``.
+        source: Python text; numba functions that are kept on disk have the option ``cache=CACHE``.
         compiler: package that compiles it.
     """
     stamp = hashlib.sha256(f"{source}|{sys.version}|{version(compiler)}".encode()).hexdigest()
     name, text = f"kernel_{stamp[:20]}", source.replace("CACHE", "False")
     module, file = ModuleType(name), f"<{name}>"
     sys.modules[name] = module  # numba's cache looks the module up by name
-    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # Triton reads the text of its functions
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # Triton reads its functions there
     exec(compile(text, file, "exec"), module.__dict__)
     if "cache=CACHE" in source:
         from numba.core.dispatcher import Dispatcher
@@ -94,13 +94,13 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
 
 @cache
 def compiled_function(source: str, name: str, signature: Any, fastmath: frozenset[str] = frozenset()) -> Any:
-    """A function of a generated source for numba as machine code, which releases the interpreter while it runs.
+    """Compile a function of a generated source with numba; it releases the interpreter lock while it runs.
 
     Args:
         source: Python text in which ``name`` is a plain function that cannot raise.
-        name: of the function.
+        name: name of the function.
         signature: types of its arguments as numba names them; addresses are ``CPointer``.
-        fastmath: liberties of the compiler.
+        fastmath: fast-math flags of the compiler.
 
     Returns:
         A function of addresses and numbers.
@@ -119,14 +119,14 @@ def compiled_function(source: str, name: str, signature: Any, fastmath: frozense
 
 
 def _keep(made: Any, function: Callable[..., Any]) -> None:
-    """Let numba keep what it makes of a function."""
+    """Enable numba's cache for a function."""
     folder = cache_folder()
     if folder is not None:
         made._cache = _cache_class()(function, folder)
 
 
 class _Locator:
-    """Tells numba's cache where to keep a function, and when what it kept is out of date."""
+    """Gives numba's cache the folder of a function and the stamp that invalidates old entries."""
 
     def __init__(self, function: Any, folder: str) -> None:
         self._py_file, self.folder = function.__code__.co_filename, folder
@@ -135,18 +135,18 @@ class _Locator:
         return self.folder
 
     def get_source_stamp(self) -> str:
-        return self._py_file  # named after its content
+        return self._py_file  # the name contains a digest of the source
 
     def get_disambiguator(self) -> str:
         return "0"
 
     def ensure_cache_path(self) -> None:
-        """It was there when the cache was made."""
+        """Do nothing: the folder was checked when the cache was created."""
 
 
 @cache
 def _implementation() -> Any:
-    """How numba writes a function, with a digest of the machine code: pickle would not notice a flipped bit in it."""
+    """Return numba's serialiser, extended by a digest of the machine code, since pickle misses flipped bits."""
     from numba.core.caching import CompileResultCacheImpl
     from numba.core.serialize import dumps
 
@@ -166,7 +166,7 @@ def _implementation() -> Any:
 
 @cache
 def _cache_class() -> Any:
-    """Numba's cache of one function in a folder of ours, none of whose failures is an error."""
+    """Return numba's cache class for one function, with our folder and without errors on failure."""
     from numba.core.caching import FunctionCache
 
     class Cache(FunctionCache):
@@ -182,7 +182,7 @@ def _cache_class() -> Any:
             try:
                 if all(stat.S_ISREG(file.lstat().st_mode) and _owned(file.lstat()) for file in files):
                     return super().load_overload(sig, target_context)
-            except Exception:  # whatever a damaged pickle raises
+            except Exception:  # a damaged pickle may raise anything
                 pass
             for file in files:
                 with suppress(OSError):
@@ -190,7 +190,7 @@ def _cache_class() -> Any:
             return None
 
         def save_overload(self, sig: Any, data: Any) -> None:
-            with suppress(Exception):  # a full disk, a folder that is gone, code that cannot be kept
+            with suppress(Exception):  # full disk, missing folder, code that cannot be pickled
                 super().save_overload(sig, data)
 
     return Cache

@@ -1,8 +1,8 @@
-"""A task: what a loop over time computes and what it keeps for the backward pass, whichever printer prints it.
+"""A task: what a loop over time computes and what it keeps for the backward pass, for all printers.
 
-Three residuals. ``"state"`` keeps the values of the states that the pullback reads. ``"half"`` keeps them in bfloat16,
-a state that is compared with a parameter as its distance from it (a rounded distance keeps its sign, so that who fired
-is exact; the state itself, rounded, would not know). ``"input"`` keeps the input and runs forward once more.
+There are three residuals. ``"state"`` keeps the values of the states that the pullback reads. ``"half"`` keeps them in
+bfloat16; a state that is compared with a parameter is kept as its distance from the parameter, because rounding keeps
+the sign of a distance and thereby the spikes. ``"input"`` keeps the input and runs forward again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = ["Call", "Flow", "Reads", "Task", "fresh", "labels", "led", "needed", 
 
 
 class Reads(NamedTuple):
-    """What a pullback reads of the forward pass."""
+    """What a pullback reads from the forward pass."""
 
     fields: tuple[str, ...]  # states whose values over time it needs
     x: bool  # whether it needs the input
@@ -31,13 +31,13 @@ class Task:
     """What to print.
 
     Args:
-        transition: whose steps to run.
-        dtype: of the arithmetic and the states.
-        ones: parameters whose value is exactly 1, so that products with them are left out.
+        transition: the transition whose steps run.
+        dtype: type of the arithmetic and the states.
+        ones: parameters whose value is exactly 1; products with them are omitted.
         constant: the input is the same at every step.
         path: every state over time is returned, not only the last.
-        residual: what the backward pass starts from; "" where there is none.
-        keep: the states that it needs, where they are kept.
+        residual: what the backward pass starts from; "" if there is no backward pass.
+        keep: the states that it needs, if they are kept.
     """
 
     transition: Transition
@@ -50,7 +50,7 @@ class Task:
 
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]
-        object.__setattr__(self, "_hash", hash(tuple(values)))  # every call of a layer looks its loops up
+        object.__setattr__(self, "_hash", hash(tuple(values)))  # every call of a layer looks up its loops
 
     def __hash__(self) -> int:
         return self._hash  # pyright: ignore[reportAttributeAccessIssue]
@@ -61,35 +61,35 @@ class Task:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """States whose values over time are written in full."""
+        """Return the states whose values over time are written in full precision."""
         return self.fields if self.path else self.keep if self.residual == "state" else ()
 
     @property
     def lasts(self) -> tuple[str, ...]:
-        """States of which the last value alone is written."""
+        """Return the states of which only the last value is written."""
         return tuple(f for f in self.fields if f not in self.paths)
 
     @property
     def halves(self) -> tuple[str, ...]:
-        """States whose values over time, the initial one included, are written in 16 bits."""
+        """Return the states whose values over time, including the initial one, are written in 16 bits."""
         return self.keep if self.residual == "half" else ()
 
     @property
     def offsets(self) -> dict[str, str]:
-        """For states in 16 bits: the parameter that is subtracted first."""
+        """Return for states in 16 bits the parameter that is subtracted first."""
         return self.transition.compared()
 
     @property
     def program(self) -> Program:
-        """The traced program for parameters that are 1."""
+        """Return the traced program, specialised for parameters that are 1."""
         return _specialised(self.transition, self.dtype, self.ones)
 
 
 @latest
 def led(task: Task, fields: tuple[str, ...]) -> Program:
-    """The program whose gradient of each old state in ``fields`` begins with what flows into it from outside, ``e_f``.
+    """Return the program in which the gradient of each old state in ``fields`` starts with ``e_f``, from outside.
 
-    That is the order in which autograd adds through the ordinary loop, so that a sum rounds as it does there.
+    Autograd adds in this order in the plain loop, so that the sum rounds in the same way.
     """
     built = task.program.specialised({})
     for f in fields:
@@ -106,13 +106,13 @@ def _specialised(transition: Transition, dtype: torch.dtype, ones: tuple[str, ..
 
 
 def fresh(built: Program) -> dict[str, int]:
-    """The new states that a step computes, by name: what the backward pass finds instead of computing it again."""
+    """Return the new states that a step computes, by name; the backward pass reads them instead of computing them."""
     return {n: i for n, i in built.forward.items() if n != "spk" and built.nodes[i].op is not None}
 
 
 @latest
 def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
-    """What the backward pass reads when the gradients of ``wanted`` are asked for: ``x``, ``p_<parameter>``."""
+    """Return what the backward pass reads if the gradients ``wanted`` are requested: ``x``, ``p_<parameter>``."""
     built = _specialised(transition, dtype, ())
     fields = transition.neuron.State._fields
     roots = [built.gradients[n] for n in dict.fromkeys([*(f"s_{f}" for f in fields), *wanted])]
@@ -125,12 +125,12 @@ def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -
 
 @latest
 def labels(transition: Transition) -> tuple[str, ...]:
-    """Names of what may need a gradient: ``x``, ``s_<state>``, ``p_<parameter>``."""
+    """Return the names of values that may need a gradient: ``x``, ``s_<state>``, ``p_<parameter>``."""
     return "x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)
 
 
 def needed(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
-    """Names of what needs a gradient; the states always have one on the way."""
+    """Return the names of values that need a gradient; the states always do."""
     return tuple(n for n, flag in zip(labels(transition), flags, strict=True) if flag)
 
 
@@ -143,7 +143,7 @@ def reads_of(transition: Transition, dtype: torch.dtype, names: tuple[str, ...])
 def task_of(
     key: str, dtype: torch.dtype, ones: tuple[str, ...], constant: bool, path: bool, residual: str, wanted: Any
 ) -> Task:
-    """What to print; of ``wanted``, one flag for each of `labels`, depends what is kept."""
+    """Return the task; ``wanted``, one flag for each of `labels`, decides what is kept."""
     transition = TRANSITIONS[key]
     keep = reads_of(transition, dtype, needed(transition, wanted)).fields if any(wanted) else ()
     return Task(transition, dtype, ones, constant, path, residual if any(wanted) else "", keep)
@@ -151,7 +151,7 @@ def task_of(
 
 @dataclass
 class Call:
-    """A task and what it runs on.
+    """A task and its tensors.
 
     Args:
         task: what to run.
@@ -160,7 +160,7 @@ class Call:
         state: initial states, [B, ...].
         params: in the order of the transition's names.
         step: a tensor whose shape, memory order, dtype and device are those of one step of every state.
-        dtype: of the input and the spikes; a printer that works on one type finds that of the states.
+        dtype: type of the input and the spikes; the type of the states for printers that support only one type.
     """
 
     task: Task
@@ -173,7 +173,7 @@ class Call:
 
 
 class Flow(NamedTuple):
-    """What flows into a backward pass, and what is asked of it."""
+    """The incoming gradients of a backward pass, and the requested ones."""
 
     timed: Sequence[Tensor | None]  # gradients of the spikes and of each state over time, [T, B, ...]
     ends: Mapping[str, Tensor]  # gradients of last states, [B, ...]
@@ -181,5 +181,5 @@ class Flow(NamedTuple):
 
     @property
     def flows(self) -> tuple[bool, ...]:
-        """Which gradients over time there are."""
+        """Return which gradients over time exist."""
         return tuple(g is not None for g in self.timed)

@@ -1,4 +1,4 @@
-"""Splitting a loop into blocks, and the blocks over threads where that pays."""
+"""Splits a loop into blocks, and distributes the blocks over threads where that pays."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ from torch import Tensor
 
 __all__ = ["split", "sweep"]
 
-BLOCK = 32768  # neurons; smaller blocks halve the bandwidth that is reached, larger ones fall out of the cache
-PARALLEL = 1_000_000  # steps of work below which a second thread does not pay
+BLOCK = 32768  # neurons; smaller blocks halve the bandwidth, larger ones do not fit into the cache
+PARALLEL = 1_000_000  # steps of work; below, a second thread does not pay
 
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """The threads of this process."""
+    """Return the thread pool of this process."""
     return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom")
 
 
-if hasattr(os, "register_at_fork"):  # threads do not survive a fork: a child that found the pool would wait for ever
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork: a child that used the pool would wait forever
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
@@ -32,7 +32,7 @@ def sweep(function: Callable[[int, int], Any], size: int, steps: float, block: i
         function: releases the interpreter lock while it works.
         size: number of neurons or rows.
         steps: work for each of them.
-        block: how many in a block.
+        block: number of neurons or rows in a block.
     """
     workers = torch.get_num_threads()
     alone = workers == 1 or size * steps < PARALLEL
@@ -53,7 +53,7 @@ def split(loop: Callable[..., Any], tensors: Sequence[Tensor], numbers: Sequence
         tensors: what it reads and writes, contiguous.
         numbers: passed on.
         rows: how many there are.
-        work: of all of them; where it is small, or 0, one thread does it from the first row to the last.
+        work: total work; if it is small or 0, one thread processes all rows.
     """
     addresses = [tensor.data_ptr() for tensor in tensors]
     sweep(lambda start, stop: loop(*addresses, *numbers, start, stop), rows, work / max(1, rows), max(1, rows))

@@ -1,8 +1,8 @@
 """Printer for plain torch: a loop over time without autograd, for every device and without any extra.
 
-Each operation writes into a buffer that is reused as soon as its value is no longer needed, so that a step works on a
-few cache-sized arrays; results go straight into the output of that step. What depends on parameters only is computed
-once, before the loop.
+Each operation writes to a buffer that is reused when its value is no longer needed, so that a step works on a few
+cache-sized arrays. Results are written directly to the output of the step. Values that depend only on parameters are
+computed once, before the loop.
 """
 
 import math
@@ -44,7 +44,7 @@ class _Body:
         return self.names[argument.index]
 
     def call(self, node: Node, out: str | None) -> str:
-        """The expression of one operation, writing into ``out`` if the operation can."""
+        """Return the expression of one operation, which writes to ``out`` if the operation supports it."""
         packet, args = node.op, ", ".join(self.operand(a) for a in node.args)
         name = operation(packet)
         if name == "_to_copy":
@@ -59,7 +59,7 @@ class _Body:
         return f"torch.{name}({args}, out={out})"
 
     def hoist(self, order: list[int], stepwise: set[int]) -> list[int]:
-        """Print what no step changes before the loop; return the rest."""
+        """Print constant operations before the loop; return the others."""
         for i in order:
             if i not in stepwise and i not in self.names:
                 expression = self.call(self.program.nodes[i], None)
@@ -68,7 +68,7 @@ class _Body:
         return [i for i in order if i in stepwise]
 
     def run(self, order: list[int], slots: dict[int, str], keep: set[int]) -> None:
-        """Print ``order``; values in ``slots`` go where it says, those in ``keep`` are never overwritten."""
+        """Print ``order``; values in ``slots`` are written there, those in ``keep`` are never overwritten."""
         last = {r: position for position, i in enumerate(order) for r in self.program.nodes[i].refs}
         owned: dict[int, str] = {}
         for position, i in enumerate(order):
@@ -130,7 +130,7 @@ def _offset(task: Task, value: str, sign: str) -> str:
 def _slots(
     roots: dict[str, int], order: list[int], places: dict[str, str]
 ) -> tuple[dict[int, str], list[tuple[str, int]]]:
-    """Which operation writes straight into its place, and which places are filled by a copy."""
+    """Return which operations write directly to an output, and which outputs are filled by a copy."""
     slots: dict[int, str] = {}
     copies = []
     for label, i in roots.items():
@@ -148,9 +148,9 @@ def compiled_backward(task: Task, flows: tuple[bool, ...], wanted: tuple[str, ..
     N, O and G are lists of step tensors; g are the gradients of the last states, which it overwrites.
 
     Args:
-        task: whose pullback to run; its residual is ``"state"`` or ``"half"``.
+        task: the task whose pullback runs; its residual is ``"state"`` or ``"half"``.
         flows: which outputs (spikes, then states) receive a gradient from outside.
-        wanted: inputs whose gradient is asked for: ``x``, ``p_<parameter>``.
+        wanted: inputs whose gradient is requested: ``x``, ``p_<parameter>``.
     """
     built, fields, saved = task.program, task.fields, fresh(task.program)
     names = {i: n if n[0] in "ps" else "x_t" if n == "x" else "" for n, i in built.inputs.items()}
@@ -173,7 +173,7 @@ def compiled_backward(task: Task, flows: tuple[bool, ...], wanted: tuple[str, ..
 
 
 def _incoming(body: _Body, fields: tuple[str, ...], flows: tuple[bool, ...]) -> None:
-    """What flows in at a step: the gradient of its outputs, and for states what the next step passes back."""
+    """Print the incoming gradients of a step: those of its outputs, and for states those of the next step."""
     index = body.program.inputs
     body.names[index["o_spk"]] = "O_spk[t]" if flows[0] else "zero"
     for f, flow in zip(fields, flows[1:], strict=True):
@@ -199,7 +199,7 @@ def _backward_source(task: Task, body: _Body, summed: list[str]) -> str:
 
 
 def _reads(task: Task) -> tuple[list[str], list[str]]:
-    """Lines that read the saved states, before the loop and in it: what a step reached, and what it came from."""
+    """Return lines that read the saved states before and after a step: lines before the loop, and lines in it."""
     if task.residual != "half":
         lines = [f"n_{f} = N_{f}[t]" for f in task.keep]
         return [], lines + [f"s_{f} = N_{f}[t - 1] if t else i_{f}" for f in task.keep]

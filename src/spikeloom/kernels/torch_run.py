@@ -1,4 +1,4 @@
-"""Running the loops that `torch_loop` prints: on every device, without any extra."""
+"""Runs the loops that `torch_loop` prints, on every device and without any extra."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
     """See `numba_cpu.forward`."""
     views: dict[str, Any] = {f: v.unbind(0) for f, v in paths.items()}
     for f, last in lasts.items():
-        pair = last, torch.empty_like(last)  # a step reads the one and writes the other; the last step writes `last`
+        pair = last, torch.empty_like(last)  # a step reads one and writes the other; the last step writes `last`
         views[f] = [pair[(call.steps - 1 - t) % 2] for t in range(call.steps)]
     lists = [*(views[f] for f in call.task.fields), *(halves[f].unbind(0) for f in call.task.halves)]
     run = compiled_forward(call.task)

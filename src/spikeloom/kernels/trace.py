@@ -1,7 +1,7 @@
-"""From a transition to its program: one step and its vector-Jacobian product, written down as torch computes them.
+"""Traces a transition: records one step and its vector-Jacobian product as torch computes them.
 
-They run on small tensors of equal shape; what is recorded is cleaned of copies, detaches and in-place spellings.
-Whatever a neuron computes is what is traced, the neurons of users included.
+They run on small tensors of equal shape; copies, detaches and in-place variants are removed from the record. Custom
+neurons are traced in the same way.
 """
 
 import threading
@@ -20,16 +20,16 @@ __all__ = ["Untraceable", "program"]
 
 
 class Untraceable(Exception):
-    """The transition is not a list of pointwise operations; the text says why."""
+    """Raised when a transition is not a list of pointwise operations; the text gives the reason."""
 
 
 @latest
 def program(transition: Transition, dtype: torch.dtype) -> Program | str:
-    """The program of a transition, or the reason why there is none.
+    """Return the program of a transition, or the reason why there is none.
 
     Args:
-        transition: what to trace.
-        dtype: in which floating-point type.
+        transition: the transition to trace.
+        dtype: floating-point type of the trace.
     """
     if transition.obstacle():
         return transition.obstacle()
@@ -38,7 +38,7 @@ def program(transition: Transition, dtype: torch.dtype) -> Program | str:
     def work() -> None:
         try:
             result.append(_build(transition, dtype))
-        except Exception as error:  # whatever a user's equations raise is the reason
+        except Exception as error:  # an error of a user's equations is the reason
             first = (str(error).splitlines() or [""])[0]
             result.append(f"its equations cannot be traced ({type(error).__name__}: {first})")
 
@@ -59,7 +59,7 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
         return spk, *state
 
     def joint(*args: Tensor) -> list[Any]:
-        outputs = *step(*args[:k]), *args[:n]  # what also flows to the inputs is then added as the eager loop adds it
+        outputs = *step(*args[:k]), *args[:n]  # other gradients of the inputs are then added as in the eager loop
         return [*outputs[:n], *pulled_back(outputs, args[k:], args[:k])]
 
     labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "o_spk", *(f"g_{f}" for f in fields)]
@@ -80,7 +80,7 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
 
 
 def _alone(built: Program, index: int, elsewhere: set[int]) -> int | None:
-    """A gradient without what flows to the same place from elsewhere; None if nothing is left."""
+    """Return a gradient without the other gradients of the same input; None if nothing remains."""
     if index not in elsewhere:
         return index
     node = built.nodes[index]
@@ -138,7 +138,7 @@ class _Importer:
             packet = getattr(getattr(torch.ops.aten, name[:-1]), packet._overloadname)
         made = self.pointwise(packet, node, args)
         if in_place:
-            self.env[node.args[0]] = made  # later readers of the argument see what was written into it
+            self.env[node.args[0]] = made  # later readers of the argument see the written value
         return made
 
     def pointwise(self, packet: Any, node: Any, args: list[Any]) -> int:
@@ -164,7 +164,7 @@ class _Importer:
         if node.value is not None:
             return self.program.constant(node.value, dtype)
         if node.op is not None and operation(node.op) in COMPARISONS:
-            return self.program.add(Node(node.op, node.args, dtype))  # a comparison that answers in 0 and 1
+            return self.program.add(Node(node.op, node.args, dtype))  # a comparison that returns 0 and 1
         return self.program.add(Node(torch.ops.aten._to_copy.default, (Ref(index),), dtype))
 
 

@@ -1,7 +1,7 @@
 """Runs the kernels that `triton_source` prints, on CUDA; or, to test them without a GPU, in Triton's interpreter.
 
-The state is in registers in its own type, float32 or float64; input of 16 bits is widened where it is read, and spikes
-come out in the type of the input.
+The state is in registers in its own type, float32 or float64; 16-bit input is widened when it is read, and spikes
+have the type of the input.
 There is no fast-math and no contraction: in float32 and float64 a kernel rounds as the eager loop does. Nothing here
 reads a value back from the device, so that a call can be captured in a CUDA graph.
 """
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["available", "backward", "forward", "interpreting", "obstacle", "recomputed", "refusal"]
 
-THREADS = 128  # of a program instance, four warps
-BYTES = 16  # that a thread reads of one array at once, the widest load there is
+THREADS = 128  # of a program instance: four warps
+BYTES = 16  # that a thread reads from one array at once: the widest load
 PROGRAMS = 256  # with fewer instances, some of the processors of a large GPU stay idle
 
 
@@ -38,7 +38,7 @@ def interpreting() -> bool:
 
 @cache
 def available() -> str | None:
-    """Why no kernel can run here, or None."""
+    """Return why no kernel can run on this machine, or None."""
     if not checks.installed("triton"):
         return "triton is not installed; it comes with a PyTorch that is built for CUDA"
     if not interpreting() and not torch.cuda.is_available():
@@ -47,7 +47,7 @@ def available() -> str | None:
 
 
 def refusal(x: Tensor, dtype: torch.dtype) -> str | None:
-    """Why a kernel does not serve an input when the states are of type ``dtype``, or None."""
+    """Return why a kernel does not support an input with states of type ``dtype``, or None."""
     device = "cpu" if interpreting() else "cuda"
     if x.device.type != device:
         why = "its interpreter is on (TRITON_INTERPRET=1), which" if interpreting() else "it"
@@ -92,7 +92,7 @@ def _forward(call: Call, spikes: list[Tensor], states: list[Tensor]) -> None:
 
 @cache
 def target() -> "Target":
-    """What kernels are printed for in this process."""
+    """Return what kernels are printed for in this process."""
     from .triton_source import Target
 
     return Target(False, f"{__package__}.interpreted") if interpreting() else Target()
@@ -124,7 +124,7 @@ def _launch(kernel: Any, call: Call, arrays: list[Tensor], lengths: list[int]) -
     step, size = call.step, call.step.numel()
     if not call.task.constant:
         lengths = [arrays[0].stride(0), *lengths]
-    params = [p.to(step.device) for p in call.params]  # a number may have stayed on the CPU when the network moved
+    params = [p.to(step.device) for p in call.params]  # a scalar may still be on the CPU
     params = [ordered(p.expand(step.shape), step) if p.numel() > 1 else p for p in params]
     block = block_size(size, arrays[0].element_size())
     with torch.cuda.device_of(step):  # Triton launches on the current device
@@ -137,14 +137,14 @@ def _vector(call: Call) -> tuple[bool, ...]:
 
 
 def _given(call: Call) -> list[Tensor]:
-    """The input and the initial states; where the input is not read, anything may stand for it."""
+    """Return the input and the initial states; an input that is not read is replaced by a state."""
     if call.x is None:
         return [call.step if call.task.constant else call.step.unsqueeze(0), *call.state]
     return [ordered(call.x, call.step) if call.task.constant else spaced(call.x, call.step), *call.state]
 
 
 def block_size(size: int, itemsize: int) -> int:
-    """Neurons of a program instance: the widest loads, unless too few instances would fill the GPU."""
+    """Return the neurons of a program instance: for the widest loads, unless that leaves too few instances."""
     block = THREADS * BYTES // itemsize
     while block > THREADS and size < block * PROGRAMS:
         block //= 2
@@ -153,7 +153,7 @@ def block_size(size: int, itemsize: int) -> int:
 
 @cache
 def launch_options() -> dict[str, Any]:
-    """No contraction, and no tiny numbers flushed to zero in CUDA's functions, where this Triton has that switch."""
+    """Return options: no contraction, and no flushing of subnormal numbers if this Triton has that option."""
     options: dict[str, Any] = {"num_warps": THREADS // 32, "enable_fp_fusion": False}
     if torch.version.hip is None:
         compiler = importlib.import_module("triton.backends.nvidia.compiler")

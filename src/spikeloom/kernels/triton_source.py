@@ -1,13 +1,13 @@
 """Prints a traced program as two Triton kernels: one forward, one backward, each a loop over time.
 
-A program instance owns a block of neurons. Their state, and backward what flows to the step before, stay in
-registers; every array is read or written once. Each neuron's gradients of parameters are summed over time in
-registers too and written out once, so that the sum over neurons is left to torch and has one order.
+A program instance processes a block of neurons. Their state, and in the backward kernel the gradient for the previous
+step, stay in registers; every array is read or written once. Each neuron's gradients of parameters are summed over
+time in registers too and written once; torch computes the sum over neurons, in one order.
 
 Arrays are named as in the other printers: ``X`` input, ``S_<state>`` initial states, ``SPK`` spikes, ``N_<state>``
-paths of states, ``L_<state>`` last states, ``P_<parameter>``, ``E_<output>`` gradients that flow in, ``D_<input>``
-those that flow out. Whether an array is there at all is part of the source, its type is not: loads convert to the
-type of the arithmetic, stores to the type of the array.
+paths of states, ``L_<state>`` last states, ``P_<parameter>``, ``E_<output>`` incoming gradients, ``D_<input>``
+outgoing ones. The source depends on which arrays exist, but not on their types: loads convert to the type of the
+arithmetic, stores to the type of the array.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ class Target:
     functions: str = "triton.language.extra"
 
 
-_LAST = "base + tl.cast(steps - 1, tl.int64) * {}"  # where the last step begins; 32 bits do not count every sequence
+_LAST = "base + tl.cast(steps - 1, tl.int64) * {}"  # start of the last step; 32 bits may overflow
 
 
 class _Kernel:
@@ -45,7 +45,7 @@ class _Kernel:
         self, task: Task, built: Program, vector: tuple[bool, ...], target: Target, flowing: Sequence[str] = ()
     ) -> None:
         self.task, self.built, self.vector, self.target = task, built, vector, target
-        # arrays over time that come from outside: their steps may lie apart, or be one and the same
+        # arrays over time from outside: their steps may have gaps between them or share memory
         self.moving = [*["X"] * (not task.constant), *(f"E_{n}" for n in flowing)]
         self.real = "tl.float32" if task.dtype == torch.float32 else "tl.float64"
         names = {i: n for n, i in built.inputs.items()}
@@ -56,11 +56,11 @@ class _Kernel:
         self.after: list[str] = []
 
     def load(self, array: str, at: str = "base", mask: str = "inside") -> str:
-        """Expression that reads a block of an array."""
+        """Return the expression that reads a block of an array."""
         return f"tl.load({array} + {at} + lane, mask={mask}, other=0.0).to({self.real})"
 
     def parameters(self, order: list[int], used: set[str]) -> None:
-        """Read the parameters that are used, and compute what depends on them alone."""
+        """Print loads of the used parameters, and the values that depend only on them."""
         for name, vector in zip(self.task.transition.names, self.vector, strict=True):
             if f"p_{name}" in used:
                 array = f"P_{name}"
@@ -69,29 +69,29 @@ class _Kernel:
         self.before += self.scalars.lines([i for i in order if i not in self.stepwise])
 
     def input(self, used: set[str]) -> None:
-        """Read the input, once if it is the same at every step."""
+        """Print the load of the input, once if it is the same at every step."""
         if "x" in used and self.task.constant:
             self.before.append(f"x = {self.load('X')}")
         elif "x" in used:
             self.inside.append(f"x = {self.load('X', 'at_X')}")
 
     def offset(self, f: str) -> str:
-        """Name of what is subtracted from a state before it is rounded; empty if nothing is."""
+        """Return the name of the value subtracted from a state before rounding; empty if none is."""
         name = f"p_{self.task.offsets[f]}" if f in self.task.offsets else ""
         return name if not name or name in self.built.inputs else "one"
 
     def used(self, order: list[int], roots: Iterable[int] = ()) -> set[str]:
-        """Names of the inputs that some operations read, or that are themselves asked for."""
+        """Return the names of the inputs that operations read, or that are requested themselves."""
         numbers = {r for i in order for r in self.built.nodes[i].refs} | set(roots)
         return {self.scalars.names[i] for i in numbers if i in self.scalars.names}
 
     def block(self, index: int) -> str:
-        """A value of the program, as one for each neuron."""
+        """Return a value of the program, broadcast to one for each neuron."""
         text = self.scalars.operand(Ref(index))
         return text if index in self.stepwise else f"tl.broadcast_to({text}, [BLOCK])"
 
     def source(self, name: str, arrays: Sequence[str], backwards: bool) -> str:
-        """The text of the module."""
+        """Return the text of the module."""
         lengths = [f"step_{a}" for a in self.moving]
         parameters = [f"P_{p}" for p in self.task.transition.names]
         arguments = [*arrays, *parameters, "steps", "size", *lengths, "BLOCK: tl.constexpr"]
@@ -163,11 +163,11 @@ def backward_source(
 
     Args:
         task: what to print; its residual is ``"state"`` or ``"half"``.
-        vector: as for `forward_source`; so is ``target``.
-        target: see there.
+        vector: as for `forward_source`.
+        target: as for `forward_source`.
         flows: which outputs (spikes, then states) receive a gradient from outside over time.
         ends: states whose last value receives one, ``A_<state>``.
-        wanted: inputs whose gradient is asked for, ``x`` and ``p_<parameter>``; those of the states always are.
+        wanted: inputs whose gradient is requested, ``x`` and ``p_<parameter>``; those of the states always are.
     """
     fields, flowing = task.fields, [n for n, v in zip(("spk", *task.fields), flows, strict=True) if v]
     built = led(task, tuple(f for f in fields if f in flowing))
@@ -200,8 +200,8 @@ def backward_source(
 
 
 def _states(kernel: _Kernel, f: str, used: set[str]) -> None:
-    """Read a state before and after each step: what is the old one at a step is the new one at the step below."""
-    half = kernel.task.residual == "half"  # one row more: the first is the initial state
+    """Print loads of a state before and after each step; the old state of a step is the new one of the previous."""
+    half = kernel.task.residual == "half"  # has one more row: the first is the initial state
     offset = f" + {kernel.offset(f)}" if half and kernel.offset(f) else ""
     array, row = (f"H_{f}", "{} + size") if half else (f"N_{f}", "{}")
     if f"n_{f}" in used:
@@ -216,7 +216,7 @@ def _states(kernel: _Kernel, f: str, used: set[str]) -> None:
 
 
 def _flow(kernel: _Kernel, f: str, timed: bool, end: bool) -> None:
-    """What flows into a new state: ``a_<state>``, what the step above passes back and what comes from outside."""
+    """Print the gradient of a new state, ``a_<state>``: that of the next step plus that from outside."""
     start = kernel.load(f"A_{f}") if end else f"tl.zeros([BLOCK], {kernel.real})"
     if timed:
         start = kernel.load(f"E_{f}", _LAST.format(f"step_E_{f}"))
@@ -226,7 +226,7 @@ def _flow(kernel: _Kernel, f: str, timed: bool, end: bool) -> None:
 
 
 def _results(kernel: _Kernel, roots: dict[str, int]) -> None:
-    """Store the gradient of a step, add up those that all steps share, pass back those of the states."""
+    """Print stores of a step's gradients, sums of those shared by all steps, and those of the states."""
     states = [label[2:] for label in roots if label[0] == "s"]
     for label, index in roots.items():
         if label[0] == "s":
@@ -234,7 +234,7 @@ def _results(kernel: _Kernel, roots: dict[str, int]) -> None:
         elif label == "x" and not kernel.task.constant:
             kernel.inside.append(f"tl.store(D_x + at + lane, {kernel.block(index)}, mask=inside)")
         else:
-            total = "" if label == "x" else f"d_{label} + "  # that of the input is joined with what came before
+            total = "" if label == "x" else f"d_{label} + "  # the input's already contains the sum
             kernel.inside.append(f"d_{label} = {total}{kernel.block(index)}")
             kernel.after.append(f"tl.store(D_{label} + base + lane, d_{label}, mask=inside)")
     kernel.inside += [f"a_{f} = b_{f}" for f in states]

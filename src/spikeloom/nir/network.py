@@ -39,8 +39,8 @@ class Step(NamedTuple):
 class Network(nn.Module):
     """What `from_nir` returns: ordinary layers and neurons with ``init_hidden=True``, one time step per call.
 
-    Run it over time with `spikeloom.run`, which works layer by layer unless the graph has a loop that is no
-    `RLeaky` or `RSynaptic`. ``snn.reset`` puts all of it to rest.
+    Run it over time with `spikeloom.run`. Layers in a loop of the graph that is not an `RLeaky` or `RSynaptic` run step
+    by step, the others on all steps at once. ``snn.reset`` puts all of it to rest.
 
     Args:
         modules: one for each node, by path; a path may have dots.

@@ -1,8 +1,7 @@
 """The graph of one step of a network, or the reason why there is none.
 
 The ``forward`` of a copy of the network is traced with ``torch.fx``; modules with a state and
-torch's own layers are leaves. A graph can be written to a file; to run a network over time,
-`spikeloom.run` needs none.
+torch's own layers are leaves. A graph can be written to a file; `spikeloom.run` does not use it.
 """
 
 import copy

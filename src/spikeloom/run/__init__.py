@@ -1,8 +1,8 @@
 """Execution over time: ``snn.run(net, x)`` and ``snn.layerwise``.
 
-A network is written for one time step or with a loop of its own. Either way its Python runs for
-real, what it computes is recorded (`spikeloom.run.recorder`), and the recorded program runs layer
-by layer (`spikeloom.run.execution`).
+A network is written for one time step or with its own loop. In both cases its Python runs
+normally, its operations are recorded (`spikeloom.run.recorder`), and the recorded program runs
+layer by layer (`spikeloom.run.execution`).
 """
 
 from .entry import run

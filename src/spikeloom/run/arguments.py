@@ -1,4 +1,4 @@
-"""What the recorder reads off the arguments of a call."""
+"""Properties of a call's arguments that the recorder needs."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from .tables import INPLACE_FLAG
 
 __all__ = ["CONSTANTS", "FEW", "check_bounds", "expectation", "takes_inplace", "worth_recording"]
 
-FEW = 64  # values of a tensor that exists already, up to which work on it alone is done at once:
-# a counter or a schedule costs less computed than recorded
+FEW = 64  # elements. An operation that reads no recorded value and only tensors up to this size is
+# computed immediately: for a counter or a schedule that costs less than recording
 
 CONSTANTS = {int, float, bool, str, type(None), torch.dtype, torch.device}
 CONSTANTS |= {torch.memory_format, torch.layout, type(...)}
 
 
 def worth_recording(value: Any) -> bool:
-    """Whether an operation on this tensor alone may be part of a layer."""
+    """Whether an operation on this tensor alone is recorded as part of a layer."""
     if type(value) is nn.Parameter:
         return True
     return isinstance(value, Tensor) and value.numel() > FEW
 
 
 def expectation(value: Any) -> tuple[Any, Any, int]:
-    """Type, identity and version that the same argument has at the next step."""
+    """Return the type, identity and version that the argument should have at the next step."""
     if type(value) is Deferred:
         return Deferred, value.key, 0
     if type(value) is nn.Parameter:
@@ -34,16 +34,16 @@ def expectation(value: Any) -> tuple[Any, Any, int]:
 
 
 def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a call of ``relu`` and the like writes into its argument."""
+    """Whether a call of a function such as ``relu`` overwrites its argument."""
     if function not in INPLACE_FLAG:
         return False
     return bool(kwargs.get("inplace")) or (len(args) > 1 and args[-1] is True)
 
 
 def check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
-    """Refuse an index as torch does, since nothing is computed yet that could refuse it."""
+    """Raise for an index out of bounds as torch does, since the indexing itself is only recorded."""
     for axis, item in enumerate(items):
         if item is None or item is ...:
-            return  # what follows counts from elsewhere; torch checks it
+            return  # the following axes cannot be numbered here; torch checks them
         if type(item) is int and not -x.shape[axis] <= item < x.shape[axis]:
             raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}")

@@ -1,8 +1,8 @@
-"""A chain of layers over time, from the record of its first step.
+"""Extends the record of the first step of a chain of layers to all steps.
 
-Nested ``nn.Sequential`` of torch's own layers without randomness, and of modules with a state,
-does the same at every step, so that its Python needs to run only once: the occurrences of the
-other steps follow from those of the first.
+A nested ``nn.Sequential`` of torch's own layers without randomness and of modules with a state
+does the same at every step. Its Python therefore runs only once, and the occurrences of the other
+steps are derived from those of the first.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ _MODULES = (activation.__name__, conv.__name__, pooling.__name__)
 
 
 def links_of(net: nn.Module) -> list[tuple[str, nn.Module]] | None:
-    """The layers of a chain with their paths, in order; None for any other network.
+    """Return the layers of a chain with their paths, in order; None for any other network.
 
     >>> [path for path, _ in links_of(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))]
     ['0', '1']
@@ -124,7 +124,7 @@ class Chain:
                 layer.module._hidden = layer.module.State(*state)
 
     def over_time(self, result: Any) -> Any:
-        """What stands for the results of all steps, stacked."""
+        """Return the placeholder of the stacked results of all steps."""
         return pytree.tree_map(self._stacked, result)
 
     def _stacked(self, value: Any) -> Any:

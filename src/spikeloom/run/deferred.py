@@ -1,8 +1,8 @@
-"""Tensors that are not computed yet.
+"""Placeholders of tensors that are not computed yet.
 
-While a program is recorded, a `Deferred` stands for each result. It knows what a tensor tells
-without its values (`Info`) and where its value will be found: output ``out`` of occurrence
-``index`` of a layer. Everything else that is asked of it reaches the recorder, which computes it.
+While a program is recorded, a `Deferred` is the placeholder of each result. It holds the metadata
+of the tensor (`Info`) and the position of its value: output ``out`` of occurrence ``index`` of a
+layer. Any other use of it reaches the recorder, which computes the value.
 """
 
 import os
@@ -19,11 +19,11 @@ _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class Refused(RuntimeError):
-    """The program does what can neither be recorded nor computed on the spot."""
+    """Raised when an operation can neither be recorded nor computed immediately."""
 
 
 def user_line() -> str:
-    """File and line of the innermost caller outside torch and this library."""
+    """Return file and line of the innermost caller outside torch and this library."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _OURS)):
         frame = frame.f_back
@@ -31,7 +31,7 @@ def user_line() -> str:
 
 
 class Info:
-    """What a tensor tells without its values.
+    """The metadata of a tensor: everything but its values.
 
     >>> Info.of(torch.zeros(2, 3)).shape
     torch.Size([2, 3])
@@ -56,31 +56,31 @@ class Info:
 
     @classmethod
     def of(cls, tensor: Tensor, requires_grad: bool | None = None) -> "Info":
-        """What this tensor tells; ``requires_grad`` replaces its own."""
+        """Return the metadata of a tensor; ``requires_grad`` replaces its own flag."""
         needs = tensor.requires_grad if requires_grad is None else requires_grad
         return cls(tensor.shape, tensor.dtype, tensor.device, tensor.stride(), needs)
 
     def is_channels_last(self) -> bool:
-        """Whether it describes images in the order (height, width, channel)."""
+        """Whether this describes images in the order (height, width, channel)."""
         return len(self.shape) == 4 and self.stride[1] == 1 and self.stride[3] == self.shape[1]
 
     def blank(self) -> Tensor:
-        """A tensor of zeros like the one that is described."""
+        """Return a tensor of zeros with this metadata."""
         empty = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
         return empty.zero_()
 
 
 class Deferred(Tensor):
-    """A result that is not computed yet.
+    """The placeholder of a result that is not computed yet.
 
     Attributes:
-        recorder: whose program it belongs to.
-        number: its place in the recorder's list.
+        recorder: the recorder of its program.
+        number: its position in the recorder's list.
         layer: number of the layer that computes it.
         out: which output of the layer.
         index: which occurrence of the layer.
         key: ``layer`` and ``out`` in one number.
-        info: what it tells without its value.
+        info: its metadata.
     """
 
     recorder: Any

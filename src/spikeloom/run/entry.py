@@ -1,4 +1,4 @@
-"""``snn.run``: the plain loop over a network of one time step, recorded."""
+"""``snn.run``: runs a network of one time step over time, as a recorded loop."""
 
 import operator
 import threading
@@ -21,7 +21,7 @@ from .work import Work
 
 __all__ = ["run"]
 
-_running: dict[int, int] = {}  # networks that run now, and the thread that runs each
+_running: dict[int, int] = {}  # id of each running network, and the thread that runs it
 _lock = threading.Lock()
 
 
@@ -41,34 +41,34 @@ def run(
     ``net(x_t)`` computes one step; its neurons have ``init_hidden=True`` or are called with their input only. The
     result is that of the loop ``for x_t in x: net(x_t)``: the same spikes in float64; in float32 up to the rounding of
     one product over all steps instead of one for each, which moves a membrane by about 1e-7 and a spike only where
-    the membrane is that close to the threshold. Random numbers are those of the loop. The Python of ``net`` runs at
-    every step, as in `layerwise`, which is for networks that have a loop over time of their own.
+    the membrane is that close to the threshold. Random numbers are those of the loop, in the same order. The Python of
+    ``net`` runs at every step and forward hooks are called once a step. Networks with their own loop over time run
+    with `layerwise`.
 
     Args:
-        net: any module. Its state is what its neurons remember; they keep the last state.
+        net: any module. Its neurons keep the last state.
         x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every step.
         num_steps: T of a static input.
         record: what to return besides the output: True for everything, or names such as ``"1"`` (all of that neuron),
             ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in ``net.named_modules()``.
-        reset: start from rest (default); False goes on from the state of the previous call.
-        batch_norm: where batch norm is training: ``"step"`` takes the statistics of each step, as the loop does;
-            ``"time"`` takes those of all steps together, in one go.
-        memory: what is kept for the backward pass. ``"exact"``: all that it reads. ``"compressed"``: the run goes in
-            segments of time and keeps membranes in 16 bits and spikes as bits; spikes are the same, gradients are off
-            by about 1e-3 (`snn.residual`). ``"checkpoint"``: only the states between segments are kept, a segment is
-            computed once more for its gradients, which are those of ``"exact"`` up to the order in which the weights'
-            gradients are summed over time.
-        explain: also return what was done and why.
+        reset: start from rest (default); False continues from the state of the previous call.
+        batch_norm: statistics of batch norm in training: ``"step"`` uses those of each step, as the loop does;
+            ``"time"`` uses those of all steps together.
+        memory: what is kept for the backward pass. ``"exact"``: everything that it reads. ``"compressed"``: time is
+            divided into segments, membranes are kept in 16 bits and spikes as bits; spikes are the same, gradients are
+            off by about 1e-3 (`snn.residual`). ``"checkpoint"``: only the states between segments are kept, and a
+            segment is computed again for its gradients, which are those of ``"exact"`` up to the order in which the
+            weights' gradients are summed over time.
+        explain: also return the plan: how each layer ran, and which lines needed a value (``plan.forced``).
 
     Returns:
         The network's output, stacked over time, [T, B, ...]; a tuple of those if it returns a tuple. With ``record`` or
         ``explain``: a `Run` of output, records and plan.
 
     Raises:
-        TypeError: ``x`` is no floating-point tensor, or a layer received another dtype or a tuple.
-        ValueError: the axes or features of a layer's input are wrong, ``x`` is not finite, or a name is unknown. The
-            message begins with the path of the layer.
-            ``net`` has a loop over time of its own.
+        TypeError: ``x`` is not a floating-point tensor, or a layer received another dtype or a tuple.
+        ValueError: the axes or features of a layer's input are wrong (the message begins with the path of the layer),
+            ``x`` is not finite, a name is unknown, or ``net`` has its own loop over time.
         RuntimeError: another thread is running the same network.
 
     >>> import torch, spikeloom as snn
@@ -131,7 +131,7 @@ def _alone(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _stepping(net: nn.Module) -> Iterator[None]:
-    """Neurons take one step a call inside the block, whatever their mode."""
+    """Make neurons take one step for each call inside the block, whatever their mode."""
     others = [m for m in net.modules() if isinstance(m, Stateful) and m.mode != "step"]
     others = [m for m in others if "step" in m.modes]
     before = [m.mode for m in others]
@@ -181,7 +181,7 @@ def _check_memory(memory: str, batch_norm: str) -> None:
 
 
 def _keys(net: nn.Module, record: bool | Iterable[str] | None) -> set[str]:
-    """The names asked for as ``path.field``."""
+    """Return the requested names as ``path.field``."""
     if not record:
         return set()
     fields = {path: ["spk", *(f for f in n.State._fields if f != "spk")] for path, n in named_neurons(net)}

@@ -1,4 +1,4 @@
-"""Errors that name the layer: checks before a layer is called, and its path in front of what it raises."""
+"""Errors that name the layer: checks before a call, and the layer's path in front of its errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _AXES = {"1d": (3,), "2d": (4,), "3d": (5,)}
 
 
 class Place:
-    """Where the execution is: path and module of the layer entered last."""
+    """Path and module of the layer that was entered last."""
 
     def __init__(self) -> None:
         self.path, self.module = "", None
@@ -28,7 +28,7 @@ class Place:
 
 @contextmanager
 def located(place: Place) -> Iterator[None]:
-    """Put the layer's path in front of the message of what is raised inside."""
+    """Put the layer's path in front of the message of an error raised inside the block."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError) as error:

@@ -1,8 +1,9 @@
-"""Runs the layers of a program: each once over all its occurrences where that is the same.
+"""Runs the layers of a program, each once over all its occurrences if the result is the same.
 
-What is constant in time runs once; elementwise functions run on ``[T, B, ...]``; functions of
-samples run with time folded into the batch; neurons run their fused loop; everything else runs
-once for each occurrence, in order. Rewrites (`spikeloom.run.rewrites`) come first.
+A layer whose input is constant in time runs once. Elementwise functions run on ``[T, B, ...]``.
+Functions of single samples run with time folded into the batch. Neurons run their fused loop.
+Every other layer runs once for each occurrence, in order. Rewrites (`spikeloom.run.rewrites`) are
+tried first.
 """
 
 import sys
@@ -26,12 +27,12 @@ __all__ = ["Execution", "outputs_of"]
 
 
 class Execution:
-    """Runs layers and holds what they computed.
+    """Runs layers and holds their results.
 
     Args:
         memory: see `spikeloom.run`.
         batch_norm: see `spikeloom.run`.
-        stepping: a call of a module with a state is one step, whatever its mode.
+        stepping: a call of a module with a state is one step, also in ``mode="sequence"``.
     """
 
     def __init__(self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False) -> None:
@@ -41,9 +42,9 @@ class Execution:
         self.batch_norm = batch_norm
         self.stepping = stepping
         self.rows: dict[int, Row] = {}
-        self.hooked = False  # hooks handle saved tensors where the recording began
-        self.again = False  # a checkpoint computes its segment once more
-        self.stops: dict[int, int] = {}  # where the segment ended that is computed again
+        self.hooked = False  # hooks for saved tensors were active when the recording began
+        self.again = False  # a checkpoint is computing its segment again
+        self.stops: dict[int, int] = {}  # where the recomputed segment ended
         self.fused = False  # several steps share one graph of autograd
         self._readers: dict[tuple[int, int], list[Layer | None]] = {}
         self._needs: Need | None = None
@@ -51,27 +52,27 @@ class Execution:
     # -- what has to run ---------------------------------------------------------------------
 
     def pending(self) -> list[Layer]:
-        """The layers with occurrences that were not computed yet."""
+        """Return the layers with occurrences that are not computed yet."""
         done = self.values.done
         return [v for v in self.layers if done.get(v.number, 0) < len(v.occurrences)]
 
     def span(self, layer: Layer) -> range:
-        """The occurrences of a layer that are not computed yet."""
+        """Return the occurrences of a layer that are not computed yet."""
         stop = self.stops.get(layer.number, len(layer.occurrences))
         return range(self.values.done.get(layer.number, 0), stop)
 
     def run_all(self) -> None:
-        """Run everything that is pending."""
+        """Run all pending layers."""
         for layer in self.pending():
             self.execute(layer)
 
     def run_for(self, need: Need) -> None:
-        """Run what ``need`` depends on; other values may still be read later."""
+        """Run the layers that ``need`` depends on; other values may still be read later."""
         for layer in self.choose(need):
             self.execute(layer)
 
     def choose(self, need: Need) -> list[Layer]:
-        """The pending layers that ``need`` depends on; completes it by what they read."""
+        """Return the pending layers that ``need`` depends on; adds what they read to ``need``."""
         chosen = []
         for layer in reversed(self.pending()):
             if layer.number in need or layer.effect:
@@ -81,14 +82,14 @@ class Execution:
         return chosen
 
     def run_last(self, need: Need) -> None:
-        """Run what ``need`` depends on; no other value of the program will be read any more."""
+        """Run the layers that ``need`` depends on; no other value will be read afterwards."""
         wanted = outputs_of(need)
         self.run_alone(self.choose(need), wanted, need)
 
     def run_alone(self, chosen: list[Layer], wanted: set[tuple[int, int]], need: Need) -> None:
-        """Run layers whose values nothing reads besides them and ``wanted``.
+        """Run layers whose values are read only by each other, except for ``wanted``.
 
-        Rewrites may leave out what lies between.
+        Rewrites may skip the results in between.
 
         Args:
             chosen: the layers, in order.
@@ -99,18 +100,18 @@ class Execution:
         self._needs = need
         try:
             for layer in chosen:
-                if self.span(layer):  # else it ran together with another
+                if self.span(layer):  # else it has run together with another layer
                     self.execute(layer)
         finally:
             self._readers = {}
             self._needs = None
 
     def need_of(self, layer: Layer) -> dict[int, set[int]] | None:
-        """Of each output the occurrences that will be read; None: any of them may be."""
+        """Return for each output the occurrences that will be read; None: any of them may be."""
         return None if self._needs is None else self._needs.get(layer.number, {})
 
     def note(self, layer: Layer, how: str) -> None:
-        """Enter a layer into the plan."""
+        """Add a layer to the plan."""
         self.rows.setdefault(layer.number, Row(layer.name, layer.title, how))
 
     def _add_needs(self, layer: Layer, need: Need) -> None:
@@ -124,7 +125,7 @@ class Execution:
             wanted.update(index for index in read if index is not None)
 
     def only_reader(self, layer: Layer) -> Layer | None:
-        """The layer that alone reads the first output of ``layer``; None if there is none.
+        """Return the only layer that reads the first output of ``layer``; None if there is none.
 
         The reader has one occurrence for each of this layer's, in the same order, and reads
         nothing else.
@@ -141,7 +142,7 @@ class Execution:
     # -- one layer ---------------------------------------------------------------------------
 
     def execute(self, layer: Layer) -> None:
-        """Run the pending occurrences of one layer, whose arguments are there."""
+        """Run the pending occurrences of one layer; its arguments must be computed already."""
         for real, version in layer.reals:
             if not real.is_inference() and real._version != version:
                 raise Refused(
@@ -177,7 +178,7 @@ class Execution:
             if stacked is not None:
                 self.values.put_timed(layer, 0, len(span), stacked)
                 if layer.kind == "index":
-                    return ""  # steps of a sequence are no work
+                    return ""  # reading the steps of a sequence is no work
                 folded = layer.kind == "fold" or layer.function is F.linear
                 return "time folded into the batch" if folded else "all steps at once"
         return self._run_each(layer, span)
@@ -195,7 +196,7 @@ class Execution:
         return "once: its input is constant in time"
 
     def arguments(self, layer: Layer, at: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
-        """The arguments of one occurrence."""
+        """Return the arguments of one occurrence."""
 
         def value(slot: Slot) -> Tensor:
             self.layers[slot.layer].consumed = True
@@ -208,7 +209,7 @@ class Execution:
         return filled(layer.args, value), filled(layer.kwargs, value)
 
     def along(self, slot: Slot, occurrences: Sequence[Any]) -> tuple[Tensor, bool]:
-        """What a slot reads over these occurrences, see `Values.along`."""
+        """Return what a slot reads over these occurrences, see `Values.along`."""
         self.layers[slot.layer].consumed = True
         indices = [at[slot.position] for at in occurrences]
         return self.values.along(slot.layer, slot.out, indices)
@@ -216,7 +217,7 @@ class Execution:
     def residual(
         self, transition: Any, x: Tensor, steps: int | None, dtype: torch.dtype
     ) -> tuple[AbstractContextManager[None], str]:
-        """What a neuron keeps for its backward pass, as a context, and a remark for the plan."""
+        """Return a context that sets what a neuron keeps for backward, and a note for the plan."""
         if self.memory != "compressed":
             return nullcontext(), ""
         kind = "half" if steps is None else "input"
@@ -228,7 +229,7 @@ class Execution:
     # -- all occurrences at once -------------------------------------------------------------
 
     def _over_time(self, layer: Layer, span: range) -> Tensor | None:
-        """[T, ...] of all occurrences; None where that is not known to be the same."""
+        """Compute all occurrences as [T, ...]; None if the result might differ."""
         count = len(span)
         occurrences = layer.occurrences[span.start : span.stop]
         if layer.kind == "index":
@@ -253,12 +254,12 @@ class Execution:
 
 
 def outputs_of(need: Need) -> set[tuple[int, int]]:
-    """The outputs with values in ``need``."""
+    """Return the outputs that have values in ``need``."""
     return {(layer, out) for layer, outputs in need.items() for out in outputs}
 
 
 def _readers_of(chosen: list[Layer], wanted: set[tuple[int, int]]) -> dict[tuple[int, int], list[Layer | None]]:
-    """For each output the layers that read it; None stands for a reader outside the program."""
+    """Return for each output the layers that read it; None is a reader outside the program."""
     readers: dict[tuple[int, int], list[Layer | None]] = {output: [None] for output in wanted}
     for layer in chosen:
         for slot in layer.slots:
@@ -269,7 +270,7 @@ def _readers_of(chosen: list[Layer], wanted: set[tuple[int, int]]) -> dict[tuple
 
 
 def _located(layer: Layer, error: Exception) -> Exception:
-    """The same error, with the layer's path in front if it has one."""
+    """Return the same error, with the layer's path in front if it has one."""
     if layer.is_module and type(error) in (ValueError, TypeError, RuntimeError):
         text = str(error)
         named = text if text.startswith("layer '") else f"layer {layer.name!r} ({layer.title}): {text}"

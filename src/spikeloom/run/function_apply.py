@@ -1,10 +1,10 @@
-"""Sees calls that no torch function mode does: ``Function.apply``, ``torch.func``, checkpoints.
+"""Intercepts calls that torch function modes miss: ``Function.apply``, ``torch.func``, checkpoints.
 
-A hand-written surrogate (``act = ZIF.apply``) given a recorded value would lose its gradient. Where
-``Function.apply`` is written in Python its code is replaced once, so that references that were
-bound earlier see it too; where it is written in C (torch 2.14) the attribute is replaced. The
-entries of ``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` compute what they are
-given. Where nothing is recorded all of them call the original.
+Without this a hand-written surrogate (``act = ZIF.apply``) would lose the gradient of a recorded
+value. Where ``Function.apply`` is written in Python, its code is replaced once, so that references
+bound earlier are covered too; where it is written in C (torch 2.14), the attribute is replaced.
+``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` receive computed values. While
+nothing is recorded, all of them call the original.
 """
 
 import functools
@@ -88,10 +88,13 @@ def _replace_attribute(function: Any) -> None:
 
 
 def _replace_checkpoint() -> None:
-    """References to ``checkpoint`` that were bound earlier look its implementation up at each call."""
+    """Replace the implementation that ``checkpoint`` looks up at each call.
+
+    This covers references to ``checkpoint`` that were bound earlier.
+    """
     implementation = getattr(checkpoint, "__wrapped__", None)
     if implementation is None:
-        return  # a value that it cannot save is then refused in words
+        return  # a value that it cannot save then raises an error that explains it
     vars(implementation)["__dynamo_disable"] = _outside(functools.partial(_plain, implementation))
 
 
@@ -105,7 +108,7 @@ def _replace(module: ModuleType, name: str) -> None:
 
 
 def _outside(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that is given values, and not what stands for them."""
+    """Return a function that calls ``original`` with computed values in place of recorded ones."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         recorder = recording.local.recorder

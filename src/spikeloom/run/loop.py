@@ -1,4 +1,4 @@
-"""A network over time as the plain loop, with the states of its neurons as records."""
+"""Runs a network over time as the plain loop and records the states of its neurons."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -45,7 +45,7 @@ def loop(
     try:
         for t, x in enumerate(steps):
             outputs.append(net(x))
-            while checks:  # shapes of the first step are those of all
+            while checks:  # all steps have the shapes of the first one
                 checks.pop().remove()
                 place.leave()
             for path, neuron in watched.items():
@@ -60,7 +60,7 @@ def loop(
 
 
 def stacked(outputs: list[Any], records: dict[str, list[Any]]) -> tuple[Any, dict[str, Tensor]]:
-    """Outputs and records along time."""
+    """Stack outputs and records over time."""
     output = pytree.tree_map(
         lambda *values: torch.stack(values) if isinstance(values[0], Tensor) else values[0],
         *outputs,
@@ -69,7 +69,7 @@ def stacked(outputs: list[Any], records: dict[str, list[Any]]) -> tuple[Any, dic
 
 
 def _leaves(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Layers without children, and neurons, with their paths."""
+    """Yield layers without children, and neurons, with their paths."""
     inside: set[nn.Module] = set()
     for path, module in net.named_modules():
         if isinstance(module, Stateful):

@@ -1,4 +1,4 @@
-"""Recognises the next step of a neuron without making its key."""
+"""Recognises the next step of a neuron without computing its key."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["Memo"]
 
 
 class Memo:
-    """What has to be unchanged for the next call of a neuron to be one more step of its layer."""
+    """What must not change if the next call of a neuron is to be one more step of its layer."""
 
     def __init__(self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int) -> None:
         self.layer = layer

@@ -1,9 +1,9 @@
-"""Memory of a run: segments of time, and what of them is kept for the backward pass.
+"""Runs a program in segments of time, to keep less for the backward pass.
 
-Run in segments, only one segment of every layer's currents, spikes and gradients exists at a time.
-``"compressed"`` keeps of each segment what `snn.residual` calls ``"half"``. ``"checkpoint"`` keeps
-the values between segments only and computes a segment once more for its gradients; the last
-segment is kept, since its gradients come first.
+Only one segment of each layer's currents, spikes and gradients exists at a time. ``"compressed"``
+keeps for each segment what `snn.residual` calls ``"half"``. ``"checkpoint"`` keeps only the values
+between segments and computes a segment again for its gradients; the last segment is kept, since
+its gradients are needed first.
 """
 
 import math
@@ -20,14 +20,14 @@ __all__ = ["MEMORIES", "run_segment", "segment_length"]
 
 MEMORIES = ("exact", "compressed", "checkpoint")
 SEGMENTS = 0.6  # times the square root of T
-ROWS = 64  # samples x steps of a segment below which a product of matrices is slower
+ROWS = 64  # least samples x steps of a segment; a matrix product of fewer rows is slower
 
 
 def segment_length(num_steps: int, batch: int) -> int:
-    """Steps of a segment.
+    """Return the number of steps of a segment.
 
-    Of a checkpoint, n steps are alive at a time beside T / n states between segments, so that n
-    grows with the square root of T. More and shorter segments need little less memory, and more
+    A checkpointed run holds n steps and T / n states between segments at a time, so that the best
+    n grows with the square root of T. More and shorter segments save little memory and take more
     time.
 
     >>> segment_length(100, 32), segment_length(100, 2), segment_length(25, 32)
@@ -38,7 +38,7 @@ def segment_length(num_steps: int, batch: int) -> int:
 
 
 def run_segment(execution: Execution, chosen: list[Layer], wanted: set[tuple[int, int]], need: Need) -> None:
-    """Run the layers of a segment; with ``"checkpoint"`` again in the backward pass.
+    """Run the layers of a segment; ``"checkpoint"`` runs them again in the backward pass.
 
     Args:
         execution: of the program.
@@ -71,5 +71,5 @@ def run_segment(execution: Execution, chosen: list[Layer], wanted: set[tuple[int
             execution.stops = {}
 
     with by_input_alone():
-        choices = copy_context()  # backward() is often called outside the blocks that chose
+        choices = copy_context()  # backward() is often called outside of blocks such as snn.backend
         checkpoint(compute, use_reentrant=False, preserve_rng_state=False)

@@ -18,7 +18,7 @@ _DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def current() -> Modes:
-    """Grad mode, and device and dtype of each autocast that is on; equal modes are one object.
+    """Return grad mode, and device and dtype of each active autocast; equal modes are one object.
 
     >>> current()
     (True, ())
@@ -31,17 +31,17 @@ def current() -> Modes:
 
 
 def saving_hooks() -> bool:
-    """Whether hooks handle the tensors that autograd saves here (checkpointing, offloading)."""
+    """Whether hooks for saved tensors are active (checkpointing, offloading)."""
     return _top_saved_tensors_default_hooks(False) is not None
 
 
 def under(modes: Modes, *, hooks: bool = False) -> AbstractContextManager[None]:
-    """Compute as at the place where an operation was recorded, unseen by any recorder.
+    """Compute in the modes in which an operation was recorded, without any recorder.
 
     Args:
-        modes: of that place, see `current`.
-        hooks: leave hooks for saved tensors on; by default those of a surrounding block, which is
-            not the place where the operation was recorded, do not apply.
+        modes: see `current`.
+        hooks: keep hooks for saved tensors active. By default they are disabled, since the block
+            around the computation is not the block around the recorded operation.
     """
     unhooked = not hooks and saving_hooks()
     if current() == modes and not unhooked:

@@ -1,4 +1,4 @@
-"""What the outputs of an operation look like, from one call on zeros for each signature."""
+"""Finds the metadata of an operation's outputs by one call on zeros for each signature."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from .deferred import Deferred, Info
 
 __all__ = ["inferred"]
 
-_inferred: dict[Any, Any] = {}  # signature of an operation -> what its outputs look like
-_INFERRED = 10_000  # signatures that are kept
+_inferred: dict[Any, Any] = {}  # by signature of an operation, the metadata of its outputs
+_INFERRED = 10_000  # signatures at which the cache is cleared
 
 
 def inferred(sign: Any, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Infos of the outputs, the tuple type, and what they share memory with; None: unknown.
+    """Return metadata of the outputs, the tuple type, and the kind of aliasing; None: unknown.
 
-    One call tells for every later call of the same signature, since functions of the tables are
+    One call is valid for all later calls of the same signature, since functions of the tables are
     pure.
     """
     if sign not in _inferred:

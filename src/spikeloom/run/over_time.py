@@ -1,4 +1,4 @@
-"""Functions of the tables on all steps at once, ``[T, B, ...]``."""
+"""Runs functions of the tables on all steps at once, ``[T, B, ...]``."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class Argument:
 
 
 def filled(value: Any, fill: Callable[[Slot], Any]) -> Any:
-    """Arguments with values in their slots."""
+    """Return arguments with values in the place of their slots."""
     kind = type(value)
     if kind is Slot:
         return fill(value)
@@ -48,7 +48,7 @@ def filled(value: Any, fill: Callable[[Slot], Any]) -> Any:
 
 
 def items_of(index: Any, numbers: Sequence[int]) -> tuple[Any, ...]:
-    """The items of an index with these numbers in the place of its own."""
+    """Return the items of an index with its integers replaced by these numbers."""
     items = index if isinstance(index, tuple) else (index,)
     following = iter(numbers)
     return tuple(next(following) if type(item) is int else item for item in items)
@@ -60,7 +60,7 @@ def with_numbers(index: Any, numbers: Sequence[int]) -> Any:
 
 
 def mapped(layer: Layer, found: dict[int, Argument], axes: int, count: int) -> Tensor | None:
-    """An elementwise function on ``[T, B, ...]``."""
+    """Run an elementwise function on ``[T, B, ...]``."""
 
     def spread(slot: Slot) -> Tensor:
         argument = found[slot.position]
@@ -74,7 +74,7 @@ def mapped(layer: Layer, found: dict[int, Argument], axes: int, count: int) -> T
 
 
 def on_sequence(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], count: int) -> Tensor | None:
-    """A function of one timed argument ``x``, [T, B, ...]; None where it cannot run so."""
+    """Run a function of one timed argument ``x``, [T, B, ...]; None if that is not possible."""
     function = layer.function
     step = x.dim() - 1
     if function is F.linear:
@@ -92,7 +92,7 @@ def on_sequence(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], cou
 
 
 def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Tensor | None:
-    """A function along axes of a step, counted from the end."""
+    """Run a function along axes of a step, counted from the end."""
     if len(rest) > 1 or options.keys() - {"dim", "keepdim"}:
         return None
     step = x.dim() - 1
@@ -107,7 +107,7 @@ def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Ten
 
 
 def indexed(execution: Any, layer: Layer, occurrences: Sequence[Any]) -> Tensor | None:
-    """``x[t]`` of a sequence is the sequence."""
+    """Return the sequence that the occurrences of ``x[t]`` read step by step."""
     base, index = layer.args
     items = index if isinstance(index, tuple) else (index,)
     rows = [at[len(layer.slots) :] for at in occurrences]
@@ -133,7 +133,7 @@ def indexed(execution: Any, layer: Layer, occurrences: Sequence[Any]) -> Tensor 
 
 
 def run_sum(execution: Any, layer: Layer, span: range, need: dict[int, set[int]] | None) -> str:
-    """``total + y`` over and over: one cumulative sum, or one sum if only the last is read."""
+    """Run a repeated ``total + y`` as a cumulative sum, or as one sum if only the last is read."""
     values = execution.values
     how = "one cumulative sum"
     first = span.start

@@ -1,4 +1,4 @@
-"""What a run did and why, as a value that prints as a table."""
+"""Describes how a network was executed, as a value that prints as a table."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 class Forced(NamedTuple):
-    """Something that needed a value while the program was recorded.
+    """An operation that needed a value while the program was recorded, and where it is.
 
     >>> Forced("item", "train.py", 12, 25).line
     12
@@ -38,11 +38,11 @@ class Plan:
     """How a network was executed over time.
 
     Args:
-        layerwise: layers ran over all steps; False: the loop was not recorded to its end.
-        reason: why not; empty if it was.
+        layerwise: True: layers ran over all steps; False: the loop was not recorded to its end.
+        reason: why it was not; empty if it was.
         rows: one for each layer, in the order of the program.
-        forced: what needed a value before the end, in which line of the user, and how often; such
-            values are computed on the spot, so that a layer runs in several pieces.
+        forced: operations that needed a value before the end, with the user's file and line and
+            their number. Each splits the layers that it depends on into pieces.
         segments: how time was divided; empty if it was not.
 
     >>> print(Plan(True, rows=[Row("0", "Linear", "once: its input is constant in time")]))

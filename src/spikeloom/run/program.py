@@ -1,9 +1,9 @@
-"""A recorded program: layers in order, and the values that they have computed so far.
+"""A recorded program: layers in order, and the values computed so far.
 
-Operations of equal function, constants, modes and argument layers are one `Layer`, and each of
-them is one occurrence of it. Layers are made in the order of the program and read earlier layers
-only, so that running them in that order is a topological order. `Values` holds results, whole
-over time where they were computed so.
+Operations with equal function, constants, modes and argument layers form one `Layer`; each of
+them is one occurrence of it. Layers are created in the order of the program and read only earlier
+layers, so that this order is topological. `Values` holds the results, stacked over time if they
+were computed that way.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from .deferred import Info
 
 __all__ = ["Layer", "Need", "Reference", "Slot", "Values"]
 
-Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are wanted
+Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are needed
 
 
 class Slot(NamedTuple):
@@ -39,27 +39,27 @@ class Layer:
     """A function with its constants, and the values that each of its occurrences reads.
 
     Attributes:
-        number: place in the program.
-        function: what is called; a transition for a neuron.
+        number: position in the program.
+        function: the function that is called; for a neuron its transition.
         kind: see `spikeloom.run.tables`.
         modes: grad mode and autocast at the call.
-        args, kwargs: arguments, a `Slot` in the place of each recorded value.
+        args, kwargs: arguments, with a `Slot` in the place of each recorded value.
         slots: the slots, in order.
         reals: tensors that are read, with their versions.
         occurrences: for each call the indices of the values in the slots.
-        seen: the occurrence of equal indices, which is computed once.
-        infos: of the outputs.
+        seen: occurrences by their indices; equal ones are computed once.
+        infos: metadata of the outputs.
         wrap: the tuple type that the function returns; None for one tensor.
         alias: ``"view"`` or ``"self"`` where an output shares memory with the first argument.
         where: file and line of the user at the first call.
         name: path of the module, or file and line, for the plan.
         title: type of the module or name of the function, for the plan.
         is_module: ``name`` is the path of a module.
-        chain: each occurrence goes on from the one before (a running sum).
-        effect: it writes buffers, so that it runs whether or not a value is wanted.
+        chain: each occurrence continues from the previous one (a running sum).
+        effect: it writes buffers and therefore runs even if none of its values is needed.
         consumed: a later layer has read a value.
-        following: the layer of the operation that came next in the step before.
-        pattern: the arguments that the next call is expected to have.
+        following: the layer of the operation that came next in the previous step.
+        pattern: the expected arguments of the next call.
     """
 
     def __init__(self, function: Any, kind: str, modes: Any, where: str, name: str = "") -> None:
@@ -87,34 +87,34 @@ class Layer:
         self.pattern: list[tuple[Any, Any, int]] | None = None
 
     def references(self) -> Iterable[Reference]:
-        """Single values of other layers that the layer reads besides its slots."""
+        """Return single values of other layers that the layer reads besides its slots."""
         return ()
 
     def own(self, first: int) -> Iterable[Reference]:
-        """Values of its own that occurrences from ``first`` on start from."""
+        """Return the layer's own values from which the occurrences from ``first`` on start."""
         return [Reference(self.number, 0, first - 1)] if self.chain and first else ()
 
 
 class Values:
-    """Results of layers, in parts of consecutive occurrences: stacked over time, or one by one."""
+    """Results of layers, in parts of consecutive occurrences, stacked over time or one by one."""
 
     def __init__(self) -> None:
         self.parts: dict[tuple[int, int], list[Part]] = {}
         self.done: dict[int, int] = {}  # occurrences of a layer that were computed
 
     def put(self, layer: Layer, out: int, count: int, steps: list[Any]) -> None:
-        """Enter ``count`` values one by one."""
+        """Store ``count`` values one by one."""
         self._enter(layer, out, Part(self.done.get(layer.number, 0), count, None, steps))
 
     def put_timed(self, layer: Layer, out: int, count: int, stacked: Tensor) -> None:
-        """Enter ``count`` values as one tensor [T, ...]."""
+        """Store ``count`` values as one tensor [T, ...]."""
         self._enter(layer, out, Part(self.done.get(layer.number, 0), count, stacked, None))
 
     def _enter(self, layer: Layer, out: int, part: "Part") -> None:
         self.parts.setdefault((layer.number, out), []).append(part)
 
     def given(self, layer: Layer, value: Tensor) -> None:
-        """Enter the next value of a layer whose results come from outside the program."""
+        """Store the next value of a layer whose results come from outside the program."""
         index = self.done.get(layer.number, 0)
         self.done[layer.number] = index + 1
         parts = self.parts.setdefault((layer.number, 0), [])
@@ -123,20 +123,20 @@ class Values:
         parts[-1].append(value)
 
     def skip(self, layer: Layer, stop: int) -> None:
-        """Enter nothing for the occurrences up to ``stop``, which nothing can read any more."""
+        """Store None for the occurrences up to ``stop``, which nothing can read any more."""
         count = stop - self.done.get(layer.number, 0)
         for out in range(len(layer.infos)):
             self.put(layer, out, count, [None] * count)
         self.done[layer.number] = stop
 
     def keep(self, need: Need) -> None:
-        """Let go of every value that is not in ``need``."""
+        """Drop every value that is not in ``need``."""
         for (layer, out), parts in self.parts.items():
             wanted = need.get(layer, {}).get(out, set())
             self.parts[layer, out] = [kept for part in parts for kept in part.only(wanted)]
 
     def of(self, need: Need) -> "Values":
-        """These values alone, for a computation that starts after them."""
+        """Return a copy with only these values, for a computation that starts after them."""
         found = Values()
         found.done = dict(self.done)
         for layer, outputs in need.items():
@@ -146,21 +146,21 @@ class Values:
         return found
 
     def one(self, layer: int, out: int, index: int) -> Tensor:
-        """One value."""
+        """Return one value."""
         for part in reversed(self.parts[layer, out]):
             if part.first <= index < part.first + part.count:
                 return part.steps()[index - part.first]
         raise AssertionError(f"layer {layer} has no value {out} at {index}")
 
     def single(self, layer: int, out: int, index: int) -> Tensor | None:
-        """One value that was computed by itself; None if it is a step of a larger tensor."""
+        """Return one value that was computed separately; None if it is part of a larger tensor."""
         for part in reversed(self.parts[layer, out]):
             if part.first <= index < part.first + part.count:
                 return part.steps()[index - part.first] if part.is_single() else None
         return None
 
     def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
-        """The values at these indices over time; or the one value that all of them are, and True."""
+        """Return the values at these indices, stacked, and False; if all are one value, it and True."""
         first, number = indices[0], len(indices)
         if all(index == first for index in indices):
             return self.one(layer, out, first), True
@@ -174,7 +174,7 @@ class Values:
         return torch.stack([self.one(layer, out, index) for index in indices]), False
 
     def replace(self, layer: int, out: int, index: int, value: Tensor) -> None:
-        """Let later readers of one value read another tensor."""
+        """Replace one value for later readers."""
         for part in self.parts[layer, out]:
             if part.first <= index < part.first + part.count:
                 part.replace(index - part.first, value)
@@ -185,9 +185,9 @@ class Part:
 
     Args:
         first: the first occurrence.
-        count: how many.
-        timed: all of them as one tensor [T, ...]; or None.
-        values: one by one; or None. An entry None is a value that nothing reads.
+        count: number of occurrences.
+        timed: the values as one tensor [T, ...]; or None.
+        values: the values one by one; or None. An entry None is a value that nothing reads.
     """
 
     def __init__(self, first: int, count: int, timed: Tensor | None, values: list[Any] | None) -> None:
@@ -203,7 +203,7 @@ class Part:
     def steps(self) -> list[Any]:
         if self._values is None:
             assert self._timed is not None
-            with torch.enable_grad():  # the first reader may run without gradients, others not
+            with torch.enable_grad():  # later readers may need gradients, even if the first does not
                 self._values = list(self._timed.unbind(0))
         return self._values
 
@@ -221,7 +221,7 @@ class Part:
         self._timed = None
 
     def only(self, wanted: set[int]) -> list["Part"]:
-        """What is left if only these occurrences are kept."""
+        """Return the parts that remain if only these occurrences are kept."""
         inside = sorted(i for i in wanted if self.first <= i < self.first + self.count)
         if len(inside) == self.count:
             return [self]
@@ -230,7 +230,7 @@ class Part:
             value = self.steps()[index - self.first]
             if self._timed is not None:
                 with torch.enable_grad():
-                    value = value.clone()  # a view would keep the values of all steps
+                    value = value.clone()  # a view would keep the values of all steps alive
             kept.append(Part(index, 1, None, [value]))
         return kept
 

@@ -1,7 +1,8 @@
-"""Keeps the record of a program: which operation is which layer, and what stands for its results.
+"""Records a program: groups operations into layers and returns placeholders for their results.
 
-An operation's key is its function, its constants, the layers of its recorded arguments and the
-modes. Operations of equal key are occurrences of one layer; equal occurrences are computed once.
+The key of an operation consists of its function, its constants, the layers of its recorded
+arguments and the modes. Operations with equal keys are occurrences of one layer. Occurrences
+that read the same values are computed once.
 """
 
 from collections import Counter
@@ -26,15 +27,15 @@ UNREPEATED = 60  # layers after which a program that hardly repeats is not recor
 
 
 class Unknown(Exception):
-    """An argument of which no key can be made."""
+    """Raised for an argument that cannot be part of a key."""
 
 
 class Record:
     """The record of one call.
 
     Args:
-        execution: runs what was recorded.
-        names: paths and types of modules by the identity of their weights and of themselves.
+        execution: runs the recorded layers.
+        names: path and type of each module, by the ``id`` of the module and of its weights.
     """
 
     def __init__(self, execution: Execution, names: dict[int, tuple[str, str]]) -> None:
@@ -42,16 +43,16 @@ class Record:
         self.layers = execution.layers
         self.names = names
         self.keys: dict[Any, Layer] = {}
-        self.deferred: list[Any] = []  # every Deferred; an ordinary tensor once it was settled
-        self.held: dict[int, Any] = {}  # tensors whose identity is part of a key stay alive
+        self.deferred: list[Any] = []  # every Deferred; settled ones are ordinary tensors
+        self.held: dict[int, Any] = {}  # keeps objects alive whose ``id`` is part of a key
         self.forced: Counter[tuple[str, str]] = Counter()
         self.readers: set[int] = set()  # storages that recorded layers read
-        self.mutated: dict[int, Tensor] = {}  # storages that were written while recording
-        self.epochs: dict[int, int] = {}  # writes that versions do not count, by storage
+        self.mutated: dict[int, Tensor] = {}  # storages written during the recording
+        self.epochs: dict[int, int] = {}  # by storage, writes that ``_version`` does not count
         self.snapshots: dict[int, Deferred] = {}
         self.off = False
         self.last: Layer | None = None
-        self.size = 0  # values recorded and not run yet
+        self.size = 0  # elements that are recorded and not computed yet
         self.lead: Layer | None = None  # the first layer with a second occurrence
         self.inference = torch.is_inference_mode_enabled()
 
@@ -60,29 +61,29 @@ class Record:
         raise NotImplementedError
 
     def computed(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Compute a function of the tables now."""
+        """Compute a function of the tables immediately."""
         raise NotImplementedError
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
-        """Note that a result shares memory with ``source``."""
+        """Record that a result shares memory with ``source``."""
         raise NotImplementedError
 
     def before_read(self, value: Tensor) -> None:
-        """Run what is recorded to write a tensor."""
+        """Run the recorded writes to a tensor."""
         raise NotImplementedError
 
     def piece(self) -> None:
-        """Run what is pending before it grows too large."""
+        """Run the pending layers before they grow too large."""
         raise NotImplementedError
 
     def force(self, name: str) -> None:
-        """Count what had to be computed on the spot, and the user's line."""
+        """Count an operation that was computed immediately, with the user's line."""
         self.forced[name, user_line()] += 1
 
     # -- keys ----------------------------------------------------------------------------------
 
     def operation(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Record one call; returns what stands for its result."""
+        """Record one call and return the placeholder of its result."""
         mode = modes.current()
         key: list[Any] = [function, mode]
         at: list[int] = []
@@ -104,7 +105,7 @@ class Record:
         return self.occur(layer, tuple(at), args)
 
     def add_key(self, value: Any, key: list[Any], at: list[int]) -> None:
-        """Append what identifies an argument to ``key``, and its occurrence to ``at``."""
+        """Append the identity of an argument to ``key`` and its occurrence to ``at``."""
         kind = type(value)
         if kind is Deferred:
             if value.recorder is not self:
@@ -131,7 +132,7 @@ class Record:
             raise Unknown
 
     def identity(self, value: Tensor) -> Any:
-        """Which tensor, in which state."""
+        """Return the part of a key that identifies a tensor and its version."""
         self.held[id(value)] = value
         version = 0 if value.is_inference() else value._version
         if not self.epochs:
@@ -141,13 +142,13 @@ class Record:
     def may_change(self, value: Tensor) -> bool:
         """Whether a tensor may be written before a recorded operation reads it.
 
-        It was written in this recording before, or its memory belongs to numpy.
+        True if it was written earlier in this recording or if numpy owns its memory.
         """
         storage = value.untyped_storage()
         return storage._cdata in self.mutated or not storage.resizable()
 
     def snapshot(self, value: Tensor) -> Deferred | None:
-        """What stands for the present content of a tensor that may change; None if it may not."""
+        """Return a placeholder of a tensor's current content; None if it cannot change."""
         if not self.may_change(value):
             return None
         self.before_read(value)
@@ -161,14 +162,14 @@ class Record:
         return found
 
     def kept(self, value: Tensor) -> Tensor:
-        """A tensor, or what stands for its present content where it may change."""
+        """Return the tensor, or a placeholder of its current content if it may change."""
         snapshot = self.snapshot(value) if type(value) is Tensor else None
         return value if snapshot is None else snapshot
 
     # -- layers ----------------------------------------------------------------------------------
 
     def create(self, key: Any, function: Any, kind: str, mode: Any, args: Any, kwargs: dict[str, Any]) -> Layer | None:
-        """A new layer; None if the function cannot be recorded for these arguments."""
+        """Create a layer; None if the function cannot be recorded for these arguments."""
         layer = Layer(function, kind, mode, user_line())
         signs: list[Any] = []
         layer.args = tuple(self._template(value, layer, signs) for value in args)
@@ -186,7 +187,7 @@ class Record:
         return layer
 
     def _template(self, value: Any, layer: Layer, signs: list[Any]) -> Any:
-        """An argument with slots in the place of recorded values."""
+        """Return an argument with each recorded value replaced by a slot."""
         if isinstance(value, Tensor):
             value = self.kept(value)
             if type(value) is Deferred:
@@ -218,7 +219,7 @@ class Record:
     # -- occurrences -------------------------------------------------------------------------------
 
     def occur(self, layer: Layer, at: tuple[Any, ...], args: Any = ()) -> Any:
-        """One occurrence of a layer; returns what stands for its outputs."""
+        """Add one occurrence to a layer and return the placeholders of its outputs."""
         if self.last is not None:
             self.last.following = layer
         self.last = layer
@@ -237,7 +238,10 @@ class Record:
         return layer.wrap([self.defer(layer, out, index) for out in range(len(layer.infos))])
 
     def grow(self, layer: Layer) -> None:
-        """Count an occurrence to come; at a step's start, run what is pending if it is too much."""
+        """Count the elements of a new occurrence.
+
+        At the start of a step it runs the pending layers if they have grown too large.
+        """
         self.size += layer.infos[0].shape.numel()
         if layer.occurrences and self.lead is None:
             self.lead = layer
@@ -246,7 +250,7 @@ class Record:
             self.piece()
 
     def defer(self, layer: Layer, out: int, index: int) -> Deferred:
-        """What stands for an output."""
+        """Return the placeholder of an output."""
         info = layer.infos[out]
         result: Any = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
             Deferred, info.shape, dtype=info.dtype, device=info.device
@@ -263,7 +267,7 @@ class Record:
         return result
 
     def given(self, key: Any, value: Tensor) -> Deferred:
-        """What stands for a tensor that was computed now and that nothing else holds."""
+        """Return a placeholder of a tensor that is already computed and has no other owner."""
         key = ("given", key, value.requires_grad)
         layer = self.keys.get(key)
         if layer is None:
@@ -277,7 +281,7 @@ class Record:
         return self.defer(layer, 0, index)
 
     def value(self, deferred: Any) -> Any:
-        """The value of what is deferred, computed now if need be; anything else as it is."""
+        """Return the value of a deferred tensor, computing it if needed; others unchanged."""
         if type(deferred) is not Deferred:
             return deferred
         layer = self.layers[deferred.layer]

@@ -19,12 +19,12 @@ __all__ = ["cannot_record", "leaves_of", "names_of", "outside_graphs", "plan_of"
 
 
 def outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, which ``torch.compile`` calls and does not look into."""
+    """Return ``function`` so that ``torch.compile`` calls it without tracing into it."""
     disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if "torch._dynamo" not in sys.modules:  # importing it costs more than most runs
+        if "torch._dynamo" not in sys.modules:  # importing it takes longer than most runs
             return function(*args, **kwargs)
         if not disabled:
             disabled.append(torch._dynamo.disable(function))
@@ -35,7 +35,7 @@ def outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cannot_record(leaves: list[Any]) -> bool:
-    """Whether something else already traces, transforms or records the call with these arguments."""
+    """Whether a call with these arguments is already traced, transformed or recorded."""
     if recording.local.recorder is not None or torch.compiler.is_compiling():
         return True
     if checks.transformed() or torch._C._get_tracing_state() is not None:
@@ -47,7 +47,7 @@ def cannot_record(leaves: list[Any]) -> bool:
 
 
 def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
-    """Path and type of each module, by the identity of the module and of its weights."""
+    """Return path and type of each module, by the ``id`` of the module and of its weights."""
     names: dict[int, tuple[str, str]] = {}
     for path, module in net.named_modules():
         name = path, type(module).__name__
@@ -59,10 +59,10 @@ def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
 
 
 def recorded(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder) -> Any:
-    """The result of a call whose operations are recorded and run layer by layer.
+    """Call a function, record its operations, run them layer by layer and return the result.
 
-    An error of the user's passes through; what was written and what is held is then as the plain
-    call would have left it.
+    An error in the user's code is raised unchanged; written and referenced tensors are then as the
+    plain call would have left them.
     """
     install()
     try:
@@ -72,13 +72,13 @@ def recorded(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], re
         _complete(recorder, error)
         raise
     holder = [result]
-    del result  # a reference of our own would make a returned value look held by the user
+    del result  # this reference would make a returned value look referenced by the user
     with dispatch.together():
         return recorder.finish(holder.pop())
 
 
 def _complete(recorder: Recorder, error: BaseException) -> None:
-    """Compute what is left after an error; the first error is the one to show."""
+    """Compute the remaining layers after an error; later errors do not replace the first."""
     recorder.last = None
     try:
         recorder.finish(None)
@@ -90,7 +90,7 @@ def _complete(recorder: Recorder, error: BaseException) -> None:
 
 
 def plan_of(recorder: Recorder, execution: Execution) -> Plan:
-    """What a recorder did."""
+    """Return the plan of what a recorder did."""
     rows = [execution.rows[number] for number in sorted(execution.rows)]
     forced = []
     for (what, where), count in recorder.forced.items():
@@ -101,5 +101,5 @@ def plan_of(recorder: Recorder, execution: Execution) -> Plan:
 
 
 def leaves_of(args: Any, kwargs: dict[str, Any]) -> list[Any]:
-    """The leaves of a call's arguments."""
+    """Return the leaves of a call's arguments."""
     return pytree.tree_leaves((args, kwargs))

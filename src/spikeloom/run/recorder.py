@@ -1,8 +1,9 @@
-"""The recorder: sees every torch function of a call, and records or computes it.
+"""The recorder intercepts every torch function of a call and records or computes it.
 
-While it is active, Python runs for real and at every step. Functions of the tables are recorded;
-whenever a value is needed, what it depends on is computed, and recording goes on. At the end,
-what something still holds becomes an ordinary tensor in place.
+While it is active, Python runs normally at every step. Functions listed in the tables are
+recorded. When the program needs a value, the recorder computes what the value depends on and
+continues recording. At the end, every deferred tensor that is still referenced becomes an ordinary
+tensor in place.
 """
 
 import sys
@@ -24,14 +25,14 @@ from .tables import FRESH, IN_PLACE, INFO, KINDS, LIKE
 
 __all__ = ["Recorder"]
 
-_ON_META = ("device", "is_cuda", "is_meta", "get_device")  # what a meta tensor answers wrongly
+_ON_META = ("device", "is_cuda", "is_meta", "get_device")  # wrong on a meta tensor
 
 
 class Recorder(StatefulModules, TorchFunctionMode):
-    """Records the calls inside its ``with`` block; `finish` computes what is left.
+    """Records the calls inside its ``with`` block; `finish` computes the remaining layers.
 
     Args:
-        execution: runs what was recorded.
+        execution: runs the recorded layers.
         names: see `Record`.
     """
 
@@ -73,9 +74,9 @@ class Recorder(StatefulModules, TorchFunctionMode):
         return modes.saving_hooks() is self.execution.hooked
 
     def _expected(self, layer: Layer, args: Any) -> tuple[int, ...] | None:
-        """What a call reads if it is the one that came next in the step before; else None.
+        """Return what a call reads if the same call came next in the step before; else None.
 
-        It compares types and identities with those of that step, which costs less than a key.
+        Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
         if pattern is None or len(pattern) != len(args) or self.epochs or self.off:
@@ -105,7 +106,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         return function(*args, **kwargs)
 
     def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A function that is in no table, or that may not be recorded here."""
+        """Compute a function that is in no table or that cannot be recorded here."""
         if not self.off:
             plain = IN_PLACE.get(function)
             if plain is not None and type(args[0]) is Deferred and "out" not in kwargs:
@@ -118,18 +119,18 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 made = function(*args, **kwargs)
                 if type(made) is not Tensor:
                     return made
-                if not made.untyped_storage().resizable():  # memory of numpy
+                if not made.untyped_storage().resizable():  # memory that numpy owns
                     made = made.clone()
                 return self.given((function, Info.of(made).sign[:3]), made)
         return self.on_values(function, args, kwargs)
 
     def applied(self, function: Any, args: Any, kwargs: dict[str, Any], original: Any) -> Any:
-        """A call of an ``autograd.Function`` of the user: computed now, with its own backward."""
+        """Compute an ``autograd.Function`` of the user immediately, with its own backward."""
         self.force(f"{function.__name__}.apply")
         with torch._C.DisableTorchFunction():
             values, options = pytree.tree_map(self.value, (args, kwargs))
         off = self.off
-        self.off = True  # values that its forward finds elsewhere are computed when it reads them
+        self.off = True  # recorded values that its forward reads from a closure are computed then
         try:
             result = original(function, *values, **options)
         finally:
@@ -142,7 +143,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         return result
 
     def outside(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A call that needs values of its arguments and of all that it may close over."""
+        """Compute a call that needs the values of its arguments and of its closure."""
         self.force(getattr(original, "__name__", "checkpoint"))
         with torch._C.DisableTorchFunction():
             self.settle_visible()
@@ -165,12 +166,12 @@ class Recorder(StatefulModules, TorchFunctionMode):
     # -- the end -----------------------------------------------------------------------------------
 
     def alive(self, leaves: list[Any]) -> tuple[list[int], Need]:
-        """Numbers of the values that something besides ``leaves`` holds, and all visible values."""
+        """Return the numbers of values referenced outside ``leaves``, and all visible values."""
         returned = Counter(id(value) for value in leaves if type(value) is Deferred)
         held = []
         need: Need = {}
         for number in range(len(self.deferred)):
-            others = sys.getrefcount(self.deferred[number]) - 2  # the list and this call
+            others = sys.getrefcount(self.deferred[number]) - 2  # without the list and this call
             if others and type(self.deferred[number]) is Deferred:
                 value = self.deferred[number]
                 uses = returned[id(value)]
@@ -181,10 +182,10 @@ class Recorder(StatefulModules, TorchFunctionMode):
         return held, need
 
     def piece(self) -> None:
-        """Run what is visible, and let go of what nothing can read any more."""
+        """Compute the visible values and release those that nothing can read any more."""
         need = self.alive([])[1]
         visible = {layer: {out: set(at) for out, at in outs.items()} for layer, outs in need.items()}
-        recording.local.recorder = None  # the segment's own calls are not the user's
+        recording.local.recorder = None  # calls inside a segment are not the user's
         try:
             with torch._C.DisableTorchFunction():
                 chosen = self.execution.choose(need)
@@ -195,7 +196,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         self.writers.clear()
 
     def _let_go(self, visible: Need) -> None:
-        """Keep visible values, and results that are constant in time."""
+        """Release all values but the visible ones and those that are constant in time."""
         execution = self.execution
         for layer in execution.pending():
             execution.values.skip(layer, len(layer.occurrences))
@@ -207,7 +208,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         execution.values.keep(visible)
 
     def finish(self, result: Any) -> Any:
-        """Compute what is visible; returns ``result`` with ordinary tensors.
+        """Compute the visible values and return ``result`` with ordinary tensors.
 
         Values that the user keeps elsewhere (lists, attributes, states of neurons) become
         ordinary tensors in place.
@@ -231,19 +232,19 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return pytree.tree_unflatten(values, spec)
 
     def release(self) -> None:
-        """Let go of everything; results must not wait for a garbage collector to be freed."""
+        """Drop all references, so that results are freed without the garbage collector."""
         for layer in self.layers:
             layer.following = None
         for part in (self.deferred, self.keys, self.held, self.memos, self.mutated):
             part.clear()
-        if self.execution.memory != "checkpoint":  # which runs layers again in the backward pass
+        if self.execution.memory != "checkpoint":  # a checkpoint runs layers again in backward
             self.layers.clear()
         self.last = None
         self.lead = None
         self.execution.values.parts.clear()
 
     def _returned(self, deferred: Deferred, given: set[int]) -> Tensor:
-        """A value as a tensor of its own, copied only where memory would be shared."""
+        """Return a value as a separate tensor; copies it only if it would share memory."""
         if self.rooted(deferred.number):
             return self.ordinary(deferred)
         layer = self.layers[deferred.layer]
@@ -260,7 +261,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
 
 def _described(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What a tensor tells without its values."""
+    """Compute a function that reads only the metadata of a tensor."""
     value = args[0]
     if type(value) is not Deferred:
         return function(*args, **kwargs)

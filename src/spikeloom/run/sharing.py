@@ -1,8 +1,8 @@
-"""Memory that is shared or written: views, in-place functions, and values that become real early.
+"""Shared and written memory: views, in-place functions, and values that become real early.
 
-An in-place function on a recorded value rebinds it to a new result. Where a view is involved, the
-value and all that shares its memory become ordinary tensors (they are *settled*), and the
-function runs on them. Before anything writes into a tensor, recorded operations that read it run.
+An in-place function on a recorded value rebinds it to a new result. If a view is involved, the
+value and every value that shares its memory become ordinary tensors (they are *settled*), and the
+function runs on them. Before a tensor is written, the recorded operations that read it run.
 """
 
 import sys
@@ -24,19 +24,19 @@ from .tables import BACKWARD, GRAPH_POINTS, IN_PLACE, INFO, KINDS, READS, VIEWS
 __all__ = ["Sharing"]
 
 _WRITES = ("__setitem__", "__set__", "backward", "batch_norm", "__get__", "numpy", "__array__")
-_WRITES += ("data_ptr", "untyped_storage")  # hand out memory that may be written without a word
+_WRITES += ("data_ptr", "untyped_storage")  # give access to memory that may be written unseen
 _WRITE_PREFIXES = ("_foreach", "_fused", "__i")
 
 
 class Sharing(Record):
-    """A record that knows which values share memory."""
+    """A record that tracks which values share memory."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.views: dict[int, list[int]] = {}  # numbers of the views of a deferred value
         self.parents: dict[int, tuple[Any, Layer, Any]] = {}  # of a view: base, layer, arguments
         self.real_views: dict[int, list[int]] = {}  # deferred views of a storage
-        self.writers: dict[int, Layer] = {}  # buffers with an update that is recorded only
+        self.writers: dict[int, Layer] = {}  # buffers whose update is recorded and not computed yet
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
         if type(source) is Deferred:
@@ -48,7 +48,7 @@ class Sharing(Record):
             self.real_views.setdefault(storage, []).append(result.number)
 
     def parent(self, number: int) -> Any:
-        """What a value shares memory with: an earlier one, a tensor, or None."""
+        """Return what a value shares memory with: an earlier value, a tensor, or None."""
         found = self.parents.get(number)
         if found is None:
             return None
@@ -67,13 +67,13 @@ class Sharing(Record):
     # -- in place --------------------------------------------------------------------------------
 
     def rebind(self, target: Deferred, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """An in-place function on a recorded value: from now on it means the result.
+        """Record an in-place function on a recorded value, which then stands for the result.
 
         Args:
             target: the value.
             function: what the in-place function computes.
             args: arguments, ``target`` first.
-            kwargs: more of them, without ``inplace``.
+            kwargs: keyword arguments, without ``inplace``.
         """
         if target.number not in self.views and target.number not in self.parents:
             new = self.operation(function, KINDS[function], args, kwargs)
@@ -98,11 +98,11 @@ class Sharing(Record):
     # -- values that become real -------------------------------------------------------------------
 
     def settle(self, target: Deferred, point: str = "") -> None:
-        """Make a value, and all that share memory with it, ordinary tensors now.
+        """Make a value, and every value that shares memory with it, ordinary tensors immediately.
 
         Args:
             target: the value.
-            point: name of the function that needs this very tensor in the graph of autograd.
+            point: name of the function that needs this particular tensor in the graph of autograd.
         """
         root = target
         while type(self.parent(root.number)) is Deferred:
@@ -120,13 +120,13 @@ class Sharing(Record):
                 continue
             place = member.layer, member.out, member.index
             if point and member is target:
-                self.value(member)  # what was recorded already reads the tensor that is made here
+                self.value(member)  # operations recorded so far read the tensor that is made here
             self.become_ordinary(member)
             if point and member is target:
                 self.execution.values.replace(*place, member)
 
     def become_ordinary(self, deferred: Deferred) -> None:
-        """Turn a value into an ordinary tensor in place, for everything that holds it."""
+        """Turn a value into an ordinary tensor in place, so that all references see it."""
         where = self.layers[deferred.layer].where
         place = deferred.layer, deferred.out, deferred.index
         own = self._own_value(deferred)
@@ -144,7 +144,7 @@ class Sharing(Record):
             self.readers.add(deferred.untyped_storage()._cdata)
 
     def _own_value(self, deferred: Deferred) -> Tensor | None:
-        """The computed value itself, where nothing else refers to it; a hook then acts on it."""
+        """Return the computed value itself if nothing else refers to it; a hook then acts on it."""
         if self.parent(deferred.number) is not None:
             return None
         self.value(deferred)
@@ -155,7 +155,7 @@ class Sharing(Record):
         return None if leaf or sys.getrefcount(value) > 3 else value  # the list, `value`, the call
 
     def settle_visible(self) -> None:
-        """Make every value that the program still holds an ordinary tensor."""
+        """Make every value that the program still references an ordinary tensor."""
         for number in range(len(self.deferred)):
             if sys.getrefcount(self.deferred[number]) > 2:
                 value = self.deferred[number]
@@ -165,7 +165,7 @@ class Sharing(Record):
     def _allow_point(self, root: Deferred, point: str) -> None:
         layer = self.layers[root.layer]
         if layer.kind == "given" and not root.info.requires_grad:
-            return  # what read it before has no gradient to give
+            return  # earlier readers have no gradient
         goes_on = layer.chain and root.index < len(layer.occurrences) - 1
         if layer.consumed or goes_on:
             raise Refused(
@@ -175,7 +175,7 @@ class Sharing(Record):
             )
 
     def ordinary(self, deferred: Deferred) -> Tensor:
-        """A tensor of a value that shares memory with what the value would share memory with."""
+        """Return a value as a tensor that shares memory as it would in the plain loop."""
         base = self.parent(deferred.number)
         if type(base) is Deferred and self.rooted(base.number):
             base = self.ordinary(base)
@@ -193,7 +193,7 @@ class Sharing(Record):
     # -- functions that are not recorded -------------------------------------------------------------
 
     def on_values(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Compute a function of recorded values now, and note who asked for it."""
+        """Compute a function of recorded values immediately, and count it for the plan."""
         leaves = pytree.tree_leaves((args, kwargs))
         recorded = [value for value in leaves if type(value) is Deferred]
         if recorded and modes.saving_hooks() is not self.execution.hooked:
@@ -212,13 +212,13 @@ class Sharing(Record):
             self.execution.run_all()
             self.writers.clear()
             self.forget_graphs()
-            if self.execution.fused:  # steps that a loop keeps apart share one graph here
+            if self.execution.fused:  # steps with separate graphs in a plain loop share one here
                 kwargs = {**kwargs, "retain_graph": True}
         self.before_write(function, leaves, kwargs)
         return function(*args, **kwargs)
 
     def forget_graphs(self) -> None:
-        """Compute equal operations anew from now on: a backward pass frees the graph of a result."""
+        """Compute equal operations again from here on: a backward pass frees the graph of a result."""
         for layer in self.layers:
             if any(info.requires_grad for info in layer.infos):
                 layer.seen.clear()
@@ -241,7 +241,7 @@ class Sharing(Record):
                 self.settle(value)
 
     def before_write(self, function: Any, leaves: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Run what reads a tensor before it is written, and what writes it before it is read."""
+        """Run the recorded reads of a tensor before it is written, and its writes before a read."""
         if function in INFO:
             return
         reals = [v for v in leaves if isinstance(v, Tensor) and type(v) is not Deferred]
@@ -256,7 +256,7 @@ class Sharing(Record):
             if (writes and read) or storage in self.writers:
                 self.execution.run_all()
                 self.writers.clear()
-            if writes and read:  # writes by way of .data do not move the version
+            if writes and read:  # writes through .data do not change the version
                 self.epochs[storage] = self.epochs.get(storage, 0) + 1
             if writes and name != "__get__":
                 self.mutated[storage] = value
@@ -268,14 +268,14 @@ class Sharing(Record):
             self.writers.clear()
 
     def _settle_views(self, storage: int) -> None:
-        """Views of a tensor that is about to be written become real views."""
+        """Turn the recorded views of a tensor that is about to be written into real views."""
         for number in self.real_views.pop(storage, ()):
             if type(self.deferred[number]) is Deferred and sys.getrefcount(self.deferred[number]) > 2:
                 self.settle(self.deferred[number])
 
 
 def _writes(function: Any, name: str, kwargs: dict[str, Any]) -> bool:
-    """Whether a function may write into a tensor among its arguments, or hands out its memory."""
+    """Whether a function may write into a tensor argument, or gives access to its memory."""
     if kwargs.get("inplace") or "out" in kwargs:
         return True
     if name.endswith("_") and not name.endswith("__"):

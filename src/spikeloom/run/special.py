@@ -1,4 +1,4 @@
-"""Functions that are recorded in a way of their own: indices, stacks, dropout, batch norm, sums."""
+"""Functions with special rules of recording: indices, stacks, dropout, batch norm, sums."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ __all__ = ["Special"]
 
 
 class Special(Sharing):
-    """A record that knows these functions."""
+    """A record that handles these functions."""
 
     def call(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record a function of the tables."""
@@ -52,12 +52,12 @@ class Special(Sharing):
     # -- steps of a sequence ---------------------------------------------------------------------
 
     def unbind(self, input: Tensor, dim: int = 0) -> Any:
-        """``input.unbind(dim)``, and what iterates over a tensor: an index for each step."""
+        """Record ``input.unbind(dim)``, or an iteration over a tensor, as one index for each step."""
         before = (slice(None),) * (dim % max(input.dim(), 1))
         return tuple(self.item(input, (*before, t)) for t in range(input.shape[dim]))
 
     def item(self, x: Any, index: Any) -> Any:
-        """``x[index]``: the numbers in it may differ from step to step."""
+        """Record ``x[index]``; its integers may differ from step to step."""
         function = Tensor.__getitem__
         items = index if type(index) is tuple else (index,)
         known = all(type(item) in (int, slice, type(None), type(...)) for item in items)
@@ -82,7 +82,7 @@ class Special(Sharing):
         return self.occur(layer, (*at, *numbers), (x, index))
 
     def stack(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """``torch.stack`` and ``torch.cat``: nothing at all where the steps are whole already."""
+        """Record ``torch.stack`` or ``torch.cat``; no work if the steps are stacked already."""
         items = args[0] if args else kwargs.get("tensors")
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
         if not isinstance(items, (list, tuple)) or not isinstance(dim, int):
@@ -108,7 +108,7 @@ class Special(Sharing):
     # -- random and stateful functions -------------------------------------------------------------
 
     def dropout(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """The mask is drawn now, in the order of the program; the product is recorded."""
+        """Draw the mask immediately, in the order of the program, and record the product."""
         names = ("input", "p", "training", "inplace")
         options = dict(zip(names, args, strict=False)) | kwargs
         training = options.get("training", options.get("train", True))
@@ -123,7 +123,7 @@ class Special(Sharing):
         return self.operation(torch.mul, "map", (x, drawn), {})
 
     def batch_norm(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Statistics of a step; running ones are written in order, by one layer at a time."""
+        """Record batch norm; running statistics are written in order, by one layer at a time."""
         names = ("input", "running_mean", "running_var", "weight", "bias")
         names += ("training", "momentum", "eps")
         options = dict(zip(names, args, strict=False)) | kwargs
@@ -153,11 +153,11 @@ class Special(Sharing):
             self.enter(layer)
         self.writers |= dict.fromkeys(storages, layer)
         self.mutated |= dict(zip(storages, buffers, strict=True))
-        layer.seen.pop((x.index,), None)  # its effect is wanted at every call
+        layer.seen.pop((x.index,), None)  # every call writes the running statistics
         return self.occur(layer, (x.index,))
 
     def running_sum(self, args: Any) -> Any:
-        """``total + y`` where ``total`` is the last value of the same sum: one more occurrence."""
+        """Record ``total + y`` as one more occurrence of the sum whose last value is ``total``."""
         for position in (0, 1):
             total, y = args[position], args[1 - position]
             if type(total) is not Deferred or type(y) is not Deferred or total.recorder is not self:
@@ -177,7 +177,7 @@ class Special(Sharing):
         return None
 
     def _forget(self, layer: Layer) -> None:
-        """No other operation may join this layer by its key any more."""
+        """Remove a layer's key, so that no other operation joins the layer."""
         layer.pattern = None
         layer.seen.clear()
         for key in [key for key, found in self.keys.items() if found is layer]:
@@ -208,7 +208,7 @@ class StackLayer(Layer):
         return ""
 
     def _whole(self, execution: Execution) -> Tensor | None:
-        """The steps as they were computed, if these are all of one output."""
+        """Return the stacked steps if the items are all steps of one output; else None."""
         first = self.items[0]
         if self.function is not torch.stack or type(first) is not Reference:
             return None
@@ -222,7 +222,7 @@ class StackLayer(Layer):
 
 
 class BatchNormLayer(Layer):
-    """Batch norm in training, whose running statistics move once for each call, in order."""
+    """Batch norm in training; its running statistics are updated once for each call, in order."""
 
     def __init__(self, function: Any, mode: Any, where: str) -> None:
         super().__init__(function, "batch_norm", mode, where)
@@ -237,7 +237,7 @@ class BatchNormLayer(Layer):
             self.infos = [Info.of(self.function(_blank(x), **_copied(options)))]
 
     def run(self, execution: Execution, span: range, need: Any) -> str:
-        # a segment that is computed again moves nothing
+        # a segment that is computed again updates nothing
         options = _copied(self.kwargs) if execution.again else self.kwargs
         count = len(span)
         occurrences = self.occurrences[span.start : span.stop]

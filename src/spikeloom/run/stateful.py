@@ -1,8 +1,9 @@
-"""Neurons and other modules with a state: one layer over all its calls that follow each other.
+"""Records neurons and other modules with a state: consecutive calls form one layer.
 
-The state is left out of a neuron's key. Its calls form a chain, each starting from the state that
-the one before left; where they do not, a new layer begins. A layer of a neuron runs as one loop
-over time, with the parameters and the transition of the moment of the call.
+The state is not part of a neuron's key. Its calls form a chain in which each call starts from the
+state that the previous one left. A call that starts from another state begins a new layer. The
+layer of a neuron runs as one loop over time, with the parameters and the transition that the
+neuron had at its first call.
 """
 
 from functools import cache
@@ -26,26 +27,26 @@ from .stateful_layers import NeuronLayer, ObservedLayer, ScannedLayer, StatefulL
 
 __all__ = ["StatefulModules"]
 
-_outlines: dict[Any, list[Info]] = {}  # what outputs look like, by equations and signature
-_OUTLINES = 10_000  # that are kept
-_OWN = ("step", "scan", "initial", "integrate", "params", "advance")  # on the instance
+_outlines: dict[Any, list[Info]] = {}  # metadata of outputs, by equations and signature
+_OUTLINES = 10_000  # entries at which the cache is cleared
+_OWN = ("step", "scan", "initial", "integrate", "params", "advance")  # if set on the instance
 _DOORS = ("step", "scan", "final", "_run", "_loop", "params", "_start", "_advance", "returned")
 _DOORS += ("__call__", "_call_impl")
 
 
 class StatefulModules(Special):
-    """A record that knows the library's modules with a state."""
+    """A record that handles the library's modules with a state."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.stepping = self.execution.stepping
-        self.reset: set[int] = set()  # modules whose state was forgotten while recording
+        self.reset: set[int] = set()  # modules that were reset during the recording
         self.memos: dict[int, Memo] = {}
         self.outlines: dict[Any, list[Info]] = {}
 
     def stateful(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
-        """One call of a module with a state."""
-        with torch._C.DisableTorchFunction():  # what the recorder computes is not recorded
+        """Record or compute one call of a module with a state."""
+        with torch._C.DisableTorchFunction():  # the recorder's own operations are not recorded
             return self._called(module, x, state, named)
 
     def _called(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
@@ -62,7 +63,7 @@ class StatefulModules(Special):
         return self._now(module, x, state, named, obstacle)
 
     def _obstacle(self, module: Stateful, x: Any) -> str | None:
-        """Why calls of a module are not recorded; None if they are."""
+        """Return why calls of a module are not recorded; None if they are."""
         if self.off or not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dim() == 0:
             return "its input"
         hooked = self.execution.hooked
@@ -82,7 +83,10 @@ class StatefulModules(Special):
         return None
 
     def _states(self, module: Any, x: Tensor, state: Any, named: dict[str, Any]) -> Any:
-        """Where a call starts, one entry for each field; None for rest. None: not understood."""
+        """Return the state that a call starts from, one entry for each field.
+
+        An entry None is the state at rest. The result None is a state that cannot be recorded.
+        """
         fields = module.State._fields
         if len(state) > len(fields) or not named.keys() <= set(fields):
             return None
@@ -105,7 +109,7 @@ class StatefulModules(Special):
         return values if len(known) == given and given in (0, len(fields)) else None
 
     def _goes_on(self, module: Any) -> bool:
-        """Whether a call starts from the state that the one before left."""
+        """Whether a call starts from the state that the previous one left."""
         if getattr(module, "carries", True):
             return True
         hidden = module._hidden[0]
@@ -142,7 +146,7 @@ class StatefulModules(Special):
         info = x.info
         start = [v for v in values if v is not None]
         if isinstance(module, Neuron):
-            # a step of a sequence has no axis that could be time
+            # a single step of a sequence has no time axis
             sequence = self.stepping and len(info.shape) > 1
             if module._checked != (info.shape, info.dtype, info.device, sequence):
                 inspect_input(module, info.blank(), sequence, False)
@@ -167,14 +171,14 @@ class StatefulModules(Special):
         return layer
 
     def _inspected(self, neuron: Neuron, position: int, value: Any, info: Info) -> Any:
-        """A state that was computed before, checked and in the dtype of the input."""
+        """Return a state that is already computed, checked and in the dtype of the input."""
         if value is None or type(value) is Deferred:
             return value
         name = neuron.State._fields[position]
         return inspect_state(neuron, name, value, info.blank(), passed=not neuron.init_hidden)
 
     def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
-        """Of the output and of each state, from one step on zeros."""
+        """Return the metadata of the output and of each state, from one step on zeros."""
         signs = tuple((v.shape, v.dtype) for v in start)
         owner = layer.function if layer.outlined_by_equations else id(layer.module)
         sign = (owner, layer.modes, signs, info.sign, grad)
@@ -187,7 +191,7 @@ class StatefulModules(Special):
         return outlines[sign]
 
     def fire(self, module: Any, layer: StatefulLayer, x: Deferred) -> Any:
-        """One more occurrence of a module's layer."""
+        """Add one occurrence to a module's layer."""
         if self.last is not None:
             self.last.following = layer
         self.last = layer
@@ -202,7 +206,10 @@ class StatefulModules(Special):
     # -- taps of other layers ----------------------------------------------------------------------
 
     def observe(self, tap: Any, module: Any, x: Any, output: Any) -> bool:
-        """Let a tap read what a layer without a state received and gave, once for all steps."""
+        """Record that a tap reads the input and output of a layer without a state.
+
+        The tap is called once for all steps.
+        """
         if self.off or type(output) is not Deferred or not isinstance(x, Tensor):
             return False
         with torch._C.DisableTorchFunction():
@@ -222,10 +229,10 @@ class StatefulModules(Special):
             layer.occurrences.append(tuple(at))
         return True
 
-    # -- on the spot ---------------------------------------------------------------------------------
+    # -- computed immediately ------------------------------------------------------------------------
 
     def _now(self, module: Any, x: Any, state: Any, named: dict[str, Any], obstacle: str) -> Any:
-        """A call that is computed now, like any Python."""
+        """Compute a call immediately."""
         for value in module._hidden or ():
             if type(value) is Deferred:
                 self.settle(value)
@@ -239,7 +246,7 @@ class StatefulModules(Special):
 
 
 def _outlined(layer: "StatefulLayer", info: Info, start: list[Any], grad: bool) -> list[Info]:
-    """Infos of the outputs of a module; a state may carry no gradient."""
+    """Return the metadata of a module's outputs; a state may carry no gradient."""
     x = info.blank()
     if grad:
         x.requires_grad_()
@@ -260,16 +267,16 @@ def _layer_type(module: Any) -> type[StatefulLayer]:
 
 
 def _is_plain(kind: type) -> bool:
-    """Whether sequences of a class of neurons are those of its transition."""
+    """Whether a class of neurons runs a sequence by its transition alone."""
     return all(getattr(kind, name) is getattr(Neuron, name) for name in _DOORS)
 
 
 @cache
 def _is_known(kind: type) -> bool:
-    """Whether a class runs as the library defines it, or as its equations say.
+    """Whether a class leaves the library's methods for calling and running it unchanged.
 
-    A subclass may declare equations and state. One that overrides how it is called, started or
-    run is called at every step like any Python.
+    A subclass may declare its own equations and state. A subclass that overrides how it is called,
+    started or run is called at every step.
     """
     ours = next(c for c in kind.__mro__ if c.__module__.startswith("spikeloom."))
     names = (*_DOORS, "called", "advance")

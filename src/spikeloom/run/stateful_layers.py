@@ -1,7 +1,7 @@
-"""Modules with a state over time: how their layers run.
+"""Runs the layers of modules with a state over time.
 
-A neuron runs as one loop over time, with the parameters and the transition of the moment of its
-first call; other modules by way of their ``advance``.
+A neuron runs as one loop over time, with the parameters and the transition that it had at its
+first call. Other modules run through their ``advance``.
 """
 
 from typing import Any
@@ -20,7 +20,10 @@ __all__ = ["NeuronLayer", "ObservedLayer", "ScannedLayer", "StatefulLayer"]
 
 
 class ObservedLayer(Layer):
-    """What a tap reads of a layer without a state; runs whatever is wanted, and once."""
+    """Calls a tap with the input and output of a layer without a state.
+
+    It runs exactly once, also where none of its values is read.
+    """
 
     x: Any  # a slot or a tensor
 
@@ -48,16 +51,16 @@ class ObservedLayer(Layer):
 
 
 class StatefulLayer(Layer):
-    """A module with a state over time, by way of its ``advance``.
+    """A module with a state over time, run through its ``advance``.
 
     Attributes:
         module: the module.
-        start: where it starts, one reference or tensor for each field; None: at rest.
-        outs: for each field of the state the output that holds it; 0 is what the module returns.
+        start: the initial state, one reference or tensor for each field; None: at rest.
+        outs: for each field of the state, the output that holds it; 0 is the returned output.
     """
 
-    sequential = False  # it runs whole sequences only
-    outlined_by_equations = False  # outputs look alike for all modules of equal equations
+    sequential = False  # runs whole sequences only
+    outlined_by_equations = False  # modules with equal equations have outputs of equal metadata
 
     def __init__(self, module: Any, mode: Any, where: str) -> None:
         super().__init__(module, "stateful", mode, where)
@@ -74,7 +77,7 @@ class StatefulLayer(Layer):
         return [Reference(self.number, out, first - 1) for out in self.outs] if first else []
 
     def follows(self, values: Any) -> bool:
-        """Whether these states are those that the last occurrence left."""
+        """Whether these are the states that the last occurrence left."""
         last = len(self.occurrences) - 1
         for value, out in zip(values, self.outs, strict=True):
             if type(value) is not Deferred or value.layer != self.number:
@@ -84,7 +87,7 @@ class StatefulLayer(Layer):
         return True
 
     def started(self, execution: Execution) -> Any:
-        """The state that the pending occurrences start from; None: at rest."""
+        """Return the state that the pending occurrences start from; None: at rest."""
         done = execution.values.done.get(self.number, 0)
         one = execution.values.one
         if done:
@@ -96,16 +99,16 @@ class StatefulLayer(Layer):
         return self.module.State(*(one(*v) if type(v) is Reference else v for v in self.start))
 
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
-        """Output and new state of one step, in the order of the layer's outputs."""
+        """Return output and new state of one step, in the order of the layer's outputs."""
         output, new = self._advanced(x, state, sequence=False, num_steps=None)
         return self.ordered(output, new)
 
     def ordered(self, output: Tensor, state: Any) -> list[Tensor]:
-        """Output and state with the output in the place of a field that repeats it."""
+        """Return output and state; a field that repeats the output holds the output itself."""
         return [output, *(output if out == 0 else v for v, out in zip(state, self.outs, strict=True))]
 
     def _advanced(self, x: Tensor, state: Any, *, sequence: bool, num_steps: int | None) -> Any:
-        """Call ``advance`` from a state, and leave the module's own as it is."""
+        """Call ``advance`` from a state without changing the state of the module."""
         before = self.module._hidden
         self.module._hidden = state
         try:
@@ -142,7 +145,7 @@ class StatefulLayer(Layer):
 
 
 class NeuronLayer(StatefulLayer):
-    """A neuron over time, with the parameters and the transition of the moment of its first call."""
+    """A neuron over time, with the parameters and the transition that it had at its first call."""
 
     def __init__(self, neuron: Neuron, mode: Any, where: str) -> None:
         super().__init__(neuron, mode, where)
@@ -178,18 +181,18 @@ class NeuronLayer(StatefulLayer):
         return how
 
     def _tell(self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool) -> None:
-        """Tell the taps of the neuron once for all steps."""
+        """Call the taps of the neuron once for all steps."""
         moment = Moment(x, spk, states, count > 1, count if constant else 1)
-        if count == 1 and execution.stepping:  # a piece of a sequence, if only of one step
+        if count == 1 and execution.stepping:  # a piece of a sequence that has one step
             states = type(states)(*(value.unsqueeze(0) for value in states))
             moment = Moment(x.unsqueeze(0), spk.unsqueeze(0), states, True)
         for tap in self.taps:
             tap(self.module, moment)
 
     def put(self, execution: Execution, count: int, spk: Any, states: Any, *, path: bool) -> None:
-        """Enter spikes, and states over time or the last ones."""
+        """Store the spikes, and the states of all steps or of the last one."""
         values = execution.values
-        found = {**dict(zip(self.outs, states, strict=True)), 0: spk}  # a state may repeat spikes
+        found = {**dict(zip(self.outs, states, strict=True)), 0: spk}  # a state may be the spikes
         for out, value in found.items():
             if not self.infos[out].requires_grad:
                 value = value.detach()
@@ -201,13 +204,13 @@ class NeuronLayer(StatefulLayer):
                 values.put(self, out, count, [None] * (count - 1) + [value])
 
     def arguments(self, dtype: torch.dtype) -> Any:
-        """The parameters in ``dtype``; copies of buffers, which may be written later."""
+        """Return the parameters in ``dtype``; copies buffers, which may be written later."""
         values = (p.to(dtype) if p.requires_grad else p.to(dtype, copy=True) for p in self.params)
         return self.record_type(*values)
 
     @property
     def cell(self) -> Any:
-        """What provides the equations: the neuron where they own modules."""
+        """The neuron if its equations contain modules; else None."""
         return None if self.function.neuron.elementwise else self.module
 
     def _one(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -219,7 +222,7 @@ class NeuronLayer(StatefulLayer):
     def _many(
         self, execution: Execution, x: Tensor, state: Any, steps: int | None, *, path: bool
     ) -> tuple[Tensor, Any, str]:
-        """Spikes, states (the last ones only without ``path``) and how they were computed."""
+        """Return spikes, states (only the last without ``path``) and how they were computed."""
         transition = self.function
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         state = type(state)(*(value.to(dtype) for value in state))
@@ -263,7 +266,7 @@ class ScannedLayer(NeuronLayer):
         if not self.sequential:
             return super().run(execution, span, need)
         count = len(span)
-        # it cannot go on from a state: all occurrences run from rest
+        # it cannot continue from a state, so that all occurrences run again from rest
         x, constant = execution.along(self.slots[0], self.occurrences[: span.stop])
         steps = span.stop if constant else None
         checks.finite(x, f"the input of {self.title}")

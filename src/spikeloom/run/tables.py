@@ -1,13 +1,13 @@
 """Which torch functions are recorded, and how each may run over all steps at once.
 
-Only functions of these tables are recorded; every other one is computed on the spot. Kinds:
+Only functions of these tables are recorded; every other function is computed immediately. Kinds:
 
 * ``"map"`` acts on each element and runs on ``[T, B, ...]`` as it is;
 * ``"fold"`` acts on each sample and runs on ``[T * B, ...]``;
 * ``"axes"`` reduces or normalises along axes, which are counted from the end;
 * ``"shape"`` changes the shape of a step;
 * ``"each"`` is pure and runs once for each step;
-* the others have a method of their own in the recorder.
+* functions of other kinds have their own method in the recorder.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ Function = Callable[..., Any]
 
 
 def _named(names: str) -> set[Function]:
-    """The functions of these names in torch, ``Tensor`` and ``torch.nn.functional``."""
+    """Return the functions of these names in torch, ``Tensor`` and ``torch.nn.functional``."""
     places = (torch, Tensor, F, import_module("torch._C._nn"))
     found = (getattr(place, name, None) for place in places for name in names.split())
     return {function for function in found if callable(function)}
@@ -93,7 +93,7 @@ ADD = _named("add __add__ __radd__")
 
 
 def _in_place() -> dict[Function, Function]:
-    """In-place functions and what they compute."""
+    """Return in-place functions with the functions that they compute."""
     found: dict[Function, Function] = {}
     for name in dir(Tensor):
         plain = getattr(Tensor, name.removesuffix("_"), None)

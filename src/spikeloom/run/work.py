@@ -1,4 +1,4 @@
-"""One run: the plain loop over a network of one time step, recorded in one piece or in segments."""
+"""One run of `snn.run`: a loop over a network of one time step, recorded as a whole or in segments."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -24,12 +24,12 @@ __all__ = ["Work"]
 
 
 def _nothing(t: int) -> None:
-    """What happens after a step that is not recorded."""
+    """Do nothing after a step that is not recorded."""
 
 
 @dataclass
 class Work:
-    """What is to run; `net`, `x`, `batch_norm` and `memory` as for `spikeloom.run`.
+    """A run; ``net``, ``x``, ``batch_norm`` and ``memory`` as for `spikeloom.run`.
 
     Args:
         net: the network.
@@ -37,9 +37,9 @@ class Work:
         steps: T.
         is_static: ``x`` is the same at every step.
         keys: records to keep, ``"path.field"``.
-        batch_norm: where statistics come from.
-        memory: what is kept.
-        place: the layer that runs in the first step.
+        batch_norm: source of the statistics.
+        memory: what is kept for the backward pass.
+        place: holds the layer that runs in the first step.
     """
 
     net: nn.Module
@@ -52,18 +52,18 @@ class Work:
     place: Place = field(default_factory=Place)
 
     def inputs(self) -> Iterable[Tensor]:
-        """The input of each step."""
+        """Return the input of each step."""
         return [self.x] * self.steps if self.is_static else self.x.unbind(0)
 
     def loop(
         self, inputs: Iterable[Tensor], after: Callable[[int], None] = _nothing
     ) -> tuple[list[Any], dict[str, list[Any]]]:
-        """The plain loop, see `spikeloom.run.loop`."""
+        """Run the plain loop, see `spikeloom.run.loop`."""
         static = self.steps if self.is_static else None
         return loop(self.net, inputs, static, self.keys, self.place, after)
 
     def recorded(self) -> tuple[Any, dict[str, Tensor], Plan]:
-        """Output, records and plan of the recorded loop."""
+        """Return output, records and plan of the recorded loop."""
         compressed = self.memory == "compressed"
         execution = Execution(self.memory, self.batch_norm, stepping=True)
         recorder = Recorder(execution, names_of(self.net))
@@ -98,7 +98,7 @@ class Work:
             recorder.piece()
 
     def _length(self) -> int:
-        """Steps of a segment."""
+        """Return the number of steps of a segment."""
         if self.memory == "exact":
             return self.steps
         return segment_length(self.steps, len(self.x) if self.is_static else self.x.shape[1])
@@ -113,7 +113,7 @@ class Work:
         return f"in {-(-self.steps // length)} segments of {length} steps, {how}"
 
     def _seal(self) -> None:
-        """Hide the graph of states from the look for spent graphs, which would compute it again."""
+        """Hide the graph of the states from the check for freed graphs, which would compute it again."""
         for module in self.net.modules():
             if isinstance(module, Stateful) and module._hidden is not None:
                 module._hidden = module.State(*map(sealed, module._hidden))

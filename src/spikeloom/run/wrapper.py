@@ -1,4 +1,4 @@
-"""``snn.layerwise``: a loop over time in the user's own hands, run layer by layer."""
+"""``snn.layerwise``: runs a user's loop over time layer by layer."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -24,12 +24,12 @@ __all__ = ["LayerwiseFunction", "LayerwiseModule", "layerwise"]
 def layerwise(target: Any) -> Any:
     """Run the loops over time inside a module or a function layer by layer.
 
-    The Python of ``target`` runs for real, at every step, and what it computes is recorded; then
-    each layer runs once over all steps. What cannot be recorded is computed on the spot, so that
-    results are those of the plain loop, up to rounding: sums may be added in another order. Side
-    effects, random numbers, in-place writes, branches on values, hooks and early exits work. The
-    attribute ``plan`` tells how the last call ran, and which line of the program asked for a
-    value and so broke a layer into pieces.
+    The Python of ``target`` runs normally at every step while its operations are recorded; then
+    each layer runs once over all steps. Operations that cannot be recorded are computed
+    immediately. Results are those of the plain loop up to rounding, since sums may be added in
+    another order; random numbers are the same. Side effects, in-place writes, branches on values,
+    hooks and early exits work. The attribute ``plan`` shows how the last call ran; ``plan.forced``
+    lists the lines that needed a value and thereby split a layer into pieces.
 
     Args:
         target: a module, or a function whose arguments or globals hold one, such as
@@ -86,12 +86,12 @@ class LayerwiseFunction:
     def __init__(self, function: Callable[..., Any], home: "LayerwiseFunction | None" = None) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
-        self._home = self if home is None else home  # a bound method is made anew at each access
+        self._home = self if home is None else home  # each access creates a new bound method
         self._plan: Plan | None = None
 
     @property
     def plan(self) -> Plan | None:
-        """How the last call ran; None before the first."""
+        """How the last call ran; None before the first call."""
         return self._home._plan
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -107,20 +107,20 @@ class LayerwiseFunction:
         return result
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
-        """A method of a class is bound like a function."""
+        """Bind a method of a class as Python binds a function."""
         if owner is None:
             return self
         return LayerwiseFunction(self.__wrapped__.__get__(owner, kind), self._home)
 
     def __reduce__(self) -> str:
-        return self.__wrapped__.__qualname__  # pickled by name, like any function
+        return self.__wrapped__.__qualname__  # pickled by name, like every function
 
 
 class LayerwiseModule(nn.Module):
     """A module whose loops over time run layer by layer, see `layerwise`.
 
-    It shares parameters, buffers and submodules with the module inside, and passes everything else
-    on to it.
+    It shares parameters, buffers and submodules with the wrapped module and forwards all other
+    attributes to it.
 
     >>> net = LayerwiseModule(nn.Linear(2, 3))
     >>> list(net.state_dict())
@@ -155,7 +155,7 @@ class LayerwiseModule(nn.Module):
         return self
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
-        """The modules of the network inside, itself first."""
+        """Yield the modules of the wrapped network, the network itself first."""
         return self.__dict__["net"].named_modules(*args, **kwargs)
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
@@ -170,7 +170,7 @@ class LayerwiseModule(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         net = self.__dict__.get("net")
-        if net is None:  # while it is unpickled
+        if net is None:  # during unpickling
             raise AttributeError(name)
         return getattr(net, name)
 

@@ -1,6 +1,6 @@
 """Networks as files without pickle: `save` and `load`.
 
-A file is a safetensors file: the weights, and the architecture in JSON among its texts, under one checksum. Reading
+The file format is safetensors: the weights, and the architecture as JSON in the metadata, under one checksum. Reading
 it executes nothing that comes from the file.
 """
 
@@ -22,14 +22,14 @@ FORMAT = 1
 
 
 def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Path:
-    """Write a network: its weights, and its architecture where that is an ``nn.Sequential`` of known layers.
+    """Write a network to a safetensors file: its weights and its architecture.
 
-    The file is a safetensors file and appears whole or not at all. Known are the common layers of ``torch.nn``, the
-    neurons and the layers of this library, and ``nn.Sequential`` of them, nested. States of neurons are not saved.
+    The file appears whole or not at all. The network is a known layer or a nested ``nn.Sequential`` of known layers:
+    the common layers of ``torch.nn``, and the neurons and layers of this library. States of neurons are not saved.
 
     Args:
-        net: the network, or the ``state_dict`` of one with a class of its own, to be loaded with ``into``.
-        path: of the file, such as ``"net.safetensors"``.
+        net: the network; or, for a network with its own class, its ``state_dict``, which `load` reads with ``into``.
+        path: path of the file, such as ``"net.safetensors"``.
 
     Returns:
         The path.
@@ -67,19 +67,19 @@ def load(path: "str | PathLike[str]") -> nn.Module: ...
 @overload
 def load(path: "str | PathLike[str]", into: Net) -> Net: ...
 def load(path: "str | PathLike[str]", into: Any = None) -> Any:
-    """Read a network that `save` has written, or the weights of any safetensors file into a network.
+    """Read a network written by `save`, or load the weights of any safetensors file into a network.
 
     Args:
-        path: of the file.
-        into: a network whose weights are replaced by those of the file; for networks with a class of their own.
+        path: path of the file.
+        into: a network whose weights are replaced by those of the file; for networks with their own class.
 
     Returns:
         The network, on the CPU; or ``into``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, holds no architecture and ``into`` is not given, or holds the weights of another
-            network; the message names the first weight that differs.
+        ValueError: it is damaged, contains no architecture while ``into`` is missing, or contains the weights of
+            another network; the message names the first weight that differs.
 
     >>> import spikeloom as snn
     >>> _ = snn.save(nn.Linear(2, 1).state_dict(), "weights.safetensors")
@@ -119,7 +119,7 @@ def _described(path: Path, text: str) -> dict[str, Any]:
 
 
 def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
-    """Refuse weights of another network before any is replaced."""
+    """Raise if the weights belong to another network, before any is replaced."""
     wanted = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
     for name in [*(n for n in wanted if n not in tensors), *(n for n in tensors if n not in wanted)]:
         where = "is missing there" if name in wanted else "is no weight of the network"

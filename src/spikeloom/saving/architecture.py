@@ -1,7 +1,7 @@
 """The architecture of a network as JSON: nested ``nn.Sequential`` of known layers, each with its constructor arguments.
 
-A description is accepted only if what is built from it equals the network, layer by layer. Nothing in it is executed:
-a kind is a key of a table, and an argument is a plain value.
+A description is accepted only if the network built from it equals the original, layer by layer. Nothing in it is
+executed: a kind is a key of a table, and an argument is a plain value.
 """
 
 import inspect
@@ -50,7 +50,7 @@ def kinds() -> dict[str, type[nn.Module]]:
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
-    """The architecture of a network.
+    """Return the architecture of a network.
 
     Raises:
         TypeError: a layer cannot be described; the message names its path and its type.
@@ -91,7 +91,7 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
 
 
 def _option(module: Any, name: str) -> Any:
-    """The constructor argument of a layer, read from the layer."""
+    """Return a constructor argument of a layer, read from the layer."""
     if isinstance(module, Neuron):
         return _neuron_option(module, name)
     if name.startswith("learn_"):
@@ -124,7 +124,7 @@ def _neuron_option(neuron: Any, name: str) -> Any:
 
 
 def _special(neuron: Any, name: str) -> tuple[Any] | None:
-    """Arguments of neurons that own modules, or whose arguments have another name or depend on each other."""
+    """Return arguments that need a special rule: of neurons that own modules, renamed or dependent ones."""
     kind = type(neuron).__name__
     if kind in ("RLeaky", "RSynaptic") and name == "V":
         return (_like(neuron.V) if "V" in neuron._names else 1.0,)
@@ -144,7 +144,7 @@ def _special(neuron: Any, name: str) -> tuple[Any] | None:
 
 
 def _lapicque(neuron: Any) -> dict[str, Any]:
-    """Those of beta, R and C that were given, with the time step; all of them consistent."""
+    """Return those of beta, R and C that were passed, with the time step; all are consistent."""
     values = {name: _like(getattr(neuron, name)) for name in ("beta", "R", "C", "time_step")}
     values["beta"] *= math.exp(-1)
     given = neuron._names.index("beta") < neuron._names.index("R")  # they are registered in that order
@@ -154,23 +154,23 @@ def _lapicque(neuron: Any) -> dict[str, Any]:
 
 
 def _plain(neuron: Neuron, name: str) -> float:
-    """A value that the constructor accepts, whatever training has made of the quantity."""
+    """Return a value that the constructor accepts, whatever value training has reached."""
     default = inspect.signature(type(neuron).__init__).parameters[name].default
     example = {**getattr(type(neuron), "example", {})}.get(name, default)
     return float(example) if isinstance(example, (int, float)) and not isinstance(example, bool) else 1.0
 
 
 def _like(value: Tensor, plain: float | None = None) -> Any:
-    """A number in the shape of a tensor whose values are loaded later."""
+    """Return a number in the shape of a tensor; its values are loaded later."""
     shape = value.detach()
     return torch.full_like(shape, plain) if plain is not None else torch.ones_like(shape)
 
 
 def build(described: Any, depth: int = 0) -> nn.Module:
-    """The network of a description, its weights as the constructors make them.
+    """Build the network of a description, with weights as the constructors initialise them.
 
     Raises:
-        ValueError: the description is none of `describe`.
+        ValueError: the description does not come from `describe`.
 
     >>> build({"kind": "torch.nn.Linear", "options": {"in_features": 2, "out_features": 3}})
     Linear(in_features=2, out_features=3, bias=True)
@@ -184,14 +184,14 @@ def build(described: Any, depth: int = 0) -> nn.Module:
     if known is None or not isinstance(options, dict):
         raise ValueError(f"the architecture has the unknown layer {kind!r}; a newer version may know it")
     try:
-        with torch.random.fork_rng(devices=[]):  # weights that are replaced must not move the caller's generator
+        with torch.random.fork_rng(devices=[]):  # initial weights must not advance the caller's generator
             return known(**{name: decoded(value) for name, value in options.items()})
     except (TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error
 
 
 def _compare(net: nn.Module, built: nn.Module) -> None:
-    """Refuse a network that differs from what is built from its description."""
+    """Raise if a network differs from the one built from its description."""
     for (path, ours), (_, theirs) in zip(net.named_modules(), built.named_modules(), strict=True):
         if isinstance(ours, nn.Sequential):
             continue
@@ -204,10 +204,10 @@ def _compare(net: nn.Module, built: nn.Module) -> None:
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """Plain attributes of a layer, by name; of the private ones those that the equations depend on."""
+    """Return plain attributes of a layer, by name; private ones only if the equations depend on them."""
     plain = (bool, int, float, str, tuple, type(None))
     kept = ("_names", "_mode", "_reset", "_reset_mechanism", "_follows")
-    left = ("training", "density")  # what a run or a choice of mode leaves behind
+    left = ("training", "density")  # set by a run or by a change of mode
     found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in left}
     return {k: v for k, v in found.items() if v == v and (k in kept or not k.startswith("_"))}
 

@@ -1,7 +1,7 @@
-"""Reading and writing the safetensors format: eight bytes of length, a header in JSON, and the bytes of the tensors.
+"""Reads and writes the safetensors format: eight bytes of length, a JSON header, and the bytes of the tensors.
 
-The format holds no code and needs no pickle. It is written here, without the package of that name, so that networks
-can be saved with the plain installation; files of either can be read by the other.
+The format contains no code and needs no pickle. This implementation does not need the package of that name, so that
+networks can be saved with the plain installation; each of the two reads the files of the other.
 
 Source: the format's description, github.com/huggingface/safetensors, README, "Format".
 """
@@ -36,15 +36,15 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LONGEST_HEADER = 100_000_000  # bytes, as in the format's description
-SUM = "spikeloom.sha256"  # of the header with 64 zeros in its place, and of the tensors
+SUM = "spikeloom.sha256"  # checksum of the header, with 64 zeros in place of the checksum, and of the tensors
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and texts atomically, with a checksum among the texts.
+    """Write tensors and texts atomically, with a checksum in the metadata.
 
     Args:
-        path: of the file.
-        tensors: by name.
+        path: path of the file.
+        tensors: tensors by name.
         metadata: texts by name.
 
     Raises:
@@ -75,10 +75,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors, on the CPU, and texts of a file.
+    """Read the tensors, on the CPU, and the texts of a file.
 
     Raises:
-        ValueError: the file is damaged or truncated, or of another format.
+        ValueError: the file is damaged, truncated, or has another format.
         OSError: it cannot be read.
     """
     raw = path.read_bytes()
@@ -122,7 +122,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tensors(header: dict[str, Any], raw: bytes, start: int) -> dict[str, Tensor]:
-    """The tensors; each byte must belong to exactly one of them."""
+    """Return the tensors; each byte must belong to exactly one of them."""
     tensors, spans = {}, []
     for name, entry in header.items():
         dtype, shape, first, last = _entry(name, entry)
@@ -167,7 +167,7 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _little(data: bytearray, size: int) -> bytearray:
-    """The bytes of numbers in the order of the format, or back."""
+    """Convert bytes of numbers from the machine's order to little endian, or back."""
     if sys.byteorder == "little" or size == 1:
         return data
     return bytearray(np.frombuffer(data, np.uint8).reshape(-1, size)[:, ::-1].tobytes())

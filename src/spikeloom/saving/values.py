@@ -1,4 +1,4 @@
-"""Constructor arguments as values of JSON: numbers, texts, lists, surrogates, quantisers, and shapes of tensors."""
+"""Constructor arguments as JSON values: numbers, texts, lists, surrogates, quantisers, and shapes of tensors."""
 
 import dataclasses
 import math
@@ -18,14 +18,14 @@ KINDS: dict[str, type] = {
     for kind in vars(module).values()
     if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind.__module__ == module.__name__
 } | {"StateQuantizer": StateQuantizer}
-NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # that JSON does not have
+NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # not available in JSON
 
 
 def encoded(value: Any) -> Any:
-    """A value as JSON.
+    """Return a value as JSON.
 
     Raises:
-        TypeError: it is of another kind.
+        TypeError: the value is of another kind.
 
     >>> encoded((3, 3)), encoded(curves.ATan(2.0))
     ({'tuple': [3, 3]}, {'kind': 'ATan', 'options': {'alpha': 2.0}})
@@ -45,10 +45,10 @@ def encoded(value: Any) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """The value that `encoded` has written.
+    """Return the value that `encoded` has written.
 
     Raises:
-        ValueError: it is none of those.
+        ValueError: the text does not come from `encoded`.
 
     >>> decoded({"kind": "ATan", "options": {"alpha": 2.0}}), decoded(encoded((1, [2.5, None])))
     (ATan(alpha=2.0), (1, [2.5, None]))

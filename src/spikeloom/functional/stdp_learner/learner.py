@@ -14,10 +14,10 @@ __all__ = ["STDPLearner"]
 
 
 class STDPLearner(nn.Module):
-    """Records spikes around a synapse while the network runs, and turns them into a change of its weight.
+    """Records spikes around a synapse while the network runs, and computes a change of its weight from them.
 
-    It hangs monitors on both modules: run the network step by step, then call `step`. Traces go on from one `step` to
-    the next; call `reset` between unrelated batches. `snn.run` sees the monitors and runs these two step by step.
+    It attaches monitors to both modules. Run the network, in a loop or with `snn.run`, then call `step`. Traces
+    continue from one `step` to the next; call `reset` between unrelated batches.
 
     Args:
         synapse: ``nn.Linear``, ``nn.Conv1d`` or ``nn.Conv2d``.

@@ -1,1 +1,1 @@
-"""Spikes as events: products of a weight with a sparse input that touch only what fired."""
+"""Spikes as events: products of a weight with a sparse input that skip the zeros."""

@@ -1,7 +1,7 @@
-"""Whether an ordinary linear layer goes by events: where both ways, timed on its own input, said that it pays.
+"""Decides whether an ordinary linear layer uses events, by timing both ways on the layer's input.
 
-Each combination of sizes, density and threads is timed once. The answers are kept beside the compiled kernels, so that
-a later process computes in the same way.
+Each combination of sizes, density and threads is timed once. The answers are kept in the folder of compiled kernels,
+so that a later process computes in the same way.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ from . import linear as events
 
 __all__ = ["by_input_alone", "linear"]
 
-WORTH = 2**24  # multiply-adds below which timing both ways takes longer than it can save
-DENSE = 0.5  # density from which on nothing is timed
-GAIN = 1.15  # times faster that events must be
+WORTH = 2**24  # multiply-adds; below, timing both ways takes longer than events can save
+DENSE = 0.5  # density from which on the dense product is used without timing
+GAIN = 1.15  # least speed-up for which events are used
 
 _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default=False)
 
 
 @contextmanager
 def by_input_alone() -> Iterator[None]:
-    """Inside the block, how a layer computes depends on its input, and on no timing that a later process may repeat.
+    """Inside the block the choice depends on the input alone, and not on timings that differ between processes.
 
     >>> with by_input_alone():
     ...     y = snn.run(torch.nn.Linear(64, 2), torch.eye(64).expand(5, 64, 64))
@@ -47,7 +47,7 @@ def by_input_alone() -> Iterator[None]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]:
-    """``x @ weight.T + bias`` in the faster way, and a word on it.
+    """Return ``x @ weight.T + bias``, computed in the faster way, and a remark for the plan.
 
     Args:
         x: [..., K].
@@ -84,7 +84,7 @@ def _pays(x: Tensor, weight: Tensor, bias: Tensor | None, density: float) -> boo
 
 
 def _faster(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> bool:
-    """Whether events are faster, for the product and, where it is ``trained``, the gradient of the weight."""
+    """Whether events are faster for the product and, if ``trained``, the gradient of the weight."""
     bias = None if bias is None else bias.detach()
     y = events.product(x, weight, bias)
 
@@ -111,7 +111,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 @cache
 def _file() -> Path | None:
-    """Where answers of this processor and these versions are kept."""
+    """Return the file of answers for this processor and these versions."""
     folder = cache_folder()
     stamp = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
     return folder / f"timed_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}.json" if folder else None
@@ -125,10 +125,10 @@ def _processor() -> str:
 
 @cache
 def _answers() -> dict[str, Any]:
-    """What was timed before, in this process or another."""
+    """Return earlier answers, of this process or another."""
     file = _file()
     try:
         found = json.loads(file.read_bytes()) if file else {}
-    except (OSError, ValueError):  # there is none yet, or not all of it
+    except (OSError, ValueError):  # the file is missing or incomplete
         return {}
     return {k: v for k, v in found.items() if isinstance(v, bool)} if isinstance(found, dict) else {}

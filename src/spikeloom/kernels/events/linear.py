@@ -1,7 +1,7 @@
-"""A linear layer whose input is mostly zero: each entry adds one row of the transposed weight to the result.
+"""A linear layer for sparse input: each nonzero entry adds one row of the transposed weight to the result.
 
-Its gradient with respect to the input is dense, as surrogate gradients need it; that with respect to the weight goes by
-events as well. What is kept for the backward pass is what the dense layer keeps.
+The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses events as well.
+The backward pass keeps the same tensors as the dense layer.
 """
 
 from typing import Any, NamedTuple, cast
@@ -28,7 +28,7 @@ class Entries(NamedTuple):
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
-    """Why events cannot serve this call."""
+    """Return why events cannot compute this call; None if they can."""
     if torch.compiler.is_compiling() or checks.watched(x, weight):
         return "operations are recorded or replaced, which sees ordinary ones only"
     if not (x.is_cpu and weight.is_cpu):
@@ -45,7 +45,7 @@ def refusal(x: Tensor, weight: Tensor) -> str | None:
 
 
 def demand(reason: str | None) -> None:
-    """Refuse ``events="always"`` where it cannot be obeyed.
+    """Raise if ``events="always"`` is not possible.
 
     Raises:
         RuntimeError: with the reason.
@@ -57,11 +57,11 @@ def demand(reason: str | None) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x @ weight.T + bias`` by events, where `refusal` has no reason against it.
+    """Return ``x @ weight.T + bias``, computed by events; `refusal` must be None.
 
     Args:
-        x: [..., K]; any values are right, zeros are what is saved.
-        weight: [N, K]; fastest where its transpose is contiguous.
+        x: [..., K]; any values; zeros are skipped.
+        weight: [N, K]; fastest if its transpose is contiguous.
         bias: [N].
 
     Returns:
@@ -77,7 +77,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def density(x: Tensor) -> float:
-    """Part of ``x`` [..., K] that is not zero, seen in a few rows evenly spread.
+    """Return the fraction of nonzero elements of ``x`` [..., K], estimated from a few evenly spread rows.
 
     >>> density(torch.eye(4))
     0.25
@@ -134,7 +134,7 @@ def _listed(x: Tensor) -> Entries:
 
 
 def _turned(entries: Entries, rows: int, width: int) -> Entries:
-    """The entries of the transposed matrix."""
+    """Return the entries of the transposed matrix."""
     ptr = torch.zeros(width + 1, dtype=torch.int64)
     torch.cumsum(torch.bincount(entries.idx, minlength=width), 0, out=ptr[1:])
     turned = Entries(ptr, torch.empty_like(entries.idx), torch.empty_like(entries.values))

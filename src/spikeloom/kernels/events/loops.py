@@ -1,7 +1,7 @@
-"""The loops over events, as plain functions on memory that numba compiles.
+"""Loops over events, as plain functions that numba compiles.
 
-A matrix [R, K] is listed row by row: the entries of row ``r`` that are not zero stand at ``ptr[r]`` to ``ptr[r + 1]``
-of ``idx``, their columns in ascending order, and ``values``. All memory is flat.
+A matrix [R, K] is stored in compressed sparse rows: the nonzero entries of row ``r`` are at ``ptr[r]`` to
+``ptr[r + 1]`` of ``idx``, their columns in ascending order, and of ``values``. All memory is flat.
 """
 
 import inspect
@@ -17,7 +17,7 @@ __all__ = ["add_rows", "by_column", "compiled", "count", "list_rows"]
 
 
 def count(x, ptr, width, start, stop):
-    """Write how many entries the rows ``start`` to ``stop`` have, each to the place behind its own."""
+    """Count the entries of the rows ``start`` to ``stop``; the count of row ``r`` is written to ``ptr[r + 1]``."""
     for r in range(start, stop):
         n = 0
         for k in range(width):
@@ -39,7 +39,7 @@ def list_rows(x, ptr, idx, values, width, start, stop):
 
 
 def by_column(ptr, idx, values, place, row, sorted_values, start, stop):
-    """List the entries of the rows ``start`` to ``stop`` by column; ``place`` is where each column goes on."""
+    """List the entries of the rows ``start`` to ``stop`` by column; ``place`` is the next position of each column."""
     for r in range(start, stop):
         for p in range(ptr[r], ptr[r + 1]):
             q = place[idx[p]]
@@ -51,8 +51,8 @@ def by_column(ptr, idx, values, place, row, sorted_values, start, stop):
 def add_rows(ptr, idx, values, table, out, height, last, columns, begin, start, stop):
     """Add ``values * table[idx]`` to the rows ``start`` to ``stop`` of ``out``; rows have ``columns`` elements.
 
-    The ``last`` rows of the table are taken ``height`` at a time, which stay in the cache while all of ``out`` uses
-    them; ``begin`` says where each row goes on.
+    The ``last`` rows of the table are processed ``height`` at a time, so that they stay in the cache while all rows of
+    ``out`` use them; ``begin`` is the next position of each row.
     """
     for r in range(start, stop):
         begin[r] = ptr[r]
@@ -72,7 +72,7 @@ def add_rows(ptr, idx, values, table, out, height, last, columns, begin, start, 
 
 
 def add_four(out, table, y, a, b, c, d, s, t, u, v, columns):
-    """Four rows at once: the sum is loaded and stored a quarter as often."""
+    """Add four rows at once, so that the sum is loaded and stored a quarter as often."""
     for j in range(columns):
         out[y + j] += (s * table[a + j] + t * table[b + j]) + (u * table[c + j] + v * table[d + j])
 
@@ -93,7 +93,7 @@ _NUMBERS = {"count": "nnn", "list_rows": "nnn", "by_column": "nn", "add_rows": "
 
 @cache
 def compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """A loop as machine code for ``dtype``: it takes addresses and whole numbers, and releases the interpreter."""
+    """Compile a loop for ``dtype``; it takes addresses and integers and releases the interpreter lock."""
     from numba import types
 
     real = types.float32 if dtype == torch.float32 else types.float64

@@ -1,9 +1,9 @@
-"""Rewrites: other ways to compute some layers of a recorded program, with the same result.
+"""Rewrites: alternative ways to compute some layers of a recorded program, with the same result.
 
-Each is one file with ``NAME`` and ``applied(execution, layer, span) -> str``: it runs the pending
-occurrences of a layer, perhaps together with their only reader, and returns how, for the plan; or
-it returns "" and leaves the layer to the plain interpreter. Deleting a file from `_ALL` removes the
-rewrite.
+Each rewrite is one file with ``NAME`` and ``applied(execution, layer, span) -> str``. That function
+runs the pending occurrences of a layer, possibly together with their only reader, and returns a
+description for the plan; or it returns "" and the plain interpreter runs the layer. Removing a
+module from `_ALL` removes the rewrite.
 """
 
 from collections.abc import Iterator
@@ -22,15 +22,16 @@ _active: ContextVar[tuple[str, ...]] = ContextVar("spikeloom_rewrites", default=
 
 @contextmanager
 def rewrites(*names: str) -> Iterator[None]:
-    """Use only these rewrites inside the block; without names none, the plain interpreter.
+    """Use only these rewrites inside the block; without names, the plain interpreter runs all layers.
 
     Args:
-        names: ``"pooling"``: a convolution and the max-pooling that alone reads it run a few
-            images at a time. ``"events"``: a linear layer whose input is mostly zero is computed
-            from what is not zero, where both ways, timed on this machine, said that it pays.
+        names: ``"pooling"``: a convolution and the max pooling that is its only reader run
+            together, a few images at a time. ``"events"``: a linear layer whose input is mostly
+            zero is computed from the nonzero elements if a timing of both ways on this machine
+            was in favour.
 
     Raises:
-        ValueError: there is no such rewrite.
+        ValueError: a name is unknown.
 
     >>> import torch, spikeloom as snn
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), snn.Leaky(0.9, init_hidden=True))
@@ -47,7 +48,7 @@ def rewrites(*names: str) -> Iterator[None]:
 
 
 def applied(execution: Any, layer: Any, span: range) -> str:
-    """How a rewrite ran the pending occurrences of a layer; "" if none did."""
+    """Run a layer by the first rewrite that applies; return its description, or "" if none does."""
     for name in _active.get():
         how = _ALL[name].applied(execution, layer, span)
         if how:

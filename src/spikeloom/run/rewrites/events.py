@@ -1,4 +1,4 @@
-"""A linear layer whose input is mostly zero, computed from what is not zero.
+"""Computes a linear layer whose input is mostly zero from the nonzero elements.
 
 Both ways are timed on this machine, once for each size, see `spikeloom.kernels.events.choice`.
 """

@@ -1,10 +1,10 @@
-"""A convolution and the max-pooling that alone reads it, a few images at a time, channels last.
+"""Runs a convolution and the max pooling behind it together, a few images at a time.
 
-oneDNN convolves images fastest in the order (height, width, channel), and torch pools them three
-times faster so (`benchmarks/conv.py`). The output of the convolution, often the largest tensor of a
-network, never exists as a whole, and the backward pass keeps the pooled positions in 2 bytes
-instead of 8. Where equal patterns of spikes tie in the pooling, rounding decides which of them
-receives the gradient, in this order as in the other.
+It applies where nothing else reads the convolution. Images are channels last: oneDNN convolves
+them fastest in that order, and torch pools them three times as fast (`benchmarks/conv.py`). The
+output of the convolution, often the largest tensor of a network, never exists as a whole, and the
+backward pass keeps the pooled positions in 2 bytes instead of 8. If equal patterns of spikes tie
+in the pooling, rounding decides which of them receives the gradient, in either memory order.
 """
 
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ from ..tables import MAX_POOL
 __all__ = ["NAME", "applied"]
 
 NAME = "pooling"
-LEAST = 2**17  # values of a convolution's output below which the order makes no difference
-CHUNK = 2**19  # values of a convolution's output at a time, 2 MiB: what a cache holds
+LEAST = 2**17  # elements of a convolution's output; below, the order makes no difference
+CHUNK = 2**19  # elements of a convolution's output at a time: 2 MiB, which fit into a cache
 
 _POOLING = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _CONVOLUTION = ("weight", "bias", "stride", "padding", "dilation", "groups")
@@ -65,7 +65,7 @@ def _tensors(execution: Any, layer: Any, span: range) -> tuple[Tensor, Tensor, T
 
 
 class _Pair(NamedTuple):
-    """The numbers of a convolution and of the max-pooling after it."""
+    """The arguments of a convolution and of the max pooling behind it."""
 
     conv: tuple[Any, ...]  # stride, padding, dilation, groups
     pool: tuple[Any, ...]  # kernel, stride, padding, dilation, ceil mode
@@ -75,7 +75,7 @@ class _Pair(NamedTuple):
         return torch.conv2d(x, weight, bias, *self.conv)
 
     def gradients(self, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: Any) -> Any:
-        """Of input, weight and bias, None where it is not wanted."""
+        """Return the gradients of input, weight and bias; None where one is not needed."""
         sizes = None if bias is None else list(bias.shape)
         stride, padding, dilation, groups = self.conv
         return torch.ops.aten.convolution_backward(
@@ -115,7 +115,7 @@ def _two(value: Any) -> list[int]:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    if x.shape[1] == 1 and x.is_contiguous():  # the same memory; torch reads the order off strides
+    if x.shape[1] == 1 and x.is_contiguous():  # same memory; torch derives the order from strides
         return x.view(x.shape[0], *x.shape[2:], 1).permute(0, 3, 1, 2)
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -129,7 +129,7 @@ def _pooled(x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair) -> Tens
 
 
 class _ConvolutionPooling(torch.autograd.Function):
-    """Max-pooled convolution, a few images at a time; keeps input and pooled positions."""
+    """Convolution with max pooling, a few images at a time; keeps input and pooled positions."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair) -> Tensor:
@@ -153,14 +153,14 @@ class _ConvolutionPooling(torch.autograd.Function):
         x, weight, bias, *positions = ctx.saved_tensors
         pair = ctx.pair
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # these gradients will be differentiated
+        if torch.is_grad_enabled():  # second derivatives are needed
             return *_differentiable(grads[0], x, weight, bias, pair, wanted), None
         dx = torch.empty(x.shape, memory_format=torch.channels_last) if wanted[0] else None
         sums: list[Any] = [None, None]
         parts = zip(grads[0].split(pair.rows), positions, x.split(pair.rows), strict=True)
         for i, (grad, position, part) in enumerate(parts):
             shape = (len(grad), *ctx.image)
-            like = torch.empty(shape, memory_format=torch.channels_last)  # only its shape is read
+            like = torch.empty(shape, memory_format=torch.channels_last)  # only its shape is used
             unpooled = torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *pair.pool, position.long())
             found = pair.gradients(unpooled, part, weight, bias, wanted)
             if dx is not None:
@@ -172,8 +172,8 @@ class _ConvolutionPooling(torch.autograd.Function):
 def _differentiable(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair, wanted: Any
 ) -> list[Tensor | None]:
-    """The gradients as functions of all that they depend on; computes the convolution again."""
-    # views: an input may depend on another one, and gradients must not run past it
+    """Compute the gradients as differentiable functions; computes the convolution again."""
+    # views, so that the gradient of an input that depends on another input stops at the input
     given = [None if v is None else v.view_as(v) for v in (x, weight, bias)]
     whole = torch.max_pool2d(pair.convolved(given[0], given[1], given[2]), *pair.pool)  # pyright: ignore
     inputs: list[Any] = [v for v, w in zip(given, wanted, strict=True) if w]
