@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-import spikeloom as snn
-from spikeloom import conversion, data, decode, spikegen, surrogate, utils
+from spikeloom import data, decode, spikegen, surrogate
 from spikeloom import functional as SF
-from spikeloom.nir import from_nir, to_nir
 from spikeloom.spikevision import transforms
 
 __all__ = [
-    "Target", "data_sets", "decoders", "encoders", "functionals", "monitors", "networks", "surrogates", "targets_of_labels"
+    "Target", "data_sets", "decoders", "encoders", "functionals", "monitors", "surrogates", "targets_of_labels"
 ]  # fmt: skip
 
 # The function or class, its valid arguments, and where the result is called, the valid arguments of that call.
@@ -205,36 +203,4 @@ def data_sets() -> dict[str, Target]:
         "toOneHot": (transforms.toOneHot, {"num_classes": 3}, {"integers": np.array([[1], [2]])}),
         "hflip": (transforms.hflip, {}, {"frames": image()}),
         "dvs_permute": (transforms.dvs_permute, {}, {"frames": torch.rand(2, 2, 3, 3)}),
-    }  # fmt: skip
-
-
-def networks() -> dict[str, Target]:
-    lif = {"init_hidden": True}
-    net = nn.Sequential(nn.Linear(N, 4), snn.Leaky(0.9, **lif))
-    graph = to_nir(net)
-    ann = nn.Sequential(nn.Linear(N, 4), nn.ReLU(), nn.Linear(4, 2))
-    reading = {"dt": 1e-4, "reset": "zero", "delay": False, "convention": "snntorch", "dtype": torch.float32}
-    flags = {"threshold": 1.0, "reset_mechanism": "subtract", "inhibition": False, "learn_threshold": False}
-    options = {**flags, "reset_delay": True, "graded_spikes_factor": 1.0, "learn_graded_spikes_factor": False}
-    wiring = {"all_to_all": True, "linear_features": N}
-    return {
-        "to_nir": (to_nir, {"net": net, "sample": image(), "dt": 1e-4, "args": (), "name": "net"}, None),
-        "from_nir": (from_nir, {"graph": graph, **reading, "spike_grad": surrogate.atan()}, None),
-        "convert": (conversion.convert, {"ann": ann, "calibration": image()}, None),
-        "reset": (utils.reset, {"net": net}, None),
-        "run": (snn.run, {"net": net, "x": spikes(), "num_steps": None}, None),
-        "Leaky": (snn.Leaky, {"beta": 0.9, **options}, {"input_": image(), "mem": torch.zeros(B, N)}),
-        "Synaptic": (
-            snn.Synaptic, {"alpha": 0.8, "beta": 0.9, **options},
-            {"input_": image(), "syn": torch.zeros(B, N), "mem": torch.zeros(B, N)},
-        ),
-        "Lapicque": (snn.Lapicque, {"beta": 0.9, **flags}, {"input_": image(), "mem": torch.zeros(B, N)}),
-        "RLeaky": (
-            snn.RLeaky, {"beta": 0.9, **wiring, **flags},
-            {"input_": image(), "spk": torch.zeros(B, N), "mem": torch.zeros(B, N)},
-        ),
-        "IF": (snn.IF, {"threshold": 1.0}, {"input_": image(), "mem": torch.zeros(B, N)}),
-        "LI": (snn.LI, {"beta": 0.9}, {"input_": image(), "mem": torch.zeros(B, N)}),
-        "GradedSpikes": (snn.GradedSpikes, {"size": N, "constant_factor": 1.0}, {"x": image()}),
-        "SynapticDelay": (snn.SynapticDelay, {"max_delay": 3, "delay": 1.0, "channels": N}, {"input_": image()}),
     }  # fmt: skip

@@ -186,9 +186,9 @@ def test_losses_of_spike_times_have_the_values_computed_by_hand() -> None:
         ({"times": torch.zeros(2)}, r"times \[B, I\], weight \[J, I, K\] and delays \[K\] must fit"),
         ({"times": torch.full((1, 2), -1.0)}, r"times must lie in \[0, inf\), got -1; the simulation begins at 0"),
         ({"delays": torch.tensor([-1.0])}, r"delays must lie in \[0, inf\), got -1"),
-        ({"until": math.inf}, "until must be positive and finite, got inf"),
-        ({"dt": 0.0}, "dt must be positive and finite, got 0.0"),
-        ({"slope_floor": -1.0}, "slope_floor must not be negative"),
+        ({"until": math.inf}, "until must be finite, got inf"),
+        ({"dt": 0.0}, "dt must be positive, got 0"),
+        ({"slope_floor": -1.0}, "slope_floor must be 0 or more"),
     ],
 )
 def test_mistakes_are_named(changed, match) -> None:

@@ -227,8 +227,8 @@ def test_a_reward_reaches_a_convolution_too() -> None:
 WRONG = {
     "reduction": (lambda: PowerLaw(reduction="avg"), ValueError, "must be one of 'sum', 'mean', 'max', got 'avg'"),
     "pairs": (lambda: PostPre(pairs="neerest"), ValueError, "did you mean 'nearest'"),
-    "tau": (lambda: PostPre(tau_pre=0.0), ValueError, r"tau_pre must lie in \(0, inf\), got 0"),
-    "slow": (lambda: Triplet(tau_slow=-1.0), ValueError, "tau_slow must lie in"),
+    "tau": (lambda: PostPre(tau_pre=0.0), ValueError, r"tau_pre must be positive, got 0"),
+    "slow": (lambda: Triplet(tau_slow=-1.0), ValueError, "tau_slow must be positive"),
     "bounds": (lambda: PowerLaw(w_min=1.0), ValueError, "w_min must be below w_max, got 1 and 1; write"),
     "no rule": (lambda: MSTDP("post_pre"), TypeError, "rule must be a learning rule such as PostPre"),
     "max": (lambda: MSTDPET(PostPre(reduction="max")), ValueError, 'got reduction="max"; write reduction="sum"'),

@@ -8,13 +8,16 @@ A learning rule whose memory does not grow with time is in `spikeloom.learning`.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .core import tree
 from .core.autocast import fresh_casts
+from .core.checks import flags
 from .core.neuron import Neuron
+from .core.numbers import device_of, network, tensor
 from .functional.loss import LossFunctions, ce_max_membrane_loss, mse_membrane_loss
 from .run import run
 
@@ -75,10 +78,18 @@ def TBPTT(
     torch.Size([1])
     """
     _check(criterion, num_steps, time_var, time_first, K)
+    _check_parts(net, dataloader, optimizer, regularization)
+    device = device_of("device", device)
     tree.reset(net)
     net.to(device).train()
     total, batches = torch.zeros(()), 0
-    for data, targets in dataloader:
+    for batch in dataloader:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError(
+                f"dataloader must yield pairs (data, targets), got {type(batch).__name__}; write "
+                "DataLoader(TensorDataset(data, targets))"
+            )
+        data, targets = tensor("data", batch[0]), tensor("targets", batch[1])
         data, targets = data.to(device), targets.to(device)
         batches += 1
         tree.reset(net)
@@ -192,7 +203,12 @@ def _loss(
     spk = output[0] if isinstance(output, tuple) else output
     loss = criterion(_membrane(net, output) if isinstance(criterion, _READS_MEMBRANES) else spk, chunk.targets)
     if callable(regularization):
-        loss = loss + regularization(spk)
+        penalty = regularization(spk)
+        if not isinstance(penalty, (Tensor, int, float)):
+            raise TypeError(
+                f"regularization must return a number, got {type(penalty).__name__}; return a tensor of shape ()"
+            )
+        loss = loss + penalty
     if loss.numel() != 1:
         raise ValueError(
             f"criterion must return one number, got shape {tuple(loss.shape)}; build it with reduction='mean'"
@@ -224,7 +240,32 @@ def _membrane(net: nn.Module, output: Any) -> Tensor:
     return values[index]
 
 
+def _check_parts(net: Any, dataloader: Any, optimizer: Any, regularization: Any) -> None:
+    network(net)
+    if not isinstance(dataloader, Iterable) or isinstance(dataloader, (str, bytes, Tensor, np.ndarray)):
+        raise TypeError(
+            f"dataloader must yield (data, targets), got {type(dataloader).__name__}; write "
+            "DataLoader(TensorDataset(data, targets))"
+        )
+    takes_steps = callable(getattr(optimizer, "zero_grad", None)) and callable(getattr(optimizer, "step", None))
+    if not takes_steps or isinstance(optimizer, nn.Module):
+        raise TypeError(
+            f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}; write "
+            "torch.optim.Adam(net.parameters())"
+        )
+    if regularization is not False and regularization is not None and not callable(regularization):
+        raise TypeError(
+            f"regularization must be a function of the spikes, or False, got {regularization!r}; write e.g. "
+            "functional.l1_rate_sparsity()"
+        )
+
+
 def _check(criterion: Any, num_steps: Any, time_var: bool, time_first: bool, K: Any) -> None:
+    flags("an epoch", time_var=time_var, time_first=time_first)
+    if num_steps is None:
+        num_steps = False
+    if type(num_steps) not in (bool, int):
+        raise TypeError(f"num_steps must be a whole number or False, got {num_steps!r}; write num_steps=25")
     if not isinstance(criterion, LossFunctions):
         raise TypeError(
             f"criterion must be a loss over time from spikeloom.functional, got {type(criterion).__name__}; write e.g. "

@@ -156,6 +156,10 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
             f"weighted_mean expects a preferred value for each of the {count.shape[-1]} neurons, "
             f"got shape {tuple(preferred.shape)}; the population is the last axis of the spikes"
         )
+    if preferred.is_complex():
+        raise TypeError(f"weighted_mean expects real preferred values, got {preferred.dtype}; write preferred.real")
+    if preferred.is_floating_point() and not torch.compiler.is_compiling():
+        finite(preferred, "weighted_mean: the preferred values")
     return (count * preferred).sum(-1) / count.sum(-1)
 
 
@@ -163,6 +167,7 @@ def _time_major(spk: Tensor, who: str) -> Tensor:
     if not isinstance(spk, Tensor):
         hint = "torch.stack(spk_rec)" if isinstance(spk, list) else "torch.as_tensor(...)"
         raise TypeError(f"{who} expects a tensor of spikes [T, B, ...], got {type(spk).__name__}; write {hint}")
+    tensor("spk", spk)
     if spk.dim() < 2 or len(spk) == 0:
         raise ValueError(
             f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; "

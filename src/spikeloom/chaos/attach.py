@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.neuron import Neuron
+from ..core.numbers import network, random_source
 from . import noise
 from .calibration import Batch, Gain, gains
 from .loss import ChaoticLoss
@@ -69,8 +70,7 @@ def attach(
     chaotic
     """
     made = replace(CSBP() if chaos is None else settings(chaos), **options)
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}; write nn.Sequential(...)")
+    network(net)
     attached = Chaos(net, made, optimizer, generator)
     if batch is not None:
         attached.calibrate(batch, num_steps)
@@ -101,7 +101,13 @@ class Chaos:
         optimizer: torch.optim.Optimizer | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.net, self.settings, self.optimizer, self.generator = net, made, optimizer, generator
+        if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}; write "
+                "torch.optim.SGD(net.parameters(), lr=0.1)"
+            )
+        self.net, self.settings, self.optimizer = net, made, optimizer
+        self.generator = random_source(generator)
         self.recorders, self._off = hang(net, made)
         literal = math.nan if isinstance(made.strength, A) else made.strength.value
         self.losses: dict[str, ChaoticLoss] = {}

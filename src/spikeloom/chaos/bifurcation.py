@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.numbers import numbers_of, real
 from .exponents import whole
 
 __all__ = ["Diagram", "Sweep", "bifurcation"]
@@ -102,7 +103,10 @@ def bifurcation(
     number = len(values)
     sweeps = torch.stack([values, values.flip(0)])  # [2, K]: up and down, in the order of the sweep
     position = torch.arange(number)
-    x = torch.as_tensor(start, dtype=torch.double)
+    if not callable(system):
+        raise TypeError(f"system must be a function of states and values, got {system!r}; write chaos.feedback")
+    kick = real("kick", kick, example=1e-6)
+    x = numbers_of("start", start)
     x = x.expand(2 * number, *x.shape).clone()
     for n in range(number):
         now = sweeps[:, position.clamp(max=n)].flatten()
@@ -125,7 +129,7 @@ def bifurcation(
 
 def _strengths(values: Sequence[float] | Tensor) -> Tensor:
     """Sorted and checked, [K]."""
-    values = torch.as_tensor(values, dtype=torch.double).flatten().sort().values
+    values = numbers_of("values", values).flatten().sort().values
     checks.finite(values, "values")
     if len(values) < 2 or bool((values.diff() == 0).any()):
         came = f"{len(values)}, {len(values.unique())} of them different"

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.numbers import real
+from ..core.numbers import whole as whole_number
 
 __all__ = ["Exponent", "Exponents", "estimate"]
+
+MOST_STEPS = 2**30
 
 RESAMPLES = 1000
 
@@ -103,7 +107,7 @@ def estimate(rates: Tensor, eps: float, *, block: int | None = None, seed: int =
     block = block or max(1, math.isqrt(steps))
     number = max(1, steps // block)
     means = rates[: number * block].reshape(number, block, starts).mean(1).flatten()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_number("seed", seed))
     value = float(rates.mean())
     if not math.isfinite(value):
         return Exponent(value, value, value, eps, rates.mean(1))
@@ -118,7 +122,9 @@ def sizes(eps: float | Sequence[float]) -> tuple[float, ...]:
     Raises:
         ValueError: none, or one that is not positive.
     """
-    found = (float(eps),) if isinstance(eps, int | float) else tuple(map(float, eps))
+    if not isinstance(eps, (int, float, list, tuple)):
+        raise TypeError(f"eps must be a size or several, got {eps!r}; write eps=1e-8")
+    found = tuple(real("eps", size, example=1e-8) for size in (eps if isinstance(eps, (list, tuple)) else (eps,)))
     if not found:
         raise ValueError("eps must be a size or several, got none; write eps=1e-8")
     for value in found:
@@ -128,5 +134,7 @@ def sizes(eps: float | Sequence[float]) -> tuple[float, ...]:
 
 def whole(name: str, value: int, low: int = 1) -> None:
     """Check a number of steps."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be a whole number from {low}, got {value!r}; write {name}={max(low, 100)}")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MOST_STEPS:
+        raise ValueError(
+            f"{name} must be a whole number from {low} to {MOST_STEPS}, got {value!r}; write {name}={max(low, 100)}"
+        )

@@ -1,12 +1,13 @@
 """The chaotic loss: a negative self-feedback that makes gradient descent overshoot, and its annealed strength."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import checks
+from ..core.numbers import real
 from .anneal import Anneal, schedule
 
 __all__ = ["REDUCTIONS", "ChaoticLoss", "Chunk", "chaotic_loss"]
@@ -71,7 +72,37 @@ def chaotic_loss(
     >>> chaotic_loss(torch.tensor([[0.0]]), 10.0)  # 10 ln 2
     tensor(6.9315)
     """
+    checks.floating(h, "h")
+    checks.finite(h, "h")
+    if h.dim() == 0:
+        raise ValueError("h must be a signal [B, ...], got a tensor of shape (); write h.reshape(1)")
+    z, I0, scale = real("z", z, 0.0), real("I0", I0), real("scale", scale, 0.0, open_low=True)
+    checks.choice("reduction", reduction, get_args(Reduction))
+    center = _checked_center(h, center)
+    if clamp is not None:
+        clamp = _checked_clamp(clamp)
     return reduced([Chunk(h, 1)], z, I0=I0, center=center, scale=scale, reduction=reduction, clamp=clamp)
+
+
+def _checked_center(h: Tensor, center: Any) -> Any:
+    """A number, or a tensor that broadcasts against the signal."""
+    if not isinstance(center, Tensor):
+        return real("center", center, example=0.0)
+    checks.floating(center, "center")
+    checks.finite(center, "center")
+    if center.numel() != 1 and center.shape != h.shape[h.dim() - center.dim() :]:
+        raise ValueError(f"center must be a number or fit h {tuple(h.shape)}, got {tuple(center.shape)}")
+    return center
+
+
+def _checked_clamp(clamp: Any) -> tuple[float, float]:
+    """Lower and upper bound."""
+    if not isinstance(clamp, (tuple, list)) or len(clamp) != 2:
+        raise TypeError(f"clamp must be a pair of numbers, got {clamp!r}; write clamp=(-1.0, 1.0)")
+    low, high = (real("clamp", bound) for bound in clamp)
+    if not low < high:
+        raise ValueError(f"clamp must be (low, high) with low < high, got {clamp!r}; write clamp=(-10, 9.9)")
+    return low, high
 
 
 def reduced(
@@ -139,8 +170,7 @@ class ChaoticLoss(nn.Module):
         checks.in_range("I0", I0, 0.0, 1.0, open_low=True, open_high=True)
         checks.in_range("scale", scale, 0.0, float("inf"), open_low=True)
         checks.choice("reduction", reduction, REDUCTIONS)
-        if clamp is not None and not (len(clamp) == 2 and clamp[0] < clamp[1]):
-            raise ValueError(f"clamp must be (low, high) with low < high, got {clamp!r}; write clamp=(-10, 9.9)")
+        clamp = None if clamp is None else _checked_clamp(clamp)
         self.I0, self.scale, self.reduction, self.clamp = I0, scale, reduction, clamp
         self.center = center
         self.anneal: Anneal = schedule(anneal)

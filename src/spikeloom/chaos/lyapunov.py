@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.numbers import numbers_of
+from ..core.numbers import whole as whole_number
 from .exponents import Exponents, estimate, sizes, whole
 
 __all__ = ["analytic", "lyapunov"]
@@ -58,7 +60,10 @@ def lyapunov(
     whole("steps", steps)
     whole("burn_in", burn_in, 0)
     scales = sizes(eps)
-    x = torch.as_tensor(start).detach().double()
+    if not callable(step):
+        raise TypeError(f"step must be a function of states, got {step!r}; write lambda x: 4 * x * (1 - x)")
+    seed = whole_number("seed", seed)
+    x = numbers_of("start", start)
     x = x.reshape(1) if x.dim() == 0 else x
     checks.finite(x, "start")
 

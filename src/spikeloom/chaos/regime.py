@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core import checks
+from ..core.numbers import real
+
 __all__ = ["Descent", "Regime", "descent", "feedback", "flip", "regime"]
 
 CHAOTIC = 5e-3  # nats per step; what a periodic orbit of 4000 steps does not exceed
@@ -62,7 +65,23 @@ def feedback(u: Tensor, A: Tensor | float, I0: float = 0.65) -> Tensor:
     >>> feedback(torch.tensor([0.0]), 2.0)
     tensor([1.3187])
     """
+    checks.floating(u, "u")
+    I0 = real("I0", I0, 0.0, 1.0, open_low=True, open_high=True, example=0.65)
+    checks.finite(u, "u")
+    if isinstance(A, Tensor):
+        checks.finite(A, "A")
+        _broadcasting(u, A)
+    else:
+        A = real("A", A)
     return u - A / (I0 * (1 - I0)) * (torch.sigmoid(u) - I0)
+
+
+def _broadcasting(u: Tensor, A: Tensor) -> None:
+    """Refuse strengths that do not broadcast against states."""
+    try:
+        torch.broadcast_shapes(u.shape, A.shape)
+    except RuntimeError as error:
+        raise ValueError(f"A must broadcast against u {tuple(u.shape)}, got {tuple(A.shape)}") from error
 
 
 def descent(optimizer: Any) -> Descent:
@@ -97,7 +116,6 @@ def flip(how: Descent = Descent()) -> float:  # noqa: B008 (a tuple)
     return 2 * (1 + how.momentum) / (1 - how.dampening)
 
 
-@lru_cache(maxsize=256)
 def regime(A: float, how: Descent = Descent(), I0: float = 0.65) -> Regime:  # noqa: B008 (a tuple)
     """The regime at a strength, by running the scalar map.
 
@@ -109,6 +127,12 @@ def regime(A: float, how: Descent = Descent(), I0: float = 0.65) -> Regime:  # n
     >>> regime(1.9).name, regime(2.1)[:2], regime(3.8).name, regime(5.0)[:2]
     ('stable', ('periodic', 2), 'chaotic', ('locked', 3))
     """
+    I0 = real("I0", I0, 0.0, 1.0, open_low=True, open_high=True, example=0.65)
+    return _regime(real("A", A), how, I0)
+
+
+@lru_cache(maxsize=256)
+def _regime(A: float, how: Descent, I0: float) -> Regime:
     state = (math.log(I0 / (1 - I0)) + 0.1, 0.0)
     for _ in range(SETTLE):
         state = _step(state, A, how, I0)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.numbers import numbers_of
+from ..core.numbers import whole as whole_number
 from .exponents import Exponent, Exponents, estimate, whole
 
 __all__ = ["lyapunov_of_trace", "zero_one_test"]
@@ -21,7 +23,7 @@ def series(trace: Any, least: int) -> Tensor:
     Raises:
         ValueError: too short, or not finite.
     """
-    x = torch.as_tensor(trace).detach().double()
+    x = numbers_of("trace", trace)
     x = x.reshape(len(x), -1) if x.dim() else x.reshape(1, 1)
     if len(x) < least or not bool(x.isfinite().all()):
         raise ValueError(
@@ -60,6 +62,7 @@ def lyapunov_of_trace(
     >>> 0.6 < lyapunov_of_trace(x, dimension=2, horizon=3).value < 0.78  # ln 2 = 0.693
     True
     """
+    seed = whole_number("seed", seed)
     for name, value in (("dimension", dimension), ("lag", lag), ("apart", apart), ("horizon", horizon)):
         whole(name, value)
     x = series(trace, (dimension - 1) * lag + horizon + 2 * apart + 2)
@@ -107,6 +110,7 @@ def zero_one_test(trace: Any, *, angles: int = 100, seed: int = 0) -> float:
     (True, True)
     """
     whole("angles", angles)
+    seed = whole_number("seed", seed)
     x = series(trace, 100)[:, 0]
     n, cut = len(x), len(x) // 10
     generator = torch.Generator().manual_seed(seed)

@@ -7,9 +7,9 @@ activation to train with, whose steps are those of a neuron that fires over a fe
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from ..core import checks
+from ..core.numbers import real, tensor, whole
 
 __all__ = ["QCFS", "SITES", "Activation", "Readout"]
 
@@ -83,11 +83,8 @@ class QCFS(nn.Module):
 
     def __init__(self, levels: int = 4, threshold: float = 8.0) -> None:
         super().__init__()
-        if not isinstance(levels, int) or levels < 1:
-            raise ValueError(f"levels must be a positive integer, got {levels!r}; write levels=4")
-        checks.in_range("threshold", threshold, 0.0, float("inf"), open_low=True, why="it is the greatest activation")
-        self.levels = levels
-        self.threshold = nn.Parameter(torch.tensor(float(threshold)))
+        self.levels = whole("levels", levels, 1, 2**30)
+        self.threshold = nn.Parameter(torch.tensor(real("threshold", threshold, 0.0, open_low=True)))
 
     @property
     def ceiling(self) -> float:
@@ -96,6 +93,8 @@ class QCFS(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The activation, in the shape of ``z``."""
+        if not isinstance(z, fx.Proxy):
+            tensor("z", z)
         share = (z / self.threshold).clamp(0, 1)
         return _Steps.apply(share * self.levels + 0.5) * (self.threshold / self.levels)
 

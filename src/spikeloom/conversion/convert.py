@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..core import checks
+from ..core.numbers import flag, network, random_source, real, whole
 from ..neurons.scaled_if import ScaledIF
 from .activations import SITES
 from .batchnorm import folded
@@ -24,6 +25,7 @@ from .spiking import spiking, with_readout, without_head
 __all__ = ["METHODS", "check_settings", "convert", "ordinary"]
 
 METHODS = (*SCALES, "spike_norm")
+_MOST_STEPS = 2**24
 
 
 def convert(
@@ -99,6 +101,8 @@ def convert(
     >>> (net(x, num_steps=64) - ann(x)).abs().max().item() < 0.05
     True
     """
+    network(ann, "the network")
+    generator = random_source(generator)
     coding = (reset, initial_mem, input, readout, max_pool, calibrate, warm_up, signed)
     settings = Settings(method, num_steps, percentile, per_channel, scaling_factor, *coding)
     check_settings(settings, balancing_steps)
@@ -170,17 +174,16 @@ def check_settings(settings: Settings, balancing_steps: int = 100) -> None:
     checks.choice("method", settings.method, METHODS)
     checks.choice("reset", settings.reset, ("subtract", "zero"))
     for name in ("per_channel", "signed"):
-        checks.choice(name, getattr(settings, name), (False, True))
+        flag(name, getattr(settings, name))
     if settings.signed and settings.reset != "subtract":
         raise ValueError('signed=True takes spikes back, which reset="zero" forgets; write reset="subtract"')
     checks.choice("input", settings.input, INPUTS)
     checks.choice("readout", settings.readout, READOUTS)
     checks.choice("max_pool", settings.max_pool, RULES)
     checks.choice("calibrate", settings.calibrate, (None, *CALIBRATIONS))
-    checks.in_range("percentile", settings.percentile, 0.0, 100.0, open_low=True)
-    checks.in_range("scaling_factor", settings.scaling_factor, 0.0, float("inf"), open_low=True)
-    checks.in_range("initial_mem", settings.initial_mem, 0.0, 1.0, why="it is a fraction of the threshold")
-    checks.in_range("warm_up", settings.warm_up, 0.0, 1.0, open_high=True, why="it is a fraction of the steps")
-    for name, value in (("num_steps", settings.num_steps), ("balancing_steps", balancing_steps)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}; write {name}=8")
+    real("percentile", settings.percentile, 0.0, 100.0, open_low=True, example=99.9)
+    real("scaling_factor", settings.scaling_factor, 0.0, open_low=True)
+    real("initial_mem", settings.initial_mem, 0.0, 1.0, example=0.5)
+    real("warm_up", settings.warm_up, 0.0, 1.0, open_high=True, example=0.0)
+    whole("num_steps", settings.num_steps, 1, _MOST_STEPS)
+    whole("balancing_steps", balancing_steps, 1, _MOST_STEPS)

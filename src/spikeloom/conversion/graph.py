@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..core.numbers import network
 from ..core.stateful import Stateful
 from .activations import SITES
 
@@ -36,8 +37,7 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     >>> [node.op for node in traced(nn.Linear(2, 3)).graph.nodes]
     ['placeholder', 'call_module', 'output']
     """
-    if not isinstance(ann, nn.Module):
-        raise TypeError(f"the network must be a torch.nn.Module, got {type(ann).__name__}; write nn.Sequential(...)")
+    network(ann, "the network")
     spiking = [path for path, module in ann.named_modules() if isinstance(module, Stateful)]
     if spiking:
         raise ValueError(f"the network has spiking neurons already ({spiking[0]!r}); convert the network with ReLUs")

@@ -76,6 +76,8 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
 
 def _batches(data: Any, labels: bool) -> Iterable[Any]:
     if isinstance(data, Tensor):
+        if data.dim() < 2:
+            raise ValueError(f"samples are [N, ...], got {tuple(data.shape)}; write x.unsqueeze(0)")
         return data.split(BATCH)
     pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(d, Tensor) for d in data)
     if pair and data[1].dim() == 1 and len(data[0]) == len(data[1]):  # (x, y), not two batches

@@ -111,12 +111,15 @@ def in_range(
 
     >>> in_range("beta", 0.9, 0.0, 1.0)
     """
+    low, high = float(low), float(high)
     open_low, open_high = open_low or math.isinf(low), open_high or math.isinf(high)
     interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     try:
         values = torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be a number or a tensor, got {value!r}; write one in {interval}") from error
+    if values.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got {values.layout}; write .to_dense()")
     if values.dtype == torch.bool or values.is_complex():
         raise TypeError(f"{name} must be a real number or a tensor of them, got {value!r}; write one in {interval}")
     if values.device.type == "meta":
@@ -162,6 +165,8 @@ def floating(x: Tensor, what: str = "the input") -> None:
         raise TypeError(
             f"{what} must be a torch.Tensor, got {kind}{hint}; write torch.as_tensor(...) or unpack it first"
         )
+    if x.layout is not torch.strided:
+        raise TypeError(f"{what} must be a dense tensor, got {x.layout}; write x.to_dense()")
     if not x.is_floating_point():
         raise TypeError(f"{what} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; write x.float()")
 

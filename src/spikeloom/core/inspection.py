@@ -31,6 +31,7 @@ def inspect_input(neuron: Any, x: Tensor, sequence: bool, timed: bool) -> None:
         checks.floating(x, f"the input of {type(neuron).__name__}")
     seen = (x.shape, x.dtype, x.device, sequence)
     if seen != neuron._checked:
+        checks.floating(x, f"the input of {type(neuron).__name__}")
         _axes(neuron, x, sequence, timed)
         _params(neuron, x.detach()[0] if timed else x)
         neuron._checked = seen

@@ -103,7 +103,7 @@ class Neuron(Face):
         mode: str = "step",
     ) -> None:
         super().__init__()
-        if state_quant and not callable(state_quant):
+        if state_quant is not False and state_quant is not None and not callable(state_quant):
             raise TypeError(f"state_quant must be a function such as state_quant(num_bits=4), got {state_quant!r}")
         if self.spiking:
             checks.in_range("threshold", threshold, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire")

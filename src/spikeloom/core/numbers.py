@@ -1,4 +1,4 @@
-"""Checks of plain arguments: whole numbers, real numbers, flags, tensors and generators.
+"""Checks of single arguments: numbers, flags, tensors, networks, paths, devices and generators.
 
 Each message has the three parts of `spikeloom.core.checks`: the rule, the value received, and what to write instead.
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["flag", "path_of", "random_source", "real", "tensor", "whole"]
+__all__ = ["blank", "device_of", "flag", "network", "numbers_of", "path_of", "random_source", "real", "tensor", "whole"]
 
 
 def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -133,6 +133,90 @@ def tensor(name: str, value: Any) -> Tensor:
     raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})")
 
 
+def blank(what: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Zeros, or an error in words where memory does not suffice.
+
+    Args:
+        what: is made of them, for the message.
+        like: a tensor on the same device, and of the same dtype unless ``dtype`` is given.
+        *shape: of the result.
+        dtype: of the result.
+
+    Raises:
+        ValueError: there is not so much memory.
+
+    >>> blank("spikes", torch.ones(1), 2)
+    tensor([0., 0.])
+    """
+    try:
+        return like.new_zeros(shape, dtype=dtype or like.dtype)
+    except (RuntimeError, TypeError, OverflowError) as error:  # TypeError: a size beyond int64
+        raise ValueError(
+            f"{what} of shape {shape} need {math.prod(shape) * 4 / 2**30:.4g} GiB or so, more than "
+            "there is; write smaller numbers, or fewer samples at a time"
+        ) from error
+
+
+def numbers_of(name: str, value: Any) -> Tensor:
+    """Return real numbers as a float64 tensor without graph.
+
+    Args:
+        name: of the argument, for the message.
+        value: a number, a sequence of numbers, an array or a tensor; not empty.
+
+    Raises:
+        TypeError: ``value`` is something else.
+        ValueError: it is empty.
+
+    >>> numbers_of("trace", [1, 2])
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    try:
+        found = tensor(name, torch.as_tensor(value)).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must hold numbers, got {_shown(value)}; write a tensor of numbers") from error
+    if found.is_complex() or found.dtype == torch.bool:
+        raise TypeError(f"{name} must hold real numbers, got {found.dtype}; write {name}.real")
+    if not found.numel():
+        raise ValueError(f"{name} must hold at least one number, got shape {tuple(found.shape)}; write more")
+    return found.double()
+
+
+def network(net: Any, name: str = "net") -> None:
+    """Check that ``net`` is a module.
+
+    Args:
+        net: what the user passed.
+        name: of the argument, for the message.
+
+    Raises:
+        TypeError: it is something else.
+
+    >>> network(nn.Linear(2, 1))
+    """
+    if not isinstance(net, nn.Module):
+        kind = net.__name__ + ", a class," if isinstance(net, type) else type(net).__name__
+        raise TypeError(f"{name} must be a torch.nn.Module, got {kind}; write nn.Sequential(...)")
+
+
+def device_of(name: str, value: Any) -> torch.device:
+    """Return ``value`` as a device if it names one.
+
+    Raises:
+        TypeError: ``value`` is something else.
+        ValueError: there is no such device in torch.
+
+    >>> device_of("device", "cpu")
+    device(type='cpu')
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
+        raise TypeError(f"{name} must be a device, got {_shown(value)}; write {name}='cpu'")
+    try:
+        return torch.device(value)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{name} must be a device, got {_shown(value)}; write {name}='cpu'") from error
+
+
 def path_of(name: str, value: Any) -> Path:
     """Return ``value`` as a path if it is a text or a path.
 
@@ -147,6 +231,8 @@ def path_of(name: str, value: Any) -> Path:
         raise TypeError(f"{name} must be a path, got {_shown(value)}; write {name}='data'")
     if "\0" in os.fspath(value):
         raise ValueError(f"{name} must be a path, got a text with the character 0; remove it")
+    if not os.fspath(value):
+        raise ValueError(f"{name} must be a path, got an empty text; write {name}='data'")
     return Path(value)
 
 

@@ -58,7 +58,12 @@ class Parameters(nn.Module):
             persistent: False leaves a tensor that does not learn out of ``state_dict``.
         """
         checks.flags(type(self).__name__, **{f"learn_{name}": learn})
-        tensor = torch.as_tensor(value).detach().clone()
+        try:
+            tensor = torch.as_tensor(value).detach().clone()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a number or a tensor, got {value!r}; write {name}=0.5"
+            ) from error
         tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import checks, doors
 from .lif import LIF
+from .numbers import whole
 
 __all__ = ["Recurrent", "same_size"]
 
@@ -84,6 +85,11 @@ class Recurrent(LIF):
             ValueError: ``kernel_size`` is even, so that the feedback would not have the size of the layer.
         """
         kind = type(self).__name__
+        if linear_features is not None:
+            linear_features = whole("linear_features", linear_features, 1, 2**31)
+        if conv2d_channels is not None:
+            conv2d_channels = whole("conv2d_channels", conv2d_channels, 1, 2**31)
+        checks.flags(kind, all_to_all=all_to_all, learn_recurrent=learn_recurrent)
         convolves = conv2d_channels is not None or kernel_size is not None
         self.linear_features, self.conv2d_channels, self.kernel_size = linear_features, conv2d_channels, kernel_size
         self.learn_recurrent = learn_recurrent
@@ -193,6 +199,7 @@ def same_size(channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool 
     (1, 2)
     """
     size = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
+    size = tuple(whole("kernel_size", k, 1, 2**31) for k in size)
     if any(k % 2 == 0 for k in size):
         raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes height and width")
     return nn.Conv2d(channels, out_channels, size, padding=tuple(k // 2 for k in size), bias=bias)

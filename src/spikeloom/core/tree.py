@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from . import checks
 from .neuron import Neuron
+from .numbers import network
 from .stateful import Stateful
 
 __all__ = ["detach", "named_neurons", "reset", "set_mode"]
@@ -79,6 +80,7 @@ def set_mode(net: Net, mode: str) -> Net:
 
 
 def _stateful(net: nn.Module) -> Iterator[Stateful]:
+    network(net)
     seen: set[int] = set()
     for module in (*net.modules(), *_held(net)):
         if isinstance(module, Stateful) and id(module) not in seen:

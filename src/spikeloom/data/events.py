@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.numbers import flag, tensor, whole
+from ..core.numbers import blank, flag, tensor, whole
 from .steps import step_of
 
 __all__ = ["EVENT", "pad_sequences", "to_events", "to_frames"]
 
+_MOST_EVENTS = 2**30
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
 
 
@@ -75,7 +76,7 @@ def to_frames(
         if field in names and not (field == "p" and limit == 1):
             address = _addresses(events, field, limit, kept, size)
         index = index * limit + address
-    frames = _empty(num_steps * polarities * height * width)
+    frames = blank("frames", torch.zeros(0), num_steps, polarities, height, width).view(-1)
     frames.index_add_(0, torch.from_numpy(index), torch.ones(len(index)))
     frames = frames.reshape(num_steps, polarities, height, width)
     return frames.clamp_(max=1) if flag("binary", binary) else frames
@@ -108,17 +109,6 @@ def _addresses(events: np.ndarray, field: str, limit: int, kept: np.ndarray, siz
     return values.astype(np.int64)
 
 
-def _empty(elements: int) -> Tensor:
-    """Zeros, or an error in words where memory does not suffice."""
-    try:
-        return torch.zeros(elements)
-    except (RuntimeError, TypeError, OverflowError) as error:  # OverflowError: beyond int64
-        raise ValueError(
-            f"frames of {elements} elements need {elements * 4 / 2**30:.4g} GiB, more than there "
-            "is; write a smaller num_steps or sensor_size"
-        ) from error
-
-
 def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
     """List the events of frames in order of time: the inverse of `to_frames` up to the times within a step.
 
@@ -139,6 +129,12 @@ def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
     _check_frames(frames)
     dt = whole("dt", dt, 1, most=2**62 // max(len(frames), 1))
     where = frames.nonzero()
+    total = float(frames.sum(dtype=torch.float64))
+    if total > _MOST_EVENTS:
+        raise ValueError(
+            f"frames may hold {_MOST_EVENTS} events, got {total:.4g}; write (frames > 0).float() for events without "
+            "number"
+        )
     counts = frames[tuple(where.T)].long()
     step, p, y, x = where.repeat_interleave(counts, dim=0).T.cpu().numpy()
     events = np.empty(len(step), EVENT)

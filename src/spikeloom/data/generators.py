@@ -21,7 +21,7 @@ SIDE, DOT = 0.5, 0.1  # radii of the whole and of its dots
 
 def uniform(seed: int, *shape: int) -> np.ndarray:
     """Numbers in [0, 1), from the raw output of PCG64."""
-    whole("seed", seed)
+    seed = whole("seed", seed)
     if math.prod(shape) > MOST_NUMBERS:
         raise ValueError(
             f"a task may draw {MOST_NUMBERS} numbers, got sizes that need {math.prod(shape)}; write fewer samples"
@@ -161,9 +161,9 @@ def randman(
     Split(randman: 60 training and 30 test samples of shape [5], 3 classes)
     """
     sizes = {"num_classes": num_classes, "num_units": num_units, "num_train": num_train, "num_test": num_test}
-    for name, value in {**sizes, "dimensions": dimensions, "modes": modes}.items():
-        _count(name, value)
-    real("smoothness", smoothness, 0.0, example=2.0)
+    sizes |= {"dimensions": dimensions, "modes": modes}
+    num_classes, num_units, num_train, num_test, dimensions, modes = (_count(k, v) for k, v in sizes.items())
+    smoothness = real("smoothness", smoothness, 0.0, 1000.0, example=2.0)
     total = num_train + num_test
     y = np.arange(total) % num_classes
     shape = (num_classes, num_units, dimensions, modes)

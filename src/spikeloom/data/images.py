@@ -55,7 +55,10 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     >>> read_idx("small.idx").tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    raw = path_of("path", path).read_bytes()
+    path = path_of("path", path)
+    if path.is_dir():
+        raise ValueError(f"path must be an IDX file, got the folder {path}; write the name of a file in it")
+    raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         with damage_named(path, "a whole gzip file", "download the file again"):
             raw = gzip.decompress(raw)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..core.numbers import random_source, real, tensor, whole
+from ..core.numbers import blank, random_source, real, tensor, whole
 
 __all__ = ["saccade"]
 
@@ -56,7 +56,7 @@ def saccade(
     height = images.shape[-2]
     distance = height / 8 if distance is None else distance
     corners = torch.tensor(TRIANGLE, dtype=images.dtype, device=images.device) * distance
-    stream = images.new_zeros((num_steps, len(images), 2, *images.shape[-2:]))
+    stream = blank("events", images, num_steps, len(images), 2, *images.shape[-2:])
     reference = seen(images, corners[0])
     for step in range(num_steps):
         way = 3 * (step + 1) / num_steps

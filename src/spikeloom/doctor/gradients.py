@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core import checks, tree
+from ..core.numbers import network, whole
 from ..core.table import aligned
 from ..functional.loss import ce_rate_loss
 from ..learning.gradients import GRADIENTS, Loss
@@ -104,12 +105,18 @@ def gradient_report(
     >>> [row.layer for row in report.rows]
     ['0.weight', '0.bias']
     """
+    network(net)
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss must be a function of output and classes, got {loss!r}; write ce_rate_loss()")
+    if isinstance(rules, str) or not (rules is None or isinstance(rules, (list, tuple, set, dict))):
+        raise TypeError(f"rules must be a list of names, got {rules!r}; write rules=['eprop']")
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise TypeError(f"batch must be a pair (x, y), got {type(batch).__name__}; write gradient_report(net, (x, y))")
     x, y = batch
     checks.floating(x, "x")
     wanted = list(GRADIENTS) if rules is None else [checks.choice("a rule", name, GRADIENTS) for name in rules]
     if num_steps is not None:
+        num_steps = whole("num_steps", num_steps, 1, 2**24)
         x = x.unsqueeze(0).expand(num_steps, *x.shape)
     names = [name for name, p in net.named_parameters() if p.requires_grad]
     found, refused = _gradients(net, x, y, ce_rate_loss() if loss is None else loss, wanted)

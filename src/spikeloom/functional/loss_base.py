@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choice, finite, transformed
+from ..core.numbers import tensor
 
 __all__ = ["LossFunctions", "check_labels", "check_outputs", "one_hot", "weighted"]
 
@@ -68,6 +69,7 @@ def _checked_weight(weight: Any) -> Any:
         raise TypeError(
             f"weight must hold one number a class, got {type(weight).__name__}; write torch.ones(num_classes)"
         ) from error
+    tensor("weight", numbers)
     if numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"weight must hold real numbers, got {numbers.dtype}; write torch.ones(num_classes)")
     if numbers.dim() != 1 or not numbers.numel():

@@ -61,7 +61,7 @@ class SpikeTime(nn.Module):
         multi_spike: bool = False,
     ) -> None:
         super().__init__()
-        real("tolerance", tolerance, 0.0, example=0.0)
+        tolerance = real("tolerance", tolerance, 0.0, example=0.0)
         self.target_is_time = flag("target_is_time", target_is_time)
         self.tolerance = tolerance
         self.multi_spike = flag("multi_spike", multi_spike)
@@ -143,6 +143,7 @@ def _pairs(on_target: Any, off_target: Any, multi_spike: bool) -> list[tuple[flo
             listed = torch.as_tensor(value, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"{name} must be a time or a sequence of times, got {value!r}; write {name}=0") from error
+        tensor(name, listed)
         if not bool(listed.isfinite().all()):
             raise ValueError(f"{name} must be finite, got {value!r}; write {name}=0, or -1 for the last step")
         if listed.dim() != multi_spike:
@@ -240,6 +241,11 @@ class ce_temporal_loss(LossFunctions):
         time, _ = self.spk_time_fn(spk_out, targets)
         logits = -time if self.inverse == "negate" else 1 / (time + 1)
         weight = None if self.weight is None else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device)
+        if weight is not None and len(weight) != logits.shape[-1]:
+            raise ValueError(
+                f"weight must hold one number a class, got {len(weight)} for {logits.shape[-1]} outputs; "
+                f"write torch.ones({logits.shape[-1]})"
+            )
         return cross_entropy(logits, targets.long(), weight, reduction=self.reduction)
 
     def _reduce(self, loss: Tensor) -> Tensor:

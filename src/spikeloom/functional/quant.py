@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.checks import floating
 from ..core.numbers import flag, real, tensor, whole
 
 __all__ = ["StateQuant", "StateQuantizer", "state_quant"]
@@ -84,8 +85,8 @@ class StateQuantizer:
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not hasattr(x, "dtype") or isinstance(x, np.ndarray):
-            tensor("x", x)
+        if not hasattr(x, "dtype") or isinstance(x, (Tensor, np.ndarray, np.generic)):
+            floating(tensor("x", x), "a state")
         return StateQuant.apply(x, self.levels.to(x))
 
     @property

@@ -30,8 +30,7 @@ class l1_rate_sparsity:
     """
 
     def __init__(self, Lambda: float = 1e-5) -> None:
-        real("Lambda", Lambda)
-        self.Lambda = Lambda
+        self.Lambda = real("Lambda", Lambda)
         self.__name__ = type(self).__name__
 
     def __call__(self, spk_out: Tensor) -> Tensor:
@@ -61,9 +60,8 @@ class rate_band:
     """
 
     def __init__(self, low: float, high: float, Lambda: float = 1.0) -> None:
-        real("low", low, example=0.01)
-        real("high", high, example=0.5)
-        real("Lambda", Lambda)
+        low, high = real("low", low, example=0.01), real("high", high, example=0.5)
+        Lambda = real("Lambda", Lambda)
         if not 0 <= low <= high:
             raise ValueError(
                 f"rate_band needs 0 <= low <= high, got low={low}, high={high}; write rates in spikes per step"
@@ -157,7 +155,12 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
     ones = {name: torch.ones_like(value) for name, value in own.items()}
     with torch.enable_grad():
         x = torch.zeros(1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True)
-        output = torch.func.functional_call(synapse, ones, (x,))
+        try:
+            output = torch.func.functional_call(synapse, ones, (x,))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"shape must be that of one sample of {synapse}, got {tuple(sizes)}; its forward says: {error}"
+            ) from error
         (count,) = torch.autograd.grad(output.sum(), x)
     return count.squeeze(0)
 

@@ -7,9 +7,13 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.inspection import inspect_state
+from ..core.numbers import whole
 from ..core.stateful import Stateful
 
 __all__ = ["SynapticDelay"]
+
+
+_LONGEST = 2**20  # steps; a buffer of so many inputs is a mistake
 
 
 class SynapticDelay(Stateful):
@@ -33,6 +37,7 @@ class SynapticDelay(Stateful):
         mode: ``"step"``: inputs are [B, channels, ...]; ``"sequence"``: [T, B, channels, ...].
 
     Raises:
+        TypeError: ``max_delay`` or ``channels`` is no whole number.
         ValueError: ``max_delay`` < 1, ``delay`` out of range or of another shape, an unknown ``kernel``, ``sigma`` not
             positive, or an input that has not ``channels`` channels.
 
@@ -59,8 +64,10 @@ class SynapticDelay(Stateful):
         sigma: float = 1.0,
         mode: str = "step",
     ) -> None:
-        if max_delay < 1:
-            raise ValueError(f"max_delay must be at least 1 step, got {max_delay}")
+        max_delay = whole("max_delay", max_delay, 1, _LONGEST)
+        if channels is not None:
+            channels = whole("channels", channels, 1, 2**31)
+        checks.flags("SynapticDelay", learn_delay=learn_delay)
         checks.in_range("delay", delay, 0.0, float(max_delay), why="max_delay is how far it may reach back")
         checks.in_range("sigma", sigma, 0.0, float("inf"), open_low=True)
         super().__init__()
@@ -91,6 +98,9 @@ class SynapticDelay(Stateful):
     def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """Run one step or all, remember the last D inputs, and return the delayed signal and them; see `Stateful`."""
         checks.floating(input_, "the input of SynapticDelay")
+        compiling = torch.compiler.is_compiling()
+        if not compiling and input_.device.type == "cpu":  # elsewhere the answer stalls the queue
+            checks.finite(input_, "the input of SynapticDelay")
         x = input_ if sequence and num_steps is None else input_.expand(num_steps or 1, *input_.shape)
         known = torch.cat([self._past(x), x])  # [D + T, B, channels, ...]
         weights = self.taps(x.dtype)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..core.numbers import real, tensor, whole
+
 __all__ = ["GradedSpikes"]
 
 
@@ -14,7 +16,10 @@ class GradedSpikes(nn.Module):
         constant_factor: initial weight of all; 0, False or None: uniform in [0.5, 1.5).
 
     Raises:
-        ValueError: ``size`` < 1; in ``forward``, no axis of the input has ``size`` elements where neurons may lie.
+        TypeError: ``size`` is no whole number, or ``constant_factor`` no number; in ``forward``,
+            the input is no tensor.
+        ValueError: ``size`` < 1, or ``constant_factor`` is not finite; in ``forward``, no axis of
+            the input has ``size`` elements where neurons may lie.
 
     Differs from snnTorch for inputs [B, size] and [T, B, size]: there the weights, of shape [size, 1], act on the
     samples (or fail) instead of on the neurons. They act on the last axis here, and on the last but one where only that
@@ -29,12 +34,12 @@ class GradedSpikes(nn.Module):
 
     def __init__(self, size: int, constant_factor: float | None) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        self.size = size
-        self.weights = nn.Parameter(
-            torch.ones(size, 1) * constant_factor if constant_factor else torch.rand(size, 1) + 0.5
-        )
+        self.size = whole("size", size, 1, 2**31)
+        factor = 0.0
+        if constant_factor is not None and constant_factor is not False:
+            factor = real("constant_factor", constant_factor)
+        start = torch.full((self.size, 1), factor) if factor else torch.rand(self.size, 1) + 0.5
+        self.weights = nn.Parameter(start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scaled spikes, in the shape of ``x``.
@@ -42,6 +47,7 @@ class GradedSpikes(nn.Module):
         Args:
             x: spikes, [..., size] or [..., size, K].
         """
+        tensor("x", x)
         if x.shape[-1:] == (self.size,):
             return x * self.weights.squeeze(-1)
         if x.shape[-2:-1] == (self.size,):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import checks
+from ..core.numbers import flag, tensor, whole
 
 __all__ = ["SpikeLinear", "spike_linear"]
 
@@ -55,7 +56,9 @@ class SpikeLinear(nn.Linear):
         *,
         events: str = "auto",
     ) -> None:
-        super().__init__(in_features, out_features, bias, device, dtype)
+        in_features = whole("in_features", in_features, 0, 2**31)
+        out_features = whole("out_features", out_features, 0, 2**31)
+        super().__init__(in_features, out_features, flag("bias", bias), device, dtype)
         self.weight = nn.Parameter(self.weight.detach().t().contiguous().t())
         self.events = checks.choice("events", events, _EVENTS)
         self.density = ""  # of the last input, in words; not part of a ``state_dict``
@@ -79,6 +82,15 @@ class SpikeLinear(nn.Linear):
 
 def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The output of a layer: by events, or the dense product where they cannot be computed or are not wanted."""
+    if tensor("input", x).dim() == 0 or x.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape {tuple(x.shape)}; the features are "
+            "its last axis"
+        )
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"SpikeLinear has a weight of {weight.dtype}, got an input of {x.dtype}; write x.to({weight.dtype})"
+        )
     from ..kernels.events import linear as product  # loads what it needs on first use, not with the package
 
     reason = product.refusal(x, weight)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules import conv
 
 from ..core import checks, tree
+from ..core.numbers import tensor
 from ..neurons.integrate_fire import IF
 from ..run import run
 from .spike_errors import check_numbers, desired_spikes, spike_errors, window_counts
@@ -240,6 +241,7 @@ def check_network(net: Any) -> tuple[Stage, ...]:
 def _check_input(x: Tensor, labels: Tensor, epsilon: int) -> None:
     checks.floating(x, "x")
     check_numbers(epsilon)
+    tensor("labels", labels)
     if x.dim() < 3 or len(x) < 1 or labels.shape != x.shape[1:2]:
         raise ValueError(
             f"BP-STDP takes spikes [T, B, ...] and classes [B], got {tuple(x.shape)} and {tuple(labels.shape)}; "

@@ -80,6 +80,10 @@ def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
     """
     weight = weight_of(synapse)
     if isinstance(synapse, nn.Linear) and type(synapse).forward is nn.Linear.forward:
+        if pre.shape[-1:] != weight.shape[1:]:
+            raise ValueError(
+                f"pre must have the {weight.shape[1]} inputs of the synapse on its last axis, got {tuple(pre.shape)}"
+            )
         _same_shape(torch.Size((*pre.shape[:-1], len(weight))), post)
         return post.detach().reshape(-1, len(weight)).T @ pre.detach().reshape(-1, weight.shape[1])
     bare = _Bare(synapse)

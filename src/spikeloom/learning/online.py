@@ -23,6 +23,7 @@ from torch.nn.modules import conv
 
 from ..core import checks, tree
 from ..core.neuron import Neuron
+from ..core.numbers import whole
 from ..core.stateful import Stateful
 from ..neurons.integrate_fire import IF
 from ..neurons.leaky import Leaky
@@ -76,6 +77,12 @@ def online(
     torch.Size([2, 3])
     """
     learner = Online(net, loss)
+    checks.floating(x, "x")
+    checks.flags("online", time_var_targets=time_var_targets)
+    if num_steps is not None:
+        num_steps = whole("num_steps", num_steps, 1, 2**30)
+    elif x.dim() < 1:
+        raise ValueError("x over time is [T, B, ...], got a tensor of shape (); a static input needs num_steps=...")
     steps = len(x) if num_steps is None else num_steps
     if steps < 1 or (num_steps is None and x.dim() < 2):
         raise ValueError(
@@ -125,6 +132,8 @@ class Online:
                 "net must be nn.Sequential, so that it is known which neuron a synapse feeds, got "
                 f"{type(net).__name__}; write nn.Sequential(...), or train with snn.run and backward()"
             )
+        if not callable(loss):
+            raise TypeError(f"loss must be a function of output and target, got {loss!r}; write F.cross_entropy")
         self.net, self.loss = net, loss
         self._layers = list(flat(net))
         self._feeds = _feeds(self._layers)
@@ -150,6 +159,9 @@ class Online:
             ValueError: the loss is no number.
         """
         checks.floating(x, "x")
+        weight = next((p for p in self.net.parameters() if p.is_floating_point()), x)
+        if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"x must be {weight.dtype} as the network, got {x.dtype}; write x.to({weight.dtype})")
         with torch.enable_grad():
             value, currents = self._forward(x.detach())
             loss = self.loss(value, target)

@@ -8,13 +8,14 @@ change is returned too. `Rule.apply` adds it within the bounds; or give ``-chang
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core import checks
+from ..core.numbers import real, tensor
 from .hebbian import correlate, trace, weight_of
 
 __all__ = ["Memory", "Rule", "Term"]
@@ -81,8 +82,13 @@ class Rule:
     def __post_init__(self) -> None:
         checks.choice("reduction", self.reduction, ("sum", "mean", "max"))
         checks.choice("pairs", self.pairs, ("nearest", "all"))
-        for name in ("tau_pre", "tau_post"):
-            checks.in_range(name, getattr(self, name), 0.0, math.inf, open_low=True, why="it is a time in steps")
+        for field in fields(self):
+            if field.type not in ("float", float):
+                continue
+            value = getattr(self, field.name)
+            if field.name.startswith("tau"):
+                value = real(field.name, value, 0.0, open_low=True, example=20.0)
+            object.__setattr__(self, field.name, real(field.name, value))
         if not self.w_min < self.w_max:
             raise ValueError(
                 f"w_min must be below w_max, got {self.w_min:g} and {self.w_max:g}; write w_min=0, w_max=1"
@@ -122,6 +128,8 @@ class Rule:
         >>> PowerLaw(alpha=1.0, x_tar=0.5).step(fc, torch.tensor([[1.0, 0.0]]), torch.ones(1, 1))[1]
         tensor([[ 0.5000, -0.5000]])
         """
+        pre = tensor("pre", pre)
+        post = tensor("post", post)
         memory, change = self.sequence(synapse, pre.unsqueeze(0), post.unsqueeze(0), memory)
         return memory, change
 
@@ -140,6 +148,7 @@ class Rule:
             The new traces, and the change, in the shape of the weight.
         """
         weight = weight_of(synapse)
+        _check_spikes(weight, pre, post)
         if self.reduction == "max":
             return self._largest(synapse, weight, *self.collected(pre, post, memory))
         memory, parts = memory or Memory(), {}
@@ -203,6 +212,25 @@ class Rule:
     def substance(self, weight: Tensor, mu: float) -> Tensor:
         """How far a weight is from ``w_min``, to the power ``mu``."""
         return (weight - self.w_min).clamp(min=0) ** mu
+
+
+def _check_spikes(weight: Tensor, pre: Tensor, post: Tensor) -> None:
+    """Check that spikes of both sides, [T, B, ...], belong together and to the synapse."""
+    for name, spk in (("pre", pre), ("post", post)):
+        if tensor(name, spk).dtype != weight.dtype:
+            raise TypeError(
+                f"{name} must be {weight.dtype} as the weight, got {spk.dtype}; write {name}.to(weight.dtype)"
+            )
+        if spk.dim() < 3 or not spk.numel():
+            raise ValueError(
+                f"{name} must be spikes [B, ...] of at least one sample, got {tuple(spk.shape[1:])}; write "
+                f"{name}.unsqueeze(0) for one sample"
+            )
+        checks.finite(spk, name)
+    if pre.shape[:2] != post.shape[:2]:
+        raise ValueError(
+            f"pre and post must have the same steps and samples, got {tuple(pre.shape)} and {tuple(post.shape)}"
+        )
 
 
 def _firing(post: Tensor) -> tuple[Tensor, ...]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core import checks
 from .hebbian import trace
 from .rule import Memory, Rule, Term
 
@@ -156,10 +155,6 @@ class Triplet(Rule):
     nu_pre: float = 1e-4
     nu_post: float = 1e-2
     tau_slow: float = 40.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.in_range("tau_slow", self.tau_slow, 0.0, math.inf, open_low=True, why="it is a time in steps")
 
     def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
         x = self.remember(memory.pre, pre, self.tau_pre)

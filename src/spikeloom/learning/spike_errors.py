@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.numbers import tensor, whole
+
 __all__ = ["SpikeError", "check_numbers", "desired_spikes", "spike_errors", "window_counts"]
 
 
@@ -24,7 +26,9 @@ def desired_spikes(num_steps: int, interval: int = 4) -> Tensor:
     >>> desired_spikes(9, 4).int()
     tensor([0, 0, 0, 1, 0, 0, 0, 1, 0], dtype=torch.int32)
     """
-    if not 1 <= interval <= num_steps:
+    num_steps = whole("num_steps", num_steps, 1, 2**30)
+    interval = whole("interval", interval, 1)
+    if interval > num_steps:
         raise ValueError(
             f"a desired spike every {interval} steps needs 1 <= interval <= T = {num_steps}; write interval={num_steps}"
         )
@@ -50,6 +54,35 @@ def window_counts(spk: Tensor, epsilon: int) -> Tensor:
     return torch.cat([counts[: epsilon + 1], counts[epsilon + 1 :] - counts[: -epsilon - 1]])
 
 
+def class_labels(labels: Tensor, samples: int, classes: int) -> Tensor:
+    """Return labels [B] as int64 if they are classes.
+
+    Args:
+        labels: what the user passed.
+        samples: B.
+        classes: number of outputs.
+
+    Raises:
+        TypeError: they are no whole numbers.
+        ValueError: they are not [B], or there is a class without output.
+
+    >>> class_labels(torch.tensor([1, 0]), 2, 2)
+    tensor([1, 0])
+    """
+    whole_numbers = not (tensor("labels", labels).is_floating_point() or labels.is_complex())
+    if not whole_numbers or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be whole numbers, got {labels.dtype}; write labels.long()")
+    if labels.shape != (samples,):
+        raise ValueError(f"labels must be one class a sample, [{samples}], got {tuple(labels.shape)}")
+    if labels.numel() and not (labels.min() >= 0 and labels.max() < classes):
+        outside = int(labels[(labels < 0) | (labels >= classes)][0])
+        raise ValueError(
+            f"classes count from 0 to {classes - 1} for {classes} outputs, got {outside}; "
+            "write an output layer with more neurons, or other labels"
+        )
+    return labels.long()
+
+
 def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
     """xi: 1 where the class neuron was silent, -1 where another one fired, else 0.
 
@@ -65,12 +98,7 @@ def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
             [ 0.,  0.]])
     """
     classes = counts.shape[-1]
-    if labels.numel() and not (labels.min() >= 0 and labels.max() < classes):
-        outside = int(labels[(labels < 0) | (labels >= classes)][0])
-        raise ValueError(
-            f"classes count from 0 to {classes - 1} for {classes} outputs, got {outside}; "
-            "write an output layer with more neurons, or other labels"
-        )
+    labels = class_labels(labels, len(labels), classes)
     return torch.nn.functional.one_hot(labels, classes).to(counts.dtype) - (counts > 0).to(counts.dtype)
 
 

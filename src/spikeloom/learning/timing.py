@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..core import checks
+from ..core.numbers import real, tensor
+from .spike_errors import class_labels
 
 __all__ = ["first_spike_loss", "first_times", "push_silent"]
 
@@ -25,6 +26,13 @@ def first_times(times: Tensor, never: float) -> Tensor:
     >>> first_times(torch.tensor([[[1.0, 2.0], [torch.inf, torch.inf]]]), never=5.0)
     tensor([[1., 5.]])
     """
+    if tensor("times", times).dim() not in (2, 3) or not times.is_floating_point() or not times.numel():
+        raise ValueError(
+            f"times must be floating point, [B, J] or [B, J, K], got {times.dtype} of shape {tuple(times.shape)}"
+        )
+    if bool(times.isnan().any()):
+        raise ValueError("times must be numbers, or infinity for no spike, got NaN; write torch.inf")
+    never = real("never", never)
     first = times if times.dim() == 2 else times[..., 0]
     return torch.where(torch.isfinite(first), first, never)
 
@@ -57,12 +65,14 @@ def first_spike_loss(
     >>> first_spike_loss(torch.tensor([[1.0, torch.inf]]), torch.tensor([0]), tau=1.0, never=3.0)
     tensor(0.1269)
     """
-    checks.in_range("tau", tau, 0.0, torch.inf, open_low=True)
+    tau = real("tau", tau, 0.0, open_low=True)
+    early = real("early", early, example=0.0)
     first = first_times(times, never)
+    labels = class_labels(labels, *first.shape)
     loss = cross_entropy(-first / tau, labels)
     if early:
         unit = never if tau_early is None else tau_early
-        checks.in_range("tau_early", unit, 0.0, torch.inf, open_low=True)
+        unit = real("tau_early", unit, 0.0, open_low=True)
         own = first.gather(1, labels.unsqueeze(1)).squeeze(1)
         loss = loss + early * (torch.exp(own / unit) - 1).mean()
     return loss

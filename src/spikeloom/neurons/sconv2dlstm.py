@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.numbers import flag, whole
 from ..core.recurrent import same_size
 from ..core.reset import Keep, Reset, Subtract, Zero
 
@@ -80,6 +81,12 @@ class SConv2dLSTM(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
+        in_channels = whole("in_channels", in_channels, 1, 2**31)
+        out_channels = whole("out_channels", out_channels, 1, 2**31)
+        bias = flag("bias", bias)
+        for name, pool in (("max_pool", max_pool), ("avg_pool", avg_pool)):
+            for size in pool if isinstance(pool, (tuple, list)) else (pool,):
+                whole(name, size)
         if max_pool and avg_pool:
             raise ValueError(f"max_pool and avg_pool exclude each other, got {max_pool} and {avg_pool}; leave one out")
         if (max_pool or avg_pool) and not reset_delay:

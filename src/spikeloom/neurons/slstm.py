@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.numbers import flag, whole
 from ..core.reset import Keep, Reset, Subtract, Zero
 
 __all__ = ["SLSTM"]
@@ -71,6 +72,9 @@ class SLSTM(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
+        input_size = whole("input_size", input_size, 1, 2**31)
+        hidden_size = whole("hidden_size", hidden_size, 1, 2**31)
+        bias = flag("bias", bias)
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
         super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)

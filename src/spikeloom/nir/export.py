@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.numbers import network, real
 from .layer_nodes import flatten_node, layer_node, scale_node
 from .modules import Offset
 from .neuron_nodes import neuron_nodes
@@ -48,6 +49,7 @@ def to_nir(
         A ``nir.NIRGraph`` with a node for each layer, called by its path in ``net``.
 
     Raises:
+        TypeError: ``net`` is no module, or an argument is of a wrong kind.
         ValueError: something in the network has no NIR node (the message names it), the sample does not fit, or ``dt``
             is not positive.
         ImportError: nir is not installed.
@@ -64,16 +66,19 @@ def to_nir(
     array([0.001, 0.001])
     """
     nir = checks.require("nir", extra="nir", purpose="writing a NIR graph")
-    checks.in_range("dt", dt, 0.0, float("inf"), open_low=True, why="it is a time step in seconds")
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}; write nn.Sequential(...)")
+    dt = real("dt", dt, 0.0, open_low=True, example=1e-4)
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(f"args must be a tuple of further arguments, got {args!r}; write args=(...,)")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text, got {type(name).__name__}; write name='net'")
+    network(net)
     sample = _sample(net) if sample is None else sample
     checks.floating(sample, "the sample")
     if sample.dim() < 2:
         raise ValueError(f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write sample[None]")
-    wiring = wiring_of(net, sample, args)
+    wiring = wiring_of(net, sample, tuple(args))
     version = str(getattr(sys.modules[__name__.partition(".")[0]], "__version__", "unknown"))
-    own = {"dt": float(dt), "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
+    own = {"dt": dt, "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
     graph = _graph(nir, *_nodes(wiring, dt), wiring)
     graph.metadata = {"spikeloom": own} | ({"name": name} if name else {})
     return graph

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks, tree
+from ..core.numbers import network
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 from .errors import located
@@ -21,6 +22,7 @@ from .work import Work
 
 __all__ = ["run"]
 
+_MOST_STEPS = 2**24
 _running: dict[int, int] = {}  # id of each running network, and the thread that runs it
 _lock = threading.Lock()
 
@@ -83,7 +85,7 @@ def run(
       0  Linear  time folded into the batch
       1  Leaky   scan over time (torch)
     """
-    steps = _check(net, x, num_steps, batch_norm)
+    steps = _check(net, x, num_steps, batch_norm, reset, explain)
     _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
@@ -144,9 +146,9 @@ def _stepping(net: nn.Module) -> Iterator[None]:
             module.mode = mode
 
 
-def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) -> int:
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}; write nn.Sequential(...)")
+def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explain: Any) -> int:
+    network(net)
+    checks.flags("run", reset=reset, explain=explain)
     if isinstance(net, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
         raise TypeError(
             f"{type(net).__name__} around the step would synchronise at every step; wrap a module whose forward calls "
@@ -166,8 +168,9 @@ def _check(net: nn.Module, x: Tensor, num_steps: int | None, batch_norm: str) ->
         steps = 0 if isinstance(num_steps, bool) else operator.index(num_steps)
     except TypeError:
         steps = 0
-    if steps < 1:
-        raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}; drop it if x is [T, B, ...]")
+    if not 1 <= steps <= _MOST_STEPS:
+        most = f" of at most {_MOST_STEPS}" if steps > 1 else ""
+        raise ValueError(f"num_steps must be a positive integer{most}, got {num_steps!r}; drop it if x is [T, B, ...]")
     return steps
 
 
@@ -182,8 +185,11 @@ def _check_memory(memory: str, batch_norm: str) -> None:
 
 def _keys(net: nn.Module, record: bool | Iterable[str] | None) -> set[str]:
     """Return the requested names as ``path.field``."""
-    if not record:
+    if record is None or record is False:
         return set()
+    named = isinstance(record, (list, tuple, set, frozenset, dict)) and all(isinstance(n, str) for n in record)
+    if record is not True and not isinstance(record, str) and not named:
+        raise TypeError(f"record must be True or names such as '1.mem', got {record!r}; write record=True")
     fields = {path: ["spk", *(f for f in n.State._fields if f != "spk")] for path, n in named_neurons(net)}
     every = {f"{path}.{field}" for path, names in fields.items() for field in names}
     if record is True:

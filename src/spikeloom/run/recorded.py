@@ -43,7 +43,8 @@ def cannot_record(leaves: list[Any]) -> bool:
     if torch._C._len_torch_dispatch_stack() > 0:
         return True
     tensors = [value for value in leaves if isinstance(value, Tensor)]
-    return any(type(value) not in (Tensor, nn.Parameter) for value in tensors)
+    known = (Tensor, nn.Parameter)
+    return any(type(value) not in known or value.layout is not torch.strided for value in tensors)
 
 
 def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
+from ..core.numbers import network, path_of
 from . import safetensors
 from .architecture import build, describe
 
@@ -44,7 +45,7 @@ def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Pat
     >>> snn.load(path)[1].beta
     tensor(0.9000)
     """
-    path = Path(path)
+    path = path_of("path", path)
     if isinstance(net, dict):
         safetensors.write(path, _weights(net), {})
         return path
@@ -86,11 +87,12 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     >>> snn.load("weights.safetensors", into=nn.Linear(2, 1))
     Linear(in_features=2, out_features=1, bias=True)
     """
-    path = Path(path)
+    path = path_of("path", path)
     if not path.exists():
         raise FileNotFoundError(f"load needs the file of a network, and there is no {path}; write the path of one")
     tensors, texts = safetensors.read(path)
     if into is not None:
+        network(into, "into")
         _check(path, tensors, into)
         into.load_state_dict(tensors)
         return into

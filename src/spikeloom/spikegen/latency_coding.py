@@ -116,6 +116,7 @@ def latency_code(
     >>> time, below
     (tensor([0.0000, 4.9500]), tensor([False,  True]))
     """
+    real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if flag("linear", linear):
         return latency_code_linear(data, num_steps, threshold, tau, first_spike_time, normalize), data < threshold
     return latency_code_log(data, num_steps, threshold, tau, first_spike_time, normalize, epsilon), data < threshold
@@ -151,7 +152,7 @@ def latency_code_linear(
     """
     data, steps = _checked(data, num_steps, threshold, tau, first_spike_time, normalize)
     if normalize:
-        tau = steps - 1 - first_spike_time
+        tau = steps - 1 - int(first_spike_time or 0)
     time = torch.clamp_max(-tau * (data - 1), -tau * (threshold - 1)) + first_spike_time
     if normalize and time.numel() and bool(time.min() < 0):  # intensities above 1
         time = (time - time.min()) / (time.max() - time.min()) * (steps - 1)
@@ -195,9 +196,9 @@ def latency_code_log(
             f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got {epsilon}; write epsilon=1e-6"
         )
     data = data.clamp(threshold + epsilon)
-    time = tau * torch.log(data / (data - threshold))
+    time = float(tau) * torch.log(data / (data - threshold))
     if normalize and time.numel():
-        time = time * (steps - first_spike_time - 1) / time.max()
+        time = time * (steps - first_spike_time - 1) / time.max().clamp(min=torch.finfo(time.dtype).tiny)
     return time + first_spike_time
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..core.numbers import tensor, whole
+from ..core.numbers import blank, tensor, whole
 from .inputs import intensities
 
 __all__ = ["from_one_hot", "to_one_hot", "to_one_hot_inverse"]
@@ -28,7 +28,7 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
             [0., 0., 1.]])
     """
     tensor("targets", targets)
-    num_classes = whole("num_classes", num_classes, 1)
+    num_classes = whole("num_classes", num_classes, 1, 2**62)
     if targets.is_complex():
         raise TypeError(f"targets must be class labels (whole numbers), got {targets.dtype}; write integer labels")
     labels = targets.long()
@@ -40,7 +40,7 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
             f"targets must lie in [0, {num_classes - 1}] for num_classes={num_classes}, got {outside}; "
             "write labels that count from 0, or a larger num_classes"
         )
-    one_hot = torch.zeros(*labels.shape, num_classes, device=targets.device)
+    one_hot = blank("vectors", labels, *labels.shape, num_classes, dtype=torch.get_default_dtype())
     return one_hot.scatter(-1, labels.unsqueeze(-1), 1)
 
 

@@ -85,7 +85,7 @@ def burst(
     whole("max_spikes", max_spikes, 1)
     whole("min_interval", min_interval, 1)
     if max_interval is not None:
-        whole("max_interval", max_interval, 1)
+        whole("max_interval", max_interval, 1, 2**31)
     longest = (steps - 1) // max(max_spikes - 1, 1) if max_interval is None else max_interval
     if longest < min_interval or (max_spikes - 1) * min_interval >= steps:
         raise ValueError(

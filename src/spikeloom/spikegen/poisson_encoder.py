@@ -29,8 +29,8 @@ class PoissonEncoder:
     """
 
     def __init__(self, T: float, dt: float = 1.0, *, generator: torch.Generator | None = None) -> None:
-        real("T", T, example=250.0)
-        real("dt", dt)
+        T = real("T", T, example=250.0)
+        dt = real("dt", dt)
         if not 0 < dt <= T:
             raise ValueError(f"T must be at least dt > 0, both in ms, got T={T} and dt={dt}; write PoissonEncoder(250)")
         self.num_steps = round(T / dt)

@@ -71,7 +71,7 @@ def receptive_fields(data: Tensor, num_neurons: int, low: float = 0.0, high: flo
     centers = population_centers(num_neurons, low, high).to(data)
     in_range("data", intensities(data), low, high, why="write low= and high= as the range of the data")
     sigma = (high - low) / (gamma * (num_neurons - 2))
-    return torch.exp(-((data.unsqueeze(-1) - centers) ** 2) / (2 * sigma**2))
+    return torch.exp(-(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2)  # a square alone may overflow
 
 
 def population(

@@ -231,8 +231,8 @@ def rate_interpolate(
     tensor([1.0000, 0.0000, 0.5000, 1.0000, 0.0000, 0.0000])
     """
     num_steps = step_count(num_steps)
-    real("on_target", on_target)
-    real("off_target", off_target, example=0.0)
+    on_target = real("on_target", on_target)
+    off_target = real("off_target", off_target, example=0.0)
     if tensor("spike_time", spike_time).is_complex() or spike_time.dim() > 1:
         raise ValueError(
             f"spike_time must be times [number of spikes], got {spike_time.dtype} of shape {tuple(spike_time.shape)}; "

@@ -231,6 +231,8 @@ class Repeat:
         whole("n_repeat", self.n_repeat, 0, 2**31)
 
     def __call__(self, target: Any) -> np.ndarray:
+        if isinstance(target, Tensor):
+            target = tensor("target", target).detach().cpu().tolist()  # NumPy has no bfloat16
         values = np.atleast_1d(np.asarray(target))
         if values.ndim > 1 or values.dtype.kind not in "biuf":
             raise TypeError(f"target must be a number or a vector, got {values.dtype} of shape {values.shape}")

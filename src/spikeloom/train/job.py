@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..chaos import Chaos
+from ..core.numbers import network
 from ..core.tree import named_neurons, reset
 from ..kernels.events.choice import by_input_alone
 from ..run import run
@@ -149,8 +150,7 @@ def spiking_layers(net: Any) -> tuple[tuple[str, ...], str]:
     >>> spiking_layers(nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.9, init_hidden=True)))
     (('1',), '1')
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}; write nn.Sequential(...)")
+    network(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError("net must have parameters that require a gradient, got none; add an nn.Linear")
     every = list(named_neurons(net))

@@ -10,6 +10,7 @@ from ..chaos import A, attach
 from ..chaos.settings import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
+from ..core.numbers import path_of, real
 from .encoding import encoder
 from .job import Job, fork_random_state, spiking_layers
 from .loop import SCHEDULES
@@ -49,6 +50,7 @@ class Request:
             ValueError, TypeError, RuntimeError: as `fit`.
         """
         check_alone("snn.fit")
+        checks.flags("fit", resume=resume, force=force)
         whole("epochs", self.epochs)
         whole("batch_size", self.batch_size)
         whole("seed", self.seed, 0)
@@ -60,7 +62,7 @@ class Request:
         if self.schedule is not None:
             checks.choice("schedule", self.schedule, SCHEDULES)
         if self.lr is not None:
-            checks.in_range("lr", self.lr, 0.0, 1e3, open_low=True)
+            real("lr", self.lr, 0.0, 1e3, open_low=True, example=1e-3)
             if self.optimizer is not None:
                 raise ValueError(
                     f"lr={self.lr} is for the default optimizer, got optimizer too; give it the rate there"
@@ -72,6 +74,8 @@ class Request:
             )
         if resume and force:
             raise ValueError("resume=True goes on with a run and force=True replaces it, got both; leave one out")
+        if out is not None:
+            path_of("out", out)
         if (resume or force) and out is None:
             raise ValueError(f"{'resume' if resume else 'force'}=True is about a folder, got none; write out=...")
 

@@ -27,6 +27,9 @@ __all__ = [
 Settings = dict[str, Any]  # name to JSON value
 
 
+MOST = 2**30  # of epochs, samples and seeds
+
+
 def whole(name: str, value: Any, low: int = 1) -> int:
     """Return ``value`` if it is a whole number from ``low``.
 
@@ -39,6 +42,8 @@ def whole(name: str, value: Any, low: int = 1) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, got {value!r}; write {name}={max(low, 1)}, for example")
+    if value > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {value}; write {name}={max(low, 1)}, for example")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}; write {name}={low}, for example")
     return value

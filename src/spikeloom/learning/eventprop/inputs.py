@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core import checks
+from ...core.numbers import real
 from .arrays import Events, Neurons
 from .compiled import ENGINES
 
@@ -56,7 +57,10 @@ def checked(
     constants = []
     for name, given in (("tau_m", tau_m), ("tau_s", tau_s), ("threshold", threshold)):
         checks.in_range(name, given, 0.0, math.inf, open_low=True)
-        constants.append(torch.as_tensor(given, dtype=weight.dtype).expand(neurons))
+        numbers = torch.as_tensor(given, dtype=weight.dtype)
+        if numbers.shape not in ((), (1,), (neurons,)):
+            raise ValueError(f"{name} must be one number or [J] = [{neurons}], got shape {tuple(numbers.shape)}")
+        constants.append(numbers.expand(neurons))
     value = plan.value
     if value is not None and value.shape != times.shape:
         raise ValueError(f"value must have the shape of times {tuple(times.shape)}, got {tuple(value.shape)}")
@@ -67,12 +71,10 @@ def checked(
 
 def _plan(plan: Plan) -> None:
     checks.choice("engine", plan.engine, ENGINES)
-    if not math.isfinite(plan.until):
-        raise ValueError(f"until must be finite, got {plan.until}; write the end of the simulation, e.g. until=50.0")
+    real("until", plan.until, example=50.0)
     if plan.limit is not None and (not isinstance(plan.limit, int) or plan.limit < 1):
         raise ValueError(f"max_spikes must be a positive integer or None, got {plan.limit!r}; write max_spikes=1")
-    if not plan.slope_floor >= 0:
-        raise ValueError(f"slope_floor must not be negative, got {plan.slope_floor}; write slope_floor=0.01")
+    real("slope_floor", plan.slope_floor, 0.0, example=0.01)
 
 
 def events(times: Tensor, value: Tensor | None = None) -> tuple[Events, np.ndarray]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ...core.numbers import flag, random_source, real, whole
 from .function import lif_maxima, lif_spikes
 
 __all__ = ["EventLIF"]
@@ -69,17 +70,24 @@ class EventLIF(nn.Module):
         super().__init__()
         if recurrent and not fires:
             raise ValueError("a readout has no spikes to send back, got fires=False, recurrent=True; leave one out")
+        inputs = whole("inputs", inputs, 1, 2**31)
+        neurons = whole("neurons", neurons, 1, 2**31)
+        fires, recurrent, learn_tau = flag("fires", fires), flag("recurrent", recurrent), flag("learn_tau", learn_tau)
+        until, threshold = real("until", until), real("threshold", threshold, 0.0, open_low=True)
+        recurrent_delay = real("recurrent_delay", recurrent_delay, 0.0, example=0.0)
+        generator = random_source(generator)
         mean = 4.0 * threshold / inputs if mean is None else mean
         std = abs(mean) / 2 if std is None else std
         self.weight = nn.Parameter(mean + std * torch.randn(neurons, inputs, generator=generator))
         self.recurrent = nn.Parameter(torch.zeros(neurons, neurons)) if recurrent else None
         drawn = None if delays is None else delays * torch.rand(neurons, inputs, generator=generator)
         self.delay = None if drawn is None else nn.Parameter(drawn)
-        for name, tau in (("tau_m", tau_m), ("tau_s", tau_s)):
+        for name, given in (("tau_m", tau_m), ("tau_s", tau_s)):
+            tau = real(name, given, 0.0, open_low=True)
             if learn_tau:
-                self.register_parameter(name, nn.Parameter(torch.tensor(float(tau))))
+                self.register_parameter(name, nn.Parameter(torch.tensor(tau)))
             else:
-                self.register_buffer(name, torch.tensor(float(tau)))
+                self.register_buffer(name, torch.tensor(tau))
         self.until, self.threshold, self.fires, self.recurrent_delay = until, threshold, fires, recurrent_delay
         self.max_spikes, self.slope_floor = max_spikes, slope_floor
 

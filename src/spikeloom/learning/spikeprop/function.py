@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...core import checks
+from ...core.numbers import real
 from .response import AlphaResponse, Response
 
 __all__ = ["srm_first_spikes"]
@@ -174,14 +175,14 @@ def srm_first_spikes(
             f"times [B, I], weight [J, I, K] and delays [K] must fit, got {tuple(times.shape)}, {tuple(weight.shape)} "
             f"and {tuple(delays.shape)}; each input has K weights to each neuron"
         )
+    if times.dtype != weight.dtype:
+        raise TypeError(f"times must be {weight.dtype} as the weight, got {times.dtype}; write times.to(weight.dtype)")
     checks.has_samples(times, "times")
     ever = times.masked_fill(times == math.inf, 0.0)  # a neuron that never fires
     for name, value in (("times", ever), ("delays", delays)):
         checks.in_range(name, value, 0.0, math.inf, why="the simulation begins at 0")
     for name, number in (("until", until), ("dt", dt), ("threshold", threshold)):
-        if not (number > 0 and math.isfinite(number)):
-            raise ValueError(f"{name} must be positive and finite, got {number}; e.g. {name}=1.0")
-    if not slope_floor >= 0:
-        raise ValueError(f"slope_floor must not be negative, got {slope_floor}; write slope_floor=0.5")
+        real(name, number, 0.0, open_low=True)
+    real("slope_floor", slope_floor, 0.0, example=0.5)
     plan = Plan(AlphaResponse(7.0) if response is None else response, threshold, until, dt, slope_floor)
     return _FirstSpikes.apply(plan, times, weight, delays.to(weight))
