@@ -158,8 +158,7 @@ def test_conversion_loses_little_and_its_network_is_measured_beside_a_loop() -> 
 @pytest.mark.skipif(snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu")
 def test_events_are_measured_against_the_dense_product() -> None:
     report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
-    assert len(report["rows"]) == 2
-    assert all("dense / events at 5 %" in row for row in report["rows"])
+    assert report["rows"] and all("dense / events at 5 %" in row for row in report["rows"])
 
 
 @pytest.mark.slow

@@ -198,8 +198,10 @@ def same_size(channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool 
     >>> same_size(1, 2, (3, 5)).padding
     (1, 2)
     """
-    size = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
-    size = tuple(whole("kernel_size", k, 1, 2**31) for k in size)
+    given = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
+    if len(given) != 2:
+        raise ValueError(f"kernel_size must be one number or two, got {kernel_size}; write kernel_size=3")
+    size = whole("kernel_size", given[0], 1, 2**31), whole("kernel_size", given[1], 1, 2**31)
     if any(k % 2 == 0 for k in size):
         raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes height and width")
-    return nn.Conv2d(channels, out_channels, size, padding=tuple(k // 2 for k in size), bias=bias)
+    return nn.Conv2d(channels, out_channels, size, padding=(size[0] // 2, size[1] // 2), bias=bias)
