@@ -33,7 +33,7 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
     tensor([[1., 2.]])
     """
     if never is not None and not (isinstance(never, float) and math.isinf(never)):
-        never = real("never", never)
+        never = real("never", never, infinite=True)
     fired = _time_major(spk, "first_spike") != 0
     dtype = spk.dtype if spk.is_floating_point() else torch.int64
     step = fired.to(torch.uint8).argmax(0).to(dtype)  # argmax returns the first of equal maxima

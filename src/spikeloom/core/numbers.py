@@ -51,6 +51,7 @@ def real(
     *,
     open_low: bool = False,
     open_high: bool = False,
+    infinite: bool = False,
     example: float = 1.0,
 ) -> float:
     """Return ``value`` as a float if it is a finite real number in range.
@@ -62,6 +63,7 @@ def real(
         high: highest value; excluded if ``open_high``.
         open_low: exclude ``low``.
         open_high: exclude ``high``.
+        infinite: allow an infinite number in range.
         example: a value that the message suggests.
 
     Raises:
@@ -74,7 +76,8 @@ def real(
     number = _float(name, value, example)
     above = number > low if open_low else number >= low
     below = number < high if open_high else number <= high
-    if math.isfinite(number) and above and below:
+    allowed = math.isfinite(number) or (infinite and math.isinf(number))
+    if allowed and above and below:
         return number
     rule = _rule(low, high, open_low, open_high) if math.isfinite(number) else "be finite"
     raise ValueError(f"{name} must {rule}, got {number:g}; write {name}={example:g}")

@@ -32,7 +32,7 @@ def first_times(times: Tensor, never: float) -> Tensor:
         )
     if bool(times.isnan().any()):
         raise ValueError("times must be numbers, or infinity for no spike, got NaN; write torch.inf")
-    never = real("never", never)
+    never = real("never", never, infinite=True)
     first = times if times.dim() == 2 else times[..., 0]
     return torch.where(torch.isfinite(first), first, never)
 
