@@ -20,7 +20,7 @@ from .deferred import Deferred, Info, user_line
 from .errors import Place, expect
 from .program import Layer, Reference
 from .recorder import Recorder
-from .special import StackLayer
+from .special_layers import StackLayer
 from .stateful_layers import StatefulLayer
 
 __all__ = ["Chain", "links_of"]

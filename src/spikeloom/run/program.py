@@ -54,6 +54,7 @@ class Layer:
         where: file and line of the user at the first call.
         name: path of the module, or file and line, for the plan.
         title: type of the module or name of the function, for the plan.
+        size: elements of the first output.
         is_module: ``name`` is the path of a module.
         chain: each occurrence continues from the previous one (a running sum).
         effect: it writes buffers and therefore runs even if none of its values is needed.
@@ -71,6 +72,7 @@ class Layer:
         self.name = name or where.rpartition("/")[2]
         self.title = getattr(function, "__name__", type(function).__name__)
         self.is_module = False
+        self.size = 0
         self.args: Any = ()
         self.kwargs: dict[str, Any] = {}
         self.slots: list[Slot] = []

@@ -207,6 +207,7 @@ class Record:
     def enter(self, layer: Layer) -> None:
         """Append a layer to the program."""
         layer.number = len(self.layers)
+        layer.size = layer.infos[0].shape.numel() if layer.infos else 0
         self.layers.append(layer)
         for real, _ in layer.reals:
             self.readers.add(real.untyped_storage()._cdata)
@@ -225,7 +226,9 @@ class Record:
         self.last = layer
         index = layer.seen.get(at)
         if index is None:
-            self.grow(layer)
+            self.size += layer.size
+            if layer is self.lead or self.lead is None:
+                self.grow(layer)
             index = layer.seen[at] = len(layer.occurrences)
             layer.occurrences.append(at)
         if layer.alias == "self":
@@ -238,11 +241,7 @@ class Record:
         return layer.wrap([self.defer(layer, out, index) for out in range(len(layer.infos))])
 
     def grow(self, layer: Layer) -> None:
-        """Count the elements of a new occurrence.
-
-        At the start of a step it runs the pending layers if they have grown too large.
-        """
-        self.size += layer.infos[0].shape.numel()
+        """Run the pending layers at the start of a step if they have grown too large."""
         if layer.occurrences and self.lead is None:
             self.lead = layer
         if self.lead is layer and self.size > PIECE:

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from ..core import checks, dispatch, recording
 from .execution import Execution
 from .function_apply import install
-from .plan import Forced, Plan
+from .plan import Forced, Plan, Row
 from .recorder import Recorder
 
 __all__ = ["cannot_record", "leaves_of", "names_of", "outside_graphs", "plan_of", "recorded"]
@@ -92,13 +92,25 @@ def _complete(recorder: Recorder, error: BaseException) -> None:
 
 def plan_of(recorder: Recorder, execution: Execution) -> Plan:
     """Return the plan of what a recorder did."""
-    rows = [execution.rows[number] for number in sorted(execution.rows)]
+    rows = _merged([execution.rows[number] for number in sorted(execution.rows)])
     forced = []
     for (what, where), count in recorder.forced.items():
         file, _, line = where.rpartition(":")
         forced.append(Forced(what, file, int(line) if line.isdigit() else 0, count))
     reason = "its operations hardly repeat, so that recording stopped" if recorder.off else ""
     return Plan(not recorder.off, reason, rows, forced)
+
+
+def _merged(rows: list[Row]) -> list[Row]:
+    """One row for each module or line; feedback gives it a layer of its own at every step."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.name, row.kind), []).append(row)
+    merged = []
+    for (name, kind), same in found.items():
+        how = same[0].how if len(same) == 1 else f"in {len(same)} parts, one after the other"
+        merged.append(Row(name, kind, how))
+    return merged
 
 
 def leaves_of(args: Any, kwargs: dict[str, Any]) -> list[Any]:

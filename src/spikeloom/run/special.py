@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from . import modes
 from .arguments import FEW, check_bounds, takes_inplace
 from .deferred import Deferred, Info, user_line
-from .execution import Execution
 from .outlines import inferred
 from .program import Layer, Reference, Slot
 from .sharing import Sharing
+from .special_layers import BatchNormLayer, StackLayer
 from .tables import ADD, KINDS, VIEWS
 
 __all__ = ["Special"]
@@ -20,6 +20,10 @@ __all__ = ["Special"]
 
 class Special(Sharing):
     """A record that handles these functions."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.sequences: dict[int, tuple[Layer, int]] = {}  # by identity, with the version
 
     def call(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record a function of the tables."""
@@ -58,6 +62,8 @@ class Special(Sharing):
 
     def item(self, x: Any, index: Any) -> Any:
         """Record ``x[index]``; its integers may differ from step to step."""
+        if type(index) is int and (layer := self._sequence(x, index)) is not None:
+            return self.occur(layer, (index,), (x, index))
         function = Tensor.__getitem__
         items = index if type(index) is tuple else (index,)
         known = all(type(item) in (int, slice, type(None), type(...)) for item in items)
@@ -79,7 +85,18 @@ class Special(Sharing):
             if layer is None:
                 return self.computed(function, (x, index), {})
         check_bounds(x, items)
+        if type(index) is int and type(x) is not Deferred:
+            self.sequences[id(x)] = layer, x._version if not x.is_inference() else 0
         return self.occur(layer, (*at, *numbers), (x, index))
+
+    def _sequence(self, x: Any, index: int) -> Layer | None:
+        """Return the layer of the steps of ``x`` if this is one more of them."""
+        layer, version = self.sequences.get(id(x), (None, 0))
+        if layer is None or self.inference or x._version != version or self.may_change(x):
+            return None
+        if self.epochs or modes.current() is not layer.modes or not 0 <= index < len(x):
+            return None
+        return layer
 
     def stack(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record ``torch.stack`` or ``torch.cat``; no work if the steps are stacked already."""
@@ -170,6 +187,7 @@ class Special(Sharing):
             layer.chain = True
             at: list[int | None] = [None] * len(layer.slots)
             at[layer.slots[-1].position] = y.index
+            self.size += layer.size
             self.grow(layer)
             index = len(layer.occurrences)
             layer.occurrences.append(tuple(at))
@@ -182,94 +200,6 @@ class Special(Sharing):
         layer.seen.clear()
         for key in [key for key, found in self.keys.items() if found is layer]:
             del self.keys[key]
-
-
-class StackLayer(Layer):
-    """``torch.stack`` or ``torch.cat`` of single values."""
-
-    items: list[Any]  # references and tensors
-    dim: int
-
-    def __init__(self, function: Any, mode: Any, where: str) -> None:
-        super().__init__(function, "stack", mode, where)
-
-    def references(self) -> list[Reference]:
-        return [item for item in self.items if type(item) is Reference]
-
-    def run(self, execution: Execution, span: range, need: Any) -> str:
-        whole = self._whole(execution)
-        if whole is None:
-            for reference in self.references():
-                execution.layers[reference.layer].consumed = True
-            one = execution.values.one
-            items = [one(*v) if type(v) is Reference else v for v in self.items]
-            whole = self.function(items, self.dim)
-        execution.values.put(self, 0, 1, [whole])
-        return ""
-
-    def _whole(self, execution: Execution) -> Tensor | None:
-        """Return the stacked steps if the items are all steps of one output; else None."""
-        first = self.items[0]
-        if self.function is not torch.stack or type(first) is not Reference:
-            return None
-        same = (type(v) is Reference and v[:2] == first[:2] for v in self.items)
-        if not all(same):
-            return None
-        execution.layers[first.layer].consumed = True
-        indices = [item.index for item in self.items]
-        value, constant = execution.values.along(first.layer, first.out, indices)
-        return value if not constant and self.dim in (0, -value.dim()) else None
-
-
-class BatchNormLayer(Layer):
-    """Batch norm in training; its running statistics are updated once for each call, in order."""
-
-    def __init__(self, function: Any, mode: Any, where: str) -> None:
-        super().__init__(function, "batch_norm", mode, where)
-        self.effect = True
-
-    def reads(self, x: Deferred, options: dict[str, Any]) -> None:
-        """Set the input and the other arguments."""
-        self.slots = [Slot(0, x.layer, x.out)]
-        self.args = (self.slots[0],)
-        self.kwargs = options
-        with torch._C.DisableTorchFunction():
-            self.infos = [Info.of(self.function(_blank(x), **_copied(options)))]
-
-    def run(self, execution: Execution, span: range, need: Any) -> str:
-        # a segment that is computed again updates nothing
-        options = _copied(self.kwargs) if execution.again else self.kwargs
-        count = len(span)
-        occurrences = self.occurrences[span.start : span.stop]
-        slot = self.slots[0]
-        x, constant = execution.along(slot, occurrences)
-        if execution.batch_norm == "time" and not constant:
-            y = self.function(x.flatten(0, 1), **options).unflatten(0, x.shape[:2])
-            execution.values.put_timed(self, 0, count, y)
-            return "time folded into the batch"
-        if constant:
-            with torch.no_grad():
-                for _ in range(count - 1):
-                    self.function(x, **options)
-            y = self.function(x, **options)
-            execution.values.put(self, 0, count, [y] * count)
-            return "once; its running statistics are updated at every step"
-        steps = [self.function(execution.values.one(slot.layer, slot.out, at[0]), **options) for at in occurrences]
-        execution.values.put(self, 0, count, steps)
-        return "step by step: its statistics are those of a step"
-
-
-def _copied(options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with copies of the running statistics."""
-    return {
-        name: value.clone() if name.startswith("running") and isinstance(value, Tensor) else value
-        for name, value in options.items()
-    }
-
-
-def _blank(x: Deferred) -> Tensor:
-    zero = x.info.blank()
-    return zero.requires_grad_() if x.info.requires_grad else zero
 
 
 def _continues(layer: Layer, total: Deferred, y: Deferred) -> bool:

@@ -195,7 +195,9 @@ class StatefulModules(Special):
         if self.last is not None:
             self.last.following = layer
         self.last = layer
-        self.grow(layer)
+        self.size += layer.size
+        if layer is self.lead or self.lead is None:
+            self.grow(layer)
         index = len(layer.occurrences)
         layer.occurrences.append((x.index,))
         output = self.defer(layer, 0, index)
