@@ -2,6 +2,7 @@
 
 import functools
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -102,14 +103,13 @@ def plan_of(recorder: Recorder, execution: Execution) -> Plan:
 
 
 def _merged(rows: list[Row]) -> list[Row]:
-    """One row for each module or line; feedback gives it a layer of its own at every step."""
-    found: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row.name, row.kind), []).append(row)
+    """One row for many equal ones: feedback makes a layer of its own at every step."""
+    counts = Counter(rows)
     merged = []
-    for (name, kind), same in found.items():
-        how = same[0].how if len(same) == 1 else f"in {len(same)} parts, one after the other"
-        merged.append(Row(name, kind, how))
+    for row in dict.fromkeys(rows):
+        if counts[row] > 2:
+            row = row._replace(how=f"in {counts[row]} parts, one after the other")
+        merged.append(row)
     return merged
 
 
