@@ -156,3 +156,25 @@ def test_another_thread_is_not_recorded() -> None:
 
     with_a_thread(quiet(), X)
     assert found == [Tensor]
+
+
+def test_a_run_that_failed_left_some_neurons_further_than_others() -> None:
+    class Failing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = snn.Leaky(0.9, init_hidden=True), snn.Leaky(0.9, init_hidden=True)
+            self.broken = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            spk = self.first(x)
+            if self.broken:
+                raise OSError("the disk is gone")
+            return self.second(spk)
+
+    net, x = Failing(), torch.rand(4, 2, 30) * 2
+    snn.run(net, x)
+    before = net.first.mem.clone(), net.second.mem.clone()
+    net.broken = True
+    with pytest.raises(OSError, match="the disk is gone"):
+        snn.run(net, x, reset=False)
+    assert torch.equal(net.first.mem, before[0]) and torch.equal(net.second.mem, before[1])

@@ -97,7 +97,7 @@ def run(
 
 def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
     net = work.net
-    with _alone(net), _stepping(net), located(work.place):
+    with _alone(net), _stepping(net), _states_of_whole_runs(net), located(work.place):
         if reset:
             tree.reset(net)
         if cannot_record([work.x]):
@@ -129,6 +129,18 @@ def _alone(net: nn.Module) -> Iterator[None]:
             object.__delattr__(net, "_spikeloom_running")
             with _lock:
                 _running.pop(id(net), None)
+
+
+@contextmanager
+def _states_of_whole_runs(net: nn.Module) -> Iterator[None]:
+    """Restore the states if the run fails; some modules may have advanced further than others."""
+    before = [(m, m._hidden) for m in net.modules() if isinstance(m, Stateful)]
+    try:
+        yield
+    except BaseException:
+        for module, hidden in before:
+            module._hidden = hidden
+        raise
 
 
 @contextmanager
