@@ -12,7 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["blank", "device_of", "flag", "network", "numbers_of", "path_of", "random_source", "real", "tensor", "whole"]
+__all__ = [
+    "blank",
+    "callable_",
+    "device_of",
+    "flag",
+    "network",
+    "numbers_of",
+    "path_of",
+    "random_source",
+    "real",
+    "tensor",
+    "whole",
+]
 
 
 def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -197,6 +209,18 @@ def network(net: Any, name: str = "net") -> None:
     if not isinstance(net, nn.Module):
         kind = net.__name__ + ", a class," if isinstance(net, type) else type(net).__name__
         raise TypeError(f"{name} must be a torch.nn.Module, got {kind}; write nn.Sequential(...)")
+
+
+def callable_(name: str, value: Any, example: str) -> None:
+    """Check that ``value`` can be called.
+
+    Raises:
+        TypeError: it cannot.
+
+    >>> callable_("step", len, "len")
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {_shown(value)}; write {name}={example}")
 
 
 def device_of(name: str, value: Any) -> torch.device:

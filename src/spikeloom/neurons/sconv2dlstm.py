@@ -84,9 +84,8 @@ class SConv2dLSTM(Neuron):
         in_channels = whole("in_channels", in_channels, 1, 2**31)
         out_channels = whole("out_channels", out_channels, 1, 2**31)
         bias = flag("bias", bias)
-        for name, pool in (("max_pool", max_pool), ("avg_pool", avg_pool)):
-            for size in pool if isinstance(pool, (tuple, list)) else (pool,):
-                whole(name, size)
+        _check_pool("max_pool", max_pool)
+        _check_pool("avg_pool", avg_pool)
         if max_pool and avg_pool:
             raise ValueError(f"max_pool and avg_pool exclude each other, got {max_pool} and {avg_pool}; leave one out")
         if (max_pool or avg_pool) and not reset_delay:
@@ -124,3 +123,8 @@ class SConv2dLSTM(Neuron):
 
     _base_zero = Neuron._zero_of_membrane
     init_sconv2dlstm = Neuron.reset_mem
+
+
+def _check_pool(name: str, pool: Any) -> None:
+    for size in pool if isinstance(pool, (tuple, list)) else (pool,):
+        whole(name, size)
