@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..core import checks
+from ..core.numbers import real
 from .anneal import Anneal
 from .loss import REDUCTIONS, ChaoticLoss, Reduction
 
@@ -102,6 +103,8 @@ class CSBP:
         checks.choice("drive", self.drive, ("chaos", "noise"))
         if isinstance(self.center, str):
             checks.choice("center", self.center, ("threshold",))
+        else:
+            real("center", self.center, example=0.0)
         self.loss(0.0, 0.0)
 
     def loss(self, z: float, center: Any) -> ChaoticLoss:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "MOST_UNITS",
     "blank",
     "callable_",
     "device_of",
@@ -25,6 +26,9 @@ __all__ = [
     "tensor",
     "whole",
 ]
+
+
+MOST_UNITS = 2**24  # of one layer: its weights alone would not fit into memory
 
 
 def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -150,9 +154,8 @@ def blank(what: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None
 
     Args:
         what: is made of them, for the message.
-        like: a tensor on the same device, and of the same dtype unless ``dtype`` is given.
-        *shape: of the result.
-        dtype: of the result.
+        like: a tensor on the same device and, without ``dtype``, of the same dtype.
+        *shape, dtype: of the result.
 
     Raises:
         ValueError: there is not so much memory.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.numbers import flag, whole
+from ..core.numbers import MOST_UNITS, flag, whole
 from ..core.recurrent import same_size
 from ..core.reset import Keep, Reset, Subtract, Zero
 
@@ -81,8 +81,8 @@ class SConv2dLSTM(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        in_channels = whole("in_channels", in_channels, 1, 2**31)
-        out_channels = whole("out_channels", out_channels, 1, 2**31)
+        in_channels = whole("in_channels", in_channels, 1, MOST_UNITS)
+        out_channels = whole("out_channels", out_channels, 1, MOST_UNITS)
         bias = flag("bias", bias)
         _check_pool("max_pool", max_pool)
         _check_pool("avg_pool", avg_pool)

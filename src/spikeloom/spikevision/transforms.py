@@ -113,6 +113,8 @@ class Downsample:
     factor: int | Sequence[int]
 
     def __post_init__(self) -> None:
+        if isinstance(self.factor, Tensor):
+            object.__setattr__(self, "factor", tensor("factor", self.factor).tolist())
         factors = self.factor if isinstance(self.factor, (Sequence, np.ndarray)) else [self.factor]
         _whole_numbers("factor", factors, 1)
 
@@ -250,7 +252,7 @@ class toOneHot:
     num_classes: int
 
     def __post_init__(self) -> None:
-        whole("num_classes", self.num_classes, 1)
+        whole("num_classes", self.num_classes, 1, 2**31)
 
     def __call__(self, integers: Any) -> Tensor:
         values = np.asarray(integers)

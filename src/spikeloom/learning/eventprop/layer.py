@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.numbers import flag, random_source, real, whole
+from ...core.numbers import MOST_UNITS, flag, random_source, real, whole
 from .function import lif_maxima, lif_spikes
 
 __all__ = ["EventLIF"]
@@ -72,8 +72,8 @@ class EventLIF(nn.Module):
         super().__init__()
         if recurrent and not fires:
             raise ValueError("a readout has no spikes to send back, got fires=False, recurrent=True; leave one out")
-        inputs = whole("inputs", inputs, 1, 2**31)
-        neurons = whole("neurons", neurons, 1, 2**31)
+        inputs = whole("inputs", inputs, 1, MOST_UNITS)
+        neurons = whole("neurons", neurons, 1, MOST_UNITS)
         fires, recurrent, learn_tau = flag("fires", fires), flag("recurrent", recurrent), flag("learn_tau", learn_tau)
         until, threshold = real("until", until), real("threshold", threshold, 0.0, open_low=True)
         recurrent_delay = real("recurrent_delay", recurrent_delay, 0.0, example=0.0)

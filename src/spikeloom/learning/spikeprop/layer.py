@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...core.numbers import flag, random_source, real, whole
+from ...core.numbers import MOST_UNITS, flag, random_source, real, whole
 from .function import srm_first_spikes
 from .response import AlphaResponse, Response
 
@@ -57,8 +57,8 @@ class SpikeProp(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        inputs = whole("inputs", inputs, 1, 2**31)
-        neurons = whole("neurons", neurons, 1, 2**31)
+        inputs = whole("inputs", inputs, 1, MOST_UNITS)
+        neurons = whole("neurons", neurons, 1, MOST_UNITS)
         threshold = real("threshold", threshold, 0.0, open_low=True)
         until, dt = real("until", until, 0.0, open_low=True), real("dt", dt, 0.0, open_low=True)
         learn_delays, generator = flag("learn_delays", learn_delays), random_source(generator)
