@@ -198,7 +198,7 @@ def test_mistakes_are_named(changed, match) -> None:
 
 
 def test_constants_of_kernels_and_layers_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"tau must be positive, got 0"):
+    with pytest.raises(ValueError, match=r"tau must lie in \(0, inf\), got 0"):
         AlphaResponse(0.0)
     with pytest.raises(ValueError, match="write AlphaResponse for equal ones"):
         DoubleExponential(2.0, 2.0)

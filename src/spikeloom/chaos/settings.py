@@ -98,6 +98,8 @@ class CSBP:
     def __post_init__(self) -> None:
         if not isinstance(self.strength, A | Z):
             raise TypeError(f"strength must be chaos.A(...) or chaos.Z(...), got {self.strength!r}; write chaos.A(3.8)")
+        if not isinstance(self.layers, (str, list, tuple, set)) and not callable(self.layers):
+            raise TypeError(f"layers must be a word or a list of paths, got {self.layers!r}; write layers='all'")
         checks.choice("signal", self.signal, SIGNALS)
         checks.choice("reduction", self.reduction, REDUCTIONS)
         checks.choice("drive", self.drive, ("chaos", "noise"))

@@ -180,7 +180,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
             )
         given = {n: v for n, v in (*zip(fields, state, strict=False), *named.items()) if v is not None}
         for name, value in given.items():
-            if not isinstance(value, Tensor):
+            if not isinstance(value, Tensor) or value.layout is not torch.strided:
                 raise TypeError(
                     f"{kind}: {name} must be a tensor, got {value!r}; leave it out to start at rest, or write "
                     "torch.zeros_like(x)"

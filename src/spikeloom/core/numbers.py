@@ -176,8 +176,7 @@ def numbers_of(name: str, value: Any) -> Tensor:
     """Return real numbers as a float64 tensor without graph.
 
     Args:
-        name: of the argument, for the message.
-        value: a number, a sequence of numbers, an array or a tensor; not empty.
+        name, value: of the argument; a number, a sequence, an array or a tensor, not empty.
 
     Raises:
         TypeError: ``value`` is something else.

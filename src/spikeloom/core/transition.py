@@ -18,7 +18,7 @@ from .surrogate import Disabled, Surrogate
 
 __all__ = ["MOST_TRANSITIONS", "TRANSITIONS", "Transition", "over_threshold", "winner"]
 
-MOST_TRANSITIONS = 4096  # that are kept although no neuron has them any more
+MOST_TRANSITIONS = 512  # that are kept although no neuron has them any more
 
 
 class Transitions:

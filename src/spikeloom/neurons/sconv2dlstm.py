@@ -127,4 +127,4 @@ class SConv2dLSTM(Neuron):
 
 def _check_pool(name: str, pool: Any) -> None:
     for size in pool if isinstance(pool, (tuple, list)) else (pool,):
-        whole(name, size)
+        whole(name, size, 0, MOST_UNITS)

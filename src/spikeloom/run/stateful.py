@@ -27,7 +27,7 @@ from .stateful_layers import NeuronLayer, ObservedLayer, ScannedLayer, StatefulL
 __all__ = ["StatefulModules"]
 
 _outlines: dict[Any, list[Info]] = {}  # what outputs look like, by equations and signature
-_OUTLINES = 10_000  # that are kept
+_OUTLINES = 2_000  # that are kept
 _OWN = ("step", "scan", "initial", "integrate", "params", "advance")  # on the instance
 _DOORS = ("step", "scan", "final", "_run", "_loop", "params", "_start", "_advance", "returned")
 _DOORS += ("__call__", "_call_impl")
