@@ -140,6 +140,21 @@ def quick_fit(**arguments: Any) -> Any:
     return snn.fit(**arguments, progress=False).test_accuracy
 
 
+def online_rules() -> dict[str, targets.Target]:
+    return {
+        "online": (
+            learning.online,
+            {"net": hidden(), "x": targets.spikes(), "target": torch.tensor([0, 2, 1]), "loss": cross_entropy, "num_steps": None},
+            None,
+        ),
+        "bp_stdp": (
+            learning.bp_stdp,
+            {"net": nn.Sequential(nn.Linear(N, 4, bias=False), snn.IF(init_hidden=True)), "x": targets.spikes(), "labels": torch.tensor([0, 2, 1]), "epsilon": 4},
+            None,
+        ),
+    }  # fmt: skip
+
+
 def trainings() -> dict[str, targets.Target]:
     network = net()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
@@ -167,16 +182,7 @@ def trainings() -> dict[str, targets.Target]:
             {"net": network, "batch": (targets.image(), torch.tensor([0, 2, 1])), "num_steps": 3, "loss": None, "rules": ("bptt",)},
             None,
         ),
-        "online": (
-            learning.online,
-            {"net": hidden(), "x": targets.spikes(), "target": torch.tensor([0, 2, 1]), "loss": cross_entropy, "num_steps": None},
-            None,
-        ),
-        "bp_stdp": (
-            learning.bp_stdp,
-            {"net": nn.Sequential(nn.Linear(N, 4, bias=False), snn.IF(init_hidden=True)), "x": targets.spikes(), "labels": torch.tensor([0, 2, 1]), "epsilon": 4},
-            None,
-        ),
+        **online_rules(),
         "attach": (
             chaos.attach,
             {"net": net(), "chaos": chaos.Z(3.0), "optimizer": None, "batch": None, "num_steps": None, "generator": None},

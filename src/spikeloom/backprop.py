@@ -177,7 +177,7 @@ def _chunks(
     if not time_first:
         data = data.transpose(0, 1)
         targets = targets.transpose(0, 1) if moving and targets.dim() > 1 else targets
-    steps = int(num_steps) or len(data)
+    steps = int(num_steps or 0) or len(data)
     length = int(K) or steps
     if length > steps:
         raise ValueError(f"K must not exceed the number of steps, got K={K} for {steps} steps; write K={steps}")

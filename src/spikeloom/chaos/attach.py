@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.neuron import Neuron
-from ..core.numbers import network, random_source
+from ..core.numbers import network, random_source, whole
 from . import noise
 from .calibration import Batch, Gain, gains
 from .loss import ChaoticLoss
@@ -71,6 +71,8 @@ def attach(
     """
     made = replace(CSBP() if chaos is None else settings(chaos), **options)
     network(net)
+    if num_steps is not None:
+        whole("num_steps", num_steps, 1)
     attached = Chaos(net, made, optimizer, generator)
     if batch is not None:
         attached.calibrate(batch, num_steps)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from ..core.numbers import numbers_of, real
+from ..core.numbers import callable_, numbers_of, real
 from .exponents import whole
 
 __all__ = ["Diagram", "Sweep", "bifurcation"]
@@ -103,8 +103,7 @@ def bifurcation(
     number = len(values)
     sweeps = torch.stack([values, values.flip(0)])  # [2, K]: up and down, in the order of the sweep
     position = torch.arange(number)
-    if not callable(system):
-        raise TypeError(f"system must be a function of states and values, got {system!r}; write chaos.feedback")
+    callable_("system", system, "chaos.feedback")
     kick = real("kick", kick, example=1e-6)
     x = numbers_of("start", start)
     x = x.expand(2 * number, *x.shape).clone()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from ..core.numbers import numbers_of
+from ..core.numbers import callable_, numbers_of
 from ..core.numbers import whole as whole_number
 from .exponents import Exponents, estimate, sizes, whole
 
@@ -60,8 +60,7 @@ def lyapunov(
     whole("steps", steps)
     whole("burn_in", burn_in, 0)
     scales = sizes(eps)
-    if not callable(step):
-        raise TypeError(f"step must be a function of states, got {step!r}; write lambda x: 4 * x * (1 - x)")
+    callable_("step", step, "lambda x: 4 * x * (1 - x)")
     seed = whole_number("seed", seed)
     x = numbers_of("start", start)
     x = x.reshape(1) if x.dim() == 0 else x

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..core import checks
+from ..core.numbers import real
 from .anneal import Anneal
 from .loss import REDUCTIONS, ChaoticLoss, Reduction
 
@@ -97,11 +98,15 @@ class CSBP:
     def __post_init__(self) -> None:
         if not isinstance(self.strength, A | Z):
             raise TypeError(f"strength must be chaos.A(...) or chaos.Z(...), got {self.strength!r}; write chaos.A(3.8)")
+        if not isinstance(self.layers, (str, list, tuple, set)) and not callable(self.layers):
+            raise TypeError(f"layers must be a word or a list of paths, got {self.layers!r}; write layers='all'")
         checks.choice("signal", self.signal, SIGNALS)
         checks.choice("reduction", self.reduction, REDUCTIONS)
         checks.choice("drive", self.drive, ("chaos", "noise"))
         if isinstance(self.center, str):
             checks.choice("center", self.center, ("threshold",))
+        else:
+            real("center", self.center, example=0.0)
         self.loss(0.0, 0.0)
 
     def loss(self, z: float, center: Any) -> ChaoticLoss:

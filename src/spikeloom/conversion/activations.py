@@ -93,8 +93,8 @@ class QCFS(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The activation, in the shape of ``z``."""
-        if not isinstance(z, fx.Proxy):
-            tensor("z", z)
+        if not isinstance(z, fx.Proxy) and tensor("z", z).is_complex():
+            raise TypeError(f"z must be real, got {z.dtype}; write z.real")
         share = (z / self.threshold).clamp(0, 1)
         return _Steps.apply(share * self.levels + 0.5) * (self.threshold / self.levels)
 

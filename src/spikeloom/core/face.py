@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from . import checks, recording
+from . import alone, checks, recording
 from .doors import CALLS, STEP, Doors
 from .helpers import Helpers
 from .inspection import inspect_input, inspect_state
@@ -84,6 +84,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
         if not torch.compiler.is_compiling():
+            if alone.claimed:
+                alone.refuse_others(self)
             recorder = recording.local.recorder
             if recorder is not None:
                 return recorder.stateful(self, input_, state, named)
@@ -178,7 +180,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
             )
         given = {n: v for n, v in (*zip(fields, state, strict=False), *named.items()) if v is not None}
         for name, value in given.items():
-            if not isinstance(value, Tensor):
+            if not isinstance(value, Tensor) or value.layout is not torch.strided:
                 raise TypeError(
                     f"{kind}: {name} must be a tensor, got {value!r}; leave it out to start at rest, or write "
                     "torch.zeros_like(x)"
@@ -208,6 +210,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
 
     def _reset_hidden(self) -> None:
         """Forget the state."""
+        if alone.claimed:
+            alone.refuse_others(self)
         self._hidden = self._signal = None
 
     detach_hidden: Any = OneOrAll(Stateful.detach_hidden)

@@ -20,7 +20,7 @@ from .live import StateField
 from .parameters import record
 from .reset import Keep, Reset, Subtract, Zero
 from .surrogate import Disabled, resolve
-from .transition import Transition, over_threshold
+from .transition import TRANSITIONS, Transition, over_threshold
 
 __all__ = ["REGISTRY", "Neuron"]
 
@@ -256,3 +256,5 @@ class Neuron(Face):
             self._names,
         )
         self.key = self.transition.key() if self.transition.elementwise else ""
+        if self.key:
+            self.transition = TRANSITIONS[self.key]  # one object for all equal ones keeps the name

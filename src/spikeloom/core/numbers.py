@@ -12,7 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["blank", "device_of", "flag", "network", "numbers_of", "path_of", "random_source", "real", "tensor", "whole"]
+__all__ = [
+    "MOST_UNITS",
+    "blank",
+    "callable_",
+    "device_of",
+    "flag",
+    "network",
+    "numbers_of",
+    "path_of",
+    "random_source",
+    "real",
+    "tensor",
+    "whole",
+]
+
+
+MOST_UNITS = 2**24  # of one layer: its weights alone would not fit into memory
 
 
 def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -141,9 +157,8 @@ def blank(what: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None
 
     Args:
         what: is made of them, for the message.
-        like: a tensor on the same device, and of the same dtype unless ``dtype`` is given.
-        *shape: of the result.
-        dtype: of the result.
+        like: a tensor on the same device and, without ``dtype``, of the same dtype.
+        *shape, dtype: of the result.
 
     Raises:
         ValueError: there is not so much memory.
@@ -164,8 +179,7 @@ def numbers_of(name: str, value: Any) -> Tensor:
     """Return real numbers as a float64 tensor without graph.
 
     Args:
-        name: of the argument, for the message.
-        value: a number, a sequence of numbers, an array or a tensor; not empty.
+        name, value: of the argument; a number, a sequence, an array or a tensor, not empty.
 
     Raises:
         TypeError: ``value`` is something else.
@@ -200,6 +214,18 @@ def network(net: Any, name: str = "net") -> None:
     if not isinstance(net, nn.Module):
         kind = net.__name__ + ", a class," if isinstance(net, type) else type(net).__name__
         raise TypeError(f"{name} must be a torch.nn.Module, got {kind}; write nn.Sequential(...)")
+
+
+def callable_(name: str, value: Any, example: str) -> None:
+    """Check that ``value`` can be called.
+
+    Raises:
+        TypeError: it cannot.
+
+    >>> callable_("step", len, "len")
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {_shown(value)}; write {name}={example}")
 
 
 def device_of(name: str, value: Any) -> torch.device:

@@ -64,6 +64,8 @@ class Parameters(nn.Module):
             raise TypeError(
                 f"{type(self).__name__}: {name} must be a number or a tensor, got {value!r}; write {name}=0.5"
             ) from error
+        if tensor.layout is not torch.strided:
+            raise TypeError(f"{type(self).__name__}: {name} must be dense, got {tensor.layout}; write .to_dense()")
         tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import checks, doors
 from .lif import LIF
-from .numbers import whole
+from .numbers import MOST_UNITS, whole
 
 __all__ = ["Recurrent", "same_size"]
 
@@ -86,9 +86,9 @@ class Recurrent(LIF):
         """
         kind = type(self).__name__
         if linear_features is not None:
-            linear_features = whole("linear_features", linear_features, 1, 2**31)
+            linear_features = whole("linear_features", linear_features, 1, MOST_UNITS)
         if conv2d_channels is not None:
-            conv2d_channels = whole("conv2d_channels", conv2d_channels, 1, 2**31)
+            conv2d_channels = whole("conv2d_channels", conv2d_channels, 1, MOST_UNITS)
         checks.flags(kind, all_to_all=all_to_all, learn_recurrent=learn_recurrent)
         convolves = conv2d_channels is not None or kernel_size is not None
         self.linear_features, self.conv2d_channels, self.kernel_size = linear_features, conv2d_channels, kernel_size
@@ -201,7 +201,7 @@ def same_size(channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool 
     given = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
     if len(given) != 2:
         raise ValueError(f"kernel_size must be one number or two, got {kernel_size}; write kernel_size=3")
-    size = whole("kernel_size", given[0], 1, 2**31), whole("kernel_size", given[1], 1, 2**31)
+    size = whole("kernel_size", given[0], 1, MOST_UNITS), whole("kernel_size", given[1], 1, MOST_UNITS)
     if any(k % 2 == 0 for k in size):
         raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes height and width")
     return nn.Conv2d(channels, out_channels, size, padding=(size[0] // 2, size[1] // 2), bias=bias)

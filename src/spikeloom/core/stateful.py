@@ -16,7 +16,7 @@ from torch._C._functorch import (
     unwrap_if_dead,
 )
 
-from . import checks, recording
+from . import alone, checks, recording
 
 __all__ = ["Stateful"]
 
@@ -60,6 +60,8 @@ class Stateful(nn.Module):
     def forward(self, input_: Tensor) -> Any:
         """Run one step or, in sequence mode, all steps of ``input_``, and remember the last state."""
         if not torch.compiler.is_compiling():
+            if alone.claimed:
+                alone.refuse_others(self)
             recorder = recording.local.recorder
             if recorder is not None:
                 return recorder.stateful(self, input_, (), {})
@@ -101,6 +103,8 @@ class Stateful(nn.Module):
         Returns:
             The forgotten state: a tensor of shape (0,), or a tuple of them, accepted by neurons as "at rest".
         """
+        if alone.claimed:
+            alone.refuse_others(self)
         self._hidden = None
         recorder = recording.local.recorder
         if recorder is not None:

@@ -4,9 +4,11 @@ A `Transition` is the single source of a neuron's behaviour. Called on tensors i
 the program from which the fused loops and kernels are printed. It reads no attribute of any module.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -14,9 +16,39 @@ from torch import Tensor
 from .reset import Reset
 from .surrogate import Disabled, Surrogate
 
-__all__ = ["TRANSITIONS", "Transition", "over_threshold", "winner"]
+__all__ = ["MOST_TRANSITIONS", "TRANSITIONS", "Transition", "over_threshold", "winner"]
 
-TRANSITIONS: dict[str, "Transition"] = {}  # what the fused operator's string argument stands for
+MOST_TRANSITIONS = 512  # that are kept although no neuron has them any more
+
+
+class Transitions:
+    """What the fused operator's string argument stands for: transitions of neurons, by name.
+
+    Annealing a slope makes a transition at every value. Those of living neurons are found as long as
+    the neurons live; of others the latest are kept, because a backward pass may still ask for them.
+    """
+
+    def __init__(self) -> None:
+        self._living: WeakValueDictionary[str, Transition] = WeakValueDictionary()
+        self._latest: OrderedDict[str, Transition] = OrderedDict()
+
+    def __getitem__(self, key: str) -> "Transition":
+        return self._living[key]
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def setdefault(self, key: str, transition: "Transition") -> "Transition":
+        """The transition of a name, which is ``transition`` where the name is new."""
+        found = self._living.setdefault(key, transition)
+        self._latest[key] = found
+        self._latest.move_to_end(key)
+        while len(self._latest) > MOST_TRANSITIONS:
+            self._latest.popitem(last=False)
+        return found
+
+
+TRANSITIONS = Transitions()
 
 
 @dataclass(frozen=True)

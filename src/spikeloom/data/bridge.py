@@ -51,6 +51,9 @@ class EventFrames(Dataset[tuple[Any, Any]]):
         binary: bool = False,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
+        if isinstance(dataset, Tensor) or not hasattr(dataset, "__getitem__"):
+            kind = type(dataset).__name__
+            raise TypeError(f"dataset must hold pairs (events, target), got {kind}; write a Dataset")
         size = getattr(dataset, "sensor_size", None) if sensor_size is None else sensor_size
         if size is None:
             raise ValueError(

@@ -91,7 +91,9 @@ def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> T
             f"images must have the shape [B, 1, H, W] or [B, H, W], got {tuple(images.shape)}; "
             "make colours grey with images.mean(1, keepdim=True)"
         )
-    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+    if not images.numel():
+        raise ValueError(f"images must hold at least one pixel, got {tuple(images.shape)}; leave empty batches out")
+    if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
             f"images must lie in [0, 1], got {images.min():g} to {images.max():g}; write images.clamp(0, 1) or rescale"
         )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.inspection import inspect_state
-from ..core.numbers import whole
+from ..core.numbers import MOST_UNITS, whole
 from ..core.stateful import Stateful
 
 __all__ = ["SynapticDelay"]
@@ -66,7 +66,7 @@ class SynapticDelay(Stateful):
     ) -> None:
         max_delay = whole("max_delay", max_delay, 1, _LONGEST)
         if channels is not None:
-            channels = whole("channels", channels, 1, 2**31)
+            channels = whole("channels", channels, 1, MOST_UNITS)
         checks.flags("SynapticDelay", learn_delay=learn_delay)
         checks.in_range("delay", delay, 0.0, float(max_delay), why="max_delay is how far it may reach back")
         checks.in_range("sigma", sigma, 0.0, float("inf"), open_low=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..core.numbers import real, tensor, whole
+from ..core.numbers import MOST_UNITS, real, tensor, whole
 
 __all__ = ["GradedSpikes"]
 
@@ -34,7 +34,7 @@ class GradedSpikes(nn.Module):
 
     def __init__(self, size: int, constant_factor: float | None) -> None:
         super().__init__()
-        self.size = whole("size", size, 1, 2**31)
+        self.size = whole("size", size, 1, MOST_UNITS)
         factor = 0.0
         if constant_factor is not None and constant_factor is not False:
             factor = real("constant_factor", constant_factor)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import checks
-from ..core.numbers import flag, tensor, whole
+from ..core.numbers import MOST_UNITS, flag, tensor, whole
 
 __all__ = ["SpikeLinear", "spike_linear"]
 
@@ -56,8 +56,8 @@ class SpikeLinear(nn.Linear):
         *,
         events: str = "auto",
     ) -> None:
-        in_features = whole("in_features", in_features, 0, 2**31)
-        out_features = whole("out_features", out_features, 0, 2**31)
+        in_features = whole("in_features", in_features, 0, MOST_UNITS)
+        out_features = whole("out_features", out_features, 0, MOST_UNITS)
         super().__init__(in_features, out_features, flag("bias", bias), device, dtype)
         self.weight = nn.Parameter(self.weight.detach().t().contiguous().t())
         self.events = checks.choice("events", events, _EVENTS)
@@ -87,15 +87,15 @@ def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | N
             f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape {tuple(x.shape)}; the features are "
             "its last axis"
         )
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-        raise TypeError(
-            f"SpikeLinear has a weight of {weight.dtype}, got an input of {x.dtype}; write x.to({weight.dtype})"
-        )
     from ..kernels.events import linear as product  # loads what it needs on first use, not with the package
 
     reason = product.refusal(x, weight)
     if layer.events == "always":
         product.demand(reason)
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"SpikeLinear has a weight of {weight.dtype}, got an input of {x.dtype}; write x.to({weight.dtype})"
+        )
     if reason or layer.events == "never" or not checks.installed("numba"):
         layer.density = ""
         return F.linear(x, weight, bias)

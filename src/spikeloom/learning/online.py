@@ -29,6 +29,7 @@ from ..neurons.integrate_fire import IF
 from ..neurons.leaky import Leaky
 from ..neurons.leaky_integrator import LI
 from ..neurons.synaptic import Synaptic
+from ..run.errors import expect
 from .stages import flat
 
 __all__ = ["Online", "cosine", "online"]
@@ -179,6 +180,7 @@ class Online:
         for place, (_, layer) in enumerate(self._layers):
             if place in self._feeds:
                 self._filters[place] = _filtered(self._filters.get(place), self._feeds[place], value.detach())
+                expect(layer, value, None)
                 value = currents[place] = layer(value)
             else:
                 value = layer(value)

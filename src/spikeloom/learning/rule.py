@@ -88,6 +88,8 @@ class Rule:
             value = getattr(self, field.name)
             if field.name.startswith("tau"):
                 value = real(field.name, value, 0.0, open_low=True, example=20.0)
+            if field.name.startswith("mu"):
+                value = real(field.name, value, 0.0, 100.0)
             object.__setattr__(self, field.name, real(field.name, value))
         if not self.w_min < self.w_max:
             raise ValueError(

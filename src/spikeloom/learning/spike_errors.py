@@ -137,5 +137,5 @@ def check_numbers(epsilon: int, interval: int = 1) -> None:
     >>> check_numbers(epsilon=4, interval=4)
     """
     for name, value, low in (("epsilon", epsilon, 0), ("interval", interval, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 2**30:
             raise ValueError(f"{name} must be a whole number of steps from {low}, got {value!r}; write {name}=4")

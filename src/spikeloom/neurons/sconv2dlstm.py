@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.numbers import flag, whole
+from ..core.numbers import MOST_UNITS, flag, whole
 from ..core.recurrent import same_size
 from ..core.reset import Keep, Reset, Subtract, Zero
 
@@ -81,12 +81,11 @@ class SConv2dLSTM(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        in_channels = whole("in_channels", in_channels, 1, 2**31)
-        out_channels = whole("out_channels", out_channels, 1, 2**31)
+        in_channels = whole("in_channels", in_channels, 1, MOST_UNITS)
+        out_channels = whole("out_channels", out_channels, 1, MOST_UNITS)
         bias = flag("bias", bias)
-        for name, pool in (("max_pool", max_pool), ("avg_pool", avg_pool)):
-            for size in pool if isinstance(pool, (tuple, list)) else (pool,):
-                whole(name, size)
+        _check_pool("max_pool", max_pool)
+        _check_pool("avg_pool", avg_pool)
         if max_pool and avg_pool:
             raise ValueError(f"max_pool and avg_pool exclude each other, got {max_pool} and {avg_pool}; leave one out")
         if (max_pool or avg_pool) and not reset_delay:
@@ -124,3 +123,8 @@ class SConv2dLSTM(Neuron):
 
     _base_zero = Neuron._zero_of_membrane
     init_sconv2dlstm = Neuron.reset_mem
+
+
+def _check_pool(name: str, pool: Any) -> None:
+    for size in pool if isinstance(pool, (tuple, list)) else (pool,):
+        whole(name, size, 0, MOST_UNITS)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.numbers import flag, whole
+from ..core.numbers import MOST_UNITS, flag, whole
 from ..core.reset import Keep, Reset, Subtract, Zero
 
 __all__ = ["SLSTM"]
@@ -72,8 +72,8 @@ class SLSTM(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        input_size = whole("input_size", input_size, 1, 2**31)
-        hidden_size = whole("hidden_size", hidden_size, 1, 2**31)
+        input_size = whole("input_size", input_size, 1, MOST_UNITS)
+        hidden_size = whole("hidden_size", hidden_size, 1, MOST_UNITS)
         bias = flag("bias", bias)
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)

@@ -1,7 +1,6 @@
 """``snn.run``: runs a network of one time step over time, as a recorded loop."""
 
 import operator
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks, tree
+from ..core.alone import alone
 from ..core.numbers import network
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
@@ -23,8 +23,6 @@ from .work import Work
 __all__ = ["run"]
 
 _MOST_STEPS = 2**24
-_running: dict[int, int] = {}  # id of each running network, and the thread that runs it
-_lock = threading.Lock()
 
 
 def run(
@@ -97,7 +95,7 @@ def run(
 
 def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
     net = work.net
-    with _alone(net), _stepping(net), _states_of_whole_runs(net), located(work.place):
+    with alone(net.modules()), _stepping(net), _states_of_whole_runs(net), located(work.place):
         if reset:
             tree.reset(net)
         if cannot_record([work.x]):
@@ -107,28 +105,6 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
 
 
 _run_outside_graphs = outside_graphs(_run)
-
-
-@contextmanager
-def _alone(net: nn.Module) -> Iterator[None]:
-    """Refuse a second thread, since the state of a network is kept in its modules."""
-    me = threading.get_ident()
-    with _lock:
-        other = _running.setdefault(id(net), me)
-    if other != me:
-        raise RuntimeError(
-            f"this {type(net).__name__} is running in another thread, and its neurons hold the "
-            "state of one run; give each thread a network of its own: copy.deepcopy(net)"
-        )
-    nested = getattr(net, "_spikeloom_running", False)
-    object.__setattr__(net, "_spikeloom_running", True)
-    try:
-        yield
-    finally:
-        if not nested:
-            object.__delattr__(net, "_spikeloom_running")
-            with _lock:
-                _running.pop(id(net), None)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from .stateful_layers import NeuronLayer, ObservedLayer, ScannedLayer, StatefulL
 __all__ = ["StatefulModules"]
 
 _outlines: dict[Any, list[Info]] = {}  # metadata of outputs, by equations and signature
-_OUTLINES = 10_000  # entries at which the cache is cleared
+_OUTLINES = 2_000  # entries at which the cache is cleared
 _OWN = ("step", "scan", "initial", "integrate", "params", "advance")  # if set on the instance
 _DOORS = ("step", "scan", "final", "_run", "_loop", "params", "_start", "_advance", "returned")
 _DOORS += ("__call__", "_call_impl")

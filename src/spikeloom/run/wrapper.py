@@ -1,11 +1,13 @@
 """``snn.layerwise``: runs a user's loop over time layer by layer."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
+from ..core.alone import alone
 from .execution import Execution
 from .plan import Plan
 from .recorded import (
@@ -99,11 +101,12 @@ class LayerwiseFunction:
         if cannot_record(leaves):
             return self.__wrapped__(*args, **kwargs)
         names: dict[int, tuple[str, str]] = {}
-        for value in (*leaves, getattr(self.__wrapped__, "__self__", None)):
-            if isinstance(value, nn.Module):
-                names |= names_of(value)
+        nets = [m for m in (*leaves, *_held(self.__wrapped__)) if isinstance(m, nn.Module)]
+        for net in nets:
+            names |= names_of(net)
         del leaves
-        result, self._home._plan = _call_outside_graphs(self.__wrapped__, args, kwargs, names)
+        with alone(m for net in nets for m in net.modules()):
+            result, self._home._plan = _call_outside_graphs(self.__wrapped__, args, kwargs, names)
         return result
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
@@ -145,7 +148,8 @@ class LayerwiseModule(nn.Module):
         if cannot_record(leaves):
             return net(*args, **kwargs)
         del leaves
-        result, plan = _call_outside_graphs(net, args, kwargs, names_of(net))
+        with alone(net.modules()):
+            result, plan = _call_outside_graphs(net, args, kwargs, names_of(net))
         self.__dict__["plan"] = plan
         return result
 
@@ -182,6 +186,25 @@ class LayerwiseModule(nn.Module):
 
     def extra_repr(self) -> str:
         return type(self.__dict__["net"]).__name__
+
+
+def _held(function: Any) -> list[Any]:
+    """What a function may use besides its arguments: its object, closure and named globals."""
+    function = inspect.unwrap(function)
+    held = [getattr(function, "__self__", None)]
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        held += [function.__globals__.get(name) for name in code.co_names]
+        cells = function.__closure__ or ()
+        held += [cell.cell_contents for cell in cells if _is_filled(cell)]
+    return held
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable that is assigned later
+        return False
 
 
 def _call(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any) -> tuple[Any, Plan]:

@@ -151,9 +151,10 @@ def latency_code_linear(
     tensor([0., 5.])
     """
     data, steps = _checked(data, num_steps, threshold, tau, first_spike_time, normalize)
+    first = step_count(first_spike_time, "first_spike_time")
     if normalize:
-        tau = steps - 1 - int(first_spike_time or 0)
-    time = torch.clamp_max(-tau * (data - 1), -tau * (threshold - 1)) + first_spike_time
+        tau = steps - 1 - first
+    time = torch.clamp_max(-tau * (data - 1), -tau * (threshold - 1)) + first
     if normalize and time.numel() and bool(time.min() < 0):  # intensities above 1
         time = (time - time.min()) / (time.max() - time.min()) * (steps - 1)
     return time
@@ -190,6 +191,7 @@ def latency_code_log(
     tensor([0.0503, 3.4657])
     """
     data, steps = _checked(data, num_steps, threshold, tau, first_spike_time, normalize)
+    first = step_count(first_spike_time, "first_spike_time")
     real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if bool(data.new_tensor(threshold + epsilon) <= data.new_tensor(threshold)):
         raise ValueError(
@@ -198,8 +200,8 @@ def latency_code_log(
     data = data.clamp(threshold + epsilon)
     time = float(tau) * torch.log(data / (data - threshold))
     if normalize and time.numel():
-        time = time * (steps - first_spike_time - 1) / time.max().clamp(min=torch.finfo(time.dtype).tiny)
-    return time + first_spike_time
+        time = time * (steps - first - 1) / time.max().clamp(min=torch.finfo(time.dtype).tiny)
+    return time + first
 
 
 def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1, off_target: float = 0) -> Tensor:

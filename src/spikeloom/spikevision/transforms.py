@@ -113,6 +113,8 @@ class Downsample:
     factor: int | Sequence[int]
 
     def __post_init__(self) -> None:
+        if isinstance(self.factor, Tensor):
+            object.__setattr__(self, "factor", tensor("factor", self.factor).tolist())
         factors = self.factor if isinstance(self.factor, (Sequence, np.ndarray)) else [self.factor]
         _whole_numbers("factor", factors, 1)
 
@@ -177,7 +179,7 @@ class ToTensor:
     def __post_init__(self) -> None:
         try:
             torch.device(self.device)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"device must name a device of torch, got {self.device!r}; write device='cpu'") from error
 
     def __call__(self, array: np.ndarray) -> Tensor:
@@ -250,9 +252,11 @@ class toOneHot:
     num_classes: int
 
     def __post_init__(self) -> None:
-        whole("num_classes", self.num_classes, 1)
+        whole("num_classes", self.num_classes, 1, 2**20)
 
     def __call__(self, integers: Any) -> Tensor:
+        if isinstance(integers, Tensor):
+            integers = tensor("classes", integers).detach().cpu().tolist()
         values = np.asarray(integers)
         inside = values.dtype.kind in "biuf" and bool(
             ((values >= 0) & (values < self.num_classes) & (values == np.floor(values))).all()

@@ -38,6 +38,7 @@ def checked(
     _plan(plan)
     checks.floating(times, "times")
     checks.floating(weight, "weight")
+    checks.finite(weight, "weight")
     if weight.dim() != 2 or times.dim() not in (2, 3) or times.shape[1] != weight.shape[1]:
         raise ValueError(
             f"times [B, I] or [B, I, K] must fit weight [J, I], got {tuple(times.shape)} and {tuple(weight.shape)}; "
@@ -72,7 +73,7 @@ def checked(
 def _plan(plan: Plan) -> None:
     checks.choice("engine", plan.engine, ENGINES)
     real("until", plan.until, example=50.0)
-    if plan.limit is not None and (not isinstance(plan.limit, int) or plan.limit < 1):
+    if plan.limit is not None and (type(plan.limit) is not int or plan.limit < 1):
         raise ValueError(f"max_spikes must be a positive integer or None, got {plan.limit!r}; write max_spikes=1")
     real("slope_floor", plan.slope_floor, 0.0, example=0.01)
 

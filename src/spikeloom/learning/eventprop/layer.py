@@ -1,9 +1,11 @@
 """Layers of neurons that live in continuous time: spike times in, spike times out."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ...core.numbers import flag, random_source, real, whole
+from ...core.numbers import MOST_UNITS, flag, random_source, real, whole
 from .function import lif_maxima, lif_spikes
 
 __all__ = ["EventLIF"]
@@ -70,8 +72,8 @@ class EventLIF(nn.Module):
         super().__init__()
         if recurrent and not fires:
             raise ValueError("a readout has no spikes to send back, got fires=False, recurrent=True; leave one out")
-        inputs = whole("inputs", inputs, 1, 2**31)
-        neurons = whole("neurons", neurons, 1, 2**31)
+        inputs = whole("inputs", inputs, 1, MOST_UNITS)
+        neurons = whole("neurons", neurons, 1, MOST_UNITS)
         fires, recurrent, learn_tau = flag("fires", fires), flag("recurrent", recurrent), flag("learn_tau", learn_tau)
         until, threshold = real("until", until), real("threshold", threshold, 0.0, open_low=True)
         recurrent_delay = real("recurrent_delay", recurrent_delay, 0.0, example=0.0)
@@ -82,14 +84,17 @@ class EventLIF(nn.Module):
         self.recurrent = nn.Parameter(torch.zeros(neurons, neurons)) if recurrent else None
         drawn = None if delays is None else delays * torch.rand(neurons, inputs, generator=generator)
         self.delay = None if drawn is None else nn.Parameter(drawn)
-        for name, given in (("tau_m", tau_m), ("tau_s", tau_s)):
-            tau = real(name, given, 0.0, open_low=True)
-            if learn_tau:
-                self.register_parameter(name, nn.Parameter(torch.tensor(tau)))
-            else:
-                self.register_buffer(name, torch.tensor(tau))
+        self._register_tau("tau_m", tau_m, learn_tau)
+        self._register_tau("tau_s", tau_s, learn_tau)
         self.until, self.threshold, self.fires, self.recurrent_delay = until, threshold, fires, recurrent_delay
         self.max_spikes, self.slope_floor = max_spikes, slope_floor
+
+    def _register_tau(self, name: str, value: Any, learn: bool) -> None:
+        tau = torch.tensor(real(name, value, 0.0, open_low=True))
+        if learn:
+            self.register_parameter(name, nn.Parameter(tau))
+        else:
+            self.register_buffer(name, tau)
 
     def forward(self, times: Tensor) -> Tensor:
         """Spike times [B, J, K], or highest membranes [B, J], for spike times [B, I] or [B, I, K']."""

@@ -183,6 +183,8 @@ def srm_first_spikes(
         checks.in_range(name, value, 0.0, math.inf, why="the simulation begins at 0")
     for name, number in (("until", until), ("dt", dt), ("threshold", threshold)):
         real(name, number, 0.0, open_low=True)
+    if until / dt > 2**24:
+        raise ValueError(f"until / dt must be at most {2**24} steps, got {until / dt:.4g}; write a longer dt")
     real("slope_floor", slope_floor, 0.0, example=0.5)
     plan = Plan(AlphaResponse(7.0) if response is None else response, threshold, until, dt, slope_floor)
     return _FirstSpikes.apply(plan, times, weight, delays.to(weight))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...core.numbers import flag, random_source, real, whole
+from ...core.numbers import MOST_UNITS, flag, numbers_of, random_source, real, whole
 from .function import srm_first_spikes
 from .response import AlphaResponse, Response
 
@@ -57,13 +57,15 @@ class SpikeProp(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        inputs = whole("inputs", inputs, 1, 2**31)
-        neurons = whole("neurons", neurons, 1, 2**31)
+        inputs = whole("inputs", inputs, 1, MOST_UNITS)
+        neurons = whole("neurons", neurons, 1, MOST_UNITS)
         threshold = real("threshold", threshold, 0.0, open_low=True)
         until, dt = real("until", until, 0.0, open_low=True), real("dt", dt, 0.0, open_low=True)
         learn_delays, generator = flag("learn_delays", learn_delays), random_source(generator)
         if not isinstance(delays, (Sequence, Tensor)) or isinstance(delays, (str, bytes)):
             raise TypeError(f"delays must be a sequence of times, got {delays!r}; write delays=(1.0,)")
+        if isinstance(delays, Tensor):
+            delays = numbers_of("delays", delays).flatten().tolist()
         delays = [real("delays", delay, 0.0) for delay in delays]
         if not len(delays):
             raise ValueError("delays must name at least one terminal, got none; write delays=(1.0,)")

@@ -1,0 +1,80 @@
+"""Campaigns of threads, endurance and mutations at a small size: they find what is planted."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CAMPAIGNS = Path(__file__).resolve().parent.parent / "campaigns"
+
+
+def campaign(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(CAMPAIGNS / f"{name}.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+def test_networks_in_threads_compute_what_they_compute_alone(tmp_path: Path) -> None:
+    done = campaign("threads", "--out", tmp_path, "--number", 8)
+    assert done.returncode == 0 and "8 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
+    again = campaign("threads", "--out", tmp_path, "--number", 9)
+    assert "9 trials, 0 wrong" in again.stdout
+
+
+def test_two_threads_in_one_network_are_found_where_nothing_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    threads = __import__("threads")
+    from spikeloom.core import alone
+
+    assert threads.shared(3) is None
+    monkeypatch.setattr(alone, "_me", lambda: (0, 0))  # all threads look like one
+    monkeypatch.setattr(threads, "ROUNDS", 50)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        found = [threads.shared(seed) for seed in range(20)]
+    finally:
+        sys.setswitchinterval(interval)
+    assert any(found), "no trial of twenty met in one network"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_endurance_prints_what_rises(tmp_path: Path) -> None:
+    done = campaign("endurance", "--out", tmp_path, "--number", 50)
+    assert done.returncode == 0 and "5 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
+
+
+def test_endurance_finds_memory_files_and_tables_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    endurance = __import__("endurance")
+    flat = dict.fromkeys(("files", "threads", "neurons", *endurance.LIMITS), 0)
+    rows = [{"kib": 1000.0, **flat} for _ in range(8)]
+    assert endurance.judged(rows) == (pytest.approx(0.0, abs=1e-6), None)
+    rising = [{**row, "kib": 1000.0 + 10 * endurance.BLOCK * n} for n, row in enumerate(rows)]
+    assert "memory rises by 10.00" in endurance.judged(rising)[1]
+    assert "files rose" in endurance.judged([*rows[:-1], {**rows[-1], "files": 1}])[1]
+    assert "claimed holds 1" in endurance.judged([*rows[:-1], {**rows[-1], "claimed": 1}])[1]
+
+
+def test_every_kind_of_mutation_is_made_and_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    mutations = __import__("mutations")
+    source = (
+        "def f(ä, b):\n    if not ä and b < 2:\n        return ä + b\n"
+        "    return 'ö' if b else True\n"
+    )  # fmt: skip
+    found = mutations.mutations(source)
+    kinds = {"comparison", "operator", "and/or", "not", "number", "flag", "condition", "return"}
+    assert {mutation.kind for mutation in found} == kinds
+    for mutation in found:
+        raw = source.encode()
+        changed = (raw[: mutation.start] + mutation.text.encode() + raw[mutation.end :]).decode()
+        assert changed != source
+        compile(changed, "<mutated>", "exec")
+
+
+@pytest.mark.slow
+def test_a_mutation_of_a_tested_function_is_noticed(tmp_path: Path) -> None:
+    done = campaign("mutations", "--out", tmp_path, "--number", 1, "--files", "core/alone.py", "--seed", 4)
+    assert done.returncode in (0, 1), done.stderr
+    assert "1 trials" in done.stdout and "mutations noticed" in done.stdout
