@@ -178,3 +178,18 @@ def test_a_run_that_failed_left_some_neurons_further_than_others() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         snn.run(net, x, reset=False)
     assert torch.equal(net.first.mem, before[0]) and torch.equal(net.second.mem, before[1])
+
+
+def test_a_write_into_a_row_of_a_constant_result_stayed_for_the_next_steps() -> None:
+    def written(x: Tensor) -> Tensor:
+        out, kept = [], []
+        for _ in range(4):
+            h = x * 1.0
+            kept.append(h)
+            row = h[0]
+            row += 1
+            out.append(h.sum())
+        return torch.stack([*out, *(h.sum() for h in kept)])
+
+    x = torch.rand(9, 10, dtype=torch.float64)
+    torch.testing.assert_close(snn.layerwise(written)(x), written(x))

@@ -74,11 +74,9 @@ def real(
 
     Args:
         name: name of the argument, for the message.
-        value: a number, or a tensor or array with one element and without gradient; no bool.
-        low: lowest value; excluded if ``open_low``.
-        high: highest value; excluded if ``open_high``.
-        open_low: exclude ``low``.
-        open_high: exclude ``high``.
+        value: number, or tensor or array with one element and without gradient; no bool.
+        low, open_low: lowest value, and whether it is excluded.
+        high, open_high: highest value, and whether it is excluded.
         infinite: allow an infinite number in range.
         example: a value that the message suggests.
 
@@ -92,8 +90,7 @@ def real(
     number = _float(name, value, example)
     above = number > low if open_low else number >= low
     below = number < high if open_high else number <= high
-    allowed = math.isfinite(number) or (infinite and math.isinf(number))
-    if allowed and above and below:
+    if above and below and (infinite or math.isfinite(number)):
         return number
     rule = _rule(low, high, open_low, open_high) if math.isfinite(number) else "be finite"
     raise ValueError(f"{name} must {rule}, got {number:g}; write {name}={example:g}")

@@ -48,6 +48,7 @@ class Layer:
         reals: tensors that are read, with their versions.
         occurrences: for each call the indices of the values in the slots.
         seen: occurrences by their indices; equal ones are computed once.
+        shared: occurrences that stand for several equal calls.
         infos: metadata of the outputs.
         wrap: the tuple type that the function returns; None for one tensor.
         alias: ``"view"`` or ``"self"`` where an output shares memory with the first argument.
@@ -79,6 +80,7 @@ class Layer:
         self.reals: list[tuple[Tensor, int]] = []
         self.occurrences: list[tuple[Any, ...]] = []
         self.seen: dict[tuple[Any, ...], int] = {}
+        self.shared: set[int] = set()
         self.infos: list[Info] = []
         self.wrap: Any = None
         self.alias: str | None = None

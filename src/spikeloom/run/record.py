@@ -231,6 +231,8 @@ class Record:
                 self.grow(layer)
             index = layer.seen[at] = len(layer.occurrences)
             layer.occurrences.append(at)
+        else:
+            layer.shared.add(index)
         if layer.alias == "self":
             return args[0]
         if layer.wrap is None:

@@ -145,14 +145,17 @@ class Sharing(Record):
 
     def _own_value(self, deferred: Deferred) -> Tensor | None:
         """Return the computed value itself if nothing else refers to it; a hook then acts on it."""
-        if self.parent(deferred.number) is not None:
+        layer = self.layers[deferred.layer]
+        if self.parent(deferred.number) is not None or deferred.index in layer.shared:
             return None
         self.value(deferred)
         value = self.execution.values.single(deferred.layer, deferred.out, deferred.index)
         if value is None or value._is_view() or value.stride() != deferred.info.stride:
             return None
-        leaf = value.is_leaf and value.requires_grad
-        return None if leaf or sys.getrefcount(value) > 3 else value  # the list, `value`, the call
+        if (value.is_leaf and value.requires_grad) or sys.getrefcount(value) > 3:
+            return None  # more than the list, `value` and the call refer to it
+        layer.seen.pop(layer.occurrences[deferred.index], None)  # an equal call is computed anew
+        return value
 
     def settle_visible(self) -> None:
         """Make every value that the program still references an ordinary tensor."""
