@@ -21,23 +21,6 @@ def test_networks_in_threads_compute_what_they_compute_alone(tmp_path: Path) -> 
     assert "9 trials, 0 wrong" in again.stdout
 
 
-def test_two_threads_in_one_network_are_found_where_nothing_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(CAMPAIGNS))
-    threads = __import__("threads")
-    from spikeloom.core import alone
-
-    assert threads.shared(3) is None
-    monkeypatch.setattr(alone, "_me", lambda: (0, 0))  # all threads look like one
-    monkeypatch.setattr(threads, "ROUNDS", 50)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        found = [threads.shared(seed) for seed in range(20)]
-    finally:
-        sys.setswitchinterval(interval)
-    assert any(found), "no trial of twenty met in one network"
-
-
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_endurance_prints_what_rises(tmp_path: Path) -> None:
     done = campaign("endurance", "--out", tmp_path, "--number", 50)

@@ -137,6 +137,13 @@ def test_a_state_that_is_not_finite_is_named_when_it_is_passed(value: float, mod
         snn.Synaptic(0.9, 0.8, mode=mode)(x, torch.full((1, 2), value), torch.zeros(1, 2))
 
 
+@pytest.mark.parametrize("num_steps", [None, 3])
+def test_a_short_scan_of_nan_looked_like_silence(num_steps: int | None) -> None:
+    x = torch.full((2, 3, 4) if num_steps is None else (3, 4), torch.nan)
+    with pytest.raises(ValueError, match=r"the input of Leaky holds .* NaN or infinite values"):
+        snn.Leaky(0.9, mode="sequence").scan(x, num_steps=num_steps)
+
+
 def test_a_state_that_is_not_finite_is_named_when_it_was_assigned() -> None:
     neuron = snn.Leaky(0.9, init_hidden=True)
     neuron(torch.ones(1, 2))

@@ -214,10 +214,7 @@ def network(net: Any, name: str = "net") -> None:
 
 
 def callable_(name: str, value: Any, example: str) -> None:
-    """Check that ``value`` can be called.
-
-    Raises:
-        TypeError: it cannot.
+    """Check that ``value`` can be called, else raise a TypeError.
 
     >>> callable_("step", len, "len")
     """
@@ -229,8 +226,7 @@ def device_of(name: str, value: Any) -> torch.device:
     """Return ``value`` as a device if it names one.
 
     Raises:
-        TypeError: ``value`` is something else.
-        ValueError: there is no such device in torch.
+        TypeError, ValueError: it does not.
 
     >>> device_of("device", "cpu")
     device(type='cpu')

@@ -31,7 +31,8 @@ def layerwise(target: Any) -> Any:
     immediately. Results are those of the plain loop up to rounding, since sums may be added in
     another order; random numbers are the same. Side effects, in-place writes, branches on values,
     hooks and early exits work. The attribute ``plan`` shows how the last call ran; ``plan.forced``
-    lists the lines that needed a value and thereby split a layer into pieces.
+    lists the lines that needed a value and thereby split a layer into pieces. One network
+    runs in one thread at a time; a second thread that enters it gets a RuntimeError.
 
     Args:
         target: a module, or a function whose arguments or globals hold one, such as
