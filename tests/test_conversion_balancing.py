@@ -170,9 +170,9 @@ def test_the_gradient_of_qcfs_passes_the_floor() -> None:
     assert qcfs.threshold.grad is not None and torch.isfinite(qcfs.threshold.grad)
 
 
-@pytest.mark.parametrize("levels", [0, 2.5])
-def test_qcfs_needs_a_number_of_levels(levels: Any) -> None:
-    with pytest.raises(ValueError, match=r"levels must be a positive integer"):
+@pytest.mark.parametrize(("levels", "kind"), [(0, ValueError), (2.5, TypeError)])
+def test_qcfs_needs_a_number_of_levels(levels: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"levels must (lie in \[1, .*, got 0|be a whole number, got 2\.5); write levels=1"):
         QCFS(levels)
 
 

@@ -90,15 +90,13 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
     [
         ({"method": "percentil"}, r"method must be one of .*did you mean 'percentile'"),
         ({"percentile": 0.0}, r"percentile must lie in \(0, 100\]"),
-        ({"initial_mem": 2.0}, r"initial_mem must lie in \[0, 1\], got 2; it is a fraction"),
+        ({"initial_mem": 2.0}, r"initial_mem must lie in \[0, 1\], got 2; write initial_mem=0.5"),
         ({"reset": "none"}, r"reset must be one of 'subtract', 'zero'"),
-        ({"num_steps": 0}, r"num_steps must be a positive integer, got 0"),
+        ({"num_steps": 0}, r"num_steps must lie in \[1, .*\], got 0; write num_steps=1"),
         ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential', 'both'"),
-        ({"warm_up": 1.0}, r"warm_up must lie in \[0, 1\), got 1; it is a fraction of the steps"),
-        ({"signed": "no"}, r"signed must be one of False, True, got 'no'"),
-        ({"per_channel": "all"}, r"per_channel must be one of False, True, got 'all'"),
+        ({"warm_up": 1.0}, r"warm_up must lie in \[0, 1\), got 1; write warm_up=0"),
         ({"signed": True, "reset": "zero"}, r'signed=True takes spikes back, .*; write reset="subtract"'),
-        ({"scaling_factor": 0.0}, r"scaling_factor must lie in \(0, inf\)"),
+        ({"scaling_factor": 0.0}, r"scaling_factor must be positive, got 0"),
         ({"max_pool": "median"}, r"max_pool must be one of 'max', 'gate', 'avg'"),
         ({"input": "rate"}, r"input must be one of 'current', 'poisson', 'signed_poisson'"),
     ],
@@ -108,9 +106,15 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
         convert(mlp(), torch.rand(5, 6), **options)
 
 
+@pytest.mark.parametrize("option", ["signed", "per_channel"])
+def test_a_flag_that_is_a_word_is_named(option: str) -> None:
+    with pytest.raises(TypeError, match=f"{option} must be True or False, got 'no'"):
+        convert(mlp(), torch.rand(5, 6), **{option: "no"})
+
+
 @pytest.mark.parametrize("value", ["a quarter", None, [0.1, "b"]])
 def test_an_option_that_is_no_number_is_named(value: Any) -> None:
-    with pytest.raises(TypeError, match=r"warm_up must be a number or a tensor, got .*; write one in \[0, 1\)"):
+    with pytest.raises(TypeError, match=r"warm_up must be a real number, got .*; write warm_up=0"):
         convert(mlp(), torch.rand(5, 6), warm_up=value)
 
 
@@ -119,7 +123,7 @@ def test_an_option_that_is_no_number_is_named(value: Any) -> None:
     [
         ([], ValueError, r"there is no sample"),
         (torch.zeros(5, 6, dtype=torch.int64), TypeError, r"must be floating point"),
-        (torch.zeros(6), ValueError, r"a batch of samples is \[B, ...\]"),
+        (torch.zeros(6), ValueError, r"samples are \[N, ...\], got \(6,\)"),
         (torch.full((2, 6), float("nan")), ValueError, r"NaN"),
         (torch.rand(5, 7), ValueError, r"does not take samples of shape \[7\]"),
         (iter([torch.rand(5, 6)]), TypeError, r"read several times, got an iterator"),
@@ -141,7 +145,7 @@ def test_a_report_needs_labels_and_a_run_a_number_of_steps() -> None:
     net = convert(mlp(), torch.rand(5, 6))
     with pytest.raises(TypeError, match=r"accuracy needs labels"):
         net.report(torch.rand(5, 6))
-    with pytest.raises(ValueError, match=r"num_steps must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match=r"num_steps must lie in \[1, .*\], got 0; write num_steps=1"):
         net(torch.rand(5, 6), 0)
     with pytest.raises(ValueError, match=r"tolerance must lie in \[0, 1\]"):
         net.report((torch.rand(5, 6), torch.zeros(5)), tolerance=5)
