@@ -132,7 +132,8 @@ def state() -> dict[str, float]:
 
 
 LIMITS = {
-    "transitions": MOST_TRANSITIONS, "inferred": outlines._INFERRED, "outlines": stateful._OUTLINES, "claimed": 0,
+    "transitions": MOST_TRANSITIONS + stateful._OUTLINES,
+    "inferred": outlines._INFERRED, "outlines": stateful._OUTLINES, "claimed": 0,
 }  # fmt: skip
 
 
