@@ -200,9 +200,10 @@ class Neuron(Face):
         """
         if (len(x) if num_steps is None else num_steps) < 1:
             raise ValueError(f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, ...]")
-        unseen = num_steps is not None or not dispatch.looks(self.transition, x)
-        if unseen and not torch.compiler.is_compiling() and x.device.type == "cpu":
-            checks.finite(x, f"the input of {type(self).__name__}")
+        if not torch.compiler.is_compiling() and x.device.type == "cpu":
+            unseen = num_steps is not None or not dispatch.looks(self.transition, x)
+            if unseen:
+                checks.finite(x, f"the input of {type(self).__name__}")
         return self._run(x, state, num_steps, path=True)
 
     def final(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
