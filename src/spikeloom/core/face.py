@@ -58,8 +58,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
         """See `Neuron.scan`."""
         raise NotImplementedError
 
-    def final(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
-        """See `Neuron.final`."""
+    def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+        """See `Neuron._scanned`."""
         raise NotImplementedError
 
     def _last(self, states: Any) -> Any:
@@ -93,7 +93,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
 
     def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
         """What ``forward`` does where nothing is recorded."""
-        return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None, True))
+        return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None))
 
     def advance(
         self,
@@ -101,7 +101,6 @@ class Face(Parameters, Doors, Helpers, Stateful):
         *state: Tensor | None,
         sequence: bool,
         num_steps: int | None = None,
-        path: bool = True,
     ) -> tuple[Tensor, Any]:
         """Run, remember the last state, and return the spikes and the new state or states.
 
@@ -110,9 +109,8 @@ class Face(Parameters, Doors, Helpers, Stateful):
             *state: as for `forward`.
             sequence: whether ``input_`` is a sequence.
             num_steps: T of a sequence whose input [B, ...] is the same at every step.
-            path: return the states of a sequence over time; False: only the last ones, for less memory.
         """
-        return self._advance(input_, state, {}, sequence, num_steps, path)
+        return self._advance(input_, state, {}, sequence, num_steps)
 
     def _advance(
         self,
@@ -121,7 +119,6 @@ class Face(Parameters, Doors, Helpers, Stateful):
         named: dict[str, Any],
         sequence: bool,
         num_steps: int | None,
-        path: bool,
     ) -> tuple[Tensor, Any]:
         timed = sequence and num_steps is None
         if not torch.compiler.is_compiling():
@@ -134,10 +131,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
             for tap in self._taps:
                 tap(self, Moment(input_, spk, self._hidden, False))
             return spk, self._hidden
-        if not path and not self._taps:  # a tap is told the states of all steps
-            spk, self._hidden = self.final(input_, start, num_steps=num_steps)
-            return spk, self._hidden
-        spk, new = self.scan(input_, start, num_steps=num_steps)
+        spk, new = self._scanned(input_, start, num_steps)
         for tap in self._taps:
             tap(self, Moment(input_, spk, new, True, num_steps or 1))
         self._hidden = self._last(new)

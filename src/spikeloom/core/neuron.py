@@ -206,6 +206,12 @@ class Neuron(Face):
                 checks.finite(x, f"the input of {type(self).__name__}")
         return self._run(x, state, num_steps, path=True)
 
+    def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+        """Run `scan` on an input that was checked; the checks of `scan` itself would read it again."""
+        if getattr(self.scan, "__func__", None) is Neuron.scan:
+            return self._run(x, state, num_steps, path=True)
+        return self.scan(x, state, num_steps=num_steps)
+
     def final(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
         """As `scan`, with the last state instead of all of them, which costs less memory.
 
