@@ -1,12 +1,15 @@
-"""Training to a given accuracy on MNIST, last epoch, several seeds: processor seconds of ours and of a peer.
+"""Training to a given accuracy on MNIST, last epoch, several seeds: processor seconds of ours and
+of a peer.
 
-    python benchmarks/accuracy.py FOLDER [--results results.json] [--peers] [--seeds 3] [--network mlp conv] [--smoke]
+    python benchmarks/accuracy.py FOLDER [--results results.json] [--peers] [--seeds 3] [--network
+    mlp conv] [--smoke]
 
-FOLDER holds mnist.npz. The networks are those of tutorials 5 and 6; one image is presented at all steps, the loss is
-the cross entropy of the output's membranes at every step, the class that of the largest mean membrane. Libraries share
-initial weights, order of the images, optimiser, learning rates and loss; ``--peers`` trains with snnTorch, too. Seconds
-are of training on one thread, without the evaluation after each epoch. With ``--results`` every finished training is
-appended to that file and not repeated by a later call.
+FOLDER holds mnist.npz. The networks are those of tutorials 5 and 6; one image is presented at all
+steps, the loss is the cross entropy of the output's membranes at every step, the class that of the
+largest mean membrane. Libraries share initial weights, order of the images, optimiser, learning
+rates and loss; ``--peers`` trains with snnTorch, too. Seconds are of training on one thread,
+without the evaluation after each epoch. With ``--results`` every finished training is appended to
+that file and not repeated by a later call.
 """
 
 import argparse
@@ -58,7 +61,9 @@ def train(library: str, recipe: Recipe, split: data.Split, seed: int) -> dict[st
         order = torch.randperm(len(split.x_train), generator=generator)[: count * recipe.batch_size]
         start = time.process_time()
         for chosen in order.split(recipe.batch_size):
-            loss = loss_of(library, run(split.x_train[chosen], recipe.num_steps)[1], split.y_train[chosen])
+            loss = loss_of(
+                library, run(split.x_train[chosen], recipe.num_steps)[1], split.y_train[chosen]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -81,20 +86,33 @@ def finished(path: Path | None) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path and path.exists() else []
 
 
-def trained(library: str, name: str, seed: int, split: data.Split, path: Path | None, recipe: Recipe) -> dict[str, Any]:
+def trained(
+    library: str, name: str, seed: int, split: data.Split, path: Path | None, recipe: Recipe
+) -> dict[str, Any]:
     """One training, or its result from the file."""
-    settings = {"library": library, "seed": seed, **recipe._asdict(), "network": name, "images": len(split.x_train)}
+    settings = {
+        "library": library,
+        "seed": seed,
+        **recipe._asdict(),
+        "network": name,
+        "images": len(split.x_train),
+    }
     for old in finished(path):
         if settings.items() <= old.items():
             return old
     result = settings | train(library, recipe, split, seed)
-    print(f"{name}, {library}, seed {seed}: {result['accuracies']} %, {result['cpu_seconds']:.1f} s", flush=True)
+    print(
+        f"{name}, {library}, seed {seed}: {result['accuracies']} %, {result['cpu_seconds']:.1f} s",
+        flush=True,
+    )
     if path:
         path.write_text(json.dumps([*finished(path), result], indent=1) + "\n")
     return result
 
 
-def summary(name: str, library: str, recipe: Recipe, results: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(
+    name: str, library: str, recipe: Recipe, results: list[dict[str, Any]]
+) -> dict[str, Any]:
     last = [result["accuracies"][-1] for result in results]
     return {
         "network": name,
@@ -117,13 +135,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--network", nargs="+", choices=RECIPES, default=list(RECIPES))
     for name in ("num-steps", "epochs", "batch-size", "lr"):
-        parser.add_argument(f"--{name}", type=float if name == "lr" else int, help="instead of the recipe's")
+        parser.add_argument(
+            f"--{name}", type=float if name == "lr" else int, help="instead of the recipe's"
+        )
 
 
 def main() -> None:
     args = options(__doc__, repeats=1, smoke="few images, one epoch", more=arguments)
     split = data.mnist(args.folder)
-    changes = {n: getattr(args, n) for n in ("num_steps", "epochs", "batch_size", "lr") if getattr(args, n)}
+    changes = {
+        n: getattr(args, n) for n in ("num_steps", "epochs", "batch_size", "lr") if getattr(args, n)
+    }
     if args.smoke:
         split = split._replace(x_train=split.x_train[:512], y_train=split.y_train[:512])
         split = split._replace(x_test=split.x_test[:500], y_test=split.y_test[:500])
@@ -132,7 +154,10 @@ def main() -> None:
     for name in args.network:
         recipe = RECIPES[name]._replace(**changes)
         for library in ("ours", "snntorch") if args.peers else ("ours",):
-            found = [trained(library, name, seed, split, args.results, recipe) for seed in range(args.seeds)]
+            found = [
+                trained(library, name, seed, split, args.results, recipe)
+                for seed in range(args.seeds)
+            ]
             rows.append(summary(name, library, recipe, found))
     report("MNIST to a given accuracy, 1 thread", rows)
 

@@ -1,12 +1,14 @@
-"""Memory bandwidth that a leaky layer reaches in main memory, against a plain copy in the same rounds.
+"""Memory bandwidth that a leaky layer reaches in main memory, against a plain copy in the same
+rounds.
 
     python benchmarks/bandwidth.py [--repeats 9] [--smoke]
 
-One thread, CPU time, float32, tensors far larger than the cache, freed memory kept by the C library so that
-nothing is faulted in while it is measured. Counted are the bytes that the layer cannot do without: forward it reads
-the input and writes spikes and membranes, backward it reads the gradient and the membranes and writes a gradient: 12
-each. The copy is STREAM's: it reads 4 bytes and writes 4; once as a loop, once as the C library does it, past the
-cache, which saves the read of what is overwritten and is out of reach for what the next layer reads.
+One thread, CPU time, float32, tensors far larger than the cache, freed memory kept by the C library
+so that nothing is faulted in while it is measured. Counted are the bytes that the layer cannot do
+without: forward it reads the input and writes spikes and membranes, backward it reads the gradient
+and the membranes and writes a gradient: 12 each. The copy is STREAM's: it reads 4 bytes and writes
+4; once as a loop, once as the C library does it, past the cache, which saves the read of what is
+overwritten and is out of reach for what the next layer reads.
 """
 
 from typing import Any

@@ -3,8 +3,8 @@
     python benchmarks/bp_stdp.py --data DIR --out bp_stdp.json             # the rows of docs/rules.md
     python benchmarks/bp_stdp.py --smoke                                   # Iris and XOR, one seed, few epochs
 
-Without --data the rows of MNIST are left out. Every finished seed is appended to the file that --out names, and is not
-computed again: an interrupted run goes on where it stopped. One thread.
+Without --data the rows of MNIST are left out. Every finished seed is appended to the file that
+--out names, and is not computed again: an interrupted run goes on where it stopped. One thread.
 """
 
 import argparse
@@ -34,7 +34,8 @@ FOLDS = 5
 
 
 def network(inputs: int, hidden: list[int], outputs: int) -> nn.Sequential:
-    """Integrate-and-fire neurons with the published thresholds; the few inputs of Iris and XOR need a bias."""
+    """Integrate-and-fire neurons with the published thresholds; the few inputs of Iris and XOR need
+    a bias."""
     few = inputs < 10
     sizes = [inputs, *hidden, outputs]
     layers: list[nn.Module] = []
@@ -93,7 +94,10 @@ def trained(name: str, row: dict[str, Any], splits: list[Split], seed: int) -> d
             threads=1,
             progress=False,
         )
-        hits, number = hits + result.test_accuracy.last * len(split.y_test), number + len(split.y_test)
+        hits, number = (
+            hits + result.test_accuracy.last * len(split.y_test),
+            number + len(split.y_test),
+        )
         seconds += result.cpu_seconds
         spikes.append(result.history[-1]["spike_rate"])
     return {
@@ -105,10 +109,14 @@ def trained(name: str, row: dict[str, Any], splits: list[Split], seed: int) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", help="folder with MNIST")
     parser.add_argument("--out", type=Path, help="JSON file to which finished seeds are appended")
-    parser.add_argument("--rows", nargs="+", metavar="TEXT", help="rows whose name holds one of these texts")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="TEXT", help="rows whose name holds one of these texts"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="one seed, few epochs, no MNIST")
     args = parser.parse_args()
@@ -118,7 +126,13 @@ def main() -> None:
         mnist = name.startswith("MNIST")
         if not asked(name, args.rows) or (mnist and (args.smoke or not args.data)):
             continue
-        splits = [data.mnist(args.data, flat=True)] if mnist else iris_folds() if "Iris" in name else [xor()]
+        splits = (
+            [data.mnist(args.data, flat=True)]
+            if mnist
+            else iris_folds()
+            if "Iris" in name
+            else [xor()]
+        )
         row = {**row, "epochs": 5} if args.smoke else row
         train = partial(trained, name, row, splits)
         spread(name, each_seed(done, name, 1 if args.smoke else args.seeds, train, args.out))

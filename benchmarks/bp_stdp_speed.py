@@ -1,11 +1,13 @@
-"""Images per second of processor time of BP-STDP: batches here, against the loop over steps that n3ml's manual prints.
+"""Images per second of processor time of BP-STDP: batches here, against the loop over steps that
+n3ml's manual prints.
 
     python benchmarks/bp_stdp_speed.py --data DIR                          # the figures of docs/rules.md
     python benchmarks/bp_stdp_speed.py --smoke                             # small
 
-n3ml is in no package index. `N3ml` writes down what its manual prints and its optimiser computes, for one image of 784
-pixels after the other: 20 steps, two dense layers at each, buffers of five steps, and dense changes of both weights at
-every desired spike; its printing and plotting are left out. Without --data images are random, with as many lit pixels.
+n3ml is in no package index. `N3ml` writes down what its manual prints and its optimiser computes,
+for one image of 784 pixels after the other: 20 steps, two dense layers at each, buffers of five
+steps, and dense changes of both weights at every desired spike; its printing and plotting are left
+out. Without --data images are random, with as many lit pixels.
 """
 
 from typing import Any
@@ -88,7 +90,8 @@ def batches(x: Tensor, y: Tensor, size: int) -> Any:
     """The rule of `spikeloom.learning`."""
     neurons = [snn.IF(v, reset_mechanism="zero", init_hidden=True) for v in (0.9, 0.025 * HIDDEN)]
     net = nn.Sequential(
-        *(nn.Linear(784, HIDDEN, bias=False), neurons[0]), *(nn.Linear(HIDDEN, 10, bias=False), neurons[1])
+        *(nn.Linear(784, HIDDEN, bias=False), neurons[0]),
+        *(nn.Linear(HIDDEN, 10, bias=False), neurons[1]),
     )
     for p in net.parameters():
         nn.init.normal_(p)
@@ -113,7 +116,10 @@ def main() -> None:
     number = 64 if args.smoke else 640
     generator = torch.Generator().manual_seed(0)
     lit = torch.rand(number, 784, generator=generator) < 0.19
-    x, y = torch.rand(number, 784, generator=generator) * lit, torch.randint(10, (number,), generator=generator)
+    x, y = (
+        torch.rand(number, 784, generator=generator) * lit,
+        torch.randint(10, (number,), generator=generator),
+    )
     if args.data:
         split = data.mnist(args.data, flat=True)
         x, y = split.x_train[:number], split.y_train[:number]
@@ -132,7 +138,10 @@ def main() -> None:
     base = images["n3ml's loop, one image at a time"]
     report(
         f"BP-STDP, 784-{HIDDEN}-10, {T} steps, training",
-        [{"what": name, "images/s": value, "x n3ml's loop": value / base} for name, value in images.items()],
+        [
+            {"what": name, "images/s": value, "x n3ml's loop": value / base}
+            for name, value in images.items()
+        ],
     )
 
 

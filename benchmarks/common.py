@@ -1,4 +1,5 @@
-"""Fair figures: contenders interleaved in one process, CPU time, medians; peak memory in fresh processes."""
+"""Fair figures: contenders interleaved in one process, CPU time, medians; peak memory in fresh
+processes."""
 
 import argparse
 import ctypes
@@ -44,7 +45,9 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
     return {
@@ -64,7 +67,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def options(description: str, *, repeats: int, smoke: str, more: Callable[..., Any] | None = None) -> Any:
+def options(
+    description: str, *, repeats: int, smoke: str, more: Callable[..., Any] | None = None
+) -> Any:
     """Parse the arguments that all scripts share, and take one thread.
 
     Args:
@@ -85,7 +90,8 @@ def options(description: str, *, repeats: int, smoke: str, more: Callable[..., A
 
 
 def interleaved(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each contender, one after the other in every round; the first round warms up."""
+    """Median CPU seconds of each contender, one after the other in every round; the first round
+    warms up."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(repeats + 1):
         for name, run in contenders.items():
@@ -111,7 +117,7 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-# -- trainings that are not repeated ---------------------------------------------------------------------
+# -- trainings that are not repeated ---------------------------------------------------------------
 
 Seeds = dict[str, list[dict[str, Any]]]  # by row, the result of each finished seed
 
@@ -129,13 +135,17 @@ def asked(name: str, texts: list[str] | None) -> bool:
 def each_seed(
     done: Seeds, name: str, number: int, train: Callable[[int], dict[str, Any]], path: Path | None
 ) -> list[dict[str, Any]]:
-    """The results of a row; seeds that are missing are trained, and every finished one is written to ``path``."""
+    """The results of a row; seeds that are missing are trained, and every finished one is written
+    to ``path``."""
     finished = done.setdefault(name, [])
     for seed in range(number):
         if not any(result["seed"] == seed for result in finished):
             print(f"{name}, seed {seed}", flush=True)
             finished.append(train(seed))
-            print(f"  { ({k: v for k, v in finished[-1].items() if not isinstance(v, (list, dict))}) }", flush=True)
+            print(
+                f"  { ({k: v for k, v in finished[-1].items() if not isinstance(v, (list, dict))}) }",
+                flush=True,
+            )
             if path:
                 path.write_text(json.dumps(done, indent=1))
     return finished
@@ -146,10 +156,14 @@ def spread(name: str, finished: list[dict[str, Any]]) -> None:
     each = [result["accuracy"] for result in finished]
     deviation = statistics.stdev(each) if len(each) > 1 else 0.0
     seconds = statistics.fmean(result["cpu_seconds"] for result in finished)
-    print(f"{name}: {statistics.fmean(each):.2f} % +- {deviation:.2f}, {seconds:.0f} s of processor time", flush=True)
+    print(
+        f"{name}: {statistics.fmean(each):.2f} % +- {deviation:.2f}, {seconds:.0f} s of processor "
+        "time",
+        flush=True,
+    )
 
 
-# -- fresh processes -------------------------------------------------------------------------------------
+# -- fresh processes -------------------------------------------------------------------------------
 
 
 def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False) -> Any:
@@ -160,7 +174,9 @@ def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False
         *arguments: its arguments.
         tuned: the C library keeps the memory that is freed, instead of returning it to the system.
     """
-    context = multiprocessing.get_context("forkserver")  # forks a process that has imported these and done no more
+    context = multiprocessing.get_context(
+        "forkserver"
+    )  # forks a process that has imported these and done no more
     context.set_forkserver_preload(["torch", "spikeloom"])
     results = context.SimpleQueue()
     process = context.Process(target=_answer, args=(results, tuned, function, arguments))
@@ -168,13 +184,17 @@ def elsewhere(function: Callable[..., Any], *arguments: Any, tuned: bool = False
     while process.is_alive() and results.empty():
         process.join(0.05)
     if results.empty():
-        raise RuntimeError(f"the process of {function.__name__}{arguments} ended with code {process.exitcode}")
+        raise RuntimeError(
+            f"the process of {function.__name__}{arguments} ended with code {process.exitcode}"
+        )
     value = results.get()
     process.join()
     return value
 
 
-def _answer(results: Any, tuned: bool, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
+def _answer(
+    results: Any, tuned: bool, function: Callable[..., Any], arguments: Iterable[Any]
+) -> None:
     torch.set_num_threads(1)
     if tuned:
         libc = ctypes.CDLL(None)  # mallopt(3): M_MMAP_MAX is -4, M_TRIM_THRESHOLD -1
@@ -186,8 +206,8 @@ def _answer(results: Any, tuned: bool, function: Callable[..., Any], arguments: 
 def peak(run: Callable[[], Any]) -> float:
     """What ``run`` adds to the resident memory of this process at its peak, in MiB (Linux, glibc).
 
-    It runs once before, so that libraries, kernels and buffers that stay are there; what that left free in the heap is
-    handed back to the system, since it would be used again unseen.
+    It runs once before, so that libraries, kernels and buffers that stay are there; what that left
+    free in the heap is handed back to the system, since it would be used again unseen.
     """
     run()
     gc.collect()
@@ -199,10 +219,11 @@ def peak(run: Callable[[], Any]) -> float:
 
 
 def alive(run: Callable[[], Any]) -> float:
-    """The most that tensors and arrays of ``run`` occupy at a time, in MiB, whatever the allocator makes of it.
+    """The most that tensors and arrays of ``run`` occupy at a time, in MiB, whatever the allocator
+    makes of it.
 
-    Counts what is allocated in ``run``: tensors by torch's profiler, numpy's arrays (events, bits) by tracemalloc; the
-    sum of both peaks.
+    Counts what is allocated in ``run``: tensors by torch's profiler, numpy's arrays (events, bits)
+    by tracemalloc; the sum of both peaks.
     """
     with torch.profiler.profile(profile_memory=True) as profiler:
         run()

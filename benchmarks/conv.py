@@ -2,10 +2,11 @@
 
     python benchmarks/conv.py [--repeats 7] [--smoke]
 
-T = 25, batch 32, cross entropy of the output at every step, Adam, float32, one thread, CPU time, medians of interleaved
-rounds; peak memory is what a step adds in a fresh process. The input is one image for all steps or another one at each
-step. Ours chooses the memory format of images itself; the peers run as their tutorials write them, in the order
-(channel, height, width), and once more with network and input in channels-last format.
+T = 25, batch 32, cross entropy of the output at every step, Adam, float32, one thread, CPU time,
+medians of interleaved rounds; peak memory is what a step adds in a fresh process. The input is one
+image for all steps or another one at each step. Ours chooses the memory format of images itself;
+the peers run as their tutorials write them, in the order (channel, height, width), and once more
+with network and input in channels-last format.
 """
 
 import torch
@@ -36,8 +37,13 @@ def main() -> None:
     rows = []
     for static in (True, False):
         kind = {"input": "static" if static else "over time"}
-        rows += [kind | row for row in compared(contenders(), batch(static, num_steps, size), args.repeats)]
-    report(f"Training step of 12C5-MP2-64C5-MP2-FC10, T = {num_steps}, batch {size}, 1 thread", rows)
+        rows += [
+            kind | row
+            for row in compared(contenders(), batch(static, num_steps, size), args.repeats)
+        ]
+    report(
+        f"Training step of 12C5-MP2-64C5-MP2-FC10, T = {num_steps}, batch {size}, 1 thread", rows
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What conversion loses: accuracy of the ordinary and of the spiking network after each number of steps.
+"""What conversion loses: accuracy of the ordinary and of the spiking network after each number of
+steps.
 
     python benchmarks/conversion.py --data FOLDER --out FOLDER              # MNIST and the JPEG CIFAR-10 subset
     python benchmarks/conversion.py --data FOLDER --out FOLDER --only mnist
     python benchmarks/conversion.py --smoke                                 # the digits of scikit-learn, in seconds
 
-Trained networks and finished figures are kept in the output folder and not made again. Thresholds come from 500
-training images, accuracy from all test images. Networks: `conversion_networks.py`.
+Trained networks and finished figures are kept in the output folder and not made again. Thresholds
+come from 500 training images, accuracy from all test images. Networks: `conversion_networks.py`.
 """
 
 import argparse
@@ -24,7 +25,12 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom.conversion import convert, fine_tune
 
-DIEHL: dict[str, Any] = {"reset": "zero", "initial_mem": 0.0, "input": "poisson", "readout": "spikes"}
+DIEHL: dict[str, Any] = {
+    "reset": "zero",
+    "initial_mem": 0.0,
+    "input": "poisson",
+    "readout": "spikes",
+}
 SPIKE_NORM: dict[str, Any] = {
     "method": "spike_norm",
     "initial_mem": 0.0,
@@ -67,7 +73,9 @@ MNIST = {
     "Diehl data-based, Poisson": Way({"method": "diehl_data", **DIEHL}, 50),
     **COMMON,
     "Diehl model-based, Poisson": Way({"method": "diehl_model", **DIEHL}, 50),
-    "Diehl data-based, Poisson, subtract, membrane": Way({"method": "diehl_data", "input": "poisson"}, 50),
+    "Diehl data-based, Poisson, subtract, membrane": Way(
+        {"method": "diehl_data", "input": "poisson"}, 50
+    ),
 }
 CHANNELS = {"method": "mmse", "per_channel": True, "num_steps": 8}
 CIFAR = {
@@ -80,14 +88,22 @@ CIFAR = {
     "mmse, T = 8, per channel, potential calibrated, warm-up 1/4": Way(
         {**CHANNELS, "calibrate": "potential", "warm_up": 0.25}
     ),
-    "signed, percentile 99.7, per channel": Way({"percentile": 99.7, "per_channel": True, "signed": True}),
+    "signed, percentile 99.7, per channel": Way(
+        {"percentile": 99.7, "per_channel": True, "signed": True}
+    ),
     "signed, mmse, T = 8, per channel": Way({**CHANNELS, "signed": True}),
-    "signed, mmse, T = 8, per channel, bias calibrated": Way({**CHANNELS, "signed": True, "calibrate": "bias"}),
+    "signed, mmse, T = 8, per channel, bias calibrated": Way(
+        {**CHANNELS, "signed": True, "calibrate": "bias"}
+    ),
     "QCFS, L = 4": Way({"method": "qcfs"}, 16, 4),
-    "QCFS, L = 4, potential calibrated at T = 8": Way({"method": "qcfs", "calibrate": "potential"}, 16, 4),
+    "QCFS, L = 4, potential calibrated at T = 8": Way(
+        {"method": "qcfs", "calibrate": "potential"}, 16, 4
+    ),
     "QCFS, L = 4, signed": Way({"method": "qcfs", "signed": True}, 16, 4),
     "Spike-norm, Poisson (200 images)": Way(SPIKE_NORM, 2048, tests=200),
-    "Spike-norm, our input, start and readout (1000 images)": Way({"method": "spike_norm"}, 1024, tests=1000),
+    "Spike-norm, our input, start and readout (1000 images)": Way(
+        {"method": "spike_norm"}, 1024, tests=1000
+    ),
     **COMMON,
     "default, max pooling gated": Way({"max_pool": "gate"}),
 }
@@ -96,12 +112,18 @@ WAYS = {"diehl": MNIST, "mlp": MNIST, "vgg": CIFAR, "resnet": CIFAR}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this script."""
-    parser.add_argument("--data", default=os.environ.get("SPIKELOOM_DATA"), help="folder with the data files")
-    parser.add_argument("--out", default="conversion-results", help="folder for networks and figures")
+    parser.add_argument(
+        "--data", default=os.environ.get("SPIKELOOM_DATA"), help="folder with the data files"
+    )
+    parser.add_argument(
+        "--out", default="conversion-results", help="folder for networks and figures"
+    )
     parser.add_argument("--only", choices=["mnist", "cifar10"], help="one data set")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
-    parser.add_argument("--ways", nargs="+", metavar="TEXT", help="ways whose name holds one of these texts")
+    parser.add_argument(
+        "--ways", nargs="+", metavar="TEXT", help="ways whose name holds one of these texts"
+    )
     parser.add_argument("--test", type=int, default=10_000, help="test images")
 
 
@@ -116,7 +138,8 @@ def curve(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> list[float]:
 
 
 def tuned(ann: nn.Module, data: snn.data.Split, levels: int, file: Path | None) -> nn.Module:
-    """The network with QCFS activations, trained for two more epochs; from the file if it is there."""
+    """The network with QCFS activations, trained for two more epochs; from the file if it is
+    there."""
     if file is not None and file.exists():
         return torch.load(file, weights_only=False)
     torch.manual_seed(1)
@@ -126,8 +149,11 @@ def tuned(ann: nn.Module, data: snn.data.Split, levels: int, file: Path | None) 
     return net
 
 
-def measured(ann: nn.Module, way: Way, data: snn.data.Split, tests: int, stem: str = "") -> dict[str, Any]:
-    """Accuracies of a way to convert, and what they cost; tuned networks are kept as files that begin with ``stem``."""
+def measured(
+    ann: nn.Module, way: Way, data: snn.data.Split, tests: int, stem: str = ""
+) -> dict[str, Any]:
+    """Accuracies of a way to convert, and what they cost; tuned networks are kept as files that
+    begin with ``stem``."""
     start = time.process_time()
     tests = min(tests, way.tests)
     x, y = data.x_test[:tests], data.y_test[:tests]
@@ -141,18 +167,25 @@ def measured(ann: nn.Module, way: Way, data: snn.data.Split, tests: int, stem: s
     return {"ann": accuracy(ann, x, y), "curve": found, "CPU-s": time.process_time() - start}
 
 
-def rows(ways: dict[str, Way], results: dict[str, Any], key: Callable[[str], str], base: float) -> Iterator[Any]:
+def rows(
+    ways: dict[str, Way], results: dict[str, Any], key: Callable[[str], str], base: float
+) -> Iterator[Any]:
     """A line of the table for each way that has been measured: the loss in points."""
     for name in ways:
         found = results.get(key(name))
         if found is not None:
-            shown = [t for t in (1, 2, 4, 8, 16, 32, 50, 128, 256, 512, 1024, 2048) if t <= ways[name].steps]
+            shown = [
+                t
+                for t in (1, 2, 4, 8, 16, 32, 50, 128, 256, 512, 1024, 2048)
+                if t <= ways[name].steps
+            ]
             own = found["ann"] if ways[name].tests < 10_000 else base  # of the same images
             yield {"way": name, **{f"T={t}": own - found["curve"][t - 1] for t in shown}}
 
 
 def main() -> None:
-    """Train what is not there, measure what is not known, print losses against the ordinary network."""
+    """Train what is not there, measure what is not known, print losses against the ordinary
+    network."""
     found = options(__doc__ or "", repeats=1, smoke="a small network on digits", more=arguments)
     if found.smoke:
         smoke()
@@ -170,17 +203,26 @@ def main() -> None:
             for name, way in WAYS[network].items():
                 key = f"{network}/{seed}/{name}"
                 if key not in results and asked(name, found.ways):
-                    results[key] = measured(ann, way, data, found.test, str(folder / f"{network}-{seed}"))
+                    results[key] = measured(
+                        ann, way, data, found.test, str(folder / f"{network}-{seed}")
+                    )
                     file.write_text(json.dumps(results, indent=1) + "\n")
                     print(key, f"{results[key]['CPU-s']:.0f} CPU-s", flush=True)
             base = accuracy(ann, data.x_test[: found.test], data.y_test[: found.test])
-            table = list(rows(WAYS[network], results, lambda name: f"{network}/{seed}/{name}", base))  # noqa: B023
-            report(f"{network}, seed {seed}: ordinary {base:.2f} %; loss in points after T steps", table)
+            table = list(rows(WAYS[network], results, f"{network}/{seed}/{{}}".format, base))
+            report(
+                f"{network}, seed {seed}: ordinary {base:.2f} %; loss in points after T steps",
+                table,
+            )
 
 
 def load(name: str, root: Path) -> snn.data.Split:
     """A data set by name."""
-    return snn.data.mnist(root) if name == "mnist" else snn.data.cifar10_jpeg(root / "cifar10_jpeg_subset.npz")
+    return (
+        snn.data.mnist(root)
+        if name == "mnist"
+        else snn.data.cifar10_jpeg(root / "cifar10_jpeg_subset.npz")
+    )
 
 
 def smoke() -> None:
@@ -196,10 +238,16 @@ def smoke() -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    ways = {name: MNIST[name] for name in ("percentile 99.9 (default)", "QCFS, L = 2", "default, start at 0")}
+    ways = {
+        name: MNIST[name]
+        for name in ("percentile 99.9 (default)", "QCFS, L = 2", "default, start at 0")
+    }
     results = {name: measured(ann, way, data, 10_000) for name, way in ways.items()}
     base = accuracy(ann, data.x_test, data.y_test)
-    report(f"digits: ordinary {base:.2f} %; loss in points", list(rows(ways, results, lambda name: name, base)))
+    report(
+        f"digits: ordinary {base:.2f} %; loss in points",
+        list(rows(ways, results, lambda name: name, base)),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The ordinary networks of `conversion.py`: their layers, their training, and the folder where they are kept."""
+"""The ordinary networks of `conversion.py`: their layers, their training, and the folder where they
+are kept."""
 
 import time
 from collections.abc import Callable
@@ -15,31 +16,57 @@ __all__ = ["NETWORKS", "Network", "accuracy", "trained"]
 
 
 def diehl() -> nn.Module:
-    """28x28-12c5-2s-64c5-2s-10o of Diehl et al. (2015): no bias, average pooling, half of the maps dropped."""
+    """28x28-12c5-2s-64c5-2s-10o of Diehl et al. (2015): no bias, average pooling, half of the maps
+    dropped."""
     return nn.Sequential(
-        nn.Conv2d(1, 12, 5, bias=False), nn.ReLU(), nn.AvgPool2d(2), nn.Dropout(0.5),
-        nn.Conv2d(12, 64, 5, bias=False), nn.ReLU(), nn.AvgPool2d(2), nn.Dropout(0.5),
-        nn.Flatten(), nn.Linear(1024, 10, bias=False),
-    )  # fmt: skip
+        nn.Conv2d(1, 12, 5, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Dropout(0.5),
+        nn.Conv2d(12, 64, 5, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(1024, 10, bias=False),
+    )
 
 
 def mlp() -> nn.Module:
     """784-512-512-10 with biases."""
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
+        nn.Flatten(),
+        nn.Linear(784, 512),
+        nn.ReLU(),
+        nn.Linear(512, 512),
+        nn.ReLU(),
+        nn.Linear(512, 10),
     )
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
 
 
 def vgg() -> nn.Module:
     """Five convolutions with batch norm, max pooling after three of them."""
     return nn.Sequential(
-        *_block(3, 24), nn.MaxPool2d(2), *_block(24, 48), *_block(48, 48), nn.MaxPool2d(2),
-        *_block(48, 96), nn.MaxPool2d(2), *_block(96, 96), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10),
-    )  # fmt: skip
+        *_block(3, 24),
+        nn.MaxPool2d(2),
+        *_block(24, 48),
+        *_block(48, 48),
+        nn.MaxPool2d(2),
+        *_block(48, 96),
+        nn.MaxPool2d(2),
+        *_block(96, 96),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(96, 10),
+    )
 
 
 class Residual(nn.Module):
@@ -59,7 +86,8 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Residual adds at three resolutions, each of which is concatenated with the pooled features before it."""
+    """Residual adds at three resolutions, each of which is concatenated with the pooled features
+    before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +117,8 @@ class Network(NamedTuple):
         data: ``"mnist"`` or ``"cifar10"``.
         epochs: passes over the training images.
         lr: learning rate of Adam at its highest.
-        mirrored: whether half of the images are mirrored and all are shifted by up to ``shift`` pixels.
+        mirrored: whether half of the images are mirrored and all are shifted by up to ``shift``
+            pixels.
     """
 
     build: Callable[[], nn.Module]
@@ -107,7 +136,9 @@ NETWORKS = {
 }
 
 
-def trained(name: str, folder: Path, data: snn.data.Split, seed: int = 0, batch: int = 100) -> nn.Module:
+def trained(
+    name: str, folder: Path, data: snn.data.Split, seed: int = 0, batch: int = 100
+) -> nn.Module:
     """A network that the folder holds, or a new one, which it then holds; in evaluation mode."""
     torch.manual_seed(seed)
     what = NETWORKS[name]
@@ -134,7 +165,9 @@ def trained(name: str, folder: Path, data: snn.data.Split, seed: int = 0, batch:
         score = accuracy(net, data.x_test, data.y_test)
         spent = time.process_time() - start
         print(
-            f"{name} {epoch}: loss {sum(losses) / len(losses):.4f}, test {score:.2f} %, {spent:.0f} CPU-s", flush=True
+            f"{name} {epoch}: loss {sum(losses) / len(losses):.4f}, test {score:.2f} %, "
+            f"{spent:.0f} CPU-s",
+            flush=True,
         )
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), path)
@@ -152,5 +185,7 @@ def _varied(x: Tensor, shift: int = 3) -> Tensor:
 def accuracy(net: nn.Module, x: Tensor, y: Tensor) -> float:
     """Percentage of images that the network classifies correctly."""
     net.eval()
-    right = sum(int((net(a).argmax(1) == b).sum()) for a, b in zip(x.split(500), y.split(500), strict=True))
+    right = sum(
+        int((net(a).argmax(1) == b).sum()) for a, b in zip(x.split(500), y.split(500), strict=True)
+    )
     return 100 * right / len(y)

@@ -1,7 +1,9 @@
-"""SpikingJelly for `conversion_speed.py`: runs the network that it converts once for each line that it reads.
+"""SpikingJelly for `conversion_speed.py`: runs the network that it converts once for each line that
+it reads.
 
-Arguments: images a run, steps, step mode (``s``: a loop over the steps, ``m``: all steps at once). Prints processor
-seconds. The network is the one of Diehl et al. with random weights: what is timed does not depend on accuracy.
+Arguments: images a run, steps, step mode (``s``: a loop over the steps, ``m``: all steps at once).
+Prints processor seconds. The network is the one of Diehl et al. with random weights: what is timed
+does not depend on accuracy.
 """
 
 import sys
@@ -15,9 +17,15 @@ def network() -> nn.Sequential:
     """28x28-12c5-2s-64c5-2s-10o."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 12, 5, bias=False), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(12, 64, 5, bias=False), nn.ReLU(),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(1024, 10, bias=False),
-    ).eval()  # fmt: skip
+        nn.Conv2d(1, 12, 5, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(12, 64, 5, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(1024, 10, bias=False),
+    ).eval()
 
 
 def images(number: int) -> torch.Tensor:

@@ -1,12 +1,14 @@
-"""Image-steps per second of processor time of converted networks, on one thread, and of peers where they are installed.
+"""Image-steps per second of processor time of converted networks, on one thread, and of peers where
+they are installed.
 
     python benchmarks/conversion_speed.py [--peer PYTHON] [--smoke]
 
-The network of Diehl et al. (28x28-12c5-2s-64c5-2s-10o), batches of 100 images, 50 steps; contenders take turns, medians
-over rounds. "ours" is `convert` with its defaults; with Poisson input; and one step after the other. "n3ml's loop" does
-literally what ``SNN_Diehl2015.forward`` of n3ml does, on the CPU: Poisson input drawn step by step, each layer called
-once a step, hard reset. ``--peer`` names the interpreter of an environment with SpikingJelly, which is timed in a
-process of its own that takes its turns, with a constant input, step by step and all steps at once.
+The network of Diehl et al. (28x28-12c5-2s-64c5-2s-10o), batches of 100 images, 50 steps; contenders
+take turns, medians over rounds. "ours" is `convert` with its defaults; with Poisson input; and one
+step after the other. "n3ml's loop" does literally what ``SNN_Diehl2015.forward`` of n3ml does, on
+the CPU: Poisson input drawn step by step, each layer called once a step, hard reset. ``--peer``
+names the interpreter of an environment with SpikingJelly, which is timed in a process of its own
+that takes its turns, with a constant input, step by step and all steps at once.
 """
 
 import subprocess
@@ -61,8 +63,11 @@ def stepping(net: Converted, x: Tensor, steps: int) -> Tensor:
     return total / steps
 
 
-def peer(python: str, number: int, steps: int, mode: str) -> tuple[subprocess.Popen[str], Callable[[], None]]:
-    """A process with SpikingJelly's network, and a function that lets it run once and notes its processor seconds."""
+def peer(
+    python: str, number: int, steps: int, mode: str
+) -> tuple[subprocess.Popen[str], Callable[[], None]]:
+    """A process with SpikingJelly's network, and a function that lets it run once and notes its
+    processor seconds."""
     command = [python, str(PEER), str(number), str(steps), mode]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
@@ -87,12 +92,22 @@ def main() -> None:
         __doc__ or "",
         repeats=5,
         smoke="few images and steps",
-        more=lambda parser: parser.add_argument("--peer", help="interpreter of an environment with SpikingJelly"),
+        more=lambda parser: parser.add_argument(
+            "--peer", help="interpreter of an environment with SpikingJelly"
+        ),
     )
     number, steps = (BATCH, 8) if found.smoke else (BATCH, 50)
     x, ann = images(number), network()
     ours = convert(ann, x)
-    poisson = convert(ann, x, method="diehl_data", reset="zero", initial_mem=0.0, input="poisson", readout="spikes")
+    poisson = convert(
+        ann,
+        x,
+        method="diehl_data",
+        reset="zero",
+        initial_mem=0.0,
+        input="poisson",
+        readout="spikes",
+    )
     literal = Literal([float(v) for v in poisson.thresholds.values()])
     contenders: dict[str, Callable[[], Any]] = {
         "ours, constant input": lambda: ours(x, steps),
@@ -113,12 +128,19 @@ def main() -> None:
         times[names[mode]] = seconds[len(seconds) // 2]
     passes = {name: 1 if name == "ordinary network" else steps for name in times}
     rows = [
-        {"contender": name, "image-steps/CPU-s": round(number * passes[name] / t), "ours / it": t / passes[name]}
+        {
+            "contender": name,
+            "image-steps/CPU-s": round(number * passes[name] / t),
+            "ours / it": t / passes[name],
+        }
         for name, t in times.items()
     ]
     first = rows[0]["ours / it"]
     rows = [{**row, "ours / it": row["ours / it"] / first} for row in rows]
-    report(f"converted network, {number} images, {steps} steps, {time.perf_counter() - begin:.0f} s", rows)
+    report(
+        f"converted network, {number} images, {steps} steps, {time.perf_counter() - begin:.0f} s",
+        rows,
+    )
 
 
 if __name__ == "__main__":

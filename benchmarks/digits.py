@@ -3,7 +3,8 @@
     python benchmarks/digits.py                 # the figures that the README quotes: division 0, five seeds
     python benchmarks/digits.py --split 1 2 3   # the divisions on which settings are chosen
 
-Processor seconds are of training with its evaluations after each epoch; a loaded machine makes them longer, too.
+Processor seconds are of training with its evaluations after each epoch; a loaded machine makes them
+longer, too.
 """
 
 import argparse
@@ -15,7 +16,9 @@ from spikeloom.train import fit, mlp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--split", type=int, nargs="+", default=[0], help="division of the digits")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12)
@@ -40,7 +43,11 @@ def main() -> None:
         accuracies = ", ".join(f"{100 * accuracy:.2f}" for accuracy in result.each)
         print(f"division {split}: test accuracy after the last epoch {accuracies} %", flush=True)
         seconds, processor = result.seconds / args.seeds, result.cpu_seconds / args.seeds
-        print(f"  {processor:.1f} s of processor time, {seconds:.1f} s on the clock, for one training", flush=True)
+        print(
+            f"  {processor:.1f} s of processor time, {seconds:.1f} s on the clock, for one "
+            "training",
+            flush=True,
+        )
     spread = statistics.stdev(every) if len(every) > 1 else 0.0
     mean, low = 100 * statistics.fmean(every), 100 * min(every)
     print(f"mean {mean:.2f} %, standard deviation {100 * spread:.2f}, lowest {low:.2f} %")

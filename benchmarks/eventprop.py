@@ -4,9 +4,10 @@
     python benchmarks/eventprop.py --tasks mnist --data DIR --out eventprop.json # 350 hidden neurons
     python benchmarks/eventprop.py --smoke
 
-Both networks have one hidden layer of current-based LIF neurons without time steps, and learn by cross entropy of the
-first spikes of the outputs. The test accuracy after the last epoch counts. One thread; every finished seed is appended
-to the file that --out names and not computed again. Times are in ms.
+Both networks have one hidden layer of current-based LIF neurons without time steps, and learn by
+cross entropy of the first spikes of the outputs. The test accuracy after the last epoch counts. One
+thread; every finished seed is appended to the file that --out names and not computed again. Times
+are in ms.
 """
 
 import argparse
@@ -49,7 +50,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "push": 1e-3,
         "rare": 0.05,  # those are pushed that fire in fewer samples of a batch than this
         "loss": {"tau": 0.4, "early": 0.03, "tau_early": 10.0},
-        "side": 28,  # of the images, which are shifted by up to one pixel in each direction, batch by batch
+        # of the images, which are shifted by up to one pixel in each direction, batch by batch
+        "side": 28,
     },
 }
 
@@ -57,7 +59,10 @@ TASKS: dict[str, dict[str, Any]] = {
 def yin_yang() -> tuple[data.Split, Tensor, Tensor]:
     """Four coordinates as spikes from 10 to 40 ms, and a bias at 20 ms."""
     split = data.yin_yang()
-    times = [torch.cat([10 + 30 * x, x.new_full((len(x), 1), 20.0)], 1) for x in (split.x_train, split.x_test)]
+    times = [
+        torch.cat([10 + 30 * x, x.new_full((len(x), 1), 20.0)], 1)
+        for x in (split.x_train, split.x_test)
+    ]
     return split, times[0], times[1]
 
 
@@ -83,7 +88,14 @@ def shifted(times: Tensor, side: int) -> Tensor:
     return padded[:, down : down + side, right : right + side].flatten(1)
 
 
-def epoch(task: dict[str, Any], net: nn.Sequential, times: Tensor, y: Tensor, optimizer: Any, schedule: Any) -> float:
+def epoch(
+    task: dict[str, Any],
+    net: nn.Sequential,
+    times: Tensor,
+    y: Tensor,
+    optimizer: Any,
+    schedule: Any,
+) -> float:
     """One pass over the training samples; returns the mean loss."""
     hidden, output = net
     own, losses = nn.functional.one_hot(y).bool(), []
@@ -116,7 +128,9 @@ def score(net: nn.Sequential, times: Tensor, y: Tensor) -> dict[str, float]:
     return {"accuracy": 100 * right / len(y), "spikes": fired / len(y) / inner.shape[1]}
 
 
-def trained(task: dict[str, Any], loaded: tuple[data.Split, Tensor, Tensor], seed: int) -> dict[str, Any]:
+def trained(
+    task: dict[str, Any], loaded: tuple[data.Split, Tensor, Tensor], seed: int
+) -> dict[str, Any]:
     """Train one network and note its course."""
     split, times, test = loaded
     torch.manual_seed(seed)
@@ -131,27 +145,44 @@ def trained(task: dict[str, Any], loaded: tuple[data.Split, Tensor, Tensor], see
         loss = epoch(task, net, times, split.y_train, optimizer, schedule)
         seconds += time.process_time() - start
         if number % 5 == 4 or number == task["epochs"] - 1 or len(times) > 10_000:
-            curve.append({"epoch": number + 1, "loss": loss, "seconds": seconds, **score(net, test, split.y_test)})
+            curve.append(
+                {
+                    "epoch": number + 1,
+                    "loss": loss,
+                    "seconds": seconds,
+                    **score(net, test, split.y_test),
+                }
+            )
             print(f"    {curve[-1]}", flush=True)
     return {"seed": seed, "cpu_seconds": seconds, **curve[-1], "curve": curve}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", help="folder with MNIST")
     parser.add_argument("--out", type=Path, help="JSON file to which finished seeds are appended")
     parser.add_argument("--tasks", nargs="+", default=["yin_yang"], choices=list(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="change a number of a task")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="change a number of a task"
+    )
     parser.add_argument("--smoke", action="store_true", help="one seed, one epoch")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    done: dict[str, list[dict[str, Any]]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    done: dict[str, list[dict[str, Any]]] = (
+        json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    )
     rows = []
     for name in args.tasks:
-        task = TASKS[name] | {key: float(value) for key, value in (given.split("=") for given in args.set)}
-        task |= {key: int(task[key]) for key in ("epochs", "batch")} | ({"epochs": 1} if args.smoke else {})
+        task = TASKS[name] | {
+            key: float(value) for key, value in (given.split("=") for given in args.set)
+        }
+        task |= {key: int(task[key]) for key in ("epochs", "batch")} | (
+            {"epochs": 1} if args.smoke else {}
+        )
         loaded = mnist(args.data) if name == "mnist" else yin_yang()
         finished = done.setdefault(name, [])
         for seed in range(args.first, args.first + (1 if args.smoke else args.seeds)):
@@ -164,7 +195,12 @@ def main() -> None:
         each = [result["accuracy"] for result in finished]
         spread = statistics.stdev(each) if len(each) > 1 else 0.0
         seconds = statistics.fmean(result["cpu_seconds"] for result in finished)
-        row = {"task": name, "seeds": len(each), "accuracy": statistics.fmean(each), "spread": spread}
+        row = {
+            "task": name,
+            "seeds": len(each),
+            "accuracy": statistics.fmean(each),
+            "spread": spread,
+        }
         rows.append(row | {"processor [s]": seconds})
         print(rows[-1])
     print(json.dumps({"machine": machine(), "rows": rows}))

@@ -1,10 +1,13 @@
-"""Linear layers on sparse spikes: events against the dense product, and a training step against peers.
+"""Linear layers on sparse spikes: events against the dense product, and a training step against
+peers.
 
-    python benchmarks/events.py [--repeats 9] [--smoke] [--only inference,break-even,training,network]
+    python benchmarks/events.py [--repeats 9] [--smoke] [--only
+    inference,break-even,training,network]
 
-One thread, CPU time, medians, contenders interleaved. Times are of whole calls of `snn.SpikeLinear`,
-with the search for what fired; gradients are of weight, bias and input. The network is a multilayer perceptron
-784-1000-10 over 25 steps of 128 samples, its input drawn anew at every step; with snnTorch where it is installed.
+One thread, CPU time, medians, contenders interleaved. Times are of whole calls of
+`snn.SpikeLinear`, with the search for what fired; gradients are of weight, bias and input. The
+network is a multilayer perceptron 784-1000-10 over 25 steps of 128 samples, its input drawn anew at
+every step; with snnTorch where it is installed.
 """
 
 import argparse
@@ -39,7 +42,9 @@ def layers(inputs: int, outputs: int) -> dict[str, nn.Module]:
 def cases(smoke: bool) -> list[tuple[str, dict[str, nn.Module], tuple[int, ...]]]:
     found = []
     for inputs, outputs, rows in LINEAR[1:2] if smoke else LINEAR:
-        found.append((f"linear {inputs}-{outputs}, {rows} rows", layers(inputs, outputs), (rows, inputs)))
+        found.append(
+            (f"linear {inputs}-{outputs}, {rows} rows", layers(inputs, outputs), (rows, inputs))
+        )
     return found
 
 
@@ -47,7 +52,9 @@ def spikes(shape: tuple[int, ...], density: float) -> Tensor:
     return (torch.rand(shape) < density).float()
 
 
-def inference(pair: dict[str, nn.Module], shape: tuple[int, ...], density: float, repeats: int) -> dict[str, float]:
+def inference(
+    pair: dict[str, nn.Module], shape: tuple[int, ...], density: float, repeats: int
+) -> dict[str, float]:
     x = spikes(shape, density)
 
     def many(layer: nn.Module, times: int) -> None:
@@ -56,12 +63,18 @@ def inference(pair: dict[str, nn.Module], shape: tuple[int, ...], density: float
                 layer(x)
 
     once = interleaved({n: lambda layer=layer: many(layer, 1) for n, layer in pair.items()}, 3)
-    times = {n: 1 + int(LAP / seconds) for n, seconds in once.items()}  # what the other left in the caches is soon gone
-    found = interleaved({n: lambda n=n, layer=layer: many(layer, times[n]) for n, layer in pair.items()}, repeats)
+    times = {
+        n: 1 + int(LAP / seconds) for n, seconds in once.items()
+    }  # what the other left in the caches is soon gone
+    found = interleaved(
+        {n: lambda n=n, layer=layer: many(layer, times[n]) for n, layer in pair.items()}, repeats
+    )
     return {name: seconds / times[name] for name, seconds in found.items()}
 
 
-def training(pair: dict[str, nn.Module], shape: tuple[int, ...], density: float, repeats: int) -> dict[str, float]:
+def training(
+    pair: dict[str, nn.Module], shape: tuple[int, ...], density: float, repeats: int
+) -> dict[str, float]:
     x = spikes(shape, density).requires_grad_()
     gradient = torch.randn_like(pair["dense"](x))
     runs = {
@@ -72,7 +85,10 @@ def training(pair: dict[str, nn.Module], shape: tuple[int, ...], density: float,
 
 
 def table(
-    measure: Callable[..., dict[str, float]], smoke: bool, repeats: int, densities: tuple[float, ...]
+    measure: Callable[..., dict[str, float]],
+    smoke: bool,
+    repeats: int,
+    densities: tuple[float, ...],
 ) -> list[Row]:
     rows = []
     for name, pair, shape in cases(smoke):
@@ -113,7 +129,12 @@ def network(repeats: int) -> list[Row]:
         times = interleaved({name: make(x, target) for name, make in steppers().items()}, repeats)
         row: Row = {"density [%]": 100 * density, "ours [ms]": times["ours"] * 1e3}
         rows.append(
-            row | {f"{name} / ours": seconds / times["ours"] for name, seconds in times.items() if name != "ours"}
+            row
+            | {
+                f"{name} / ours": seconds / times["ours"]
+                for name, seconds in times.items()
+                if name != "ours"
+            }
         )
     return rows
 
@@ -137,7 +158,9 @@ def linears(dense: bool) -> tuple[nn.Module, nn.Module]:
 
 def ours(x: Tensor, target: Tensor, kind: str) -> Callable[[], None]:
     first, second = linears(kind == "dense")
-    net = nn.Sequential(first, snn.Leaky(0.95, init_hidden=True), second, snn.Leaky(0.95, init_hidden=True))
+    net = nn.Sequential(
+        first, snn.Leaky(0.95, init_hidden=True), second, snn.Leaky(0.95, init_hidden=True)
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-4)
 
     def step() -> None:
@@ -152,7 +175,12 @@ def ours(x: Tensor, target: Tensor, kind: str) -> Callable[[], None]:
 def snntorch_step(x: Tensor, target: Tensor) -> Callable[[], None]:
     import snntorch
 
-    fc1, fc2, lif1, lif2 = nn.Linear(784, 1000), nn.Linear(1000, 10), snntorch.Leaky(0.95), snntorch.Leaky(0.95)
+    fc1, fc2, lif1, lif2 = (
+        nn.Linear(784, 1000),
+        nn.Linear(1000, 10),
+        snntorch.Leaky(0.95),
+        snntorch.Leaky(0.95),
+    )
     optimizer = torch.optim.Adam([*fc1.parameters(), *fc2.parameters()], lr=5e-4)
 
     def step() -> None:
@@ -171,7 +199,9 @@ def snntorch_step(x: Tensor, target: Tensor) -> Callable[[], None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--smoke", action="store_true", help="one small layer of each kind, a few repeats")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one small layer of each kind, a few repeats"
+    )
     parser.add_argument("--only", default="inference,break-even,training,network")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -180,11 +210,17 @@ def main() -> None:
     only = options.only.split(",")[:1] if smoke else options.only.split(",")
     densities = (0.01, 0.02, 0.05, 0.1, 0.2)
     if "inference" in only:
-        report("inference, 1 thread", table(inference, smoke, repeats, densities[2:3] if smoke else densities))
+        report(
+            "inference, 1 thread",
+            table(inference, smoke, repeats, densities[2:3] if smoke else densities),
+        )
     if "training" in only:
         report("forward + backward, 1 thread", table(training, smoke, repeats, densities[1:]))
     if "break-even" in only:
-        report("density at which events and the dense product take the same time", break_even(smoke, repeats))
+        report(
+            "density at which events and the dense product take the same time",
+            break_even(smoke, repeats),
+        )
     if "network" in only:
         report("training step of 784-1000-10, T = 25, batch 128, 1 thread", network(repeats))
 

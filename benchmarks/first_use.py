@@ -1,11 +1,13 @@
-"""What the first use of a kernel costs, in fresh processes: compiled anew, and from the cache on disk.
+"""What the first use of a kernel costs, in fresh processes: compiled anew, and from the cache on
+disk.
 
     python benchmarks/first_use.py [--repeats 5] [--smoke]
 
-A leaky layer with numba's backend; seconds on the clock and of the processor, medians over processes, from the first
-call until its result, less the second call of the same. The forward row is what a program pays that only runs a
-network; the backward row comes on top in one that trains it. Both hold the import of numba and the tracing of the
-neuron's equations; the import of torch and of this library is not in it.
+A leaky layer with numba's backend; seconds on the clock and of the processor, medians over
+processes, from the first call until its result, less the second call of the same. The forward row
+is what a program pays that only runs a network; the backward row comes on top in one that trains
+it. Both hold the import of numba and the tracing of the neuron's equations; the import of torch and
+of this library is not in it.
 """
 
 import os
@@ -24,7 +26,10 @@ import spikeloom as snn
 def first_use(folder: str) -> dict[str, tuple[float, float]]:
     """Seconds on the clock and of the processor, of forward and backward, in this process."""
     os.environ["SPIKELOOM_CACHE"] = folder
-    lif, x = snn.Leaky(0.9, init_hidden=True, mode="sequence"), torch.rand(25, 8, 64, requires_grad=True)
+    lif, x = (
+        snn.Leaky(0.9, init_hidden=True, mode="sequence"),
+        torch.rand(25, 8, 64, requires_grad=True),
+    )
     found: list[Any] = []
     with snn.backend("numba"):
         forward = _extra(lambda: found.append(lif(x)))
@@ -51,7 +56,14 @@ def measure(repeats: int) -> list[dict[str, Any]]:
     rows = []
     for (cache, direction), values in found.items():
         clock, processor = (statistics.median(column) for column in zip(*values, strict=True))
-        rows.append({"cache": cache, "kernel": direction, "on the clock [s]": clock, "processor [s]": processor})
+        rows.append(
+            {
+                "cache": cache,
+                "kernel": direction,
+                "on the clock [s]": clock,
+                "processor [s]": processor,
+            }
+        )
     return rows
 
 

@@ -1,12 +1,14 @@
-"""A leaky integrate-and-fire layer on a GPU: bandwidth, time against SpikingJelly, saved bytes, host time, CUDA graphs.
+"""A leaky integrate-and-fire layer on a GPU: bandwidth, time against SpikingJelly, saved bytes,
+host time, CUDA graphs.
 
     python benchmarks/gpu.py [--repeats 20] [--smoke]
 
-Device times are taken with CUDA events, contenders one after the other in every round, medians; host time is the time
-until a layer's forward and backward are queued. Bandwidth counts what has to be read and written once. Targets are
-derived from byte counts for an H200; those in milliseconds hold there only. Peers (spikingjelly, snntorch) are measured
-where they are installed, on layers of equal meaning: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
-Where there is no GPU nothing is measured, and the report says so.
+Device times are taken with CUDA events, contenders one after the other in every round, medians;
+host time is the time until a layer's forward and backward are queued. Bandwidth counts what has to
+be read and written once. Targets are derived from byte counts for an H200; those in milliseconds
+hold there only. Peers (spikingjelly, snntorch) are measured where they are installed, on layers of
+equal meaning: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate. Where there is no GPU
+nothing is measured, and the report says so.
 """
 
 import argparse
@@ -57,9 +59,14 @@ def main() -> None:
     shrink, repeats = (64, 2) if options.smoke else (1, options.repeats)
     rows = bandwidth(COPY // shrink, NEURONS // shrink, repeats)
     rows += [
-        found for name in FLOATS for steps in STEPS for found in against_spikingjelly(name, steps, shrink, repeats)
+        found
+        for name in FLOATS
+        for steps in STEPS
+        for found in against_spikingjelly(name, steps, shrink, repeats)
     ]
-    rows += [saved(name, kept, NEURONS // 16 // shrink) for name in FLOATS for kept in ("state", "half")]
+    rows += [
+        saved(name, kept, NEURONS // 16 // shrink) for name in FLOATS for kept in ("state", "half")
+    ]
     rows += launching(repeats)
     report(f"GPU: LIF layer on {torch.cuda.get_device_name()}", rows)
 
@@ -74,7 +81,11 @@ def ours(residual: str = "state") -> Layer:
 
     def run(x: Tensor) -> Tensor:
         narrow = x.dtype == torch.bfloat16
-        with snn.backend("triton"), snn.residual(residual), torch.autocast(DEVICE, torch.bfloat16, enabled=narrow):
+        with (
+            snn.backend("triton"),
+            snn.residual(residual),
+            torch.autocast(DEVICE, torch.bfloat16, enabled=narrow),
+        ):
             return neuron.final(x)[0]
 
     return run
@@ -83,7 +94,13 @@ def ours(residual: str = "state") -> Layer:
 def spikingjelly() -> Layer:
     from spikingjelly.activation_based import neuron, surrogate
 
-    options = {"decay_input": False, "v_threshold": 1.0, "v_reset": None, "detach_reset": True, "step_mode": "m"}
+    options = {
+        "decay_input": False,
+        "v_threshold": 1.0,
+        "v_reset": None,
+        "detach_reset": True,
+        "step_mode": "m",
+    }
     node = neuron.LIFNode(tau=10.0, surrogate_function=surrogate.ATan(), **options).to(DEVICE)
     if "triton" in getattr(node, "supported_backends", ()):  # before 2.0 it had to be asked for
         node.backend = "triton"
@@ -168,9 +185,12 @@ def bandwidth(size: int, neurons: int, repeats: int) -> list[dict[str, Any]]:
         spk, state = lif(x), 4  # bytes
         runs = {
             "forward": lambda x=x: lif(x),
-            "backward": lambda x=x, s=spk, g=gradient: torch.autograd.grad(s, x, g, retain_graph=True),
+            "backward": lambda x=x, s=spk, g=gradient: torch.autograd.grad(
+                s, x, g, retain_graph=True
+            ),
         }
-        # forward: input, spikes, state; backward: gradient of the spikes, state, gradient of the input
+        # forward: input, spikes, state; backward: gradient of the spikes, state, gradient of the
+        # input
         moved = x.numel() * (2 * x.element_size() + state)
         for kind, seconds in device_times(runs, repeats).items():
             share = moved / seconds / copied * 100
@@ -182,7 +202,10 @@ def against_spikingjelly(name: str, steps: int, shrink: int, repeats: int) -> li
     """Forward and backward, and how much longer SpikingJelly takes."""
     x, gradient = inputs((steps, NEURONS // shrink), FLOATS[name])
     other = peer(spikingjelly)
-    contenders = {"ours": training(ours(), x, gradient), "half": training(ours("half"), x, gradient)}
+    contenders = {
+        "ours": training(ours(), x, gradient),
+        "half": training(ours("half"), x, gradient),
+    }
     if other is not None:
         contenders["spikingjelly"] = training(other, x, gradient)
     times = device_times(contenders, repeats)
@@ -194,7 +217,8 @@ def against_spikingjelly(name: str, steps: int, shrink: int, repeats: int) -> li
 
 
 def saved(name: str, residual: str, neurons: int) -> dict[str, Any]:
-    """Bytes that the graph keeps for each neuron and step, besides the input and the spikes; T = 64."""
+    """Bytes that the graph keeps for each neuron and step, besides the input and the spikes; T =
+    64."""
     x, _ = inputs((64, neurons), FLOATS[name])
     kept: dict[int, int] = {}
 
@@ -206,11 +230,17 @@ def saved(name: str, residual: str, neurons: int) -> dict[str, Any]:
         spk = ours(residual)(x)
     for known in (x, spk):
         kept.pop(known.untyped_storage().data_ptr(), None)
-    return row(f"saved {name}, {residual}", sum(kept.values()) / x.numel(), "bytes", TARGETS[f"saved {name}"])
+    return row(
+        f"saved {name}, {residual}",
+        sum(kept.values()) / x.numel(),
+        "bytes",
+        TARGETS[f"saved {name}"],
+    )
 
 
 def launching(repeats: int) -> list[dict[str, Any]]:
-    """A layer so small that the host is what it waits for: time to queue it, and as a CUDA graph."""
+    """A layer so small that the host is what it waits for: time to queue it, and as a CUDA
+    graph."""
     x, gradient = inputs(LAYER, torch.float32)
     run = training(ours(), x, gradient)
     queued = host_time(run, 10 * repeats)

@@ -1,7 +1,8 @@
-"""The networks of `peers` in JAX: ``jit`` around a whole training step, ``lax.scan`` over the same time step.
+"""The networks of `peers` in JAX: ``jit`` around a whole training step, ``lax.scan`` over the same
+time step.
 
-Weights, neurons, surrogate, loss and Adam are those of the other libraries; all of it is one compiled function on one
-thread of the CPU.
+Weights, neurons, surrogate, loss and Adam are those of the other libraries; all of it is one
+compiled function on one thread of the CPU.
 """
 
 import os
@@ -29,7 +30,9 @@ def step_of(net: Stages) -> Callable[[Tensor, "int | None", Tensor], float]:
     import jax
 
     stages = [_stage(part) for part in net.parts()]
-    weights = [[jax.numpy.asarray(p.detach().numpy()) for p in part.parameters()] for part in net.parts()]
+    weights = [
+        [jax.numpy.asarray(p.detach().numpy()) for p in part.parameters()] for part in net.parts()
+    ]
     moments = [jax.tree.map(jax.numpy.zeros_like, weights) for _ in range(2)]
     loss = partial(_loss, stages, _neuron(net))
     update = jax.jit(partial(_update, loss), static_argnames="num_steps")
@@ -46,7 +49,9 @@ def step_of(net: Stages) -> Callable[[Tensor, "int | None", Tensor], float]:
     return step
 
 
-def _update(loss: Any, weights: Any, moments: Any, count: Any, x: Any, y: Any, num_steps: int | None) -> Any:
+def _update(
+    loss: Any, weights: Any, moments: Any, count: Any, x: Any, y: Any, num_steps: int | None
+) -> Any:
     """Loss, gradient and Adam."""
     import jax
     from jax import numpy as jnp
@@ -79,7 +84,9 @@ def _loss(stages: Any, neuron: Any, weights: Any, x: Any, y: Any, num_steps: int
     for stage, parameters in zip(stages, weights, strict=True):
         h = jax.eval_shape(stage, h, parameters)
         shapes.append(jnp.zeros(h.shape, h.dtype))
-    _, membranes = jax.lax.scan(forward, shapes, None if num_steps is not None else x, length=num_steps)
+    _, membranes = jax.lax.scan(
+        forward, shapes, None if num_steps is not None else x, length=num_steps
+    )
     logs = jax.nn.log_softmax(membranes, axis=-1)
     return -jnp.take_along_axis(logs, y[None, :, None], axis=-1).mean(axis=(1, 2)).sum()
 

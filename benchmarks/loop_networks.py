@@ -1,4 +1,5 @@
-"""Networks with a time loop of their own, as users of snnTorch write them; ``lib`` is snntorch or spikeloom.
+"""Networks with a time loop of their own, as users of snnTorch write them; ``lib`` is snntorch or
+spikeloom.
 
 Each ends in two outputs over time, spikes and membranes of the last layer.
 """
@@ -20,7 +21,9 @@ Pair = tuple[Tensor, Tensor]
 class Mlp(nn.Module):
     """Tutorial 5: explicit state; the input is one image, or another one at every step."""
 
-    def __init__(self, lib: Any, num_steps: int, sizes: tuple[int, int, int], over_time: bool) -> None:
+    def __init__(
+        self, lib: Any, num_steps: int, sizes: tuple[int, int, int], over_time: bool
+    ) -> None:
         super().__init__()
         self.num_steps, self.over_time = num_steps, over_time
         self.fc1, self.lif1 = nn.Linear(sizes[0], sizes[1]), lib.Leaky(beta=0.95)
@@ -65,18 +68,25 @@ class Conv(nn.Module):
 
 
 class Synaptic(nn.Module):
-    """Learned time constants, one for each neuron, behind a layer norm; hidden state, loop over the input."""
+    """Learned time constants, one for each neuron, behind a layer norm; hidden state, loop over the
+    input."""
 
     def __init__(self, lib: Any, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.norm, self.fc2 = nn.Linear(700, hidden), nn.LayerNorm(hidden), nn.Linear(hidden, 20)
+        self.fc1, self.norm, self.fc2 = (
+            nn.Linear(700, hidden),
+            nn.LayerNorm(hidden),
+            nn.Linear(hidden, 20),
+        )
         self.lif1 = self.neuron(lib, hidden)
         self.lif2 = self.neuron(lib, 20, output=True)
 
     @staticmethod
     def neuron(lib: Any, size: int, **options: Any) -> Any:
         learned = {"learn_alpha": True, "learn_beta": True, "init_hidden": True}
-        return lib.Synaptic(alpha=torch.full((size,), 0.8), beta=torch.full((size,), 0.9), **learned, **options)
+        return lib.Synaptic(
+            alpha=torch.full((size,), 0.8), beta=torch.full((size,), 0.9), **learned, **options
+        )
 
     def forward(self, x: Tensor) -> Pair:
         self.lif1.reset_mem()
@@ -116,9 +126,21 @@ class Residual(nn.Module):
         super().__init__()
         self.num_steps = num_steps
         hidden = {"beta": 0.5, "init_hidden": True}
-        self.conv0, self.norm0, self.lif0 = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), lib.Leaky(**hidden)
-        self.conv1, self.norm1, self.lif1 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), lib.Leaky(**hidden)
-        self.conv2, self.norm2, self.lif2 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), lib.Leaky(**hidden)
+        self.conv0, self.norm0, self.lif0 = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            lib.Leaky(**hidden),
+        )
+        self.conv1, self.norm1, self.lif1 = (
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            lib.Leaky(**hidden),
+        )
+        self.conv2, self.norm2, self.lif2 = (
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            lib.Leaky(**hidden),
+        )
         self.fc, self.lif3 = nn.Linear(16, 10), lib.Leaky(**hidden, output=True)
 
     def forward(self, x: Tensor) -> Pair:
@@ -136,11 +158,14 @@ class Residual(nn.Module):
 
 
 def sequential(lib: Any) -> nn.Module:
-    """One step of tutorial 6's second half: hidden state everywhere, the loop is in `forward_pass`."""
+    """One step of tutorial 6's second half: hidden state everywhere, the loop is in
+    `forward_pass`."""
     hidden = {"beta": 0.5, "init_hidden": True}
     first = [nn.Conv2d(1, 12, 5), nn.MaxPool2d(2), lib.Leaky(**hidden)]
     second = [nn.Conv2d(12, 64, 5), nn.MaxPool2d(2), lib.Leaky(**hidden)]
-    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(1024, 10), lib.Leaky(**hidden, output=True))
+    return nn.Sequential(
+        *first, *second, nn.Flatten(), nn.Linear(1024, 10), lib.Leaky(**hidden, output=True)
+    )
 
 
 def forward_pass(net: Any, data: Tensor, num_steps: int) -> Pair:
@@ -163,7 +188,8 @@ def loss_of(output: Pair) -> Tensor:
 
 
 def training_step(net: nn.Module, optimizer: Any, x: Tensor, y: Tensor) -> Tensor:
-    """A whole step of training with a loss at every time step: the function that a script decorates."""
+    """A whole step of training with a loss at every time step: the function that a script
+    decorates."""
     _, mem_rec = net(x)
     loss = torch.zeros(())
     for step in range(len(mem_rec)):
@@ -189,7 +215,9 @@ class Case(NamedTuple):
 def _run_mlp(net: Any, x: Tensor, num_steps: int) -> Pair:
     lif1 = snn.Leaky(0.95, init_hidden=True)
     lif2 = snn.Leaky(0.95, init_hidden=True, output=True)
-    return snn.run(nn.Sequential(net.fc1, lif1, net.fc2, lif2), x, None if x.dim() == 3 else num_steps)
+    return snn.run(
+        nn.Sequential(net.fc1, lif1, net.fc2, lif2), x, None if x.dim() == 3 else num_steps
+    )
 
 
 def _run_synaptic(net: Any, x: Tensor, num_steps: int) -> Pair:
@@ -201,7 +229,9 @@ def _spikes(*shape: int, density: float) -> Tensor:
     return (torch.rand(*shape) < density).float()
 
 
-def _mlp(over_time: bool, sizes: tuple[int, int, int] = (784, 1000, 10), num_steps: int = 25) -> Any:
+def _mlp(
+    over_time: bool, sizes: tuple[int, int, int] = (784, 1000, 10), num_steps: int = 25
+) -> Any:
     return lambda lib, smoke: Mlp(lib, 5 if smoke else num_steps, sizes, over_time)
 
 
@@ -210,9 +240,15 @@ def _images(smoke: bool) -> Tensor:
 
 
 CASES = {
-    "static MLP": Case(_mlp(False), lambda smoke: torch.rand(8 if smoke else 128, 784), 25, 6.0, run=_run_mlp),
-    "conv, explicit state": Case(lambda lib, smoke: Conv(lib, 5 if smoke else 25), _images, 25, 2.5),
-    "conv, forward_pass": Case(lambda lib, smoke: sequential(lib), _images, 25, 2.5, kind="function", run=snn.run),
+    "static MLP": Case(
+        _mlp(False), lambda smoke: torch.rand(8 if smoke else 128, 784), 25, 6.0, run=_run_mlp
+    ),
+    "conv, explicit state": Case(
+        lambda lib, smoke: Conv(lib, 5 if smoke else 25), _images, 25, 2.5
+    ),
+    "conv, forward_pass": Case(
+        lambda lib, smoke: sequential(lib), _images, 25, 2.5, kind="function", run=snn.run
+    ),
     "MLP, spikes over time": Case(
         _mlp(True),
         lambda smoke: _spikes(*((5, 8) if smoke else (25, 128)), 784, density=0.1),

@@ -1,10 +1,12 @@
-"""Networks with a time loop of their own, unchanged: snnTorch, Spikeloom's plain loop, `snn.layerwise`, `snn.run`.
+"""Networks with a time loop of their own, unchanged: snnTorch, Spikeloom's plain loop,
+`snn.layerwise`, `snn.run`.
 
     python benchmarks/loops.py [--repeats 7] [--smoke] [--only MLP conv]
 
-One training step (forward, loss, backward; for the decorated step also Adam), float32, one thread, CPU time, medians of
-interleaved rounds. "times snntorch" compares with snnTorch's loop, where it is installed, else "times loop" with the
-plain one. The first table is the cost of recording an operation.
+One training step (forward, loss, backward; for the decorated step also Adam), float32, one thread,
+CPU time, medians of interleaved rounds. "times snntorch" compares with snnTorch's loop, where it is
+installed, else "times loop" with the plain one. The first table is the cost of recording an
+operation.
 """
 
 import argparse
@@ -46,7 +48,9 @@ def contenders(case: Case, smoke: bool) -> dict[str, Step]:
     return found
 
 
-def _step(case: Case, net: nn.Module, x: Tensor, num_steps: int, wrap: Callable[[Any], Any]) -> Step:
+def _step(
+    case: Case, net: nn.Module, x: Tensor, num_steps: int, wrap: Callable[[Any], Any]
+) -> Step:
     if case.kind == "function":
         function = wrap(forward_pass)
         return _trained(net, lambda: function(net, x, num_steps), case.rounds)
@@ -85,7 +89,7 @@ def compared(name: str, case: Case, repeats: int, smoke: bool) -> dict[str, Any]
     return row
 
 
-# -- the cost of recording ---------------------------------------------------------------------------------
+# -- the cost of recording -------------------------------------------------------------------------
 
 
 class Small(nn.Module):
@@ -131,7 +135,8 @@ class Watch:
 
 
 def recording(repeats: int, smoke: bool) -> list[dict[str, Any]]:
-    """Microseconds of an operation: the plain loop, recording it (Python and module calls included), the rest."""
+    """Microseconds of an operation: the plain loop, recording it (Python and module calls
+    included), the rest."""
     num_steps = 20 if smoke else 100
     net, x = Small(), torch.rand(num_steps, 32, 4)
     recorded = snn.layerwise(net)
@@ -163,7 +168,10 @@ def _more(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     args = options(__doc__ or "", repeats=7, smoke="few steps, small batches", more=_more)
     print(f"processor: {machine()['cpu']}", flush=True)
-    report("Cost of an operation, batch 32, no gradients, 1 thread", recording(args.repeats, args.smoke))
+    report(
+        "Cost of an operation, batch 32, no gradients, 1 thread",
+        recording(args.repeats, args.smoke),
+    )
     wanted = {name: case for name, case in CASES.items() if asked(name, args.only)}
     rows = [compared(name, case, args.repeats, args.smoke) for name, case in wanted.items()]
     report("Training step of networks with a loop of their own, 1 thread", rows)

@@ -2,10 +2,11 @@
 
     python benchmarks/memory.py [--repeats 5] [--smoke]
 
-An input that changes at every step. Peaks are of one training step in a fresh process, everything that it allocates
-included (activations, gradients, work space of the convolutions): what becomes resident, in which the gaps between
-blocks count as well, and the tensors and arrays that are alive at a time. Times are CPU, one thread, interleaved in one
-process. The last column is the time divided by that of ours with ``memory="exact"``.
+An input that changes at every step. Peaks are of one training step in a fresh process, everything
+that it allocates included (activations, gradients, work space of the convolutions): what becomes
+resident, in which the gaps between blocks count as well, and the tensors and arrays that are alive
+at a time. Times are CPU, one thread, interleaved in one process. The last column is the time
+divided by that of ours with ``memory="exact"``.
 """
 
 from typing import Any
@@ -22,11 +23,17 @@ def two_hidden_layers() -> Stages:
     return mlp(HIDDEN)
 
 
-NETWORKS = {"784-512-512-10": (two_hidden_layers, (784,), 64), "12C5-MP2-64C5-MP2-FC10": (conv, (1, 28, 28), 16)}
+NETWORKS = {
+    "784-512-512-10": (two_hidden_layers, (784,), 64),
+    "12C5-MP2-64C5-MP2-FC10": (conv, (1, 28, 28), 16),
+}
 
 
 def contenders(network: Any) -> dict[str, Contender]:
-    ours = {f"ours, {mode}": Contender("ours", network, memory=mode) for mode in ("exact", "compressed", "checkpoint")}
+    ours = {
+        f"ours, {mode}": Contender("ours", network, memory=mode)
+        for mode in ("exact", "compressed", "checkpoint")
+    }
     return ours | {name: Contender(name, network) for name in installed(("snntorch",))}
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/mlp.py [--repeats 7] [--smoke]
 
-T = 25, batch 128, cross entropy of the output's membrane at every step, Adam, float32, one thread, CPU time, medians of
-interleaved rounds; peak memory is what a step adds in a fresh process. Three inputs: one image for all steps, dense
-values that change at every step, and spikes of which one in ten is set.
+T = 25, batch 128, cross entropy of the output's membrane at every step, Adam, float32, one thread,
+CPU time, medians of interleaved rounds; peak memory is what a step adds in a fresh process. Three
+inputs: one image for all steps, dense values that change at every step, and spikes of which one in
+ten is set.
 """
 
 import torch
@@ -33,7 +34,10 @@ def main() -> None:
     num_steps, size = (5, 8) if args.smoke else (25, 128)
     rows = []
     for kind in ("static", "dense", "spikes"):
-        rows += [{"input": kind} | row for row in compared(contenders(), batch(kind, num_steps, size), args.repeats)]
+        rows += [
+            {"input": kind} | row
+            for row in compared(contenders(), batch(kind, num_steps, size), args.repeats)
+        ]
     report(f"Training step of 784-1000-10, T = {num_steps}, batch {size}, 1 thread", rows)
 
 

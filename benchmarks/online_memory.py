@@ -1,11 +1,12 @@
-"""Memory over time of backpropagation through time and of the online rule, and how far their gradients agree.
+"""Memory over time of backpropagation through time and of the online rule, and how far their
+gradients agree.
 
     python benchmarks/online_memory.py [--smoke]
 
-Peak memory is what a process of its own adds to its resident set while it computes one gradient (Linux), for a static
-input, so that nothing but the rule can grow with T. The cosine is that between the two gradients, for networks with one
-to four layers of neurons, over all weights and for those of the first layer; its length is that of the online gradient
-divided by the other one's.
+Peak memory is what a process of its own adds to its resident set while it computes one gradient
+(Linux), for a static input, so that nothing but the rule can grow with T. The cosine is that
+between the two gradients, for networks with one to four layers of neurons, over all weights and for
+those of the first layer; its length is that of the online gradient divided by the other one's.
 """
 
 import argparse
@@ -49,7 +50,9 @@ def forward_mode(net: nn.Sequential, x: Tensor, y: Tensor, num_steps: int) -> Te
 
 def batch(size: int = B) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(size, INPUTS, generator=generator), torch.randint(CLASSES, (size,), generator=generator)
+    return torch.rand(size, INPUTS, generator=generator), torch.randint(
+        CLASSES, (size,), generator=generator
+    )
 
 
 def resident(name: str) -> float:
@@ -103,7 +106,9 @@ def main() -> None:
     with torch.no_grad():
         snn.run(network(1), batch()[0], 2)  # what this loads is then there in the forked processes
     steps = (10, 40) if options.smoke else (25, 50, 100, 200, 400)
-    rows = [{"T": t, "BPTT [MiB]": peak(bptt, t), "online [MiB]": peak(forward_mode, t)} for t in steps]
+    rows = [
+        {"T": t, "BPTT [MiB]": peak(bptt, t), "online [MiB]": peak(forward_mode, t)} for t in steps
+    ]
     report(f"Peak memory over time, 3 layers of {HIDDEN} neurons, batch {B}", rows)
     depths, t, size = ((1, 2), 10, 4) if options.smoke else ((1, 2, 3, 4), 50, B)
     report("Agreement of the two gradients", [agreement(depth, t, size) for depth in depths])

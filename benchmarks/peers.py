@@ -1,9 +1,11 @@
-"""One network in every library: leaky neurons between stateless stages, weights and inputs the same.
+"""One network in every library: leaky neurons between stateless stages, weights and inputs the
+same.
 
-A network is a list of stages, each an ordinary module, with a leaky neuron after each of them. Every library runs it
-as its own tutorials do. The neuron has snnTorch's semantics where a library offers them: subtract reset, threshold 1.
-Norse's neuron has a synaptic current and resets to zero, Sinabs normalises its input: the same class of cost, other
-numbers; both end in a leaky integrator that does not spike. A library that is not installed raises ImportError.
+A network is a list of stages, each an ordinary module, with a leaky neuron after each of them.
+Every library runs it as its own tutorials do. The neuron has snnTorch's semantics where a library
+offers them: subtract reset, threshold 1. Norse's neuron has a synaptic current and resets to zero,
+Sinabs normalises its input: the same class of cost, other numbers; both end in a leaky integrator
+that does not spike. A library that is not installed raises ImportError.
 """
 
 import copy
@@ -21,7 +23,9 @@ import spikeloom as snn
 __all__ = ["LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
 
 Layer = Callable[[Tensor], Tensor]
-Run = Callable[[Tensor, "int | None"], tuple[Tensor, Tensor]]  # (x, T of a static x) -> spikes and membranes over time
+Run = Callable[
+    [Tensor, "int | None"], tuple[Tensor, Tensor]
+]  # (x, T of a static x) -> spikes and membranes over time
 
 
 class Stages(NamedTuple):
@@ -48,7 +52,9 @@ def conv(seed: int = 0) -> Stages:
     torch.manual_seed(seed)
     first = nn.Sequential(nn.Conv2d(1, 12, 5), nn.MaxPool2d(2))
     second = nn.Sequential(nn.Conv2d(12, 64, 5), nn.MaxPool2d(2))
-    return Stages([first, second, nn.Sequential(nn.Flatten(), nn.Linear(64 * 4 * 4, 10))], 0.5, 25.0)
+    return Stages(
+        [first, second, nn.Sequential(nn.Flatten(), nn.Linear(64 * 4 * 4, 10))], 0.5, 25.0
+    )
 
 
 def installed(wanted: tuple[str, ...] = PEERS) -> list[str]:
@@ -63,7 +69,7 @@ def installed(wanted: tuple[str, ...] = PEERS) -> list[str]:
     return found
 
 
-# -- one neuron layer over a sequence ----------------------------------------------------------------------
+# -- one neuron layer over a sequence --------------------------------------------------------------
 
 
 def _snntorch_layer() -> Layer:
@@ -84,7 +90,13 @@ def _snntorch_layer() -> Layer:
 def _spikingjelly_neuron(beta: float, curve: Any, **more: Any) -> Any:
     from spikingjelly.activation_based import neuron
 
-    options = {"decay_input": False, "v_threshold": 1.0, "v_reset": None, "detach_reset": True, "step_mode": "m"}
+    options = {
+        "decay_input": False,
+        "v_threshold": 1.0,
+        "v_reset": None,
+        "detach_reset": True,
+        "step_mode": "m",
+    }
     return neuron.LIFNode(tau=1 / (1 - beta), surrogate_function=curve, **options, **more)
 
 
@@ -127,7 +139,7 @@ LAYERS: dict[str, Callable[[], Layer]] = {
 }
 
 
-# -- networks ----------------------------------------------------------------------------------------------
+# -- networks --------------------------------------------------------------------------------------
 
 
 def _ours(net: Stages, **options: Any) -> tuple[nn.Module, Run]:
@@ -218,7 +230,9 @@ def _sinabs(net: Stages) -> tuple[nn.Module, Run]:
         value = _over_time(x, num_steps).transpose(0, 1)  # Sinabs puts the batch first
         for layer in layers:
             folds = not isinstance(layer, (sl.LIF, sl.ExpLeak))
-            value = layer(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if folds else layer(value)
+            value = (
+                layer(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if folds else layer(value)
+            )
         return (value.transpose(0, 1),) * 2
 
     return module, run

@@ -1,10 +1,12 @@
-"""One network for the digits, 64-100-10, trained by every rule of `snn.fit`: accuracy, time, spikes, gradients.
+"""One network for the digits, 64-100-10, trained by every rule of `snn.fit`: accuracy, time,
+spikes, gradients.
 
-    python benchmarks/rules.py --out docs/rules.json --page docs/rules.md  # computes what is missing, writes the tables
-    python benchmarks/rules.py --smoke                                     # one seed, one epoch, prints the tables
+    python benchmarks/rules.py --out docs/rules.json --page docs/rules.md  # computes what is
+    missing, writes the tables python benchmarks/rules.py --smoke
+    # one seed, one epoch, prints the tables
 
-Each rule gets the neurons that it needs, and Adam or its own optimiser at a rate chosen with seeds that are not used
-here. Accuracy is that on the 360 test digits after the last epoch. One thread.
+Each rule gets the neurons that it needs, and Adam or its own optimiser at a rate chosen with seeds
+that are not used here. Accuracy is that on the 360 test digits after the last epoch. One thread.
 """
 
 import argparse
@@ -61,9 +63,24 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "tbptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
     "eprop": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
     "stbp": {"net": lambda: network(stbp_neuron), "neuron": "stbp_neuron", "lr": 1e-2},
-    "bp_stdp": {"net": lambda: network(integrating, 0.1), "neuron": "IF", "encode": "rate", "lr": 0.03},
-    "bptt of that network": {"net": lambda: network(integrating, 0.1), "neuron": "IF", "encode": "rate", "lr": 1e-2},
-    "eventprop": {"net": lambda: network(synaptic), "neuron": "Synaptic", "encode": latency, "lr": 5e-3},
+    "bp_stdp": {
+        "net": lambda: network(integrating, 0.1),
+        "neuron": "IF",
+        "encode": "rate",
+        "lr": 0.03,
+    },
+    "bptt of that network": {
+        "net": lambda: network(integrating, 0.1),
+        "neuron": "IF",
+        "encode": "rate",
+        "lr": 1e-2,
+    },
+    "eventprop": {
+        "net": lambda: network(synaptic),
+        "neuron": "Synaptic",
+        "encode": latency,
+        "lr": 5e-3,
+    },
 }
 
 
@@ -85,27 +102,38 @@ def trained(name: str, seed: int, epochs: int) -> dict[str, Any]:
     )
     sizes = {"1": HIDDEN, "3": 10}
     spikes = sum(result.spikes_per_neuron[path] * number for path, number in sizes.items())
-    found = {"seed": seed, "accuracy": 100 * result.test_accuracy.last, "seconds": result.cpu_seconds, "spikes": spikes}
+    found = {
+        "seed": seed,
+        "accuracy": 100 * result.test_accuracy.last,
+        "seconds": result.cpu_seconds,
+        "spikes": spikes,
+    }
     return found | ({"continuous": continuous(result.net)} if name == "eventprop" else {})
 
 
 @torch.no_grad()
 def continuous(net: nn.Module) -> float:
-    """Accuracy in percent in continuous time, in which exact gradients learn: the class is that of the first spike."""
+    """Accuracy in percent in continuous time, in which exact gradients learn: the class is that of
+    the first spike."""
     split = data.digits(flat=True)
-    first = first_times(EventNetwork(net, max_spikes=1)(latency(split.x_test, STEPS))[-1], torch.inf)
+    first = first_times(
+        EventNetwork(net, max_spikes=1)(latency(split.x_test, STEPS))[-1], torch.inf
+    )
     return 100 * (first.argmin(1) == split.y_test).double().mean().item()
 
 
 def gradients() -> dict[str, str]:
-    """Reports on a network that most rules train, before and after two epochs, and on one with exact spike times."""
+    """Reports on a network that most rules train, before and after two epochs, and on one with
+    exact spike times."""
     split = data.digits(flat=True)
     torch.manual_seed(0)
     x, y = spikegen.rate(split.x_train[:128], STEPS), split.y_train[:128]
     torch.manual_seed(0)
     net = network(integrating, 0.1)
     found = {"before training": str(snn.gradient_report(net, (x, y)))}
-    snn.fit(net, split, num_steps=STEPS, epochs=2, encode="rate", lr=4e-3, threads=1, progress=False)
+    snn.fit(
+        net, split, num_steps=STEPS, epochs=2, encode="rate", lr=4e-3, threads=1, progress=False
+    )
     found["after two epochs of bptt"] = str(snn.gradient_report(net, (x, y)))
     torch.manual_seed(0)
     net = network(synaptic)
@@ -113,18 +141,24 @@ def gradients() -> dict[str, str]:
         for p in net.parameters():
             p *= 2.0  # so that every layer fires
     batch = latency(split.x_train[:128], STEPS), y
-    found["Synaptic neurons, spikes by latency, before training"] = str(snn.gradient_report(net, batch))
+    found["Synaptic neurons, spikes by latency, before training"] = str(
+        snn.gradient_report(net, batch)
+    )
     of_times = snn.gradient_report(net, batch, loss=snn.functional.ce_temporal_loss())
     return {**found, "the same with a loss of first spikes": str(of_times)}
 
 
 def render(found: dict[str, Any]) -> str:
     """The tables of the page."""
-    lines = ["| rule | neurons | input | accuracy | processor s | spikes of the network for a sample |"]
+    lines = [
+        "| rule | neurons | input | accuracy | processor s | spikes of the network for a sample |"
+    ]
     lines.append("| --- | --- | --- | --- | --- | --- |")
     for name, runs in found["rows"].items():
         row = CONTENDERS[name]
-        seconds, spikes = (statistics.fmean(run[key] for run in runs) for key in ("seconds", "spikes"))
+        seconds, spikes = (
+            statistics.fmean(run[key] for run in runs) for key in ("seconds", "spikes")
+        )
         accuracy = mean_of([run["accuracy"] for run in runs])
         if "continuous" in runs[0]:
             accuracy += f"; in continuous time {mean_of([run['continuous'] for run in runs])}"
@@ -139,7 +173,9 @@ def render(found: dict[str, Any]) -> str:
 
 def mean_of(values: list[float]) -> str:
     """Mean and standard deviation."""
-    return f"{statistics.fmean(values):.1f} %" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+    return f"{statistics.fmean(values):.1f} %" + (
+        f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    )
 
 
 def write(page: Path, tables: str) -> None:
@@ -150,13 +186,19 @@ def write(page: Path, tables: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="JSON file of finished trainings, which are not repeated")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, help="JSON file of finished trainings, which are not repeated"
+    )
     parser.add_argument("--page", type=Path, help="Markdown page whose tables are written")
     parser.add_argument("--smoke", action="store_true", help="one seed, one epoch")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"rows": {}}
+    found: dict[str, Any] = (
+        json.loads(args.out.read_text()) if args.out and args.out.exists() else {"rows": {}}
+    )
     for name in CONTENDERS:
         if name.partition(" ")[0] not in RULES:
             continue  # a rule that is not there has no row; once it is, the next run computes it

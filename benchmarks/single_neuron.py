@@ -2,8 +2,9 @@
 
     python benchmarks/single_neuron.py [--out docs/images] [--epochs 4000]
 
-Writes chaos_without.png, chaos_with.png, chaos_exponents.png, chaos_bifurcation.png, and prints what the documentation
-quotes. With numba (extra `cpu`) it takes about half a minute of processor time, without it twice that.
+Writes chaos_without.png, chaos_with.png, chaos_exponents.png, chaos_bifurcation.png, and prints
+what the documentation quotes. With numba (extra `cpu`) it takes about half a minute of processor
+time, without it twice that.
 """
 
 import argparse
@@ -25,7 +26,8 @@ BETA, Z0 = 0.9995, 10.0
 
 
 def trained(lr: float, epochs: int, **settings: Any) -> dict[str, chaos.Trajectory]:
-    """Plain backpropagation at learning rate ``lr``, and with the chaotic loss at learning rate 1."""
+    """Plain backpropagation at learning rate ``lr``, and with the chaotic loss at learning rate
+    1."""
     plain, driven = SingleNeuron(**settings), SingleNeuron(**settings)
     loss = ChaoticLoss(Z0, anneal=Exponential(BETA))
     return {
@@ -39,7 +41,12 @@ def exponents(epochs: int) -> chaos.Exponents:
     neuron = SingleNeuron().double()
     start = torch.full((1, 2), 0.5)
     return chaos.lyapunov(
-        lambda state, n: neuron.update(state, Z0 * BETA**n), start, steps=epochs, burn_in=0, eps=1e-9, counted=True
+        lambda state, n: neuron.update(state, Z0 * BETA**n),
+        start,
+        steps=epochs,
+        burn_in=0,
+        eps=1e-9,
+        counted=True,
     )
 
 
@@ -75,8 +82,12 @@ def pictures(runs: dict[str, chaos.Trajectory], found: chaos.Exponents, folder: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder of the pictures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/images"), help="folder of the pictures"
+    )
     parser.add_argument("--epochs", type=int, default=4000)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,13 +1,15 @@
-"""SpikeProp on its three classical tasks: Iris, XOR in spike times, and the Wisconsin breast cancer set.
+"""SpikeProp on its three classical tasks: Iris, XOR in spike times, and the Wisconsin breast cancer
+set.
 
     python benchmarks/spikeprop.py --out spikeprop.json             # the rows of docs/spike_times.md
     python benchmarks/spikeprop.py --tasks iris --smoke
 
-Iris and cancer: two-fold cross-validation, each seed another division; the test accuracy after the last epoch counts.
-The four measures of a flower vary together: on Iris each training sample is moved, anew at every presentation, by the
-difference of two training samples of its class, so that what is learned is the class and not 75 flowers.
-XOR: solved if the squared error falls below 1 within 250 presentations of the four patterns. One thread; the sets come
-with scikit-learn. Settings were chosen on the divisions 10 to 17, figures are of the divisions 0 to 4.
+Iris and cancer: two-fold cross-validation, each seed another division; the test accuracy after the
+last epoch counts. The four measures of a flower vary together: on Iris each training sample is
+moved, anew at every presentation, by the difference of two training samples of its class, so that
+what is learned is the class and not 75 flowers. XOR: solved if the squared error falls below 1
+within 250 presentations of the four patterns. One thread; the sets come with scikit-learn. Settings
+were chosen on the divisions 10 to 17, figures are of the divisions 0 to 4.
 """
 
 import argparse
@@ -38,12 +40,18 @@ def samples(task: str) -> tuple[Tensor, Tensor]:
     if task == "iris":
         split = data.iris()
         return torch.cat([split.x_train, split.x_test]), torch.cat([split.y_train, split.y_test])
-    bundle = require("sklearn.datasets", extra="data", purpose="this benchmark").load_breast_cancer()
+    bundle = require(
+        "sklearn.datasets", extra="data", purpose="this benchmark"
+    ).load_breast_cancer()
     x = torch.from_numpy(bundle.data).float()
-    return (x - x.min(0).values) / (x.max(0).values - x.min(0).values), torch.from_numpy(bundle.target).long()
+    return (x - x.min(0).values) / (x.max(0).values - x.min(0).values), torch.from_numpy(
+        bundle.target
+    ).long()
 
 
-def step(net: nn.Sequential, optimizer: torch.optim.Optimizer, times: Tensor, wanted: Tensor) -> float:
+def step(
+    net: nn.Sequential, optimizer: torch.optim.Optimizer, times: Tensor, wanted: Tensor
+) -> float:
     """One change of the weights, towards the wanted spike times."""
     hidden = net[0](times)
     spikes = net[1](hidden)
@@ -58,24 +66,32 @@ def step(net: nn.Sequential, optimizer: torch.optim.Optimizer, times: Tensor, wa
 
 def coded(x: Tensor, fields: int) -> Tensor:
     """Spike times of samples, and of a bias that fires at the beginning."""
-    return torch.cat([population_times(x.clamp(0, 1), fields).flatten(1), torch.zeros(len(x), 1)], 1)
+    return torch.cat(
+        [population_times(x.clamp(0, 1), fields).flatten(1), torch.zeros(len(x), 1)], 1
+    )
 
 
 def varied(x: Tensor, y: Tensor, part: Tensor, pool: Tensor, size: float) -> Tensor:
-    """Samples, each moved by the difference of two of its class; with ``size`` 1 that has their covariance."""
+    """Samples, each moved by the difference of two of its class; with ``size`` 1 that has their
+    covariance."""
     same = (y[part][:, None] == y[pool][None]).float()
     one, two = x[pool[torch.multinomial(same, 2)]].unbind(1)
     return x[part] + size * (one - two) / 2**0.5
 
 
-def fold(task: dict[str, Any], x: Tensor, y: Tensor, train: Tensor, test: Tensor) -> dict[str, float]:
+def fold(
+    task: dict[str, Any], x: Tensor, y: Tensor, train: Tensor, test: Tensor
+) -> dict[str, float]:
     """Train on one part and judge on the other."""
     classes, times = int(y.max()) + 1, coded(x, task["fields"])
     net = nn.Sequential(
-        SpikeProp(times.shape[1], task["hidden"], until=UNTIL), SpikeProp(task["hidden"], classes, until=UNTIL)
+        SpikeProp(times.shape[1], task["hidden"], until=UNTIL),
+        SpikeProp(task["hidden"], classes, until=UNTIL),
     )
     optimizer = torch.optim.Adam(net.parameters(), task["lr"])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, task["epochs"] * -(-len(train) // task["batch"]))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, task["epochs"] * -(-len(train) // task["batch"])
+    )
     wanted = torch.where(nn.functional.one_hot(y, classes).bool(), ON, OFF)
     start = time.process_time()
     for _ in range(task["epochs"]):
@@ -88,7 +104,10 @@ def fold(task: dict[str, Any], x: Tensor, y: Tensor, train: Tensor, test: Tensor
     seconds = time.process_time() - start
     with torch.no_grad():
         right = first_times(net(times[test]), torch.inf).argmin(1) == y[test]
-    return {"accuracy": 100 * right.double().mean().item(), "speed": task["epochs"] * len(train) / seconds}
+    return {
+        "accuracy": 100 * right.double().mean().item(),
+        "speed": task["epochs"] * len(train) / seconds,
+    }
 
 
 def classify(name: str, seed: int) -> dict[str, float]:
@@ -108,15 +127,21 @@ def xor(seed: int) -> dict[str, float]:
     net = nn.Sequential(SpikeProp(3, 5, until=UNTIL), SpikeProp(5, 1, until=UNTIL))
     optimizer = torch.optim.Adam(net.parameters(), 0.02)
     for shown in range(250):
-        if 8 * step(net, optimizer, times, wanted) < 1.0:  # the loss is half the mean of four squares
+        if (
+            8 * step(net, optimizer, times, wanted) < 1.0
+        ):  # the loss is half the mean of four squares
             return {"solved": 100.0, "presentations": shown}
     return {"solved": 0.0, "presentations": 250}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="JSON file to which finished seeds are appended")
-    parser.add_argument("--tasks", nargs="+", default=["iris", "xor", "cancer"], choices=["iris", "xor", "cancer"])
+    parser.add_argument(
+        "--tasks", nargs="+", default=["iris", "xor", "cancer"], choices=["iris", "xor", "cancer"]
+    )
     parser.add_argument("--seeds", type=int, help="default: 5, and 100 for XOR")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--smoke", action="store_true", help="one seed, two epochs")
@@ -126,7 +151,9 @@ def main() -> None:
         args.seeds = 1
         for task in TASKS.values():
             task["epochs"] = 2
-    done: dict[str, dict[str, Any]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    done: dict[str, dict[str, Any]] = (
+        json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    )
     rows = []
     for name in args.tasks:
         finished = done.setdefault(name, {})

@@ -1,11 +1,13 @@
-"""Accuracy of unsupervised STDP on MNIST: the Diehl & Cook network, mean and spread over seeds, and its course.
+"""Accuracy of unsupervised STDP on MNIST: the Diehl & Cook network, mean and spread over seeds, and
+its course.
 
     python benchmarks/stdp.py --data DIR --out stdp.json                   # the rows of docs/stdp.md
     python benchmarks/stdp.py --smoke                                      # a small network on the bundled digits
 
-Labels only name neurons, by the responses to the first 10,000 training images; accuracy is that on all test images.
-Training stops where it is told to, and the last figure counts. Every finished seed is appended to the file that --out
-names, and is not computed again: an interrupted run goes on where it stopped. One thread, event-driven engine.
+Labels only name neurons, by the responses to the first 10,000 training images; accuracy is that on
+all test images. Training stops where it is told to, and the last figure counts. Every finished seed
+is appended to the file that --out names, and is not computed again: an interrupted run goes on
+where it stopped. One thread, event-driven engine.
 """
 
 import argparse
@@ -29,12 +31,19 @@ ROWS: dict[str, dict[str, Any]] = {
         "images": 5_000,
         "theta_plus": 0.4,
     },  # few images need fast thresholds
-    "100 neurons, 5,000 images in batches of 16": {"neurons": 100, "images": 5_000, "theta_plus": 0.4, "batch": 16},
+    "100 neurons, 5,000 images in batches of 16": {
+        "neurons": 100,
+        "images": 5_000,
+        "theta_plus": 0.4,
+        "batch": 16,
+    },
     "100 neurons, 1 pass": {"neurons": 100, "images": 60_000},
     "400 neurons, 1 pass": {"neurons": 400, "images": 60_000},
     "1600 neurons, 1 pass": {"neurons": 1600, "images": 60_000},
 }
-SMOKE: dict[str, dict[str, Any]] = {"40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}}
+SMOKE: dict[str, dict[str, Any]] = {
+    "40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}
+}
 
 
 def marks(images: int) -> list[int]:
@@ -51,7 +60,13 @@ def score(net: DiehlAndCook2015, split: data.Split, seed: int) -> dict[str, floa
     found = {}
     for vote in ("all", "proportion"):
         second.set_state(state)
-        found[vote] = 100 * (net.predict(split.x_test, vote, generator=second) == split.y_test).double().mean().item()
+        found[vote] = (
+            100
+            * (net.predict(split.x_test, vote, generator=second) == split.y_test)
+            .double()
+            .mean()
+            .item()
+        )
     net.train()
     return {**found, "theta": net.exc.theta.mean().item()}
 
@@ -60,12 +75,16 @@ def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]
     """Train one network and note its course."""
     inputs = split.x_train[0].numel()
     generator = torch.Generator().manual_seed(seed)
-    net = DiehlAndCook2015(row["neurons"], inputs, theta_plus=row.get("theta_plus"), generator=generator)
+    net = DiehlAndCook2015(
+        row["neurons"], inputs, theta_plus=row.get("theta_plus"), generator=generator
+    )
     epochs = -(-row["images"] // len(split.x_train))
     curve: list[dict[str, float]] = []
     seconds, wanted = 0.0, marks(row["images"])
     start = time.process_time()
-    for step in net.rows(split.x_train, epochs, net.way("auto", row.get("batch")), labels=None, every=1000, seed=seed):
+    for step in net.rows(
+        split.x_train, epochs, net.way("auto", row.get("batch")), labels=None, every=1000, seed=seed
+    ):
         if step.images >= wanted[len(curve)]:
             seconds += time.process_time() - start
             curve.append({"images": step.images, "spikes": step.spikes, **score(net, split, seed)})
@@ -77,10 +96,14 @@ def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", help="folder with MNIST; without it the bundled digits are used")
     parser.add_argument("--out", type=Path, help="JSON file to which finished seeds are appended")
-    parser.add_argument("--rows", nargs="+", metavar="TEXT", help="rows whose name holds one of these texts")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="TEXT", help="rows whose name holds one of these texts"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="one small network, one seed")
     args = parser.parse_args()
@@ -90,7 +113,9 @@ def main() -> None:
     for name, row in (SMOKE if args.smoke else ROWS).items():
         if not asked(name, args.rows):
             continue
-        finished = each_seed(done, name, 1 if args.smoke else args.seeds, partial(trained, row, split), args.out)
+        finished = each_seed(
+            done, name, 1 if args.smoke else args.seeds, partial(trained, row, split), args.out
+        )
         report(name, finished)
     print(json.dumps({"machine": machine(), "data": split.name}))
 
@@ -101,7 +126,10 @@ def report(name: str, finished: list[dict[str, Any]]) -> None:
         each = [result[vote] for result in finished]
         spread = statistics.stdev(each) if len(each) > 1 else 0.0
         print(f"{name}: vote {vote!r} {statistics.fmean(each):.2f} % +- {spread:.2f}", flush=True)
-    print(f"  {statistics.fmean(r['cpu_seconds'] for r in finished):.0f} s of processor time for one training")
+    print(
+        f"  {statistics.fmean(r['cpu_seconds'] for r in finished):.0f} s of processor time for "
+        "one training"
+    )
 
 
 if __name__ == "__main__":

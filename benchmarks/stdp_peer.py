@@ -1,8 +1,11 @@
-"""BindsNET for `stdp_speed.py`: trains on as many images as the first argument says for each line that it reads.
+"""BindsNET for `stdp_speed.py`: trains on as many images as the first argument says for each line
+that it reads.
 
-The second one is a folder with mnist.npz; without it the images are random, with as many lit pixels.
+The second one is a folder with mnist.npz; without it the images are random, with as many lit
+pixels.
 
-Prints processor seconds. What BindsNET imports without needing it for a network is replaced by stand-ins.
+Prints processor seconds. What BindsNET imports without needing it for a network is replaced by
+stand-ins.
 """
 
 import importlib.abc
@@ -17,7 +20,17 @@ import numpy as np
 import torch
 
 BATCH, STEPS = 16, 250
-UNUSED = {"pandas", "ale_py", "tensorboardX", "gymnasium", "cv2", "torchvision", "skimage", "foolbox", "matplotlib"}
+UNUSED = {
+    "pandas",
+    "ale_py",
+    "tensorboardX",
+    "gymnasium",
+    "cv2",
+    "torchvision",
+    "skimage",
+    "foolbox",
+    "matplotlib",
+}
 
 
 class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -43,12 +56,19 @@ def main() -> None:
     sys.meta_path.insert(0, Absent())
     from bindsnet.models import DiehlAndCook2015  # pyright: ignore[reportMissingImports]
 
-    net = DiehlAndCook2015(784, n_neurons=100, exc=22.5, inh=120, norm=78.4, nu=(1e-4, 1e-2), inpt_shape=(1, 28, 28))
+    net = DiehlAndCook2015(
+        784, n_neurons=100, exc=22.5, inh=120, norm=78.4, nu=(1e-4, 1e-2), inpt_shape=(1, 28, 28)
+    )
     generator = torch.Generator().manual_seed(0)
     lit = torch.rand(number, 784, generator=generator) < 0.19
     images = torch.rand(number, 784, generator=generator) * lit
     if len(sys.argv) > 2:
-        images = torch.from_numpy(np.load(Path(sys.argv[2]) / "mnist.npz")["x_train"][:number]).float().flatten(1) / 255
+        images = (
+            torch.from_numpy(np.load(Path(sys.argv[2]) / "mnist.npz")["x_train"][:number])
+            .float()
+            .flatten(1)
+            / 255
+        )
     rates = 0.128 * images
     for _ in sys.stdin:
         start = time.process_time()

@@ -1,12 +1,13 @@
-"""Speed of unsupervised STDP, images per second of processor time on one thread, and of the peer where it is installed.
+"""Speed of unsupervised STDP, images per second of processor time on one thread, and of the peer
+where it is installed.
 
     python benchmarks/stdp_speed.py --data DIR [--peer PYTHON] [--smoke]
 
-784 inputs, 100 neurons, 250 steps an image; contenders take turns, medians over rounds. ``--peer`` names the
-interpreter of an environment with BindsNET, which is then timed in a process of its own that takes its turns with
-ours; packages that its network does not use (plots, games, data sets) need not be there. BASELINES were measured on
-another day, on two cores of the same kind. All learn, from the same images; without --data these are random, with as
-many lit pixels.
+784 inputs, 100 neurons, 250 steps an image; contenders take turns, medians over rounds. ``--peer``
+names the interpreter of an environment with BindsNET, which is then timed in a process of its own
+that takes its turns with ours; packages that its network does not use (plots, games, data sets)
+need not be there. BASELINES were measured on another day, on two cores of the same kind. All learn,
+from the same images; without --data these are random, with as many lit pixels.
 """
 
 import argparse
@@ -23,7 +24,10 @@ from common import report
 from spikeloom import data
 from spikeloom.learning import DiehlAndCook2015
 
-BASELINES = {"BindsNET 0.3.3, batch 16": 24.0, "n3ml, batch 1": 14.2}  # images per second of one core, the best of each
+BASELINES = {
+    "BindsNET 0.3.3, batch 16": 24.0,
+    "n3ml, batch 1": 14.2,
+}  # images per second of one core, the best of each
 PEER = Path(__file__).with_name("stdp_peer.py")
 
 
@@ -37,7 +41,8 @@ def images(root: str | None) -> torch.Tensor:
 
 
 def contender(x: torch.Tensor, number: int, **options: Any) -> Callable[[], float]:
-    """A function that trains on ``number`` images and returns the processor seconds; compiled and warm."""
+    """A function that trains on ``number`` images and returns the processor seconds; compiled and
+    warm."""
     neurons = options.pop("neurons", 100)
     net = DiehlAndCook2015(neurons, generator=torch.Generator().manual_seed(0), min_spikes=0)
     generator = torch.Generator().manual_seed(1)
@@ -51,7 +56,9 @@ def contender(x: torch.Tensor, number: int, **options: Any) -> Callable[[], floa
     return run
 
 
-def peer(python: str, number: int, root: str | None) -> tuple[subprocess.Popen[str], Callable[[], float]]:
+def peer(
+    python: str, number: int, root: str | None
+) -> tuple[subprocess.Popen[str], Callable[[], float]]:
     """A process with the peer, and a function that lets it train once."""
     process = subprocess.Popen(
         [python, str(PEER), str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -69,7 +76,9 @@ def peer(python: str, number: int, root: str | None) -> tuple[subprocess.Popen[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", help="folder with MNIST")
     parser.add_argument("--peer", help="Python of an environment with BindsNET")
     parser.add_argument("--smoke", action="store_true", help="few images, one round")
@@ -96,7 +105,9 @@ def main() -> None:
     rows = []
     for name, rate in {**rates, **BASELINES}.items():
         ours = rates["batched, batch 16"] / rate
-        rows.append({"network": name, "images/s": rate, "steps/s": 250 * rate, "batched engine / it": ours})
+        rows.append(
+            {"network": name, "images/s": rate, "steps/s": 250 * rate, "batched engine / it": ours}
+        )
     report("Training, 784 inputs, 250 steps", rows)
 
 

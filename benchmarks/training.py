@@ -1,4 +1,5 @@
-"""One training step in every library: zero_grad, forward, loss, backward, Adam; its CPU time and its peak memory."""
+"""One training step in every library: zero_grad, forward, loss, backward, Adam; its CPU time and
+its peak memory."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,7 +56,8 @@ def step_of(contender: Contender) -> Step:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Images in the order height, width, channel, also in their strides where there is one channel only."""
+    """Images in the order height, width, channel, also in their strides where there is one channel
+    only."""
     last = (*range(x.dim() - 3), -2, -1, -3)
     back = (*range(x.dim() - 3), -1, -3, -2)
     return x.permute(last).clone(memory_format=torch.contiguous_format).permute(back)
@@ -78,11 +80,19 @@ def memory(contender: Contender, batch: Batch) -> tuple[float, float | None]:
     return peak(run), None if contender.library == "jax" else alive(run)
 
 
-def compared(contenders: dict[str, Contender], batch: Batch, repeats: int, base: str = "snntorch") -> list[Any]:
-    """A row for each contender: milliseconds, peak memory, and how many times faster and smaller than ``base``."""
+def compared(
+    contenders: dict[str, Contender], batch: Batch, repeats: int, base: str = "snntorch"
+) -> list[Any]:
+    """A row for each contender: milliseconds, peak memory, and how many times faster and smaller
+    than ``base``."""
     steps = {name: step_of(contender) for name, contender in contenders.items()}
-    losses: dict[str, float] = {name: step(batch.x, batch.num_steps, batch.y) for name, step in steps.items()}
-    runs = {name: lambda step=step: step(batch.x, batch.num_steps, batch.y) for name, step in steps.items()}
+    losses: dict[str, float] = {
+        name: step(batch.x, batch.num_steps, batch.y) for name, step in steps.items()
+    }
+    runs = {
+        name: lambda step=step: step(batch.x, batch.num_steps, batch.y)
+        for name, step in steps.items()
+    }
     times = interleaved(runs, repeats)
     peaks = {name: elsewhere(memory, contender, batch) for name, contender in contenders.items()}
     rows = []

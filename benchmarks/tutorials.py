@@ -3,7 +3,8 @@
     python benchmarks/tutorials.py FOLDER                        # all that have a goal; FOLDER holds mnist.npz
     python benchmarks/tutorials.py FOLDER tutorial_5_training    # some
 
-Each tutorial is a process of its own on one thread. Processor seconds are of the whole script, with its pictures.
+Each tutorial is a process of its own on one thread. Processor seconds are of the whole script, with
+its pictures.
 """
 
 import argparse
@@ -36,21 +37,31 @@ def run(name: str, folder: Path) -> tuple[dict[str, float], float]:
     settings = {**os.environ, **threads, "SPIKELOOM_DATA": str(folder), "SPIKELOOM_SMOKE": "0"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     script = [sys.executable, str(TUTORIALS / f"{name}.py")]
-    printed = subprocess.run(script, env=settings, stdout=subprocess.PIPE, text=True, check=True).stdout
+    printed = subprocess.run(
+        script, env=settings, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return json.loads(printed.splitlines()[-1]), seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="folder with MNIST")
-    parser.add_argument("names", nargs="*", metavar="tutorial", help="default: all that have a goal")
+    parser.add_argument(
+        "names", nargs="*", metavar="tutorial", help="default: all that have a goal"
+    )
     args = parser.parse_args()
     unknown = set(args.names) - set(GOALS)
     if unknown:
         parser.error(f"no goal for {', '.join(sorted(unknown))}; choose from {', '.join(GOALS)}")
-    print(f"{'tutorial':34s} {'figure':16s} {'reached':>9s} {'goal':>15s} {'':5s} {'processor s':>11s}", flush=True)
+    print(
+        f"{'tutorial':34s} {'figure':16s} {'reached':>9s} {'goal':>15s} {'':5s} "
+        f"{'processor s':>11s}",
+        flush=True,
+    )
     missed = []
     for name in args.names or GOALS:
         figure, low, high = GOALS[name]
@@ -59,7 +70,11 @@ def main() -> None:
         missed += [] if reached else [name]
         goal = f"<= {high:g}" if low == 0 else f">= {low:g}"
         verdict = "yes" if reached else "NO"
-        print(f"{name:34s} {figure:16s} {found[figure]:9.4f} {goal:>15s} {verdict:5s} {seconds:11.0f}", flush=True)
+        print(
+            f"{name:34s} {figure:16s} {found[figure]:9.4f} {goal:>15s} {verdict:5s} "
+            f"{seconds:11.0f}",
+            flush=True,
+        )
     sys.exit(f"missed: {', '.join(missed)}" if missed else 0)
 
 

@@ -2,13 +2,11 @@
 
     python campaigns/calls.py --number 100000
 
-Wrong arguments are wrong shapes and dtypes, NaN and infinity, None, texts, flags, numbers out of range, empty
-containers and other objects. Each call must return, or raise an error of this package. Faults are errors raised
-by torch, NumPy or Python, NaN in a result although no input was NaN, a result for a tensor of NaN without an
-error, a crash, or a hang.
+Wrong arguments are wrong shapes and dtypes, NaN and infinity, None, texts, flags, numbers out of
+range, empty containers and other objects. Each call must return, or raise an error of this package.
+Faults are errors raised by torch, NumPy or Python, NaN in a result although no input was NaN, a
+result for a tensor of NaN without an error, a crash, or a hang.
 """
-
-# ruff: noqa: E501 (tables read best with one row a line)
 
 import linecache
 import sys
@@ -17,11 +15,22 @@ from typing import Any
 
 from workers import Case, campaign
 
-# Functions of `targets` and `targets_networks`, named here so that the parent need not import torch for its table.
+# Functions of `targets` and `targets_networks`, named here so that the parent need not import torch
+# for its table.
 GROUPS = (
-    "encoders", "targets_of_labels", "functionals", "monitors", "decoders", "surrogates", "data_sets", "networks",
-    "layers", "runs", "trainings", "rules",
-)  # fmt: skip
+    "encoders",
+    "targets_of_labels",
+    "functionals",
+    "monitors",
+    "decoders",
+    "surrogates",
+    "data_sets",
+    "networks",
+    "layers",
+    "runs",
+    "trainings",
+    "rules",
+)
 # Views and layers without a state pass NaN on, as torch's own do; what reads them refuses it.
 NAN_PASSES = {
     "to_one_hot_inverse",
@@ -63,17 +72,80 @@ def plain_values() -> list[Any]:
 
     nan = float("nan")
     return [
-        None, "25", "", "zero", True, False, 0, 1, -1, 2, 3, 2.5, -0.5, 0.0, 1e-30, 1e30, -1e30, 10**30, 2**31, 2**63,
-        nan, float("inf"), -float("inf"), 1j, [], [1], [1, 2, 3], (), (1, 2), {}, {"a": 1}, set(), object(), print, int,
-        b"x", range(3), np.float32(0.5), np.int64(2), np.ones(3), np.ones((2, 2)), np.array([]), np.array("a"),
-        np.array([nan]), np.array([1, 2], object), torch.tensor(0.5), torch.tensor(3), torch.tensor(nan), torch.tensor([]),
-        torch.rand(2), torch.rand(3, 5), torch.rand(4, 3, 5), torch.rand(2, 1, 6, 6), torch.ones(3, 5, dtype=torch.int64),
-        torch.ones(3, 5, dtype=torch.bool), torch.full((3, 5), nan), torch.full((4, 3, 5), float("inf")),
-        torch.rand(3, 5, dtype=torch.float64), torch.rand(3, 5).half(), torch.rand(3, 5).bfloat16(),
-        torch.rand(3, 5, dtype=torch.complex64), torch.rand(3, 5, requires_grad=True), torch.rand(0, 5),
-        torch.rand(3, 0), torch.rand(3, 5).to_sparse(), nn.Linear(5, 2), nn.Sequential(), nn.ReLU, torch.Generator(),
-        torch.float16, torch.int32, torch.device("cpu"), lambda *args: None,
-    ]  # fmt: skip
+        None,
+        "25",
+        "",
+        "zero",
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2,
+        3,
+        2.5,
+        -0.5,
+        0.0,
+        1e-30,
+        1e30,
+        -1e30,
+        10**30,
+        2**31,
+        2**63,
+        nan,
+        float("inf"),
+        -float("inf"),
+        1j,
+        [],
+        [1],
+        [1, 2, 3],
+        (),
+        (1, 2),
+        {},
+        {"a": 1},
+        set(),
+        object(),
+        print,
+        int,
+        b"x",
+        range(3),
+        np.float32(0.5),
+        np.int64(2),
+        np.ones(3),
+        np.ones((2, 2)),
+        np.array([]),
+        np.array("a"),
+        np.array([nan]),
+        np.array([1, 2], object),
+        torch.tensor(0.5),
+        torch.tensor(3),
+        torch.tensor(nan),
+        torch.tensor([]),
+        torch.rand(2),
+        torch.rand(3, 5),
+        torch.rand(4, 3, 5),
+        torch.rand(2, 1, 6, 6),
+        torch.ones(3, 5, dtype=torch.int64),
+        torch.ones(3, 5, dtype=torch.bool),
+        torch.full((3, 5), nan),
+        torch.full((4, 3, 5), float("inf")),
+        torch.rand(3, 5, dtype=torch.float64),
+        torch.rand(3, 5).half(),
+        torch.rand(3, 5).bfloat16(),
+        torch.rand(3, 5, dtype=torch.complex64),
+        torch.rand(3, 5, requires_grad=True),
+        torch.rand(0, 5),
+        torch.rand(3, 0),
+        torch.rand(3, 5).to_sparse(),
+        nn.Linear(5, 2),
+        nn.Sequential(),
+        nn.ReLU,
+        torch.Generator(),
+        torch.float16,
+        torch.int32,
+        torch.device("cpu"),
+        lambda *args: None,
+    ]
 
 
 def variants(value: Any) -> list[Any]:
@@ -91,11 +163,32 @@ def variants(value: Any) -> list[Any]:
     endless = whole.clone()
     endless.view(-1)[-1] = float("inf")
     return [
-        spoilt, endless, -whole, 255 * whole, 1e30 * whole, whole.unsqueeze(0), whole.unsqueeze(-1), whole.flatten(),
-        whole[0], whole[:0], whole[..., :0], whole[..., :1], torch.cat([whole, whole]), torch.cat([whole, whole], -1),
-        whole.double(), whole.half(), whole.bfloat16(), whole.long(), whole.bool(), whole.to(torch.uint8),
-        whole.to(torch.complex64), whole.numpy(), whole.tolist(), whole + 0.5, whole.clone().requires_grad_(),
-    ]  # fmt: skip
+        spoilt,
+        endless,
+        -whole,
+        255 * whole,
+        1e30 * whole,
+        whole.unsqueeze(0),
+        whole.unsqueeze(-1),
+        whole.flatten(),
+        whole[0],
+        whole[:0],
+        whole[..., :0],
+        whole[..., :1],
+        torch.cat([whole, whole]),
+        torch.cat([whole, whole], -1),
+        whole.double(),
+        whole.half(),
+        whole.bfloat16(),
+        whole.long(),
+        whole.bool(),
+        whole.to(torch.uint8),
+        whole.to(torch.complex64),
+        whole.numpy(),
+        whole.tolist(),
+        whole + 0.5,
+        whole.clone().requires_grad_(),
+    ]
 
 
 def prepared() -> Case:
@@ -129,7 +222,9 @@ def prepared() -> Case:
         spoilt = list(dict(spoilt).items())  # what was spoilt twice counts as it was passed
         text = f"{name}({', '.join(f'{key}={shown(value)}' for key, value in spoilt)})"
         outcome, detail = outcome_of(target, arguments, None if called_with is None else later)
-        if outcome == "undocumented" and any(key in CALLED and callable(value) for key, value in spoilt):
+        if outcome == "undocumented" and any(
+            key in CALLED and callable(value) for key, value in spoilt
+        ):
             outcome = "refused"  # a function of the user raises errors of the user
         if outcome == "returned":
             outcome, detail = judged(name, spoilt, detail)
@@ -139,7 +234,9 @@ def prepared() -> Case:
     return case
 
 
-def outcome_of(target: Any, arguments: dict[str, Any], later: dict[str, Any] | None) -> tuple[str, Any]:
+def outcome_of(
+    target: Any, arguments: dict[str, Any], later: dict[str, Any] | None
+) -> tuple[str, Any]:
     """What a call does: returned with its result, refused, or undocumented with the error."""
     try:
         result = target(**arguments)
@@ -157,7 +254,10 @@ def outcome_of(target: Any, arguments: dict[str, Any], later: dict[str, Any] | N
         if isinstance(error, FileNotFoundError):
             return "refused", None
         place = "/".join(file.split("/")[-2:])
-        return "undocumented", f"{type(error).__name__} at {place}:{trace.tb_lineno}: {str(error)[:120]}"
+        return (
+            "undocumented",
+            f"{type(error).__name__} at {place}:{trace.tb_lineno}: {str(error)[:120]}",
+        )
 
 
 def judged(name: str, spoilt: list[tuple[str, Any]], result: Any) -> tuple[str, str]:

@@ -1,8 +1,10 @@
-"""Sends signals at random moments of ``train``, ``stdp`` and ``convert``; each run must resume bit for bit.
+"""Sends signals at random moments of ``train``, ``stdp`` and ``convert``; each run must resume bit
+for bit.
 
-A command runs in a child process that receives SIGINT, SIGTERM or SIGKILL after a random part of the duration of an
-uninterrupted run. It is then resumed, and interrupted again with probability 1/2, until it ends. Its files must equal
-those of the uninterrupted run; no other file may remain in the folder.
+A command runs in a child process that receives SIGINT, SIGTERM or SIGKILL after a random part of
+the duration of an uninterrupted run. It is then resumed, and interrupted again with probability
+1/2, until it ends. Its files must equal those of the uninterrupted run; no other file may remain in
+the folder.
 """
 
 import contextlib
@@ -35,7 +37,12 @@ COMMANDS = {
 }
 FIRST = {"train": "checkpoint.pt", "stdp": "checkpoint.pt", "convert": "ordinary.pt"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-CODES = {0, 130, -signal.SIGKILL, -signal.SIGTERM}  # the last one before the command has taken the signal over
+CODES = {
+    0,
+    130,
+    -signal.SIGKILL,
+    -signal.SIGTERM,
+}  # the last one before the command has taken the signal over
 CHANGES = {"time", "cpu_seconds", "seconds"}  # entries that no two runs share
 PATIENCE = 600.0  # seconds after which a run counts as hanging
 
@@ -62,7 +69,8 @@ def quietly(words: list[str], log: Path) -> int:
 
 
 def ended(child: int, patience: float) -> int | None:
-    """Exit code of a child process, negative for a signal; None if it still runs after so many seconds."""
+    """Exit code of a child process, negative for a signal; None if it still runs after so many
+    seconds."""
     until = time.monotonic() + patience
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
@@ -74,16 +82,21 @@ def ended(child: int, patience: float) -> int | None:
 
 
 def result(folder: Path) -> dict[str, Any]:
-    """What a finished run has written, as values that can be compared; pictures by their names alone."""
+    """What a finished run has written, as values that can be compared; pictures by their names
+    alone."""
     found: dict[str, Any] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
-            found[path.name] = str({name: value for name, value in content.items() if name not in CHANGES})
+            found[path.name] = str(
+                {name: value for name, value in content.items() if name not in CHANGES}
+            )
         elif path.suffix == ".pt":
             content = torch.load(path, weights_only=path.name != "converted.pt")
             content = content.state_dict() if isinstance(content, torch.nn.Module) else content
-            found[path.name] = {name: value for name, value in content.items() if name not in CHANGES}
+            found[path.name] = {
+                name: value for name, value in content.items() if name not in CHANGES
+            }
         else:
             found[path.name] = None
     return found
@@ -92,7 +105,11 @@ def result(folder: Path) -> dict[str, Any]:
 def differs(a: Any, b: Any, where: str = "") -> str | None:
     """The first place in which two nested values differ, NaN being equal to itself."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return None if a.shape == b.shape and a.dtype == b.dtype and bytes_of(a) == bytes_of(b) else where
+        return (
+            None
+            if a.shape == b.shape and a.dtype == b.dtype and bytes_of(a) == bytes_of(b)
+            else where
+        )
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
             return f"{where} has {sorted(map(str, a.keys() ^ b.keys()))} once"
@@ -108,7 +125,9 @@ def bytes_of(tensor: torch.Tensor) -> bytes:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def disturbed(name: str, folder: Path, seconds: float, chosen: random.Random) -> tuple[list[str], str | None]:
+def disturbed(
+    name: str, folder: Path, seconds: float, chosen: random.Random
+) -> tuple[list[str], str | None]:
     """Run a command with signals until it ends; returns them, and what was wrong with a process."""
     words = [*COMMANDS[name], "--out", str(folder)]
     sent: list[str] = []
@@ -125,7 +144,9 @@ def disturbed(name: str, folder: Path, seconds: float, chosen: random.Random) ->
                 sent.append(number.name)
                 os.kill(child, number)
                 code = ended(child, PATIENCE)
-        text = log.read_text(encoding="utf-8") if log.exists() else ""  # it may be killed before it writes
+        text = (
+            log.read_text(encoding="utf-8") if log.exists() else ""
+        )  # it may be killed before it writes
         if code not in CODES or ("Traceback" in text and "Exception ignored in" not in text):
             if code is None:
                 os.kill(child, signal.SIGKILL)
@@ -134,7 +155,9 @@ def disturbed(name: str, folder: Path, seconds: float, chosen: random.Random) ->
             return sent, None
 
 
-def trial(name: str, folder: Path, whole: tuple[dict[str, Any], float], chosen: random.Random) -> dict[str, Any]:
+def trial(
+    name: str, folder: Path, whole: tuple[dict[str, Any], float], chosen: random.Random
+) -> dict[str, Any]:
     """One command with its signals, and whether its result is the undisturbed one."""
     sent, wrong = disturbed(name, folder, whole[1], chosen)
     if wrong is None:
@@ -150,7 +173,12 @@ def trial(name: str, folder: Path, whole: tuple[dict[str, Any], float], chosen: 
 def undisturbed(name: str, folder: Path) -> tuple[dict[str, Any], float]:
     """The result of a run without signals, and the seconds that it takes."""
     log = folder.with_suffix(".log")
-    words = [*COMMANDS[name], "--out", str(folder), "--resume" if (folder / FIRST[name]).exists() else "--force"]
+    words = [
+        *COMMANDS[name],
+        "--out",
+        str(folder),
+        "--resume" if (folder / FIRST[name]).exists() else "--force",
+    ]
     code = quietly(words, log)  # in this process, so that its children find everything imported
     if code != 0:
         raise RuntimeError(f"an undisturbed run ended with code {code}; read {log}")
@@ -167,8 +195,12 @@ def undisturbed(name: str, folder: Path) -> tuple[dict[str, Any], float]:
 def main(argv: list[str] | None = None) -> int:
     """Run the campaign; exit code 1 if a run did not resume exactly."""
     parser = options(__doc__, 200)
-    parser.add_argument("--pictures", action="store_true", help="draw them, which takes most of the time of a run")
-    parser.add_argument("--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS), help="to disturb")
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw them, which takes most of the time of a run"
+    )
+    parser.add_argument(
+        "--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS), help="to disturb"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     if not args.pictures:

@@ -1,7 +1,9 @@
-"""Damages checkpoints of ``train`` and ``stdp`` and networks of ``convert``; each must be refused by name.
+"""Damages checkpoints of ``train`` and ``stdp`` and networks of ``convert``; each must be refused
+by name.
 
-Damage is a flipped bit anywhere in the file, a truncation, overwritten or appended bytes, or, with a correct checksum,
-a missing key or an impossible number. Refused means: exit code 2, one line that names the file, and no file changed.
+Damage is a flipped bit anywhere in the file, a truncation, overwritten or appended bytes, or, with
+a correct checksum, a missing key or an impossible number. Refused means: exit code 2, one line that
+names the file, and no file changed.
 """
 
 import contextlib
@@ -20,8 +22,30 @@ from spikeloom.train import checkpoint
 
 COMMANDS = {
     "train": ["train", "--hidden", "8", "--steps", "2", "--epochs", "1", "--batch-size", "512"],
-    "stdp": ["stdp", "--neurons", "8", "--epochs", "1", "--every", "720", "--engine", "batched", "--batch", "256"],
-    "convert": ["convert", "--model", "mlp", "--epochs", "1", "--max-steps", "1", "--samples", "20"],
+    "stdp": [
+        "stdp",
+        "--neurons",
+        "8",
+        "--epochs",
+        "1",
+        "--every",
+        "720",
+        "--engine",
+        "batched",
+        "--batch",
+        "256",
+    ],
+    "convert": [
+        "convert",
+        "--model",
+        "mlp",
+        "--epochs",
+        "1",
+        "--max-steps",
+        "1",
+        "--samples",
+        "20",
+    ],
 }
 FILES = {"train": "checkpoint.pt", "stdp": "checkpoint.pt", "convert": "ordinary.pt"}
 Damage = Callable[[bytearray, random.Random], bytes]
@@ -58,7 +82,9 @@ def zeros(raw: bytearray, chosen: random.Random) -> bytes:
     return found if found != bytes(raw) else flipped(raw, chosen)
 
 
-BYTES: dict[str, Damage] = {each.__name__: each for each in (flipped, cut, overwritten, longer, zeros)}
+BYTES: dict[str, Damage] = {
+    each.__name__: each for each in (flipped, cut, overwritten, longer, zeros)
+}
 NUMBERS: dict[str, dict[str, list[Any]]] = {
     "train": {
         "epoch": [-1, 5, 1.5, None, "1"],
@@ -146,7 +172,9 @@ def main(argv: list[str] | None = None) -> int:
             what = changed(path, name, chosen)
         else:
             path.write_bytes(BYTES[kind](bytearray(whole[name]), chosen))
-        journal.add(trial=number, kind=f"{name}, {kind}", what=what, wrong=refused(name, path.parent))
+        journal.add(
+            trial=number, kind=f"{name}, {kind}", what=what, wrong=refused(name, path.parent)
+        )
         path.write_bytes(whole[name])
     print(journal)
     return journal.code

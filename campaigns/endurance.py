@@ -133,8 +133,10 @@ def state() -> dict[str, float]:
 
 LIMITS = {
     "transitions": MOST_TRANSITIONS + stateful._OUTLINES,
-    "inferred": outlines._INFERRED, "outlines": stateful._OUTLINES, "claimed": 0,
-}  # fmt: skip
+    "inferred": outlines._INFERRED,
+    "outlines": stateful._OUTLINES,
+    "claimed": 0,
+}
 
 
 def judged(states: list[dict[str, float]]) -> tuple[float, str | None]:
@@ -171,8 +173,18 @@ def main() -> int:
             if (index + 1) % BLOCK == 0:
                 states.append(state())
         slope, wrong = judged(states)
-        journal.add(trial=trial, kind=way.__name__, batches=number, slope=slope, last=states[-1], wrong=wrong)
-        print(f"{way.__name__:<14} {number:>6} batches {slope:>8.3f} KiB a batch  {states[-1]}", flush=True)
+        journal.add(
+            trial=trial,
+            kind=way.__name__,
+            batches=number,
+            slope=slope,
+            last=states[-1],
+            wrong=wrong,
+        )
+        print(
+            f"{way.__name__:<14} {number:>6} batches {slope:>8.3f} KiB a batch  {states[-1]}",
+            flush=True,
+        )
     print(journal)
     return journal.code
 

@@ -1,4 +1,5 @@
-"""Small valid files of every format that the package reads, each with the function that reads it."""
+"""Small valid files of every format that the package reads, each with the function that reads
+it."""
 
 import gzip
 import io
@@ -57,7 +58,9 @@ def idx() -> bytes:
 def npz() -> bytes:
     random = np.random.default_rng(0)
     file = io.BytesIO()
-    images = {part: random.integers(0, 256, (6, 8, 8), dtype=np.uint8) for part in ("x_train", "x_test")}
+    images = {
+        part: random.integers(0, 256, (6, 8, 8), dtype=np.uint8) for part in ("x_train", "x_test")
+    }
     np.savez_compressed(file, **images, y_train=np.arange(6), y_test=np.arange(6))
     return file.getvalue()
 
@@ -76,14 +79,19 @@ def jpeg() -> bytes:
         "y": np.arange(3),
     }
     packed = io.BytesIO()
-    np.savez(packed, **{f"{name}_{split}": value for name, value in part.items() for split in ("train", "test")})
+    np.savez(
+        packed,
+        **{f"{name}_{split}": value for name, value in part.items() for split in ("train", "test")},
+    )
     return packed.getvalue()
 
 
 def sample() -> bytes:
     file = io.BytesIO()
     kinds = np.array(["tensor", "number"])
-    np.savez_compressed(file, recording=np.ones((3, 4), np.float32), target=np.array(7), kinds=kinds)
+    np.savez_compressed(
+        file, recording=np.ones((3, 4), np.float32), target=np.array(7), kinds=kinds
+    )
     return file.getvalue()
 
 
@@ -133,12 +141,24 @@ def store(path: Path) -> bytes:
 def networks() -> dict[str, tuple[nn.Module, torch.Tensor]]:
     """Small networks that have every kind of NIR node between them."""
     lif = {"init_hidden": True}
-    layers = [nn.Conv2d(2, 4, 3, groups=2), snn.IF(**lif), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)]
+    layers = [
+        nn.Conv2d(2, 4, 3, groups=2),
+        snn.IF(**lif),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    ]
     return {
         "mlp": (nn.Sequential(nn.Linear(3, 4), snn.Leaky(torch.rand(4), **lif)), torch.rand(1, 3)),
         "image": (nn.Sequential(*layers, snn.Synaptic(0.8, 0.9, **lif)), torch.rand(1, 2, 6, 6)),
-        "loop": (nn.Sequential(nn.Linear(3, 4), snn.RLeaky(0.9, linear_features=4, **lif)), torch.rand(1, 3)),
-        "delay": (nn.Sequential(snn.SynapticDelay(4, torch.rand(3), 3), snn.LI(0.9, **lif)), torch.rand(1, 3)),
+        "loop": (
+            nn.Sequential(nn.Linear(3, 4), snn.RLeaky(0.9, linear_features=4, **lif)),
+            torch.rand(1, 3),
+        ),
+        "delay": (
+            nn.Sequential(snn.SynapticDelay(4, torch.rand(3), 3), snn.LI(0.9, **lif)),
+            torch.rand(1, 3),
+        ),
     }
 
 
@@ -161,10 +181,16 @@ def formats(folder: Path) -> dict[str, Format]:
         "npz": Format("mnist.npz", npz(), data.mnist),
         "jpeg.npz": Format("jpeg.npz", jpeg(), data.cifar10_jpeg),
         "sample.npz": Format("0.npz", sample(), data.cache.load),
-        "nmnist": Format("3/1.bin", nmnist_raw(), lambda path: nmnist.recording(path.read_bytes(), path)),
-        "nmnist.zip": Format("Train.zip", nmnist_zip(), lambda path: list(nmnist.packed_recordings(path))),
+        "nmnist": Format(
+            "3/1.bin", nmnist_raw(), lambda path: nmnist.recording(path.read_bytes(), path)
+        ),
+        "nmnist.zip": Format(
+            "Train.zip", nmnist_zip(), lambda path: list(nmnist.packed_recordings(path))
+        ),
         "aedat": Format("a.aedat", aedat(), readers.read_aedat),
-        "labels.csv": Format("a.csv", b"class,start,end\n1,0,500\n11,600,70000\n", readers.read_gesture_labels),
+        "labels.csv": Format(
+            "a.csv", b"class,start,end\n1,0,500\n11,600,70000\n", readers.read_gesture_labels
+        ),
         "shd": Format(
             "shd_test.h5",
             shd(folder / "shd"),

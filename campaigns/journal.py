@@ -1,4 +1,5 @@
-"""The journal of a campaign: one line of JSON for each trial, so that an interrupted campaign can continue."""
+"""The journal of a campaign: one line of JSON for each trial, so that an interrupted campaign can
+continue."""
 
 import argparse
 import json
@@ -20,8 +21,12 @@ def options(text: str | None, number: int) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
     parser.add_argument("--number", type=int, default=number, help=f"of trials (default: {number})")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is chosen at random (default: 0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder; a campaign that is there goes on")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of all that is chosen at random (default: 0)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder; a campaign that is there goes on"
+    )
     return parser
 
 
@@ -63,7 +68,8 @@ class Journal:
 
 
 def trials(journal: Journal, number: int, seed: int) -> Iterator[tuple[int, random.Random]]:
-    """Yield the numbers of the remaining trials, each with a generator that depends only on it and the seed."""
+    """Yield the numbers of the remaining trials, each with a generator that depends only on it and
+    the seed."""
     done = {row["trial"] for row in journal.rows}
     for trial in range(number):
         if trial not in done:

@@ -26,11 +26,26 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("src") / "spikeloom"
 NEAREST = 4  # test files
 TIMEOUT_S = 240.0
-SKIPPED = ("spikeplot", "n3ml", "kernels/triton", "_neurons", "_layers", "__main__")  # pictures and GPUs
+SKIPPED = (
+    "spikeplot",
+    "n3ml",
+    "kernels/triton",
+    "_neurons",
+    "_layers",
+    "__main__",
+)  # pictures and GPUs
 COMPARISONS = {
-    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not",
-    ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
-}  # fmt: skip
+    ast.Lt: "<=",
+    ast.LtE: "<",
+    ast.Gt: ">=",
+    ast.GtE: ">",
+    ast.Eq: "!=",
+    ast.NotEq: "==",
+    ast.Is: "is not",
+    ast.IsNot: "is",
+    ast.In: "not in",
+    ast.NotIn: "in",
+}
 OPERATORS = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*"}
 
 
@@ -52,7 +67,9 @@ def mutations(source: str) -> list[Mutation]:
 
     def at(node: ast.expr | ast.stmt) -> tuple[int, int]:
         assert node.end_lineno is not None and node.end_col_offset is not None
-        return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        return starts[node.lineno - 1] + node.col_offset, starts[
+            node.end_lineno - 1
+        ] + node.end_col_offset
 
     def text(node: ast.expr) -> str:
         return raw[slice(*at(node))].decode()
@@ -67,7 +84,11 @@ def of(node: ast.AST, at: Any, text: Any) -> Iterator[tuple[str, int, int, str]]
         new = COMPARISONS[type(node.ops[0])]
         yield "comparison", *at(node), f"{text(node.left)} {new} {text(node.comparators[0])}"
     elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        yield "operator", *at(node), f"({text(node.left)}) {OPERATORS[type(node.op)]} ({text(node.right)})"
+        yield (
+            "operator",
+            *at(node),
+            f"({text(node.left)}) {OPERATORS[type(node.op)]} ({text(node.right)})",
+        )
     elif isinstance(node, ast.BoolOp):
         new = " or " if isinstance(node.op, ast.And) else " and "
         yield "and/or", *at(node), "(" + new.join(f"({text(value)})" for value in node.values) + ")"
@@ -91,7 +112,11 @@ def nearest(file: Path, tests: dict[Path, str]) -> list[Path]:
     """Test files that name most of what a file defines."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.ClassDef)
-    names = {node.name for node in ast.walk(tree) if isinstance(node, kinds) and not node.name.startswith("__")}
+    names = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, kinds) and not node.name.startswith("__")
+    }
     words = [*(name.lstrip("_") for name in names), file.stem, file.parent.name]
 
     def score(test: Path) -> float:
@@ -114,7 +139,18 @@ def copied(folder: Path) -> Path:
 
 def survives(copy: Path, tests: list[Path]) -> bool:
     """Whether the tests pass; a hang counts as noticed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *map(str, tests)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        *map(str, tests),
+    ]
     environment = {
         **os.environ,
         "PYTHONPATH": str(copy / "src"),
@@ -122,7 +158,9 @@ def survives(copy: Path, tests: list[Path]) -> bool:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT_S)
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT_S
+        )
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
@@ -130,14 +168,19 @@ def survives(copy: Path, tests: list[Path]) -> bool:
 
 def main() -> int:
     parser = options(__doc__, 30)
-    parser.add_argument("--files", nargs="*", default=[""], help="only files whose path begins with one of these")
+    parser.add_argument(
+        "--files", nargs="*", default=[""], help="only files whose path begins with one of these"
+    )
     settings = parser.parse_args()
     package = ROOT / PACKAGE
     inside = [p.relative_to(ROOT) for p in sorted(package.rglob("*.py"))]
     chosen_by = tuple(str(PACKAGE / start) for start in settings.files)
     skipped = tuple(str(PACKAGE / start) for start in SKIPPED)
     files = [p for p in inside if str(p).startswith(chosen_by) and not str(p).startswith(skipped)]
-    tests = {p.relative_to(ROOT): p.read_text(encoding="utf-8") for p in sorted((ROOT / "tests").rglob("test_*.py"))}
+    tests = {
+        p.relative_to(ROOT): p.read_text(encoding="utf-8")
+        for p in sorted((ROOT / "tests").rglob("test_*.py"))
+    }
     places = {p: mutations((ROOT / p).read_text(encoding="utf-8")) for p in files}
     weights = [len(places[p]) for p in files]
     journal = Journal(settings.out)
@@ -167,9 +210,22 @@ def tried(
         (copy / file).write_text(source, encoding="utf-8")
     number = raw[: mutation.start].count(b"\n")
     before, after = source.splitlines()[number].strip(), changed.splitlines()[number].strip()
-    wrong = f"{file}:{number + 1}: {before!r} -> {after!r}; {', '.join(p.stem for p in near)}" if alive else None
-    print(f"{'survived' if alive else 'noticed':<9} {mutation.kind:<11} {file}:{number + 1}", flush=True)
-    return {"kind": mutation.kind, "file": str(file), "line": number + 1, "after": after, "wrong": wrong}
+    wrong = (
+        f"{file}:{number + 1}: {before!r} -> {after!r}; {', '.join(p.stem for p in near)}"
+        if alive
+        else None
+    )
+    print(
+        f"{'survived' if alive else 'noticed':<9} {mutation.kind:<11} {file}:{number + 1}",
+        flush=True,
+    )
+    return {
+        "kind": mutation.kind,
+        "file": str(file),
+        "line": number + 1,
+        "after": after,
+        "wrong": wrong,
+    }
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python campaigns/programs.py 2000 [--from 0] [--style class] [--out programs.json] [--show 5]
 
-Prints how many were equal, how many fail in the plain loop itself (nothing is compared then), how many were refused
-with a message, and how many differ, with seed, text and difference. With ``--out`` an interrupted campaign continues
-where it stopped. Exits with 1 if a program differs.
+Prints how many were equal, how many fail in the plain loop itself (nothing is compared then), how
+many were refused with a message, and how many differ, with seed, text and difference. With
+``--out`` an interrupted campaign continues where it stopped. Exits with 1 if a program differs.
 """
 
 import argparse
@@ -28,9 +28,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("number", type=int, help="how many programs")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
-    parser.add_argument("--style", choices=("class", "function", "step"), help="programs of one style only")
+    parser.add_argument(
+        "--style", choices=("class", "function", "step"), help="programs of one style only"
+    )
     parser.add_argument("--out", type=Path, help="where the words of finished seeds are kept")
-    parser.add_argument("--show", type=int, default=5, help="how many differing programs are printed in full")
+    parser.add_argument(
+        "--show", type=int, default=5, help="how many differing programs are printed in full"
+    )
     return parser.parse_args()
 
 
@@ -63,7 +67,10 @@ def main() -> None:
     if args.out:
         args.out.write_text(json.dumps(words))
     counts = collections.Counter(words.values())
-    print(f"{len(words)} programs: " + ", ".join(f"{number} {word}" for word, number in counts.most_common()))
+    print(
+        f"{len(words)} programs: "
+        + ", ".join(f"{number} {word}" for word, number in counts.most_common())
+    )
     sys.exit(1 if counts["different"] or counts["crash"] else 0)
 
 

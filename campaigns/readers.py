@@ -4,9 +4,9 @@
 
 Truncations, flipped bits, other bytes, changed headers, pieces that are cut out, doubled, zeroed or
 exchanged, garbage, and for HDF5 also removed, replaced and linked objects. Prints how many files of
-each format were read and refused; a fault is any other error, an error without the path, a crash or a
-hang. A flipped bit of a pixel or a weight cannot be noticed; such files count as read. Formats with a
-checksum must give what the whole file gives, or be refused; anything else is silent damage.
+each format were read and refused; a fault is any other error, an error without the path, a crash or
+a hang. A flipped bit of a pixel or a weight cannot be noticed; such files count as read. Formats
+with a checksum must give what the whole file gives, or be refused; anything else is silent damage.
 """
 
 import os
@@ -20,9 +20,23 @@ from typing import Any
 from workers import Case, campaign
 
 KINDS = (
-    "idx", "idx.gz", "npz", "jpeg.npz", "sample.npz", "nmnist", "nmnist.zip", "aedat", "labels.csv",
-    "shd", "shd.gz", "store", "nir mlp", "nir image", "nir loop", "nir delay",
-)  # fmt: skip
+    "idx",
+    "idx.gz",
+    "npz",
+    "jpeg.npz",
+    "sample.npz",
+    "nmnist",
+    "nmnist.zip",
+    "aedat",
+    "labels.csv",
+    "shd",
+    "shd.gz",
+    "store",
+    "nir mlp",
+    "nir image",
+    "nir loop",
+    "nir delay",
+)
 CHECKED = ("idx.gz", "npz", "jpeg.npz", "sample.npz", "shd.gz", "store")
 MEMORY = 12 << 30  # bytes of address space, so that allocating an absurd array fails
 
@@ -106,8 +120,17 @@ def _garbage(raw: bytearray, random: Any) -> bytes:
 
 
 DAMAGES: list[Callable[[bytearray, Any], bytes]] = [
-    _cut, _flip, _flip, _overwrite, _overwrite, _remove, _double, _zero, _exchange, _garbage,
-]  # fmt: skip
+    _cut,
+    _flip,
+    _flip,
+    _overwrite,
+    _overwrite,
+    _remove,
+    _double,
+    _zero,
+    _exchange,
+    _garbage,
+]
 
 
 def restructured(path: Path, random: Any) -> None:
@@ -116,11 +139,30 @@ def restructured(path: Path, random: Any) -> None:
     import numpy as np
 
     values = [
-        3, -1, 0, 10**9, 2.5, float("nan"), float("inf"), -1e300, "text", b"\xff\xfe", "",
-        np.zeros(0), np.ones(7), np.ones((2, 3, 4)), np.array([1, 2, 3]), np.array([b"a", b"b"]),
-        np.array([10**6, 10**6]), np.ones(3, np.complex64), np.zeros(2, [("a", "i4"), ("b", "f4")]),
-        h5py.SoftLink("/nowhere"), h5py.SoftLink("/node"), h5py.ExternalLink("other.h5", "/x"), h5py.Empty("f4"),
-    ]  # fmt: skip
+        3,
+        -1,
+        0,
+        10**9,
+        2.5,
+        float("nan"),
+        float("inf"),
+        -1e300,
+        "text",
+        b"\xff\xfe",
+        "",
+        np.zeros(0),
+        np.ones(7),
+        np.ones((2, 3, 4)),
+        np.array([1, 2, 3]),
+        np.array([b"a", b"b"]),
+        np.array([10**6, 10**6]),
+        np.ones(3, np.complex64),
+        np.zeros(2, [("a", "i4"), ("b", "f4")]),
+        h5py.SoftLink("/nowhere"),
+        h5py.SoftLink("/node"),
+        h5py.ExternalLink("other.h5", "/x"),
+        h5py.Empty("f4"),
+    ]
     with h5py.File(path, "a") as file:
         for _ in range(int(random.integers(1, 3))):
             names: list[str] = []

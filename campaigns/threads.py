@@ -3,11 +3,11 @@
     python campaigns/threads.py --out folder --number 250
 
 A trial starts four threads at once, each with a network, data and generators of its own: `snn.run`,
-`snn.layerwise` of a module, a plain loop, and torch code that draws random numbers and calls layers.
-Each does some rounds. Its results must equal those of the same work done before without other
-threads, no thread may raise, the draws of each generator must be those of that generator alone, and
-torch must work afterwards. Every fourth trial lets two threads enter one network: each must be
-right, or refused in words.
+`snn.layerwise` of a module, a plain loop, and torch code that draws random numbers and calls
+layers. Each does some rounds. Its results must equal those of the same work done before without
+other threads, no thread may raise, the draws of each generator must be those of that generator
+alone, and torch must work afterwards. Every fourth trial lets two threads enter one network: each
+must be right, or refused in words.
 """
 
 import random
@@ -178,7 +178,11 @@ def main() -> int:
         if wrong is None and not works:
             wrong = "torch does not work afterwards"
         journal.add(
-            trial=trial, kind=judge.__name__, seed=seed, runs=ROUNDS * (2 if judge is shared else 4), wrong=wrong
+            trial=trial,
+            kind=judge.__name__,
+            seed=seed,
+            runs=ROUNDS * (2 if judge is shared else 4),
+            wrong=wrong,
         )
     print(journal)
     print(f"{sum(row['runs'] for row in journal.rows)} runs in threads")

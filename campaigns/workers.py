@@ -1,11 +1,12 @@
-"""Runs numbered cases in a child process, so that a crash or a hang is recorded and the campaign continues.
+"""Runs numbered cases in a child process, so that a crash or a hang is recorded and the campaign
+continues.
 
-A campaign script calls `campaign` with a function that runs one case. The script starts itself again as
-a worker, which prints one line of JSON for each case. The parent waits for each line. If a worker dies or
-prints nothing for too long, the parent records this for the current case, with the current line of Python,
-and starts a new worker at the next case. Crashes inside libhdf5 are counted separately, since they are no
-fault of this package. All lines go to one file; a second run with the same file continues at the first
-missing case.
+A campaign script calls `campaign` with a function that runs one case. The script starts itself
+again as a worker, which prints one line of JSON for each case. The parent waits for each line. If a
+worker dies or prints nothing for too long, the parent records this for the current case, with the
+current line of Python, and starts a new worker at the next case. Crashes inside libhdf5 are counted
+separately, since they are no fault of this package. All lines go to one file; a second run with the
+same file continues at the first missing case.
 """
 
 import argparse
@@ -28,7 +29,9 @@ FAULTS = ("undocumented", "crash", "hang", "silent")
 STARTUP_S = 120.0  # for importing torch on a loaded machine
 
 
-def campaign(script: str, unit: str, default: int, kind: Callable[[int], str], case: Callable[[], Case]) -> int:
+def campaign(
+    script: str, unit: str, default: int, kind: Callable[[int], str], case: Callable[[], Case]
+) -> int:
     """Run a campaign from the command line.
 
     Args:
@@ -36,8 +39,8 @@ def campaign(script: str, unit: str, default: int, kind: Callable[[int], str], c
         unit: what is counted, for the texts.
         default: number of cases.
         kind: what a case with a number is about; the rows of the table.
-        case: makes the function of seed and number that runs one case; called in the worker only, so
-            that the parent imports nothing heavy. The result has the keys outcome and detail.
+        case: makes the function of seed and number that runs one case; called in the worker only,
+            so that the parent imports nothing heavy. The result has the keys outcome and detail.
 
     Returns:
         Exit status: 1 if there is a fault.
@@ -84,7 +87,11 @@ def _watched(script: str, options: argparse.Namespace, start: int) -> Iterator[d
     while start < options.number:
         with tempfile.NamedTemporaryFile(suffix=".trace") as trace:
             command = [sys.executable, "-W", "ignore", script, "--worker", trace.name]
-            for name, value in (("seed", options.seed), ("first", start), ("number", options.number)):
+            for name, value in (
+                ("seed", options.seed),
+                ("first", start),
+                ("number", options.number),
+            ):
                 command += [f"--{name}", str(value)]
             command += ["--timeout", str(options.timeout)]
             worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -1,7 +1,8 @@
 """How far two results may be apart that add the same numbers in another order.
 
-Processors and libraries choose the order of a sum by its shape, so that a product of many rows differs from the same
-rows one by one. Where the order is the same, a test demands equal bits instead.
+Processors and libraries choose the order of a sum by its shape, so that a product of many rows
+differs from the same rows one by one. Where the order is the same, a test demands equal bits
+instead.
 """
 
 import torch
@@ -13,8 +14,8 @@ __all__ = ["assert_same_sums", "rounding"]
 def rounding(dtype: torch.dtype, summands: int, scale: float = 1.0) -> float:
     """Largest difference between two sums of the same products in any two orders.
 
-    Each order is off by at most ``n u scale`` to first order in the unit roundoff u, half of ``finfo.eps``; the two
-    orders together by ``n eps scale``.
+    Each order is off by at most ``n u scale`` to first order in the unit roundoff u, half of
+    ``finfo.eps``; the two orders together by ``n eps scale``.
 
     Args:
         dtype: in which the sums are taken.
@@ -26,7 +27,9 @@ def rounding(dtype: torch.dtype, summands: int, scale: float = 1.0) -> float:
     return summands * torch.finfo(dtype).eps * scale
 
 
-def assert_same_sums(found: Tensor, expected: Tensor, *, summands: int, scale: float | None = None) -> None:
+def assert_same_sums(
+    found: Tensor, expected: Tensor, *, summands: int, scale: float | None = None
+) -> None:
     """Demand equal sums, up to `rounding`; without summands, equal bits.
 
     Args:

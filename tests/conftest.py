@@ -5,7 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it; parallel test processes share the cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch reads it; parallel test processes share the cores
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
@@ -32,7 +34,8 @@ def new_objects_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of data files that the repository does not carry (`mnist.npz`); where it is absent, the test skips."""
+    """Folder of data files that the repository does not carry (`mnist.npz`); where it is absent,
+    the test skips."""
     named = os.environ.get("SPIKELOOM_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     if not folder.is_dir():

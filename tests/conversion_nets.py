@@ -14,7 +14,8 @@ X = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 class Residual(nn.Module):
-    """Batch norm, a reused ReLU, a sum, a concatenation, max pooling, dropout and a mean over places."""
+    """Batch norm, a reused ReLU, a sum, a concatenation, max pooling, dropout and a mean over
+    places."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Loops as people write them: how steps are read, collected and remembered; names say what is special."""
+"""Loops as people write them: how steps are read, collected and remembered; names say what is
+special."""
 
 import collections
 from typing import Any

@@ -1,4 +1,5 @@
-"""Loops as people write them: changing neurons and layers, autograd, random numbers; names say what is special."""
+"""Loops as people write them: changing neurons and layers, autograd, random numbers; names say what
+is special."""
 
 import copy
 from typing import Any
@@ -83,7 +84,9 @@ def a_new_neuron_at_every_step(net: Any, x: Tensor) -> Tensor:
 @loop
 def a_copy_of_the_network(net: Any, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.stack([(copy.deepcopy(net) if t == 2 else net)(x_t) for t, x_t in enumerate(x)])
+        return torch.stack(
+            [(copy.deepcopy(net) if t == 2 else net)(x_t) for t, x_t in enumerate(x)]
+        )
 
 
 # -- layers ------------------------------------------
@@ -138,7 +141,9 @@ def spectral_norm_in_training(net: Any, x: Tensor) -> Tensor:
 @loop
 def other_weights_by_functional_call(net: Any, x: Tensor) -> Tensor:
     weights = {name: p * 1.1 for name, p in net.fc1.named_parameters()}
-    return torch.stack([net.lif1(torch.func.functional_call(net.fc1, weights, (x_t,))) for x_t in x])
+    return torch.stack(
+        [net.lif1(torch.func.functional_call(net.fc1, weights, (x_t,))) for x_t in x]
+    )
 
 
 # -- autograd inside ------------------------------------------

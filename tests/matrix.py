@@ -1,11 +1,13 @@
-"""Runs the tests on each Python and each version of torch that can be installed here, and prints what is supported.
+"""Runs the tests on each Python and each version of torch that can be installed here, and prints
+what is supported.
 
     python tests/matrix.py                                   # each Python found, torch as pinned and the newest
     python tests/matrix.py --python 3.13 --torch 2.14.1      # one cell
     python tests/matrix.py --slow                            # all tests, not only those of `make test`
 
-Each cell gets a virtual environment in a temporary folder, which is deleted before the next: torch with CUDA takes
-5 GB. What cannot be installed is a row of the table, not an end of the run. The exit status is 1 where a cell failed.
+Each cell gets a virtual environment in a temporary folder, which is deleted before the next: torch
+with CUDA takes 5 GB. What cannot be installed is a row of the table, not an end of the run. The
+exit status is 1 where a cell failed.
 """
 
 import argparse
@@ -66,13 +68,16 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
     try:
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=2 * HOUR)
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=2 * HOUR
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
 def installed(python: str, torch: str, folder: Path) -> tuple[str, str]:
-    """The interpreter of a new environment with that torch, and why there is none (one of both is empty)."""
+    """The interpreter of a new environment with that torch, and why there is none (one of both is
+    empty)."""
     own = str(folder / "bin" / "python")
     wanted = [] if torch == "newest" else ["--constraint", str(folder / "torch.txt")]
     steps = [
@@ -90,7 +95,8 @@ def installed(python: str, torch: str, folder: Path) -> tuple[str, str]:
 
 
 def cell(python: str, torch: str, folder: Path, *, slow: bool) -> tuple[bool, str, str]:
-    """Whether one pair passes, the version of torch that it got, and the closing line of the tests or the reason."""
+    """Whether one pair passes, the version of torch that it got, and the closing line of the tests
+    or the reason."""
     own, reason = installed(python, torch, folder)
     if reason:
         return False, torch, f"cannot be installed: {reason}"
@@ -106,14 +112,21 @@ def cell(python: str, torch: str, folder: Path, *, slow: bool) -> tuple[bool, st
 
 def table(rows: Iterable[tuple[str, str, bool, str]]) -> str:
     lines = [f"{'Python':8}{'torch':16}{'supported':11}tests"]
-    lines += [f"{python:8}{torch:16}{'yes' if good else 'no':11}{text}" for python, torch, good, text in rows]
+    lines += [
+        f"{python:8}{torch:16}{'yes' if good else 'no':11}{text}"
+        for python, torch, good, text in rows
+    ]
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--python", nargs="+", metavar="3.N", help="versions of Python (default: each one found)")
-    parser.add_argument("--torch", nargs="+", default=[pinned(), "newest"], help="versions of torch, or newest")
+    parser.add_argument(
+        "--python", nargs="+", metavar="3.N", help="versions of Python (default: each one found)"
+    )
+    parser.add_argument(
+        "--torch", nargs="+", default=[pinned(), "newest"], help="versions of torch, or newest"
+    )
     parser.add_argument("--slow", action="store_true", help="run the slow tests too")
     options = parser.parse_args()
     found, rows = pythons(), []
@@ -124,7 +137,9 @@ def main() -> int:
                 continue
             print(f"Python {version}, torch {torch} ...", flush=True)
             with tempfile.TemporaryDirectory(prefix="spikeloom-matrix-") as folder:
-                good, got, text = cell(found[version], torch, Path(folder) / "venv", slow=options.slow)
+                good, got, text = cell(
+                    found[version], torch, Path(folder) / "venv", slow=options.slow
+                )
             rows.append((version, got, good, text))
     print(table(rows))
     return 0 if all(row[2] for row in rows) else 1

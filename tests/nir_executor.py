@@ -1,7 +1,8 @@
-"""NIR graphs run in plain NumPy, written from NIR's equations alone: what `spikeloom.nir` is compared with.
+"""NIR graphs run in plain NumPy, written from NIR's equations alone: what `spikeloom.nir` is
+compared with.
 
-One sample, float64, forward Euler. A node waits for the nodes that feed it; in a loop it takes what they sent one step
-before, which at the first step is what they send at rest.
+One sample, float64, forward Euler. A node waits for the nodes that feed it; in a loop it takes what
+they sent one step before, which at the first step is what they send at rest.
 """
 
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 
 
 def run(graph: Any, x: np.ndarray, **options: Any) -> np.ndarray:
-    """Output over time, [T, ...], of a graph with one input and one output, for input ``x``, [T, ...]."""
+    """Output over time, [T, ...], of a graph with one input and one output, for input ``x``, [T,
+    ...]."""
     executor = Executor(graph, **options)
     return np.stack([executor.step(x_t) for x_t in x])
 
@@ -32,15 +34,23 @@ class Executor:
         self.dt = options.get("dt", 1e-4)
         self.state: dict[str, Any] = {}
         self.sent: dict[str, np.ndarray] = {}
-        self.inner = {n: Executor(node, **options) for n, node in graph.nodes.items() if kind(node) == "NIRGraph"}
+        self.inner = {
+            n: Executor(node, **options)
+            for n, node in graph.nodes.items()
+            if kind(node) == "NIRGraph"
+        }
 
     def step(self, x: np.ndarray) -> np.ndarray:
         new: dict[str, np.ndarray] = {}
         waiting = list(self.graph.nodes)
         while waiting:
-            name = next((n for n in waiting if self._ready(n, new)), None) or self._entry(waiting, new)
+            name = next((n for n in waiting if self._ready(n, new)), None) or self._entry(
+                waiting, new
+            )
             waiting.remove(name)
-            new[name] = self._send(name, x if kind(self.graph.nodes[name]) == "Input" else self._received(name, new))
+            new[name] = self._send(
+                name, x if kind(self.graph.nodes[name]) == "Input" else self._received(name, new)
+            )
         self.sent = new
         return next(new[n] for n, node in self.graph.nodes.items() if kind(node) == "Output")
 
@@ -94,11 +104,18 @@ class Executor:
         return self._spike(node, s, 0.0, lambda v: v + self.dt * node.r * x)
 
     def _LIF(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
-        return self._spike(node, s, node.v_leak, lambda v: v + self.dt / node.tau * (node.v_leak - v + node.r * x))
+        return self._spike(
+            node, s, node.v_leak, lambda v: v + self.dt / node.tau * (node.v_leak - v + node.r * x)
+        )
 
     def _CubaLIF(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
         i = self._synapse(node, x, s)
-        return self._spike(node, s, node.v_leak, lambda v: v + self.dt / node.tau_mem * (node.v_leak - v + node.r * i))
+        return self._spike(
+            node,
+            s,
+            node.v_leak,
+            lambda v: v + self.dt / node.tau_mem * (node.v_leak - v + node.r * i),
+        )
 
     def _synapse(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
         i = s.get("i", 0.0)
@@ -113,7 +130,9 @@ class Executor:
             v = integrate(v) - late * (node.v_threshold - node.v_reset)
         else:
             v = integrate(self._reset(node, v, late))
-        z = (v >= node.v_threshold if self.options.get("at_threshold") else v > node.v_threshold).astype(float)
+        z = (
+            v >= node.v_threshold if self.options.get("at_threshold") else v > node.v_threshold
+        ).astype(float)
         s["z"], s["v"] = z, v if self.options.get("delay") else self._reset(node, v, z)
         return z
 
@@ -140,7 +159,9 @@ def pair(value: Any) -> tuple[int, int]:
     return (int(value), int(value)) if np.ndim(value) == 0 else (int(value[0]), int(value[1]))
 
 
-def windows(x: np.ndarray, size: Any, stride: Any, padding: Any, dilation: Any = 1) -> tuple[np.ndarray, int, int]:
+def windows(
+    x: np.ndarray, size: Any, stride: Any, padding: Any, dilation: Any = 1
+) -> tuple[np.ndarray, int, int]:
     """Patches [C, height, width, kh, kw] of an image [C, H, W]."""
     (kh, kw), (sh, sw), (dh, dw) = pair(size), pair(stride), pair(dilation)
     if isinstance(padding, str):
@@ -155,7 +176,9 @@ def windows(x: np.ndarray, size: Any, stride: Any, padding: Any, dilation: Any =
     for i in range(h):
         for j in range(w):
             top, left = i * sh, j * sw
-            out[:, i, j] = x[:, top : top + dh * (kh - 1) + 1 : dh, left : left + dw * (kw - 1) + 1 : dw]
+            out[:, i, j] = x[
+                :, top : top + dh * (kh - 1) + 1 : dh, left : left + dw * (kw - 1) + 1 : dw
+            ]
     return out, h, w
 
 
@@ -193,6 +216,10 @@ STATELESS = {
     "Conv1d": conv1d,
     "Conv2d": conv2d,
     "Flatten": flatten,
-    "SumPool2d": lambda node, x: windows(x, node.kernel_size, node.stride, node.padding)[0].sum((3, 4)),
-    "AvgPool2d": lambda node, x: windows(x, node.kernel_size, node.stride, node.padding)[0].mean((3, 4)),
+    "SumPool2d": lambda node, x: windows(x, node.kernel_size, node.stride, node.padding)[0].sum(
+        (3, 4)
+    ),
+    "AvgPool2d": lambda node, x: windows(x, node.kernel_size, node.stride, node.padding)[0].mean(
+        (3, 4)
+    ),
 }

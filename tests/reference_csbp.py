@@ -52,7 +52,8 @@ class Single(nn.Module):
 
 
 class Layer(nn.Module):
-    """The LIF layer of the multi-layer example: all spikes, and the membrane after the last reset."""
+    """The LIF layer of the multi-layer example: all spikes, and the membrane after the last
+    reset."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mem = torch.zeros_like(x[0])

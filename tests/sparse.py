@@ -1,4 +1,5 @@
-"""Spikes to compute with, and what tests of sparse layers compare: results, gradients, bytes that are kept."""
+"""Spikes to compute with, and what tests of sparse layers compare: results, gradients, bytes that
+are kept."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,9 @@ from closeness import assert_same_sums
 from torch import Tensor
 
 
-def spikes(shape: tuple[int, ...], density: float, kind: str = "binary", dtype: Any = torch.float32) -> Tensor:
+def spikes(
+    shape: tuple[int, ...], density: float, kind: str = "binary", dtype: Any = torch.float32
+) -> Tensor:
     fired = (torch.rand(shape) < density).to(dtype)
     if kind == "one value":
         return fired * 0.7
@@ -22,7 +25,8 @@ def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def assert_close(found: list[Tensor], expected: list[Tensor], terms: int) -> None:
-    """Equal up to the rounding of sums of that many terms of about the size of the largest result."""
+    """Equal up to the rounding of sums of that many terms of about the size of the largest
+    result."""
     for a, b in zip(found, expected, strict=True):
         assert_same_sums(a, b, summands=terms)
 

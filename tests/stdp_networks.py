@@ -27,7 +27,9 @@ def network(rule: Rule | str | None = None, *, seed: int = 1, **options: Any) ->
 
 
 def train_of(*samples: int, seed: int = 0) -> Tensor:
-    return (torch.rand(T, *samples, INPUTS, generator=torch.Generator().manual_seed(seed)) < 0.12).float()
+    return (
+        torch.rand(T, *samples, INPUTS, generator=torch.Generator().manual_seed(seed)) < 0.12
+    ).float()
 
 
 def without_numba() -> Any:
@@ -44,7 +46,14 @@ def images(number: int = 24, seed: int = 3) -> Tensor:
 
 
 def small(**options: Any) -> DiehlAndCook2015:
-    usual = {"time": 60.0, "gain": 30.0, "inh": 120.0, "tc_theta": 1e5, "neurons": 8, "theta_plus": 2.0}
+    usual = {
+        "time": 60.0,
+        "gain": 30.0,
+        "inh": 120.0,
+        "tc_theta": 1e5,
+        "neurons": 8,
+        "theta_plus": 2.0,
+    }
     return network(**{**usual, **options})
 
 

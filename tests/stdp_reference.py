@@ -1,4 +1,5 @@
-"""Plain NumPy references for plasticity: loops over samples and neurons, nothing shared with the library."""
+"""Plain NumPy references for plasticity: loops over samples and neurons, nothing shared with the
+library."""
 
 import math
 from typing import Any
@@ -10,7 +11,11 @@ Array = np.ndarray
 
 def strengths(rule: Any, w: Array) -> dict[str, Array]:
     """What multiplies each product of a rule, written out for each kind."""
-    kind, up, down = type(rule).__name__, np.maximum(rule.w_max - w, 0), np.maximum(w - rule.w_min, 0)
+    kind, up, down = (
+        type(rule).__name__,
+        np.maximum(rule.w_max - w, 0),
+        np.maximum(w - rule.w_min, 0),
+    )
     if kind == "PowerLaw":
         return {"post": rule.alpha * up**rule.mu, "target": rule.alpha * rule.x_tar * up**rule.mu}
     if kind == "PostPre":
@@ -19,14 +24,23 @@ def strengths(rule: Any, w: Array) -> dict[str, Array]:
     if kind == "Exponential":
         target = rule.alpha * rule.x_tar * np.exp(-rule.beta * (rule.w_max - w))
         return {"post": rule.alpha * np.exp(-rule.beta * w), "target": target}
-    return {"post": np.full_like(w, rule.nu_post), "pre": np.full_like(w, rule.nu_pre), "triplet": np.ones_like(w)}
+    return {
+        "post": np.full_like(w, rule.nu_post),
+        "pre": np.full_like(w, rule.nu_pre),
+        "triplet": np.ones_like(w),
+    }
 
 
 class Plasticity:
     """Traces of one sample, and the change of the weight that its spikes of one step propose."""
 
     def __init__(self, rule: Any, inputs: int, outputs: int) -> None:
-        self.rule, self.x, self.y, self.z = rule, np.zeros(inputs), np.zeros(outputs), np.zeros(outputs)
+        self.rule, self.x, self.y, self.z = (
+            rule,
+            np.zeros(inputs),
+            np.zeros(outputs),
+            np.zeros(outputs),
+        )
 
     def trace(self, value: Array, spk: Array, tau: float) -> Array:
         value = value * math.exp(-1 / tau)
@@ -35,12 +49,17 @@ class Plasticity:
     def change(self, w: Array, pre: Array, post: Array) -> Array:
         rule, factors = self.rule, strengths(self.rule, w)
         before = self.z * math.exp(-1 / getattr(rule, "tau_slow", 1.0))
-        self.x, self.y = self.trace(self.x, pre, rule.tau_pre), self.trace(self.y, post, rule.tau_post)
+        self.x, self.y = (
+            self.trace(self.x, pre, rule.tau_pre),
+            self.trace(self.y, post, rule.tau_post),
+        )
         self.z = self.trace(self.z, post, getattr(rule, "tau_slow", 1.0))
         change = np.zeros_like(w)
         for j, i in np.ndindex(w.shape):
             if post[j]:
-                change[j, i] += factors["post"][j, i] * self.x[i] * (before[j] if "triplet" in factors else 1.0)
+                change[j, i] += (
+                    factors["post"][j, i] * self.x[i] * (before[j] if "triplet" in factors else 1.0)
+                )
                 change[j, i] -= factors.get("target", np.zeros_like(w))[j, i]
             if pre[i] and "pre" in factors:
                 change[j, i] -= factors["pre"][j, i] * self.y[j]
@@ -88,7 +107,9 @@ class Network:
                     answered = self.inh[b, j] > 20
                 answers[b, j] = answered
                 self.inh[b, j] = 15.0 if answered else self.inh[b, j]
-                self.inh_deaf[b, j] = round(2 / c.dt) if answered else max(self.inh_deaf[b, j] - 1, 0)
+                self.inh_deaf[b, j] = (
+                    round(2 / c.dt) if answered else max(self.inh_deaf[b, j] - 1, 0)
+                )
         if learn:
             self.theta += c.theta_plus * post.sum(0)
         self.answers = answers

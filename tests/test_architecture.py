@@ -1,7 +1,8 @@
 """The floors of the package: which part may import which, read from the source of every file.
 
-A part is a file or folder of `spikeloom`. It imports parts on lower floors, itself, and what `EDGES` lists.
-A new part needs a line in `FLOOR`; a new import between parts of one floor needs a line in `EDGES`, and a reason.
+A part is a file or folder of `spikeloom`. It imports parts on lower floors, itself, and what
+`EDGES` lists. A new part needs a line in `FLOOR`; a new import between parts of one floor needs a
+line in `EDGES`, and a reason.
 """
 
 import ast
@@ -114,7 +115,8 @@ EXTRA = {
 
 
 class Import(NamedTuple):
-    """One import statement: the dotted module, its line, and whether importing the file executes it."""
+    """One import statement: the dotted module, its line, and whether importing the file executes
+    it."""
 
     module: str
     line: int
@@ -122,8 +124,13 @@ class Import(NamedTuple):
 
 
 def dotted(file: Path) -> str:
-    """Module of a file below the package: ``core.checks``; ``neurons`` for its ``__init__``; "" for the package."""
-    return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+    """Module of a file below the package: ``core.checks``; ``neurons`` for its ``__init__``; "" for
+    the package."""
+    return (
+        ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+        .removesuffix("__init__")
+        .removesuffix(".")
+    )
 
 
 def part(module: str) -> str | None:
@@ -137,7 +144,9 @@ def part(module: str) -> str | None:
 
 def named(call: ast.Call) -> str | None:
     """Module that `require("x")`, `import_module("x")` or `__import__("x")` names."""
-    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    function = (
+        call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    )
     first = call.args[0] if call.args else None
     if function in {"require", "import_module", "__import__"} and isinstance(first, ast.Constant):
         return str(first.value)
@@ -152,7 +161,8 @@ def absolute(name: str, level: int, package: list[str]) -> str:
 
 
 def from_names(node: ast.ImportFrom, package: list[str]) -> list[str]:
-    """Modules that a ``from`` import reaches: ``from . import a`` may name a module, or something inside one."""
+    """Modules that a ``from`` import reaches: ``from . import a`` may name a module, or something
+    inside one."""
     base = absolute(node.module or "", node.level, package)
     inside = base.removeprefix("spikeloom").removeprefix(".").replace(".", "/")
     if not base.startswith("spikeloom"):
@@ -166,7 +176,8 @@ def from_names(node: ast.ImportFrom, package: list[str]) -> list[str]:
 
 
 def imports(file: Path, source: str | None = None) -> Iterator[Import]:
-    """Every import of a file (or of ``source`` in its place), wherever it stands and however it is written."""
+    """Every import of a file (or of ``source`` in its place), wherever it stands and however it is
+    written."""
     package = dotted(file).split(".") if dotted(file) else []
     if file.name != "__init__.py":
         package = package[:-1]
@@ -176,7 +187,9 @@ def imports(file: Path, source: str | None = None) -> Iterator[Import]:
             if isinstance(child, ast.Import):
                 yield from (Import(alias.name, child.lineno, at_import) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
-                yield from (Import(name, child.lineno, at_import) for name in from_names(child, package))
+                yield from (
+                    Import(name, child.lineno, at_import) for name in from_names(child, package)
+                )
             elif isinstance(child, ast.Call) and (name := named(child)):
                 level = len(name) - len(name.lstrip("."))
                 yield Import(absolute(name[level:], level, package), child.lineno, at_import)
@@ -205,20 +218,31 @@ def complaint(file: Path, found: Import) -> str | None:
     if there == "":
         return f"{where}: imports the package's face; import the module that defines the name: from ..core.x import y"
     if here == "" or FLOOR[there] > FLOOR[here]:
-        return f"{where}: {here} (floor {FLOOR[here]}) imports upwards: {there} (floor {FLOOR[there]})"
+        return (
+            f"{where}: {here} (floor {FLOOR[here]}) imports upwards: {there} (floor {FLOOR[there]})"
+        )
     return f"{where}: {here} and {there} share floor {FLOOR[here]}; add the edge to EDGES only with a good reason"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
 def test_every_file_stands_on_a_floor(file: Path) -> None:
     name = dotted(file)
-    assert name == "" or part(name), f"{name} has no floor; add its part to FLOOR in {Path(__file__).name}"
+    assert name == "" or part(name), (
+        f"{name} has no floor; add its part to FLOOR in {Path(__file__).name}"
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
 def test_an_error_names_the_extra_that_installs_what_is_missing(file: Path) -> None:
-    for call in (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)):
-        module, extra = named(call), next((k.value for k in call.keywords if k.arg == "extra"), None)
+    for call in (
+        node
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ):
+        module, extra = (
+            named(call),
+            next((k.value for k in call.keywords if k.arg == "extra"), None),
+        )
         if module and isinstance(extra, ast.Constant):
             assert extra.value == EXTRA[module.partition(".")[0]], (
                 f"{file.name}:{call.lineno}: wrong extra for {module}"
@@ -265,14 +289,28 @@ def test_the_edges_stay_on_one_floor_and_have_no_cycle() -> None:
             "import importlib\nimportlib.import_module('spikeloom.neurons')",
             "imports upwards: neurons",
         ),
-        ("data/x.py", "import sklearn.datasets", "sklearn is optional; import it inside the function"),
-        ("data/x.py", "sklearn = require('sklearn', extra='data', purpose='')", "sklearn is optional"),
+        (
+            "data/x.py",
+            "import sklearn.datasets",
+            "sklearn is optional; import it inside the function",
+        ),
+        (
+            "data/x.py",
+            "sklearn = require('sklearn', extra='data', purpose='')",
+            "sklearn is optional",
+        ),
         ("data/x.py", "def f():\n    require('sklearn', extra='data', purpose='')", None),
         ("data/x.py", "if TYPE_CHECKING:\n    import h5py", None),
         ("data/x.py", "def f():\n    import pandas", "pandas is no dependency"),
         ("__init__.py", "from .neurons import Leaky", None),
     ],
 )
-def test_the_check_tells_allowed_imports_from_forbidden_ones(file: str, line: str, answer: str | None) -> None:
+def test_the_check_tells_allowed_imports_from_forbidden_ones(
+    file: str, line: str, answer: str | None
+) -> None:
     texts = [complaint(SOURCE / file, found) for found in imports(SOURCE / file, line)]
-    assert [text for text in texts if text] == [] if answer is None else any(answer in str(text) for text in texts)
+    assert (
+        [text for text in texts if text] == []
+        if answer is None
+        else any(answer in str(text) for text in texts)
+    )

@@ -24,7 +24,10 @@ LABELS = torch.tensor([0, 2, 1, 1])
 def data(*shape: int, batches: int = 2) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     shape = shape or (T, B, 5)
-    return [(torch.rand(*shape, generator=generator, dtype=torch.float64) * 3, LABELS) for _ in range(batches)]
+    return [
+        (torch.rand(*shape, generator=generator, dtype=torch.float64) * 3, LABELS)
+        for _ in range(batches)
+    ]
 
 
 def network(*neurons: Any) -> nn.Sequential:
@@ -32,7 +35,9 @@ def network(*neurons: Any) -> nn.Sequential:
     torch.manual_seed(0)
     neurons = neurons or (lif(output=True),)
     sizes = [5, *[7] * (len(neurons) - 1), N]
-    layers = [(nn.Linear(a, b), neuron) for a, b, neuron in zip(sizes, sizes[1:], neurons, strict=False)]
+    layers = [
+        (nn.Linear(a, b), neuron) for a, b, neuron in zip(sizes, sizes[1:], neurons, strict=False)
+    ]
     return nn.Sequential(*(module for pair in layers for module in pair)).double()
 
 
@@ -121,7 +126,14 @@ def test_static_data_repeats_for_num_steps() -> None:
 
 def test_data_may_have_the_batch_axis_first() -> None:
     net, twin = network(), network()
-    loss = TBPTT(net, [(x.transpose(0, 1), y) for x, y in data()], sgd(net), SF.ce_rate_loss(), time_first=False, K=4)
+    loss = TBPTT(
+        net,
+        [(x.transpose(0, 1), y) for x, y in data()],
+        sgd(net),
+        SF.ce_rate_loss(),
+        time_first=False,
+        K=4,
+    )
     torch.testing.assert_close(loss, TBPTT(twin, data(), sgd(twin), SF.ce_rate_loss(), K=4))
     torch.testing.assert_close(weights(net), weights(twin))
 
@@ -219,21 +231,36 @@ def test_no_state_of_an_earlier_batch_matters() -> None:
 
 
 def test_the_import_warns_of_no_deprecation() -> None:
-    importlib.reload(importlib.import_module("spikeloom.backprop"))  # warnings are errors in the tests
+    importlib.reload(
+        importlib.import_module("spikeloom.backprop")
+    )  # warnings are errors in the tests
 
 
-def mistake(criterion: Any = None, batches: Any = None, net: Any = None, loop: Any = TBPTT, **options: Any) -> Any:
+def mistake(
+    criterion: Any = None, batches: Any = None, net: Any = None, loop: Any = TBPTT, **options: Any
+) -> Any:
     net = network() if net is None else net
-    return loop(net, data() if batches is None else batches, sgd(net), criterion or SF.ce_rate_loss(), **options)
+    return loop(
+        net,
+        data() if batches is None else batches,
+        sgd(net),
+        criterion or SF.ce_rate_loss(),
+        **options,
+    )
 
 
 MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "torch criterion": (
         lambda: mistake(nn.CrossEntropyLoss()),
         TypeError,
-        r"a loss over time from spikeloom\.functional, got CrossEntropyLoss; write e\.g\. functional\.ce_rate_loss",
+        r"a loss over time from spikeloom\.functional, got CrossEntropyLoss; write e\.g\. "
+        r"functional\.ce_rate_loss",
     ),
-    "function as criterion": (lambda: mistake(lambda spk, y: spk.sum()), TypeError, "got function; write"),
+    "function as criterion": (
+        lambda: mistake(lambda spk, y: spk.sum()),
+        TypeError,
+        "got function; write",
+    ),
     "num_steps of data over time": (
         lambda: mistake(num_steps=6),
         ValueError,
@@ -249,8 +276,16 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"K must not exceed num_steps=6, got K=7; write K=6 or smaller",
     ),
-    "K beyond the data": (lambda: mistake(K=7), ValueError, r"number of steps, got K=7 for 6 steps; write K=6"),
-    "K of nothing": (lambda: mistake(K=0), ValueError, "K must be a whole number of steps > 0, or False for all"),
+    "K beyond the data": (
+        lambda: mistake(K=7),
+        ValueError,
+        r"number of steps, got K=7 for 6 steps; write K=6",
+    ),
+    "K of nothing": (
+        lambda: mistake(K=0),
+        ValueError,
+        "K must be a whole number of steps > 0, or False for all",
+    ),
     "static data with the batch first": (
         lambda: mistake(num_steps=6, time_var=False, time_first=False),
         ValueError,
@@ -263,7 +298,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"criterion must return one number, got shape \(4,\); build it with reduction='mean'",
     ),
     "targets of another length": (
-        lambda: mistake(SF.mse_membrane_loss(time_var_targets=True), [(data()[0][0], torch.zeros(5, B).long())]),
+        lambda: mistake(
+            SF.mse_membrane_loss(time_var_targets=True), [(data()[0][0], torch.zeros(5, B).long())]
+        ),
         ValueError,
         r"needs targets \[T, B\] for T=6 steps, got \(5, 4\)",
     ),
@@ -276,7 +313,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("act", "error", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named_with_what_came_and_what_to_write(act: Any, error: type[Exception], text: str) -> None:
+def test_a_mistake_is_named_with_what_came_and_what_to_write(
+    act: Any, error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         act()
 

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def printed(*arguments: str) -> str:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    ).stdout
 
 
 def report(name: str, *arguments: str) -> list[dict[str, Any]]:
@@ -84,10 +86,23 @@ def test_the_first_use_is_measured_with_a_cold_and_a_warm_cache() -> None:
 @pytest.mark.slow
 def test_accuracy_is_measured_and_finished_trainings_are_not_repeated(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    images = {f"x_{part}": generator.integers(0, 256, (512, 28, 28), dtype=np.uint8) for part in ("train", "test")}
-    labels = {f"y_{part}": generator.integers(0, 10, 512, dtype=np.uint8) for part in ("train", "test")}
+    images = {
+        f"x_{part}": generator.integers(0, 256, (512, 28, 28), dtype=np.uint8)
+        for part in ("train", "test")
+    }
+    labels = {
+        f"y_{part}": generator.integers(0, 10, 512, dtype=np.uint8) for part in ("train", "test")
+    }
     np.savez(tmp_path / "mnist.npz", **images, **labels)
-    arguments = (str(tmp_path), "--seeds", "1", "--network", "mlp", "--results", str(tmp_path / "results.json"))
+    arguments = (
+        str(tmp_path),
+        "--seeds",
+        "1",
+        "--network",
+        "mlp",
+        "--results",
+        str(tmp_path / "results.json"),
+    )
     first, again = report("accuracy", *arguments), report("accuracy", *arguments)
     assert first == again and "processor [s]" in first[0]
 
@@ -134,7 +149,9 @@ def test_the_gpu_benchmark_measures_or_says_that_it_did_not() -> None:
 
 
 @pytest.mark.slow
-def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(tmp_path: Path) -> None:
+def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(
+    tmp_path: Path,
+) -> None:
     pytest.importorskip("numba")
     out = str(tmp_path / "stdp.json")
     lines = printed("benchmarks/stdp.py", "--smoke", "--out", out).splitlines()
@@ -155,7 +172,9 @@ def test_conversion_loses_little_and_its_network_is_measured_beside_a_loop() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu")
+@pytest.mark.skipif(
+    snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu"
+)
 def test_events_are_measured_against_the_dense_product() -> None:
     report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
     assert report["rows"] and all("dense / events at 5 %" in row for row in report["rows"])
@@ -163,7 +182,14 @@ def test_events_are_measured_against_the_dense_product() -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_of_bp_stdp_learns_xor_and_keeps_finished_seeds(tmp_path: Path) -> None:
-    arguments = ("benchmarks/bp_stdp.py", "--smoke", "--rows", "XOR", "--out", str(tmp_path / "bp_stdp.json"))
+    arguments = (
+        "benchmarks/bp_stdp.py",
+        "--smoke",
+        "--rows",
+        "XOR",
+        "--out",
+        str(tmp_path / "bp_stdp.json"),
+    )
     first = printed(*arguments)
     assert first.splitlines()[0].startswith("XOR 2-20-2, seed 0")
     assert "seed 0:" not in printed(*arguments), "a finished seed is not computed again"
@@ -178,7 +204,9 @@ def test_batches_of_bp_stdp_are_measured_beside_the_loop_over_steps() -> None:
 @pytest.mark.slow
 def test_the_benchmark_of_stbp_trains_every_network() -> None:
     found = json.loads(printed("benchmarks/stbp.py", "--smoke").splitlines()[-1])
-    assert len(found["rows"]) == 5 and all(run["spikes"] for runs in found["rows"].values() for run in runs)
+    assert len(found["rows"]) == 5 and all(
+        run["spikes"] for runs in found["rows"].values() for run in runs
+    )
 
 
 @pytest.mark.slow

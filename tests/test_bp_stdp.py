@@ -1,4 +1,5 @@
-"""BP-STDP: every path equals a literal loop over neurons and steps, the window is epsilon's, XOR is learned."""
+"""BP-STDP: every path equals a literal loop over neurons and steps, the window is epsilon's, XOR is
+learned."""
 
 from itertools import pairwise
 from typing import Any
@@ -19,7 +20,10 @@ def network(sizes: tuple[int, ...], bias: bool = False) -> nn.Sequential:
     torch.manual_seed(1)
     layers: list[nn.Module] = []
     for a, b in pairwise(sizes):
-        layers += [nn.Linear(a, b, bias=bias), snn.IF(0.7, reset_mechanism="zero", init_hidden=True)]
+        layers += [
+            nn.Linear(a, b, bias=bias),
+            snn.IF(0.7, reset_mechanism="zero", init_hidden=True),
+        ]
     net = nn.Sequential(*layers).double()
     for p in net.parameters():
         nn.init.normal_(p, std=0.7)
@@ -27,11 +31,16 @@ def network(sizes: tuple[int, ...], bias: bool = False) -> nn.Sequential:
 
 
 def trains(*shape: int, seed: int = 0) -> Tensor:
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) < 0.4).double()
+    return (
+        torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) < 0.4
+    ).double()
 
 
-def literal(net: nn.Sequential, x: Tensor, label: int, z: Any, epsilon: int, mu: float = 0.0) -> list[Tensor]:
-    """The rule for one sample [T, N] as printed, in scalars, step by step; with ``mu`` weights change on the way."""
+def literal(
+    net: nn.Sequential, x: Tensor, label: int, z: Any, epsilon: int, mu: float = 0.0
+) -> list[Tensor]:
+    """The rule for one sample [T, N] as printed, in scalars, step by step; with ``mu`` weights
+    change on the way."""
     weights = [layer.weight.detach().clone() for layer in net if isinstance(layer, nn.Linear)]
     total = [torch.zeros_like(w) for w in weights]
     membranes = [torch.zeros(len(w), dtype=x.dtype) for w in weights]
@@ -50,16 +59,23 @@ def literal(net: nn.Sequential, x: Tensor, label: int, z: Any, epsilon: int, mu:
         if not z[t]:
             continue
         n = [
-            [sum(float(train[u][i]) for u in range(max(0, t - epsilon), t + 1)) for i in range(len(train[t]))]
+            [
+                sum(float(train[u][i]) for u in range(max(0, t - epsilon), t + 1))
+                for i in range(len(train[t]))
+            ]
             for train in spikes
         ]
         error = [
-            (1.0 if not n[-1][i] else 0.0) if i == label else (-1.0 if n[-1][i] else 0.0) for i in range(len(n[-1]))
+            (1.0 if not n[-1][i] else 0.0) if i == label else (-1.0 if n[-1][i] else 0.0)
+            for i in range(len(n[-1]))
         ]
         for k in reversed(range(len(weights))):
-            change = torch.tensor([[error[i] * n[k][j] for j in range(len(n[k]))] for i in range(len(error))]).double()
+            change = torch.tensor(
+                [[error[i] * n[k][j] for j in range(len(n[k]))] for i in range(len(error))]
+            ).double()
             below = [
-                (1.0 if n[k][j] else 0.0) * sum(error[i] * float(weights[k][i, j]) for i in range(len(error)))
+                (1.0 if n[k][j] else 0.0)
+                * sum(error[i] * float(weights[k][i, j]) for i in range(len(error)))
                 for j in range(len(n[k]))
             ]
             total[k] += change
@@ -129,12 +145,17 @@ def test_a_bias_learns_as_the_weight_of_an_input_that_always_fires() -> None:
         wide[2].weight.copy_(net[2].weight)
     wide[2].bias = nn.Parameter(net[2].bias.detach().clone())
     bp_stdp(wide, torch.cat([x, torch.ones(T, B, 1).double()], -1), labels)
-    torch.testing.assert_close(torch.cat([net[0].weight.grad, net[0].bias.grad[:, None]], 1), wide[0].weight.grad)
+    torch.testing.assert_close(
+        torch.cat([net[0].weight.grad, net[0].bias.grad[:, None]], 1), wide[0].weight.grad
+    )
 
 
 def test_a_convolution_learns_as_the_linear_layer_that_does_the_same() -> None:
     torch.manual_seed(3)
-    convolution, dense = nn.Conv2d(1, 2, 3, bias=False).double(), nn.Linear(16, 8, bias=False).double()
+    convolution, dense = (
+        nn.Conv2d(1, 2, 3, bias=False).double(),
+        nn.Linear(16, 8, bias=False).double(),
+    )
     nn.init.normal_(convolution.weight)
     units = torch.eye(16).double().reshape(16, 1, 4, 4)
     dense.weight.data = convolution(units).flatten(1).T.detach().clone()
@@ -160,7 +181,9 @@ def test_a_convolution_learns_as_the_linear_layer_that_does_the_same() -> None:
     torch.testing.assert_close(head.weight.grad, first)
     # a weight of the convolution is shared by the positions: its change is the sum of theirs
     spread = torch.autograd.functional.vjp(
-        lambda w: nn.functional.conv2d(units, w).flatten(1).T, convolution.weight.detach(), dense.weight.grad
+        lambda w: nn.functional.conv2d(units, w).flatten(1).T,
+        convolution.weight.detach(),
+        dense.weight.grad,
     )[1]
     torch.testing.assert_close(convolution.weight.grad, spread)
     assert spread.any()
@@ -176,7 +199,8 @@ def test_the_window_holds_epsilon_steps_before_now_and_now() -> None:
 def test_the_error_is_the_published_one() -> None:
     spk = torch.zeros(4, 2, 3)
     spk[1, 0, 0] = spk[0, 1, 1] = spk[0, 1, 2] = 1
-    # interval 2: errors at steps 1 and 3; sample 0: right, then silent: 1; sample 1: three errors, then one
+    # interval 2: errors at steps 1 and 3; sample 0: right, then silent: 1; sample 1: three errors,
+    # then one
     value = SpikeError(epsilon=1, interval=2)(spk, torch.tensor([0, 0]))
     assert float(value) == pytest.approx(((1 / 4) ** 2 + ((1 - 2 + 1) / 4) ** 2) / 2)
 
@@ -214,19 +238,47 @@ def if_(**options: Any) -> snn.IF:
 
 
 MISTAKES: dict[str, tuple[nn.Module, type[Exception], str]] = {
-    "no sequence": (nn.Linear(6, 3), TypeError, r"BP-STDP reads a network from nn.Sequential, got Linear"),
-    "leak": (nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9, init_hidden=True)), TypeError, "trains IF, got Leaky '1'"),
+    "no sequence": (
+        nn.Linear(6, 3),
+        TypeError,
+        r"BP-STDP reads a network from nn.Sequential, got Linear",
+    ),
+    "leak": (
+        nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9, init_hidden=True)),
+        TypeError,
+        "trains IF, got Leaky '1'",
+    ),
     "two synapses": (
         nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3), if_()),
         ValueError,
         "neurons between two synapses",
     ),
     "no synapse": (nn.Sequential(if_()), ValueError, "a synapse before IF '0', got none"),
-    "no end": (nn.Sequential(nn.Linear(6, 3), if_(), nn.Linear(3, 3)), ValueError, "ends with neurons"),
-    "dropout": (nn.Sequential(nn.Dropout(), nn.Linear(6, 3), if_()), TypeError, "got Dropout '0'; leave it out"),
-    "state": (nn.Sequential(nn.Linear(6, 3), if_(init_hidden=False)), TypeError, "write init_hidden=True"),
-    "sequence": (nn.Sequential(nn.Linear(6, 3), if_(mode="sequence")), ValueError, r'set_mode\(net, "step"\)'),
-    "learned": (nn.Sequential(nn.Linear(6, 3), if_(learn_threshold=True)), TypeError, "constants that learn"),
+    "no end": (
+        nn.Sequential(nn.Linear(6, 3), if_(), nn.Linear(3, 3)),
+        ValueError,
+        "ends with neurons",
+    ),
+    "dropout": (
+        nn.Sequential(nn.Dropout(), nn.Linear(6, 3), if_()),
+        TypeError,
+        "got Dropout '0'; leave it out",
+    ),
+    "state": (
+        nn.Sequential(nn.Linear(6, 3), if_(init_hidden=False)),
+        TypeError,
+        "write init_hidden=True",
+    ),
+    "sequence": (
+        nn.Sequential(nn.Linear(6, 3), if_(mode="sequence")),
+        ValueError,
+        r'set_mode\(net, "step"\)',
+    ),
+    "learned": (
+        nn.Sequential(nn.Linear(6, 3), if_(learn_threshold=True)),
+        TypeError,
+        "constants that learn",
+    ),
 }
 
 
@@ -247,15 +299,23 @@ def test_a_layer_in_two_places_is_refused() -> None:
 
 def test_input_that_is_no_spike_train_is_refused() -> None:
     net, labels = network((6, 3)).float(), torch.zeros(B, dtype=torch.long)
-    with pytest.raises(ValueError, match=r"counts input spikes, 0 or 1, got values from 0\.5 to 0\.5"):
+    with pytest.raises(
+        ValueError, match=r"counts input spikes, 0 or 1, got values from 0\.5 to 0\.5"
+    ):
         bp_stdp(net, torch.full((T, B, 6), 0.5), labels)
-    with pytest.raises(ValueError, match=r"takes spikes \[T, B, ...\] and classes \[B\], got \(17, 6\) and \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"takes spikes \[T, B, ...\] and classes \[B\], got \(17, 6\) and \(5,\)"
+    ):
         bp_stdp(net, torch.zeros(T, 6), labels)
     with pytest.raises(ValueError, match=r"desired spikes are \[T\] or \[T, B\], got \(3,\)"):
         bp_stdp(net, torch.zeros(T, B, 6), labels, desired=torch.ones(3))
-    with pytest.raises(ValueError, match="classes count from 0 to 2 for 3 outputs, got 3; write an output layer"):
+    with pytest.raises(
+        ValueError, match="classes count from 0 to 2 for 3 outputs, got 3; write an output layer"
+    ):
         bp_stdp(net, torch.zeros(T, B, 6), labels + 3)
     with pytest.raises(ValueError, match=r"epsilon must be a whole number of steps from 0, got -1"):
         bp_stdp(net, torch.zeros(T, B, 6), labels, epsilon=-1)
-    with pytest.raises(ValueError, match=r"a desired spike every 4 steps needs 1 <= interval <= T = 3"):
+    with pytest.raises(
+        ValueError, match=r"a desired spike every 4 steps needs 1 <= interval <= T = 3"
+    ):
         desired_spikes(3)

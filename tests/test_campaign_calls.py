@@ -12,9 +12,20 @@ pytest.importorskip("nir")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_wrong_arguments_are_refused_by_errors_that_this_package_raises_itself(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_by_errors_that_this_package_raises_itself(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "results.jsonl"
-    command = [sys.executable, "campaigns/calls.py", "--out", str(out), "--number", "500", "--seed", "2"]
+    command = [
+        sys.executable,
+        "campaigns/calls.py",
+        "--out",
+        str(out),
+        "--number",
+        "500",
+        "--seed",
+        "2",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert "500 calls" in done.stdout, done.stderr
     lines = [json.loads(line) for line in out.read_text().splitlines()]

@@ -1,4 +1,5 @@
-"""The campaign of mutated files in small: no error but ValueError with the path, and no crash of ours."""
+"""The campaign of mutated files in small: no error but ValueError with the path, and no crash of
+ours."""
 
 import json
 import subprocess
@@ -21,7 +22,9 @@ def campaign(out: Path, *options: str) -> str:
     return done.stdout
 
 
-def test_mutated_files_are_read_or_refused_with_their_path_and_a_campaign_goes_on(tmp_path: Path) -> None:
+def test_mutated_files_are_read_or_refused_with_their_path_and_a_campaign_goes_on(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "results.jsonl"
     assert "96 mutated files, 0 faults" in campaign(out, "--number", "96", "--seed", "3")
     assert "160 mutated files, 0 faults" in campaign(out, "--number", "160", "--seed", "3")

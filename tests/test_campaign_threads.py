@@ -45,7 +45,7 @@ def test_every_kind_of_mutation_is_made_and_parses(monkeypatch: pytest.MonkeyPat
     source = (
         "def f(ä, b):\n    if not ä and b < 2:\n        return ä + b\n"
         "    return 'ö' if b else True\n"
-    )  # fmt: skip
+    )
     found = mutations.mutations(source)
     kinds = {"comparison", "operator", "and/or", "not", "number", "flag", "condition", "return"}
     assert {mutation.kind for mutation in found} == kinds
@@ -58,6 +58,8 @@ def test_every_kind_of_mutation_is_made_and_parses(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 def test_a_mutation_of_a_tested_function_is_noticed(tmp_path: Path) -> None:
-    done = campaign("mutations", "--out", tmp_path, "--number", 1, "--files", "core/alone.py", "--seed", 4)
+    done = campaign(
+        "mutations", "--out", tmp_path, "--number", 1, "--files", "core/alone.py", "--seed", 4
+    )
     assert done.returncode in (0, 1), done.stderr
     assert "1 trials" in done.stdout and "mutations noticed" in done.stdout

@@ -36,7 +36,9 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
     assert done.returncode == 0 and "12 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
 
 
-def test_a_journal_knows_what_is_done_and_what_was_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_knows_what_is_done_and_what_was_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(CAMPAIGNS))
     journal = __import__("journal")
     first = journal.Journal(tmp_path)
@@ -47,7 +49,9 @@ def test_a_journal_knows_what_is_done_and_what_was_wrong(tmp_path: Path, monkeyp
         file.write('{"trial": 3, "ki')  # it was killed while it wrote
     again = journal.Journal(tmp_path)
     assert again.code == 1 and str(again).endswith("2 trials, 1 wrong")
-    assert {n: chosen.random() for n, chosen in journal.trials(again, 4, seed=1)} == {n: choices[n] for n in (1, 3)}
+    assert {n: chosen.random() for n, chosen in journal.trials(again, 4, seed=1)} == {
+        n: choices[n] for n in (1, 3)
+    }
     assert json.loads((tmp_path / "found.jsonl").read_text())["wrong"] == "spilt"
     again.add(trial=3, kind="a", wrong=None)
     assert [row["trial"] for row in journal.Journal(tmp_path).rows] == [0, 2, 3]

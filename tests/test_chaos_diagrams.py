@@ -29,7 +29,9 @@ def test_the_diagram_shows_flip_doubling_chaos_and_lock_where_they_are() -> None
 
 
 def test_two_attractors_show_as_a_difference_between_up_and_down() -> None:
-    def cubic(x: Tensor, a: Tensor) -> Tensor:  # pitchfork with a bias: two stable branches around a = 0
+    def cubic(
+        x: Tensor, a: Tensor
+    ) -> Tensor:  # pitchfork with a bias: two stable branches around a = 0
         return x + 0.1 * (a + x - x**3)
 
     found = bifurcation(cubic, torch.linspace(-1, 1, 201), -1.0, follow=20)
@@ -42,6 +44,8 @@ def test_states_of_several_numbers_are_observed_as_asked() -> None:
     def rotate(x: Tensor, a: Tensor) -> Tensor:
         return torch.stack([-x[:, 1], x[:, 0]], 1) * 1.0 + 0 * a[:, None]
 
-    found = bifurcation(rotate, [0.0, 1.0], torch.tensor([1.0, 0.0]), observe=lambda x: x[:, 1], kick=0.0)
+    found = bifurcation(
+        rotate, [0.0, 1.0], torch.tensor([1.0, 0.0]), observe=lambda x: x[:, 1], kick=0.0
+    )
     assert found.up.period.tolist() == [4, 4]
     assert found.up.exponent.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)

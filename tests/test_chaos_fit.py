@@ -25,13 +25,21 @@ def build() -> nn.Sequential:
     hidden, last = (snn.Leaky(0.8, init_hidden=True) for _ in range(2))
     features = data.x_train[0].numel()
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(features, 12), hidden, nn.Linear(12, int(data.y_train.max()) + 1), last
+        nn.Flatten(),
+        nn.Linear(features, 12),
+        hidden,
+        nn.Linear(12, int(data.y_train.max()) + 1),
+        last,
     )
 
 
 def fit(**options: Any) -> Any:
     settings = {"num_steps": 5, "epochs": 3, "batch_size": 8, "progress": False}
-    sgd = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=options.pop("momentum", 0.0))}
+    sgd = {
+        "optimizer": lambda parameters: torch.optim.SGD(
+            parameters, lr=0.1, momentum=options.pop("momentum", 0.0)
+        )
+    }
     return snn.fit(build, split(), **{**settings, **sgd, **options})
 
 
@@ -45,11 +53,15 @@ def test_it_changes_the_training_and_leaves_the_network_clean() -> None:
     without, found = fit(), fit(chaos=CHAOTIC)
     assert not same_weights(found.net, without.net)
     assert not any(neuron._taps for neuron in (found.net[2], found.net[4]))
-    assert len(found.history) == 3 and found.history[0]["train_loss"] < 10  # the loss of the task alone
+    assert (
+        len(found.history) == 3 and found.history[0]["train_loss"] < 10
+    )  # the loss of the task alone
 
 
 @pytest.mark.filterwarnings("ignore::spikeloom.chaos.ChaosWarning")  # a strength of 2 is weak
-@pytest.mark.parametrize("settings", [CHAOTIC, CSBP(Z(2.0), drive="noise", anneal=Exponential(0.9))])
+@pytest.mark.parametrize(
+    "settings", [CHAOTIC, CSBP(Z(2.0), drive="noise", anneal=Exponential(0.9))]
+)
 def test_an_interrupted_run_goes_on_bit_for_bit(settings: CSBP, tmp_path: Path) -> None:
     whole = fit(chaos=settings, loss=Interruption(None))
     for batch in (1, 4):

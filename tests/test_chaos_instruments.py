@@ -9,7 +9,15 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom import chaos as ch
 from spikeloom import spikeplot
-from spikeloom.chaos import Run, analytic, bifurcation, feedback, lyapunov, lyapunov_of_trace, lyapunov_of_training
+from spikeloom.chaos import (
+    Run,
+    analytic,
+    bifurcation,
+    feedback,
+    lyapunov,
+    lyapunov_of_trace,
+    lyapunov_of_training,
+)
 from spikeloom.chaos.exponents import estimate
 
 SLOPE = 0.65 * 0.35
@@ -26,7 +34,7 @@ def trace(step: object, steps: int, start: float = 0.3) -> list[float]:
     return found
 
 
-# -- maps ----------------------------------------------------------------------------------------------------------
+# -- maps ------------------------------------------------------------------------------------------
 
 
 def test_the_logistic_map_gives_ln_2() -> None:
@@ -37,14 +45,18 @@ def test_the_logistic_map_gives_ln_2() -> None:
 
 def test_a_linear_map_gives_the_logarithm_of_its_largest_factor_for_every_size() -> None:
     factors = torch.tensor([0.5, -0.9, 0.2], dtype=torch.double)
-    found = lyapunov(lambda x: factors * x + 1, torch.zeros(1, 3), steps=500, burn_in=50, eps=(1e-8, 1e-4, 1.0))
+    found = lyapunov(
+        lambda x: factors * x + 1, torch.zeros(1, 3), steps=500, burn_in=50, eps=(1e-8, 1e-4, 1.0)
+    )
     for one in found.by_eps:
         assert one.between(100) == pytest.approx(math.log(0.9), abs=1e-6)
     assert not found.chaotic
 
 
 @pytest.mark.parametrize("strength", [1.5, 2.5, 3.5, 4.09])
-def test_the_exponent_of_the_feedback_map_is_the_analytic_average_along_the_same_orbit(strength: float) -> None:
+def test_the_exponent_of_the_feedback_map_is_the_analytic_average_along_the_same_orbit(
+    strength: float,
+) -> None:
     x = torch.tensor([0.2], dtype=torch.double)
     slopes = []
     for n in range(3000):
@@ -53,7 +65,11 @@ def test_the_exponent_of_the_feedback_map_is_the_analytic_average_along_the_same
             slopes.append(1 - strength / SLOPE * p * (1 - p))
         x = feedback(x, strength)
     found = lyapunov(
-        lambda u: feedback(u, strength), torch.tensor([0.2], dtype=torch.double), steps=2500, burn_in=500, eps=1e-9
+        lambda u: feedback(u, strength),
+        torch.tensor([0.2], dtype=torch.double),
+        steps=2500,
+        burn_in=500,
+        eps=1e-9,
     )
     assert found.value == pytest.approx(analytic(torch.cat(slopes)), abs=1e-3)
 
@@ -105,10 +121,15 @@ def test_mistakes_are_refused() -> None:
         spikeplot.lyapunov([1.0])  # type: ignore[arg-type]
 
 
-# -- trainings -----------------------------------------------------------------------------------------------------
+# -- trainings -------------------------------------------------------------------------------------
 
 
-def squares(momentum: float = 0.0, features: tuple[float, ...] = (1.0, 2.0), lr: float = 0.05, w: float = 0.3) -> Run:
+def squares(
+    momentum: float = 0.0,
+    features: tuple[float, ...] = (1.0, 2.0),
+    lr: float = 0.05,
+    w: float = 0.3,
+) -> Run:
     """Least squares on one weight for each feature: the difference shrinks by 1 - 2 lr f^2."""
     net = nn.Linear(len(features), 1, bias=False)
     nn.init.constant_(net.weight, w)
@@ -132,7 +153,9 @@ def test_linear_least_squares_gives_its_slowest_rate() -> None:
 
 def test_momentum_belongs_to_the_state() -> None:
     found = lyapunov_of_training(lambda: squares(0.9, (1.0,)), steps=400, burn_in=5, eps=1e-6)
-    assert found.by_eps[0].between(-200) == pytest.approx(0.5 * math.log(0.9), abs=0.02)  # complex eigenvalues
+    assert found.by_eps[0].between(-200) == pytest.approx(
+        0.5 * math.log(0.9), abs=0.02
+    )  # complex eigenvalues
 
 
 def test_the_buffers_of_the_optimizer_are_scaled_back_with_the_weights() -> None:
@@ -143,7 +166,8 @@ def test_the_buffers_of_the_optimizer_are_scaled_back_with_the_weights() -> None
 
 
 def single(z: float, orbit: list[float] | None = None) -> Run:
-    """One linear neuron under the chaotic loss alone, input 1; ``orbit`` receives its pre-activations."""
+    """One linear neuron under the chaotic loss alone, input 1; ``orbit`` receives its
+    pre-activations."""
     net = nn.Sequential(nn.Linear(1, 1))
     nn.init.constant_(net[0].weight, 0.3)
     nn.init.constant_(net[0].bias, 0.1)
@@ -167,13 +191,21 @@ def single(z: float, orbit: list[float] | None = None) -> Run:
 def test_the_exponent_of_a_trained_neuron_is_the_analytic_average(z: float) -> None:
     orbits: list[list[float]] = [[], []]  # of the run and of its twin
     made = iter(orbits)
-    found = lyapunov_of_training(lambda: single(z, next(made)), steps=300, burn_in=100, eps=1e-9, control=False)
+    found = lyapunov_of_training(
+        lambda: single(z, next(made)), steps=300, burn_in=100, eps=1e-9, control=False
+    )
     p = torch.sigmoid(torch.tensor(orbits[0], dtype=torch.double)[110:])
     expected = analytic(1 - 2 * z * p * (1 - p))
-    if z < 7:  # weight and bias move together; across them nothing changes, which is all that is left of a difference
+    if (
+        z < 7
+        # weight and bias move together; across them nothing changes, which is all that is left of a
+        # difference
+    ):
         assert expected < -1
         expected = 0.0
-    after = found.by_eps[0].between(10)  # the first steps turn the difference into the direction that grows
+    after = found.by_eps[0].between(
+        10
+    )  # the first steps turn the difference into the direction that grows
     assert after == pytest.approx(expected, abs=1e-3)
 
 
@@ -198,7 +230,9 @@ def test_twins_share_their_random_numbers() -> None:
         return Run(net, sgd, update)
 
     found = lyapunov_of_training(make, steps=50, burn_in=5, eps=1e-8)
-    assert found.by_eps[0].local.max() < 1.0  # other masks would tear them apart at once: ln(1e-2 / 1e-8) = 14
+    assert (
+        found.by_eps[0].local.max() < 1.0
+    )  # other masks would tear them apart at once: ln(1e-2 / 1e-8) = 14
     before = torch.get_rng_state()
     lyapunov_of_training(make, steps=2, burn_in=0, eps=1e-8)
     assert torch.equal(before, torch.get_rng_state())
@@ -215,7 +249,7 @@ def test_make_must_return_the_same_network() -> None:
         lyapunov_of_training(make, steps=2, burn_in=0)
 
 
-# -- recorded traces -----------------------------------------------------------------------------------------------
+# -- recorded traces -------------------------------------------------------------------------------
 
 
 def test_a_recorded_trace_of_the_logistic_map_gives_ln_2_and_a_positive_test() -> None:
@@ -240,19 +274,24 @@ def test_regular_traces_are_not_chaotic() -> None:
     assert abs(ch.zero_one_test(turn)) < 0.2
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
+# -- pictures --------------------------------------------------------------------------------------
 
 
 def test_pictures_show_what_was_computed() -> None:
     pytest.importorskip("matplotlib")
     plt = __import__("matplotlib.pyplot").pyplot
-    ax = spikeplot.bifurcation(bifurcation(feedback, torch.linspace(1.5, 5.0, 40), keep=10), name="strength")
+    ax = spikeplot.bifurcation(
+        bifurcation(feedback, torch.linspace(1.5, 5.0, 40), keep=10), name="strength"
+    )
     assert [len(points.get_offsets()) for points in ax.collections] == [400, 400]
     colours = ax.collections[0].get_array()
     assert colours.min() < -0.1 and colours.max() > 0.1 and ax.get_xlabel() == "strength"
     found = lyapunov_of_training(lambda: single(8.0), steps=40, burn_in=5, eps=(1e-8, 1e-6))
     curves = spikeplot.lyapunov(found, window=5)
-    assert [t.get_text() for t in curves.get_legend().get_texts()][::2] == ["eps 1e-08", "control, eps 1e-08"]
+    assert [t.get_text() for t in curves.get_legend().get_texts()][::2] == [
+        "eps 1e-08",
+        "control, eps 1e-08",
+    ]
     plt.close("all")
 
 

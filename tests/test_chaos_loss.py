@@ -1,4 +1,5 @@
-"""The chaotic loss: exact where the published forms overflow, literal where they do not, annealed as told."""
+"""The chaotic loss: exact where the published forms overflow, literal where they do not, annealed
+as told."""
 
 import io
 import math
@@ -14,13 +15,21 @@ from spikeloom.chaos import ChaoticLoss, Cosine, Exponential, Function, Until, c
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_value_and_gradient_are_exact_for_any_pre_activation(dtype: torch.dtype, scale: float) -> None:
-    h = torch.tensor([-1e4, -100.0, -17.0, -1.0, 0.0, 0.5, 17.0, 30.0, 100.0, 1e4], dtype=dtype, requires_grad=True)
+def test_value_and_gradient_are_exact_for_any_pre_activation(
+    dtype: torch.dtype, scale: float
+) -> None:
+    h = torch.tensor(
+        [-1e4, -100.0, -17.0, -1.0, 0.0, 0.5, 17.0, 30.0, 100.0, 1e4],
+        dtype=dtype,
+        requires_grad=True,
+    )
     loss = chaotic_loss(h[:, None], 7.0, scale=scale, reduction="sum")
     loss.backward()
     x = [v / scale for v in h.tolist()]
     softplus = [max(v, 0.0) + math.log1p(math.exp(-abs(v))) for v in x]
-    assert loss.item() == pytest.approx(7.0 * sum(s - 0.65 * v for s, v in zip(softplus, x, strict=True)), rel=1e-6)
+    assert loss.item() == pytest.approx(
+        7.0 * sum(s - 0.65 * v for s, v in zip(softplus, x, strict=True)), rel=1e-6
+    )
     sigmoid = [1 / (1 + math.exp(-v)) if v > -700 else 0.0 for v in x]
     expected = torch.tensor([7.0 / scale * (p - 0.65) for p in sigmoid], dtype=dtype)
     assert torch.allclose(h.grad, expected, rtol=1e-6 if dtype == torch.float32 else 1e-14, atol=0)

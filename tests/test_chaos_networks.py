@@ -1,4 +1,5 @@
-"""What a strength does to a spiking network on digits: rest, oscillation, chaos, and death by the published recipe."""
+"""What a strength does to a spiking network on digits: rest, oscillation, chaos, and death by the
+published recipe."""
 
 import warnings
 
@@ -68,7 +69,9 @@ def mean_drive(strength: float, updates: int) -> Tensor:
     return torch.stack(h[-50:])
 
 
-def test_asked_for_less_than_the_flip_a_spiking_network_does_not_oscillate_and_for_more_it_does() -> None:
+def test_asked_for_less_than_the_flip_a_spiking_network_does_not_oscillate_and_for_more_it_does() -> (
+    None
+):
     pytest.importorskip("sklearn")
     assert mean_drive(1.9, 200).std() < 0.01
     assert mean_drive(2.1, 200).std() > 0.3

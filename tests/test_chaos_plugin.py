@@ -1,4 +1,5 @@
-"""The plug-in: what it reads of a network, in every way of running it, and that it leaves the network alone."""
+"""The plug-in: what it reads of a network, in every way of running it, and that it leaves the
+network alone."""
 
 import copy
 import pickle
@@ -47,13 +48,20 @@ def recorded(net: nn.Sequential, x: Tensor) -> dict[str, Tensor]:
     """What each signal is, from records of a run."""
     found = snn.run(net, x, record=True).record
     pre = net[0](x)
-    return {"pre": pre, "membrane": found["1.mem"], "membrane_last": found["1.mem"][-1], "rate": found["1.spk"].mean(0)}
+    return {
+        "pre": pre,
+        "membrane": found["1.mem"],
+        "membrane_last": found["1.mem"][-1],
+        "rate": found["1.spk"].mean(0),
+    }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("signal", ["pre", "membrane", "membrane_last", "rate"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "sum_units"])
-def test_every_way_of_running_gives_the_same_loss_and_gradient(way: object, signal: str, reduction: str) -> None:
+def test_every_way_of_running_gives_the_same_loss_and_gradient(
+    way: object, signal: str, reduction: str
+) -> None:
     net, x = network(), inputs()
     chaos = attach(net, Z(2.0), layers="1", signal=signal, reduction=reduction, center=0.3)
     way(net, x)  # type: ignore[operator]
@@ -93,7 +101,9 @@ def test_a_layer_without_neurons_gives_what_it_computes(way: object, reduction: 
 
 def test_images_and_batch_norm_are_read_like_everything_else() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), lif(init_hidden=True), nn.Flatten(), nn.Linear(32, 2))
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), lif(init_hidden=True), nn.Flatten(), nn.Linear(32, 2)
+    )
     x = torch.rand(T, B, 1, 6, 6)
     chaos = attach(net, Z(1.0), layers=["1", "2"], reduction="sum_units")
     snn.run(net, x, batch_norm="time")
@@ -113,7 +123,9 @@ def test_a_network_with_a_plug_in_runs_layer_by_layer_as_before() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("strength", [Z(0.0), A(0.0)])
-def test_strength_zero_leaves_the_training_unchanged_bit_for_bit(way: object, strength: object) -> None:
+def test_strength_zero_leaves_the_training_unchanged_bit_for_bit(
+    way: object, strength: object
+) -> None:
     weights = []
     for attached in (False, True):
         net = network()
@@ -134,7 +146,9 @@ def test_strength_zero_leaves_the_training_unchanged_bit_for_bit(way: object, st
 @pytest.mark.parametrize("memory", ["compressed", "checkpoint"])
 @pytest.mark.parametrize("signal", ["pre", "membrane", "membrane_last", "rate"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_saving_memory_changes_neither_loss_nor_gradient(memory: str, signal: str, reduction: str) -> None:
+def test_saving_memory_changes_neither_loss_nor_gradient(
+    memory: str, signal: str, reduction: str
+) -> None:
     x, found = 3 * torch.rand(30, 16, 4, dtype=torch.double), []
     for how in ("exact", memory):
         net = network()
@@ -143,7 +157,9 @@ def test_saving_memory_changes_neither_loss_nor_gradient(memory: str, signal: st
         output = snn.run(net, x, memory=how)
         loss = chaos()
         (loss + output.sum()).backward()
-        assert all(not recorder.moments for recorder in chaos.recorders.values())  # computed again, told once
+        assert all(
+            not recorder.moments for recorder in chaos.recorders.values()
+        )  # computed again, told once
         found.append((loss.detach(), *(p.grad for p in net.parameters())))
     assert torch.allclose(found[0][0], found[1][0])
     limit = 0.01 if memory == "compressed" else 1e-10  # that keeps membranes in half precision
@@ -190,11 +206,15 @@ def test_layers_are_all_hidden_names_or_a_predicate() -> None:
     chosen = {"all": ["1", "3"], "hidden": ["1"], "2": ["2"], ("0", "3"): ["0", "3"]}
     for layers, paths in chosen.items():
         assert list(attach(net, Z(1.0), layers=layers).losses) == paths
-    assert list(attach(net, Z(1.0), layers=lambda path, module: isinstance(module, nn.Linear)).losses) == ["0", "2"]
+    assert list(
+        attach(net, Z(1.0), layers=lambda path, module: isinstance(module, nn.Linear)).losses
+    ) == ["0", "2"]
 
 
 def test_a_center_at_the_threshold_is_that_of_the_layer() -> None:
-    net = nn.Sequential(nn.Linear(2, 2), snn.Leaky(0.5, threshold=torch.tensor([1.0, 2.0]), init_hidden=True))
+    net = nn.Sequential(
+        nn.Linear(2, 2), snn.Leaky(0.5, threshold=torch.tensor([1.0, 2.0]), init_hidden=True)
+    )
     chaos = attach(net, Z(1.0), center="threshold")
     x = torch.rand(4, 2)
     snn.run(net, x, num_steps=3)
@@ -239,7 +259,9 @@ def test_a_checkpoint_restores_strengths_and_annealing() -> None:
     chaos.step()
     other = attach(net, A(3.8), **make)
     other.load_state_dict(chaos.state_dict())
-    assert {p: loss.z for p, loss in other.losses.items()} == {p: loss.z for p, loss in chaos.losses.items()}
+    assert {p: loss.z for p, loss in other.losses.items()} == {
+        p: loss.z for p, loss in chaos.losses.items()
+    }
     strength = other.report().layers["1"].A
     assert strength == pytest.approx(1.9, rel=1e-5)
     with pytest.raises(ValueError, match="attach with the same layers"):

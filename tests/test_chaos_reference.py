@@ -1,4 +1,5 @@
-"""The single neuron of the CSBP authors, literally: 20 steps divided by 10, learning rates 0.001 and 1, z = 10."""
+"""The single neuron of the CSBP authors, literally: 20 steps divided by 10, learning rates 0.001
+and 1, z = 10."""
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ REST = 0.3095196  # logit(0.65) / 2
 
 def driven(epochs: int, **settings: float) -> Trajectory:
     neuron = SingleNeuron(**settings)  # type: ignore[arg-type]
-    return neuron.train_on(SGD(neuron.parameters(), lr=1.0), ChaoticLoss(10.0, anneal=Exponential(0.9995)), epochs)
+    return neuron.train_on(
+        SGD(neuron.parameters(), lr=1.0), ChaoticLoss(10.0, anneal=Exponential(0.9995)), epochs
+    )
 
 
 def plain(epochs: int, lr: float) -> Trajectory:
@@ -58,7 +61,9 @@ def test_the_map_of_many_neurons_is_the_update_of_one() -> None:
     many = torch.rand(5, 2, dtype=torch.double)
     z = torch.linspace(1, 10, 5, dtype=torch.double)
     whole = SingleNeuron().double().update(many, z)
-    each = torch.cat([SingleNeuron().double().update(m[None], v) for m, v in zip(many, z, strict=True)])
+    each = torch.cat(
+        [SingleNeuron().double().update(m[None], v) for m, v in zip(many, z, strict=True)]
+    )
     assert torch.allclose(whole, each)
 
 
@@ -98,7 +103,9 @@ def test_with_the_chaotic_loss_chaos_is_followed_by_reverse_period_doubling_a_se
     w = whole.weight
     assert distinct(w[100:300]) > 150 and distinct(w[400:600]) > 150  # chaos
     two = w[1100:1250]
-    assert (two[2:] - two[:-2]).abs().max() < 0.01 < 1.0 < (two[1:] - two[:-1]).abs().min()  # period 2
+    assert (
+        (two[2:] - two[:-2]).abs().max() < 0.01 < 1.0 < (two[1:] - two[:-1]).abs().min()
+    )  # period 2
     assert distinct(w[1400:1500]) > 60  # a second burst
     assert w[1400:1700].min() < -3 < w[1100:1250].min()
     assert float(w[-1]) == pytest.approx(0.30952, abs=1e-3)
@@ -127,7 +134,9 @@ def test_frozen_intensities_show_the_phases_of_the_annealing() -> None:
     neuron = SingleNeuron().double()
     start = torch.tensor([0.5, 0.5])
     with snn.backend("torch"):
-        found = ch.bifurcation(neuron.update, [4.3, 5.2, 6.5, 8.0, 8.5, 10.0], start, settle=250, keep=120)
+        found = ch.bifurcation(
+            neuron.update, [4.3, 5.2, 6.5, 8.0, 8.5, 10.0], start, settle=250, keep=120
+        )
     for sweep in (found.up, found.down):
         assert sweep.period.tolist()[1:3] == [2, 4] and sweep.period.tolist()[5] == 3
         assert sweep.exponent[0] < 0 and (sweep.exponent[3:5] > 0.1).all()

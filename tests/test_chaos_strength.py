@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom import chaos as ch
-from spikeloom.chaos import A, ChaosWarning, Descent, Z, attach, critical_intensity, flip, lif, regime
+from spikeloom.chaos import (
+    A,
+    ChaosWarning,
+    Descent,
+    Z,
+    attach,
+    critical_intensity,
+    flip,
+    lif,
+    regime,
+)
 
 SLOPE = 0.65 * 0.35
 
@@ -30,8 +40,13 @@ def largest(x: Tensor) -> float:
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_the_critical_intensity_of_a_linear_layer_is_the_analytic_one(scale: float, momentum: float) -> None:
-    net, x = nn.Sequential(nn.Linear(5, 7), lif(init_hidden=True)).double(), torch.rand(30, 5, dtype=torch.double)
+def test_the_critical_intensity_of_a_linear_layer_is_the_analytic_one(
+    scale: float, momentum: float
+) -> None:
+    net, x = (
+        nn.Sequential(nn.Linear(5, 7), lif(init_hidden=True)).double(),
+        torch.rand(30, 5, dtype=torch.double),
+    )
     sgd = torch.optim.SGD(net.parameters(), lr=0.1, momentum=momentum)
     expected = 2 * (1 + momentum) * scale**2 / (0.1 * largest(x) * SLOPE)
     for reduction, factor in (("sum_units", 1.0), ("mean", 7.0), ("sum", 1 / (30 * 4))):
@@ -41,7 +56,9 @@ def test_the_critical_intensity_of_a_linear_layer_is_the_analytic_one(scale: flo
 
 def test_layers_after_spikes_are_measured_by_their_own_weights() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(5, 20), lif(init_hidden=True), nn.Linear(20, 3), lif(init_hidden=True)).double()
+    net = nn.Sequential(
+        nn.Linear(5, 20), lif(init_hidden=True), nn.Linear(20, 3), lif(init_hidden=True)
+    ).double()
     x = 4 * torch.rand(6, 10, 5, dtype=torch.double)
     sgd = torch.optim.SGD(net.parameters(), lr=0.2)
     found = critical_intensity(net, x, sgd, reduction="sum_units")
@@ -55,21 +72,32 @@ def test_layers_after_spikes_are_measured_by_their_own_weights() -> None:
 def test_power_iteration_finds_the_largest_eigenvalue_of_the_whole_jacobian(signal: str) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), snn.Leaky(0.6, init_hidden=True), nn.Flatten()
+        nn.Conv2d(1, 2, 3, bias=False),
+        nn.BatchNorm2d(2),
+        snn.Leaky(0.6, init_hidden=True),
+        nn.Flatten(),
     ).double()
     x = torch.rand(4, 3, 1, 5, 5, dtype=torch.double)
-    sgd = torch.optim.SGD([{"params": net[0].parameters(), "lr": 0.3}, {"params": net[1].parameters(), "lr": 0.05}])
+    sgd = torch.optim.SGD(
+        [{"params": net[0].parameters(), "lr": 0.3}, {"params": net[1].parameters(), "lr": 0.05}]
+    )
     found = critical_intensity(net, x, sgd, signal=signal, reduction="sum", layers="2")["2"]
 
     def h(*values: Tensor) -> Tensor:
         params = dict(zip(dict(net.named_parameters()), values, strict=True))
         with snn.backend("eager"):
-            run = torch.func.functional_call(Recorded(net), {f"net.{k}": v for k, v in params.items()}, (x,))
-        return {**run, "membrane_last": run["membrane"][-1], "rate": run["rate"].mean(0)}[signal].flatten()
+            run = torch.func.functional_call(
+                Recorded(net), {f"net.{k}": v for k, v in params.items()}, (x,)
+            )
+        return {**run, "membrane_last": run["membrane"][-1], "rate": run["rate"].mean(0)}[
+            signal
+        ].flatten()
 
     jacobians = torch.autograd.functional.jacobian(h, tuple(p.detach() for p in net.parameters()))
     lr = (0.3, 0.05, 0.05)
-    whole = torch.cat([j.flatten(1) * math.sqrt(r) for j, r in zip(jacobians, lr, strict=True)], dim=1)
+    whole = torch.cat(
+        [j.flatten(1) * math.sqrt(r) for j, r in zip(jacobians, lr, strict=True)], dim=1
+    )
     expected = float(torch.linalg.svdvals(whole)[0]) ** 2
     assert found == pytest.approx(2 / (SLOPE * expected), rel=1e-3)
 
@@ -91,7 +119,9 @@ class Recorded(nn.Module):
 
 
 def test_measuring_leaves_parameters_statistics_state_and_random_numbers_alone() -> None:
-    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), snn.Leaky(0.9, init_hidden=True))
+    net = nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), snn.Leaky(0.9, init_hidden=True)
+    )
     x = torch.rand(8, 3)
     snn.run(net, x, num_steps=2)
     before = {k: v.clone() for k, v in net.state_dict().items()}
@@ -102,8 +132,11 @@ def test_measuring_leaves_parameters_statistics_state_and_random_numbers_alone()
     assert all(p.grad is None for p in net.parameters()) and net[0].weight.requires_grad
 
 
-def oscillation(strength: float, momentum: float = 0.0, nesterov: bool = False, updates: int = 1000) -> float:
-    """Spread of the mean of a linear unit at the end of a descent on the chaotic loss alone, from near its rest."""
+def oscillation(
+    strength: float, momentum: float = 0.0, nesterov: bool = False, updates: int = 1000
+) -> float:
+    """Spread of the mean of a linear unit at the end of a descent on the chaotic loss alone, from
+    near its rest."""
     torch.manual_seed(0)
     net, x = nn.Sequential(nn.Linear(6, 1)).double(), torch.rand(32, 6, dtype=torch.double)
     nn.init.constant_(net[0].bias, math.log(0.65 / 0.35))
@@ -130,7 +163,9 @@ def oscillation(strength: float, momentum: float = 0.0, nesterov: bool = False, 
         pytest.param(0.9, True, marks=pytest.mark.slow),
     ],
 )
-def test_a_linear_layer_flips_where_the_theory_says_within_one_percent(momentum: float, nesterov: bool) -> None:
+def test_a_linear_layer_flips_where_the_theory_says_within_one_percent(
+    momentum: float, nesterov: bool
+) -> None:
     at = flip(Descent(momentum, 0.0, nesterov))
     assert oscillation(0.9 * at, momentum, nesterov, 300) < 1e-6
     assert oscillation(0.99 * at, momentum, nesterov) < 1e-6
@@ -193,7 +228,12 @@ def test_annealing_until_a_strength_counts_in_the_unit_of_the_strength() -> None
     for _ in range(8):
         regimes.append(chaos.report().layers["1"].regime)
         chaos.step()
-    assert regimes == ["chaotic", "chaotic", *["periodic"] * 5, "off"]  # 3.8 0.9^n; z itself is another number
+    assert regimes == [
+        "chaotic",
+        "chaotic",
+        *["periodic"] * 5,
+        "off",
+    ]  # 3.8 0.9^n; z itself is another number
     assert abs(chaos.losses["1"].begin - 3.8) > 1
 
 
@@ -202,7 +242,12 @@ def test_annealing_until_a_strength_counts_in_the_unit_of_the_strength() -> None
 def test_the_share_of_supported_neurons_is_the_same_in_both_modes(mode: str, delay: bool) -> None:
     torch.manual_seed(0)
     neuron = snn.Leaky(
-        0.7, init_hidden=True, spike_grad=snn.surrogate.zif(0.5), reset_delay=delay, reset_mechanism="zero", mode=mode
+        0.7,
+        init_hidden=True,
+        spike_grad=snn.surrogate.zif(0.5),
+        reset_delay=delay,
+        reset_mechanism="zero",
+        mode=mode,
     )
     net, x = nn.Sequential(nn.Linear(3, 40), neuron), 2 * torch.rand(6, 5, 3)
     chaos = attach(net, Z(1.0))
@@ -213,11 +258,16 @@ def test_the_share_of_supported_neurons_is_the_same_in_both_modes(mode: str, del
         mem = 0.7 * mem + net[0](x_t)
         inside.append(((mem - 1).abs() < 0.5 * 0.999).float())
         mem = mem * (mem <= 1)
-    assert chaos.report().layers["1"].supported == pytest.approx(float(torch.stack(inside).mean()), abs=0.003)
+    assert chaos.report().layers["1"].supported == pytest.approx(
+        float(torch.stack(inside).mean()), abs=0.003
+    )
 
 
 def test_literal_strengths_far_below_the_flip_are_called_a_weak_bias() -> None:
-    net, x = nn.Sequential(nn.Linear(784, 128), snn.Leaky(0.5, init_hidden=True)), torch.rand(32, 784)
+    net, x = (
+        nn.Sequential(nn.Linear(784, 128), snn.Leaky(0.5, init_hidden=True)),
+        torch.rand(32, 784),
+    )
     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     with pytest.warns(ChaosWarning, match=r"layer '1': A = 0\.00\d+ is no chaos, a weak bias"):
         attach(net, Z(15.0), scale=10.0, optimizer=sgd, batch=x, num_steps=5)
@@ -235,7 +285,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(TypeError, match=r"is defined for torch\.optim\.SGD"):
         attach(net, A(3.8), optimizer=torch.optim.Adam(net.parameters()), batch=x, num_steps=5)
     frozen = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    with pytest.raises(ValueError, match=r"needs weights that learn and an input, got none for '1'"):
+    with pytest.raises(
+        ValueError, match=r"needs weights that learn and an input, got none for '1'"
+    ):
         critical_intensity(net, x, frozen, num_steps=5)
     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="'1' was not called"):

@@ -1,4 +1,5 @@
-"""The command ``spikeloom convert``: what it shows and writes, saved networks, and mistakes of one line."""
+"""The command ``spikeloom convert``: what it shows and writes, saved networks, and mistakes of one
+line."""
 
 import json
 from pathlib import Path
@@ -17,7 +18,9 @@ SMALL = ["convert", "--epochs", "3", "--max-steps", "4"]
 
 
 @pytest.mark.slow
-def test_the_command_trains_converts_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_converts_and_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main([*SMALL, "--out", str(out)]) == 0
     shown = capsys.readouterr()
@@ -32,7 +35,10 @@ def test_the_command_trains_converts_and_reports(tmp_path: Path, capsys: pytest.
     right = (net(data.x_test, 4).argmax(1) == data.y_test).float().mean()
     assert float(right) == pytest.approx(report["accuracy"][-1])
     assert main([*SMALL, "--out", str(out)]) == 2
-    assert "holds a conversion already (ordinary.pt, converted.pt, report.json, report.png)" in capsys.readouterr().err
+    assert (
+        "holds a conversion already (ordinary.pt, converted.pt, report.json, report.png)"
+        in capsys.readouterr().err
+    )
     command = [
         "convert",
         "--model",
@@ -55,19 +61,49 @@ def test_a_saved_network_is_converted_quietly_with_every_option(
     net = nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 10))
     mine = snn.save(net, tmp_path / "mine.safetensors")
     command = ["convert", "--model", str(mine), "--flat", "--quiet", "--out", str(tmp_path / "out")]
-    command += ["--method", "mmse", "--steps", "4", "--max-steps", "3", "--calibrate", "bias", "--input", "poisson"]
-    command += ["--readout", "spikes", "--reset", "zero", "--initial", "0", "--per-channel", "--samples", "50"]
+    command += [
+        "--method",
+        "mmse",
+        "--steps",
+        "4",
+        "--max-steps",
+        "3",
+        "--calibrate",
+        "bias",
+        "--input",
+        "poisson",
+    ]
+    command += [
+        "--readout",
+        "spikes",
+        "--reset",
+        "zero",
+        "--initial",
+        "0",
+        "--per-channel",
+        "--samples",
+        "50",
+    ]
     assert main(command) == 0
     assert not capsys.readouterr().err
     settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
-    assert settings["method"] == "mmse" and settings["num_steps"] == 4 and settings["calibrate"] == "bias"
-    assert settings["initial_mem"] == 0 and settings["per_channel"] and settings["readout"] == "spikes"
+    assert (
+        settings["method"] == "mmse"
+        and settings["num_steps"] == 4
+        and settings["calibrate"] == "bias"
+    )
+    assert (
+        settings["initial_mem"] == 0 and settings["per_channel"] and settings["readout"] == "spikes"
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model", "nowhere.pt"], "--model nowhere.pt is neither a file nor one of mlp, conv, diehl2015"),
+        (
+            ["--model", "nowhere.pt"],
+            "--model nowhere.pt is neither a file nor one of mlp, conv, diehl2015",
+        ),
         (["--model", "diehl2015"], "is for images of 1 x 28 x 28 in 10 classes"),
         (
             ["--model", "weights.pt"],
@@ -75,7 +111,8 @@ def test_a_saved_network_is_converted_quietly_with_every_option(
         ),
         (
             ["--model", "net.pt"],
-            "if you trust the file write --trust, or save the network without pickle: snn.save(net,",
+            "if you trust the file write --trust, or save the network without pickle: "
+            "snn.save(net,",
         ),
         (["--model", "net.pt", "--trust"], "Sigmoid '1' cannot be converted"),
         (["--model", "empty.pt"], "empty.pt cannot be read as a network or its weights: "),
@@ -94,10 +131,14 @@ def test_a_saved_network_is_converted_quietly_with_every_option(
         (["--trust"], "--trust is about a file, got --model conv; leave it out"),
         (
             ["--resume"],
-            "--resume needs a checkpoint, and there is no out/ordinary.pt; leave it out to begin a conversion",
+            "--resume needs a checkpoint, and there is no out/ordinary.pt; leave it out to begin "
+            "a conversion",
         ),
         (["--resume", "--force"], "--resume goes on with a run and --force replaces it, got both"),
-        (["--resume", "--model", "net.pt"], "whose conversion always starts at the beginning; write --force"),
+        (
+            ["--resume", "--model", "net.pt"],
+            "whose conversion always starts at the beginning; write --force",
+        ),
         (["--epochs", "0"], "epochs must be at least 1, got 0; write --epochs 1"),
         (["--percentile", "500"], "percentile must lie in (0, 100], got 500"),
         (["--tolerance", "2"], "tolerance must lie in [0, 1], got 2"),
@@ -107,7 +148,11 @@ def test_a_saved_network_is_converted_quietly_with_every_option(
     ],
 )
 def test_a_mistake_is_one_line(
-    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     net = nn.Sequential(nn.Flatten(), nn.Sigmoid(), nn.Linear(64, 10))

@@ -23,12 +23,14 @@ def x() -> Tensor:
     return samples()
 
 
-# -- one layer -------------------------------------------------------------------------------------------
+# -- one layer -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("start", "share"), [(0.0, 1.0), (0.5, 0.5)])
 @pytest.mark.parametrize("steps", [1, 2, 5, 8, 33])
-def test_the_rate_of_a_constant_input_is_off_by_at_most_a_step(start: float, share: float, steps: int) -> None:
+def test_the_rate_of_a_constant_input_is_off_by_at_most_a_step(
+    start: float, share: float, steps: int
+) -> None:
     theta = 0.7
     z = torch.linspace(-1, 2, 301, dtype=torch.float64)
     neuron = snn.ScaledIF(theta, start, mode="sequence", init_hidden=True).double()
@@ -50,7 +52,9 @@ def test_a_layer_of_qcfs_is_its_neurons_at_as_many_steps(levels: int) -> None:
 def test_a_current_acts_at_every_step_and_a_start_only_once() -> None:
     zeros = torch.zeros(10, 1, 1)
     assert snn.ScaledIF(1.0, current=0.35, mode="sequence")(zeros)[0].sum() == 3
-    assert snn.ScaledIF(1.0, initial_mem=0.9, mode="sequence")(zeros)[1].flatten().tolist() == pytest.approx([0.9] * 10)
+    assert snn.ScaledIF(1.0, initial_mem=0.9, mode="sequence")(zeros)[
+        1
+    ].flatten().tolist() == pytest.approx([0.9] * 10)
 
 
 def test_signed_spikes_count_what_came_in_however_unevenly_it_came() -> None:
@@ -81,18 +85,25 @@ def test_balancing_sets_threshold_and_size_of_spikes() -> None:
         neuron.balance(0.0)
 
 
-# -- the whole -------------------------------------------------------------------------------------------
+# -- the whole -------------------------------------------------------------------------------------
 
 
-def test_the_ordinary_twin_equals_the_network_and_the_spiking_one_tends_to_it(ann: nn.Module, x: Tensor) -> None:
+def test_the_ordinary_twin_equals_the_network_and_the_spiking_one_tends_to_it(
+    ann: nn.Module, x: Tensor
+) -> None:
     net = convert(ann, x, method="max")
     wanted = ann(x).detach()
     assert torch.allclose(net.ann(x), wanted, atol=1e-4)
-    off = [float((net(x, steps).detach() - wanted).norm() / wanted.norm()) for steps in (4, 16, 64, 256)]
+    off = [
+        float((net(x, steps).detach() - wanted).norm() / wanted.norm())
+        for steps in (4, 16, 64, 256)
+    ]
     assert off[0] < 0.6 and off[1] < off[0] / 2 and off[2] < off[1] / 2 and off[3] < 0.01
 
 
-def test_signed_spikes_leave_half_of_the_error_of_a_deep_network_and_none_of_its_unevenness() -> None:
+def test_signed_spikes_leave_half_of_the_error_of_a_deep_network_and_none_of_its_unevenness() -> (
+    None
+):
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for _ in range(10):
@@ -103,7 +114,9 @@ def test_signed_spikes_leave_half_of_the_error_of_a_deep_network_and_none_of_its
     plain, signed = (convert(deep, x, "max", signed=s) for s in (False, True))
     assert (signed(x, 16) - wanted).norm() < 0.5 * (plain(x, 16) - wanted).norm()
     y = torch.zeros(100, dtype=torch.long)
-    plain_rows, rows = (net.report((x, y), max_steps=16, steps=16).layers for net in (plain, signed))
+    plain_rows, rows = (
+        net.report((x, y), max_steps=16, steps=16).layers for net in (plain, signed)
+    )
     assert sum(row.unevenness for row in rows) < 0.2 * sum(row.unevenness for row in plain_rows)
 
 
@@ -197,8 +210,12 @@ def test_thresholds_are_the_percentile_of_the_activation(x: Tensor) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     activation = net(x).detach()
     found = convert(net, x, percentile=95.0).thresholds["1"]
-    assert float(found) == pytest.approx(float(torch.quantile(activation, 0.95)), abs=float(activation.max()) / 2048)
-    assert float(convert(net, x, method="max").thresholds["1"]) == pytest.approx(float(activation.max()))
+    assert float(found) == pytest.approx(
+        float(torch.quantile(activation, 0.95)), abs=float(activation.max()) / 2048
+    )
+    assert float(convert(net, x, method="max").thresholds["1"]) == pytest.approx(
+        float(activation.max())
+    )
     half = convert(net, x, method="max", scaling_factor=0.5).thresholds["1"]
     assert float(half) == pytest.approx(float(activation.max()) / 2)
     channels = convert(net, x, method="max", per_channel=True).thresholds["1"]
@@ -223,7 +240,10 @@ def test_a_loader_a_tensor_and_labelled_batches_calibrate_alike(x: Tensor) -> No
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     y = torch.zeros(len(x), dtype=torch.int64)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=20)
-    found = [convert(net, data, method="max").thresholds["1"] for data in (x, loader, [x[:9], x[9:]], (x, y))]
+    found = [
+        convert(net, data, method="max").thresholds["1"]
+        for data in (x, loader, [x[:9], x[9:]], (x, y))
+    ]
     assert all(torch.equal(each, found[0]) for each in found)
 
 
@@ -233,7 +253,11 @@ def test_mmse_is_the_best_of_a_grid() -> None:
     steps, a = 3, net(x).detach()
 
     def error(theta: float) -> float:
-        return float((((a * steps / theta + 0.5).floor().clamp(0, steps) * theta / steps) - a).square().mean())
+        return float(
+            (((a * steps / theta + 0.5).floor().clamp(0, steps) * theta / steps) - a)
+            .square()
+            .mean()
+        )
 
     found = float(convert(net, x, method="mmse", num_steps=steps).thresholds["1"])
     assert error(found) <= 1.02 * min(error(float(a.max()) * share / 50) for share in range(1, 51))

@@ -23,11 +23,12 @@ def x() -> Tensor:
     return samples()
 
 
-# -- balancing as published ------------------------------------------------------------------------------
+# -- balancing as published ------------------------------------------------------------------------
 
 
 def naive_spike_norm(weights: list[Tensor], batches: list[Tensor], steps: int) -> list[float]:
-    """Thresholds of a chain of linear layers without bias, unit spikes, input as it is, reset by subtraction."""
+    """Thresholds of a chain of linear layers without bias, unit spikes, input as it is, reset by
+    subtraction."""
     thresholds = [0.0] * len(weights)
     for x in batches:
         for layer in range(len(weights)):
@@ -72,11 +73,14 @@ def test_spike_norm_finds_the_thresholds_of_a_literal_loop() -> None:
 
 
 def test_a_scaling_factor_of_half_halves_every_threshold() -> None:
-    assert balanced(BATCHES, scaling_factor=0.5) == pytest.approx([value / 2 for value in balanced(BATCHES)])
+    assert balanced(BATCHES, scaling_factor=0.5) == pytest.approx(
+        [value / 2 for value in balanced(BATCHES)]
+    )
     options: dict[str, Any] = {"method": "spike_norm", "balancing_steps": 10}
     x = torch.rand(16, 6)
     one, half = (
-        convert(mlp(), x, **options, scaling_factor=s, generator=torch.Generator().manual_seed(0)) for s in (1.0, 0.5)
+        convert(mlp(), x, **options, scaling_factor=s, generator=torch.Generator().manual_seed(0))
+        for s in (1.0, 0.5)
     )
     assert all(torch.allclose(half.thresholds[k], v / 2) for k, v in one.thresholds.items())
 
@@ -92,7 +96,9 @@ def test_spikes_of_the_size_of_their_threshold_balance_like_unit_spikes() -> Non
     net = unit_chain()
     neurons: Any = {str(i): net[i] for i in (1, 3, 5)}
     sizes = [float(v) for v in spike_norm(net, neurons, BATCHES, lambda x: x, 12).values()]
-    assert sizes == pytest.approx([unit[0], unit[0] * unit[1], unit[0] * unit[1] * unit[2]], rel=1e-4)
+    assert sizes == pytest.approx(
+        [unit[0], unit[0] * unit[1], unit[0] * unit[1] * unit[2]], rel=1e-4
+    )
 
 
 def test_spike_norm_says_that_nothing_reached_a_layer() -> None:
@@ -103,7 +109,8 @@ def test_spike_norm_says_that_nothing_reached_a_layer() -> None:
 
 
 def test_data_based_balancing_equals_the_published_rescaling_of_weights() -> None:
-    """Weights divided by scale / previous scale, thresholds 1, as Diehl et al. have it, spike for spike."""
+    """Weights divided by scale / previous scale, thresholds 1, as Diehl et al. have it, spike for
+    spike."""
     net, x = mlp(bias=False).double(), torch.rand(40, 6, dtype=torch.float64)
     weights = [layer.weight.detach().clone() for layer in net if isinstance(layer, nn.Linear)]
     activations, a = [], x
@@ -116,9 +123,11 @@ def test_data_based_balancing_equals_the_published_rescaling_of_weights() -> Non
         scaled.append(weight / (scale / previous))
         previous = scale
     published = nn.Sequential(
-        nn.Linear(6, 24, bias=False), snn.IF(1.0, init_hidden=True, reset_mechanism="zero"),
-        nn.Linear(24, 24, bias=False), snn.IF(1.0, init_hidden=True, reset_mechanism="zero"),
-    ).double()  # fmt: skip
+        nn.Linear(6, 24, bias=False),
+        snn.IF(1.0, init_hidden=True, reset_mechanism="zero"),
+        nn.Linear(24, 24, bias=False),
+        snn.IF(1.0, init_hidden=True, reset_mechanism="zero"),
+    ).double()
     for layer, weight in zip((published[0], published[2]), scaled, strict=True):
         layer.weight = nn.Parameter(weight)
     ours = convert(net, x, method="diehl_data", reset="zero", initial_mem=0.0)
@@ -131,7 +140,9 @@ def test_data_based_balancing_equals_the_published_rescaling_of_weights() -> Non
 def test_model_based_balancing_cannot_saturate() -> None:
     x = torch.rand(60, 6)
     net = convert(mlp(bias=False), x, method="diehl_model")
-    assert all(spk.mean(0).max() < net.thresholds[path] for path, spk in _spikes(net, x, 50).items())
+    assert all(
+        spk.mean(0).max() < net.thresholds[path] for path, spk in _spikes(net, x, 50).items()
+    )
 
 
 def _spikes(net: Converted, x: Tensor, steps: int) -> dict[str, Tensor]:
@@ -139,22 +150,29 @@ def _spikes(net: Converted, x: Tensor, steps: int) -> dict[str, Tensor]:
     return {path: record[f"{path}.spk"] for path in net.neurons}
 
 
-# -- calibration and tuning ------------------------------------------------------------------------------
+# -- calibration and tuning ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["bias", "potential", "both"])
-def test_calibration_brings_mean_rates_to_the_mean_activations(what: str, ann: nn.Module, x: Tensor) -> None:
+def test_calibration_brings_mean_rates_to_the_mean_activations(
+    what: str, ann: nn.Module, x: Tensor
+) -> None:
     def lack(net: Converted) -> float:
         with flows(net) as found:
             net(x, 4)
         wanted, _ = ordinary_flows(net, x)
-        return sum(float((found[p].given / 4 - wanted[p]).detach().mean((0, 2, 3)).abs().sum()) for p in wanted)
+        return sum(
+            float((found[p].given / 4 - wanted[p]).detach().mean((0, 2, 3)).abs().sum())
+            for p in wanted
+        )
 
     options: dict[str, Any] = {"method": "max", "num_steps": 4, "initial_mem": 0.3}
     assert lack(convert(ann, x, calibrate=what, **options)) < 0.5 * lack(convert(ann, x, **options))
 
 
-def test_swapping_in_qcfs_keeps_the_network_and_its_training_mode(ann: nn.Module, x: Tensor) -> None:
+def test_swapping_in_qcfs_keeps_the_network_and_its_training_mode(
+    ann: nn.Module, x: Tensor
+) -> None:
     net = with_qcfs(ann, x, levels=256, percentile=100.0)
     assert (net(x) - ann(x)).norm() < 0.01 * ann(x).norm()
     assert sum(isinstance(module, QCFS) for module in net.modules()) == 3
@@ -166,13 +184,26 @@ def test_the_gradient_of_qcfs_passes_the_floor() -> None:
     z = torch.linspace(-0.5, 1.5, 9, requires_grad=True)
     qcfs = QCFS(4, 1.0)
     qcfs(z).sum().backward()
-    assert z.grad is not None and z.grad.tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]  # inside [0, threshold]
+    assert z.grad is not None and z.grad.tolist() == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]  # inside [0, threshold]
     assert qcfs.threshold.grad is not None and torch.isfinite(qcfs.threshold.grad)
 
 
 @pytest.mark.parametrize(("levels", "kind"), [(0, ValueError), (2.5, TypeError)])
 def test_qcfs_needs_a_number_of_levels(levels: Any, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match=r"levels must (lie in \[1, .*, got 0|be a whole number, got 2\.5); write levels=1"):
+    with pytest.raises(
+        kind,
+        match=r"levels must (lie in \[1, .*, got 0|be a whole number, got 2\.5); write levels=1",
+    ):
         QCFS(levels)
 
 

@@ -9,10 +9,12 @@ from torch import nn
 
 from spikeloom.conversion import SpikingMaxPool, convert
 
-# -- input and readout -----------------------------------------------------------------------------------
+# -- input and readout -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", ["poisson", pytest.param("signed_poisson", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "code", ["poisson", pytest.param("signed_poisson", marks=pytest.mark.slow)]
+)
 def test_poisson_input_has_the_mean_of_the_sample_and_follows_its_generator(code: str) -> None:
     net = mlp()
     x = torch.rand(8, 6) * (3 if code == "poisson" else 6) - (0 if code == "poisson" else 3)
@@ -28,7 +30,9 @@ def test_poisson_input_has_the_mean_of_the_sample_and_follows_its_generator(code
 
 def test_poisson_input_refuses_negative_numbers() -> None:
     converted = convert(mlp(), torch.rand(5, 6), input="poisson")
-    with pytest.raises(ValueError, match=r'codes numbers >= 0, got -1; write input="signed_poisson"'):
+    with pytest.raises(
+        ValueError, match=r'codes numbers >= 0, got -1; write input="signed_poisson"'
+    ):
         converted(-torch.ones(1, 6))
 
 
@@ -42,11 +46,13 @@ def test_a_spike_readout_counts_spikes_of_the_last_layer() -> None:
     assert torch.allclose(net.ann(x), mlp()(x), atol=1e-6)
 
 
-# -- max pooling -----------------------------------------------------------------------------------------
+# -- max pooling -----------------------------------------------------------------------------------
 
 
 def test_pooled_spikes_have_the_maximum_of_the_rates_at_every_step_and_are_spikes() -> None:
-    spk = (torch.rand(30, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3).float() * 0.7
+    spk = (
+        torch.rand(30, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3
+    ).float() * 0.7
     pool = SpikingMaxPool(nn.MaxPool2d(2))
     pool.mode = "sequence"
     out = pool(spk)
@@ -65,7 +71,9 @@ def test_pooled_spikes_stay_spikes_over_many_pieces_of_time() -> None:
 
 
 @pytest.mark.parametrize("rule", ["max", "gate", "avg"])
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(2)], ids=str)
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(2)], ids=str
+)
 def test_pooling_a_sequence_equals_its_steps_and_its_pieces(rule: str, pool: nn.Module) -> None:
     x = (torch.rand(6, 2, 3, 8, 8, dtype=torch.float64) < 0.4).double()
     step = SpikingMaxPool(pool, rule)
@@ -82,7 +90,7 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
     assert gate(x).flatten().tolist() == [1.0, 0.0, 1.0, 1.0]
 
 
-# -- mistakes --------------------------------------------------------------------------------------------
+# -- mistakes --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,10 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
         ({"num_steps": 0}, r"num_steps must lie in \[1, .*\], got 0; write num_steps=1"),
         ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential', 'both'"),
         ({"warm_up": 1.0}, r"warm_up must lie in \[0, 1\), got 1; write warm_up=0"),
-        ({"signed": True, "reset": "zero"}, r'signed=True takes spikes back, .*; write reset="subtract"'),
+        (
+            {"signed": True, "reset": "zero"},
+            r'signed=True takes spikes back, .*; write reset="subtract"',
+        ),
         ({"scaling_factor": 0.0}, r"scaling_factor must be positive, got 0"),
         ({"max_pool": "median"}, r"max_pool must be one of 'max', 'gate', 'avg'"),
         ({"input": "rate"}, r"input must be one of 'current', 'poisson', 'signed_poisson'"),
@@ -138,14 +149,19 @@ def test_wrong_samples_are_named(data: Any, kind: type[Exception], message: str)
 def test_a_network_without_rectifiers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"has no ReLU"):
         convert(nn.Linear(6, 3), torch.rand(5, 6))
-    assert convert(nn.Linear(6, 3), torch.rand(5, 6), readout="spikes")(torch.rand(2, 6)).shape == (2, 3)
+    assert convert(nn.Linear(6, 3), torch.rand(5, 6), readout="spikes")(torch.rand(2, 6)).shape == (
+        2,
+        3,
+    )
 
 
 def test_a_report_needs_labels_and_a_run_a_number_of_steps() -> None:
     net = convert(mlp(), torch.rand(5, 6))
     with pytest.raises(TypeError, match=r"accuracy needs labels"):
         net.report(torch.rand(5, 6))
-    with pytest.raises(ValueError, match=r"num_steps must be a positive integer, got 0; write num_steps=8"):
+    with pytest.raises(
+        ValueError, match=r"num_steps must be a positive integer, got 0; write num_steps=8"
+    ):
         net(torch.rand(5, 6), 0)
     with pytest.raises(ValueError, match=r"tolerance must lie in \[0, 1\]"):
         net.report((torch.rand(5, 6), torch.zeros(5)), tolerance=5)

@@ -22,16 +22,24 @@ def x() -> Tensor:
     return samples()
 
 
-# -- NIR -------------------------------------------------------------------------------------------------
+# -- NIR -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"per_channel": True}, {"reset": "zero"}, {"calibrate": "bias"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"per_channel": True}, {"reset": "zero"}, {"calibrate": "bias"}], ids=str
+)
 def test_unit_spikes_go_through_nir_and_back(options: dict[str, Any], x: Tensor) -> None:
     torch.manual_seed(2)
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(36, 9),
-        nn.ReLU(), nn.Linear(9, 3),
-    ).eval()  # fmt: skip
+        nn.Conv2d(3, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 9),
+        nn.ReLU(),
+        nn.Linear(9, 3),
+    ).eval()
     converted = convert(net, x, **options)
     unit = converted.unit_spikes()
     assert all(set(spk.unique().tolist()) <= {0.0, 1.0} for spk in _unit_record(unit, x).values())
@@ -59,7 +67,8 @@ def test_signed_spikes_of_size_one_give_the_same_output_and_nir_refuses_them(x: 
 
 
 def test_nir_of_others_starts_at_zero_and_therefore_resets_below(x: Tensor) -> None:
-    """Read without our record, an IF of NIR gives the same spikes: threshold and reset are measured from the start."""
+    """Read without our record, an IF of NIR gives the same spikes: threshold and reset are measured
+    from the start."""
     converted = convert(mlp(), torch.rand(30, 6))
     graph = to_nir(converted.unit_spikes())
     for node in graph.nodes.values():
@@ -76,5 +85,7 @@ def test_unit_spikes_of_sums_and_concatenations_keep_a_factor(ann: nn.Module, x:
     for options in both:
         converted = convert(ann, x, **options)
         unit = converted.unit_spikes()
-        assert all(set(spk.unique().tolist()) <= {0.0, 1.0} for spk in _unit_record(unit, x).values())
+        assert all(
+            set(spk.unique().tolist()) <= {0.0, 1.0} for spk in _unit_record(unit, x).values()
+        )
         assert torch.allclose(snn.run(unit, x, 16).mean(0), converted(x, 16), atol=1e-5)

@@ -1,4 +1,5 @@
-"""Passes over the graph of an ordinary network: each keeps the function, and each refused construct is named."""
+"""Passes over the graph of an ordinary network: each keeps the function, and each refused construct
+is named."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,11 +42,14 @@ def test_a_rectifier_in_any_spelling_becomes_one_activation_for_each_call(spelli
     assert kinds(gm).count("Activation") == (2 if spelling == "module twice" else 1)
     assert torch.equal(gm(X), net(X))
     assert all(
-        node.op in ("placeholder", "call_module", "output") or node.name in ("sub", "mul") for node in gm.graph.nodes
+        node.op in ("placeholder", "call_module", "output") or node.name in ("sub", "mul")
+        for node in gm.graph.nodes
     )
 
 
-@pytest.mark.parametrize(("layer", "ceiling"), [(nn.ReLU6(), 6.0), (nn.Hardtanh(0.0, 2.0), 2.0), (nn.ReLU(), None)])
+@pytest.mark.parametrize(
+    ("layer", "ceiling"), [(nn.ReLU6(), 6.0), (nn.Hardtanh(0.0, 2.0), 2.0), (nn.ReLU(), None)]
+)
 def test_clipped_rectifiers_keep_their_ceiling(layer: nn.Module, ceiling: float | None) -> None:
     gm = graph(nn.Sequential(conv(), layer))
     assert [module.ceiling for _, module in called(gm, Activation)] == [ceiling]
@@ -54,7 +58,10 @@ def test_clipped_rectifiers_keep_their_ceiling(layer: nn.Module, ceiling: float 
 
 def test_a_rectifier_that_is_called_twice_gets_two_modules_named_in_order() -> None:
     net = Call(lambda x, c, r: r(r(c(x)) - 0.2), c=conv(), r=nn.ReLU())
-    assert [str(node.target) for node, _ in called(graph(net), Activation)] == ["layers.r", "layers.r_2"]
+    assert [str(node.target) for node, _ in called(graph(net), Activation)] == [
+        "layers.r",
+        "layers.r_2",
+    ]
 
 
 def test_a_qcfs_that_is_called_twice_keeps_its_threshold_in_both() -> None:
@@ -85,8 +92,10 @@ def test_what_is_written_in_place_is_what_later_readers_see() -> None:
 def test_dropout_and_identity_leave_the_graph() -> None:
     net = Call(
         lambda x, c, d, i: F.dropout(i(d(c(x))), 0.5, training=False).contiguous(),
-        c=conv(), d=nn.Dropout2d(), i=nn.Identity(),
-    )  # fmt: skip
+        c=conv(),
+        d=nn.Dropout2d(),
+        i=nn.Identity(),
+    )
     gm = graph(net)
     assert kinds(gm) == ["Conv2d"] and len(gm.graph.nodes) == 3
     assert torch.equal(gm(X), net.eval()(X))
@@ -147,13 +156,18 @@ def test_functions_with_the_networks_own_weights_become_layers() -> None:
     assert torch.allclose(gm(X), net(X), atol=1e-4)
 
 
-# -- batch norm ------------------------------------------------------------------------------------------
+# -- batch norm ------------------------------------------------------------------------------------
 
 
 def used(norm: Any) -> Any:
     """A batch norm that has seen something."""
     generator = torch.Generator().manual_seed(5)
-    for name, low in (("running_mean", -0.5), ("running_var", 0.3), ("weight", 0.2), ("bias", -0.5)):
+    for name, low in (
+        ("running_mean", -0.5),
+        ("running_var", 0.3),
+        ("weight", 0.2),
+        ("bias", -0.5),
+    ):
         value = getattr(norm, name)
         if value is not None:
             value.data.copy_(torch.rand(value.shape, generator=generator) + low)
@@ -167,17 +181,29 @@ def norm() -> nn.Module:
 NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "after a convolution": (lambda: nn.Sequential(conv(), used(nn.BatchNorm2d(4))), (3, 8, 8)),
     "after a linear layer": (lambda: nn.Sequential(nn.Linear(6, 5), used(nn.BatchNorm1d(5))), (6,)),
-    "without bias": (lambda: nn.Sequential(nn.Conv1d(3, 4, 2, bias=False), used(nn.BatchNorm1d(4))), (3, 8)),
-    "without weights": (lambda: nn.Sequential(conv(), used(nn.BatchNorm2d(4, affine=False))), (3, 8, 8)),
+    "without bias": (
+        lambda: nn.Sequential(nn.Conv1d(3, 4, 2, bias=False), used(nn.BatchNorm1d(4))),
+        (3, 8),
+    ),
+    "without weights": (
+        lambda: nn.Sequential(conv(), used(nn.BatchNorm2d(4, affine=False))),
+        (3, 8, 8),
+    ),
     "before a convolution": (lambda: nn.Sequential(used(nn.BatchNorm2d(3)), conv()), (3, 8, 8)),
-    "after a rectifier": (lambda: nn.Sequential(conv(), nn.ReLU(), used(nn.BatchNorm2d(4))), (3, 8, 8)),
+    "after a rectifier": (
+        lambda: nn.Sequential(conv(), nn.ReLU(), used(nn.BatchNorm2d(4))),
+        (3, 8, 8),
+    ),
     "of other axes": (lambda: nn.Sequential(nn.Linear(6, 5), used(nn.BatchNorm1d(3))), (3, 6)),
     "of a shared layer": (
         lambda: Call(lambda x, c, a, b: a(c(x)) + b(c(x + 1)), c=conv(), a=norm(), b=norm()),
         (3, 8, 8),
     ),
-    "of a branch": (lambda: Call(lambda x, c, b: b(y := c(x)) + y, c=conv(), b=used(nn.BatchNorm2d(4))), (3, 8, 8)),
-}  # fmt: skip
+    "of a branch": (
+        lambda: Call(lambda x, c, b: b(y := c(x)) + y, c=conv(), b=used(nn.BatchNorm2d(4))),
+        (3, 8, 8),
+    ),
+}
 
 
 @pytest.mark.parametrize("where", NORMS)
@@ -188,9 +214,13 @@ def test_folded_batch_norm_equals_unfolded(where: str) -> None:
     gm = folded(graph(net, x))
     assert not any("BatchNorm" in kind for kind in kinds(gm))
     assert torch.allclose(gm(x), net(x), atol=1e-4)
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items()), "the network was changed"
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items()), (
+        "the network was changed"
+    )
 
 
-def test_batch_norm_after_a_layer_disappears_into_it_and_elsewhere_stays_a_product_and_a_sum() -> None:
+def test_batch_norm_after_a_layer_disappears_into_it_and_elsewhere_stays_a_product_and_a_sum() -> (
+    None
+):
     assert len(folded(graph(NORMS["after a convolution"][0]())).graph.nodes) == 3
     assert "shift" in folded(graph(NORMS["after a rectifier"][0]())).code

@@ -1,4 +1,5 @@
-"""What cannot be converted is refused by name and place; scales of activations from samples and from weights."""
+"""What cannot be converted is refused by name and place; scales of activations from samples and
+from weights."""
 
 from typing import Any
 
@@ -15,30 +16,66 @@ from spikeloom.conversion.check import checked
 from spikeloom.conversion.graph import traced
 from spikeloom.conversion.histogram import Histogram
 
-# -- what cannot be converted -----------------------------------------------------------------------------
+# -- what cannot be converted ----------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[nn.Module, str]] = {
-    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid(), nn.Conv2d(4, 2, 1)), r"Sigmoid '1' cannot be converted: .*ReLU"),
-    "torch.sigmoid": (Call(lambda x, c: torch.sigmoid(c(x)), c=conv()), r"sigmoid \(node 'sigmoid'\).*, line \d+"),
+    "sigmoid": (
+        nn.Sequential(conv(), nn.Sigmoid(), nn.Conv2d(4, 2, 1)),
+        r"Sigmoid '1' cannot be converted: .*ReLU",
+    ),
+    "torch.sigmoid": (
+        Call(lambda x, c: torch.sigmoid(c(x)), c=conv()),
+        r"sigmoid \(node 'sigmoid'\).*, line \d+",
+    ),
     "tanh": (nn.Sequential(conv(), nn.Tanh()), r"Tanh '1' cannot be converted"),
     "gelu": (nn.Sequential(conv(), nn.GELU()), r"GELU '1' cannot be converted"),
     "F.silu": (Call(lambda x, c: F.silu(c(x)), c=conv()), r"silu .* cannot be converted"),
     "leaky relu": (nn.Sequential(conv(), nn.LeakyReLU()), r"LeakyReLU '1' cannot be converted"),
-    "softmax inside": (nn.Sequential(conv(), nn.Softmax(1), nn.ReLU()), r"Softmax '1' cannot be .*put it last"),
-    "layer norm": (nn.Sequential(nn.LayerNorm(8), conv()), r"LayerNorm '0' cannot be converted: .*batch norm"),
+    "softmax inside": (
+        nn.Sequential(conv(), nn.Softmax(1), nn.ReLU()),
+        r"Softmax '1' cannot be .*put it last",
+    ),
+    "layer norm": (
+        nn.Sequential(nn.LayerNorm(8), conv()),
+        r"LayerNorm '0' cannot be converted: .*batch norm",
+    ),
     "group norm": (nn.Sequential(conv(), nn.GroupNorm(2, 4)), r"GroupNorm '1' cannot be converted"),
-    "instance norm": (nn.Sequential(conv(), nn.InstanceNorm2d(4)), r"InstanceNorm2d '1' cannot be converted"),
-    "product of signals": (Call(lambda x, c: c(x) * c(x), c=conv()), r"mul .* cannot be converted: a product of two"),
-    "quotient": (Call(lambda x, c: 1 / c(x), c=conv()), r"truediv .* cannot be converted: a quotient"),
+    "instance norm": (
+        nn.Sequential(conv(), nn.InstanceNorm2d(4)),
+        r"InstanceNorm2d '1' cannot be converted",
+    ),
+    "product of signals": (
+        Call(lambda x, c: c(x) * c(x), c=conv()),
+        r"mul .* cannot be converted: a product of two",
+    ),
+    "quotient": (
+        Call(lambda x, c: 1 / c(x), c=conv()),
+        r"truediv .* cannot be converted: a quotient",
+    ),
     "exp": (Call(lambda x, c: torch.exp(c(x)), c=conv()), r"exp .* cannot be converted"),
     "negative clip": (nn.Sequential(conv(), nn.Hardtanh()), r"Hardtanh '1' clips to \[-1.0, 1.0\]"),
-    "indices": (nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2, return_indices=True)), r"MaxPool2d '2' cannot be"),
-    "attention": (Call(lambda x, a: a(x[0], x[0], x[0])[0], a=nn.MultiheadAttention(8, 1)), r"MultiheadAttention"),
-    "lstm": (Call(lambda x, r: r(x.flatten(2))[0], r=nn.LSTM(64, 4)), r"LSTM 'layers.r' cannot be .*feed-forward"),
+    "indices": (
+        nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2, return_indices=True)),
+        r"MaxPool2d '2' cannot be",
+    ),
+    "attention": (
+        Call(lambda x, a: a(x[0], x[0], x[0])[0], a=nn.MultiheadAttention(8, 1)),
+        r"MultiheadAttention",
+    ),
+    "lstm": (
+        Call(lambda x, r: r(x.flatten(2))[0], r=nn.LSTM(64, 4)),
+        r"LSTM 'layers.r' cannot be .*feed-forward",
+    ),
     "two outputs": (Call(lambda x, c: (c(x), x), c=conv()), r"must return one tensor, got a tuple"),
-    "unknown": (Call(lambda x, c: torch.sort(c(x))[0], c=conv()), r"sort .* not known to be linear"),
-    "weights that are signals": (Call(lambda x: F.linear(x, x[0, 0])), r"linear .* must be parameters of the network"),
-}  # fmt: skip
+    "unknown": (
+        Call(lambda x, c: torch.sort(c(x))[0], c=conv()),
+        r"sort .* not known to be linear",
+    ),
+    "weights that are signals": (
+        Call(lambda x: F.linear(x, x[0, 0])),
+        r"linear .* must be parameters of the network",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -53,7 +90,10 @@ def test_control_flow_is_refused_with_its_line() -> None:
         y = c(x)
         return y if y.sum() > 0 else -y
 
-    with pytest.raises(ValueError, match=r"Call cannot be traced: .*test_conversion_refused.py:\d+: return y if y.sum"):
+    with pytest.raises(
+        ValueError,
+        match=r"Call cannot be traced: .*test_conversion_refused.py:\d+: return y if y.sum",
+    ):
         snn.conversion.convert(Call(forward, c=conv()), X)
 
 
@@ -94,7 +134,7 @@ def test_a_softmax_in_the_end_is_applied_to_the_mean(last: nn.Module) -> None:
     assert torch.allclose(net.ann(x), last(body(x)), atol=1e-6)
 
 
-# -- scales ----------------------------------------------------------------------------------------------
+# -- scales ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("percent", [1.0, 50.0, 99.0, 99.9, 100.0])
@@ -105,13 +145,19 @@ def test_a_percentile_of_a_stream_is_off_by_at_most_a_bin(percent: float) -> Non
     for part in parts:
         hist.add(part)
     values = torch.cat(parts).double()
-    low, high = (float(torch.quantile(values, percent / 100, interpolation=side)) for side in ("lower", "higher"))
+    low, high = (
+        float(torch.quantile(values, percent / 100, interpolation=side))
+        for side in ("lower", "higher")
+    )
     a_bin = float(values.max()) / 2048
     assert low - a_bin <= float(hist.percentile(percent)) <= high + a_bin
 
 
 def test_each_channel_has_a_percentile_of_its_own() -> None:
-    values = torch.rand(200, 3, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 10.0, 0.0])[:, None]
+    values = (
+        torch.rand(200, 3, 5, generator=torch.Generator().manual_seed(1))
+        * torch.tensor([1.0, 10.0, 0.0])[:, None]
+    )
     hist = Histogram(3)
     for part in values.split(50):
         hist.add(part)
@@ -122,7 +168,9 @@ def test_each_channel_has_a_percentile_of_its_own() -> None:
 def test_bounds_by_weights_are_never_exceeded_and_are_those_of_a_literal_sum() -> None:
     torch.manual_seed(2)
     first_layer, last = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Linear(64, 5, bias=False)
-    net = nn.Sequential(first_layer, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), last, nn.ReLU()).requires_grad_(False)
+    net = nn.Sequential(
+        first_layer, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), last, nn.ReLU()
+    ).requires_grad_(False)
     found = bounds(folded(graph(net)), X)
     first = float(first_layer.weight.clamp(min=0).sum((1, 2, 3)).max() * X.max())
     assert found["1"] == pytest.approx(first)

@@ -12,7 +12,7 @@ import spikeloom as snn
 from spikeloom.conversion import SpikingMaxPool, convert, fine_tune
 from spikeloom.conversion.observe import fan_out
 
-# -- the report ------------------------------------------------------------------------------------------
+# -- the report ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,21 @@ def digits() -> tuple[nn.Module, Any]:
     data = snn.data.digits()
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1),
-        nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    )
     optimizer = torch.optim.Adam(net.parameters(), 5e-3)
     for _ in range(6):
         for index in torch.randperm(len(data.x_train)).split(64):
-            loss = nn.functional.cross_entropy(net(images(data.x_train[index])), data.y_train[index])
+            loss = nn.functional.cross_entropy(
+                net(images(data.x_train[index])), data.y_train[index]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -43,17 +51,26 @@ def test_digits_are_recognised_by_the_spiking_network_in_a_few_steps(digits: Any
     test = (images(data.x_test), data.y_test)
     report = convert(net, images(data.x_train)).report(test, max_steps=16)
     assert report.ann_accuracy > 0.95
-    assert report.accuracy[7] >= report.ann_accuracy - 0.01 and report.accuracy[15] >= report.ann_accuracy - 0.005
+    assert (
+        report.accuracy[7] >= report.ann_accuracy - 0.01
+        and report.accuracy[15] >= report.ann_accuracy - 0.005
+    )
     assert report.enough is not None and report.enough <= 8
     tuned = fine_tune(net, (images(data.x_train), data.y_train), levels=2, epochs=4)
     quick = convert(tuned, images(data.x_train), method="qcfs").report(test, max_steps=4)
-    assert quick.accuracy[1] >= report.ann_accuracy - 0.03 and quick.accuracy[0] > report.accuracy[0]
+    assert (
+        quick.accuracy[1] >= report.ann_accuracy - 0.03 and quick.accuracy[0] > report.accuracy[0]
+    )
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"reset": "zero", "initial_mem": 0.0}, {"per_channel": True, "max_pool": "gate"}], ids=str
+    "options",
+    [{}, {"reset": "zero", "initial_mem": 0.0}, {"per_channel": True, "max_pool": "gate"}],
+    ids=str,
 )
-def test_the_parts_of_an_error_add_up_to_the_error_that_is_measured(options: dict[str, Any], digits: Any) -> None:
+def test_the_parts_of_an_error_add_up_to_the_error_that_is_measured(
+    options: dict[str, Any], digits: Any
+) -> None:
     net, data = digits
     x = images(data.x_test[:100])
     converted = convert(net, images(data.x_train[:300]), **options)
@@ -70,7 +87,9 @@ def test_the_parts_of_an_error_add_up_to_the_error_that_is_measured(options: dic
     assert first.inherited == 0 and (options.get("reset") or abs(first.unevenness) < 1e-6)
     assert second.inherited != 0 and second.unevenness != 0
     output, wanted = converted(x, 4).detach(), net(x).detach()
-    assert report.output_error == pytest.approx(float((output - wanted).norm() / wanted.norm()), rel=1e-4)
+    assert report.output_error == pytest.approx(
+        float((output - wanted).norm() / wanted.norm()), rel=1e-4
+    )
 
 
 def test_operations_are_those_of_a_literal_count(digits: Any) -> None:
@@ -84,7 +103,9 @@ def test_operations_are_those_of_a_literal_count(digits: Any) -> None:
     pool = SpikingMaxPool(nn.MaxPool2d(2))
     pool.mode = "sequence"
     pooled = pool(record["2"]).flatten(0, 1)
-    counted = nn.functional.conv2d((pooled != 0).float(), torch.ones_like(conv.weight), padding=1).sum()
+    counted = nn.functional.conv2d(
+        (pooled != 0).float(), torch.ones_like(conv.weight), padding=1
+    ).sum()
     counted = counted + (record["5"] != 0).sum() * fc.out_features
     assert report.synaptic_operations == pytest.approx(float(counted) / 10)
     first = nn.functional.conv2d(torch.ones(1, 1, 8, 8), torch.ones(8, 1, 3, 3), padding=1).sum()
@@ -95,7 +116,9 @@ def test_operations_are_those_of_a_literal_count(digits: Any) -> None:
 
 def test_fan_out_counts_synapses_of_strided_and_grouped_convolutions() -> None:
     conv = nn.Conv2d(4, 6, 3, stride=2, groups=2)
-    assert fan_out(conv, torch.zeros(1, 4, 7, 7)).sum() == 9 * 6 * 9 * 2  # places, outputs, kernel, channels a group
+    assert (
+        fan_out(conv, torch.zeros(1, 4, 7, 7)).sum() == 9 * 6 * 9 * 2
+    )  # places, outputs, kernel, channels a group
 
 
 def test_the_steps_of_early_exit_are_the_first_ones_that_are_sure(digits: Any) -> None:
@@ -106,7 +129,10 @@ def test_the_steps_of_early_exit_are_the_first_ones_that_are_sure(digits: Any) -
     trace = converted(x, 12, trace=True).softmax(-1).amax(-1)
     for each in report.exits:
         outputs, steps = converted.early_exit(x, each.confidence, 12)
-        literal = [next((t + 1 for t in range(12) if trace[t, b] >= each.confidence), 12) for b in range(len(x))]
+        literal = [
+            next((t + 1 for t in range(12) if trace[t, b] >= each.confidence), 12)
+            for b in range(len(x))
+        ]
         assert steps.tolist() == literal
         assert each.steps == pytest.approx(sum(literal) / len(x))
         assert each.accuracy == pytest.approx(float((outputs.argmax(1) == y).float().mean()))
@@ -115,7 +141,9 @@ def test_the_steps_of_early_exit_are_the_first_ones_that_are_sure(digits: Any) -
 
 def test_a_report_is_printed_saved_and_drawn(digits: Any, tmp_path: Path) -> None:
     net, data = digits
-    report = convert(net, images(data.x_train[:300])).report((images(data.x_test), data.y_test), max_steps=4)
+    report = convert(net, images(data.x_train[:300])).report(
+        (images(data.x_test), data.y_test), max_steps=4
+    )
     text = str(report)
     assert "ordinary network" in text and "quantisation" in text and "early exit" in text
     saved = json.loads(report.save(tmp_path / "report.json").read_text())

@@ -1,4 +1,5 @@
-"""Damaged caches of events and files of SHD: refused with the path, caches before libhdf5 reads them."""
+"""Damaged caches of events and files of SHD: refused with the path, caches before libhdf5 reads
+them."""
 
 import gzip
 from pathlib import Path
@@ -22,7 +23,9 @@ def flipped(raw: bytes, place: int, bit: int = 6) -> bytes:
 
 def stored(path: Path) -> bytes:
     random = [events_of(50, (34, 34), 1000, seed=seed) for seed in range(3)]
-    EventStore.write(path, [Recording(events, label, {"light": "led"}) for label, events in enumerate(random)])
+    EventStore.write(
+        path, [Recording(events, label, {"light": "led"}) for label, events in enumerate(random)]
+    )
     return path.read_bytes()
 
 
@@ -44,7 +47,9 @@ def test_a_damaged_cache_is_refused_before_libhdf5_sees_it(tmp_path, monkeypatch
 def test_a_cache_of_the_format_without_checksum_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file.attrs["format"] = "spikeloom events 1"
-    with pytest.raises(ValueError, match=r"a.hdf5 must be a cache written by spikeloom events 2, got another file"):
+    with pytest.raises(
+        ValueError, match=r"a.hdf5 must be a cache written by spikeloom events 2, got another file"
+    ):
         EventStore(tmp_path / "a.hdf5")
 
 
@@ -85,18 +90,38 @@ def shd(path, times, units, labels, kind=np.float16):
 @pytest.mark.parametrize(
     ("times", "units", "labels", "text"),
     [
-        ([[0.1, 0.2]], [[1]], [0], r"recording 0 of .*shd_test.h5 must have one time for each unit"),
+        (
+            [[0.1, 0.2]],
+            [[1]],
+            [0],
+            r"recording 0 of .*shd_test.h5 must have one time for each unit",
+        ),
         (
             [[0.1]],
             [[1], [2]],
             [0, 1],
             r"shd_test.h5 must hold a list of times, .* got shapes \(1,\), \(2,\) and \(2,\)",
         ),
-        ([[0.1], [0.2]], [[1], [2]], [0], r"shd_test.h5 must hold .* got shapes \(2,\), \(2,\) and \(1,\)"),
-        ([[np.nan]], [[1]], [0], r"times must be in \[0, 60.0\) seconds, got nan .*recording 0 of .*shd_test.h5"),
+        (
+            [[0.1], [0.2]],
+            [[1], [2]],
+            [0],
+            r"shd_test.h5 must hold .* got shapes \(2,\), \(2,\) and \(1,\)",
+        ),
+        (
+            [[np.nan]],
+            [[1]],
+            [0],
+            r"times must be in \[0, 60.0\) seconds, got nan .*recording 0 of .*shd_test.h5",
+        ),
         ([[-0.5]], [[1]], [0], r"times must be in \[0, 60.0\) seconds, got -0.5"),
         ([[np.inf]], [[1]], [0], r"times must be in \[0, 60.0\) seconds, got inf"),
-        ([[0.1]], [[700]], [0], r"units must be whole numbers in \[0, 699\], got uint16 from 700 to 700"),
+        (
+            [[0.1]],
+            [[700]],
+            [0],
+            r"units must be whole numbers in \[0, 699\], got uint16 from 700 to 700",
+        ),
         ([[0.1]], [[1]], [20], r"classes must be in \[0, 19\], got 20"),
     ],
 )
@@ -121,7 +146,9 @@ def test_an_shd_file_without_a_group_is_named(tmp_path, missing):
     shd(tmp_path / "shd_test.h5", [[0.1]], [[1]], [0])
     with h5py.File(tmp_path / "shd_test.h5", "a") as file:
         del file[missing]
-    with pytest.raises(ValueError, match=r"shd_test.h5 must be a whole file of SHD, got a damaged or different one"):
+    with pytest.raises(
+        ValueError, match=r"shd_test.h5 must be a whole file of SHD, got a damaged or different one"
+    ):
         spikevision.SHD(tmp_path, train=False)
 
 

@@ -25,12 +25,16 @@ def flipped(raw: bytes, place: int, bit: int = 6) -> bytes:
 # IDX and npz
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: flipped(raw, 30), lambda raw: flipped(raw, 2)])
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-9], lambda raw: flipped(raw, 30), lambda raw: flipped(raw, 2)]
+)
 def test_a_damaged_gzip_file_of_mnist_is_named(tmp_path, damage):
     header = bytes([0, 0, 8, 1]) + (60).to_bytes(4, "big")
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(damage(gzip.compress(header + bytes(range(60)), mtime=0)))
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz must be a whole gzip file, got a damaged"):
+    with pytest.raises(
+        ValueError, match=r"train-images-idx3-ubyte.gz must be a whole gzip file, got a damaged"
+    ):
         data.read_idx(path)
 
 
@@ -87,15 +91,21 @@ def test_labels_that_are_no_classes_are_refused(tmp_path):
     x = np.zeros((2, 4, 4), np.uint8)
     y = np.array([0, 2**40])
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    with pytest.raises(ValueError, match=r"labels of the train part of .* in \[0, 65535\], got 0 to 1099511627776"):
+    with pytest.raises(
+        ValueError, match=r"labels of the train part of .* in \[0, 65535\], got 0 to 1099511627776"
+    ):
         data.mnist(tmp_path)
 
 
 def test_an_image_that_is_no_jpeg_is_named(tmp_path):
     pytest.importorskip("PIL")
     part = {"jpeg": np.zeros(9, np.uint8), "offset": np.array([0, 9]), "y": np.array([1])}
-    np.savez(tmp_path / "a.npz", **{f"{k}_{s}": v for k, v in part.items() for s in ("train", "test")})
-    with pytest.raises(ValueError, match=r"a.npz must be an npz file of JPEG images, 32 x 32, got a damaged"):
+    np.savez(
+        tmp_path / "a.npz", **{f"{k}_{s}": v for k, v in part.items() for s in ("train", "test")}
+    )
+    with pytest.raises(
+        ValueError, match=r"a.npz must be an npz file of JPEG images, 32 x 32, got a damaged"
+    ):
         data.cifar10_jpeg(tmp_path / "a.npz")
 
 
@@ -113,10 +123,17 @@ def test_errors_of_the_machine_are_not_called_damage(tmp_path):
 def test_a_damaged_note_or_sample_of_a_cache_is_named(tmp_path):
     cached = data.DiskCache([(torch.ones(3), 1)], tmp_path)
     assert cached[0][1] == 1
-    np.savez(tmp_path / "0.npz", recording=np.zeros(2), target=np.zeros(2), kinds=np.array(["tensor", "number"]))
+    np.savez(
+        tmp_path / "0.npz",
+        recording=np.zeros(2),
+        target=np.zeros(2),
+        kinds=np.array(["tensor", "number"]),
+    )
     with pytest.raises(ValueError, match=r"0.npz must be a sample of a cache"):
         cached[0]
-    np.savez(tmp_path / "0.npz", recording=np.zeros(2), target=np.zeros(2), kinds=np.array(["tensor"]))
+    np.savez(
+        tmp_path / "0.npz", recording=np.zeros(2), target=np.zeros(2), kinds=np.array(["tensor"])
+    )
     with pytest.raises(ValueError, match=r"0.npz must hold two kinds"):
         cached[0]
     (tmp_path / "cache.json").write_bytes(b"{\xff")
@@ -137,7 +154,9 @@ def test_an_aedat_packet_of_another_event_size_is_refused_and_not_misread(tmp_pa
     assert raw[place : place + 2] == b"\x01\x00"
     raw[place + 4] = size
     (tmp_path / "a.aedat").write_bytes(raw + bytes(1000))
-    with pytest.raises(ValueError, match=rf"events of 8 bytes .* got {size}, 4 and 0 at byte {place} of .*a.aedat"):
+    with pytest.raises(
+        ValueError, match=rf"events of 8 bytes .* got {size}, 4 and 0 at byte {place} of .*a.aedat"
+    ):
         readers.read_aedat(tmp_path / "a.aedat")
 
 
@@ -160,11 +179,22 @@ def test_an_aedat_packet_that_contradicts_itself_is_refused(tmp_path, offset, va
 
 
 @pytest.mark.parametrize(
-    "line", [b"1,2\xff,3", b"1,2", b"1,99999999999999999999,3", b"1,-5,3", b"a,b,c", b"1,9,3", "¹,2,3".encode()]
+    "line",
+    [
+        b"1,2\xff,3",
+        b"1,2",
+        b"1,99999999999999999999,3",
+        b"1,-5,3",
+        b"a,b,c",
+        b"1,9,3",
+        "¹,2,3".encode(),
+    ],
 )
 def test_gesture_labels_that_are_no_numbers_are_refused_with_their_line(tmp_path, line):
     (tmp_path / "a_labels.csv").write_bytes(b"class,start,end\n1,0,5\n" + line + b"\n")
-    with pytest.raises(ValueError, match=r"a_labels.csv must hold lines class,start,end in whole numbers, got '"):
+    with pytest.raises(
+        ValueError, match=r"a_labels.csv must hold lines class,start,end in whole numbers, got '"
+    ):
         readers.read_gesture_labels(tmp_path / "a_labels.csv")
 
 
@@ -172,12 +202,17 @@ def test_an_address_off_the_sensor_is_named_with_its_file(tmp_path):
     events = events_of(30, (34, 34), 1000)
     raw = bytearray(nmnist_bytes(events))
     raw[5 * 7] = 200
-    with pytest.raises(ValueError, match=r"in \[0, 33\], got \(200, \d+\) at event 7 of 3/00001.bin"):
+    with pytest.raises(
+        ValueError, match=r"in \[0, 33\], got \(200, \d+\) at event 7 of 3/00001.bin"
+    ):
         readers.read_nmnist(bytes(raw), "3/00001.bin")
     write_gestures(tmp_path, user=3)
     events["x"][5] = 300
     (tmp_path / "user03_fluorescent_led.aedat").write_bytes(aedat_bytes(events))
-    with pytest.raises(ValueError, match=r"in \[0, 127\], got \(300, .* at event 5 of .*user03_fluorescent_led.aedat"):
+    with pytest.raises(
+        ValueError,
+        match=r"in \[0, 127\], got \(300, .* at event 5 of .*user03_fluorescent_led.aedat",
+    ):
         spikevision.DVSGesture(tmp_path)
 
 

@@ -17,7 +17,9 @@ nir = pytest.importorskip("nir")
 
 @pytest.fixture
 def network_file(tmp_path):
-    net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True), snn.SynapticDelay(3, torch.ones(2), 2))
+    net = nn.Sequential(
+        nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True), snn.SynapticDelay(3, torch.ones(2), 2)
+    )
     path = tmp_path / "net.nir"
     nir.write(path, to_nir(net))
     return path
@@ -48,7 +50,10 @@ def sparse(file):
 
 
 MUTATIONS = {
-    "a broken soft link": (lambda f: write(f, "node/nodes/0/weight", h5py.SoftLink("/nowhere")), "is a SoftLink"),
+    "a broken soft link": (
+        lambda f: write(f, "node/nodes/0/weight", h5py.SoftLink("/nowhere")),
+        "is a SoftLink",
+    ),
     "a link to another file": (
         lambda f: write(f, "node/nodes/0/weight", h5py.ExternalLink("other.h5", "weight")),
         "is a ExternalLink",
@@ -58,12 +63,18 @@ MUTATIONS = {
         "is there twice, or contains itself",
     ),
     "a dataset as nodes": (lambda f: write(f, "node/nodes", 3), r"its nodes must be a group"),
-    "a dataset as a node": (lambda f: write(f, "node/nodes/0", 3), r"node '0' must be a group of fields"),
+    "a dataset as a node": (
+        lambda f: write(f, "node/nodes/0", 3),
+        r"node '0' must be a group of fields",
+    ),
     "edges of three columns": (
         lambda f: write(f, "node/edges", np.array([[b"a", b"b", b"c"]])),
         r"its edges must be pairs of names, \[E, 2\], got \(1, 3\)",
     ),
-    "edges of numbers": (lambda f: write(f, "node/edges", np.ones((1, 2))), r"pairs of names, got \[1.0, 1.0\]"),
+    "edges of numbers": (
+        lambda f: write(f, "node/edges", np.ones((1, 2))),
+        r"pairs of names, got \[1.0, 1.0\]",
+    ),
     "another number of thresholds": (
         lambda f: write(f, "node/nodes/1/v_threshold", np.ones(7)),
         r"node '1' \(LIF\): all fields must have the shape of the layer",
@@ -85,7 +96,10 @@ MUTATIONS = {
         lambda f: write(f, "node/nodes/1/metadata/arguments", 7.0),
         r"metadata 'arguments' must name arguments",
     ),
-    "a record that is no group": (lambda f: write(f, "node/nodes/1/metadata", 7.0), r"its metadata must be a group"),
+    "a record that is no group": (
+        lambda f: write(f, "node/nodes/1/metadata", 7.0),
+        r"its metadata must be a group",
+    ),
     "an unknown reset": (
         lambda f: write(f, "node/nodes/1/metadata/reset", "sideways"),
         r"'reset' must be one of subtract, zero, none, zero_attached, got 'sideways'",
@@ -126,7 +140,10 @@ MUTATIONS = {
         lambda f: write(f, "node/nodes/input/shape", np.inf),
         r"node 'input' \(Input\): its shape must be whole numbers",
     ),
-    "no delay": (lambda f: write(f, "node/nodes/2/delay", np.ones(0)), r"node '2' \(Delay\): its delay is empty"),
+    "no delay": (
+        lambda f: write(f, "node/nodes/2/delay", np.ones(0)),
+        r"node '2' \(Delay\): its delay is empty",
+    ),
 }
 
 
@@ -172,7 +189,9 @@ def test_a_folder_in_place_of_a_nir_file_is_named(tmp_path):
 def test_a_graph_that_contains_itself_is_refused():
     graph = to_nir(nn.Sequential(nn.Linear(3, 2)))
     graph.nodes["own"] = graph
-    with pytest.raises(ValueError, match=r"nested deeper than 64, got '\w+'; does it contain itself"):
+    with pytest.raises(
+        ValueError, match=r"nested deeper than 64, got '\w+'; does it contain itself"
+    ):
         from_nir(graph)
 
 

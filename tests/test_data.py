@@ -1,4 +1,5 @@
-"""Data sets: the divisions are fixed, the values are in range, and every reader refuses what it cannot read."""
+"""Data sets: the divisions are fixed, the values are in range, and every reader refuses what it
+cannot read."""
 
 import gzip
 import io
@@ -27,7 +28,9 @@ def test_division_is_disjoint_complete_and_stratified():
     train, test = data.stratified(labels, 360)
     assert sorted([*train, *test]) == list(range(1797)) and len(test) == 360
     assert abs(np.bincount(labels[test]) - np.bincount(labels) * 360 / 1797).max() < 1
-    assert abs(np.bincount(labels[train][:500]) - 50).max() < 25, "the classes must come in random order"
+    assert abs(np.bincount(labels[train][:500]) - 50).max() < 25, (
+        "the classes must come in random order"
+    )
 
 
 def test_division_never_changes():
@@ -61,7 +64,12 @@ def mnist_like(generator=0):
     return x[0], np.arange(6, dtype=np.uint8), x[1], np.arange(3, dtype=np.uint8)
 
 
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 @pytest.mark.parametrize(
@@ -92,17 +100,24 @@ def test_mnist_reads_npz_from_a_folder_or_a_file(tmp_path):
 
 
 def test_mnist_lists_the_names_it_looked_for(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"x_train was not found.*train-images-idx3-ubyte.*idx3-ubyte\.gz"):
+    with pytest.raises(
+        FileNotFoundError, match=r"x_train was not found.*train-images-idx3-ubyte.*idx3-ubyte\.gz"
+    ):
         data.mnist(tmp_path)
 
 
 def test_mnist_refuses_arrays_that_do_not_belong_together(tmp_path):
     x, y, *_ = mnist_like()
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y[:-1], x_test=x, y_test=y)
-    with pytest.raises(ValueError, match=r"the train part .* got uint8 \(6, 28, 28\) and uint8 \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"the train part .* got uint8 \(6, 28, 28\) and uint8 \(5,\)"
+    ):
         data.mnist(tmp_path)
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y)
-    with pytest.raises(ValueError, match="must hold the arrays x_train, y_train, x_test, y_test, got x_train, y_train"):
+    with pytest.raises(
+        ValueError,
+        match="must hold the arrays x_train, y_train, x_test, y_test, got x_train, y_train",
+    ):
         data.mnist(tmp_path)
     whole = (tmp_path / "mnist.npz").read_bytes()
     for raw in (b"text", whole[:-30], whole[:99] + b"?" + whole[100:]):
@@ -128,7 +143,9 @@ def test_a_file_that_is_no_idx_file_is_refused(tmp_path, raw, text):
         data.read_idx(tmp_path / "file")
 
 
-@pytest.mark.parametrize(("code", "kind"), [(8, "u1"), (9, "i1"), (11, "i2"), (12, "i4"), (13, "f4"), (14, "f8")])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(8, "u1"), (9, "i1"), (11, "i2"), (12, "i4"), (13, "f4"), (14, "f8")]
+)
 def test_idx_numbers_of_every_type_survive(tmp_path, code, kind):
     array = np.arange(6, dtype=kind).reshape(1, 2, 3)
     (tmp_path / "file").write_bytes(idx(array, code))
@@ -157,21 +174,30 @@ def jpeg_file(path, colours, **wrong):
         "offset": np.cumsum([0, *map(len, files)]),
         "y": np.arange(len(files), dtype=np.uint8),
     } | wrong
-    np.savez(path, **{f"{kind}_{split}": array for kind, array in part.items() for split in ("train", "test")})
+    np.savez(
+        path,
+        **{f"{kind}_{split}": array for kind, array in part.items() for split in ("train", "test")},
+    )
 
 
 def test_jpeg_subset_decodes_the_images_that_are_asked_for(tmp_path):
     jpeg_file(tmp_path / "cifar10_jpeg_subset.npz", ["red", "lime", "blue"])
     split = data.cifar10_jpeg(tmp_path, num_train=2)
     assert split.x_train.shape == (2, 3, 32, 32) and split.x_test.shape == (3, 3, 32, 32)
-    assert split.x_test.mean((2, 3)).argmax(1).tolist() == [0, 1, 2] and split.y_test.tolist() == [0, 1, 2]
+    assert split.x_test.mean((2, 3)).argmax(1).tolist() == [0, 1, 2] and split.y_test.tolist() == [
+        0,
+        1,
+        2,
+    ]
     with pytest.raises(ValueError, match=r"num_test must lie in \[1, 3\]"):
         data.cifar10_jpeg(tmp_path, num_test=4)
 
 
 def test_jpeg_subset_checks_its_offsets(tmp_path):
     jpeg_file(tmp_path / "a.npz", ["red"], offset=np.array([0, 5]))
-    with pytest.raises(ValueError, match=r"offset_train of .*a.npz must lead from 0 to \d+ in 1 steps"):
+    with pytest.raises(
+        ValueError, match=r"offset_train of .*a.npz must lead from 0 to \d+ in 1 steps"
+    ):
         data.cifar10_jpeg(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match="there is none at"):
         data.cifar10_jpeg(tmp_path)

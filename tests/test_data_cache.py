@@ -1,4 +1,5 @@
-"""Samples kept on disk: each made once, returned unchanged, and no folder of something else accepted."""
+"""Samples kept on disk: each made once, returned unchanged, and no folder of something else
+accepted."""
 
 import sys
 import types
@@ -34,21 +35,32 @@ def test_cache_makes_each_sample_once_and_returns_the_same(tmp_path):
         for (x, y), (cached_x, cached_y) in zip(
             (plain[i] for i in range(3)), (cached[i] for i in range(3)), strict=True
         ):
-            assert torch.equal(x, cached_x) and x.dtype == cached_x.dtype and type(cached_y) is int and y == cached_y
+            assert (
+                torch.equal(x, cached_x)
+                and x.dtype == cached_x.dtype
+                and type(cached_y) is int
+                and y == cached_y
+            )
     assert counted.made == 3 and not list(tmp_path.glob("*.part"))
-    again = data.DiskCache(data.EventFrames(counted, dt=100), tmp_path, key="a", transform=lambda x: x[0])
+    again = data.DiskCache(
+        data.EventFrames(counted, dt=100), tmp_path, key="a", transform=lambda x: x[0]
+    )
     assert torch.equal(again[-1][0], plain[2][0][0]) and counted.made == 3
 
 
 def test_cache_keeps_structured_arrays(tmp_path):
     cached = data.DiskCache(Counted(), tmp_path)
-    assert np.array_equal(cached[0][0], some_events()) and np.array_equal(cached[0][0], some_events())
+    assert np.array_equal(cached[0][0], some_events()) and np.array_equal(
+        cached[0][0], some_events()
+    )
 
 
 def test_cache_refuses_a_folder_of_something_else(tmp_path):
     data.DiskCache(Counted(), tmp_path, key="dt=100")
     for dataset, key in ((Counted(), "dt=200"), (Counted(4), "dt=100")):
-        with pytest.raises(ValueError, match=r"must hold samples made with .* use another folder or delete it"):
+        with pytest.raises(
+            ValueError, match=r"must hold samples made with .* use another folder or delete it"
+        ):
             data.DiskCache(dataset, tmp_path, key=key)
 
 
@@ -102,7 +114,9 @@ def test_tonic_data_sets_become_frames_kept_on_disk(fake_tonic, tmp_path):
 
 
 def test_tonic_names_the_nearest_data_set(fake_tonic, tmp_path):
-    with pytest.raises(ValueError, match="name must be one of 'Toy', got 'Toi'; did you mean 'Toy'"):
+    with pytest.raises(
+        ValueError, match="name must be one of 'Toy', got 'Toi'; did you mean 'Toy'"
+    ):
         data.tonic("Toi", tmp_path, dt=100)
     with pytest.raises(ValueError, match="num_steps or dt must say"):
         data.tonic("Toy", tmp_path)

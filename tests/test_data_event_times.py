@@ -1,4 +1,5 @@
-"""Times of events that are NaN, infinite, absurd or near the ends of int64: the right step, or an error by index."""
+"""Times of events that are NaN, infinite, absurd or near the ends of int64: the right step, or an
+error by index."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ def steps(events, **options):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("options", [{"num_steps": 3}, {"dt": 1.0}, {"num_steps": 3, "dt": 1.0, "start": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"num_steps": 3}, {"dt": 1.0}, {"num_steps": 3, "dt": 1.0, "start": 0.0}]
+)
 def test_a_time_that_is_not_finite_no_longer_swallows_the_good_events(bad, options):
     with pytest.raises(ValueError, match=rf"finite, got t={bad} at event 1 \(1 of 3"):
         data.to_frames(three(bad), (2, 2, 2), **options)
@@ -42,7 +45,10 @@ def test_steps_beyond_int64_are_those_of_exact_arithmetic():
 @pytest.mark.parametrize("options", [{"num_steps": 4}, {"dt": 10}, {"num_steps": 4, "dt": 10}])
 def test_times_at_both_ends_of_int64_are_refused_instead_of_wrapped(options):
     events = np.array([(0, 0, -(2**63), 1), (1, 1, 2**63 - 1, 0)], dtype=data.EVENT)
-    with pytest.raises(ValueError, match=r"less than 2\^63 from start=-9223372036854775808, got t=9223372036854775807"):
+    with pytest.raises(
+        ValueError,
+        match=r"less than 2\^63 from start=-9223372036854775808, got t=9223372036854775807",
+    ):
         data.to_frames(events, (2, 2, 2), **options)
 
 
@@ -62,13 +68,18 @@ def test_late_times_of_a_clock_count_from_the_first_event():
 
 @pytest.mark.parametrize("kind", [FLOATS, data.EVENT])
 def test_one_absurd_time_does_not_ask_for_terabytes_of_frames(kind):
-    with pytest.raises(ValueError, match=r"dt=1 the event 1 at t=1000000000000\.?0? needs 1e\+12 steps of 8 elements"):
+    with pytest.raises(
+        ValueError,
+        match=r"dt=1 the event 1 at t=1000000000000\.?0? needs 1e\+12 steps of 8 elements",
+    ):
         data.to_frames(three(10**12, kind), (2, 2, 2), dt=1)
     assert steps(three(10**12, kind), dt=4, num_steps=3) == [1, 0, 1]
 
 
 def test_more_frames_than_memory_is_said_in_words():
-    with pytest.raises(ValueError, match=r"need .* GiB or so, more than there is; write smaller numbers"):
+    with pytest.raises(
+        ValueError, match=r"need .* GiB or so, more than there is; write smaller numbers"
+    ):
         data.to_frames(three(5), (2, 2, 2), num_steps=2**56)
     with pytest.raises(ValueError, match=r"num_steps must lie in \[1, \d+\], got 1000"):
         data.to_frames(three(5), (2, 2, 2), num_steps=10**30)
@@ -85,8 +96,16 @@ def test_more_frames_than_memory_is_said_in_words():
         ({"dt": "1"}, TypeError, "dt must be a real number, got '1'"),
         ({"dt": 0}, ValueError, "dt must be positive, got 0"),
         ({"dt": 1, "start": float("inf")}, ValueError, "start must be finite, got inf"),
-        ({"num_steps": 3, "sensor_size": (2, 2)}, TypeError, r"\(width, height, polarities\), got \(2, 2\)"),
-        ({"num_steps": 3, "sensor_size": (2, 0, 2)}, ValueError, "sensor_size must be 1 or more, got 0"),
+        (
+            {"num_steps": 3, "sensor_size": (2, 2)},
+            TypeError,
+            r"\(width, height, polarities\), got \(2, 2\)",
+        ),
+        (
+            {"num_steps": 3, "sensor_size": (2, 0, 2)},
+            ValueError,
+            "sensor_size must be 1 or more, got 0",
+        ),
         ({"num_steps": 3, "binary": "no"}, TypeError, "binary must be True or False, got 'no'"),
     ],
 )
@@ -129,7 +148,11 @@ def test_frames_that_are_no_counts_do_not_become_events(frames, dt, error, text)
         ([], ValueError, r"recordings must have the shape \[T_i, ...\]"),
         ([torch.ones(2)], TypeError, r"pairs \(recording, target\), got Tensor at 0"),
         ([(torch.ones(2), "a")], TypeError, "sample 0 must hold a tensor and a number"),
-        ([(torch.ones(2), 1), (torch.ones(3), torch.ones(2))], ValueError, r"targets must have one shape, got \[\(\)"),
+        (
+            [(torch.ones(2), 1), (torch.ones(3), torch.ones(2))],
+            ValueError,
+            r"targets must have one shape, got \[\(\)",
+        ),
     ],
 )
 def test_recordings_that_make_no_batch_are_refused_in_words(samples, error, text):

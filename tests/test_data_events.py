@@ -30,14 +30,18 @@ def test_saccade_sees_the_leading_edge_darken_and_the_trailing_one_brighten():
 
 
 def test_saccade_counts_the_threshold_crossings_of_a_step():
-    """With many steps each crossing of a threshold is one event: log(1.05 / 0.05) / 0.3 = 10.1 from dark to bright."""
+    """With many steps each crossing of a threshold is one event: log(1.05 / 0.05) / 0.3 = 10.1 from
+    dark to bright."""
     ends = square(at=4, side=12)
     first = data.saccade(ends, 3000, distance=4)[:1000, 0]
     assert first[:, 1, 8, 3].sum() == 10 and first[:, 0, 8, 3].sum() == 0
 
 
 def test_saccade_noise_comes_from_the_generator():
-    first, again = (data.saccade(square(), 9, noise=0.2, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    first, again = (
+        data.saccade(square(), 9, noise=0.2, generator=torch.Generator().manual_seed(1))
+        for _ in range(2)
+    )
     assert torch.equal(first, again) and first.mean() > 0.15
 
 
@@ -47,8 +51,18 @@ def test_saccade_noise_comes_from_the_generator():
         (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), {}, TypeError, "write images / 255"),
         (torch.zeros(1, 3, 8, 8), {}, ValueError, r"images.mean\(1, keepdim=True\)"),
         (torch.full((1, 1, 8, 8), 2.0), {}, ValueError, r"lie in \[0, 1\], got 2 to 2"),
-        (torch.zeros(1, 1, 8, 8), {"num_steps": 2}, ValueError, "num_steps must be 3 or more, got 2"),
-        (torch.zeros(1, 1, 8, 8), {"threshold": 0}, ValueError, "threshold must be positive, got 0"),
+        (
+            torch.zeros(1, 1, 8, 8),
+            {"num_steps": 2},
+            ValueError,
+            "num_steps must be 3 or more, got 2",
+        ),
+        (
+            torch.zeros(1, 1, 8, 8),
+            {"threshold": 0},
+            ValueError,
+            "threshold must be positive, got 0",
+        ),
         (torch.zeros(1, 1, 8, 8), {"noise": 2}, ValueError, r"noise must lie in \[0, 1\], got 2"),
     ],
 )
@@ -70,7 +84,9 @@ def test_frames_hold_every_event_at_its_place():
 def test_frames_and_events_are_inverses():
     frames = torch.randint(0, 3, (6, 2, 4, 5), generator=torch.Generator().manual_seed(0)).float()
     frames[0, 0, 0, 0] = 1
-    assert torch.equal(data.to_frames(data.to_events(frames, dt=10), (5, 4, 2), dt=10, num_steps=6), frames)
+    assert torch.equal(
+        data.to_frames(data.to_events(frames, dt=10), (5, 4, 2), dt=10, num_steps=6), frames
+    )
 
 
 @pytest.mark.parametrize("scale", [1, 1e-3], ids=["whole", "fractional"])
@@ -84,7 +100,8 @@ def test_a_number_of_steps_divides_the_recording_evenly(scale):
 def test_later_events_are_left_out_and_missing_ones_are_silence():
     events = some_events()
     assert torch.equal(
-        data.to_frames(events, (5, 4, 2), dt=100, num_steps=3), data.to_frames(events, (5, 4, 2), dt=100)[:3]
+        data.to_frames(events, (5, 4, 2), dt=100, num_steps=3),
+        data.to_frames(events, (5, 4, 2), dt=100)[:3],
     )
     assert data.to_frames(events[:0], (5, 4, 2), num_steps=3).sum() == 0
     assert data.to_frames(events, (5, 4, 2), dt=100, num_steps=30)[10:].sum() == 0
@@ -105,11 +122,21 @@ def test_events_without_a_row_or_polarity_are_one_line():
 @pytest.mark.parametrize(
     ("events", "options", "error", "text"),
     [
-        (np.zeros((3, 4)), {"dt": 1}, TypeError, "structured array with the fields x, y, t, p, got ndarray"),
+        (
+            np.zeros((3, 4)),
+            {"dt": 1},
+            TypeError,
+            "structured array with the fields x, y, t, p, got ndarray",
+        ),
         (some_events(), {}, ValueError, "num_steps or dt must say how many steps 200 events"),
         (some_events()[:0], {"dt": 1}, ValueError, "how many steps 0 events"),
         (some_events(), {"dt": 0}, ValueError, "dt must be positive, got 0"),
-        (some_events(), {"dt": 100, "sensor_size": (4, 4, 2)}, ValueError, r"x must lie in \[0, 3\].* got 0 to 4"),
+        (
+            some_events(),
+            {"dt": 100, "sensor_size": (4, 4, 2)},
+            ValueError,
+            r"x must lie in \[0, 3\].* got 0 to 4",
+        ),
     ],
 )
 def test_events_that_make_no_frames_are_refused(events, options, error, text):
@@ -128,7 +155,9 @@ def test_shorter_recordings_end_in_silence():
 
 
 def test_frames_need_a_sensor():
-    with pytest.raises(ValueError, match=r"sensor_size must be \(width, height, polarities\), got None from list"):
+    with pytest.raises(
+        ValueError, match=r"sensor_size must be \(width, height, polarities\), got None from list"
+    ):
         data.EventFrames([], dt=1)
 
 

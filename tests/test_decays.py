@@ -30,7 +30,9 @@ def gradient(neuron: Any, x: Tensor, backend: str, sign: float) -> Tensor:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("beta", [-0.3, 0.0, 1.0, 1.3])
 @pytest.mark.parametrize("name", ["Leaky", "LI", "Synaptic", "RefractoryLIF"])
-def test_a_decay_at_or_beyond_an_edge_is_led_back_by_its_gradient(name: str, beta: float, backend: str) -> None:
+def test_a_decay_at_or_beyond_an_edge_is_led_back_by_its_gradient(
+    name: str, beta: float, backend: str
+) -> None:
     if snn.backends()[backend] != "available":
         pytest.skip(snn.backends()[backend])
     x = torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1
@@ -39,8 +41,13 @@ def test_a_decay_at_or_beyond_an_edge_is_led_back_by_its_gradient(name: str, bet
     inside = min(max(beta, 1e-9), 1 - 1e-9)
     make = partial(getattr(snn, name), beta=0.5, learn_beta=True, **options)
     for sign, leads_back in ((inward, True), (-inward, False)):
-        found, expected = (gradient(written(make().double(), "beta", at), x, backend, sign) for at in (beta, inside))
-        torch.testing.assert_close(found, expected if leads_back else torch.zeros_like(found), rtol=1e-6, atol=1e-9)
+        found, expected = (
+            gradient(written(make().double(), "beta", at), x, backend, sign)
+            for at in (beta, inside)
+        )
+        torch.testing.assert_close(
+            found, expected if leads_back else torch.zeros_like(found), rtol=1e-6, atol=1e-9
+        )
 
 
 def test_training_moves_a_decay_that_starts_at_1() -> None:
@@ -59,7 +66,9 @@ def test_a_decay_that_was_pushed_past_1_stays_where_it_is_until_it_is_led_back()
     assert gradient(neuron, torch.full((4, 1, 1), 0.1), "eager", -1.0) == 0
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda neuron: neuron.double(), lambda neuron: neuron.float()])
+@pytest.mark.parametrize(
+    "how", [copy.deepcopy, lambda neuron: neuron.double(), lambda neuron: neuron.float()]
+)
 def test_the_gradient_of_a_decay_leads_inward_in_copies_too(how: Any) -> None:
     neuron = how(written(snn.Leaky(beta=1.0, learn_beta=True), "beta", 1.1))
     x = torch.full((4, 1, 1), 0.1, dtype=neuron.beta.dtype)

@@ -10,8 +10,12 @@ from spikeloom import decode, spikegen
 
 @settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4), st.integers(0, 1000))
-def test_first_spike_is_what_a_loop_over_neurons_finds(steps: int, batch: int, neurons: int, seed: int) -> None:
-    spk = (torch.rand(steps, batch, neurons, generator=torch.Generator().manual_seed(seed)) > 0.7).float()
+def test_first_spike_is_what_a_loop_over_neurons_finds(
+    steps: int, batch: int, neurons: int, seed: int
+) -> None:
+    spk = (
+        torch.rand(steps, batch, neurons, generator=torch.Generator().manual_seed(seed)) > 0.7
+    ).float()
     found = decode.first_spike(spk)
     for b in range(batch):
         for n in range(neurons):
@@ -58,11 +62,15 @@ def test_weighted_mean_is_undefined_for_a_silent_population():
     assert value.isnan().all()
 
 
-@pytest.mark.parametrize("decoder", [decode.first_spike, decode.rates, lambda spk: decode.population_vote(spk, 1)])
+@pytest.mark.parametrize(
+    "decoder", [decode.first_spike, decode.rates, lambda spk: decode.population_vote(spk, 1)]
+)
 def test_decoders_say_what_is_wrong(decoder) -> None:
     with pytest.raises(TypeError, match=r"got list; write torch.stack\(spk_rec\)"):
         decoder([torch.zeros(1)])
-    with pytest.raises(ValueError, match=r"with T > 0, got \(5,\); a single sample needs a batch axis"):
+    with pytest.raises(
+        ValueError, match=r"with T > 0, got \(5,\); a single sample needs a batch axis"
+    ):
         decoder(torch.zeros(5))
 
 

@@ -1,4 +1,5 @@
-"""Where neurons differ from snnTorch 1.0.0 on purpose: one test for each defect that is not repeated here.
+"""Where neurons differ from snnTorch 1.0.0 on purpose: one test for each defect that is not
+repeated here.
 
 `docs/compatibility.md` has a row for each of them, with the name of the test.
 """
@@ -26,14 +27,15 @@ def spikes(neuron: Neuron, x: Tensor) -> Tensor:
     return neuron.scan(x)[0]
 
 
-# -- which neurons there are, and who is reset ---------------------------------------------------------------
+# -- which neurons there are, and who is reset -----------------------------------------------------
 
 
 @pytest.mark.usefixtures("new_objects_only")
 def test_neurons_that_nobody_holds_are_freed_although_instances_lists_them() -> None:
     before = len(snn.SpikingNeuron.instances)
     nets = [
-        nn.Sequential(nn.Linear(3, 3), snn.Leaky(0.9), snn.RSynaptic(0.9, 0.8, linear_features=3)) for _ in range(5)
+        nn.Sequential(nn.Linear(3, 3), snn.Leaky(0.9), snn.RSynaptic(0.9, 0.8, linear_features=3))
+        for _ in range(5)
     ]
     assert len(snn.SpikingNeuron.instances) == before + 10
     assert any(neuron is nets[0][1] for neuron in snn.SpikingNeuron.instances)
@@ -42,7 +44,9 @@ def test_neurons_that_nobody_holds_are_freed_although_instances_lists_them() -> 
     assert len(snn.SpikingNeuron.instances) == before
 
 
-def test_a_list_assigned_to_instances_receives_the_neurons_made_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_assigned_to_instances_receives_the_neurons_made_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(snn.SpikingNeuron, "instances", [])
     neuron = snn.Leaky(0.9, init_hidden=True)
     neuron(torch.ones(1, 2))
@@ -97,7 +101,7 @@ def test_resetting_and_detaching_rsynaptic_covers_its_spikes() -> None:
     assert neuron.spk.shape == neuron.syn.shape == neuron.mem.shape == (0,)
 
 
-# -- changing, copying, saving, moving -----------------------------------------------------------------------
+# -- changing, copying, saving, moving -------------------------------------------------------------
 
 
 def test_setting_reset_mechanism_changes_the_dynamics() -> None:
@@ -125,10 +129,13 @@ def test_a_checkpoint_of_snntorch_0_8_with_a_saved_membrane_loads_strictly() -> 
     assert neuron.beta == 0.5 and neuron.mem.shape == (0,)
 
 
-@pytest.mark.parametrize("surrogate", ["atan", "fast_sigmoid", "sigmoid", "triangular", "LSO", "SFS"])
+@pytest.mark.parametrize(
+    "surrogate", ["atan", "fast_sigmoid", "sigmoid", "triangular", "LSO", "SFS"]
+)
 def test_a_whole_network_can_be_pickled_with_any_surrogate(surrogate: str) -> None:
     net = nn.Sequential(
-        nn.Linear(3, 3), snn.Leaky(0.9, spike_grad=getattr(snn.surrogate, surrogate)(), init_hidden=True)
+        nn.Linear(3, 3),
+        snn.Leaky(0.9, spike_grad=getattr(snn.surrogate, surrogate)(), init_hidden=True),
     )
     buffer = io.BytesIO()
     torch.save(net, buffer)
@@ -148,7 +155,9 @@ def test_a_network_can_be_copied_after_a_forward_pass() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_spikes_and_states_have_the_dtype_of_the_input(dtype: torch.dtype) -> None:
-    net = nn.Sequential(nn.Linear(3, 3), snn.RLeaky(0.9, linear_features=3, init_hidden=True, output=True)).to(dtype)
+    net = nn.Sequential(
+        nn.Linear(3, 3), snn.RLeaky(0.9, linear_features=3, init_hidden=True, output=True)
+    ).to(dtype)
     for x_t in firing().to(dtype):
         spk, mem = net(x_t)
         assert spk.dtype == mem.dtype == dtype
@@ -171,7 +180,7 @@ def test_a_passed_state_is_not_stored_when_the_call_is_refused() -> None:
     assert neuron.mem.shape == (0,)
 
 
-# -- states and parameters of other shapes and types ---------------------------------------------------------
+# -- states and parameters of other shapes and types -----------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (1,), ()], ids=str)
@@ -197,14 +206,18 @@ def test_alpha_of_an_alpha_neuron_can_learn() -> None:
     assert isinstance(neuron.alpha, nn.Parameter) and neuron.alpha.grad != 0
 
 
-# -- inhibition and graded spikes ----------------------------------------------------------------------------
+# -- inhibition and graded spikes ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 3), (2, 3, 4, 4)], ids=str)
 def test_inhibition_lets_one_neuron_of_a_sample_fire_in_any_shape(shape: tuple[int, ...]) -> None:
     spk, mem = snn.Leaky(0.9, threshold=0.3, inhibition=True)(firing(1, *shape)[0])
-    samples, over = (spk.flatten(1), mem.flatten(1)) if len(shape) > 1 else (spk[:, None], mem[:, None])
-    expected = torch.zeros_like(samples).scatter(1, over.argmax(1, keepdim=True), 1.0) * (over > 0.3)
+    samples, over = (
+        (spk.flatten(1), mem.flatten(1)) if len(shape) > 1 else (spk[:, None], mem[:, None])
+    )
+    expected = torch.zeros_like(samples).scatter(1, over.argmax(1, keepdim=True), 1.0) * (
+        over > 0.3
+    )
     assert torch.equal(samples, expected)
 
 

@@ -1,6 +1,8 @@
-"""Where single neurons differ from snnTorch 1.0.0 on purpose: one test for each defect that is not repeated here.
+"""Where single neurons differ from snnTorch 1.0.0 on purpose: one test for each defect that is not
+repeated here.
 
-What concerns all neurons is in `test_deviations_neurons.py`; `docs/compatibility.md` has a row for each test.
+What concerns all neurons is in `test_deviations_neurons.py`; `docs/compatibility.md` has a row for
+each test.
 """
 
 import copy
@@ -26,7 +28,7 @@ def spikes(neuron: Neuron, x: Tensor) -> Tensor:
     return neuron.scan(x)[0]
 
 
-# -- Lapicque ------------------------------------------------------------------------------------------------
+# -- Lapicque --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,9 @@ def test_beta_of_lapicque_learns_over_many_backward_passes(given: dict[str, floa
         optimizer.step()
         losses.append(loss.item())
     assert losses == sorted(losses, reverse=True) and losses[-1] < 0.9 * losses[0]
-    now = {name: value for name, value in given.items() if {"R", "C"} != given.keys() or name == "R"}
+    now = {
+        name: value for name, value in given.items() if {"R", "C"} != given.keys() or name == "R"
+    }
     same = snn.Lapicque(**{**now, "beta": neuron.beta.item()}, reset_mechanism="none")
     torch.testing.assert_close(same.scan(x)[1].mem, neuron.scan(x)[1].mem)
 
@@ -60,7 +64,10 @@ def test_lapicque_takes_beta_R_and_C_together_if_they_agree() -> None:
     x = firing()
     all_three = snn.Lapicque(beta=math.exp(-1 / 6), R=2.0, C=3.0)
     assert torch.equal(spikes(all_three, x), spikes(snn.Lapicque(R=2.0, C=3.0), x))
-    with pytest.raises(ValueError, match=r"beta, R and C disagree: exp\(-time_step / \(R C\)\) is 0\.846.*beta=0\.5"):
+    with pytest.raises(
+        ValueError,
+        match=r"beta, R and C disagree: exp\(-time_step / \(R C\)\) is 0\.846.*beta=0\.5",
+    ):
         snn.Lapicque(beta=0.5, R=2.0, C=3.0)
 
 
@@ -70,13 +77,15 @@ def test_lapicque_names_what_it_needs(given: dict[str, float]) -> None:
         snn.Lapicque(**given)
 
 
-# -- feedback ------------------------------------------------------------------------------------------------
+# -- feedback --------------------------------------------------------------------------------------
 
 
 def test_assigning_V_has_an_effect() -> None:
     neuron, x = snn.RLeaky(0.5, all_to_all=False, learn_recurrent=False), firing()
     neuron.V = torch.tensor([0.1, 0.5, -1.0])
-    expected = snn.RLeaky(0.5, V=torch.tensor([0.1, 0.5, -1.0]), all_to_all=False, learn_recurrent=False)
+    expected = snn.RLeaky(
+        0.5, V=torch.tensor([0.1, 0.5, -1.0]), all_to_all=False, learn_recurrent=False
+    )
     assert torch.equal(spikes(neuron, x), spikes(expected, x))
     assert torch.equal(neuron.recurrent.V, neuron.V)
     neuron.recurrent.V = torch.zeros(3)
@@ -115,18 +124,21 @@ def test_an_even_kernel_is_refused_where_the_feedback_is_made() -> None:
 
 def test_feedback_of_another_size_than_the_input_is_named() -> None:
     with pytest.raises(
-        ValueError, match=r"RLeaky has linear_features=4, got one step of shape \(2, 3\); write linear_f"
+        ValueError,
+        match=r"RLeaky has linear_features=4, got one step of shape \(2, 3\); write linear_f",
     ):
         snn.RLeaky(0.9, linear_features=4)(firing()[0])
 
 
-# -- cells and neurons with weights --------------------------------------------------------------------------
+# -- cells and neurons with weights ----------------------------------------------------------------
 
 
 def test_slstm_remembers_when_its_sizes_differ() -> None:
     cell = snn.SLSTM(3, 5, threshold=0.1)
     reference = nn.LSTM(3, 5)
-    reference.load_state_dict({f"{name}_l0": value for name, value in cell.lstm_cell.state_dict().items()})
+    reference.load_state_dict(
+        {f"{name}_l0": value for name, value in cell.lstm_cell.state_dict().items()}
+    )
     x, state = firing(), cell.init_slstm()
     for x_t in x:
         spk, *state = cell(x_t, *state)
@@ -145,18 +157,24 @@ def test_leaky_parallel_obeys_one_beta_for_each_neuron() -> None:
 def test_leaky_parallel_takes_beta_as_a_tensor_without_axes() -> None:
     neuron = snn.LeakyParallel(3, 4, beta=torch.tensor(0.5))
     assert torch.equal(neuron.rnn.weight_hh_l0, 0.5 * torch.eye(4))
-    with pytest.raises(ValueError, match=r"beta must be one number or have shape \(4,\), got shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"beta must be one number or have shape \(4,\), got shape \(3,\)"
+    ):
         snn.LeakyParallel(3, 4, beta=torch.rand(3))
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda neuron: pickle.loads(pickle.dumps(neuron))])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda neuron: pickle.loads(pickle.dumps(neuron))]
+)
 def test_a_copied_leaky_parallel_keeps_its_recurrence_diagonal(duplicate: Any) -> None:
     neuron = duplicate(snn.LeakyParallel(3, 4, beta=0.9, threshold=0.2, learn_beta=True))
     with torch.no_grad():
         neuron.rnn.weight_ih_l0.abs_()
     neuron(firing()).sum().backward()
     gradient = neuron.rnn.weight_hh_l0.grad
-    assert gradient.diagonal().abs().sum() > 0 and torch.equal(gradient, torch.diag(gradient.diagonal()))
+    assert gradient.diagonal().abs().sum() > 0 and torch.equal(
+        gradient, torch.diag(gradient.diagonal())
+    )
 
 
 def test_every_parameter_of_state_leaky_has_a_gradient_and_its_checkpoint_both_names() -> None:
@@ -177,7 +195,9 @@ def test_associative_leaky_finds_its_number_of_neurons_itself() -> None:
 
 def test_associative_leaky_has_as_many_outputs_as_neurons_when_its_sizes_differ() -> None:
     for query in (True, False):
-        neuron = snn.AssociativeLeaky(3, d_value=2, d_key=4, num_spiking_neurons=8, use_q_projection=query)
+        neuron = snn.AssociativeLeaky(
+            3, d_value=2, d_key=4, num_spiking_neurons=8, use_q_projection=query
+        )
         assert neuron(firing()).shape == (12, 2, 8)
 
 
@@ -216,23 +236,38 @@ def test_graded_spikes_scale_neurons_and_not_samples() -> None:
         layer(torch.ones(5, 4))
 
 
-# -- ranges --------------------------------------------------------------------------------------------------
+# -- ranges ----------------------------------------------------------------------------------------
 
 OUT_OF_RANGE = {
     "Leaky": (lambda: snn.Leaky(1.2), r"beta must lie in \[0, 1\], got 1\.2"),
     "Lapicque": (lambda: snn.Lapicque(1.0), r"beta must lie in \(0, 1\), got 1"),
     "Lapicque R": (lambda: snn.Lapicque(R=-1.0, C=1.0), r"R must lie in \(0, inf\), got -1"),
     "Synaptic": (lambda: snn.Synaptic(-0.1, 0.5), r"alpha must lie in \[0, 1\], got -0\.1"),
-    "Alpha": (lambda: snn.Alpha(0.5, 0.6), r"Alpha needs alpha > beta everywhere, got alpha=0\.5, beta=0\.6"),
+    "Alpha": (
+        lambda: snn.Alpha(0.5, 0.6),
+        r"Alpha needs alpha > beta everywhere, got alpha=0\.5, beta=0\.6",
+    ),
     "Alpha beta": (lambda: snn.Alpha(1.0, 1.0), r"beta must lie in \[0, 1\), got 1"),
     "RLeaky": (lambda: snn.RLeaky(1.2, linear_features=3), r"beta must lie in \[0, 1\], got 1\.2"),
-    "RSynaptic": (lambda: snn.RSynaptic(0.5, 1.2, linear_features=3), r"beta must lie in \[0, 1\], got 1\.2"),
+    "RSynaptic": (
+        lambda: snn.RSynaptic(0.5, 1.2, linear_features=3),
+        r"beta must lie in \[0, 1\], got 1\.2",
+    ),
     "LI": (lambda: snn.LI(1.2), r"beta must lie in \[0, 1\], got 1\.2"),
     "AdLIF": (lambda: snn.AdLIF(beta=1.2), r"beta must lie in \[0, 1\], got 1\.2"),
     "StateLeaky": (lambda: snn.StateLeaky(1.2, 3), r"beta must lie in \[0, 1\], got 1\.2"),
-    "LeakyParallel": (lambda: snn.LeakyParallel(3, 3, beta=1.2), r"beta must lie in \[0, 1\], got 1\.2"),
-    "DeltaLeaky": (lambda: snn.DeltaLeaky(0.0, beta=0.5), r"delta_threshold must lie in \(0, inf\), got 0"),
-    "threshold": (lambda: snn.SLSTM(3, 3, threshold=-1.0), r"threshold must lie in \(0, inf\), got -1"),
+    "LeakyParallel": (
+        lambda: snn.LeakyParallel(3, 3, beta=1.2),
+        r"beta must lie in \[0, 1\], got 1\.2",
+    ),
+    "DeltaLeaky": (
+        lambda: snn.DeltaLeaky(0.0, beta=0.5),
+        r"delta_threshold must lie in \(0, inf\), got 0",
+    ),
+    "threshold": (
+        lambda: snn.SLSTM(3, 3, threshold=-1.0),
+        r"threshold must lie in \(0, inf\), got -1",
+    ),
 }
 
 

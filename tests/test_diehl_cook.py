@@ -23,7 +23,11 @@ from stdp_networks import ENGINES, INPUTS, images, network, seeded, small, train
 def test_bars_are_learned_without_labels_and_named_with_them(engine: str) -> None:
     net, x, y = small(time=150.0), images(200), torch.arange(200) % 4
     rows = net.fit(x, 2, engine=engine, generator=seeded(), labels=y, every=100)
-    assert [row.images for row in rows] == [112, 200, 312, 400] if engine == "batched" else [100, 200, 300, 400]
+    assert (
+        [row.images for row in rows] == [112, 200, 312, 400]
+        if engine == "batched"
+        else [100, 200, 300, 400]
+    )
     labels = net.assign(x, y, engine=engine, generator=seeded(1))
     assert set(labels.tolist()) - {-1} == {0, 1, 2, 3}
     for vote in ("all", "proportion"):
@@ -55,10 +59,14 @@ def test_evaluation_changes_nothing_and_thresholds_are_frozen(engine: str) -> No
     before = copy.deepcopy(net.state_dict())
     net.eval()
     counts = net.responses(x, engine=engine, generator=seeded())
-    assert counts.sum() > 0 and torch.equal(counts, net.responses(x, engine=engine, generator=seeded()))
+    assert counts.sum() > 0 and torch.equal(
+        counts, net.responses(x, engine=engine, generator=seeded())
+    )
     for s_t in train_of():
         net.run({"inp": s_t})
-    assert all(torch.equal(before[name], net.state_dict()[name]) for name in ("xe.weight", "exc.theta"))
+    assert all(
+        torch.equal(before[name], net.state_dict()[name]) for name in ("xe.weight", "exc.theta")
+    )
     with pytest.raises(RuntimeError, match=r"evaluation mode; call net.train\(\) first"):
         net.update()
     with pytest.raises(RuntimeError, match=r"evaluation mode; call net.train\(\) first"):
@@ -91,15 +99,21 @@ def test_names_are_kept_in_the_state_and_lost_by_learning() -> None:
     other.load_state_dict(net.state_dict())
     assert torch.equal(net.predict(x, generator=seeded()), other.predict(x, generator=seeded()))
     net.fit(x, generator=seeded())
-    with pytest.raises(RuntimeError, match=r"predict needs names of the neurons; call assign\(x_train, y_train\)"):
+    with pytest.raises(
+        RuntimeError, match=r"predict needs names of the neurons; call assign\(x_train, y_train\)"
+    ):
         net.predict(x)
 
 
 @pytest.mark.slow
-def test_one_generator_state_gives_one_result_and_one_image_at_a_time_the_same_in_both_engines() -> None:
+def test_one_generator_state_gives_one_result_and_one_image_at_a_time_the_same_in_both_engines() -> (
+    None
+):
     nets = [small() for _ in range(4)]
     for net, options in zip(
-        nets, [{}, {}, {"engine": "batched", "batch": 1, "chunk": 1}, {"engine": "event"}], strict=True
+        nets,
+        [{}, {}, {"engine": "batched", "batch": 1, "chunk": 1}, {"engine": "event"}],
+        strict=True,
     ):
         net.fit(images(), generator=seeded(4), **options)
     assert torch.equal(nets[0].xe.w, nets[1].xe.w)
@@ -117,10 +131,14 @@ def test_the_order_of_a_batch_does_not_matter(numba: bool) -> None:
     found = []
     for given in (spikes, spikes[:, order]):
         net = network()
-        with mock.patch.object(event, "loop_refusal", event.loop_refusal if numba else lambda net: "not here"):
+        with mock.patch.object(
+            event, "loop_refusal", event.loop_refusal if numba else lambda net: "not here"
+        ):
             train, mem = batched.presented(net, given, learn=True)
         found.append((train, mem, net.xe.w, net.exc.theta))
-    assert torch.equal(found[0][0][:, order], found[1][0]) and torch.equal(found[0][1][order], found[1][1])
+    assert torch.equal(found[0][0][:, order], found[1][0]) and torch.equal(
+        found[0][1][order], found[1][1]
+    )
     torch.testing.assert_close(found[0][2], found[1][2])
     torch.testing.assert_close(found[0][3], found[1][3])
 
@@ -138,7 +156,9 @@ def test_a_faint_image_is_shown_again_brighter_and_a_black_one_is_given_up(engin
     x = torch.stack([torch.zeros(INPUTS), torch.full((INPUTS,), 0.3)])
     options: dict[str, Any] = {"rate_max": 20.0, "gain": 10.0, "tau_exc": 10.0}
     once, again = (small(retries=retries, boost=200.0, **options) for retries in (0, 5))
-    faint, bright = (net.responses(x, engine=engine, generator=seeded()).sum(1) for net in (once, again))
+    faint, bright = (
+        net.responses(x, engine=engine, generator=seeded()).sum(1) for net in (once, again)
+    )
     assert faint[1] < 5 <= bright[1] and bright[0] == 0
 
 
@@ -150,7 +170,9 @@ def test_theta_is_forgotten_in_presented_time_whatever_the_batch(engine: str) ->
 
 
 @pytest.mark.slow
-def test_theta_of_a_slow_time_constant_is_forgotten_although_a_step_is_below_single_precision() -> None:
+def test_theta_of_a_slow_time_constant_is_forgotten_although_a_step_is_below_single_precision() -> (
+    None
+):
     net = network(theta_start=100.0, tc_theta=1e7, theta_plus=0.0)
     for _ in range(1000):
         net.run({"inp": torch.zeros(INPUTS)})
@@ -166,7 +188,9 @@ def test_the_first_wave_is_one_spike_with_one_winner_and_the_partner_inhibits_th
     before = net.exc.v.clone()
     net.run({"inp": torch.zeros(INPUTS)})
     decay = math.exp(-1 / net.constants.tau_exc)
-    torch.testing.assert_close(net.exc.v, torch.where(first > 0, decay * before, decay * before - 200.0))
+    torch.testing.assert_close(
+        net.exc.v, torch.where(first > 0, decay * before, decay * before - 200.0)
+    )
 
 
 def test_classes_without_neurons_get_no_vote_and_silence_no_answer() -> None:
@@ -174,7 +198,9 @@ def test_classes_without_neurons_get_no_vote_and_silence_no_answer() -> None:
     naming = voting.named(counts, torch.tensor([0, 0, 3, 3]))
     assert naming.labels.tolist() == [0, 3, -1]
     for vote in ("all", "proportion"):
-        answers = voting.votes(torch.tensor([[1, 0, 9], [0, 2, 0], [0, 0, 7], [0, 0, 0]]), naming, vote)
+        answers = voting.votes(
+            torch.tensor([[1, 0, 9], [0, 2, 0], [0, 0, 7], [0, 0, 0]]), naming, vote
+        )
         assert answers.tolist() == [0, 3, -1, -1]
 
 

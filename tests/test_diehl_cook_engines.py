@@ -64,13 +64,19 @@ def test_weights_thresholds_and_membranes_are_those_of_numpy_in_every_engine(
         net = network(rule, winner=winner)
         found, mem = way(net, spikes)
         assert np.array_equal(found.numpy(), counts), name
-        for value, expected in ((net.xe.w, reference.w), (net.exc.theta, reference.theta), (mem, reference.mem[0])):
+        for value, expected in (
+            (net.xe.w, reference.w),
+            (net.exc.theta, reference.theta),
+            (mem, reference.mem[0]),
+        ):
             np.testing.assert_allclose(value.numpy(), expected, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("chunk", [None, 7])
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_a_batch_shares_thresholds_and_defers_the_sum_of_its_changes(rule: Rule, chunk: int | None) -> None:
+def test_a_batch_shares_thresholds_and_defers_the_sum_of_its_changes(
+    rule: Rule, chunk: int | None
+) -> None:
     spikes = train_of(3)
     reference = Network(network(rule), 3)
     kept, size = [], chunk or T
@@ -78,7 +84,9 @@ def test_a_batch_shares_thresholds_and_defers_the_sum_of_its_changes(rule: Rule,
         kept.append((s_t, reference.step(s_t)))
         if len(kept) == size or t == T - 1:
             w = reference.w.copy()
-            changes = [p.change(w, a[b], c[b]) for a, c in kept for b, p in enumerate(reference.plastic)]
+            changes = [
+                p.change(w, a[b], c[b]) for a, c in kept for b, p in enumerate(reference.plastic)
+            ]
             reference.w, kept = np.clip(w + sum(changes), 0, 1), []
     for use in (False, True):
         net = network(rule)
@@ -93,7 +101,9 @@ def test_a_batch_shares_thresholds_and_defers_the_sum_of_its_changes(rule: Rule,
 
 def test_the_published_conductances_are_those_of_numpy() -> None:
     options = {"dt": 0.5, "synapses": "conductance", "theta_start": 20.0, "theta_offset": 20.0}
-    net = network(PowerLaw(alpha=0.05), inh=17.0, exc=10.4, gain=60.0, tau_exc=100.0, tc_theta=1e7, **options)
+    net = network(
+        PowerLaw(alpha=0.05), inh=17.0, exc=10.4, gain=60.0, tau_exc=100.0, tc_theta=1e7, **options
+    )
     w, theta, spikes = net.xe.w.double().numpy().copy(), 20.0, train_of()
     mem, ge, gi, deaf = (np.zeros(N) for _ in range(4))
     imem, ige, ideaf, answers = (np.zeros(N) for _ in range(4))
@@ -112,11 +122,16 @@ def test_the_published_conductances_are_those_of_numpy() -> None:
         ige = ige * math.exp(-0.5) + 10.4 * fired
         imem = np.where(ideaf > 0, imem, imem + 0.05 * (-imem + ige * (60 - imem)))
         answers = ((imem > 20) & (ideaf == 0)).astype(float)
-        imem, ideaf = np.where(answers > 0, 15, imem), np.where(answers > 0, 4, np.maximum(ideaf - 1, 0))
+        imem, ideaf = (
+            np.where(answers > 0, 15, imem),
+            np.where(answers > 0, 4, np.maximum(ideaf - 1, 0)),
+        )
         total += int(fired.sum())
         np.testing.assert_allclose(net.exc.v.numpy(), mem, rtol=1e-4, atol=1e-4)
     assert (
-        total > 2 and isinstance(net.exc.neuron, AdaptiveConductanceLIF) and isinstance(net.inh.neuron, ConductanceLIF)
+        total > 2
+        and isinstance(net.exc.neuron, AdaptiveConductanceLIF)
+        and isinstance(net.inh.neuron, ConductanceLIF)
     )
     np.testing.assert_allclose(net.exc.theta.numpy(), thresholds, rtol=1e-5)
     assert "current-based" in event.refusal(net) and net.way().engine is batched

@@ -21,11 +21,16 @@ TEST = re.compile(r"`(test_\w+)`")
 def pages_to_run() -> list[Any]:
     """All pages; the one on spike times trains for long."""
     slow = pytest.mark.slow
-    return [pytest.param(page, id=page.name, marks=[slow] if page.name == "spike_times.md" else []) for page in PAGES]
+    return [
+        pytest.param(page, id=page.name, marks=[slow] if page.name == "spike_times.md" else [])
+        for page in PAGES
+    ]
 
 
 @pytest.mark.parametrize("page", pages_to_run())
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = BLOCK.findall(page.read_text())
     if not blocks:
         pytest.skip("no Python on this page")
@@ -68,4 +73,7 @@ def test_the_tables_of_rules_are_those_of_the_script_and_its_figures() -> None:
     begin, end = script.MARKS
     assert page.partition(begin)[2].partition(end)[0].strip() == script.render(found)
     missing = RULES.keys() - {name.partition(" ")[0] for name in found["rows"]}
-    assert not missing, f"run benchmarks/rules.py, which trains by the rules that the page does not have yet: {missing}"
+    assert not missing, (
+        "run benchmarks/rules.py, which trains by the rules that the page does not have yet: "
+        f"{missing}"
+    )

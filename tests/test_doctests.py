@@ -24,24 +24,32 @@ def module_name(file: Path) -> str:
 
 
 def public_objects() -> dict[str, object]:
-    """Classes and functions of ours that the package and its faces list in ``__all__``, under the name they are met."""
+    """Classes and functions of ours that the package and its faces list in ``__all__``, under the
+    name they are met."""
     met: dict[object, str] = {}
     for face in faces():
         for name in getattr(face, "__all__", []):
             found = getattr(face, name)
-            if (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__.startswith("spikeloom"):
+            if (
+                inspect.isclass(found) or inspect.isfunction(found)
+            ) and found.__module__.startswith("spikeloom"):
                 met.setdefault(found, f"{found.__module__}.{name}")
     return {name: found for found, name in met.items()}
 
 
 def has_example(found: object) -> bool:
-    """An object has an example in its own docstring; a class may have it in one of its methods instead."""
+    """An object has an example in its own docstring; a class may have it in one of its methods
+    instead."""
     members = vars(found).values() if inspect.isclass(found) else ()
-    return any(">>>" in (getattr(documented, "__doc__", None) or "") for documented in (found, *members))
+    return any(
+        ">>>" in (getattr(documented, "__doc__", None) or "") for documented in (found, *members)
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)
-def test_examples_in_docstrings_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_in_docstrings_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if ">>>" not in file.read_text(encoding="utf-8"):
         return
     module = importlib.import_module(module_name(file))
@@ -58,7 +66,9 @@ def test_examples_in_docstrings_run(file: Path, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_every_module_says_what_it_is(file: Path) -> None:
     source = file.read_text(encoding="utf-8")
-    assert not source.strip() or ast.get_docstring(ast.parse(source)), f"{module_name(file)} has no docstring"
+    assert not source.strip() or ast.get_docstring(ast.parse(source)), (
+        f"{module_name(file)} has no docstring"
+    )
 
 
 def test_every_public_object_says_what_it_is() -> None:

@@ -1,6 +1,7 @@
 """No silent misuse: each mistake of a first-time user, and what the library says about it.
 
-A message states the rule, what came and what to write instead; inside `snn.run` it begins with the layer's path.
+A message states the rule, what came and what to write instead; inside `snn.run` it begins with the
+layer's path.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "wrong feature size": (
         lambda: snn.run(net(), torch.rand(5, 2, 7)),
         ValueError,
-        r"layer '0' \(Linear\): expects 6 features in the last axis, got a step of shape \(2, 7\); change in_features",
+        r"layer '0' \(Linear\): expects 6 features in the last axis, got a step of shape \(2, "
+        r"7\); change in_features",
     ),
     "wrong feature size in the step loop": (
         lambda: snn.run(nn.Sequential(Stateful(), net()), torch.rand(5, 2, 7)),
@@ -57,7 +59,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"layer '0' \(Conv2d\): expects 1 channels in axis 1, got a step of shape \(2, 3, 6, 6\)",
     ),
     "tuple into nn.Sequential": (
-        lambda: snn.run(nn.Sequential(nn.Linear(6, 4), snn.Leaky(0.9), nn.Linear(4, 2)), torch.rand(5, 2, 6)),
+        lambda: snn.run(
+            nn.Sequential(nn.Linear(6, 4), snn.Leaky(0.9), nn.Linear(4, 2)), torch.rand(5, 2, 6)
+        ),
         TypeError,
         r"layer '2' \(Linear\): received 2 values .*init_hidden=True",
     ),
@@ -69,17 +73,20 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "static input without num_steps": (
         lambda: snn.run(net(), torch.rand(2, 6)),
         ValueError,
-        r"layer '0' \(Linear\): a step of its input has shape \(6,\) and no batch axis; .*needs num_steps",
+        r"layer '0' \(Linear\): a step of its input has shape \(6,\) and no batch axis; .*needs "
+        r"num_steps",
     ),
     "num_steps although time is there": (
         lambda: snn.run(net(), torch.rand(5, 2, 6), num_steps=5),
         ValueError,
-        r"layer '0' \(Linear\): its static input \(5, 2, 6\) has as many rows as num_steps=5; .*drop num_steps",
+        r"layer '0' \(Linear\): its static input \(5, 2, 6\) has as many rows as num_steps=5; "
+        r".*drop num_steps",
     ),
     "images over time without a batch axis": (
         lambda: snn.run(conv(), torch.rand(5, 1, 6, 6)),
         ValueError,
-        r"layer '0' \(Conv2d\): a step of its input has shape \(1, 6, 6\), expected 4 axes; .*unsqueeze\(1\)",
+        r"layer '0' \(Conv2d\): a step of its input has shape \(1, 6, 6\), expected 4 axes; "
+        r".*unsqueeze\(1\)",
     ),
     "one step into a sequence": (
         lambda: snn.Leaky(0.9, mode="sequence")(torch.rand(2, 6)),
@@ -91,7 +98,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"\[T, B, \.\.\.\] with T > 0, got \(0, 2, 6\)",
     ),
-    "num_steps that is none": (lambda: snn.run(net(), torch.rand(2, 6), 0), ValueError, "positive integer, got 0"),
+    "num_steps that is none": (
+        lambda: snn.run(net(), torch.rand(2, 6), 0),
+        ValueError,
+        "positive integer, got 0",
+    ),
     "batch size changed without reset": (
         lambda: called(lif(), (torch.rand(8, 3),), (torch.rand(5, 3),)),
         ValueError,
@@ -186,7 +197,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "unknown reset": (
         lambda: snn.Leaky(0.9, reset_mechanism="subtrct"),
         ValueError,
-        r"reset_mechanism must be one of 'subtract', 'zero', 'none', 'zero_attached', got 'subtrct'; did you mean",
+        r"reset_mechanism must be one of 'subtract', 'zero', 'none', 'zero_attached', got "
+        r"'subtrct'; did you mean",
     ),
     "unknown mode": (
         lambda: snn.Leaky(0.9, mode="multi"),
@@ -198,7 +210,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         r"spike_grad must be a surrogate such as snn\.surrogate\.atan\(\), got 'atann'",
     ),
-    "quantiser that is a number": (lambda: snn.Leaky(0.9, state_quant=8), TypeError, r"state_quant must be a function"),
+    "quantiser that is a number": (
+        lambda: snn.Leaky(0.9, state_quant=8),
+        TypeError,
+        r"state_quant must be a function",
+    ),
     "unknown record": (
         lambda: snn.run(net(), torch.rand(5, 2, 6), record=["1.memm"]),
         ValueError,
@@ -242,14 +258,19 @@ def broken() -> nn.Linear:
 
 
 @pytest.mark.parametrize(("act", "error", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named_with_what_came_and_what_to_write(act: Any, error: type[Exception], text: str) -> None:
+def test_a_mistake_is_named_with_what_came_and_what_to_write(
+    act: Any, error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         act()
 
 
 def test_a_sequence_in_step_mode_is_warned_about_once() -> None:
     neuron = snn.Leaky(0.9)
-    with pytest.warns(TimeAxisWarning, match=r"step mode takes axis 0 of \(20, 8, 10\) as the batch; if it is time"):
+    with pytest.warns(
+        TimeAxisWarning,
+        match=r"step mode takes axis 0 of \(20, 8, 10\) as the batch; if it is time",
+    ):
         neuron(torch.rand(20, 8, 10))
     neuron.reset_mem()
     neuron(torch.rand(20, 8, 10))

@@ -22,7 +22,9 @@ def test_a_network_in_steps_becomes_the_one_in_continuous_time(reset) -> None:
         threshold = 1 / decays(dt, 6.0, 2.0)[2]
         more = {"init_hidden": True, "reset_mechanism": reset, "reset_delay": False}
         neurons = [snn.Synaptic(alpha, beta, threshold=threshold, **more) for _ in range(2)]
-        net = nn.Sequential(nn.Linear(5, 8, bias=False), neurons[0], nn.Linear(8, 3, bias=False), neurons[1]).double()
+        net = nn.Sequential(
+            nn.Linear(5, 8, bias=False), neurons[0], nn.Linear(8, 3, bias=False), neurons[1]
+        ).double()
         with torch.no_grad():
             net[0].weight.mul_(3).add_(2)
             net[2].weight.mul_(2).add_(1.5)
@@ -33,13 +35,22 @@ def test_a_network_in_steps_becomes_the_one_in_continuous_time(reset) -> None:
         times = EventNetwork(net)(x)
         record = snn.run(net, x, record=["1.spk", "3.spk"]).record
         for name, exact in zip(("1.spk", "3.spk"), times, strict=True):
-            first = [snn.decode.first_spike(train) for train in (record[name], step_spikes(exact, steps))]
-            assert (first[0] - first[1]).abs().max() <= wrong and (first[0] < steps).double().mean() > 0.7
+            first = [
+                snn.decode.first_spike(train) for train in (record[name], step_spikes(exact, steps))
+            ]
+            assert (first[0] - first[1]).abs().max() <= wrong and (
+                first[0] < steps
+            ).double().mean() > 0.7
 
 
 def test_a_layer_in_two_places_is_read_twice_and_neurons_are_refused() -> None:
-    linear, first, second = nn.Linear(3, 3), *(snn.Synaptic(0.8, 0.9, init_hidden=True) for _ in range(2))
-    assert [stage.path for stage in EventNetwork(nn.Sequential(linear, first, linear, second)).stages] == ["1", "3"]
+    linear, first, second = (
+        nn.Linear(3, 3),
+        *(snn.Synaptic(0.8, 0.9, init_hidden=True) for _ in range(2)),
+    )
+    assert [
+        stage.path for stage in EventNetwork(nn.Sequential(linear, first, linear, second)).stages
+    ] == ["1", "3"]
     with pytest.raises(ValueError, match="stand in one place, got '3', which stands in two"):
         EventNetwork(nn.Sequential(linear, first, linear, first))
 
@@ -48,7 +59,10 @@ def test_a_layer_in_two_places_is_read_twice_and_neurons_are_refused() -> None:
     ("x", "message"),
     [
         (torch.full((8, 2, 3), math.nan), "x holds 48 NaN or infinite values of 48"),
-        (torch.zeros(8, 0, 3), r"x must hold at least one sample, got \(8, 0, 3\); leave empty batches out"),
+        (
+            torch.zeros(8, 0, 3),
+            r"x must hold at least one sample, got \(8, 0, 3\); leave empty batches out",
+        ),
     ],
 )
 def test_nan_and_empty_batches_are_named_instead_of_looking_like_silence(x, message) -> None:
@@ -72,7 +86,12 @@ def test_empty_batches_are_named_by_rules_of_spike_times_and_errors() -> None:
 def test_bias_and_feedback_of_a_network_are_read() -> None:
     torch.manual_seed(1)
     neuron = snn.RSynaptic(
-        alpha=0.9, beta=0.95, linear_features=4, init_hidden=True, reset_delay=False, reset_mechanism="zero"
+        alpha=0.9,
+        beta=0.95,
+        linear_features=4,
+        init_hidden=True,
+        reset_delay=False,
+        reset_mechanism="zero",
     )
     net = nn.Sequential(nn.Linear(3, 4), neuron).double()
     with torch.no_grad():
@@ -82,16 +101,24 @@ def test_bias_and_feedback_of_a_network_are_read() -> None:
     times = EventNetwork(net)(x)[0]
     record = snn.run(net, x, record=["1.spk"]).record["1.spk"]
     first = [snn.decode.first_spike(train) for train in (record, step_spikes(times, 30))]
-    assert record.sum() > 5 and (first[0] - first[1]).abs().max() <= 1  # in steps of this length rates differ
+    assert (
+        record.sum() > 5 and (first[0] - first[1]).abs().max() <= 1
+    )  # in steps of this length rates differ
     torch.where(torch.isfinite(times), times, 0.0).sin().sum().backward()
     for parameter in net.parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any()
+        assert (
+            parameter.grad is not None
+            and torch.isfinite(parameter.grad).all()
+            and parameter.grad.any()
+        )
 
 
 def test_currents_are_spikes_of_their_size() -> None:
     x = torch.tensor([[[0.5]], [[0.0]], [[2.0]]])
     times, value = train_times(x)
-    assert times.tolist() == [[[0.0, 2.0]]] and value is not None and value.tolist() == [[[0.5, 2.0]]]
+    assert (
+        times.tolist() == [[[0.0, 2.0]]] and value is not None and value.tolist() == [[[0.5, 2.0]]]
+    )
 
 
 def refuse(net: nn.Module, match: str, kind: type[Exception] = TypeError) -> None:
@@ -101,10 +128,17 @@ def refuse(net: nn.Module, match: str, kind: type[Exception] = TypeError) -> Non
 
 def test_networks_that_do_not_fit_are_refused_by_name() -> None:
     neuron = snn.Synaptic(0.8, 0.9, init_hidden=True)
-    refuse(nn.Sequential(nn.Linear(2, 2), snn.Leaky(0.9, init_hidden=True)), "got Leaky at '1'.*write snn.Synaptic")
+    refuse(
+        nn.Sequential(nn.Linear(2, 2), snn.Leaky(0.9, init_hidden=True)),
+        "got Leaky at '1'.*write snn.Synaptic",
+    )
     refuse(nn.Sequential(nn.Linear(2, 2), nn.Dropout(), neuron), "got Dropout at '1'; leave it out")
     refuse(nn.Sequential(nn.Linear(2, 2)), "the last linear layer needs neurons")
     refuse(nn.Linear(2, 2), r"must be nn.Sequential, got Linear")
     keep = snn.Synaptic(0.8, 0.9, init_hidden=True, reset_mechanism="none")
     refuse(nn.Sequential(nn.Linear(2, 2), keep), "must be reset by its spikes", ValueError)
-    refuse(nn.Sequential(nn.Linear(2, 2), snn.Synaptic(0.0, 0.9)), r"alpha of '1' must lie in \(0, 1\)", ValueError)
+    refuse(
+        nn.Sequential(nn.Linear(2, 2), snn.Synaptic(0.0, 0.9)),
+        r"alpha of '1' must lie in \(0, 1\)",
+        ValueError,
+    )

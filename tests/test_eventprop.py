@@ -1,4 +1,5 @@
-"""Exact gradients in continuous time: spike times against high precision, gradients against differences."""
+"""Exact gradients in continuous time: spike times against high precision, gradients against
+differences."""
 
 import math
 
@@ -12,7 +13,12 @@ from spikeloom.learning import EventLIF, first_times, lif_maxima, lif_spikes, pu
 from spikeloom.learning.eventprop.closed_forms import decays
 from spikeloom.learning.eventprop.compiled import loops
 
-TAUS = [(4.0, 2.0), (3.0, 3.0), (2.0, 5.0), (20.0, 1.0)]  # the quadratic case, the limit, and both orders
+TAUS = [
+    (4.0, 2.0),
+    (3.0, 3.0),
+    (2.0, 5.0),
+    (20.0, 1.0),
+]  # the quadratic case, the limit, and both orders
 f64 = torch.float64
 
 
@@ -27,7 +33,9 @@ def numba_or_python() -> list[str]:
 ENGINES = numba_or_python()
 
 
-def drawn(inputs: int = 6, neurons: int = 5, seed: int = 0, mean: float = 1.2) -> tuple[Tensor, Tensor]:
+def drawn(
+    inputs: int = 6, neurons: int = 5, seed: int = 0, mean: float = 1.2
+) -> tuple[Tensor, Tensor]:
     """Spike times [3, I, 2], one of them missing, and weights [J, I] of both signs."""
     generator = torch.Generator().manual_seed(seed)
     times = 8 * torch.rand(3, inputs, 2, dtype=f64, generator=generator)
@@ -72,14 +80,20 @@ def constants(taus: tuple[float, float], *shape: int) -> list[Tensor]:
     return [torch.full(shape, value, dtype=f64) for value in (*taus, 1.0)]
 
 
-def membrane(t: float, times: list[float], weights: list[float], reset: list, tau_m: float, tau_s: float):
+def membrane(
+    t: float, times: list[float], weights: list[float], reset: list, tau_m: float, tau_s: float
+):
     """V(t) in high precision: the response to all inputs, minus what each reset has taken away."""
     m, s = mpmath.mpf(tau_m), mpmath.mpf(tau_s)
 
     def kernel(x):
         if x <= 0:
             return mpmath.mpf(0)
-        return x / m * mpmath.exp(-x / m) if m == s else s / (m - s) * (mpmath.exp(-x / m) - mpmath.exp(-x / s))
+        return (
+            x / m * mpmath.exp(-x / m)
+            if m == s
+            else s / (m - s) * (mpmath.exp(-x / m) - mpmath.exp(-x / s))
+        )
 
     driven = sum(w * kernel(t - mpmath.mpf(a)) for a, w in zip(times, weights, strict=True))
     return driven - sum(mpmath.exp(-(t - r) / m) for r in reset if t > r)
@@ -96,7 +110,11 @@ def test_spike_times_are_the_roots_in_high_precision(taus) -> None:
             rows = weight[0].repeat_interleave(2)[torch.isfinite(sample.flatten())].tolist()
             fired: list = []
             for found in train[torch.isfinite(train)].tolist():
-                root = mpmath.findroot(lambda t: membrane(t, when, rows, fired, *taus) - 1, mpmath.mpf(found))  # noqa: B023
+
+                def distance(t: object, when=when, rows=rows, fired=fired) -> object:
+                    return membrane(t, when, rows, fired, *taus) - 1
+
+                root = mpmath.findroot(distance, mpmath.mpf(found))
                 assert abs(root - found) < 1e-10
                 fired.append(root)
 
@@ -113,7 +131,9 @@ def test_no_spike_is_missed_and_none_is_invented(taus) -> None:
         i = i + arrived @ weight.T
         v, i = v * em + i * share, i * es
         counts, v = counts + (v >= 1), torch.where(v >= 1, 0.0, v)
-    assert (torch.isfinite(spikes).sum(-1) - counts).abs().max() <= 1  # one at the very end of a grid may differ
+    assert (
+        torch.isfinite(spikes).sum(-1) - counts
+    ).abs().max() <= 1  # one at the very end of a grid may differ
 
 
 @pytest.mark.slow
@@ -153,7 +173,9 @@ def test_gradients_of_a_recurrent_layer_equal_central_differences(taus, engine) 
 
     def function() -> Tensor:
         more = {"recurrent": recurrent, "recurrent_delay": wait, "engine": engine, "slope_floor": 0}
-        return score(lif_spikes(times, weight, tau_m=tau_m, tau_s=tau_s, threshold=theta, until=10.0, **more))
+        return score(
+            lif_spikes(times, weight, tau_m=tau_m, tau_s=tau_s, threshold=theta, until=10.0, **more)
+        )
 
     agree(function, [times, weight, recurrent, wait, tau_m, tau_s, theta])
 
@@ -165,7 +187,9 @@ def test_gradients_of_the_highest_membrane_equal_central_differences(engine) -> 
     delay = torch.rand(5, 6, dtype=f64, generator=torch.Generator().manual_seed(1))
 
     def function() -> Tensor:
-        maxima = lif_maxima(times, weight, tau_m=tau_m, tau_s=tau_s, until=15.0, delay=delay, engine=engine)
+        maxima = lif_maxima(
+            times, weight, tau_m=tau_m, tau_s=tau_s, until=15.0, delay=delay, engine=engine
+        )
         assert maxima.shape == (3, 5)
         return score(maxima)
 
@@ -190,7 +214,9 @@ def test_neurons_side_by_side_are_those_that_go_by_themselves() -> None:
         together = lif_spikes(times, weight, max_spikes=limit, **same)
         alone = [lif_spikes(times, row[None], max_spikes=limit, **same) for row in weight]
         room = max(each.shape[-1] for each in alone)
-        padded = [nn.functional.pad(each, (0, room - each.shape[-1]), value=torch.inf) for each in alone]
+        padded = [
+            nn.functional.pad(each, (0, room - each.shape[-1]), value=torch.inf) for each in alone
+        ]
         torch.testing.assert_close(together, torch.cat(padded, 1), rtol=0, atol=1e-12)
 
 
@@ -198,7 +224,9 @@ def test_a_recurrent_layer_without_weights_is_one_without_recurrence() -> None:
     times, weight = drawn()
     same = {"tau_m": 4.0, "tau_s": 1.0, "until": 20.0}
     inner = torch.zeros(5, 5, dtype=f64)
-    torch.testing.assert_close(lif_spikes(times, weight, recurrent=inner, **same), lif_spikes(times, weight, **same))
+    torch.testing.assert_close(
+        lif_spikes(times, weight, recurrent=inner, **same), lif_spikes(times, weight, **same)
+    )
     one = lif_spikes(times, weight, recurrent=inner, max_spikes=1, **same)
     torch.testing.assert_close(one, lif_spikes(times, weight, max_spikes=1, **same))
 
@@ -222,7 +250,12 @@ def test_a_slope_near_zero_is_divided_by_as_its_floor() -> None:
     for floor in (0.0, 0.1):
         weight = torch.tensor([[1 / top * (1 + 1e-6)]], dtype=f64, requires_grad=True)
         lif_spikes(
-            torch.zeros(1, 1, dtype=f64), weight, tau_m=2.0, tau_s=1.0, until=50.0, slope_floor=floor
+            torch.zeros(1, 1, dtype=f64),
+            weight,
+            tau_m=2.0,
+            tau_s=1.0,
+            until=50.0,
+            slope_floor=floor,
         ).sum().backward()
         gradients.append(weight.grad.item())
     assert gradients[0] < -100 and -10 < gradients[1] < 0
@@ -266,28 +299,41 @@ def test_time_constants_and_delays_learn() -> None:
         ({"delay": torch.zeros(2)}, r"delay must have shape \(3, 2\), got \(2,\)"),
         ({"delay": -torch.ones(3, 2)}, r"delay must lie in \[0, inf\), got -1; an effect cannot"),
         ({"recurrent": torch.zeros(3, 2)}, r"recurrent must have shape \(3, 3\)"),
-        ({"recurrent": torch.zeros(3, 3), "delay": torch.zeros(3, 2)}, "got both; write recurrent_delay"),
+        (
+            {"recurrent": torch.zeros(3, 3), "delay": torch.zeros(3, 2)},
+            "got both; write recurrent_delay",
+        ),
         ({"recurrent_delay": -1.0}, "recurrent_delay must be one number >= 0"),
         ({"value": torch.ones(1, 3)}, "value must have the shape of times"),
         ({"engine": "jax"}, "engine must be one of 'auto', 'numba', 'python', got 'jax'"),
     ],
 )
 def test_mistakes_are_named(changed, match) -> None:
-    given = {"times": torch.zeros(1, 2), "weight": torch.ones(3, 2), "tau_m": 4.0, "tau_s": 2.0, "until": 10.0}
+    given = {
+        "times": torch.zeros(1, 2),
+        "weight": torch.ones(3, 2),
+        "tau_m": 4.0,
+        "tau_s": 2.0,
+        "until": 10.0,
+    }
     with pytest.raises(ValueError, match=match):
         lif_spikes(**{**given, **changed})
 
 
 def test_times_must_be_numbers_with_a_point() -> None:
     with pytest.raises(TypeError, match="times must be floating point"):
-        lif_spikes(torch.zeros(1, 2, dtype=torch.int64), torch.ones(3, 2), tau_m=4.0, tau_s=2.0, until=10.0)
+        lif_spikes(
+            torch.zeros(1, 2, dtype=torch.int64), torch.ones(3, 2), tau_m=4.0, tau_s=2.0, until=10.0
+        )
     with pytest.raises(ValueError, match="no spikes to send back"):
         EventLIF(2, 2, until=10.0, fires=False, recurrent=True)
 
 
 def test_feedback_that_explodes_is_an_error() -> None:
     times, weight, inner = torch.zeros(1, 1), torch.full((4, 1), 9.0), torch.full((4, 4), 9.0)
-    with pytest.raises(RuntimeError, match=r"more than \d+ spikes of a neuron.*lower the recurrent weights"):
+    with pytest.raises(
+        RuntimeError, match=r"more than \d+ spikes of a neuron.*lower the recurrent weights"
+    ):
         lif_spikes(times, weight, tau_m=4.0, tau_s=2.0, until=50.0, recurrent=inner)
 
 
@@ -295,4 +341,6 @@ def test_the_order_of_events_does_not_matter() -> None:
     times, weight = drawn()
     order = torch.from_numpy(np.random.default_rng(0).permutation(6))
     same = {"tau_m": 4.0, "tau_s": 1.0, "until": 20.0}
-    torch.testing.assert_close(lif_spikes(times[:, order], weight[:, order], **same), lif_spikes(times, weight, **same))
+    torch.testing.assert_close(
+        lif_spikes(times[:, order], weight[:, order], **same), lif_spikes(times, weight, **same)
+    )

@@ -15,12 +15,14 @@ from spikeloom.kernels import threads
 from spikeloom.kernels.events import linear as product
 from spikeloom.kernels.events.linear import linear
 
-needs_numba = pytest.mark.skipif(not checks.installed("numba"), reason="the extra cpu is not installed")
+needs_numba = pytest.mark.skipif(
+    not checks.installed("numba"), reason="the extra cpu is not installed"
+)
 KINDS = ("binary", "one value", "graded", "sparse graded")
 SIZES = [(5, 7, 3, 0.3), (60, 300, 200, 0.02), (1, 1, 1, 1.0), (4, 9, 40, 0.0), (50, 65, 33, 1.0)]
 
 
-# -- the same results ------------------------------------------------------------------------------------
+# -- the same results ------------------------------------------------------------------------------
 
 
 @needs_numba
@@ -28,8 +30,13 @@ SIZES = [(5, 7, 3, 0.3), (60, 300, 200, 0.02), (1, 1, 1, 1.0), (4, 9, 40, 0.0), 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_linear_layer_on_events_equals_the_dense_one(kind: str, dtype: Any) -> None:
     for rows, inputs, outputs, density in SIZES:
-        x = spikes((rows, inputs), density if kind != "sparse graded" else 0.03, kind, dtype).requires_grad_()
-        weight, bias = torch.randn(outputs, inputs, dtype=dtype), torch.randn(outputs, dtype=dtype).requires_grad_()
+        x = spikes(
+            (rows, inputs), density if kind != "sparse graded" else 0.03, kind, dtype
+        ).requires_grad_()
+        weight, bias = (
+            torch.randn(outputs, inputs, dtype=dtype),
+            torch.randn(outputs, dtype=dtype).requires_grad_(),
+        )
         for w in (weight.clone().requires_grad_(), weight.t().contiguous().t().requires_grad_()):
             for b in (bias, None):
                 leaves = [t for t in (x, w, b) if t is not None]
@@ -41,7 +48,9 @@ def test_a_linear_layer_on_events_equals_the_dense_one(kind: str, dtype: Any) ->
 
 @needs_numba
 @pytest.mark.parametrize("block", [1, 2**12, 2**14, 2**30])
-def test_the_weights_may_be_taken_in_blocks_of_any_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_may_be_taken_in_blocks_of_any_size(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(product, "BLOCK", block)
     x, w = spikes((70, 120), 0.3).requires_grad_(), torch.randn(90, 120, requires_grad=True)
     assert_close(gradients(linear(x, w, None), [x, w]), gradients(F.linear(x, w), [x, w]), 190)
@@ -51,7 +60,11 @@ def test_the_weights_may_be_taken_in_blocks_of_any_size(block: int, monkeypatch:
 def test_inputs_of_any_rank_order_and_number_of_rows_pass() -> None:
     w = torch.randn(3, 5)
     shaped = [spikes(shape, 0.4) for shape in ((5,), (0, 5), (2, 0, 5), (2, 3, 4, 5))]
-    ordered = [spikes((5, 8), 0.4).t(), spikes((8, 10), 0.4)[:, ::2], spikes((1, 5), 0.4).expand(8, 5)]
+    ordered = [
+        spikes((5, 8), 0.4).t(),
+        spikes((8, 10), 0.4)[:, ::2],
+        spikes((1, 5), 0.4).expand(8, 5),
+    ]
     for x in [*shaped, *ordered]:
         assert_close([linear(x, w, None)], [F.linear(x, w)], 5)
 
@@ -65,7 +78,11 @@ def test_a_negative_bit_was_read_as_if_it_were_not_there() -> None:
     given = [v.detach().requires_grad_() for v in (x, w, b)]
     found, expected = linear(*given), F.linear(*plain)
     assert_close([found], [expected], 8)
-    pairs = zip(torch.autograd.grad(found, given, flow), torch.autograd.grad(expected, plain, flow), strict=True)
+    pairs = zip(
+        torch.autograd.grad(found, given, flow),
+        torch.autograd.grad(expected, plain, flow),
+        strict=True,
+    )
     for a, c in pairs:
         assert_close([a], [c], 8)
 
@@ -80,7 +97,10 @@ def test_only_the_gradients_that_are_asked_for_are_computed(wanted: str) -> None
 
 @needs_numba
 def test_second_derivatives_pass_a_layer_on_events() -> None:
-    x, w = spikes((6, 8), 0.3, "graded", torch.float64).requires_grad_(), torch.randn(4, 8).double().requires_grad_()
+    x, w = (
+        spikes((6, 8), 0.3, "graded", torch.float64).requires_grad_(),
+        torch.randn(4, 8).double().requires_grad_(),
+    )
     found = []
     for way in (linear, F.linear):
         first = torch.autograd.grad(way(x, w, None).pow(3).sum(), [x, w], create_graph=True)
@@ -133,5 +153,7 @@ if not child:
     os._exit(0 if torch.equal(linear(x, w, None), expected) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.strip() == "0", done.stderr

@@ -15,7 +15,9 @@ from spikeloom.core import checks
 from spikeloom.kernels.bits import spikes_as_bits
 from spikeloom.kernels.events import choice
 
-needs_numba = pytest.mark.skipif(not checks.installed("numba"), reason="the extra cpu is not installed")
+needs_numba = pytest.mark.skipif(
+    not checks.installed("numba"), reason="the extra cpu is not installed"
+)
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def perceptron() -> nn.Sequential:
     lif = {"threshold": 0.3, "init_hidden": True}
-    return nn.Sequential(nn.Linear(100, 64), snn.Leaky(0.9, **lif), nn.Linear(64, 40), snn.Leaky(0.9, **lif))
+    return nn.Sequential(
+        nn.Linear(100, 64), snn.Leaky(0.9, **lif), nn.Linear(64, 40), snn.Leaky(0.9, **lif)
+    )
 
 
 def by_steps(net: nn.Module, x: Tensor) -> Tensor:
@@ -48,7 +52,9 @@ def by_steps(net: nn.Module, x: Tensor) -> Tensor:
 @needs_numba
 @pytest.mark.parametrize("density", [0.03, 0.15, 0.9])
 @pytest.mark.parametrize("faster", [True, False])
-def test_a_network_of_ordinary_layers_equals_its_step_loop(answer: Any, density: float, faster: bool) -> None:
+def test_a_network_of_ordinary_layers_equals_its_step_loop(
+    answer: Any, density: float, faster: bool
+) -> None:
     answer["faster"] = faster
     net = perceptron().double()
     x = spikes((12, 50, 100), density, dtype=torch.float64).requires_grad_()
@@ -61,12 +67,17 @@ def test_a_network_of_ordinary_layers_equals_its_step_loop(answer: Any, density:
 
 @needs_numba
 def test_an_ordinary_layer_goes_by_events_where_a_timing_said_so(answer: Any) -> None:
-    net, x = nn.Sequential(nn.Linear(100, 64), snn.Leaky(0.9, init_hidden=True)), spikes((12, 50, 100), 0.06)
+    net, x = (
+        nn.Sequential(nn.Linear(100, 64), snn.Leaky(0.9, init_hidden=True)),
+        spikes((12, 50, 100), 0.06),
+    )
     how = lambda: snn.run(net, x, explain=True).plan.rows[0].how  # noqa: E731
     assert "time folded into the batch; events (density" in how()
     assert "; events (" in how() and answer["timings"] == 1, "timed once"
     with torch.no_grad():
-        assert "; events (" in how() and answer["timings"] == 2, "without a gradient it is another question"
+        assert "; events (" in how() and answer["timings"] == 2, (
+            "without a gradient it is another question"
+        )
     answer["faster"] = False
     x = spikes((12, 50, 100), 0.2)
     assert "; dense (density" in how() and answer["timings"] == 3, "and at another density"
@@ -83,7 +94,9 @@ def test_what_cannot_pay_is_not_timed(answer: Any, monkeypatch: pytest.MonkeyPat
 
 
 @needs_numba
-def test_a_later_process_takes_the_answer_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_process_takes_the_answer_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "timed.json"
     monkeypatch.setattr(choice, "WORTH", 0)
     monkeypatch.setattr(choice, "_file", lambda: file)
@@ -119,7 +132,9 @@ def test_a_timing_computes_both_ways_and_leaves_no_gradient() -> None:
 def test_a_layer_with_a_hook_or_an_override_is_called_as_it_is() -> None:
     net, seen = nn.Sequential(nn.Linear(100, 40), snn.Leaky(0.9, init_hidden=True)), []
     x = spikes((4, 5, 100), 0.05)
-    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module)))
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, *_: seen.append(type(module))
+    )
     try:
         snn.run(net, x)
     finally:

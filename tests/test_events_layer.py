@@ -17,14 +17,18 @@ import spikeloom as snn
 from spikeloom.core import checks
 from spikeloom.kernels.bits import spikes_as_bits
 
-needs_numba = pytest.mark.skipif(not checks.installed("numba"), reason="the extra cpu is not installed")
+needs_numba = pytest.mark.skipif(
+    not checks.installed("numba"), reason="the extra cpu is not installed"
+)
 
 
-# -- bits ------------------------------------------------------------------------------------------------
+# -- bits ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["binary", "one value"])
-@pytest.mark.parametrize("layer", [nn.Linear(512, 40), nn.Conv2d(8, 4, 3)], ids=["linear", "convolution"])
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(512, 40), nn.Conv2d(8, 4, 3)], ids=["linear", "convolution"]
+)
 def test_what_any_layer_keeps_takes_one_bit_for_each_element(layer: nn.Module, kind: str) -> None:
     x = spikes((40, 512) if isinstance(layer, nn.Linear) else (4, 8, 16, 16), 0.3, kind)
     for given in [x] if x.dim() == 2 else [x, x.contiguous(memory_format=torch.channels_last)]:
@@ -36,7 +40,10 @@ def test_what_any_layer_keeps_takes_one_bit_for_each_element(layer: nn.Module, k
 
 
 def test_bits_need_less_memory() -> None:
-    net, x = nn.Sequential(nn.Linear(512, 40), snn.Leaky(0.9, init_hidden=True)), spikes((50, 20, 512), 0.4)
+    net, x = (
+        nn.Sequential(nn.Linear(512, 40), snn.Leaky(0.9, init_hidden=True)),
+        spikes((50, 20, 512), 0.4),
+    )
     kept: list[int] = []
     for memory in ("exact", "compressed"):
         import spikeloom.kernels.bits as bits
@@ -62,10 +69,16 @@ def test_bits_need_less_memory() -> None:
 
 @pytest.mark.parametrize(
     "x",
-    [torch.rand(2000), torch.full((2000,), 3.0), torch.zeros(2000), torch.ones(4, 500).expand(3, 4, 500),
-     torch.tensor([0.0, torch.nan]).repeat(1000), torch.tensor([-2.0, 0.0]).repeat(1000)],
+    [
+        torch.rand(2000),
+        torch.full((2000,), 3.0),
+        torch.zeros(2000),
+        torch.ones(4, 500).expand(3, 4, 500),
+        torch.tensor([0.0, torch.nan]).repeat(1000),
+        torch.tensor([-2.0, 0.0]).repeat(1000),
+    ],
     ids=["values", "one value", "zeros", "expanded", "nan", "negative"],
-)  # fmt: skip
+)
 def test_what_was_packed_or_left_alone_comes_back(x: Tensor) -> None:
     from spikeloom.kernels.bits import _packed, _unpacked
 
@@ -73,18 +86,23 @@ def test_what_was_packed_or_left_alone_comes_back(x: Tensor) -> None:
     assert torch.equal(back.nan_to_num(7.0), x.nan_to_num(7.0)) and back.stride() == x.stride()
 
 
-# -- the layer of its own ----------------------------------------------------------------------------------
+# -- the layer of its own --------------------------------------------------------------------------
 
 
 def test_an_unknown_word_for_events_is_refused() -> None:
-    with pytest.raises(ValueError, match="events must be one of 'auto', 'always', 'never', got 'alway'; did you mean"):
+    with pytest.raises(
+        ValueError,
+        match="events must be one of 'auto', 'always', 'never', got 'alway'; did you mean",
+    ):
         snn.SpikeLinear(2, 3, events="alway")
 
 
 @needs_numba
 def test_always_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = snn.SpikeLinear(4, 3, events="always"), torch.ones(2, 4)
-    with pytest.raises(RuntimeError, match=r"cannot be obeyed: .*float32 or float64, got an input of torch.float16"):
+    with pytest.raises(
+        RuntimeError, match=r"cannot be obeyed: .*float32 or float64, got an input of torch.float16"
+    ):
         layer(x.half())
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError, match="autocast is on"):
         layer(x)
@@ -93,7 +111,9 @@ def test_always_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(RuntimeError, match="on the CPU, got an input on meta"):
         layer(x.to("meta"))
     monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.raises(ImportError, match=r"numba, which is not installed; write: pip install \"spikeloom\[cpu\]\""):
+    with pytest.raises(
+        ImportError, match=r"numba, which is not installed; write: pip install \"spikeloom\[cpu\]\""
+    ):
         layer(x)
 
 
@@ -102,7 +122,9 @@ def test_an_open_choice_gives_way_to_autocast_and_transforms() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
     assert torch.allclose(torch.func.vmap(layer)(x), layer(x))
-    per_sample = torch.func.grad(lambda w: torch.func.functional_call(layer, {"weight": w}, (x,)).sum())(layer.weight)
+    per_sample = torch.func.grad(
+        lambda w: torch.func.functional_call(layer, {"weight": w}, (x,)).sum()
+    )(layer.weight)
     assert torch.allclose(per_sample, x.sum(0).expand(3, 4))
 
 

@@ -1,4 +1,5 @@
-"""Losses, accuracies, regularisers, decoders and the quantiser name NaN and arguments of a wrong kind."""
+"""Losses, accuracies, regularisers, decoders and the quantiser name NaN and arguments of a wrong
+kind."""
 
 import pytest
 import torch
@@ -29,7 +30,9 @@ def test_an_output_of_nan_is_refused_by_name_and_not_counted_as_silence(name, ba
     spk = torch.rand(T, B, N)
     spk[1, 2, 0] = bad
     judge = getattr(SF, name) if name.startswith("accuracy") else MAKE[name]()
-    with pytest.raises(ValueError, match=rf"{name}.*: the output holds 1 NaN or infinite values of 24"):
+    with pytest.raises(
+        ValueError, match=rf"{name}.*: the output holds 1 NaN or infinite values of 24"
+    ):
         judge(spk, LABELS)
     spk[1, 2, 0] = 0.5
     assert float(torch.as_tensor(judge(spk, LABELS)).sum()) >= 0
@@ -75,39 +78,111 @@ def test_class_weights_are_checked_when_the_loss_is_made(name, weight, error, te
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: SF.mse_count_loss(correct_rate="1"), TypeError, "correct_rate must be a real number, got '1'"),
-        (lambda: SF.mse_count_loss(incorrect_rate=float("nan")), ValueError, "incorrect_rate must be finite"),
-        (lambda: SF.mse_membrane_loss(on_target=None), TypeError, "on_target must be a real number, got None"),
-        (lambda: SF.mse_membrane_loss(time_var_targets="no"), TypeError, "time_var_targets must be True or False"),
-        (lambda: SF.ce_count_loss(population_code="no"), TypeError, "population_code must be True or False"),
-        (lambda: SF.ce_count_loss(True, "10"), TypeError, "num_classes must be a whole number, got '10'"),
+        (
+            lambda: SF.mse_count_loss(correct_rate="1"),
+            TypeError,
+            "correct_rate must be a real number, got '1'",
+        ),
+        (
+            lambda: SF.mse_count_loss(incorrect_rate=float("nan")),
+            ValueError,
+            "incorrect_rate must be finite",
+        ),
+        (
+            lambda: SF.mse_membrane_loss(on_target=None),
+            TypeError,
+            "on_target must be a real number, got None",
+        ),
+        (
+            lambda: SF.mse_membrane_loss(time_var_targets="no"),
+            TypeError,
+            "time_var_targets must be True or False",
+        ),
+        (
+            lambda: SF.ce_count_loss(population_code="no"),
+            TypeError,
+            "population_code must be True or False",
+        ),
+        (
+            lambda: SF.ce_count_loss(True, "10"),
+            TypeError,
+            "num_classes must be a whole number, got '10'",
+        ),
         (lambda: SF.ce_count_loss(True, -2), ValueError, "num_classes must be 0 or more, got -2"),
         (lambda: SF.mse_temporal_loss(tolerance="1"), TypeError, "tolerance must be a real number"),
-        (lambda: SF.mse_temporal_loss(on_target="early"), TypeError, "on_target must be a time or a sequence"),
-        (lambda: SF.mse_temporal_loss(off_target=float("nan")), ValueError, "off_target must be finite, got nan"),
-        (lambda: SF.SpikeTime(True)(torch.rand(T, B, N), LABELS.tolist()), TypeError, "targets must be a torch.Tensor"),
+        (
+            lambda: SF.mse_temporal_loss(on_target="early"),
+            TypeError,
+            "on_target must be a time or a sequence",
+        ),
+        (
+            lambda: SF.mse_temporal_loss(off_target=float("nan")),
+            ValueError,
+            "off_target must be finite, got nan",
+        ),
+        (
+            lambda: SF.SpikeTime(True)(torch.rand(T, B, N), LABELS.tolist()),
+            TypeError,
+            "targets must be a torch.Tensor",
+        ),
         (
             lambda: SF.SpikeTime(True)(torch.rand(T, B, N), torch.full((B, N), float("nan"))),
             ValueError,
             "SpikeTime: the target times holds 6 NaN",
         ),
         (lambda: SF.l1_rate_sparsity("1"), TypeError, "Lambda must be a real number"),
-        (lambda: SF.l1_rate_sparsity()([1.0]), TypeError, "spk_out must be a torch.Tensor, got list"),
-        (lambda: SF.l1_rate_sparsity()(torch.tensor([float("nan")])), ValueError, "spk_out holds 1 NaN"),
+        (
+            lambda: SF.l1_rate_sparsity()([1.0]),
+            TypeError,
+            "spk_out must be a torch.Tensor, got list",
+        ),
+        (
+            lambda: SF.l1_rate_sparsity()(torch.tensor([float("nan")])),
+            ValueError,
+            "spk_out holds 1 NaN",
+        ),
         (lambda: SF.rate_band("0", 1), TypeError, "low must be a real number, got '0'"),
         (lambda: SF.rate_band(0.1, float("nan")), ValueError, "high must be finite, got nan"),
         (lambda: SF.synops("net"), TypeError, "synapses must be a real number, got 'net'"),
         (lambda: SF.synops(3.0)(torch.ones(2)), ValueError, r"synops expects spikes \[T, B, ...\]"),
-        (lambda: SF.fan_out(None, (3,)), TypeError, "fan_out expects a module with a weight, got NoneType"),
-        (lambda: SF.state_quant(num_bits=2.5), TypeError, "num_bits must be a whole number, got 2.5"),
-        (lambda: SF.state_quant(threshold="1"), TypeError, "threshold must be a real number, got '1'"),
-        (lambda: SF.state_quant(upper_limit=float("inf")), ValueError, "upper_limit must be finite"),
+        (
+            lambda: SF.fan_out(None, (3,)),
+            TypeError,
+            "fan_out expects a module with a weight, got NoneType",
+        ),
+        (
+            lambda: SF.state_quant(num_bits=2.5),
+            TypeError,
+            "num_bits must be a whole number, got 2.5",
+        ),
+        (
+            lambda: SF.state_quant(threshold="1"),
+            TypeError,
+            "threshold must be a real number, got '1'",
+        ),
+        (
+            lambda: SF.state_quant(upper_limit=float("inf")),
+            ValueError,
+            "upper_limit must be finite",
+        ),
         (lambda: SF.state_quant(uniform="no"), TypeError, "uniform must be True or False"),
         (lambda: decode.rates(torch.rand(T, B), dt="1"), TypeError, "dt must be a real number"),
         (lambda: decode.groups([1, 2], 2), TypeError, "x must be a torch.Tensor, got list"),
-        (lambda: decode.groups(torch.ones(4), "2"), TypeError, "num_classes must be a whole number"),
-        (lambda: decode.first_spike(torch.full((T, B), float("nan"))), ValueError, "first_spike: the spikes holds 12"),
-        (lambda: decode.weighted_mean(torch.ones(T, B), [1.0]), TypeError, "preferred must be a torch.Tensor"),
+        (
+            lambda: decode.groups(torch.ones(4), "2"),
+            TypeError,
+            "num_classes must be a whole number",
+        ),
+        (
+            lambda: decode.first_spike(torch.full((T, B), float("nan"))),
+            ValueError,
+            "first_spike: the spikes holds 12",
+        ),
+        (
+            lambda: decode.weighted_mean(torch.ones(T, B), [1.0]),
+            TypeError,
+            "preferred must be a torch.Tensor",
+        ),
     ],
 )
 def test_an_argument_of_a_wrong_kind_is_named(call, error, text):

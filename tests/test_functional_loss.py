@@ -1,4 +1,5 @@
-"""Losses of counts, rates and membranes, and the accuracies: what differs from snnTorch, and what they refuse.
+"""Losses of counts, rates and membranes, and the accuracies: what differs from snnTorch, and what
+they refuse.
 
 The numbers that agree with snnTorch are compared in `test_recorded_surface`.
 """
@@ -30,7 +31,9 @@ def spikes(neurons: int = C) -> torch.Tensor:
     return (torch.rand(T, B, neurons, generator=torch.Generator().manual_seed(5)) > 0.6).float()
 
 
-@pytest.mark.parametrize("loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize(
+    "loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__
+)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_reductions_are_those_of_the_unreduced_loss(loss, reduction: str) -> None:
     single = loss(reduction="none")(spikes(), LABELS)
@@ -43,7 +46,9 @@ def test_reductions_are_those_of_the_unreduced_loss(loss, reduction: str) -> Non
 def test_class_weights_act_on_samples_no_longer_on_the_class_axis(loss) -> None:
     single = loss(reduction="none")(spikes(), LABELS)
     factor = WEIGHT[LABELS].reshape(-1, *[1] * (single.dim() - 1))
-    torch.testing.assert_close(loss(reduction="none", weight=WEIGHT)(spikes(), LABELS), single * factor)
+    torch.testing.assert_close(
+        loss(reduction="none", weight=WEIGHT)(spikes(), LABELS), single * factor
+    )
 
 
 @pytest.mark.parametrize("loss", CLASS_LOSSES, ids=lambda loss: loss.__name__)
@@ -65,7 +70,9 @@ def test_ce_rate_population_code_is_the_mean_of_the_group_at_every_step():
 def test_ce_rate_population_code_takes_a_weight_for_each_class():
     spk = spikes(2 * C)
     make = {"population_code": True, "num_classes": C, "reduction": "none"}
-    plain, weighted = (SF.ce_rate_loss(**make, weight=weight)(spk, LABELS) for weight in (None, WEIGHT))
+    plain, weighted = (
+        SF.ce_rate_loss(**make, weight=weight)(spk, LABELS) for weight in (None, WEIGHT)
+    )
     torch.testing.assert_close(weighted, plain * WEIGHT[LABELS])
 
 
@@ -83,13 +90,18 @@ def test_mse_membrane_loss_with_targets_that_change_over_time():
 
 def test_mse_count_targets_are_cut_off_not_rounded():
     spk = torch.zeros(7, 1, 2)
-    loss = SF.mse_count_loss(correct_rate=0.8, reduction="none")(spk, torch.tensor([1]))  # 7 * 0.8 = 5.6
+    loss = SF.mse_count_loss(correct_rate=0.8, reduction="none")(
+        spk, torch.tensor([1])
+    )  # 7 * 0.8 = 5.6
     assert (loss * 7).tolist() == [[0, 25]]
 
 
 def test_losses_keep_the_shapes_that_snntorch_gives_them():
     shapes = {loss.__name__: tuple(loss()(spikes(), LABELS).shape) for loss in CLASS_LOSSES}
-    assert [name for name, shape in shapes.items() if shape == (1,)] == ["ce_rate_loss", "mse_membrane_loss"]
+    assert [name for name, shape in shapes.items() if shape == (1,)] == [
+        "ce_rate_loss",
+        "mse_membrane_loss",
+    ]
     assert SF.ce_rate_loss(weight=WEIGHT)(spikes(), LABELS).shape == ()
 
 
@@ -99,7 +111,9 @@ def test_gradients_are_those_of_the_numbers(loss) -> None:
     assert torch.autograd.gradcheck(lambda x: loss(weight=WEIGHT)(x, LABELS), out)
 
 
-@pytest.mark.parametrize("loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize(
+    "loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__
+)
 def test_losses_follow_double_and_compute_half_in_single(loss) -> None:
     spk, plain = spikes(), loss()(spikes(), LABELS)
     assert loss(weight=WEIGHT)(spk.double(), LABELS).dtype == torch.float64
@@ -109,9 +123,13 @@ def test_losses_follow_double_and_compute_half_in_single(loss) -> None:
     assert half.grad is not None and half.grad.dtype == torch.float16
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch's tracer does it itself
 @pytest.mark.parametrize(
-    "loss", [SF.ce_rate_loss, SF.mse_count_loss, SF.mse_temporal_loss], ids=lambda loss: loss.__name__
+    "loss",
+    [SF.ce_rate_loss, SF.mse_count_loss, SF.mse_temporal_loss],
+    ids=lambda loss: loss.__name__,
 )
 def test_losses_compile_without_a_graph_break(loss) -> None:
     made = loss(weight=WEIGHT)
@@ -130,7 +148,9 @@ def test_counts_of_half_precision_do_not_saturate():
     assert SF.mse_count_loss(correct_rate=1, incorrect_rate=1)(spk, torch.tensor([0])) == 0
 
 
-@pytest.mark.parametrize("loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize(
+    "loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__
+)
 def test_losses_carry_their_name_and_settings_and_can_be_copied(loss) -> None:
     made = loss(reduction="sum", weight=WEIGHT)
     assert (made.__name__, made.reduction, made.weight is WEIGHT) == (loss.__name__, "sum", True)
@@ -139,19 +159,41 @@ def test_losses_carry_their_name_and_settings_and_can_be_copied(loss) -> None:
     assert repr(made).startswith(f"{loss.__name__}(reduction='sum'")
 
 
-@pytest.mark.parametrize("loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize(
+    "loss", [*CLASS_LOSSES, SF.ce_temporal_loss], ids=lambda loss: loss.__name__
+)
 @pytest.mark.parametrize(
     ("spk", "labels", "error", "text"),
     [
         ([torch.zeros(B, C)], LABELS, TypeError, r"got list; write torch.stack\(spk_rec\)"),
         ((torch.zeros(T, B, C), None), LABELS, TypeError, "got tuple; write the spikes alone"),
-        (torch.zeros(B, C), LABELS, ValueError, r"got \(4, 3\); write spk.unsqueeze\(0\) for one step"),
+        (
+            torch.zeros(B, C),
+            LABELS,
+            ValueError,
+            r"got \(4, 3\); write spk.unsqueeze\(0\) for one step",
+        ),
         (torch.zeros(T, B, 2, 2), LABELS, ValueError, r"write spk.flatten\(2\)"),
         (torch.zeros(0, B, C), LABELS, ValueError, "with T > 0"),
-        (torch.zeros(B, T, C), LABELS, ValueError, r"class labels of shape \(7,\), got \(4,\); write outputs as"),
+        (
+            torch.zeros(B, T, C),
+            LABELS,
+            ValueError,
+            r"class labels of shape \(7,\), got \(4,\); write outputs as",
+        ),
         (torch.zeros(T, B, C), [0, 2, 1, 2], TypeError, "targets as a tensor, got list"),
-        (torch.zeros(T, B, C), torch.eye(3)[LABELS], ValueError, r"write targets.argmax\(-1\) for one-hot"),
-        (torch.zeros(T, B, C), LABELS + 1, ValueError, r"class labels in \[0, 2\] for 3 classes, got 3"),
+        (
+            torch.zeros(T, B, C),
+            torch.eye(3)[LABELS],
+            ValueError,
+            r"write targets.argmax\(-1\) for one-hot",
+        ),
+        (
+            torch.zeros(T, B, C),
+            LABELS + 1,
+            ValueError,
+            r"class labels in \[0, 2\] for 3 classes, got 3",
+        ),
         (torch.zeros(T, B, C), LABELS + 0.5, TypeError, "got fractions; write integer labels"),
     ],
 )
@@ -165,7 +207,9 @@ def test_losses_say_what_is_wrong_with_their_settings():
         SF.ce_rate_loss(reduction="men")
     with pytest.raises(ValueError, match="a population code needs num_classes, got none"):
         SF.ce_count_loss(population_code=True)(spikes(), LABELS)
-    with pytest.raises(ValueError, match="multiple of num_classes=3, got 4; write an output layer of 6 neurons"):
+    with pytest.raises(
+        ValueError, match="multiple of num_classes=3, got 4; write an output layer of 6 neurons"
+    ):
         SF.mse_count_loss(population_code=True, num_classes=3)(spikes(4), LABELS)
     with pytest.raises(ValueError, match=r"one number a class, got shape \(2,\)"):
         SF.mse_count_loss(weight=torch.ones(2))(spikes(), LABELS)
@@ -197,5 +241,7 @@ def test_accuracy_temporal_counts_silent_outputs_as_last_and_reads_graded_spikes
 def test_accuracies_say_what_is_wrong():
     with pytest.raises(ValueError, match=r"accuracy_rate expects outputs \[T, B, N\]"):
         SF.accuracy_rate(torch.zeros(B, C), LABELS)
-    with pytest.raises(ValueError, match=r"accuracy_temporal expects class labels of shape \(4,\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"accuracy_temporal expects class labels of shape \(4,\), got \(3,\)"
+    ):
         SF.accuracy_temporal(spikes(), LABELS[:3])

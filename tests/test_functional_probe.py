@@ -116,7 +116,9 @@ def test_several_inputs_come_as_a_tuple():
 
 def test_monitors_say_what_is_wrong():
     net = network()
-    with pytest.raises(ValueError, match=r"instance must name a class .*write one of Counter, Linear, Sequential"):
+    with pytest.raises(
+        ValueError, match=r"instance must name a class .*write one of Counter, Linear, Sequential"
+    ):
         SF.OutputMonitor(net, nn.Conv2d)
     monitor = SF.OutputMonitor(net, nn.Linear)
     with pytest.raises(KeyError, match=r"no layer 'fc'; it monitors '0', '2\.0'"):
@@ -185,16 +187,22 @@ def test_a_copy_of_network_and_monitor_together_records_into_the_copy():
 def test_a_monitor_without_a_network_says_so(net):
     for make in (SF.OutputMonitor, SF.InputMonitor, SF.GradInputMonitor, SF.GradOutputMonitor):
         with pytest.raises(
-            TypeError, match=r"net must be a torch.nn.Module, got .*; write .*Monitor\(net, nn.Linear\)"
+            TypeError,
+            match=r"net must be a torch.nn.Module, got .*; write .*Monitor\(net, nn.Linear\)",
         ):
             make(net)
-    with pytest.raises(TypeError, match=r"net must be a torch.nn.Module, got .*AttributeMonitor\('mem', False, net\)"):
+    with pytest.raises(
+        TypeError,
+        match=r"net must be a torch.nn.Module, got .*AttributeMonitor\('mem', False, net\)",
+    ):
         SF.AttributeMonitor("mem", False, net)
 
 
 def test_a_monitor_refuses_what_is_no_class_or_no_function():
     net = network()
-    with pytest.raises(TypeError, match="instance must be a class or a tuple of classes, got 'Linear'"):
+    with pytest.raises(
+        TypeError, match="instance must be a class or a tuple of classes, got 'Linear'"
+    ):
         SF.OutputMonitor(net, "Linear")
     with pytest.raises(TypeError, match="function_on_output must be callable, got 3"):
         SF.OutputMonitor(net, nn.Linear, 3)

@@ -34,14 +34,19 @@ def test_fan_out_counts_the_outputs_that_an_input_reaches(synapse: nn.Module, sh
         for weight in synapse.parameters():
             weight.fill_(1.0)
         silent = synapse(torch.zeros(1, *shape))
-        alone = torch.eye(int(torch.tensor(shape).prod())).reshape(-1, *shape)  # one input active in each sample
+        alone = torch.eye(int(torch.tensor(shape).prod())).reshape(
+            -1, *shape
+        )  # one input active in each sample
         reached = (synapse(alone) != silent).flatten(1).sum(1)
     assert torch.equal(SF.fan_out(synapse, shape), reached.reshape(shape).float())
 
 
 def test_synops_are_spikes_times_fan_out_of_one_sample():
     fc, conv = nn.Linear(3, 10), nn.Conv2d(1, 2, 3)
-    spk_fc, spk_conv = torch.ones(5, 4, 3), (torch.rand(5, 4, 1, 6, 6) > 0.5).float().requires_grad_()
+    spk_fc, spk_conv = (
+        torch.ones(5, 4, 3),
+        (torch.rand(5, 4, 1, 6, 6) > 0.5).float().requires_grad_(),
+    )
     count = SF.synops([fc, conv], Lambda=1.0)(spk_fc, spk_conv)
     reach = SF.fan_out(conv, (1, 6, 6))
     torch.testing.assert_close(count, 5 * 3 * 10 + (spk_conv * reach).sum() / 4)
@@ -63,7 +68,9 @@ def test_sums_of_half_precision_do_not_overflow():
     assert SF.synops(1.0, Lambda=1.0)(spk) == 1000
 
 
-@pytest.mark.parametrize("make", [SF.l1_rate_sparsity, lambda: SF.rate_band(0, 1), lambda: SF.synops(3)])
+@pytest.mark.parametrize(
+    "make", [SF.l1_rate_sparsity, lambda: SF.rate_band(0, 1), lambda: SF.synops(3)]
+)
 def test_regularisers_carry_their_name_and_can_be_pickled(make) -> None:
     made = make()
     assert made.__name__ == type(made).__name__
@@ -92,7 +99,9 @@ def test_the_quantiser_passes_gradients_straight_through_also_under_vmap():
     upstream = torch.randn(4, 5)
     quantise(x).backward(upstream)
     assert torch.equal(x.grad, upstream)
-    assert torch.equal(torch.vmap(torch.func.grad(lambda row: quantise(row).sum()))(x.detach()), torch.ones(4, 5))
+    assert torch.equal(
+        torch.vmap(torch.func.grad(lambda row: quantise(row).sum()))(x.detach()), torch.ones(4, 5)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -110,7 +119,9 @@ def test_the_quantiser_needs_no_memory_for_its_levels():
     with torch.profiler.profile(profile_memory=True) as profile:
         SF.state_quant(8)(x)
     most = max(event.cpu_memory_usage for event in profile.key_averages())
-    assert most < 40 * x.numel()  # a comparison with every level would take 4 * 256 bytes an element
+    assert (
+        most < 40 * x.numel()
+    )  # a comparison with every level would take 4 * 256 bytes an element
 
 
 def test_the_quantiser_is_a_value():
@@ -127,7 +138,10 @@ def test_the_quantiser_is_a_value():
     ("settings", "text"),
     [
         ({"num_bits": 0}, r"num_bits must lie in \[1, 16\], got 0"),
-        ({"threshold": -1}, "threshold must be positive and the limits at least 0, got threshold=-1.0"),
+        (
+            {"threshold": -1},
+            "threshold must be positive and the limits at least 0, got threshold=-1.0",
+        ),
         ({"upper_limit": -0.5}, "levels run from -1 to 0.5"),
         ({"multiplier": 0}, "multiplier must be positive, got 0"),
     ],

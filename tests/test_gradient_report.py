@@ -1,4 +1,5 @@
-"""The gradient report: cosines and lengths are those of the gradients, a second reference appears by itself."""
+"""The gradient report: cosines and lengths are those of the gradients, a second reference appears
+by itself."""
 
 from typing import Any
 
@@ -18,7 +19,12 @@ Y = torch.arange(B) % 3
 def integrating() -> nn.Sequential:
     torch.manual_seed(0)
     neuron: dict[str, Any] = {"reset_mechanism": "zero", "init_hidden": True}
-    net = nn.Sequential(nn.Linear(6, 12), snn.IF(0.9, **neuron), nn.Linear(12, 3), snn.IF(0.6, **neuron, output=True))
+    net = nn.Sequential(
+        nn.Linear(6, 12),
+        snn.IF(0.9, **neuron),
+        nn.Linear(12, 3),
+        snn.IF(0.6, **neuron, output=True),
+    )
     for p in net.parameters():
         nn.init.normal_(p, std=0.5)
     return net
@@ -75,7 +81,9 @@ def test_nothing_of_the_network_changes() -> None:
     assert net[2].mem.shape == (0,)
 
 
-def test_the_exact_gradient_is_a_second_reference_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exact_gradient_is_a_second_reference_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     net, x = integrating(), spikes()
 
     def exact(net: nn.Module, x: Tensor, y: Tensor, loss: Any) -> list[Tensor]:
@@ -84,14 +92,20 @@ def test_the_exact_gradient_is_a_second_reference_where_there_is_one(monkeypatch
     monkeypatch.setitem(GRADIENTS, "eventprop", exact)
     report = snn.gradient_report(net, (x, Y), rules=["tbptt", "eventprop"])
     found = {row.rule: row for row in report.rows if row.layer == "2.weight"}
-    assert found["eventprop"].scale == pytest.approx(2) and found["eventprop"].exact_scale == pytest.approx(1)
-    assert found["bptt"].exact_cosine == pytest.approx(1) and found["bptt"].exact_scale == pytest.approx(0.5)
+    assert found["eventprop"].scale == pytest.approx(2) and found[
+        "eventprop"
+    ].exact_scale == pytest.approx(1)
+    assert found["bptt"].exact_cosine == pytest.approx(1) and found[
+        "bptt"
+    ].exact_scale == pytest.approx(0.5)
     assert found["tbptt"].exact_scale == pytest.approx(found["tbptt"].scale / 2)
     assert "cosine to eventprop" in str(report)
 
 
 def test_a_silent_layer_has_no_direction() -> None:
-    net = nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.5, 100.0, spike_grad=STBP_CURVES["rectangular"](1.0)))
+    net = nn.Sequential(
+        nn.Linear(6, 3), snn.Leaky(0.5, 100.0, spike_grad=STBP_CURVES["rectangular"](1.0))
+    )
     net[1].init_hidden = True
     report = snn.gradient_report(net, (spikes(), Y), rules=["eprop"])
     assert all(row.cosine != row.cosine for row in report.rows) and " -" in str(report)

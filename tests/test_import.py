@@ -1,4 +1,5 @@
-"""Modules that `import spikeloom` must not load; its time is measured by `benchmarks/import_time.py`."""
+"""Modules that `import spikeloom` must not load; its time is measured by
+`benchmarks/import_time.py`."""
 
 import json
 import subprocess
@@ -16,7 +17,13 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 # Parts of torch that `import torch` leaves out because they are slow to load.
-HEAVY = ("torch._dynamo", "torch._inductor", "torch.onnx", "torch.testing", "torch.utils.tensorboard")
+HEAVY = (
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.onnx",
+    "torch.testing",
+    "torch.utils.tensorboard",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +36,23 @@ def modules() -> list[str]:
 def test_importing_spikeloom_loads_no_package_beyond_torch_and_numpy(modules: list[str]) -> None:
     known = {"spikeloom", "torch", "numpy", *sys.stdlib_module_names}
     strangers = {name.partition(".")[0] for name in modules} - known
-    assert not strangers, f"import spikeloom loads {sorted(strangers)}; import them in the function that needs them"
+    assert not strangers, (
+        f"import spikeloom loads {sorted(strangers)}; import them in the function that needs them"
+    )
 
 
 def test_importing_spikeloom_loads_no_slow_part_of_torch(modules: list[str]) -> None:
     slow = [name for name in modules if name.startswith(HEAVY)]
-    assert not slow, f"import spikeloom loads {slow[:5]}; import them in the function that needs them"
+    assert not slow, (
+        f"import spikeloom loads {slow[:5]}; import them in the function that needs them"
+    )
 
 
-def test_importing_spikeloom_leaves_what_handles_files_and_pictures_for_later(modules: list[str]) -> None:
+def test_importing_spikeloom_leaves_what_handles_files_and_pictures_for_later(
+    modules: list[str],
+) -> None:
     late = {f"spikeloom.{part}" for part, floor in FLOOR.items() if floor == 4}
     loaded = sorted(late & set(modules))
-    assert not loaded, f"import spikeloom loads {loaded}; let the package's __getattr__ load them on first use"
+    assert not loaded, (
+        f"import spikeloom loads {loaded}; let the package's __getattr__ load them on first use"
+    )

@@ -1,4 +1,5 @@
-"""The cache of compiled kernels: whatever happens to its files, the numbers are the same and nothing foreign runs."""
+"""The cache of compiled kernels: whatever happens to its files, the numbers are the same and
+nothing foreign runs."""
 
 import builtins
 import errno
@@ -31,7 +32,8 @@ EXPECTED = [1.0, 3.0, 5.0, 7.0]
 
 
 def numbers() -> tuple[list[float], str]:
-    """What the kernel computes, and whether it was loaded or compiled, as a process finds it that has not used it."""
+    """What the kernel computes, and whether it was loaded or compiled, as a process finds it that
+    has not used it."""
     signature = (numba.types.CPointer(numba.types.float64), numba.types.int64)
     call = sources.compiled_function.__wrapped__(SOURCE, "fill", signature)
     room = torch.zeros(4, dtype=torch.float64)
@@ -77,7 +79,12 @@ print([made.cache_hits for made in sources._compiled])
 def test_the_loops_of_a_neuron_are_loaded_by_a_second_process(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     environment = {**os.environ, "SPIKELOOM_CACHE": str(tmp_path)}
-    options: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "env": environment}
+    options: dict[str, Any] = {
+        "capture_output": True,
+        "text": True,
+        "check": True,
+        "env": environment,
+    }
     first, second = (subprocess.run(command, **options).stdout.splitlines() for _ in range(2))
     assert first[0] == second[0]
     loops = len(json.loads(first[1]))
@@ -105,7 +112,9 @@ def garbled(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [halved, emptied, flipped, garbled])
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-def test_a_damaged_file_stopped_every_later_process(base: Path, damage: Callable[[Path], None], suffix: str) -> None:
+def test_a_damaged_file_stopped_every_later_process(
+    base: Path, damage: Callable[[Path], None], suffix: str
+) -> None:
     for file in kernels(base):
         if file.suffix == suffix:
             damage(file)
@@ -124,7 +133,8 @@ class Planted:
 
 
 def planted(base: Path) -> Path:
-    """Fill every file of the cache with a pickle; returns the mark that loading one of them leaves."""
+    """Fill every file of the cache with a pickle; returns the mark that loading one of them
+    leaves."""
     mark = base / "mark"
     for file in kernels(base):
         file.write_bytes(pickle.dumps(Planted(mark)))
@@ -132,7 +142,8 @@ def planted(base: Path) -> Path:
 
 
 foreign = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make files of another user"
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only root can make files of another user",
 )
 NOBODY = 65534
 
@@ -180,7 +191,9 @@ def test_a_link_in_the_place_of_a_file_was_followed(base: Path) -> None:
 
 def test_a_text_beside_the_kernels_was_executed(base: Path) -> None:
     for name in {file.name.split(".")[0] for file in kernels(base)}:
-        (base / "spikeloom" / "kernels" / f"{name}.py").write_text(f"open({str(base / 'mark')!r}, 'w')")
+        (base / "spikeloom" / "kernels" / f"{name}.py").write_text(
+            f"open({str(base / 'mark')!r}, 'w')"
+        )
     assert numbers() == LOADED
     assert not (base / "mark").exists()
 
@@ -234,7 +247,9 @@ def test_a_user_without_a_home_could_not_compute(monkeypatch: pytest.MonkeyPatch
     assert numbers() == COMPILED
 
 
-def test_what_is_written_appears_in_one_step_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_appears_in_one_step_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

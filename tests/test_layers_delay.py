@@ -68,8 +68,13 @@ def test_the_delay_has_a_gradient_at_whole_steps_too(kernel: str, delay: float) 
         snn.reset(moved)
         values.append((moved(x) * weight).sum())
     slope = (values[1] - values[0]) / (2 * reach)  # both sides; beyond 0 and 4 the delay is clamped
-    inside = kernel == "gaussian" and delay in (0.0, 4.0)  # there the smooth kernel has a gradient of its own
-    torch.testing.assert_close(layer.delay.grad, 2 * slope if inside else slope, rtol=1e-4, atol=1e-4)
+    inside = kernel == "gaussian" and delay in (
+        0.0,
+        4.0,
+    )  # there the smooth kernel has a gradient of its own
+    torch.testing.assert_close(
+        layer.delay.grad, 2 * slope if inside else slope, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("target", [2, 4])
@@ -104,7 +109,9 @@ def test_steps_give_what_the_sequence_gives_and_go_on_where_they_were() -> None:
     x, layer, whole = signal(), snn.SynapticDelay(4, 2.5, C).double(), sequence(4, 2.5, C)
     steps = torch.stack([layer(x_t) for x_t in x])
     assert torch.equal(steps, whole(x))
-    assert torch.equal(layer.hidden.past, whole.hidden.past) and torch.equal(whole.hidden.past, x[-4:])
+    assert torch.equal(layer.hidden.past, whole.hidden.past) and torch.equal(
+        whole.hidden.past, x[-4:]
+    )
     torch.testing.assert_close(layer(x[0]), 0.5 * x[-2] + 0.5 * x[-3])
     snn.reset(layer)
     assert torch.equal(layer(x[0]), torch.zeros(B, C, dtype=torch.float64))
@@ -112,7 +119,10 @@ def test_steps_give_what_the_sequence_gives_and_go_on_where_they_were() -> None:
 
 def test_a_network_with_delays_runs_over_time_like_its_step_loop() -> None:
     net = nn.Sequential(
-        nn.Linear(3, 4), snn.SynapticDelay(4, 1.5, channels=4), snn.Leaky(0.9, init_hidden=True), nn.Linear(4, 2)
+        nn.Linear(3, 4),
+        snn.SynapticDelay(4, 1.5, channels=4),
+        snn.Leaky(0.9, init_hidden=True),
+        nn.Linear(4, 2),
     ).double()
     x = signal()
     expected = torch.stack([net(x_t) for x_t in x])
@@ -135,7 +145,10 @@ def test_a_copy_remembers_what_its_original_does() -> None:
 def test_a_batch_of_another_size_needs_a_reset() -> None:
     layer = sequence(4)
     layer(signal())
-    with pytest.raises(ValueError, match=r"remembers inputs of shape \(2, 3\), got a step of shape \(5, 3\); call snn"):
+    with pytest.raises(
+        ValueError,
+        match=r"remembers inputs of shape \(2, 3\), got a step of shape \(5, 3\); call snn",
+    ):
         layer(signal(T, 5, C))
 
 
@@ -150,8 +163,14 @@ def test_a_kept_past_is_cut_from_the_graph_by_detach() -> None:
 
 MISTAKES = {
     "no delay possible": (lambda: snn.SynapticDelay(0), r"max_delay must lie in \[1, \d+\], got 0"),
-    "beyond the longest": (lambda: snn.SynapticDelay(4, 5.0), r"delay must lie in \[0, 4\], got 5; max_delay"),
-    "other channels": (lambda: snn.SynapticDelay(4, torch.ones(2), 3), r"or have shape \(3,\), got shape \(2,\)"),
+    "beyond the longest": (
+        lambda: snn.SynapticDelay(4, 5.0),
+        r"delay must lie in \[0, 4\], got 5; max_delay",
+    ),
+    "other channels": (
+        lambda: snn.SynapticDelay(4, torch.ones(2), 3),
+        r"or have shape \(3,\), got shape \(2,\)",
+    ),
     "unknown kernel": (
         lambda: snn.SynapticDelay(4, kernel="gauss"),
         r"kernel must be one of .*did you mean 'gaussian'",

@@ -1,4 +1,5 @@
-"""`snn.layerwise`: what a recorded module and a decorated function are to their user, besides fast."""
+"""`snn.layerwise`: what a recorded module and a decorated function are to their user, besides
+fast."""
 
 import copy
 import pickle
@@ -52,7 +53,9 @@ def test_attributes_of_the_module_are_reached() -> None:
     assert recorded.fc is net.fc and recorded.lif is net.lif
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))], ids=["deepcopy", "pickle"]
+)
 def test_a_recorded_module_is_copied_before_and_after_a_call(copied: Any) -> None:
     recorded = snn.layerwise(quiet())
     before = copied(recorded)
@@ -123,7 +126,11 @@ def test_a_decorated_method_is_a_method() -> None:
 def test_gradients_reach_parameters_inputs_and_passed_states() -> None:
     found = []
     for function in (explicit, snn.layerwise(explicit)):
-        net, x, mem = quiet(), X.clone().requires_grad_(), torch.full((24, 4), 0.1, requires_grad=True)
+        net, x, mem = (
+            quiet(),
+            X.clone().requires_grad_(),
+            torch.full((24, 4), 0.1, requires_grad=True),
+        )
         spk, last = function(net, x, mem)
         (spk.sum() + last.square().sum()).backward()
         found.append((net.fc.weight.grad, x.grad, mem.grad))

@@ -1,7 +1,7 @@
 """What a trace of the user's Python got wrong about side effects and random numbers.
 
-Every test runs the same step by `snn.run` and in an explicit loop under `snn.layerwise`; right is what the plain loop
-gives.
+Every test runs the same step by `snn.run` and in an explicit loop under `snn.layerwise`; right is
+what the plain loop gives.
 """
 
 import collections
@@ -154,7 +154,8 @@ def test_a_trace_variable_was_decayed_once_more(way: str) -> None:
 
 
 class Growing(Cell):
-    """Multiplies by a buffer that it then changes in place, so that backward() would fail, but there is none."""
+    """Multiplies by a buffer that it then changes in place, so that backward() would fail, but
+    there is none."""
 
     def __init__(self, copied: bool) -> None:
         super().__init__()

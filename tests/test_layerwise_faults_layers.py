@@ -1,4 +1,5 @@
-"""What a trace got wrong about axes, loops within loops, second derivatives, feedback and early exits."""
+"""What a trace got wrong about axes, loops within loops, second derivatives, feedback and early
+exits."""
 
 from typing import Any
 
@@ -21,7 +22,10 @@ FOLDED: dict[str, tuple[Any, tuple[int, ...]]] = {
     "a layer norm over the batch": (lambda: nn.LayerNorm((24, 3)), (6, 24, 3)),
     "padding of the batch axis": (lambda: Function(lambda x: F.pad(x, (0, 0, 1, 0))), (6, 24, 3)),
     "a pixel shuffle": (lambda: nn.Sequential(nn.PixelShuffle(2), nn.Flatten()), (6, 4, 5, 5)),
-    "an instance norm of one sample": (lambda: nn.InstanceNorm1d(24, track_running_stats=True).eval(), (6, 24, 3)),
+    "an instance norm of one sample": (
+        lambda: nn.InstanceNorm1d(24, track_running_stats=True).eval(),
+        (6, 24, 3),
+    ),
     "a softmax over the batch": (lambda: nn.Softmax(0), (6, 24, 3)),
     "a flattened batch": (lambda: Function(lambda x: x.flatten()[None]), (6, 24, 3)),
 }
@@ -38,7 +42,9 @@ class Function(nn.Module):
 
 @every_way
 @pytest.mark.parametrize(("make", "shape"), FOLDED.values(), ids=FOLDED)
-def test_time_was_folded_into_an_axis_that_is_not_the_batch_by(way: str, make: Any, shape: Any) -> None:
+def test_time_was_folded_into_an_axis_that_is_not_the_batch_by(
+    way: str, make: Any, shape: Any
+) -> None:
     x = torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2
     as_the_loop(way, lambda: nn.Sequential(make(), lif()), x)
 
@@ -71,7 +77,9 @@ class OwnLoop(Cell):
 
 
 @pytest.mark.parametrize("num_steps", [5, None])
-def test_a_network_with_a_time_loop_of_its_own_was_run_t_times_t_steps(num_steps: int | None) -> None:
+def test_a_network_with_a_time_loop_of_its_own_was_run_t_times_t_steps(
+    num_steps: int | None,
+) -> None:
     x = X[0] if num_steps else X[:5]
     with pytest.raises((TypeError, ValueError, RuntimeError), match=r"layerwise\(net\)"):
         snn.run(OwnLoop(), x, num_steps)
@@ -88,7 +96,9 @@ def test_a_network_that_steps_twice_within_a_step_is_no_time_loop() -> None:
 def _penalty(net: nn.Module, x: Tensor, run: Any) -> list[Tensor | None]:
     x = x.clone().double().requires_grad_()
     (gradient,) = torch.autograd.grad(run(net, x)[1].pow(2).sum(), x, create_graph=True)
-    return list(torch.autograd.grad(gradient.pow(2).sum(), list(net.parameters()), allow_unused=True))
+    return list(
+        torch.autograd.grad(gradient.pow(2).sum(), list(net.parameters()), allow_unused=True)
+    )
 
 
 @every_way
@@ -115,7 +125,9 @@ def test_a_hessian_product_of_the_weights_raised(way: str) -> None:
         net = built(make)
         loss = run(net, X.double())[1].pow(2).sum()
         first = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
-        found.append(torch.autograd.grad(sum(g.pow(2).sum() for g in first), list(net.parameters())))
+        found.append(
+            torch.autograd.grad(sum(g.pow(2).sum() for g in first), list(net.parameters()))
+        )
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -150,6 +162,9 @@ def test_an_early_exit_stops_where_the_loop_stops() -> None:
         return out
 
     net = built(lambda: nn.Sequential(nn.Linear(3, 4), lif()))
-    expected, found = until_three_spikes(net, X.double()), snn.layerwise(until_three_spikes)(net, X.double())
+    expected, found = (
+        until_three_spikes(net, X.double()),
+        snn.layerwise(until_three_spikes)(net, X.double()),
+    )
     assert 0 < len(expected) < len(X) and len(found) == len(expected)
     torch.testing.assert_close(torch.stack(found), torch.stack(expected))

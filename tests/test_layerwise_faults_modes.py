@@ -66,7 +66,9 @@ def test_autocast_inside_forward_was_computed_in_full_precision(way: str) -> Non
             self.dtype = half.dtype
             return self.lif(half.double() * 0.5)
 
-    net, *_ = as_the_loop(way, Net, X, tolerance=8 * torch.finfo(torch.bfloat16).eps)  # one rounding a step
+    net, *_ = as_the_loop(
+        way, Net, X, tolerance=8 * torch.finfo(torch.bfloat16).eps
+    )  # one rounding a step
     assert net.dtype == torch.bfloat16
 
 

@@ -1,4 +1,5 @@
-"""What a trace got wrong about modules: overridden methods, hooks, layers that draw, a layer that is called twice."""
+"""What a trace got wrong about modules: overridden methods, hooks, layers that draw, a layer that
+is called twice."""
 
 from itertools import pairwise
 from typing import Any
@@ -151,7 +152,9 @@ class Gru(nn.Module):
 DRAWING: dict[str, Any] = {
     "attention": Attention,
     "scaled dot product attention": ScaledDotProduct,
-    "a transformer layer": lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True),
+    "a transformer layer": lambda: nn.TransformerEncoderLayer(
+        4, 2, 8, dropout=0.5, batch_first=True
+    ),
     "a recurrent layer": Gru,
     "fractional pooling": lambda: nn.FractionalMaxPool2d(2, output_size=(4, 2)),
     "dropout": lambda: nn.Dropout(0.5),

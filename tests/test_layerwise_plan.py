@@ -1,4 +1,5 @@
-"""The plan of a recorded call says what was done and what forced a value; export and compilation around recordings."""
+"""The plan of a recorded call says what was done and what forced a value; export and compilation
+around recordings."""
 
 import inspect
 from typing import Any
@@ -79,7 +80,16 @@ def test_nothing_is_forced_where_no_value_is_needed() -> None:
 
 def test_shapes_types_and_flags_force_nothing() -> None:
     def describe(spk: Tensor) -> Any:
-        return spk.shape, spk.size(0), spk.dtype, spk.device, spk.requires_grad, spk.dim(), len(spk), spk.numel()
+        return (
+            spk.shape,
+            spk.size(0),
+            spk.dtype,
+            spk.device,
+            spk.requires_grad,
+            spk.dim(),
+            len(spk),
+            spk.numel(),
+        )
 
     recorded = snn.layerwise(Net(describe))
     recorded(X)
@@ -115,7 +125,9 @@ def test_snn_run_explains_what_forced_a_value() -> None:
 
     plan = snn.run(Step(), X, explain=True).plan
     line = inspect.getsourcelines(its_item)[1] + 1
-    assert [(file, number, count) for _, file, number, count in plan.forced] == [(__file__, line, STEPS)]
+    assert [(file, number, count) for _, file, number, count in plan.forced] == [
+        (__file__, line, STEPS)
+    ]
 
 
 # -- what is built around recordings ------------------------------------------

@@ -1,4 +1,5 @@
-"""What a recorded call leaves behind: results, records, states and errors as the loop leaves them; threads."""
+"""What a recorded call leaves behind: results, records, states and errors as the loop leaves them;
+threads."""
 
 import copy
 import pickle
@@ -41,7 +42,14 @@ def test_results_and_records_in_any_container_are_plain_tensors() -> None:
         return {"pair": Pair(spk, mems), "own": Own(mems[0] * 2), "sum": sum(mems)}
 
     result = recording(X)
-    found = [result["pair"].spk, *result["pair"].mems, result["own"].spk, result["sum"], kept.last, kept.own.spk]
+    found = [
+        result["pair"].spk,
+        *result["pair"].mems,
+        result["own"].spk,
+        result["sum"],
+        kept.last,
+        kept.own.spk,
+    ]
     found += [*kept.by_step.values(), *(v for pair in kept.each for v in pair), net.lif.mem]
     assert {type(v) for v in found} == {Tensor}
     assert type(result["pair"]) is Pair
@@ -162,7 +170,10 @@ def test_a_run_that_failed_left_some_neurons_further_than_others() -> None:
     class Failing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.second = snn.Leaky(0.9, init_hidden=True), snn.Leaky(0.9, init_hidden=True)
+            self.first, self.second = (
+                snn.Leaky(0.9, init_hidden=True),
+                snn.Leaky(0.9, init_hidden=True),
+            )
             self.broken = False
 
         def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""The matrix of Pythons and versions of torch: every pair is a row, also one that cannot be installed."""
+"""The matrix of Pythons and versions of torch: every pair is a row, also one that cannot be
+installed."""
 
 import subprocess
 import sys
@@ -16,8 +17,13 @@ def test_an_installation_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> 
     assert (good, torch, text) == (False, "2.13.0", "cannot be installed: no module named venv")
 
 
-def test_the_closing_line_of_pytest_is_what_a_row_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"pytest": "FAILED tests/test_x.py::test_y\n1 failed, 2 passed, 3 skipped in 4.5s (0:00:04)\n"}
+def test_the_closing_line_of_pytest_is_what_a_row_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        "pytest": "FAILED tests/test_x.py::test_y\n1 failed, 2 passed, 3 skipped in 4.5s "
+        "(0:00:04)\n"
+    }
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         text = said["pytest"] if "pytest" in command else "2.14.1+cpu\n"
@@ -35,7 +41,10 @@ def test_this_python_is_found_and_a_broken_one_is_not() -> None:
 
 
 def test_the_table_says_what_is_supported() -> None:
-    rows = [("3.10", "2.13.0", True, "9 passed in 1s"), ("3.14", "2.13.0", False, "no such Python here")]
+    rows = [
+        ("3.10", "2.13.0", True, "9 passed in 1s"),
+        ("3.14", "2.13.0", False, "no such Python here"),
+    ]
     header, first, second = matrix.table(rows).splitlines()
     assert header.split() == ["Python", "torch", "supported", "tests"]
     assert first.split()[:3] == ["3.10", "2.13.0", "yes"]

@@ -1,4 +1,5 @@
-"""`snn.run(memory=...)`: what is kept and computed again changes neither spikes nor, but for 16 bits, gradients."""
+"""`snn.run(memory=...)`: what is kept and computed again changes neither spikes nor, but for 16
+bits, gradients."""
 
 from typing import Any
 
@@ -33,7 +34,9 @@ def outcome(kind: str, x: Tensor, **options: Any) -> tuple[list[Tensor], list[Te
     net, x = network(), x.clone().requires_grad_()
     torch.manual_seed(1)
     spk, *states = snn.run(net, x, memory=kind, **options)
-    loss = (spk * torch.linspace(-1, 1, spk.numel()).view(spk.shape)).sum() + sum(s.square().mean() for s in states)
+    loss = (spk * torch.linspace(-1, 1, spk.numel()).view(spk.shape)).sum() + sum(
+        s.square().mean() for s in states
+    )
     return [spk, *states], list(torch.autograd.grad(loss, [x, *net.parameters()])), net
 
 
@@ -50,7 +53,9 @@ def test_a_segment_that_is_computed_again_changes_nothing() -> None:
 def test_a_checkpointed_run_is_the_exact_one(static: bool) -> None:
     x = torch.rand(*(() if static else (T,)), B, 6, dtype=torch.float64) * 2
     options = {"num_steps": T} if static else {}
-    net = nn.Sequential(nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 5), snn.LI(0.9)).double()
+    net = nn.Sequential(
+        nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 5), snn.LI(0.9)
+    ).double()
     found = []
     for kind in ("exact", "checkpoint"):
         spk, mem = snn.run(net, x, memory=kind, **options)
@@ -63,7 +68,9 @@ def test_a_checkpointed_run_is_the_exact_one(static: bool) -> None:
 def test_a_compressed_run_has_the_same_spikes_and_nearly_the_same_gradients() -> None:
     x = torch.rand(T, B, 6, dtype=torch.float64) * 2
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 5), snn.Leaky(0.9)).double()
+    net = nn.Sequential(
+        nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 5), snn.Leaky(0.9)
+    ).double()
     found = []
     for kind in ("exact", "compressed"):
         spk, mem = snn.run(net, x, memory=kind)
@@ -88,9 +95,13 @@ def test_less_is_kept_the_more_is_asked_for() -> None:
         *(nn.Linear(300, 300), snn.Leaky(0.9, init_hidden=True)),
     )
     own = list(net.parameters())
-    kept = {kind: saved_bytes(lambda kind=kind: snn.run(net, x, memory=kind), *own) for kind in memory.MEMORIES}
+    kept = {
+        kind: saved_bytes(lambda kind=kind: snn.run(net, x, memory=kind), *own)
+        for kind in memory.MEMORIES
+    }
     assert kept["compressed"] < 0.8 * kept["exact"]
-    # a sixth of the steps, whose loops are so small that they keep input and states, and the states between segments
+    # a sixth of the steps, whose loops are so small that they keep input and states, and the states
+    # between segments
     assert kept["checkpoint"] < 0.3 * kept["exact"]
 
 
@@ -100,12 +111,16 @@ def test_the_plan_tells_the_segments_and_what_is_kept_whole() -> None:
     assert plan.startswith("layer by layer, in 2 segments of 16 steps, compressed\n")
     assert "kept whole: only printed loops choose what they keep, and it owns modules" in plan
     plan = str(snn.run(network(), x, memory="checkpoint", explain=True).plan)
-    assert plan.startswith("layer by layer, in 2 segments of 16 steps, all but the last computed again for gradients\n")
+    assert plan.startswith(
+        "layer by layer, in 2 segments of 16 steps, all but the last computed again for gradients\n"
+    )
 
 
 def test_records_and_the_remembered_state_go_through_the_segments() -> None:
     x = torch.rand(T, B, 6, dtype=torch.float64)
-    exact, found = (snn.run(network().eval(), x, record=["1.mem"], memory=k) for k in ("exact", "checkpoint"))
+    exact, found = (
+        snn.run(network().eval(), x, record=["1.mem"], memory=k) for k in ("exact", "checkpoint")
+    )
     torch.testing.assert_close(exact.record["1.mem"], found.record["1.mem"], rtol=1e-12, atol=1e-12)
     net = network().eval()
     first = snn.run(net, x[:12], memory="checkpoint")[0]
@@ -115,9 +130,13 @@ def test_records_and_the_remembered_state_go_through_the_segments() -> None:
 
 def test_what_cannot_be_done_is_refused_with_the_reason() -> None:
     x = torch.rand(10, B, 6)
-    with pytest.raises(ValueError, match=r"memory must be one of 'exact', 'compressed', 'checkpoint', got 'small'"):
+    with pytest.raises(
+        ValueError, match=r"memory must be one of 'exact', 'compressed', 'checkpoint', got 'small'"
+    ):
         snn.run(network().float(), x, memory="small")
-    with pytest.raises(ValueError, match=r'batch_norm="time" takes the statistics of all steps together'):
+    with pytest.raises(
+        ValueError, match=r'batch_norm="time" takes the statistics of all steps together'
+    ):
         snn.run(network().float(), x, memory="checkpoint", batch_norm="time")
 
 

@@ -1,4 +1,5 @@
-"""The manual's own steps for conversion, with ``n3ml`` replaced by ``spikeloom.n3ml``, at any batch size."""
+"""The manual's own steps for conversion, with ``n3ml`` replaced by ``spikeloom.n3ml``, at any batch
+size."""
 
 import re
 from collections import OrderedDict
@@ -82,7 +83,12 @@ def ann() -> nn.Module:
 
 
 def test_the_manuals_steps_convert_the_network_of_diehl_at_any_batch_size(ann: nn.Module) -> None:
-    scope: dict[str, Any] = {"torch": torch, "opt": SimpleNamespace(batch_size=30), "ann": ann, "n_timesteps": 40}
+    scope: dict[str, Any] = {
+        "torch": torch,
+        "opt": SimpleNamespace(batch_size=30),
+        "ann": ann,
+        "n_timesteps": 40,
+    }
     scope |= {"train_loader": digits(200), "val_loader": digits(100, 1000)}
     scope |= {"saved_state_dict": {"model": ann.state_dict()}}
     exec(ours(DIEHL), scope)
@@ -94,7 +100,9 @@ def test_the_manuals_steps_convert_the_network_of_diehl_at_any_batch_size(ann: n
 def test_the_manuals_steps_run_spike_norm_at_any_batch_size() -> None:
     torch.manual_seed(1)
     layers = list(VGG16().named_children())
-    small = nn.Sequential(OrderedDict([*layers[:6], ("flat", nn.Flatten()), ("fc16", nn.Linear(64 * 16 * 16, 10))]))
+    small = nn.Sequential(
+        OrderedDict([*layers[:6], ("flat", nn.Flatten()), ("fc16", nn.Linear(64 * 16 * 16, 10))])
+    )
     scope: dict[str, Any] = {"torch": torch, "ann": small, "n_timesteps": 2}
     scope["opt"] = SimpleNamespace(batch_size=1, num_steps=10, scaling_factor=1.0)
     x = torch.randn(1, 3, 32, 32)

@@ -120,7 +120,9 @@ def test_the_manuals_optimizer_makes_the_change_of_the_rule() -> None:
         wanted = torch.zeros(3)
         wanted[1] = t % 3 == 2
         model(s)
-        for each, spk in zip(buffer.values(), (s, model.fc1.o, model.fc2.o, model.layers[2].o), strict=True):
+        for each, spk in zip(
+            buffer.values(), (s, model.fc1.o, model.fc2.o, model.layers[2].o), strict=True
+        ):
             each.append(spk.clone())
         optimizer.step(buffer, wanted, torch.tensor(1))
         sgd.zero_grad()
@@ -185,7 +187,9 @@ def test_the_manuals_names_refuse_what_cannot_be() -> None:
     model = TravanaeiAndMaida2017(2, 3, inputs=4)
     with pytest.raises(ValueError, match="epsilon must be a whole number of steps from 0"):
         TavanaeiAndMaida(model, epsilon=-1)
-    with pytest.raises(ValueError, match=r"spike_buffer holds the input and 2 layers, got \['inp'\]"):
+    with pytest.raises(
+        ValueError, match=r"spike_buffer holds the input and 2 layers, got \['inp'\]"
+    ):
         TavanaeiAndMaida(model).step({"inp": [torch.ones(4)]}, torch.ones(2), 1)
 
 

@@ -59,10 +59,19 @@ for epoch in range(opt.num_epochs):
 def test_the_manuals_steps_train_on_iris_by_spike_times() -> None:
     torch.manual_seed(0)
     opt = SimpleNamespace(
-        max_firing_time=30, not_to_fire=28, dt=1, num_classes=3, num_epochs=2, samples=40, num_steps=40
+        max_firing_time=30,
+        not_to_fire=28,
+        dt=1,
+        num_classes=3,
+        num_epochs=2,
+        samples=40,
+        num_steps=40,
     )
     losses: list[float] = []
-    exec(re.sub(r"\bn3ml\b", "spikeloom.n3ml", MANUAL), {"opt": opt, "torch": torch, "losses": losses})
+    exec(
+        re.sub(r"\bn3ml\b", "spikeloom.n3ml", MANUAL),
+        {"opt": opt, "torch": torch, "losses": losses},
+    )
     assert sum(losses[40:]) < 0.7 * sum(losses[:40])
 
 
@@ -77,9 +86,13 @@ def test_another_run_gives_the_same_division() -> None:
 
 
 def test_fields_cover_the_range_at_both_ends() -> None:
-    encoder = Population(12, torch.tensor([2.0]), torch.tensor([4.0]), max_firing_time=30, not_to_fire=28, dt=1)
+    encoder = Population(
+        12, torch.tensor([2.0]), torch.tensor([4.0]), max_firing_time=30, not_to_fire=28, dt=1
+    )
     low, high = encoder.run(torch.tensor([2.0])), encoder.run(torch.tensor([4.0]))
-    assert torch.equal(low, high.flip(-1)) and low[0, 0] == low[0, 1] > 0  # a border lies between two fields
+    assert (
+        torch.equal(low, high.flip(-1)) and low[0, 0] == low[0, 1] > 0
+    )  # a border lies between two fields
     assert (low[0, 5:] == -1).all()
 
 

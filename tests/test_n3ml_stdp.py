@@ -38,12 +38,19 @@ def loader(number: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Enlarged digits as the manual's transform leaves them: rates in Hz, batches of one."""
     split = data.digits()
     x = torch.nn.functional.interpolate(split.x_train[:number], (28, 28), mode="bilinear")
-    return [(image.unsqueeze(0) * 32 * 4, label.unsqueeze(0)) for image, label in zip(x, split.y_train, strict=False)]
+    return [
+        (image.unsqueeze(0) * 32 * 4, label.unsqueeze(0))
+        for image, label in zip(x, split.y_train, strict=False)
+    ]
 
 
 def test_the_manuals_steps_train_any_number_of_neurons_and_plot_them() -> None:
     code = re.sub(r"\bn3ml\b", "spikeloom.n3ml", MANUAL)
-    scope = {"opt": SimpleNamespace(time_interval=100, num_epochs=1), "train_loader": loader(3), "plot": plot}
+    scope = {
+        "opt": SimpleNamespace(time_interval=100, num_epochs=1),
+        "train_loader": loader(3),
+        "plot": plot,
+    }
     scope |= {"fig": None, "mat": None}
     before = DiehlAndCook2015(neurons=100).exc.theta
     exec(code, scope)
@@ -64,7 +71,9 @@ def test_inference_copies_weights_and_thresholds_and_learns_nothing() -> None:
     encoder = PoissonEncoder(50)
     spikes = encoder(128 * torch.rand(1, 28, 28)).view(50, -1)
     rates = torch.stack([model.run({"inp": s_t}).clone() for s_t in spikes]).sum(0) / 50
-    assert rates.sum() > 0 and model.exc.theta.eq(1.5).all() and torch.equal(model.xe.w, trained.xe.w)
+    assert (
+        rates.sum() > 0 and model.exc.theta.eq(1.5).all() and torch.equal(model.xe.w, trained.xe.w)
+    )
     model.naming = None
     assert model.assign(torch.rand(4, 784), torch.arange(4)).shape == (7,)
     assert not model.predict(torch.zeros(1, 784)).isnan().any()
@@ -88,5 +97,7 @@ def test_rates_are_in_hertz_and_steps_in_milliseconds() -> None:
 def test_rates_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rates must lie in \[0, 1000\], got 1001"):
         PoissonEncoder(10)(torch.tensor([1001.0]))
-    with pytest.raises(ValueError, match=r"T must be at least dt > 0, both in ms, got T=0.* and dt=1\.0"):
+    with pytest.raises(
+        ValueError, match=r"T must be at least dt > 0, both in ms, got T=0.* and dt=1\.0"
+    ):
         PoissonEncoder(0)

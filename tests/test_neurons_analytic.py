@@ -33,7 +33,7 @@ def steps(count: int = T) -> Tensor:
     return torch.arange(count, dtype=DOUBLE)
 
 
-# -- first and second order, without spikes -----------------------------------------------------------------
+# -- first and second order, without spikes --------------------------------------------------------
 
 
 def test_leaky_without_reset_is_an_exponentially_weighted_sum() -> None:
@@ -56,7 +56,9 @@ def test_the_gradient_of_leaky_in_beta_is_that_of_the_sum() -> None:
 def test_leaky_fires_first_when_its_charging_curve_crosses_the_threshold(current: float) -> None:
     beta, threshold = 0.9, 1.0
     spk, _ = snn.Leaky(beta, threshold, mode="sequence").double()(constant(current))
-    crossing = math.log(1 - threshold * (1 - beta) / current) / math.log(beta)  # in steps, of the first input being 1
+    crossing = math.log(1 - threshold * (1 - beta) / current) / math.log(
+        beta
+    )  # in steps, of the first input being 1
     assert int(spk.flatten().nonzero()[0]) == math.floor(crossing)
 
 
@@ -68,7 +70,9 @@ def test_leaky_stays_silent_where_its_charging_curve_ends_below_the_threshold() 
 
 def test_the_impulse_response_of_synaptic_is_a_difference_of_exponentials() -> None:
     alpha, beta = 0.9, 0.6
-    _, syn, mem = snn.Synaptic(alpha, beta, reset_mechanism="none", mode="sequence").double()(impulse())
+    _, syn, mem = snn.Synaptic(alpha, beta, reset_mechanism="none", mode="sequence").double()(
+        impulse()
+    )
     torch.testing.assert_close(syn.flatten(), alpha ** steps(), rtol=1e-5, atol=1e-9)
     expected = (alpha ** (steps() + 1) - beta ** (steps() + 1)) / (alpha - beta)
     torch.testing.assert_close(mem.flatten(), expected, rtol=1e-5, atol=1e-7)
@@ -90,7 +94,9 @@ def test_lapicque_charges_by_forward_euler_and_approaches_the_circuit_at_first_o
     errors = []
     for count in (20, 40, 80):
         dt = seconds / count
-        neuron = snn.Lapicque(R=resistance, C=capacitance, time_step=dt, threshold=9.0, mode="sequence").double()
+        neuron = snn.Lapicque(
+            R=resistance, C=capacitance, time_step=dt, threshold=9.0, mode="sequence"
+        ).double()
         _, mem = neuron(constant(current, count))
         euler = resistance * current * (1 - (1 - dt / (resistance * capacitance)) ** count)
         assert mem[-1].item() == pytest.approx(euler, rel=1e-6)
@@ -102,7 +108,11 @@ def test_lapicque_charges_by_forward_euler_and_approaches_the_circuit_at_first_o
 def test_the_four_ways_to_describe_a_lapicque_circuit_are_one_neuron() -> None:
     x, resistance, capacitance = noise(T, 2, 3, scale=2.0), 2.0, 3.0
     beta = math.exp(-1 / (resistance * capacitance))
-    given = [{"R": resistance, "C": capacitance}, {"beta": beta, "R": resistance}, {"beta": beta, "C": capacitance}]
+    given = [
+        {"R": resistance, "C": capacitance},
+        {"beta": beta, "R": resistance},
+        {"beta": beta, "C": capacitance},
+    ]
     results = [snn.Lapicque(**arguments, mode="sequence").double()(x) for arguments in given]
     results.append(snn.Lapicque(beta, resistance, capacitance, mode="sequence").double()(x))
     for spk, mem in results:
@@ -116,7 +126,9 @@ def test_state_leaky_sums_with_its_kernel_over_the_past_or_a_part_of_it() -> Non
     kernel = torch.exp(-(1 - beta) * ages).tril()
     for last, weights in ((None, kernel), (5, kernel * (ages < 5)), (99, kernel)):
         spk, mem = snn.StateLeaky(beta, channels=3, kernel_truncation_steps=last).double()(x)
-        torch.testing.assert_close(mem, torch.einsum("ts,sbf->tbf", weights, x), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            mem, torch.einsum("ts,sbf->tbf", weights, x), rtol=1e-6, atol=1e-6
+        )
         assert torch.equal(spk, (mem > 1).double())
 
 
@@ -128,21 +140,31 @@ def test_linear_leaky_is_state_leaky_behind_a_linear_layer() -> None:
         torch.testing.assert_close(found, expected)
 
 
-# -- spikes and resets ---------------------------------------------------------------------------------------
+# -- spikes and resets -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("current", [0.25, 0.3, 0.7, 1.0])
 def test_a_neuron_without_leak_fires_at_the_rate_of_its_input(current: float) -> None:
     spk, mem = snn.IF(mode="sequence").double()(constant(current, 400))
     assert abs(spk.sum().item() - 400 * current) <= 1
-    charge = 400 * current - spk[:-1].sum().item()  # what was put in, less what the spikes of the past took out
+    charge = (
+        400 * current - spk[:-1].sum().item()
+    )  # what was put in, less what the spikes of the past took out
     assert mem[-1].item() == pytest.approx(charge, abs=1e-9)
 
 
-@pytest.mark.parametrize("options", [{}, {"reset_mechanism": "zero"}, {"reset_delay": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"reset_mechanism": "zero"}, {"reset_delay": False}], ids=str
+)
 def test_a_neuron_without_leak_is_a_leaky_one_that_keeps_everything(options: dict) -> None:
     x = noise(T, 2, 3) + 0.3
-    results = [neuron(x) for neuron in (snn.IF(mode="sequence", **options), snn.Leaky(1.0, mode="sequence", **options))]
+    results = [
+        neuron(x)
+        for neuron in (
+            snn.IF(mode="sequence", **options),
+            snn.Leaky(1.0, mode="sequence", **options),
+        )
+    ]
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
@@ -173,7 +195,9 @@ def test_the_resets_of_leaky_step_by_step(reset: str) -> None:
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
 def test_an_immediate_reset_acts_in_the_step_of_the_spike(reset: str) -> None:
-    x = noise(T, 1, 4, scale=1.5).clamp(max=1.4)  # so that one spike takes the membrane below the threshold
+    x = noise(T, 1, 4, scale=1.5).clamp(
+        max=1.4
+    )  # so that one spike takes the membrane below the threshold
     spk, mem = snn.Leaky(0.5, reset_mechanism=reset, reset_delay=False, mode="sequence").double()(x)
     old = np.zeros((1, 4))
     for t, current in enumerate(x.numpy()):

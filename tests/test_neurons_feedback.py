@@ -1,4 +1,5 @@
-"""Neurons with feedback, weights or adaptation against loops written out by hand, and against the LSTM of torch."""
+"""Neurons with feedback, weights or adaptation against loops written out by hand, and against the
+LSTM of torch."""
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def noise(*shape: int, scale: float = 1.0) -> Tensor:
     return scale * torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
 
 
-# -- feedback --------------------------------------------------------------------------------------------------
+# -- feedback --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("neuron", ["RLeaky", "RSynaptic"])
@@ -23,7 +24,9 @@ def noise(*shape: int, scale: float = 1.0) -> Tensor:
 def test_the_spikes_of_the_last_step_are_fed_back(neuron: str, kind: str) -> None:
     x, alpha, beta = noise(T, 2, 3), 0.75, 0.5
     feedback = (
-        {"linear_features": 3} if kind == "linear" else {"all_to_all": False, "V": torch.tensor([0.5, -1.0, 2.0])}
+        {"linear_features": 3}
+        if kind == "linear"
+        else {"all_to_all": False, "V": torch.tensor([0.5, -1.0, 2.0])}
     )
     decays = {"beta": beta} if neuron == "RLeaky" else {"alpha": alpha, "beta": beta}
     module = getattr(snn, neuron)(**decays, **feedback, mode="sequence").double()
@@ -63,17 +66,21 @@ def test_convolutional_feedback_adds_the_convolved_spikes() -> None:
     neuron = snn.RLeaky(0.5, conv2d_channels=2, kernel_size=(3, 5)).double()
     x, spk, mem = noise(3, 2, 6, 7), (noise(3, 2, 6, 7) > 0).double(), noise(3, 2, 6, 7)
     _, new = neuron(x[:, None].squeeze(1), spk, mem)
-    convolved = nn.functional.conv2d(spk, neuron.recurrent.weight, neuron.recurrent.bias, padding=(1, 2))
+    convolved = nn.functional.conv2d(
+        spk, neuron.recurrent.weight, neuron.recurrent.bias, padding=(1, 2)
+    )
     torch.testing.assert_close(new, 0.5 * mem + x + convolved - (mem > 1).double())
 
 
-# -- LSTM cells --------------------------------------------------------------------------------------------------
+# -- LSTM cells ------------------------------------------------------------------------------------
 
 
 def test_slstm_without_reset_is_the_lstm_of_torch() -> None:
     cell = snn.SLSTM(3, 5, threshold=0.1, mode="sequence").double()
     lstm = nn.LSTM(3, 5).double()
-    lstm.load_state_dict({f"{name}_l0": value for name, value in cell.lstm_cell.state_dict().items()})
+    lstm.load_state_dict(
+        {f"{name}_l0": value for name, value in cell.lstm_cell.state_dict().items()}
+    )
     x = noise(T, 2, 3)
     spk, syn, mem = cell(x)
     hidden, (_, last_cell) = lstm(x)
@@ -89,7 +96,12 @@ def test_sconv2dlstm_on_single_pixels_is_the_lstm_of_torch() -> None:
     weight = torch.cat([i, f, g, o])  # the order of torch
     i, f, o, g = cell.conv.bias.chunk(4)
     bias = torch.cat([i, f, g, o])
-    halves = {"weight_ih_l0": weight[:, :3], "weight_hh_l0": weight[:, 3:], "bias_ih_l0": bias, "bias_hh_l0": 0 * bias}
+    halves = {
+        "weight_ih_l0": weight[:, :3],
+        "weight_hh_l0": weight[:, 3:],
+        "bias_ih_l0": bias,
+        "bias_hh_l0": 0 * bias,
+    }
     lstm.load_state_dict(halves)
     x = noise(T, 2, 3)
     spk, _, mem = cell(x[..., None, None])
@@ -97,22 +109,29 @@ def test_sconv2dlstm_on_single_pixels_is_the_lstm_of_torch() -> None:
     assert torch.equal(spk, (mem > 0.1).double())
 
 
-@pytest.mark.parametrize(("pool", "function"), [("max_pool", "max_pool2d"), ("avg_pool", "avg_pool2d")])
-def test_sconv2dlstm_compares_the_pooled_membrane_with_the_threshold(pool: str, function: str) -> None:
+@pytest.mark.parametrize(
+    ("pool", "function"), [("max_pool", "max_pool2d"), ("avg_pool", "avg_pool2d")]
+)
+def test_sconv2dlstm_compares_the_pooled_membrane_with_the_threshold(
+    pool: str, function: str
+) -> None:
     cell = snn.SConv2dLSTM(1, 2, kernel_size=3, threshold=0.05, **{pool: 2}).double()
     spk, _, mem = cell(noise(3, 1, 4, 6))
     assert mem.shape == (3, 2, 4, 6)
     assert torch.equal(spk, (getattr(nn.functional, function)(mem, 2) > 0.05).double())
 
 
-# -- neurons for whole sequences, adaptation, change -----------------------------------------------------------------
+# -- neurons for whole sequences, adaptation, change -----------------------------------------------
 
 
 def test_leaky_parallel_is_a_rectified_leaky_neuron_behind_a_linear_layer() -> None:
     beta = torch.tensor([0.25, 0.5, 0.75])
     neuron = snn.LeakyParallel(4, 3, beta=beta, threshold=0.3).double()
     x, mem = noise(T, 2, 4), np.zeros((2, 3))
-    weights = {name.removesuffix("_l0"): value.detach().numpy() for name, value in neuron.rnn.named_parameters()}
+    weights = {
+        name.removesuffix("_l0"): value.detach().numpy()
+        for name, value in neuron.rnn.named_parameters()
+    }
     spk = neuron(x)
     for t, value in enumerate(x.numpy()):
         total = value @ weights["weight_ih"].T + weights["bias_ih"] + weights["bias_hh"]
@@ -122,13 +141,18 @@ def test_leaky_parallel_is_a_rectified_leaky_neuron_behind_a_linear_layer() -> N
 
 @pytest.mark.parametrize("query", [True, False])
 def test_associative_leaky_is_its_recurrence(query: bool) -> None:
-    neuron = snn.AssociativeLeaky(5, d_value=3, d_key=2, use_q_projection=query, threshold=0.1).double()
+    neuron = snn.AssociativeLeaky(
+        5, d_value=3, d_key=2, use_q_projection=query, threshold=0.1
+    ).double()
     x = noise(300, 2, 5, scale=3.0)
     out, states = neuron.scan(x)
     mem = torch.zeros(2, 3, 2, dtype=DOUBLE)
     for t, value in enumerate(x):
         share = torch.sigmoid(neuron.to_alpha(value))
-        mem = mem * share[:, None, :] + neuron.to_v(value)[:, :, None] * neuron.to_k(value)[:, None, :]
+        mem = (
+            mem * share[:, None, :]
+            + neuron.to_v(value)[:, :, None] * neuron.to_k(value)[:, None, :]
+        )
         spk = (mem > 0.1).double()
         expected = spk @ neuron.to_q(value).view(2, 2, 2) if neuron.to_q is not None else spk
         torch.testing.assert_close(states.mem[t], mem.flatten(1))
@@ -166,17 +190,23 @@ def test_adlif_below_its_threshold_resonates_at_the_frequency_of_its_symplectic_
     x = torch.zeros(400, 1, 1, dtype=DOUBLE)
     x[0] = 1.0
     _, mem, adapt = neuron(x)
-    matrix = np.array([[alpha, alpha - 1], [(1 - beta) * a * alpha, beta - (1 - beta) * a * (1 - alpha)]])
+    matrix = np.array(
+        [[alpha, alpha - 1], [(1 - beta) * a * alpha, beta - (1 - beta) * a * (1 - alpha)]]
+    )
     path = np.stack([mem.numpy().ravel(), adapt.numpy().ravel()])
     np.testing.assert_allclose(path[:, 1:], matrix @ path[:, :-1], atol=1e-12)
     eigenvalue = np.linalg.eigvals(matrix)[0]
     assert abs(eigenvalue.imag) > 0.1  # it oscillates
-    assert np.linalg.det(matrix) == pytest.approx(alpha * beta)  # and is stable whatever a is: |eigenvalue|^2
+    assert np.linalg.det(matrix) == pytest.approx(
+        alpha * beta
+    )  # and is stable whatever a is: |eigenvalue|^2
     assert abs(path[0, -1]) < 1e-3 < abs(path[0, 10])
 
 
 def test_adaptation_by_spikes_lengthens_the_intervals() -> None:
-    spk, *_ = snn.AdLIF(0.9, 0.99, a=0.0, b=20.0, threshold=0.5, mode="sequence")(torch.full((200, 1, 1), 2.0))
+    spk, *_ = snn.AdLIF(0.9, 0.99, a=0.0, b=20.0, threshold=0.5, mode="sequence")(
+        torch.full((200, 1, 1), 2.0)
+    )
     intervals = spk.flatten().nonzero().flatten().diff()
     assert bool((intervals[:12].diff() >= 0).all()) and intervals[11] > 3 * intervals[0]
 

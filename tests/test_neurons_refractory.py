@@ -21,12 +21,16 @@ def test_a_refractory_neuron_is_deaf_for_its_period_and_starts_from_its_reset_po
 
 def test_a_refractory_neuron_decays_but_does_not_fire_even_far_above_its_threshold() -> None:
     lif = snn.RefractoryLIF(0.5, threshold=1.0, reset_to=0.8, refractory_steps=3)
-    spk, state = lif.step(torch.tensor([[5.0]]), lif.State(torch.tensor([[4.0]]), torch.tensor([[1.0]])))
+    spk, state = lif.step(
+        torch.tensor([[5.0]]), lif.State(torch.tensor([[4.0]]), torch.tensor([[1.0]]))
+    )
     assert spk.item() == 0 and state.mem.item() == 2.0 and state.refractory.item() == 0
 
 
 def test_thresholds_rise_by_own_spikes_and_are_forgotten() -> None:
-    lif = snn.AdaptiveThresholdLIF(**{**SOME, "refractory_steps": 0}, theta_plus=0.5, theta_decay=0.5, mode="sequence")
+    lif = snn.AdaptiveThresholdLIF(
+        **{**SOME, "refractory_steps": 0}, theta_plus=0.5, theta_decay=0.5, mode="sequence"
+    )
     spk, mem, _, theta = lif(torch.full((6, 2, 1), 0.8) * torch.tensor([[[1.0], [0.0]]]))
     # membranes 0.8, 1.6 fires; then 1.05 against 1.25, 1.85 fires; then 1.05 against 1.3125
     assert spk[:, 0, 0].tolist() == [0, 1, 0, 1, 0, 1]
@@ -45,11 +49,15 @@ def test_an_offset_makes_a_neuron_excitable_that_was_silent_for_long() -> None:
 
 
 def test_conductances_pull_the_membrane_towards_their_reversal_potentials() -> None:
-    lif = snn.ConductanceLIF(leak=0.1, threshold=100.0, exc_decay=1.0, inh_decay=1.0, mode="sequence")
+    lif = snn.ConductanceLIF(
+        leak=0.1, threshold=100.0, exc_decay=1.0, inh_decay=1.0, mode="sequence"
+    )
     x = torch.zeros(400, 1, 3)
     x[0] = torch.tensor([2.0, -4.0, 0.0])
     mem = lif(x)[1][-1, 0]
-    torch.testing.assert_close(mem, torch.tensor([2 * 60 / 3, -4 * 25 / 5, 0.0]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        mem, torch.tensor([2 * 60 / 3, -4 * 25 / 5, 0.0]), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_conductance_neuron_takes_the_euler_step_written_out() -> None:
@@ -57,7 +65,9 @@ def test_a_conductance_neuron_takes_the_euler_step_written_out() -> None:
     state = lif.State(*(torch.tensor([[value]]) for value in (3.0, 0.0, 0.2, 0.4, 5.0)))
     spk, new = lif.step(torch.tensor([[0.5]]), state)
     g_exc, g_inh = 0.2 * math.exp(-0.5) + 0.5, 0.4 * math.exp(-0.25)
-    assert new.mem.item() == pytest.approx(3 + 0.005 * (-3 + g_exc * (65 - 3) + g_inh * (-35 - 3)), rel=1e-5)
+    assert new.mem.item() == pytest.approx(
+        3 + 0.005 * (-3 + g_exc * (65 - 3) + g_inh * (-35 - 3)), rel=1e-5
+    )
     assert (spk.item(), new.g_exc.item()) == (0, pytest.approx(g_exc))
     assert new.theta.item() == pytest.approx(5.0, rel=1e-6)
 
@@ -66,16 +76,26 @@ def test_the_membrane_is_held_while_the_conductances_go_on() -> None:
     lif = snn.ConductanceLIF()
     state = lif.State(*(torch.tensor([[value]]) for value in (15.0, 2.0, 1.0, 0.0)))
     _, new = lif.step(torch.tensor([[0.0]]), state)
-    assert new.mem.item() == 15.0 and new.refractory.item() == 1 and new.g_exc.item() == pytest.approx(math.exp(-0.5))
+    assert (
+        new.mem.item() == 15.0
+        and new.refractory.item() == 1
+        and new.g_exc.item() == pytest.approx(math.exp(-0.5))
+    )
 
 
 @pytest.mark.parametrize(
     ("build", "text"),
     [
         (lambda: snn.RefractoryLIF(beta=1.2), r"beta must lie in \[0, 1\], got 1.2"),
-        (lambda: snn.RefractoryLIF(reset_to=25.0), "reset_to must lie in .* got 25; it would fire at once again"),
+        (
+            lambda: snn.RefractoryLIF(reset_to=25.0),
+            "reset_to must lie in .* got 25; it would fire at once again",
+        ),
         (lambda: snn.RefractoryLIF(refractory_steps=-1), "refractory_steps must lie in"),
-        (lambda: snn.RefractoryLIF(threshold=-40.0), "threshold must lie in .* a neuron at rest would fire"),
+        (
+            lambda: snn.RefractoryLIF(threshold=-40.0),
+            "threshold must lie in .* a neuron at rest would fire",
+        ),
         (lambda: snn.AdaptiveThresholdLIF(theta_plus=-1.0), "theta_plus must lie in"),
         (lambda: snn.AdaptiveThresholdLIF(theta_decay=2.0), "theta_decay must lie in"),
         (lambda: snn.ConductanceLIF(leak=0.0), r"leak must lie in \(0, 1\], got 0"),

@@ -38,18 +38,22 @@ def loop(step: Any, steps: torch.Tensor) -> torch.Tensor:
     return torch.stack(spikes)
 
 
-# -- conventions -----------------------------------------------------------------------------------------
+# -- conventions -----------------------------------------------------------------------------------
 
 
 def test_snntorch_writes_a_decay_of_dt_over_tau_and_no_reset() -> None:
     beta = np.float32(0.9) * np.ones(4, np.float32)
     tau = np.float32(1e-4) / (1 - beta)  # as its exporter computes it, in float32
-    found = from_nir(graph(lif=nir.LIF(tau, tau / np.float32(1e-4), full(0), full(1))), convention="snntorch")
+    found = from_nir(
+        graph(lif=nir.LIF(tau, tau / np.float32(1e-4), full(0), full(1))), convention="snntorch"
+    )
     lif = found.get_submodule("lif")
     assert isinstance(lif, snn.Leaky) and float(lif.beta) == np.float32(0.9)
     assert (lif.reset_mechanism, lif.reset_delay) == ("zero", False)
     original = snn.Leaky(0.9, init_hidden=True)
-    found = from_nir(graph(lif=nir.LIF(tau, tau * 1e4, full(0), full(1))), dt=1e-4, reset="subtract", delay=True)
+    found = from_nir(
+        graph(lif=nir.LIF(tau, tau * 1e4, full(0), full(1))), dt=1e-4, reset="subtract", delay=True
+    )
     assert torch.equal(snn.run(found, X), snn.run(original, X))
 
 
@@ -62,7 +66,13 @@ def test_snntorch_writes_recurrent_neurons_into_the_graph_around_them() -> None:
         "1.w_rec": nir.Affine(weight, bias),
         "output": nir.Output(np.array([4])),
     }
-    edges = [("1.lif", "1.w_rec"), ("input", "0"), ("1.w_rec", "1.lif"), ("0", "1.lif"), ("1.lif", "output")]
+    edges = [
+        ("1.lif", "1.w_rec"),
+        ("input", "0"),
+        ("1.w_rec", "1.lif"),
+        ("0", "1.lif"),
+        ("1.lif", "output"),
+    ]
     net = from_nir(nir.NIRGraph(nodes, edges), convention="snntorch", reset="subtract", delay=True)
     original = snn.RLeaky(0.9, linear_features=4, init_hidden=True)
     with torch.no_grad():
@@ -73,7 +83,9 @@ def test_snntorch_writes_recurrent_neurons_into_the_graph_around_them() -> None:
 
 
 def test_norse_writes_tau_times_dt_and_no_r() -> None:
-    tau, r, leak, threshold = (torch.full((4,), v) for v in (1e-5, 1.0, 0.0, 1.0))  # of tau_mem_inv = 100 / s
+    tau, r, leak, threshold = (
+        torch.full((4,), v) for v in (1e-5, 1.0, 0.0, 1.0)
+    )  # of tau_mem_inv = 100 / s
     net = from_nir(graph(lif=nir.LIF(tau, r, leak, threshold)), convention="norse")
 
     def step(x: torch.Tensor, v: torch.Tensor) -> Any:
@@ -104,7 +116,9 @@ def test_spikingjelly_fires_at_the_threshold() -> None:
     net = from_nir(graph(neuron=nir.IF(full(1e4), full(1), full(0))), convention="spikingjelly")
     x = torch.full((8, 1, 4), 0.5)
     assert snn.run(net, x)[:, 0, 0].tolist() == [0, 1] * 4
-    plain = from_nir(graph(neuron=nir.IF(full(1e4), full(1), full(0))), dt=1e-4, reset="zero", delay=False)
+    plain = from_nir(
+        graph(neuron=nir.IF(full(1e4), full(1), full(0))), dt=1e-4, reset="zero", delay=False
+    )
     assert snn.run(plain, x)[:, 0, 0].tolist() == [0, 0, 1, 0, 0, 1, 0, 0]
 
 
@@ -121,7 +135,7 @@ def test_what_the_graph_says_counts_more_than_a_convention() -> None:
     assert torch.equal(snn.run(from_nir(written, convention="norse"), X), snn.run(net, X))
 
 
-# -- snnTorch's names ------------------------------------------------------------------------------------
+# -- snnTorch's names ------------------------------------------------------------------------------
 
 
 def test_a_default_leaky_keeps_its_subtraction_and_its_delay_through_the_exchange() -> None:
@@ -133,12 +147,21 @@ def test_a_default_leaky_keeps_its_subtraction_and_its_delay_through_the_exchang
 @pytest.mark.parametrize("neuron", ["RLeaky", "RSynaptic"])
 def test_feedback_stands_beside_its_neuron_as_in_snntorch(neuron: str) -> None:
     options = {"alpha": 0.5} if neuron == "RSynaptic" else {}
-    made = getattr(snn, neuron)(beta=0.9, V=torch.ones(4), all_to_all=False, init_hidden=True, **options)
+    made = getattr(snn, neuron)(
+        beta=0.9, V=torch.ones(4), all_to_all=False, init_hidden=True, **options
+    )
     net = nn.Sequential(nn.Linear(4, 4), made, nn.Linear(4, 2))
     written = export_to_nir(net, X[0])
     assert set(written.nodes) == {"input", "0", "1.lif", "1.w_rec", "2", "output"}
     assert set(written.edges) == {
-        *(("input", "0"), ("0", "1.lif"), ("1.lif", "1.w_rec"), ("1.w_rec", "1.lif"), ("1.lif", "2"), ("2", "output"))
+        *(
+            ("input", "0"),
+            ("0", "1.lif"),
+            ("1.lif", "1.w_rec"),
+            ("1.w_rec", "1.lif"),
+            ("1.lif", "2"),
+            ("2", "output"),
+        )
     }
     assert torch.equal(snn.run(import_from_nir(written), X)[0], snn.run(net, X))
 
@@ -156,12 +179,17 @@ def test_an_imported_network_returns_its_output_and_a_state_as_in_snntorch() -> 
 
 def test_an_if_neuron_does_not_leak() -> None:
     neuron = import_from_nir(graph(neuron=nir.IF(full(1e4), full(1)))).get_submodule("neuron")
-    assert isinstance(neuron, snn.IF) and (neuron.reset_mechanism, neuron.reset_delay) == ("zero", False)
+    assert isinstance(neuron, snn.IF) and (neuron.reset_mechanism, neuron.reset_delay) == (
+        "zero",
+        False,
+    )
 
 
 def test_thresholds_may_differ_between_neurons() -> None:
     thresholds = np.array([0.5, 1.0, 1.5, 2.0])
-    neuron = import_from_nir(graph(lif=nir.LIF(full(1e-3), full(10), full(0), thresholds))).get_submodule("lif")
+    neuron = import_from_nir(
+        graph(lif=nir.LIF(full(1e-3), full(10), full(0), thresholds))
+    ).get_submodule("lif")
     assert neuron.threshold.tolist() == thresholds.tolist()
 
 
@@ -180,8 +208,12 @@ def test_a_pool_keeps_its_padding() -> None:
 
 
 @pytest.mark.parametrize("ignore_dims", [[], [0]])
-def test_scalar_parameters_make_a_file_that_nir_reads(ignore_dims: list[int], tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Linear(4, 3), snn.RSynaptic(0.8, 0.9, linear_features=3, init_hidden=True))
+def test_scalar_parameters_make_a_file_that_nir_reads(
+    ignore_dims: list[int], tmp_path: Path
+) -> None:
+    net = nn.Sequential(
+        nn.Linear(4, 3), snn.RSynaptic(0.8, 0.9, linear_features=3, init_hidden=True)
+    )
     written = export_to_nir(net, X[0], ignore_dims=ignore_dims)
     assert written.metadata["name"] == "snntorch"
     nir.write(tmp_path / "net.nir", written)
@@ -191,10 +223,16 @@ def test_scalar_parameters_make_a_file_that_nir_reads(ignore_dims: list[int], tm
 
 
 def test_a_sample_may_come_without_batch() -> None:
-    for net, sample in ((nn.Linear(4, 3), torch.rand(4)), (nn.Conv2d(1, 2, 3), torch.rand(1, 5, 6))):
+    for net, sample in (
+        (nn.Linear(4, 3), torch.rand(4)),
+        (nn.Conv2d(1, 2, 3), torch.rand(1, 5, 6)),
+    ):
         written = export_to_nir(net, sample)
         assert tuple(written.input_type["input"]) == tuple(sample.shape)
-    with pytest.raises(ValueError, match=r"ignore_dims can only name the batch axis, \[0\], got \[1\]; leave it out"):
+    with pytest.raises(
+        ValueError,
+        match=r"ignore_dims can only name the batch axis, \[0\], got \[1\]; leave it out",
+    ):
         export_to_nir(nn.Linear(4, 3), torch.rand(2, 4), ignore_dims=[1])
 
 
@@ -203,7 +241,7 @@ def test_a_layer_without_node_is_refused_instead_of_left_out() -> None:
         export_to_nir(nn.Sequential(nn.Linear(4, 3), snn.Alpha(0.9, 0.5, init_hidden=True)), X[0])
 
 
-# -- graphs that they wrote, and what their networks gave ------------------------------------------------
+# -- graphs that they wrote, and what their networks gave ------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,13 +255,18 @@ def test_a_layer_without_node_is_refused_instead_of_left_out() -> None:
         ("spikingjelly", {}),
     ],
 )
-def test_a_recorded_graph_gives_what_its_network_gave(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_recorded_graph_gives_what_its_network_gave(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     with ZipFile(RECORDED) as archive:
         archive.extract(f"{name}.nir", tmp_path)
         archive.extract("spikes.npz", tmp_path)
     recorded = np.load(tmp_path / "spikes.npz")
     net = from_nir(tmp_path / f"{name}.nir", convention=name.partition("_")[0], **options)
-    found, expected = snn.run(net, torch.from_numpy(recorded[f"{name}.x"])), torch.from_numpy(recorded[f"{name}.spk"])
+    found, expected = (
+        snn.run(net, torch.from_numpy(recorded[f"{name}.x"])),
+        torch.from_numpy(recorded[f"{name}.spk"]),
+    )
     assert 0 < expected.mean() < 1
     if name == "norse":  # its output is a membrane
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,5 @@
-"""Graphs that others could have written: loops, subgraphs, branches, names, against the NumPy executor."""
+"""Graphs that others could have written: loops, subgraphs, branches, names, against the NumPy
+executor."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -35,12 +36,15 @@ def recurrent(kind: str = "LIF", feedback: Any = None, **options: Any) -> Any:
 @pytest.mark.parametrize(("kind", "cls"), [("LIF", snn.RLeaky), ("CubaLIF", snn.RSynaptic)])
 def test_loops_of_a_neuron_and_a_layer(kind: str, cls: type, reset: str, delay: bool) -> None:
     graph = recurrent(kind)
-    if not (kind == "LIF" and reset == "zero" and delay):  # RLeaky's late reset also clears the input of its step
+    if not (
+        kind == "LIF" and reset == "zero" and delay
+    ):  # RLeaky's late reset also clears the input of its step
         agree(graph, current(size=1.5), dt=DT, reset=reset, delay=delay)
     made = from_nir(graph, dt=DT, reset=reset, delay=delay)
     plain = reset == "subtract" and not delay
     assert isinstance(
-        made.get_submodule("lif"), SameStepLeaky if plain and kind == "LIF" else nn.Sequential if plain else cls
+        made.get_submodule("lif"),
+        SameStepLeaky if plain and kind == "LIF" else nn.Sequential if plain else cls,
     )
 
 
@@ -55,7 +59,9 @@ def test_feedback_one_to_one_has_no_weights_between_neurons() -> None:
 def test_feedback_by_a_convolution() -> None:
     shape = (2, 5, 5)
     n = np.ones(shape)
-    conv = nir.Conv2d((5, 5), RNG.normal(size=(2, 2, 3, 3)) * 0.3, 1, 1, 1, 1, RNG.normal(size=2) * 0.1)
+    conv = nir.Conv2d(
+        (5, 5), RNG.normal(size=(2, 2, 3, 3)) * 0.3, 1, 1, 1, 1, RNG.normal(size=2) * 0.1
+    )
     ends = {"input": nir.Input(np.array(shape)), "output": nir.Output(np.array(shape))}
     edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
     graph = nir.NIRGraph({**ends, "lif": nir.LIF(n * 1e-3, n * 10, n * 0, n), "w_rec": conv}, edges)
@@ -79,7 +85,9 @@ def test_subgraphs_are_the_same_as_what_is_in_them(tmp_path: Path) -> None:
     ends = {"input": nir.Input(np.array([4])), "output": nir.Output(np.array([4]))}
     middle = nir.NIRGraph({**ends, "deep": inner}, [("input", "deep"), ("deep", "output")])
     fc = nir.Affine(between(-1, 2, (4, 4)), np.zeros(4))
-    outer = nir.NIRGraph({**ends, "fc": fc, "sub": middle}, [("input", "fc"), ("fc", "sub"), ("sub", "output")])
+    outer = nir.NIRGraph(
+        {**ends, "fc": fc, "sub": middle}, [("input", "fc"), ("fc", "sub"), ("sub", "output")]
+    )
     agree(outer, current(size=1.5), dt=DT, reset="zero", delay=False)
     nir.write(tmp_path / "sub.nir", outer)
     net = from_nir(tmp_path / "sub.nir", dt=DT, reset="zero", delay=False)
@@ -127,24 +135,39 @@ def test_branches_meet_by_adding() -> None:
         "lif": nir.IF(np.full(4, 1e4), np.ones(4)),
         "output": nir.Output(np.array([4])),
     }
-    edges = [("input", "a"), ("input", "b"), ("a", "lif"), ("b", "lif"), ("input", "lif"), ("lif", "output")]
+    edges = [
+        ("input", "a"),
+        ("input", "b"),
+        ("a", "lif"),
+        ("b", "lif"),
+        ("input", "lif"),
+        ("lif", "output"),
+    ]
     agree(nir.NIRGraph(nodes, edges), current(), dt=DT, reset="subtract", delay=False)
 
 
 def test_several_inputs_and_outputs_are_tuples() -> None:
-    ends = {name: nir.Input(np.array([4])) for name in "ab"} | {name: nir.Output(np.array([4])) for name in "cd"}
+    ends = {name: nir.Input(np.array([4])) for name in "ab"} | {
+        name: nir.Output(np.array([4])) for name in "cd"
+    }
     edges = [("a", "x"), ("b", "y"), ("x", "y"), ("x", "c"), ("y", "d")]
-    graph = nir.NIRGraph({**ends, "x": nir.Scale(np.full(4, 2.0)), "y": nir.Scale(np.full(4, 3.0))}, edges)
+    graph = nir.NIRGraph(
+        {**ends, "x": nir.Scale(np.full(4, 2.0)), "y": nir.Scale(np.full(4, 3.0))}, edges
+    )
     net, one = from_nir(graph), torch.ones(1, 4)
     assert [out[0, 0].item() for out in net((one, one))] == [2.0, 9.0]
     with pytest.raises(TypeError, match=r"the graph has the inputs a, b, got 1; pass a tuple of 2"):
         net(one)
-    with pytest.raises(ValueError, match="only a network with one input can be written, this one has a, b"):
+    with pytest.raises(
+        ValueError, match="only a network with one input can be written, this one has a, b"
+    ):
         to_nir(net, one)
 
 
 def test_a_graph_without_input_and_output_nodes_has_open_ends() -> None:
-    graph = nir.NIRGraph({"a": nir.Scale(np.ones(4)), "b": nir.Scale(np.ones(4))}, [("a", "b")], type_check=False)
+    graph = nir.NIRGraph(
+        {"a": nir.Scale(np.ones(4)), "b": nir.Scale(np.ones(4))}, [("a", "b")], type_check=False
+    )
     assert outputs(graph, current()).shape == (80, 4)
 
 
@@ -160,7 +183,9 @@ def test_any_node_name_becomes_a_path() -> None:
     ends = {"input": nir.Input(np.array([4])), "output": nir.Output(np.array([4]))}
     scales = {name: nir.Scale(np.full(4, i + 1.0)) for i, name in enumerate(names)}
     net = from_nir(nir.NIRGraph({**ends, **scales}, list(pairwise(path))))
-    assert net(torch.ones(1, 4))[0, 0].item() == 40320.0 and len(dict(net.named_parameters())) == len(names)
+    assert net(torch.ones(1, 4))[0, 0].item() == 40320.0 and len(
+        dict(net.named_parameters())
+    ) == len(names)
     assert net.train() is net
 
 
@@ -172,8 +197,12 @@ def test_parameters_may_be_tensors_and_scalars(scalar: bool) -> None:
 
 
 def test_the_dtype_can_be_chosen() -> None:
-    graph = chain(nir.Affine(RNG.normal(size=(4, 4)), RNG.normal(size=4)), nir.IF(np.full(4, 1e4), np.ones(4)))
+    graph = chain(
+        nir.Affine(RNG.normal(size=(4, 4)), RNG.normal(size=4)), nir.IF(np.full(4, 1e4), np.ones(4))
+    )
     for dtype in (torch.float32, torch.float64):
         net = from_nir(graph, dt=DT, reset="zero", delay=False, dtype=dtype)
         assert {v.dtype for v in net.state_dict().values() if v.is_floating_point()} == {dtype}
-    assert next(from_nir(graph, dt=DT, reset="zero", delay=False).parameters()).dtype == torch.float32
+    assert (
+        next(from_nir(graph, dt=DT, reset="zero", delay=False).parameters()).dtype == torch.float32
+    )

@@ -1,4 +1,5 @@
-"""Graphs that others could have written, node by node, against the NumPy executor of `nir_executor`."""
+"""Graphs that others could have written, node by node, against the NumPy executor of
+`nir_executor`."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,9 @@ def chain(*nodes: Any, shape: tuple[int, ...] = (4,), out: tuple[int, ...] | Non
     names = [f"node{i}" for i in range(len(nodes))]
     path = ["input", *names, "output"]
     both = {"input": nir.Input(np.array(shape)), "output": nir.Output(np.array(out or shape))}
-    return nir.NIRGraph({**both, **dict(zip(names, nodes, strict=True))}, list(pairwise(path)), type_check=False)
+    return nir.NIRGraph(
+        {**both, **dict(zip(names, nodes, strict=True))}, list(pairwise(path)), type_check=False
+    )
 
 
 def outputs(graph: Any, x: np.ndarray, **options: Any) -> np.ndarray:
@@ -50,32 +53,57 @@ def current(shape: tuple[int, ...] = (4,), steps: int = 80, size: float = 3.0) -
     return np.random.default_rng(5).uniform(-0.2 * size, size, (steps, *shape))
 
 
-LIF = {"tau": between(5e-4, 4e-3), "r": between(0.5, 20), "v_leak": between(-0.5, 0.2), "v_threshold": between(0.5, 2)}
+LIF = {
+    "tau": between(5e-4, 4e-3),
+    "r": between(0.5, 20),
+    "v_leak": between(-0.5, 0.2),
+    "v_threshold": between(0.5, 2),
+}
 RESET = between(-0.8, 0.4)
 CUBA = {"tau_syn": between(2e-4, 2e-3), "tau_mem": between(5e-4, 4e-3), "w_in": between(0.5, 5)} | {
     key: LIF[key] for key in ("r", "v_leak", "v_threshold")
 }
 
 
-# -- neurons ---------------------------------------------------------------------------------------------
+# -- neurons ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("reset", "delay"), RESETS)
 @pytest.mark.parametrize("kind", ["IF", "LIF", "CubaLIF"])
-def test_spiking_neurons_of_all_parameters_follow_eulers_equations(kind: str, reset: str, delay: bool) -> None:
-    fields = {"IF": {"r": LIF["r"] * 500, "v_threshold": LIF["v_threshold"]}, "LIF": LIF, "CubaLIF": CUBA}[kind]
+def test_spiking_neurons_of_all_parameters_follow_eulers_equations(
+    kind: str, reset: str, delay: bool
+) -> None:
+    fields = {
+        "IF": {"r": LIF["r"] * 500, "v_threshold": LIF["v_threshold"]},
+        "LIF": LIF,
+        "CubaLIF": CUBA,
+    }[kind]
     rest = 0.0 if kind == "IF" else LIF["v_leak"]
     v_reset = rest + np.zeros(4) if delay or reset == "none" else RESET
     if reset == "subtract" and delay:
-        v_reset = rest + np.zeros(4)  # so that the distance from threshold to reset is that from threshold to rest
+        v_reset = rest + np.zeros(
+            4
+        )  # so that the distance from threshold to reset is that from threshold to rest
     node = getattr(nir, kind)(**fields, v_reset=v_reset)
-    agree(chain(node), current(size=9.0 if kind == "CubaLIF" else 3.0), dt=DT, reset=reset, delay=delay)
+    agree(
+        chain(node),
+        current(size=9.0 if kind == "CubaLIF" else 3.0),
+        dt=DT,
+        reset=reset,
+        delay=delay,
+    )
 
 
 def test_a_reset_by_subtraction_takes_one_threshold_a_step_however_large_the_membrane() -> None:
     node = nir.LIF(np.full(1, 1e-3), np.full(1, 10.0), np.zeros(1), np.ones(1))
     x = np.full((6, 1), 4.0)
-    agree(chain(node, shape=(1,)), np.concatenate([x, *[0 * x] * 5]), dt=DT, reset="subtract", delay=False)
+    agree(
+        chain(node, shape=(1,)),
+        np.concatenate([x, *[0 * x] * 5]),
+        dt=DT,
+        reset="subtract",
+        delay=False,
+    )
     net = from_nir(chain(node, shape=(1,)), convention="snntorch", reset="subtract")
     twin = snn.Leaky(0.9, reset_delay=False, init_hidden=True)
     spikes = snn.run(net, torch.from_numpy(x).float().unsqueeze(1))
@@ -85,7 +113,9 @@ def test_a_reset_by_subtraction_takes_one_threshold_a_step_however_large_the_mem
 @pytest.mark.parametrize("kind", ["I", "LI", "CubaLI"])
 def test_integrators_follow_eulers_equations(kind: str) -> None:
     fields = {"I": {"r": LIF["r"] * 100}, "LI": LIF, "CubaLI": CUBA}[kind]
-    node = getattr(nir, kind)(**{key: value for key, value in fields.items() if key != "v_threshold"})
+    node = getattr(nir, kind)(
+        **{key: value for key, value in fields.items() if key != "v_threshold"}
+    )
     agree(chain(node), current(), spiking=False, dt=DT)
 
 
@@ -112,13 +142,19 @@ def test_equal_parameters_give_the_neurons_of_the_library_with_scalars() -> None
 def test_only_a_reset_of_its_own_kind_needs_a_neuron_of_its_own() -> None:
     n = np.ones(4)
     graph = chain(nir.LIF(n * 1e-3, n * 10, n * -0.1, n, n * -0.1))
-    assert isinstance(from_nir(graph, dt=DT, reset="zero", delay=False).get_submodule("node0"), snn.Leaky)
+    assert isinstance(
+        from_nir(graph, dt=DT, reset="zero", delay=False).get_submodule("node0"), snn.Leaky
+    )
     graph = chain(nir.LIF(n * 1e-3, n * 10, n * -0.1, n, n * -0.2))
-    assert isinstance(from_nir(graph, dt=DT, reset="zero", delay=False).get_submodule("node0"), SameStepLeaky)
+    assert isinstance(
+        from_nir(graph, dt=DT, reset="zero", delay=False).get_submodule("node0"), SameStepLeaky
+    )
 
 
 def test_a_membrane_in_volt_works() -> None:
-    node = nir.LIF(np.full(4, 0.02), np.full(4, 1e8), np.full(4, -0.065), np.full(4, -0.05), np.full(4, -0.07))
+    node = nir.LIF(
+        np.full(4, 0.02), np.full(4, 1e8), np.full(4, -0.065), np.full(4, -0.05), np.full(4, -0.07)
+    )
     agree(chain(node), current(size=4e-10, steps=400), dt=1e-3, reset="zero", delay=False)
 
 
@@ -127,12 +163,16 @@ def test_a_threshold_may_be_zero_or_negative() -> None:
 
 
 def test_delays_differ_between_neurons() -> None:
-    agree(chain(nir.Delay(np.array([0.0, 1e-4, 5e-4, 2e-4]))), current(steps=12), spiking=False, dt=DT)
-    with pytest.raises(ValueError, match=r"'node0' \(Delay\): the delay is 1.5 steps of dt=0.0001; pass a dt"):
+    agree(
+        chain(nir.Delay(np.array([0.0, 1e-4, 5e-4, 2e-4]))), current(steps=12), spiking=False, dt=DT
+    )
+    with pytest.raises(
+        ValueError, match=r"'node0' \(Delay\): the delay is 1.5 steps of dt=0.0001; pass a dt"
+    ):
         from_nir(chain(nir.Delay(np.full(4, 1.5e-4))), dt=DT)
 
 
-# -- layers ----------------------------------------------------------------------------------------------
+# -- layers ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,8 +193,12 @@ def test_convolutions_with_every_setting(settings: dict[str, Any], tmp_path: Pat
     np.testing.assert_array_equal(outputs(tmp_path / "conv.nir", x), outputs(graph, x))
 
 
-@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 3, 2, 2), (1, "same", 1, 1)])
-def test_one_dimensional_convolutions(stride: int, padding: Any, dilation: int, groups: int) -> None:
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 3, 2, 2), (1, "same", 1, 1)]
+)
+def test_one_dimensional_convolutions(
+    stride: int, padding: Any, dilation: int, groups: int
+) -> None:
     weight, bias = RNG.normal(size=(4, 2 // groups, 3)), RNG.normal(size=4)
     node = nir.Conv1d(12, weight, stride, padding, dilation, groups, bias)
     agree(chain(node, shape=(2, 12), out=(1,)), RNG.normal(size=(3, 2, 12)), spiking=False)
@@ -175,7 +219,9 @@ def test_flattening_counts_axes_without_the_batch(start: int, end: int) -> None:
 
 def test_a_flatten_of_sinabs_counts_the_batch() -> None:
     node = nir.Flatten({"input": np.array([0, 0, 0, 0])}, 1, -1)
-    assert outputs(chain(node, shape=(2, 3, 4), out=(24,)), RNG.normal(size=(5, 2, 3, 4))).shape == (5, 24)
+    assert outputs(
+        chain(node, shape=(2, 3, 4), out=(24,)), RNG.normal(size=(5, 2, 3, 4))
+    ).shape == (5, 24)
 
 
 def test_linear_layers_and_scales() -> None:

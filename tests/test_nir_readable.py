@@ -1,4 +1,5 @@
-"""Files that `nir.read` takes with its type check on: convolutions with groups, and kernels that are not square."""
+"""Files that `nir.read` takes with its type check on: convolutions with groups, and kernels that
+are not square."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ CONVOLUTIONS = {
     "groups and same": (nn.Conv2d(4, 6, 3, padding="same", groups=2), IMAGE),
     "groups and valid": (nn.Conv2d(4, 6, (1, 3), padding="valid", groups=2), IMAGE),
     "wide": (nn.Conv2d(4, 2, (3, 5), padding=(1, 2)), IMAGE),
-    "high, stride, dilation": (nn.Conv2d(4, 2, (5, 1), stride=(2, 1), padding=(2, 0), dilation=(1, 2)), IMAGE),
+    "high, stride, dilation": (
+        nn.Conv2d(4, 2, (5, 1), stride=(2, 1), padding=(2, 0), dilation=(1, 2)),
+        IMAGE,
+    ),
     "2 x 4": (nn.Conv2d(4, 2, (2, 4)), IMAGE),
     "2 x 3, same": (nn.Conv2d(4, 2, (2, 3), padding="same", dilation=2), IMAGE),
     "sound": (nn.Conv1d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2), SOUND),
@@ -80,7 +84,9 @@ def test_a_weight_in_the_border_that_was_added_to_the_file_counts() -> None:
     assert own.kernel_size == (5, 5) and own.weight[0, 0, 0, 0] == 2.0
 
 
-@pytest.mark.parametrize("record", [{"groups": 3}, {"groups": -1}, {"groups": "x"}, {"kernel": 3}, {"kernel": [1, 9]}])
+@pytest.mark.parametrize(
+    "record", [{"groups": 3}, {"groups": -1}, {"groups": "x"}, {"kernel": 3}, {"kernel": [1, 9]}]
+)
 def test_a_record_that_does_not_fit_is_left_aside(record: dict[str, Any]) -> None:
     weight = np.ones((4, 4, 3, 3))
     settings = {"groups": 1, "padding": (1, 1), "dilation": (1, 1), "stride": (1, 1)}

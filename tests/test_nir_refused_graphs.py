@@ -1,4 +1,5 @@
-"""What cannot be read is refused in one sentence that names the node, the reason and the way out."""
+"""What cannot be read is refused in one sentence that names the node, the reason and the way
+out."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -64,7 +65,8 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "no time step": (
         lambda: graph(lif()),
         {"reset": "zero", "delay": False},
-        r"node 'n0' \(LIF\): the graph does not say its time step.*pass dt=1e-4, or convention='snntorch'",
+        r"node 'n0' \(LIF\): the graph does not say its time step.*pass dt=1e-4, or "
+        r"convention='snntorch'",
     ),
     "no time step of a delay": (
         lambda: graph(nir.Delay(N)),
@@ -74,7 +76,8 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "no reset": (
         lambda: graph(lif()),
         {"dt": 1e-4},
-        r"node 'n0' \(LIF\): the graph does not say what a spike does.*reset='zero' or 'subtract', and delay=True",
+        r"node 'n0' \(LIF\): the graph does not say what a spike does.*reset='zero' or "
+        r"'subtract', and delay=True",
     ),
     "no delay": (lambda: graph(lif()), {"dt": 1e-4, "reset": "zero"}, "and when"),
     "a time constant below the time step": (
@@ -107,10 +110,26 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         KNOWN | {"delay": True},
         r"node 'n0' \(LIF\): v_reset differs from v_leak.*pass delay=False",
     ),
-    "NaN": (lambda: graph(lif(tau=N * np.nan)), KNOWN, r"node 'n0' \(LIF\): tau holds NaN or infinite values"),
-    "no number": (lambda: graph(lif(tau="long")), KNOWN, r"node 'n0' \(LIF\): tau must be numbers, got"),
-    "a wrong time step": (lambda: graph(lif()), KNOWN | {"dt": -1.0}, r"dt must lie in \(0, inf\), got -1"),
-    "a wrong reset": (lambda: graph(lif()), KNOWN | {"reset": "zeros"}, r"reset must be one of.*did you mean 'zero'"),
+    "NaN": (
+        lambda: graph(lif(tau=N * np.nan)),
+        KNOWN,
+        r"node 'n0' \(LIF\): tau holds NaN or infinite values",
+    ),
+    "no number": (
+        lambda: graph(lif(tau="long")),
+        KNOWN,
+        r"node 'n0' \(LIF\): tau must be numbers, got",
+    ),
+    "a wrong time step": (
+        lambda: graph(lif()),
+        KNOWN | {"dt": -1.0},
+        r"dt must lie in \(0, inf\), got -1",
+    ),
+    "a wrong reset": (
+        lambda: graph(lif()),
+        KNOWN | {"reset": "zeros"},
+        r"reset must be one of.*did you mean 'zero'",
+    ),
     "an unknown convention": (
         lambda: graph(lif()),
         {"convention": "snnTorch"},
@@ -137,7 +156,11 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         r"node 'output' cannot be reached",
     ),
     "a loop without memory": (
-        lambda: changed([("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")], a=nir.Scale(N), b=nir.Scale(N)),
+        lambda: changed(
+            [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")],
+            a=nir.Scale(N),
+            b=nir.Scale(N),
+        ),
         KNOWN,
         r"the nodes 'a', 'b' form a loop without a neuron or a Delay.*put one into it",
     ),
@@ -149,7 +172,11 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a subgraph of two inputs": (
         lambda: graph(
             sub=nir.NIRGraph(
-                {"x": nir.Input(np.array([3])), "y": nir.Input(np.array([3])), "z": nir.Output(np.array([3]))},
+                {
+                    "x": nir.Input(np.array([3])),
+                    "y": nir.Input(np.array([3])),
+                    "z": nir.Output(np.array([3])),
+                },
                 [("x", "z"), ("y", "z")],
                 type_check=False,
             )
@@ -158,11 +185,17 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         r"node 'sub' \(NIRGraph\): a subgraph must have one Input, got 2",
     ),
     "an edge to nowhere in a subgraph": (
-        lambda: graph(sub=nir.NIRGraph({"x": nir.Input(np.array([3]))}, [("x", "z")], type_check=False)),
+        lambda: graph(
+            sub=nir.NIRGraph({"x": nir.Input(np.array([3]))}, [("x", "z")], type_check=False)
+        ),
         KNOWN,
         r"subgraph 'sub' has an edge \('x', 'z'\), but no node 'z'",
     ),
-    "a single node": (lambda: lif(), KNOWN, r"from_nir takes a nir.NIRGraph or the path of a file, got LIF"),
+    "a single node": (
+        lambda: lif(),
+        KNOWN,
+        r"from_nir takes a nir.NIRGraph or the path of a file, got LIF",
+    ),
     "layers that do not fit": (
         lambda: graph(nir.Linear(np.ones((3, 3))), bad=nir.Linear(np.ones((3, 5)))),
         KNOWN,
@@ -171,7 +204,8 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a neuron of another size": (
         lambda: graph(nir.Linear(np.ones((1, 3))), bad=lif(tau=np.array([1e-3, 2e-3, 3e-3]))),
         KNOWN,
-        r"node 'bad' does not take one sample of shape \(1,\).*its parameters are for a layer of shape \(3,\)",
+        r"node 'bad' does not take one sample of shape \(1,\).*its parameters are for a layer of "
+        r"shape \(3,\)",
     ),
     "a weight with three axes": (
         lambda: graph(nir.Linear(np.ones((3, 3, 3)))),
@@ -193,7 +227,11 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         KNOWN,
         r"node 'n0' \(Conv2d\): torch refuses its settings .*'groups': 2",
     ),
-    "a negative delay": (lambda: graph(nir.Delay(N * -1e-4)), KNOWN, r"node 'n0' \(Delay\): a delay is negative"),
+    "a negative delay": (
+        lambda: graph(nir.Delay(N * -1e-4)),
+        KNOWN,
+        r"node 'n0' \(Delay\): a delay is negative",
+    ),
 }
 
 
@@ -205,31 +243,42 @@ def test_a_graph_is_refused(case: str) -> None:
 
 
 def test_a_convention_must_be_a_name_or_a_convention() -> None:
-    with pytest.raises(TypeError, match=r"convention must be one of .* or a Convention, got 3; write convention=Conv"):
+    with pytest.raises(
+        TypeError,
+        match=r"convention must be one of .* or a Convention, got 3; write convention=Conv",
+    ):
         from_nir(graph(lif()), convention=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="reset must be one of"):
         Convention(reset="hard")
 
 
 def test_a_surrogate_that_has_no_name_must_be_passed() -> None:
-    net = nn.Sequential(nn.Linear(3, 3), snn.Leaky(0.9, spike_grad=lambda x: (x > 0).float(), init_hidden=True))
+    net = nn.Sequential(
+        nn.Linear(3, 3), snn.Leaky(0.9, spike_grad=lambda x: (x > 0).float(), init_hidden=True)
+    )
     written = to_nir(net)
-    with pytest.raises(ValueError, match=r"written with the surrogate '<lambda>'.*pass spike_grad="):
+    with pytest.raises(
+        ValueError, match=r"written with the surrogate '<lambda>'.*pass spike_grad="
+    ):
         from_nir(written)
     assert from_nir(written, spike_grad=snn.surrogate.atan())(torch.rand(1, 3)).shape == (1, 3)
 
 
 def test_a_recurrent_neuron_without_its_loop_is_refused_where_that_changes_the_reset() -> None:
-    net = nn.Sequential(nn.Linear(3, 3), snn.RLeaky(0.9, linear_features=3, reset_mechanism="zero", init_hidden=True))
+    net = nn.Sequential(
+        nn.Linear(3, 3),
+        snn.RLeaky(0.9, linear_features=3, reset_mechanism="zero", init_hidden=True),
+    )
     written = to_nir(net)
     written.nodes["1"].edges.remove(("w_rec", "lif"))
     with pytest.raises(
-        ValueError, match=r"node '1.lif' \(LIF\): it was written as a recurrent neuron; restore its loop"
+        ValueError,
+        match=r"node '1.lif' \(LIF\): it was written as a recurrent neuron; restore its loop",
     ):
         from_nir(written)
 
 
-# -- files -----------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def test_files_that_are_no_nir_files_are_refused(tmp_path: Path) -> None:
@@ -240,7 +289,9 @@ def test_files_that_are_no_nir_files_are_refused(tmp_path: Path) -> None:
         from_nir(str(tmp_path / "text.nir"))
     with h5py.File(tmp_path / "other.nir", "w") as file:
         file["data"] = 3
-    with pytest.raises(ValueError, match=r"other.nir is no NIR file: it has \['data'\] and no group 'node'"):
+    with pytest.raises(
+        ValueError, match=r"other.nir is no NIR file: it has \['data'\] and no group 'node'"
+    ):
         from_nir(tmp_path / "other.nir")
     nir.write(tmp_path / "node.nir", lif())
     with pytest.raises(ValueError, match=r"the top node is of type 'LIF'; it must be a NIRGraph"):
@@ -252,7 +303,9 @@ def test_a_field_that_is_missing_is_named(key: str, tmp_path: Path) -> None:
     nir.write(tmp_path / "net.nir", graph(lif()))
     with h5py.File(tmp_path / "net.nir", "a") as file:
         del file[f"node/nodes/n0/{key}"]
-    with pytest.raises(ValueError, match=rf"node 'n0' \(LIF\): the field '{key}' is missing; it has .*v_reset"):
+    with pytest.raises(
+        ValueError, match=rf"node 'n0' \(LIF\): the field '{key}' is missing; it has .*v_reset"
+    ):
         from_nir(tmp_path / "net.nir", **KNOWN)
 
 
@@ -261,11 +314,15 @@ def test_an_unknown_type_in_a_file_is_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "net.nir", "a") as file:
         del file["node/nodes/n0/type"]
         file["node/nodes/n0/type"] = "LIFF"
-    with pytest.raises(ValueError, match=r"node 'n0' \(LIFF\): there is no NIR type 'LIFF'; did you mean 'LIF'\?"):
+    with pytest.raises(
+        ValueError, match=r"node 'n0' \(LIFF\): there is no NIR type 'LIFF'; did you mean 'LIF'\?"
+    ):
         from_nir(tmp_path / "net.nir", **KNOWN)
 
 
-def test_files_of_older_versions_without_v_reset_and_with_loose_types_are_read(tmp_path: Path) -> None:
+def test_files_of_older_versions_without_v_reset_and_with_loose_types_are_read(
+    tmp_path: Path,
+) -> None:
     sub = graph(lif())
     nir.write(tmp_path / "net.nir", graph(nir.Linear(np.ones((3, 3))), sub=sub))
     with h5py.File(tmp_path / "net.nir", "a") as file:

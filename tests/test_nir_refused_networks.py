@@ -1,4 +1,5 @@
-"""What cannot be written is refused in one sentence that names the layer, the reason and the way out."""
+"""What cannot be written is refused in one sentence that names the layer, the reason and the way
+out."""
 
 import sys
 from collections.abc import Callable
@@ -34,15 +35,25 @@ WRITING: dict[str, tuple[Callable[[], nn.Module], Tensor | None, str]] = {
     "batch normalisation": (
         lambda: row(nn.BatchNorm1d(3)),
         VECTOR,
-        r"BatchNorm1d has no NIR node; fold it into the layer before it: .*fuse_conv_bn_eval.* \(layer '1'\)",
+        r"BatchNorm1d has no NIR node; fold it into the layer before it: .*fuse_conv_bn_eval.* "
+        r"\(layer '1'\)",
     ),
     "max pooling": (lambda: nn.MaxPool2d(2), IMAGE, r"MaxPool2d has no NIR node; use nn.AvgPool2d"),
-    "relu": (lambda: row(nn.ReLU()), VECTOR, r"ReLU has no NIR node; let a neuron stand in its place"),
-    "another layer": (lambda: row(nn.LayerNorm(3)), VECTOR, r"LayerNorm has no NIR node; NIR knows Linear, Conv1d"),
+    "relu": (
+        lambda: row(nn.ReLU()),
+        VECTOR,
+        r"ReLU has no NIR node; let a neuron stand in its place",
+    ),
+    "another layer": (
+        lambda: row(nn.LayerNorm(3)),
+        VECTOR,
+        r"LayerNorm has no NIR node; NIR knows Linear, Conv1d",
+    ),
     "a function": (
         lambda: Two(lambda net, x: F.max_pool1d(net.fc(x), 1)),
         VECTOR,
-        r"forward calls 'boolean_dispatch|forward calls 'max_pool1d', which has no NIR node; NIR has sums",
+        r"forward calls 'boolean_dispatch|forward calls 'max_pool1d', which has no NIR node; NIR "
+        r"has sums",
     ),
     "a sum with a constant": (
         lambda: Two(lambda net, x: net.fc(x) + 1),
@@ -72,7 +83,8 @@ WRITING: dict[str, tuple[Callable[[], nn.Module], Tensor | None, str]] = {
     "a neuron that is called twice": (
         lambda: Two(lambda net, x: net.lif(net.lif(x)), init_hidden=True),
         VECTOR,
-        r"cannot be written as a graph: Leaky 'lif' is called twice in a step; its forward must take one time step",
+        r"cannot be written as a graph: Leaky 'lif' is called twice in a step; its forward must "
+        r"take one time step",
     ),
     "a state that is passed": (
         lambda: Two(lambda net, x: net.lif(x, None)[0]),
@@ -92,20 +104,29 @@ WRITING: dict[str, tuple[Callable[[], nn.Module], Tensor | None, str]] = {
     "a linear layer on two axes": (
         lambda: nn.Linear(6, 2),
         IMAGE,
-        r"Linear '0': a linear layer on 3 axes, \(1, 6, 6\), has no NIR node; flatten its input first",
+        r"Linear '0': a linear layer on 3 axes, \(1, 6, 6\), has no NIR node; flatten its input "
+        r"first",
     ),
     "padding with reflections": (
         lambda: nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"),
         IMAGE,
         r"Conv2d '0': padding_mode='reflect' has no NIR node",
     ),
-    "a pool that rounds up": (lambda: nn.AvgPool2d(4, ceil_mode=True), IMAGE, r"AvgPool2d '0': ceil_mode=True has no"),
+    "a pool that rounds up": (
+        lambda: nn.AvgPool2d(4, ceil_mode=True),
+        IMAGE,
+        r"AvgPool2d '0': ceil_mode=True has no",
+    ),
     "a pool that does not count its padding": (
         lambda: nn.AvgPool2d(2, padding=1, count_include_pad=False),
         IMAGE,
         r"AvgPool2d '0': a divisor other than the size of the kernel has no NIR node",
     ),
-    "flattening the batch": (lambda: nn.Flatten(0), IMAGE, r"Flatten '0': flattening the batch has no NIR node"),
+    "flattening the batch": (
+        lambda: nn.Flatten(0),
+        IMAGE,
+        r"Flatten '0': flattening the batch has no NIR node",
+    ),
     "a fractional delay of Gaussian form": (
         lambda: row(snn.SynapticDelay(3, 1.5, kernel="gaussian")),
         VECTOR,
@@ -114,7 +135,8 @@ WRITING: dict[str, tuple[Callable[[], nn.Module], Tensor | None, str]] = {
     "no sample": (
         lambda: nn.Conv2d(1, 1, 3),
         None,
-        r"to_nir needs the shape of the input, and the first layer \(Conv2d\) does not say it; pass sample=",
+        r"to_nir needs the shape of the input, and the first layer \(Conv2d\) does not say it; "
+        r"pass sample=",
     ),
     "a sample without batch": (
         lambda: row(),
@@ -139,7 +161,9 @@ def test_a_network_is_refused(case: str) -> None:
 def test_arguments_of_the_export_are_checked() -> None:
     with pytest.raises(ValueError, match=r"dt must be positive, got 0"):
         to_nir(row(), dt=0.0)
-    with pytest.raises(TypeError, match=r"net must be a torch.nn.Module, got function; write nn.Sequential"):
+    with pytest.raises(
+        TypeError, match=r"net must be a torch.nn.Module, got function; write nn.Sequential"
+    ):
         to_nir(lambda x: x)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="the sample must be floating point"):
         to_nir(row(), torch.ones(2, 3, dtype=torch.int64))
@@ -154,7 +178,10 @@ def test_further_arguments_of_forward_are_constants() -> None:
         def forward(self, x: Tensor, gain: Any, offset: float = 1.0) -> Tensor:
             return self.fc(x) * gain * offset
 
-    with pytest.raises(ValueError, match="forward takes 'gain' besides its input; pass it, or give it a default value"):
+    with pytest.raises(
+        ValueError,
+        match="forward takes 'gain' besides its input; pass it, or give it a default value",
+    ):
         to_nir(Net(), VECTOR)
     net = Net()
     found = from_nir(to_nir(net, VECTOR, args=(2.0,)))
@@ -163,5 +190,7 @@ def test_further_arguments_of_forward_are_constants() -> None:
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nir", None)
-    with pytest.raises(ImportError, match=r"writing a NIR graph needs nir.*pip install .spikeloom\[nir\]"):
+    with pytest.raises(
+        ImportError, match=r"writing a NIR graph needs nir.*pip install .spikeloom\[nir\]"
+    ):
         to_nir(row())

@@ -1,4 +1,5 @@
-"""Export then import gives a network that spikes the same, bit for bit, whatever NIR itself leaves open."""
+"""Export then import gives a network that spikes the same, bit for bit, whatever NIR itself leaves
+open."""
 
 import copy
 import inspect
@@ -19,10 +20,21 @@ from spikeloom.nir.modules import Offset, Scale
 from spikeloom.nir.neurons import SameStepLeaky, Threshold
 
 F = 5
-CLASSES = [snn.Leaky, snn.IF, snn.ScaledIF, snn.LI, snn.Lapicque, snn.Synaptic, snn.RLeaky, snn.RSynaptic]
+CLASSES = [
+    snn.Leaky,
+    snn.IF,
+    snn.ScaledIF,
+    snn.LI,
+    snn.Lapicque,
+    snn.Synaptic,
+    snn.RLeaky,
+    snn.RSynaptic,
+]
 CLASSES += [SameStepLeaky, Threshold]
 NO_NODE = sorted(
-    name for name, cls in REGISTRY.items() if cls.__module__.startswith("spikeloom.") and cls not in CLASSES
+    name
+    for name, cls in REGISTRY.items()
+    if cls.__module__.startswith("spikeloom.") and cls not in CLASSES
 )
 
 
@@ -33,13 +45,19 @@ def configurations() -> list[Any]:
         takes = inspect.signature(cls.__init__).parameters
         for reset in cls.resets if "reset_mechanism" in takes else [None]:
             for delay in [True, False] if "reset_delay" in takes else [None]:
-                options = {k: v for k, v in (("reset_mechanism", reset), ("reset_delay", delay)) if v is not None}
+                options = {
+                    k: v
+                    for k, v in (("reset_mechanism", reset), ("reset_delay", delay))
+                    if v is not None
+                }
                 found.append(pytest.param(cls, options, id=f"{cls.__name__}-{reset}-{delay}"))
     return found
 
 
 def network(neuron: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(3, F), neuron, nn.Linear(F, 2), snn.Leaky(beta=0.7, init_hidden=True)).to(dtype)
+    return nn.Sequential(
+        nn.Linear(3, F), neuron, nn.Linear(F, 2), snn.Leaky(beta=0.7, init_hidden=True)
+    ).to(dtype)
 
 
 def spikes(net: nn.Module, x: Tensor) -> Tensor:
@@ -68,7 +86,9 @@ def test_a_network_read_back_spikes_the_same(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_parameters_that_differ_between_neurons_come_back_to_the_last_bit(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_parameters_that_differ_between_neurons_come_back_to_the_last_bit(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     generator = torch.Generator().manual_seed(3)
 
     def values() -> Tensor:
@@ -91,7 +111,9 @@ def test_parameters_that_differ_between_neurons_come_back_to_the_last_bit(dtype:
         again = from_nir(tmp_path / "net.nir")
         expected, found = net.state_dict(), again.state_dict()
         assert found.keys() == expected.keys()
-        assert {key: value.dtype for key, value in found.items()} == {k: v.dtype for k, v in expected.items()}
+        assert {key: value.dtype for key, value in found.items()} == {
+            k: v.dtype for k, v in expected.items()
+        }
         assert all(torch.equal(found[key], value) for key, value in expected.items())
         learned = {name for name, p in net.named_parameters() if p.requires_grad}
         assert {name for name, p in again.named_parameters() if p.requires_grad} == learned
@@ -101,7 +123,9 @@ def test_convolutions_with_every_setting_come_back(tmp_path: Path) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv1 = nn.Conv2d(2, 4, (3, 5), stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2)
+            self.conv1 = nn.Conv2d(
+                2, 4, (3, 5), stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2
+            )
             self.lif1 = snn.Leaky(torch.rand(4, 1, 1), init_hidden=True)
             self.conv2 = nn.Conv2d(4, 4, 3, padding="same", bias=False)
             self.lif2 = snn.RLeaky(0.5, conv2d_channels=4, kernel_size=3, init_hidden=True)
@@ -151,12 +175,16 @@ def test_delays_come_back_fractions_included(dtype: torch.dtype, tmp_path: Path)
         ((2, 3, 3), torch.tensor([0.0, 1.5])),
     ):
         channels = delay.numel() if isinstance(delay, Tensor) else None
-        net = nn.Sequential(snn.SynapticDelay(4, delay, channels, learn_delay=channels is not None)).to(dtype)
+        net = nn.Sequential(
+            snn.SynapticDelay(4, delay, channels, learn_delay=channels is not None)
+        ).to(dtype)
         x = torch.rand(9, 2, *shape, generator=generator, dtype=dtype)
         nir.write(tmp_path / "net.nir", to_nir(net, x[0]))
         again = from_nir(tmp_path / "net.nir")
         assert torch.equal(snn.run(again, x), snn.run(net, x))
-        assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in net.parameters()]
+        assert [p.requires_grad for p in again.parameters()] == [
+            p.requires_grad for p in net.parameters()
+        ]
 
 
 def test_branches_sums_and_products_come_back() -> None:
@@ -194,7 +222,15 @@ def test_a_graph_made_of_a_read_network_is_the_same_network() -> None:
             "e": nir.Threshold(n * 0.26),
             "output": nir.Output(np.array([3])),
         },
-        [("input", "a"), ("a", "b"), ("b", "a"), ("a", "c"), ("c", "d"), ("d", "e"), ("e", "output")],
+        [
+            ("input", "a"),
+            ("a", "b"),
+            ("b", "a"),
+            ("a", "c"),
+            ("c", "d"),
+            ("d", "e"),
+            ("e", "output"),
+        ],
     )
     net = from_nir(graph, dt=1e-4, reset="zero", delay=False)
     assert any(isinstance(module, Offset) for module in net.modules()) and net.delayed == ["b"]
@@ -204,7 +240,11 @@ def test_a_graph_made_of_a_read_network_is_the_same_network() -> None:
 
 
 def test_surrogates_come_back_and_can_be_replaced() -> None:
-    surrogates = [snn.surrogate.fast_sigmoid(slope=7), snn.surrogate.SFS(slope=3, B=0.5), snn.surrogate.heaviside()]
+    surrogates = [
+        snn.surrogate.fast_sigmoid(slope=7),
+        snn.surrogate.SFS(slope=3, B=0.5),
+        snn.surrogate.heaviside(),
+    ]
     for spike_grad in surrogates:
         graph = to_nir(network(snn.Leaky(0.9, spike_grad=spike_grad, init_hidden=True)))
         assert from_nir(graph).get_submodule("1").spike_grad == spike_grad
@@ -216,7 +256,11 @@ def test_surrogates_come_back_and_can_be_replaced() -> None:
 
 
 def test_gradients_of_a_network_read_back_are_the_same() -> None:
-    net = network(snn.Synaptic(0.8, 0.9, spike_grad=snn.surrogate.fast_sigmoid(), init_hidden=True, learn_beta=True))
+    net = network(
+        snn.Synaptic(
+            0.8, 0.9, spike_grad=snn.surrogate.fast_sigmoid(), init_hidden=True, learn_beta=True
+        )
+    )
     again, x = from_nir(to_nir(net)), torch.rand(20, 4, 3) * 3
     grads = []
     for each in (net, again):
@@ -255,7 +299,9 @@ def test_a_lapicque_read_with_another_time_step_keeps_its_circuit() -> None:
     net = network(snn.Lapicque(R=2.0, C=1e-3, time_step=1e-4, init_hidden=True))
     neuron = from_nir(to_nir(net, dt=1e-4), dt=5e-5).get_submodule("1")
     assert isinstance(neuron, snn.Lapicque)
-    assert [float(v) for v in (neuron.R, neuron.C, neuron.time_step)] == pytest.approx([2.0, 1e-3, 5e-5])
+    assert [float(v) for v in (neuron.R, neuron.C, neuron.time_step)] == pytest.approx(
+        [2.0, 1e-3, 5e-5]
+    )
 
 
 def test_exporting_leaves_the_network_as_it_was() -> None:
@@ -270,7 +316,11 @@ def test_exporting_leaves_the_network_as_it_was() -> None:
 def test_a_network_read_back_can_be_copied_moved_and_saved() -> None:
     net = from_nir(to_nir(network(snn.RLeaky(0.9, linear_features=F, init_hidden=True))))
     x = torch.rand(10, 2, 3) * 3
-    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), copy.deepcopy(net).double().float()):
+    for twin in (
+        copy.deepcopy(net),
+        pickle.loads(pickle.dumps(net)),
+        copy.deepcopy(net).double().float(),
+    ):
         assert isinstance(twin, Network) and torch.equal(snn.run(twin, x), snn.run(net, x))
 
 
@@ -282,16 +332,22 @@ def test_file_and_graph_carry_what_nir_leaves_open(tmp_path: Path) -> None:
     own = graph.metadata["spikeloom"]
     assert (own["dt"], own["dtype"], own["version"]) == (1e-3, "float32", snn.__version__)
     record = graph.nodes["1"].metadata
-    assert (record["reset"], bool(record["delay"]), record["surrogate"]["name"]) == ("zero", False, "ATan")
-    assert graph.nodes["1"].tau == pytest.approx(np.full(F, 1e-2)) and graph.nodes["1"].r == pytest.approx(
-        np.full(F, 10)
+    assert (record["reset"], bool(record["delay"]), record["surrogate"]["name"]) == (
+        "zero",
+        False,
+        "ATan",
     )
+    assert graph.nodes["1"].tau == pytest.approx(np.full(F, 1e-2)) and graph.nodes[
+        "1"
+    ].r == pytest.approx(np.full(F, 10))
 
 
 @pytest.mark.parametrize("name", NO_NODE)
 def test_a_neuron_without_node_is_refused_by_name_and_reason(name: str) -> None:
     cls = REGISTRY[name]
     shape = getattr(cls, "example_shape", (F,))
-    neuron = cls(**cls.example) if cls.modes[0] == "sequence" else cls(**cls.example, init_hidden=True)
+    neuron = (
+        cls(**cls.example) if cls.modes[0] == "sequence" else cls(**cls.example, init_hidden=True)
+    )
     with pytest.raises(ValueError, match=rf"{name} has no NIR node; .+; use .+ \(layer '0'\)"):
         to_nir(nn.Sequential(neuron), torch.rand(2, *shape))

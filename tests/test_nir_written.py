@@ -1,4 +1,5 @@
-"""What is written means by NIR's own equations what the network does, whether or not a reader knows our metadata."""
+"""What is written means by NIR's own equations what the network does, whether or not a reader knows
+our metadata."""
 
 from typing import Any
 
@@ -13,8 +14,13 @@ import spikeloom as snn
 from spikeloom.nir import from_nir, to_nir
 
 F = 5
-NEURONS: dict[type, tuple[dict[str, Any], float]] = {  # arguments, and inputs that stay below twice the threshold
-    snn.Leaky: ({"beta": torch.linspace(0.3, 1.0, F), "threshold": torch.linspace(0.8, 1.4, F)}, 0.8),
+NEURONS: dict[
+    type, tuple[dict[str, Any], float]
+] = {  # arguments, and inputs that stay below twice the threshold
+    snn.Leaky: (
+        {"beta": torch.linspace(0.3, 1.0, F), "threshold": torch.linspace(0.8, 1.4, F)},
+        0.8,
+    ),
     snn.IF: ({"threshold": 0.7}, 0.6),
     snn.Lapicque: ({"R": 2.0, "C": torch.linspace(2.0, 8.0, F), "time_step": 0.5}, 5.0),
     snn.Synaptic: ({"alpha": torch.linspace(0.1, 0.8, F), "beta": 0.9}, 0.25),
@@ -26,7 +32,9 @@ CASES = [
     for cls in NEURONS
     for reset in ("zero", "subtract", "none")
     for delay in (True, False)
-    if not (cls in (snn.Lapicque, snn.RLeaky) and reset == "zero" and delay)  # they clear the input of the step too
+    if not (
+        cls in (snn.Lapicque, snn.RLeaky) and reset == "zero" and delay
+    )  # they clear the input of the step too
 ]
 
 
@@ -39,7 +47,12 @@ def written(net: nn.Module, **options: Any) -> Any:
 
 
 def nodes_of(graph: Any) -> list[Any]:
-    inner = [node for each in graph.nodes.values() if isinstance(each, nir.NIRGraph) for node in nodes_of(each)]
+    inner = [
+        node
+        for each in graph.nodes.values()
+        if isinstance(each, nir.NIRGraph)
+        for node in nodes_of(each)
+    ]
     return [graph, *graph.nodes.values(), *inner]
 
 
@@ -54,7 +67,9 @@ def output(net: nn.Module, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("dt", [1e-4, 1e-3])
 @pytest.mark.parametrize(("cls", "reset", "delay"), CASES)
-def test_a_spiking_neuron_is_written_as_what_it_does(cls: type, reset: str, delay: bool, dt: float) -> None:
+def test_a_spiking_neuron_is_written_as_what_it_does(
+    cls: type, reset: str, delay: bool, dt: float
+) -> None:
     options, size = NEURONS[cls]
     net = nn.Sequential(cls(**options, reset_mechanism=reset, reset_delay=delay, init_hidden=True))
     graph, x = written(net, dt=dt), current(size)
@@ -74,19 +89,35 @@ def test_integrators_and_delays_are_written_as_what_they_do() -> None:
     ):
         net = nn.Sequential(module)
         graph, x = written(net), current(1.0, steps=30)
-        np.testing.assert_allclose(output(net, x), nir_executor.run(graph, x), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            output(net, x), nir_executor.run(graph, x), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_feedback_by_a_layer_is_written_with_its_bias() -> None:
-    net = nn.Sequential(snn.RLeaky(0.9, linear_features=F, reset_mechanism="zero", reset_delay=False, init_hidden=True))
+    net = nn.Sequential(
+        snn.RLeaky(
+            0.9, linear_features=F, reset_mechanism="zero", reset_delay=False, init_hidden=True
+        )
+    )
     graph, x = written(net), current(1.0)
     assert list(graph.nodes["0"].nodes) == ["input", "lif", "w_rec", "output"]
-    assert graph.nodes["0"].edges == [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
+    assert graph.nodes["0"].edges == [
+        ("input", "lif"),
+        ("lif", "w_rec"),
+        ("w_rec", "lif"),
+        ("lif", "output"),
+    ]
     np.testing.assert_array_equal(output(net, x), nir_executor.run(graph, x, reset="zero"))
 
 
 def test_the_size_of_spikes_is_written_as_a_scale() -> None:
-    options = {"graded_spikes_factor": 1.5, "reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
+    options = {
+        "graded_spikes_factor": 1.5,
+        "reset_mechanism": "zero",
+        "reset_delay": False,
+        "init_hidden": True,
+    }
     for neuron in (snn.Leaky(0.9, **options), snn.RLeaky(0.9, linear_features=F, **options)):
         net = nn.Sequential(neuron)
         graph, x = written(net), current(1.0)
@@ -106,17 +137,36 @@ def test_neurons_without_leak_and_with_are_one_node() -> None:
 
 
 def test_parameters_have_the_full_shape_of_the_layer() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), snn.Synaptic(0.5, torch.rand(2, 1, 1), init_hidden=True))
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), snn.Synaptic(0.5, torch.rand(2, 1, 1), init_hidden=True)
+    )
     node = to_nir(net, torch.rand(1, 1, 5, 6)).nodes["1"]
-    fields = (node.tau_syn, node.tau_mem, node.r, node.v_leak, node.v_threshold, node.v_reset, node.w_in)
-    assert {field.shape for field in fields} == {(2, 3, 4)} and {field.dtype for field in fields} == {
-        np.dtype("float64")
-    }
+    fields = (
+        node.tau_syn,
+        node.tau_mem,
+        node.r,
+        node.v_leak,
+        node.v_threshold,
+        node.v_reset,
+        node.w_in,
+    )
+    assert {field.shape for field in fields} == {(2, 3, 4)} and {
+        field.dtype for field in fields
+    } == {np.dtype("float64")}
 
 
 def test_a_graph_passes_the_type_check_of_nir() -> None:
-    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.AvgPool2d(2), snn.IF(init_hidden=True), nn.Flatten(), nn.Linear(8, F)]
-    graph = to_nir(nn.Sequential(*layers, snn.RLeaky(0.9, linear_features=F, init_hidden=True)), torch.rand(1, 1, 4, 4))
+    layers = [
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.AvgPool2d(2),
+        snn.IF(init_hidden=True),
+        nn.Flatten(),
+        nn.Linear(8, F),
+    ]
+    graph = to_nir(
+        nn.Sequential(*layers, snn.RLeaky(0.9, linear_features=F, init_hidden=True)),
+        torch.rand(1, 1, 4, 4),
+    )
     assert graph.check_types()
     again = nir.NIRGraph(graph.nodes, graph.edges)
     assert list(again.nodes) == ["input", "0", "1", "2", "3", "4", "5", "output"]

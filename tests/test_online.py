@@ -1,4 +1,5 @@
-"""Gradients carried forward in time: exact for one layer of neurons, close in direction below, constant in memory."""
+"""Gradients carried forward in time: exact for one layer of neurons, close in direction below,
+constant in memory."""
 
 import gc
 import re
@@ -37,17 +38,28 @@ def awake(net: nn.Sequential) -> nn.Sequential:
 
 
 def signal(*shape: int) -> Tensor:
-    return torch.rand(T, B, *(shape or (6,)), generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    return (
+        torch.rand(
+            T, B, *(shape or (6,)), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        )
+        * 2
+    )
 
 
-def exact(net: nn.Module, x: Tensor, y: Any, loss: Callable[..., Tensor], moving: bool = False) -> tuple[Tensor, list]:
+def exact(
+    net: nn.Module, x: Tensor, y: Any, loss: Callable[..., Tensor], moving: bool = False
+) -> tuple[Tensor, list]:
     """Mean loss over time and its gradients by backpropagation through time."""
     snn.reset(net)
     value = torch.stack([loss(net(x_t), y[t] if moving else y) for t, x_t in enumerate(x)]).mean()
-    return value.detach(), list(torch.autograd.grad(value, [p for p in net.parameters() if p.requires_grad]))
+    return value.detach(), list(
+        torch.autograd.grad(value, [p for p in net.parameters() if p.requires_grad])
+    )
 
 
-def forward(net: nn.Sequential, x: Tensor, y: Any, loss: Any, **options: Any) -> tuple[Tensor, list]:
+def forward(
+    net: nn.Sequential, x: Tensor, y: Any, loss: Any, **options: Any
+) -> tuple[Tensor, list]:
     net.zero_grad()
     value = online(net, x, y, loss, **options)
     return value, [p.grad for p in net.parameters() if p.requires_grad]
@@ -64,21 +76,33 @@ ONE_LAYER: dict[str, Callable[[], nn.Sequential]] = {
     "no reset": lambda: nn.Sequential(nn.Linear(6, 3), lif(reset_mechanism="none")),
     "no leak": lambda: nn.Sequential(nn.Linear(6, 3), snn.IF(init_hidden=True)),
     "leaky integrator": lambda: nn.Sequential(nn.Linear(6, 3), snn.LI(0.8, init_hidden=True)),
-    "second order": lambda: nn.Sequential(nn.Linear(6, 3), snn.Synaptic(0.7, 0.8, init_hidden=True)),
-    "a threshold for each neuron": lambda: nn.Sequential(nn.Linear(6, 3), lif(threshold=torch.rand(3) + 0.5)),
+    "second order": lambda: nn.Sequential(
+        nn.Linear(6, 3), snn.Synaptic(0.7, 0.8, init_hidden=True)
+    ),
+    "a threshold for each neuron": lambda: nn.Sequential(
+        nn.Linear(6, 3), lif(threshold=torch.rand(3) + 0.5)
+    ),
     "two synapses in a row": lambda: nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3), lif()),
     "a readout without neurons": lambda: nn.Sequential(nn.Linear(6, 5), lif(), nn.Linear(5, 3)),
-    "a nonlinear readout": lambda: nn.Sequential(nn.Linear(6, 5), lif(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)),
-    "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(6, 5), lif()), nn.Sequential(nn.Linear(5, 3))),
+    "a nonlinear readout": lambda: nn.Sequential(
+        nn.Linear(6, 5), lif(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)
+    ),
+    "nested": lambda: nn.Sequential(
+        nn.Sequential(nn.Linear(6, 5), lif()), nn.Sequential(nn.Linear(5, 3))
+    ),
     "behind neurons that do not learn": lambda: nn.Sequential(
         nn.Linear(6, 5).requires_grad_(False), lif(), nn.Linear(5, 3), lif()
     ),
-    "weight norm": lambda: nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 3)), lif()),
+    "weight norm": lambda: nn.Sequential(
+        torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 3)), lif()
+    ),
 }
 
 
 @pytest.mark.parametrize("make", ONE_LAYER.values(), ids=ONE_LAYER)
-def test_one_layer_of_neurons_gets_the_gradient_of_bptt_exactly(make: Callable[[], nn.Sequential]) -> None:
+def test_one_layer_of_neurons_gets_the_gradient_of_bptt_exactly(
+    make: Callable[[], nn.Sequential],
+) -> None:
     net, rates = awake(make()), []
     neuron = next(module for module in net.modules() if isinstance(module, snn.Neuron))
     neuron.register_forward_hook(lambda module, args, spk: rates.append(spk.mean()))
@@ -89,7 +113,9 @@ def test_one_layer_of_neurons_gets_the_gradient_of_bptt_exactly(make: Callable[[
 
 @pytest.mark.parametrize("pool", [nn.Identity(), nn.AvgPool2d(2)], ids=["plain", "pooled"])
 def test_a_convolution_gets_the_gradient_of_bptt_exactly(pool: nn.Module) -> None:
-    net = nn.Sequential(nn.Conv2d(1, 3, 3, stride=1, padding=1), pool, lif(), nn.Flatten(), nn.LazyLinear(3)).double()
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3, stride=1, padding=1), pool, lif(), nn.Flatten(), nn.LazyLinear(3)
+    ).double()
     compare(net, signal(1, 6, 6))
 
 
@@ -131,17 +157,27 @@ def test_below_other_neurons_the_direction_is_close(layers: int, least: float) -
     sizes = [6, *[60] * (layers - 1), 3]
     pairs = [(nn.Linear(a, b), lif(0.9)) for a, b in pairwise(sizes)]
     net = nn.Sequential(*(module for pair in pairs for module in pair)).double()
-    (_, found), (_, wanted) = forward(net, signal(), Y, cross_entropy), exact(net, signal(), Y, cross_entropy)
+    (_, found), (_, wanted) = (
+        forward(net, signal(), Y, cross_entropy),
+        exact(net, signal(), Y, cross_entropy),
+    )
     for ours, theirs in zip(found, wanted, strict=True):
         assert cosine([ours], [theirs]) > least
-    torch.testing.assert_close(found[-2:], wanted[-2:], rtol=1e-9, atol=1e-12)  # the last layer is exact
+    torch.testing.assert_close(
+        found[-2:], wanted[-2:], rtol=1e-9, atol=1e-12
+    )  # the last layer is exact
     assert found[0].norm() < 0.5 * wanted[0].norm()  # and the others too short, as documented
 
 
-@pytest.mark.parametrize("options", [{"reset_mechanism": "zero"}, {"reset_delay": False}], ids=["zero", "same step"])
+@pytest.mark.parametrize(
+    "options", [{"reset_mechanism": "zero"}, {"reset_delay": False}], ids=["zero", "same step"]
+)
 def test_other_resets_are_close(options: dict) -> None:
     net = awake(nn.Sequential(nn.Linear(6, 3), lif(**options)))
-    (_, found), (_, wanted) = forward(net, signal(), Y, cross_entropy), exact(net, signal(), Y, cross_entropy)
+    (_, found), (_, wanted) = (
+        forward(net, signal(), Y, cross_entropy),
+        exact(net, signal(), Y, cross_entropy),
+    )
     assert 0.9 < cosine(found, wanted) < 1 - 1e-6
 
 
@@ -164,7 +200,9 @@ def test_a_stream_may_be_learned_with_an_update_at_every_step() -> None:
 @pytest.mark.usefixtures("new_objects_only")
 def test_a_step_keeps_nothing_of_the_steps_before() -> None:
     """The number of tensors alive does not depend on how many steps were run."""
-    net = nn.Sequential(nn.Linear(6, 5), lif(), nn.Linear(5, 3), snn.Synaptic(0.7, 0.8, init_hidden=True))
+    net = nn.Sequential(
+        nn.Linear(6, 5), lif(), nn.Linear(5, 3), snn.Synaptic(0.7, 0.8, init_hidden=True)
+    )
     learner, alive = Online(net, cross_entropy), []
     for _ in range(12):
         learner.step(torch.rand(B, 6), Y)
@@ -218,8 +256,16 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "must be nn.Sequential, .* Block",
     ),
-    "a forward of its own": (lambda: Online(Forked(FC, lif()), cross_entropy), TypeError, "got Forked; write"),
-    "a block with a state": (lambda: learn(FC, Block()), TypeError, r"got Block '1' with a state inside; write its"),
+    "a forward of its own": (
+        lambda: Online(Forked(FC, lif()), cross_entropy),
+        TypeError,
+        "got Forked; write",
+    ),
+    "a block with a state": (
+        lambda: learn(FC, Block()),
+        TypeError,
+        r"got Block '1' with a state inside; write its",
+    ),
     "a delay": (
         lambda: learn(FC, snn.SynapticDelay(3, 1.0), lif()),
         TypeError,
@@ -230,7 +276,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         r"knows Leaky, Synaptic, IF, LI, got Alpha '1'; train it with snn\.run",
     ),
-    "a neuron that learns": (lambda: learn(FC, lif(learn_beta=True)), TypeError, "constants that learn; build it"),
+    "a neuron that learns": (
+        lambda: learn(FC, lif(learn_beta=True)),
+        TypeError,
+        "constants that learn; build it",
+    ),
     "explicit state inside": (
         lambda: learn(FC, snn.Leaky(0.9), nn.Linear(3, 3)),
         TypeError,
@@ -241,7 +291,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"a trace serves a whole layer of neurons, got beta \(3,\) in Leaky '1'; give one value",
     ),
-    "sequence mode": (lambda: learn(FC, lif(mode="sequence")), ValueError, r"write snn\.set_mode\(net, \"step\"\)"),
+    "sequence mode": (
+        lambda: learn(FC, lif(mode="sequence")),
+        ValueError,
+        r"write snn\.set_mode\(net, \"step\"\)",
+    ),
     "a neuron in two places": (
         lambda: learn(FC, SHARED, nn.Linear(3, 3), SHARED),
         ValueError,
@@ -250,15 +304,24 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a layer with other parameters": (
         lambda: learn(FC, nn.LayerNorm(3), lif()),
         TypeError,
-        r"trains nn\.Linear and convolutions, got parameters of LayerNorm '1'; write layer\.requires_grad_\(False\)",
+        r"trains nn\.Linear and convolutions, got parameters of LayerNorm '1'; write "
+        r"layer\.requires_grad_\(False\)",
     ),
-    "nothing to learn": (lambda: learn(lif()), ValueError, r"no synapse with requires_grad=True; add nn\.Linear"),
+    "nothing to learn": (
+        lambda: learn(lif()),
+        ValueError,
+        r"no synapse with requires_grad=True; add nn\.Linear",
+    ),
     "a loss for each sample": (
         lambda: learn(FC, lif(), loss=lambda output, y: cross_entropy(output, y, reduction="none")),
         ValueError,
         r"one number, got shape \(4,\); write reduction='mean'",
     ),
-    "no step": (lambda: learn(FC, lif(), x=signal()[:0]), ValueError, r"with T > 0, got \(0, 4, 6\)"),
+    "no step": (
+        lambda: learn(FC, lif(), x=signal()[:0]),
+        ValueError,
+        r"with T > 0, got \(0, 4, 6\)",
+    ),
     "targets of another length": (
         lambda: learn(FC, lif(), time_var_targets=True),
         ValueError,
@@ -269,11 +332,17 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"same shapes, got \[\(2,\)\] and \[\(3,\)\]; write",
     ),
-    "a gradient of zero": (lambda: cosine([torch.ones(2)], [torch.zeros(2)]), ValueError, "zero has no direction"),
+    "a gradient of zero": (
+        lambda: cosine([torch.ones(2)], [torch.zeros(2)]),
+        ValueError,
+        "zero has no direction",
+    ),
 }
 
 
 @pytest.mark.parametrize(("act", "error", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named_with_what_came_and_what_to_write(act: Any, error: type[Exception], text: str) -> None:
+def test_a_mistake_is_named_with_what_came_and_what_to_write(
+    act: Any, error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         act()

@@ -17,14 +17,39 @@ def written(neuron: Any, name: str, value: float) -> Any:
     return neuron
 
 
-# -- parameters that training moved ----------------------------------------------------------------------------
+# -- parameters that training moved ----------------------------------------------------------------
 
 BROKEN = {
-    "beta is NaN": (lambda: snn.Leaky(0.9, learn_beta=True), "beta", NAN, "Leaky: beta holds 1 NaN or infinite"),
-    "alpha is infinite": (lambda: snn.Synaptic(0.9, 0.8, learn_alpha=True), "alpha", INF, "Synaptic: alpha holds 1"),
-    "threshold is NaN": (lambda: snn.Leaky(0.9, learn_threshold=True), "threshold", NAN, "threshold holds 1"),
-    "threshold is 0": (lambda: snn.Leaky(0.9, learn_threshold=True), "threshold", 0.0, "threshold must stay above 0"),
-    "threshold is negative": (lambda: snn.Synaptic(0.9, 0.8, learn_threshold=True), "threshold", -0.1, "got -0.1"),
+    "beta is NaN": (
+        lambda: snn.Leaky(0.9, learn_beta=True),
+        "beta",
+        NAN,
+        "Leaky: beta holds 1 NaN or infinite",
+    ),
+    "alpha is infinite": (
+        lambda: snn.Synaptic(0.9, 0.8, learn_alpha=True),
+        "alpha",
+        INF,
+        "Synaptic: alpha holds 1",
+    ),
+    "threshold is NaN": (
+        lambda: snn.Leaky(0.9, learn_threshold=True),
+        "threshold",
+        NAN,
+        "threshold holds 1",
+    ),
+    "threshold is 0": (
+        lambda: snn.Leaky(0.9, learn_threshold=True),
+        "threshold",
+        0.0,
+        "threshold must stay above 0",
+    ),
+    "threshold is negative": (
+        lambda: snn.Synaptic(0.9, 0.8, learn_threshold=True),
+        "threshold",
+        -0.1,
+        "got -0.1",
+    ),
     "V is NaN": (lambda: snn.RLeaky(0.9, all_to_all=False), "V", NAN, "RLeaky: V holds 1"),
     "feedback is NaN": (
         lambda: snn.RLeaky(0.9, linear_features=3),
@@ -50,9 +75,24 @@ BROKEN = {
         0.8,
         "alpha and beta must differ",
     ),
-    "both are above 1": (lambda: written(both(), "beta", 1.5), "alpha", 1.2, "alpha and beta must differ"),
-    "alpha is 0": (both := lambda: snn.Alpha(0.9, 0.8, learn_alpha=True, learn_beta=True), "alpha", 0.0, "must differ"),
-    "gate is NaN": (lambda: snn.SLSTM(3, 3), "lstm_cell.weight_hh", NAN, "SLSTM: lstm_cell.weight_hh holds 36"),
+    "both are above 1": (
+        lambda: written(both(), "beta", 1.5),
+        "alpha",
+        1.2,
+        "alpha and beta must differ",
+    ),
+    "alpha is 0": (
+        both := lambda: snn.Alpha(0.9, 0.8, learn_alpha=True, learn_beta=True),
+        "alpha",
+        0.0,
+        "must differ",
+    ),
+    "gate is NaN": (
+        lambda: snn.SLSTM(3, 3),
+        "lstm_cell.weight_hh",
+        NAN,
+        "SLSTM: lstm_cell.weight_hh holds 36",
+    ),
 }
 
 
@@ -104,8 +144,13 @@ def test_parameters_are_read_only_where_they_were_written(monkeypatch: pytest.Mo
 
     looks: list[Any] = []
     real = inspection._look
-    monkeypatch.setattr(inspection, "_look", lambda neuron, changed: (looks.append(changed), real(neuron, changed)))
-    neuron, x = snn.RLeaky(0.9, linear_features=3, learn_beta=True, init_hidden=True), torch.ones(1, 3)
+    monkeypatch.setattr(
+        inspection, "_look", lambda neuron, changed: (looks.append(changed), real(neuron, changed))
+    )
+    neuron, x = (
+        snn.RLeaky(0.9, linear_features=3, learn_beta=True, init_hidden=True),
+        torch.ones(1, 3),
+    )
     for _ in range(5):
         neuron(x)
     assert len(looks) == 1
@@ -126,7 +171,7 @@ def test_values_that_were_never_set_after_the_meta_device_are_named_and_can_be_s
     assert neuron.state_dict()["reset_mechanism_val"] == 1
 
 
-# -- states ----------------------------------------------------------------------------------------------------
+# -- states ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
@@ -167,8 +212,12 @@ def test_zeros_of_another_dtype_are_taken_as_a_state_at_rest(dtype: torch.dtype)
 
 
 def test_whole_numbers_are_cast_and_other_states_of_another_dtype_are_named() -> None:
-    assert snn.Leaky(0.5)(torch.zeros(1, 1), torch.tensor([[2]]))[1].item() == 0.0  # 0.5 * 2, less the threshold
-    with pytest.raises(TypeError, match=r"mem is torch.float64, the input torch.float32; write mem.to\(x.dtype\)"):
+    assert (
+        snn.Leaky(0.5)(torch.zeros(1, 1), torch.tensor([[2]]))[1].item() == 0.0
+    )  # 0.5 * 2, less the threshold
+    with pytest.raises(
+        TypeError, match=r"mem is torch.float64, the input torch.float32; write mem.to\(x.dtype\)"
+    ):
         snn.Leaky(0.5)(torch.zeros(1, 1), torch.full((1, 1), 0.3, dtype=torch.float64))
 
 
@@ -195,13 +244,25 @@ def test_a_state_of_a_vmap_that_has_ended_is_named() -> None:
     neuron(torch.ones(1, 2))
 
 
-# -- arguments -------------------------------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 
 REFUSED = {
-    "text as a flag": (lambda: snn.Leaky(0.9, init_hidden="no"), "init_hidden must be True or False, got 'no'"),
-    "tensor as a flag": (lambda: snn.Leaky(0.9, output=torch.tensor(True)), "output must be True or False"),
-    "number as a flag": (lambda: snn.Leaky(0.9, inhibition=2), "inhibition must be True or False, got 2"),
-    "text as learn_beta": (lambda: snn.Leaky(0.9, learn_beta="yes"), "learn_beta must be True or False"),
+    "text as a flag": (
+        lambda: snn.Leaky(0.9, init_hidden="no"),
+        "init_hidden must be True or False, got 'no'",
+    ),
+    "tensor as a flag": (
+        lambda: snn.Leaky(0.9, output=torch.tensor(True)),
+        "output must be True or False",
+    ),
+    "number as a flag": (
+        lambda: snn.Leaky(0.9, inhibition=2),
+        "inhibition must be True or False, got 2",
+    ),
+    "text as learn_beta": (
+        lambda: snn.Leaky(0.9, learn_beta="yes"),
+        "learn_beta must be True or False",
+    ),
     "flag as threshold": (lambda: snn.Leaky(0.9, True), "threshold must be a real number"),
     "complex beta": (lambda: snn.Leaky(1j), "beta must be a real number"),
 }
@@ -216,7 +277,9 @@ def test_an_argument_of_the_wrong_kind_is_named(make: Any, text: str) -> None:
 @pytest.mark.parametrize("value", [NAN, INF])
 @pytest.mark.parametrize("name", ["threshold", "graded_spikes_factor"])
 def test_a_constructor_refuses_numbers_that_are_not_finite(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"{name} must lie in \(.*\), got {value}; write a finite number"):
+    with pytest.raises(
+        ValueError, match=rf"{name} must lie in \(.*\), got {value}; write a finite number"
+    ):
         snn.Leaky(0.9, **{name: value})
 
 
@@ -233,12 +296,18 @@ OWNERS = {
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(("make", "shape"), OWNERS.values(), ids=list(OWNERS))
-def test_an_input_in_another_dtype_than_the_weights_is_named(make: Any, shape: Any, dtype: torch.dtype) -> None:
-    with pytest.raises(TypeError, match=rf"has \w+ in torch.float32, got an input in {dtype}; write x.to"):
+def test_an_input_in_another_dtype_than_the_weights_is_named(
+    make: Any, shape: Any, dtype: torch.dtype
+) -> None:
+    with pytest.raises(
+        TypeError, match=rf"has \w+ in torch.float32, got an input in {dtype}; write x.to"
+    ):
         make()(torch.ones(shape, dtype=dtype))
 
 
-@pytest.mark.parametrize(("name", "shape"), [("SLSTM", (5, 2, 3)), ("SConv2dLSTM", (5, 2, 1, 4, 4))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("SLSTM", (5, 2, 3)), ("SConv2dLSTM", (5, 2, 1, 4, 4))]
+)
 @pytest.mark.filterwarnings("ignore::spikeloom.core.inspection.TimeAxisWarning")
 def test_a_cell_that_gets_a_sequence_as_one_step_says_so(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"takes one step \[B, .*; for a sequence write snn.run"):

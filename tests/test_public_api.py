@@ -1,7 +1,8 @@
 """The public API, name by name and signature by signature, against `golden/api.txt`.
 
-Public is what the package and its faces (the parts that are not `INNER`) list in ``__all__``. After a change that is
-meant: `make api`, or `python -m tests.test_public_api`; the difference belongs into the commit, and into CHANGELOG.md.
+Public is what the package and its faces (the parts that are not `INNER`) list in ``__all__``. After
+a change that is meant: `make api`, or `python -m tests.test_public_api`; the difference belongs
+into the commit, and into CHANGELOG.md.
 """
 
 import difflib
@@ -19,12 +20,15 @@ INNER = {"core", "files", "neurons", "layers", "_neurons", "_layers", "kernels",
 
 
 def signature(found: object) -> str:
-    """Parameters with their kinds and defaults; no types, which differ in print between Python versions."""
+    """Parameters with their kinds and defaults; no types, which differ in print between Python
+    versions."""
     try:
         known = inspect.signature(found)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # torch.autograd.Function and other classes written in C
         return "(...)"
-    bare = [p.replace(annotation=p.empty, default=shown(p.default)) for p in known.parameters.values()]
+    bare = [
+        p.replace(annotation=p.empty, default=shown(p.default)) for p in known.parameters.values()
+    ]
     return str(known.replace(parameters=bare, return_annotation=known.empty))
 
 
@@ -47,7 +51,8 @@ def shown(default: object) -> object:
 
 
 def members(path: str, found: type) -> Iterator[str]:
-    """Public methods and properties that a class of ours defines itself; inherited ones stand with their class."""
+    """Public methods and properties that a class of ours defines itself; inherited ones stand with
+    their class."""
     for name, member in sorted(vars(found).items()):
         member = getattr(member, "__func__", member)  # classmethod and staticmethod
         if name.startswith("_"):
@@ -78,7 +83,11 @@ def public_api() -> list[str]:
                 lines.append(f"{path}: {type(found).__name__}")
             else:
                 lines.append(path + signature(found))
-                if inspect.isclass(found) and found not in met and found.__module__.startswith("spikeloom"):
+                if (
+                    inspect.isclass(found)
+                    and found not in met
+                    and found.__module__.startswith("spikeloom")
+                ):
                     lines.extend(members(path, found))
                     met.add(found)
     return lines
@@ -86,15 +95,21 @@ def public_api() -> list[str]:
 
 def test_the_public_api_is_the_recorded_one() -> None:
     recorded = GOLDEN.read_text(encoding="utf-8").splitlines()
-    difference = list(difflib.unified_diff(recorded, public_api(), "recorded", "now", lineterm="", n=0))
-    assert not difference, "\n".join(["the public API changed; if that is meant: make api", *difference[2:]])
+    difference = list(
+        difflib.unified_diff(recorded, public_api(), "recorded", "now", lineterm="", n=0)
+    )
+    assert not difference, "\n".join(
+        ["the public API changed; if that is meant: make api", *difference[2:]]
+    )
 
 
 def test_every_public_name_exists_once_in_its_face() -> None:
     for face in faces():
         names = list(getattr(face, "__all__", []))
         assert len(names) == len(set(names)), f"{face.__name__}.__all__ lists a name twice"
-        assert all(hasattr(face, name) for name in names), f"{face.__name__}.__all__ lists a name that does not exist"
+        assert all(hasattr(face, name) for name in names), (
+            f"{face.__name__}.__all__ lists a name that does not exist"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Ordinary networks that ``spikeloom convert`` reads: nothing is unpickled unless the user trusts the file."""
+"""Ordinary networks that ``spikeloom convert`` reads: nothing is unpickled unless the user trusts
+the file."""
 
 import json
 import os
@@ -30,7 +31,9 @@ class Evil:
 
 
 @pytest.mark.parametrize("option", ["--model", "--weights"])
-def test_convert_does_not_run_what_a_planted_pickle_names(option: str, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_convert_does_not_run_what_a_planted_pickle_names(
+    option: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
     made, planted = tmp_path / "made", tmp_path / "planted.pt"
     torch.save(Evil(made), planted)
     assert main(["convert", option, str(planted), "--out", str(tmp_path / "out")]) == 2
@@ -38,7 +41,10 @@ def test_convert_does_not_run_what_a_planted_pickle_names(option: str, tmp_path:
     assert not made.exists() and not (tmp_path / "out").exists()
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["convert", "--help"]) == 0
-    assert "--trust" in (shown := capsys.readouterr().out) and "that runs whatever code the file names" in shown
+    assert (
+        "--trust" in (shown := capsys.readouterr().out)
+        and "that runs whatever code the file names" in shown
+    )
 
 
 class Residual(nn.Module):
@@ -46,7 +52,10 @@ class Residual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding="same", groups=2)
+        self.first, self.second = (
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding="same", groups=2),
+        )
         self.norm, self.last = nn.BatchNorm2d(4), nn.Linear(128, 10, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,21 +70,28 @@ def export(net: nn.Module, path: Path) -> Path:
         if buffer.is_floating_point():
             buffer.uniform_(0.5, 1.5)
     batch = ({0: torch.export.Dim("batch")},)
-    torch.export.save(torch.export.export(net.eval(), (torch.rand(3, 1, 8, 8),), dynamic_shapes=batch), path)
+    torch.export.save(
+        torch.export.export(net.eval(), (torch.rand(3, 1, 8, 8),), dynamic_shapes=batch), path
+    )
     return path
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec")
 @pytest.mark.parametrize(
-    "make", [lambda: ORDINARY["conv"]([1, 8, 8], 10), lambda: ORDINARY["mlp"]([1, 8, 8], 10), Residual]
+    "make",
+    [lambda: ORDINARY["conv"]([1, 8, 8], 10), lambda: ORDINARY["mlp"]([1, 8, 8], 10), Residual],
 )
-def test_an_exported_program_is_read_without_the_loader_of_torch(make: Any, tmp_path: Path, monkeypatch) -> None:
+def test_an_exported_program_is_read_without_the_loader_of_torch(
+    make: Any, tmp_path: Path, monkeypatch
+) -> None:
     """That loader falls back to pickle."""
     net, x = make(), torch.rand(5, 1, 8, 8)
     path = export(net, tmp_path / "a.pt2")
     monkeypatch.setattr(torch.export, "load", lambda *_: pytest.fail("torch's loader was called"))
     torch.testing.assert_close(network(path, trust=False)(x), net(x))
-    monkeypatch.setattr(sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out")
+    monkeypatch.setattr(
+        sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out"
+    )
     words = ["convert", "--model", str(path), "--max-steps", "1", "--samples", "20", "--quiet"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
 
@@ -84,7 +100,8 @@ def test_an_exported_program_is_read_without_the_loader_of_torch(make: Any, tmp_
 def test_an_exported_program_with_another_operation_is_refused_by_its_name(tmp_path: Path) -> None:
     path = export(nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Sigmoid()), tmp_path / "a.pt2")
     with pytest.raises(
-        ValueError, match=r"a\.pt2 cannot be read: its operation torch\.ops\.aten\.sigmoid\.default is none"
+        ValueError,
+        match=r"a\.pt2 cannot be read: its operation torch\.ops\.aten\.sigmoid\.default is none",
     ):
         network(path, trust=False)
     with zipfile.ZipFile(path, "w") as archive:
@@ -94,7 +111,9 @@ def test_an_exported_program_with_another_operation_is_refused_by_its_name(tmp_p
 
 
 def test_convert_reads_weights_of_a_named_network(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out")
+    monkeypatch.setattr(
+        sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out"
+    )
     net = ORDINARY["mlp"]([1, 8, 8], 10)
     torch.save(net.state_dict(), tmp_path / "weights.pt")
     snn.save(net.state_dict(), tmp_path / "weights.safetensors")
@@ -110,6 +129,21 @@ def test_convert_reads_weights_of_a_named_network(tmp_path: Path, monkeypatch) -
         )
     ):
         out = tmp_path / str(number)
-        assert main(["convert", *words, "--max-steps", "1", "--samples", "20", "--quiet", "--out", str(out)]) == 0
+        assert (
+            main(
+                [
+                    "convert",
+                    *words,
+                    "--max-steps",
+                    "1",
+                    "--samples",
+                    "20",
+                    "--quiet",
+                    "--out",
+                    str(out),
+                ]
+            )
+            == 0
+        )
         reports.append(json.loads((out / "report.json").read_text()))
     assert all(report == reports[0] for report in reports)

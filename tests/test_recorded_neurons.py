@@ -1,6 +1,8 @@
-"""Every neuron against numbers recorded from snnTorch: spikes, states and gradients, step by step and over sequences.
+"""Every neuron against numbers recorded from snnTorch: spikes, states and gradients, step by step
+and over sequences.
 
-`recorded/README.md` describes the cases; a case of a neuron that the package lacks is an error, not a skip.
+`recorded/README.md` describes the cases; a case of a neuron that the package lacks is an error, not
+a skip.
 """
 
 import inspect
@@ -23,16 +25,19 @@ def compare(case: dict, outputs: dict[str, Tensor], grads: dict[str, Tensor]) ->
     """Spikes exactly, states to 1e-6 of their largest value, gradients to 1e-5 of theirs.
 
     At and beyond the edges of [0, 1] the gradient of a decay is compared in
-    `test_a_decay_at_or_beyond_an_edge_is_led_back_by_its_gradient`: there snnTorch has that of ``torch.clamp``.
+    `test_a_decay_at_or_beyond_an_edge_is_led_back_by_its_gradient`: there snnTorch has that of
+    ``torch.clamp``.
 
-    AssociativeLeaky is the exception: snnTorch divides by cumulative products plus 1e-8, which is inexact, and its
-    output are spikes times a query.
+    AssociativeLeaky is the exception: snnTorch divides by cumulative products plus 1e-8, which is
+    inexact, and its output are spikes times a query.
     """
     inexact = case["class"].startswith("AssociativeLeaky")
     for name, key in case["expect"].items():
         expected = torch.from_numpy(ARRAYS[key])
         if name == "spk" and not inexact:
-            torch.testing.assert_close(outputs[name], expected, rtol=0, atol=0, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                outputs[name], expected, rtol=0, atol=0, msg=lambda m, n=name: f"{n}: {m}"
+            )
         else:
             close(name, outputs[name], expected, 1e-6)
     assert case["grads"].keys() <= grads.keys()
@@ -48,7 +53,9 @@ def compare(case: dict, outputs: dict[str, Tensor], grads: dict[str, Tensor]) ->
 
 def close(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
     scale = max(float(expected.abs().max()), 1.0)
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * scale, msg=lambda m: f"{name}: {m}")
+    torch.testing.assert_close(
+        found, expected, rtol=tolerance, atol=tolerance * scale, msg=lambda m: f"{name}: {m}"
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
@@ -68,17 +75,26 @@ def test_a_neuron_gives_the_recorded_numbers_over_a_sequence(case: dict, backend
         return
     neuron.mode = "sequence"
     x = torch.from_numpy(ARRAYS[case["x"]].copy()).requires_grad_()
-    state = {name: torch.from_numpy(ARRAYS[key].copy()).requires_grad_() for name, key in case["initial"].items()}
+    state = {
+        name: torch.from_numpy(ARRAYS[key].copy()).requires_grad_()
+        for name, key in case["initial"].items()
+    }
     with snn.backend(backend):
         returned = neuron(x, *(pack(case["inputs"], state) if state else []))
-    outputs = dict(zip(case["outputs"], [returned] if isinstance(returned, Tensor) else returned, strict=True))
+    outputs = dict(
+        zip(case["outputs"], [returned] if isinstance(returned, Tensor) else returned, strict=True)
+    )
     spk = outputs[case["outputs"][0]]
     loss = (spk * torch.from_numpy(ARRAYS["w"])[: spk.numel()].view_as(spk)).sum()
     if "mem" in outputs:
         loss = loss + 0.1 * outputs["mem"][-1].sum()
     if loss.requires_grad:
         loss.backward()
-    leaves = {"x": x, **{f"initial.{name}": value for name, value in state.items()}, **dict(neuron.named_parameters())}
+    leaves = {
+        "x": x,
+        **{f"initial.{name}": value for name, value in state.items()},
+        **dict(neuron.named_parameters()),
+    }
     grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     compare(case, {name: value.detach() for name, value in outputs.items()}, grads)
 
@@ -104,7 +120,10 @@ def test_a_state_dict_has_the_recorded_names_and_loads_a_recorded_one(case: dict
     }
     derived = {"beta"} if "tau" in case["state_dict"] else set()  # StateLeaky learns tau alone
     assert {name for name, _ in module.named_parameters()} == set(case["parameters"]) - derived
-    recorded = {n: torch.ones(shape).to(getattr(torch, dtype)) for n, (shape, dtype) in case["state_dict"].items()}
+    recorded = {
+        n: torch.ones(shape).to(getattr(torch, dtype))
+        for n, (shape, dtype) in case["state_dict"].items()
+    }
     if "reset_mechanism_val" in recorded:
         recorded["reset_mechanism_val"] = torch.tensor(0)
     module.load_state_dict(recorded)
@@ -112,7 +131,9 @@ def test_a_state_dict_has_the_recorded_names_and_loads_a_recorded_one(case: dict
 
 
 @pytest.mark.parametrize(("path", "wanted"), DEFINITIONS, ids=[path for path, _ in DEFINITIONS])
-def test_a_constructor_takes_the_recorded_arguments_in_their_order(path: str, wanted: list[list[str]]) -> None:
+def test_a_constructor_takes_the_recorded_arguments_in_their_order(
+    path: str, wanted: list[list[str]]
+) -> None:
     known = inspect.signature(resolve(snn, path)).parameters.values()
     found = {p.name: p for p in known if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert list(found) == [name for name, *_ in wanted]

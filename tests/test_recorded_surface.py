@@ -1,4 +1,5 @@
-"""Surrogates, encoders, losses, accuracies, regularisers, quantiser and data set helpers against snnTorch 1.0.0.
+"""Surrogates, encoders, losses, accuracies, regularisers, quantiser and data set helpers against
+snnTorch 1.0.0.
 
 Numbers and gradients come from `recorded/surface.npz`. What snnTorch does
 wrong is not recorded; the right values stand in the tests of the functions, named after the defect.
@@ -28,7 +29,9 @@ def test_calls_give_the_recorded_numbers(case: dict) -> None:
     for output, key in zip(outputs, case["expect"], strict=True):
         torch.testing.assert_close(output, torch.from_numpy(ARRAYS[key]), rtol=1e-5, atol=1e-6)
     for position, key in case["grads"].items():
-        torch.testing.assert_close(grads[position], torch.from_numpy(ARRAYS[key]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            grads[position], torch.from_numpy(ARRAYS[key]), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_submodules_are_where_snntorch_has_them():

@@ -1,7 +1,9 @@
-"""Programs written for snnTorch's documentation run with only the import changed: encoding, neurons, plots.
+"""Programs written for snnTorch's documentation run with only the import changed: encoding,
+neurons, plots.
 
 Each test uses the calls of one chapter as they are documented there, on tiny data. Training is in
-`test_reference_training`. What the programs need besides snnTorch (torchvision, Tonic) is replaced by tensors.
+`test_reference_training`. What the programs need besides snnTorch (torchvision, Tonic) is replaced
+by tensors.
 """
 
 from pathlib import Path
@@ -40,7 +42,13 @@ class Images(torch.utils.data.Dataset):
 
 
 def images(batch_size: int = 8):
-    return next(iter(torch.utils.data.DataLoader(utils.data_subset(Images(), 2), batch_size=batch_size, shuffle=True)))
+    return next(
+        iter(
+            torch.utils.data.DataLoader(
+                utils.data_subset(Images(), 2), batch_size=batch_size, shuffle=True
+            )
+        )
+    )
 
 
 def test_tutorial_1_subsets_and_rate_codes() -> None:
@@ -60,7 +68,9 @@ def test_tutorial_1_latency_codes_fire_once_and_bright_first() -> None:
         spk = spikegen.latency(data_it, num_steps=100, tau=5, threshold=0.01, **options)
         assert spk.sum(0).eq(1).all()
     dark = data_it * (data_it > 0.5)
-    clipped = spikegen.latency(dark, num_steps=100, tau=5, threshold=0.01, clip=True, normalize=True, linear=True)
+    clipped = spikegen.latency(
+        dark, num_steps=100, tau=5, threshold=0.01, clip=True, normalize=True, linear=True
+    )
     assert clipped.sum(0).equal((dark > 0.5).float())
     assert clipped.argmax(0).flatten()[dark.argmax()] == 0
 
@@ -83,12 +93,21 @@ def test_tutorial_1_pictures(tmp_path: Path) -> None:
     fig = plt.figure(facecolor="w", figsize=(10, 5))
     splt.raster(sample.reshape((5, -1)), fig.add_subplot(111), s=1.5, c="black")
     plt.title("Input Layer")
-    splt.raster(sample.reshape(5, -1)[:, 210].unsqueeze(1), plt.figure().add_subplot(111), s=100, c="black", marker="|")
+    splt.raster(
+        sample.reshape(5, -1)[:, 210].unsqueeze(1),
+        plt.figure().add_subplot(111),
+        s=100,
+        c="black",
+        marker="|",
+    )
     plt.imshow(sample.mean(axis=0).reshape((28, -1)).cpu().numpy(), cmap="binary")
 
 
-def drive(neuron: nn.Module, current: torch.Tensor, mem: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loop of tutorials 2 and 3: the membrane goes in and comes out, the first one is recorded too."""
+def drive(
+    neuron: nn.Module, current: torch.Tensor, mem: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loop of tutorials 2 and 3: the membrane goes in and comes out, the first one is recorded
+    too."""
     mem_rec, spk_rec = [mem], [torch.zeros(1)]
     for step in range(len(current)):
         spk_out, mem = neuron(current[step], mem)
@@ -115,7 +134,9 @@ def test_tutorial_2_lapicque_fires_where_the_text_says() -> None:
     assert spk_rec[105:115].view(-1).tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
     counts = []
     for threshold, reset in ((1.0, "subtract"), (0.5, "subtract"), (0.5, "zero")):
-        lif = snn.Lapicque(R=5.1, C=5e-3, time_step=1e-3, threshold=threshold, reset_mechanism=reset)
+        lif = snn.Lapicque(
+            R=5.1, C=5e-3, time_step=1e-3, threshold=threshold, reset_mechanism=reset
+        )
         spk_in = spikegen.rate_conv(torch.ones((200, 1)) * 0.40)
         counts.append(drive(lif, spk_in, torch.ones(1) * 0.5)[0].sum().item())
     assert counts[0] < counts[1] and counts[2] < counts[1]
@@ -135,7 +156,12 @@ def test_tutorial_3_leaky_takes_currents_without_axes() -> None:
 
 @pytest.mark.slow
 def test_tutorial_3_feedforward_network_and_its_pictures(tmp_path: Path) -> None:
-    fc1, lif1, fc2, lif2 = nn.Linear(784, 50), snn.Leaky(beta=0.99), nn.Linear(50, 10), snn.Leaky(beta=0.99)
+    fc1, lif1, fc2, lif2 = (
+        nn.Linear(784, 50),
+        snn.Leaky(beta=0.99),
+        nn.Linear(50, 10),
+        snn.Leaky(beta=0.99),
+    )
     mem1, mem2 = lif1.init_leaky(), lif2.init_leaky()
     spk_in = spikegen.rate_conv(torch.rand((STEPS, 784))).unsqueeze(1)
     assert spk_in.size() == torch.Size([STEPS, 1, 784])

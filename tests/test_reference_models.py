@@ -1,7 +1,8 @@
-"""Programs written for snnTorch's documentation run with only the import changed: larger models and `backprop`.
+"""Programs written for snnTorch's documentation run with only the import changed: larger models and
+`backprop`.
 
-The autoencoder, the exoplanet network, the model of the accelerator chapter, states passed through ``forward``,
-and the one-line training of `backprop`; each as documented, on tiny data.
+The autoencoder, the exoplanet network, the model of the accelerator chapter, states passed through
+``forward``, and the one-line training of `backprop`; each as documented, on tiny data.
 """
 
 import pytest
@@ -32,7 +33,9 @@ class SAE(nn.Module):
             nn.Linear(4 * 8 * 8, latent_dim),
             snn.Leaky(**lif, output=True, threshold=1),
         )
-        self.linearNet = nn.Sequential(nn.Linear(latent_dim, 4 * 8 * 8), snn.Leaky(**lif, output=True, threshold=1))
+        self.linearNet = nn.Sequential(
+            nn.Linear(latent_dim, 4 * 8 * 8), snn.Leaky(**lif, output=True, threshold=1)
+        )
         self.decoder = nn.Sequential(
             nn.Unflatten(1, (4, 8, 8)),
             snn.Leaky(**lif, threshold=1),
@@ -108,7 +111,10 @@ def test_accelerator_model_computes_its_loss_inside() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.fc1, self.lif1 = nn.Linear(20, 30), snn.Leaky(beta=0.9)
-            self.fc2, self.lif2 = nn.Linear(30, CLASSES), snn.Leaky(beta=0.9, spike_grad=surrogate.fast_sigmoid())
+            self.fc2, self.lif2 = (
+                nn.Linear(30, CLASSES),
+                snn.Leaky(beta=0.9, spike_grad=surrogate.fast_sigmoid()),
+            )
             self.loss_fn = SF.ce_count_loss()
 
         def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None):
@@ -136,7 +142,9 @@ def test_states_can_travel_through_forward() -> None:
             self.fc1 = nn.Linear(6, 5)
             self.lif1 = snn.Synaptic(alpha=0.9, beta=0.85, spike_grad=surrogate.fast_sigmoid())
             self.fc2 = nn.Linear(5, CLASSES)
-            self.lif2 = snn.Synaptic(alpha=0.9, beta=0.85, spike_grad=surrogate.fast_sigmoid(slope=50))
+            self.lif2 = snn.Synaptic(
+                alpha=0.9, beta=0.85, spike_grad=surrogate.fast_sigmoid(slope=50)
+            )
 
         def forward(self, x, syn1, mem1, spk1, syn2, mem2):
             spk1, syn1, mem1 = self.lif1(self.fc1(x), syn1, mem1)
@@ -144,7 +152,11 @@ def test_states_can_travel_through_forward() -> None:
             return syn1, mem1, spk1, syn2, mem2, spk2
 
     net = Net()
-    (syn1, mem1), (syn2, mem2), spk1 = net.lif1.init_synaptic(), net.lif2.init_synaptic(), torch.zeros(BATCH, 5)
+    (syn1, mem1), (syn2, mem2), spk1 = (
+        net.lif1.init_synaptic(),
+        net.lif2.init_synaptic(),
+        torch.zeros(BATCH, 5),
+    )
     for _ in range(4):
         syn1, mem1, spk1, syn2, mem2, spk2 = net(torch.rand(BATCH, 6), syn1, mem1, spk1, syn2, mem2)
     assert spk2.shape == mem2.shape == (BATCH, CLASSES)
@@ -152,7 +164,8 @@ def test_states_can_travel_through_forward() -> None:
 
 
 def columns(*, over_time: int = 0) -> DataLoader:
-    """Samples whose class is the bright column; with ``over_time`` sequences, [B, T, ...] as a loader stacks them."""
+    """Samples whose class is the bright column; with ``over_time`` sequences, [B, T, ...] as a
+    loader stacks them."""
     targets = torch.arange(2 * BATCH) % CLASSES
     data = F.one_hot(targets, CLASSES).float().repeat_interleave(4, dim=1)
     if over_time:
@@ -171,7 +184,9 @@ def hidden() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("name", ["BPTT", "TBPTT", "RTRL"])
-@pytest.mark.parametrize("criterion", [SF.mse_count_loss(correct_rate=1.0, incorrect_rate=0.0), SF.mse_membrane_loss()])
+@pytest.mark.parametrize(
+    "criterion", [SF.mse_count_loss(correct_rate=1.0, incorrect_rate=0.0), SF.mse_membrane_loss()]
+)
 def test_backprop_trains_an_epoch_in_one_line(name: str, criterion) -> None:
     torch.manual_seed(1)
     net = hidden()
@@ -180,7 +195,14 @@ def test_backprop_trains_an_epoch_in_one_line(name: str, criterion) -> None:
     losses = []
     for _ in range(8):
         avg_loss = getattr(backprop, name)(
-            net, columns(), num_steps=8, optimizer=optimizer, criterion=criterion, time_var=False, device="cpu", **extra
+            net,
+            columns(),
+            num_steps=8,
+            optimizer=optimizer,
+            criterion=criterion,
+            time_var=False,
+            device="cpu",
+            **extra,
         )
         losses.append(avg_loss.item())
     assert losses[-1] < losses[0]
@@ -193,7 +215,12 @@ def test_backprop_takes_data_that_vary_in_time(name: str) -> None:
     losses = [
         float(
             getattr(backprop, name)(
-                net, columns(over_time=6), optimizer, SF.ce_count_loss(), time_var=True, time_first=False
+                net,
+                columns(over_time=6),
+                optimizer,
+                SF.ce_count_loss(),
+                time_var=True,
+                time_first=False,
             )
         )
         for _ in range(8)

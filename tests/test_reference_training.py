@@ -1,6 +1,8 @@
-"""Programs written for snnTorch's documentation run with only the import changed: networks and training.
+"""Programs written for snnTorch's documentation run with only the import changed: networks and
+training.
 
-Each test uses the calls of one chapter as they are documented there, on tiny data, and asks that the loss falls.
+Each test uses the calls of one chapter as they are documented there, on tiny data, and asks that
+the loss falls.
 """
 
 import statistics
@@ -45,7 +47,8 @@ def train(loss_of, parameters, iterations: int = 15, lr: float = 1e-2) -> list[f
 
 
 class Dense(nn.Module):
-    """Two layers with their membranes passed by hand, the form of tutorials 3 and 5 and of the quick start."""
+    """Two layers with their membranes passed by hand, the form of tutorials 3 and 5 and of the
+    quick start."""
 
     def __init__(self, num_steps: int = 10, **options) -> None:
         super().__init__()
@@ -135,12 +138,16 @@ def forward_pass(net: nn.Module, num_steps: int, data: torch.Tensor):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_tutorial_6_convolutional_network_learns_with_every_documented_loss(loss_fn, field: int) -> None:
+def test_tutorial_6_convolutional_network_learns_with_every_documented_loss(
+    loss_fn, field: int
+) -> None:
     net, loader_ = convolutional(), loader(*easy())
     data, targets = next(iter(loader_))
     for _ in range(3):
         net(data)  # the text calls the network once before the forward pass is defined
-    history = train(lambda: loss_fn(forward_pass(net, 8, data)[field], targets), net.parameters(), lr=2e-2)
+    history = train(
+        lambda: loss_fn(forward_pass(net, 8, data)[field], targets), net.parameters(), lr=2e-2
+    )
     assert history[-1] < history[0]
     with torch.no_grad():
         net.eval()
@@ -182,7 +189,9 @@ def test_tutorial_7_and_st_mnist_train_on_frames_of_events() -> None:
         return torch.stack(spk_rec)
 
     loss_fn = SF.mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)
-    history = train(lambda: loss_fn(forward_pass(net, frames), targets), net.parameters(), iterations=20)
+    history = train(
+        lambda: loss_fn(forward_pass(net, frames), targets), net.parameters(), iterations=20
+    )
     assert history[-1] < history[0]
     acc_hist = [SF.accuracy_rate(forward_pass(net, frames), targets) for _ in range(2)]
     assert 0.5 < statistics.mean(acc_hist) <= 1
@@ -197,7 +206,9 @@ def test_population_code_of_one_time_step() -> None:
         nn.Linear(20, 10 * CLASSES),
         snn.Leaky(beta=0.9, spike_grad=surrogate.fast_sigmoid(), init_hidden=True, output=True),
     )
-    loss_fn = SF.mse_count_loss(correct_rate=1.0, incorrect_rate=0.0, population_code=True, num_classes=CLASSES)
+    loss_fn = SF.mse_count_loss(
+        correct_rate=1.0, incorrect_rate=0.0, population_code=True, num_classes=CLASSES
+    )
 
     def once() -> torch.Tensor:
         utils.reset(net_pop)
@@ -210,17 +221,22 @@ def test_population_code_of_one_time_step() -> None:
 
 
 class Follower(nn.Module):
-    """The network of the first regression tutorial: random decays and thresholds, and an output that never resets."""
+    """The network of the first regression tutorial: random decays and thresholds, and an output
+    that never resets."""
 
     def __init__(self, timesteps: int, hidden: int) -> None:
         super().__init__()
         self.timesteps = timesteps
         grad = surrogate.fast_sigmoid()
         self.fc_in = nn.Linear(1, hidden)
-        self.lif_in = snn.Leaky(beta=torch.rand(hidden), threshold=torch.rand(hidden), learn_beta=True, spike_grad=grad)
+        self.lif_in = snn.Leaky(
+            beta=torch.rand(hidden), threshold=torch.rand(hidden), learn_beta=True, spike_grad=grad
+        )
         self.fc_out = nn.Linear(hidden, 1)
         beta = torch.rand(1)
-        self.li_out = snn.Leaky(beta=beta, threshold=1.0, learn_beta=True, spike_grad=grad, reset_mechanism="none")
+        self.li_out = snn.Leaky(
+            beta=beta, threshold=1.0, learn_beta=True, spike_grad=grad, reset_mechanism="none"
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mem_1, mem_3 = self.lif_in.init_leaky(), self.li_out.init_leaky()

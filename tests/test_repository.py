@@ -1,6 +1,5 @@
-"""The shape of the repository: small files and functions, nothing of one machine, one version everywhere."""
+"""The repository: nothing of one machine, one version everywhere."""
 
-import ast
 import re
 import subprocess
 import warnings
@@ -12,12 +11,6 @@ import pytest
 import spikeloom
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST_FILE = 300
-LONGEST_FUNCTION = 40
-
-# Longer than the rule allows, each with its reason: {"src/spikeloom/x.py": "why"}, {"src/spikeloom/x.py:name": "why"}.
-LONG_FILES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
 
 # Written so that this file does not match itself.
 FOREIGN = {
@@ -28,9 +21,12 @@ FOREIGN = {
 
 
 def tracked() -> list[str]:
-    """Files of the repository, as git knows them; outside a checkout the test has nothing to look at."""
+    """Files of the repository, as git knows them; outside a checkout the test has nothing to look
+    at."""
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
@@ -45,37 +41,6 @@ def texts(*suffixes: str) -> Iterator[tuple[str, str]]:
             yield name, (ROOT / name).read_text(encoding="utf-8")
         except UnicodeDecodeError:  # pictures, recorded arrays
             continue
-
-
-def functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Name and length of each function, without its docstring."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            length = node.end_lineno - node.lineno + 1
-            first = node.body[0]
-            if ast.get_docstring(node) is not None and first.end_lineno is not None:
-                length -= first.end_lineno - first.lineno + 1
-            yield node.name, length
-
-
-def test_files_are_short() -> None:
-    long = {name: text.count("\n") for name, text in texts(".py") if text.count("\n") >= LONGEST_FILE}
-    new = {name: lines for name, lines in long.items() if name not in LONG_FILES}
-    assert not new, f"files of {LONGEST_FILE} lines or more, split them by idea: {new}"
-    assert LONG_FILES.keys() <= long.keys(), "LONG_FILES excuses files that are short or gone"
-
-
-def test_functions_are_short() -> None:
-    long = {
-        f"{name}:{function}": lines
-        for name, text in texts(".py")
-        for function, lines in functions(ast.parse(text))
-        if lines >= LONGEST_FUNCTION
-    }
-    new = {name: lines for name, lines in long.items() if name not in LONG_FUNCTIONS}
-    assert not new, f"functions of {LONGEST_FUNCTION} lines or more (docstring not counted): {new}"
-    assert LONG_FUNCTIONS.keys() <= long.keys(), "LONG_FUNCTIONS excuses functions that are short or gone"
 
 
 @pytest.mark.parametrize("what", FOREIGN)
@@ -94,15 +59,22 @@ def test_the_version_is_the_same_everywhere() -> None:
     places = {"CITATION.cff": r"^version: (.+)$", "CHANGELOG.md": r"^## \[(\d.+?)\]"}
     for name, pattern in places.items():
         first = re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
-        assert first and first.group(1) == spikeloom.__version__, f"{name} speaks of another version: {first}"
+        assert first and first.group(1) == spikeloom.__version__, (
+            f"{name} speaks of another version: {first}"
+        )
 
 
 def warn_in(module: str, category: type[Warning]) -> None:
-    exec("import warnings; warnings.warn('old', category)", {"__name__": module, "category": category})
+    exec(
+        "import warnings; warnings.warn('old', category)",
+        {"__name__": module, "category": category},
+    )
 
 
 @pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning])
-def test_what_torch_retires_in_itself_fails_no_test_and_what_we_still_use_does(category: type[Warning]) -> None:
+def test_what_torch_retires_in_itself_fails_no_test_and_what_we_still_use_does(
+    category: type[Warning],
+) -> None:
     with warnings.catch_warnings(record=True) as seen:
         warn_in("torch", category)
         warn_in("torch.fx.graph", category)

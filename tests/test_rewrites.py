@@ -10,7 +10,9 @@ import spikeloom as snn
 def network() -> nn.Module:
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), snn.Leaky(0.9, init_hidden=True)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 13 * 13, 10), snn.Leaky(0.9, init_hidden=True))
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(8 * 13 * 13, 10), snn.Leaky(0.9, init_hidden=True)
+    )
 
 
 def test_without_names_no_rewrite_is_used() -> None:

@@ -20,16 +20,31 @@ CONVERT = ["convert", "--model", "mlp", "--epochs", "1", "--max-steps", "2", "--
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out")
+    monkeypatch.setattr(
+        sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out"
+    )
 
 
-@pytest.mark.parametrize("stop", [0, 5, 23, 45])  # the first batch, in the middle, the last one of an epoch, of all
+@pytest.mark.parametrize(
+    "stop", [0, 5, 23, 45]
+)  # the first batch, in the middle, the last one of an epoch, of all
 def test_an_interrupted_conversion_goes_on_as_if_it_had_not_been(
     stop: int, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     from spikeloom.train import ordinary
 
-    words = [*CONVERT, "--epochs", "2", "--method", "qcfs", "--tune-epochs", "1", "--levels", "2", "--out"]
+    words = [
+        *CONVERT,
+        "--epochs",
+        "2",
+        "--method",
+        "qcfs",
+        "--tune-epochs",
+        "1",
+        "--levels",
+        "2",
+        "--out",
+    ]
     assert main([*words, str(tmp_path / "whole")]) == 0
     seen, entropy = [0], ordinary.cross_entropy
 
@@ -42,15 +57,31 @@ def test_an_interrupted_conversion_goes_on_as_if_it_had_not_been(
     monkeypatch.setattr(ordinary, "cross_entropy", pressed)
     assert main([*words, str(tmp_path / "parts")]) == 130
     assert "ordinary.pt holds all that is needed to go on (--resume)" in capsys.readouterr().err
-    assert main(["convert", "--model", str(tmp_path / "parts" / "ordinary.pt"), "--out", str(tmp_path / "x")]) == 2
+    assert (
+        main(
+            [
+                "convert",
+                "--model",
+                str(tmp_path / "parts" / "ordinary.pt"),
+                "--out",
+                str(tmp_path / "x"),
+            ]
+        )
+        == 2
+    )
     assert "training stopped after" in capsys.readouterr().err
     monkeypatch.setattr(ordinary, "cross_entropy", entropy)
     assert main([*words, str(tmp_path / "parts"), "--resume", "--epochs", "3"]) == 2
     assert "epochs was 2 in" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "parts"), "--resume"]) == 0
-    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "parts")]
+    reports = [
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "parts")
+    ]
     assert reports[0] == reports[1]
-    nets = [torch.load(tmp_path / name / "converted.pt", weights_only=False) for name in ("whole", "parts")]
+    nets = [
+        torch.load(tmp_path / name / "converted.pt", weights_only=False)
+        for name in ("whole", "parts")
+    ]
     states = [net.state_dict() for net in nets]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -72,7 +103,11 @@ def test_a_conversion_that_is_killed_while_it_writes_leaves_no_half_file(
     monkeypatch.setattr(os, "replace", replace)
     again = ["--force"] if name == "ordinary.pt" else ["--resume"]
     assert main([*CONVERT, "--out", str(tmp_path), *again]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["converted.pt", "ordinary.pt", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "converted.pt",
+        "ordinary.pt",
+        "report.json",
+    ]
 
 
 def test_a_damaged_network_of_a_conversion_is_noticed(tmp_path: Path, capsys) -> None:
@@ -84,6 +119,16 @@ def test_a_damaged_network_of_a_conversion_is_noticed(tmp_path: Path, capsys) ->
         raw[len(raw) // 2] ^= 1
         path.write_bytes(raw)
         for trust in ([], ["--trust"]):
-            words = ["convert", "--model", str(path), *trust, "--quiet", "--out", str(tmp_path / "b")]
+            words = [
+                "convert",
+                "--model",
+                str(path),
+                *trust,
+                "--quiet",
+                "--out",
+                str(tmp_path / "b"),
+            ]
             assert main(words) == 2
-            assert f"{path} is damaged: its bytes do not have the checksum" in capsys.readouterr().err
+            assert (
+                f"{path} is damaged: its bytes do not have the checksum" in capsys.readouterr().err
+            )

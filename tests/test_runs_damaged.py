@@ -1,4 +1,5 @@
-"""Checkpoints that are damaged, incomplete or impossible are refused by name, before anything is restored."""
+"""Checkpoints that are damaged, incomplete or impossible are refused by name, before anything is
+restored."""
 
 import errno
 import os
@@ -32,7 +33,9 @@ def stopped(tmp_path: Path) -> Path:
 
 
 def resumed(path: Path) -> Any:
-    return snn.fit(build, split(), **SETTINGS, loss=Interruption(None), out=path.parent, resume=True)
+    return snn.fit(
+        build, split(), **SETTINGS, loss=Interruption(None), out=path.parent, resume=True
+    )
 
 
 @pytest.mark.parametrize("entry", ["model", "optimizer", "random"])
@@ -47,7 +50,9 @@ def test_a_flipped_bit_of_a_checkpoint_is_not_resumed_in_silence(entry: str, sto
     assert place > 0
     raw[place + 3] ^= 64
     stopped.write_bytes(raw)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged: its bytes do not have the checksum"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt is damaged: its bytes do not have the checksum"
+    ):
         resumed(stopped)
 
 
@@ -56,7 +61,10 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path: Path) -> None:
     checkpoint.save(path, {"weight": torch.arange(3.0), "epoch": 1})
     whole = path.read_bytes()
     for place in range(len(whole)):
-        for damaged in (whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :], whole[:place]):
+        for damaged in (
+            whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :],
+            whole[:place],
+        ):
             path.write_bytes(damaged)
             with pytest.raises(ValueError, match=r"a\.pt is damaged: "):
                 checkpoint.load(path)
@@ -67,7 +75,10 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_still_a_file_that_torch_loads(stopped: Path) -> None:
     assert torch.load(stopped, weights_only=True)["epoch"] == checkpoint.load(stopped)["epoch"] == 1
-    assert torch.load(stopped, weights_only=True, mmap=True)["model"].keys() == build().state_dict().keys()
+    assert (
+        torch.load(stopped, weights_only=True, mmap=True)["model"].keys()
+        == build().state_dict().keys()
+    )
 
 
 def test_an_old_or_foreign_file_is_no_checkpoint(stopped: Path) -> None:
@@ -102,14 +113,32 @@ Change = Callable[[dict[str, Any]], Any]
 IMPOSSIBLE: dict[str, tuple[Change, str]] = {
     "batch 999": (lambda s: s.update(batch=999), "batch must be from 0 to 3, got 999"),
     "epoch -1": (lambda s: s.update(epoch=-1), "epoch must be at least 0, got -1"),
-    "epoch 5 of 3": (lambda s: s.update(epoch=5, history=[row(i) for i in range(1, 6)]), "epoch must be from 0 to 3"),
-    "epoch without history": (lambda s: s.update(epoch=2), "epoch is 2, and the history has 1 rows"),
+    "epoch 5 of 3": (
+        lambda s: s.update(epoch=5, history=[row(i) for i in range(1, 6)]),
+        "epoch must be from 0 to 3",
+    ),
+    "epoch without history": (
+        lambda s: s.update(epoch=2),
+        "epoch is 2, and the history has 1 rows",
+    ),
     "epoch of another type": (lambda s: s.update(epoch=1.0), "epoch cannot be of type float"),
     "threads": (lambda s: s.update(threads=0), "threads must be at least 1, got 0"),
-    "accuracy 2": (lambda s: s["history"][0].update(test_accuracy=2.0), "test_accuracy of epoch 1 must be from 0 to 1"),
-    "row of another epoch": (lambda s: s["history"][0].update(epoch=2), "row 1 of the history is not that of epoch 1"),
-    "more hits than samples": (lambda s: s["tally"].update(hits=10**6), r"tally\.hits must be from 0 to"),
-    "negative time": (lambda s: s["seconds"].update(wall=-1.0), r"seconds\.wall must be at least 0"),
+    "accuracy 2": (
+        lambda s: s["history"][0].update(test_accuracy=2.0),
+        "test_accuracy of epoch 1 must be from 0 to 1",
+    ),
+    "row of another epoch": (
+        lambda s: s["history"][0].update(epoch=2),
+        "row 1 of the history is not that of epoch 1",
+    ),
+    "more hits than samples": (
+        lambda s: s["tally"].update(hits=10**6),
+        r"tally\.hits must be from 0 to",
+    ),
+    "negative time": (
+        lambda s: s["seconds"].update(wall=-1.0),
+        r"seconds\.wall must be at least 0",
+    ),
     "infinite time": (
         lambda s: s["seconds"].update(cpu=float("inf")),
         r"seconds\.cpu must be a finite number, got inf",
@@ -121,10 +150,19 @@ IMPOSSIBLE: dict[str, tuple[Change, str]] = {
         r"random\.epoch\.cpu is no state of a random number generator",
     ),
     "no weight": (lambda s: s["model"].pop("0.weight"), r"model\.0\.weight is missing"),
-    "foreign weight": (lambda s: s["model"].update(x=torch.ones(1)), r"model\.x is no weight of the network"),
-    "shape": (lambda s: s["model"].update({"0.bias": torch.ones(5)}), r"model\.0\.bias must be a tensor \[12\]"),
+    "foreign weight": (
+        lambda s: s["model"].update(x=torch.ones(1)),
+        r"model\.x is no weight of the network",
+    ),
+    "shape": (
+        lambda s: s["model"].update({"0.bias": torch.ones(5)}),
+        r"model\.0\.bias must be a tensor \[12\]",
+    ),
     "NaN": (lambda s: s["model"]["0.weight"].fill_(float("nan")), r"model\.0\.weight holds NaN"),
-    "no groups": (lambda s: s["optimizer"].update(param_groups=[]), r"optimizer has groups of \[\] parameters"),
+    "no groups": (
+        lambda s: s["optimizer"].update(param_groups=[]),
+        r"optimizer has groups of \[\] parameters",
+    ),
     "learning rate": (
         lambda s: s["optimizer"]["param_groups"][0].update(lr=float("nan")),
         r"optimizer\.lr must be a finite number, got nan",
@@ -153,7 +191,10 @@ def test_a_missing_key_of_a_checkpoint_is_named(stopped: Path) -> None:
     for name in state:
         if name != "format":
             checkpoint.save(stopped, {key: value for key, value in state.items() if key != name})
-            with pytest.raises(ValueError, match=rf"checkpoint\.pt is no checkpoint to go on from: {name} is missing"):
+            with pytest.raises(
+                ValueError,
+                match=rf"checkpoint\.pt is no checkpoint to go on from: {name} is missing",
+            ):
                 resumed(stopped)
 
 
@@ -185,7 +226,9 @@ def test_a_full_disk_is_named_with_path_and_remedy(number: int, stopped: Path, m
         resumed(stopped)
     assert error.value.errno == number
     assert stopped.read_bytes() == before, "the old checkpoint is lost"
-    assert [path.name for path in stopped.parent.iterdir()] == ["checkpoint.pt"], "temporaries are left"
+    assert [path.name for path in stopped.parent.iterdir()] == ["checkpoint.pt"], (
+        "temporaries are left"
+    )
     monkeypatch.setattr(checkpoint._Stream, "write", write)
     assert len(resumed(stopped).history) == 3
 
@@ -199,19 +242,25 @@ def test_a_file_that_may_not_grow_is_named_with_its_path(tmp_path: Path) -> None
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "checkpoint.save(pathlib.Path('a.pt'), {'x': torch.zeros(10000)})\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
     assert "OSError: a.pt cannot be written: File too large" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("batch", range(9))
 @pytest.mark.parametrize("shown", [True, False])
-def test_ctrl_c_in_any_batch_of_an_epoch_can_be_resumed(batch: int, shown: bool, tmp_path: Path, capsys) -> None:
+def test_ctrl_c_in_any_batch_of_an_epoch_can_be_resumed(
+    batch: int, shown: bool, tmp_path: Path, capsys
+) -> None:
     """The last batch of an epoch ended in a division by zero where progress was shown."""
     arguments = {**SETTINGS, "progress": shown, "epochs": 3}
     with pytest.raises(Interrupted):
         snn.fit(build, split(), **arguments, loss=Interruption(batch), out=tmp_path)
-    result = snn.fit(build, split(), **arguments, loss=Interruption(None), out=tmp_path, resume=True)
+    result = snn.fit(
+        build, split(), **arguments, loss=Interruption(None), out=tmp_path, resume=True
+    )
     assert len(result.history) == 3 and ("epoch 3/3" in capsys.readouterr().err) == shown
 
 

@@ -1,4 +1,5 @@
-"""The folder of a run: nothing is lost, nothing is left, one process writes at a time, and it must be writable."""
+"""The folder of a run: nothing is lost, nothing is left, one process writes at a time, and it must
+be writable."""
 
 import errno
 import os
@@ -20,7 +21,18 @@ from spikeloom.cli import main
 from spikeloom.train import Interrupted, checkpoint, stdp
 from spikeloom.train.folder import RunFolder
 
-TRAIN = ["train", "--hidden", "8", "--steps", "2", "--epochs", "1", "--batch-size", "512", "--quiet"]
+TRAIN = [
+    "train",
+    "--hidden",
+    "8",
+    "--steps",
+    "2",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "512",
+    "--quiet",
+]
 CONVERT = ["convert", "--model", "mlp", "--epochs", "1", "--max-steps", "2", "--quiet"]
 STDP = ["stdp", "--neurons", "16", "--epochs", "1", "--every", "500", "--quiet"]
 COMMANDS = {"train": TRAIN, "stdp": STDP, "convert": CONVERT}
@@ -30,14 +42,16 @@ COMMANDS = {"train": TRAIN, "stdp": STDP, "convert": CONVERT}
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out_pictures(monkeypatch)
     monkeypatch.setattr(stdp, "pictures_missing", lambda: "left out")
-    monkeypatch.setattr(sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out")
+    monkeypatch.setattr(
+        sys.modules["spikeloom.cli.convert"], "pictures_missing", lambda: "left out"
+    )
 
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-# -- force -----------------------------------------------------------------------------------------------
+# -- force -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -58,7 +72,9 @@ def content(folder: Path) -> dict[str, bytes]:
         ("stdp", ["--every", "0"]),
     ],
 )
-def test_force_with_a_wrong_option_does_not_empty_the_folder(command: str, wrong: list[str], tmp_path: Path) -> None:
+def test_force_with_a_wrong_option_does_not_empty_the_folder(
+    command: str, wrong: list[str], tmp_path: Path
+) -> None:
     pytest.importorskip("sklearn")
     for name in ("checkpoint.pt", "run.json", "ordinary.pt", "converted.pt", "report.json"):
         (tmp_path / name).write_text("old")
@@ -81,10 +97,14 @@ def test_force_keeps_the_old_run_until_the_first_checkpoint_of_the_new_one(tmp_p
     assert content(tmp_path) == before
     with pytest.raises(Interrupted):
         snn.fit(build, split(), **SETTINGS, loss=Interruption(0), out=tmp_path, force=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"], "files of two runs are in one folder"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"], (
+        "files of two runs are in one folder"
+    )
 
 
-def test_a_full_disk_under_force_leaves_the_old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_under_force_leaves_the_old_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     snn.fit(plain, split(), **SETTINGS, out=tmp_path)
     before = content(tmp_path)
 
@@ -93,12 +113,14 @@ def test_a_full_disk_under_force_leaves_the_old_run(tmp_path: Path, monkeypatch:
         raise stream.error
 
     monkeypatch.setattr(checkpoint._Stream, "write", full)
-    with pytest.raises(OSError, match=r"checkpoint\.pt cannot be written: no space left on its disk"):
+    with pytest.raises(
+        OSError, match=r"checkpoint\.pt cannot be written: no space left on its disk"
+    ):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path, force=True)
     assert content(tmp_path) == before
 
 
-# -- folders that cannot be written ----------------------------------------------------------------------
+# -- folders that cannot be written ----------------------------------------------------------------
 
 
 def test_an_impossible_folder_is_refused_before_the_first_epoch(tmp_path: Path) -> None:
@@ -114,7 +136,9 @@ def test_an_impossible_folder_is_refused_before_the_first_epoch(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_folder_that_takes_no_file_is_refused_before_work(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_folder_that_takes_no_file_is_refused_before_work(
+    command: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
     pytest.importorskip("sklearn")
     write = Path.write_bytes
 
@@ -125,7 +149,10 @@ def test_a_folder_that_takes_no_file_is_refused_before_work(command: str, tmp_pa
 
     monkeypatch.setattr(Path, "write_bytes", refusing)
     assert main([*COMMANDS[command], "--out", str(tmp_path / "a" / "b")]) == 2
-    assert f"{tmp_path / 'a' / 'b'} cannot be written: its file system is read-only; choose" in capsys.readouterr().err
+    assert (
+        f"{tmp_path / 'a' / 'b'} cannot be written: its file system is read-only; choose"
+        in capsys.readouterr().err
+    )
     assert not list(tmp_path.iterdir()), "folders are left behind"
 
 
@@ -135,7 +162,7 @@ def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# -- two processes ---------------------------------------------------------------------------------------
+# -- two processes ---------------------------------------------------------------------------------
 
 
 def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -150,12 +177,18 @@ def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         for more in ({}, {"force": True}):
-            with pytest.raises(FileExistsError, match=rf"run is in use by process {other.pid}, .*; wait for its end"):
+            with pytest.raises(
+                FileExistsError,
+                match=rf"run is in use by process {other.pid}, .*; wait for its end",
+            ):
                 snn.fit(build, split(), **SETTINGS, out=tmp_path / "run", **more)
         os.kill(other.pid, signal.SIGKILL)
     assert (tmp_path / "run" / ".lock").exists()
     snn.fit(build, split(), **SETTINGS, out=tmp_path / "run")  # a lock of a dead process is no lock
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoint.pt",
+        "run.json",
+    ]
 
 
 def test_two_threads_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -176,7 +209,9 @@ def test_two_threads_in_one_folder_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_another_process_finished_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch) -> None:
+def test_a_run_that_another_process_finished_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch
+) -> None:
     locked = files.locked
 
     def late(path: Path, text: str) -> Any:
@@ -188,7 +223,9 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_overwritten(tmp_pa
         snn.fit(build, split(), **SETTINGS, out=tmp_path)
 
 
-def test_on_a_file_system_without_locks_a_living_process_is_believed(tmp_path: Path, monkeypatch) -> None:
+def test_on_a_file_system_without_locks_a_living_process_is_believed(
+    tmp_path: Path, monkeypatch
+) -> None:
     fcntl = pytest.importorskip("fcntl")
 
     def without(file: int, how: int) -> None:
@@ -208,7 +245,10 @@ def test_on_a_file_system_without_locks_a_living_process_is_believed(tmp_path: P
             with files.reserved(folder):
                 pass
         else:
-            with pytest.raises(FileExistsError, match=f"in use by process {pid}"), files.reserved(folder):
+            with (
+                pytest.raises(FileExistsError, match=f"in use by process {pid}"),
+                files.reserved(folder),
+            ):
                 pass
 
 
@@ -231,17 +271,25 @@ def test_a_lock_that_is_waited_for_is_had_in_the_end(tmp_path: Path) -> None:
     assert order == ["first", "second"] and not list(tmp_path.iterdir())
 
 
-# -- temporaries -----------------------------------------------------------------------------------------
+# -- temporaries -----------------------------------------------------------------------------------
 
 
 def test_temporaries_of_killed_processes_are_swept(tmp_path: Path) -> None:
-    for name in (".checkpoint-1852.pt", ".checkpoint-seed3-7.pt", ".curves-4053.png", ".run-1.json", ".probe-9.tmp"):
+    for name in (
+        ".checkpoint-1852.pt",
+        ".checkpoint-seed3-7.pt",
+        ".curves-4053.png",
+        ".run-1.json",
+        ".probe-9.tmp",
+    ):
         (tmp_path / name).write_bytes(b"half")
     kept = [".mine-3.png", ".checkpoint.pt", "checkpoint-5.txt"]
     for name in kept:
         (tmp_path / name).write_bytes(b"mine")
     snn.fit(plain, split(), **SETTINGS, out=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "checkpoint.pt", "run.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*kept, "checkpoint.pt", "run.json"]
+    )
 
 
 def test_the_folders_of_all_commands_know_their_temporaries(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Signals, autocast and several processes: who stops a command is told how to go on, and nothing trains in vain."""
+"""Signals, autocast and several processes: who stops a command is told how to go on, and nothing
+trains in vain."""
 
 import os
 import re
@@ -19,7 +20,18 @@ from spikeloom.train import BPTT, Interrupted
 from spikeloom.train.interrupt import StopRequest, terminable
 
 fit_module = sys.modules["spikeloom.train.fit"]
-SMALL = ["train", "--hidden", "8", "--steps", "2", "--epochs", "1", "--batch-size", "512", "--quiet"]
+SMALL = [
+    "train",
+    "--hidden",
+    "8",
+    "--steps",
+    "2",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "512",
+    "--quiet",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +41,9 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("place", ["parsers", "as_options"])
-def test_a_signal_outside_of_the_command_is_no_traceback(place: str, number: int, monkeypatch, capsys) -> None:
+def test_a_signal_outside_of_the_command_is_no_traceback(
+    place: str, number: int, monkeypatch, capsys
+) -> None:
     """While options are parsed, and in the line that says farewell."""
     found = getattr(cli, place)
 
@@ -53,7 +67,10 @@ def test_a_command_that_is_terminated_can_be_resumed(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(BPTT, "learn", terminated)
     assert cli.main([*SMALL, "--out", str(tmp_path)]) == 130
-    assert re.search(r"stopped after 0 of 1 epochs and 1 of 3 batches; .*\(--resume\)\n$", capsys.readouterr().err)
+    assert re.search(
+        r"stopped after 0 of 1 epochs and 1 of 3 batches; .*\(--resume\)\n$",
+        capsys.readouterr().err,
+    )
     monkeypatch.setattr(BPTT, "learn", learn)
     assert cli.main([*SMALL, "--out", str(tmp_path), "--resume"]) == 0
 
@@ -61,7 +78,9 @@ def test_a_command_that_is_terminated_can_be_resumed(tmp_path: Path, monkeypatch
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_process_that_gets_a_signal_ends_with_one_line_and_leaves_no_lock(number: int, tmp_path: Path) -> None:
+def test_a_process_that_gets_a_signal_ends_with_one_line_and_leaves_no_lock(
+    number: int, tmp_path: Path
+) -> None:
     pytest.importorskip("sklearn")
     words = [
         "train",
@@ -76,7 +95,9 @@ def test_a_process_that_gets_a_signal_ends_with_one_line_and_leaves_no_lock(numb
         "--out",
         str(tmp_path),
     ]
-    with subprocess.Popen([sys.executable, "-m", "spikeloom", *words], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "spikeloom", *words], stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         while "epoch " not in process.stderr.readline():
             assert process.poll() is None
@@ -119,7 +140,9 @@ def test_a_second_signal_of_another_kind_stops_at_once() -> None:
         pytest.fail("still running")
 
 
-def test_a_signal_that_a_finaliser_loses_still_stops_the_run(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_signal_that_a_finaliser_loses_still_stops_the_run(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
     """Python ignores what is raised while it calls a finaliser: the command ran on to its end."""
     pytest.importorskip("sklearn")
 
@@ -142,7 +165,7 @@ def test_a_signal_that_a_finaliser_loses_still_stops_the_run(tmp_path: Path, mon
     assert cli.main([*SMALL, "--out", str(tmp_path), "--resume"]) == 0
 
 
-# -- autocast --------------------------------------------------------------------------------------------
+# -- autocast --------------------------------------------------------------------------------------
 
 
 def taught(**more: Any) -> Any:
@@ -187,7 +210,9 @@ def test_a_run_is_not_resumed_under_another_autocast(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"autocast was 'bfloat16' in .* and is None now"):
         snn.fit(build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path, resume=True)
     with torch.autocast("cpu", torch.bfloat16):
-        resumed = snn.fit(build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path, resume=True)
+        resumed = snn.fit(
+            build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path, resume=True
+        )
     assert resumed.history == whole.history and same_weights(resumed.net, whole.net)
 
 
@@ -207,21 +232,26 @@ def test_the_other_training_loops_compute_under_autocast_with_the_weights_of_now
             snn.conversion.fine_tune(ann, (x, y), epochs=4, generator=generator, progress=each)
             loss = snn.functional.ce_count_loss()
             sgd = torch.optim.SGD(loop.parameters(), 0.1)
-            seen.append(snn.backprop.BPTT(loop, batches, sgd, loss, num_steps=5, time_var=False).item())
+            seen.append(
+                snn.backprop.BPTT(loop, batches, sgd, loss, num_steps=5, time_var=False).item()
+            )
         losses.append(seen)
     assert losses[0] == losses[1]
 
 
-# -- several processes -----------------------------------------------------------------------------------
+# -- several processes -----------------------------------------------------------------------------
 
 
-def test_each_process_of_torchrun_is_refused_before_work(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_each_process_of_torchrun_is_refused_before_work(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
     pytest.importorskip("sklearn")
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
     loss = Interruption(None)
     with pytest.raises(
-        RuntimeError, match=r"trains in one process, got 2 processes \(WORLD_SIZE=2\).*without torchrun"
+        RuntimeError,
+        match=r"trains in one process, got 2 processes \(WORLD_SIZE=2\).*without torchrun",
     ):
         snn.fit(build, split(), **SETTINGS, loss=loss, out=tmp_path)
     for command in ("train", "stdp", "convert"):
@@ -232,7 +262,9 @@ def test_each_process_of_torchrun_is_refused_before_work(tmp_path: Path, monkeyp
     assert len(snn.fit(build, split(), **SETTINGS, loss=loss).history) == 3
 
 
-def test_an_initialised_process_group_of_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_initialised_process_group_of_several_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
     with pytest.raises(RuntimeError, match=r"got 4 processes \(an initialised process group\)"):

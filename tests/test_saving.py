@@ -1,4 +1,5 @@
-"""Networks as files without pickle: what is saved is what is loaded, and nothing in a file is executed."""
+"""Networks as files without pickle: what is saved is what is loaded, and nothing in a file is
+executed."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from spikeloom.saving.architecture import KINDS
 from spikeloom.train import conv, mlp
 from spikeloom.train.settings import describe_network
 
-NEURONS = {name: kind for name, kind in REGISTRY.items() if kind.__module__.startswith("spikeloom.neurons.")}
+NEURONS = {
+    name: kind
+    for name, kind in REGISTRY.items()
+    if kind.__module__.startswith("spikeloom.neurons.")
+}
 quantised = snn.functional.quant.state_quant(num_bits=3)
 LAYERS: dict[str, Any] = {
     "every option": lambda: snn.Leaky(
@@ -39,24 +44,38 @@ LAYERS: dict[str, Any] = {
     "Lapicque of beta and C": lambda: snn.Lapicque(beta=0.8, C=2.0),
     "Lapicque of all": lambda: snn.Lapicque(R=2.0, C=3.0, learn_beta=True),
     "one to one": lambda: snn.RLeaky(0.9, V=torch.rand(7), all_to_all=False),
-    "fixed feedback": lambda: snn.RLeaky(0.9, conv2d_channels=2, kernel_size=3, learn_recurrent=False),
-    "synaptic feedback": lambda: snn.RSynaptic(0.8, 0.9, V=0.3, all_to_all=False, learn_recurrent=False),
-    "refractory": lambda: snn.RefractoryLIF(beta=0.8, threshold=1.5, reset_to=-0.3, refractory_steps=4),
-    "state space": lambda: snn.StateLeaky(0.9, 5, learn_beta=True, output=True, state_quant=quantised),
+    "fixed feedback": lambda: snn.RLeaky(
+        0.9, conv2d_channels=2, kernel_size=3, learn_recurrent=False
+    ),
+    "synaptic feedback": lambda: snn.RSynaptic(
+        0.8, 0.9, V=0.3, all_to_all=False, learn_recurrent=False
+    ),
+    "refractory": lambda: snn.RefractoryLIF(
+        beta=0.8, threshold=1.5, reset_to=-0.3, refractory_steps=4
+    ),
+    "state space": lambda: snn.StateLeaky(
+        0.9, 5, learn_beta=True, output=True, state_quant=quantised
+    ),
     "linear": lambda: snn.LinearLeaky(torch.tensor([0.5, 0.6]), 3, 2, bias=False, output=True),
     "parallel": lambda: snn.LeakyParallel(3, 4, beta=0.7, bias=False, weight_hh_enable=True),
     "pooling LSTM": lambda: snn.SConv2dLSTM(1, 2, 3, max_pool=2),
     "scaled": lambda: snn.ScaledIF(torch.rand(4, 1, 1) + 0.1, 0.5, reset_mechanism="zero"),
-    "delay": lambda: snn.SynapticDelay(4, torch.rand(3), channels=3, learn_delay=True, kernel="gaussian", sigma=0.7),
+    "delay": lambda: snn.SynapticDelay(
+        4, torch.rand(3), channels=3, learn_delay=True, kernel="gaussian", sigma=0.7
+    ),
     "graded": lambda: snn.GradedSpikes(4, None),
     "spike linear": lambda: snn.SpikeLinear(3, 4, bias=False, events="never"),
-    "convolution": lambda: nn.Conv2d(3, 6, (3, 2), 2, (1, 0), groups=3, bias=False, padding_mode="reflect"),
+    "convolution": lambda: nn.Conv2d(
+        3, 6, (3, 2), 2, (1, 0), groups=3, bias=False, padding_mode="reflect"
+    ),
     "batch norm": lambda: nn.BatchNorm2d(3, momentum=None),
     "layer norm": lambda: nn.LayerNorm([3, 4], elementwise_affine=False),
     "pooling": lambda: nn.AdaptiveAvgPool2d((1, None)),
     "unflatten": lambda: nn.Unflatten(1, (2, 3)),
     "bfloat16": lambda: nn.Linear(2, 3).bfloat16(),
-    "nested": lambda: nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), snn.Leaky(0.8)), nn.Flatten()),
+    "nested": lambda: nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 2, 3), snn.Leaky(0.8)), nn.Flatten()
+    ),
 }
 
 
@@ -90,7 +109,9 @@ def test_every_option_of_a_layer_is_loaded_as_it_was_saved(name: str, tmp_path: 
     same(net, snn.load(snn.save(net, tmp_path / "net.safetensors")))
 
 
-@pytest.mark.parametrize("name", [n for n in snn.surrogate.__all__ if n[0].isupper() and "Surrogate" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in snn.surrogate.__all__ if n[0].isupper() and "Surrogate" not in n]
+)
 def test_every_surrogate_is_loaded_as_it_was_saved(name: str, tmp_path: Path) -> None:
     net = nn.Sequential(snn.Leaky(0.9, spike_grad=getattr(snn.surrogate, name)()))
     assert snn.load(snn.save(net, tmp_path / "a.safetensors"))[0].spike_grad == net[0].spike_grad
@@ -102,7 +123,10 @@ def test_every_known_layer_is_a_class_with_readable_arguments(name: str) -> None
 
 
 def test_a_loaded_network_computes_the_same(tmp_path: Path) -> None:
-    for net, x in ((mlp([6], 3, 8), torch.rand(2, 6)), (conv([1, 8, 8], 3, [2]), torch.rand(2, 1, 8, 8))):
+    for net, x in (
+        (mlp([6], 3, 8), torch.rand(2, 6)),
+        (conv([1, 8, 8], 3, [2]), torch.rand(2, 1, 8, 8)),
+    ):
         net.eval()
         net[1].requires_grad_(False)
         loaded = snn.load(snn.save(net, tmp_path / "a.safetensors"))
@@ -162,7 +186,10 @@ def custom(input_: Tensor, grad_input: Tensor, spikes: Tensor) -> Tensor:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "own class": (lambda: nn.Sequential(nn.Flatten(), Own()), r"layer '1' is a test_saving\.Own, which is no layer of"),
+    "own class": (
+        lambda: nn.Sequential(nn.Flatten(), Own()),
+        r"layer '1' is a test_saving\.Own, which is no layer of",
+    ),
     "own network": (Own, r"the network is a test_saving\.Own"),
     "subclass": (lambda: nn.Sequential(Louder(0.9)), r"layer '0' is a test_saving\.Louder"),
     "function": (
@@ -176,7 +203,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))),
         r"layer '0' is a .*ParametrizedLinear",
     ),
-    "attribute": (attributed, r"layer '0' is a Leaky that its constructor does not make as it is now"),
+    "attribute": (
+        attributed,
+        r"layer '0' is a Leaky that its constructor does not make as it is now",
+    ),
 }
 
 
@@ -193,15 +223,22 @@ def test_weights_are_loaded_into_a_network_with_a_class_of_its_own(tmp_path: Pat
     path = snn.save(net.state_dict(), tmp_path / "weights.safetensors")
     assert snn.load(path, into=other) is other
     same(net, other)
-    with pytest.raises(ValueError, match=r"holds weights without an architecture; write snn\.load\(path, into=net\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds weights without an architecture; write snn\.load\(path, into=net\)",
+    ):
         snn.load(path)
     wrong = nn.Linear(2, 3)
     before = {name: value.clone() for name, value in wrong.state_dict().items()}
-    with pytest.raises(ValueError, match="holds the weights of another network: weight is missing there"):
+    with pytest.raises(
+        ValueError, match="holds the weights of another network: weight is missing there"
+    ):
         snn.load(path, into=wrong)
     wide = Own()
     wide.layer = nn.Linear(2, 4)
-    with pytest.raises(ValueError, match=r"layer\.weight has shape \[3, 2\] there and \[4, 2\] here"):
+    with pytest.raises(
+        ValueError, match=r"layer\.weight has shape \[3, 2\] there and \[4, 2\] here"
+    ):
         snn.load(path, into=wide)
     assert all(torch.equal(before[name], value) for name, value in wrong.state_dict().items())
 
@@ -211,7 +248,9 @@ def test_mistakes_of_saving_and_loading_are_named(tmp_path: Path) -> None:
         snn.save([], tmp_path / "a")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="x must be a tensor, got int"):
         snn.save({"x": 1}, tmp_path / "a")  # type: ignore[dict-item]
-    with pytest.raises(TypeError, match=r"x has dtype torch\.complex64, which safetensors cannot hold"):
+    with pytest.raises(
+        TypeError, match=r"x has dtype torch\.complex64, which safetensors cannot hold"
+    ):
         snn.save({"x": torch.zeros(1, dtype=torch.complex64)}, tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="there is no"):
         snn.load(tmp_path / "a")

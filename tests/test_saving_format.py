@@ -15,7 +15,12 @@ from spikeloom.saving import safetensors
 
 def test_a_file_of_the_package_safetensors_is_read() -> None:
     package = pytest.importorskip("safetensors.torch")
-    tensors = {"a": torch.rand(2, 3), "b": torch.arange(4).bfloat16(), "c": torch.tensor(True), "d": torch.zeros(0, 2)}
+    tensors = {
+        "a": torch.rand(2, 3),
+        "b": torch.arange(4).bfloat16(),
+        "c": torch.tensor(True),
+        "d": torch.zeros(0, 2),
+    }
     for path in map(Path, ("theirs.safetensors", "ours.safetensors")):
         if path.stem == "theirs":
             package.save_file(tensors, path, {"note": "x"})
@@ -36,7 +41,11 @@ def test_the_bytes_are_those_of_the_format(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes([7, 8, 0x00, 0x3C, 0x00, 0xC0]))
     tensors, texts = safetensors.read(path)
-    assert tensors["w"].tolist() == [[1.0, -2.0]] and tensors["w"].dtype == torch.float16 and texts == {}
+    assert (
+        tensors["w"].tolist() == [[1.0, -2.0]]
+        and tensors["w"].dtype == torch.float16
+        and texts == {}
+    )
     assert tensors["v"].tolist() == [7, 8]
 
 
@@ -90,7 +99,10 @@ def test_a_flipped_byte_or_a_cut_of_a_saved_network_is_noticed(tmp_path: Path) -
     whole, chosen = path.read_bytes(), random.Random(0)
     for place in chosen.sample(range(len(whole)), 300):
         bit = 1 << chosen.randrange(8)
-        for damaged in (whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :], whole[:place]):
+        for damaged in (
+            whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :],
+            whole[:place],
+        ):
             path.write_bytes(damaged)
             with pytest.raises(ValueError, match=r"net\.safetensors (is damaged|holds)"):
                 snn.load(path)
@@ -106,9 +118,15 @@ def test_an_architecture_is_data_and_not_code(tmp_path: Path) -> None:
     for architecture, text in (
         ({"kind": "os.system", "options": {"command": "true"}}, "unknown layer 'os.system'"),
         ({"kind": "torch.nn.Module", "options": {}}, "unknown layer"),
-        ({**linear, "options": {"in_features": {"kind": "eval", "options": {}}}}, "is no value of an architecture"),
+        (
+            {**linear, "options": {"in_features": {"kind": "eval", "options": {}}}},
+            "is no value of an architecture",
+        ),
         ({**linear, "options": {"in_features": -1, "out_features": 1}}, "cannot be built"),
-        ({**linear, "options": {"device": "nowhere", "in_features": 1, "out_features": 1}}, "cannot be built"),
+        (
+            {**linear, "options": {"device": "nowhere", "in_features": 1, "out_features": 1}},
+            "cannot be built",
+        ),
         (deep, "nested too deeply"),
         ({}, "unknown layer None"),
     ):
@@ -116,7 +134,12 @@ def test_an_architecture_is_data_and_not_code(tmp_path: Path) -> None:
         safetensors.write(path, {}, {"spikeloom.network": json.dumps(described)})
         with pytest.raises(ValueError, match=text):
             snn.load(path)
-    for text in ("{", "[]", '{"format": 1}', '{"format": 9, "architecture": {}, "frozen": [], "training": true}'):
+    for text in (
+        "{",
+        "[]",
+        '{"format": 1}',
+        '{"format": 9, "architecture": {}, "frozen": [], "training": true}',
+    ):
         safetensors.write(path, {}, {"spikeloom.network": text})
         with pytest.raises(ValueError, match=r"a\.safetensors (holds|has format)"):
             snn.load(path)

@@ -1,6 +1,7 @@
 """Every public name of snnTorch 1.0.0 exists with its positional arguments and defaults.
 
-`recorded/signatures.json` holds them. What a name takes beyond snnTorch is keyword-only or comes after.
+`recorded/signatures.json` holds them. What a name takes beyond snnTorch is keyword-only or comes
+after.
 """
 
 import inspect
@@ -18,7 +19,12 @@ DEFINITIONS = [
     for definition in json.loads((HERE / "signatures.json").read_text())["definitions"]
     for path in definition["paths"]
 ]
-INTERNAL = {"forward", "backward", "grad_hook", "weight_hh_enable"}  # of autograd functions and of LeakyParallel
+INTERNAL = {
+    "forward",
+    "backward",
+    "grad_hook",
+    "weight_hh_enable",
+}  # of autograd functions and of LeakyParallel
 
 
 def positional(function: Any) -> list[inspect.Parameter]:
@@ -42,8 +48,12 @@ def check(path: str, function: Any, recorded: list[list[str]], skip: int = 0) ->
     assert [p.name for p in found[: len(wanted)]] == [p[0] for p in wanted], path
     for parameter, known in zip(found, wanted, strict=False):
         if len(known) == 2:
-            assert same_default(parameter.default, known[1]), f"{path}: {parameter} should be {known[1]}"
-    assert all(p.default is not p.empty for p in found[len(wanted) :]), f"{path}: further arguments are optional"
+            assert same_default(parameter.default, known[1]), (
+                f"{path}: {parameter} should be {known[1]}"
+            )
+    assert all(p.default is not p.empty for p in found[len(wanted) :]), (
+        f"{path}: further arguments are optional"
+    )
 
 
 @pytest.mark.parametrize(("path", "definition"), DEFINITIONS, ids=[path for path, _ in DEFINITIONS])
@@ -56,5 +66,9 @@ def test_a_name_takes_the_recorded_arguments(path: str, definition: dict[str, An
 @pytest.mark.parametrize(("path", "definition"), DEFINITIONS, ids=[path for path, _ in DEFINITIONS])
 def test_a_class_has_the_recorded_methods(path: str, definition: dict[str, Any]) -> None:
     found = resolve(spikeloom, path)
-    missing = [name for name in definition.get("methods", {}) if not hasattr(found, name) and name not in INTERNAL]
+    missing = [
+        name
+        for name in definition.get("methods", {})
+        if not hasattr(found, name) and name not in INTERNAL
+    ]
     assert not missing, f"{path} lacks {missing}"

@@ -1,4 +1,5 @@
-"""What scripts for snnTorch rely on: private attributes and modules, order of parameters, neurons in plain lists."""
+"""What scripts for snnTorch rely on: private attributes and modules, order of parameters, neurons
+in plain lists."""
 
 import importlib
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 import spikeloom as snn
 from spikeloom import Neuron
 
-# -- attributes that scripts read ------------------------------------------------------------------------------
+# -- attributes that scripts read ------------------------------------------------------------------
 
 
 def test_scripts_find_the_reset_mechanism_the_reset_signal_and_their_table() -> None:
@@ -30,14 +31,20 @@ def test_scripts_find_the_reset_mechanism_the_reset_signal_and_their_table() -> 
 
 @pytest.mark.parametrize("name", ["Synaptic", "Alpha", "RSynaptic"])
 def test_optimizer_checkpoints_of_snntorch_meet_the_parameters_in_its_order(name: str) -> None:
-    options = {"alpha": 0.9, "beta": 0.8, "learn_alpha": True, "learn_beta": True, "learn_threshold": True}
+    options = {
+        "alpha": 0.9,
+        "beta": 0.8,
+        "learn_alpha": True,
+        "learn_beta": True,
+        "learn_threshold": True,
+    }
     if name == "RSynaptic":
         options |= {"all_to_all": False, "V": 0.5}
     names = [n for n, _ in getattr(snn, name)(**options).named_parameters()]
     assert names == ["threshold", "beta", *(["V"] if name == "RSynaptic" else []), "alpha"]
 
 
-# -- module names that scripts import --------------------------------------------------------------------------
+# -- module names that scripts import --------------------------------------------------------------
 
 MODULES = {
     "alpha": "Alpha",
@@ -60,15 +67,23 @@ MODULES = {
 @pytest.mark.parametrize("module", MODULES)
 def test_the_private_module_of_a_neuron_is_found_under_snntorchs_name(module: str) -> None:
     for name in MODULES[module].split():
-        assert getattr(importlib.import_module(f"spikeloom._neurons.{module}"), name) is getattr(snn, name)
+        assert getattr(importlib.import_module(f"spikeloom._neurons.{module}"), name) is getattr(
+            snn, name
+        )
 
 
 def test_the_private_modules_of_layers_are_found_under_snntorchs_names() -> None:
-    for module, name in (("bntt", "BatchNormTT1d"), ("bntt", "BatchNormTT2d"), ("graded_spikes", "GradedSpikes")):
-        assert getattr(importlib.import_module(f"spikeloom._layers.{module}"), name) is getattr(snn, name)
+    for module, name in (
+        ("bntt", "BatchNormTT1d"),
+        ("bntt", "BatchNormTT2d"),
+        ("graded_spikes", "GradedSpikes"),
+    ):
+        assert getattr(importlib.import_module(f"spikeloom._layers.{module}"), name) is getattr(
+            snn, name
+        )
 
 
-# -- neurons that no module registers --------------------------------------------------------------------------
+# -- neurons that no module registers --------------------------------------------------------------
 
 
 class Holder:
@@ -87,7 +102,11 @@ HELD = {
 
 @pytest.mark.parametrize("hold", HELD.values(), ids=list(HELD))
 def test_neurons_in_plain_containers_are_reset_and_detached_with_their_network(hold: Any) -> None:
-    net, neuron, other = nn.Sequential(nn.Identity()), snn.Leaky(0.9, init_hidden=True, learn_beta=True), snn.Leaky(0.9)
+    net, neuron, other = (
+        nn.Sequential(nn.Identity()),
+        snn.Leaky(0.9, init_hidden=True, learn_beta=True),
+        snn.Leaky(0.9),
+    )
     net[0].kept = hold(neuron)
     for each in (neuron, other):
         each(torch.ones(1, 2))

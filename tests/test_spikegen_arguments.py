@@ -20,7 +20,9 @@ GREY = torch.arange(256.0).reshape(1, 1, 16, 16)
 )
 @pytest.mark.parametrize("images", [GREY, GREY[:, :, :2], GREY.half(), GREY - 128])
 def test_images_of_0_to_255_no_longer_fire_at_every_step_in_silence(encode, images):
-    with pytest.raises(ValueError, match=r"intensities in \[0, 1\], got .*write data / 255 for images of 0 to 255"):
+    with pytest.raises(
+        ValueError, match=r"intensities in \[0, 1\], got .*write data / 255 for images of 0 to 255"
+    ):
         encode(images)
 
 
@@ -38,7 +40,9 @@ def test_values_a_little_outside_saturate_and_an_explicit_gain_may_saturate():
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
-@pytest.mark.parametrize("name", ["rate", "latency", "phase", "burst", "population", "delta", "rate_conv", "poisson"])
+@pytest.mark.parametrize(
+    "name", ["rate", "latency", "phase", "burst", "population", "delta", "rate_conv", "poisson"]
+)
 def test_values_that_are_not_finite_are_refused_by_every_encoder(name, bad):
     options = {"population": {"num_neurons": 4}, "poisson": {"dt": 0.1}}.get(name, {})
     if name not in ("delta", "rate_conv"):
@@ -87,7 +91,9 @@ X = torch.rand(3)
 )
 @pytest.mark.parametrize("generator", ["seed", 0, torch.rand(2)])
 def test_a_generator_that_is_none_is_refused_wherever_one_is_taken(draw, generator):
-    with pytest.raises(TypeError, match=r"generator must be a torch.Generator or None, got .*manual_seed\(0\)"):
+    with pytest.raises(
+        TypeError, match=r"generator must be a torch.Generator or None, got .*manual_seed\(0\)"
+    ):
         draw(generator)
 
 
@@ -95,25 +101,77 @@ def test_a_generator_that_is_none_is_refused_wherever_one_is_taken(draw, generat
     ("call", "error", "text"),
     [
         (lambda: spikegen.rate(X, 4, gain="2"), TypeError, "gain must be a real number, got '2'"),
-        (lambda: spikegen.rate(X, 4, offset=float("nan")), ValueError, "offset must be finite, got nan"),
-        (lambda: spikegen.rate(X, 4, time_var_input="no"), TypeError, "time_var_input must be True or False"),
-        (lambda: spikegen.latency(X, 4, clip="no"), TypeError, "clip must be True or False, got 'no'"),
+        (
+            lambda: spikegen.rate(X, 4, offset=float("nan")),
+            ValueError,
+            "offset must be finite, got nan",
+        ),
+        (
+            lambda: spikegen.rate(X, 4, time_var_input="no"),
+            TypeError,
+            "time_var_input must be True or False",
+        ),
+        (
+            lambda: spikegen.latency(X, 4, clip="no"),
+            TypeError,
+            "clip must be True or False, got 'no'",
+        ),
         (lambda: spikegen.latency(X, 4, tau="1"), TypeError, "tau must be a real number"),
-        (lambda: spikegen.latency(X, 4, on_target=None), TypeError, "on_target must be a real number"),
+        (
+            lambda: spikegen.latency(X, 4, on_target=None),
+            TypeError,
+            "on_target must be a real number",
+        ),
         (lambda: spikegen.latency(X, 4, epsilon=-1), ValueError, "epsilon must be positive"),
-        (lambda: spikegen.to_one_hot([1], 3), TypeError, "targets must be a torch.Tensor, got list"),
-        (lambda: spikegen.to_one_hot(torch.tensor([1]), "3"), TypeError, "num_classes must be a whole number"),
-        (lambda: spikegen.to_one_hot(torch.tensor([float("nan")]), 3), TypeError, "got fractions or NaN"),
+        (
+            lambda: spikegen.to_one_hot([1], 3),
+            TypeError,
+            "targets must be a torch.Tensor, got list",
+        ),
+        (
+            lambda: spikegen.to_one_hot(torch.tensor([1]), "3"),
+            TypeError,
+            "num_classes must be a whole number",
+        ),
+        (
+            lambda: spikegen.to_one_hot(torch.tensor([float("nan")]), 3),
+            TypeError,
+            "got fractions or NaN",
+        ),
         (lambda: spikegen.from_one_hot(torch.tensor(1.0)), ValueError, r"vectors \[..., C\]"),
-        (lambda: spikegen.phase(X, 4, period=2.5), TypeError, "period must be a whole number, got 2.5"),
-        (lambda: spikegen.burst(X, 9, max_spikes=float("inf")), TypeError, "max_spikes must be a whole number"),
+        (
+            lambda: spikegen.phase(X, 4, period=2.5),
+            TypeError,
+            "period must be a whole number, got 2.5",
+        ),
+        (
+            lambda: spikegen.burst(X, 9, max_spikes=float("inf")),
+            TypeError,
+            "max_spikes must be a whole number",
+        ),
         (lambda: spikegen.population(X, 4, 5, gamma="1"), TypeError, "gamma must be a real number"),
-        (lambda: spikegen.population_times(X, 4, latest=float("inf")), ValueError, "latest must be finite"),
-        (lambda: spikegen.delta(torch.rand(3), threshold="1"), TypeError, "threshold must be a real number"),
+        (
+            lambda: spikegen.population_times(X, 4, latest=float("inf")),
+            ValueError,
+            "latest must be finite",
+        ),
+        (
+            lambda: spikegen.delta(torch.rand(3), threshold="1"),
+            TypeError,
+            "threshold must be a real number",
+        ),
         (lambda: spikegen.delta(torch.tensor(1.0)), ValueError, r"a real signal \[T, ...\]"),
         (lambda: spikegen.delta(torch.rand(3) * 1j), ValueError, r"a real signal \[T, ...\]"),
-        (lambda: spikegen.target_rate_code(4, firing_pattern=3), ValueError, "firing_pattern must be one of"),
-        (lambda: spikegen.rate_interpolate([1], 3), TypeError, "spike_time must be a torch.Tensor, got list"),
+        (
+            lambda: spikegen.target_rate_code(4, firing_pattern=3),
+            ValueError,
+            "firing_pattern must be one of",
+        ),
+        (
+            lambda: spikegen.rate_interpolate([1], 3),
+            TypeError,
+            "spike_time must be a torch.Tensor, got list",
+        ),
         (lambda: spikegen.PoissonEncoder("5"), TypeError, "T must be a real number, got '5'"),
         (lambda: spikegen.PoissonEncoder(float("inf")), ValueError, "T must be finite"),
     ],

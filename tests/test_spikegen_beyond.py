@@ -53,14 +53,18 @@ def test_burst_has_more_spikes_and_shorter_intervals_for_larger_inputs():
     assert spk.sum(0).tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     strong, weak = (spk[:, i].nonzero().squeeze(1).diff() for i in (10, 3))
     assert strong.tolist() == [2, 2, 2, 2]
-    assert weak.tolist() == [7]  # ceil(2 + (9 - 2) * 0.7), the longest interval being (40 - 1) // 4 = 9
+    assert weak.tolist() == [
+        7
+    ]  # ceil(2 + (9 - 2) * 0.7), the longest interval being (40 - 1) // 4 = 9
 
 
 def test_burst_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="write num_steps=9 or more"):
         spikegen.burst(torch.ones(1), num_steps=8, max_spikes=5, min_interval=2)
     with pytest.raises(ValueError, match="must end before num_steps=20, got one ending at step 20"):
-        spikegen.burst(torch.tensor([0.5]), num_steps=20, max_spikes=4, min_interval=2, max_interval=38)
+        spikegen.burst(
+            torch.tensor([0.5]), num_steps=20, max_spikes=4, min_interval=2, max_interval=38
+        )
 
 
 def test_population_centers_lie_half_a_spacing_outside_the_range():
@@ -106,7 +110,9 @@ def test_population_rate_decodes_to_the_value_it_encodes():
 )
 def test_population_says_what_is_wrong(arguments: dict, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        spikegen.population(**{"data": torch.tensor([0.5]), "num_neurons": 5, "num_steps": 10} | arguments)
+        spikegen.population(
+            **{"data": torch.tensor([0.5]), "num_neurons": 5, "num_steps": 10} | arguments
+        )
 
 
 def test_codes_beyond_snntorch_want_intensities_and_steps():

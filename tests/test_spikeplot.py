@@ -46,13 +46,17 @@ def test_raster_shows_neurons_that_never_fire():
 
 
 def test_raster_of_a_batch_says_which_sample_to_select():
-    with pytest.raises(ValueError, match=r"one sample of shape \[T, N\], got \(5, 2, 3\); select .*data\[:, 0\]"):
+    with pytest.raises(
+        ValueError, match=r"one sample of shape \[T, N\], got \(5, 2, 3\); select .*data\[:, 0\]"
+    ):
         spikeplot.raster(torch.zeros(5, 2, 3))
     with pytest.raises(TypeError, match=r"torch.stack\(data\)"):
         spikeplot.raster([torch.zeros(3)] * 5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool]
+)
 def test_every_dtype_can_be_drawn(dtype):
     assert len(spikeplot.raster(torch.eye(4).to(dtype)).collections[0].get_offsets()) == 4
 
@@ -123,7 +127,9 @@ def test_animator_shows_each_step_and_writes_gif_and_html(tmp_path):
 
 def test_animator_refuses_batches_and_too_many_steps():
     fig, ax = plt.subplots()
-    with pytest.raises(ValueError, match=r"one sample of images of shape \[T, H, W\], got \(5, 2, 1, 8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"one sample of images of shape \[T, H, W\], got \(5, 2, 1, 8, 8\)"
+    ):
         spikeplot.animator(torch.zeros(5, 2, 1, 8, 8), fig, ax)
     with pytest.raises(ValueError, match=r"num_steps must lie in \[1, 5\].* got 6"):
         spikeplot.animator(torch.zeros(5, 8, 8), fig, ax, num_steps=6)
@@ -140,7 +146,10 @@ def test_video_without_ffmpeg_names_the_package_to_install(tmp_path, monkeypatch
     monkeypatch.setattr(matplotlib.animation.writers, "is_available", lambda _: False)
     monkeypatch.setattr(importlib.metadata, "files", absent)
     for act in (lambda: anim.save(tmp_path / "a.mp4"), anim.to_html5_video):
-        with pytest.raises(ImportError, match=r"pip install imageio-ffmpeg, or avoid it with anim.save\('name.gif'\)"):
+        with pytest.raises(
+            ImportError,
+            match=r"pip install imageio-ffmpeg, or avoid it with anim.save\('name.gif'\)",
+        ):
             act()
     anim.save(tmp_path / "a.gif")
 
@@ -156,7 +165,11 @@ def test_camera_shows_in_each_frame_what_was_added_to_it(tmp_path):
     anim = camera.animate(50, blit=True)
     anim.save(tmp_path / "a.gif")
     assert len(frames_of(tmp_path / "a.gif")) == 3
-    assert [line.get_visible() for line in ax.lines] == [False, False, True] and ax.get_title() == "frame 2"
+    assert [line.get_visible() for line in ax.lines] == [
+        False,
+        False,
+        True,
+    ] and ax.get_title() == "frame 2"
 
 
 def test_camera_without_a_frame_says_so():
@@ -207,7 +220,9 @@ def test_weights_without_negative_ones_start_at_zero():
 
 
 def test_weights_ask_for_the_shape_of_fields_that_are_no_squares():
-    with pytest.raises(ValueError, match=r"a field of 12 weights, got \(3, 3\); write weights\(data, shape="):
+    with pytest.raises(
+        ValueError, match=r"a field of 12 weights, got \(3, 3\); write weights\(data, shape="
+    ):
         spikeplot.weights(torch.rand(4, 12))
     with pytest.raises(ValueError, match=r"select one input channel with data\[:, 0\]"):
         spikeplot.weights(torch.rand(4, 3, 5, 5))
@@ -215,7 +230,10 @@ def test_weights_ask_for_the_shape_of_fields_that_are_no_squares():
 
 def test_rates_average_over_all_but_time_and_keep_the_ends():
     spk = spikes(20, 3, 4)
-    raw, smooth = spikeplot.rates(spk).lines[0], spikeplot.rates({"a": spk}, window=3, dt=1e-3).lines[0]
+    raw, smooth = (
+        spikeplot.rates(spk).lines[0],
+        spikeplot.rates({"a": spk}, window=3, dt=1e-3).lines[0],
+    )
     mean = spk.mean((1, 2)).numpy()
     np.testing.assert_allclose(raw.get_ydata(), mean, rtol=1e-6)
     np.testing.assert_allclose(
@@ -227,9 +245,15 @@ def test_rates_average_over_all_but_time_and_keep_the_ends():
 
 
 def test_confusion_puts_true_classes_in_rows():
-    ax = spikeplot.confusion(torch.tensor([1, 1, 1, 0]), torch.tensor([0, 0, 1, 1]), labels=["a", "b", "c"])
+    ax = spikeplot.confusion(
+        torch.tensor([1, 1, 1, 0]), torch.tensor([0, 0, 1, 1]), labels=["a", "b", "c"]
+    )
     assert ax.images[0].get_array().tolist() == [[0, 1, 0], [0.5, 0.5, 0], [0, 0, 0]]
-    assert ax.get_title() == "accuracy 25.0 %" and [t.get_text() for t in ax.get_xticklabels()] == ["a", "b", "c"]
+    assert ax.get_title() == "accuracy 25.0 %" and [t.get_text() for t in ax.get_xticklabels()] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_confusion_refuses_spikes_and_unnamed_classes():

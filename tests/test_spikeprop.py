@@ -1,4 +1,5 @@
-"""SpikeProp: first spikes are roots, derivatives are those of the implicit function, layers learn."""
+"""SpikeProp: first spikes are roots, derivatives are those of the implicit function, layers
+learn."""
 
 import math
 
@@ -33,7 +34,9 @@ def drawn(delays: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("response", RESPONSES, ids=lambda r: type(r).__name__)
-@pytest.mark.parametrize("delays", [[1.0, 2.0, 5.0], [1.3, 2.7, 5.1]], ids=["on the grid", "off the grid"])
+@pytest.mark.parametrize(
+    "delays", [[1.0, 2.0, 5.0], [1.3, 2.7, 5.1]], ids=["on the grid", "off the grid"]
+)
 def test_derivatives_equal_central_differences(response: Response, delays: list[float]) -> None:
     late = torch.tensor(delays, dtype=f64)
     times, weight = drawn(late)
@@ -41,7 +44,9 @@ def test_derivatives_equal_central_differences(response: Response, delays: list[
 
     def function(given: Tensor, weight: Tensor, late: Tensor) -> Tensor:
         every = torch.full_like(times, torch.inf).masked_scatter(finite, given)
-        spikes = srm_first_spikes(every, weight, late, until=40.0, response=response, slope_floor=0.0, dt=0.5)
+        spikes = srm_first_spikes(
+            every, weight, late, until=40.0, response=response, slope_floor=0.0, dt=0.5
+        )
         return first_times(spikes, never=0.0)
 
     leaves = [leaf.clone().requires_grad_() for leaf in (times[finite], weight, late)]
@@ -56,7 +61,9 @@ def test_spikes_are_the_first_roots_of_the_membrane(response: Response) -> None:
     spikes = srm_first_spikes(times, weight, late, until=40.0, response=response)
     fine = torch.arange(0, 40, 1e-2, dtype=f64)
     arrival = (times.unsqueeze(-1) + late).flatten(1)
-    course = torch.einsum("jm,bmt->bjt", weight.flatten(1), response.value(fine - arrival.unsqueeze(-1)))
+    course = torch.einsum(
+        "jm,bmt->bjt", weight.flatten(1), response.value(fine - arrival.unsqueeze(-1))
+    )
     for sample in range(4):
         for neuron in range(5):
             above = (course[sample, neuron] >= 1).nonzero()
@@ -75,9 +82,17 @@ def test_gradients_are_those_of_exact_event_based_ones_for_single_spikes(taus) -
     response, no_delay = DoubleExponential(*taus), torch.zeros(1, dtype=f64)
     found = []
     for event in (True, False):
-        leaves = [leaf.clone().requires_grad_() for leaf in (times, 4 * weight[..., 0], 4 * below[..., 0])]
+        leaves = [
+            leaf.clone().requires_grad_() for leaf in (times, 4 * weight[..., 0], 4 * below[..., 0])
+        ]
         if event:
-            same = {"tau_m": taus[0], "tau_s": taus[1], "until": 40.0, "max_spikes": 1, "slope_floor": 0.0}
+            same = {
+                "tau_m": taus[0],
+                "tau_s": taus[1],
+                "until": 40.0,
+                "max_spikes": 1,
+                "slope_floor": 0.0,
+            }
             out = lif_spikes(lif_spikes(leaves[0], leaves[1], **same), leaves[2], **same)[..., 0]
         else:
             more = {"until": 40.0, "response": response, "slope_floor": 0.0, "dt": 0.125}
@@ -94,7 +109,9 @@ def test_the_alpha_kernel_is_the_limit_of_equal_time_constants() -> None:
     times, weight = drawn(torch.zeros(1))
     tau = 7.0
     spikes = srm_first_spikes(times, 3 * weight, torch.zeros(1, dtype=f64), until=40.0, dt=0.125)
-    exact = lif_spikes(times, 3 * weight[..., 0] * math.e, tau_m=tau, tau_s=tau, until=40.0, max_spikes=1)[..., 0]
+    exact = lif_spikes(
+        times, 3 * weight[..., 0] * math.e, tau_m=tau, tau_s=tau, until=40.0, max_spikes=1
+    )[..., 0]
     torch.testing.assert_close(spikes, exact, rtol=1e-10, atol=1e-10)
 
 
@@ -103,7 +120,9 @@ def test_kernels_have_the_values_of_their_formulas() -> None:
     alpha, double = AlphaResponse(7.0), DoubleExponential(2.0, 1.0)
     wanted = [0, 0, 0, 0.5 * math.exp(0.5), 1, 10 * math.exp(-9)]
     torch.testing.assert_close(alpha.value(s), torch.tensor(wanted, dtype=f64))
-    assert alpha.slope(s).tolist()[:3] == [0, 0, 0] and alpha.slope(s)[4].item() == pytest.approx(0, abs=1e-15)
+    assert alpha.slope(s).tolist()[:3] == [0, 0, 0] and alpha.slope(s)[4].item() == pytest.approx(
+        0, abs=1e-15
+    )
     torch.testing.assert_close(alpha.value(s), alpha.both(s)[0])
     assert double.value(s)[3].item() == pytest.approx(math.exp(-1.75) - math.exp(-3.5))
     for response in RESPONSES:
@@ -115,11 +134,17 @@ def test_kernels_have_the_values_of_their_formulas() -> None:
 def test_a_slope_near_zero_is_divided_by_as_its_floor() -> None:
     gradients = []
     for floor in (0.0, 0.5):
-        weight = torch.full((1, 1, 1), 1 + 1e-6, dtype=f64, requires_grad=True)  # its peak just passes the threshold
+        weight = torch.full(
+            (1, 1, 1), 1 + 1e-6, dtype=f64, requires_grad=True
+        )  # its peak just passes the threshold
         time = torch.zeros(1, 1, dtype=f64)
-        srm_first_spikes(time, weight, torch.zeros(1), until=40.0, slope_floor=floor, dt=0.5).sum().backward()
+        srm_first_spikes(
+            time, weight, torch.zeros(1), until=40.0, slope_floor=floor, dt=0.5
+        ).sum().backward()
         gradients.append(weight.grad.item())
-    assert gradients[0] < -1000 and gradients[1] == pytest.approx(-14.0, rel=1e-3)  # -eps / (floor / tau)
+    assert gradients[0] < -1000 and gradients[1] == pytest.approx(
+        -14.0, rel=1e-3
+    )  # -eps / (floor / tau)
 
 
 def test_silent_neurons_report_infinity_pass_no_gradient_and_can_be_pushed() -> None:
@@ -154,14 +179,21 @@ def test_xor_is_learned_with_inhibition() -> None:
 def test_delays_learn() -> None:
     layer = SpikeProp(2, 1, delays=(1.0, 3.0), mean=0.6, learn_delays=True)
     layer(torch.tensor([[0.0, 2.0]])).sum().backward()
-    assert layer.delays.grad is not None and layer.delays.grad.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert layer.delays.grad is not None and layer.delays.grad.sum().item() == pytest.approx(
+        1.0, abs=1e-5
+    )
 
 
 def test_population_times_go_with_the_fields() -> None:
     times = population_times(torch.tensor([[0.0, 1.0]]), 6, latest=10.0)
     assert times.shape == (1, 2, 6)
-    assert times[0, 0].argmin() == 0 and torch.isfinite(times[0, 0, :2]).all()  # the border lies between two fields
-    assert times[0, 0, 0] == pytest.approx(times[0, 0, 1].item(), abs=1e-4) and torch.isinf(times[0, 0, 3:]).all()
+    assert (
+        times[0, 0].argmin() == 0 and torch.isfinite(times[0, 0, :2]).all()
+    )  # the border lies between two fields
+    assert (
+        times[0, 0, 0] == pytest.approx(times[0, 0, 1].item(), abs=1e-4)
+        and torch.isinf(times[0, 0, 3:]).all()
+    )
     with pytest.raises(ValueError, match="latest must be positive, got 0"):
         population_times(torch.tensor([[0.0]]), 6, latest=0)
 
@@ -183,8 +215,14 @@ def test_losses_of_spike_times_have_the_values_computed_by_hand() -> None:
 @pytest.mark.parametrize(
     ("changed", "match"),
     [
-        ({"times": torch.zeros(2)}, r"times \[B, I\], weight \[J, I, K\] and delays \[K\] must fit"),
-        ({"times": torch.full((1, 2), -1.0)}, r"times must lie in \[0, inf\), got -1; the simulation begins at 0"),
+        (
+            {"times": torch.zeros(2)},
+            r"times \[B, I\], weight \[J, I, K\] and delays \[K\] must fit",
+        ),
+        (
+            {"times": torch.full((1, 2), -1.0)},
+            r"times must lie in \[0, inf\), got -1; the simulation begins at 0",
+        ),
         ({"delays": torch.tensor([-1.0])}, r"delays must lie in \[0, inf\), got -1"),
         ({"until": math.inf}, "until must be finite, got inf"),
         ({"dt": 0.0}, "dt must be positive, got 0"),
@@ -192,7 +230,12 @@ def test_losses_of_spike_times_have_the_values_computed_by_hand() -> None:
     ],
 )
 def test_mistakes_are_named(changed, match) -> None:
-    given = {"times": torch.zeros(1, 2), "weight": torch.ones(3, 2, 1), "delays": torch.zeros(1), "until": 10.0}
+    given = {
+        "times": torch.zeros(1, 2),
+        "weight": torch.ones(3, 2, 1),
+        "delays": torch.zeros(1),
+        "until": 10.0,
+    }
     with pytest.raises(ValueError, match=match):
         srm_first_spikes(**{**given, **changed})
 

@@ -1,4 +1,5 @@
-"""Event data sets: N-MNIST files, written here, come back as the right frames; the cache and what all sets share."""
+"""Event data sets: N-MNIST files, written here, come back as the right frames; the cache and what
+all sets share."""
 
 import os
 import pickle
@@ -33,9 +34,13 @@ def test_nmnist_reads_the_zip_file_like_its_folder(tmp_path, monkeypatch):
             archive.write(file, file.relative_to(tmp_path / "a"))
     mine = nmnist.ARCHIVES["Test"]._replace(md5=download.md5_of(tmp_path / "b" / "test.zip"))
     monkeypatch.setitem(nmnist.ARCHIVES, "Test", mine)
-    folder, packed = (spikevision.NMNIST(tmp_path / name, train=False, num_steps=9) for name in "ab")
+    folder, packed = (
+        spikevision.NMNIST(tmp_path / name, train=False, num_steps=9) for name in "ab"
+    )
     assert len(folder) == len(packed) == len(made)
-    assert all(torch.equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(folder, packed, strict=False))
+    assert all(
+        torch.equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(folder, packed, strict=False)
+    )
 
 
 def test_nmnist_clock_events_move_time_and_are_no_spikes():
@@ -72,7 +77,10 @@ def test_a_transform_of_ones_own_gets_time_polarity_x_y(tmp_path):
         ]
     )
     options = {"num_steps": 30, "dt": 7000}
-    plain, same = spikevision.NMNIST(tmp_path, **options), spikevision.NMNIST(tmp_path, transform=own, **options)
+    plain, same = (
+        spikevision.NMNIST(tmp_path, **options),
+        spikevision.NMNIST(tmp_path, transform=own, **options),
+    )
     assert all(torch.equal(plain[i][0], same[i][0]) for i in range(3))
 
 
@@ -108,7 +116,8 @@ def test_a_data_set_travels_to_other_processes(tmp_path, monkeypatch):
 def test_without_cache_and_permission_nothing_is_made(tmp_path):
     write_nmnist(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"n_mnist_train\.hdf5, which is absent; write download_and_create=True"
+        FileNotFoundError,
+        match=r"n_mnist_train\.hdf5, which is absent; write download_and_create=True",
     ):
         spikevision.NMNIST(tmp_path, download_and_create=False)
 

@@ -1,4 +1,5 @@
-"""Downloads of event data sets, from a server on this machine: whole or absent, and resumed where they ended."""
+"""Downloads of event data sets, from a server on this machine: whole or absent, and resumed where
+they ended."""
 
 import hashlib
 import http.server
@@ -47,7 +48,10 @@ def server(monkeypatch):
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         handler.archive = download.Archive(
-            "file.zip", f"http://127.0.0.1:{running.server_port}/x", hashlib.md5(content).hexdigest(), "https://page"
+            "file.zip",
+            f"http://127.0.0.1:{running.server_port}/x",
+            hashlib.md5(content).hexdigest(),
+            "https://page",
         )
         yield handler
         running.shutdown()
@@ -56,14 +60,21 @@ def server(monkeypatch):
 
 def test_a_download_is_whole_or_absent(server, tmp_path):
     path = download.fetch(server.archive, tmp_path / "new")
-    assert path.read_bytes() == server.content and [p.name for p in (tmp_path / "new").iterdir()] == ["file.zip"]
-    assert download.find_or_fetch(server.archive, tmp_path / "new") == path and len(server.asked) == 1
+    assert path.read_bytes() == server.content and [
+        p.name for p in (tmp_path / "new").iterdir()
+    ] == ["file.zip"]
+    assert (
+        download.find_or_fetch(server.archive, tmp_path / "new") == path and len(server.asked) == 1
+    )
 
 
 def test_an_interrupted_download_goes_on_where_it_ended(server, tmp_path):
     server.limit = 2000
     for kept in (2000, 4000):
-        with pytest.raises(ConnectionError, match=rf"broke off .*{kept} bytes are kept and the next attempt goes on"):
+        with pytest.raises(
+            ConnectionError,
+            match=rf"broke off .*{kept} bytes are kept and the next attempt goes on",
+        ):
             download.fetch(server.archive, tmp_path)
     assert not (tmp_path / "file.zip").exists()
     assert download.fetch(server.archive, tmp_path).read_bytes() == server.content
@@ -92,7 +103,9 @@ def test_a_wrong_checksum_leaves_no_file(server, tmp_path):
         download.fetch(wrong, tmp_path)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file.zip").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"file\.zip must have the MD5 sum .* delete it and get it again"):
+    with pytest.raises(
+        ValueError, match=r"file\.zip must have the MD5 sum .* delete it and get it again"
+    ):
         download.find_or_fetch(server.archive, tmp_path)
     assert (tmp_path / "file.zip").read_bytes() == b"mine"
 
@@ -103,7 +116,8 @@ def test_without_a_connection_the_error_says_where_to_get_and_put_the_file(tmp_p
     monkeypatch.setitem(nmnist.ARCHIVES, "Train", offline)
     with pytest.raises(
         ConnectionError,
-        match=r"Train\.zip must be in .* which failed .*; without a connection, get it from https://www",
+        match=r"Train\.zip must be in .* which failed .*; without a connection, get it from "
+        r"https://www",
     ):
         spikevision.NMNIST(tmp_path / "new")
     assert not list((tmp_path / "new").iterdir())
@@ -131,7 +145,8 @@ def test_two_processes_that_fetch_one_file_both_get_it(server, tmp_path, monkeyp
     monkeypatch.setattr(download, "receive", slow)
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(download.fetch(server.archive, tmp_path))) for _ in range(4)
+        threading.Thread(target=lambda: found.append(download.fetch(server.archive, tmp_path)))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -139,15 +154,22 @@ def test_two_processes_that_fetch_one_file_both_get_it(server, tmp_path, monkeyp
     for thread in threads:
         thread.join()
     assert found == [tmp_path / "file.zip"] * 4 and server.asked == [None]
-    assert found[0].read_bytes() == server.content and list(tmp_path.iterdir()) == [tmp_path / "file.zip"]
+    assert found[0].read_bytes() == server.content and list(tmp_path.iterdir()) == [
+        tmp_path / "file.zip"
+    ]
 
 
 def test_a_file_under_another_name_is_checked_as_well(server, tmp_path):
     (tmp_path / "other.zip").write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"other\.zip must have the MD5 sum .* delete it and get it again"):
+    with pytest.raises(
+        ValueError, match=r"other\.zip must have the MD5 sum .* delete it and get it again"
+    ):
         download.find_or_fetch(server.archive, tmp_path, also=("other.zip",))
     (tmp_path / "other.zip").write_bytes(server.content)
-    assert download.find_or_fetch(server.archive, tmp_path, also=("other.zip",)) == tmp_path / "other.zip"
+    assert (
+        download.find_or_fetch(server.archive, tmp_path, also=("other.zip",))
+        == tmp_path / "other.zip"
+    )
 
 
 @pytest.mark.parametrize("filtered", [True, False])
@@ -157,7 +179,9 @@ def test_nothing_is_unpacked_outside_of_the_folder(filtered, tmp_path, monkeypat
         pytest.skip("this Python has no filter")
     link = tarfile.TarInfo("set/link")
     link.type, link.linkname = tarfile.SYMTYPE, "../../outside"
-    for number, (name, member) in enumerate((("../outside", None), ("set/link", link), ("set/a.txt", None))):
+    for number, (name, member) in enumerate(
+        (("../outside", None), ("set/link", link), ("set/a.txt", None))
+    ):
         path = tmp_path / f"{number}.tar"
         with tarfile.open(path, "w") as archive:
             made = member or tarfile.TarInfo(name)
@@ -169,7 +193,10 @@ def test_nothing_is_unpacked_outside_of_the_folder(filtered, tmp_path, monkeypat
             if not filtered:
                 patch.delattr(tarfile, "data_filter", raising=False)
                 patch.setattr(
-                    tarfile.TarFile, "extraction_filter", staticmethod(lambda member, _: member), raising=False
+                    tarfile.TarFile,
+                    "extraction_filter",
+                    staticmethod(lambda member, _: member),
+                    raising=False,
                 )
             if number == 2:
                 download.unpack(archive, folder)

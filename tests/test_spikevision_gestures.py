@@ -30,7 +30,9 @@ def test_gestures_are_cut_at_their_labels(tmp_path, ds):
 def test_gestures_of_users_from_24_are_the_test_part(tmp_path):
     for user in (1, 23, 24, 29):
         write_gestures(tmp_path / "DvsGesture", user)
-    train, test = (spikevision.DVSGesture(tmp_path, train=part, return_meta=True) for part in (True, False))
+    train, test = (
+        spikevision.DVSGesture(tmp_path, train=part, return_meta=True) for part in (True, False)
+    )
     assert {item[3] for item in (train[i] for i in range(6))} == {"user01", "user23"}
     assert {item[3] for item in (test[i] for i in range(6))} == {"user24", "user29"}
     assert (train.num_steps, test.num_steps) == (500, 1800)
@@ -43,12 +45,18 @@ def test_gestures_are_unpacked_from_their_archive_once(tmp_path, monkeypatch):
         archive.add(tmp_path / "made" / "DvsGesture", "DvsGesture")
     with pytest.raises(ValueError, match="must have the MD5 sum 8a5c71fb"):
         spikevision.DVSGesture(tmp_path)
-    monkeypatch.setattr(dvs_gesture, "ARCHIVE", dvs_gesture.ARCHIVE._replace(md5=download.md5_of(packed)))
+    monkeypatch.setattr(
+        dvs_gesture, "ARCHIVE", dvs_gesture.ARCHIVE._replace(md5=download.md5_of(packed))
+    )
     assert len(spikevision.DVSGesture(tmp_path)) == 3
     packed.unlink()
     (tmp_path / "dvs_gesture_train.hdf5").unlink()
     assert len(spikevision.DVSGesture(tmp_path)) == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["DvsGesture", "dvs_gesture_train.hdf5", "made"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "DvsGesture",
+        "dvs_gesture_train.hdf5",
+        "made",
+    ]
 
 
 def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
@@ -57,7 +65,9 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
     (tmp_path / "x").write_text("x")
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(tmp_path / "x", "../../escaped")
-    monkeypatch.setattr(dvs_gesture, "ARCHIVE", dvs_gesture.ARCHIVE._replace(md5=download.md5_of(packed)))
+    monkeypatch.setattr(
+        dvs_gesture, "ARCHIVE", dvs_gesture.ARCHIVE._replace(md5=download.md5_of(packed))
+    )
     with pytest.raises(ValueError, match=r"DvsGesture\.tar\.gz holds what must not be unpacked"):
         spikevision.DVSGesture(tmp_path / "root")
     assert not list(tmp_path.rglob("escaped"))
@@ -68,7 +78,11 @@ def test_a_shuffled_start_shows_a_full_window_and_follows_the_generator(tmp_path
     whole = spikevision.DVSGesture(tmp_path, num_steps=100, dt=1000)[2][0]
     views = [
         spikevision.DVSGesture(
-            tmp_path, num_steps=50, dt=1000, time_shuffle=True, generator=torch.Generator().manual_seed(seed)
+            tmp_path,
+            num_steps=50,
+            dt=1000,
+            time_shuffle=True,
+            generator=torch.Generator().manual_seed(seed),
         )[2][0]
         for seed in (0, 0, 1)
     ]

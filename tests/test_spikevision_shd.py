@@ -1,4 +1,5 @@
-"""Spiking Heidelberg Digits: files, written here, come back as the right frames, plain or packed."""
+"""Spiking Heidelberg Digits: files, written here, come back as the right frames, plain or
+packed."""
 
 import gzip
 import zipfile
@@ -26,7 +27,10 @@ def shd_file(path, recordings, labels):
 
 def write_shd(path, labels=(0, 13)):
     random = np.random.default_rng(0)
-    recordings = [(np.sort(random.random(200)).astype(np.float16), random.integers(0, 700, 200)) for _ in labels]
+    recordings = [
+        (np.sort(random.random(200)).astype(np.float16), random.integers(0, 700, 200))
+        for _ in labels
+    ]
     shd_file(path, recordings, labels)
     return recordings
 

@@ -1,4 +1,5 @@
-"""What remembers without being a neuron: reset, detached, switched, run and copied with the network that holds it."""
+"""What remembers without being a neuron: reset, detached, switched, run and copied with the network
+that holds it."""
 
 import copy
 import pickle
@@ -22,7 +23,9 @@ class Average(Stateful):
         super().__init__()
         self.rate = nn.Parameter(torch.tensor(0.3))
 
-    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Any, Any]:
+    def advance(
+        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
+    ) -> tuple[Any, Any]:
         if sequence:
             steps = input_.unbind(0) if num_steps is None else [input_] * num_steps
             return torch.stack([self.advance(x, sequence=False)[0] for x in steps]), self.hidden
@@ -49,7 +52,9 @@ def loop(net: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize("layer", [Average, Sequences])
 @pytest.mark.parametrize("static", [False, True])
-def test_a_run_over_time_is_the_step_loop_with_state_that_is_not_a_neurons(layer: type, static: bool) -> None:
+def test_a_run_over_time_is_the_step_loop_with_state_that_is_not_a_neurons(
+    layer: type, static: bool
+) -> None:
     net = network(layer)
     twin = copy.deepcopy(net)
     result = snn.run(net, X[0] if static else X, 6 if static else None, explain=True)
@@ -95,7 +100,10 @@ def test_copies_pickles_and_dtypes_take_the_state_along() -> None:
     loop(net)
     value = net[1][0].hidden.value
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert torch.equal(twin[1][0].hidden.value, value) and not twin[1][0].hidden.value.requires_grad
+        assert (
+            torch.equal(twin[1][0].hidden.value, value)
+            and not twin[1][0].hidden.value.requires_grad
+        )
         torch.testing.assert_close(twin(X[0]), copy.deepcopy(net)(X[0]))
     assert net.float()[1][0].hidden.value.dtype == torch.float32
 

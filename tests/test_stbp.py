@@ -1,4 +1,5 @@
-"""STBP: recurrence, loss and gradient are those of a hand-written loop; the ready network takes any image."""
+"""STBP: recurrence, loss and gradient are those of a hand-written loop; the ready network takes any
+image."""
 
 from typing import Any
 
@@ -26,7 +27,8 @@ def net(curve: str, tau: float = 0.25) -> nn.Sequential:
 
 
 def by_hand(found: nn.Sequential, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Spikes, loss and gradients of the equations as printed, errors passed back in space and time without autograd."""
+    """Spikes, loss and gradients of the equations as printed, errors passed back in space and time
+    without autograd."""
     w = [found[0].weight.detach(), found[2].weight.detach()]
     b = [found[0].bias.detach(), found[2].bias.detach()]
     curve, tau, V = found[1].spike_grad, float(found[1].beta), float(found[1].threshold)
@@ -75,7 +77,13 @@ def test_the_gradient_passes_the_reset_unlike_with_zero() -> None:
     x = torch.full((3, 1, 1), 0.7, dtype=torch.float64)
     found = {}
     for reset in ("zero", "zero_attached"):
-        lif = snn.Leaky(0.5, 0.5, spike_grad=STBP_CURVES["gaussian"](1.0), reset_mechanism=reset, mode="sequence")
+        lif = snn.Leaky(
+            0.5,
+            0.5,
+            spike_grad=STBP_CURVES["gaussian"](1.0),
+            reset_mechanism=reset,
+            mode="sequence",
+        )
         inputs = x.clone().requires_grad_()
         spk = lif(inputs)[0]
         found[reset] = spk, torch.autograd.grad(spk.sum(), inputs)[0]
@@ -112,7 +120,9 @@ def test_the_ready_network_takes_any_batch_and_image(shape: tuple[int, int, int]
 
 
 def test_rate_coding_fires_at_the_rate_of_the_pixel() -> None:
-    model = Wu2018(time_interval=4000, sample_shape=(1, 4, 4), generator=torch.Generator().manual_seed(0))
+    model = Wu2018(
+        time_interval=4000, sample_shape=(1, 4, 4), generator=torch.Generator().manual_seed(0)
+    )
     seen: list[Tensor] = []
     handle = model.net[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     image = torch.linspace(0, 32, 16).reshape(1, 1, 4, 4)
@@ -132,7 +142,10 @@ def test_direct_coding_shows_the_same_current_at_every_step() -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "encoding": ({"encoding": "latency"}, "encoding must be one of 'rate', 'direct', got 'latency'"),
+    "encoding": (
+        {"encoding": "latency"},
+        "encoding must be one of 'rate', 'direct', got 'latency'",
+    ),
     "size": ({"sample_shape": (1, 3, 9)}, "an image at least 4 x 4, got 5 and 3 x 9"),
     "intensity": ({"intensity": 0.0}, "intensity must lie in"),
     "curve": ({"curve": "triangle"}, "curve must be one of 'rectangular'"),
@@ -146,5 +159,9 @@ def test_a_mistake_in_its_arguments_is_named(name: str) -> None:
 
 
 def test_pixels_beyond_the_intensity_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"between 0 and intensity=1, got 0 to 32; write intensity=1\.0"):
-        Wu2018(sample_shape=(1, 4, 4), intensity=1.0)(torch.tensor([0.0, 32.0]).repeat(8).reshape(1, 1, 4, 4))
+    with pytest.raises(
+        ValueError, match=r"between 0 and intensity=1, got 0 to 32; write intensity=1\.0"
+    ):
+        Wu2018(sample_shape=(1, 4, 4), intensity=1.0)(
+            torch.tensor([0.0, 32.0]).repeat(8).reshape(1, 1, 4, 4)
+        )

@@ -1,4 +1,5 @@
-"""STDP under snnTorch's names: its numbers, sums over pairs of spikes, and what it does wrong done right."""
+"""STDP under snnTorch's names: its numbers, sums over pairs of spikes, and what it does wrong done
+right."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,12 +31,15 @@ def test_calls_give_the_recorded_numbers(case: dict) -> None:
 
 
 def test_a_change_is_the_sum_over_all_pairs_of_spikes() -> None:
-    """At a spike of the output, d^(t - s) for each of the input at s <= t; at one of the input the mirror image."""
+    """At a spike of the output, d^(t - s) for each of the input at s <= t; at one of the input the
+    mirror image."""
     pre, post, steps = spikes(9, 2, 3), spikes(9, 2, 4, seed=1), range(9)
     fc = nn.Linear(3, 4, bias=False, **F64)
     step, traces, total = face.stdp_linear_single_step, (None, None), 0
     for t in steps:
-        *traces, change = step(fc, pre[t], post[t], *traces, 2.0, 4.0, lambda w: 1 - w, torch.square)
+        *traces, change = step(
+            fc, pre[t], post[t], *traces, 2.0, 4.0, lambda w: 1 - w, torch.square
+        )
         total = total + change
     w, expected = fc.weight.detach(), torch.zeros(4, 3, **F64)
     for t in steps:
@@ -59,7 +63,9 @@ every_synapse = pytest.mark.parametrize(("make", "shape"), SYNAPSES.values(), id
 
 
 @every_synapse
-def test_a_correlation_is_what_a_change_of_the_weight_does_to_the_output(make: Any, shape: Any) -> None:
+def test_a_correlation_is_what_a_change_of_the_weight_does_to_the_output(
+    make: Any, shape: Any
+) -> None:
     synapse, pre = make(), spikes(3, *shape)
     post = torch.randn(synapse(pre).shape, **F64)
     found, direction = correlate(synapse, pre, post), torch.randn_like(synapse.weight)
@@ -92,10 +98,14 @@ def test_mstdpet_no_longer_fails_on_batches() -> None:
     fc, pre, post = nn.Linear(3, 4, **F64), spikes(5, 3), spikes(5, 4, seed=1)
     options = (2.0, 3.0, 5.0, torch.square, torch.sqrt)
     fc.weight.data.abs_()
-    trace_pre, trace_post, batch = face.mstdpet_linear_single_step(fc, pre, post, None, None, *options)
+    trace_pre, trace_post, batch = face.mstdpet_linear_single_step(
+        fc, pre, post, None, None, *options
+    )
     assert (trace_pre.shape, trace_post.shape, batch.shape) == ((5, 3), (5, 4), (5, 4, 3))
     for sample in range(5):
-        *_, single = face.mstdpet_linear_single_step(fc, pre[sample], post[sample], None, None, *options)
+        *_, single = face.mstdpet_linear_single_step(
+            fc, pre[sample], post[sample], None, None, *options
+        )
         torch.testing.assert_close(batch[sample], single)
 
 
@@ -112,7 +122,9 @@ def present(fc: nn.Module, lif: nn.Module, seed: int = 0, steps: int = 6, batch:
         lif(fc(x))
 
 
-@pytest.mark.parametrize("options", [{"output": True}, {"init_hidden": False}], ids=["output", "explicit state"])
+@pytest.mark.parametrize(
+    "options", [{"output": True}, {"init_hidden": False}], ids=["output", "explicit state"]
+)
 def test_a_neuron_that_returns_a_tuple_no_longer_fails(options: dict) -> None:
     plain, other = learner(), learner(**options)
     for _, fc, lif in (plain, other):
@@ -172,7 +184,9 @@ def test_while_disabled_nothing_is_recorded() -> None:
 def test_a_learner_watches_a_run_over_time_and_keeps_no_graph() -> None:
     stdp, fc, lif = learner()
     snn.run(nn.Sequential(fc, lif), spikes(6, 2, 3))
-    assert not any(r.requires_grad for r in (*stdp.in_spike_monitor.records, *stdp.out_spike_monitor.records))
+    assert not any(
+        r.requires_grad for r in (*stdp.in_spike_monitor.records, *stdp.out_spike_monitor.records)
+    )
     twin, twin_fc, twin_lif = learner()
     present(twin_fc, twin_lif)
     torch.testing.assert_close(stdp.step(on_grad=False), twin.step(on_grad=False))
@@ -224,13 +238,26 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"tau_post must lie in \(0, inf\), got 0",
     ),
-    "nothing recorded": (lambda: learner()[0].step(), RuntimeError, "as many calls .* got 0 and 0; run the network"),
-    "called unequally": (half_called, RuntimeError, r"got 7 and 6; run the network before step\(\), or call reset\(\)"),
-    "another batch size": (other_batch, ValueError, r"a trace of shape \(2, 3\) cannot go on with .* \(5, 3\); reset"),
+    "nothing recorded": (
+        lambda: learner()[0].step(),
+        RuntimeError,
+        "as many calls .* got 0 and 0; run the network",
+    ),
+    "called unequally": (
+        half_called,
+        RuntimeError,
+        r"got 7 and 6; run the network before step\(\), or call reset\(\)",
+    ),
+    "another batch size": (
+        other_batch,
+        ValueError,
+        r"a trace of shape \(2, 3\) cannot go on with .* \(5, 3\); reset",
+    ),
     "another output": (
         lambda: correlate(nn.Linear(3, 4), torch.ones(2, 3), torch.ones(2, 5)),
         ValueError,
-        r"shape of the synapse's output, \(2, 4\), got \(2, 5\); record the neuron that this synapse feeds",
+        r"shape of the synapse's output, \(2, 4\), got \(2, 5\); record the neuron that this "
+        r"synapse feeds",
     ),
     "no weight": (
         lambda: correlate(nn.ReLU(), torch.ones(2, 3), torch.ones(2, 3)),
@@ -241,6 +268,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("act", "error", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named_with_what_came_and_what_to_write(act: Any, error: type[Exception], text: str) -> None:
+def test_a_mistake_is_named_with_what_came_and_what_to_write(
+    act: Any, error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         act()

@@ -1,4 +1,5 @@
-"""Rules of plasticity: against loops over spikes in NumPy, explicit sums over pairs, and values by hand."""
+"""Rules of plasticity: against loops over spikes in NumPy, explicit sums over pairs, and values by
+hand."""
 
 import math
 from dataclasses import replace
@@ -10,14 +11,26 @@ from stdp_reference import Plasticity
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeloom.learning import MSTDP, MSTDPET, Exponential, Memory, PostPre, PowerLaw, Rule, Triplet, correlate
+from spikeloom.learning import (
+    MSTDP,
+    MSTDPET,
+    Exponential,
+    Memory,
+    PostPre,
+    PowerLaw,
+    Rule,
+    Triplet,
+    correlate,
+)
 
 T, B, INPUTS, OUTPUTS = 40, 3, 6, 4
 RULES: dict[str, Rule] = {
     "power law": PowerLaw(alpha=0.05),
     "power law, linear": PowerLaw(alpha=0.05, mu=1.0, x_tar=0.1, tau_pre=7.0),
     "post-pre": PostPre(nu_pre=0.02, nu_post=0.05),
-    "post-pre, soft bounds": PostPre(nu_pre=0.02, nu_post=0.05, mu_pre=1.0, mu_post=0.5, x_tar=0.2, tau_post=9.0),
+    "post-pre, soft bounds": PostPre(
+        nu_pre=0.02, nu_post=0.05, mu_pre=1.0, mu_post=0.5, x_tar=0.2, tau_post=9.0
+    ),
     "exponential": Exponential(alpha=0.05, beta=2.0),
     "triplet": Triplet(nu_pre=0.02, nu_post=0.05),
 }
@@ -43,7 +56,10 @@ def test_forty_steps_of_a_rule_are_those_of_the_loop_over_spikes(rule: Rule, pai
     references = [Plasticity(rule, INPUTS, OUTPUTS) for _ in range(B)]
     w, memory = fc.weight.detach().double().numpy().copy(), None
     for pre_t, post_t in zip(pre, post, strict=True):
-        changes = [r.change(w, a.numpy(), b.numpy()) for r, a, b in zip(references, pre_t, post_t, strict=True)]
+        changes = [
+            r.change(w, a.numpy(), b.numpy())
+            for r, a, b in zip(references, pre_t, post_t, strict=True)
+        ]
         w = np.clip(w + sum(changes), 0, 1)
         memory, change = rule.step(fc, pre_t, post_t, memory)
         rule.apply(fc, change)
@@ -54,13 +70,17 @@ def test_forty_steps_of_a_rule_are_those_of_the_loop_over_spikes(rule: Rule, pai
 @pytest.mark.parametrize("reduction", ["sum", "mean", "max"])
 @both_pairs
 @every_rule
-def test_a_sequence_is_the_sum_of_its_steps_and_reduced_over_samples(rule: Rule, pairs: str, reduction: str) -> None:
+def test_a_sequence_is_the_sum_of_its_steps_and_reduced_over_samples(
+    rule: Rule, pairs: str, reduction: str
+) -> None:
     rule, fc = replace(rule, pairs=pairs, reduction=reduction), linear()
     pre, post = spikes(T, B, INPUTS), spikes(T, B, OUTPUTS, seed=1)
     each = []
     for b in range(B):
         reference, w = Plasticity(rule, INPUTS, OUTPUTS), fc.weight.detach().double().numpy()
-        each.append(sum(reference.change(w, pre[t, b].numpy(), post[t, b].numpy()) for t in range(T)))
+        each.append(
+            sum(reference.change(w, pre[t, b].numpy(), post[t, b].numpy()) for t in range(T))
+        )
     stacked = np.stack(each)
     largest = np.take_along_axis(stacked, abs(stacked).argmax(0)[None], 0)[0]
     expected = {"sum": stacked.sum(0), "mean": stacked.mean(0), "max": largest}[reduction]
@@ -82,7 +102,9 @@ def test_classical_stdp_is_the_explicit_double_sum_over_pairs_of_spikes(pairs: s
     for b in range(B):
         for j in range(OUTPUTS):
             for i in range(INPUTS):
-                before, after = (s.nonzero().flatten().tolist() for s in (pre[:, b, i], post[:, b, j]))
+                before, after = (
+                    s.nonzero().flatten().tolist() for s in (pre[:, b, i], post[:, b, j])
+                )
                 for t in after:
                     causes = [s for s in before if s <= t]
                     for s in causes if pairs == "all" else causes[-1:]:
@@ -103,7 +125,9 @@ CONVOLUTIONS = {
 
 @pytest.mark.parametrize(("conv", "shape"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 @every_rule
-def test_a_convolution_sums_over_the_positions_that_share_a_weight(rule: Rule, conv: nn.Module, shape: tuple) -> None:
+def test_a_convolution_sums_over_the_positions_that_share_a_weight(
+    rule: Rule, conv: nn.Module, shape: tuple
+) -> None:
     conv = conv.double()
     nn.init.uniform_(conv.get_parameter("weight"), 0, 1)
     pre = spikes(T, 2, *shape).double()
@@ -115,7 +139,9 @@ def test_a_convolution_sums_over_the_positions_that_share_a_weight(rule: Rule, c
         memory, terms = rule.terms(pre_t, post_t, memory)
         for term in terms:
             weight = conv.get_parameter("weight").detach()
-            for entry in np.ndindex(*weight.shape):  # the response to a single weight is what that weight correlates
+            for entry in np.ndindex(
+                *weight.shape
+            ):  # the response to a single weight is what that weight correlates
                 one = torch.zeros_like(weight)
                 one[entry] = 1
                 response = _convolve(conv, term.pre + term.shift, one)
@@ -141,7 +167,8 @@ def test_the_fused_product_of_a_linear_synapse_is_that_of_its_graph() -> None:
 
 
 def pair(rule: Rule, weight: float, gap: int) -> float:
-    """Change by a spike of the input and one of the output ``gap`` steps later (before it, if negative)."""
+    """Change by a spike of the input and one of the output ``gap`` steps later (before it, if
+    negative)."""
     fc = nn.Linear(1, 1, bias=False)
     nn.init.constant_(fc.weight, weight)
     pre, post = torch.zeros(10, 1, 1), torch.zeros(10, 1, 1)
@@ -153,16 +180,24 @@ def test_single_pairs_have_the_values_computed_by_hand() -> None:
     assert pair(PowerLaw(alpha=0.1, x_tar=0.4, mu=0.2), 0.5, 3) == pytest.approx(
         0.1 * (math.exp(-3 / 20) - 0.4) * 0.5**0.2
     )
-    assert pair(PowerLaw(alpha=0.1, x_tar=0.4, mu=0.2), 0.5, -3) == pytest.approx(-0.1 * 0.4 * 0.5**0.2)
+    assert pair(PowerLaw(alpha=0.1, x_tar=0.4, mu=0.2), 0.5, -3) == pytest.approx(
+        -0.1 * 0.4 * 0.5**0.2
+    )
     assert pair(PowerLaw(alpha=0.1), 1.0, 0) == 0.0
     assert pair(PostPre(nu_pre=0.2, nu_post=0.3), 0.5, 2) == pytest.approx(0.3 * math.exp(-2 / 20))
-    assert pair(PostPre(nu_pre=0.2, nu_post=0.3), 0.5, -2) == pytest.approx(-0.2 * math.exp(-2 / 20))
-    assert pair(PostPre(nu_pre=0.2, nu_post=0.3, mu_pre=1.0), 0.25, -2) == pytest.approx(-0.05 * math.exp(-0.1))
+    assert pair(PostPre(nu_pre=0.2, nu_post=0.3), 0.5, -2) == pytest.approx(
+        -0.2 * math.exp(-2 / 20)
+    )
+    assert pair(PostPre(nu_pre=0.2, nu_post=0.3, mu_pre=1.0), 0.25, -2) == pytest.approx(
+        -0.05 * math.exp(-0.1)
+    )
     assert pair(PostPre(nu_pre=0.2, nu_post=0.3), 0.5, 0) == pytest.approx(0.1)
     expected = 0.1 * (math.exp(-1 / 20) * math.exp(-0.5 * 2) - 0.4 * math.exp(-2 * 0.5))
     assert pair(Exponential(alpha=0.1, x_tar=0.4, beta=2.0), 0.5, 1) == pytest.approx(expected)
     assert pair(Triplet(nu_pre=0.2, nu_post=0.3), 0.5, 1) == 0.0
-    assert pair(Triplet(nu_pre=0.2, nu_post=0.3), 0.5, -1) == pytest.approx(-0.2 * math.exp(-1 / 20))
+    assert pair(Triplet(nu_pre=0.2, nu_post=0.3), 0.5, -1) == pytest.approx(
+        -0.2 * math.exp(-1 / 20)
+    )
 
 
 def test_weights_stay_within_their_bounds() -> None:
@@ -192,7 +227,10 @@ def test_a_reward_weighs_the_change_of_each_sample(rule: Rule) -> None:
     pre, post = spikes(T, B, INPUTS), spikes(T, B, OUTPUTS, seed=1)
     w, memory, total = fc.weight.detach().double().numpy(), None, np.zeros((OUTPUTS, INPUTS))
     for pre_t, post_t in zip(pre, post, strict=True):
-        each = [r.change(w, a.numpy(), b.numpy()) for r, a, b in zip(reference, pre_t, post_t, strict=True)]
+        each = [
+            r.change(w, a.numpy(), b.numpy())
+            for r, a, b in zip(reference, pre_t, post_t, strict=True)
+        ]
         expected = sum(r * c for r, c in zip(REWARDS.tolist(), each, strict=True))
         memory, change = MSTDP(rule).step(fc, pre_t, post_t, REWARDS, memory)
         assert abs(change.numpy() - expected).max() < 1e-5
@@ -225,29 +263,53 @@ def test_a_reward_reaches_a_convolution_too() -> None:
 
 
 WRONG = {
-    "reduction": (lambda: PowerLaw(reduction="avg"), ValueError, "must be one of 'sum', 'mean', 'max', got 'avg'"),
+    "reduction": (
+        lambda: PowerLaw(reduction="avg"),
+        ValueError,
+        "must be one of 'sum', 'mean', 'max', got 'avg'",
+    ),
     "pairs": (lambda: PostPre(pairs="neerest"), ValueError, "did you mean 'nearest'"),
     "tau": (lambda: PostPre(tau_pre=0.0), ValueError, r"tau_pre must be positive, got 0"),
     "slow": (lambda: Triplet(tau_slow=-1.0), ValueError, "tau_slow must be positive"),
-    "bounds": (lambda: PowerLaw(w_min=1.0), ValueError, "w_min must be below w_max, got 1 and 1; write"),
-    "no rule": (lambda: MSTDP("post_pre"), TypeError, "rule must be a learning rule such as PostPre"),
-    "max": (lambda: MSTDPET(PostPre(reduction="max")), ValueError, 'got reduction="max"; write reduction="sum"'),
+    "bounds": (
+        lambda: PowerLaw(w_min=1.0),
+        ValueError,
+        "w_min must be below w_max, got 1 and 1; write",
+    ),
+    "no rule": (
+        lambda: MSTDP("post_pre"),
+        TypeError,
+        "rule must be a learning rule such as PostPre",
+    ),
+    "max": (
+        lambda: MSTDPET(PostPre(reduction="max")),
+        ValueError,
+        'got reduction="max"; write reduction="sum"',
+    ),
     "trace": (lambda: MSTDPET(tau_trace=0.0), ValueError, "tau_trace must lie in"),
     "rewards": (
-        lambda: MSTDP().step(linear(), torch.ones(3, INPUTS), torch.ones(3, OUTPUTS), torch.ones(2)),
+        lambda: MSTDP().step(
+            linear(), torch.ones(3, INPUTS), torch.ones(3, OUTPUTS), torch.ones(2)
+        ),
         ValueError,
         r"one for each of 3 samples, got shape \(2,\); write reward=torch.tensor",
     ),
-    "synapse": (lambda: PowerLaw().step(nn.ReLU(), *torch.ones(2, 1, 2)), TypeError, "with a weight, got ReLU"),
+    "synapse": (
+        lambda: PowerLaw().step(nn.ReLU(), *torch.ones(2, 1, 2)),
+        TypeError,
+        "with a weight, got ReLU",
+    ),
     "batch": (
         lambda: PostPre(pairs="all").step(
-            linear(), torch.ones(2, INPUTS), torch.ones(2, OUTPUTS),
+            linear(),
+            torch.ones(2, INPUTS),
+            torch.ones(2, OUTPUTS),
             PostPre().step(linear(), torch.ones(3, INPUTS), torch.ones(3, OUTPUTS))[0],
         ),
         ValueError,
         "reset the rule before a batch of another size",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("call", "kind", "text"), WRONG.values(), ids=WRONG)

@@ -1,4 +1,5 @@
-"""Subclasses as snnTorch's users write them: its numbers over 100 steps, and what is refused where the class is made.
+"""Subclasses as snnTorch's users write them: its numbers over 100 steps, and what is refused where
+the class is made.
 
 The classes are in `recorded/subclasses.py`, snnTorch's numbers beside it.
 """
@@ -32,19 +33,25 @@ def stepwise(neuron: Neuron, x: Tensor) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize(("base", "style", "reset"), CASES, ids=["/".join(case) for case in CASES])
-def test_an_overridden_method_gives_the_numbers_of_snntorch(base: str, style: str, reset: str) -> None:
+def test_an_overridden_method_gives_the_numbers_of_snntorch(
+    base: str, style: str, reset: str
+) -> None:
     compare(RECORDED[base, style, reset], *drive(snn, base, style, reset))
 
 
 @pytest.mark.parametrize("how", [stepwise, sequence, snn.run], ids=["hidden", "sequence", "run"])
 @pytest.mark.parametrize("style", ["state", "parameter", "fire", "assigned"])
 @pytest.mark.parametrize("base", list(BASES))
-def test_an_overridden_method_counts_in_every_way_to_run_over_time(base: str, style: str, how: Any) -> None:
+def test_an_overridden_method_counts_in_every_way_to_run_over_time(
+    base: str, style: str, how: Any
+) -> None:
     compare(RECORDED[base, style, "zero"], *drive(snn, base, style, "zero", how=how))
 
 
 def compare(case: dict[str, Any], spikes: Tensor, mem: Tensor, grads: dict[str, Tensor]) -> None:
-    fired = np.unpackbits(ARRAYS[case["spk"]])[: STEPS * BATCH * FEATURES].reshape(STEPS, BATCH, FEATURES)
+    fired = np.unpackbits(ARRAYS[case["spk"]])[: STEPS * BATCH * FEATURES].reshape(
+        STEPS, BATCH, FEATURES
+    )
     assert torch.equal(spikes != 0, torch.from_numpy(fired).bool())
     close("the membrane", mem, case["mem"])
     assert case["grads"].keys() == grads.keys()
@@ -56,10 +63,12 @@ def close(name: str, found: Tensor, key: str) -> None:
     """To the rounding of float32, in which the numbers are stored."""
     expected = torch.from_numpy(ARRAYS[key]).double()
     scale = max(float(expected.abs().max()), 1.0)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * scale, msg=lambda m: f"{name}: {m}")
+    torch.testing.assert_close(
+        found, expected, rtol=1e-5, atol=1e-5 * scale, msg=lambda m: f"{name}: {m}"
+    )
 
 
-# -- which names count, and which are refused ------------------------------------------------------------------
+# -- which names count, and which are refused ------------------------------------------------------
 
 
 class Quiet(snn.Leaky):
@@ -88,7 +97,9 @@ def test_a_method_put_on_one_neuron_counts_there_and_nowhere_else() -> None:
 
 
 def test_a_number_under_the_name_of_a_method_is_named() -> None:
-    with pytest.raises(TypeError, match="step is a method that every neuron calls, got 0; choose another name"):
+    with pytest.raises(
+        TypeError, match="step is a method that every neuron calls, got 0; choose another name"
+    ):
         setattr(snn.Leaky(0.9), "step", 0)  # noqa: B010 (assigning is what is refused)
 
 
@@ -124,7 +135,9 @@ def test_an_overriding_neuron_survives_copies_and_pickles() -> None:
         assert made(torch.full((1, 2), 9.0))[0].sum() == 0
 
 
-@pytest.mark.parametrize("name", ["_base_state_function_hidden", "_build_state_function", "state_function"])
+@pytest.mark.parametrize(
+    "name", ["_base_state_function_hidden", "_build_state_function", "state_function"]
+)
 def test_a_method_that_snntorch_never_calls_is_refused_where_the_class_is_made(name: str) -> None:
     with pytest.raises(TypeError, match="define _base_state_function"):
         type("Old", (snn.Leaky,), {name: lambda self, input_: input_})
@@ -135,7 +148,8 @@ def test_the_arguments_of_snntorch_0_7_are_refused_where_the_class_is_made() -> 
         return self.beta * mem + input_
 
     with pytest.raises(
-        TypeError, match=r"_base_state_function\(self.* cannot be called as _base_state_function\(input_\)"
+        TypeError,
+        match=r"_base_state_function\(self.* cannot be called as _base_state_function\(input_\)",
     ):
         type("Old", (snn.Leaky,), {"_base_state_function": old})
 
@@ -163,11 +177,13 @@ def test_a_state_function_that_returns_too_few_states_is_named() -> None:
 
         _base_sub = _base_state_function
 
-    with pytest.raises(ValueError, match=r"its state is \(syn, mem\), the overridden method returned 1"):
+    with pytest.raises(
+        ValueError, match=r"its state is \(syn, mem\), the overridden method returned 1"
+    ):
         Short(0.9, 0.8)(torch.ones(1, 2))
 
 
-# -- bases, and feedback of ones own ---------------------------------------------------------------------------
+# -- bases, and feedback of ones own ---------------------------------------------------------------
 
 
 class OwnForward(snn.LIF):
@@ -193,13 +209,18 @@ def test_lif_with_beta_is_a_base_and_gives_the_spikes_of_leaky() -> None:
     own, leaky = OwnForward(0.9, learn_beta=True), snn.Leaky(0.9, init_hidden=True)
     assert torch.equal(torch.stack([own(x_t) for x_t in x]), torch.stack([leaky(x_t) for x_t in x]))
     assert [name for name, _ in own.named_parameters()] == ["beta"]
-    assert copy.deepcopy(nn.Sequential(OwnForward(0.9))).state_dict().keys() >= {"0.beta", "0.threshold"}
+    assert copy.deepcopy(nn.Sequential(OwnForward(0.9))).state_dict().keys() >= {
+        "0.beta",
+        "0.threshold",
+    }
     snn.reset(nn.Sequential(own))  # knows nothing of its state, as snnTorch
     run = snn.run(nn.Sequential(OwnForward(0.9)), x)
     assert torch.equal(run, torch.stack(list(map(OwnForward(0.9), x))))
 
 
-@pytest.mark.parametrize("name", ["Leaky", "Lapicque", "Synaptic", "Alpha", "RLeaky", "RSynaptic", "StateLeaky"])
+@pytest.mark.parametrize(
+    "name", ["Leaky", "Lapicque", "Synaptic", "Alpha", "RLeaky", "RSynaptic", "StateLeaky"]
+)
 def test_the_leaky_neurons_are_lif_and_the_cells_are_not(name: str) -> None:
     assert issubclass(getattr(snn, name), snn.LIF)
     assert not issubclass(snn.SLSTM, snn.LIF)

@@ -1,4 +1,5 @@
-"""Numbers of surrogates that would explode, vanish or become NaN in the backward pass are refused at construction."""
+"""Numbers of surrogates that would explode, vanish or become NaN in the backward pass are refused
+at construction."""
 
 import numpy as np
 import pytest
@@ -26,14 +27,18 @@ CASES = [pytest.param(curve, name, id=curve.__name__) for curve, name in CURVES.
 
 
 @pytest.mark.parametrize(("curve", "name"), CASES)
-@pytest.mark.parametrize("value", ["25", None, True, 1j, torch.ones(2), torch.ones((), requires_grad=True)])
+@pytest.mark.parametrize(
+    "value", ["25", None, True, 1j, torch.ones(2), torch.ones((), requires_grad=True)]
+)
 def test_a_surrogate_is_not_built_with_what_is_no_number(curve, name, value):
     with pytest.raises(TypeError, match=f"{name} must be a real number, got"):
         curve(**{name: value})
 
 
 @pytest.mark.parametrize(("curve", "name"), CASES)
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 10**400], ids=["nan", "inf", "-1", "10^400"])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -1.0, 10**400], ids=["nan", "inf", "-1", "10^400"]
+)
 def test_a_surrogate_that_is_not_finite_or_is_upside_down_is_refused(curve, name, value):
     with pytest.raises(ValueError, match=rf"{name} must be (finite|positive|0 or more), got"):
         curve(**{name: value})

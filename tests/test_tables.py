@@ -43,7 +43,9 @@ def test_a_slope_that_changed_before_backward_is_still_that_of_the_forward_pass(
 
 
 def test_an_equal_neuron_that_died_did_not_take_the_name_with_it() -> None:
-    two = [snn.Leaky(0.9, init_hidden=True, spike_grad=surrogate.fast_sigmoid(0.321)) for _ in range(2)]
+    two = [
+        snn.Leaky(0.9, init_hidden=True, spike_grad=surrogate.fast_sigmoid(0.321)) for _ in range(2)
+    ]
     assert two[0].transition is two[1].transition
     del two[0]
     gc.collect()

@@ -1,4 +1,5 @@
-"""Several threads: with networks of their own they do not meet; in one network the second is refused."""
+"""Several threads: with networks of their own they do not meet; in one network the second is
+refused."""
 
 import random
 import threading
@@ -99,7 +100,9 @@ def test_a_run_put_back_the_generators_of_other_threads() -> None:
     assert plan.layerwise, str(plan)
 
 
-@pytest.mark.parametrize("first", ["run", "layerwise module", "layerwise function", "layerwise global"])
+@pytest.mark.parametrize(
+    "first", ["run", "layerwise module", "layerwise function", "layerwise global"]
+)
 def test_one_network_in_two_threads_gave_wrong_numbers(first: str) -> None:
     second: list[Any] = []
     x = torch.rand(4, 3, 8)

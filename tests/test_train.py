@@ -48,7 +48,9 @@ def test_a_dozen_lines_train_on_real_data() -> None:
     )
     result = snn.fit(net, data, num_steps=8, epochs=6, progress=False)
     assert result.test_accuracy.last > 0.92
-    assert str(result).startswith(f"test accuracy {100 * result.test_accuracy.last:.2f} % after epoch 6, the last one")
+    assert str(result).startswith(
+        f"test accuracy {100 * result.test_accuracy.last:.2f} % after epoch 6, the last one"
+    )
 
 
 def test_history_has_a_row_for_each_epoch_and_the_last_one_is_quoted() -> None:
@@ -78,7 +80,9 @@ def test_the_same_seed_gives_the_same_result_and_another_one_another() -> None:
 
 def test_the_seed_decides_about_the_order_of_the_samples() -> None:
     net = plain()
-    histories = [snn.fit(copy.deepcopy(net), split(), **SETTINGS, seed=seed).history for seed in (1, 1, 2)]
+    histories = [
+        snn.fit(copy.deepcopy(net), split(), **SETTINGS, seed=seed).history for seed in (1, 1, 2)
+    ]
     assert histories[0] == histories[1] != histories[2]
 
 
@@ -120,8 +124,14 @@ def test_a_loss_decides_what_is_read_and_how_a_class_is_named(tmp_path) -> None:
         result = snn.fit(net, split(), **SETTINGS, loss=loss, lr=0.1, out=tmp_path, force=True)
         return json.loads((tmp_path / "run.json").read_text())["prediction"], result
 
-    rule, result = card(SF.ce_max_membrane_loss(), lambda: nn.Sequential(nn.Linear(6, 3), snn.LI(0.9, True)))
-    assert rule == "the highest membrane" and result.test_accuracy.last > 0.9 and result.spikes_per_neuron == {}
+    rule, result = card(
+        SF.ce_max_membrane_loss(), lambda: nn.Sequential(nn.Linear(6, 3), snn.LI(0.9, True))
+    )
+    assert (
+        rule == "the highest membrane"
+        and result.test_accuracy.last > 0.9
+        and result.spikes_per_neuron == {}
+    )
     assert card(SF.ce_temporal_loss())[0] == "the first spike"
     population = SF.ce_count_loss(population_code=True, num_classes=3)
     rule, result = card(population, lambda: plain(outputs=6))
@@ -131,7 +141,9 @@ def test_a_loss_decides_what_is_read_and_how_a_class_is_named(tmp_path) -> None:
 def test_samples_are_encoded_as_asked() -> None:
     x_train, y_train, x_test, y_test = tensors()
     constant = snn.fit(plain, tensors(), **SETTINGS)
-    repeated = snn.fit(plain, tensors(), **SETTINGS, encode=lambda x, num_steps: x.expand(num_steps, *x.shape))
+    repeated = snn.fit(
+        plain, tensors(), **SETTINGS, encode=lambda x, num_steps: x.expand(num_steps, *x.shape)
+    )
     assert repeated.test_accuracy == constant.test_accuracy
     timed = (x_train[:, None].expand(-1, 5, -1), y_train, x_test[:, None].expand(-1, 5, -1), y_test)
     sequence = snn.fit(plain, timed, **{**SETTINGS, "num_steps": None}, encode="sequence")
@@ -181,7 +193,10 @@ def test_the_number_of_threads_is_said_with_its_reason(capsys) -> None:
     result = snn.fit(plain, split(), num_steps=5, epochs=2)
     lines = capsys.readouterr().err.splitlines()
     head = "toy: 20 training and 9 test samples; 3 spiking neurons, 21 parameters, 5 time steps"
-    assert lines[:2] == [head, "1 thread (1 million multiply-adds a batch; more threads pay above 1,000 million)"]
+    assert lines[:2] == [
+        head,
+        "1 thread (1 million multiply-adds a batch; more threads pay above 1,000 million)",
+    ]
     assert result.threads == 1 and len(lines) == 4 and lines[3].startswith("epoch 2/2  loss ")
 
 
@@ -202,12 +217,16 @@ def test_a_terminal_gets_a_bar_with_loss_accuracy_and_spikes() -> None:
     bar.bar.refresh()
     bar.close()
     text = terminal.getvalue()
-    assert "epoch 2/2" in text and "loss 0.250, test 90.0 %, spikes 0.500, " in text and "left" in text
+    assert (
+        "epoch 2/2" in text and "loss 0.250, test 90.0 %, spikes 0.500, " in text and "left" in text
+    )
 
 
 @pytest.mark.parametrize("name", neurons())
 def test_every_neuron_of_the_ready_networks_learns_something(name) -> None:
-    result = snn.fit(lambda: mlp([6], 3, 16, name), split(), **{**SETTINGS, "num_steps": 8, "epochs": 1}, lr=0.02)
+    result = snn.fit(
+        lambda: mlp([6], 3, 16, name), split(), **{**SETTINGS, "num_steps": 8, "epochs": 1}, lr=0.02
+    )
     assert set(result.spikes_per_neuron) == {"2", "4"}
     assert all(p.grad is not None for p in result.net.parameters())
 

@@ -22,8 +22,12 @@ def latency(x: Tensor, num_steps: int) -> Tensor:
 
 def network(seed: int = 0, **more: Any) -> nn.Sequential:
     torch.manual_seed(seed)
-    neurons = [snn.Synaptic(0.8, 0.9, init_hidden=True, output=last, **more) for last in (False, True)]
-    net = nn.Sequential(nn.Linear(64, 40, bias=False), neurons[0], nn.Linear(40, 10, bias=False), neurons[1])
+    neurons = [
+        snn.Synaptic(0.8, 0.9, init_hidden=True, output=last, **more) for last in (False, True)
+    ]
+    net = nn.Sequential(
+        nn.Linear(64, 40, bias=False), neurons[0], nn.Linear(40, 10, bias=False), neurons[1]
+    )
     with torch.no_grad():
         net[0].weight.add_(0.03)
         net[2].weight.mul_(2).add_(0.08)
@@ -48,8 +52,17 @@ def test_fit_trains_the_same_network_without_time_steps() -> None:
     assert result.history[-1]["train_loss"] < 0.7 * result.history[0]["train_loss"]
 
 
-def refused(match: str, net: nn.Module | None = None, kind: type[Exception] = ValueError, **more: Any) -> None:
-    given = {"num_steps": 20, "encode": latency, "rule": "eventprop", "progress": False, "epochs": 1, **more}
+def refused(
+    match: str, net: nn.Module | None = None, kind: type[Exception] = ValueError, **more: Any
+) -> None:
+    given = {
+        "num_steps": 20,
+        "encode": latency,
+        "rule": "eventprop",
+        "progress": False,
+        "epochs": 1,
+        **more,
+    }
     with pytest.raises(kind, match=match):
         snn.fit(network() if net is None else net, data.digits(flat=True), **given)
 
@@ -57,7 +70,10 @@ def refused(match: str, net: nn.Module | None = None, kind: type[Exception] = Va
 def test_what_does_not_fit_is_refused_by_name() -> None:
     leaky = nn.Sequential(nn.Linear(64, 10), snn.Leaky(0.9, init_hidden=True, output=True))
     refused("got Leaky at '1'.*write snn.Synaptic", leaky, TypeError)
-    refused("does not apply: the loss does not read spike times; write loss=ce_temporal_loss", loss=ce_rate_loss())
+    refused(
+        "does not apply: the loss does not read spike times; write loss=ce_temporal_loss",
+        loss=ce_rate_loss(),
+    )
 
 
 def test_the_loss_is_one_of_exact_times() -> None:
@@ -67,10 +83,14 @@ def test_the_loss_is_one_of_exact_times() -> None:
     torch.testing.assert_close(loss, wanted)
     silent = torch.tensor([[[torch.inf], [1.5]]])
     value = event_loss(mse_temporal_loss(), silent, torch.tensor([1]), 10)
-    assert value.item() == pytest.approx((0.1**2) / 2)  # the silent one is on time, the other one step late
+    assert value.item() == pytest.approx(
+        (0.1**2) / 2
+    )  # the silent one is on time, the other one step late
     both = torch.tensor([[[1.0, 4.0], [2.0, torch.inf]]])
     several = mse_temporal_loss(multi_spike=True, on_target=[0, 3], off_target=[1, 9])
-    assert event_loss(several, both, torch.tensor([0]), 10).item() == pytest.approx(0.01 * (0.25 + 0.25 + 0.25) / 4)
+    assert event_loss(several, both, torch.tensor([0]), 10).item() == pytest.approx(
+        0.01 * (0.25 + 0.25 + 0.25) / 4
+    )
 
 
 def test_its_gradients_are_those_of_differences() -> None:
@@ -87,7 +107,9 @@ def test_its_gradients_are_those_of_differences() -> None:
             with torch.no_grad():
                 layer.weight[row, column] += change
                 values.append(event_pass(net, x, y, ce_temporal_loss()).loss.item())
-        assert gradient[row, column].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
+        assert gradient[row, column].item() == pytest.approx(
+            (values[0] - values[1]) / 2e-6, rel=1e-5
+        )
         with torch.no_grad():
             layer.weight[row, column] += 1e-6
 
@@ -104,5 +126,7 @@ def test_the_report_holds_every_rule_against_the_exact_gradient() -> None:
 
 
 def test_inputs_must_run_in_time() -> None:
-    with pytest.raises(ValueError, match=r"x must be \[T, B, inputs...\] with T > 0, got \(8, 64\)"):
+    with pytest.raises(
+        ValueError, match=r"x must be \[T, B, inputs...\] with T > 0, got \(8, 64\)"
+    ):
         EventNetwork(network())(torch.zeros(8, 64))

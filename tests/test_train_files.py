@@ -1,4 +1,5 @@
-"""A run and its files: interrupted and resumed equals uninterrupted, nothing is overwritten, nothing half written."""
+"""A run and its files: interrupted and resumed equals uninterrupted, nothing is overwritten,
+nothing half written."""
 
 import itertools
 import json
@@ -49,12 +50,24 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, encode, tmp_path) ->
     arguments = {**SETTINGS, "encode": encode, "seed": 7}
     whole = snn.fit(build, data(), **arguments, loss=Interruption(None), out=tmp_path / "whole")
     states = [torch.load(tmp_path / "whole" / "checkpoint.pt")]
-    for batch in (0, 1, 2, 3, 7, 8):  # in the middle, at the end of an epoch, in the last batch of all
+    for batch in (
+        0,
+        1,
+        2,
+        3,
+        7,
+        8,
+    ):  # in the middle, at the end of an epoch, in the last batch of all
         out = tmp_path / str(batch)
-        with pytest.raises(Interrupted, match=r"stopped after \d of 3 epochs and \d of 3 batches; .*resume=True"):
+        with pytest.raises(
+            Interrupted, match=r"stopped after \d of 3 epochs and \d of 3 batches; .*resume=True"
+        ):
             snn.fit(build, data(), **arguments, loss=Interruption(batch), out=out)
         resumed = snn.fit(build, data(), **arguments, loss=Interruption(None), out=out, resume=True)
-        assert resumed.history == whole.history and resumed.spikes_per_neuron == whole.spikes_per_neuron
+        assert (
+            resumed.history == whole.history
+            and resumed.spikes_per_neuron == whole.spikes_per_neuron
+        )
         assert same_weights(resumed.net, whole.net)
         states.append(torch.load(out / "checkpoint.pt"))
     kept = [{k: v for k, v in state.items() if k not in ("seconds",)} for state in states]
@@ -62,7 +75,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, encode, tmp_path) ->
 
 
 def test_layers_that_go_by_events_resume_bit_for_bit(tmp_path, monkeypatch) -> None:
-    """A resumed run, in another process, may not time otherwise than the one that was interrupted."""
+    """A resumed run, in another process, may not time otherwise than the one that was
+    interrupted."""
     pytest.importorskip("numba")
     monkeypatch.setattr(choice, "WORTH", 0)
     monkeypatch.setattr(choice, "_file", lambda: tmp_path / "timed.json")
@@ -75,13 +89,17 @@ def test_layers_that_go_by_events_resume_bit_for_bit(tmp_path, monkeypatch) -> N
 
     def network() -> nn.Sequential:
         hidden = snn.Leaky(beta=0.8, init_hidden=True)
-        return nn.Sequential(nn.Linear(64, 40), hidden, nn.Linear(40, 3), snn.Leaky(beta=0.8, init_hidden=True))
+        return nn.Sequential(
+            nn.Linear(64, 40), hidden, nn.Linear(40, 3), snn.Leaky(beta=0.8, init_hidden=True)
+        )
 
     def train(out: str, batch: int | None = None, resume: bool = False) -> nn.Module:
         data = DataLoader(TensorDataset(x, y), 16), DataLoader(TensorDataset(x, y), 16)
         arguments = {"num_steps": 3, "epochs": 1, "progress": False, "out": tmp_path / out}
         encode = lambda x, num_steps: x.repeat(num_steps, 1, 1)  # noqa: E731
-        return snn.fit(network, data, **arguments, encode=encode, loss=Interruption(batch), resume=resume).net
+        return snn.fit(
+            network, data, **arguments, encode=encode, loss=Interruption(batch), resume=resume
+        ).net
 
     with pytest.raises(Interrupted):
         train("stopped", batch=0)
@@ -98,7 +116,14 @@ def test_a_run_on_cuda_is_resumed_bit_for_bit(tmp_path) -> None:
     whole = snn.fit(lambda: build().cuda(), split(), **arguments, loss=Interruption(None))
     with pytest.raises(Interrupted):
         snn.fit(lambda: build().cuda(), split(), **arguments, loss=Interruption(4), out=tmp_path)
-    resumed = snn.fit(lambda: build().cuda(), split(), **arguments, loss=Interruption(None), out=tmp_path, resume=True)
+    resumed = snn.fit(
+        lambda: build().cuda(),
+        split(),
+        **arguments,
+        loss=Interruption(None),
+        out=tmp_path,
+        resume=True,
+    )
     assert resumed.history == whole.history and same_weights(resumed.net, whole.net)
 
 
@@ -120,7 +145,9 @@ def test_a_run_may_be_interrupted_again_and_again(tmp_path) -> None:
         with pytest.raises(Interrupted):
             snn.fit(build, split(), **SETTINGS, loss=Interruption(0), out=tmp_path, resume=resume)
         resume = True
-    resumed = snn.fit(build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path, resume=True)
+    resumed = snn.fit(
+        build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path, resume=True
+    )
     assert resumed.history == whole.history and same_weights(resumed.net, whole.net)
 
 
@@ -141,8 +168,14 @@ def test_a_finished_run_is_not_trained_again(tmp_path) -> None:
     loss = Interruption(0)
     first = snn.fit(build, split(), **SETTINGS, loss=Interruption(None), out=tmp_path)
     again = snn.fit(build, split(), **SETTINGS, loss=loss, out=tmp_path, resume=True)
-    assert loss.seen == 0 and again.history == first.history and again.test_accuracy == first.test_accuracy
-    assert same_weights(again.net, first.net) and again.seconds == pytest.approx(first.seconds, rel=0.9)
+    assert (
+        loss.seen == 0
+        and again.history == first.history
+        and again.test_accuracy == first.test_accuracy
+    )
+    assert same_weights(again.net, first.net) and again.seconds == pytest.approx(
+        first.seconds, rel=0.9
+    )
 
 
 def test_a_resumed_run_takes_as_many_threads_as_before(tmp_path) -> None:
@@ -175,19 +208,42 @@ def test_the_run_card_says_what_was_done(tmp_path) -> None:
     result = snn.fit(build, split(), **SETTINGS, seeds=2, out=tmp_path, loss=SF.ce_rate_loss())
     card = json.loads(result.paths["card"].read_text())
     last, best = result.test_accuracy
-    assert {**card["test_accuracy"], "note": ""} == {"last": last, "best": best, "quoted": "last", "note": ""}
+    assert {**card["test_accuracy"], "note": ""} == {
+        "last": last,
+        "best": best,
+        "quoted": "last",
+        "note": "",
+    }
     assert "after the last epoch" in card["test_accuracy"]["note"]
     assert card["seeds"] == [0, 1] and card["spread"]["each"] == list(result.each)
-    assert card["spread"]["mean"] == pytest.approx(result.mean) and card["spread"]["std"] == pytest.approx(result.std)
+    assert card["spread"]["mean"] == pytest.approx(result.mean) and card["spread"][
+        "std"
+    ] == pytest.approx(result.std)
     configuration = card["configuration"]
-    assert configuration["num_steps"] == 5 and configuration["batch_size"] == 8 and configuration["rule"] == "bptt"
-    assert configuration["loss"].startswith("ce_rate_loss(") and configuration["optimizer"]["lr"] == 2e-3
+    assert (
+        configuration["num_steps"] == 5
+        and configuration["batch_size"] == 8
+        and configuration["rule"] == "bptt"
+    )
+    assert (
+        configuration["loss"].startswith("ce_rate_loss(")
+        and configuration["optimizer"]["lr"] == 2e-3
+    )
     assert card["data"]["description"] == "three patterns" and card["data"]["test_samples"] == 9
-    assert card["versions"]["spikeloom"] == snn.__version__ and card["versions"]["torch"] == torch.__version__
+    assert (
+        card["versions"]["spikeloom"] == snn.__version__
+        and card["versions"]["torch"] == torch.__version__
+    )
     assert card["network"]["parameters"] == sum(p.numel() for p in result.net.parameters())
     spikes, layers = card["spikes_per_neuron_and_sample"], result.spikes_per_neuron
-    assert spikes["layers"] == layers and spikes["mean"] == pytest.approx((12 * layers["2"] + 3 * layers["5"]) / 15)
-    assert card["time"]["wall_seconds"] > 0 and card["time"]["cpu_seconds"] > 0 and card["threads"]["number"] == 1
+    assert spikes["layers"] == layers and spikes["mean"] == pytest.approx(
+        (12 * layers["2"] + 3 * layers["5"]) / 15
+    )
+    assert (
+        card["time"]["wall_seconds"] > 0
+        and card["time"]["cpu_seconds"] > 0
+        and card["threads"]["number"] == 1
+    )
     assert card["history"] == list(result.history)
     assert all((tmp_path / name).is_file() for name in card["files"].values())
 
@@ -202,7 +258,9 @@ def test_pictures_are_drawn(tmp_path) -> None:
         assert min(pixels.shape[:2]) > 300 and pixels[..., :3].std() > 0.05, f"{kind} is blank"
 
 
-def test_without_matplotlib_a_run_has_no_pictures_and_says_why(tmp_path, monkeypatch, capsys) -> None:
+def test_without_matplotlib_a_run_has_no_pictures_and_says_why(
+    tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = snn.fit(plain, split(), **{**SETTINGS, "progress": True}, out=tmp_path)
     assert set(result.paths) == {"card", "checkpoint"}
@@ -213,11 +271,15 @@ def test_without_matplotlib_a_run_has_no_pictures_and_says_why(tmp_path, monkeyp
 def test_an_existing_run_is_not_overwritten(tmp_path) -> None:
     first = snn.fit(plain, split(), **SETTINGS, seeds=2, out=tmp_path)
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(FileExistsError, match=r"holds a run already \(.*run.json.*resume=True.*force=True"):
+    with pytest.raises(
+        FileExistsError, match=r"holds a run already \(.*run.json.*resume=True.*force=True"
+    ):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path)
     assert (tmp_path / "run.json").read_bytes() == before
     (tmp_path / "mine.txt").write_text("kept")
     second = snn.fit(plain, split(), **{**SETTINGS, "epochs": 1}, out=tmp_path, force=True)
     assert len(second.history) == 1 != len(first.history)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["checkpoint.pt", "curves.png", "mine.txt", "raster.png", "run.json"], "old files are left over"
+    assert names == ["checkpoint.pt", "curves.png", "mine.txt", "raster.png", "run.json"], (
+        "old files are left over"
+    )

@@ -27,13 +27,28 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
-    "no steps": (None, {"num_steps": None}, ValueError, r"needs the number of time steps, got none; write num_steps"),
+    "no steps": (
+        None,
+        {"num_steps": None},
+        ValueError,
+        r"needs the number of time steps, got none; write num_steps",
+    ),
     "zero steps": (None, {"num_steps": 0}, ValueError, "num_steps must be at least 1, got 0"),
     "epochs": (None, {"epochs": 1.5}, TypeError, r"epochs must be a whole number, got 1\.5"),
     "batch size": (None, {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     "threads": (None, {"threads": 0}, ValueError, "threads must be at least 1, got 0"),
-    "rule": (None, {"rule": "stdp"}, ValueError, "rule must be one of .*'bptt', 'tbptt'.*got 'stdp'"),
-    "encoding": (None, {"encode": "rat"}, ValueError, "encode must be one of .*did you mean 'rate'"),
+    "rule": (
+        None,
+        {"rule": "stdp"},
+        ValueError,
+        "rule must be one of .*'bptt', 'tbptt'.*got 'stdp'",
+    ),
+    "encoding": (
+        None,
+        {"encode": "rat"},
+        ValueError,
+        "encode must be one of .*did you mean 'rate'",
+    ),
     "encoding kind": (None, {"encode": 3}, TypeError, "encode must be a name or a function, got 3"),
     "encoder's shape": (
         None,
@@ -41,10 +56,25 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         r"return \[T, B, ...\] = \[5, 2, ...\], got \(2, 6",
     ),
-    "static sequence": (None, {"encode": "sequence"}, ValueError, 'static samples need encode="direct"'),
-    "schedule": (None, {"schedule": "linear"}, ValueError, "schedule must be one of 'cosine', 'constant'"),
+    "static sequence": (
+        None,
+        {"encode": "sequence"},
+        ValueError,
+        'static samples need encode="direct"',
+    ),
+    "schedule": (
+        None,
+        {"schedule": "linear"},
+        ValueError,
+        "schedule must be one of 'cosine', 'constant'",
+    ),
     "learning rate": (None, {"lr": 0.0}, ValueError, r"lr must lie in \(0, 1000\], got 0"),
-    "two rates": (None, {"lr": 0.1, "optimizer": torch.optim.SGD}, ValueError, "lr=0.1 is for the default optimizer"),
+    "two rates": (
+        None,
+        {"lr": 0.1, "optimizer": torch.optim.SGD},
+        ValueError,
+        "lr=0.1 is for the default optimizer",
+    ),
     "optimizer": (None, {"optimizer": "adam"}, TypeError, "optimizer must be .*got 'adam'"),
     "foreign optimizer": (
         None,
@@ -53,16 +83,27 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         "optimizer must hold parameters of net",
     ),
     "loss class": (None, {"loss": SF.ce_rate_loss}, TypeError, r"write loss=ce_rate_loss\(\)"),
-    "loss of many": (None, {"loss": SF.ce_count_loss(reduction="none")}, ValueError, 'return one number.*"mean"'),
+    "loss of many": (
+        None,
+        {"loss": SF.ce_count_loss(reduction="none")},
+        ValueError,
+        'return one number.*"mean"',
+    ),
     "seeds": (None, {"seeds": 2}, ValueError, "seeds=2 trains several networks, got one network"),
-    "resume nowhere": (None, {"resume": True}, ValueError, "resume=True is about a folder, got none"),
+    "resume nowhere": (
+        None,
+        {"resume": True},
+        ValueError,
+        "resume=True is about a folder, got none",
+    ),
     "no data": ([1, 2, 3], {}, TypeError, "data must be a Split .*; got list of 3"),
     "no test part": (toy(), {}, TypeError, "data must have a test part, got two tensors"),
     "integer images": (
         bad_data(x_train=lambda x: (255 * x).byte()),
         {},
         TypeError,
-        r"samples of the training part must be floating point, got torch.uint8.*write x.float\(\) / 255",
+        r"samples of the training part must be floating point, got torch.uint8.*write x.float\(\) "
+        r"/ 255",
     ),
     "NaN": (
         bad_data(x_test=lambda x: x.clone().fill_(float("nan"))),
@@ -75,7 +116,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {},
         TypeError,
         r"labels of the training part must be whole numbers, got torch.float32 of shape \(20,\); "
-        r"write y.long\(\) if they are classes. fit classifies: for regression write a loop of your own around snn.run",
+        r"write y.long\(\) if they are classes. fit classifies: for regression write a loop of "
+        r"your own around snn.run",
     ),
     "one-hot floats": (
         bad_data(y_train=lambda y: nn.functional.one_hot(y, 3).float()),
@@ -89,15 +131,30 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         r"must have shape \[N\], got \(20, 3\); write y.argmax\(1\)",
     ),
-    "lengths": (bad_data(y_test=lambda y: y[1:]), {}, ValueError, r"one label each, got samples \(9, 6\) and 8 labels"),
-    "negative label": (bad_data(y_test=lambda y: y - 1), {}, ValueError, "must count from 0, got -1"),
+    "lengths": (
+        bad_data(y_test=lambda y: y[1:]),
+        {},
+        ValueError,
+        r"one label each, got samples \(9, 6\) and 8 labels",
+    ),
+    "negative label": (
+        bad_data(y_test=lambda y: y - 1),
+        {},
+        ValueError,
+        "must count from 0, got -1",
+    ),
     "too many classes": (
         bad_data(y_test=lambda y: y + 3),
         {},
         ValueError,
         "labels reach 5, so that the network needs 6 outputs, got 3",
     ),
-    "unlike parts": (bad_data(x_test=lambda x: x[:, :5]), {}, ValueError, "training and test samples must be alike"),
+    "unlike parts": (
+        bad_data(x_test=lambda x: x[:, :5]),
+        {},
+        ValueError,
+        "training and test samples must be alike",
+    ),
     "rate above one": (
         bad_data(x_train=lambda x: 16 * x),
         {"encode": "rate"},
@@ -135,10 +192,20 @@ def test_a_mistake_is_named_before_work_begins(case, tmp_path) -> None:
     [
         ("mlp", TypeError, "net must be a torch.nn.Module, got str"),
         (nn.Linear(6, 3), ValueError, "net must have at least one spiking neuron, got none"),
-        (nn.Sequential(snn.Leaky(0.9, init_hidden=True)), ValueError, "must have parameters that require a gradient"),
-        (nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9), nn.Linear(3, 3)), TypeError, r"layer '2'.*init_hidden=True"),
         (
-            nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Linear(6, 3), snn.Leaky(0.9, init_hidden=True)),
+            nn.Sequential(snn.Leaky(0.9, init_hidden=True)),
+            ValueError,
+            "must have parameters that require a gradient",
+        ),
+        (
+            nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9), nn.Linear(3, 3)),
+            TypeError,
+            r"layer '2'.*init_hidden=True",
+        ),
+        (
+            nn.Sequential(
+                nn.Unflatten(1, (1, 6)), nn.Linear(6, 3), snn.Leaky(0.9, init_hidden=True)
+            ),
             ValueError,
             r"the network must return \[T, B, classes\], got \(5, 2, 1, 3\)",
         ),
@@ -178,7 +245,9 @@ def test_a_run_is_resumed_with_its_own_settings_only(changes, text, tmp_path) ->
 
 
 def test_there_must_be_something_to_resume(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"resume=True needs a checkpoint, and there is no .*checkpoint\.pt"):
+    with pytest.raises(
+        FileNotFoundError, match=r"resume=True needs a checkpoint, and there is no .*checkpoint\.pt"
+    ):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path, resume=True)
     with pytest.raises(ValueError, match="got both; leave one out"):
         snn.fit(plain, split(), **SETTINGS, out=tmp_path, resume=True, force=True)
@@ -190,5 +259,8 @@ def test_there_must_be_something_to_resume(tmp_path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
-    with pytest.raises(RuntimeError, match=r"got nan in batch 1 of epoch 1; lower the learning rate, e.g. lr=0.0002"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"got nan in batch 1 of epoch 1; lower the learning rate, e.g. lr=0.0002",
+    ):
         snn.fit(plain, split(), **SETTINGS, loss=lambda spk, y: spk.sum() * float("nan"))

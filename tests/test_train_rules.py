@@ -1,4 +1,5 @@
-"""The rules of `fit`: each trains what it applies to, and says before any work why it does not apply to the rest."""
+"""The rules of `fit`: each trains what it applies to, and says before any work why it does not
+apply to the rest."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +24,9 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out_pictures(monkeypatch)
 
 
-def hidden(neuron: Callable[[], nn.Module], last: Callable[[], nn.Module], scale: float = 1.0) -> nn.Sequential:
+def hidden(
+    neuron: Callable[[], nn.Module], last: Callable[[], nn.Module], scale: float = 1.0
+) -> nn.Sequential:
     net = nn.Sequential(nn.Linear(6, 20), neuron(), nn.Linear(20, 3), last())
     with torch.no_grad():
         for p in net.parameters():
@@ -32,7 +35,11 @@ def hidden(neuron: Callable[[], nn.Module], last: Callable[[], nn.Module], scale
 
 
 def leaky() -> nn.Sequential:
-    return hidden(lambda: snn.Leaky(0.8, init_hidden=True), lambda: snn.Leaky(0.8, init_hidden=True, output=True), 2.0)
+    return hidden(
+        lambda: snn.Leaky(0.8, init_hidden=True),
+        lambda: snn.Leaky(0.8, init_hidden=True, output=True),
+        2.0,
+    )
 
 
 def integrating() -> nn.Sequential:
@@ -67,13 +74,21 @@ def test_a_chunk_of_all_steps_is_backpropagation_through_all_of_them() -> None:
     whole = snn.fit(leaky, split(), **SETTINGS, rule=snn.train.BPTT())
     chunk = snn.fit(leaky, split(), **SETTINGS, rule=snn.train.TBPTT(K=5))
     assert same_weights(whole.net, chunk.net) and whole.history == chunk.history
-    assert not same_weights(whole.net, snn.fit(leaky, split(), **SETTINGS, rule=snn.train.TBPTT(K=3)).net)
+    assert not same_weights(
+        whole.net, snn.fit(leaky, split(), **SETTINGS, rule=snn.train.TBPTT(K=3)).net
+    )
 
 
 def test_chunks_make_one_change_each_as_snntorchs_tbptt_does() -> None:
     data, loss = split(), SF.ce_rate_loss()
     sgd: Any = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # noqa: E731
-    options: dict[str, Any] = {**SETTINGS, "epochs": 1, "batch_size": 20, "loss": loss, "optimizer": sgd}
+    options: dict[str, Any] = {
+        **SETTINGS,
+        "epochs": 1,
+        "batch_size": 20,
+        "loss": loss,
+        "optimizer": sgd,
+    }
     found = snn.fit(leaky, data, **options, rule=snn.train.TBPTT(K=2))
     torch.manual_seed(0)
     net = leaky()
@@ -86,8 +101,16 @@ def test_chunks_make_one_change_each_as_snntorchs_tbptt_does() -> None:
 @pytest.mark.parametrize("loss", [None, SF.mse_membrane_loss()], ids=["spikes", "membranes"])
 def test_eprop_makes_the_change_that_the_learning_rule_says(loss: Any) -> None:
     data = split()
-    options: dict[str, Any] = {**SETTINGS, "epochs": 1, "batch_size": 20, "loss": loss, "rule": "eprop"}
-    result = snn.fit(leaky, data, **options, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+    options: dict[str, Any] = {
+        **SETTINGS,
+        "epochs": 1,
+        "batch_size": 20,
+        "loss": loss,
+        "rule": "eprop",
+    }
+    result = snn.fit(
+        leaky, data, **options, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)
+    )
     torch.manual_seed(0)
     net = leaky()
 
@@ -111,7 +134,11 @@ def test_bp_stdp_makes_the_change_that_the_learning_rule_says() -> None:
 
     rule = snn.train.BPSTDP(epsilon=2, interval=3)
     result = snn.fit(
-        integrating, data, **{**SETTINGS, "epochs": 1, "batch_size": 20, "encode": encode}, rule=rule, lr=0.1
+        integrating,
+        data,
+        **{**SETTINGS, "epochs": 1, "batch_size": 20, "encode": encode},
+        rule=rule,
+        lr=0.1,
     )
     torch.manual_seed(0)
     net = integrating()
@@ -129,11 +156,16 @@ def test_stbp_is_backpropagation_with_its_own_loss() -> None:
 
 
 def disabled() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.8, surrogate_disable=True, init_hidden=True, output=True))
+    return nn.Sequential(
+        nn.Linear(6, 3), snn.Leaky(0.8, surrogate_disable=True, init_hidden=True, output=True)
+    )
 
 
 def recurrent() -> nn.Sequential:
-    return hidden(lambda: snn.RLeaky(0.8, all_to_all=False, init_hidden=True), lambda: snn.LI(0.9, init_hidden=True))
+    return hidden(
+        lambda: snn.RLeaky(0.8, all_to_all=False, init_hidden=True),
+        lambda: snn.LI(0.9, init_hidden=True),
+    )
 
 
 def curved() -> nn.Sequential:
@@ -142,8 +174,18 @@ def curved() -> nn.Sequential:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], type[Exception], str]] = {
-    "no gradient": (disabled, {"rule": "bptt"}, ValueError, r"the spikes of '1' have no gradient; leave out surr"),
-    "long chunks": (plain, {"rule": snn.train.TBPTT(K=9)}, ValueError, r"got K=9 for 5 steps; write rule=TBPTT\(K=2\)"),
+    "no gradient": (
+        disabled,
+        {"rule": "bptt"},
+        ValueError,
+        r"the spikes of '1' have no gradient; leave out surr",
+    ),
+    "long chunks": (
+        plain,
+        {"rule": snn.train.TBPTT(K=9)},
+        ValueError,
+        r"got K=9 for 5 steps; write rule=TBPTT\(K=2\)",
+    ),
     "no trace": (
         build,
         {"rule": "eprop"},
@@ -152,7 +194,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], type[Exception
     ),
     "loss over time": (
         *(plain, {"rule": "eprop", "loss": SF.mse_count_loss()}, ValueError),
-        r'rule="eprop" does not apply: mse_count_loss is no mean over single steps; write loss=ce_rate_loss\(\)',
+        r'rule="eprop" does not apply: mse_count_loss is no mean over single steps; write '
+        r"loss=ce_rate_loss\(\)",
     ),
     "leak": (
         plain,
@@ -167,7 +210,11 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], type[Exception
         "counts input spikes, got encode='direct'; write encode=\"rate\"",
     ),
     "own error": (
-        *(integrating, {"rule": "bp_stdp", "encode": "rate", "loss": SF.ce_rate_loss()}, ValueError),
+        *(
+            integrating,
+            {"rule": "bp_stdp", "encode": "rate", "loss": SF.ce_rate_loss()},
+            ValueError,
+        ),
         "it has an error of its own, got loss; leave loss out",
     ),
     "no desired spike": (
@@ -180,10 +227,30 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], type[Exception
         TypeError,
         r"Leaky '1' is not its neuron.*write snn\.learning\.stbp_neuron",
     ),
-    "another curve": (curved, {"rule": "stbp"}, TypeError, "the surrogate of '1' is none of its four curves, got ATan"),
-    "chaos": (plain, {"rule": "eprop", "chaos": snn.chaos.Z(1.0)}, ValueError, 'got rule="eprop"; write rule="bptt"'),
-    "no rule": (plain, {"rule": 3}, TypeError, r'rule must be a name or a rule, got 3; write rule="bptt"'),
-    "spelling": (plain, {"rule": "e-prop"}, ValueError, "rule must be one of .*did you mean 'eprop'"),
+    "another curve": (
+        curved,
+        {"rule": "stbp"},
+        TypeError,
+        "the surrogate of '1' is none of its four curves, got ATan",
+    ),
+    "chaos": (
+        plain,
+        {"rule": "eprop", "chaos": snn.chaos.Z(1.0)},
+        ValueError,
+        'got rule="eprop"; write rule="bptt"',
+    ),
+    "no rule": (
+        plain,
+        {"rule": 3},
+        TypeError,
+        r'rule must be a name or a rule, got 3; write rule="bptt"',
+    ),
+    "spelling": (
+        plain,
+        {"rule": "e-prop"},
+        ValueError,
+        "rule must be one of .*did you mean 'eprop'",
+    ),
 }
 
 
@@ -251,7 +318,9 @@ def test_a_rule_of_ones_own_trains_under_its_name() -> None:
         before = net[0].weight.detach().clone()
         snn.fit(net, split(), **SETTINGS, rule="nothing")
         assert torch.equal(net[0].weight, before)
-        with pytest.raises(ValueError, match="a rule needs a name of its own, got 'bptt', which BPTT has"):
+        with pytest.raises(
+            ValueError, match="a rule needs a name of its own, got 'bptt', which BPTT has"
+        ):
 
             class Other(Rule, name="bptt"):
                 """Another one."""

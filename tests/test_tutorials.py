@@ -1,4 +1,5 @@
-"""Every tutorial runs in its smoke mode, and its figures show what it claims, see `tutorial_claims`."""
+"""Every tutorial runs in its smoke mode, and its figures show what it claims, see
+`tutorial_claims`."""
 
 import ast
 import inspect
@@ -23,10 +24,18 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common
 
 def figures(name: str, out: Path) -> dict[str, float]:
     """What a tutorial reports, run in this process; its pictures go to ``out``."""
-    settings = {"SPIKELOOM_SMOKE": "1", "SPIKELOOM_OUT": str(out), "SPIKELOOM_DATA": "", "SPIKELOOM_DEVICE": "cpu"}
+    settings = {
+        "SPIKELOOM_SMOKE": "1",
+        "SPIKELOOM_OUT": str(out),
+        "SPIKELOOM_DATA": "",
+        "SPIKELOOM_DEVICE": "cpu",
+    }
     sys.modules.pop("common", None)
     printed = io.StringIO()
-    environment, path = mock.patch.dict(os.environ, settings), mock.patch("sys.path", [str(FOLDER), *sys.path])
+    environment, path = (
+        mock.patch.dict(os.environ, settings),
+        mock.patch("sys.path", [str(FOLDER), *sys.path]),
+    )
     with environment, path, redirect_stdout(printed):
         runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     return json.loads(printed.getvalue().splitlines()[-1])

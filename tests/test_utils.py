@@ -1,4 +1,5 @@
-"""Helpers for data sets; the numbers that agree with snnTorch are compared in `test_recorded_surface`."""
+"""Helpers for data sets; the numbers that agree with snnTorch are compared in
+`test_recorded_surface`."""
 
 from types import SimpleNamespace
 
@@ -33,7 +34,9 @@ def test_valid_split_moves_every_sample_to_exactly_one_side():
 
 
 def test_valid_split_is_reproduced_by_its_seed():
-    first, second, other = (utils.valid_split(numbers(50), numbers(0), 0.3, seed)[1].data for seed in (1, 1, 2))
+    first, second, other = (
+        utils.valid_split(numbers(50), numbers(0), 0.3, seed)[1].data for seed in (1, 1, 2)
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 

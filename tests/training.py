@@ -1,4 +1,5 @@
-"""What the tests of training share: three noisy patterns, small networks, a loss that presses Ctrl-C."""
+"""What the tests of training share: three noisy patterns, small networks, a loss that presses
+Ctrl-C."""
 
 import signal
 import sys
@@ -33,7 +34,9 @@ def tensors() -> tuple[Tensor, ...]:
 
 
 def loaders() -> tuple[DataLoader, DataLoader]:
-    return DataLoader(TensorDataset(*toy(20)), 8, shuffle=True), DataLoader(TensorDataset(*toy(9, seed=2)), 8)
+    return DataLoader(TensorDataset(*toy(20)), 8, shuffle=True), DataLoader(
+        TensorDataset(*toy(9, seed=2)), 8
+    )
 
 
 def build() -> nn.Sequential:
@@ -56,7 +59,8 @@ def plain(outputs: int = 3) -> nn.Sequential:
 
 
 class Interruption:
-    """A loss that presses Ctrl-C, or sends another signal, while it computes a chosen batch of the training."""
+    """A loss that presses Ctrl-C, or sends another signal, while it computes a chosen batch of the
+    training."""
 
     def __init__(self, batch: int | None, number: int = signal.SIGINT) -> None:
         self.batch, self.number, self.seen = batch, number, 0
@@ -71,7 +75,9 @@ class Interruption:
 
 def leave_out_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than these trainings."""
-    monkeypatch.setattr(sys.modules["spikeloom.train.fit"], "pictures_missing", lambda: "not wanted here")
+    monkeypatch.setattr(
+        sys.modules["spikeloom.train.fit"], "pictures_missing", lambda: "not wanted here"
+    )
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:

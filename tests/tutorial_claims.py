@@ -1,8 +1,9 @@
 """What the figures of each tutorial have to show in a smoke run, on any processor.
 
-A function for each tutorial; its parameters are the figures that the tutorial reports. What follows from an equation
-has a value and a margin for rounding. What a training arrives at depends on the order of sums: there a figure is
-compared with its control in the same run, or with chance. The margins hold with generic, AVX2 and AVX-512 kernels.
+A function for each tutorial; its parameters are the figures that the tutorial reports. What follows
+from an equation has a value and a margin for rounding. What a training arrives at depends on the
+order of sums: there a figure is compared with its control in the same run, or with chance. The
+margins hold with generic, AVX2 and AVX-512 kernels.
 """
 
 import inspect
@@ -100,12 +101,19 @@ def population_coding(
 ) -> None:
     assert accuracy_population > accuracy_one + 0.03
     assert gain == pytest.approx(accuracy_population - accuracy_one, abs=1e-5)
-    assert 0 < silent_images_one < 1 - accuracy_one + 0.2, "some images have no vote, those with one are mostly right"
+    assert 0 < silent_images_one < 1 - accuracy_one + 0.2, (
+        "some images have no vote, those with one are mostly right"
+    )
     assert votes_for_the_right_class > 0.4
 
 
 def regression_1(
-    *, difference_to_loop: float, first_loss: float, last_loss: float, relative_error: float, moved_beta: float
+    *,
+    difference_to_loop: float,
+    first_loss: float,
+    last_loss: float,
+    relative_error: float,
+    moved_beta: float,
 ) -> None:
     assert difference_to_loop < 1e-4
     assert last_loss < first_loss / 50
@@ -160,7 +168,11 @@ def stdp_digits(
 
 
 def stdp_reward(
-    *, accuracy_before: float, accuracy_at_once: float, accuracy_before_late: float, accuracy_late: float
+    *,
+    accuracy_before: float,
+    accuracy_at_once: float,
+    accuracy_before_late: float,
+    accuracy_late: float,
 ) -> None:
     assert accuracy_at_once > accuracy_before + 0.2
     assert accuracy_late > accuracy_before_late + 0.2

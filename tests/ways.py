@@ -55,10 +55,11 @@ def built(make: Make) -> nn.Module:
 def as_the_loop(
     way: str, make: Make, x: Tensor, num_steps: int | None = None, *, tolerance: float = 1e-10
 ) -> tuple[Any, Any, Any]:
-    """The network that ran recorded, its twin that ran in the plain loop, and the output, which was equal.
+    """The network that ran recorded, its twin that ran in the plain loop, and the output, which was
+    equal.
 
-    Compares outputs with their types, gradients of parameters and input, buffers and remembered states, in float64;
-    a step that computes in a shorter dtype needs its ``tolerance``.
+    Compares outputs with their types, gradients of parameters and input, buffers and remembered
+    states, in float64; a step that computes in a shorter dtype needs its ``tolerance``.
     """
     found = []
     for run in (loop, WAYS[way]):

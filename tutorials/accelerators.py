@@ -1,13 +1,16 @@
-"""Accelerators: the same network faster, by batches of time, compiled loops, torch.compile and CUDA.
+"""Accelerators: the same network faster, by batches of time, compiled loops, torch.compile and
+CUDA.
 
-You learn where the time of a spiking network goes, which of the library's ways removes which part of it, and how to
-measure that on your machine. Times are of this run and this machine; only the results, not the times, are compared.
+You learn where the time of a spiking network goes, which of the library's ways removes which part
+of it, and how to measure that on your machine. Times are of this run and this machine; only the
+results, not the times, are compared.
 """
 
 # %% [markdown]
-# A loop over T steps calls every layer T times, and each call costs some microseconds before any arithmetic: small
-# networks spend most of their time on that. Training adds memory that grows with T. Chapters on special accelerators
-# solve this with hardware; here are four ways to use the hardware that you have.
+# A loop over T steps calls every layer T times, and each call costs some microseconds before any
+# arithmetic: small networks spend most of their time on that. Training adds memory that grows with
+# T. Chapters on special accelerators solve this with hardware; here are four ways to use the
+# hardware that you have.
 
 # %%
 import os
@@ -89,10 +92,11 @@ clock("step loop", lambda: gradients(model, data, targets))
 
 # %% [markdown]
 # ## 1. Layer by layer
-# A network without loops between its layers can run all steps of one layer before the next. `snn.run` does that: T
-# small matrix products become one large one, an input that does not change is multiplied once, and each neuron layer
-# is one call. Spikes and gradients are those of the loop, up to the rounding of sums in another order. `snn.layerwise`
-# does the same for a network that keeps its own loop.
+# A network without loops between its layers can run all steps of one layer before the next.
+# `snn.run` does that: T small matrix products become one large one, an input that does not change
+# is multiplied once, and each neuron layer is one call. Spikes and gradients are those of the loop,
+# up to the rounding of sums in another order. `snn.layerwise` does the same for a network that
+# keeps its own loop.
 
 
 # %%
@@ -117,7 +121,9 @@ class Fast(nn.Module):
 
 def difference(grads: list[torch.Tensor]) -> float:
     """Largest deviation from the reference, relative to its largest entry."""
-    return max(float((g - r).abs().max() / r.abs().max()) for g, r in zip(grads, reference, strict=True))
+    return max(
+        float((g - r).abs().max() / r.abs().max()) for g, r in zip(grads, reference, strict=True)
+    )
 
 
 fast = Fast(model)
@@ -127,9 +133,10 @@ clock("snn.run", lambda: gradients(fast, data, targets))
 
 # %% [markdown]
 # ## 2. Fused loops
-# A neuron layer is a recurrence that cannot be a matrix product, but it need not be T calls either: the library
-# traces the neuron's equations and prints one loop over time, with its gradient. Who prints is a *backend*; which
-# exist here is up to the installed packages (numba on a CPU, Triton on a GPU), and `snn.backend` insists on one.
+# A neuron layer is a recurrence that cannot be a matrix product, but it need not be T calls either:
+# the library traces the neuron's equations and prints one loop over time, with its gradient. Who
+# prints is a *backend*; which exist here is up to the installed packages (numba on a CPU, Triton on
+# a GPU), and `snn.backend` insists on one.
 
 # %%
 for name, state in snn.backends().items():
@@ -141,9 +148,10 @@ for name, state in snn.backends().items():
 
 # %% [markdown]
 # ## 3. torch.compile
-# The compiler wants a function of tensors. `neuron.scan` is one: it takes currents and returns spikes and states over
-# time, and remembers nothing. Such a network compiles without a break of the graph, which `fullgraph=True` asserts.
-# The first call takes a while. In a smoke run the backend `aot_eager` traces everything but generates no code.
+# The compiler wants a function of tensors. `neuron.scan` is one: it takes currents and returns
+# spikes and states over time, and remembers nothing. Such a network compiles without a break of the
+# graph, which `fullgraph=True` asserts. The first call takes a while. In a smoke run the backend
+# `aot_eager` traces everything but generates no code.
 
 
 # %%
@@ -168,8 +176,9 @@ with warnings.catch_warnings():
 
 # %% [markdown]
 # ## 4. CUDA
-# State is created where the input is, so a network moves by `net.to("cuda")` and nothing else. What helps there:
-# large batches, data that are on the device already, and half precision for the matrix products.
+# State is created where the input is, so a network moves by `net.to("cuda")` and nothing else. What
+# helps there: large batches, data that are on the device already, and half precision for the matrix
+# products.
 
 # %%
 if torch.cuda.is_available():
@@ -185,8 +194,8 @@ else:
 
 # %% [markdown]
 # ## What remains
-# The gradients agree, so the fastest may train. Threads are worth a look, too: small networks lose more to threads
-# that wait for each other than they gain.
+# The gradients agree, so the fastest may train. Threads are worth a look, too: small networks lose
+# more to threads that wait for each other than they gain.
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 0.6 + 0.4 * len(seconds)))
@@ -194,7 +203,8 @@ ax.barh(list(seconds), [1e3 * value for value in seconds.values()])
 ax.invert_yaxis()
 ax.set_xlabel(f"ms for one forward and backward pass, batch of {batch_size}, {num_steps} steps")
 ax.set_title(
-    f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads, torch {torch.__version__}",
+    f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads, torch "
+    f"{torch.__version__}",
     fontsize=9,
 )
 lesson.picture(fig, "times.png")
@@ -210,7 +220,10 @@ optimizer = torch.optim.Adam(fast.parameters(), lr=1e-3, betas=(0.9, 0.999))
 start = time.perf_counter()
 for _ in range(lesson.pick(1 if len(split.x_train) > 10_000 else 10, 6)):
     for index in torch.randperm(len(split.x_train)).split(lesson.pick(batch_size, 32)):
-        x, y = split.x_train[index].flatten(1).to(lesson.device), split.y_train[index].to(lesson.device)
+        x, y = (
+            split.x_train[index].flatten(1).to(lesson.device),
+            split.y_train[index].to(lesson.device),
+        )
         _, loss = fast(x, y)
         optimizer.zero_grad()
         loss.backward()
@@ -218,7 +231,9 @@ for _ in range(lesson.pick(1 if len(split.x_train) > 10_000 else 10, 6)):
 print(f"training took {time.perf_counter() - start:.1f} s")
 fast.eval()
 with torch.no_grad():
-    spk = torch.cat([fast(x.flatten(1).to(lesson.device)).cpu() for x in split.x_test.split(500)], dim=1)
+    spk = torch.cat(
+        [fast(x.flatten(1).to(lesson.device)).cpu() for x in split.x_test.split(500)], dim=1
+    )
 test_accuracy = SF.accuracy_rate(spk, split.y_test)
 print(f"test accuracy {100 * test_accuracy:.2f} %")
 

@@ -1,12 +1,13 @@
 """A spiking autoencoder: images through a bottleneck of spikes.
 
-You learn to build an encoder and a decoder of convolutions and neurons, to read an image from membranes that never
-fire, and to look at what passes the bottleneck.
+You learn to build an encoder and a decoder of convolutions and neurons, to read an image from
+membranes that never fire, and to look at what passes the bottleneck.
 """
 
 # %% [markdown]
-# An autoencoder has to give back its input although the path in the middle is narrow. Here it is narrow twice: 32
-# neurons, and a few steps of spikes, so that an image of 784 grey values passes as a few dozen bits.
+# An autoencoder has to give back its input although the path in the middle is narrow. Here it is
+# narrow twice: 32 neurons, and a few steps of spikes, so that an image of 784 grey values passes as
+# a few dozen bits.
 
 # %%
 import matplotlib.pyplot as plt
@@ -25,8 +26,8 @@ channels = lesson.pick((16, 32, 64), (8, 8, 16))
 split = images(train=lesson.pick(10_000, 256), test=lesson.pick(1000, 200), size=32)
 
 # %% [markdown]
-# MNIST's 28 x 28 pixels are enlarged to 32 x 32, which three convolutions of stride 2 halve to 4 x 4. Batch norm
-# keeps the currents in a range in which neurons fire.
+# MNIST's 28 x 28 pixels are enlarged to 32 x 32, which three convolutions of stride 2 halve to 4 x
+# 4. Batch norm keeps the currents in a range in which neurons fire.
 
 # %%
 lif = {"beta": 0.5, "spike_grad": surrogate.atan(alpha=2.0), "init_hidden": True}
@@ -51,8 +52,9 @@ def encoder() -> nn.Sequential:
 
 
 # %% [markdown]
-# The decoder goes the way back with transposed convolutions. Its last neurons shall report grey values, not spikes:
-# in snnTorch one gives them a threshold of 20000, here `snn.LI` is a neuron that only integrates.
+# The decoder goes the way back with transposed convolutions. Its last neurons shall report grey
+# values, not spikes: in snnTorch one gives them a threshold of 20000, here `snn.LI` is a neuron
+# that only integrates.
 
 
 # %%
@@ -76,8 +78,8 @@ net = nn.Sequential(encoder(), decoder()).to(lesson.device)
 
 # %% [markdown]
 # ## Forward pass
-# Encode and decode at each step; the reconstruction is the last membrane. The familiar loop, and the same in one
-# call:
+# Encode and decode at each step; the reconstruction is the last membrane. The familiar loop, and
+# the same in one call:
 
 
 # %%
@@ -92,18 +94,22 @@ def reconstruct(net: nn.Sequential, image: torch.Tensor) -> torch.Tensor:
 net.eval()  # batch norm with fixed statistics: both forms can be compared
 with torch.no_grad():
     sample = split.x_test[:16].to(lesson.device)
-    difference = (reconstruct(net, sample) - snn.run(net, sample, num_steps=num_steps)[-1]).abs().max()
+    difference = (
+        (reconstruct(net, sample) - snn.run(net, sample, num_steps=num_steps)[-1]).abs().max()
+    )
 print(f"largest difference of the two forms: {difference:.1e}")
 
 # %% [markdown]
 # ## Training
-# The loss is the mean squared error of the pixels. What would a network without any information achieve? It would
-# always answer the mean image; its error is the one to beat.
+# The loss is the mean squared error of the pixels. What would a network without any information
+# achieve? It would always answer the mean image; its error is the one to beat.
 
 # %%
 baseline = ((split.x_test - split.x_train.mean(0)) ** 2).mean().item()
 batch_size, epochs = lesson.pick(128, 32), lesson.pick(5 if len(split.x_train) > 5000 else 20, 4)
-optimizer = torch.optim.AdamW(net.parameters(), lr=lesson.pick(5e-3, 1e-2), betas=(0.9, 0.999), weight_decay=0.001)
+optimizer = torch.optim.AdamW(
+    net.parameters(), lr=lesson.pick(5e-3, 1e-2), betas=(0.9, 0.999), weight_decay=0.001
+)
 updates = epochs * -(-len(split.x_train) // batch_size)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
 
@@ -112,7 +118,9 @@ schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
 def test_error() -> float:
     net.eval()
     errors = [
-        F.mse_loss(snn.run(net, x.to(lesson.device), num_steps=num_steps)[-1].cpu(), x, reduction="sum")
+        F.mse_loss(
+            snn.run(net, x.to(lesson.device), num_steps=num_steps)[-1].cpu(), x, reduction="sum"
+        )
         for x in split.x_test.split(250)
     ]
     return float(sum(errors)) / split.x_test.numel()
@@ -133,7 +141,8 @@ for epoch in range(epochs):
     history["train_loss"].append(sum(losses) / len(losses))
     history["test_loss"].append(test_error())
     print(
-        f"epoch {epoch + 1}: {history['train_loss'][-1]:.4f} on training, {history['test_loss'][-1]:.4f} on test images"
+        f"epoch {epoch + 1}: {history['train_loss'][-1]:.4f} on training, "
+        f"{history['test_loss'][-1]:.4f} on test images"
     )
 print(f"error of the mean image: {baseline:.4f}")
 
@@ -166,8 +175,8 @@ for ax, index in zip(axes, range(4), strict=True):
 lesson.picture(fig, "codes.png")
 
 # %% [markdown]
-# Codes of the same digit should resemble each other. The two directions in which the spike counts of the codes vary
-# most:
+# Codes of the same digit should resemble each other. The two directions in which the spike counts
+# of the codes vary most:
 
 # %%
 counts = latent.sum(0)
@@ -175,7 +184,9 @@ centred = counts - counts.mean(0)
 _, _, directions = torch.linalg.svd(centred, full_matrices=False)
 plane = centred @ directions[:2].T
 fig, ax = plt.subplots(figsize=(5, 4.5))
-points = ax.scatter(*plane.T.numpy(), c=split.y_test[: len(counts)].numpy(), cmap="tab10", vmin=-0.5, vmax=9.5, s=15)
+points = ax.scatter(
+    *plane.T.numpy(), c=split.y_test[: len(counts)].numpy(), cmap="tab10", vmin=-0.5, vmax=9.5, s=15
+)
 fig.colorbar(points, ax=ax, ticks=range(10), label="digit")
 ax.set_xlabel("first principal component")
 ax.set_ylabel("second principal component")

@@ -1,11 +1,11 @@
-"""What the tutorials share: how much to compute, where pictures go, images without a network, and curves over time.
+"""What the tutorials share: how much to compute, where pictures go, images without a network, and
+curves over time.
 
-Four environment variables steer every tutorial:
-``SPIKELOOM_SMOKE=1`` shrinks data and epochs until it takes seconds (what the tests do),
-``SPIKELOOM_DATA`` names a folder with MNIST (``mnist.npz`` or the four IDX files); without it scikit-learn's 1797
-digits are enlarged to 28 x 28 pixels, so that nothing has to be downloaded,
-``SPIKELOOM_OUT`` names the folder of the pictures instead of ``runs/tutorials``,
-``SPIKELOOM_DEVICE`` names the device of the training instead of the CPU.
+Four environment variables steer every tutorial: ``SPIKELOOM_SMOKE=1`` shrinks data and epochs until
+it takes seconds (what the tests do), ``SPIKELOOM_DATA`` names a folder with MNIST (``mnist.npz`` or
+the four IDX files); without it scikit-learn's 1797 digits are enlarged to 28 x 28 pixels, so that
+nothing has to be downloaded, ``SPIKELOOM_OUT`` names the folder of the pictures instead of
+``runs/tutorials``, ``SPIKELOOM_DEVICE`` names the device of the training instead of the CPU.
 """
 
 import builtins
@@ -56,12 +56,14 @@ class Tutorial:
         return path
 
     def report(self, **figures: float) -> None:
-        """Print the figures of this run as one line of JSON; it is the last line of every tutorial."""
+        """Print the figures of this run as one line of JSON; it is the last line of every
+        tutorial."""
         print(json.dumps({name: float(f"{float(value):.6g}") for name, value in figures.items()}))
 
 
 def images(train: int | None = None, test: int | None = None, size: int = 28) -> data.Split:
-    """MNIST from ``SPIKELOOM_DATA``, else the enlarged digits; the first ``train`` and ``test`` samples of them.
+    """MNIST from ``SPIKELOOM_DATA``, else the enlarged digits; the first ``train`` and ``test``
+    samples of them.
 
     Returns:
         A split with samples [N, 1, size, size] in [0, 1].
@@ -70,7 +72,9 @@ def images(train: int | None = None, test: int | None = None, size: int = 28) ->
     split = data.mnist(root) if root else data.digits()
     x_train, y_train, x_test, y_test = split[:4]
     x_train, x_test = (_resized(x, size) for x in (x_train[:train], x_test[:test]))
-    return split._replace(x_train=x_train, y_train=y_train[:train], x_test=x_test, y_test=y_test[:test])
+    return split._replace(
+        x_train=x_train, y_train=y_train[:train], x_test=x_test, y_test=y_test[:test]
+    )
 
 
 def _resized(x: Tensor, size: int) -> Tensor:
@@ -90,28 +94,39 @@ def loaders(split: data.Split, batch_size: int = 128):
 
 
 def agreement(a: Tensor, b: Tensor) -> float:
-    """Share of equal entries. Sums in another order move a membrane by 1e-7 and, rarely, a spike with it."""
+    """Share of equal entries. Sums in another order move a membrane by 1e-7 and, rarely, a spike
+    with it."""
     return (a == b).float().mean().item()
 
 
-def timeline(panels: Mapping[str, Tensor | Mapping[str, Tensor]], title: str, threshold: float | None = None):
+def timeline(
+    panels: Mapping[str, Tensor | Mapping[str, Tensor]], title: str, threshold: float | None = None
+):
     """Recordings one above the other on the same time axis.
 
     Args:
-        panels: label of the vertical axis to what is drawn: [T] or [T, N]. A label with "spike" in it becomes a raster,
-            any other one a curve; several curves in one panel are a mapping of their names.
+        panels: label of the vertical axis to what is drawn: [T] or [T, N]. A label with "spike" in
+            it becomes a raster, any other one a curve; several curves in one panel are a mapping of
+            their names.
         title: headline.
         threshold: drawn as a dashed line into panels whose label begins with "membrane".
     """
     heights = [1.0 if "spike" in label else 2.0 for label in panels]
     fig, axes = plt.subplots(
-        len(panels), 1, sharex=True, squeeze=False, figsize=(7, 1 + 0.8 * sum(heights)), height_ratios=heights
+        len(panels),
+        1,
+        sharex=True,
+        squeeze=False,
+        figsize=(7, 1 + 0.8 * sum(heights)),
+        height_ratios=heights,
     )
     for ax, (label, content) in zip(axes[:, 0], panels.items(), strict=True):
         ax.set_ylabel(label)
         if "spike" in label:
             spk = content.detach().reshape(len(content), -1)
-            spikeplot.raster(spk, ax, **({"marker": "|", "s": 200, "c": "black"} if spk.shape[1] == 1 else {}))
+            spikeplot.raster(
+                spk, ax, **({"marker": "|", "s": 200, "c": "black"} if spk.shape[1] == 1 else {})
+            )
             ax.set_xlabel("")
             if spk.shape[1] == 1:
                 ax.set_yticks([])

@@ -1,13 +1,14 @@
 """Conversion: the network that you have already, as a spiking one.
 
-You learn how a rectifier becomes a neuron, what conversion loses and where, how few steps are enough, and what the
-spikes cost.
+You learn how a rectifier becomes a neuron, what conversion loses and where, how few steps are
+enough, and what the spikes cost.
 """
 
 # %% [markdown]
-# A neuron that integrates its input, and loses a threshold's worth of membrane at each spike, fires in proportion to a
-# constant input, up to one spike a step. Its rate times its threshold is the input, clipped: a ReLU, in steps. So the
-# weights of an ordinary network are those of a spiking one, if each layer's threshold is as large as its activations.
+# A neuron that integrates its input, and loses a threshold's worth of membrane at each spike, fires
+# in proportion to a constant input, up to one spike a step. Its rate times its threshold is the
+# input, clipped: a ReLU, in steps. So the weights of an ordinary network are those of a spiking
+# one, if each layer's threshold is as large as its activations.
 
 # %%
 import matplotlib.pyplot as plt
@@ -24,8 +25,9 @@ side = split.x_train.shape[-1]
 
 # %% [markdown]
 # ## One neuron
-# The membrane starts at half of the threshold: the rate is then the nearest step, not the step below, and the error of
-# each neuron halves. Three steps of the staircase are visible at T = 3, hardly any at T = 32.
+# The membrane starts at half of the threshold: the rate is then the nearest step, not the step
+# below, and the error of each neuron halves. Three steps of the staircase are visible at T = 3,
+# hardly any at T = 32.
 
 # %%
 z = torch.linspace(-0.5, 1.5, 401)
@@ -44,16 +46,24 @@ lesson.picture(fig, "neuron.png")
 
 # %% [markdown]
 # ## The network that you have
-# Here it is a small one with batch norm and max pooling, trained as always. It knows nothing about spikes.
+# Here it is a small one with batch norm and max pooling, trained as always. It knows nothing about
+# spikes.
 
 
 # %%
 def block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
 
 
 places = (side // 4) ** 2
-ann = nn.Sequential(*block(1, 12), *block(12, 24), nn.Dropout(0.2), nn.Flatten(), nn.Linear(24 * places, 10))
+ann = nn.Sequential(
+    *block(1, 12), *block(12, 24), nn.Dropout(0.2), nn.Flatten(), nn.Linear(24 * places, 10)
+)
 optimizer = torch.optim.Adam(ann.parameters(), 3e-3)
 for _ in range(lesson.pick(2, 5)):
     for index in torch.randperm(len(split.x_train)).split(64):
@@ -65,8 +75,9 @@ ann = ann.eval()
 
 # %% [markdown]
 # ## One call
-# The samples show how large the activations get; 99.9 % of them stay below the threshold. Batch norm disappears into
-# the weights, dropout is gone, and `net.net` is one time step, an ordinary network of this library.
+# The samples show how large the activations get; 99.9 % of them stay below the threshold. Batch
+# norm disappears into the weights, dropout is gone, and `net.net` is one time step, an ordinary
+# network of this library.
 
 # %%
 net = conversion.convert(ann, split.x_train[:500])
@@ -75,8 +86,9 @@ print({path: round(float(threshold), 2) for path, threshold in net.thresholds.it
 
 # %% [markdown]
 # ## What it loses
-# The report compares accuracies after each step. It takes the error of each layer apart: what the layer inherits, what
-# it clips, that rates are multiples of 1 / T, and that spikes come unevenly. The four parts add up to what is measured.
+# The report compares accuracies after each step. It takes the error of each layer apart: what the
+# layer inherits, what it clips, that rates are multiples of 1 / T, and that spikes come unevenly.
+# The four parts add up to what is measured.
 
 # %%
 report = net.report((split.x_test, split.y_test), max_steps=lesson.pick(32, 12))
@@ -85,17 +97,24 @@ lesson.picture(report.plot(), "report.png")
 
 # %% [markdown]
 # ## Why the start, the percentile and the sign matter
-# From rest at zero the first spikes come late, layer after layer; with the maximum as threshold a few large activations
-# decide how slowly all others fire. Spikes that come unevenly make a neuron fire what it would better have kept;
-# `signed=True` lets it take such a spike back, which deep networks gain more from than this one.
+# From rest at zero the first spikes come late, layer after layer; with the maximum as threshold a
+# few large activations decide how slowly all others fire. Spikes that come unevenly make a neuron
+# fire what it would better have kept; `signed=True` lets it take such a spike back, which deep
+# networks gain more from than this one.
 
 # %%
 curves = {"default": report.accuracy}
-ways = (("start at 0", {"initial_mem": 0.0}), ("maximum", {"method": "max"}), ("signed", {"signed": True}))
+ways = (
+    ("start at 0", {"initial_mem": 0.0}),
+    ("maximum", {"method": "max"}),
+    ("signed", {"signed": True}),
+)
 for name, options in ways:
     other = conversion.convert(ann, split.x_train[:500], **options)
     with torch.no_grad():
-        outputs = torch.cat([other(x, lesson.pick(32, 12), trace=True) for x in split.x_test.split(250)], 1)
+        outputs = torch.cat(
+            [other(x, lesson.pick(32, 12), trace=True) for x in split.x_test.split(250)], 1
+        )
     curves[name] = (outputs.argmax(-1) == split.y_test).float().mean(1).tolist()
 fig, ax = plt.subplots(figsize=(6, 3.5))
 for name, curve in curves.items():
@@ -108,8 +127,8 @@ lesson.picture(fig, "options.png")
 
 # %% [markdown]
 # ## Fewer steps still
-# `fine_tune` swaps each ReLU for an activation in steps, trains a little further, and conversion takes the trained
-# thresholds. The network learns to live with what a neuron can say in two steps.
+# `fine_tune` swaps each ReLU for an activation in steps, trains a little further, and conversion
+# takes the trained thresholds. The network learns to live with what a neuron can say in two steps.
 
 # %%
 data = (split.x_train[: lesson.pick(20_000, None)], split.y_train[: lesson.pick(20_000, None)])
@@ -119,11 +138,14 @@ quick_report = quick.report((split.x_test, split.y_test), max_steps=4)
 
 # %% [markdown]
 # ## Stopping when it is sure
-# Easy digits need one step, hard ones more. Each sample stops when the softmax of its output exceeds a confidence.
+# Easy digits need one step, hard ones more. Each sample stops when the softmax of its output
+# exceeds a confidence.
 
 # %%
 with torch.no_grad():
-    outputs, steps = net.early_exit(split.x_test[:500], confidence=0.99, num_steps=lesson.pick(32, 12))
+    outputs, steps = net.early_exit(
+        split.x_test[:500], confidence=0.99, num_steps=lesson.pick(32, 12)
+    )
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.hist(steps.numpy(), bins=range(1, int(steps.max()) + 2))
 ax.set_xlabel("steps until sure")
@@ -132,13 +154,16 @@ lesson.picture(fig, "early_exit.png")
 
 # %% [markdown]
 # ## Away with it
-# `torch.save(net, path)` keeps all of it. For hardware, `unit_spikes()` has spikes of size 1, their sizes in the
-# weights; networks with average pooling instead of maxima become NIR: `snn.nir.to_nir(net.unit_spikes(), x[:1])`.
+# `torch.save(net, path)` keeps all of it. For hardware, `unit_spikes()` has spikes of size 1, their
+# sizes in the weights; networks with average pooling instead of maxima become NIR:
+# `snn.nir.to_nir(net.unit_spikes(), x[:1])`.
 
 # %%
 unit = net.unit_spikes()
 with torch.no_grad():
-    same = (snn.run(unit, split.x_test[:50], 8).mean(0) - net(split.x_test[:50], 8)).abs().max().item()
+    same = (
+        (snn.run(unit, split.x_test[:50], 8).mean(0) - net(split.x_test[:50], 8)).abs().max().item()
+    )
 
 # %%
 lesson.report(

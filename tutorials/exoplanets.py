@@ -1,16 +1,18 @@
 """Exoplanets: rare events in long time series.
 
-You learn to train on data of which one sample in a hundred is positive, to judge a detector by sensitivity, specificity
-and the area under its ROC curve instead of accuracy, and what it changes to give a series to a network step by step.
+You learn to train on data of which one sample in a hundred is positive, to judge a detector by
+sensitivity, specificity and the area under its ROC curve instead of accuracy, and what it changes
+to give a series to a network step by step.
 
-The light curves are made in this script. They have the form of NASA's Kepler series (3197 brightness values of a star,
-37 of 5087 stars with a planet), but no telescope has seen them, and no figure here says anything about Kepler's data.
+The light curves are made in this script. They have the form of NASA's Kepler series (3197
+brightness values of a star, 37 of 5087 stars with a planet), but no telescope has seen them, and no
+figure here says anything about Kepler's data.
 """
 
 # %% [markdown]
-# A planet that passes in front of its star dims it a little, again and again, with the period of its orbit. Few
-# orbits lie in our line of sight: planets are rare in the data. A detector on board of a satellite should need little
-# power, which is why one would like it to spike.
+# A planet that passes in front of its star dims it a little, again and again, with the period of
+# its orbit. Few orbits lie in our line of sight: planets are rare in the data. A detector on board
+# of a satellite should need little power, which is why one would like it to spike.
 
 # %%
 import math
@@ -31,13 +33,14 @@ length = 3197
 
 # %% [markdown]
 # ## Light curves
-# Noise, a slow variation of the star (spots that rotate, a drift of the instrument), and for some stars dips with a
-# period of 200 to 900 values that last for 10 to 40 values.
+# Noise, a slow variation of the star (spots that rotate, a drift of the instrument), and for some
+# stars dips with a period of 200 to 900 values that last for 10 to 40 values.
 
 
 # %%
 def light_curves(number: int, planets: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Brightness [N, 3197] in units of its noise, and 1 for a star with a planet; the first ``planets`` have one."""
+    """Brightness [N, 3197] in units of its noise, and 1 for a star with a planet; the first
+    ``planets`` have one."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(number, 1, generator=generator)
@@ -55,7 +58,10 @@ def light_curves(number: int, planets: int, generator: torch.Generator) -> tuple
 generator = torch.Generator().manual_seed(0)
 x_train, y_train = light_curves(*lesson.pick((5087, 37), (500, 25)), generator)
 x_test, y_test = light_curves(*lesson.pick((1000, 50), (200, 40)), generator)
-print(f"training: {len(y_train)} stars, {int(y_train.sum())} with a planet; test: {len(y_test)}, {int(y_test.sum())}")
+print(
+    f"training: {len(y_train)} stars, {int(y_train.sum())} with a planet; test: {len(y_test)}, "
+    f"{int(y_test.sum())}"
+)
 
 fig, axes = plt.subplots(2, 2, figsize=(10, 4.5), sharex=True, sharey=True, layout="constrained")
 for ax, index in zip(axes.flat, (0, 1, -1, -2), strict=True):
@@ -69,24 +75,26 @@ lesson.picture(fig, "light_curves.png")
 
 # %% [markdown]
 # ## Balance
-# A detector that always answers "no planet" is right for 99.3 % of the stars and useless. SMOTE (Chawla et al., 2002)
-# makes new positive samples on the lines between a positive sample and one of its nearest positive neighbours, until
-# both classes are equally large. Test data are left alone.
+# A detector that always answers "no planet" is right for 99.3 % of the stars and useless. SMOTE
+# (Chawla et al., 2002) makes new positive samples on the lines between a positive sample and one of
+# its nearest positive neighbours, until both classes are equally large. Test data are left alone.
 
 
 # %%
 def smote(x: Tensor, number: int, neighbours: int = 5) -> Tensor:
     """``number`` new samples between the samples ``x``."""
-    near = torch.cdist(x, x).topk(neighbours + 1, largest=False).indices[:, 1:]  # the nearest is the sample itself
+    near = (
+        torch.cdist(x, x).topk(neighbours + 1, largest=False).indices[:, 1:]
+    )  # the nearest is the sample itself
     start = torch.randint(len(x), (number,))
     end = near[start, torch.randint(neighbours, (number,))]
     return x[start].lerp(x[end], torch.rand(number, 1))
 
 
 # %% [markdown]
-# The mean of two light curves with other periods has twice as many dips, half as deep: a crude picture of a planet.
-# Light curves allow something better: a star stays the same star if its observation begins elsewhere. The second
-# network is trained on shifted copies.
+# The mean of two light curves with other periods has twice as many dips, half as deep: a crude
+# picture of a planet. Light curves allow something better: a star stays the same star if its
+# observation begins elsewhere. The second network is trained on shifted copies.
 
 
 # %%
@@ -108,8 +116,8 @@ print(f"balanced: {len(y_balanced)} samples, {int(y_balanced.sum())} positive")
 
 # %% [markdown]
 # ## Two networks
-# The first one sees a whole light curve at once, in a single time step, as in the tutorial for snnTorch: every
-# measurement has its own weights, so that a dip at another time is another pattern.
+# The first one sees a whole light curve at once, in a single time step, as in the tutorial for
+# snnTorch: every measurement has its own weights, so that a dip at another time is another pattern.
 
 
 # %%
@@ -129,25 +137,32 @@ class WholeSeries(nn.Module):
 
 
 # %% [markdown]
-# The second one reads it in order, 32 values a step. The same weights see every part of the series, the neurons
-# remember, and at the end an integrator knows how much of a planet has been seen. It could run while the light
-# arrives.
+# The second one reads it in order, 32 values a step. The same weights see every part of the series,
+# the neurons remember, and at the end an integrator knows how much of a planet has been seen. It
+# could run while the light arrives.
 
 # %%
 window = 32
 
 
 def steps(x: Tensor) -> Tensor:
-    """Light curves [B, 3197] as windows [T, B, 32]: each relative to its own neighbourhood of 8 windows."""
+    """Light curves [B, 3197] as windows [T, B, 32]: each relative to its own neighbourhood of 8
+    windows."""
     padded = F.pad(x, (0, -length % window), mode="replicate").unflatten(1, (-1, window))
-    level = F.avg_pool1d(padded.mean(2).unsqueeze(1), 9, stride=1, padding=4, count_include_pad=False)
+    level = F.avg_pool1d(
+        padded.mean(2).unsqueeze(1), 9, stride=1, padding=4, count_include_pad=False
+    )
     return (padded - level.transpose(1, 2)).movedim(1, 0)
 
 
 class StepByStep(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        lif = {"learn_beta": True, "spike_grad": surrogate.fast_sigmoid(slope=10), "init_hidden": True}
+        lif = {
+            "learn_beta": True,
+            "spike_grad": surrogate.fast_sigmoid(slope=10),
+            "init_hidden": True,
+        }
         self.layers = nn.Sequential(
             nn.Linear(window, 32), snn.Leaky(beta=0.5, **lif),
             nn.Linear(32, 32), snn.Leaky(beta=0.9, **lif),
@@ -161,9 +176,10 @@ class StepByStep(nn.Module):
 
 # %% [markdown]
 # ## Sensitivity, specificity, area under the curve
-# *Sensitivity* is the share of the planets that are found, *specificity* the share of the other stars that are left
-# alone. One can be had for the other by moving the threshold; the *area under the ROC curve* says how well the
-# detector ranks: it is the probability that a star with a planet gets a higher score than one without.
+# *Sensitivity* is the share of the planets that are found, *specificity* the share of the other
+# stars that are left alone. One can be had for the other by moving the threshold; the *area under
+# the ROC curve* says how well the detector ranks: it is the probability that a star with a planet
+# gets a higher score than one without.
 
 
 # %%
@@ -210,7 +226,9 @@ for name, (kind, balance) in networks.items():
     torch.manual_seed(0)
     trained[name] = kind()
     curves[name], scores[name] = train(trained[name], balanced[balance], epochs=lesson.pick(8, 4))
-    print(f"{name}:", {key: round(value, 3) for key, value in measures(scores[name], y_test).items()})
+    print(
+        f"{name}:", {key: round(value, 3) for key, value in measures(scores[name], y_test).items()}
+    )
 print(f"always no: accuracy {1 - y_test.float().mean():.3f}, sensitivity 0, specificity 1, auc 0.5")
 
 # %%
@@ -228,7 +246,12 @@ middle.set_xlabel("1 - specificity")
 middle.set_ylabel("sensitivity")
 middle.set_title("ROC curve")
 score = scores["step by step, shifts"]
-right.hist([score[y_test == 1].numpy(), score[y_test == 0].numpy()], bins=20, density=True, label=["planet", "none"])
+right.hist(
+    [score[y_test == 1].numpy(), score[y_test == 0].numpy()],
+    bins=20,
+    density=True,
+    label=["planet", "none"],
+)
 right.axvline(0, color="black", linewidth=0.8)
 right.set_xlabel("score, step by step")
 right.legend(frameon=False)
@@ -240,7 +263,9 @@ lesson.picture(fig, "results.png")
 # %%
 found = int(scores["step by step, shifts"][y_test == 1].argmax())
 with torch.no_grad():
-    run = snn.run(trained["step by step, shifts"].layers, steps(x_test[found : found + 1]), record=["1.spk"])
+    run = snn.run(
+        trained["step by step, shifts"].layers, steps(x_test[found : found + 1]), record=["1.spk"]
+    )
 fig, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 6), sharex=True, layout="constrained")
 top.plot((torch.arange(length) / window).numpy(), x_test[found].numpy(), linewidth=0.4)
 top.set_ylabel("brightness / noise")

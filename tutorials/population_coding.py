@@ -1,13 +1,14 @@
 """Population coding: several output neurons for each class.
 
-You learn why one neuron for each class needs time to say anything, and what changes if the votes of fifty are counted:
-the network classifies in a single time step.
+You learn why one neuron for each class needs time to say anything, and what changes if the votes of
+fifty are counted: the network classifies in a single time step.
 """
 
 # %% [markdown]
-# A firing rate is an average: over time, or over neurons. Averaging over time is slow; an animal that reacts within
-# 150 ms sees one or two spikes of a cell. A population tells the same number at once. Here each class gets 50 output
-# neurons, and the network is trained and asked for *one* time step.
+# A firing rate is an average: over time, or over neurons. Averaging over time is slow; an animal
+# that reacts within 150 ms sees one or two spikes of a cell. A population tells the same number at
+# once. Here each class gets 50 output neurons, and the network is trained and asked for *one* time
+# step.
 
 # %%
 import matplotlib.pyplot as plt
@@ -38,19 +39,23 @@ def network(neurons_per_class: int) -> nn.Sequential:
 
 # %% [markdown]
 # ## Groups
-# Losses and accuracies take `population_code=True` and the number of classes; the outputs are divided into contiguous
-# groups, and the spikes of each group are added. `decode.population_counts` shows the votes.
+# Losses and accuracies take `population_code=True` and the number of classes; the outputs are
+# divided into contiguous groups, and the spikes of each group are added. `decode.population_counts`
+# shows the votes.
 
 # %%
 spk_rec = torch.zeros(num_steps, 1, 50 * num_classes)  # [T, B, N]
 spk_rec[0, 0, :31] = 1  # 31 neurons of the first group
 spk_rec[0, 0, 50:54] = 1  # 4 of the second one
 print("votes for the 10 classes:", decode.population_counts(spk_rec, num_classes)[0].int().tolist())
-accuracy = SF.accuracy_rate(spk_rec, torch.tensor([0]), population_code=True, num_classes=num_classes)
+accuracy = SF.accuracy_rate(
+    spk_rec, torch.tensor([0]), population_code=True, num_classes=num_classes
+)
 print(f"if the first class is right, the accuracy is {accuracy:.0f}")
 
 # %% [markdown]
-# The network is called as ever; with a single step there is no loop to write, and only the time axis to add.
+# The network is called as ever; with a single step there is no loop to write, and only the time
+# axis to add.
 
 # %%
 net_pop = network(50)
@@ -63,8 +68,9 @@ print(f"{tuple(spk_rec.shape)}; snn.run gives the same spikes: {100 * same_spike
 
 # %% [markdown]
 # ## Without and with a population
-# The right class shall fire with all its neurons, the others with none. Everything else is equal: hidden layer, data,
-# number of epochs, seed. The prediction is the group with most votes; a tie goes to the lower class.
+# The right class shall fire with all its neurons, the others with none. Everything else is equal:
+# hidden layer, data, number of epochs, seed. The prediction is the group with most votes; a tie
+# goes to the lower class.
 
 # %%
 sizes = lesson.pick((1, 2, 5, 10, 50), (1, 50))
@@ -82,11 +88,14 @@ for size in sizes:
         lr=2e-3,
         progress=False,
     )
-    print(f"{size:3d} neurons for each class: test accuracy {100 * results[size].test_accuracy.last:.2f} %")
+    print(
+        f"{size:3d} neurons for each class: test accuracy "
+        f"{100 * results[size].test_accuracy.last:.2f} %"
+    )
 
 # %% [markdown]
-# One neuron for each class can only say yes or no, so ties are frequent and an image for which no neuron fires is
-# lost. Fifty can say "31 to 4".
+# One neuron for each class can only say yes or no, so ties are frequent and an image for which no
+# neuron fires is lost. Fifty can say "31 to 4".
 
 # %%
 accuracies = {size: result.test_accuracy.last for size, result in results.items()}
@@ -119,7 +128,11 @@ ax.set_title(f"who fires for a {int(split.y_test[0])}, in one step")
 lesson.picture(fig, "groups.png")
 
 # %%
-silent = (snn.run(results[1].net.cpu(), split.x_test[:200], num_steps=num_steps)[0].sum((0, 2)) == 0).float().mean()
+silent = (
+    (snn.run(results[1].net.cpu(), split.x_test[:200], num_steps=num_steps)[0].sum((0, 2)) == 0)
+    .float()
+    .mean()
+)
 lesson.report(
     accuracy_one=accuracies[1],
     accuracy_population=accuracies[50],

@@ -1,7 +1,7 @@
 """Regression, part 2: recurrent neurons, and classes as regression of spike counts.
 
-You learn the three ways in which `snn.RLeaky` feeds spikes back into its layer, how a classifier is trained by asking
-for spike counts instead of "as many as possible", and where feedback helps.
+You learn the three ways in which `snn.RLeaky` feeds spikes back into its layer, how a classifier is
+trained by asking for spike counts instead of "as many as possible", and where feedback helps.
 """
 
 # %%
@@ -20,21 +20,26 @@ lesson = Tutorial("regression_2")
 
 # %% [markdown]
 # ## Classification as regression
-# Cross entropy drives the right neuron to fire at every step and all others to silence. The mean squared error of
-# spike counts asks for less: over ten steps, say, 8 spikes of the right neuron and 2 of each other one. Sparse
-# activity is where spiking hardware saves energy, and a neuron that still fires can still learn.
+# Cross entropy drives the right neuron to fire at every step and all others to silence. The mean
+# squared error of spike counts asks for less: over ten steps, say, 8 spikes of the right neuron and
+# 2 of each other one. Sparse activity is where spiking hardware saves energy, and a neuron that
+# still fires can still learn.
 
 # %%
-counts = torch.tensor([[9.0, 3, 2, 2]])  # spikes of four output neurons in ten steps; the first class is right
+counts = torch.tensor(
+    [[9.0, 3, 2, 2]]
+)  # spikes of four output neurons in ten steps; the first class is right
 spk = (torch.arange(10).reshape(10, 1, 1) < counts).float()  # [T, 1, 4]
 loss_function = SF.mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)
 print(
-    f"targets 8, 2, 2, 2; counts 9, 3, 2, 2; loss {loss_function(spk, torch.tensor([0])):.3f} = (1 + 1) / 4 / 10 steps"
+    f"targets 8, 2, 2, 2; counts 9, 3, 2, 2; loss {loss_function(spk, torch.tensor([0])):.3f} = "
+    "(1 + 1) / 4 / 10 steps"
 )
 
 # %% [markdown]
 # ## Feedback
-# **One to one:** each neuron receives its own last spike times `V`, which is learned unless `learn_recurrent=False`.
+# **One to one:** each neuron receives its own last spike times `V`, which is learned unless
+# `learn_recurrent=False`.
 
 # %%
 num_steps, beta = 10, 0.9
@@ -46,7 +51,8 @@ for _ in range(num_steps):
 print("one to one:", tuple(spk.shape), "V =", rlif.V.item())
 
 # %% [markdown]
-# A negative V is a refractory period that is learned; a positive one lets a neuron go on after its input has stopped.
+# A negative V is a refractory period that is learned; a positive one lets a neuron go on after its
+# input has stopped.
 
 # %%
 pulse = torch.cat([torch.zeros(5, 1), torch.full((15, 1), 0.8), torch.zeros(20, 1)])
@@ -57,19 +63,25 @@ for V in (-1.0, 0.0, 1.3):
 lesson.picture(timeline(panels, "A pulse, and three weights of the own spike"), "feedback.png")
 
 # %% [markdown]
-# **All to all:** a linear layer from the spikes of the layer to all its neurons. **Convolution:** the same for
-# images.
+# **All to all:** a linear layer from the spikes of the layer to all its neurons. **Convolution:**
+# the same for images.
 
 # %%
 kinds = {
     "linear": (snn.RLeaky(beta=beta, linear_features=10), torch.rand(1, 10)),
-    "convolution": (snn.RLeaky(beta=beta, conv2d_channels=3, kernel_size=(5, 5)), torch.rand(1, 3, 32, 32)),
+    "convolution": (
+        snn.RLeaky(beta=beta, conv2d_channels=3, kernel_size=(5, 5)),
+        torch.rand(1, 3, 32, 32),
+    ),
 }
 for name, (rlif, x) in kinds.items():
     spk, mem = rlif.init_rleaky()
     for _ in range(num_steps):
         spk, mem = rlif(x, spk, mem)
-    print(f"{name}: spikes {tuple(spk.shape)}, {sum(p.numel() for p in rlif.parameters())} learned weights")
+    print(
+        f"{name}: spikes {tuple(spk.shape)}, {sum(p.numel() for p in rlif.parameters())} learned "
+        "weights"
+    )
 
 
 # %% [markdown]
@@ -116,7 +128,9 @@ for part, weights in zip(net[1:], (loop.fc1, loop.rlif1, loop.fc2, loop.rlif2), 
     part.load_state_dict(weights.state_dict())
 split = images(train=lesson.pick(None, 512), test=lesson.pick(None, 256))
 with torch.no_grad():
-    same_spikes = agreement(loop(split.x_test[:64].flatten(1)), snn.run(net, split.x_test[:64], num_steps=num_steps)[0])
+    same_spikes = agreement(
+        loop(split.x_test[:64].flatten(1)), snn.run(net, split.x_test[:64], num_steps=num_steps)[0]
+    )
 print(f"snn.run gives the spikes of the loop: {100 * same_spikes:.2f} % are equal")
 
 # %%
@@ -131,8 +145,9 @@ print(f"asking for spike counts: {by_counts}")
 
 # %% [markdown]
 # ## The same with membranes
-# `mse_membrane_loss` asks the right membrane to stay just above the threshold and the others well below. Only the
-# loss changes; `snn.fit` hands it membranes and predicts the class by the highest one.
+# `mse_membrane_loss` asks the right membrane to stay just above the threshold and the others well
+# below. Only the loss changes; `snn.fit` hands it membranes and predicts the class by the highest
+# one.
 
 # %%
 torch.manual_seed(0)
@@ -147,9 +162,10 @@ print(f"asking for membranes: {by_membranes}")
 
 # %% [markdown]
 # ## Where feedback helps
-# A still image needs no memory. The next task does: one of four inputs is lit for three steps, then there is only
-# noise, and a last input asks for the answer. With beta = 0.5 a membrane has forgotten the cue after a few steps.
-# Feedback can keep it alive, as activity that goes round and round.
+# A still image needs no memory. The next task does: one of four inputs is lit for three steps, then
+# there is only noise, and a last input asks for the answer. With beta = 0.5 a membrane has
+# forgotten the cue after a few steps. Feedback can keep it alive, as activity that goes round and
+# round.
 
 
 # %%
@@ -165,7 +181,9 @@ def cues(number: int, wait: int) -> tuple[torch.Tensor, torch.Tensor]:
 def memory(feedback: bool, hidden: int = 32) -> nn.Sequential:
     neuron = {"beta": 0.5, "spike_grad": surrogate.fast_sigmoid(10), "init_hidden": True}
     first = snn.RLeaky(linear_features=hidden, **neuron) if feedback else snn.Leaky(**neuron)
-    return nn.Sequential(nn.Linear(6, hidden), first, nn.Linear(hidden, 4), snn.Leaky(**neuron, output=True))
+    return nn.Sequential(
+        nn.Linear(6, hidden), first, nn.Linear(hidden, 4), snn.Leaky(**neuron, output=True)
+    )
 
 
 def remembered(feedback: bool, wait: int) -> tuple[float, nn.Sequential]:
@@ -189,7 +207,10 @@ recall, networks = {}, {}
 for wait in lesson.pick((5, 10, 15), (5,)):
     for feedback in (False, True):
         recall[wait, feedback], networks[wait, feedback] = remembered(feedback, wait)
-        print(f"{wait} steps, {'with' if feedback else 'without'} feedback: {100 * recall[wait, feedback]:.1f} %")
+        print(
+            f"{wait} steps, {'with' if feedback else 'without'} feedback: "
+            f"{100 * recall[wait, feedback]:.1f} %"
+        )
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
@@ -219,7 +240,8 @@ right.legend(frameon=False)
 lesson.picture(fig, "results.png")
 
 # %% [markdown]
-# While it waits, the recurrent layer says what it remembers: other neurons stay active for other cues.
+# While it waits, the recurrent layer says what it remembers: other neurons stay active for other
+# cues.
 
 # %%
 x, classes = cues(40, waits[-1])

@@ -1,11 +1,12 @@
 """Touch: spikes from an electronic skin.
 
-You learn what a tactile sensor of single events delivers, how to train a convolutional network on recordings of
-different length, and what it costs to decide early.
+You learn what a tactile sensor of single events delivers, how to train a convolutional network on
+recordings of different length, and what it costs to decide early.
 
-The recordings are made in this script. They have the form of ST-MNIST (See et al., 2020: digits written by hand on
-10 x 10 pressure sensors, events "pressed" and "released", one to two seconds long), but no finger has written them, and
-no figure here says anything about ST-MNIST itself. `data.tonic` reads the real one, where Tonic offers it.
+The recordings are made in this script. They have the form of ST-MNIST (See et al., 2020: digits
+written by hand on 10 x 10 pressure sensors, events "pressed" and "released", one to two seconds
+long), but no finger has written them, and no figure here says anything about ST-MNIST itself.
+`data.tonic` reads the real one, where Tonic offers it.
 """
 
 # %%
@@ -25,9 +26,10 @@ lesson = Tutorial("st_mnist")
 
 # %% [markdown]
 # ## A finger on a grid
-# A digit is a path: the finger starts at the top and goes on to the nearest part of the stroke that it has not
-# touched. A sensor that is pressed answers with a short burst of events with p = 1, one that is released with p = 0.
-# Speed, place and the moment of each event vary from recording to recording.
+# A digit is a path: the finger starts at the top and goes on to the nearest part of the stroke that
+# it has not touched. A sensor that is pressed answers with a short burst of events with p = 1, one
+# that is released with p = 0. Speed, place and the moment of each event vary from recording to
+# recording.
 
 
 # %%
@@ -38,7 +40,10 @@ def path(image: Tensor) -> list[tuple[int, int]]:
     way = [here]
     left.remove(here)
     while left:
-        here = min(left, key=lambda sensor: ((sensor[0] - here[0]) ** 2 + (sensor[1] - here[1]) ** 2, sensor[1]))
+        here = min(
+            left,
+            key=lambda sensor: ((sensor[0] - here[0]) ** 2 + (sensor[1] - here[1]) ** 2, sensor[1]),
+        )
         way.append(here)
         left.remove(here)
     return way
@@ -76,7 +81,10 @@ class Writings(Dataset):
 
 
 split = images(train=lesson.pick(2000, 160), test=lesson.pick(400, 64), size=10)
-train_set, test_set = Writings(split.x_train, split.y_train, 0), Writings(split.x_test, split.y_test, 1)
+train_set, test_set = (
+    Writings(split.x_train, split.y_train, 0),
+    Writings(split.x_test, split.y_test, 1),
+)
 events, label = train_set[0]
 seconds = [train_set[i][0]["t"][-1] / 1e6 for i in range(50)]
 print(f"a {label}: {len(events)} events, the first (x, y, t, p) is {events[0]}")
@@ -84,15 +92,17 @@ print(f"recordings last {min(seconds):.2f} to {max(seconds):.2f} s")
 
 # %% [markdown]
 # ## Frames of 20 ms
-# Between 30 and 80 frames a recording, of different number (half as many in a smoke run): `pad_sequences` fills up
-# with silence and, if asked, returns the true lengths.
+# Between 30 and 80 frames a recording, of different number (half as many in a smoke run):
+# `pad_sequences` fills up with silence and, if asked, returns the true lengths.
 
 # %%
 dt = lesson.pick(20_000, 40_000)  # microseconds
 train_frames = [data.EventFrames(train_set, dt=dt)[i] for i in range(len(train_set))]
 test_frames = [data.EventFrames(test_set, dt=dt)[i] for i in range(len(test_set))]
 batch_size = 32
-train_loader = DataLoader(train_frames, batch_size=batch_size, shuffle=True, collate_fn=data.pad_sequences)
+train_loader = DataLoader(
+    train_frames, batch_size=batch_size, shuffle=True, collate_fn=data.pad_sequences
+)
 test_loader = DataLoader(test_frames, batch_size=batch_size, collate_fn=data.pad_sequences)
 batch, targets = next(iter(test_loader))
 print(f"a batch: {tuple(batch.shape)}; {100 * (batch > 0).float().mean():.1f} % of it are events")
@@ -111,8 +121,8 @@ lesson.picture(splt.animator(frames[:, 1], fig, ax, num_steps=lesson.pick(False,
 
 # %% [markdown]
 # ## Network
-# 10x10-32c4-64c3-MP2-10o, as in the paper on ST-MNIST. A decay of 0.95 lets neurons remember half a second of
-# strokes.
+# 10x10-32c4-64c3-MP2-10o, as in the paper on ST-MNIST. A decay of 0.95 lets neurons remember half a
+# second of strokes.
 
 # %%
 filters = lesson.pick((32, 64), (8, 16))
@@ -161,11 +171,15 @@ for epoch in range(lesson.pick(10, 3)):
         loss_hist.append(loss.item())
         acc_hist.append(SF.accuracy_rate(spk_rec, targets).item())
     last = acc_hist[-len(train_loader) :]
-    print(f"epoch {epoch + 1}: loss {loss_hist[-1]:.2f}, training accuracy {sum(last) / len(last):.3f}")
+    print(
+        f"epoch {epoch + 1}: loss {loss_hist[-1]:.2f}, training accuracy "
+        f"{sum(last) / len(last):.3f}"
+    )
 
 # %% [markdown]
 # ## How early can it tell?
-# The network answers at every step. Counting its spikes up to each moment gives the accuracy as a function of time.
+# The network answers at every step. Counting its spikes up to each moment gives the accuracy as a
+# function of time.
 
 # %%
 spikes, classes = [], []
@@ -197,7 +211,9 @@ lesson.picture(splt.confusion(counts[-1].argmax(-1), labels, ax), "confusion.png
 
 fig, ax = plt.subplots(figsize=(7, 4))
 names = [str(digit) for digit in range(10)]
-animation = splt.spike_count(spikes[0][:, 0], fig, ax, labels=names, num_steps=lesson.pick(False, 3), animate=True)
+animation = splt.spike_count(
+    spikes[0][:, 0], fig, ax, labels=names, num_steps=lesson.pick(False, 3), animate=True
+)
 ax.set_title(f"a {int(labels[0])}")
 lesson.picture(animation, "counts.gif")
 

@@ -1,13 +1,14 @@
 """STDP: digits learned without labels.
 
-You learn what the network of Diehl & Cook does with an image, why its neurons end up as prototypes of digits, and how
-labels name neurons that never saw one.
+You learn what the network of Diehl & Cook does with an image, why its neurons end up as prototypes
+of digits, and how labels name neurons that never saw one.
 """
 
 # %% [markdown]
-# One layer of excitatory neurons sees the image as Poisson spikes. The neuron that fires first inhibits all others, and
-# the rule pulls its weights towards the image that made it fire: competition and STDP together are a form of
-# clustering. A threshold that rises with every own spike keeps one neuron from winning always.
+# One layer of excitatory neurons sees the image as Poisson spikes. The neuron that fires first
+# inhibits all others, and the rule pulls its weights towards the image that made it fire:
+# competition and STDP together are a form of clustering. A threshold that rises with every own
+# spike keeps one neuron from winning always.
 
 # %%
 import matplotlib.pyplot as plt
@@ -24,9 +25,9 @@ generator = torch.Generator().manual_seed(0)
 
 # %% [markdown]
 # ## The rule
-# At each spike of the output a weight changes by alpha (x_pre - x_tar) (w_max - w)^mu. The trace x_pre is 1 right after
-# a spike of that input and decays with 20 ms; x_tar is a constant. Inputs that fired shortly before gain, the others
-# lose. One pair of spikes shows it:
+# At each spike of the output a weight changes by alpha (x_pre - x_tar) (w_max - w)^mu. The trace
+# x_pre is 1 right after a spike of that input and decays with 20 ms; x_tar is a constant. Inputs
+# that fired shortly before gain, the others lose. One pair of spikes shows it:
 
 # %%
 gaps = torch.arange(-40, 41)
@@ -47,8 +48,8 @@ lesson.picture(fig, "rule.png")
 
 # %% [markdown]
 # ## One image, step by step
-# `run` is one step of 1 ms, `update` applies the rule to it, `normalize` keeps the sum of the weights of each neuron.
-# The raster shows the winner: after the first spike the others are silent.
+# `run` is one step of 1 ms, `update` applies the rule to it, `normalize` keeps the sum of the
+# weights of each neuron. The raster shows the winner: after the first spike the others are silent.
 
 # %%
 net = DiehlAndCook2015(lesson.pick(100, 30), side * side, theta_plus=0.5, generator=generator)
@@ -70,8 +71,8 @@ lesson.picture(fig, "one_image.png")
 
 # %% [markdown]
 # ## All images
-# `fit` does the same for all of them, event by event. Labels are passed only for the report: neurons are named by the
-# responses to one block of images, and these names predict the next block.
+# `fit` does the same for all of them, event by event. Labels are passed only for the report:
+# neurons are named by the responses to one block of images, and these names predict the next block.
 
 # %%
 net = DiehlAndCook2015(lesson.pick(100, 30), side * side, theta_plus=0.5, generator=generator)
@@ -94,14 +95,18 @@ lesson.picture(ax, "receptive_fields.png")
 
 # %% [markdown]
 # ## Names and votes
-# Each neuron is named after the class that makes it fire most, on training images; thresholds are frozen. Two ways to
-# vote: the class with the highest mean count over its neurons, or each spike for all classes, in proportion.
+# Each neuron is named after the class that makes it fire most, on training images; thresholds are
+# frozen. Two ways to vote: the class with the highest mean count over its neurons, or each spike
+# for all classes, in proportion.
 
 # %%
 net.eval()
 names = net.assign(split.x_train[:10_000], split.y_train[:10_000], generator=generator)
 accuracy = {
-    vote: (net.predict(split.x_test, vote, generator=generator) == split.y_test).double().mean().item()
+    vote: (net.predict(split.x_test, vote, generator=generator) == split.y_test)
+    .double()
+    .mean()
+    .item()
     for vote in ("all", "proportion")
 }
 fig, ax = plt.subplots(figsize=(6, 3))

@@ -1,12 +1,13 @@
 """R-STDP: a reward tells STDP what to keep.
 
-You learn how a reward turns an unsupervised rule into one that learns a task, why the reward is compared with what was
-expected, and how an eligibility trace bridges the time until it comes.
+You learn how a reward turns an unsupervised rule into one that learns a task, why the reward is
+compared with what was expected, and how an eligibility trace bridges the time until it comes.
 """
 
 # %% [markdown]
-# STDP alone strengthens whatever happened. Reward-modulated STDP multiplies what it proposes by a reward: what led to
-# success is strengthened, what led to failure is weakened. There is no gradient and no target, only "good" or "bad".
+# STDP alone strengthens whatever happened. Reward-modulated STDP multiplies what it proposes by a
+# reward: what led to success is strengthened, what led to failure is weakened. There is no gradient
+# and no target, only "good" or "bad".
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,13 +30,17 @@ def chosen(x, y):
     return x[kept].flatten(1), y[kept]
 
 
-(x_train, y_train), (x_test, y_test) = chosen(split.x_train, split.y_train), chosen(split.x_test, split.y_test)
+(x_train, y_train), (x_test, y_test) = (
+    chosen(split.x_train, split.y_train),
+    chosen(split.x_test, split.y_test),
+)
 x_train, y_train = x_train[: lesson.pick(2000, 400)], y_train[: lesson.pick(2000, 400)]
 
 # %% [markdown]
 # ## The network
-# Pixels are Poisson spikes of up to 200 Hz; one population of ten neurons for each class integrates them and fires with
-# a probability that grows with its membrane. Chance is not a nuisance here: without trying there is nothing to reward.
+# Pixels are Poisson spikes of up to 200 Hz; one population of ten neurons for each class integrates
+# them and fires with a probability that grows with its membrane. Chance is not a nuisance here:
+# without trying there is nothing to reward.
 
 # %%
 GROUP = 10
@@ -44,12 +49,15 @@ torch.nn.init.uniform_(fc.weight, 0.2, 0.4, generator=generator)
 
 
 def respond(x, gain=8.0):
-    """Input spikes [T, B, 64] and output spikes [T, B, neurons]: in each step, one neuron of a sample fires."""
+    """Input spikes [T, B, 64] and output spikes [T, B, neurons]: in each step, one neuron of a
+    sample fires."""
     spk_in = spikegen.poisson(200 * x, 1e-3, STEPS, generator=generator)
     drive, spk_out = torch.zeros(len(x), fc.out_features), []
     for s_t in spk_in:
         drive = 0.95 * drive + fc(s_t).detach()
-        noise = torch.rand(drive.shape, generator=generator).clamp(1e-6).log().neg().log().neg()  # Gumbel's
+        noise = (
+            torch.rand(drive.shape, generator=generator).clamp(1e-6).log().neg().log().neg()
+        )  # Gumbel's
         spk_out.append(winner(gain * drive / drive.mean(1, keepdim=True).clamp(min=1e-6) + noise))
     return spk_in, torch.stack(spk_out)
 
@@ -60,13 +68,15 @@ def answer(spk_out):
 
 
 def decided(spk_out):
-    """The spikes of the population whose answer counted: the others did not act, so that no reward is theirs."""
+    """The spikes of the population whose answer counted: the others did not act, so that no reward
+    is theirs."""
     acted = torch.nn.functional.one_hot(answer(spk_out), len(CLASSES)).repeat_interleave(GROUP, 1)
     return spk_out * acted
 
 
 def learn(rule, change):
-    """Change the weights, and keep their sum: a population that is punished must not fall silent for good."""
+    """Change the weights, and keep their sum: a population that is punished must not fall silent
+    for good."""
     rule.apply(fc, change)
     with torch.no_grad():
         fc.weight.mul_(0.3 * fc.in_features / fc.weight.sum(1, keepdim=True))
@@ -79,8 +89,8 @@ def accuracy():
 
 # %% [markdown]
 # ## Learning at once
-# Each sample has its own reward: +1 for the right answer, -1 for a wrong one, less the mean reward so far, so that what
-# is expected teaches nothing.
+# Each sample has its own reward: +1 for the right answer, -1 for a wrong one, less the mean reward
+# so far, so that what is expected teaches nothing.
 
 # %%
 rule = MSTDP(PostPre(nu_pre=0.0, nu_post=3e-2, x_tar=0.3, reduction="mean"))
@@ -104,8 +114,8 @@ lesson.picture(spikeplot.weights(fc.weight.detach()), "weights.png")
 
 # %% [markdown]
 # ## Learning later
-# Here the reward comes when the spikes are over. Each synapse keeps a fading trace of what STDP proposed
-# (`MSTDPET`), [B, outputs, inputs], and a reward ten steps late still finds it.
+# Here the reward comes when the spikes are over. Each synapse keeps a fading trace of what STDP
+# proposed (`MSTDPET`), [B, outputs, inputs], and a reward ten steps late still finds it.
 
 # %%
 torch.nn.init.uniform_(fc.weight, 0.2, 0.4, generator=generator)
@@ -117,7 +127,9 @@ for _ in range(lesson.pick(15, 6)):
         reward = 2.0 * (answer(spk_out) == y_train[batch]).float() - 1
         spk_out, memory = decided(spk_out), None
         silence = [torch.zeros_like(s[:10]) for s in (spk_in, spk_out)]
-        for pre, post in zip(torch.cat([spk_in, silence[0]]), torch.cat([spk_out, silence[1]]), strict=True):
+        for pre, post in zip(
+            torch.cat([spk_in, silence[0]]), torch.cat([spk_out, silence[1]]), strict=True
+        ):
             memory, _ = late_rule.step(fc, pre, post, 0.0, memory)
         nothing = torch.zeros_like(pre), torch.zeros_like(post)
         _, change = late_rule.step(fc, *nothing, reward - expected, memory)
@@ -126,4 +138,9 @@ for _ in range(lesson.pick(15, 6)):
 late = accuracy()
 
 # %%
-lesson.report(accuracy_before=course[0], accuracy_at_once=at_once, accuracy_before_late=before, accuracy_late=late)
+lesson.report(
+    accuracy_before=course[0],
+    accuracy_at_once=at_once,
+    accuracy_before_late=before,
+    accuracy_late=late,
+)

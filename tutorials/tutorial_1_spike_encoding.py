@@ -1,12 +1,13 @@
 """Tutorial 1: spike encoding.
 
-You learn to turn numbers into spikes and to look at them: rate, latency and delta codes as they are known from
-snnTorch, then phase, burst and population codes, and how to get the numbers back.
+You learn to turn numbers into spikes and to look at them: rate, latency and delta codes as they are
+known from snnTorch, then phase, burst and population codes, and how to get the numbers back.
 """
 
 # %% [markdown]
-# A spiking network computes with events. Data rarely come as events, so the first step is a *code*: a rule that says
-# when an input fires. A code decides how many spikes (energy) and how many time steps (delay) a value costs.
+# A spiking network computes with events. Data rarely come as events, so the first step is a *code*:
+# a rule that says when an input fires. A code decides how many spikes (energy) and how many time
+# steps (delay) a value costs.
 
 # %%
 import matplotlib.pyplot as plt
@@ -21,7 +22,8 @@ num_steps = 100
 
 # %% [markdown]
 # ## Data
-# Images with values in [0, 1]. `utils.data_subset` keeps one in so many of a data set that has `data` and `targets`.
+# Images with values in [0, 1]. `utils.data_subset` keeps one in so many of a data set that has
+# `data` and `targets`.
 
 # %%
 split = images(train=1000, test=100)
@@ -41,14 +43,15 @@ data_it, targets_it = next(iter(train_loader))
 
 # %% [markdown]
 # ## Rate code
-# A pixel of intensity p fires at each step with probability p. The more steps, the better the rate tells the
-# intensity: the error shrinks with the square root of their number.
+# A pixel of intensity p fires at each step with probability p. The more steps, the better the rate
+# tells the intensity: the error shrinks with the square root of their number.
 
 # %%
 half = torch.full((1,), 0.5)
 for steps in (10, 100, 1000):
     print(
-        f"{steps:5d} steps: an input of 0.5 fires in {100 * spikegen.rate(half, num_steps=steps).mean():.1f} % of them"
+        f"{steps:5d} steps: an input of 0.5 fires in "
+        f"{100 * spikegen.rate(half, num_steps=steps).mean():.1f} % of them"
     )
 
 spike_data = spikegen.rate(data_it, num_steps=num_steps)  # [T, B, 1, 28, 28]
@@ -57,8 +60,8 @@ rate_error = (decode.rates(spike_data) - data_it).abs().mean()
 print(f"{tuple(spike_data.shape)}: mean error of the decoded rate {rate_error:.4f}")
 
 # %% [markdown]
-# An animation shows one sample, a raster all its neurons over time. `gain` lowers all probabilities; averaging over
-# time gives the image back, a quarter as bright.
+# An animation shows one sample, a raster all its neurons over time. `gain` lowers all
+# probabilities; averaging over time gives the image back, a quarter as bright.
 
 # %%
 sample, dim_sample = spike_data[:, 0, 0], quarter[:, 0, 0]
@@ -81,8 +84,9 @@ lesson.picture(fig, "rate_raster.png")
 
 # %% [markdown]
 # ## Latency code
-# Each pixel fires once, bright ones early: the time that a constant current needs to charge a leaky membrane to its
-# threshold. One spike for each value is as sparse as it gets; a lost spike is a lost value.
+# Each pixel fires once, bright ones early: the time that a constant current needs to charge a leaky
+# membrane to its threshold. One spike for each value is as sparse as it gets; a lost spike is a
+# lost value.
 
 # %%
 intensity = torch.linspace(0.011, 1, 200)
@@ -97,8 +101,9 @@ ax.legend(frameon=False)
 lesson.picture(fig, "latency_curve.png")
 
 # %% [markdown]
-# On an image the logarithm crowds bright pixels at the beginning and the dark background at the end. `linear` spreads
-# them, `normalize` uses all steps, and `clip` lets pixels below the threshold be silent, which is most of them.
+# On an image the logarithm crowds bright pixels at the beginning and the dark background at the
+# end. `linear` spreads them, `normalize` uses all steps, and `clip` lets pixels below the threshold
+# be silent, which is most of them.
 
 # %%
 options = {
@@ -118,8 +123,9 @@ lesson.picture(fig, "latency.png")
 
 # %% [markdown]
 # ## Delta modulation
-# Nothing fires while nothing changes: a spike where the signal has risen by at least `threshold`, and with
-# `off_spike` a negative spike where it has fallen by as much. Event cameras work like this (tutorial 7).
+# Nothing fires while nothing changes: a spike where the signal has risen by at least `threshold`,
+# and with `off_spike` a negative spike where it has fallen by as much. Event cameras work like this
+# (tutorial 7).
 
 # %%
 signal = torch.tensor([0.0, 1, 0, 2, 8, -20, 20, -5, 0, 1, 0])
@@ -138,15 +144,18 @@ lesson.picture(fig, "delta.png")
 
 # %% [markdown]
 # ## Beyond: phase, burst and population codes
-# `phase` writes the binary digits of a value, most significant first. `burst` sends more and closer spikes for larger
-# values. `population` gives each value to several neurons that prefer different values.
+# `phase` writes the binary digits of a value, most significant first. `burst` sends more and closer
+# spikes for larger values. `population` gives each value to several neurons that prefer different
+# values.
 
 # %%
 values = torch.linspace(0, 1, 11)
 codes = {
     "rate, 8 steps": spikegen.rate(values, num_steps=8),
     "phase, 8 steps": spikegen.phase(values, num_steps=8, period=8),
-    "burst, 8 steps": spikegen.burst(values, num_steps=8, max_spikes=4, min_interval=1, max_interval=2),
+    "burst, 8 steps": spikegen.burst(
+        values, num_steps=8, max_spikes=4, min_interval=1, max_interval=2
+    ),
 }
 fig, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
 for ax, (title, spk) in zip(axes, codes.items(), strict=True):
@@ -165,7 +174,8 @@ print(f"population code: mean error {(decoded - values[1:-1]).abs().mean():.3f}"
 
 # %% [markdown]
 # ## Spikes without data
-# `rate_conv` draws one spike train for each probability; `poisson` takes rates in Hz and the duration of a step.
+# `rate_conv` draws one spike train for each probability; `poisson` takes rates in Hz and the
+# duration of a step.
 
 # %%
 noise = spikegen.rate_conv(torch.rand(num_steps, 28 * 28) * 0.5)

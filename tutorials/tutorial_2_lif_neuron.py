@@ -1,12 +1,13 @@
 """Tutorial 2: the leaky integrate-and-fire neuron.
 
-You learn what a membrane does with a current, why a neuron needs a threshold and a reset, how Lapicque's neuron puts
-this into resistance and capacitance, and how to run many neurons over many steps in one call.
+You learn what a membrane does with a current, why a neuron needs a threshold and a reset, how
+Lapicque's neuron puts this into resistance and capacitance, and how to run many neurons over many
+steps in one call.
 """
 
 # %% [markdown]
-# A cell membrane separates charges (a capacitor C) and leaks (a resistor R). A current I that flows into the cell
-# partly charges the capacitor and partly leaks away:
+# A cell membrane separates charges (a capacitor C) and leaks (a resistor R). A current I that flows
+# into the cell partly charges the capacitor and partly leaks away:
 #
 # tau dU/dt = -U + R I,   tau = R C.
 #
@@ -26,8 +27,8 @@ lesson = Tutorial("tutorial_2_lif_neuron")
 
 # %% [markdown]
 # ## The passive membrane
-# Forward Euler replaces the derivative by a difference over one step dt. With dt = 1 ms and tau = 5 ms the steps are
-# large enough to see the difference from the exact exponential.
+# Forward Euler replaces the derivative by a difference over one step dt. With dt = 1 ms and tau = 5
+# ms the steps are large enough to see the difference from the exact exponential.
 
 
 # %%
@@ -50,8 +51,14 @@ for dt in (1e-3, 1e-4):
     mem = decay(dt)
     time = torch.arange(len(mem)) * dt
     errors[dt] = (mem - 0.9 * torch.exp(-time / 5e-3)).abs().max().item()
-    ax.plot(1e3 * time.numpy(), mem.numpy(), label=f"Euler, dt = {1e3 * dt:g} ms: error {errors[dt]:.3f} V")
-ax.plot(1e3 * time.numpy(), 0.9 * torch.exp(-time / 5e-3).numpy(), "k--", linewidth=1, label="exact")
+    ax.plot(
+        1e3 * time.numpy(),
+        mem.numpy(),
+        label=f"Euler, dt = {1e3 * dt:g} ms: error {errors[dt]:.3f} V",
+    )
+ax.plot(
+    1e3 * time.numpy(), 0.9 * torch.exp(-time / 5e-3).numpy(), "k--", linewidth=1, label="exact"
+)
 ax.set_xlabel("time in ms")
 ax.set_ylabel("membrane in V")
 ax.legend(frameon=False)
@@ -59,8 +66,8 @@ lesson.picture(fig, "passive.png")
 
 # %% [markdown]
 # ## Lapicque's neuron
-# `snn.Lapicque` takes R, C and the duration of a step. Here is the loop that snnTorch's users know: the membrane goes
-# in and comes out again, and you keep what you want to look at.
+# `snn.Lapicque` takes R, C and the duration of a step. Here is the loop that snnTorch's users know:
+# the membrane goes in and comes out again, and you keep what you want to look at.
 
 # %%
 num_steps = 200
@@ -81,7 +88,8 @@ step_current = torch.cat([torch.zeros(10, 1), torch.full((num_steps - 10, 1), 0.
 _, charged = simulate(lif, step_current, mem=torch.zeros(1))
 lesson.picture(
     timeline(
-        {"current in A": step_current, "membrane in V": charged}, "A step of current: the membrane relaxes to R I"
+        {"current in A": step_current, "membrane in V": charged},
+        "A step of current: the membrane relaxes to R I",
     ),
     "step.png",
 )
@@ -89,25 +97,28 @@ print(f"R I = {0.1 * 5} V, membrane after {num_steps} steps: {charged[-1].item()
 
 # %% [markdown]
 # ## Pulses
-# The same charge in less and less time. The rise gets steeper until the input is a single step: that is what a spike
-# does to the neuron that receives it.
+# The same charge in less and less time. The rise gets steeper until the input is a single step:
+# that is what a spike does to the neuron that receives it.
 
 # %%
 pulses, responses, charge = {}, {}, 1.0  # in A x steps
 for width in (20, 10, 5, 1):
     pulse = torch.zeros(num_steps, 1)
     pulse[10 : 10 + width] = charge / width
-    silent = snn.Lapicque(R=5, C=1e-3, time_step=1e-3, threshold=9)  # out of reach: nothing but the membrane
+    silent = snn.Lapicque(
+        R=5, C=1e-3, time_step=1e-3, threshold=9
+    )  # out of reach: nothing but the membrane
     pulses[f"{width} ms"] = pulse[:80]
     responses[f"{width} ms"] = simulate(silent, pulse, torch.zeros(1))[1][:80]
 lesson.picture(
-    timeline({"current in A": pulses, "membrane in V": responses}, "The same charge, ever faster"), "pulses.png"
+    timeline({"current in A": pulses, "membrane in V": responses}, "The same charge, ever faster"),
+    "pulses.png",
 )
 
 # %% [markdown]
 # ## Threshold and reset
-# A neuron fires when its membrane exceeds a threshold. Without anything else it would go on firing at every step.
-# After a spike the membrane must therefore be lowered: here by the threshold.
+# A neuron fires when its membrane exceeds a threshold. Without anything else it would go on firing
+# at every step. After a spike the membrane must therefore be lowered: here by the threshold.
 
 
 # %%
@@ -126,8 +137,15 @@ for reset in (False, True):
         mem_rec.append(mem)
     name = "with" if reset else "without"
     counts[reset] = int(torch.stack(spk_rec).sum())
-    panels = {"current in A": current, "membrane in V": torch.stack(mem_rec), "spikes": torch.stack(spk_rec)}
-    lesson.picture(timeline(panels, f"{name} reset: {counts[reset]} spikes", threshold=1.0), f"{name}_reset.png")
+    panels = {
+        "current in A": current,
+        "membrane in V": torch.stack(mem_rec),
+        "spikes": torch.stack(spk_rec),
+    }
+    lesson.picture(
+        timeline(panels, f"{name} reset: {counts[reset]} spikes", threshold=1.0),
+        f"{name}_reset.png",
+    )
 
 # %% [markdown]
 # The same in one line. More current, or a lower threshold, makes it fire more often.
@@ -139,17 +157,20 @@ for name, (ampere, threshold) in settings.items():
     lif = snn.Lapicque(R=5.1, C=5e-3, time_step=1e-3, threshold=threshold)
     spk, membranes[name] = simulate(lif, (current > 0) * ampere, torch.zeros(1))
     firing[name] = int(spk.sum())
-first = int(simulate(snn.Lapicque(R=5.1, C=5e-3, time_step=1e-3), current, torch.zeros(1))[0].argmax())
+first = int(
+    simulate(snn.Lapicque(R=5.1, C=5e-3, time_step=1e-3), current, torch.zeros(1))[0].argmax()
+)
 title = "spikes: " + ", ".join(f"{number} with {name}" for name, number in firing.items())
 lesson.picture(timeline({"membrane in V": membranes}, title), "settings.png")
 print(f"{title}; with 0.2 A the first one falls on step {first}")
 
 # %% [markdown]
 # ## Many neurons, all steps, one call
-# `neuron.scan` runs all steps of many inputs at once, [T, B], and returns spikes and states over time. Forty currents
-# give the curve of firing rate against current. For a reset to zero theory knows it: the membrane needs tau ln(R I /
-# (R I - threshold)) from zero to the threshold. The simulation is slower: its intervals are whole numbers of steps,
-# and the step of the reset is one of them.
+# `neuron.scan` runs all steps of many inputs at once, [T, B], and returns spikes and states over
+# time. Forty currents give the curve of firing rate against current. For a reset to zero theory
+# knows it: the membrane needs tau ln(R I / (R I - threshold)) from zero to the threshold. The
+# simulation is slower: its intervals are whole numbers of steps, and the step of the reset is one
+# of them.
 
 # %%
 amperes = torch.linspace(0.15, 0.6, 40)
@@ -176,8 +197,8 @@ assert torch.equal(spk_rec, spk[:50]) and torch.equal(mem_rec, state.mem[:50])
 
 # %% [markdown]
 # ## Spikes in, spikes out, and three resets
-# Between neurons travel spikes, not constant currents. `"subtract"` keeps what the membrane exceeded the threshold
-# by, `"zero"` forgets it and fires less, `"none"` does not reset.
+# Between neurons travel spikes, not constant currents. `"subtract"` keeps what the membrane
+# exceeded the threshold by, `"zero"` forgets it and fires less, `"none"` does not reset.
 
 # %%
 spk_in = spikegen.rate_conv(torch.full((num_steps, 1), 0.4))
@@ -187,7 +208,9 @@ for reset in ("subtract", "zero", "none"):
     spk, state = lif.scan(spk_in)
     spikes_out[reset] = int(spk.sum())
     panels |= {f'membrane,\n"{reset}"': state.mem, f"{spikes_out[reset]} spikes": spk}
-lesson.picture(timeline(panels, "Input spikes of 40 % and three resets", threshold=0.5), "resets.png")
+lesson.picture(
+    timeline(panels, "Input spikes of 40 % and three resets", threshold=0.5), "resets.png"
+)
 
 # %%
 lesson.report(

@@ -1,13 +1,14 @@
 """Tutorial 3: a feedforward spiking network.
 
-You learn how the circuit of tutorial 2 becomes a neuron with a single number, `snn.Leaky(beta)`, how neurons and
-PyTorch layers make a network, and how to run it: step by step, or over all steps in one call.
+You learn how the circuit of tutorial 2 becomes a neuron with a single number, `snn.Leaky(beta)`,
+how neurons and PyTorch layers make a network, and how to run it: step by step, or over all steps in
+one call.
 """
 
 # %% [markdown]
 # ## One number: beta
-# Between two steps an undisturbed membrane shrinks by the factor beta = exp(-dt / tau). Let a step be the unit of
-# time and let the weight of the input absorb all other constants; then
+# Between two steps an undisturbed membrane shrinks by the factor beta = exp(-dt / tau). Let a step
+# be the unit of time and let the weight of the input absorb all other constants; then
 #
 # U[t+1] = beta U[t] + W X[t+1] - S[t] threshold,   S[t] = 1 if U[t] > threshold else 0.
 #
@@ -61,18 +62,25 @@ lesson.picture(timeline(panels, f"snn.Leaky(beta={beta:.3f})", threshold=1.0), "
 
 # %% [markdown]
 # ## What beta does
-# The same input spikes, three memories: with beta = 0 a neuron sees only the present step, with beta = 1 it never
-# forgets.
+# The same input spikes, three memories: with beta = 0 a neuron sees only the present step, with
+# beta = 1 it never forgets.
 
 # %%
 spikes_in = spikegen.rate_conv(torch.full((100, 1), 0.25))
-memories = {f"beta {b}": snn.Leaky(beta=b, threshold=9).scan(0.5 * spikes_in)[1].mem for b in (0.0, 0.8, 0.95)}
-lesson.picture(timeline({"input spikes": spikes_in, "membrane": memories}, "Three decays, no spikes"), "decays.png")
+memories = {
+    f"beta {b}": snn.Leaky(beta=b, threshold=9).scan(0.5 * spikes_in)[1].mem
+    for b in (0.0, 0.8, 0.95)
+}
+lesson.picture(
+    timeline({"input spikes": spikes_in, "membrane": memories}, "Three decays, no spikes"),
+    "decays.png",
+)
 
 # %% [markdown]
 # ## A network, step by step
-# PyTorch's layers are the synapses, snn's neurons their targets. Input spikes are [T, B, features]; the loop hands
-# the membranes from step to step. This is how snnTorch's networks are written, and it works as it is.
+# PyTorch's layers are the synapses, snn's neurons their targets. Input spikes are [T, B, features];
+# the loop hands the membranes from step to step. This is how snnTorch's networks are written, and
+# it works as it is.
 
 # %%
 num_inputs, num_hidden, num_outputs = 784, lesson.pick(1000, 300), 10
@@ -93,13 +101,17 @@ spk1_rec, spk2_rec, mem2_rec = map(torch.stack, (spk1_rec, spk2_rec, mem2_rec))
 
 # %% [markdown]
 # ## The same network in one call
-# With `init_hidden=True` a neuron remembers its own state, so that layers chain in `nn.Sequential`. `snn.run`
-# executes such a network over all steps, layer by layer where the result is the same, and records the requested
-# states. The spikes are those of the loop. `snn.layerwise` does this for the loop above as it is.
+# With `init_hidden=True` a neuron remembers its own state, so that layers chain in `nn.Sequential`.
+# `snn.run` executes such a network over all steps, layer by layer where the result is the same, and
+# records the requested states. The spikes are those of the loop. `snn.layerwise` does this for the
+# loop above as it is.
 
 # %%
 net = nn.Sequential(
-    fc1, snn.Leaky(beta=0.99, init_hidden=True), fc2, snn.Leaky(beta=0.99, init_hidden=True, output=True)
+    fc1,
+    snn.Leaky(beta=0.99, init_hidden=True),
+    fc2,
+    snn.Leaky(beta=0.99, init_hidden=True, output=True),
 )
 with torch.no_grad():
     run = snn.run(net, spk_in, record=["1.spk"], explain=True)
@@ -107,16 +119,23 @@ spk_out, mem_out = run.output
 same_spikes = min(agreement(spk_out, spk2_rec), agreement(run.record["1.spk"], spk1_rec))
 print(run.plan)
 error = (mem_out - mem2_rec).abs().max()
-print(f"{100 * same_spikes:.2f} % of the spikes are those of the loop; membranes differ by at most {error:.1e}")
+print(
+    f"{100 * same_spikes:.2f} % of the spikes are those of the loop; membranes differ by at most "
+    f"{error:.1e}"
+)
 
 # %% [markdown]
 # ## Look at it
-# The weights are random, so the spikes mean nothing yet; but they should pass through both layers. If a layer stays
-# silent, its input is too weak.
+# The weights are random, so the spikes mean nothing yet; but they should pass through both layers.
+# If a layer stays silent, its input is too weak.
 
 # %%
-fig, axes = plt.subplots(3, 1, figsize=(8, 6), sharex=True, height_ratios=[2, 2, 1], layout="constrained")
-for ax, (name, spk) in zip(axes, {"input": spk_in, "hidden": spk1_rec, "output": spk2_rec}.items(), strict=True):
+fig, axes = plt.subplots(
+    3, 1, figsize=(8, 6), sharex=True, height_ratios=[2, 2, 1], layout="constrained"
+)
+for ax, (name, spk) in zip(
+    axes, {"input": spk_in, "hidden": spk1_rec, "output": spk2_rec}.items(), strict=True
+):
     splt.raster(spk[:, 0], ax, **({"s": 0.2, "c": "black"} if name != "output" else {}))
     ax.set_title(f"{name}: {spk.mean():.2f} spikes per neuron and step", fontsize=10)
     ax.set_xlabel("")
@@ -126,7 +145,9 @@ lesson.picture(fig, "network.png")
 fig, ax = plt.subplots(figsize=(7, 4))
 labels = [str(digit) for digit in range(10)]
 shown = lesson.pick(num_steps, 3)
-animation = splt.spike_count(spk2_rec[:, 0], fig, ax, labels=labels, num_steps=shown, animate=True, interval=40)
+animation = splt.spike_count(
+    spk2_rec[:, 0], fig, ax, labels=labels, num_steps=shown, animate=True, interval=40
+)
 lesson.picture(animation, "counts.gif")
 
 figure = splt.traces(mem2_rec[:, 0], spk=spk2_rec[:, 0], titles=[f"output {i}" for i in range(9)])

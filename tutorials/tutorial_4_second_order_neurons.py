@@ -1,12 +1,13 @@
 """Tutorial 4: second-order neurons.
 
-You learn what a synaptic current adds to a neuron (`snn.Synaptic`), what a response to a spike that rises and falls
-looks like (`snn.Alpha`), and when the extra state is worth it.
+You learn what a synaptic current adds to a neuron (`snn.Synaptic`), what a response to a spike that
+rises and falls looks like (`snn.Alpha`), and when the extra state is worth it.
 """
 
 # %% [markdown]
-# In a first-order neuron an input spike lifts the membrane at once. In a cell it releases transmitter, and the
-# current that follows dies away over time. A second state, the synaptic current I, models that:
+# In a first-order neuron an input spike lifts the membrane at once. In a cell it releases
+# transmitter, and the current that follows dies away over time. A second state, the synaptic
+# current I, models that:
 #
 # I[t+1] = alpha I[t] + W X[t+1],   U[t+1] = beta U[t] + I[t+1] - reset.
 
@@ -21,8 +22,8 @@ lesson = Tutorial("tutorial_4_second_order_neurons")
 
 # %% [markdown]
 # ## A synaptic current
-# A spike of weight 0.2 arrives every ten steps. Each lets the current jump and decay by alpha; the membrane adds it
-# up. The neuron returns its spikes and both states, in the order `spk, syn, mem`.
+# A spike of weight 0.2 arrives every ten steps. Each lets the current jump and decay by alpha; the
+# membrane adds it up. The neuron returns its spikes and both states, in the order `spk, syn, mem`.
 
 # %%
 num_steps = 200
@@ -51,9 +52,10 @@ print("fields of the state:", state._fields)
 
 # %% [markdown]
 # ## The response to one spike
-# After one input spike at step 0 a Leaky neuron's membrane is beta^t: highest at once. A Synaptic neuron's is
-# (alpha^(t+1) - beta^(t+1)) / (alpha - beta): it rises first, so the output spike comes later than the input. An
-# Alpha neuron subtracts a fast exponential from a slow one: it starts at zero and forgets its membrane at a reset.
+# After one input spike at step 0 a Leaky neuron's membrane is beta^t: highest at once. A Synaptic
+# neuron's is (alpha^(t+1) - beta^(t+1)) / (alpha - beta): it rises first, so the output spike comes
+# later than the input. An Alpha neuron subtracts a fast exponential from a slow one: it starts at
+# zero and forgets its membrane at a reset.
 
 # %%
 impulse = torch.zeros(40, 1)
@@ -78,12 +80,14 @@ ax.legend(frameon=False)
 lesson.picture(fig, "responses.png")
 peaks = {name: int(mem.argmax()) for name, mem in responses.items()}
 print("the membrane is highest after", peaks, "steps")
-print(f"largest difference from the formula: {response_error:.1e}; with alpha = 0 Synaptic is Leaky")
+print(
+    f"largest difference from the formula: {response_error:.1e}; with alpha = 0 Synaptic is Leaky"
+)
 
 # %% [markdown]
 # ## The alpha neuron fires late and precisely
-# One spike at step 10, silence, then a spike every ten steps. The membrane depends on two currents, one that excites
-# and one that inhibits; the reset (to zero, by default) clears all three.
+# One spike at step 10, silence, then a spike every ten steps. The membrane depends on two currents,
+# one that excites and one that inhibits; the reset (to zero, by default) clears all three.
 
 # %%
 train = torch.zeros(num_steps)
@@ -100,14 +104,17 @@ for step in range(num_steps):
     mem_rec.append(mem)
 spk_alpha, mem_alpha = torch.stack(spk_rec), torch.stack(mem_rec)
 panels = {"input spikes": spk_in, "membrane": mem_alpha, "output spikes": spk_alpha}
-lesson.picture(timeline(panels, "snn.Alpha(alpha=0.8, beta=0.7, threshold=0.5)", threshold=0.5), "alpha.png")
+lesson.picture(
+    timeline(panels, "snn.Alpha(alpha=0.8, beta=0.7, threshold=0.5)", threshold=0.5), "alpha.png"
+)
 
 # %% [markdown]
 # ## Which one?
-# A second state holds inputs longer and smooths the membrane: useful where spikes are sparse, where their times
-# matter, and where what belongs together lies far apart. It also costs memory and one more decay to choose, and the
-# gradient has one more recurrence to go through; on static images Leaky is usually as good. Below, the number of
-# steps for which one input spike keeps the membrane above a tenth of its maximum.
+# A second state holds inputs longer and smooths the membrane: useful where spikes are sparse, where
+# their times matter, and where what belongs together lies far apart. It also costs memory and one
+# more decay to choose, and the gradient has one more recurrence to go through; on static images
+# Leaky is usually as good. Below, the number of steps for which one input spike keeps the membrane
+# above a tenth of its maximum.
 
 # %%
 memory = {name: int((mem / mem.max() > 0.1).sum()) for name, mem in responses.items()}

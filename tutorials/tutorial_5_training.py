@@ -1,14 +1,16 @@
 """Tutorial 5: training a fully connected network.
 
-You learn why a spike has no useful derivative and what replaces it, what backpropagation through time adds up, and how
-to train a spiking network on handwritten digits: first one weight update by hand, then an epoch.
+You learn why a spike has no useful derivative and what replaces it, what backpropagation through
+time adds up, and how to train a spiking network on handwritten digits: first one weight update by
+hand, then an epoch.
 """
 
 # %% [markdown]
 # ## The derivative of a spike
-# A spike is a step function of the membrane. Its derivative is zero everywhere and infinite at the threshold, so that
-# the chain rule dL/dW = dL/dS dS/dU dU/dW is zero: nothing learns. A *surrogate gradient* keeps the step in the
-# forward pass and uses the derivative of a smooth curve in the backward pass.
+# A spike is a step function of the membrane. Its derivative is zero everywhere and infinite at the
+# threshold, so that the chain rule dL/dW = dL/dS dS/dU dU/dW is zero: nothing learns. A *surrogate
+# gradient* keeps the step in the forward pass and uses the derivative of a smooth curve in the
+# backward pass.
 
 # %%
 import copy
@@ -29,7 +31,8 @@ lesson = Tutorial("tutorial_5_training")
 
 
 class ArcTan(torch.autograd.Function):
-    """A step forward; backward the derivative of arctan(pi u) / pi, which is the library's default."""
+    """A step forward; backward the derivative of arctan(pi u) / pi, which is the library's
+    default."""
 
     @staticmethod
     def forward(ctx, u):
@@ -49,12 +52,18 @@ def derivative(function) -> torch.Tensor:
 
 
 overdrive = torch.linspace(-1, 1, 401)
-kinds = {"atan()": surrogate.atan(), "fast_sigmoid(10)": surrogate.fast_sigmoid(10), "sigmoid(5)": surrogate.sigmoid(5)}
+kinds = {
+    "atan()": surrogate.atan(),
+    "fast_sigmoid(10)": surrogate.fast_sigmoid(10),
+    "sigmoid(5)": surrogate.sigmoid(5),
+}
 fig, ax = plt.subplots(figsize=(6, 3))
 for name, kind in kinds.items():
     slopes = derivative(kind)
     ax.plot(overdrive.numpy(), (slopes / slopes.max()).numpy(), label=f"surrogate.{name}")
-ax.plot(overdrive.numpy(), (overdrive > 0).float().numpy(), "k--", linewidth=1, label="the spike itself")
+ax.plot(
+    overdrive.numpy(), (overdrive > 0).float().numpy(), "k--", linewidth=1, label="the spike itself"
+)
 ax.set_xlabel("membrane - threshold")
 ax.set_ylabel("derivative / its maximum")
 ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -64,8 +73,9 @@ print(f"arctan by hand and in the library differ by at most {by_hand_error:.1e}"
 
 # %% [markdown]
 # ## Backpropagation through time
-# A weight acts at every step, and what it did at step s still echoes at step t, beta^(t-s) times weaker. The gradient
-# of the last membrane is therefore a sum over all steps; autograd finds the same number as the formula.
+# A weight acts at every step, and what it did at step s still echoes at step t, beta^(t-s) times
+# weaker. The gradient of the last membrane is therefore a sum over all steps; autograd finds the
+# same number as the formula.
 
 # %%
 beta, steps = 0.9, 10
@@ -80,8 +90,8 @@ print(f"dU/dW: autograd {synapse.weight.grad.item():.6f}, formula {formula:.6f}"
 
 # %% [markdown]
 # ## Data, network, loss
-# The network below is written as in snnTorch: the membranes go from step to step by hand. The same image is presented
-# at every step; the class is the output neuron that fires most.
+# The network below is written as in snnTorch: the membranes go from step to step by hand. The same
+# image is presented at every step; the class is the output neuron that fires most.
 
 # %%
 num_steps, batch_size, num_hidden = 25, 128, lesson.pick(1000, 100)
@@ -111,8 +121,9 @@ class Net(nn.Module):
 
 
 # %% [markdown]
-# The same network as a list of layers. `snn.run` takes the image once and the number of steps; it computes the first
-# layer once instead of 25 times, because its input does not change, and each neuron layer in one go.
+# The same network as a list of layers. `snn.run` takes the image once and the number of steps; it
+# computes the first layer once instead of 25 times, because its input does not change, and each
+# neuron layer in one go.
 
 # %%
 by_hand = Net()
@@ -140,12 +151,15 @@ with torch.no_grad():
         start = time.perf_counter()
         spk_rec, mem_rec = execute()
         seconds[name] = time.perf_counter() - start
-        print(f"{name}: {spk_rec.sum():.0f} spikes, membranes {tuple(mem_rec.shape)}, {1e3 * seconds[name]:.0f} ms")
+        print(
+            f"{name}: {spk_rec.sum():.0f} spikes, membranes {tuple(mem_rec.shape)}, "
+            f"{1e3 * seconds[name]:.0f} ms"
+        )
     same_spikes = agreement(by_hand(data.to(lesson.device).flatten(1))[0], forward(data)[0])
 
 # %% [markdown]
-# The loss is the cross entropy of the membranes at every step, summed over time: the right neuron is pushed up and
-# the others down, at all times.
+# The loss is the cross entropy of the membranes at every step, summed over time: the right neuron
+# is pushed up and the others down, at all times.
 
 
 # %%
@@ -177,7 +191,10 @@ first_loss, first_accuracy = update(data, targets)
 with torch.no_grad():
     spk, mem = forward(data)
 second_loss = loss_of(mem, targets).item()
-print(f"loss {first_loss:.1f} -> {second_loss:.1f}; accuracy on this batch {first_accuracy:.2f} -> ", end="")
+print(
+    f"loss {first_loss:.1f} -> {second_loss:.1f}; accuracy on this batch {first_accuracy:.2f} -> ",
+    end="",
+)
 print(f"{SF.accuracy_rate(spk, targets.to(spk.device)):.2f}")
 
 # %% [markdown]
@@ -206,10 +223,16 @@ for epoch in range(1 if len(split.x_train) > 10_000 else lesson.pick(10, 4)):
         loss, accuracy = update(data, targets)
         history.append(loss)
         if i % 50 == 0:
-            print(f"epoch {epoch}, batch {i:3d} of {len(train_loader)}: loss {loss:6.2f}, accuracy {accuracy:.3f}")
+            print(
+                f"epoch {epoch}, batch {i:3d} of {len(train_loader)}: loss {loss:6.2f}, accuracy "
+                f"{accuracy:.3f}"
+            )
 cpu = time.process_time() - cpu
 test_loss, test_accuracy, predicted = evaluate()
-print(f"test loss {test_loss:.2f}, test accuracy {100 * test_accuracy:.2f} %, {cpu:.0f} s of processor time")
+print(
+    f"test loss {test_loss:.2f}, test accuracy {100 * test_accuracy:.2f} %, {cpu:.0f} s of "
+    "processor time"
+)
 
 # %% [markdown]
 # ## Results
@@ -238,8 +261,8 @@ right.set_yticks(range(10))
 lesson.picture(fig, "example.png")
 
 # %% [markdown]
-# All of this, with checkpoints, curves and a run card, is also one call: `snn.fit(net, data, num_steps=25, epochs=1,
-# loss=SF.ce_max_membrane_loss(), lr=1e-3)`; tutorial 6 uses it.
+# All of this, with checkpoints, curves and a run card, is also one call: `snn.fit(net, data,
+# num_steps=25, epochs=1, loss=SF.ce_max_membrane_loss(), lr=1e-3)`; tutorial 6 uses it.
 
 # %%
 lesson.report(

@@ -1,14 +1,14 @@
 """Tutorial 6: surrogate gradients in a convolutional network.
 
-You learn what the slope of a surrogate gradient does to learning, how to write a convolutional spiking network as a
-list of layers, and how to train it with a loss on spikes in one call.
+You learn what the slope of a surrogate gradient does to learning, how to write a convolutional
+spiking network as a list of layers, and how to train it with a loss on spikes in one call.
 """
 
 # %% [markdown]
 # ## The slope of the surrogate
-# The fast sigmoid replaces the derivative of a spike by 1 / (1 + k |U - threshold|)^2. A large slope k is close to
-# the true derivative: only neurons near their threshold learn. A small k lets all neurons learn, from a poor
-# approximation.
+# The fast sigmoid replaces the derivative of a spike by 1 / (1 + k |U - threshold|)^2. A large
+# slope k is close to the true derivative: only neurons near their threshold learn. A small k lets
+# all neurons learn, from a poor approximation.
 
 # %%
 import matplotlib.pyplot as plt
@@ -36,8 +36,9 @@ lesson.picture(fig, "slopes.png")
 
 # %% [markdown]
 # ## Data and network
-# 12C5-MP2-64C5-MP2-1024FC10: two convolutions with 5 x 5 filters, each followed by the maximum of 2 x 2 pixels, then
-# one linear layer. All neurons keep their own state; only the last ones also return their membrane.
+# 12C5-MP2-64C5-MP2-1024FC10: two convolutions with 5 x 5 filters, each followed by the maximum of 2
+# x 2 pixels, then one linear layer. All neurons keep their own state; only the last ones also
+# return their membrane.
 
 # %%
 num_steps, filters = lesson.pick(25, 10), lesson.pick((12, 64), (6, 12))
@@ -62,8 +63,8 @@ def network(slope: float) -> nn.Sequential:
 
 
 # %% [markdown]
-# How much of the error reaches the first layer? The norm of its gradient falls with the slope, by orders of
-# magnitude.
+# How much of the error reaches the first layer? The norm of its gradient falls with the slope, by
+# orders of magnitude.
 
 # %%
 loss_fn = SF.ce_rate_loss()
@@ -83,7 +84,8 @@ lesson.picture(fig, "gradient.png")
 
 # %% [markdown]
 # ## Forward pass
-# The loop known from snnTorch: forget the state of all neurons, then call the network once for each step.
+# The loop known from snnTorch: forget the state of all neurons, then call the network once for each
+# step.
 
 
 # %%
@@ -105,17 +107,23 @@ same_spikes = agreement(spk_loop, spk_rec)
 print(f"snn.run gives the spikes of the loop: {100 * same_spikes:.2f} % are equal")
 
 # %% [markdown]
-# `SF.ce_rate_loss` is the cross entropy of the spikes at each step, averaged over time; `SF.accuracy_rate` asks who
-# fires most. An untrained network is as good as guessing.
+# `SF.ce_rate_loss` is the cross entropy of the spikes at each step, averaged over time;
+# `SF.accuracy_rate` asks who fires most. An untrained network is as good as guessing.
 
 # %%
-untrained_loss, untrained_accuracy = loss_fn(spk_rec, targets).item(), SF.accuracy_rate(spk_rec, targets)
-print(f"untrained: loss {untrained_loss:.3f} (log 10 = 2.303), accuracy {100 * untrained_accuracy:.1f} %")
+untrained_loss, untrained_accuracy = (
+    loss_fn(spk_rec, targets).item(),
+    SF.accuracy_rate(spk_rec, targets),
+)
+print(
+    f"untrained: loss {untrained_loss:.3f} (log 10 = 2.303), accuracy "
+    f"{100 * untrained_accuracy:.1f} %"
+)
 
 # %% [markdown]
-# At each step spikes are 0 or 1, so that even a perfect output has a probability of only e / (e + 9): this loss cannot
-# fall below 1.46, and its gradient fades before all images are right. Training below therefore asks for spike counts:
-# the right neuron at 90 % of the steps, the others at 10 %.
+# At each step spikes are 0 or 1, so that even a perfect output has a probability of only e / (e +
+# 9): this loss cannot fall below 1.46, and its gradient fades before all images are right. Training
+# below therefore asks for spike counts: the right neuron at 90 % of the steps, the others at 10 %.
 
 # %%
 perfect = torch.zeros(num_steps, 1, 10)
@@ -125,8 +133,9 @@ print(f"cross entropy of a perfect output: {lowest_loss:.3f}")
 
 # %% [markdown]
 # ## Training in one call
-# `snn.fit` runs the network over time, measures it after every epoch, and returns what happened. The loop of tutorial
-# 5 would do the same. With `out=` it also writes checkpoints, pictures and a card of the run.
+# `snn.fit` runs the network over time, measures it after every epoch, and returns what happened.
+# The loop of tutorial 5 would do the same. With `out=` it also writes checkpoints, pictures and a
+# card of the run.
 
 # %%
 torch.manual_seed(0)
@@ -158,7 +167,10 @@ spk_rec, _ = run.output
 predicted = spk_rec.sum(0).argmax(1)
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
 splt.confusion(predicted, split.y_test[:256], left)
-splt.rates({"first layer": run.record["2.spk"], "second layer": run.record["5.spk"], "output": spk_rec}, right)
+splt.rates(
+    {"first layer": run.record["2.spk"], "second layer": run.record["5.spk"], "output": spk_rec},
+    right,
+)
 lesson.picture(fig, "results.png")
 
 # %% [markdown]
@@ -168,7 +180,13 @@ lesson.picture(fig, "results.png")
 fig, ax = plt.subplots(figsize=(7, 4))
 labels = [str(digit) for digit in range(10)]
 animation = splt.spike_count(
-    spk_rec[:, 0], fig, ax, labels=labels, animate=True, interpolate=lesson.pick(4, 1), num_steps=lesson.pick(False, 3)
+    spk_rec[:, 0],
+    fig,
+    ax,
+    labels=labels,
+    animate=True,
+    interpolate=lesson.pick(4, 1),
+    num_steps=lesson.pick(False, 3),
 )
 ax.set_title(f"a {split.y_test[0]}")
 lesson.picture(animation, "race.gif")

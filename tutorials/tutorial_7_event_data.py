@@ -1,13 +1,14 @@
 """Tutorial 7: event data.
 
-You learn what an event camera records, how lists of events become frames in time, how recordings are cached and padded
-into batches, and how to train a convolutional network on them.
+You learn what an event camera records, how lists of events become frames in time, how recordings
+are cached and padded into batches, and how to train a convolutional network on them.
 """
 
 # %% [markdown]
-# An event camera has no frames. Each pixel reports on its own when it has become brighter (ON, p = 1) or darker (OFF,
-# p = 0), as an event (x, y, t, p). N-MNIST was recorded by moving such a camera in three small saccades in front of
-# MNIST digits on a screen. `data.saccade` does the same to any images, so that nothing has to be downloaded here.
+# An event camera has no frames. Each pixel reports on its own when it has become brighter (ON, p =
+# 1) or darker (OFF, p = 0), as an event (x, y, t, p). N-MNIST was recorded by moving such a camera
+# in three small saccades in front of MNIST digits on a screen. `data.saccade` does the same to any
+# images, so that nothing has to be downloaded here.
 #
 # With the real thing the rest is the same: `spikevision.NMNIST(root)` reads the original files, and
 # `data.tonic("NMNIST", root, dt=1000)` any data set of the package Tonic.
@@ -31,8 +32,8 @@ split = images(train=lesson.pick(5000, 128), test=lesson.pick(1000, 64))
 
 # %% [markdown]
 # ## A data set of recordings
-# Each item is a structured array of events and a class, as Tonic's data sets give it. A recording takes 20 to 30 ms
-# (a third of that in a smoke run).
+# Each item is a structured array of events and a class, as Tonic's data sets give it. A recording
+# takes 20 to 30 ms (a third of that in a smoke run).
 
 
 # %%
@@ -53,7 +54,10 @@ class Recordings(Dataset):
         return data.to_events(frames, dt=1000), int(self.classes[index])  # times in microseconds
 
 
-train_set, test_set = Recordings(split.x_train, split.y_train), Recordings(split.x_test, split.y_test)
+train_set, test_set = (
+    Recordings(split.x_train, split.y_train),
+    Recordings(split.x_test, split.y_test),
+)
 events, label = train_set[0]
 print(f"a {label}: {len(events)} events; the first three (x, y, t, p): {events[:3].tolist()}")
 
@@ -73,8 +77,9 @@ lesson.picture(fig, "events.png")
 
 # %% [markdown]
 # ## Frames, cache, batches
-# `EventFrames` counts events in steps of `dt`; `DiskCache` keeps the result, because reading events is slow; and
-# `pad_sequences` puts recordings of different length into one batch [T, B, P, H, W], silent at the end.
+# `EventFrames` counts events in steps of `dt`; `DiskCache` keeps the result, because reading events
+# is slow; and `pad_sequences` puts recordings of different length into one batch [T, B, P, H, W],
+# silent at the end.
 
 # %%
 dt = 1000  # microseconds
@@ -90,22 +95,29 @@ for _ in range(2):
     for index in range(32):
         cached[index]
     seconds.append((time.perf_counter() - start) / 32)
-print(f"making a sample takes {1e3 * seconds[0]:.2f} ms, reading it again {1e3 * seconds[1]:.2f} ms")
+print(
+    f"making a sample takes {1e3 * seconds[0]:.2f} ms, reading it again {1e3 * seconds[1]:.2f} ms"
+)
 
 batch_size = lesson.pick(128, 32)
-train_loader = DataLoader(cached, batch_size=batch_size, shuffle=True, collate_fn=data.pad_sequences)
+train_loader = DataLoader(
+    cached, batch_size=batch_size, shuffle=True, collate_fn=data.pad_sequences
+)
 test_loader = DataLoader(test_frames, batch_size=batch_size, collate_fn=data.pad_sequences)
 batch, targets = next(iter(train_loader))
 sparsity = batch.mean()
 print(f"a batch: {tuple(batch.shape)}, {100 * sparsity:.1f} % of it are events")
 
 fig, ax = plt.subplots(figsize=(3, 3))
-lesson.picture(splt.animator(batch[:, 0, 1] - batch[:, 0, 0], fig, ax, num_steps=lesson.pick(False, 3)), "frames.gif")
+lesson.picture(
+    splt.animator(batch[:, 0, 1] - batch[:, 0, 0], fig, ax, num_steps=lesson.pick(False, 3)),
+    "frames.gif",
+)
 
 # %% [markdown]
 # ## Network and forward pass
-# 12C5-MP2-32C5-MP2-512FC10. The input has a time axis of its own; the loop hands one frame after the other to the
-# network, `snn.run(net, frames)` does the same in one call.
+# 12C5-MP2-32C5-MP2-512FC10. The input has a time axis of its own; the loop hands one frame after
+# the other to the network, `snn.run(net, frames)` does the same in one call.
 
 # %%
 filters = lesson.pick((12, 32), (4, 8))
@@ -139,8 +151,8 @@ print(f"snn.run gives the spikes of the loop: {100 * same_spikes:.2f} % are equa
 
 # %% [markdown]
 # ## Training
-# `mse_count_loss` asks the right neuron to fire at 80 % of the steps and the others at 20 %, so that none falls
-# silent.
+# `mse_count_loss` asks the right neuron to fire at 80 % of the steps and the others at 20 %, so
+# that none falls silent.
 
 # %%
 optimizer = torch.optim.Adam(net.parameters(), lr=lesson.pick(5e-3, 1e-2), betas=(0.9, 0.999))
@@ -158,7 +170,10 @@ while len(loss_hist) < num_iterations:
         loss_hist.append(loss.item())
         acc_hist.append(SF.accuracy_rate(spk_rec, targets).item())
         if len(loss_hist) % 10 == 1:
-            print(f"iteration {len(loss_hist):3d}: loss {loss_hist[-1]:.2f}, accuracy {acc_hist[-1]:.2f}")
+            print(
+                f"iteration {len(loss_hist):3d}: loss {loss_hist[-1]:.2f}, accuracy "
+                f"{acc_hist[-1]:.2f}"
+            )
         if len(loss_hist) == num_iterations:
             break
 
@@ -185,7 +200,9 @@ lesson.picture(fig, "training.png")
 
 fig, ax = plt.subplots(figsize=(7, 4))
 labels = [str(digit) for digit in range(10)]
-animation = splt.spike_count(spk_rec[:, 0].cpu(), fig, ax, labels=labels, num_steps=lesson.pick(False, 3), animate=True)
+animation = splt.spike_count(
+    spk_rec[:, 0].cpu(), fig, ax, labels=labels, num_steps=lesson.pick(False, 3), animate=True
+)
 ax.set_title(f"a {targets[0]}")
 lesson.picture(animation, "counts.gif")
 

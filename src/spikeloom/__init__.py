@@ -1,6 +1,7 @@
 """Spikeloom: spiking neural networks on PyTorch.
 
-``import spikeloom as snn``. Tensors are time first: ``[T, B, ...]`` for sequences, ``[B, ...]`` for one step.
+``import spikeloom as snn``. Tensors are time first: ``[T, B, ...]`` for sequences, ``[B, ...]`` for
+one step.
 """
 
 from importlib import import_module
@@ -50,7 +51,8 @@ from .run import run as run
 SpikingNeuron = Neuron
 __version__ = "0.1.0"
 
-# what reads files, draws, trains or needs an optional package comes on first use: snn.data, snn.spikeplot, snn.fit ...
+# what reads files, draws, trains or needs an optional package comes on first use: snn.data,
+# snn.spikeplot, snn.fit ...
 _LATER: dict[str, tuple[str, str | None]] = {
     **{
         name: (f".{name}", None)
@@ -66,7 +68,10 @@ _LATER: dict[str, tuple[str, str | None]] = {
             "functional",
         )
     },
-    **{name: (f".{name}", None) for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")},
+    **{
+        name: (f".{name}", None)
+        for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")
+    },
     **{name: (f".{name}", None) for name in ("saving", "spikevision", "train", "utils")},
     "fit": (".train", "fit"),
     "load": (".saving", "load"),

@@ -1,8 +1,10 @@
-"""Training loops of one epoch: backpropagation through time, whole or in chunks, under snnTorch's names.
+"""Training loops of one epoch: backpropagation through time, whole or in chunks, under snnTorch's
+names.
 
-All three run a network over the chunks of each batch with `spikeloom.run`; its neurons need ``init_hidden=True``, its
-last one ``output=True``. They are conveniences: a loop of your own around `spikeloom.run` does the same.
-A learning rule whose memory does not grow with time is in `spikeloom.learning`.
+All three run a network over the chunks of each batch with `spikeloom.run`; its neurons need
+``init_hidden=True``, its last one ``output=True``. They are conveniences: a loop of your own around
+`spikeloom.run` does the same. A learning rule whose memory does not grow with time is in
+`spikeloom.learning`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -39,36 +41,42 @@ def TBPTT(
     device: Any = "cpu",
     K: int | bool = 1,
 ) -> Tensor:
-    """Train for one epoch with a weight update after every ``K`` steps, gradients being cut in between.
+    """Train for one epoch with a weight update after every ``K`` steps, gradients being cut in
+    between.
 
-    The state of the neurons is reset at the start of a batch and carried, without its graph, from chunk to chunk.
+    The state of the neurons is reset at the start of a batch and carried, without its graph, from
+    chunk to chunk.
 
     Args:
-        net: its neurons have ``init_hidden=True`` and are in step mode. It returns ``(spk, ..., mem)``, as a last
-            neuron with ``output=True`` does; spikes alone are enough for a loss of spikes.
-        dataloader: yields ``(data, targets)``; data is [T, B, ...], or a static [B, ...] with ``time_var=False``.
+        net: its neurons have ``init_hidden=True`` and are in step mode. It returns ``(spk, ...,
+            mem)``, as a last neuron with ``output=True`` does; spikes alone are enough for a loss
+            of spikes.
+        dataloader: yields ``(data, targets)``; data is [T, B, ...], or a static [B, ...] with
+            ``time_var=False``.
         optimizer: steps once for each chunk.
-        criterion: a loss of `spikeloom.functional` or a `LossFunctions` of your own; the two membrane losses are given
-            membranes, all others spikes, of one chunk, [K, B, N].
+        criterion: a loss of `spikeloom.functional` or a `LossFunctions` of your own; the two
+            membrane losses are given membranes, all others spikes, of one chunk, [K, B, N].
         num_steps: T of static data; only with ``time_var=False``.
         time_var: whether data varies over time.
-        time_first: False for data [B, T, ...] (and targets [B, T], if the loss has ``time_var_targets``).
+        time_first: False for data [B, T, ...] (and targets [B, T], if the loss has
+            ``time_var_targets``).
         regularization: a function of the spikes of a chunk that is added to its loss.
         device: where the network and the batches are moved to.
         K: steps per update, from 1 to T; False for all.
 
     Returns:
-        Mean loss, of shape (1,) or () as the loss has it, without graph (with one, in snnTorch), so that keeping it
-        keeps no batch alive. A chunk of K steps counts K / T in the mean of its batch; a shorter one of r steps at the
-        end counts 1 / r, as in snnTorch.
+        Mean loss, of shape (1,) or () as the loss has it, without graph (with one, in snnTorch), so
+        that keeping it keeps no batch alive. A chunk of K steps counts K / T in the mean of its
+        batch; a shorter one of r steps at the end counts 1 / r, as in snnTorch.
 
     Raises:
-        TypeError: the criterion is none of these (a torch criterion knows no time axis); the network does not return
-            what it reads.
-        ValueError: ``num_steps``, ``time_var``, ``time_first`` and ``K`` contradict each other or the data.
+        TypeError: the criterion is none of these (a torch criterion knows no time axis); the
+            network does not return what it reads.
+        ValueError: ``num_steps``, ``time_var``, ``time_first`` and ``K`` contradict each other or
+            the data.
 
-    Unlike in snnTorch it works on data that varies over time, on networks of several kinds of neurons, and with targets
-    that vary over time.
+    Unlike in snnTorch it works on data that varies over time, on networks of several kinds of
+    neurons, and with targets that vary over time.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True, output=True))
@@ -101,7 +109,9 @@ def TBPTT(
             tree.detach(net)
             total = total.to(device) + loss.detach() * chunk.share
     if not batches:
-        raise ValueError("dataloader must yield at least one batch (data, targets), got none; check its length")
+        raise ValueError(
+            "dataloader must yield at least one batch (data, targets), got none; check its length"
+        )
     return total / batches
 
 
@@ -128,7 +138,16 @@ def BPTT(
     False
     """
     return TBPTT(
-        net, dataloader, optimizer, criterion, num_steps, time_var, time_first, regularization, device, K=False
+        net,
+        dataloader,
+        optimizer,
+        criterion,
+        num_steps,
+        time_var,
+        time_first,
+        regularization,
+        device,
+        K=False,
     )
 
 
@@ -143,10 +162,11 @@ def RTRL(
     regularization: Callable[[Tensor], Tensor] | bool = False,
     device: Any = "cpu",
 ) -> Tensor:
-    """Train for one epoch with a weight update after every step: `TBPTT` with ``K=1``, under snnTorch's name for it.
+    """Train for one epoch with a weight update after every step: `TBPTT` with ``K=1``, under
+    snnTorch's name for it.
 
-    It is *not* real-time recurrent learning: no gradient reaches an earlier step at all. The rule that carries
-    gradients forward in time is `spikeloom.learning.online`.
+    It is *not* real-time recurrent learning: no gradient reaches an earlier step at all. The rule
+    that carries gradients forward in time is `spikeloom.learning.online`.
 
     Args, returns and raises: those of `TBPTT`.
 
@@ -157,7 +177,18 @@ def RTRL(
     >>> RTRL(net, batches, sgd, snn.functional.ce_count_loss()).shape
     torch.Size([])
     """
-    return TBPTT(net, dataloader, optimizer, criterion, num_steps, time_var, time_first, regularization, device, K=1)
+    return TBPTT(
+        net,
+        dataloader,
+        optimizer,
+        criterion,
+        num_steps,
+        time_var,
+        time_first,
+        regularization,
+        device,
+        K=1,
+    )
 
 
 class _Chunk(NamedTuple):
@@ -170,7 +201,12 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(
-    data: Tensor, targets: Tensor, criterion: LossFunctions, num_steps: int | bool, time_first: bool, K: int | bool
+    data: Tensor,
+    targets: Tensor,
+    criterion: LossFunctions,
+    num_steps: int | bool,
+    time_first: bool,
+    K: int | bool,
 ) -> Iterator[_Chunk]:
     """The chunks of one batch in order, of ``K`` steps each but the last."""
     moving = bool(getattr(criterion, "time_var_targets", False))
@@ -180,10 +216,13 @@ def _chunks(
     steps = int(num_steps or 0) or len(data)
     length = int(K) or steps
     if length > steps:
-        raise ValueError(f"K must not exceed the number of steps, got K={K} for {steps} steps; write K={steps}")
+        raise ValueError(
+            f"K must not exceed the number of steps, got K={K} for {steps} steps; write K={steps}"
+        )
     if moving and len(targets) != steps:
         raise ValueError(
-            f"time_var_targets=True needs targets [T, B] for T={steps} steps, got {tuple(targets.shape)}; "
+            f"time_var_targets=True needs targets [T, B] for T={steps} steps, got "
+            f"{tuple(targets.shape)}; "
             "write targets.transpose(0, 1), or a loss without time_var_targets"
         )
     for start in range(0, steps, length):
@@ -191,27 +230,37 @@ def _chunks(
         part = slice(start, start + size)
         share = size / steps if size == length else 1 / size
         yield _Chunk(
-            data if num_steps else data[part], size if num_steps else None, targets[part] if moving else targets, share
+            data if num_steps else data[part],
+            size if num_steps else None,
+            targets[part] if moving else targets,
+            share,
         )
 
 
 def _loss(
-    net: nn.Module, chunk: _Chunk, criterion: LossFunctions, regularization: Callable[[Tensor], Tensor] | bool
+    net: nn.Module,
+    chunk: _Chunk,
+    criterion: LossFunctions,
+    regularization: Callable[[Tensor], Tensor] | bool,
 ) -> Tensor:
     """Loss of one chunk; it runs the network."""
     output = _run(net, chunk)
     spk = output[0] if isinstance(output, tuple) else output
-    loss = criterion(_membrane(net, output) if isinstance(criterion, _READS_MEMBRANES) else spk, chunk.targets)
+    loss = criterion(
+        _membrane(net, output) if isinstance(criterion, _READS_MEMBRANES) else spk, chunk.targets
+    )
     if callable(regularization):
         penalty = regularization(spk)
         if not isinstance(penalty, (Tensor, int, float)):
             raise TypeError(
-                f"regularization must return a number, got {type(penalty).__name__}; return a tensor of shape ()"
+                f"regularization must return a number, got {type(penalty).__name__}; return a "
+                "tensor of shape ()"
             )
         loss = loss + penalty
     if loss.numel() != 1:
         raise ValueError(
-            f"criterion must return one number, got shape {tuple(loss.shape)}; build it with reduction='mean'"
+            f"criterion must return one number, got shape {tuple(loss.shape)}; build it with "
+            "reduction='mean'"
         )
     return loss
 
@@ -223,18 +272,22 @@ def _run(net: nn.Module, chunk: _Chunk) -> Any:
         return run(net, chunk.x, chunk.num_steps, reset=False)
     # planning a run of a single step would cost several times that step
     output = net(chunk.x[0] if chunk.num_steps is None else chunk.x)
-    return pytree.tree_map(lambda value: value.unsqueeze(0) if isinstance(value, Tensor) else value, output)
+    return pytree.tree_map(
+        lambda value: value.unsqueeze(0) if isinstance(value, Tensor) else value, output
+    )
 
 
 def _membrane(net: nn.Module, output: Any) -> Tensor:
-    """The membranes that the last neuron returns, by the names of its state; of another last layer the last value."""
+    """The membranes that the last neuron returns, by the names of its state; of another last layer
+    the last value."""
     last = [module for module in net.modules() if isinstance(module, Neuron)][-1:]
     values = output if isinstance(output, tuple) else ()
     fields = [name for name in (last[0].State._fields if last else ()) if name != "spk"]
     index = 1 + fields.index("mem") if len(values) == 1 + len(fields) else -1
     if not values or not isinstance(values[index], Tensor) or len(values) < 2:
         raise TypeError(
-            f"a membrane loss needs a network that returns (spk, ..., mem), got {type(output).__name__}; "
+            "a membrane loss needs a network that returns (spk, ..., mem), got "
+            f"{type(output).__name__}; "
             "build its last neuron with output=True"
         )
     return values[index]
@@ -242,12 +295,16 @@ def _membrane(net: nn.Module, output: Any) -> Tensor:
 
 def _check_parts(net: Any, dataloader: Any, optimizer: Any, regularization: Any) -> None:
     network(net)
-    if not isinstance(dataloader, Iterable) or isinstance(dataloader, (str, bytes, Tensor, np.ndarray)):
+    if not isinstance(dataloader, Iterable) or isinstance(
+        dataloader, (str, bytes, Tensor, np.ndarray)
+    ):
         raise TypeError(
             f"dataloader must yield (data, targets), got {type(dataloader).__name__}; write "
             "DataLoader(TensorDataset(data, targets))"
         )
-    takes_steps = callable(getattr(optimizer, "zero_grad", None)) and callable(getattr(optimizer, "step", None))
+    takes_steps = callable(getattr(optimizer, "zero_grad", None)) and callable(
+        getattr(optimizer, "step", None)
+    )
     if not takes_steps or isinstance(optimizer, nn.Module):
         raise TypeError(
             f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}; write "
@@ -255,7 +312,8 @@ def _check_parts(net: Any, dataloader: Any, optimizer: Any, regularization: Any)
         )
     if regularization is not False and regularization is not None and not callable(regularization):
         raise TypeError(
-            f"regularization must be a function of the spikes, or False, got {regularization!r}; write e.g. "
+            f"regularization must be a function of the spikes, or False, got {regularization!r}; "
+            "write e.g. "
             "functional.l1_rate_sparsity()"
         )
 
@@ -265,22 +323,37 @@ def _check(criterion: Any, num_steps: Any, time_var: bool, time_first: bool, K: 
     if num_steps is None:
         num_steps = False
     if type(num_steps) not in (bool, int):
-        raise TypeError(f"num_steps must be a whole number or False, got {num_steps!r}; write num_steps=25")
+        raise TypeError(
+            f"num_steps must be a whole number or False, got {num_steps!r}; write num_steps=25"
+        )
     if not isinstance(criterion, LossFunctions):
         raise TypeError(
-            f"criterion must be a loss over time from spikeloom.functional, got {type(criterion).__name__}; write e.g. "
+            "criterion must be a loss over time from spikeloom.functional, got "
+            f"{type(criterion).__name__}; write e.g. "
             "functional.ce_rate_loss(), or subclass functional.LossFunctions"
         )
     if num_steps and time_var:
         raise ValueError(
-            f"num_steps is the length of static data, got num_steps={num_steps} with time_var=True; leave it out (T is "
+            f"num_steps is the length of static data, got num_steps={num_steps} with "
+            "time_var=True; leave it out (T is "
             "the length of the data), or write time_var=False"
         )
-    if not time_var and (isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1):
-        raise ValueError(f"static data (time_var=False) needs num_steps, a whole number > 0, got {num_steps!r}")
+    if not time_var and (
+        isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1
+    ):
+        raise ValueError(
+            f"static data (time_var=False) needs num_steps, a whole number > 0, got {num_steps!r}"
+        )
     if not time_var and not time_first:
-        raise ValueError("time_first=False is for data with a time axis, got time_var=False; leave time_first out")
+        raise ValueError(
+            "time_first=False is for data with a time axis, got time_var=False; leave time_first "
+            "out"
+        )
     if K is not False and (K is True or not isinstance(K, int) or K < 1):
-        raise ValueError(f"K must be a whole number of steps > 0, or False for all of them, got {K!r}")
+        raise ValueError(
+            f"K must be a whole number of steps > 0, or False for all of them, got {K!r}"
+        )
     if num_steps and num_steps < K:
-        raise ValueError(f"K must not exceed num_steps={num_steps}, got K={K}; write K={num_steps} or smaller")
+        raise ValueError(
+            f"K must not exceed num_steps={num_steps}, got K={K}; write K={num_steps} or smaller"
+        )

@@ -12,7 +12,14 @@ from torch import Tensor
 from .core.checks import finite
 from .core.numbers import real, tensor, whole
 
-__all__ = ["first_spike", "groups", "population_counts", "population_vote", "rates", "weighted_mean"]
+__all__ = [
+    "first_spike",
+    "groups",
+    "population_counts",
+    "population_vote",
+    "rates",
+    "weighted_mean",
+]
 
 
 def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
@@ -23,7 +30,8 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
         never: what silent neurons report. Default: T, one step past the end.
 
     Returns:
-        [B, ...] in steps, 0 being the first one, in the dtype of ``spk`` (int64 if that is no float). No gradient.
+        [B, ...] in steps, 0 being the first one, in the dtype of ``spk`` (int64 if that is no
+        float). No gradient.
 
     Raises:
         TypeError: ``spk`` is no tensor.
@@ -81,13 +89,18 @@ def groups(x: Tensor, num_classes: int) -> Tensor:
             [2, 3]])
     """
     if not tensor("x", x).dim():
-        raise ValueError("a population code needs outputs [..., N], got a tensor of shape (); write x.reshape(1)")
+        raise ValueError(
+            "a population code needs outputs [..., N], got a tensor of shape (); write x.reshape(1)"
+        )
     neurons = x.shape[-1]
     if num_classes is None or num_classes is False or whole("num_classes", num_classes) == 0:
-        raise ValueError("a population code needs num_classes, got none; write num_classes=10 for ten classes")
+        raise ValueError(
+            "a population code needs num_classes, got none; write num_classes=10 for ten classes"
+        )
     if neurons % num_classes:
         raise ValueError(
-            f"the number of output neurons must be a multiple of num_classes={num_classes}, got {neurons}; "
+            f"the number of output neurons must be a multiple of num_classes={num_classes}, got "
+            f"{neurons}; "
             f"write an output layer of {-(-neurons // num_classes) * num_classes} neurons"
         )
     return x.unflatten(-1, (num_classes, neurons // num_classes))
@@ -105,7 +118,8 @@ def population_counts(spk: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         TypeError: ``spk`` is no tensor.
-        ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or no step.
+        ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or
+            no step.
 
     >>> population_counts(torch.tensor([[[1.0, 0.0, 1.0, 1.0]]]), 2)
     tensor([[1., 2.]])
@@ -125,7 +139,8 @@ def population_vote(spk: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         TypeError: ``spk`` is no tensor.
-        ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or no step.
+        ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or
+            no step.
 
     >>> population_vote(torch.tensor([[[1.0, 0.0, 1.0, 1.0]]]), 2)
     tensor([1])
@@ -134,11 +149,13 @@ def population_vote(spk: Tensor, num_classes: int) -> Tensor:
 
 
 def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
-    """Value that a population stands for: the mean of its preferred values, weighted by spike counts.
+    """Value that a population stands for: the mean of its preferred values, weighted by spike
+    counts.
 
     Args:
         spk: spikes, [T, ..., n], the last axis being the population.
-        preferred: preferred value of each neuron, [n], e.g. `spikeloom.spikegen.population_centers`.
+        preferred: preferred value of each neuron, [n], e.g.
+            `spikeloom.spikegen.population_centers`.
 
     Returns:
         [...] in the unit of ``preferred``; NaN where the whole population is silent.
@@ -157,7 +174,10 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
             f"got shape {tuple(preferred.shape)}; the population is the last axis of the spikes"
         )
     if preferred.is_complex():
-        raise TypeError(f"weighted_mean expects real preferred values, got {preferred.dtype}; write preferred.real")
+        raise TypeError(
+            f"weighted_mean expects real preferred values, got {preferred.dtype}; write "
+            "preferred.real"
+        )
     if preferred.is_floating_point() and not torch.compiler.is_compiling():
         finite(preferred, "weighted_mean: the preferred values")
     return (count * preferred).sum(-1) / count.sum(-1)
@@ -166,7 +186,9 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
 def _time_major(spk: Tensor, who: str) -> Tensor:
     if not isinstance(spk, Tensor):
         hint = "torch.stack(spk_rec)" if isinstance(spk, list) else "torch.as_tensor(...)"
-        raise TypeError(f"{who} expects a tensor of spikes [T, B, ...], got {type(spk).__name__}; write {hint}")
+        raise TypeError(
+            f"{who} expects a tensor of spikes [T, B, ...], got {type(spk).__name__}; write {hint}"
+        )
     tensor("spk", spk)
     if spk.dim() < 2 or len(spk) == 0:
         raise ValueError(
@@ -175,7 +197,9 @@ def _time_major(spk: Tensor, who: str) -> Tensor:
         )
     if spk.is_complex():
         raise TypeError(f"{who} expects real spikes, got {spk.dtype}; write spk.real")
-    if spk.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
+    if (
+        spk.is_floating_point() and not torch.compiler.is_compiling()
+    ):  # a check of values breaks the graph
         finite(spk, f"{who}: the spikes")
     return spk
 

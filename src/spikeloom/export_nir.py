@@ -1,4 +1,5 @@
-"""snnTorch's name for writing NIR: `export_to_nir`. See `spikeloom.nir.to_nir`, which does the work."""
+"""snnTorch's name for writing NIR: `export_to_nir`. See `spikeloom.nir.to_nir`, which does the
+work."""
 
 from typing import Any
 
@@ -19,14 +20,15 @@ def export_to_nir(
 ) -> Any:
     """Write a network as a NIR graph, with snnTorch's arguments and its time step of 0.1 ms.
 
-    Unlike in snnTorch scalar parameters are written in the shape of the layer, so that the file can be read; reset
-    rule, delay and surrogate are recorded; and a layer without NIR node raises instead of printing a warning. Feedback
-    stands beside its neuron, as ``1.lif`` and ``1.w_rec``; `spikeloom.nir.to_nir` writes the two as a subgraph.
+    Unlike in snnTorch scalar parameters are written in the shape of the layer, so that the file can
+    be read; reset rule, delay and surrogate are recorded; and a layer without NIR node raises
+    instead of printing a warning. Feedback stands beside its neuron, as ``1.lif`` and ``1.w_rec``;
+    `spikeloom.nir.to_nir` writes the two as a subgraph.
 
     Args:
         module: the network, see `to_nir`.
-        sample_data: one step of input, [B, ...], or one sample without batch axis if the first layer is linear or a
-            convolution.
+        sample_data: one step of input, [B, ...], or one sample without batch axis if the first
+            layer is linear or a convolution.
         model_name: goes into the metadata.
         model_fwd_args: further arguments of ``forward``.
         ignore_dims: nothing or [0], the batch axis, which never is in the graph.
@@ -43,14 +45,17 @@ def export_to_nir(
     ['input', '0', '1', 'output']
     """
     if list(ignore_dims) not in ([], [0]):
-        raise ValueError(f"ignore_dims can only name the batch axis, [0], got {ignore_dims!r}; leave it out")
+        raise ValueError(
+            f"ignore_dims can only name the batch axis, [0], got {ignore_dims!r}; leave it out"
+        )
     if not ignore_dims and sample_data.dim() == _axes(module):
         sample_data = sample_data[None]
     return _flat(to_nir(module, sample_data, args=tuple(model_fwd_args), name=model_name))
 
 
 def _flat(graph: Any) -> Any:
-    """The graph with its subgraphs opened, as snnTorch writes it: feedback and neuron are ``1.w_rec`` and ``1.lif``."""
+    """The graph with its subgraphs opened, as snnTorch writes it: feedback and neuron are
+    ``1.w_rec`` and ``1.lif``."""
     nir = checks.require("nir", extra="nir", purpose="export_to_nir")
     inner = {name: node for name, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)}
     if not inner:
@@ -67,7 +72,9 @@ def _flat(graph: Any) -> Any:
         nodes |= {f"{name}.{n}": part for n, part in node.nodes.items() if n not in ends}
         first[name] = [f"{name}.{b}" for a, b in node.edges if a in ends]
         last[name] = [f"{name}.{a}" for a, b in node.edges if b in ends]
-        edges += [(f"{name}.{a}", f"{name}.{b}") for a, b in node.edges if a not in ends and b not in ends]
+        edges += [
+            (f"{name}.{a}", f"{name}.{b}") for a, b in node.edges if a not in ends and b not in ends
+        ]
     edges += [(x, y) for a, b in graph.edges for x in last[a] for y in first[b]]
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=graph.metadata)
 

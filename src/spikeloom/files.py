@@ -1,4 +1,5 @@
-"""Atomic writes, which leave the old or the new file and never a part, and locks for folders and files."""
+"""Atomic writes, which leave the old or the new file and never a part, and locks for folders and
+files."""
 
 import errno
 import os
@@ -41,7 +42,11 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         named = error.filename
-        ours = named is None or str(named).startswith(str(path.parent)) or str(path).startswith(str(named))
+        ours = (
+            named is None
+            or str(named).startswith(str(path.parent))
+            or str(path).startswith(str(named))
+        )
         if error.errno is None or not ours:
             raise
         reason = REMEDIES.get(error.errno, f"{error.strerror}; choose another folder")
@@ -52,7 +57,8 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic(path: Path, before: Callable[[], None] | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it at the end of the block, unless the block raises.
+    """Yield a temporary path beside ``path`` that replaces it at the end of the block, unless the
+    block raises.
 
     Args:
         path: the file to write; its folder is created.
@@ -141,7 +147,8 @@ def reserved(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, text: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock during the block. The system releases it when the process ends, also when it is killed.
+    """Hold a lock during the block. The system releases it when the process ends, also when it is
+    killed.
 
     Args:
         path: path of the lock file, which names the process that holds it; removed at the end.
@@ -160,7 +167,9 @@ def locked(path: Path, text: str, *, wait: bool = False) -> Iterator[None]:
     while (held := _opened(path)) is None:
         if not wait:
             holder = _holder(path)
-            raise FileExistsError(f"{text.format(holder)}; wait for its end, or write another folder")
+            raise FileExistsError(
+                f"{text.format(holder)}; wait for its end, or write another folder"
+            )
         time.sleep(POLL)
     try:
         yield
@@ -199,7 +208,9 @@ def _lock(held: int, path: Path) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            os.lseek(held, 1 << 30, os.SEEK_SET)  # beyond the text, which other processes must be able to read
+            os.lseek(
+                held, 1 << 30, os.SEEK_SET
+            )  # beyond the text, which other processes must be able to read
             msvcrt.locking(held, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue] (Windows only)
         else:
             import fcntl
@@ -208,7 +219,9 @@ def _lock(held: int, path: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
             return False
-        return not _lives(path)  # on a file system without locks only the content of the file counts
+        return not _lives(
+            path
+        )  # on a file system without locks only the content of the file counts
     return True
 
 
@@ -236,7 +249,8 @@ def _holder(path: Path) -> str:
 
 
 def _lives(path: Path) -> bool:
-    """Whether the process named by a lock file is alive; unknown for processes of other machines."""
+    """Whether the process named by a lock file is alive; unknown for processes of other
+    machines."""
     said = _said(path)
     if said is None or said[0] == os.getpid():
         return False

@@ -1,4 +1,5 @@
-"""snnTorch's name for reading NIR: `import_from_nir`. See `spikeloom.nir.from_nir`, which does the work."""
+"""snnTorch's name for reading NIR: `import_from_nir`. See `spikeloom.nir.from_nir`, which does the
+work."""
 
 from typing import Any
 
@@ -8,19 +9,21 @@ __all__ = ["import_from_nir"]
 
 
 def import_from_nir(graph: Any) -> Network:
-    """Make a network of a NIR graph, with snnTorch's time step of 0.1 ms and its reset to zero at once.
+    """Make a network of a NIR graph, with snnTorch's time step of 0.1 ms and its reset to zero at
+    once.
 
-    Both are taken where the graph does not say otherwise in its metadata, as ours do. Unlike in snnTorch an IF does not
-    leak, parameters may differ between neurons, ``v_leak`` and ``v_reset`` count, and all NIR nodes are known.
+    Both are taken where the graph does not say otherwise in its metadata, as ours do. Unlike in
+    snnTorch an IF does not leak, parameters may differ between neurons, ``v_leak`` and ``v_reset``
+    count, and all NIR nodes are known.
 
 
     Args:
         graph: a ``nir.NIRGraph``, or the path of a file.
 
     Returns:
-        A module that takes one step [B, ...] and returns ``(output, state)``, as in snnTorch. Its neurons remember
-        their state; ``state`` is an empty dictionary, which may be passed back. `spikeloom.nir.from_nir` makes a module
-        that returns the output alone.
+        A module that takes one step [B, ...] and returns ``(output, state)``, as in snnTorch. Its
+        neurons remember their state; ``state`` is an empty dictionary, which may be passed back.
+        `spikeloom.nir.from_nir` makes a module that returns the output alone.
 
     Raises:
         ValueError: the graph is malformed, see `from_nir`.

@@ -1,7 +1,8 @@
 """Surrogate gradients under snnTorch's names: ``spike_grad=snn.surrogate.fast_sigmoid(slope=25)``.
 
-Each lower-case name is the class beside it; calling it gives a frozen, picklable surrogate. The equations are
-in `spikeloom.core.curves` and `spikeloom.core.densities`; a curve of your own is a subclass of `Surrogate`.
+Each lower-case name is the class beside it; calling it gives a frozen, picklable surrogate. The
+equations are in `spikeloom.core.curves` and `spikeloom.core.densities`; a curve of your own is a
+subclass of `Surrogate`.
 """
 
 from .core.curves import ATan as ATan

@@ -1,6 +1,8 @@
-"""Helpers of snnTorch's ``utils``: resetting a network, cutting data sets down, splitting off validation data.
+"""Helpers of snnTorch's ``utils``: resetting a network, cutting data sets down, splitting off
+validation data.
 
-`data_subset` and `valid_split` change the ``.data`` and ``.targets`` of what they are given, as in snnTorch.
+`data_subset` and `valid_split` change the ``.data`` and ``.targets`` of what they are given, as in
+snnTorch.
 """
 
 from typing import Any
@@ -13,7 +15,8 @@ __all__ = ["data_subset", "reset", "valid_split"]
 
 
 def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
-    """Keep one of ``subset`` equal, contiguous parts of a data set; the remainder of the division is dropped.
+    """Keep one of ``subset`` equal, contiguous parts of a data set; the remainder of the division
+    is dropped.
 
     Args:
         dataset: has ``data`` and ``targets``, tensors or arrays of N samples.
@@ -33,10 +36,15 @@ def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
     if subset <= 1:
         return dataset
     if not 0 <= idx < subset:
-        raise ValueError(f"idx must lie in [0, {subset - 1}] for subset={subset}, got {idx}; parts count from 0")
+        raise ValueError(
+            f"idx must lie in [0, {subset - 1}] for subset={subset}, got {idx}; parts count from 0"
+        )
     step = len(dataset.data) // subset
     if step == 0:
-        raise ValueError(f"subset must not exceed the {len(dataset.data)} samples, got {subset}; write fewer parts")
+        raise ValueError(
+            f"subset must not exceed the {len(dataset.data)} samples, got {subset}; write fewer "
+            "parts"
+        )
     part = slice(step * idx, step * (idx + 1))
     dataset.data, dataset.targets = dataset.data[part], dataset.targets[part]
     return dataset
@@ -52,7 +60,8 @@ def valid_split(ds_train: Any, ds_val: Any, split: float, seed: int = 0) -> tupl
         seed: of the random choice.
 
     Returns:
-        ``(ds_train, ds_val)``, both changed. Training samples come in random order, validation samples in theirs.
+        ``(ds_train, ds_val)``, both changed. Training samples come in random order, validation
+        samples in theirs.
 
     Raises:
         ValueError: ``split`` outside [0, 1], or one object for both.
@@ -67,11 +76,18 @@ def valid_split(ds_train: Any, ds_val: Any, split: float, seed: int = 0) -> tupl
     (3, 2)
     """
     if not 0 <= split <= 1:
-        raise ValueError(f"split must lie in [0, 1], got {split}; write the share of the samples, e.g. split=0.1")
+        raise ValueError(
+            f"split must lie in [0, 1], got {split}; write the share of the samples, e.g. split=0.1"
+        )
     if ds_train is ds_val:
-        raise ValueError("ds_train and ds_val must be two objects, got the same one twice; write copy.copy(ds_train)")
+        raise ValueError(
+            "ds_train and ds_val must be two objects, got the same one twice; write "
+            "copy.copy(ds_train)"
+        )
     samples = len(ds_train)
-    train = np.random.default_rng(seed=seed).choice(samples, size=samples - int(samples * split), replace=False)
+    train = np.random.default_rng(seed=seed).choice(
+        samples, size=samples - int(samples * split), replace=False
+    )
     held_out = np.setdiff1d(np.arange(samples), train)
     data, targets = ds_train.data, ds_train.targets
     ds_val.data, ds_val.targets = data[held_out], targets[held_out]

@@ -11,7 +11,9 @@ from spikeloom.core.neuron import REGISTRY, Neuron
 
 T, B, F = 7, 3, 5
 GAIN = {"Lapicque": 12.0}  # its input resistance comes from beta and is small
-OWN = {name: cls for name, cls in sorted(REGISTRY.items()) if cls.__module__.startswith("spikeloom.")}
+OWN = {
+    name: cls for name, cls in sorted(REGISTRY.items()) if cls.__module__.startswith("spikeloom.")
+}
 
 
 def takes(cls: type, name: str) -> bool:
@@ -25,7 +27,11 @@ def configurations() -> list[tuple[str, dict[str, Any]]]:
         resets = list(cls.resets) if takes(cls, "reset_mechanism") else [None]
         for reset in resets:
             for delay in [True, False] if takes(cls, "reset_delay") else [None]:
-                options = {k: v for k, v in (("reset_mechanism", reset), ("reset_delay", delay)) if v is not None}
+                options = {
+                    k: v
+                    for k, v in (("reset_mechanism", reset), ("reset_delay", delay))
+                    if v is not None
+                }
                 found.append((name, options))
     return found
 
@@ -39,22 +45,29 @@ FOLDED = ("AssociativeLeaky",)
 STEPPING = [name for name, cls in OWN.items() if "step" in cls.modes]
 
 
-def build(name: str, *, dtype: torch.dtype = torch.float64, learn: bool = False, **options: Any) -> Neuron:
-    """A neuron of the registry, the same at every call; ``learn`` makes all that can learn a parameter."""
+def build(
+    name: str, *, dtype: torch.dtype = torch.float64, learn: bool = False, **options: Any
+) -> Neuron:
+    """A neuron of the registry, the same at every call; ``learn`` makes all that can learn a
+    parameter."""
     cls = OWN[name]
     torch.manual_seed(1)
     if learn:
-        options |= {p: True for p in inspect.signature(cls.__init__).parameters if p.startswith("learn_")}
+        options |= {
+            p: True for p in inspect.signature(cls.__init__).parameters if p.startswith("learn_")
+        }
     return cls(**{**cls.example, **options}).to(dtype)
 
 
-def current(name: str, *, dtype: torch.dtype = torch.float64, steps: int = T, seed: int = 0) -> Tensor:
+def current(
+    name: str, *, dtype: torch.dtype = torch.float64, steps: int = T, seed: int = 0
+) -> Tensor:
     """An input over time that makes some neurons fire and others not."""
     shape = getattr(OWN[name], "example_shape", (F,))
     generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(steps, B, *shape, generator=generator, dtype=torch.float64) * 1.6 - 0.2).to(dtype) * GAIN.get(
-        name, 1.0
-    )
+    return (torch.rand(steps, B, *shape, generator=generator, dtype=torch.float64) * 1.6 - 0.2).to(
+        dtype
+    ) * GAIN.get(name, 1.0)
 
 
 def steps_of(neuron: Neuron, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -68,7 +81,8 @@ def steps_of(neuron: Neuron, x: Tensor, state: Any = None) -> tuple[Tensor, Any]
 
 
 def summands_of(neuron: Neuron) -> int:
-    """Products that a step of a sequence adds in another order than a step alone; 0 for equal bits."""
+    """Products that a step of a sequence adds in another order than a step alone; 0 for equal
+    bits."""
     if type(neuron).__name__ not in FOLDED:
         return 0
     rows = sum(p[0].numel() for p in neuron.parameters() if p.dim() > 1)

@@ -34,7 +34,12 @@ class Branches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.lif1, self.out = nn.Linear(6, 4), nn.Linear(6, 4), lif(), snn.Synaptic(0.8, 0.9)
+        self.a, self.b, self.lif1, self.out = (
+            nn.Linear(6, 4),
+            nn.Linear(6, 4),
+            lif(),
+            snn.Synaptic(0.8, 0.9),
+        )
 
     def forward(self, x: Tensor) -> Any:
         skip = torch.relu(self.b(x))
@@ -112,12 +117,16 @@ def mlp() -> nn.Module:
 
 
 def layered() -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 4), snn.SynapticDelay(3, 1.5, channels=4), snn.GradedSpikes(4, 1.3), lif())
+    return nn.Sequential(
+        nn.Linear(6, 4), snn.SynapticDelay(3, 1.5, channels=4), snn.GradedSpikes(4, 1.3), lif()
+    )
 
 
 def rnn() -> nn.Module:
     leaky = snn.RLeaky(0.9, linear_features=8, init_hidden=True)
-    return nn.Sequential(nn.Linear(6, 8), leaky, nn.Linear(8, 4), snn.SLSTM(4, 3, init_hidden=True, threshold=0.1))
+    return nn.Sequential(
+        nn.Linear(6, 8), leaky, nn.Linear(8, 4), snn.SLSTM(4, 3, init_hidden=True, threshold=0.1)
+    )
 
 
 IMAGE, VECTOR = (1, 6, 6), (6,)

@@ -35,7 +35,11 @@ def check(name: str, mode: str, x: Tensor) -> None:
     for compiled in (False, True):
         snn.reset(neuron)
         neuron.zero_grad()
-        call = torch.compile(neuron.forward, fullgraph=True, backend="aot_eager") if compiled else neuron.forward
+        call = (
+            torch.compile(neuron.forward, fullgraph=True, backend="aot_eager")
+            if compiled
+            else neuron.forward
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, inside its compiler
             outputs = torch.utils._pytree.tree_leaves(call(x))
@@ -47,7 +51,9 @@ def check(name: str, mode: str, x: Tensor) -> None:
 
 
 def test_a_network_over_time_compiles_into_one_graph() -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(5, 4), snn.Leaky(0.9, init_hidden=True, mode="sequence"))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(5, 4), snn.Leaky(0.9, init_hidden=True, mode="sequence")
+    )
     x = torch.rand(6, 3, 5)
     expected = net(x)
     snn.reset(net)

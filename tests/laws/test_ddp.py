@@ -22,7 +22,9 @@ class OverTime(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
-        self.net = nn.Sequential(nn.Linear(4, 8), lif, nn.Linear(8, 2), snn.Synaptic(0.8, 0.9, init_hidden=True))
+        self.net = nn.Sequential(
+            nn.Linear(4, 8), lif, nn.Linear(8, 2), snn.Synaptic(0.8, 0.9, init_hidden=True)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return snn.run(self.net, x, num_steps=6)

@@ -1,4 +1,5 @@
-"""A recorded program is its plain loop, for programs that nobody wrote; `campaigns/programs.py` tries thousands."""
+"""A recorded program is its plain loop, for programs that nobody wrote; `campaigns/programs.py`
+tries thousands."""
 
 import collections
 from typing import Any
@@ -15,7 +16,9 @@ from .programs.writer import write
 EACH = 25
 
 
-@pytest.mark.parametrize(("style", "first"), [("class", 0), ("class", 1000), ("function", 2000), ("step", 3000)])
+@pytest.mark.parametrize(
+    ("style", "first"), [("class", 0), ("class", 1000), ("function", 2000), ("step", 3000)]
+)
 def test_random_programs_are_their_plain_loops(style: str, first: int) -> None:
     verdicts = [check(seed, snn.layerwise, style) for seed in range(first, first + EACH)]
     words = collections.Counter(verdict.word for verdict in verdicts)

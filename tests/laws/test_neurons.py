@@ -14,7 +14,19 @@ from torch import nn
 import spikeloom as snn
 from spikeloom.core.neuron import Neuron
 
-from .cases import CONFIGURATIONS, IDS, OWN, STEPPING, B, T, build, current, last, steps_of, summands_of
+from .cases import (
+    CONFIGURATIONS,
+    IDS,
+    OWN,
+    STEPPING,
+    B,
+    T,
+    build,
+    current,
+    last,
+    steps_of,
+    summands_of,
+)
 
 every_configuration = pytest.mark.parametrize(("name", "options"), CONFIGURATIONS, ids=IDS)
 every_neuron = pytest.mark.parametrize("name", OWN)
@@ -26,7 +38,9 @@ def equal(a: Any, b: Any) -> bool:
 
 
 @every_configuration
-def test_the_input_of_the_laws_makes_some_neurons_fire_and_others_not(name: str, options: dict[str, Any]) -> None:
+def test_the_input_of_the_laws_makes_some_neurons_fire_and_others_not(
+    name: str, options: dict[str, Any]
+) -> None:
     spk, _ = build(name, **options).scan(current(name, steps=20))
     if name != "LI":  # its output is its membrane
         assert 0 < (spk != 0).double().mean() < 1
@@ -76,8 +90,12 @@ def test_the_future_does_not_act_on_the_past(name: str, options: dict[str, Any])
     other = x.clone()
     other[4:] = current(name, seed=5)[4:]
     (spk, states), (other_spk, other_states) = neuron.scan(x), neuron.scan(other)
-    assert equal([spk[:4], *(v[:4] for v in states)], [other_spk[:4], *(v[:4] for v in other_states)])
-    assert not all(torch.equal(a, b) for a, b in zip([spk, *states], [other_spk, *other_states], strict=True))
+    assert equal(
+        [spk[:4], *(v[:4] for v in states)], [other_spk[:4], *(v[:4] for v in other_states)]
+    )
+    assert not all(
+        torch.equal(a, b) for a, b in zip([spk, *states], [other_spk, *other_states], strict=True)
+    )
 
 
 @every_configuration
@@ -111,7 +129,9 @@ def test_a_neuron_computes_in_float64_without_being_converted(name: str) -> None
 
 
 @every_configuration
-def test_every_parameter_that_can_learn_receives_the_gradient_of_the_loop(name: str, options: dict[str, Any]) -> None:
+def test_every_parameter_that_can_learn_receives_the_gradient_of_the_loop(
+    name: str, options: dict[str, Any]
+) -> None:
     gradients = []
     for backend in ("eager", None):
         neuron, x = build(name, learn=True, **options), current(name).requires_grad_()
@@ -209,10 +229,13 @@ def test_forward_in_sequence_mode_returns_its_step_results_stacked(name: str) ->
         result = whole(x)
         if isinstance(result, torch.Tensor):
             result, results = (result,), [(r,) for r in results]
-        for value, column in zip(_flat(result), zip(*map(_flat, results), strict=True), strict=True):
+        for value, column in zip(
+            _flat(result), zip(*map(_flat, results), strict=True), strict=True
+        ):
             torch.testing.assert_close(value, torch.stack(column), rtol=1e-12, atol=1e-12)
         assert equal(steps.hidden, whole.hidden) or all(
-            torch.allclose(a, b, rtol=1e-12, atol=1e-12) for a, b in zip(steps.hidden, whole.hidden, strict=True)
+            torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+            for a, b in zip(steps.hidden, whole.hidden, strict=True)
         )
 
 
@@ -230,7 +253,11 @@ def test_an_empty_batch_gives_an_empty_result(name: str) -> None:
 def test_a_channels_last_input_stays_channels_last(name: str) -> None:
     if not OWN[name].elementwise:
         pytest.skip("its modules decide the memory format")
-    x = torch.rand(T * 2, 3, 4, 4, dtype=torch.float64).to(memory_format=torch.channels_last).unflatten(0, (T, 2))
+    x = (
+        torch.rand(T * 2, 3, 4, 4, dtype=torch.float64)
+        .to(memory_format=torch.channels_last)
+        .unflatten(0, (T, 2))
+    )
     spk, _ = build(name).scan(x)
     assert spk[0].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(spk, build(name).scan(x.contiguous())[0])

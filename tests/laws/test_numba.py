@@ -1,4 +1,5 @@
-"""The loop printed for numba is the eager loop. Compiling takes seconds: a few neurons cover the operations."""
+"""The loop printed for numba is the eager loop. Compiling takes seconds: a few neurons cover the
+operations."""
 
 import subprocess
 import sys
@@ -38,7 +39,13 @@ CASES = [
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
 def test_the_numba_loop_is_the_eager_loop(name: str, options: dict[str, Any]) -> None:
     neuron = build(name, dtype=torch.float32, learn=True, **options)
-    loops_agree(neuron, current(name, dtype=torch.float32, steps=20), torch.float32, backend="numba", bits=True)
+    loops_agree(
+        neuron,
+        current(name, dtype=torch.float32, steps=20),
+        torch.float32,
+        backend="numba",
+        bits=True,
+    )
 
 
 def test_parameters_for_each_neuron_and_a_constant_input() -> None:
@@ -48,7 +55,9 @@ def test_parameters_for_each_neuron_and_a_constant_input() -> None:
     for backend in ("eager", "numba"):
         with snn.backend(backend):
             spk, states = neuron.scan(x, num_steps=9)
-        found.append((spk, torch.autograd.grad(spk.sum() + states.mem.square().sum(), [x, neuron.beta])))
+        found.append(
+            (spk, torch.autograd.grad(spk.sum() + states.mem.square().sum(), [x, neuron.beta]))
+        )
     assert torch.equal(found[0][0], found[1][0])
     for a, b in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -56,7 +65,9 @@ def test_parameters_for_each_neuron_and_a_constant_input() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_the_loop_itself_refuses_an_input_that_is_not_finite(value: float, dtype: torch.dtype) -> None:
+def test_the_loop_itself_refuses_an_input_that_is_not_finite(
+    value: float, dtype: torch.dtype
+) -> None:
     neuron = snn.Leaky(0.5, threshold=0.9, init_hidden=True, mode="sequence")
     x = torch.rand(6, 3, 50, dtype=dtype)
     x[0, 0, 0] = torch.finfo(dtype).max  # the largest numbers are numbers
@@ -66,7 +77,9 @@ def test_the_loop_itself_refuses_an_input_that_is_not_finite(value: float, dtype
         for place in ((0, 0, 0), (3, 1, 17), (5, 2, 49)):
             bad = x.clone()
             bad[place] = value
-            with pytest.raises(ValueError, match=r"the input of Leaky holds 1 NaN or infinite values of 900"):
+            with pytest.raises(
+                ValueError, match=r"the input of Leaky holds 1 NaN or infinite values of 900"
+            ):
                 neuron(bad)
             with pytest.raises(ValueError, match=r"the input of Leaky holds 1 NaN"):
                 neuron.scan(bad)
@@ -80,8 +93,12 @@ def test_large_layers_choose_numba_and_small_ones_do_not() -> None:
     assert "numba" in plan(2**15)
 
 
-def test_small_layers_of_a_network_use_the_compiler_that_a_large_one_before_them_has_loaded() -> None:
-    wide, narrow = (nn.Sequential(nn.Linear(6, n), snn.Leaky(0.9, init_hidden=True)) for n in (2**15, 8))
+def test_small_layers_of_a_network_use_the_compiler_that_a_large_one_before_them_has_loaded() -> (
+    None
+):
+    wide, narrow = (
+        nn.Sequential(nn.Linear(6, n), snn.Leaky(0.9, init_hidden=True)) for n in (2**15, 8)
+    )
 
     def backends(*parts: nn.Module) -> list[str]:
         rows = snn.run(nn.Sequential(*parts), torch.rand(4, 2, 6), explain=True).plan.rows
@@ -94,12 +111,17 @@ def test_small_layers_of_a_network_use_the_compiler_that_a_large_one_before_them
 
 
 def test_what_numba_does_not_serve_is_refused_with_the_reason() -> None:
-    with snn.backend("numba"), pytest.raises(RuntimeError, match=r"float32 or float64 on the CPU, got torch\.bfloat16"):
+    with (
+        snn.backend("numba"),
+        pytest.raises(RuntimeError, match=r"float32 or float64 on the CPU, got torch\.bfloat16"),
+    ):
         snn.Leaky(0.9).scan(torch.rand(4, 2, 3).bfloat16())
 
 
 FORMATS = {
-    "channels last": lambda x: x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2]),
+    "channels last": lambda x: (
+        x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
+    ),
     "batch last": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
     "every second step": lambda x: x.repeat_interleave(2, 0)[::2],
     "every second column": lambda x: x.repeat_interleave(2, -1)[..., ::2],
@@ -116,14 +138,18 @@ def test_any_memory_order_gives_the_same_numbers(arranged: Any) -> None:
         with snn.backend("numba"):
             spk, states = neuron.scan(x)
         loss = (spk * plain).sum() + (states.mem * plain).square().sum()
-        found.append((x, spk, states.mem, *torch.autograd.grad(loss, [x, neuron.beta, neuron.threshold])))
+        found.append(
+            (x, spk, states.mem, *torch.autograd.grad(loss, [x, neuron.beta, neuron.threshold]))
+        )
     for a, b in zip(*found, strict=True):
         assert a.shape == b.shape
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
     assert torch.equal(found[0][1], found[1][1]) and torch.equal(found[0][3], found[1][3])
 
 
-def test_a_channels_last_sequence_is_read_and_written_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channels_last_sequence_is_read_and_written_without_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x = FORMATS["channels last"](torch.rand(6, 2, 3, 4, 5))
     copied: list[Any] = []
     monkeypatch.setattr(Tensor, "copy_", lambda self, other: copied.append(other))
@@ -138,12 +164,21 @@ def test_what_is_kept_does_not_change_a_bit_but_in_sixteen_bits(constant: bool) 
     neuron = snn.Synaptic(0.9, 0.8, threshold=0.7, learn_beta=True, learn_alpha=True)
     x = torch.rand(*(() if constant else (30,)), 70, 40) * 0.6
     found = {}
-    for backend, residual in (("torch", "state"), ("numba", "state"), ("numba", "input"), ("numba", "half")):
+    for backend, residual in (
+        ("torch", "state"),
+        ("numba", "state"),
+        ("numba", "input"),
+        ("numba", "half"),
+    ):
         given = x.clone().requires_grad_()
         with snn.backend(backend), snn.residual(residual):
             spk, last = neuron.final(given, num_steps=30 if constant else None)
         loss = spk.square().sum() + last.mem.sum()
-        found[backend, residual] = spk, last.mem, torch.autograd.grad(loss, [given, neuron.beta, neuron.alpha])
+        found[backend, residual] = (
+            spk,
+            last.mem,
+            torch.autograd.grad(loss, [given, neuron.beta, neuron.alpha]),
+        )
     exact = found["numba", "state"]
     for key, (spk, mem, grads) in found.items():
         assert torch.equal(spk, exact[0]) and torch.equal(mem, exact[1])
@@ -166,7 +201,9 @@ if not child:
     os._exit(0 if work() == expected else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.strip() == "0", done.stderr
 
 
@@ -182,7 +219,12 @@ def test_a_gradient_of_zero_neurons_is_zero() -> None:
 
 def test_the_negative_bit_of_a_tensor_was_not_read() -> None:
     """``z.conj().imag`` is such a tensor; so may a state, a parameter and a gradient be."""
-    x, start, beta, flow = torch.rand(6, 3, 4) * 2, torch.rand(3, 4), torch.rand(4) * 0.5 + 0.3, torch.rand(6, 3, 4)
+    x, start, beta, flow = (
+        torch.rand(6, 3, 4) * 2,
+        torch.rand(3, 4),
+        torch.rand(4) * 0.5 + 0.3,
+        torch.rand(6, 3, 4),
+    )
     found = []
     for given in (torch.neg, torch._neg_view):
         neuron = snn.Leaky(0.9)
@@ -201,7 +243,9 @@ def test_a_gradient_without_memory_is_zero() -> None:
     with snn.backend("numba"):
         spk, states = snn.Leaky(0.9).scan(x)
     zeros = torch._efficientzerotensor((6, 3, 4))
-    (found,) = torch.autograd.grad([spk, states.mem], x, [zeros, torch.ones(6, 3, 4)], retain_graph=True)
+    (found,) = torch.autograd.grad(
+        [spk, states.mem], x, [zeros, torch.ones(6, 3, 4)], retain_graph=True
+    )
     (expected,) = torch.autograd.grad(states.mem, x, torch.ones(6, 3, 4))
     assert torch.equal(found, expected)
 
@@ -216,15 +260,26 @@ def test_a_tensor_of_the_user_can_be_resized_after_a_loop() -> None:
 @pytest.mark.parametrize("own", [True, False], ids=["loop", "run"])
 def test_second_derivatives_of_a_compiled_loop_were_silently_wrong(own: bool) -> None:
     torch.manual_seed(0)
-    hidden = [snn.Leaky(0.9, learn_beta=True, init_hidden=True, output=last) for last in (False, True)]
+    hidden = [
+        snn.Leaky(0.9, learn_beta=True, init_hidden=True, output=last) for last in (False, True)
+    ]
     net = nn.Sequential(nn.Linear(6, 8), hidden[0], nn.Linear(8, 3), hidden[1]).double()
     x, found = torch.rand(4, 5, 6, dtype=torch.float64, requires_grad=True), []
     for backend in ("eager", "numba"):
         snn.reset(net)
         with snn.backend(backend):
-            mem = snn.run(net, x)[1] if own else hidden[1].scan(net[2](hidden[0].scan(net[0](x))[0]))[1].mem
+            mem = (
+                snn.run(net, x)[1]
+                if own
+                else hidden[1].scan(net[2](hidden[0].scan(net[0](x))[0]))[1].mem
+            )
         (first,) = torch.autograd.grad(mem.pow(2).sum(), x, create_graph=True)
-        found.append([first, *torch.autograd.grad(first.pow(2).sum(), list(net.parameters()), allow_unused=True)])
+        found.append(
+            [
+                first,
+                *torch.autograd.grad(first.pow(2).sum(), list(net.parameters()), allow_unused=True),
+            ]
+        )
     for a, b in zip(*found, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
@@ -234,7 +289,12 @@ def test_second_derivatives_of_a_compiled_loop_were_silently_wrong(own: bool) ->
 @pytest.mark.parametrize("surrogate", ["fast_sigmoid", "atan", "sigmoid", "triangular"])
 def test_every_slope_of_a_surrogate_had_a_kernel_of_its_own(surrogate: str) -> None:
     x, sizes = torch.rand(6, 3, 4) * 2, []
-    for slope in (3.0, 7.25, 12.5, 25.0):  # one that meets another number, such as 0.5, is another text
+    for slope in (
+        3.0,
+        7.25,
+        12.5,
+        25.0,
+    ):  # one that meets another number, such as 0.5, is another text
         neuron = snn.Synaptic(0.9, 0.8, spike_grad=getattr(snn.surrogate, surrogate)(slope))
         found = []
         for backend in ("eager", "numba"):

@@ -1,4 +1,5 @@
-"""Laws of the traced programs: pointwise operations only, and the loop printed from them is the eager loop."""
+"""Laws of the traced programs: pointwise operations only, and the loop printed from them is the
+eager loop."""
 
 import re
 from contextlib import nullcontext
@@ -24,16 +25,24 @@ from spikeloom.kernels.trace import program
 from .cases import ELEMENTWISE, ELEMENTWISE_IDS, OWN, build, current
 
 every_elementwise = pytest.mark.parametrize(("name", "options"), ELEMENTWISE, ids=ELEMENTWISE_IDS)
-TRACEABLE = [s for s in Surrogate.__subclasses__() if s.__name__ != "StochasticSpikeOperator" and "." in s.__module__]
+TRACEABLE = [
+    s
+    for s in Surrogate.__subclasses__()
+    if s.__name__ != "StochasticSpikeOperator" and "." in s.__module__
+]
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
 @every_elementwise
-def test_a_transition_and_its_pullback_are_pointwise_operations_only(name: str, options: dict[str, Any]) -> None:
+def test_a_transition_and_its_pullback_are_pointwise_operations_only(
+    name: str, options: dict[str, Any]
+) -> None:
     built = program(build(name, **options).transition, torch.float32)
     assert isinstance(built, Program), built
     operations = [node.op for node in built.nodes if node.op is not None]
-    assert operations and all(torch.Tag.pointwise in op.tags or "_to_copy" in str(op) for op in operations)
+    assert operations and all(
+        torch.Tag.pointwise in op.tags or "_to_copy" in str(op) for op in operations
+    )
     assert not any("sum" in str(op) for op in operations)
 
 
@@ -46,28 +55,45 @@ def test_every_surrogate_with_a_derivative_is_traced(surrogate: type[Surrogate])
 
 @dtypes
 @every_elementwise
-def test_the_traced_loop_is_the_eager_loop(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
-    loops_agree(build(name, dtype=dtype, learn=True, **options), current(name, dtype=dtype, steps=20), dtype)
-    loops_agree(build(name, dtype=dtype, learn=False, **options), current(name, dtype=dtype, steps=20), dtype)
+def test_the_traced_loop_is_the_eager_loop(
+    name: str, options: dict[str, Any], dtype: torch.dtype
+) -> None:
+    loops_agree(
+        build(name, dtype=dtype, learn=True, **options), current(name, dtype=dtype, steps=20), dtype
+    )
+    loops_agree(
+        build(name, dtype=dtype, learn=False, **options),
+        current(name, dtype=dtype, steps=20),
+        dtype,
+    )
 
 
 @every_elementwise
-def test_the_traced_loop_takes_parameters_for_each_neuron(name: str, options: dict[str, Any]) -> None:
+def test_the_traced_loop_takes_parameters_for_each_neuron(
+    name: str, options: dict[str, Any]
+) -> None:
     if "beta" not in build(name)._names:
         pytest.skip("it has no beta")
     if name == "LI":
         pytest.skip("it has no threshold")
-    per_neuron = {"beta": torch.linspace(0.5, 0.8, current(name).shape[-1]), "threshold": torch.linspace(0.6, 1.4, 5)}
+    per_neuron = {
+        "beta": torch.linspace(0.5, 0.8, current(name).shape[-1]),
+        "threshold": torch.linspace(0.6, 1.4, 5),
+    }
     if name in ("StateLeaky", "LinearLeaky"):
         pytest.skip("its parameters are one for each channel by construction")
-    loops_agree(build(name, learn=True, **options, **per_neuron), current(name, steps=20), torch.float64)
+    loops_agree(
+        build(name, learn=True, **options, **per_neuron), current(name, steps=20), torch.float64
+    )
 
 
-def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "torch", *, bits: bool = False) -> None:
+def loops_agree(
+    neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "torch", *, bits: bool = False
+) -> None:
     """Spikes and states bit for bit; gradients up to the order in which a sum is taken.
 
-    With ``bits``, gradients of the input and of the initial states bit for bit too, those of parameters, which are sums
-    over all neurons, as before.
+    With ``bits``, gradients of the input and of the initial states bit for bit too, those of
+    parameters, which are sums over all neurons, as before.
     """
     x = x.requires_grad_()
     start = neuron.State(*(torch.rand_like(v).requires_grad_() for v in neuron.initial(x[0])))
@@ -78,10 +104,14 @@ def loops_agree(neuron: Neuron, x: Tensor, dtype: torch.dtype, backend: str = "t
             spk, states = neuron.scan(x, start)
         weights = torch.linspace(-1, 2, spk.numel(), dtype=dtype).view_as(spk)
         loss = (spk * weights).sum() + sum((v * weights).sum() for v in states)
-        found.append(([spk, *states], torch.autograd.grad(loss, [x, *start, *learned], allow_unused=True)))
+        found.append(
+            ([spk, *states], torch.autograd.grad(loss, [x, *start, *learned], allow_unused=True))
+        )
     for a, b in zip(found[0][0], found[1][0], strict=True):
         assert torch.equal(a, b)
-    tolerance = {"rtol": 2e-4, "atol": 2e-4} if dtype == torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    tolerance = (
+        {"rtol": 2e-4, "atol": 2e-4} if dtype == torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    )
     for a, b in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(torch.zeros_like(b) if a is None else a, b, **tolerance)
     if bits:
@@ -109,7 +139,17 @@ def test_the_operator_passes_torch_s_own_checks() -> None:
         for path in (True, False):
             for num_steps in (0, 5):
                 given = x[0].detach().requires_grad_() if num_steps else x
-                arguments = ("torch", neuron.key, residual, path, given, num_steps, state, params, wanted)
+                arguments = (
+                    "torch",
+                    neuron.key,
+                    residual,
+                    path,
+                    given,
+                    num_steps,
+                    state,
+                    params,
+                    wanted,
+                )
                 assert set(torch.library.opcheck(scan, arguments).values()) == {"SUCCESS"}
 
 
@@ -174,7 +214,10 @@ class Squashed(Surrogate):
 del REGISTRY["Branching"]
 
 REFUSED = {
-    "custom functions": (lambda: snn.Leaky(0.9, spike_grad=lambda x: (x > 0).to(x)), "function of its own"),
+    "custom functions": (
+        lambda: snn.Leaky(0.9, spike_grad=lambda x: (x > 0).to(x)),
+        "function of its own",
+    ),
     "inhibition": (lambda: snn.Leaky(0.9, inhibition=True), "inhibition=True"),
     "quantised state": (lambda: snn.Leaky(0.9, state_quant=torch.round), "state_quant"),
     "modules": (lambda: snn.RLeaky(0.9, linear_features=4), "owns modules"),
@@ -185,29 +228,40 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_fused_runs_the_loop_and_an_explicit_backend_says_why(make: Any, reason: str) -> None:
+def test_what_cannot_be_fused_runs_the_loop_and_an_explicit_backend_says_why(
+    make: Any, reason: str
+) -> None:
     neuron, x = make(), torch.rand(5, 3, 4)
     with snn.backend("eager"):
         expected = neuron.scan(x)
     assert torch.equal(neuron.scan(x)[0], expected[0])
-    with snn.backend("torch"), pytest.raises(RuntimeError, match=f"does not serve {type(neuron).__name__}.*{reason}"):
+    with (
+        snn.backend("torch"),
+        pytest.raises(RuntimeError, match=f"does not serve {type(neuron).__name__}.*{reason}"),
+    ):
         neuron.scan(x)
 
 
 def test_an_unknown_backend_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"backend must be one of .*'eager', got 'tritn'"), snn.backend("tritn"):
+    with (
+        pytest.raises(ValueError, match=r"backend must be one of .*'eager', got 'tritn'"),
+        snn.backend("tritn"),
+    ):
         pass
 
 
 def test_the_printed_loop_leaves_out_products_with_one() -> None:
     ones = ("threshold", "graded_spikes_factor")
-    source = torch_loop.compiled_forward(Task(snn.Leaky(0.9).transition, torch.float32, ones)).source
+    source = torch_loop.compiled_forward(
+        Task(snn.Leaky(0.9).transition, torch.float32, ones)
+    ).source
     body = source.split("for t in")[1]
     assert body.count("torch.") == 5, source  # who fired before, decay, input, reset, threshold
 
 
 def test_kernels_state_no_equation() -> None:
-    """Whatever a kernel computes was traced: no kernel file knows a neuron or a parameter by name."""
+    """Whatever a kernel computes was traced: no kernel file knows a neuron or a parameter by
+    name."""
     for file in Path(torch_loop.__file__).parent.glob("*.py"):
         words = set(re.findall(r"\w+", file.read_text()))
         assert not words & ({"beta", "alpha", "mem", "syn"} | set(OWN)), file
@@ -217,7 +271,10 @@ def test_torch_func_transforms_see_the_ordinary_loop() -> None:
     neuron, x = snn.Leaky(0.9, learn_beta=True), torch.rand(6, 3, 4)
 
     def total(beta: Tensor, x: Tensor) -> Tensor:
-        return torch.func.functional_call(neuron, {"beta": beta}, (x[0],))[1].sum() + neuron.scan(x)[1].mem.sum()
+        return (
+            torch.func.functional_call(neuron, {"beta": beta}, (x[0],))[1].sum()
+            + neuron.scan(x)[1].mem.sum()
+        )
 
     assert torch.func.grad(total, argnums=1)(neuron.beta, x).shape == x.shape
     spikes = torch.vmap(lambda v: neuron.scan(v)[0], in_dims=1, out_dims=1)(x)
@@ -226,13 +283,17 @@ def test_torch_func_transforms_see_the_ordinary_loop() -> None:
 
 @every_elementwise
 @pytest.mark.parametrize("path", [True, False], ids=["all states", "last states"])
-def test_a_second_derivative_was_silently_wrong(name: str, options: dict[str, Any], path: bool) -> None:
+def test_a_second_derivative_was_silently_wrong(
+    name: str, options: dict[str, Any], path: bool
+) -> None:
     """The input depends on the initial state here, a path that must not be counted twice."""
     neuron, found = build(name, learn=True, **options), []
     x = current(name, steps=5)
     learned = [p for p in neuron.parameters() if p.requires_grad]
     for backend in ("eager", "torch"):
-        start = neuron.State(*(torch.full_like(v, 0.3).requires_grad_() for v in neuron.initial(x[0])))
+        start = neuron.State(
+            *(torch.full_like(v, 0.3).requires_grad_() for v in neuron.initial(x[0]))
+        )
         inputs = [*start, *learned]
         driven = x + start[0].sin().mean()
         with snn.backend(backend):
@@ -254,7 +315,9 @@ def test_a_second_derivative_without_the_input_is_refused_not_wrong(residual: st
         with snn.backend(backend), snn.residual(residual) if backend == "torch" else nullcontext():
             mem = snn.Leaky(0.9).scan(x)[1].mem
         if backend == "torch" and residual != "input":
-            with pytest.raises(RuntimeError, match=r"second derivative needs the input of Leaky.*snn\.residual"):
+            with pytest.raises(
+                RuntimeError, match=r"second derivative needs the input of Leaky.*snn\.residual"
+            ):
                 torch.autograd.grad(mem.pow(2).sum(), x, create_graph=True)
             continue
         (first,) = torch.autograd.grad(mem.pow(2).sum(), x, create_graph=True)

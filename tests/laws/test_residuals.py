@@ -1,4 +1,5 @@
-"""Laws of what is kept for the backward pass: whichever it is, spikes, states and, but for 16 bits, gradients agree."""
+"""Laws of what is kept for the backward pass: whichever it is, spikes, states and, but for 16 bits,
+gradients agree."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,9 @@ every_elementwise = pytest.mark.parametrize(("name", "options"), ELEMENTWISE, id
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
-def outcome(neuron: Neuron, x: Tensor, run: Callable[..., Any], **options: Any) -> tuple[list[Tensor], list[Tensor]]:
+def outcome(
+    neuron: Neuron, x: Tensor, run: Callable[..., Any], **options: Any
+) -> tuple[list[Tensor], list[Tensor]]:
     """Spikes and last states; gradients of input, initial states and parameters."""
     x = x.detach().requires_grad_()
     first = x if options else x[0]
@@ -29,7 +32,9 @@ def outcome(neuron: Neuron, x: Tensor, run: Callable[..., Any], **options: Any) 
     learned = [p for p in neuron.parameters() if p.requires_grad]
     inputs = [x, *start, *learned]
     found = torch.autograd.grad(loss, inputs, allow_unused=True)
-    return [spk, *last], [torch.zeros_like(v) if g is None else g for v, g in zip(inputs, found, strict=True)]
+    return [spk, *last], [
+        torch.zeros_like(v) if g is None else g for v, g in zip(inputs, found, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("residual", ["state", "input"])
@@ -46,7 +51,9 @@ def test_the_last_state_alone_has_the_gradients_of_all_states(
 
 
 @every_elementwise
-def test_a_constant_input_has_the_same_gradients_whatever_is_kept(name: str, options: dict[str, Any]) -> None:
+def test_a_constant_input_has_the_same_gradients_whatever_is_kept(
+    name: str, options: dict[str, Any]
+) -> None:
     neuron, x = build(name, learn=True, **options), current(name)[0]
     with snn.backend("eager"):
         expected = outcome(neuron, x, neuron.scan, num_steps=9)
@@ -71,13 +78,17 @@ def test_sixteen_bits_leave_spikes_alone_and_gradients_nearly_or_are_refused(
         expected = outcome(neuron, x, neuron.final)
         with snn.residual("half"):
             if not neuron.transition.compared():
-                with pytest.raises(RuntimeError, match=r"residual 'half' does not serve .* depend on more than"):
+                with pytest.raises(
+                    RuntimeError, match=r"residual 'half' does not serve .* depend on more than"
+                ):
                     neuron.final(x)
                 return
             found = outcome(neuron, x, neuron.final)
     for a, b in zip(found[0], expected[0], strict=True):
         assert torch.equal(a, b)
-    scale = expected[1][0].norm()  # a sum over all neurons may cancel to less than its terms' errors
+    scale = expected[1][
+        0
+    ].norm()  # a sum over all neurons may cancel to less than its terms' errors
     for a, b in zip(found[1], expected[1], strict=True):
         assert (a - b).norm() <= 1e-2 * max(b.norm(), scale)
 
@@ -103,7 +114,10 @@ def test_what_is_kept_has_the_size_that_the_residual_promises(backend: str) -> N
     if backend == "numba":
         pytest.importorskip("numba", reason="the extra cpu is not installed")
     x, constant = torch.rand(T, B, N, requires_grad=True), torch.rand(B, N, requires_grad=True)
-    neuron, step = snn.Synaptic(0.9, 0.8), B * N * 4  # beta does not learn: nobody reads syn in the backward pass
+    neuron, step = (
+        snn.Synaptic(0.9, 0.8),
+        B * N * 4,
+    )  # beta does not learn: nobody reads syn in the backward pass
     kept = {}
     with snn.backend(backend):
         for residual in RESIDUALS:
@@ -127,9 +141,15 @@ def test_what_cannot_be_kept_is_refused_by_name() -> None:
     reason = "residual 'input' does not serve Leaky: only printed loops"
     with snn.residual("input"), snn.backend("eager"), pytest.raises(RuntimeError, match=reason):
         snn.Leaky(0.9).scan(x)
-    with snn.residual("half"), pytest.raises(RuntimeError, match=r"does not serve RLeaky.*owns modules"):
+    with (
+        snn.residual("half"),
+        pytest.raises(RuntimeError, match=r"does not serve RLeaky.*owns modules"),
+    ):
         snn.RLeaky(0.9, linear_features=3).scan(x)
-    with snn.residual("half"), torch.no_grad():  # nothing is kept, so that there is nothing to refuse
+    with (
+        snn.residual("half"),
+        torch.no_grad(),
+    ):  # nothing is kept, so that there is nothing to refuse
         assert snn.RLeaky(0.9, linear_features=3).scan(x)[0].shape == x.shape
 
 

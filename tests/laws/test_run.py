@@ -22,7 +22,9 @@ def loop(net: nn.Module, x: Tensor, num_steps: int | None) -> Any:
     return pytree.tree_map(lambda *values: torch.stack(values), *steps)
 
 
-def case(make: Any, shape: Any, static: bool, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Tensor, Any]:
+def case(
+    make: Any, shape: Any, static: bool, dtype: torch.dtype = torch.float64
+) -> tuple[Any, Any, Tensor, Any]:
     torch.manual_seed(2)
     net = make().to(dtype)
     x = torch.rand(*([4] if static else [7, 4]), *shape, dtype=dtype) * 2
@@ -40,7 +42,9 @@ def test_a_run_is_the_step_loop(make: Any, shape: Any, static: bool) -> None:
     gradients = []
     for network, output in ((net, result.output), (twin, expected)):
         leaves = pytree.tree_leaves(output)
-        loss = sum((v * torch.linspace(0, 1, v.numel(), dtype=v.dtype).view_as(v)).sum() for v in leaves)
+        loss = sum(
+            (v * torch.linspace(0, 1, v.numel(), dtype=v.dtype).view_as(v)).sum() for v in leaves
+        )
         loss.backward()
         gradients.append([p.grad for p in network.parameters()])
     for a, b in zip(*gradients, strict=True):
@@ -75,7 +79,9 @@ def test_in_float32_at_most_one_spike_in_ten_thousand_differs() -> None:
 
 def test_in_float32_gradients_agree_to_1e_5_where_the_spikes_do() -> None:
     torch.manual_seed(1)
-    net = nn.Sequential(nn.Linear(20, 30), lif(learn_beta=True), nn.Linear(30, 10), lif(learn_threshold=True))
+    net = nn.Sequential(
+        nn.Linear(20, 30), lif(learn_beta=True), nn.Linear(30, 10), lif(learn_threshold=True)
+    )
     with torch.no_grad():
         net[0].weight.mul_(3)
         net[2].weight.mul_(3)
@@ -145,7 +151,11 @@ def test_dropout_of_a_static_input_draws_anew_at_every_step() -> None:
 def test_a_constant_first_layer_is_computed_once() -> None:
     net, _, x, num_steps = case(mlp, IMAGE, True)
     plan = snn.run(net, x, num_steps, explain=True).plan
-    assert [row.how.split(":")[0].split(",")[0] for row in plan.rows[:3]] == ["once", "once", "scan over time (torch)"]
+    assert [row.how.split(":")[0].split(",")[0] for row in plan.rows[:3]] == [
+        "once",
+        "once",
+        "scan over time (torch)",
+    ]
     assert "constant in time" in str(plan)
 
 

@@ -21,7 +21,11 @@ class Shared(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool, self.conv1, self.conv2 = nn.MaxPool2d(2), nn.Conv2d(1, 6, 3, bias=False), nn.Conv2d(6, 4, 3)
+        self.pool, self.conv1, self.conv2 = (
+            nn.MaxPool2d(2),
+            nn.Conv2d(1, 6, 3, bias=False),
+            nn.Conv2d(6, 4, 3),
+        )
         self.norm, self.lif = nn.BatchNorm2d(6), lif()
         self.fc = nn.Linear(4 * 9, 5)
 
@@ -34,7 +38,8 @@ class Shared(nn.Module):
 def chain(**pool: Any) -> nn.Sequential:
     """Pooled convolutions, one of them strided, dilated and in groups.
 
-    The second sees no spikes: equal patterns of them tie in the pooling, and rounding decides where its gradient goes.
+    The second sees no spikes: equal patterns of them tie in the pooling, and rounding decides where
+    its gradient goes.
     """
     second = nn.Conv2d(6, 8, 3, stride=(1, 2), padding=2, dilation=(2, 1), groups=2, bias=False)
     layers = [
@@ -56,7 +61,12 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def batch(static: bool, side: int = 18) -> tuple[Tensor, int | None]:
-    x = torch.rand(*([4] if static else [5, 4]), 1, side, side, generator=torch.Generator().manual_seed(0)) * 3
+    x = (
+        torch.rand(
+            *([4] if static else [5, 4]), 1, side, side, generator=torch.Generator().manual_seed(0)
+        )
+        * 3
+    )
     return x, 5 if static else None
 
 
@@ -69,7 +79,9 @@ def outcome(net: nn.Module, x: Tensor, num_steps: int | None) -> tuple[Tensor, l
 
 
 @static_or_not
-@pytest.mark.parametrize("make", [chain, lambda: chain(ceil_mode=True), Shared], ids=["chain", "ceiling", "shared"])
+@pytest.mark.parametrize(
+    "make", [chain, lambda: chain(ceil_mode=True), Shared], ids=["chain", "ceiling", "shared"]
+)
 def test_the_order_of_memory_changes_no_result(make: Any, static: bool) -> None:
     torch.manual_seed(0)
     net = make()

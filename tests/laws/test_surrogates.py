@@ -13,7 +13,8 @@ from spikeloom.core.densities import ZIF, Gaussian, Logistic, Polynomial, Rectan
 from spikeloom.core.surrogate import Surrogate
 
 ALL = sorted(
-    (s for s in Surrogate.__subclasses__() if s.__module__.startswith("spikeloom.core.")), key=lambda s: s.__name__
+    (s for s in Surrogate.__subclasses__() if s.__module__.startswith("spikeloom.core.")),
+    key=lambda s: s.__name__,
 )
 SMOOTH = [s for s in ALL if s is not StochasticSpikeOperator]
 DENSITIES = [ZIF, Rectangular, Polynomial, Logistic, Gaussian]
@@ -22,7 +23,9 @@ by_name = {"ids": lambda s: s.__name__}
 
 @pytest.mark.parametrize("surrogate", ALL, **by_name)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_forward_is_a_strict_step_in_the_dtype_of_the_input(surrogate: type[Surrogate], dtype: torch.dtype) -> None:
+def test_forward_is_a_strict_step_in_the_dtype_of_the_input(
+    surrogate: type[Surrogate], dtype: torch.dtype
+) -> None:
     spk = surrogate()(torch.tensor([-1.0, -0.0, 0.0, 1e-20, 1.0], dtype=dtype))
     assert spk.dtype == dtype
     assert spk.tolist() == [0, 0, 0, 1, 1]
@@ -48,7 +51,9 @@ def test_backward_multiplies_by_the_derivative(surrogate: type[Surrogate]) -> No
 
 @pytest.mark.parametrize("surrogate", ALL, **by_name)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_the_gradient_is_finite_far_from_the_threshold(surrogate: type[Surrogate], dtype: torch.dtype) -> None:
+def test_the_gradient_is_finite_far_from_the_threshold(
+    surrogate: type[Surrogate], dtype: torch.dtype
+) -> None:
     x = torch.tensor([-1e4, -100.0, -4.0, 0.0, 4.0, 100.0, 1e4], dtype=dtype, requires_grad=True)
     surrogate()(x).sum().backward()
     assert x.grad.isfinite().all()
@@ -62,7 +67,9 @@ def test_a_surrogate_is_a_picklable_value(surrogate: type[Surrogate]) -> None:
 
 @pytest.mark.parametrize("surrogate", DENSITIES, **by_name)
 @pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
-def test_the_curves_of_stbp_and_the_triangle_have_area_one(surrogate: type[Surrogate], width: float) -> None:
+def test_the_curves_of_stbp_and_the_triangle_have_area_one(
+    surrogate: type[Surrogate], width: float
+) -> None:
     x = torch.linspace(-60, 60, 2_400_001, dtype=torch.float64)
     area = torch.trapezoid(surrogate(width).derivative(x), x)
     torch.testing.assert_close(area, torch.tensor(1.0, dtype=torch.float64), rtol=1e-3, atol=1e-3)
@@ -80,7 +87,9 @@ def test_every_kind_of_derivative_is_that_of_the_surrogate(surrogate: type[Surro
     spike, x = surrogate(), torch.linspace(-1.1, 1.2, 7, dtype=torch.float64)
     expected, tangent = spike.derivative(x), torch.ones_like(x)
     with forward_ad.dual_level():
-        assert torch.equal(forward_ad.unpack_dual(spike(forward_ad.make_dual(x, tangent))).tangent, expected)
+        assert torch.equal(
+            forward_ad.unpack_dual(spike(forward_ad.make_dual(x, tangent))).tangent, expected
+        )
     assert torch.equal(torch.func.jvp(spike, (x,), (tangent,))[1], expected)
     assert torch.equal(torch.func.grad(lambda v: spike(v).sum())(x), expected)
     assert torch.equal(torch.vmap(torch.func.grad(spike))(x), expected)
@@ -89,7 +98,9 @@ def test_every_kind_of_derivative_is_that_of_the_surrogate(surrogate: type[Surro
     assert torch.equal(first, expected)
 
 
-def test_a_step_of_a_neuron_looked_up_signatures_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_a_neuron_looked_up_signatures_in_every_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refused(*args: object, **options: object) -> None:
         raise AssertionError("inspect.signature costs more than the arithmetic of a step")
 
@@ -105,7 +116,11 @@ def test_surrogates_work_as_values_classes_and_apply() -> None:
     expected = snn.surrogate.fast_sigmoid()(x)
     assert torch.equal(snn.surrogate.FastSigmoid.apply(x), expected)
     assert torch.equal(snn.surrogate.FastSigmoid.apply(x, 25), expected)
-    for spike_grad in (snn.surrogate.FastSigmoid, snn.surrogate.FastSigmoid.apply, snn.surrogate.fast_sigmoid()):
+    for spike_grad in (
+        snn.surrogate.FastSigmoid,
+        snn.surrogate.FastSigmoid.apply,
+        snn.surrogate.fast_sigmoid(),
+    ):
         assert snn.Leaky(0.9, spike_grad=spike_grad).spike_grad == snn.surrogate.fast_sigmoid()
     assert snn.Leaky(0.9).spike_grad == ATan(2.0)
 

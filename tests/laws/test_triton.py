@@ -1,4 +1,5 @@
-"""Triton: the laws of its kernels in the interpreter, the code that a GPU would run, and the laws on a GPU."""
+"""Triton: the laws of its kernels in the interpreter, the code that a GPU would run, and the laws
+on a GPU."""
 
 import os
 import re
@@ -23,7 +24,12 @@ from .triton_interpreted import agree
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 installed = pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed")
-NARROW = {"X", "SPK", "D_x", "E_spk"}  # arrays in the type of the input; states and parameters are wider
+NARROW = {
+    "X",
+    "SPK",
+    "D_x",
+    "E_spk",
+}  # arrays in the type of the input; states and parameters are wider
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,9 +42,22 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @installed
 @pytest.mark.slow
 def test_the_laws_hold_in_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/laws/triton_interpreted.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/laws/triton_interpreted.py",
+    ]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=600
+        command,
+        cwd=ROOT,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
@@ -47,8 +66,14 @@ def test_where_it_cannot_run_it_says_why() -> None:
     reason = snn.backends()["triton"]
     if reason == "available":
         pytest.skip("there is a CUDA device")
-    assert reason == ("PyTorch sees no CUDA device" if find_spec("triton") else reason) and "Py" in reason
-    with pytest.raises(RuntimeError, match=f"'triton' is not available: {re.escape(reason)}"), snn.backend("triton"):
+    assert (
+        reason == ("PyTorch sees no CUDA device" if find_spec("triton") else reason)
+        and "Py" in reason
+    )
+    with (
+        pytest.raises(RuntimeError, match=f"'triton' is not available: {re.escape(reason)}"),
+        snn.backend("triton"),
+    ):
         pass
 
 
@@ -57,7 +82,9 @@ def test_a_tensor_on_the_cpu_is_refused_where_the_interpreter_is_off() -> None:
     assert refusal == "it computes on cuda, got torch.float32 on cpu"
 
 
-def test_a_cast_to_another_floating_point_type_is_refused_not_taken_for_one_of_a_comparison() -> None:
+def test_a_cast_to_another_floating_point_type_is_refused_not_taken_for_one_of_a_comparison() -> (
+    None
+):
     class Mixed(Neuron):
         class State(NamedTuple):
             mem: Tensor
@@ -73,7 +100,8 @@ def test_a_cast_to_another_floating_point_type_is_refused_not_taken_for_one_of_a
 
 
 def kernels(neuron: Neuron, dtype: torch.dtype) -> list[Any]:
-    """Forward and backward of a neuron, compiled for an H100 without having one; in the backward all gradients flow."""
+    """Forward and backward of a neuron, compiled for an H100 without having one; in the backward
+    all gradients flow."""
     triton = pytest.importorskip("triton", reason="triton is not installed")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -99,15 +127,21 @@ def kernels(neuron: Neuron, dtype: torch.dtype) -> list[Any]:
             for a in function.arg_names
         }
         aligned = [i for i, a in enumerate(function.arg_names) if a not in ("BLOCK", "steps")]
-        source = ASTSource(function, types, {"BLOCK": 1024}, {(i,): [["tt.divisibility", 16]] for i in aligned})
+        source = ASTSource(
+            function, types, {"BLOCK": 1024}, {(i,): [["tt.divisibility", 16]] for i in aligned}
+        )
         options = triton_cuda.launch_options()
-        found.append(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"])
+        found.append(
+            triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+        )
     return found
 
 
 @installed
 @pytest.mark.parametrize("name", ["AdLIF", "DeltaLeaky"])
-def test_compiled_for_a_gpu_nothing_is_contracted_approximated_or_added_up_in_no_order(name: str) -> None:
+def test_compiled_for_a_gpu_nothing_is_contracted_approximated_or_added_up_in_no_order(
+    name: str,
+) -> None:
     for code in kernels(build(name, dtype=torch.float32), torch.float32):
         assert not re.search(r"\bfma|\.ftz|\.approx|\.full|\batom|\bred\.", code)
         assert "ld.global.v4.b32" in code and "st.global.v4.b32" in code
@@ -115,7 +149,9 @@ def test_compiled_for_a_gpu_nothing_is_contracted_approximated_or_added_up_in_no
 
 
 @installed
-def test_compiled_for_a_gpu_sixteen_bits_are_read_four_words_at_once_and_computed_in_float32() -> None:
+def test_compiled_for_a_gpu_sixteen_bits_are_read_four_words_at_once_and_computed_in_float32() -> (
+    None
+):
     for code in kernels(snn.Leaky(0.9), torch.bfloat16):
         assert "ld.global.v4.b32" in code and "mul.rn.f32" in code
         assert not re.search(r"(mul|add|sub|fma)[.\w]*bf16", code)
@@ -129,7 +165,9 @@ def test_compiled_for_a_gpu_float64_divides_and_rounds_in_float64() -> None:
 
 
 @installed
-def test_a_kernel_is_read_from_memory_where_no_file_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_is_read_from_memory_where_no_file_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def full(*arguments: Any) -> Path:
         raise OSError("read-only")
 

@@ -1,8 +1,10 @@
-"""The kernels printed for Triton are the eager loop, bit for bit; run by `test_triton` in Triton's interpreter.
+"""The kernels printed for Triton are the eager loop, bit for bit; run by `test_triton` in Triton's
+interpreter.
 
-The interpreter has to be on before Triton is imported, hence a process of its own. It computes with numpy, and its
-functions are torch's (`spikeloom.kernels.interpreted`), so that nothing here is compared up to a tolerance but sums
-over neurons, whose order differs, and numbers stored as bfloat16, which it does not always round to nearest.
+The interpreter has to be on before Triton is imported, hence a process of its own. It computes with
+numpy, and its functions are torch's (`spikeloom.kernels.interpreted`), so that nothing here is
+compared up to a tolerance but sums over neurons, whose order differs, and numbers stored as
+bfloat16, which it does not always round to nearest.
 """
 
 import math
@@ -23,7 +25,9 @@ from spikeloom.kernels.scan import scan
 from .cases import ELEMENTWISE, ELEMENTWISE_IDS, build, current
 from .test_programs import TRACEABLE
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, on lanes behind the last neuron
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning"
+)  # numpy's, on lanes behind the last neuron
 
 STATE: Any = lambda spk, states: sum(v.sum() for v in states)  # noqa: E731
 BOTH: Any = lambda spk, states: weighted(spk) + sum(weighted(v) for v in states)  # noqa: E731
@@ -35,7 +39,13 @@ def weighted(value: Tensor) -> Tensor:
 
 
 def results(
-    neuron: Neuron, x: Tensor, start: Any, backend: str, loss: Any, residual: str = "state", **options: Any
+    neuron: Neuron,
+    x: Tensor,
+    start: Any,
+    backend: str,
+    loss: Any,
+    residual: str = "state",
+    **options: Any,
 ) -> tuple[Any, Any]:
     learned = [p for p in neuron.parameters() if p.requires_grad]
     with snn.backend(backend), snn.residual("state" if backend == "eager" else residual):
@@ -45,13 +55,26 @@ def results(
 
 
 def agree(
-    neuron: Neuron, x: Tensor, *, rest: bool = False, loss: Any = BOTH, residual: str = "state", **options: Any
+    neuron: Neuron,
+    x: Tensor,
+    *,
+    rest: bool = False,
+    loss: Any = BOTH,
+    residual: str = "state",
+    **options: Any,
 ) -> None:
-    """Spikes, states and the gradients of input and initial state bit for bit, parameters up to the order of a sum."""
+    """Spikes, states and the gradients of input and initial state bit for bit, parameters up to the
+    order of a sum."""
     x.requires_grad_()
     first = x if options else x[0]
-    start = None if rest else neuron.State(*(torch.rand_like(v).requires_grad_() for v in neuron.initial(first)))
-    expected, found = (results(neuron, x, start, used, loss, residual, **options) for used in ("eager", "triton"))
+    start = (
+        None
+        if rest
+        else neuron.State(*(torch.rand_like(v).requires_grad_() for v in neuron.initial(first)))
+    )
+    expected, found = (
+        results(neuron, x, start, used, loss, residual, **options) for used in ("eager", "triton")
+    )
     for a, b in zip(expected[0], found[0], strict=True):
         assert torch.equal(a, b) and a.dtype == b.dtype
     bits = 1 + len(start or ())
@@ -59,12 +82,17 @@ def agree(
         assert torch.equal(a, b) and a.dtype == b.dtype
     tolerance = 1e-5 if x.dtype == torch.float32 else 1e-12
     for a, b in zip(expected[1][bits:], found[1][bits:], strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * (1 + a.abs().max().item()))
+        torch.testing.assert_close(
+            a, b, rtol=tolerance, atol=tolerance * (1 + a.abs().max().item())
+        )
 
 
 @pytest.mark.parametrize(("name", "options"), ELEMENTWISE, ids=ELEMENTWISE_IDS)
 def test_every_neuron_is_the_eager_loop(name: str, options: dict[str, Any]) -> None:
-    agree(build(name, dtype=torch.float32, learn=True, **options), current(name, dtype=torch.float32, steps=4))
+    agree(
+        build(name, dtype=torch.float32, learn=True, **options),
+        current(name, dtype=torch.float32, steps=4),
+    )
 
 
 @pytest.mark.parametrize("name", ["Leaky", "Alpha", "AdLIF"])
@@ -77,7 +105,9 @@ def test_every_surrogate_is_the_eager_loop(surrogate: Any) -> None:
     agree(snn.Leaky(0.9, spike_grad=surrogate()), torch.rand(3, 2, 6) * 1.2)
 
 
-@pytest.mark.parametrize("loss", [lambda spk, states: weighted(spk), STATE, lambda spk, states: states.mem[-1].sum()])
+@pytest.mark.parametrize(
+    "loss", [lambda spk, states: weighted(spk), STATE, lambda spk, states: states.mem[-1].sum()]
+)
 def test_only_what_receives_a_gradient_flows_back(loss: Any) -> None:
     agree(snn.Synaptic(0.8, 0.9, reset_mechanism="zero"), torch.rand(5, 3, 4), loss=loss)
 
@@ -88,7 +118,9 @@ def test_a_gradient_that_is_the_same_at_every_step_is_not_copied() -> None:
 
 def test_parameters_for_each_neuron() -> None:
     per_neuron = {"beta": torch.linspace(0.5, 0.9, 5), "threshold": torch.linspace(0.6, 1.4, 5)}
-    agree(snn.Synaptic(0.8, **per_neuron, learn_beta=True, learn_threshold=True), torch.rand(5, 3, 5))
+    agree(
+        snn.Synaptic(0.8, **per_neuron, learn_beta=True, learn_threshold=True), torch.rand(5, 3, 5)
+    )
     agree(snn.Leaky(torch.rand(3, 5), learn_beta=True), torch.rand(5, 3, 5))
 
 
@@ -122,7 +154,9 @@ def test_views_are_read_in_place_or_copied(view: Callable[[Tensor], Tensor]) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_under_autocast_the_state_is_float32_and_spikes_have_the_type_of_the_input(dtype: torch.dtype) -> None:
+def test_under_autocast_the_state_is_float32_and_spikes_have_the_type_of_the_input(
+    dtype: torch.dtype,
+) -> None:
     neuron = snn.Leaky(0.97, learn_beta=True)
     x = (torch.rand(6, 3, 5) * 0.8).to(dtype).requires_grad_()
     wide = x.detach().float().requires_grad_()
@@ -138,19 +172,29 @@ def test_under_autocast_the_state_is_float32_and_spikes_have_the_type_of_the_inp
 
 
 def test_under_autocast_the_choice_goes_by_the_type_of_the_state() -> None:
-    net, x = torch.nn.Sequential(snn.Leaky(0.9, init_hidden=True)), torch.rand(4, 2, 5).half().requires_grad_()
+    net, x = (
+        torch.nn.Sequential(snn.Leaky(0.9, init_hidden=True)),
+        torch.rand(4, 2, 5).half().requires_grad_(),
+    )
     with torch.autocast("cpu", torch.float16), snn.backend("triton"), snn.residual("half"):
         spk, plan = snn.run(net, x), snn.run(net, x, explain=True).plan
         compressed = snn.run(net, x, explain=True, memory="compressed").plan
     assert spk.dtype == torch.float16
-    assert all("triton" in made.rows[0].how and "kept whole" not in made.rows[0].how for made in (plan, compressed))
+    assert all(
+        "triton" in made.rows[0].how and "kept whole" not in made.rows[0].how
+        for made in (plan, compressed)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_the_operator_passes_torch_s_own_checks(dtype: torch.dtype, residual: str) -> None:
     neuron = snn.Synaptic(0.8, 0.9, learn_beta=True)
-    x, state, params = torch.rand(3, 2, 4).to(dtype), [torch.zeros(2, 4)] * 2, list(neuron.params(torch.float32))
+    x, state, params = (
+        torch.rand(3, 2, 4).to(dtype),
+        [torch.zeros(2, 4)] * 2,
+        list(neuron.params(torch.float32)),
+    )
     wanted = [True, False, False, *(p.requires_grad for p in params)]
     for path, given, num_steps in ((True, x, 0), (False, x[0], 3)):
         arguments = (
@@ -169,11 +213,21 @@ def test_the_operator_passes_torch_s_own_checks(dtype: torch.dtype, residual: st
 
 @pytest.mark.parametrize("name", ["Leaky", "Synaptic", "AdLIF"])
 def test_the_last_state_alone_is_that_of_the_eager_loop_and_so_is_its_gradient(name: str) -> None:
-    neuron, x, found = build(name, dtype=torch.float32), current(name, dtype=torch.float32).requires_grad_(), []
+    neuron, x, found = (
+        build(name, dtype=torch.float32),
+        current(name, dtype=torch.float32).requires_grad_(),
+        [],
+    )
     for backend in ("eager", "triton"):
         with snn.backend(backend):
             spk, state = neuron.final(x)
-        found.append([spk, *state, torch.autograd.grad(weighted(spk) + sum(weighted(v) for v in state), x)[0]])
+        found.append(
+            [
+                spk,
+                *state,
+                torch.autograd.grad(weighted(spk) + sum(weighted(v) for v in state), x)[0],
+            ]
+        )
     assert all(map(torch.equal, *found))
 
 
@@ -183,11 +237,17 @@ def test_the_input_as_residual_gives_the_same_gradients() -> None:
 
 
 def test_half_residuals_keep_who_fired_and_nearly_all_of_the_gradient() -> None:
-    neuron, x, found = snn.Synaptic(0.8, 0.9, threshold=0.75), torch.rand(6, 3, 5).requires_grad_(), []
+    neuron, x, found = (
+        snn.Synaptic(0.8, 0.9, threshold=0.75),
+        torch.rand(6, 3, 5).requires_grad_(),
+        [],
+    )
     for residual in ("state", "half"):
         with snn.backend("triton"), snn.residual(residual):
             spk, states = neuron.scan(x)
-        found.append([spk, *states, torch.autograd.grad(weighted(spk) + weighted(states.mem), x)[0]])
+        found.append(
+            [spk, *states, torch.autograd.grad(weighted(spk) + weighted(states.mem), x)[0]]
+        )
     assert all(map(torch.equal, found[0][:3], found[1][:3]))
     assert not torch.equal(found[0][3], found[1][3])
     torch.testing.assert_close(
@@ -196,14 +256,20 @@ def test_half_residuals_keep_who_fired_and_nearly_all_of_the_gradient() -> None:
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "exponentials": lambda x: torch.exp(x) + torch.tanh(x) * torch.sigmoid(x) - torch.erf(x) * torch.log(x.abs() + 1),
+    "exponentials": lambda x: (
+        torch.exp(x) + torch.tanh(x) * torch.sigmoid(x) - torch.erf(x) * torch.log(x.abs() + 1)
+    ),
     "angles": lambda x: torch.sin(x) * torch.cos(x) + torch.atan(x),
     "powers": lambda x: x**3 - x**2 + torch.square(x) * torch.sqrt(x.abs() + 1),
-    "extremes": lambda x: torch.maximum(x, x * x) - torch.minimum(x, x * x) + torch.relu(x) * torch.sign(x),
+    "extremes": lambda x: (
+        torch.maximum(x, x * x) - torch.minimum(x, x * x) + torch.relu(x) * torch.sign(x)
+    ),
     "clamp": lambda x: x.clamp(-0.5, 0.5) + x.clamp(min=0.1) * x.clamp_max(0.2),
     "division": lambda x: x / 2.5 + 2.5 / (x.abs() + 1),
     "comparisons": lambda x: torch.where((x > 0) & ~(x >= 1) | (x < -1), x, -x),
-    "logic": lambda x: torch.where(torch.logical_or(x > 1, torch.logical_not(x)), x, 0.5 * x) * (x != 1),
+    "logic": lambda x: (
+        torch.where(torch.logical_or(x > 1, torch.logical_not(x)), x, 0.5 * x) * (x != 1)
+    ),
     "infinity": lambda x: torch.where(x > 2, math.inf, x).clamp(max=3.0),
 }
 
@@ -229,12 +295,21 @@ def test_a_neuron_of_a_user_is_the_eager_loop(function: Callable[[Tensor], Tenso
 
 
 def test_what_it_does_not_serve_is_refused_with_the_reason() -> None:
-    with snn.backend("triton"), pytest.raises(RuntimeError, match=r"got torch\.bfloat16; .* under torch\.autocast"):
+    with (
+        snn.backend("triton"),
+        pytest.raises(RuntimeError, match=r"got torch\.bfloat16; .* under torch\.autocast"),
+    ):
         snn.Leaky(0.9).scan(torch.rand(4, 2, 3).bfloat16())
-    with snn.backend("triton"), pytest.raises(RuntimeError, match="does not serve RLeaky: it owns modules"):
+    with (
+        snn.backend("triton"),
+        pytest.raises(RuntimeError, match="does not serve RLeaky: it owns modules"),
+    ):
         snn.RLeaky(0.9, linear_features=3).scan(torch.rand(4, 2, 3))
     meta = torch.rand(4, 2, 3, device="meta")
-    with snn.backend("triton"), pytest.raises(RuntimeError, match=r"its interpreter is on .* computes on cpu"):
+    with (
+        snn.backend("triton"),
+        pytest.raises(RuntimeError, match=r"its interpreter is on .* computes on cpu"),
+    ):
         snn.Leaky(0.9).scan(meta)
 
 

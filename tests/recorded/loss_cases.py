@@ -1,4 +1,5 @@
-"""The losses, accuracies, learning rules and short programs that `record_surface` records; see `surface_cases`."""
+"""The losses, accuracies, learning rules and short programs that `record_surface` records; see
+`surface_cases`."""
 
 from itertools import product
 
@@ -34,7 +35,11 @@ def losses():
         ("ce_count_loss/population", groups, [population]),
         ("ce_max_membrane_loss", mem, [{}]),
         ("mse_count_loss", spk, [{}, {"correct_rate": 0.8, "incorrect_rate": 0.2}]),
-        ("mse_count_loss/population", groups, [population, {**population, "correct_rate": 0.7, "incorrect_rate": 0.1}]),
+        (
+            "mse_count_loss/population",
+            groups,
+            [population, {**population, "correct_rate": 0.7, "incorrect_rate": 0.1}],
+        ),
         ("mse_membrane_loss", mem, [{}, {"on_target": 1.4, "off_target": 0.3}]),
         ("mse_temporal_loss", spk, [{"off_target": 7}, {"on_target": 5, "off_target": 1}]),
         ("mse_temporal_loss/tolerance", spk, [{"on_target": 1, "off_target": 6, "tolerance": 2}]),
@@ -49,11 +54,23 @@ def losses():
             if name.startswith("ce_"):
                 for reduction in REDUCTIONS if "temporal" in name else ("mean", "none"):
                     weighted = {**kwargs, "reduction": reduction, "weight": WEIGHT}
-                    yield f"{name}/{number}/{reduction}/weight", call, [first, LABELS], weighted, GRAD
+                    yield (
+                        f"{name}/{number}/{reduction}/weight",
+                        call,
+                        [first, LABELS],
+                        weighted,
+                        GRAD,
+                    )
     times = torch.tensor([[0, 3, -1], [2, 2, 7], [-2, 0, 1], [4, 6, 5]])
     for tolerance in (0, 2):
         kwargs = {"target_is_time": True, "tolerance": tolerance}
-        yield f"mse_temporal_loss/times/{tolerance}", "functional.mse_temporal_loss", [spk, times], kwargs, GRAD
+        yield (
+            f"mse_temporal_loss/times/{tolerance}",
+            "functional.mse_temporal_loss",
+            [spk, times],
+            kwargs,
+            GRAD,
+        )
     single = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]).view(T, 1, 1)
     several = {"target_is_time": True, "multi_spike": True}
     pair = torch.tensor([2, 6]).view(2, 1, 1)
@@ -72,7 +89,13 @@ def scores():
     for name, labels in {"some": LABELS, "all": torch.tensor([0, 2, 1, 0])}.items():
         yield f"accuracy_rate/{name}", "functional.accuracy_rate", [spk, labels], {}, CALL
         population = {"population_code": True, "num_classes": C}
-        yield f"accuracy_rate/{name}/population", "functional.acc.accuracy_rate", [groups, labels], population, CALL
+        yield (
+            f"accuracy_rate/{name}/population",
+            "functional.acc.accuracy_rate",
+            [groups, labels],
+            population,
+            CALL,
+        )
         yield f"accuracy_temporal/{name}", "functional.accuracy_temporal", [late, labels], {}, CALL
 
 
@@ -82,7 +105,8 @@ def module(kind, weight, **kwargs):
 
 
 def learning():
-    """Single steps of spike-timing-dependent plasticity, with and without traces, and the learner."""
+    """Single steps of spike-timing-dependent plasticity, with and without traces, and the
+    learner."""
     random = torch.Generator().manual_seed(1)
 
     def spikes(*shape):
@@ -104,7 +128,9 @@ def learning():
     sizes = {"plain": ({}, 4), "padding": ({"padding": 1}, 6), "stride": ({"stride": 2}, 2)}
     for axes, (name, (options, size)) in product((1, 2), sizes.items()):
         weight = real(3, 2, *[3] * axes)
-        conv = module(f"Conv{axes}d", weight, in_channels=2, out_channels=3, kernel_size=3, **options)
+        conv = module(
+            f"Conv{axes}d", weight, in_channels=2, out_channels=3, kernel_size=3, **options
+        )
         pre, post, call = (
             spikes(4, 2, *[6] * axes),
             spikes(4, 3, *[size] * axes),
@@ -113,11 +139,26 @@ def learning():
         yield f"stdp/conv{axes}d/{name}", call, [conv, pre, post, None, None], tau, CALL
         padded = 6 + 2 * options.get("padding", 0)
         traces = [real(4, 2, *[padded] * axes), real(4, 3, *[size] * axes)]
-        yield f"stdp/conv{axes}d/{name}/traces", call, [conv, pre, post, *traces], {**tau, **bounds}, CALL
+        yield (
+            f"stdp/conv{axes}d/{name}/traces",
+            call,
+            [conv, pre, post, *traces],
+            {**tau, **bounds},
+            CALL,
+        )
     conv = module("Conv2d", real(3, 2, 3, 3), in_channels=2, out_channels=3, kernel_size=3)
-    for name, synapse, x in (("linear", linear, spikes(5, 4, 5)), ("conv2d", conv, spikes(5, 4, 2, 6, 6))):
+    for name, synapse, x in (
+        ("linear", linear, spikes(5, 4, 5)),
+        ("conv2d", conv, spikes(5, 4, 2, 6, 6)),
+    ):
         for scale, on_grad in ((1.0, False), (0.5, True)):
-            yield f"stdp_learner/{name}/{scale}", "stdp_learner", [synapse, x, scale, on_grad], {}, SCENARIO
+            yield (
+                f"stdp_learner/{name}/{scale}",
+                "stdp_learner",
+                [synapse, x, scale, on_grad],
+                {},
+                SCENARIO,
+            )
 
 
 def programs():
@@ -147,16 +188,44 @@ def programs():
         ),
         "BPTT/still": ("BPTT", still, "mse_count_loss", {"num_steps": 6, "time_var": False}),
         "BPTT/membrane": ("BPTT", still, "mse_membrane_loss", {"num_steps": 6, "time_var": False}),
-        "BPTT/max_membrane": ("BPTT", still, "ce_max_membrane_loss", {"num_steps": 6, "time_var": False}),
-        "BPTT/sparse": ("BPTT", still, "ce_rate_loss", {"num_steps": 6, "time_var": False, "sparse": True}),
+        "BPTT/max_membrane": (
+            "BPTT",
+            still,
+            "ce_max_membrane_loss",
+            {"num_steps": 6, "time_var": False},
+        ),
+        "BPTT/sparse": (
+            "BPTT",
+            still,
+            "ce_rate_loss",
+            {"num_steps": 6, "time_var": False, "sparse": True},
+        ),
         "TBPTT": ("TBPTT", still, "ce_rate_loss", {"num_steps": 6, "time_var": False, "K": 2}),
         "TBPTT/rest": ("TBPTT", still, "ce_rate_loss", {"num_steps": 6, "time_var": False, "K": 4}),
         "RTRL": ("RTRL", still, "ce_rate_loss", {"num_steps": 6, "time_var": False}),
     }
     for name, (loop, batches, criterion, options) in table.items():
-        yield name, "train", [loop, synapse, batches, [LABELS, LABELS.flip(0)], criterion], options, SCENARIO
+        yield (
+            name,
+            "train",
+            [loop, synapse, batches, [LABELS, LABELS.flip(0)], criterion],
+            options,
+            SCENARIO,
+        )
     data = torch.arange(60).view(30, 2)
     for parts, idx in ((1, 0), (4, 0), (4, 2)):
-        yield f"data_subset/{parts}/{idx}", "subset", [data, data[:, 0] % 7, parts, idx], {}, SCENARIO
+        yield (
+            f"data_subset/{parts}/{idx}",
+            "subset",
+            [data, data[:, 0] % 7, parts, idx],
+            {},
+            SCENARIO,
+        )
     for split, seed in ((0.1, 0), (0.34, 3)):
-        yield f"valid_split/{split}", "validation_split", [data, data[:, 0] % 7, split, seed], {}, SCENARIO
+        yield (
+            f"valid_split/{split}",
+            "validation_split",
+            [data, data[:, 0] % 7, split, seed],
+            {},
+            SCENARIO,
+        )

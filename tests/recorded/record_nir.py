@@ -1,7 +1,8 @@
-"""Record graphs that snnTorch, Norse and SpikingJelly write, with the spikes of the networks that they were made from.
+"""Record graphs that snnTorch, Norse and SpikingJelly write, with the spikes of the networks that
+they were made from.
 
-Run where the three are installed: ``python tests/recorded/record_nir.py``. It writes ``nir.zip``: one ``.nir`` file for
-each network, and ``spikes.npz`` with its input and its output.
+Run where the three are installed: ``python tests/recorded/record_nir.py``. It writes ``nir.zip``:
+one ``.nir`` file for each network, and ``spikes.npz`` with its input and its output.
 """
 
 from collections.abc import Callable
@@ -68,37 +69,58 @@ def snntorch_graph(net: nn.Module, sample: torch.Tensor) -> Any:
 def conv() -> nn.Module:
     spiking = snntorch.Leaky(full(0.9, 2, 3, 3), threshold=full(0.3, 2, 3, 3), init_hidden=True)
     last = snntorch.Leaky(full(0.8, 3), threshold=full(0.3, 3), init_hidden=True)
-    return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AvgPool2d(2), spiking, nn.Flatten(), nn.Linear(18, 3), last)
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.AvgPool2d(2),
+        spiking,
+        nn.Flatten(),
+        nn.Linear(18, 3),
+        last,
+    )
 
 
 def norse_net() -> nn.Module:
     lif = LIFBoxParameters(tau_mem_inv=full(100.0), v_th=full(0.5), v_leak=full(0.0))
     li = LIBoxParameters(tau_mem_inv=full(100.0, 3), v_leak=full(0.3, 3))
-    spiking = [nn.Linear(4, N), LIFBoxCell(lif), nn.Linear(N, N), IAFCell(IAFParameters(v_th=full(1.0)), dt=1e-3)]
+    spiking = [
+        nn.Linear(4, N),
+        LIFBoxCell(lif),
+        nn.Linear(N, N),
+        IAFCell(IAFParameters(v_th=full(1.0)), dt=1e-3),
+    ]
     return norse.SequentialState(*spiking, nn.Linear(N, 3), LIBoxCell(li))
 
 
 def spikingjelly_net() -> nn.Module:
-    first = [layer.Conv2d(1, 2, 3), neuron.LIFNode(tau=3.0, v_threshold=0.3, v_reset=-0.1), layer.AvgPool2d(2)]
+    first = [
+        layer.Conv2d(1, 2, 3),
+        neuron.LIFNode(tau=3.0, v_threshold=0.3, v_reset=-0.1),
+        layer.AvgPool2d(2),
+    ]
     second = [layer.Flatten(), layer.Linear(8, N), neuron.CUBALIFNode(v_threshold=0.3)]
     return nn.Sequential(*first, *second, layer.Linear(N, 3), neuron.IFNode(v_reset=-0.2))
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Callable[..., Any]]] = {
     "snntorch_leaky": (
-        lambda: nn.Sequential(nn.Linear(4, N), snntorch.Leaky(full(0.9), threshold=full(0.8), init_hidden=True)),
+        lambda: nn.Sequential(
+            nn.Linear(4, N), snntorch.Leaky(full(0.9), threshold=full(0.8), init_hidden=True)
+        ),
         (4,),
         snntorch_graph,
     ),
     "snntorch_synaptic": (
         lambda: nn.Sequential(
-            nn.Linear(4, N), snntorch.Synaptic(full(0.7), full(0.9), threshold=full(1.0), init_hidden=True)
+            nn.Linear(4, N),
+            snntorch.Synaptic(full(0.7), full(0.9), threshold=full(1.0), init_hidden=True),
         ),
         (4,),
         snntorch_graph,
     ),
     "snntorch_rleaky": (
-        lambda: nn.Sequential(nn.Linear(4, N), snntorch.RLeaky(0.9, linear_features=N, init_hidden=True)),
+        lambda: nn.Sequential(
+            nn.Linear(4, N), snntorch.RLeaky(0.9, linear_features=N, init_hidden=True)
+        ),
         (4,),
         snntorch_graph,
     ),

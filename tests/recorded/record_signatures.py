@@ -1,8 +1,9 @@
 """Records the public names, signatures and state_dict layouts of snnTorch 1.0.0.
 
-Usage, in an environment with snntorch==1.0.0 and torch==2.13.0: ``python tests/recorded/record_signatures.py``.
-Writes ``signatures.json`` and ``state_dicts.json`` beside this script; ``README.md`` describes them. Signatures are
-read from the source, since some modules do not import without packages that snnTorch does not declare.
+Usage, in an environment with snntorch==1.0.0 and torch==2.13.0: ``python
+tests/recorded/record_signatures.py``. Writes ``signatures.json`` and ``state_dicts.json`` beside
+this script; ``README.md`` describes them. Signatures are read from the source, since some modules
+do not import without packages that snnTorch does not declare.
 """
 
 import ast
@@ -25,7 +26,11 @@ def definitions(file):
     """Public classes and functions of a source file, by name."""
     nodes = ast.parse((SOURCE / file).read_text()).body
     kinds = ast.ClassDef | ast.FunctionDef
-    return {node.name: node for node in nodes if isinstance(node, kinds) and not node.name.startswith("_")}
+    return {
+        node.name: node
+        for node in nodes
+        if isinstance(node, kinds) and not node.name.startswith("_")
+    }
 
 
 def surface():
@@ -37,6 +42,11 @@ def surface():
     for file in ("bntt", "graded_spikes"):
         for name, node in definitions(f"_layers/{file}.py").items():
             yield [name], node
+    yield from functions()
+
+
+def functions():
+    """Every public function, and the data sets, as (paths below the library, node)."""
     for file in FUNCTIONAL:
         for name, node in definitions(f"functional/{file}.py").items():
             yield [f"functional.{name}", f"functional.{file}.{name}"], node
@@ -53,25 +63,36 @@ def surface():
 
 
 def parameters(function, bound):
-    """Parameters in order, each [name] or [name, default]; variable ones are named with their stars."""
+    """Parameters in order, each [name] or [name, default]; variable ones are named with their
+    stars."""
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
-    listed = [[a.arg] if d is None else [a.arg, ast.unparse(d)] for a, d in zip(positional, defaults, strict=True)]
-    starred = [[stars + a.arg] for stars, a in (("*", arguments.vararg), ("**", arguments.kwarg)) if a]
+    listed = [
+        [a.arg] if d is None else [a.arg, ast.unparse(d)]
+        for a, d in zip(positional, defaults, strict=True)
+    ]
+    starred = [
+        [stars + a.arg] for stars, a in (("*", arguments.vararg), ("**", arguments.kwarg)) if a
+    ]
     return listed[bound:] + starred
 
 
 def methods(node, classes):
-    """Public methods and ``__init__``/``__call__`` of a class, those of its bases in snnTorch included."""
+    """Public methods and ``__init__``/``__call__`` of a class, those of its bases in snnTorch
+    included."""
     found = {}
     for base in reversed(node.bases):
         if ast.unparse(base) in classes:
             found |= methods(classes[ast.unparse(base)], classes)
     for item in node.body:
-        if isinstance(item, ast.FunctionDef) and (item.name in ("__init__", "__call__") or item.name[0] != "_"):
+        if isinstance(item, ast.FunctionDef) and (
+            item.name in ("__init__", "__call__") or item.name[0] != "_"
+        ):
             decorators = [ast.unparse(decorator) for decorator in item.decorator_list]
-            if not any(decorator == "property" or ".setter" in decorator for decorator in decorators):
+            if not any(
+                decorator == "property" or ".setter" in decorator for decorator in decorators
+            ):
                 found[item.name] = parameters(item, bound="staticmethod" not in decorators)
     return found
 
@@ -108,9 +129,18 @@ def state_dicts():
             case = {"class": neuron, "kwargs": kwargs}
             yield {"name": variant, **case, **layout(build(snntorch, case, {}))}
     time = {"input_features": 5, "time_steps": 2}
-    layers = {"GradedSpikes": {"size": 5, "constant_factor": 2.0}, "BatchNormTT1d": time, "BatchNormTT2d": time}
+    layers = {
+        "GradedSpikes": {"size": 5, "constant_factor": 2.0},
+        "BatchNormTT1d": time,
+        "BatchNormTT2d": time,
+    }
     for layer, kwargs in layers.items():
-        yield {"name": layer, "class": layer, "kwargs": kwargs, **layout(resolve(snntorch, layer)(**kwargs))}
+        yield {
+            "name": layer,
+            "class": layer,
+            "kwargs": kwargs,
+            **layout(resolve(snntorch, layer)(**kwargs)),
+        }
 
 
 def main():

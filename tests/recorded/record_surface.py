@@ -1,7 +1,9 @@
-"""Records snnTorch 1.0.0's surrogates, encoders, losses, accuracies, quantisers, learning rules and helpers.
+"""Records snnTorch 1.0.0's surrogates, encoders, losses, accuracies, quantisers, learning rules and
+helpers.
 
-Usage, in an environment with snntorch==1.0.0 and torch==2.13.0: ``python tests/recorded/record_surface.py``.
-Writes ``surface.npz`` and ``surface.json`` beside this script; ``README.md`` describes them.
+Usage, in an environment with snntorch==1.0.0 and torch==2.13.0: ``python
+tests/recorded/record_surface.py``. Writes ``surface.npz`` and ``surface.json`` beside this script;
+``README.md`` describes them.
 """
 
 import warnings
@@ -26,7 +28,12 @@ def encode(value, name, store):
 
 def record(store, name, call, args, kwargs, options):
     """Make one call and store it."""
-    case = {"name": name, "call": call, "args": encode(args, f"{name}/args", store), "kwargs": kwargs}
+    case = {
+        "name": name,
+        "call": call,
+        "args": encode(args, f"{name}/args", store),
+        "kwargs": kwargs,
+    }
     case |= {"how": options["how"], "differentiate": options.get("differentiate", [])}
     outputs, grads = replay_call(snntorch, case, store.arrays)
     if not all(torch.isfinite(value).all() for value in [*outputs, *grads.values()]):
@@ -45,7 +52,9 @@ def main():
         warnings.simplefilter("ignore")
         for case in cases():
             record(store, *case)
-    skipped = [{"call": call, "kwargs": kwargs, "reason": reason} for call, kwargs, reason in SKIPPED]
+    skipped = [
+        {"call": call, "kwargs": kwargs, "reason": reason} for call, kwargs, reason in SKIPPED
+    ]
     store.write("surface", skipped)
 
 

@@ -1,7 +1,8 @@
 """Replays a recorded case on any library that has snnTorch's surface.
 
-The recorders call these functions with ``snntorch``, the compatibility tests with ``spikeloom``: both sides run the
-same code, so that a difference lies in the libraries. ``README.md`` describes the layout of the index files.
+The recorders call these functions with ``snntorch``, the compatibility tests with ``spikeloom``:
+both sides run the same code, so that a difference lies in the libraries. ``README.md`` describes
+the layout of the index files.
 """
 
 import importlib
@@ -53,11 +54,15 @@ def decode(value, library, arrays):
         return torch.from_numpy(arrays[value["array"]].copy())
     if "function" in value:
         return FUNCTIONS[value["function"]]
-    kwargs = {name: decode(entry, library, arrays) for name, entry in value.get("kwargs", {}).items()}
+    kwargs = {
+        name: decode(entry, library, arrays) for name, entry in value.get("kwargs", {}).items()
+    }
     if "call" in value:
         return resolve(library, value["call"])(**kwargs)
     module = getattr(nn, value["module"])(**kwargs)
-    module.load_state_dict({name: torch.from_numpy(arrays[key].copy()) for name, key in value["weights"].items()})
+    module.load_state_dict(
+        {name: torch.from_numpy(arrays[key].copy()) for name, key in value["weights"].items()}
+    )
     return module
 
 
@@ -66,20 +71,26 @@ def build(library, case, arrays):
     kwargs = {name: decode(value, library, arrays) for name, value in case["kwargs"].items()}
     neuron = resolve(library, case["class"])(**kwargs)
     if case.get("state_dict"):
-        state = {name: torch.from_numpy(arrays[key].copy()) for name, key in case["state_dict"].items()}
+        state = {
+            name: torch.from_numpy(arrays[key].copy()) for name, key in case["state_dict"].items()
+        }
         neuron.load_state_dict(state)
     return neuron
 
 
 def replay_neuron(library, case, arrays):
-    """Outputs over time and gradients of a neuron case: two dictionaries, named as ``expect`` and ``grads``."""
+    """Outputs over time and gradients of a neuron case: two dictionaries, named as ``expect`` and
+    ``grads``."""
     return drive(build(library, case, arrays), case, arrays)
 
 
 def drive(neuron, case, arrays):
     """Run ``neuron`` over the recorded input and differentiate the recorded loss."""
     x = torch.from_numpy(arrays[case["x"]].copy()).requires_grad_()
-    state = {name: torch.from_numpy(arrays[key].copy()).requires_grad_() for name, key in case["initial"].items()}
+    state = {
+        name: torch.from_numpy(arrays[key].copy()).requires_grad_()
+        for name, key in case["initial"].items()
+    }
     leaves = {"x": x, **{f"initial.{name}": value for name, value in state.items()}}
     if case["mode"] == "sequence":
         outputs = named(case, neuron(x))
@@ -103,13 +114,19 @@ def drive(neuron, case, arrays):
 
 def pack(inputs, state):
     """State arguments in order; a list of names stands for a tuple argument."""
-    return [state[entry] if isinstance(entry, str) else tuple(state[name] for name in entry) for entry in inputs]
+    return [
+        state[entry] if isinstance(entry, str) else tuple(state[name] for name in entry)
+        for entry in inputs
+    ]
 
 
 def named(case, returned):
-    """What a neuron returned, by name; a bare tensor where a tuple was recorded (or the reverse) is an error."""
+    """What a neuron returned, by name; a bare tensor where a tuple was recorded (or the reverse) is
+    an error."""
     if isinstance(returned, Tensor) != (case["returns"] == "tensor"):
-        raise TypeError(f"{case['name']}: expected a {case['returns']}, got {type(returned).__name__}")
+        raise TypeError(
+            f"{case['name']}: expected a {case['returns']}, got {type(returned).__name__}"
+        )
     return dict(zip(case["outputs"], flatten(returned), strict=True))
 
 
@@ -121,13 +138,16 @@ def flatten(value):
 
 
 def replay_call(library, case, arrays):
-    """The flat list of tensors that a surface case returns, and ``{argument position: gradient}``."""
+    """The flat list of tensors that a surface case returns, and ``{argument position:
+    gradient}``."""
     args = [decode(value, library, arrays) for value in case["args"]]
     for position in case["differentiate"]:
         args[position].requires_grad_()
     kwargs = {name: decode(value, library, arrays) for name, value in case["kwargs"].items()}
     if case["how"] == "scenario":
-        scenarios = importlib.import_module(f"{__package__}.scenarios" if __package__ else "scenarios")
+        scenarios = importlib.import_module(
+            f"{__package__}.scenarios" if __package__ else "scenarios"
+        )
         returned = getattr(scenarios, case["call"])(partial(resolve, library), *args, **kwargs)
     elif case["how"] == "make":
         returned = resolve(library, case["call"])(**kwargs)(*args)

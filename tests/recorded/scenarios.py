@@ -1,7 +1,8 @@
-"""Short programs for what one call cannot show: layers with a state, learners, training loops, datasets.
+"""Short programs for what one call cannot show: layers with a state, learners, training loops,
+datasets.
 
-Each takes a function that finds a name in the library, then the recorded arguments, and returns tensors;
-`replay.replay_call` runs them by name.
+Each takes a function that finds a name in the library, then the recorded arguments, and returns
+tensors; `replay.replay_call` runs them by name.
 """
 
 import torch
@@ -19,9 +20,12 @@ class Dataset:
 
 
 def stdp_learner(find, synapse, x, scale, on_grad):
-    """Weight change that an STDP learner collects over ``x``, [T, B, ...], or the gradient it leaves."""
+    """Weight change that an STDP learner collects over ``x``, [T, B, ...], or the gradient it
+    leaves."""
     neuron = find("Leaky")(beta=0.8, init_hidden=True)
-    learner = find("functional.stdp_learner.STDPLearner")(synapse, neuron, tau_pre=2.0, tau_post=3.0)
+    learner = find("functional.stdp_learner.STDPLearner")(
+        synapse, neuron, tau_pre=2.0, tau_post=3.0
+    )
     with torch.no_grad():
         for x_t in x:
             neuron(synapse(x_t))
@@ -30,7 +34,8 @@ def stdp_learner(find, synapse, x, scale, on_grad):
 
 
 def time_batchnorm(find, layer, x):
-    """Outputs of a batch normalisation through time in training, then the running mean of each step."""
+    """Outputs of a batch normalisation through time in training, then the running mean of each
+    step."""
     layers = find(layer)(x.shape[2], len(x), momentum=0.3)
     outputs = [layer(x_t) for layer, x_t in zip(layers, x, strict=True)]
     return torch.stack(outputs), torch.stack([layer.running_mean for layer in layers])
@@ -53,7 +58,11 @@ def train(find, loop, synapse, batches, targets, criterion, **options):
     if options.pop("sparse", False):
         options["regularization"] = find("functional.l1_rate_sparsity")(Lambda=1e-3)
     loss = find(f"backprop.{loop}")(
-        net, list(zip(batches, targets, strict=True)), optimizer, find(f"functional.{criterion}")(), **options
+        net,
+        list(zip(batches, targets, strict=True)),
+        optimizer,
+        find(f"functional.{criterion}")(),
+        **options,
     )
     return loss, net.fc.weight
 

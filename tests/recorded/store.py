@@ -19,7 +19,8 @@ class Store:
         self.cases = []
 
     def add(self, name, value):
-        """Name under which ``value`` is stored: ``name``, or that of an equal array stored before."""
+        """Name under which ``value`` is stored: ``name``, or that of an equal array stored
+        before."""
         array = np.array(value.detach() if hasattr(value, "detach") else value)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -37,7 +38,10 @@ class Store:
         np.savez_compressed(HERE / f"{name}.npz", **self.arrays)
         write_lines(f"{name}.json", {"cases": self.cases, "skipped": skipped})
         size = (HERE / f"{name}.npz").stat().st_size // 1024
-        print(f"{name}: {len(self.cases)} cases, {len(skipped)} skipped, {len(self.arrays)} arrays, {size} KiB")
+        print(
+            f"{name}: {len(self.cases)} cases, {len(skipped)} skipped, {len(self.arrays)} arrays, "
+            f"{size} KiB"
+        )
 
 
 def write_lines(name, sections):

@@ -1,6 +1,8 @@
-"""Neurons as snnTorch's users write them: subclasses that override the methods which its ``forward`` calls.
+"""Neurons as snnTorch's users write them: subclasses that override the methods which its
+``forward`` calls.
 
-`classes` makes them on any library with snnTorch's surface; `drive` runs one over 100 steps and takes gradients.
+`classes` makes them on any library with snnTorch's surface; `drive` runs one over 100 steps and
+takes gradients.
 """
 
 import torch
@@ -17,8 +19,24 @@ BASES = {
     "RLeaky": {"beta": 0.9, "linear_features": FEATURES},
     "RSynaptic": {"alpha": 0.8, "beta": 0.9, "linear_features": FEATURES},
 }
-GAIN = {"Lapicque": 10.0, "Alpha": 2.5, "Synaptic": 0.4, "RSynaptic": 0.4}  # for some spikes, but not at every step
-STYLES = ("state", "parameter", "fire", "winner", "signal", "resets", "assigned", "zeroed", "subtracted", "feedback")
+GAIN = {
+    "Lapicque": 10.0,
+    "Alpha": 2.5,
+    "Synaptic": 0.4,
+    "RSynaptic": 0.4,
+}  # for some spikes, but not at every step
+STYLES = (
+    "state",
+    "parameter",
+    "fire",
+    "winner",
+    "signal",
+    "resets",
+    "assigned",
+    "zeroed",
+    "subtracted",
+    "feedback",
+)
 ONLY = {
     "zeroed": ("Synaptic", "RSynaptic"),
     "subtracted": ("Alpha",),
@@ -48,7 +66,10 @@ def _integrating(base):
 
         def _base_state_function(self, input_):
             names = [name for name in ("syn_exc", "syn_inh", "syn", "mem") if hasattr(self, name)]
-            values = tuple(self.gain * getattr(self, name) + input_ * (0.5 + 0.1 * i) for i, name in enumerate(names))
+            values = tuple(
+                self.gain * getattr(self, name) + input_ * (0.5 + 0.1 * i)
+                for i, name in enumerate(names)
+            )
             return values if len(values) > 1 else values[0]
 
     class Fire(base):
@@ -73,7 +94,9 @@ def _resetting(base):
             return with_last(self._base_state_function(input_), lambda mem: mem - 0.3 * self.reset)
 
         def _base_zero(self, input_):
-            return with_last(self._base_state_function(input_), lambda mem: mem * (1 - 0.8 * self.reset))
+            return with_last(
+                self._base_state_function(input_), lambda mem: mem * (1 - 0.8 * self.reset)
+            )
 
         def _base_int(self, input_):
             return with_last(self._base_state_function(input_), lambda mem: 0.7 * mem)
@@ -84,7 +107,9 @@ def _resetting(base):
             self.state_function = self.own
 
         def own(self, input_):
-            return with_last(self._base_state_function(input_), lambda mem: 0.8 * mem - 0.5 * self.reset)
+            return with_last(
+                self._base_state_function(input_), lambda mem: 0.8 * mem - 0.5 * self.reset
+            )
 
     class Zeroed(base):
         def _base_state_reset_zero(self, input_):
@@ -119,26 +144,35 @@ def drive(library, base, style, reset, *, how="explicit", **options):
         base: class from which it derives.
         style: what it overrides.
         reset: its ``reset_mechanism``.
-        how: ``"explicit"``, ``"hidden"``, or a function ``(neuron, x) -> (spk, ..., mem)`` over all steps.
+        how: ``"explicit"``, ``"hidden"``, or a function ``(neuron, x) -> (spk, ..., mem)`` over all
+            steps.
         **options: of the constructor.
     """
     atan = library.surrogate.atan()
     options = {**BASES[base], "reset_mechanism": reset, "inhibition": style == "winner", **options}
-    options["spike_grad"] = lambda over: atan(over).to(over.dtype)  # snnTorch's spikes are float32 always
+    options["spike_grad"] = lambda over: atan(over).to(
+        over.dtype
+    )  # snnTorch's spikes are float32 always
     kept = how != "explicit"
-    neuron = classes(getattr(library, base))[style](**options, init_hidden=kept, output=kept).double()
+    neuron = classes(getattr(library, base))[style](
+        **options, init_hidden=kept, output=kept
+    ).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in neuron.parameters():
             if parameter.dim():
-                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+                parameter.copy_(
+                    0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                )
     x = 0.15 + torch.randn(STEPS, BATCH, FEATURES, generator=generator, dtype=torch.float64)
     x = GAIN.get(base, 1.0) * x
     x.requires_grad_()
     weight = torch.randn(STEPS, BATCH, FEATURES, generator=generator, dtype=torch.float64)
     spikes, mem = over_time(neuron, x, how, fed_back=base.startswith("R"))
     ((spikes * weight).sum() + 0.1 * mem.sum()).backward()
-    grads = {name: value.grad for name, value in neuron.named_parameters() if value.grad is not None}
+    grads = {
+        name: value.grad for name, value in neuron.named_parameters() if value.grad is not None
+    }
     return spikes.detach(), mem.detach(), {"x": x.grad.sum((1, 2)), **grads}
 
 

@@ -1,8 +1,9 @@
 """The calls that `record_surface` records, as (name, call, arguments, keyword arguments, options).
 
-How the call is made stands in the options (``make``: the call with the keyword arguments returns what is then called
-with the arguments; ``scenario``: a function of `scenarios`), and so do the positions of the arguments to differentiate.
-``SKIPPED`` lists what snnTorch 1.0.0 does wrong or cannot do, with the reason.
+How the call is made stands in the options (``make``: the call with the keyword arguments returns
+what is then called with the arguments; ``scenario``: a function of `scenarios`), and so do the
+positions of the arguments to differentiate. ``SKIPPED`` lists what snnTorch 1.0.0 does wrong or
+cannot do, with the reason.
 """
 
 from itertools import product
@@ -69,24 +70,50 @@ def latencies():
     for linear, normalize, first_spike_time in switches:
         kwargs = {"num_steps": 16, "threshold": 0.02, "linear": linear, "normalize": normalize}
         kwargs |= {"first_spike_time": first_spike_time, "tau": 7.3 if linear else 1}
-        name = "/".join(["linear" if linear else "log", f"normalize={normalize}", f"first={first_spike_time}"])
+        name = "/".join(
+            ["linear" if linear else "log", f"normalize={normalize}", f"first={first_spike_time}"]
+        )
         yield f"latency_code/{name}", "spikegen.latency_code", [data], kwargs, CALL
         yield f"latency/{name}", "spikegen.latency", [data], kwargs, CALL
         yield f"latency/{name}/clip", "spikegen.latency", [data], {**kwargs, "clip": True}, CALL
-        yield f"latency/{name}/interpolate", "spikegen.latency", [data], {**kwargs, "interpolate": True}, CALL
+        yield (
+            f"latency/{name}/interpolate",
+            "spikegen.latency",
+            [data],
+            {**kwargs, "interpolate": True},
+            CALL,
+        )
     steps = {"num_steps": 16}
     yield "latency/defaults", "spikegen.latency", [data], steps, CALL
-    yield "latency/targets", "spikegen.latency", [data], {**steps, "on_target": 1.25, "off_target": 0.25}, CALL
+    yield (
+        "latency/targets",
+        "spikegen.latency",
+        [data],
+        {**steps, "on_target": 1.25, "off_target": 0.25},
+        CALL,
+    )
     ramp = {**steps, "on_target": 1.25, "off_target": -0.5, "interpolate": True, "normalize": True}
     yield "latency/targets_interpolate", "spikegen.latency", [data], ramp, CALL
     cut = {"num_steps": 5, "tau": 3, "bypass": True}
     yield "latency/cut", "spikegen.latency", [data], cut, CALL
     yield "latency/cut_interpolate", "spikegen.latency", [data], {**cut, "interpolate": True}, CALL
     yield "latency/open", "spikegen.latency", [data], {"tau": 0.7, "bypass": True}, CALL
-    yield "latency/epsilon", "spikegen.latency", [data], {**steps, "epsilon": 1e-3, "tau": 2.3}, CALL
+    yield (
+        "latency/epsilon",
+        "spikegen.latency",
+        [data],
+        {**steps, "epsilon": 1e-3, "tau": 2.3},
+        CALL,
+    )
     wide = torch.tensor([-0.5, 0.2, 0.7, 1.0, 1.5])
     log = {"tau": 2.3, "threshold": 0.3}
-    yield "latency_code_log", "spikegen.latency_code_log", [data], {**log, "num_steps": 9, "normalize": True}, CALL
+    yield (
+        "latency_code_log",
+        "spikegen.latency_code_log",
+        [data],
+        {**log, "num_steps": 9, "normalize": True},
+        CALL,
+    )
     yield "latency_code_log/wide", "spikegen.latency_code_log", [wide], log, CALL
     yield "latency_code_linear/wide", "spikegen.latency_code_linear", [wide], log, CALL
     stretch = {"num_steps": 9, "normalize": True}
@@ -95,7 +122,13 @@ def latencies():
     yield "latency_interpolate", "spikegen.latency_interpolate", [times], {"num_steps": 5}, CALL
     shifted = {"num_steps": 5, "on_target": 1.25, "off_target": 0.25}
     yield "latency_interpolate/targets", "spikegen.latency_interpolate", [times], shifted, CALL
-    yield "latency_interpolate/no_zero", "spikegen.latency_interpolate", [times[:, 1:]], shifted, CALL
+    yield (
+        "latency_interpolate/no_zero",
+        "spikegen.latency_interpolate",
+        [times[:, 1:]],
+        shifted,
+        CALL,
+    )
 
 
 def deltas():
@@ -103,7 +136,13 @@ def deltas():
     data = torch.tensor([[1.0, 0.0], [1.25, 0.5], [1.0, 0.25], [3.0, -1.0], [3.0, -0.5]])
     for padding, off_spike, threshold in product((False, True), (False, True), (0.25, 0.6)):
         kwargs = {"threshold": threshold, "padding": padding, "off_spike": off_spike}
-        yield f"delta/{threshold}/padding={padding}/off={off_spike}", "spikegen.delta", [data], kwargs, CALL
+        yield (
+            f"delta/{threshold}/padding={padding}/off={off_spike}",
+            "spikegen.delta",
+            [data],
+            kwargs,
+            CALL,
+        )
     yield "delta/defaults", "spikegen.delta", [data], {}, CALL
 
 
@@ -116,11 +155,22 @@ def targets():
         "/inverted": {"on_target": 0, "off_target": 6},
         "/negative": {"on_target": -1, "off_target": 2},
         "/late": {"num_steps": 5, "first_spike_time": 2},
-        "/late_raised": {"num_steps": 5, "first_spike_time": 2, "on_target": 1.5, "off_target": 0.25},
+        "/late_raised": {
+            "num_steps": 5,
+            "first_spike_time": 2,
+            "on_target": 1.5,
+            "off_target": 0.25,
+        },
     }
     for name, kwargs in table.items():
         yield f"targets_rate{name}", "spikegen.targets_rate", [labels], {**classes, **kwargs}, CALL
-        yield f"targets_convert{name}", "spikegen.targets_convert", [labels], {**classes, **kwargs}, CALL
+        yield (
+            f"targets_convert{name}",
+            "spikegen.targets_convert",
+            [labels],
+            {**classes, **kwargs},
+            CALL,
+        )
     steps = {**classes, "num_steps": 6, "normalize": True}
     table = {
         "": steps,
@@ -141,7 +191,13 @@ def targets():
         spikes = torch.tensor(times, dtype=torch.int64)
         yield f"rate_interpolate/{number}", "spikegen.rate_interpolate", [spikes, 7], {}, CALL
         shifted = {"on_target": 1.25, "off_target": 0.25}
-        yield f"rate_interpolate/{number}/targets", "spikegen.rate_interpolate", [spikes, 7], shifted, CALL
+        yield (
+            f"rate_interpolate/{number}/targets",
+            "spikegen.rate_interpolate",
+            [spikes, 7],
+            shifted,
+            CALL,
+        )
     yield "to_one_hot", "spikegen.to_one_hot", [labels, 4], {}, CALL
     yield "to_one_hot_inverse", "spikegen.to_one_hot_inverse", [torch.eye(4)[labels]], {}, CALL
     yield "from_one_hot", "spikegen.from_one_hot", [torch.eye(4)], {}, CALL
@@ -152,15 +208,31 @@ def quantisers():
     x = torch.linspace(-1.73, 1.69, 64)
     limits = {"threshold": 0.7, "lower_limit": 0.3, "upper_limit": 0.5}
     for bits in range(1, 9):
-        levels = {"uniform": {}, "threshold": {"uniform": False}, "zero": {"uniform": False, "thr_centered": False}}
+        levels = {
+            "uniform": {},
+            "threshold": {"uniform": False},
+            "zero": {"uniform": False, "thr_centered": False},
+        }
         for name, kwargs in levels.items():
             kwargs = {"num_bits": bits, **kwargs}
             yield f"state_quant/{name}/{bits}", "functional.quant.state_quant", [x], kwargs, GRAD
             if bits in (2, 4):
                 limited = {**kwargs, **limits}
-                yield f"state_quant/{name}/{bits}/limits", "functional.quant.state_quant", [x], limited, GRAD
+                yield (
+                    f"state_quant/{name}/{bits}/limits",
+                    "functional.quant.state_quant",
+                    [x],
+                    limited,
+                    GRAD,
+                )
                 based = {**limited, "multiplier": 0.6}
-                yield f"state_quant/{name}/{bits}/multiplier", "functional.quant.state_quant", [x], based, GRAD
+                yield (
+                    f"state_quant/{name}/{bits}/multiplier",
+                    "functional.quant.state_quant",
+                    [x],
+                    based,
+                    GRAD,
+                )
     yield "state_quant/defaults", "functional.quant.state_quant", [x.view(4, 16)], {}, GRAD
 
 
@@ -173,16 +245,48 @@ SKIPPED = [
     ("spikegen.rate", {}, "random where the probability is neither 0 nor 1"),
     ("spikegen.latency", {"clip": True, "interpolate": True}, "wrong: clip is ignored"),
     ("spikegen.latency", {"off_target": -1}, "wrong: 0 instead of a negative off_target"),
-    ("spikegen.latency_interpolate", {"spike_time": [5.0], "num_steps": 5}, "wrong: a ramp to a spike beyond the end"),
-    ("spikegen.targets_rate", {"on_target": 1, "off_target": -1}, "wrong: 0 instead of a negative off_target"),
-    ("spikegen.targets_rate", {"first_spike_time": 1, "on_target": 0, "off_target": 1}, "wrong: off_target everywhere"),
-    ("spikegen.targets_rate", {"num_steps": 5, "correct_rate": 0.8}, "crash, or a wrong shape where T == C"),
-    ("spikegen.targets_convert", {"code": "latency", "on_target": 2}, "wrong: on_target is dropped, as are others"),
-    ("spikegen.target_rate_code", {"rate": 0}, "wrong: the times, none, are floats instead of integers"),
+    (
+        "spikegen.latency_interpolate",
+        {"spike_time": [5.0], "num_steps": 5},
+        "wrong: a ramp to a spike beyond the end",
+    ),
+    (
+        "spikegen.targets_rate",
+        {"on_target": 1, "off_target": -1},
+        "wrong: 0 instead of a negative off_target",
+    ),
+    (
+        "spikegen.targets_rate",
+        {"first_spike_time": 1, "on_target": 0, "off_target": 1},
+        "wrong: off_target everywhere",
+    ),
+    (
+        "spikegen.targets_rate",
+        {"num_steps": 5, "correct_rate": 0.8},
+        "crash, or a wrong shape where T == C",
+    ),
+    (
+        "spikegen.targets_convert",
+        {"code": "latency", "on_target": 2},
+        "wrong: on_target is dropped, as are others",
+    ),
+    (
+        "spikegen.target_rate_code",
+        {"rate": 0},
+        "wrong: the times, none, are floats instead of integers",
+    ),
     ("spikegen.target_rate_code", {"firing_pattern": "uniform"}, "random, as is poisson"),
     ("spikegen.from_one_hot", {}, "wrong: row numbers instead of classes, unless they are equal"),
-    ("functional.ce_rate_loss", {"population_code": True}, "crash without a weight of two elements, unused groups"),
-    ("functional.mse_count_loss", {"weight": [1.0]}, "crash, or wrong where B == C: the weight scales the class axis"),
+    (
+        "functional.ce_rate_loss",
+        {"population_code": True},
+        "crash without a weight of two elements, unused groups",
+    ),
+    (
+        "functional.mse_count_loss",
+        {"weight": [1.0]},
+        "crash, or wrong where B == C: the weight scales the class axis",
+    ),
     ("functional.mse_membrane_loss", {"weight": [1.0]}, "as mse_count_loss"),
     ("functional.mse_temporal_loss", {"weight": [1.0]}, "as mse_count_loss"),
     (
@@ -191,17 +295,44 @@ SKIPPED = [
         "wrong: not reduced; ce_rate and ce_max_membrane too",
     ),
     ("functional.mse_membrane_loss", {"time_var_targets": True}, "crash"),
-    ("functional.mse_temporal_loss", {}, "wrong: off_target=-1 becomes 0, so that every output is to fire at step 0"),
-    ("functional.mse_temporal_loss", {"multi_spike": True}, "wrong: a found spike is erased for all neurons"),
+    (
+        "functional.mse_temporal_loss",
+        {},
+        "wrong: off_target=-1 becomes 0, so that every output is to fire at step 0",
+    ),
+    (
+        "functional.mse_temporal_loss",
+        {"multi_spike": True},
+        "wrong: a found spike is erased for all neurons",
+    ),
     ("GradedSpikes", {"constant_factor": 0}, "random"),
-    ("functional.stdp_learner.mstdpet_linear_single_step", {"in_spike": "[B, N]"}, "crash with a batch axis"),
+    (
+        "functional.stdp_learner.mstdpet_linear_single_step",
+        {"in_spike": "[B, N]"},
+        "crash with a batch axis",
+    ),
     ("functional.stdp_learner.STDPLearner", {"sn": "returns a tuple"}, "crash"),
     ("backprop.TBPTT", {"time_var": True, "K": 2}, "crash, as does RTRL"),
-    ("backprop.TBPTT", {"net": "with two kinds of neurons"}, "crash: the states of only one kind are detached"),
+    (
+        "backprop.TBPTT",
+        {"net": "with two kinds of neurons"},
+        "crash: the states of only one kind are detached",
+    ),
 ]
 
 
 def cases():
     """Every recorded call."""
-    for family in (surrogates, rates, latencies, deltas, targets, quantisers, losses, scores, learning, programs):
+    for family in (
+        surrogates,
+        rates,
+        latencies,
+        deltas,
+        targets,
+        quantisers,
+        losses,
+        scores,
+        learning,
+        programs,
+    ):
         yield from family()

@@ -1,4 +1,5 @@
-"""snnTorch's private package of layers, for code that imports from it: the same classes under its module names."""
+"""snnTorch's private package of layers, for code that imports from it: the same classes under its
+module names."""
 
 from .bntt import BatchNormTT1d as BatchNormTT1d
 from .bntt import BatchNormTT2d as BatchNormTT2d

@@ -1,6 +1,8 @@
-"""snnTorch's private package of neurons, for code that imports from it: the same classes under its module names.
+"""snnTorch's private package of neurons, for code that imports from it: the same classes under its
+module names.
 
-``from spikeloom._neurons.leaky import Leaky`` is `spikeloom.Leaky`. New code imports from `spikeloom`.
+``from spikeloom._neurons.leaky import Leaky`` is `spikeloom.Leaky`. New code imports from
+`spikeloom`.
 """
 
 import sys
@@ -55,7 +57,8 @@ __all__ = [
     "Synaptic",
 ]
 
-# the modules stand in Python's table, so that ``import spikeloom._neurons.leaky`` finds them without a file for each
+# the modules stand in Python's table, so that ``import spikeloom._neurons.leaky`` finds them
+# without a file for each
 for _name, _module in {
     "alpha": alpha,
     "associative": associative_leaky,

@@ -1,7 +1,8 @@
 """Annealing: how the strength of the chaotic loss falls, by step or by epoch.
 
-A schedule is a frozen value with ``factor(n, start)``: what the strength ``start`` is multiplied by after ``n`` steps
-or epochs. Strengths are in the unit in which they were given: intensity z, or dimensionless A.
+A schedule is a frozen value with ``factor(n, start)``: what the strength ``start`` is multiplied by
+after ``n`` steps or epochs. Strengths are in the unit in which they were given: intensity z, or
+dimensionless A.
 """
 
 import math
@@ -53,7 +54,14 @@ class Exponential(Anneal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.in_range("beta", self.beta, 0.0, 1.0, open_low=True, why="it is what one step leaves of the strength")
+        checks.in_range(
+            "beta",
+            self.beta,
+            0.0,
+            1.0,
+            open_low=True,
+            why="it is what one step leaves of the strength",
+        )
 
     def factor(self, n: int, start: float) -> float:
         return self.beta**n
@@ -86,11 +94,12 @@ class Cosine(Anneal):
 
 @dataclass(frozen=True)
 class Until(Anneal):
-    """Exponential annealing down to the strength ``end``; below it the chaotic loss is switched off.
+    """Exponential annealing down to the strength ``end``; below it the chaotic loss is switched
+    off.
 
     Args:
-        end: the strength at which it ends, in the unit of the strength: ``Until(2.0, 0.98)`` with ``A(3.8)`` ends where
-            the oscillation ends.
+        end: the strength at which it ends, in the unit of the strength: ``Until(2.0, 0.98)`` with
+            ``A(3.8)`` ends where the oscillation ends.
         beta: factor of one step or epoch, in (0, 1).
         per: ``"step"`` (default) or ``"epoch"``.
 
@@ -107,7 +116,15 @@ class Until(Anneal):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.in_range("end", self.end, 0.0, math.inf, open_low=True)
-        checks.in_range("beta", self.beta, 0.0, 1.0, open_low=True, open_high=True, why="the end must be reached")
+        checks.in_range(
+            "beta",
+            self.beta,
+            0.0,
+            1.0,
+            open_low=True,
+            open_high=True,
+            why="the end must be reached",
+        )
 
     def factor(self, n: int, start: float) -> float:
         factor = self.beta**n
@@ -134,14 +151,17 @@ class Function(Anneal):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not callable(self.function):
-            raise TypeError(f"function must map the number of steps to a factor, got {self.function!r}")
+            raise TypeError(
+                f"function must map the number of steps to a factor, got {self.function!r}"
+            )
 
     def factor(self, n: int, start: float) -> float:
         return float(self.function(n))
 
 
 def schedule(anneal: Anneal | Callable[[int], float] | None) -> Anneal:
-    """The schedule that a user meant: one as it is, None for a constant strength, a function per step.
+    """The schedule that a user meant: one as it is, None for a constant strength, a function per
+    step.
 
     Raises:
         TypeError: something else.

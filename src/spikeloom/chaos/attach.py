@@ -33,31 +33,33 @@ def attach(
 ) -> "Chaos":
     """Attach the chaotic loss to a network.
 
-    It listens to the chosen layers in step mode, in sequence mode and under `snn.run` alike, while they are in training
-    mode and gradients are on. The network is not edited and runs as it ran before; copies of it are not attached.
+    It listens to the chosen layers in step mode, in sequence mode and under `snn.run` alike, while
+    they are in training mode and gradients are on. The network is not edited and runs as it ran
+    before; copies of it are not attached.
 
     Args:
         net: any module with neurons.
         chaos: `CSBP` settings or a strength. Default: ``CSBP()``.
-        optimizer: needed by a dimensionless strength (`A`) and by reports of it; ``torch.optim.SGD``.
-        batch: a batch on which the strength of each layer is measured: input over time [T, B, ...]; with ``num_steps``
-            a static input [B, ...]; or a function that runs the network that it is given. Without it, call
-            `Chaos.calibrate` before the first loss.
+        optimizer: needed by a dimensionless strength (`A`) and by reports of it;
+            ``torch.optim.SGD``.
+        batch: a batch on which the strength of each layer is measured: input over time [T, B, ...];
+            with ``num_steps`` a static input [B, ...]; or a function that runs the network that it
+            is given. Without it, call `Chaos.calibrate` before the first loss.
         num_steps: T of a static input.
         generator: of the noise with ``drive="noise"``.
         **options: arguments of `CSBP` that differ from those in ``chaos``.
 
     Returns:
-        What is called to get the loss: ``loss = task + chaos()``, then ``chaos.step()`` after each update and
-        ``chaos.epoch()`` after each pass.
+        What is called to get the loss: ``loss = task + chaos()``, then ``chaos.step()`` after each
+        update and ``chaos.epoch()`` after each pass.
 
     Raises:
-        TypeError, ValueError: an argument makes no sense, no layer is selected, or the optimiser is not SGD although
-            the strength is dimensionless.
+        TypeError, ValueError: an argument makes no sense, no layer is selected, or the optimiser is
+            not SGD although the strength is dimensionless.
 
     Warns:
-        ChaosWarning: the rest point lies where the surrogate gradient of a layer is zero, or the measured strength
-            gives no chaos.
+        ChaosWarning: the rest point lies where the surrogate gradient of a layer is zero, or the
+            measured strength gives no chaos.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(4, 8), snn.Leaky(0.9, init_hidden=True), nn.Linear(8, 2), snn.LI(0.9))
@@ -123,8 +125,10 @@ class Chaos:
         for path, recorder in self.recorders.items():
             if made.strength.value > 0 and rest_is_out_of_reach(recorder.module, made):
                 self._warn(
-                    f"layer {path!r}: the chaotic loss pulls towards {self._rest(recorder.module):.3g}, where the "
-                    "surrogate gradient is zero: neurons driven there stop learning; write center='threshold', scale=1"
+                    f"layer {path!r}: the chaotic loss pulls towards "
+                    f"{self._rest(recorder.module):.3g}, where the "
+                    "surrogate gradient is zero: neurons driven there stop learning; write "
+                    "center='threshold', scale=1"
                 )
 
     def _center(self, module: nn.Module) -> Any:
@@ -139,32 +143,40 @@ class Chaos:
     def _warn(self, text: str) -> None:
         warnings.warn(text, ChaosWarning, stacklevel=4)
 
-    # -- training --------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def __call__(self) -> Tensor:
         """The chaotic loss of what the layers did since the last call, summed over layers, ().
 
         Raises:
-            RuntimeError: nothing was recorded, or a dimensionless strength has not been measured yet.
+            RuntimeError: nothing was recorded, or a dimensionless strength has not been measured
+                yet.
         """
         missing = [path for path, loss in self.losses.items() if math.isnan(loss.begin)]
         if missing:
             raise RuntimeError(
-                f"strength={self.settings.strength} is relative to the data, and layer {missing[0]!r} has not been "
-                "measured; call chaos.calibrate(batch) once before, or give attach(..., optimizer=..., batch=...)"
+                f"strength={self.settings.strength} is relative to the data, and layer "
+                f"{missing[0]!r} has not been "
+                "measured; call chaos.calibrate(batch) once before, or give attach(..., "
+                "optimizer=..., batch=...)"
             )
         terms = []
         for path, recorder in self.recorders.items():
             chunks = recorder.take()
             if not chunks:
                 raise RuntimeError(
-                    f"layer {path!r} has recorded nothing since the last call; run the network in training mode, with "
+                    f"layer {path!r} has recorded nothing since the last call; run the network in "
+                    "training mode, with "
                     "gradients, before each chaos()"
                 )
             terms.append(self.losses[path].of(chunks))
-        total = torch.stack([term.to(terms[0]) for term in terms]).sum() if len(terms) > 1 else terms[0]
+        total = (
+            torch.stack([term.to(terms[0]) for term in terms]).sum() if len(terms) > 1 else terms[0]
+        )
         if self.settings.drive == "noise" and total.requires_grad:
-            return noise.matched(total, [p for p in self.net.parameters() if p.requires_grad], self.generator)
+            return noise.matched(
+                total, [p for p in self.net.parameters() if p.requires_grad], self.generator
+            )
         return total
 
     def step(self) -> None:
@@ -188,12 +200,14 @@ class Chaos:
             off()
         self._off = []
 
-    # -- measuring -------------------------------------------------------------------------------------
+    # -- measuring ---------------------------------------------------------------------------------
 
     def calibrate(self, batch: Batch, num_steps: int | None = None) -> None:
-        """Measure the feedback of each layer on a batch, and set the intensities of a dimensionless strength.
+        """Measure the feedback of each layer on a batch, and set the intensities of a dimensionless
+        strength.
 
-        Spikes change while a network learns; calling it again sets the intensities anew, and annealing goes on.
+        Spikes change while a network learns; calling it again sets the intensities anew, and
+        annealing goes on.
 
         Args:
             batch: see `attach`.
@@ -206,7 +220,10 @@ class Chaos:
             ChaosWarning: the strength gives no chaos, or a locked orbit.
         """
         if self.optimizer is None:
-            raise ValueError("a strength is measured for an optimiser, got none; write attach(net, ..., optimizer=sgd)")
+            raise ValueError(
+                "a strength is measured for an optimiser, got none; write attach(net, ..., "
+                "optimizer=sgd)"
+            )
         self.gains = gains(self.net, batch, self.settings, self.optimizer, num_steps)
         strength = self.settings.strength
         if isinstance(strength, A):
@@ -220,12 +237,14 @@ class Chaos:
     def report(self) -> Report:
         """Strength and regime of each layer now, and what its neurons did before the last loss."""
         rows = {
-            path: layer_report(recorder, self.losses[path], self.settings, self.gains.get(path), self.optimizer)
+            path: layer_report(
+                recorder, self.losses[path], self.settings, self.gains.get(path), self.optimizer
+            )
             for path, recorder in self.recorders.items()
         }
         return Report(rows)
 
-    # -- checkpoints -----------------------------------------------------------------------------------
+    # -- checkpoints -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Intensities, annealing and measured feedback, as plain values."""
@@ -242,7 +261,8 @@ class Chaos:
         """
         if state["losses"].keys() != self.losses.keys():
             raise ValueError(
-                f"the state must be of the layers {list(self.losses)}, got {list(state['losses'])}; "
+                f"the state must be of the layers {list(self.losses)}, got "
+                f"{list(state['losses'])}; "
                 "attach with the same layers"
             )
         for path, loss in self.losses.items():

@@ -70,26 +70,27 @@ def bifurcation(
 ) -> Diagram:
     """Sweep a strength up and down, all strengths and both directions as one batch.
 
-    While the sweep goes on, strength k waits at strength 0, 1, ... k for ``follow`` steps each, so that it starts on
-    the attractor of its neighbour without waiting for it.
+    While the sweep goes on, strength k waits at strength 0, 1, ... k for ``follow`` steps each, so
+    that it starts on the attractor of its neighbour without waiting for it.
 
     Args:
-        system: one step of a map: states [K, ...] and strengths [K] to states [K, ...], row by row, in float64; for
-            example `feedback`.
+        system: one step of a map: states [K, ...] and strengths [K] to states [K, ...], row by row,
+            in float64; for example `feedback`.
         values: strengths, two or more, all different; sorted ascending.
         start: state at the first strength, a number or [...].
         settle: further steps at each strength before anything is observed.
         keep: observed steps.
         follow: steps at each strength on the way.
-        kick: added to the state at each of these steps, because a sweep that rests exactly on a point would stay there
-            after it has become unstable.
+        kick: added to the state at each of these steps, because a sweep that rests exactly on a
+            point would stay there after it has become unstable.
         observe: states [K, ...] to numbers [K]. Default: the first number of a state.
 
     Returns:
         A `Diagram`.
 
     Raises:
-        ValueError: values are too few, not different or not finite; or the map leaves the finite numbers.
+        ValueError: values are too few, not different or not finite; or the map leaves the finite
+            numbers.
 
     >>> from spikeloom.chaos import feedback
     >>> found = bifurcation(feedback, [1.9, 2.1, 3.8, 5.0])
@@ -132,7 +133,10 @@ def _strengths(values: Sequence[float] | Tensor) -> Tensor:
     checks.finite(values, "values")
     if len(values) < 2 or bool((values.diff() == 0).any()):
         came = f"{len(values)}, {len(values.unique())} of them different"
-        raise ValueError(f"values must be two or more different strengths, got {came}; write torch.linspace(1, 5, 500)")
+        raise ValueError(
+            f"values must be two or more different strengths, got {came}; write torch.linspace(1, "
+            "5, 500)"
+        )
     return values
 
 
@@ -161,7 +165,8 @@ def _observed(
 
 
 def _periods(orbit: Tensor) -> Tensor:
-    """Smallest period of each column that its last steps repeat to a ten thousandth of their span; 0 for none."""
+    """Smallest period of each column that its last steps repeat to a ten thousandth of their span;
+    0 for none."""
     last = orbit[-2 * LONGEST :]
     span = last.max(0).values - last.min(0).values
     period = torch.zeros(orbit.shape[1], dtype=torch.long)

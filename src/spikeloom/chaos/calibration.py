@@ -52,13 +52,13 @@ def critical_intensity(
 
     .. math:: z_c = A_{flip}\, s^2 N / (I_0 (1 - I_0)\, \lambda_{max}(J \eta J^T)) \qquad A_{flip} = 2 (1 + m)
 
-    with momentum m, J the derivative of the signal with respect to the weights that feed the layer, and N what the
-    reduction divides by. Spikes of earlier layers count as given.
+    with momentum m, J the derivative of the signal with respect to the weights that feed the layer,
+    and N what the reduction divides by. Spikes of earlier layers count as given.
 
     Args:
         net: the network; neither its parameters nor its state change.
-        batch: input over time [T, B, ...]; with ``num_steps`` a static input [B, ...]; or a function that runs the
-            network that it is given.
+        batch: input over time [T, B, ...]; with ``num_steps`` a static input [B, ...]; or a
+            function that runs the network that it is given.
         optimizer: ``torch.optim.SGD`` with the parameters of ``net``; its momentum counts.
         num_steps: T of a static input.
         layers: see `CSBP`; so are the others.
@@ -87,12 +87,19 @@ def critical_intensity(
 
 
 def gains(
-    net: nn.Module, batch: Batch, settings: CSBP, optimizer: torch.optim.Optimizer, num_steps: int | None
+    net: nn.Module,
+    batch: Batch,
+    settings: CSBP,
+    optimizer: torch.optim.Optimizer,
+    num_steps: int | None,
 ) -> dict[str, Gain]:
     """The feedback of each selected layer; see `critical_intensity` for the arguments."""
     descent(optimizer)
     if not isinstance(batch, Tensor) and not callable(batch):
-        raise TypeError(f"batch must be a tensor or a function of the network, got {type(batch).__name__}; write x")
+        raise TypeError(
+            f"batch must be a tensor or a function of the network, got {type(batch).__name__}; "
+            "write x"
+        )
     rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
     names = {name: rates.get(id(p), 0.0) for name, p in net.named_parameters()}
     paths = list(selected(net, settings.layers))
@@ -110,7 +117,9 @@ def _measured(
     paths: list[str],
     alive: str | None = None,
 ) -> dict[str, Gain]:
-    twin = copy.deepcopy(net).train()  # statistics of batch norm, states and gradients of the original stay
+    twin = copy.deepcopy(
+        net
+    ).train()  # statistics of batch norm, states and gradients of the original stay
     reset(twin)
     for path, neuron in named_neurons(twin):
         if path != alive:
@@ -119,16 +128,24 @@ def _measured(
     devices = [d for d in {p.device for p in net.parameters()} if d.type == "cuda"]
     with torch.random.fork_rng(devices=devices), torch.enable_grad(), dispatch.backend("eager"):
         run(twin, batch, num_steps) if isinstance(batch, Tensor) else batch(twin)
-        learned = [(p, rates[name]) for name, p in twin.named_parameters() if p.requires_grad and rates[name] > 0]
+        learned = [
+            (p, rates[name])
+            for name, p in twin.named_parameters()
+            if p.requires_grad and rates[name] > 0
+        ]
         found = {}
         for path in paths:
             chunks = recorders[path].take()
             if not chunks:
-                raise ValueError(f"batch must run the network, but {path!r} was not called; write lambda net: net(x)")
+                raise ValueError(
+                    f"batch must run the network, but {path!r} was not called; write lambda net: "
+                    "net(x)"
+                )
             largest, lr = _largest(chunks, learned)
             if not largest > 0:
                 raise ValueError(
-                    f"a layer needs weights that learn and an input, got none for {path!r}; leave it out of layers, or "
+                    f"a layer needs weights that learn and an input, got none for {path!r}; leave "
+                    "it out of layers, or "
                     "give its weights to the optimizer"
                 )
             slope = settings.I0 * (1 - settings.I0) / settings.scale**2
@@ -137,7 +154,8 @@ def _measured(
 
 
 def _largest(chunks: list[Chunk], learned: list[tuple[nn.Parameter, float]]) -> tuple[float, float]:
-    """Largest eigenvalue of ``J diag(lr) J^T`` with each step counted as often as it stands for; the learning rate."""
+    """Largest eigenvalue of ``J diag(lr) J^T`` with each step counted as often as it stands for;
+    the learning rate."""
     h = [c.h for c in chunks if c.h.requires_grad]
     params = [p for p, _ in learned]
     if not h or not params:
@@ -158,9 +176,15 @@ def _largest(chunks: list[Chunk], learned: list[tuple[nn.Parameter, float]]) -> 
         if size == 0.0:
             return 0.0, 0.0
         u = [v / size for v in u]
-        g = torch.autograd.grad(h, params, [w * v for w, v in zip(weights, u, strict=True)], retain_graph=True)
+        g = torch.autograd.grad(
+            h, params, [w * v for w, v in zip(weights, u, strict=True)], retain_graph=True
+        )
         pushed = torch.autograd.grad(
-            pulled, dummies, [lr * v for lr, v in zip(rates, g, strict=True)], retain_graph=True, materialize_grads=True
+            pulled,
+            dummies,
+            [lr * v for lr, v in zip(rates, g, strict=True)],
+            retain_graph=True,
+            materialize_grads=True,
         )
         new = [w * v for w, v in zip(weights, pushed, strict=True)]
         before, value = value, sum(float((a * b).sum()) for a, b in zip(u, new, strict=True))

@@ -85,7 +85,8 @@ class Exponents:
 
     @property
     def chaotic(self) -> bool:
-        """Whether the exponent is positive beyond its uncertainty and, if there is a control, above that of it."""
+        """Whether the exponent is positive beyond its uncertainty and, if there is a control, above
+        that of it."""
         return self.low > 0 and all(self.low > c.high for c in self.control[:1])
 
     def __str__(self) -> str:
@@ -94,7 +95,8 @@ class Exponents:
 
 
 def estimate(rates: Tensor, eps: float, *, block: int | None = None, seed: int = 0) -> Exponent:
-    """Mean and confidence interval of local rates by a block bootstrap: neighbouring steps are not independent.
+    """Mean and confidence interval of local rates by a block bootstrap: neighbouring steps are not
+    independent.
 
     Args:
         rates: growth per step, [steps] or [steps, starts].
@@ -112,7 +114,9 @@ def estimate(rates: Tensor, eps: float, *, block: int | None = None, seed: int =
     if not math.isfinite(value):
         return Exponent(value, value, value, eps, rates.mean(1))
     drawn = torch.randint(len(means), (RESAMPLES, len(means)), generator=generator)
-    low, high = torch.quantile(means[drawn].mean(1), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    low, high = torch.quantile(
+        means[drawn].mean(1), torch.tensor([0.025, 0.975], dtype=torch.double)
+    ).tolist()
     return Exponent(value, min(low, value), max(high, value), eps, rates.mean(1))
 
 
@@ -124,7 +128,10 @@ def sizes(eps: float | Sequence[float]) -> tuple[float, ...]:
     """
     if not isinstance(eps, (int, float, list, tuple)):
         raise TypeError(f"eps must be a size or several, got {eps!r}; write eps=1e-8")
-    found = tuple(real("eps", size, example=1e-8) for size in (eps if isinstance(eps, (list, tuple)) else (eps,)))
+    found = tuple(
+        real("eps", size, example=1e-8)
+        for size in (eps if isinstance(eps, (list, tuple)) else (eps,))
+    )
     if not found:
         raise ValueError("eps must be a size or several, got none; write eps=1e-8")
     for value in found:
@@ -136,5 +143,6 @@ def whole(name: str, value: int, low: int = 1) -> None:
     """Check a number of steps."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MOST_STEPS:
         raise ValueError(
-            f"{name} must be a whole number from {low} to {MOST_STEPS}, got {value!r}; write {name}={max(low, 100)}"
+            f"{name} must be a whole number from {low} to {MOST_STEPS}, got {value!r}; write "
+            f"{name}={max(low, 100)}"
         )

@@ -1,4 +1,5 @@
-"""The chaotic loss: a negative self-feedback that makes gradient descent overshoot, and its annealed strength."""
+"""The chaotic loss: a negative self-feedback that makes gradient descent overshoot, and its
+annealed strength."""
 
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -75,13 +76,17 @@ def chaotic_loss(
     checks.floating(h, "h")
     checks.finite(h, "h")
     if h.dim() == 0:
-        raise ValueError("h must be a signal [B, ...], got a tensor of shape (); write h.reshape(1)")
+        raise ValueError(
+            "h must be a signal [B, ...], got a tensor of shape (); write h.reshape(1)"
+        )
     z, I0, scale = real("z", z, 0.0), real("I0", I0), real("scale", scale, 0.0, open_low=True)
     checks.choice("reduction", reduction, get_args(Reduction))
     center = _checked_center(h, center)
     if clamp is not None:
         clamp = _checked_clamp(clamp)
-    return reduced([Chunk(h, 1)], z, I0=I0, center=center, scale=scale, reduction=reduction, clamp=clamp)
+    return reduced(
+        [Chunk(h, 1)], z, I0=I0, center=center, scale=scale, reduction=reduction, clamp=clamp
+    )
 
 
 def _checked_center(h: Tensor, center: Any) -> Any:
@@ -91,7 +96,9 @@ def _checked_center(h: Tensor, center: Any) -> Any:
     checks.floating(center, "center")
     checks.finite(center, "center")
     if center.numel() != 1 and center.shape != h.shape[h.dim() - center.dim() :]:
-        raise ValueError(f"center must be a number or fit h {tuple(h.shape)}, got {tuple(center.shape)}")
+        raise ValueError(
+            f"center must be a number or fit h {tuple(h.shape)}, got {tuple(center.shape)}"
+        )
     return center
 
 
@@ -101,12 +108,21 @@ def _checked_clamp(clamp: Any) -> tuple[float, float]:
         raise TypeError(f"clamp must be a pair of numbers, got {clamp!r}; write clamp=(-1.0, 1.0)")
     low, high = (real("clamp", bound) for bound in clamp)
     if not low < high:
-        raise ValueError(f"clamp must be (low, high) with low < high, got {clamp!r}; write clamp=(-10, 9.9)")
+        raise ValueError(
+            f"clamp must be (low, high) with low < high, got {clamp!r}; write clamp=(-10, 9.9)"
+        )
     return low, high
 
 
 def reduced(
-    chunks: list[Chunk], z: float, *, I0: float, center: Any, scale: float, reduction: str, clamp: Any
+    chunks: list[Chunk],
+    z: float,
+    *,
+    I0: float,
+    center: Any,
+    scale: float,
+    reduction: str,
+    clamp: Any,
 ) -> Tensor:
     """The chaotic loss of a signal that comes in chunks."""
     total: Any = 0.0
@@ -116,7 +132,8 @@ def reduced(
 
 
 def density(x: Tensor, I0: float) -> Tensor:
-    """softplus(x) - I0 x, elementwise; F.softplus would round beyond its threshold, this is exact."""
+    """softplus(x) - I0 x, elementwise; F.softplus would round beyond its threshold, this is
+    exact."""
     return -F.logsigmoid(-x) - I0 * x
 
 
@@ -125,25 +142,30 @@ class ChaoticLoss(nn.Module):
 
     .. math:: L = z \sum \left( \mathrm{softplus}(x) - I_0 x \right) \qquad x = (h - c) / s
 
-    which is ``z (-I0 log sigmoid(x) - (1 - I0) log(1 - sigmoid(x)))`` in a form that is exact for any finite h. Its
-    gradient is ``(z / s) (sigmoid(x) - I0)``: it pulls h towards ``c + s logit(I0)``, too far if z is large.
+    which is ``z (-I0 log sigmoid(x) - (1 - I0) log(1 - sigmoid(x)))`` in a form that is exact for
+    any finite h. Its gradient is ``(z / s) (sigmoid(x) - I0)``: it pulls h towards ``c + s
+    logit(I0)``, too far if z is large.
 
     Args:
         z: intensity at the beginning, >= 0.
         I0: where the feedback rests, in (0, 1).
         center: c; a number or a tensor that broadcasts against h.
         scale: s, > 0.
-        reduction: ``"mean"`` over all elements (the authors' training code); ``"sum_units"``: sum over units, mean over
-            samples and steps; ``"sum"`` over all elements (the authors' multi-layer example).
-        clamp: limits of h, ``(-10, 9.9)`` in the authors' training code; beyond them there is no gradient.
-        anneal: `Exponential`, `Cosine`, `Until`, `Function`, or a function of the step. Default: constant.
+        reduction: ``"mean"`` over all elements (the authors' training code); ``"sum_units"``: sum
+            over units, mean over samples and steps; ``"sum"`` over all elements (the authors'
+            multi-layer example).
+        clamp: limits of h, ``(-10, 9.9)`` in the authors' training code; beyond them there is no
+            gradient.
+        anneal: `Exponential`, `Cosine`, `Until`, `Function`, or a function of the step. Default:
+            constant.
 
     Raises:
         ValueError: an argument outside its range.
         TypeError: ``anneal`` is no schedule.
 
-    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037: the single-neuron example of the authors' code is
-    ``ChaoticLoss(10, anneal=Exponential(0.9995))``, the multi-layer one ``ChaoticLoss(10, scale=10, reduction="sum")``.
+    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037: the single-neuron example of the
+    authors' code is ``ChaoticLoss(10, anneal=Exponential(0.9995))``, the multi-layer one
+    ``ChaoticLoss(10, scale=10, reduction="sum")``.
 
     >>> from spikeloom.chaos import Exponential
     >>> loss = ChaoticLoss(10.0, anneal=Exponential(0.5))
@@ -208,7 +230,13 @@ class ChaoticLoss(nn.Module):
             return torch.zeros((), dtype=chunks[0].h.dtype, device=chunks[0].h.device)
         center = self.center.to(chunks[0].h) if isinstance(self.center, Tensor) else self.center
         return reduced(
-            chunks, z, I0=self.I0, center=center, scale=self.scale, reduction=self.reduction, clamp=self.clamp
+            chunks,
+            z,
+            I0=self.I0,
+            center=center,
+            scale=self.scale,
+            reduction=self.reduction,
+            clamp=self.clamp,
         )
 
     def step(self) -> None:
@@ -221,7 +249,12 @@ class ChaoticLoss(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What ``state_dict`` keeps: intensity and strength at the beginning, steps and epochs."""
-        return {"begin": self.begin, "strength": self.strength, "steps": self.steps, "epochs": self.epochs}
+        return {
+            "begin": self.begin,
+            "strength": self.strength,
+            "steps": self.steps,
+            "epochs": self.epochs,
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_extra_state` returned."""

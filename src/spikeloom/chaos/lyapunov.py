@@ -1,11 +1,12 @@
 r"""The largest Lyapunov exponent of a map, by twin trajectories.
 
-Two copies start ``eps`` apart and take the same steps; after each, their difference is measured and scaled back.
+Two copies start ``eps`` apart and take the same steps; after each, their difference is measured and
+scaled back.
 
 .. math:: \lambda = \frac{1}{n} \sum_i \ln \frac{d_i}{\epsilon}
 
-A positive exponent is chaos: differences grow by e^lambda per step. What has jumps (spikes) has another exponent for
-another eps, so that several are reported.
+A positive exponent is chaos: differences grow by e^lambda per step. What has jumps (spikes) has
+another exponent for another eps, so that several are reported.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,8 +38,9 @@ def lyapunov(
     """Largest Lyapunov exponent of a map, in float64.
 
     Args:
-        step: the map, [N, ...] to [N, ...], row by row; twins are further rows. With ``counted=True`` it also receives
-            the number of the step, from 0 with ``burn_in`` included, so that a strength may be annealed.
+        step: the map, [N, ...] to [N, ...], row by row; twins are further rows. With
+            ``counted=True`` it also receives the number of the step, from 0 with ``burn_in``
+            included, so that a strength may be annealed.
         start: N independent starts, [N, ...]; or one number.
         steps: over which the exponent is averaged.
         burn_in: steps before.
@@ -70,7 +72,10 @@ def lyapunov(
         new = step(values, n) if counted else step(values)
         if new.shape != values.shape:
             came = f"{tuple(new.shape)} from {tuple(values.shape)}"
-            raise ValueError(f"step must keep the shape of its argument, got {came}; write one row for each start")
+            raise ValueError(
+                f"step must keep the shape of its argument, got {came}; write one row for each "
+                "start"
+            )
         return new.detach()
 
     for n in range(burn_in):
@@ -103,7 +108,8 @@ def _unit(like: Tensor, generator: torch.Generator) -> Tensor:
 def _rescaled(
     difference: Tensor, length: Tensor, eps: Tensor, x: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The rates of a step, and the differences scaled back; one that has vanished starts anew in another direction."""
+    """The rates of a step, and the differences scaled back; one that has vanished starts anew in
+    another direction."""
     floor = floor_of(x)
     gone = length < floor
     rates = (length.clamp(min=floor) / eps).log().reshape(length.shape[:2])
@@ -119,7 +125,8 @@ def floor_of(x: Tensor) -> float:
 
 
 def analytic(slopes: Any) -> float:
-    """Mean of ``ln |slope|`` along an orbit: the exponent of a scalar map whose derivative is known.
+    """Mean of ``ln |slope|`` along an orbit: the exponent of a scalar map whose derivative is
+    known.
 
     Args:
         slopes: derivatives at the points of the orbit, [steps].

@@ -6,8 +6,11 @@ from torch import Tensor, nn
 __all__ = ["matched"]
 
 
-def matched(loss: Tensor, params: list[nn.Parameter], generator: torch.Generator | None = None) -> Tensor:
-    """A term of value 0 whose gradient is Gaussian noise, in each parameter as large as the gradient of ``loss``.
+def matched(
+    loss: Tensor, params: list[nn.Parameter], generator: torch.Generator | None = None
+) -> Tensor:
+    """A term of value 0 whose gradient is Gaussian noise, in each parameter as large as the
+    gradient of ``loss``.
 
     Args:
         loss: whose gradient is replaced; its graph stays.

@@ -13,9 +13,11 @@ __all__ = ["SingleNeuron", "Trajectory", "lif"]
 
 
 def lif(beta: float = 0.5, threshold: float = 1.0, gamma: float = 1.0, **options: Any) -> Leaky:
-    """The LIF neuron of the authors' code: reset to zero in the step of the spike, through which the gradient flows.
+    """The LIF neuron of the authors' code: reset to zero in the step of the spike, through which
+    the gradient flows.
 
-    ``U = beta U + I``; ``S = H(U - threshold)``; ``U = (1 - S) U``, with the triangle `snn.surrogate.ZIF` as surrogate.
+    ``U = beta U + I``; ``S = H(U - threshold)``; ``U = (1 - S) U``, with the triangle
+    `snn.surrogate.ZIF` as surrogate.
 
     Args:
         beta: decay; 0.5 in the multi-layer example, 0.2 in the single-neuron one.
@@ -33,7 +35,9 @@ def lif(beta: float = 0.5, threshold: float = 1.0, gamma: float = 1.0, **options
     >>> spk.flatten(), mem.flatten()
     (tensor([0., 1., 0.]), tensor([0.8000, 0.0000, 0.8000]))
     """
-    return Leaky(beta, threshold, spike_grad=ZIF(gamma), reset_mechanism="zero", reset_delay=False, **options)
+    return Leaky(
+        beta, threshold, spike_grad=ZIF(gamma), reset_mechanism="zero", reset_delay=False, **options
+    )
 
 
 class Trajectory(NamedTuple):
@@ -57,16 +61,19 @@ class Trajectory(NamedTuple):
 
 
 class SingleNeuron(nn.Module):
-    """The single neuron of the authors' first example: one weight, one bias, input 1, asked to be silent.
+    """The single neuron of the authors' first example: one weight, one bias, input 1, asked to be
+    silent.
 
     Args:
         w: weight at the beginning.
         b: bias at the beginning.
         steps: simulated time steps. The example simulates 20,
-        divide_by: and divides the number of spikes by 10, so that its "rate" reaches 2 and its loss 4.
+        divide_by: and divides the number of spikes by 10, so that its "rate" reaches 2 and its loss
+            4.
         beta: decay of the membrane.
 
-    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037, single-neuron example of the authors' code.
+    Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037, single-neuron example of the
+    authors' code.
 
     >>> neuron = SingleNeuron()
     >>> rate, h = neuron(torch.ones(1, 1))
@@ -74,7 +81,14 @@ class SingleNeuron(nn.Module):
     (1.0, 1.0)
     """
 
-    def __init__(self, w: float = 0.5, b: float = 0.5, steps: int = 20, divide_by: int = 10, beta: float = 0.2) -> None:
+    def __init__(
+        self,
+        w: float = 0.5,
+        b: float = 0.5,
+        steps: int = 20,
+        divide_by: int = 10,
+        beta: float = 0.2,
+    ) -> None:
         super().__init__()
         self.layer = nn.Linear(1, 1)
         nn.init.constant_(self.layer.weight, w)
@@ -93,7 +107,8 @@ class SingleNeuron(nn.Module):
         return spk.sum(0) / self.divide_by
 
     def update(self, state: Tensor, z: Tensor | float, lr: float = 1.0, I0: float = 0.65) -> Tensor:
-        """One update of many such neurons at once: the map whose exponents and diagrams one can compute.
+        """One update of many such neurons at once: the map whose exponents and diagrams one can
+        compute.
 
         Args:
             state: weight and bias, [..., 2].
@@ -111,7 +126,9 @@ class SingleNeuron(nn.Module):
             (gradient,) = torch.autograd.grad(loss, state)
         return state.detach() - lr * gradient
 
-    def train_on(self, optimizer: torch.optim.Optimizer, chaos: Any = None, epochs: int = 4000) -> Trajectory:
+    def train_on(
+        self, optimizer: torch.optim.Optimizer, chaos: Any = None, epochs: int = 4000
+    ) -> Trajectory:
         """Train towards silence.
 
         Args:
@@ -125,7 +142,9 @@ class SingleNeuron(nn.Module):
             rate, h = self(x)
             task = (rate * rate).mean()
             loss = task if chaos is None else task + chaos(h)
-            rows[:, epoch] = torch.stack([self.layer.weight[0, 0], self.layer.bias[0], task, loss]).detach()
+            rows[:, epoch] = torch.stack(
+                [self.layer.weight[0, 0], self.layer.bias[0], task, loss]
+            ).detach()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

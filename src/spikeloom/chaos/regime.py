@@ -1,11 +1,12 @@
 r"""What the chaotic loss does at a strength A: rest, oscillate, be chaotic, or lock.
 
-Along the leading direction of its input, a layer under gradient descent on the chaotic loss alone is one scalar:
+Along the leading direction of its input, a layer under gradient descent on the chaotic loss alone
+is one scalar:
 
 .. math:: u' = u - a (\sigma(u) - I_0) \qquad a = A / (I_0 (1 - I_0))
 
-Everything said about regimes is computed from this map, with the momentum of the optimiser; the gradient of the task is
-left out.
+Everything said about regimes is computed from this map, with the momentum of the optimiser; the
+gradient of the task is left out.
 """
 
 import math
@@ -40,8 +41,8 @@ class Regime(NamedTuple):
     """What happens at a strength.
 
     Attributes:
-        name: ``"stable"``, ``"periodic"`` (period 2, 4, 8 ...), ``"chaotic"``, or ``"locked"``: periodic again, in a
-            window such as that of period 3.
+        name: ``"stable"``, ``"periodic"`` (period 2, 4, 8 ...), ``"chaotic"``, or ``"locked"``:
+            periodic again, in a window such as that of period 3.
         period: of the orbit; 0 where none was found.
         exponent: largest Lyapunov exponent, per step.
 
@@ -81,7 +82,9 @@ def _broadcasting(u: Tensor, A: Tensor) -> None:
     try:
         torch.broadcast_shapes(u.shape, A.shape)
     except RuntimeError as error:
-        raise ValueError(f"A must broadcast against u {tuple(u.shape)}, got {tuple(A.shape)}") from error
+        raise ValueError(
+            f"A must broadcast against u {tuple(u.shape)}, got {tuple(A.shape)}"
+        ) from error
 
 
 def descent(optimizer: Any) -> Descent:
@@ -95,8 +98,10 @@ def descent(optimizer: Any) -> Descent:
     """
     if not isinstance(optimizer, torch.optim.SGD):
         raise TypeError(
-            "the dimensionless strength A is defined for torch.optim.SGD (with or without momentum), got "
-            f"{type(optimizer).__name__}; write strength=chaos.Z(...) and measure with chaos.lyapunov_of_training, or "
+            "the dimensionless strength A is defined for torch.optim.SGD (with or without "
+            "momentum), got "
+            f"{type(optimizer).__name__}; write strength=chaos.Z(...) and measure with "
+            "chaos.lyapunov_of_training, or "
             "use SGD"
         )
     group = optimizer.param_groups[0]
@@ -106,7 +111,8 @@ def descent(optimizer: Any) -> Descent:
 def flip(how: Descent = Descent()) -> float:  # noqa: B008 (a tuple)
     """The strength A at which the rest point loses its stability by a flip.
 
-    ``2 (1 + m) / (1 - d)`` with momentum m and dampening d; with Nesterov's momentum ``2 (1 + m) / (1 + 2 m)``.
+    ``2 (1 + m) / (1 - d)`` with momentum m and dampening d; with Nesterov's momentum ``2 (1 + m) /
+    (1 + 2 m)``.
 
     >>> flip(), flip(Descent(momentum=0.9)), flip(Descent(momentum=0.5, nesterov=True))
     (2.0, 3.8, 1.5)

@@ -1,4 +1,5 @@
-"""What the chaotic loss does to each layer: strength, regime, and the neurons that can still learn."""
+"""What the chaotic loss does to each layer: strength, regime, and the neurons that can still
+learn."""
 
 import math
 from collections.abc import Mapping
@@ -37,9 +38,12 @@ class LayerReport:
     Attributes:
         z: intensity.
         A: dimensionless strength at the present learning rate; None if it was not measured.
-        regime: ``"stable"``, ``"periodic"``, ``"chaotic"``, ``"locked"``, ``"off"``, or ``"unknown"``.
-        exponent: Lyapunov exponent that the theory predicts for it, per step; None if A was not measured.
-        supported: share of neurons and steps inside the surrogate's support; None if there are none or nothing ran.
+        regime: ``"stable"``, ``"periodic"``, ``"chaotic"``, ``"locked"``, ``"off"``, or
+            ``"unknown"``.
+        exponent: Lyapunov exponent that the theory predicts for it, per step; None if A was not
+            measured.
+        supported: share of neurons and steps inside the surrogate's support; None if there are none
+            or nothing ran.
         rest_supported: whether the point towards which the loss pulls lies inside it.
         warning: empty if all is well.
 
@@ -70,16 +74,24 @@ class Report:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong, one text for each layer where something is."""
-        return tuple(f"layer {path!r}: {row.warning}" for path, row in self.layers.items() if row.warning)
+        return tuple(
+            f"layer {path!r}: {row.warning}" for path, row in self.layers.items() if row.warning
+        )
 
     def __str__(self) -> str:
         width = max([5, *map(len, self.layers)])
-        lines = [f"{'layer':<{width}}  {'z':>10}  {'A':>8}  {'regime':<8}  {'exponent':>8}  {'supported':>9}"]
+        lines = [
+            f"{'layer':<{width}}  {'z':>10}  {'A':>8}  {'regime':<8}  {'exponent':>8}  "
+            f"{'supported':>9}"
+        ]
         for path, row in self.layers.items():
             strength = "-" if row.A is None else f"{row.A:.4g}"
             exponent = "-" if row.exponent is None else f"{row.exponent:+.3f}"
             share = "-" if row.supported is None else f"{100 * row.supported:.1f} %"
-            lines.append(f"{path:<{width}}  {row.z:>10.4g}  {strength:>8}  {row.regime:<8}  {exponent:>8}  {share:>9}")
+            lines.append(
+                f"{path:<{width}}  {row.z:>10.4g}  {strength:>8}  {row.regime:<8}  {exponent:>8}  "
+                f"{share:>9}"
+            )
         return "\n".join([*lines, *(f"! {text}" for text in self.warnings)])
 
 
@@ -101,7 +113,9 @@ def layer_report(
         found = regime(float(f"{strength:.6g}"), how, settings.I0)
         name, warning = found.name, _complaint(strength, found, how)
     if z != 0.0 and not reachable:
-        warning = "; ".join(filter(None, [warning, "its rest point lies where the surrogate gradient is zero"]))
+        warning = "; ".join(
+            filter(None, [warning, "its rest point lies where the surrogate gradient is zero"])
+        )
     return LayerReport(z, strength, name, found and found.exponent, supported, reachable, warning)
 
 
@@ -113,7 +127,8 @@ def _complaint(strength: float, found: Regime, how: Descent) -> str:
     if found.name == "stable":
         bias = "a weak bias" if strength < WEAK else "a bias"
         return (
-            f"A = {strength:.3g} is no chaos, {bias}: it pulls towards the rest point and stays below the flip at "
+            f"A = {strength:.3g} is no chaos, {bias}: it pulls towards the rest point and stays "
+            "below the flip at "
             f"{flip(how):.3g}"
         )
     if found.name == "locked":
@@ -122,7 +137,7 @@ def _complaint(strength: float, found: Regime, how: Descent) -> str:
     return ""
 
 
-# -- the support of the surrogate ------------------------------------------------------------------------
+# -- the support of the surrogate ------------------------------------------------------------------
 
 
 def slope(neuron: Neuron, over: Tensor) -> Tensor | None:
@@ -146,7 +161,8 @@ def rest_is_out_of_reach(module: nn.Module, settings: CSBP) -> bool:
 
 
 def share_supported(recorder: Recorder) -> float | None:
-    """Share of neurons and steps whose surrogate gradient is not zero, over the last recorded sequence."""
+    """Share of neurons and steps whose surrogate gradient is not zero, over the last recorded
+    sequence."""
     neuron = recorder.module
     if not isinstance(neuron, Neuron) or not recorder.last:
         return None
@@ -171,6 +187,8 @@ def _overdrive(neuron: Neuron, moment: Moment, before: Any) -> tuple[Tensor, Any
     step = moment.x[0] if moment.timed and moment.repeat == 1 else moment.x
     before = neuron.initial(step) if before is None else before
     if moment.timed:
-        before = type(state)(*(torch.cat([b[None], v[:-1]]) for b, v in zip(before, state, strict=True)))
+        before = type(state)(
+            *(torch.cat([b[None], v[:-1]]) for b, v in zip(before, state, strict=True))
+        )
     with torch.no_grad():
         return neuron.trigger(neuron.integrate(moment.x, before, p), p), last

@@ -19,12 +19,14 @@ Layers = Any  # "all", "hidden", a path, paths, or a function (path, module) -> 
 
 @dataclass(frozen=True)
 class A:
-    r"""A dimensionless strength: learning rate times curvature of the chaotic loss, the same for every layer.
+    r"""A dimensionless strength: learning rate times curvature of the chaotic loss, the same for
+    every layer.
 
     .. math:: A = \eta\, z\, I_0 (1 - I_0)\, \lambda_{max}(J^T J) / (s^2 N)
 
-    with J the derivative of the signal with respect to the weights that feed the layer. Plain gradient descent rests
-    below 2, oscillates above it, and is chaotic between about 3.3 and 4.5; see `regime` for momentum.
+    with J the derivative of the signal with respect to the weights that feed the layer. Plain
+    gradient descent rests below 2, oscillates above it, and is chaotic between about 3.3 and 4.5;
+    see `regime` for momentum.
 
     Args:
         value: >= 0.
@@ -58,22 +60,26 @@ class Z:
 
 @dataclass(frozen=True)
 class CSBP:
-    """Settings of chaotic spiking back-propagation, for `attach` and for ``snn.fit(..., chaos=...)``.
+    """Settings of chaotic spiking back-propagation, for `attach` and for ``snn.fit(...,
+    chaos=...)``.
 
     Args:
         strength: `A` (dimensionless, measured at each layer) or `Z` (literal).
-        layers: ``"all"`` spiking neurons; ``"hidden"``: all but the last; a path or paths of ``named_modules()``, also
-            of layers without neurons, such as a linear readout; or a function ``(path, module) -> bool``.
-        signal: ``"pre"``: what a layer of neurons receives, or what another layer gives; ``"membrane"`` at every step;
-            ``"membrane_last"``: at the last step; ``"rate"``: spikes per step.
+        layers: ``"all"`` spiking neurons; ``"hidden"``: all but the last; a path or paths of
+            ``named_modules()``, also of layers without neurons, such as a linear readout; or a
+            function ``(path, module) -> bool``.
+        signal: ``"pre"``: what a layer of neurons receives, or what another layer gives;
+            ``"membrane"`` at every step; ``"membrane_last"``: at the last step; ``"rate"``: spikes
+            per step.
         I0: see `ChaoticLoss`; so are ``scale``, ``reduction``, ``clamp`` and ``anneal``.
-        center: a number, or ``"threshold"``: that of the neurons, which keeps the rest point near it.
+        center: a number, or ``"threshold"``: that of the neurons, which keeps the rest point near
+            it.
         scale: see there.
         reduction: see there.
         clamp: see there.
         anneal: see there.
-        drive: ``"chaos"``; or ``"noise"``, the control: in place of the gradient of the chaotic loss, Gaussian noise of
-            the same root mean square in each parameter.
+        drive: ``"chaos"``; or ``"noise"``, the control: in place of the gradient of the chaotic
+            loss, Gaussian noise of the same root mean square in each parameter.
 
     Raises:
         ValueError, TypeError: an argument makes no sense.
@@ -97,9 +103,14 @@ class CSBP:
 
     def __post_init__(self) -> None:
         if not isinstance(self.strength, A | Z):
-            raise TypeError(f"strength must be chaos.A(...) or chaos.Z(...), got {self.strength!r}; write chaos.A(3.8)")
+            raise TypeError(
+                f"strength must be chaos.A(...) or chaos.Z(...), got {self.strength!r}; write "
+                "chaos.A(3.8)"
+            )
         if not isinstance(self.layers, (str, list, tuple, set)) and not callable(self.layers):
-            raise TypeError(f"layers must be a word or a list of paths, got {self.layers!r}; write layers='all'")
+            raise TypeError(
+                f"layers must be a word or a list of paths, got {self.layers!r}; write layers='all'"
+            )
         checks.choice("signal", self.signal, SIGNALS)
         checks.choice("reduction", self.reduction, REDUCTIONS)
         checks.choice("drive", self.drive, ("chaos", "noise"))
@@ -137,6 +148,7 @@ def settings(chaos: Any) -> CSBP:
         return CSBP(chaos)
     if not isinstance(chaos, CSBP):
         raise TypeError(
-            f"chaos must be settings or a strength, got {type(chaos).__name__}; write chaos.CSBP(chaos.A(3.8))"
+            f"chaos must be settings or a strength, got {type(chaos).__name__}; write "
+            "chaos.CSBP(chaos.A(3.8))"
         )
     return chaos

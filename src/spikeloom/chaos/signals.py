@@ -27,10 +27,13 @@ def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
     """
     modules, neurons = dict(net.named_modules()), dict(named_neurons(net))
     if isinstance(layers, str) and layers in ("all", "hidden"):
-        found: dict[str, nn.Module] = dict(list(neurons.items())[: -1 if layers == "hidden" else None])
+        found: dict[str, nn.Module] = dict(
+            list(neurons.items())[: -1 if layers == "hidden" else None]
+        )
         if not found:
             raise ValueError(
-                f"layers={layers!r} must find spiking neurons, got a network of {len(neurons)}; name layers by their "
+                f"layers={layers!r} must find spiking neurons, got a network of {len(neurons)}; "
+                "name layers by their "
                 f"paths: {', '.join(map(repr, modules))}"
             )
         return found
@@ -40,15 +43,21 @@ def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
         names = [layers] if isinstance(layers, str) else list(layers)
         found = {checks.choice("a name in layers", name, modules): modules[name] for name in names}
     else:
-        raise TypeError(f'layers must be "all", "hidden", paths or a function (path, module) -> bool, got {layers!r}')
+        raise TypeError(
+            'layers must be "all", "hidden", paths or a function (path, module) -> bool, got '
+            f"{layers!r}"
+        )
     if not found:
         there = ", ".join(map(repr, modules))
-        raise ValueError(f"layers must select at least one of {there}, got none; write layers='all'")
+        raise ValueError(
+            f"layers must select at least one of {there}, got none; write layers='all'"
+        )
     return found
 
 
 class Recorder:
-    """Collects the signal of one layer until it is taken. It reads while the layer trains with gradients.
+    """Collects the signal of one layer until it is taken. It reads while the layer trains with
+    gradients.
 
     Args:
         module: the layer.
@@ -58,7 +67,9 @@ class Recorder:
     def __init__(self, module: nn.Module, signal: str) -> None:
         self.module, self.signal = module, signal
         self.moments: list[Moment] = []
-        self.last: list[Moment] = []  # of the previous sequence, without graph: what a report looks at
+        self.last: list[
+            Moment
+        ] = []  # of the previous sequence, without graph: what a report looks at
 
     def __call__(self, module: nn.Module, moment: Moment) -> None:
         """Keep what is needed of a moment."""
@@ -106,10 +117,16 @@ def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Call
         if isinstance(module, Neuron):
             module._taps = (*module._taps, recorder)
             off.append(lambda module=module, tap=recorder: _untap(module, tap))
-        elif settings.signal != "pre" or settings.center == "threshold" or isinstance(module, Stateful):
+        elif (
+            settings.signal != "pre"
+            or settings.center == "threshold"
+            or isinstance(module, Stateful)
+        ):
             raise TypeError(
-                f"signal={settings.signal!r} with center={settings.center!r} is one of neurons, got "
-                f"{type(module).__name__} {path!r}; write signal='pre' and a number as center, or name neurons"
+                f"signal={settings.signal!r} with center={settings.center!r} is one of neurons, "
+                "got "
+                f"{type(module).__name__} {path!r}; write signal='pre' and a number as center, or "
+                "name neurons"
             )
         else:
             off.append(module.register_forward_hook(Watch(recorder)).remove)
@@ -122,7 +139,8 @@ def _untap(module: Neuron, tap: Recorder) -> None:
 
 
 def _units(module: nn.Module, h: Tensor) -> int:
-    """How many of the last axes of a layer's output are units, where nobody says which axes are time and batch."""
+    """How many of the last axes of a layer's output are units, where nobody says which axes are
+    time and batch."""
     if isinstance(module, nn.Linear):
         return 1
     if isinstance(module, conv._ConvNd):
@@ -133,7 +151,9 @@ def _units(module: nn.Module, h: Tensor) -> int:
 def _joined(chunks: list[Chunk]) -> list[Chunk]:
     """Chunks of equal shape as one."""
     first = chunks[0]
-    if len(chunks) == 1 or any(c.h.shape != first.h.shape or c.repeat != first.repeat for c in chunks):
+    if len(chunks) == 1 or any(
+        c.h.shape != first.h.shape or c.repeat != first.repeat for c in chunks
+    ):
         return chunks
     return [Chunk(torch.stack([c.h for c in chunks]), first.samples + 1, first.repeat)]
 

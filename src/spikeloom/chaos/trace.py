@@ -1,7 +1,7 @@
 """Chaos from a recording alone: the rate at which neighbours separate, and the 0-1 test.
 
-For old runs of which only a trace is left: a weight, a loss, a rate. Both need a stationary stretch; what is annealed
-is to be cut into pieces first.
+For old runs of which only a trace is left: a weight, a loss, a rate. Both need a stationary
+stretch; what is annealed is to be cut into pieces first.
 """
 
 import math
@@ -27,20 +27,29 @@ def series(trace: Any, least: int) -> Tensor:
     x = x.reshape(len(x), -1) if x.dim() else x.reshape(1, 1)
     if len(x) < least or not bool(x.isfinite().all()):
         raise ValueError(
-            f"trace must be [steps] or [steps, features], finite and of {least} steps or more, got {len(x)} steps; "
+            f"trace must be [steps] or [steps, features], finite and of {least} steps or more, "
+            f"got {len(x)} steps; "
             "record longer, or lower dimension, lag and horizon"
         )
     return x
 
 
 def lyapunov_of_trace(
-    trace: Any, *, dimension: int = 3, lag: int = 1, apart: int = 10, horizon: int = 5, seed: int = 0
+    trace: Any,
+    *,
+    dimension: int = 3,
+    lag: int = 1,
+    apart: int = 10,
+    horizon: int = 5,
+    seed: int = 0,
 ) -> Exponents:
-    """Largest Lyapunov exponent of a recorded trace, from the separation of nearest neighbours (Rosenstein's method).
+    """Largest Lyapunov exponent of a recorded trace, from the separation of nearest neighbours
+    (Rosenstein's method).
 
-    Each moment, embedded in ``dimension`` delays, is paired with its nearest neighbour at another time; the exponent is
-    the mean growth of the logarithm of their distance over ``horizon`` steps. Noise in the recording hides negative
-    exponents and pretends positive ones: compare with `zero_one_test`.
+    Each moment, embedded in ``dimension`` delays, is paired with its nearest neighbour at another
+    time; the exponent is the mean growth of the logarithm of their distance over ``horizon`` steps.
+    Noise in the recording hides negative exponents and pretends positive ones: compare with
+    `zero_one_test`.
 
     Args:
         trace: [steps], or [steps, features].
@@ -51,8 +60,8 @@ def lyapunov_of_trace(
         seed: of the bootstrap.
 
     Returns:
-        `Exponents` with one entry, whose ``eps`` is the median distance of neighbours. A trace that repeats itself
-        exactly has the exponent minus infinity.
+        `Exponents` with one entry, whose ``eps`` is the median distance of neighbours. A trace that
+        repeats itself exactly has the exponent minus infinity.
 
     Raises:
         ValueError: the trace is too short or not finite.
@@ -63,11 +72,18 @@ def lyapunov_of_trace(
     True
     """
     seed = whole_number("seed", seed)
-    for name, value in (("dimension", dimension), ("lag", lag), ("apart", apart), ("horizon", horizon)):
+    for name, value in (
+        ("dimension", dimension),
+        ("lag", lag),
+        ("apart", apart),
+        ("horizon", horizon),
+    ):
         whole(name, value)
     x = series(trace, (dimension - 1) * lag + horizon + 2 * apart + 2)
     number = len(x) - (dimension - 1) * lag
-    points = torch.cat([x[i * lag : i * lag + number] for i in range(dimension)], dim=1)  # [number, dimension * F]
+    points = torch.cat(
+        [x[i * lag : i * lag + number] for i in range(dimension)], dim=1
+    )  # [number, dimension * F]
     usable = number - horizon
     nearest, distance = _neighbours(points[:usable], apart)
     kept = distance > 0
@@ -93,8 +109,9 @@ def _neighbours(points: Tensor, apart: int, chunk: int = 512) -> tuple[Tensor, T
 def zero_one_test(trace: Any, *, angles: int = 100, seed: int = 0) -> float:
     """The 0-1 test for chaos: near 1 for a chaotic trace, near 0 for a regular one.
 
-    The trace drives a walk in the plane; its mean square displacement grows with time if the trace is chaotic and stays
-    bounded if it is not. The result is the median correlation of displacement and time over random angles.
+    The trace drives a walk in the plane; its mean square displacement grows with time if the trace
+    is chaotic and stays bounded if it is not. The result is the median correlation of displacement
+    and time over random angles.
 
     Args:
         trace: [steps], at least 100.
@@ -114,7 +131,10 @@ def zero_one_test(trace: Any, *, angles: int = 100, seed: int = 0) -> float:
     x = series(trace, 100)[:, 0]
     n, cut = len(x), len(x) // 10
     generator = torch.Generator().manual_seed(seed)
-    c = torch.rand(angles, 1, generator=generator, dtype=torch.double) * (0.6 * math.pi) + 0.2 * math.pi
+    c = (
+        torch.rand(angles, 1, generator=generator, dtype=torch.double) * (0.6 * math.pi)
+        + 0.2 * math.pi
+    )
     phase = c * torch.arange(1, n + 1, dtype=torch.double)
     p, q = (x * phase.cos()).cumsum(1), (x * phase.sin()).cumsum(1)  # [angles, n]
     lags = torch.arange(1, cut + 1)

@@ -1,8 +1,10 @@
-"""The largest Lyapunov exponent of a training: twin networks on the same batches and random numbers.
+"""The largest Lyapunov exponent of a training: twin networks on the same batches and random
+numbers.
 
-The state is that of weights and optimiser together. Spikes make the gradient jump when one comes or goes, so that the
-exponent depends on the size of the difference: report it for several. Large learning rates are chaotic by themselves,
-so that only the difference to the control says what the chaotic loss did.
+The state is that of weights and optimiser together. Spikes make the gradient jump when one comes or
+goes, so that the exponent depends on the size of the difference: report it for several. Large
+learning rates are chaotic by themselves, so that only the difference to the control says what the
+chaotic loss did.
 """
 
 import copy
@@ -27,8 +29,8 @@ class Run:
     Attributes:
         net: the network.
         optimizer: of its parameters.
-        update: ``update(n)`` performs update n: forward, backward, ``optimizer.step()`` (and ``chaos.step()``). Which
-            batch it takes depends on n alone, and data are float64.
+        update: ``update(n)`` performs update n: forward, backward, ``optimizer.step()`` (and
+            ``chaos.step()``). Which batch it takes depends on n alone, and data are float64.
         chaos: what `attach` returned, or a `ChaoticLoss`; without it there is no control.
 
     >>> net = nn.Linear(1, 1)
@@ -54,12 +56,13 @@ def lyapunov_of_training(
     """Largest Lyapunov exponent of the weights during a training, in float64.
 
     Args:
-        make: returns a new `Run`, the same at each call (seed it inside). It is called ``2 (1 + len(eps))`` times with
-            a control. Its network is made float64 (``net.double()``).
+        make: returns a new `Run`, the same at each call (seed it inside). It is called ``2 (1 +
+            len(eps))`` times with a control. Its network is made float64 (``net.double()``).
         steps: updates over which the exponent is averaged.
         burn_in: updates before.
         eps: Euclidean length of the difference of all trained weights, or several.
-        control: also measure with the intensity of the chaotic loss at 0, on the same batches and random numbers.
+        control: also measure with the intensity of the chaotic loss at 0, on the same batches and
+            random numbers.
         seed: of the random numbers (dropout, encoding), which twins share, and of the directions.
 
     Returns:
@@ -84,7 +87,9 @@ def lyapunov_of_training(
     whole("steps", steps)
     whole("burn_in", burn_in, 0)
     scales = sizes(eps)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+    with torch.random.fork_rng(
+        devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    ):
         runs = [_double(make()) for _ in range(1 + len(scales))]
         measured = _measured(runs, scales, steps, burn_in, seed)
         if not control or runs[0].chaos is None:
@@ -93,7 +98,9 @@ def lyapunov_of_training(
         return Exponents(measured, _measured(muted, scales, steps, burn_in, seed))
 
 
-def _measured(runs: list[Run], scales: tuple[float, ...], steps: int, burn_in: int, seed: int) -> tuple[Exponent, ...]:
+def _measured(
+    runs: list[Run], scales: tuple[float, ...], steps: int, burn_in: int, seed: int
+) -> tuple[Exponent, ...]:
     run, *twins = runs
     rates = torch.empty(steps, len(scales), dtype=torch.double)
     directions = torch.Generator().manual_seed(seed)
@@ -131,18 +138,27 @@ def _weights(run: Run) -> list[nn.Parameter]:
 
 
 def _moving(run: Run) -> list[Tensor]:
-    """Everything that a difference can live in: parameters, buffers, and the floating tensors of the optimiser."""
+    """Everything that a difference can live in: parameters, buffers, and the floating tensors of
+    the optimiser."""
     state = [v for p in _weights(run) for v in run.optimizer.state.get(p, {}).values()]
-    tensors = [*_weights(run), *run.net.buffers(), *(v for v in state if isinstance(v, Tensor) and v.dim() > 0)]
+    tensors = [
+        *_weights(run),
+        *run.net.buffers(),
+        *(v for v in state if isinstance(v, Tensor) and v.dim() > 0),
+    ]
     return [t for t in tensors if t.is_floating_point()]
 
 
 def _copy(run: Run, twin: Run) -> None:
     """Bring the twin to the state of the run."""
     if [p.shape for p in _weights(run)] != [p.shape for p in _weights(twin)]:
-        raise ValueError("make must return the same network each time, got other parameters; seed it inside")
+        raise ValueError(
+            "make must return the same network each time, got other parameters; seed it inside"
+        )
     twin.net.load_state_dict(run.net.state_dict())
-    twin.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))  # it would share its buffers
+    twin.optimizer.load_state_dict(
+        copy.deepcopy(run.optimizer.state_dict())
+    )  # it would share its buffers
     if run.chaos is not None:
         twin.chaos.load_state_dict(run.chaos.state_dict())
 
@@ -150,8 +166,14 @@ def _copy(run: Run, twin: Run) -> None:
 @torch.no_grad()
 def _apart(run: Run, twin: Run, scale: float, generator: torch.Generator) -> None:
     """Move the twin's weights by ``scale`` in a random direction."""
-    steps = [torch.randn(p.shape, generator=generator, dtype=torch.double).to(p) for p in _weights(run)]
-    length = float(torch.sqrt(sum((s.square().sum() for s in steps), start=torch.zeros((), dtype=torch.double))))
+    steps = [
+        torch.randn(p.shape, generator=generator, dtype=torch.double).to(p) for p in _weights(run)
+    ]
+    length = float(
+        torch.sqrt(
+            sum((s.square().sum() for s in steps), start=torch.zeros((), dtype=torch.double))
+        )
+    )
     for p, q, s in zip(_weights(run), _weights(twin), steps, strict=True):
         q.copy_(p + s * (scale / length))
 

@@ -1,8 +1,8 @@
 """The command line: ``spikeloom COMMAND ...``, also as ``python -m spikeloom``.
 
-A command is one module of this package with ``HELP``, ``add_arguments(parser)`` and ``run(args) -> exit code``, and one
-line in `COMMANDS`. Errors of the user are one line on standard error and exit code 2; ``--debug`` shows where they
-come from.
+A command is one module of this package with ``HELP``, ``add_arguments(parser)`` and ``run(args) ->
+exit code``, and one line in `COMMANDS`. Errors of the user are one line on standard error and exit
+code 2; ``--debug`` shows where they come from.
 """
 
 import argparse
@@ -33,7 +33,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for an error of the user, 130 after Ctrl-C or SIGTERM.
+    """Run a command and return its exit code: 0, 2 for an error of the user, 130 after Ctrl-C or
+    SIGTERM.
 
     Args:
         argv: the words after ``spikeloom``. Default: those of this process.
@@ -68,7 +69,9 @@ def _command(argv: Sequence[str] | None) -> int:
         if debug:
             raise
         code, message = USER_ERROR, str(error)
-    print(f"spikeloom {args.command}: {as_options(message, commands[args.command])}", file=sys.stderr)
+    print(
+        f"spikeloom {args.command}: {as_options(message, commands[args.command])}", file=sys.stderr
+    )
     return code
 
 
@@ -80,9 +83,13 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         "help": "show where an error is from",
     }
     parser = Parser(prog="spikeloom", description=DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"spikeloom {versions()['spikeloom']}")
+    parser.add_argument(
+        "--version", action="version", version=f"spikeloom {versions()['spikeloom']}"
+    )
     parser.add_argument("--debug", **debug)
-    below = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", parser_class=Parser)
+    below = parser.add_subparsers(
+        dest="command", title="commands", metavar="COMMAND", parser_class=Parser
+    )
     commands = {}
     for name, module in COMMANDS.items():
         commands[name] = below.add_parser(name, help=module.HELP, description=module.__doc__)
@@ -92,7 +99,8 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
 
 def as_options(message: str, parser: argparse.ArgumentParser) -> str:
-    """``message`` as one line in which arguments of Python, ``num_steps=3``, are options, ``--steps 3``.
+    """``message`` as one line in which arguments of Python, ``num_steps=3``, are options, ``--steps
+    3``.
 
     >>> parser = argparse.ArgumentParser()
     >>> _ = parser.add_argument("--resume", action="store_true"), parser.add_argument("--steps", dest="num_steps")

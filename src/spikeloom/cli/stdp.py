@@ -1,4 +1,5 @@
-"""Learn images without labels by STDP (Diehl & Cook), and write a checkpoint, a run card and the receptive fields."""
+"""Learn images without labels by STDP (Diehl & Cook), and write a checkpoint, a run card and the
+receptive fields."""
 
 import argparse
 from pathlib import Path
@@ -29,15 +30,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--data", "digits", choices=list(EPOCHS), help="data set; digits come with scikit-learn")
     option("--data-root", metavar="DIR", help="folder with mnist.npz or the IDX files of MNIST")
     option("--neurons", 100, type=int, metavar="N", help="excitatory neurons")
-    option("--rule", choices=list(RULES), help="learning rule with its default numbers (default: a tuned power law)")
-    option("--engine", "auto", choices=list(ENGINES), help="event: numba, one image at a time; batched: torch")
+    option(
+        "--rule",
+        choices=list(RULES),
+        help="learning rule with its default numbers (default: a tuned power law)",
+    )
+    option(
+        "--engine",
+        "auto",
+        choices=list(ENGINES),
+        help="event: numba, one image at a time; batched: torch",
+    )
     option("--batch", type=int, metavar="N", help="images at once, of the batched engine")
     option("--theta-plus", type=float, metavar="MV", help="rise of a threshold by a spike, in mV")
-    option("--epochs", type=int, metavar="N", help="passes over the training images (default: 3, for MNIST 1)")
-    option("--every", type=int, metavar="N", help="images from one report and checkpoint to the next")
+    option(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the training images (default: 3, for MNIST 1)",
+    )
+    option(
+        "--every", type=int, metavar="N", help="images from one report and checkpoint to the next"
+    )
     option("--seed", 0, type=int, metavar="N", help="of weights, order and input spikes")
     option("--out", metavar="DIR", help="folder for the results (default: runs/stdp-DATA-NEURONS)")
-    parser.add_argument("--fields", action="store_true", help="draw the receptive fields at every report")
+    parser.add_argument(
+        "--fields", action="store_true", help="draw the receptive fields at every report"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     parser.add_argument("--force", action="store_true", help="replace the run in the folder")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -59,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     }
     network: dict[str, Any] = {name: settings[name] for name in ("rule", "theta_plus")}
     pixels = data.x_train[0].numel()
-    folder = StdpFolder(Path(getattr(args, "out", f"runs/stdp-{args.data}-{args.neurons}")), args.seed)
+    folder = StdpFolder(
+        Path(getattr(args, "out", f"runs/stdp-{args.data}-{args.neurons}")), args.seed
+    )
     job = StdpRun(
         lambda generator: DiehlAndCook2015(args.neurons, pixels, generator=generator, **network),
         data,
@@ -72,7 +93,13 @@ def run(args: argparse.Namespace) -> int:
         if args.resume:
             job.restore()
         card = job.run()
-    scores = ", ".join(f"{100 * score:.2f} % (vote {vote})" for vote, score in card["test_accuracy"].items())
+    scores = ", ".join(
+        f"{100 * score:.2f} % (vote {vote})" for vote, score in card["test_accuracy"].items()
+    )
     print(f"test accuracy {scores}; {card['cpu_seconds']:.0f} s of processor time")
-    print(f"receptive fields: {folder.fields}\nrun card: {folder.card}" if folder.fields.exists() else folder.card)
+    print(
+        f"receptive fields: {folder.fields}\nrun card: {folder.card}"
+        if folder.fields.exists()
+        else folder.card
+    )
     return 0

@@ -26,19 +26,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     option("--data", "digits", choices=list(EPOCHS), help="data set; digits come with scikit-learn")
     option("--data-root", metavar="DIR", help="folder with mnist.npz or the IDX files of MNIST")
-    option("--model", "mlp", choices=list(MODELS), help="multilayer perceptron or convolutional network")
+    option(
+        "--model",
+        "mlp",
+        choices=list(MODELS),
+        help="multilayer perceptron or convolutional network",
+    )
     option("--neuron", "leaky", metavar="NAME", help=f"one of {', '.join(neurons())}")
-    option("--hidden", type=int, nargs="+", metavar="N", help="neurons of each hidden layer, for conv filters")
+    option(
+        "--hidden",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="neurons of each hidden layer, for conv filters",
+    )
     option("--beta", type=float, help="decay of the membrane per step, at the beginning")
     option("--alpha", type=float, help="decay of the synaptic current per step, at the beginning")
-    option("--encoding", "direct", dest="encode", choices=[n for n in ENCODINGS if n != "sequence"], help="input code")
-    option("--steps", 12, type=int, dest="num_steps", metavar="T", help="time steps for which a sample is shown")
-    option("--epochs", type=int, metavar="N", help="passes over the training samples (default: 20, for MNIST 10)")
+    option(
+        "--encoding",
+        "direct",
+        dest="encode",
+        choices=[n for n in ENCODINGS if n != "sequence"],
+        help="input code",
+    )
+    option(
+        "--steps",
+        12,
+        type=int,
+        dest="num_steps",
+        metavar="T",
+        help="time steps for which a sample is shown",
+    )
+    option(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the training samples (default: 20, for MNIST 10)",
+    )
     option("--batch-size", 64, type=int, metavar="N", help="samples a batch")
-    option("--lr", 2e-3, type=float, help="learning rate at the beginning, of Adam; it falls to 0 along a cosine")
+    option(
+        "--lr",
+        2e-3,
+        type=float,
+        help="learning rate at the beginning, of Adam; it falls to 0 along a cosine",
+    )
     option("--seed", 0, type=int, metavar="N", help="of weights, data order and encoding")
-    option("--seeds", 1, type=int, metavar="N", help="number of trainings, for the spread over seeds")
-    option("--threads", type=int, metavar="N", help="threads for torch (default: one for small networks)")
+    option(
+        "--seeds", 1, type=int, metavar="N", help="number of trainings, for the spread over seeds"
+    )
+    option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads for torch (default: one for small networks)",
+    )
     option("--out", metavar="DIR", help="folder for the results (default: runs/DATA-MODEL-NEURON)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     parser.add_argument("--force", action="store_true", help="replace the run in the folder")
@@ -82,7 +123,9 @@ def load(name: str, root: str | None) -> Split:
     """
     if name == "mnist":
         if root is None:
-            raise ValueError("data=mnist needs the folder of its files, got none; write data_root=DIR")
+            raise ValueError(
+                "data=mnist needs the folder of its files, got none; write data_root=DIR"
+            )
         return mnist(root)
     if root is not None:
         raise ValueError(f"data_root={root} is for data=mnist, got data={name}; leave it out")

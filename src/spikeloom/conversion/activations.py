@@ -1,7 +1,9 @@
-"""The activations that a spiking neuron can stand for: rectified, perhaps clipped, perhaps in steps.
+"""The activations that a spiking neuron can stand for: rectified, perhaps clipped, perhaps in
+steps.
 
-Each call of a ReLU in an ordinary network, however it is spelled, becomes one `Activation` of its own; `QCFS` is an
-activation to train with, whose steps are those of a neuron that fires over a few time steps.
+Each call of a ReLU in an ordinary network, however it is spelled, becomes one `Activation` of its
+own; `QCFS` is an activation to train with, whose steps are those of a neuron that fires over a few
+time steps.
 """
 
 from typing import Any
@@ -40,7 +42,8 @@ class Activation(nn.Module):
 
 
 class Readout(Activation):
-    """Stands behind the last layer where the output is read as spikes; the ordinary network has nothing there.
+    """Stands behind the last layer where the output is read as spikes; the ordinary network has
+    nothing there.
 
     >>> Readout().ceiling is None
     True
@@ -60,7 +63,8 @@ class _Steps(torch.autograd.Function):
 
 
 class QCFS(nn.Module):
-    r"""Quantisation-clip-floor-shift activation: what a spiking neuron can express in a few steps, to train with.
+    r"""Quantisation-clip-floor-shift activation: what a spiking neuron can express in a few steps,
+    to train with.
 
     .. math:: a = \frac{\lambda}{L} \, \text{clip}(\lfloor z L / \lambda + 1/2 \rfloor, 0, L)
 
@@ -68,14 +72,15 @@ class QCFS(nn.Module):
     A network trained so loses least when it is converted with a start at half of the threshold.
 
     Args:
-        levels: L, number of steps above zero, >= 1; about the number of time steps for which the network will run.
+        levels: L, number of steps above zero, >= 1; about the number of time steps for which the
+            network will run.
         threshold: of the beginning, > 0.
 
     Raises:
         ValueError: ``levels`` is no positive integer or ``threshold`` not positive.
 
-    Source: Bu et al. (2022), Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency Spiking Neural
-    Networks, ICLR, equation 15.
+    Source: Bu et al. (2022), Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency
+    Spiking Neural Networks, ICLR, equation 15.
 
     >>> QCFS(levels=4, threshold=2.0)(torch.tensor([-1.0, 0.2, 0.3, 1.1, 5.0])).detach()
     tensor([0.0000, 0.0000, 0.5000, 1.0000, 2.0000])
@@ -84,7 +89,9 @@ class QCFS(nn.Module):
     def __init__(self, levels: int = 4, threshold: float = 8.0) -> None:
         super().__init__()
         self.levels = whole("levels", levels, 1, 2**30)
-        self.threshold = nn.Parameter(torch.tensor(real("threshold", threshold, 0.0, open_low=True)))
+        self.threshold = nn.Parameter(
+            torch.tensor(real("threshold", threshold, 0.0, open_low=True))
+        )
 
     @property
     def ceiling(self) -> float:

@@ -1,7 +1,9 @@
-"""Batch norm in evaluation mode is a scale and a shift for each channel: folded into the layer before, or written out.
+"""Batch norm in evaluation mode is a scale and a shift for each channel: folded into the layer
+before, or written out.
 
-Where it follows a linear layer or convolution that nothing else reads, it becomes part of that layer's weights. Before
-a convolution, behind a ReLU or a sum it stays a product and a sum of its own, which spikes pass like any linear layer.
+Where it follows a linear layer or convolution that nothing else reads, it becomes part of that
+layer's weights. Before a convolution, behind a ReLU or a sum it stays a product and a sum of its
+own, which spikes pass like any linear layer.
 """
 
 import copy
@@ -36,7 +38,8 @@ def folded(gm: fx.GraphModule) -> fx.GraphModule:
     for node, norm in called(gm, batchnorm._BatchNorm):
         if norm.running_mean is None:
             raise ValueError(
-                f"{place(gm, node)} takes the statistics of each batch (track_running_stats=False), which a spiking "
+                f"{place(gm, node)} takes the statistics of each batch "
+                "(track_running_stats=False), which a spiking "
                 "network cannot; train it with running statistics"
             )
         scale, shift = _affine(norm)
@@ -66,7 +69,9 @@ def _takes(gm: fx.GraphModule, source: fx.Node) -> bool:
     if source.op != "call_module" or len(source.users) > 1:
         return False
     module = gm.get_submodule(str(source.target))
-    linear = isinstance(module, nn.Linear) and len(source.meta["shape"]) == 2  # else its channels are another axis
+    linear = (
+        isinstance(module, nn.Linear) and len(source.meta["shape"]) == 2
+    )  # else its channels are another axis
     return linear or (isinstance(module, _LAYERS) and not isinstance(module, nn.Linear))
 
 
@@ -84,7 +89,9 @@ def _fold(gm: fx.GraphModule, source: fx.Node, scale: Tensor, shift: Tensor) -> 
     layer.bias = nn.Parameter(bias.detach(), requires_grad=layer.weight.requires_grad)
 
 
-def _write_out(gm: fx.GraphModule, node: fx.Node, source: fx.Node, scale: Tensor, shift: Tensor) -> None:
+def _write_out(
+    gm: fx.GraphModule, node: fx.Node, source: fx.Node, scale: Tensor, shift: Tensor
+) -> None:
     """A product and a sum in the place of a batch norm."""
     axes = tuple(1 for _ in node.meta["shape"][2:])
     value = source

@@ -24,8 +24,9 @@ class Interval:
 def bounds(gm: fx.GraphModule, data: Any) -> dict[str, float]:
     """The greatest value that each activation can have for inputs in the range of the samples.
 
-    For a layer without bias behind non-negative signals it is the largest sum of the positive weights of a neuron times
-    the bound of the layer before, which is the scale of Diehl et al.'s model-based balancing.
+    For a layer without bias behind non-negative signals it is the largest sum of the positive
+    weights of a neuron times the bound of the layer before, which is the scale of Diehl et al.'s
+    model-based balancing.
 
     Raises:
         ValueError: an operation is not known here.
@@ -63,8 +64,12 @@ def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
         if isinstance(module, (nn.Linear, conv._ConvNd)):
             return _weighted(module, args[0])
         if isinstance(module, SITES):
-            return Interval(max(args[0].low, 0.0), max(min(args[0].high, module.ceiling or float("inf")), 0.0))
-        if isinstance(module, (nn.Flatten, pooling._MaxPoolNd, pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd)):
+            return Interval(
+                max(args[0].low, 0.0), max(min(args[0].high, module.ceiling or float("inf")), 0.0)
+            )
+        if isinstance(
+            module, (nn.Flatten, pooling._MaxPoolNd, pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd)
+        ):
             return args[0]
     elif node.target in (torch.cat, torch.concat):
         return Interval(min(a.low for a in args[0]), max(a.high for a in args[0]))
@@ -72,16 +77,29 @@ def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
         return Interval(args[0].low + args[1].low, args[0].high + args[1].high)
     elif node.target in (operator.add, operator.mul) and len(signals) == 1:
         call: Any = node.target
-        signal, constant = signals[0], torch.as_tensor(next(a for a in args if not isinstance(a, Interval)))
+        signal, constant = (
+            signals[0],
+            torch.as_tensor(next(a for a in args if not isinstance(a, Interval))),
+        )
         ends = [torch.as_tensor(call(constant, end)) for end in (signal.low, signal.high)]
         return Interval(float(min(e.min() for e in ends)), float(max(e.max() for e in ends)))
-    raise ValueError(f'{place(gm, node)} has no bound by weights; write method="diehl_data" or method="percentile"')
+    raise ValueError(
+        f'{place(gm, node)} has no bound by weights; write method="diehl_data" or '
+        'method="percentile"'
+    )
 
 
 def _weighted(module: Any, x: Interval) -> Interval:
-    weight = module.weight.transpose(0, 1) if module.__class__.__name__.startswith("ConvTranspose") else module.weight
+    weight = (
+        module.weight.transpose(0, 1)
+        if module.__class__.__name__.startswith("ConvTranspose")
+        else module.weight
+    )
     rows = weight.flatten(1)
     positive, negative = rows.clamp(min=0).sum(1), rows.clamp(max=0).sum(1)
     bias: Tensor | float = 0.0 if module.bias is None else module.bias
-    low, high = positive * x.low + negative * x.high + bias, positive * x.high + negative * x.low + bias
+    low, high = (
+        positive * x.low + negative * x.high + bias,
+        positive * x.high + negative * x.low + bias,
+    )
     return Interval(float(low.min()), float(high.max()))

@@ -1,4 +1,5 @@
-"""Calibration: what a neuron's rate lacks on average over samples is given to it as a current or as a start."""
+"""Calibration: what a neuron's rate lacks on average over samples is given to it as a current or as
+a start."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -18,11 +19,13 @@ CALIBRATIONS = ("bias", "potential", "both")
 
 
 @torch.no_grad()
-def calibrated(converted: Converted, data: Any, what: str, generator: torch.Generator | None = None) -> None:
+def calibrated(
+    converted: Converted, data: Any, what: str, generator: torch.Generator | None = None
+) -> None:
     """Correct each layer in turn, so that its mean rate over the samples is the mean activation.
 
-    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane to start from, and
-    ``"both"`` first the one to all layers, and then the other.
+    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane
+    to start from, and ``"both"`` first the one to all layers, and then the other.
 
     Args:
         converted: is changed in place.
@@ -30,8 +33,8 @@ def calibrated(converted: Converted, data: Any, what: str, generator: torch.Gene
         what: ``"bias"``, ``"potential"`` or ``"both"``.
         generator: source of the random spikes of Poisson input.
 
-    Source: Li et al. (2021), A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration,
-    ICML, section 4: light calibration and the correction of potentials.
+    Source: Li et al. (2021), A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural
+    Networks Calibration, ICML, section 4: light calibration and the correction of potentials.
 
     >>> import spikeloom as snn
     >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -74,7 +77,11 @@ def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tenso
 
 
 def _rates(
-    converted: Converted, neuron: ScaledIF, samples: list[Tensor], steps: int, generator: torch.Generator | None
+    converted: Converted,
+    neuron: ScaledIF,
+    samples: list[Tensor],
+    steps: int,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Mean output of each element of a neuron's layer, over steps and samples."""
     totals: list[Tensor] = []

@@ -1,7 +1,9 @@
-"""What can be converted: everything linear, rectifiers, and maxima over windows. The rest is refused by name and place.
+"""What can be converted: everything linear, rectifiers, and maxima over windows. The rest is
+refused by name and place.
 
-A signal is a value that depends on the network's input. The mean of what a linear operation makes of spikes is what it
-makes of their mean, so that it may stay as it is; any other needs a neuron that does the like over time.
+A signal is a value that depends on the network's input. The mean of what a linear operation makes
+of spikes is what it makes of their mean, so that it may stay as it is; any other needs a neuron
+that does the like over time.
 """
 
 import operator
@@ -18,32 +20,86 @@ from .graph import place
 __all__ = ["HEADS", "checked", "head_of"]
 
 HEADS = (nn.Softmax, nn.LogSoftmax)
-_HEAD_FUNCTIONS = {torch.softmax, torch.log_softmax, F.softmax, F.log_softmax, "softmax", "log_softmax"}
+_HEAD_FUNCTIONS = {
+    torch.softmax,
+    torch.log_softmax,
+    F.softmax,
+    F.log_softmax,
+    "softmax",
+    "log_softmax",
+}
 
 _MODULES = (
     *SITES,
-    *(nn.Linear, nn.Flatten, nn.Unflatten, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad1d, nn.ZeroPad2d),
+    *(
+        nn.Linear,
+        nn.Flatten,
+        nn.Unflatten,
+        nn.Upsample,
+        nn.PixelShuffle,
+        nn.PixelUnshuffle,
+        nn.ZeroPad1d,
+        nn.ZeroPad2d,
+    ),
     *(conv._ConvNd, padding._ReflectionPadNd, padding._ReplicationPadNd),
-    *(pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd, pooling._MaxPoolNd, pooling._AdaptiveMaxPoolNd),
+    *(
+        pooling._AvgPoolNd,
+        pooling._AdaptiveAvgPoolNd,
+        pooling._MaxPoolNd,
+        pooling._AdaptiveMaxPoolNd,
+    ),
 )
 _LINEAR = {
     *(F.pad, F.interpolate),
-    *(torch.cat, torch.concat, torch.stack, torch.flatten, torch.reshape, torch.permute, torch.transpose),
-    *(torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.mean, torch.sum, torch.neg, torch.narrow),
+    *(
+        torch.cat,
+        torch.concat,
+        torch.stack,
+        torch.flatten,
+        torch.reshape,
+        torch.permute,
+        torch.transpose,
+    ),
+    *(
+        torch.squeeze,
+        torch.unsqueeze,
+        torch.chunk,
+        torch.split,
+        torch.mean,
+        torch.sum,
+        torch.neg,
+        torch.narrow,
+    ),
     *(operator.getitem, operator.neg, getattr),
-    *("view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "mean", "sum"),
+    *(
+        "view",
+        "reshape",
+        "flatten",
+        "permute",
+        "transpose",
+        "squeeze",
+        "unsqueeze",
+        "chunk",
+        "split",
+        "mean",
+        "sum",
+    ),
     *("size", "dim", "neg", "expand", "narrow", "unflatten"),
 }
 _SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 _PRODUCTS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
 
 _INSTEAD = {
-    "sigmoid": "its output is no rate of a neuron that fires in proportion to its input; train with nn.ReLU instead",
+    "sigmoid": "its output is no rate of a neuron that fires in proportion to its input; train "
+    "with nn.ReLU instead",
     "softmax": "inside a network it divides signals by each other; keep it out, or put it last",
     "pool": "a maximum with indices has no spikes to pass; use nn.MaxPool2d without return_indices",
-    "norm": "it divides by statistics of the very sample; train with batch norm, which is folded away",
-    "mul": "a product of two signals is not linear; add or concatenate them, or train without gates",
-    "div": "a quotient of two signals is not linear; add or concatenate them, or train without gates",
+    "norm": "it divides by statistics of the very sample; train with batch norm, which is folded "
+    "away",
+    "mul": "a product of two signals is not linear; add or concatenate them, or train without "
+    "gates",
+    "div": "a quotient of two signals is not linear; add or concatenate them, or train without "
+    "gates",
     "attention": "it multiplies signals with each other; convert the layers around it",
     "linear": "its weights must be parameters of the network, not signals; use nn.Linear",
     "conv": "its weights must be parameters of the network, not signals; use nn.Conv2d",
@@ -88,7 +144,10 @@ def head_of(gm: fx.GraphModule) -> fx.Node | None:
 def _one_output(node: fx.Node) -> None:
     if not isinstance(node.args[0], fx.Node):
         kind = type(node.args[0]).__name__
-        raise ValueError(f"the network must return one tensor, got a {kind}; wrap it so that it returns the logits")
+        raise ValueError(
+            f"the network must return one tensor, got a {kind}; wrap it so that it returns the "
+            "logits"
+        )
 
 
 def _is_size(node: fx.Node) -> bool:
@@ -113,7 +172,9 @@ def _instead(gm: fx.GraphModule, node: fx.Node) -> str:
         module: Any = gm.get_submodule(str(node.target))
         if isinstance(module, (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)):
             return _INSTEAD["softmax"]
-        if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, instancenorm._InstanceNorm)):
+        if isinstance(
+            module, (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, instancenorm._InstanceNorm)
+        ):
             return _INSTEAD["norm"]
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             return _INSTEAD["recurrent"]
@@ -125,12 +186,27 @@ def _instead(gm: fx.GraphModule, node: fx.Node) -> str:
             return "fold it first: spikeloom.conversion.batchnorm.folded"
         name = type(module).__name__.lower()
     else:
-        name = (node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")).lower()
+        name = (
+            node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        ).lower()
     return next((text for word, text in _INSTEAD.items() if word in name), _of_function(name))
 
 
 def _of_function(name: str) -> str:
-    curved = ("tanh", "gelu", "silu", "elu", "mish", "softplus", "exp", "log", "pow", "abs", "sqrt", "hardswish")
+    curved = (
+        "tanh",
+        "gelu",
+        "silu",
+        "elu",
+        "mish",
+        "softplus",
+        "exp",
+        "log",
+        "pow",
+        "abs",
+        "sqrt",
+        "hardswish",
+    )
     if any(word in name for word in curved):
         return _INSTEAD["sigmoid"]
     return "it is not known to be linear; write it with layers, sums and products with constants, or use nn.ReLU"

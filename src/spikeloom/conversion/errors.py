@@ -1,14 +1,16 @@
-"""Where a layer's error comes from: what it inherits, clips, rounds, and loses to the unevenness of its input in time.
+"""Where a layer's error comes from: what it inherits, clips, rounds, and loses to the unevenness of
+its input in time.
 
-With z the mean input that a neuron received over T steps, f the activation that it stands for, a the activation of the
-ordinary network at the same place and r the neuron's mean output,
+With z the mean input that a neuron received over T steps, f the activation that it stands for, a
+the activation of the ordinary network at the same place and r the neuron's mean output,
 
     r - a  =  [f(z) - a]  +  [min(f(z), theta) - f(z)]  +  [Q(z) - min(f(z), theta)]  +  [r - Q(z)]
               inherited       clipping                     quantisation                  unevenness
 
-where Q(z) = theta / T * clip(floor(z T / theta + v), 0, T) is what the neuron would give, had its input come evenly.
-The four add up element by element. So that they add up as sizes too, each is measured by its share in the square of
-the whole error E: <c, E> / <E, E>, which may be negative where one undoes another.
+where Q(z) = theta / T * clip(floor(z T / theta + v), 0, T) is what the neuron would give, had its
+input come evenly. The four add up element by element. So that they add up as sizes too, each is
+measured by its share in the square of the whole error E: <c, E> / <E, E>, which may be negative
+where one undoes another.
 """
 
 from typing import Any, NamedTuple
@@ -23,7 +25,9 @@ __all__ = ["PARTS", "LayerError", "parts_of"]
 PARTS = ("inherited", "clipping", "quantisation", "unevenness")
 
 
-def parts_of(neuron: ScaledIF, activation: Any, z: Tensor, rate: Tensor, ordinary: Tensor, steps: int) -> list[Tensor]:
+def parts_of(
+    neuron: ScaledIF, activation: Any, z: Tensor, rate: Tensor, ordinary: Tensor, steps: int
+) -> list[Tensor]:
     """The four parts of a layer's error, in the order of `PARTS`, in the shape of ``rate``.
 
     Args:
@@ -64,7 +68,9 @@ class Sums:
         """The error of a layer, from the sums over all batches."""
         size = (self.whole / self.ordinary) ** 0.5 if self.ordinary else 0.0
         shares = self.shares / self.whole * size if self.whole else self.shares
-        return LayerError(path, size, **dict(zip(PARTS, shares.tolist(), strict=True)), spikes=spikes)
+        return LayerError(
+            path, size, **dict(zip(PARTS, shares.tolist(), strict=True)), spikes=spikes
+        )
 
 
 class LayerError(NamedTuple):

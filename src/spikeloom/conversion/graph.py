@@ -1,7 +1,8 @@
-"""The graph of an ordinary network, and what every pass over it needs: places, fresh modules, shapes.
+"""The graph of an ordinary network, and what every pass over it needs: places, fresh modules,
+shapes.
 
-The network is copied, set to evaluation and traced with ``torch.fx``; the user's own is never touched. A pass is a
-function that changes a ``GraphModule`` and is tested alone.
+The network is copied, set to evaluation and traced with ``torch.fx``; the user's own is never
+touched. A pass is a function that changes a ``GraphModule`` and is tested alone.
 """
 
 import copy
@@ -40,7 +41,10 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     network(ann, "the network")
     spiking = [path for path, module in ann.named_modules() if isinstance(module, Stateful)]
     if spiking:
-        raise ValueError(f"the network has spiking neurons already ({spiking[0]!r}); convert the network with ReLUs")
+        raise ValueError(
+            f"the network has spiking neurons already ({spiking[0]!r}); convert the network with "
+            "ReLUs"
+        )
     ann = copy.deepcopy(ann).eval()
     if type(ann).__module__.startswith("torch.nn") or isinstance(ann, SITES):
         ann = ann if isinstance(ann, nn.Sequential) else nn.Sequential(ann)
@@ -49,13 +53,18 @@ def traced(ann: nn.Module) -> fx.GraphModule:
         graph = tracer.trace(ann)
     except Exception as error:  # whatever forward does with a stand-in for its input is the reason
         raise ValueError(
-            f"{type(ann).__name__} cannot be traced: {(str(error).splitlines() or [''])[0]} ({_line(error)}); what "
-            "forward does may depend on shapes, not on values: write torch.where(...), or move the choice out of it"
+            f"{type(ann).__name__} cannot be traced: {(str(error).splitlines() or [''])[0]} "
+            f"({_line(error)}); what "
+            "forward does may depend on shapes, not on values: write torch.where(...), or move "
+            "the choice out of it"
         ) from error
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
         if extra.users or not extra.args:
-            raise ValueError(f"forward takes {extra.target!r} besides its input; wrap the network in one that does not")
+            raise ValueError(
+                f"forward takes {extra.target!r} besides its input; wrap the network in one that "
+                "does not"
+            )
         graph.erase_node(extra)
     return fx.GraphModule(tracer.root, graph, type(ann).__name__)
 
@@ -63,7 +72,9 @@ def traced(ann: nn.Module) -> fx.GraphModule:
 def _line(error: BaseException) -> str:
     """The user's line at which tracing ended."""
     theirs = str(Path(torch.__file__).parent)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(theirs)]
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(theirs)
+    ]
     last = frames[-1]
     return f"{last.filename}:{last.lineno}: {last.line}"
 
@@ -86,7 +97,11 @@ def place(gm: fx.GraphModule, node: fx.Node) -> str:
     """
     if node.op == "call_module":
         return f"{type(gm.get_submodule(str(node.target))).__name__} {str(node.target)!r}"
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
+    name = (
+        node.target
+        if isinstance(node.target, str)
+        else getattr(node.target, "__name__", node.target)
+    )
     stack = list(node.meta.get("nn_module_stack", {}).keys())
     inside = f" in {stack[-1]!r}" if stack and stack[-1] else ""
     line = _users_line(node.stack_trace or "")
@@ -94,7 +109,8 @@ def place(gm: fx.GraphModule, node: fx.Node) -> str:
 
 
 def _users_line(trace: str) -> str:
-    """The innermost line of a stack that is neither torch's nor ours, in brackets; empty if there is none."""
+    """The innermost line of a stack that is neither torch's nor ours, in brackets; empty if there
+    is none."""
     own = str(Path(__file__).parent.parent)
     theirs = str(Path(torch.__file__).parent)
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File")]
@@ -116,9 +132,14 @@ def put(gm: fx.GraphModule, path: str, module: nn.Module) -> str:
 
 
 def replace(
-    gm: fx.GraphModule, node: fx.Node, module: nn.Module, source: fx.Node | None = None, path: str = ""
+    gm: fx.GraphModule,
+    node: fx.Node,
+    module: nn.Module,
+    source: fx.Node | None = None,
+    path: str = "",
 ) -> fx.Node:
-    """Let a module of its own stand for an operation; it reads ``source``, by default the operation's first argument.
+    """Let a module of its own stand for an operation; it reads ``source``, by default the
+    operation's first argument.
 
     It goes to ``path``, or one like it; by default to that of the module that it replaces.
     """
@@ -133,11 +154,16 @@ def replace(
 
 
 def _path(gm: fx.GraphModule, node: fx.Node) -> str:
-    """Where the module that stands for an operation goes; room is made there if nobody else calls it."""
+    """Where the module that stands for an operation goes; room is made there if nobody else calls
+    it."""
     if node.op != "call_module":
         return node.name
     path = str(node.target)
-    others = [n for n in gm.graph.nodes if n.op == "call_module" and n.target == node.target and n is not node]
+    others = [
+        n
+        for n in gm.graph.nodes
+        if n.op == "call_module" and n.target == node.target and n is not node
+    ]
     parent, _, name = path.rpartition(".")
     if not others:
         delattr(gm.get_submodule(parent) if parent else gm, name)
@@ -163,7 +189,8 @@ def shaped(gm: fx.GraphModule, sample: Tensor) -> fx.GraphModule:
         _Shapes(gm).run(sample)
     except RuntimeError as error:
         raise ValueError(
-            f"the network does not take samples of shape {list(sample.shape[1:])}: {str(error).splitlines()[0]}; pass "
+            f"the network does not take samples of shape {list(sample.shape[1:])}: "
+            f"{str(error).splitlines()[0]}; pass "
             "samples [N, ...] as the network takes them"
         ) from error
     return gm

@@ -1,4 +1,5 @@
-"""The converted network: one step as an ordinary module of neurons and layers, and how it is run and read out."""
+"""The converted network: one step as an ordinary module of neurons and layers, and how it is run
+and read out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,14 +50,16 @@ class Settings:
 class Converted(nn.Module):
     r"""A spiking network with the weights of an ordinary one; what `convert` returns.
 
-    ``net`` computes one time step and is an ordinary network of this library: ``snn.run(converted.net, x, num_steps)``
-    runs it. `ScaledIF` or `SignedIF` neurons stand where activations stood, and everything between them is in their
-    unit. Calling the whole codes the input, runs ``net`` from rest, and averages what the last layer receives (or its
-    spikes) over time, so that the output estimates the output of the ordinary network.
+    ``net`` computes one time step and is an ordinary network of this library:
+    ``snn.run(converted.net, x, num_steps)`` runs it. `ScaledIF` or `SignedIF` neurons stand where
+    activations stood, and everything between them is in their unit. Calling the whole codes the
+    input, runs ``net`` from rest, and averages what the last layer receives (or its spikes) over
+    time, so that the output estimates the output of the ordinary network.
 
     Args:
         net: one time step.
-        stands_for: the module of the ordinary network that each replaced one stands for, by path in ``net``.
+        stands_for: the module of the ordinary network that each replaced one stands for, by path in
+            ``net``.
         settings: how it was converted.
         input_scale: size of an input spike, for Poisson input.
         head: applied to the readout, such as a softmax that was the network's last operation.
@@ -84,7 +87,11 @@ class Converted(nn.Module):
         self.register_buffer("input_scale", torch.tensor(float(input_scale)))
 
     def forward(
-        self, x: Tensor, num_steps: int | None = None, trace: bool = False, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        num_steps: int | None = None,
+        trace: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Run the network for some time steps, from rest.
 
@@ -95,15 +102,20 @@ class Converted(nn.Module):
             generator: source of the random spikes of Poisson input.
 
         Returns:
-            Mean output [B, ...], in the unit of the ordinary network's; with ``trace`` [T, B, ...], running means.
+            Mean output [B, ...], in the unit of the ordinary network's; with ``trace`` [T, B, ...],
+            running means.
 
         Raises:
             ValueError: ``num_steps`` is no positive integer, or ``x`` does not suit the input code.
         """
         steps = self.settings.num_steps if num_steps is None else num_steps
         if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"num_steps must be a positive integer, got {steps!r}; write num_steps=8")
-        result = self._trace(x, steps, generator) if trace else self._mean_output(x, steps, generator)
+            raise ValueError(
+                f"num_steps must be a positive integer, got {steps!r}; write num_steps=8"
+            )
+        result = (
+            self._trace(x, steps, generator) if trace else self._mean_output(x, steps, generator)
+        )
         reset(self.net)
         return result if self.head is None else self.head(result)
 
@@ -119,15 +131,20 @@ class Converted(nn.Module):
         sums = torch.cat([output for _, output in self.segments(x, steps, generator)]).cumsum(0)
         sums = torch.cat([torch.zeros_like(sums[:1]), sums])
         firsts = [self._unread(t) for t in range(1, steps + 1)]
-        numbers = torch.tensor([t - first for t, first in enumerate(firsts, 1)], device=sums.device, dtype=sums.dtype)
+        numbers = torch.tensor(
+            [t - first for t, first in enumerate(firsts, 1)], device=sums.device, dtype=sums.dtype
+        )
         return (sums[1:] - sums[firsts]) / numbers.reshape(-1, *(1 for _ in sums.shape[1:]))
 
     def _unread(self, steps: int) -> int:
         """How many of the first steps the readout leaves out."""
         return int(steps * self.settings.warm_up + 1e-9)
 
-    def segments(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Run from rest; for each piece of time, how many steps came before it and its outputs [t, B, ...]."""
+    def segments(
+        self, x: Tensor, steps: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Run from rest; for each piece of time, how many steps came before it and its outputs [t,
+        B, ...]."""
         self._check(x)
         reset(self.net)
         for done in range(0, steps, SEGMENT):
@@ -150,7 +167,8 @@ class Converted(nn.Module):
         checks.floating(x, "x")
         if self.settings.input == "poisson" and bool((x < 0).any()):
             raise ValueError(
-                f'input="poisson" codes numbers >= 0, got {float(x.min()):.4g}; write input="signed_poisson"'
+                f'input="poisson" codes numbers >= 0, got {float(x.min()):.4g}; write '
+                'input="signed_poisson"'
             )
 
     def report(
@@ -169,8 +187,8 @@ class Converted(nn.Module):
             data: test samples with labels: a pair of tensors, or an iterable of batches (x, y).
             max_steps: longest run.
             tolerance: accepted loss of accuracy, a fraction: 0.005 is half a point.
-            steps: T for which errors and operations are taken. Default: the smallest T within the tolerance, or that of
-                the conversion if there is none.
+            steps: T for which errors and operations are taken. Default: the smallest T within the
+                tolerance, or that of the conversion if there is none.
             samples: on how many samples errors and operations are taken.
             generator: source of the random spikes of Poisson input.
 
@@ -183,11 +201,20 @@ class Converted(nn.Module):
         """
         from .report import report  # needs this class
 
-        options: dict[str, Any] = {"max_steps": max_steps, "tolerance": tolerance, "steps": steps, "samples": samples}
+        options: dict[str, Any] = {
+            "max_steps": max_steps,
+            "tolerance": tolerance,
+            "steps": steps,
+            "samples": samples,
+        }
         return report(self, data, **options, generator=generator)
 
     def early_exit(
-        self, x: Tensor, confidence: float, num_steps: int | None = None, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        confidence: float,
+        num_steps: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Stop each sample as soon as the softmax of its output exceeds a confidence.
 
@@ -202,13 +229,16 @@ class Converted(nn.Module):
         """
         from .report import exit_steps, probabilities  # need this class
 
-        checks.in_range("confidence", confidence, 0.0, 1.0, open_low=True, why="it is a probability")
+        checks.in_range(
+            "confidence", confidence, 0.0, 1.0, open_low=True, why="it is a probability"
+        )
         outputs = self(x, num_steps, trace=True, generator=generator)
         at = exit_steps(probabilities(self, outputs), confidence)
         return outputs[at, torch.arange(len(x), device=x.device)], at + 1
 
     def unit_spikes(self) -> fx.GraphModule:
-        """One time step with spikes of size 1, for NIR and hardware: their sizes are in the weights.
+        """One time step with spikes of size 1, for NIR and hardware: their sizes are in the
+        weights.
 
         Raises:
             ValueError: a current of ``calibrate="bias"`` has no bias that could take it over.
@@ -217,7 +247,7 @@ class Converted(nn.Module):
 
         return unit_spikes(self.net)
 
-    # -- the ordinary network --------------------------------------------------------------------------------
+    # -- the ordinary network ----------------------------------------------------------------------
 
     def ann(self, x: Tensor) -> Tensor:
         """The output of the ordinary network, with batch norm folded, [B, ...]."""
@@ -233,12 +263,15 @@ class Converted(nn.Module):
     @property
     def neurons(self) -> dict[str, ScaledIF]:
         """The spiking neurons by path in ``net``, in the order of execution."""
-        found = {path: neuron for path, neuron in named_neurons(self.net) if isinstance(neuron, ScaledIF)}
+        found = {
+            path: neuron for path, neuron in named_neurons(self.net) if isinstance(neuron, ScaledIF)
+        }
         return {path: found[path] for path in self.stands_for if path in found}
 
     @property
     def thresholds(self) -> dict[str, Tensor]:
-        """Threshold and size of a spike of each neuron, in the unit of the ordinary network's activations."""
+        """Threshold and size of a spike of each neuron, in the unit of the ordinary network's
+        activations."""
         return {path: neuron.threshold.detach() for path, neuron in self.neurons.items()}
 
     def extra_repr(self) -> str:
@@ -258,4 +291,6 @@ class OrdinaryTwin(fx.Interpreter):
         module = self.stands_for.get(target)
         if isinstance(module, Readout):  # the ordinary network has nothing there
             return args[0]
-        return super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)
+        return (
+            super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)
+        )

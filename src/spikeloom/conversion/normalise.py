@@ -1,4 +1,5 @@
-"""Passes that give every operation one spelling: activations, pooling, flattening; and remove what does nothing."""
+"""Passes that give every operation one spelling: activations, pooling, flattening; and remove what
+does nothing."""
 
 import operator
 from collections.abc import Callable
@@ -25,10 +26,28 @@ __all__ = [
 
 _RELU = {F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}
 _CLAMP = {
-    *(torch.clamp, torch.clamp_, torch.clip, torch.clip_, torch.clamp_min, torch.clamp_min_, F.hardtanh, F.hardtanh_),
+    *(
+        torch.clamp,
+        torch.clamp_,
+        torch.clip,
+        torch.clip_,
+        torch.clamp_min,
+        torch.clamp_min_,
+        F.hardtanh,
+        F.hardtanh_,
+    ),
     *("clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_"),
 }
-_IDLE = {"contiguous", "clone", "detach", "float", F.dropout, F.dropout1d, F.dropout2d, F.alpha_dropout}
+_IDLE = {
+    "contiguous",
+    "clone",
+    "detach",
+    "float",
+    F.dropout,
+    F.dropout1d,
+    F.dropout2d,
+    F.alpha_dropout,
+}
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
 _IN_PLACE_METHODS = {"add_": operator.add, "sub_": operator.sub, "mul_": operator.mul}
 
@@ -41,7 +60,14 @@ def normalised(gm: fx.GraphModule) -> fx.GraphModule:
     >>> [type(gm.get_submodule(n.target)).__name__ for n in normalised(gm).graph.nodes if n.op == "call_module"]
     ['Linear', 'Activation']
     """
-    for each in (without_writes, without_idle, with_layers, with_activations, with_pools, with_flattening):
+    for each in (
+        without_writes,
+        without_idle,
+        with_layers,
+        with_activations,
+        with_pools,
+        with_flattening,
+    ):
         gm = each(gm)
     gm.graph.eliminate_dead_code()
     gm.delete_all_unused_submodules()
@@ -51,7 +77,8 @@ def normalised(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def without_writes(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write what works in place as what returns a new value, which all later readers of the old one then read."""
+    """Write what works in place as what returns a new value, which all later readers of the old one
+    then read."""
     for node in list(gm.graph.nodes):
         if not node.all_input_nodes or not _writes(gm, node):
             continue
@@ -84,9 +111,14 @@ def without_idle(gm: fx.GraphModule) -> fx.GraphModule:
     return gm
 
 
-# -- layers ----------------------------------------------------------------------------------------------
+# -- layers ----------------------------------------------------------------------------------------
 
-_CONVS = {F.conv1d: nn.Conv1d, torch.conv1d: nn.Conv1d, F.conv2d: nn.Conv2d, torch.conv2d: nn.Conv2d}
+_CONVS = {
+    F.conv1d: nn.Conv1d,
+    torch.conv1d: nn.Conv1d,
+    F.conv2d: nn.Conv2d,
+    torch.conv2d: nn.Conv2d,
+}
 
 
 def with_layers(gm: fx.GraphModule) -> fx.GraphModule:
@@ -96,10 +128,15 @@ def with_layers(gm: fx.GraphModule) -> fx.GraphModule:
             continue
         names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
         given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        source, parameters = given.pop("input"), [given.pop(name, None) for name in ("weight", "bias")]
+        source, parameters = (
+            given.pop("input"),
+            [given.pop(name, None) for name in ("weight", "bias")],
+        )
         if any(isinstance(p, fx.Node) and p.op != "get_attr" for p in parameters):
             continue  # weights that are signals; `checked` refuses them
-        values: list[Any] = [p if p is None else operator.attrgetter(str(p.target))(gm) for p in parameters]
+        values: list[Any] = [
+            p if p is None else operator.attrgetter(str(p.target))(gm) for p in parameters
+        ]
         replace(gm, node, _layer(node.target, given, *values), source)
     return gm
 
@@ -110,19 +147,27 @@ def _layer(function: Any, options: dict[str, Any], weight: Any, bias: Any) -> nn
     else:
         channels = weight.shape[1] * options.get("groups", 1)
         layer = _CONVS[function](
-            channels, weight.shape[0], weight.shape[2:], bias=bias is not None, device="meta", **options
+            channels,
+            weight.shape[0],
+            weight.shape[2:],
+            bias=bias is not None,
+            device="meta",
+            **options,
         )
     layer.weight = nn.Parameter(weight, weight.requires_grad)
     layer.bias = None if bias is None else nn.Parameter(bias, bias.requires_grad)
     return layer
 
 
-# -- activations -----------------------------------------------------------------------------------------
+# -- activations -----------------------------------------------------------------------------------
 
 
 def with_activations(gm: fx.GraphModule) -> fx.GraphModule:
-    """Give each call of a rectifier, in whatever spelling, a module of its own, at the path of the first call."""
-    found = [(node, module) for node in gm.graph.nodes if (module := _activation(gm, node)) is not None]
+    """Give each call of a rectifier, in whatever spelling, a module of its own, at the path of the
+    first call."""
+    found = [
+        (node, module) for node in gm.graph.nodes if (module := _activation(gm, node)) is not None
+    ]
     paths = {node: str(node.target) if node.op == "call_module" else node.name for node, _ in found}
     for path in {paths[node] for node, _ in found if node.op == "call_module"}:
         parent, _, name = path.rpartition(".")
@@ -131,7 +176,9 @@ def with_activations(gm: fx.GraphModule) -> fx.GraphModule:
     for node, module in found:
         own = _copy(module) if id(module) in taken else module  # a QCFS that is called twice
         taken.add(id(module))
-        replace(gm, node, own, node.args[0] if isinstance(node.args[0], fx.Node) else None, paths[node])
+        replace(
+            gm, node, own, node.args[0] if isinstance(node.args[0], fx.Node) else None, paths[node]
+        )
     return gm
 
 
@@ -149,7 +196,11 @@ def _activation(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
             return Activation(6.0)
         if isinstance(module, nn.ReLU):
             return Activation()
-        return _clipped(gm, node, module.min_val, module.max_val) if isinstance(module, nn.Hardtanh) else None
+        return (
+            _clipped(gm, node, module.min_val, module.max_val)
+            if isinstance(module, nn.Hardtanh)
+            else None
+        )
     if node.op not in ("call_function", "call_method"):
         return None
     if node.target in _RELU:
@@ -173,29 +224,43 @@ def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...])
 
 def _clipped(gm: fx.GraphModule, node: fx.Node, low: Any, high: Any) -> Activation:
     numbers = (int, float)
-    if not isinstance(low, numbers) or low != 0 or not (high is None or (isinstance(high, numbers) and high > 0)):
+    if (
+        not isinstance(low, numbers)
+        or low != 0
+        or not (high is None or (isinstance(high, numbers) and high > 0))
+    ):
         raise ValueError(
-            f"{place(gm, node)} clips to [{low}, {high}], and the rate of a neuron cannot be negative; clip to "
+            f"{place(gm, node)} clips to [{low}, {high}], and the rate of a neuron cannot be "
+            "negative; clip to "
             "[0, c], or use nn.ReLU"
         )
     return Activation(None if high is None else float(high))
 
 
-# -- pooling ---------------------------------------------------------------------------------------------
+# -- pooling ---------------------------------------------------------------------------------------
 
 _POOLS: dict[Any, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {}
 for _n, _max, _avg in ((1, nn.MaxPool1d, nn.AvgPool1d), (2, nn.MaxPool2d, nn.AvgPool2d)):
     _sizes = ("kernel_size", "stride", "padding")
     for _function in (getattr(F, f"max_pool{_n}d"), getattr(torch, f"max_pool{_n}d")):
         _POOLS[_function] = (_max, (*_sizes, "dilation", "ceil_mode"))
-    for _function in {getattr(F, f"avg_pool{_n}d"), getattr(torch, f"avg_pool{_n}d", None)} - {None}:
+    for _function in {getattr(F, f"avg_pool{_n}d"), getattr(torch, f"avg_pool{_n}d", None)} - {
+        None
+    }:
         _POOLS[_function] = (_avg, (*_sizes, "ceil_mode", "count_include_pad"))
-    _POOLS[getattr(F, f"adaptive_avg_pool{_n}d")] = (getattr(nn, f"AdaptiveAvgPool{_n}d"), ("output_size",))
-    _POOLS[getattr(F, f"adaptive_max_pool{_n}d")] = (getattr(nn, f"AdaptiveMaxPool{_n}d"), ("output_size",))
+    _POOLS[getattr(F, f"adaptive_avg_pool{_n}d")] = (
+        getattr(nn, f"AdaptiveAvgPool{_n}d"),
+        ("output_size",),
+    )
+    _POOLS[getattr(F, f"adaptive_max_pool{_n}d")] = (
+        getattr(nn, f"AdaptiveMaxPool{_n}d"),
+        ("output_size",),
+    )
 
 
 def with_pools(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write pooling functions, and means over all places, as modules; adaptive averages as ordinary ones."""
+    """Write pooling functions, and means over all places, as modules; adaptive averages as ordinary
+    ones."""
     for node in list(gm.graph.nodes):
         if node.op == "call_function" and node.target in _POOLS:
             cls, names = _POOLS[node.target]
@@ -203,7 +268,9 @@ def with_pools(gm: fx.GraphModule) -> fx.GraphModule:
             node = replace(gm, node, cls(**{k: v for k, v in options.items() if k in names}))
         elif node.target in (torch.mean, "mean"):
             node = _mean(gm, node)
-        if node.op == "call_module" and isinstance(gm.get_submodule(str(node.target)), pooling._AdaptiveAvgPoolNd):
+        if node.op == "call_module" and isinstance(
+            gm.get_submodule(str(node.target)), pooling._AdaptiveAvgPoolNd
+        ):
             _ordinary(gm, node)
     return gm
 
@@ -213,7 +280,9 @@ def _mean(gm: fx.GraphModule, node: fx.Node) -> fx.Node:
     source = node.all_input_nodes[0]
     shape = source.meta.get("shape") or ()
     dim, keep = _arguments(node, ("dim", "keepdim"), (None, False))
-    axes = {d % len(shape) for d in ([dim] if isinstance(dim, int) else dim or [])} if shape else set()
+    axes = (
+        {d % len(shape) for d in ([dim] if isinstance(dim, int) else dim or [])} if shape else set()
+    )
     if len(shape) not in (3, 4) or axes != set(range(2, len(shape))):
         return node
     pool = nn.AdaptiveAvgPool1d(1) if len(shape) == 3 else nn.AdaptiveAvgPool2d(1)
@@ -237,11 +306,12 @@ def _ordinary(gm: fx.GraphModule, node: fx.Node) -> None:
     replace(gm, node, nn.AvgPool1d(sizes[0]) if len(sizes) == 1 else nn.AvgPool2d(sizes))
 
 
-# -- flattening ------------------------------------------------------------------------------------------
+# -- flattening ------------------------------------------------------------------------------------
 
 
 def with_flattening(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write what makes one axis of all axes of a sample as ``nn.Flatten``: no batch size is left in the graph."""
+    """Write what makes one axis of all axes of a sample as ``nn.Flatten``: no batch size is left in
+    the graph."""
     for node in list(gm.graph.nodes):
         if node.target in ("view", "reshape", "flatten", torch.reshape, torch.flatten):
             before, after = node.args[0].meta.get("shape"), node.meta.get("shape")

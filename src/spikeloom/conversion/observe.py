@@ -1,4 +1,5 @@
-"""What passes through a converted network while it runs, told by taps: sums over time at each neuron and each layer."""
+"""What passes through a converted network while it runs, told by taps: sums over time at each
+neuron and each layer."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,8 @@ __all__ = ["Flow", "Operations", "flows", "operations", "ordinary_flows"]
 
 
 class Flow:
-    """Sums over time of what a neuron receives and gives, [B, ...], and the number of its spikes."""
+    """Sums over time of what a neuron receives and gives, [B, ...], and the number of its
+    spikes."""
 
     def __init__(self) -> None:
         self.received: Any = 0.0
@@ -27,7 +29,9 @@ class Flow:
     def __call__(self, module: nn.Module, moment: Any) -> None:
         """Add a stretch of time."""
         timed = moment.x.dim() == moment.output.dim()  # else the input was the same at every step
-        self.received = self.received + (moment.x.sum(0) if timed else moment.x * len(moment.output))
+        self.received = self.received + (
+            moment.x.sum(0) if timed else moment.x * len(moment.output)
+        )
         self.given = self.given + moment.output.sum(0)
         self.spikes += int((moment.output != 0).sum())
 
@@ -51,7 +55,8 @@ def flows(converted: Converted) -> Iterator[dict[str, Flow]]:
 
 
 def ordinary_flows(converted: Converted, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The activation at the place of each neuron in the ordinary network, and its output before the head."""
+    """The activation at the place of each neuron in the ordinary network, and its output before the
+    head."""
     found: dict[str, Tensor] = {}
 
     class Watching(OrdinaryTwin):
@@ -63,11 +68,12 @@ def ordinary_flows(converted: Converted, x: Tensor) -> tuple[dict[str, Tensor], 
     return found, Watching(converted).run(x)
 
 
-# -- operations ------------------------------------------------------------------------------------------
+# -- operations ------------------------------------------------------------------------------------
 
 
 class Operations:
-    """Multiply-accumulates of a layer for numbers, and its additions for spikes, over all samples."""
+    """Multiply-accumulates of a layer for numbers, and its additions for spikes, over all
+    samples."""
 
     def __init__(self) -> None:
         self.fan_out: Tensor | None = None  # synapses of each input element
@@ -94,7 +100,10 @@ def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
     >>> fan_out(nn.Conv1d(1, 2, 3, padding=1), torch.zeros(1, 1, 4))
     tensor([[4., 6., 6., 4.]])
     """
-    values = {n: torch.ones_like(p) if p.dim() > 1 else torch.zeros_like(p) for n, p in layer.named_parameters()}
+    values = {
+        n: torch.ones_like(p) if p.dim() > 1 else torch.zeros_like(p)
+        for n, p in layer.named_parameters()
+    }
     with torch.enable_grad(), untold(layer):
         probe = torch.zeros_like(x).requires_grad_()
         return torch.autograd.grad(functional_call(layer, values, (probe,)).sum(), probe)[0][0]
@@ -103,7 +112,9 @@ def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
 @contextmanager
 def operations(converted: Converted) -> Iterator[dict[str, Operations]]:
     """Count, inside the block, the operations of each layer with weights, by path."""
-    layers = {p: m for p, m in converted.net.named_modules() if isinstance(m, (nn.Linear, conv._ConvNd))}
+    layers = {
+        p: m for p, m in converted.net.named_modules() if isinstance(m, (nn.Linear, conv._ConvNd))
+    }
     found = {path: Operations() for path in layers}
     handles = [module.register_forward_hook(Watch(found[path])) for path, module in layers.items()]
     try:

@@ -18,9 +18,10 @@ class SpikingMaxPool(Stateful):
 
     .. math:: Y[t] = \max_i \sum_{s \le t} X_i[s] - \max_i \sum_{s < t} X_i[s]
 
-    with ``"max"``: the sum of the outputs is at every step the maximum of the inputs' sums, and spikes of one size give
-    spikes of that size. ``"gate"`` passes the spikes of the input with the largest sum, as Rueckauer et al. do, which
-    loses what the leader's rivals fired before they led. ``"avg"`` passes the mean, which is another function.
+    with ``"max"``: the sum of the outputs is at every step the maximum of the inputs' sums, and
+    spikes of one size give spikes of that size. ``"gate"`` passes the spikes of the input with the
+    largest sum, as Rueckauer et al. do, which loses what the leader's rivals fired before they led.
+    ``"avg"`` passes the mean, which is another function.
 
     Args:
         pool: ``nn.MaxPool1d`` or ``2d``, or an adaptive one: the windows.
@@ -48,7 +49,9 @@ class SpikingMaxPool(Stateful):
         self.rule = checks.choice("rule of max pooling", rule, RULES)
         self.average = _average(pool) if rule == "avg" else None
 
-    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
+    def advance(
+        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
         """Pool a step or a sequence; see `Stateful.advance`."""
         steps = 1 if not sequence else num_steps
         x = input_ if steps is None else input_.expand(steps, *input_.shape)
@@ -56,7 +59,8 @@ class SpikingMaxPool(Stateful):
             self._hidden = self.State(torch.zeros_like(x[0]))
             out = self.average(x.flatten(0, 1)).unflatten(0, x.shape[:2])
             return (out if sequence else out[0]), self._hidden
-        # step by step: sums of equal numbers of spikes are then equal to the last bit, however time was cut
+        # step by step: sums of equal numbers of spikes are then equal to the last bit, however time
+        # was cut
         total = torch.zeros_like(x[0]) if self._hidden is None else self.hidden.total
         out, before = [], self.pool(total)
         for x_t in x.unbind(0):
@@ -79,11 +83,16 @@ class SpikingMaxPool(Stateful):
 
 def _average(pool: Any) -> nn.Module:
     """The average over the windows of a max pooling."""
-    adaptive = {nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d}
+    adaptive = {
+        nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d,
+        nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d,
+    }
     if type(pool) in adaptive:
         return adaptive[type(pool)](pool.output_size)
     dilation = pool.dilation if isinstance(pool.dilation, tuple) else (pool.dilation,)
     if any(d != 1 for d in dilation):
-        raise ValueError(f'{pool} has a dilation, which average pooling has not; write max_pool="max"')
+        raise ValueError(
+            f'{pool} has a dilation, which average pooling has not; write max_pool="max"'
+        )
     cls: Any = nn.AvgPool1d if isinstance(pool, nn.MaxPool1d) else nn.AvgPool2d
     return cls(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)

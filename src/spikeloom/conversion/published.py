@@ -1,7 +1,8 @@
-"""The networks of Diehl et al. (2015) and Sengupta et al. (2019), ordinary and spiking, under the names of n3ml.
+"""The networks of Diehl et al. (2015) and Sengupta et al. (2019), ordinary and spiking, under the
+names of n3ml.
 
-The spiking ones send spikes of size 1 and compare with thresholds of their own, as published: here weights stay and
-thresholds move. They run on any device and take batches of any size.
+The spiking ones send spikes of size 1 and compare with thresholds of their own, as published: here
+weights stay and thresholds move. They run on any device and take batches of any size.
 """
 
 import math
@@ -24,11 +25,20 @@ from .samples import batches
 from .scales import scales
 from .spike_norm import spike_norm
 
-__all__ = ["SVGG16", "VGG16", "Diehl2015", "SNN_Diehl2015", "UnitNetwork", "activation_based", "spikenorm"]
+__all__ = [
+    "SVGG16",
+    "VGG16",
+    "Diehl2015",
+    "SNN_Diehl2015",
+    "UnitNetwork",
+    "activation_based",
+    "spikenorm",
+]
 
 
 class Diehl2015(nn.Sequential):
-    """The convolutional network of Diehl et al.: 28x28-12c5-2s-64c5-2s-10o, ReLU, no bias, average pooling, dropout.
+    """The convolutional network of Diehl et al.: 28x28-12c5-2s-64c5-2s-10o, ReLU, no bias, average
+    pooling, dropout.
 
     Source: Diehl et al. (2015), Proc. IJCNN, section III.
 
@@ -43,13 +53,17 @@ class Diehl2015(nn.Sequential):
             layers[f"conv{i}_relu"] = nn.ReLU()
             layers[f"conv{i}_drop"] = nn.Dropout(0.5)
             layers[f"pool{i}"] = nn.AvgPool2d(2)
-        super().__init__(OrderedDict({**layers, "flat": nn.Flatten(), "fc1": nn.Linear(1024, 10, bias=False)}))
+        super().__init__(
+            OrderedDict({**layers, "flat": nn.Flatten(), "fc1": nn.Linear(1024, 10, bias=False)})
+        )
 
 
 class VGG16(nn.Sequential):
-    """VGG-16 for images of 3 x 32 x 32, as Sengupta et al. have it: no bias, no batch norm, average pooling, dropout.
+    """VGG-16 for images of 3 x 32 x 32, as Sengupta et al. have it: no bias, no batch norm, average
+    pooling, dropout.
 
-    Source: Sengupta et al. (2019), Front. Neurosci. 13:95, section 2.3; sizes and dropout rates as in n3ml.
+    Source: Sengupta et al. (2019), Front. Neurosci. 13:95, section 2.3; sizes and dropout rates as
+    in n3ml.
 
     >>> VGG16()(torch.zeros(1, 3, 32, 32)).shape
     torch.Size([1, 10])
@@ -62,7 +76,9 @@ class VGG16(nn.Sequential):
             layers[f"conv{i}"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             layers[f"conv{i}_relu"] = nn.ReLU()
             pooled = i in (2, 4, 7, 10)
-            layers[f"conv{i}_avgpool" if pooled else f"conv{i}_drop"] = nn.AvgPool2d(2) if pooled else nn.Dropout(0.2)
+            layers[f"conv{i}_avgpool" if pooled else f"conv{i}_drop"] = (
+                nn.AvgPool2d(2) if pooled else nn.Dropout(0.2)
+            )
         layers["flat"] = nn.Flatten()
         for i, (inputs, outputs) in enumerate(pairwise((2048, 4096, 4096)), 14):
             layers[f"fc{i}"] = nn.Linear(inputs, outputs, bias=False)
@@ -77,9 +93,11 @@ class VGG16(nn.Sequential):
 
 
 class UnitNetwork(nn.Sequential):
-    """A chain of layers with a spiking neuron in the place of each ReLU and one behind the last layer.
+    """A chain of layers with a spiking neuron in the place of each ReLU and one behind the last
+    layer.
 
-    Its parameters have the names that they have in the ordinary network, so that weights are copied by name.
+    Its parameters have the names that they have in the ordinary network, so that weights are copied
+    by name.
 
     Args:
         ann: a chain with ReLUs; its layers are shared, as in n3ml.
@@ -117,7 +135,9 @@ class UnitNetwork(nn.Sequential):
     @property
     def neurons(self) -> dict[str, ScaledIF]:
         """The neurons by name, in order."""
-        return {name: module for name, module in self.named_children() if isinstance(module, ScaledIF)}
+        return {
+            name: module for name, module in self.named_children() if isinstance(module, ScaledIF)
+        }
 
     def step(self) -> nn.Sequential:
         """One time step as an ordinary network, with the same layers and neurons."""
@@ -131,7 +151,8 @@ class UnitNetwork(nn.Sequential):
         """
         if len(threshold) != len(self.neurons):
             raise ValueError(
-                f"there are {len(self.neurons)} neurons, got {len(threshold)} thresholds; pass one for each"
+                f"there are {len(self.neurons)} neurons, got {len(threshold)} thresholds; pass "
+                "one for each"
             )
         for neuron, value in zip(self.neurons.values(), threshold, strict=True):
             unit_threshold(neuron, torch.as_tensor(value))
@@ -141,8 +162,11 @@ class UnitNetwork(nn.Sequential):
         drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return (drawn < x.abs()).to(x.dtype) * x.sign()
 
-    def forward(self, input: Tensor, num_steps: int = 0, generator: torch.Generator | None = None) -> Tensor:
-        """Number of spikes of each output over ``num_steps`` steps of Poisson input, from rest, [B, outputs].
+    def forward(
+        self, input: Tensor, num_steps: int = 0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Number of spikes of each output over ``num_steps`` steps of Poisson input, from rest, [B,
+        outputs].
 
         Args:
             input: samples, [B, ...]; magnitudes are probabilities, above 1 they saturate.
@@ -150,7 +174,9 @@ class UnitNetwork(nn.Sequential):
             generator: source of the random spikes.
         """
         if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}; write num_steps=100")
+            raise ValueError(
+                f"num_steps must be a positive integer, got {num_steps!r}; write num_steps=100"
+            )
         net, counts = self.step(), torch.zeros(())
         reset(net)
         for done in range(0, num_steps, SEGMENT):
@@ -162,7 +188,9 @@ class UnitNetwork(nn.Sequential):
 
 def unit_threshold(neuron: ScaledIF, value: Tensor) -> None:
     """Set the threshold of a neuron whose spikes stay of size 1."""
-    checks.in_range("threshold", value, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire")
+    checks.in_range(
+        "threshold", value, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire"
+    )
     neuron.threshold = value.detach().to(neuron.threshold)
 
 
@@ -173,7 +201,9 @@ class SNN_Diehl2015(UnitNetwork):
     torch.Size([3, 10])
     """
 
-    def __init__(self, batch_size: int | None = None, threshold: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, batch_size: int | None = None, threshold: Sequence[float] | None = None
+    ) -> None:
         super().__init__(Diehl2015(), threshold, "zero", batch_size)
 
 
@@ -185,19 +215,23 @@ class SVGG16(UnitNetwork):
     """
 
     def __init__(
-        self, vgg16: nn.Sequential, batch_size: int | None = None, threshold: Sequence[float] | None = None
+        self,
+        vgg16: nn.Sequential,
+        batch_size: int | None = None,
+        threshold: Sequence[float] | None = None,
     ) -> None:
         super().__init__(vgg16, threshold, "subtract", batch_size)
 
 
-# -- thresholds ------------------------------------------------------------------------------------------
+# -- thresholds ------------------------------------------------------------------------------------
 
 
 def activation_based(train_loader: Any, model: nn.Module) -> list[float]:
     """Thresholds by data-based balancing, for `UnitNetwork.update_threshold`.
 
-    The scale of a layer is its largest activation or weight over the samples, that of the input 1; a layer's threshold
-    is its scale over that of the layer before, which does to spikes what the published rescaling of weights does.
+    The scale of a layer is its largest activation or weight over the samples, that of the input 1;
+    a layer's threshold is its scale over that of the layer before, which does to spikes what the
+    published rescaling of weights does.
 
     Args:
         train_loader: samples, as for `convert`.
@@ -225,7 +259,8 @@ def spikenorm(
     num_steps: int,
     scaling_factor: float = 1.0,
 ) -> list[float]:
-    """Thresholds by Spike-norm, for `UnitNetwork.update_threshold`; see `spike_norm`. The model takes them over.
+    """Thresholds by Spike-norm, for `UnitNetwork.update_threshold`; see `spike_norm`. The model
+    takes them over.
 
     Args:
         train_loader: batches of samples, all of which are shown.

@@ -1,4 +1,5 @@
-"""What a conversion loses and costs: accuracy after each step, errors by layer and kind, operations, early exit."""
+"""What a conversion loses and costs: accuracy after each step, errors by layer and kind,
+operations, early exit."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -47,15 +48,18 @@ class Report:
         ann_accuracy: of the ordinary network, a fraction.
         accuracy: of the spiking network after 1, 2, ... steps.
         tolerance: accepted loss of accuracy.
-        enough: the smallest number of steps whose accuracy is within the tolerance; None if none was.
+        enough: the smallest number of steps whose accuracy is within the tolerance; None if none
+            was.
         steps: T of what follows.
         layers: error of each layer after T steps and its parts.
         output_error: root mean square error of the output, over the ordinary output's.
         spikes: of all neurons, for a sample over T steps.
         synaptic_operations: for a sample: each spike once for each synapse that it reaches.
-        analog_operations: multiply-accumulates for a sample on an input that is constant, once for all steps.
+        analog_operations: multiply-accumulates for a sample on an input that is constant, once for
+            all steps.
         macs: multiply-accumulates of the ordinary network for a sample.
-        exits: accuracy and mean number of steps with early exit, within as many steps as ``accuracy`` has.
+        exits: accuracy and mean number of steps with early exit, within as many steps as
+            ``accuracy`` has.
         settings: of the conversion.
 
     >>> Report(10, 1.0, (0.5, 1.0), 0.005, 2, 2, (), 0.1, 3.0, 20.0, 5.0, 40.0, (), {}).enough
@@ -85,7 +89,11 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """All of it as numbers, strings, lists and dictionaries."""
         found = asdict(self)
-        return {**found, "layers": [e._asdict() for e in self.layers], "exits": [e._asdict() for e in self.exits]}
+        return {
+            **found,
+            "layers": [e._asdict() for e in self.layers],
+            "exits": [e._asdict() for e in self.exits],
+        }
 
     def save(self, path: "str | PathLike[str]") -> Path:
         """Write it as JSON, atomically."""
@@ -123,7 +131,11 @@ def report(
     generator: torch.Generator | None = None,
 ) -> Report:
     """See `Converted.report`."""
-    for name, value in (("max_steps", max_steps), ("samples", samples), ("steps", 1 if steps is None else steps)):
+    for name, value in (
+        ("max_steps", max_steps),
+        ("samples", samples),
+        ("steps", 1 if steps is None else steps),
+    ):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}; write {name}=32")
     checks.in_range("tolerance", tolerance, 0.0, 1.0, why="it is a fraction: 0.005 is half a point")
@@ -146,7 +158,9 @@ def report(
     enough = next((t for t, a in enumerate(curve, 1) if a >= ann_right / number - tolerance), None)
     chosen = steps or enough or converted.settings.num_steps
     errors, output_error, *costs = _budget(converted, torch.cat(kept)[:samples], chosen, generator)
-    stops = tuple(Exit(c, a / number, t / number) for c, (a, t) in zip(CONFIDENCES, exits, strict=True))
+    stops = tuple(
+        Exit(c, a / number, t / number) for c, (a, t) in zip(CONFIDENCES, exits, strict=True)
+    )
     accuracy = (number, ann_right / number, curve, tolerance, enough)
     spikes, synaptic, analog, macs = costs
     loss = (chosen, errors, output_error, spikes, synaptic, analog, macs)

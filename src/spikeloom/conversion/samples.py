@@ -1,4 +1,5 @@
-"""What the user passes as data: a tensor, or batches with or without labels, brought to the network's device."""
+"""What the user passes as data: a tensor, or batches with or without labels, brought to the
+network's device."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -28,8 +29,8 @@ def batches(data: Any, net: nn.Module) -> Iterator[Tensor]:
     """Inputs [B, ...] batch by batch, where the network is.
 
     Args:
-        data: a tensor of samples [N, ...]; or an iterable of batches, each a tensor [B, ...] or a tuple that begins
-            with one, as a ``DataLoader`` yields.
+        data: a tensor of samples [N, ...]; or an iterable of batches, each a tensor [B, ...] or a
+            tuple that begins with one, as a ``DataLoader`` yields.
         net: the network.
 
     Raises:
@@ -41,7 +42,8 @@ def batches(data: Any, net: nn.Module) -> Iterator[Tensor]:
 
 
 def labelled(data: Any, net: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and labels, batch by batch; ``data`` is a pair of tensors or yields pairs of batches."""
+    """Inputs and labels, batch by batch; ``data`` is a pair of tensors or yields pairs of
+    batches."""
     return _pairs(data, net, labels=True)
 
 
@@ -52,7 +54,10 @@ def first_batch(data: Any, net: nn.Module) -> Tensor:
     torch.Size([3, 2])
     """
     if isinstance(data, Iterator):
-        raise TypeError("the samples are read several times, got an iterator; pass list(...) or the DataLoader itself")
+        raise TypeError(
+            "the samples are read several times, got an iterator; pass list(...) or the "
+            "DataLoader itself"
+        )
     return next(batches(data, net))
 
 
@@ -62,16 +67,24 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
     for batch in _batches(data, labels):
         items: Any = batch if isinstance(batch, (tuple, list)) else (batch,)
         if labels and len(items) < 2:
-            raise TypeError("accuracy needs labels, got batches without; pass (x, y), or a loader that yields (x, y)")
+            raise TypeError(
+                "accuracy needs labels, got batches without; pass (x, y), or a loader that yields "
+                "(x, y)"
+            )
         x = items[0]
         checks.floating(x, "a batch of samples")
         if x.dim() < 2 or not len(x):
-            raise ValueError(f"a batch of samples is [B, ...] with B > 0, got {tuple(x.shape)}; write x.unsqueeze(0)")
+            raise ValueError(
+                f"a batch of samples is [B, ...] with B > 0, got {tuple(x.shape)}; write "
+                "x.unsqueeze(0)"
+            )
         checks.finite(x, "a batch of samples")
         number += len(x)
         yield x.to(device, dtype), (torch.as_tensor(items[1]).to(device) if labels else x[:0])
     if not number:
-        raise ValueError("there is no sample; pass a tensor [N, ...] or a loader that yields batches")
+        raise ValueError(
+            "there is no sample; pass a tensor [N, ...] or a loader that yields batches"
+        )
 
 
 def _batches(data: Any, labels: bool) -> Iterable[Any]:
@@ -79,12 +92,17 @@ def _batches(data: Any, labels: bool) -> Iterable[Any]:
         if data.dim() < 2:
             raise ValueError(f"samples are [N, ...], got {tuple(data.shape)}; write x.unsqueeze(0)")
         return data.split(BATCH)
-    pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(d, Tensor) for d in data)
+    pair = (
+        isinstance(data, (tuple, list))
+        and len(data) == 2
+        and all(isinstance(d, Tensor) for d in data)
+    )
     if pair and data[1].dim() == 1 and len(data[0]) == len(data[1]):  # (x, y), not two batches
         return zip(data[0].split(BATCH), data[1].split(BATCH), strict=True)
     if isinstance(data, (str, bytes, dict)) or not isinstance(data, Iterable):
         raise TypeError(
-            f"samples must be a tensor [N, ...] or an iterable of batches, got {type(data).__name__}; "
+            "samples must be a tensor [N, ...] or an iterable of batches, got "
+            f"{type(data).__name__}; "
             "write torch.stack([...]), or pass a DataLoader"
         )
     return data

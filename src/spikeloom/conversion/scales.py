@@ -1,6 +1,8 @@
-"""How large the spikes of each neuron are: the scale of each activation, measured on samples or bound by weights.
+"""How large the spikes of each neuron are: the scale of each activation, measured on samples or
+bound by weights.
 
-All scales are in the unit of the network's own activations, so that nothing has to be rescaled between layers.
+All scales are in the unit of the network's own activations, so that nothing has to be rescaled
+between layers.
 """
 
 from collections.abc import Callable
@@ -39,12 +41,15 @@ def scales(gm: fx.GraphModule, data: Any, method: str, settings: Any) -> Scales:
 
 @torch.no_grad()
 def histograms(gm: fx.GraphModule, data: Any, per_channel: bool) -> dict[str, Histogram]:
-    """The distribution of each activation on samples; for each channel, axis 1, by itself if asked for."""
+    """The distribution of each activation on samples; for each channel, axis 1, by itself if asked
+    for."""
     found: dict[str, Histogram] = {}
     handles = []
     for node, module in called(gm, *SITES):
 
-        def watch(module: nn.Module, args: Any, output: Tensor, path: str = str(node.target)) -> None:
+        def watch(
+            module: nn.Module, args: Any, output: Tensor, path: str = str(node.target)
+        ) -> None:
             if path not in found:
                 found[path] = Histogram(output.shape[1] if per_channel else 1)
             found[path].add(output)
@@ -60,7 +65,8 @@ def histograms(gm: fx.GraphModule, data: Any, per_channel: bool) -> dict[str, Hi
 
 
 def _shape(gm: fx.GraphModule, path: str, values: Tensor) -> Tensor:
-    """One number, or one for each channel, broadcasting against a batch; silent channels get the largest."""
+    """One number, or one for each channel, broadcasting against a batch; silent channels get the
+    largest."""
     values = values.float()
     largest = values.max()
     values = torch.where(values > 0, values, largest if largest > 0 else torch.ones(()))
@@ -74,7 +80,10 @@ def _percentile(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
     found = histograms(gm, data, settings.per_channel)
     values = {path: hist.percentile(settings.percentile) for path, hist in found.items()}
     # where fewer are active than lie above the percentile, it is 0, and their maximum has to do
-    return {path: _shape(gm, path, torch.where(v > 0, v, found[path].largest)) for path, v in values.items()}
+    return {
+        path: _shape(gm, path, torch.where(v > 0, v, found[path].largest))
+        for path, v in values.items()
+    }
 
 
 def _max(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
@@ -83,7 +92,11 @@ def _max(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
 
 
 def _qcfs(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
-    found = {str(node.target): torch.tensor(module.ceiling) for node, module in called(gm, *SITES) if module.ceiling}
+    found = {
+        str(node.target): torch.tensor(module.ceiling)
+        for node, module in called(gm, *SITES)
+        if module.ceiling
+    }
     plain = [str(node.target) for node, _ in called(gm, *SITES) if str(node.target) not in found]
     if plain:
         raise ValueError(
@@ -99,7 +112,8 @@ def _mmse(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
 
 
 def least_square(hist: Histogram, settings: Any) -> Tensor:
-    """The thresholds whose neurons, firing for ``num_steps`` steps, are nearest to the activation in the mean square.
+    """The thresholds whose neurons, firing for ``num_steps`` steps, are nearest to the activation
+    in the mean square.
 
     >>> from types import SimpleNamespace
     >>> hist = Histogram(); hist.add(torch.linspace(0, 1, 1001))
@@ -118,7 +132,8 @@ def least_square(hist: Histogram, settings: Any) -> Tensor:
 
 
 def _diehl_data(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
-    """The larger one of the largest weight and the largest activation, as Diehl et al. (2015) have it."""
+    """The larger one of the largest weight and the largest activation, as Diehl et al. (2015) have
+    it."""
     found = _max(gm, data, settings)
     weights = _layer_before(gm)
     for path, scale in found.items():

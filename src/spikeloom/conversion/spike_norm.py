@@ -27,10 +27,12 @@ def spike_norm(
     scaling_factor: float = 1.0,
     balance: Callable[[ScaledIF, Tensor], None] = ScaledIF.balance,
 ) -> dict[str, Tensor]:
-    """Set the threshold of each neuron to the largest weighted input of a step, layer by layer, batch by batch.
+    """Set the threshold of each neuron to the largest weighted input of a step, layer by layer,
+    batch by batch.
 
-    With the layers before it spiking at the thresholds found so far, each batch is shown for ``num_steps`` steps from
-    rest, once for each layer. A threshold is raised where a batch calls for it and never lowered.
+    With the layers before it spiking at the thresholds found so far, each batch is shown for
+    ``num_steps`` steps from rest, once for each layer. A threshold is raised where a batch calls
+    for it and never lowered.
 
     Args:
         net: one time step, [B, ...].
@@ -60,19 +62,25 @@ def spike_norm(
             found[path] = max(found[path], _largest(net, neuron, x, encode, num_steps))
             if found[path] <= 0:
                 raise ValueError(
-                    f"nothing above zero reached {path!r} in {num_steps} steps; show the samples for longer (num_steps)"
+                    f"nothing above zero reached {path!r} in {num_steps} steps; show the samples "
+                    "for longer (num_steps)"
                 )
             balance(neuron, neuron.threshold.new_tensor(found[path]))
     if not found or not all(found.values()):
         raise ValueError("Spike-norm needs at least one batch of samples and one neuron")
-    thresholds = {path: neuron.threshold.new_tensor(found[path] * scaling_factor) for path, neuron in neurons.items()}
+    thresholds = {
+        path: neuron.threshold.new_tensor(found[path] * scaling_factor)
+        for path, neuron in neurons.items()
+    }
     for path, neuron in neurons.items():
         balance(neuron, thresholds[path])
     reset(net)
     return thresholds
 
 
-def _largest(net: nn.Module, neuron: ScaledIF, x: Tensor, encode: Callable[[Tensor], Tensor], num_steps: int) -> float:
+def _largest(
+    net: nn.Module, neuron: ScaledIF, x: Tensor, encode: Callable[[Tensor], Tensor], num_steps: int
+) -> float:
     """The largest input of a neuron in any step."""
     largest: list[float] = []
 

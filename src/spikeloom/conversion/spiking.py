@@ -1,4 +1,5 @@
-"""The last pass: neurons in the place of activations, maxima over time in the place of max pooling."""
+"""The last pass: neurons in the place of activations, maxima over time in the place of max
+pooling."""
 
 from typing import Any
 

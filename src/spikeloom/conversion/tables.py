@@ -8,12 +8,23 @@ from .errors import PARTS
 
 __all__ = ["picture", "text"]
 
-COLOURS = {"inherited": "0.75", "clipping": "tab:red", "quantisation": "tab:blue", "unevenness": "tab:orange"}
+COLOURS = {
+    "inherited": "0.75",
+    "clipping": "tab:red",
+    "quantisation": "tab:blue",
+    "unevenness": "tab:orange",
+}
 
 
 def text(report: Any) -> str:
     """The report for reading."""
-    steps = sorted({t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256, len(report.accuracy)) if t <= len(report.accuracy)})
+    steps = sorted(
+        {
+            t
+            for t in (1, 2, 4, 8, 16, 32, 64, 128, 256, len(report.accuracy))
+            if t <= len(report.accuracy)
+        }
+    )
     losses = [100 * (report.ann_accuracy - report.accuracy[t - 1]) for t in steps]
     enough = "no number of steps" if report.enough is None else f"T = {report.enough}"
     lines = [
@@ -29,8 +40,10 @@ def text(report: Any) -> str:
         "",
         *_errors(report),
         "",
-        f"a sample, {report.steps} steps: {report.spikes:,.0f} spikes, {report.synaptic_operations:,.0f} synaptic "
-        f"operations and {report.analog_operations:,.0f} multiply-accumulates; ordinary network {report.macs:,.0f}",
+        f"a sample, {report.steps} steps: {report.spikes:,.0f} spikes, "
+        f"{report.synaptic_operations:,.0f} synaptic "
+        f"operations and {report.analog_operations:,.0f} multiply-accumulates; ordinary network "
+        f"{report.macs:,.0f}",
         "",
         f"early exit within {len(report.accuracy)} steps",
         *_table(
@@ -47,12 +60,22 @@ def text(report: Any) -> str:
 def _errors(report: Any) -> list[str]:
     """The errors of each layer."""
     rows = [
-        [e.path, *(f"{100 * v:.2f}" for v in (e.error, *(getattr(e, p) for p in PARTS))), f"{e.spikes:.0f}"]
+        [
+            e.path,
+            *(f"{100 * v:.2f}" for v in (e.error, *(getattr(e, p) for p in PARTS))),
+            f"{e.spikes:.0f}",
+        ]
         for e in report.layers
     ]
-    output = ["output", f"{100 * report.output_error:.2f}", *("" for _ in PARTS), f"{report.spikes:.0f}"]
+    output = [
+        "output",
+        f"{100 * report.output_error:.2f}",
+        *("" for _ in PARTS),
+        f"{report.spikes:.0f}",
+    ]
     return [
-        f"relative error of each layer after {report.steps} steps, and its parts, which add up to it [%]",
+        f"relative error of each layer after {report.steps} steps, and its parts, which add up to "
+        "it [%]",
         *_table([["layer", "error", *PARTS, "spikes"], *rows, output]),
     ]
 
@@ -71,17 +94,27 @@ def picture(report: Any) -> Any:
     curve.plot(steps, [100 * a for a in report.accuracy], marker=".", label="spiking")
     curve.axhline(100 * report.ann_accuracy, color="0.4", linestyle="--", label="ordinary")
     if report.enough is not None:
-        curve.axvline(report.enough, color="tab:green", linestyle=":", label=f"within tolerance: T = {report.enough}")
+        curve.axvline(
+            report.enough,
+            color="tab:green",
+            linestyle=":",
+            label=f"within tolerance: T = {report.enough}",
+        )
     ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256) if t <= len(report.accuracy)]
     curve.set(xscale="log", xlabel="steps", ylabel="accuracy [%]", title="Accuracy over time")
     curve.set_xticks(ticks, map(str, ticks), minor=False)
     curve.minorticks_off()
     curve.legend()
     _bars(layers, report)
-    exits.plot([e.steps for e in report.exits], [100 * e.accuracy for e in report.exits], marker="o")
+    exits.plot(
+        [e.steps for e in report.exits], [100 * e.accuracy for e in report.exits], marker="o"
+    )
     for each in report.exits:
         exits.annotate(
-            f"{each.confidence:g}", (each.steps, 100 * each.accuracy), textcoords="offset points", xytext=(4, -10)
+            f"{each.confidence:g}",
+            (each.steps, 100 * each.accuracy),
+            textcoords="offset points",
+            xytext=(4, -10),
         )
     exits.axhline(100 * report.ann_accuracy, color="0.4", linestyle="--")
     exits.set(xlabel="mean steps", ylabel="accuracy [%]", title="Early exit by confidence")

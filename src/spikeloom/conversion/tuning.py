@@ -1,4 +1,5 @@
-"""Training a network for few steps: its rectifiers become QCFS activations, and it is trained a little further."""
+"""Training a network for few steps: its rectifiers become QCFS activations, and it is trained a
+little further."""
 
 import math
 from collections.abc import Callable
@@ -19,10 +20,14 @@ from .scales import histograms
 __all__ = ["fine_tune", "with_qcfs"]
 
 
-def with_qcfs(ann: nn.Module, calibration: Any, levels: int = 4, percentile: float = 99.9) -> fx.GraphModule:
-    """A copy of a network in which each rectifier is a `QCFS` of its own, its threshold a percentile of the activation.
+def with_qcfs(
+    ann: nn.Module, calibration: Any, levels: int = 4, percentile: float = 99.9
+) -> fx.GraphModule:
+    """A copy of a network in which each rectifier is a `QCFS` of its own, its threshold a
+    percentile of the activation.
 
-    Batch norm and dropout modules stay and can be trained; dropout that is called as a function does nothing.
+    Batch norm and dropout modules stay and can be trained; dropout that is called as a function
+    does nothing.
 
     Args:
         ann: the network, as for `convert`.
@@ -46,7 +51,9 @@ def with_qcfs(ann: nn.Module, calibration: Any, levels: int = 4, percentile: flo
         start = float(found[path].percentile(percentile))
         start = min(start, module.ceiling or start) or 1.0
         parent, _, name = path.rpartition(".")
-        setattr(gm.get_submodule(parent) if parent else gm, name, QCFS(levels, start).to(device, dtype))
+        setattr(
+            gm.get_submodule(parent) if parent else gm, name, QCFS(levels, start).to(device, dtype)
+        )
     for module in gm.modules():
         module.train(ann.training)
     return gm
@@ -65,12 +72,13 @@ def fine_tune(
     generator: torch.Generator | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> fx.GraphModule:
-    """Swap the rectifiers of a network for `QCFS` and train it further, for conversion with ``method="qcfs"``.
+    """Swap the rectifiers of a network for `QCFS` and train it further, for conversion with
+    ``method="qcfs"``.
 
     Args:
         ann: a trained network; it is left as it is.
-        data: training samples with labels: a pair of tensors, or an iterable of batches (x, y) that can be read
-            several times. Pairs of tensors are shuffled anew in every epoch.
+        data: training samples with labels: a pair of tensors, or an iterable of batches (x, y) that
+            can be read several times. Pairs of tensors are shuffled anew in every epoch.
         levels: steps of each activation, about the T that it will run for.
         epochs: passes over the samples.
         lr: learning rate of Adam at the beginning; it falls to 0 along a cosine.
@@ -85,7 +93,8 @@ def fine_tune(
     Raises:
         ValueError: ``epochs`` is no positive integer, or as `convert`.
 
-    Source: Bu et al. (2022), ICLR: the activation; that training starts from an ordinary network is ours.
+    Source: Bu et al. (2022), ICLR: the activation; that training starts from an ordinary network is
+    ours.
 
     >>> x = torch.rand(64, 2)
     >>> net = fine_tune(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)), (x, (x[:, 0] > x[:, 1]).long()))
@@ -120,7 +129,11 @@ def fine_tune(
 
 def _shuffled(data: Any, net: nn.Module, generator: torch.Generator | None, batch: int = 64) -> Any:
     """Batches: of a pair of tensors in random order, of anything else as it comes."""
-    pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(d, Tensor) for d in data)
+    pair = (
+        isinstance(data, (tuple, list))
+        and len(data) == 2
+        and all(isinstance(d, Tensor) for d in data)
+    )
     if not pair:
         return labelled(data, net)
     x, y = data

@@ -1,7 +1,8 @@
 """The converted network with spikes of size 1, as hardware and exchange formats have them.
 
-Within the library spikes carry their neuron's threshold. Here that size moves into the weights of the layers that read
-them, through pooling and flattening; where a sum or a concatenation reads them it stays as a factor of its own.
+Within the library spikes carry their neuron's threshold. Here that size moves into the weights of
+the layers that read them, through pooling and flattening; where a sum or a concatenation reads them
+it stays as a factor of its own.
 """
 
 import copy
@@ -23,7 +24,8 @@ _PASSING = (pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd, SpikingMaxPool, nn.F
 
 @torch.no_grad()
 def unit_spikes(net: fx.GraphModule) -> fx.GraphModule:
-    """One step of a converted network whose neurons send spikes of size 1, and whose outputs are the same.
+    """One step of a converted network whose neurons send spikes of size 1, and whose outputs are
+    the same.
 
     Args:
         net: ``Converted.net``.
@@ -70,7 +72,8 @@ def _move_current(net: fx.GraphModule, node: fx.Node, neuron: ScaledIF) -> None:
     layer: Any = net.get_submodule(str(source.target)) if source.op == "call_module" else None
     if not isinstance(layer, _LAYERS) or len(source.users) > 1:
         raise ValueError(
-            f"{place(net, node)} has a calibrated current, and no layer of its own before it whose bias could take it; "
+            f"{place(net, node)} has a calibrated current, and no layer of its own before it "
+            "whose bias could take it; "
             'convert without calibrate="bias"'
         )
     channels = layer.weight.shape[0]
@@ -102,7 +105,11 @@ def _rescale(layer: Any, size: Tensor) -> None:
     if axes == 0:
         factors = size.reshape(1, -1)
     else:  # the weight of a group sees its own channels
-        rows = size.flatten().reshape(groups, inputs).repeat_interleave(layer.weight.shape[0] // groups, 0)
+        rows = (
+            size.flatten()
+            .reshape(groups, inputs)
+            .repeat_interleave(layer.weight.shape[0] // groups, 0)
+        )
         factors = rows.reshape(*rows.shape, *(1 for _ in range(axes)))
     layer.weight = nn.Parameter(layer.weight * factors)
 

@@ -76,6 +76,7 @@ def refuse_others(module: Any) -> None:
 
 def _refusal(module: Any) -> RuntimeError:
     return RuntimeError(
-        f"the network of this {type(module).__name__} is running in another thread, and its neurons "
+        f"the network of this {type(module).__name__} is running in another thread, and its "
+        "neurons "
         "hold the state of one run; give each thread a network of its own: copy.deepcopy(net)"
     )

@@ -1,4 +1,5 @@
-"""Training loops under ``torch.autocast``, whose cache of cast weights outlives an update of the weights."""
+"""Training loops under ``torch.autocast``, whose cache of cast weights outlives an update of the
+weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +25,8 @@ def autocast(device: str) -> str | None:
 def fresh_casts() -> Iterator[None]:
     """Inside the block autocast casts weights anew at every use.
 
-    Its cache lives until the outermost ``with torch.autocast(...)`` ends. A loop with all its updates inside would run
-    every batch with the weights of the first one.
+    Its cache lives until the outermost ``with torch.autocast(...)`` ends. A loop with all its
+    updates inside would run every batch with the weights of the first one.
 
     >>> with fresh_casts():
     ...     torch.is_autocast_cache_enabled()

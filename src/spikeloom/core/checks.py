@@ -60,7 +60,8 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         if error.name is None or error.name.partition(".")[0] != top:
             raise  # the module is there, something that it imports is not
         raise ImportError(
-            f'{purpose} needs {top}, which is not installed; write: pip install "spikeloom[{extra}]"'
+            f"{purpose} needs {top}, which is not installed; write: pip install "
+            f'"spikeloom[{extra}]"'
         ) from error
 
 
@@ -92,7 +93,14 @@ def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
 
 
 def in_range(
-    name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    why: str = "",
 ) -> None:
     """Check that a number, or every element of a tensor, lies between ``low`` and ``high``.
 
@@ -117,14 +125,21 @@ def in_range(
     try:
         values = torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a number or a tensor, got {value!r}; write one in {interval}") from error
+        raise TypeError(
+            f"{name} must be a number or a tensor, got {value!r}; write one in {interval}"
+        ) from error
     if values.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor, got {values.layout}; write .to_dense()")
     if values.dtype == torch.bool or values.is_complex():
-        raise TypeError(f"{name} must be a real number or a tensor of them, got {value!r}; write one in {interval}")
+        raise TypeError(
+            f"{name} must be a real number or a tensor of them, got {value!r}; write one in "
+            f"{interval}"
+        )
     if values.device.type == "meta":
         return
-    inside = (values > low if open_low else values >= low) & (values < high if open_high else values <= high)
+    inside = (values > low if open_low else values >= low) & (
+        values < high if open_high else values <= high
+    )
     if bool(inside.all()):
         return
     bad = values[~inside].flatten()[0].item()
@@ -147,8 +162,15 @@ def flags(kind: str, **values: Any) -> None:
     for name, value in values.items():
         if value is True or value is False:
             continue
-        if isinstance(value, Tensor) or type(value).__name__ not in ("int", "bool", "bool_") or value not in (0, 1):
-            raise TypeError(f"{kind}: {name} must be True or False, got {value!r}; write {name}=True or leave it out")
+        if (
+            isinstance(value, Tensor)
+            or type(value).__name__ not in ("int", "bool", "bool_")
+            or value not in (0, 1)
+        ):
+            raise TypeError(
+                f"{kind}: {name} must be True or False, got {value!r}; write {name}=True or leave "
+                "it out"
+            )
 
 
 def floating(x: Tensor, what: str = "the input") -> None:
@@ -161,14 +183,22 @@ def floating(x: Tensor, what: str = "the input") -> None:
     """
     if not isinstance(x, Tensor):
         kind = type(x).__name__
-        hint = " (a neuron without init_hidden=True returns (spk, state): take [0])" if isinstance(x, tuple) else ""
+        hint = (
+            " (a neuron without init_hidden=True returns (spk, state): take [0])"
+            if isinstance(x, tuple)
+            else ""
+        )
         raise TypeError(
-            f"{what} must be a torch.Tensor, got {kind}{hint}; write torch.as_tensor(...) or unpack it first"
+            f"{what} must be a torch.Tensor, got {kind}{hint}; write torch.as_tensor(...) or "
+            "unpack it first"
         )
     if x.layout is not torch.strided:
         raise TypeError(f"{what} must be a dense tensor, got {x.layout}; write x.to_dense()")
     if not x.is_floating_point():
-        raise TypeError(f"{what} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; write x.float()")
+        raise TypeError(
+            f"{what} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; write "
+            "x.float()"
+        )
 
 
 def axis_has(kind: str, name: str, size: int, x: Tensor, axis: int) -> None:
@@ -188,7 +218,9 @@ def axis_has(kind: str, name: str, size: int, x: Tensor, axis: int) -> None:
     """
     if x.dim() >= -axis and x.shape[axis] == size:
         return
-    hint = f"write {name}={x.shape[axis]}" if x.dim() >= -axis else f"it needs at least {-axis} axes"
+    hint = (
+        f"write {name}={x.shape[axis]}" if x.dim() >= -axis else f"it needs at least {-axis} axes"
+    )
     raise ValueError(f"{kind} has {name}={size}, got one step of shape {tuple(x.shape)}; {hint}")
 
 
@@ -207,7 +239,8 @@ def at_most_axes(kind: str, axes: str, x: Tensor) -> None:
     """
     if x.dim() > axes.count(",") + 1:
         raise ValueError(
-            f"{kind} takes one step [{axes}], got {tuple(x.shape)}; for a sequence write snn.run(net, x) or "
+            f"{kind} takes one step [{axes}], got {tuple(x.shape)}; for a sequence write "
+            "snn.run(net, x) or "
             'mode="sequence"'
         )
 
@@ -249,11 +282,14 @@ def has_samples(x: Tensor, what: str = "the input", axis: int = 0) -> None:
     >>> has_samples(torch.zeros(1, 3))
     """
     if x.shape[axis] == 0:
-        raise ValueError(f"{what} must hold at least one sample, got {tuple(x.shape)}; leave empty batches out")
+        raise ValueError(
+            f"{what} must hold at least one sample, got {tuple(x.shape)}; leave empty batches out"
+        )
 
 
 def readable(x: Tensor) -> bool:
-    """Whether the values of ``x`` can be read now: not on meta, not fake, not inside a transform or a graph capture.
+    """Whether the values of ``x`` can be read now: not on meta, not fake, not inside a transform or
+    a graph capture.
 
     >>> readable(torch.ones(1)), readable(torch.ones(1, device="meta"))
     (True, False)
@@ -268,7 +304,8 @@ def readable(x: Tensor) -> bool:
 
 
 def transformed() -> bool:
-    """Whether a ``torch.func`` transform (grad, vmap, ...) is running, under which values cannot be looked at.
+    """Whether a ``torch.func`` transform (grad, vmap, ...) is running, under which values cannot be
+    looked at.
 
     >>> transformed()
     False
@@ -286,7 +323,8 @@ def forward_mode() -> bool:
 
 
 def watched(*tensors: Tensor) -> bool:
-    """Whether somebody records or replaces the operations on ``tensors``, as ``torch.compile`` and fake tensors do.
+    """Whether somebody records or replaces the operations on ``tensors``, as ``torch.compile`` and
+    fake tensors do.
 
     >>> watched(torch.ones(1))
     False

@@ -1,6 +1,7 @@
 """The surrogate curves of snnTorch; more are in `spikeloom.core.densities`.
 
-``x`` is the membrane minus the threshold. The equations stand in the classes; all are finite for any finite ``x``.
+``x`` is the membrane minus the threshold. The equations stand in the classes; all are finite for
+any finite ``x``.
 """
 
 import math
@@ -95,7 +96,8 @@ class Sigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class StraightThroughEstimator(Surrogate):
-    """Straight-through estimator: ``dS/dx = 1``. Source: Bengio, Leonard & Courville (2013), arXiv 1308.3432.
+    """Straight-through estimator: ``dS/dx = 1``. Source: Bengio, Leonard & Courville (2013), arXiv
+    1308.3432.
 
     >>> StraightThroughEstimator().derivative(torch.tensor([3.0]))
     tensor([1.])
@@ -112,7 +114,8 @@ class StraightThroughEstimator(Surrogate):
 class Triangular(Surrogate):
     """snnTorch's triangular: ``dS/dx = threshold`` below the threshold and ``-threshold`` above.
 
-    The gradient has the sign that pulls the membrane towards the threshold; for a triangle around it see `ZIF`.
+    The gradient has the sign that pulls the membrane towards the threshold; for a triangle around
+    it see `ZIF`.
 
     >>> Triangular().derivative(torch.tensor([-0.5, 0.5]))
     tensor([ 1., -1.])
@@ -172,7 +175,8 @@ class Heaviside(Surrogate):
 
 @dataclass(frozen=True)
 class StochasticSpikeOperator(Surrogate):
-    """Surrogate of uniform noise: 1 where a spike was fired, ``(U[0, 1) - 0.5 + mean) variance`` elsewhere.
+    """Surrogate of uniform noise: 1 where a spike was fired, ``(U[0, 1) - 0.5 + mean) variance``
+    elsewhere.
 
     It is drawn anew at every backward pass, hence has no primitive, and runs the ordinary loop.
 
@@ -234,7 +238,11 @@ class SparseFastSigmoid(Surrogate):
         return x / (1.0 + self.slope * x.abs())
 
     def primitive(self, x: Tensor) -> Tensor:
-        return torch.where(x > self.B, self._curve(x) - self.B / (1.0 + self.slope * abs(self.B)), torch.zeros_like(x))
+        return torch.where(
+            x > self.B,
+            self._curve(x) - self.B / (1.0 + self.slope * abs(self.B)),
+            torch.zeros_like(x),
+        )
 
     def derivative(self, x: Tensor) -> Tensor:
         d = 1.0 + self.slope * x.abs()

@@ -1,8 +1,9 @@
 """Learned decays: the equations clamp them to [0, 1], and gradients lead them back from the edges.
 
-``torch.clamp`` has no gradient beyond its edges, and since torch 2.14 none at them. A decay that starts at 1 or was
-pushed past it would never move again. The clamp used here passes the gradient unchanged, which every printed kernel
-supports, and a hook of the parameter drops the part of the gradient that points further outside.
+``torch.clamp`` has no gradient beyond its edges, and since torch 2.14 none at them. A decay that
+starts at 1 or was pushed past it would never move again. The clamp used here passes the gradient
+unchanged, which every printed kernel supports, and a hook of the parameter drops the part of the
+gradient that points further outside.
 """
 
 from typing import Any
@@ -32,7 +33,8 @@ def unit(value: Tensor, margin: float = 0.0) -> Tensor:
 
 
 def lead_inward(parameter: Any) -> None:
-    """Register a hook that drops the part of a parameter's gradient that would push it out of [0, 1].
+    """Register a hook that drops the part of a parameter's gradient that would push it out of [0,
+    1].
 
     The part that leads back is kept. A second call has no effect.
 

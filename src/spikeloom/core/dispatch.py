@@ -1,7 +1,9 @@
-"""Who runs a sequence and what is kept for its backward pass: the table of backends, and the choices.
+"""Who runs a sequence and what is kept for its backward pass: the table of backends, and the
+choices.
 
-A backend serves some transitions on some devices. Kernels enter themselves here; neurons ask here; neither knows the
-other. ``"eager"``, the ordinary loop over time steps, serves everything and is always there.
+A backend serves some transitions on some devices. Kernels enter themselves here; neurons ask here;
+neither knows the other. ``"eager"``, the ordinary loop over time steps, serves everything and is
+always there.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,10 +44,12 @@ class Backend:
     Args:
         name: what users write in ``snn.backend(name)``.
         available: ``() -> None`` if it can run here, else the reason why not.
-        refusal: ``(transition, x, dtype) -> None`` if it serves this call, computed in ``dtype``, else why not.
+        refusal: ``(transition, x, dtype) -> None`` if it serves this call, computed in ``dtype``,
+            else why not.
         pays: ``(work) -> bool``: whether to choose it, unasked, for that many neuron steps.
-        run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key of the transition;
-            the states over time, or without ``path`` the last ones; ``residual`` "" leaves that choice to it.
+        run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key
+            of the transition; the states over time, or without ``path`` the last ones; ``residual``
+            "" leaves that choice to it.
         looks: ``run`` refuses itself an input over time that is not finite.
     """
 
@@ -75,7 +79,10 @@ def backends() -> dict[str, str]:
     'available'
     """
     reasons = {name: entry.available() for name, entry in _TABLE.items()}
-    return {**{name: reason or "available" for name, reason in reasons.items()}, "eager": "available"}
+    return {
+        **{name: reason or "available" for name, reason in reasons.items()},
+        "eager": "available",
+    }
 
 
 @contextmanager
@@ -111,11 +118,12 @@ def residual(name: str) -> Iterator[None]:
     Spikes and states are the same for all three.
 
     Args:
-        name: ``"state"`` keeps the states over time (the default; exact). ``"input"`` keeps the input and computes the
-            states once more in the backward pass (exact, and less memory where the input is kept anyway or is constant
-            in time; the default for the latter on the CPU with numba). ``"half"`` keeps the distance of the membrane
-            from the threshold in bfloat16: half of the memory, who fired stays exact, and gradients are off by 1e-3
-            or less for most surrogates (``benchmarks/residuals.py`` measures it for each).
+        name: ``"state"`` keeps the states over time (the default; exact). ``"input"`` keeps the
+            input and computes the states once more in the backward pass (exact, and less memory
+            where the input is kept anyway or is constant in time; the default for the latter on the
+            CPU with numba). ``"half"`` keeps the distance of the membrane from the threshold in
+            bfloat16: half of the memory, who fired stays exact, and gradients are off by 1e-3 or
+            less for most surrogates (``benchmarks/residuals.py`` measures it for each).
 
     Raises:
         ValueError: no such residual.
@@ -148,7 +156,8 @@ def kept() -> str:
 def together() -> Iterator[None]:
     """Inside the block, a sequence is served like the largest one before it.
 
-    What a large layer has paid for, such as a compiler that was loaded, small layers of the same network use as well.
+    What a large layer has paid for, such as a compiler that was loaded, small layers of the same
+    network use as well.
 
     >>> import spikeloom as snn
     >>> with together():
@@ -161,7 +170,9 @@ def together() -> Iterator[None]:
         _largest.reset(token)
 
 
-def unkept(transition: Transition, x: Tensor, residual: str, dtype: torch.dtype | None = None) -> str | None:
+def unkept(
+    transition: Transition, x: Tensor, residual: str, dtype: torch.dtype | None = None
+) -> str | None:
     """Why a residual does not serve a call, computed in ``dtype``; None if it does."""
     if residual in ("", "state"):
         return None
@@ -175,7 +186,10 @@ def unkept(transition: Transition, x: Tensor, residual: str, dtype: torch.dtype 
 def _why_eager(transition: Transition, x: Tensor) -> str:
     if _forced.get() == "eager":
         return 'snn.backend("eager") was asked for'
-    return next((r for e in _TABLE.values() if (r := e.refusal(transition, x, x.dtype))), "none of them serves this")
+    return next(
+        (r for e in _TABLE.values() if (r := e.refusal(transition, x, x.dtype))),
+        "none of them serves this",
+    )
 
 
 def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1) -> Any:
@@ -208,7 +222,9 @@ def _choice(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int) -
     return name, kept
 
 
-def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None, steps: int = 1) -> str:
+def name_of(
+    transition: Transition, x: Tensor, dtype: torch.dtype | None = None, steps: int = 1
+) -> str:
     """Name of the backend for this call; arguments as for `chosen`.
 
     Raises:
@@ -217,7 +233,10 @@ def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None,
     name, dtype = _forced.get(), dtype or x.dtype
     if name is None:
         work = _weighed(x.numel() * steps)
-        return next((e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x, dtype, work)), "eager")
+        return next(
+            (e.name for e in reversed(_TABLE.values()) if _serves(e, transition, x, dtype, work)),
+            "eager",
+        )
     reason = None if name == "eager" else _TABLE[name].refusal(transition, x, dtype)
     if reason:
         raise RuntimeError(
@@ -228,7 +247,8 @@ def name_of(transition: Transition, x: Tensor, dtype: torch.dtype | None = None,
 
 
 def looks(transition: Transition, x: Tensor) -> bool:
-    """Whether the backend of a sequence [T, B, ...] looks for NaN itself, so that nobody has to read it before."""
+    """Whether the backend of a sequence [T, B, ...] looks for NaN itself, so that nobody has to
+    read it before."""
     if x.dtype.itemsize < 4:  # computed in the type of the states, which are not there yet
         return False
     name = name_of(transition, x)
@@ -236,7 +256,8 @@ def looks(transition: Transition, x: Tensor) -> bool:
 
 
 def _weighed(work: int) -> int:
-    """The work that decides for a sequence: its own, or that of the largest one that it runs together with."""
+    """The work that decides for a sequence: its own, or that of the largest one that it runs
+    together with."""
     largest = _largest.get()
     if largest is None:
         return work
@@ -244,14 +265,22 @@ def _weighed(work: int) -> int:
     return largest[0]
 
 
-def _serves(entry: Backend, transition: Transition, x: Tensor, dtype: torch.dtype, work: int) -> bool:
-    return entry.pays(work) and entry.available() is None and entry.refusal(transition, x, dtype) is None
+def _serves(
+    entry: Backend, transition: Transition, x: Tensor, dtype: torch.dtype, work: int
+) -> bool:
+    return (
+        entry.pays(work)
+        and entry.available() is None
+        and entry.refusal(transition, x, dtype) is None
+    )
 
 
-def _constant_choice(transition: Transition, dtype: torch.dtype, device: str, computed: torch.dtype) -> tuple[str, str]:
+def _constant_choice(
+    transition: Transition, dtype: torch.dtype, device: str, computed: torch.dtype
+) -> tuple[str, str]:
     return _choice(transition, torch.empty(0, dtype=dtype, device=device), computed, 1)
 
 
-# torch.compile then calls it while tracing and keeps the answer (torch.compiler.assume_constant_result would import
-# the compiler here, which costs seconds)
+# torch.compile then calls it while tracing and keeps the answer
+# (torch.compiler.assume_constant_result would import the compiler here, which costs seconds)
 _constant_choice._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] (torch's own marker)

@@ -1,8 +1,9 @@
 """snnTorch's protocol for subclasses: overrides of the methods that its ``forward`` calls are used.
 
-snnTorch's users write a neuron by overriding ``_base_state_function``, ``fire`` and their relatives, which read the
-state from ``self.mem`` and the reset signal from ``self.reset``. A class that does so runs step by step, in the order
-of snnTorch's ``forward``, and lists the names in ``overridden``. Other neurons do not use this module.
+snnTorch's users write a neuron by overriding ``_base_state_function``, ``fire`` and their
+relatives, which read the state from ``self.mem`` and the reset signal from ``self.reset``. A class
+that does so runs step by step, in the order of snnTorch's ``forward``, and lists the names in
+``overridden``. Other neurons do not use this module.
 """
 
 import inspect
@@ -34,7 +35,11 @@ CALLS = ("forward", "step", "scan")  # methods that replace whole calls
 
 _STEP = frozenset(STEP)
 _OWN_PACKAGE = __name__.partition(".")[0]
-_BEFORE_0_8 = ("_base_state_function_hidden", "_build_state_function", "_build_state_function_hidden")
+_BEFORE_0_8 = (
+    "_base_state_function_hidden",
+    "_build_state_function",
+    "_build_state_function_hidden",
+)
 
 
 class Doors:
@@ -64,7 +69,8 @@ class Doors:
         """Called at the end of the constructor, for subclasses that register their own states."""
 
     def _base_state_function(self, input_: Tensor) -> Any:
-        """The state after the input and before the reset: a tensor, or a tuple of all states but the spikes."""
+        """The state after the input and before the reset: a tensor, or a tuple of all states but
+        the spikes."""
         return self._integrated(input_)
 
     def _base_sub(self, input_: Tensor) -> Any:
@@ -78,7 +84,8 @@ class Doors:
 
     @property
     def state_function(self) -> Callable[[Tensor], Any]:
-        """The state after the input and the reset, as a function of the input; assigning replaces it."""
+        """The state after the input and the reset, as a function of the input; assigning replaces
+        it."""
         return self._chosen or self._by_mechanism()
 
     @state_function.setter
@@ -93,21 +100,25 @@ class Doors:
         """Reset signal of the last step: 1 where the membrane before it exceeded the threshold."""
         if self._signal is None:
             raise AttributeError("reset")  # as in snnTorch: there is none before the first step
-        return self._signal if isinstance(self._signal, Tensor) else self.mem_reset(self._signal.mem)
+        return (
+            self._signal if isinstance(self._signal, Tensor) else self.mem_reset(self._signal.mem)
+        )
 
     @reset.setter
     def reset(self, signal: Any) -> None:
         self.__dict__["_signal"] = signal
 
     def replaced(self, name: str, value: Any) -> None:
-        """Take note that a method was assigned to this instance, which counts like an override in its class.
+        """Take note that a method was assigned to this instance, which counts like an override in
+        its class.
 
         Raises:
             TypeError: ``value`` cannot be called, although the neuron's ``forward`` calls it.
         """
         if not callable(value) and "forward" not in self.overridden:
             raise TypeError(
-                f"{type(self).__name__}: {name} is a method that every neuron calls, got {value!r}; choose another name"
+                f"{type(self).__name__}: {name} is a method that every neuron calls, got "
+                f"{value!r}; choose another name"
             )
         self.__dict__["overridden"] = tuple(dict.fromkeys((*self.overridden, name)))
         if "transition" in self.__dict__:
@@ -120,7 +131,7 @@ class Doors:
         """Return the value that ``fire`` compares with the threshold."""
         return mem
 
-    # -- state in snnTorch's form: one tensor, or a tuple, without the spikes that are fed back ------------
+    # -- state in snnTorch's form: one tensor, or a tuple, without the spikes that are fed back ----
 
     def _by_mechanism(self) -> Callable[[Tensor], Any]:
         named = {"subtract": self._base_sub, "zero": self._base_zero, "none": self._base_int}
@@ -136,10 +147,14 @@ class Doors:
             return self._packed(self._base_state_function(x))
 
         p = self.params(input_.dtype)
-        return self._unpacked(self.resets[mechanism].advance(integrate, input_, self._hidden, self.reset, p))
+        return self._unpacked(
+            self.resets[mechanism].advance(integrate, input_, self._hidden, self.reset, p)
+        )
 
     def _unpacked(self, state: Any) -> Any:
-        values = tuple(value for name, value in zip(state._fields, state, strict=True) if name != "spk")
+        values = tuple(
+            value for name, value in zip(state._fields, state, strict=True) if name != "spk"
+        )
         return values[0] if len(values) == 1 else values
 
     def _packed(self, values: Any) -> Any:
@@ -147,22 +162,25 @@ class Doors:
         values = values if isinstance(values, tuple) else (values,)
         if len(values) != len(names):
             raise ValueError(
-                f"{type(self).__name__}: its state is ({', '.join(names)}), the overridden method returned "
+                f"{type(self).__name__}: its state is ({', '.join(names)}), the overridden method "
+                "returned "
                 f"{len(values)} value(s); return them in this order"
             )
         return self._hidden._replace(**dict(zip(names, values, strict=True)))
 
-    # -- the two forms of "zero" that snnTorch's neurons have besides that of the reset strategy -----------
+    # -- the two forms of "zero" that snnTorch's neurons have besides that of the reset strategy ---
 
     def _zero_by_second_pass(self, input_: Tensor) -> Any:
-        """Subtract a second result of ``_base_state_function``, which may draw other random numbers."""
+        """Subtract a second result of ``_base_state_function``, which may draw other random
+        numbers."""
         first, second = self._base_state_function(input_), self._base_state_function(input_)
         if isinstance(first, Tensor):
             return first - self.reset * second
         return tuple(a - b * self.reset for a, b in zip(first, second, strict=True))
 
     def _zero_of_membrane(self, input_: Tensor) -> Any:
-        """Subtract the result of ``_base_state_reset_zero``: the neuron's equation unless it is overridden too."""
+        """Subtract the result of ``_base_state_reset_zero``: the neuron's equation unless it is
+        overridden too."""
         syn, mem = self._base_state_function(input_)
         syn_reset, mem_reset = self._base_state_reset_zero(input_)
         return syn - syn_reset * self.reset, mem - mem_reset * self.reset
@@ -183,11 +201,14 @@ def through(names: Iterable[str]) -> bool:
 
 @cache
 def stepwise(cls: Any, names: tuple[str, ...]) -> Any:
-    """Return the equations of ``cls``, never fused, for a neuron with methods replaced on the instance."""
+    """Return the equations of ``cls``, never fused, for a neuron with methods replaced on the
+    instance."""
     kept = ("State", "integrate", "trigger", "retract", "settle")
     body = {name: inspect.getattr_static(cls, name) for name in kept}
     body |= {"overridden": names, "elementwise": False, "__module__": cls.__module__}
-    return type(cls.__name__, (), {**body, "__qualname__": f"{cls.__qualname__}[{', '.join(names)}]"})
+    return type(
+        cls.__name__, (), {**body, "__qualname__": f"{cls.__qualname__}[{', '.join(names)}]"}
+    )
 
 
 def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -199,7 +220,8 @@ def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         state: where to start, in the dtype of ``x``.
 
     Returns:
-        Spikes [B, ...], and the new state. The state of ``neuron`` is unchanged, except for ``neuron.reset``.
+        Spikes [B, ...], and the new state. The state of ``neuron`` is unchanged, except for
+        ``neuron.reset``.
     """
     kept = neuron._hidden
     neuron._hidden = state
@@ -207,7 +229,11 @@ def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         neuron.reset = signal = neuron.mem_reset(neuron.mem)
         new = neuron._packed(neuron.state_function(x))
         if neuron.state_quant:
-            quantised = {name: neuron.state_quant(getattr(new, name)) for name in new._fields if name != "spk"}
+            quantised = {
+                name: neuron.state_quant(getattr(new, name))
+                for name in new._fields
+                if name != "spk"
+            }
             new = new._replace(**quantised)
         neuron._hidden = new
         mem = neuron._pooled(new.mem)
@@ -227,9 +253,15 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
     Raises:
         TypeError: one of them has no effect, or another one, in snnTorch 1.0 or on this neuron.
     """
-    bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] != "torch" and base is not object]
+    bases = [
+        base
+        for base in cls.__mro__
+        if base.__module__.partition(".")[0] != "torch" and base is not object
+    ]
     asked = (*STEP, *CALLS, *_BEFORE_0_8)
-    written = [n for n in asked if any(n in vars(base) and not _is_ours(vars(base)[n]) for base in bases)]
+    written = [
+        n for n in asked if any(n in vars(base) and not _is_ours(vars(base)[n]) for base in bases)
+    ]
     names = tuple(n for n in written if n not in _BEFORE_0_8)
     _refuse(cls, names, written)
     return names
@@ -239,7 +271,8 @@ def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     kind = cls.__name__
     if "state_function" in names and cls.State._fields:
         raise TypeError(
-            f"{kind}: snnTorch's constructor replaces a method state_function, so that it never runs; "
+            f"{kind}: snnTorch's constructor replaces a method state_function, so that it never "
+            "runs; "
             "define _base_state_function(self, input_), or assign self.state_function in __init__"
         )
     if "forward" in names:  # it decides itself what it calls
@@ -247,7 +280,8 @@ def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     for name in _BEFORE_0_8:
         if name in written:
             raise TypeError(
-                f"{kind}: snnTorch has not called {name} since version 0.8, with and without init_hidden; "
+                f"{kind}: snnTorch has not called {name} since version 0.8, with and without "
+                "init_hidden; "
                 "define _base_state_function(self, input_), which reads the state from self.mem"
             )
     replaced = [name for name in names if name in STEP]
@@ -256,17 +290,22 @@ def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     own = [n for n in ("trigger", "retract") if not _is_plain(cls, n)]
     if replaced and own and cls._pooled is Doors._pooled:
         raise TypeError(
-            f"{kind} overrides {replaced[0]}, but spikes of {cls.__mro__[1].__name__} do not come from "
-            f"mem - threshold alone; override {', '.join(own)} or integrate, see docs/your_own_neuron.md"
+            f"{kind} overrides {replaced[0]}, but spikes of {cls.__mro__[1].__name__} do not come "
+            "from "
+            f"mem - threshold alone; override {', '.join(own)} or integrate, see "
+            "docs/your_own_neuron.md"
         )
 
 
 def _is_ours(member: Any) -> bool:
-    """Whether a function or property was written in a module of this package, rather than in a user's class."""
+    """Whether a function or property was written in a module of this package, rather than in a
+    user's class."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     scope = getattr(function, "__globals__", {})
     name = scope.get("__name__", "")
-    return name.partition(".")[0] == _OWN_PACKAGE and scope is getattr(sys.modules.get(name), "__dict__", None)
+    return name.partition(".")[0] == _OWN_PACKAGE and scope is getattr(
+        sys.modules.get(name), "__dict__", None
+    )
 
 
 def _is_plain(cls: Any, name: str) -> bool:
@@ -281,8 +320,16 @@ def _check_arguments(cls: Any, name: str) -> None:
     try:
         inspect.signature(method).bind(None, *[None] * wanted)
     except TypeError as error:
-        given = "batch_size, mem" if wanted == 2 else "mem" if name in ("fire", "mem_reset") else "input_"
+        given = (
+            "batch_size, mem"
+            if wanted == 2
+            else "mem"
+            if name in ("fire", "mem_reset")
+            else "input_"
+        )
         raise TypeError(
-            f"{cls.__name__}: {name}{inspect.signature(method)} cannot be called as {name}({given}), which is what "
-            "snnTorch has done since version 0.8; read the state from self.mem, self.syn and self.spk"
+            f"{cls.__name__}: {name}{inspect.signature(method)} cannot be called as "
+            f"{name}({given}), which is what "
+            "snnTorch has done since version 0.8; read the state from self.mem, self.syn and "
+            "self.spk"
         ) from error

@@ -1,8 +1,9 @@
 """The remembering side of a neuron: snnTorch's call protocol, once for all neurons.
 
-``forward`` picks the state (passed, remembered or fresh), runs `Neuron.step` or `Neuron.scan`, remembers the new state
-and shapes what is returned. State is neither a buffer (DistributedDataParallel would broadcast it) nor known outside
-its neuron. In sequence mode ``forward`` returns what stacking its results in step mode would return.
+``forward`` picks the state (passed, remembered or fresh), runs `Neuron.step` or `Neuron.scan`,
+remembers the new state and shapes what is returned. State is neither a buffer
+(DistributedDataParallel would broadcast it) nor known outside its neuron. In sequence mode
+``forward`` returns what stacking its results in step mode would return.
 """
 
 from collections.abc import Mapping
@@ -24,23 +25,30 @@ from .taps import Moment, Tap
 __all__ = ["Face"]
 
 
-_SETTINGS = frozenset({"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset_mechanism"})
+_SETTINGS = frozenset(
+    {"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset_mechanism"}
+)
 _PLAIN = frozenset({"_hidden", "_signal", "_foreign"})
 _REPLACEABLE = frozenset({*STEP, *CALLS}) - {"state_function"}  # which has a setter
 
 
 class Face(Parameters, Doors, Helpers, Stateful):
-    """What remembers, of a neuron; see the module. The equations and the two pure ways to run are in `Neuron`."""
+    """What remembers, of a neuron; see the module. The equations and the two pure ways to run are
+    in `Neuron`."""
 
     live: ClassVar[Live] = Live()
-    instances: ClassVar[Any] = live  # snnTorch's name; a list that is assigned to it receives new neurons
+    instances: ClassVar[Any] = (
+        live  # snnTorch's name; a list that is assigned to it receives new neurons
+    )
     resets: ClassVar[Mapping[str, Reset]]
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
     _checked: Any
     _unset: bool = False  # whether the parameters came from the meta device without values
-    _taps: tuple[Tap, ...] = ()  # told what the neuron receives and gives, see `spikeloom.core.taps`
+    _taps: tuple[
+        Tap, ...
+    ] = ()  # told what the neuron receives and gives, see `spikeloom.core.taps`
 
-    # -- what the neuron provides ------------------------------------------------------------------------
+    # -- what the neuron provides ------------------------------------------------------------------
 
     def initial(self, x: Tensor) -> Any:
         """See `Neuron.initial`."""
@@ -54,7 +62,9 @@ class Face(Parameters, Doors, Helpers, Stateful):
         """See `Neuron.step`."""
         raise NotImplementedError
 
-    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+    def scan(
+        self, x: Tensor, state: Any = None, *, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
         """See `Neuron.scan`."""
         raise NotImplementedError
 
@@ -65,21 +75,22 @@ class Face(Parameters, Doors, Helpers, Stateful):
     def _last(self, states: Any) -> Any:
         raise NotImplementedError
 
-    # -- calling -------------------------------------------------------------------------------------
+    # -- calling -----------------------------------------------------------------------------------
 
     def forward(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
         """Run one step or, in sequence mode, all steps of ``input_``, and remember the last state.
 
         Args:
             input_: current, [B, ...] or [T, B, ...] by ``mode``, floating point.
-            *state: where to start, in the order of ``State``, by position or name. None or a tensor of shape (0,)
-                means: as remembered or at rest. Broadcast to one step of the input.
+            *state: where to start, in the order of ``State``, by position or name. None or a tensor
+                of shape (0,) means: as remembered or at rest. Broadcast to one step of the input.
 
         Returns:
             ``(spk, *state)``; spikes only with ``init_hidden=True`` unless ``output=True``.
 
         Raises:
-            TypeError: the input is no floating-point tensor, or a state is passed although ``init_hidden=True``.
+            TypeError: the input is no floating-point tensor, or a state is passed although
+                ``init_hidden=True``.
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
@@ -160,7 +171,9 @@ class Face(Parameters, Doors, Helpers, Stateful):
                     value = getattr(rest, name)
                 else:
                     value = self._broadcast(name, value, shape, explicit=passed)
-            values.append(value if compiling else inspect_state(self, name, value, x, passed=passed))
+            values.append(
+                value if compiling else inspect_state(self, name, value, x, passed=passed)
+            )
         if self._foreign:
             self._foreign = False
         return self.State(*values)
@@ -169,14 +182,18 @@ class Face(Parameters, Doors, Helpers, Stateful):
         fields, kind = self.State._fields, type(self).__name__
         if len(state) > len(fields) or not named.keys() <= set(fields):
             raise TypeError(
-                f"{kind} takes an input and the state ({', '.join(fields)}), got {len(state)} state(s)"
+                f"{kind} takes an input and the state ({', '.join(fields)}), got {len(state)} "
+                "state(s)"
                 f"{' and ' + ', '.join(named) if named else ''}"
             )
-        given = {n: v for n, v in (*zip(fields, state, strict=False), *named.items()) if v is not None}
+        given = {
+            n: v for n, v in (*zip(fields, state, strict=False), *named.items()) if v is not None
+        }
         for name, value in given.items():
             if not isinstance(value, Tensor) or value.layout is not torch.strided:
                 raise TypeError(
-                    f"{kind}: {name} must be a tensor, got {value!r}; leave it out to start at rest, or write "
+                    f"{kind}: {name} must be a tensor, got {value!r}; leave it out to start at "
+                    "rest, or write "
                     "torch.zeros_like(x)"
                 )
         if given and self.init_hidden:
@@ -196,11 +213,13 @@ class Face(Parameters, Doors, Helpers, Stateful):
                 pass
         origin = "was passed" if explicit else "is remembered from the previous call"
         raise ValueError(
-            f"{type(self).__name__}: {name} of shape {tuple(value.shape)} {origin}, but this input needs "
-            f"{tuple(shape)}; call snn.reset(net) before a batch of another size, or pass a state that fits"
+            f"{type(self).__name__}: {name} of shape {tuple(value.shape)} {origin}, but this "
+            "input needs "
+            f"{tuple(shape)}; call snn.reset(net) before a batch of another size, or pass a state "
+            "that fits"
         )
 
-    # -- the remembered state ------------------------------------------------------------------------------
+    # -- the remembered state ----------------------------------------------------------------------
 
     def _reset_hidden(self) -> None:
         """Forget the state."""
@@ -211,7 +230,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
     detach_hidden: Any = OneOrAll(Stateful.detach_hidden)
     reset_hidden = OneOrAll(_reset_hidden)
 
-    # -- configuration ---------------------------------------------------------------------------------------
+    # -- configuration -----------------------------------------------------------------------------
 
     @property
     def mode(self) -> str:
@@ -234,7 +253,9 @@ class Face(Parameters, Doors, Helpers, Stateful):
         self.reset_mechanism_val.fill_(list(self.resets).index(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _PLAIN:  # set at every call; a module would look among its parameters, buffers and modules first
+        if (
+            name in _PLAIN
+        ):  # set at every call; a module would look among its parameters, buffers and modules first
             self.__dict__[name] = value
             return
         if name in _REPLACEABLE:
@@ -244,13 +265,14 @@ class Face(Parameters, Doors, Helpers, Stateful):
             self._configure()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """As in any module; a state, which snnTorch's ``_init_mem`` registers, is remembered instead."""
+        """As in any module; a state, which snnTorch's ``_init_mem`` registers, is remembered
+        instead."""
         if name not in self.State._fields:
             super().register_buffer(name, tensor, persistent)
         elif tensor is not None and tensor.shape != (0,):
             setattr(self, name, tensor)
 
-    # -- copies, checkpoints, devices ----------------------------------------------------------------------
+    # -- copies, checkpoints, devices --------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("transition", "key", "_record", "_taps", "_signal")
@@ -276,7 +298,9 @@ class Face(Parameters, Doors, Helpers, Stateful):
 
     def _enter(self) -> None:
         Face.live.add(self)
-        if self.instances is not Face.live:  # a list of the user, as in ``SpikingNeuron.instances = []``
+        if (
+            self.instances is not Face.live
+        ):  # a list of the user, as in ``SpikingNeuron.instances = []``
             self.instances.append(self)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

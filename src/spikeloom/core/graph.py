@@ -1,4 +1,5 @@
-"""The graph of autograd that a state hangs on: whether it still exists, and where nobody may look."""
+"""The graph of autograd that a state hangs on: whether it still exists, and where nobody may
+look."""
 
 from functools import cache
 from typing import Any
@@ -23,7 +24,8 @@ class _Sealed(torch.autograd.Function):
 
 
 def sealed(value: Tensor) -> Tensor:
-    """The same values, behind which `is_freed` does not look: what was saved there is computed when it is read.
+    """The same values, behind which `is_freed` does not look: what was saved there is computed when
+    it is read.
 
     >>> sealed(torch.ones(1))
     tensor([1.])
@@ -32,10 +34,11 @@ def sealed(value: Tensor) -> Tensor:
 
 
 def is_freed(value: Tensor, depth: int = 8) -> bool:
-    """Whether ``backward()`` has already freed the graph that made ``value``: another pass through it must fail.
+    """Whether ``backward()`` has already freed the graph that made ``value``: another pass through
+    it must fail.
 
-    Looks at the ``depth`` nearest nodes, not behind what is `sealed`. Where hooks handle saved tensors (checkpointing,
-    offloading) the answer is False, because looking would call them.
+    Looks at the ``depth`` nearest nodes, not behind what is `sealed`. Where hooks handle saved
+    tensors (checkpointing, offloading) the answer is False, because looking would call them.
 
     >>> x = torch.ones(1, requires_grad=True)
     >>> y = x * x
@@ -52,7 +55,9 @@ def is_freed(value: Tensor, depth: int = 8) -> bool:
         for name in _saved_tensors(type(node)):
             try:
                 getattr(node, name)
-            except RuntimeError as error:  # of a tensor that was written in place, too, which says another thing
+            except (
+                RuntimeError
+            ) as error:  # of a tensor that was written in place, too, which says another thing
                 if "already been freed" in str(error):
                     return True
         nodes.extend(parent for parent, _ in node.next_functions)
@@ -61,5 +66,12 @@ def is_freed(value: Tensor, depth: int = 8) -> bool:
 
 @cache
 def _saved_tensors(kind: type) -> list[str]:
-    raw = (name for name in dir(kind) if name.startswith("_raw_saved_") and name != "_raw_saved_tensors")
-    return [*(name.removeprefix("_raw") for name in raw), *["saved_tensors"] * hasattr(kind, "saved_tensors")]
+    raw = (
+        name
+        for name in dir(kind)
+        if name.startswith("_raw_saved_") and name != "_raw_saved_tensors"
+    )
+    return [
+        *(name.removeprefix("_raw") for name in raw),
+        *["saved_tensors"] * hasattr(kind, "saved_tensors"),
+    ]

@@ -30,7 +30,8 @@ class Helpers:
         return self.spike_grad(mem - self.threshold) * self.graded_spikes_factor
 
     def fire_inhibition(self, batch_size: int, mem: Tensor) -> Tensor:
-        """Spikes of a membrane, [B, ...], where only the neuron furthest above its threshold may fire.
+        """Spikes of a membrane, [B, ...], where only the neuron furthest above its threshold may
+        fire.
 
         Args:
             batch_size: snnTorch's argument; the size of axis 0 of ``mem`` is what counts.

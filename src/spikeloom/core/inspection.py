@@ -1,4 +1,5 @@
-"""What a neuron checks of a call before it does any work: axes, dtypes, devices, NaN, spent graphs."""
+"""What a neuron checks of a call before it does any work: axes, dtypes, devices, NaN, spent
+graphs."""
 
 import warnings
 from typing import Any
@@ -10,7 +11,9 @@ from . import checks, dispatch, graph
 
 __all__ = ["TimeAxisWarning", "inspect_input", "inspect_state", "inspect_values"]
 
-_OWN_DEPTH = 5  # nodes from a membrane to the product with its decay, which saves tensors in every neuron
+_OWN_DEPTH = (
+    5  # nodes from a membrane to the product with its decay, which saves tensors in every neuron
+)
 _COMPUTING = (nn.Linear, nn.Conv2d, nn.LSTMCell, nn.RNN)
 
 
@@ -42,7 +45,8 @@ def inspect_input(neuron: Any, x: Tensor, sequence: bool, timed: bool) -> None:
 
 
 def inspect_values(neuron: Any) -> None:
-    """Check the parameters, and the weights of the modules right below, that were written since the last look.
+    """Check the parameters, and the weights of the modules right below, that were written since the
+    last look.
 
     Reads version counters only where nothing was written, because this runs at every step.
     """
@@ -87,12 +91,15 @@ def _look(neuron: Any, changed: list[tuple[str, Tensor]]) -> None:
             bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
             if bad:
                 raise ValueError(
-                    f"{kind}: {name} holds {bad} NaN or infinite values of {value.numel()}; training has diverged or "
-                    "a file was damaged: load an earlier state, lower the learning rate or clip the gradients"
+                    f"{kind}: {name} holds {bad} NaN or infinite values of {value.numel()}; "
+                    "training has diverged or "
+                    "a file was damaged: load an earlier state, lower the learning rate or clip "
+                    "the gradients"
                 )
             if name in neuron.positive and not bool((value > 0).all()):
                 raise ValueError(
-                    f"{kind}: {name} must stay above 0, got {value.min():.4g}; a neuron at rest would fire or divide "
+                    f"{kind}: {name} must stay above 0, got {value.min():.4g}; a neuron at rest "
+                    "would fire or divide "
                     f"by 0: after optimizer.step() write neuron.{name}.data.clamp_(min=1e-3)"
                 )
         neuron.inspect_together()
@@ -103,16 +110,21 @@ def _look(neuron: Any, changed: list[tuple[str, Tensor]]) -> None:
 def _axes(neuron: Any, x: Tensor, sequence: bool, timed: bool) -> None:
     kind = type(neuron).__name__
     if timed and x.dim() > 0 and len(x) == 0:
-        raise ValueError(f"{kind} needs at least one time step, got {tuple(x.shape)}; expected [T, B, features...]")
+        raise ValueError(
+            f"{kind} needs at least one time step, got {tuple(x.shape)}; expected [T, B, "
+            "features...]"
+        )
     if sequence and x.dim() < 2 + timed:
         raise ValueError(
-            f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for one time step write "
+            f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for one "
+            "time step write "
             'mode="step", for a single feature x.unsqueeze(-1), for a single sample x.unsqueeze(1)'
         )
     unbatched_image = getattr(neuron, "conv2d_channels", None) is not None
     if not sequence and x.dim() == 3 and "sequence" in neuron.modes and not unbatched_image:
         warnings.warn(
-            f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is time, write "
+            f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is time, "
+            "write "
             'mode="sequence" or snn.run(net, x)',
             TimeAxisWarning,
             stacklevel=7,
@@ -124,24 +136,34 @@ def _params(neuron: Any, x: Tensor) -> None:
     for name in neuron._names:
         value = getattr(neuron, name)
         if value.device != x.device:
-            raise RuntimeError(f"{kind} is on {value.device}, its input on {x.device}; write net.to({str(x.device)!r})")
+            raise RuntimeError(
+                f"{kind} is on {value.device}, its input on {x.device}; write "
+                f"net.to({str(x.device)!r})"
+            )
         fits = value.dim() <= len(target) or value.numel() == 1
         pairs = zip(reversed(value.shape), reversed(target), strict=False)
         if not fits or any(v not in (1, t) for v, t in pairs):
             raise ValueError(
-                f"{kind}: {name} of shape {tuple(value.shape)} does not broadcast against one step of the input, "
+                f"{kind}: {name} of shape {tuple(value.shape)} does not broadcast against one "
+                "step of the input, "
                 f"{tuple(target)}; give one value, or one for each neuron"
             )
     _weights(neuron, x)
 
 
 def _weights(neuron: Any, x: Tensor) -> None:
-    """Modules below a neuron compute in the dtype of their weights, and torch refuses another one in its own words."""
+    """Modules below a neuron compute in the dtype of their weights, and torch refuses another one
+    in its own words."""
     for child, module in neuron._modules.items():
-        weight = next(iter(module._parameters.values()), None) if isinstance(module, _COMPUTING) else None
+        weight = (
+            next(iter(module._parameters.values()), None)
+            if isinstance(module, _COMPUTING)
+            else None
+        )
         if weight is not None and weight.dtype != x.dtype and not _autocast(x):
             raise TypeError(
-                f"{type(neuron).__name__} has {child} in {weight.dtype}, got an input in {x.dtype}; write "
+                f"{type(neuron).__name__} has {child} in {weight.dtype}, got an input in "
+                f"{x.dtype}; write "
                 f"x.to({weight.dtype}) or neuron.to({x.dtype})"
             )
 
@@ -161,21 +183,31 @@ def inspect_state(neuron: Any, name: str, value: Tensor, x: Tensor, *, passed: b
         passed: whether the user gave it.
 
     Returns:
-        ``value``, in the dtype of ``x`` if that loses nothing: whole numbers, and zeros of any dtype.
+        ``value``, in the dtype of ``x`` if that loses nothing: whole numbers, and zeros of any
+        dtype.
     """
     if value.device != x.device:
         kind = type(neuron).__name__
-        raise RuntimeError(f"{kind}: {name} is on {value.device}, the input on {x.device}; write {name}.to(x.device)")
+        raise RuntimeError(
+            f"{kind}: {name} is on {value.device}, the input on {x.device}; write "
+            f"{name}.to(x.device)"
+        )
     if value.dtype != x.dtype:
         value = _cast(neuron, name, value, x)
     own = neuron._hidden is not None and value is getattr(neuron._hidden, name)
     foreign = (passed and not own) or neuron._foreign
     if (foreign or value.dtype == torch.float16) and value.device.type == "cpu":
         checks.finite(value, f"{name}, a state of {type(neuron).__name__},")
-    if value.requires_grad and torch.is_grad_enabled() and graph.is_freed(value, _OWN_DEPTH if own else 8):
+    if (
+        value.requires_grad
+        and torch.is_grad_enabled()
+        and graph.is_freed(value, _OWN_DEPTH if own else 8)
+    ):
         raise RuntimeError(
-            f"{type(neuron).__name__}: {name} still hangs on the graph of a batch that backward() has already used; "
-            "call snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its values"
+            f"{type(neuron).__name__}: {name} still hangs on the graph of a batch that backward() "
+            "has already used; "
+            "call snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its "
+            "values"
         )
     return value
 
@@ -188,6 +220,7 @@ def _cast(neuron: Any, name: str, value: Tensor, x: Tensor) -> Tensor:
     if not value.requires_grad and checks.readable(value) and not bool(value.any()):
         return value.to(x.dtype)
     raise TypeError(
-        f"{type(neuron).__name__}: {name} is {value.dtype}, the input {x.dtype}; write {name}.to(x.dtype) or "
+        f"{type(neuron).__name__}: {name} is {value.dtype}, the input {x.dtype}; write "
+        f"{name}.to(x.dtype) or "
         "snn.reset(net)"
     )

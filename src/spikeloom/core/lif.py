@@ -9,9 +9,11 @@ __all__ = ["LIF"]
 
 
 class LIF(Neuron):
-    """Base of the leaky neurons: a `Neuron` with the decay ``beta``, in snnTorch's order of arguments.
+    """Base of the leaky neurons: a `Neuron` with the decay ``beta``, in snnTorch's order of
+    arguments.
 
-    A subclass declares ``State`` and ``integrate`` as those of `Neuron` do, or, as in snnTorch, its own ``forward``.
+    A subclass declares ``State`` and ``integrate`` as those of `Neuron` do, or, as in snnTorch, its
+    own ``forward``.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
@@ -48,7 +50,13 @@ class LIF(Neuron):
         reset_delay: bool = True,
         mode: str = "step",
     ) -> None:
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        checks.in_range(
+            "beta",
+            beta,
+            0.0,
+            1.0,
+            why="it is the fraction of the membrane that is left after one step",
+        )
         super().__init__(
             threshold,
             spike_grad,

@@ -1,4 +1,5 @@
-"""Descriptors of the neuron base class: who is alive, one field of the state, one neuron or all of a class."""
+"""Descriptors of the neuron base class: who is alive, one field of the state, one neuron or all of
+a class."""
 
 import weakref
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ class Live:
 
 
 class StateField:
-    """``lif.mem`` reads and writes one field of the remembered state; of shape (0,) where there is none."""
+    """``lif.mem`` reads and writes one field of the remembered state; of shape (0,) where there is
+    none."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,7 +48,8 @@ class StateField:
 
 
 class OneOrAll:
-    """A method that acts on one neuron, or, called on a class, on all living neurons of that class."""
+    """A method that acts on one neuron, or, called on a class, on all living neurons of that
+    class."""
 
     def __init__(self, method: Any) -> None:
         self.method = method
@@ -55,4 +58,6 @@ class OneOrAll:
     def __get__(self, neuron: Any, owner: type) -> Any:
         if neuron is not None:
             return self.method.__get__(neuron, owner)
-        return lambda: [self.method(each) for each in owner.live if isinstance(each, owner)] and None
+        return lambda: (
+            [self.method(each) for each in owner.live if isinstance(each, owner)] and None
+        )

@@ -1,6 +1,7 @@
 """Checks of single arguments: numbers, flags, tensors, networks, paths, devices and generators.
 
-Each message has the three parts of `spikeloom.core.checks`: the rule, the value received, and what to write instead.
+Each message has the three parts of `spikeloom.core.checks`: the rule, the value received, and what
+to write instead.
 """
 
 import math
@@ -52,7 +53,9 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
             raise TypeError
         number = value.__index__()
     except (AttributeError, TypeError, RuntimeError):
-        raise TypeError(f"{name} must be a whole number, got {_shown(value)}; write {name}={least}") from None
+        raise TypeError(
+            f"{name} must be a whole number, got {_shown(value)}; write {name}={least}"
+        ) from None
     if number < least or (most is not None and number > most):
         rule = f"be {least} or more" if most is None else f"lie in [{least}, {most}]"
         raise ValueError(f"{name} must {rule}, got {number}; write {name}={least}")
@@ -110,7 +113,9 @@ def _float(name: str, value: Any, example: float) -> float:
         single = math.prod(value.shape) == 1 and not getattr(value, "requires_grad", False)
         value = value.item() if single and getattr(value, "device", "cpu") != "meta" else value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {_shown(value)}; write {name}={example:g}")
+        raise TypeError(
+            f"{name} must be a real number, got {_shown(value)}; write {name}={example:g}"
+        )
     number: Any = value
     try:
         return float(number)
@@ -144,9 +149,13 @@ def tensor(name: str, value: Any) -> Tensor:
     """
     if isinstance(value, Tensor):
         if value.layout is not torch.strided:
-            raise TypeError(f"{name} must be a dense tensor, got {value.layout}; write {name}.to_dense()")
+            raise TypeError(
+                f"{name} must be a dense tensor, got {value.layout}; write {name}.to_dense()"
+            )
         return value
-    raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})")
+    raise TypeError(
+        f"{name} must be a torch.Tensor, got {type(value).__name__}; write torch.as_tensor({name})"
+    )
 
 
 def blank(what: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -188,11 +197,15 @@ def numbers_of(name: str, value: Any) -> Tensor:
     try:
         found = tensor(name, torch.as_tensor(value)).detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must hold numbers, got {_shown(value)}; write a tensor of numbers") from error
+        raise TypeError(
+            f"{name} must hold numbers, got {_shown(value)}; write a tensor of numbers"
+        ) from error
     if found.is_complex() or found.dtype == torch.bool:
         raise TypeError(f"{name} must hold real numbers, got {found.dtype}; write {name}.real")
     if not found.numel():
-        raise ValueError(f"{name} must hold at least one number, got shape {tuple(found.shape)}; write more")
+        raise ValueError(
+            f"{name} must hold at least one number, got shape {tuple(found.shape)}; write more"
+        )
     return found.double()
 
 
@@ -236,7 +249,9 @@ def device_of(name: str, value: Any) -> torch.device:
     try:
         return torch.device(value)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{name} must be a device, got {_shown(value)}; write {name}='cpu'") from error
+        raise ValueError(
+            f"{name} must be a device, got {_shown(value)}; write {name}='cpu'"
+        ) from error
 
 
 def path_of(name: str, value: Any) -> Path:

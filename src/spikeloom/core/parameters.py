@@ -48,8 +48,11 @@ class Parameters(nn.Module):
     def _configure(self) -> None:
         raise NotImplementedError
 
-    def parameter(self, name: str, value: Any, learn: bool = False, *, persistent: bool = True) -> None:
-        """Register a tensor of the equations under ``name``: a parameter if it learns, a buffer otherwise.
+    def parameter(
+        self, name: str, value: Any, learn: bool = False, *, persistent: bool = True
+    ) -> None:
+        """Register a tensor of the equations under ``name``: a parameter if it learns, a buffer
+        otherwise.
 
         Args:
             name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
@@ -62,10 +65,14 @@ class Parameters(nn.Module):
             tensor = torch.as_tensor(value).detach().clone()
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
-                f"{type(self).__name__}: {name} must be a number or a tensor, got {value!r}; write {name}=0.5"
+                f"{type(self).__name__}: {name} must be a number or a tensor, got {value!r}; "
+                f"write {name}=0.5"
             ) from error
         if tensor.layout is not torch.strided:
-            raise TypeError(f"{type(self).__name__}: {name} must be dense, got {tensor.layout}; write .to_dense()")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be dense, got {tensor.layout}; write "
+                ".to_dense()"
+            )
         tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))
@@ -94,7 +101,8 @@ class Parameters(nn.Module):
                 lead_inward(value)
 
     def reset_parameters(self) -> None:
-        """Set every tensor of the equations to the value that the constructor received, e.g. after ``to_empty()``.
+        """Set every tensor of the equations to the value that the constructor received, e.g. after
+        ``to_empty()``.
 
         Raises:
             RuntimeError: the constructor received a tensor without values.
@@ -103,7 +111,8 @@ class Parameters(nn.Module):
             value = torch.as_tensor(self._started_with[name])
             if value.device.type == "meta":
                 raise RuntimeError(
-                    f"{type(self).__name__}: {name} was computed on the meta device, so that its value is not known; "
+                    f"{type(self).__name__}: {name} was computed on the meta device, so that its "
+                    "value is not known; "
                     "call load_state_dict() instead"
                 )
             with torch.no_grad():
@@ -111,7 +120,8 @@ class Parameters(nn.Module):
         self.reset_mechanism_val.fill_(self.reset_dict[self._reset_mechanism])
 
     def inspect_together(self) -> None:
-        """Raise if learned parameters contradict each other; called without gradients after they were written."""
+        """Raise if learned parameters contradict each other; called without gradients after they
+        were written."""
 
     def params(self, dtype: torch.dtype) -> Any:
         """Return the parameters by name, in ``dtype``, as the equations read them."""
@@ -130,6 +140,12 @@ class Parameters(nn.Module):
         values = []
         for name in self._names:
             value = getattr(self, name)
-            text = f"{value.item():.4g}" if value.numel() == 1 and value.device.type != "meta" else tuple(value.shape)
+            text = (
+                f"{value.item():.4g}"
+                if value.numel() == 1 and value.device.type != "meta"
+                else tuple(value.shape)
+            )
             values.append(f"{name}={text}{' (learned)' if isinstance(value, nn.Parameter) else ''}")
-        return ", ".join([*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"])
+        return ", ".join(
+            [*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"]
+        )

@@ -1,7 +1,7 @@
 """Feedback: the weighted spikes of the last step join the input of this one.
 
-The weights are a linear layer, a convolution, or one number V for each neuron. The last is elementwise arithmetic, so
-that such neurons are fused over time like any other.
+The weights are a linear layer, a convolution, or one number V for each neuron. The last is
+elementwise arithmetic, so that such neurons are fused over time like any other.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ __all__ = ["Recurrent", "same_size"]
 class Recurrent(LIF):
     """Base of neurons whose state has a field ``spk`` and whose spikes are fed back.
 
-    A subclass declares ``State`` and a static ``charge`` (an ``integrate`` that receives input and feedback as one
-    current), and calls `connect` in its constructor.
+    A subclass declares ``State`` and a static ``charge`` (an ``integrate`` that receives input and
+    feedback as one current), and calls `connect` in its constructor.
     """
 
     all_to_all: bool = True
@@ -41,12 +41,18 @@ class Recurrent(LIF):
     def equations(self) -> Any:
         """The class itself, or with one-to-one feedback its elementwise twin."""
         replaced = doors.through(self.overridden) or "step" in self.overridden
-        fused = not self.all_to_all and not replaced and self._feedback is None and "recurrent" not in self._modules
+        fused = (
+            not self.all_to_all
+            and not replaced
+            and self._feedback is None
+            and "recurrent" not in self._modules
+        )
         return _pointwise(type(self)) if fused else super().equations
 
     @property
     def recurrent(self) -> Any:
-        """The feedback: a module, or with one-to-one feedback a function of the spikes with the attribute V."""
+        """The feedback: a module, or with one-to-one feedback a function of the spikes with the
+        attribute V."""
         if self._feedback is not None:
             return self._feedback
         module = self._modules.get("recurrent")
@@ -58,7 +64,9 @@ class Recurrent(LIF):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "recurrent" and "transition" in self.__dict__:  # a module does not pass through the setter
+        if (
+            name == "recurrent" and "transition" in self.__dict__
+        ):  # a module does not pass through the setter
             self._configure()
 
     def connect(
@@ -82,7 +90,8 @@ class Recurrent(LIF):
 
         Raises:
             TypeError: the arguments do not name exactly one kind of feedback.
-            ValueError: ``kernel_size`` is even, so that the feedback would not have the size of the layer.
+            ValueError: ``kernel_size`` is even, so that the feedback would not have the size of the
+                layer.
         """
         kind = type(self).__name__
         if linear_features is not None:
@@ -91,28 +100,37 @@ class Recurrent(LIF):
             conv2d_channels = whole("conv2d_channels", conv2d_channels, 1, MOST_UNITS)
         checks.flags(kind, all_to_all=all_to_all, learn_recurrent=learn_recurrent)
         convolves = conv2d_channels is not None or kernel_size is not None
-        self.linear_features, self.conv2d_channels, self.kernel_size = linear_features, conv2d_channels, kernel_size
+        self.linear_features, self.conv2d_channels, self.kernel_size = (
+            linear_features,
+            conv2d_channels,
+            kernel_size,
+        )
         self.learn_recurrent = learn_recurrent
         if not all_to_all:
             if linear_features is not None or convolves:
                 raise TypeError(
-                    f"{kind}(all_to_all=False) feeds back one to one and takes V only; leave the others out"
+                    f"{kind}(all_to_all=False) feeds back one to one and takes V only; leave the "
+                    "others out"
                 )
             self.all_to_all = False
             self.parameter("V", V, learn_recurrent)
             self._init_recurrent_one_to_one()
             return
-        if (linear_features is None) == (not convolves) or (convolves and None in (conv2d_channels, kernel_size)):
+        if (linear_features is None) == (not convolves) or (
+            convolves and None in (conv2d_channels, kernel_size)
+        ):
             raise TypeError(
-                f"{kind} needs to know its feedback: linear_features=N, or conv2d_channels=C and kernel_size=K, or "
-                f"all_to_all=False with V; got linear_features={linear_features}, conv2d_channels={conv2d_channels}, "
+                f"{kind} needs to know its feedback: linear_features=N, or conv2d_channels=C and "
+                "kernel_size=K, or "
+                f"all_to_all=False with V; got linear_features={linear_features}, "
+                f"conv2d_channels={conv2d_channels}, "
                 f"kernel_size={kernel_size}"
             )
         self._init_recurrent_net()
         if not learn_recurrent:
             self._disable_recurrent_grad()
 
-    # -- snnTorch's names, for subclasses that make another feedback -----------------------------------
+    # -- snnTorch's names, for subclasses that make another feedback -------------------------------
 
     def _init_recurrent_net(self) -> None:
         if self.linear_features:
@@ -144,7 +162,9 @@ class Recurrent(LIF):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not self.all_to_all and self.learn_recurrent:  # snnTorch has one parameter under both names
+        if (
+            not self.all_to_all and self.learn_recurrent
+        ):  # snnTorch has one parameter under both names
             destination[f"{prefix}recurrent.V"] = destination[f"{prefix}V"]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -186,10 +206,16 @@ def _pointwise(neuron: type[Recurrent]) -> type:
         "retract": neuron.retract,
         **{name: staticmethod(f) for name, f in functions.items()},
     }
-    return type(neuron.__name__, (), {**body, "__module__": neuron.__module__, "__qualname__": neuron.__qualname__})
+    return type(
+        neuron.__name__,
+        (),
+        {**body, "__module__": neuron.__module__, "__qualname__": neuron.__qualname__},
+    )
 
 
-def same_size(channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool = True) -> nn.Conv2d:
+def same_size(
+    channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool = True
+) -> nn.Conv2d:
     """A convolution whose output has the height and width of its input.
 
     Raises:
@@ -200,8 +226,15 @@ def same_size(channels: Any, out_channels: Any, kernel_size: Any, *, bias: bool 
     """
     given = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
     if len(given) != 2:
-        raise ValueError(f"kernel_size must be one number or two, got {kernel_size}; write kernel_size=3")
-    size = whole("kernel_size", given[0], 1, MOST_UNITS), whole("kernel_size", given[1], 1, MOST_UNITS)
+        raise ValueError(
+            f"kernel_size must be one number or two, got {kernel_size}; write kernel_size=3"
+        )
+    size = (
+        whole("kernel_size", given[0], 1, MOST_UNITS),
+        whole("kernel_size", given[1], 1, MOST_UNITS),
+    )
     if any(k % 2 == 0 for k in size):
-        raise ValueError(f"kernel_size must be odd, got {kernel_size}; an even one changes height and width")
+        raise ValueError(
+            f"kernel_size must be odd, got {kernel_size}; an even one changes height and width"
+        )
     return nn.Conv2d(channels, out_channels, size, padding=(size[0] // 2, size[1] // 2), bias=bias)

@@ -2,7 +2,8 @@
 
 A reset wraps the integration. ``s`` is the reset signal, 1 where the membrane of the previous step
 exceeded the threshold; it carries no gradient unless the strategy says so. Strategies are frozen
-values: hashable, comparable, picklable. A neuron lists its own under snnTorch's names in ``resets``.
+values: hashable, comparable, picklable. A neuron lists its own under snnTorch's names in
+``resets``.
 """
 
 from collections.abc import Callable
@@ -24,14 +25,21 @@ class Reset:
     True
     """
 
-    acts: ClassVar[bool] = True  # False: there is nothing to clear, so that nobody needs to know who fired
-    attached: ClassVar[bool] = False  # True: gradients pass the reset signal, by the surrogate of its spike
+    acts: ClassVar[bool] = (
+        True  # False: there is nothing to clear, so that nobody needs to know who fired
+    )
+    attached: ClassVar[bool] = (
+        False  # True: gradients pass the reset signal, by the surrogate of its spike
+    )
 
     def clear(self, state: Any, s: Tensor, p: Any) -> Any:
-        """The state after the reset of the neurons where ``s`` is 1; where ``s`` is 0 it is unchanged."""
+        """The state after the reset of the neurons where ``s`` is 1; where ``s`` is 0 it is
+        unchanged."""
         raise NotImplementedError
 
-    def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
+    def advance(
+        self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any
+    ) -> Any:
         """One integration with the reset in its place: by default afterwards."""
         return self.clear(integrate(x, state, p), s, p)
 
@@ -66,13 +74,16 @@ class Zero(Reset):
 class ZeroBefore(Zero):
     """Clear the old membrane, then integrate the input of this step."""
 
-    def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
+    def advance(
+        self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any
+    ) -> Any:
         return integrate(x, self.clear(state, s, p), p)
 
 
 @dataclass(frozen=True)
 class ZeroBeforeAttached(ZeroBefore):
-    """As `ZeroBefore`, the gradient passing the reset, as in STBP (``reset_mechanism="zero_attached"``)."""
+    """As `ZeroBefore`, the gradient passing the reset, as in STBP
+    (``reset_mechanism="zero_attached"``)."""
 
     attached: ClassVar[bool] = True
 

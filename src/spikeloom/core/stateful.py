@@ -1,7 +1,8 @@
-"""What remembers from call to call: the protocol by which networks are reset, detached, switched and run over time.
+"""What remembers from call to call: the protocol by which networks are reset, detached, switched
+and run over time.
 
-Neurons are one kind of it, delays another. State is a NamedTuple of tensors outside of the module's buffers
-(DistributedDataParallel would broadcast it), made from the first input.
+Neurons are one kind of it, delays another. State is a NamedTuple of tensors outside of the module's
+buffers (DistributedDataParallel would broadcast it), made from the first input.
 """
 
 from typing import Any, ClassVar
@@ -22,20 +23,24 @@ __all__ = ["Stateful"]
 
 
 def _outlived(module: Any, value: Any) -> Any:
-    """A state as it is after the transform of ``torch.func`` that made it: a plain tensor where there is one."""
+    """A state as it is after the transform of ``torch.func`` that made it: a plain tensor where
+    there is one."""
     value = unwrap_if_dead(value)
     if is_batchedtensor(value) and maybe_get_level(value) > (maybe_current_level() or 0):
         raise RuntimeError(
-            f"{type(module).__name__} remembers a state of a torch.func.vmap that has ended, one for each of its "
+            f"{type(module).__name__} remembers a state of a torch.func.vmap that has ended, one "
+            "for each of its "
             "entries; call snn.reset(net) after it, or pass the state and return it"
         )
     return value
 
 
 class Stateful(nn.Module):
-    """Base of modules with a state: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on all of them in a net.
+    """Base of modules with a state: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on all
+    of them in a net.
 
-    A subclass declares ``State``, a NamedTuple of tensors, and ``advance``, which reads and sets ``_hidden``.
+    A subclass declares ``State``, a NamedTuple of tensors, and ``advance``, which reads and sets
+    ``_hidden``.
 
     >>> from typing import NamedTuple
     >>> class Last(Stateful):
@@ -58,7 +63,8 @@ class Stateful(nn.Module):
     _mode: str = "step"
 
     def forward(self, input_: Tensor) -> Any:
-        """Run one step or, in sequence mode, all steps of ``input_``, and remember the last state."""
+        """Run one step or, in sequence mode, all steps of ``input_``, and remember the last
+        state."""
         if not torch.compiler.is_compiling():
             if alone.claimed:
                 alone.refuse_others(self)
@@ -71,7 +77,9 @@ class Stateful(nn.Module):
         """What ``forward`` does where nothing is recorded."""
         return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
 
-    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Any, Any]:
+    def advance(
+        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
+    ) -> tuple[Any, Any]:
         """Run, remember the last state, and return the output and the new state.
 
         Args:
@@ -79,13 +87,15 @@ class Stateful(nn.Module):
             sequence: whether to run over time.
             num_steps: T of a sequence whose input [B, ...] is the same at every step.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define advance(input_, *, sequence, num_steps=None)")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define advance(input_, *, sequence, num_steps=None)"
+        )
 
     def returned(self, output: Any, state: Any) -> Any:
         """What ``forward`` returns of output and state."""
         return output
 
-    # -- the remembered state --------------------------------------------------------------------------
+    # -- the remembered state ----------------------------------------------------------------------
 
     @property
     def hidden(self) -> Any:
@@ -101,7 +111,8 @@ class Stateful(nn.Module):
         """Forget the state; it is created again, at rest, for the next input.
 
         Returns:
-            The forgotten state: a tensor of shape (0,), or a tuple of them, accepted by neurons as "at rest".
+            The forgotten state: a tensor of shape (0,), or a tuple of them, accepted by neurons as
+                "at rest".
         """
         if alone.claimed:
             alone.refuse_others(self)
@@ -117,7 +128,7 @@ class Stateful(nn.Module):
         if self._hidden is not None:
             self._hidden = self.State(*(value.detach() for value in self._hidden))
 
-    # -- configuration, copies, devices ----------------------------------------------------------------
+    # -- configuration, copies, devices ------------------------------------------------------------
 
     @property
     def mode(self) -> str:
@@ -130,7 +141,10 @@ class Stateful(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         hidden = self._hidden
-        return {**self.__dict__, "_hidden": hidden and self.State(*(value.detach() for value in hidden))}
+        return {
+            **self.__dict__,
+            "_hidden": hidden and self.State(*(value.detach() for value in hidden)),
+        }
 
     def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
         super()._apply(fn, *args, **options)

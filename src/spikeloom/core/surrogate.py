@@ -1,9 +1,10 @@
 r"""Surrogate gradients: a spike is a step, its derivative is borrowed from a smooth curve.
 
-Forward, every surrogate is ``H(x) = 1 if x > 0 else 0`` in the dtype of ``x``, where ``x`` is the membrane minus the
-threshold. Backward, the incoming gradient is multiplied by ``derivative(x)``, the derivative of ``primitive(x)``.
-Surrogates are frozen values: hashable, picklable, equal by content, and readable by every backend.
-snnTorch's curves are in `spikeloom.core.curves`, its spellings in `spikeloom.surrogate`.
+Forward, every surrogate is ``H(x) = 1 if x > 0 else 0`` in the dtype of ``x``, where ``x`` is the
+membrane minus the threshold. Backward, the incoming gradient is multiplied by ``derivative(x)``,
+the derivative of ``primitive(x)``. Surrogates are frozen values: hashable, picklable, equal by
+content, and readable by every backend. snnTorch's curves are in `spikeloom.core.curves`, its
+spellings in `spikeloom.surrogate`.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,8 @@ SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
 class _Heaviside(torch.autograd.Function):
     """The step with a borrowed derivative; one function for all surrogates.
 
-    With ``setup_context`` instead of ``ctx``, ``apply`` calls `inspect` every time, which costs 30 us.
+    With ``setup_context`` instead of ``ctx``, ``apply`` calls `inspect` every time, which costs 30
+    us.
     """
 
     @staticmethod
@@ -72,10 +74,11 @@ class _TransformedHeaviside(_CompiledHeaviside):
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Base of the surrogates: callable on ``mem - threshold``, differentiable through ``derivative``.
+    """Base of the surrogates: callable on ``mem - threshold``, differentiable through
+    ``derivative``.
 
-    A subclass is a frozen dataclass with elementwise ``primitive`` and ``derivative``; it then works with every neuron
-    and every backend.
+    A subclass is a frozen dataclass with elementwise ``primitive`` and ``derivative``; it then
+    works with every neuron and every backend.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -141,12 +144,14 @@ class _Custom(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class CustomSurrogate:
-    """A surrogate from a function ``custom_surrogate_function(input_, grad_input, spikes) -> gradient``.
+    """A surrogate from a function ``custom_surrogate_function(input_, grad_input, spikes) ->
+    gradient``.
 
     Picklable if the function is. Prefer a `Surrogate` subclass: it also has a primitive.
 
     Args:
-        custom_surrogate_function: receives the membrane minus the threshold, the incoming gradient and the spikes.
+        custom_surrogate_function: receives the membrane minus the threshold, the incoming gradient
+            and the spikes.
 
     >>> x = torch.tensor([0.5, -2.0], requires_grad=True)
     >>> CustomSurrogate(lambda input_, grad_input, spikes: grad_input * (input_.abs() < 1))(x).sum().backward()
@@ -159,7 +164,8 @@ class CustomSurrogate:
     def __post_init__(self) -> None:
         if not callable(self.custom_surrogate_function):
             raise TypeError(
-                f"custom_surrogate_function must be callable, got {self.custom_surrogate_function!r}; "
+                "custom_surrogate_function must be callable, got "
+                f"{self.custom_surrogate_function!r}; "
                 "write a function (input_, grad_input, spikes) -> gradient"
             )
 
@@ -168,7 +174,8 @@ class CustomSurrogate:
 
 
 def resolve(spike_grad: Any) -> Any:
-    """The surrogate that a user meant: a value as it is, a class instantiated, ``Class.apply`` as the class.
+    """The surrogate that a user meant: a value as it is, a class instantiated, ``Class.apply`` as
+    the class.
 
     Raises:
         TypeError: ``spike_grad`` is not callable.
@@ -181,6 +188,7 @@ def resolve(spike_grad: Any) -> Any:
     if not callable(spike_grad):
         raise TypeError(
             f"spike_grad must be a surrogate such as snn.surrogate.atan(), got {spike_grad!r}; "
-            "write spike_grad=snn.surrogate.fast_sigmoid(slope=25) or a function of (mem - threshold)"
+            "write spike_grad=snn.surrogate.fast_sigmoid(slope=25) or a function of (mem - "
+            "threshold)"
         )
     return spike_grad

@@ -19,6 +19,9 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     lines = []
     for row in rows:
         cells = zip(row, widths, strict=True)
-        texts = [text.ljust(width) if i < left else text.rjust(width) for i, (text, width) in enumerate(cells)]
+        texts = [
+            text.ljust(width) if i < left else text.rjust(width)
+            for i, (text, width) in enumerate(cells)
+        ]
         lines.append("  ".join(texts).rstrip())
     return lines

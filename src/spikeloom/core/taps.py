@@ -1,9 +1,9 @@
 """Taps: functions that receive the input and output of a layer, once for a whole sequence.
 
-An ordinary forward hook is called at every step, also under `spikeloom.run`. A tap is called once with the input and
-output of one step or of all steps, and does not change how the layer runs. Neurons call their taps themselves, in step
-mode, in sequence mode and under ``run``; layers without a state carry the tap in a forward hook (`Watch`), which
-``run`` recognises.
+An ordinary forward hook is called at every step, also under `spikeloom.run`. A tap is called once
+with the input and output of one step or of all steps, and does not change how the layer runs.
+Neurons call their taps themselves, in step mode, in sequence mode and under ``run``; layers without
+a state carry the tap in a forward hook (`Watch`), which ``run`` recognises.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,11 +22,13 @@ class Moment(NamedTuple):
 
     Attributes:
         x: input, [B, ...], or [T, B, ...] where ``timed`` unless it is the same at every step.
-        output: spikes of a neuron, or the result of another layer; ``timed`` says whether it has a time axis.
+        output: spikes of a neuron, or the result of another layer; ``timed`` says whether it has a
+            time axis.
         state: of a neuron, with the same axes; None for other layers.
-        timed: whether there is a time axis; None: unknown, an ordinary call of a layer without state.
-        repeat: T, where ``x`` (and the output of a layer without state) has no time axis and stands for T equal steps;
-            else 1.
+        timed: whether there is a time axis; None: unknown, an ordinary call of a layer without
+            state.
+        repeat: T, where ``x`` (and the output of a layer without state) has no time axis and stands
+            for T equal steps; else 1.
     """
 
     x: Any
@@ -76,7 +78,8 @@ def watches(module: nn.Module) -> list[Watch]:
 
 @contextmanager
 def untold(net: nn.Module) -> Iterator[None]:
-    """Tell the taps of a network nothing inside the block, in which it computes once more what they know already.
+    """Tell the taps of a network nothing inside the block, in which it computes once more what they
+    know already.
 
     >>> seen = []
     >>> layer = nn.ReLU()
@@ -90,7 +93,9 @@ def untold(net: nn.Module) -> Iterator[None]:
     neurons = [(module, module._taps) for module in modules if getattr(module, "_taps", ())]
     hooks = [(watch, watch.tap) for module in modules for watch in watches(module)]
     for neuron, taps in neurons:
-        neuron._taps = (_nothing,) * len(taps)  # as many: a neuron with taps keeps more for its gradients
+        neuron._taps = (_nothing,) * len(
+            taps
+        )  # as many: a neuron with taps keeps more for its gradients
     for watch, _ in hooks:
         watch.tap = _nothing
     try:

@@ -1,7 +1,8 @@
 """One time step as a pure, hashable value: neuron x reset x surrogate x delay.
 
-A `Transition` is the single source of a neuron's behaviour. Called on tensors it is the eager step; traced, it is
-the program from which the fused loops and kernels are printed. It reads no attribute of any module.
+A `Transition` is the single source of a neuron's behaviour. Called on tensors it is the eager step;
+traced, it is the program from which the fused loops and kernels are printed. It reads no attribute
+of any module.
 """
 
 from collections import OrderedDict
@@ -24,8 +25,9 @@ MOST_TRANSITIONS = 512  # that are kept although no neuron has them any more
 class Transitions:
     """What the fused operator's string argument stands for: transitions of neurons, by name.
 
-    Annealing a slope makes a transition at every value. Those of living neurons are found as long as
-    the neurons live; of others the latest are kept, because a backward pass may still ask for them.
+    Annealing a slope makes a transition at every value. Those of living neurons are found as long
+    as the neurons live; of others the latest are kept, because a backward pass may still ask for
+    them.
     """
 
     def __init__(self) -> None:
@@ -56,10 +58,12 @@ class Transition:
     """``(x, state, p) -> (spk, state)``: one time step of a neuron.
 
     Args:
-        neuron: the class; provides ``integrate``, ``trigger``, ``settle``, and ``retract`` where spikes have signs.
+        neuron: the class; provides ``integrate``, ``trigger``, ``settle``, and ``retract`` where
+            spikes have signs.
         reset: what a spike does to the state, and when.
         surrogate: the spike function of ``mem - threshold``.
-        delay: True resets one step after the spike, as snnTorch does by default; False resets in the same step.
+        delay: True resets one step after the spike, as snnTorch does by default; False resets in
+            the same step.
         inhibition: only the neuron furthest above its threshold fires.
         quantize: applied to every state variable after the integration and the reset.
         names: the parameters in the order of their registration.
@@ -74,7 +78,9 @@ class Transition:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash(self._values()))  # every call of a layer looks its loops up
+        object.__setattr__(
+            self, "_hash", hash(self._values())
+        )  # every call of a layer looks its loops up
 
     def __hash__(self) -> int:
         return self._hash  # pyright: ignore[reportAttributeAccessIssue]
@@ -86,7 +92,8 @@ class Transition:
         return tuple(getattr(self, f.name) for f in fields(self))
 
     def __call__(self, x: Tensor, state: Any, p: Any, cell: Any = None) -> tuple[Tensor, Any]:
-        """One step. ``cell`` provides the equations: the neuron's class, or its instance where they own modules."""
+        """One step. ``cell`` provides the equations: the neuron's class, or its instance where they
+        own modules."""
         cell = self.neuron if cell is None else cell
         acts = self.reset.acts
         fired = self._fired(x, state, p) if acts else x
@@ -135,9 +142,11 @@ class Transition:
         return ""
 
     def compared(self) -> dict[str, str]:
-        """For each state that a spike is decided by, the parameter it is compared with; empty if that is not all.
+        """For each state that a spike is decided by, the parameter it is compared with; empty if
+        that is not all.
 
-        Empty where a spike depends on more than ``mem - threshold`` of the state that the step leaves behind.
+        Empty where a spike depends on more than ``mem - threshold`` of the state that the step
+        leaves behind.
         """
         plain = self.neuron.trigger is over_threshold and self.neuron.retract is None
         alone = plain and (self.delay or not self.reset.acts)
@@ -150,7 +159,9 @@ class Transition:
             f"|{self.reset}|{self.surrogate}|delay={self.delay}"
         )
         key, n = name, 1
-        while TRANSITIONS.setdefault(key, self) != self:  # a class redefined in a notebook keeps its name
+        while (
+            TRANSITIONS.setdefault(key, self) != self
+        ):  # a class redefined in a notebook keeps its name
             n += 1
             key = f"{name}#{n}"
         return key
@@ -162,7 +173,8 @@ def over_threshold(state: Any, p: Any) -> Tensor:
 
 
 def winner(over: Tensor) -> Tensor:
-    """1 at the element furthest above its threshold in each sample (the first of equals), 0 elsewhere."""
+    """1 at the element furthest above its threshold in each sample (the first of equals), 0
+    elsewhere."""
     flat = over.detach().flatten(1) if over.dim() > 1 else over.detach().unsqueeze(1)
     if flat.shape[1] == 0:  # argmax has no answer
         return torch.zeros_like(over)

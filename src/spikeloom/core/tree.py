@@ -1,4 +1,5 @@
-"""Acting on all that remembers in a network: its modules, and those that they hold in plain lists and objects."""
+"""Acting on all that remembers in a network: its modules, and those that they hold in plain lists
+and objects."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,19 @@ from .stateful import Stateful
 
 __all__ = ["detach", "named_neurons", "reset", "set_mode"]
 
-_NEVER = (Tensor, str, bytes, int, float, bool, type, ModuleType, FunctionType, MethodType, type(None))
+_NEVER = (
+    Tensor,
+    str,
+    bytes,
+    int,
+    float,
+    bool,
+    type,
+    ModuleType,
+    FunctionType,
+    MethodType,
+    type(None),
+)
 _LONGEST = 1000  # lists of layers are short; a history of numbers is not worth the walk
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -33,7 +46,8 @@ def named_neurons(net: nn.Module) -> Iterator[tuple[str, Neuron]]:
 def reset(net: nn.Module) -> None:
     """Forget the state of every neuron and delay of ``net``; other networks are left alone.
 
-    Neurons in plain lists, dictionaries and objects of ``net`` count as its own, though torch does not see them.
+    Neurons in plain lists, dictionaries and objects of ``net`` count as its own, though torch does
+    not see them.
 
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True)
@@ -45,7 +59,8 @@ def reset(net: nn.Module) -> None:
 
 
 def detach(net: nn.Module) -> None:
-    """Cut the state of every neuron and delay of ``net`` from the graph; its values stay (truncated backpropagation).
+    """Cut the state of every neuron and delay of ``net`` from the graph; its values stay (truncated
+    backpropagation).
 
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
@@ -57,7 +72,8 @@ def detach(net: nn.Module) -> None:
 
 
 def set_mode(net: Net, mode: str) -> Net:
-    """Make every neuron and delay of ``net`` take one time step ``[B, ...]`` or a sequence ``[T, B, ...]`` per call.
+    """Make every neuron and delay of ``net`` take one time step ``[B, ...]`` or a sequence ``[T, B,
+    ...]`` per call.
 
     Args:
         net: any module.
@@ -89,14 +105,18 @@ def _stateful(net: nn.Module) -> Iterator[Stateful]:
 
 
 def _held(net: nn.Module) -> Iterator[nn.Module]:
-    """Modules in plain lists, dictionaries and objects of the modules of ``net``, which torch does not know.
+    """Modules in plain lists, dictionaries and objects of the modules of ``net``, which torch does
+    not know.
 
     Looks only where some neuron lives outside the tree of ``net``.
     """
     inside = {id(module) for module in net.modules()}
     if all(id(neuron) in inside for neuron in Neuron.live):
         return
-    visited, waiting = set(inside), [value for module in net.modules() for value in vars(module).values()]
+    visited, waiting = (
+        set(inside),
+        [value for module in net.modules() for value in vars(module).values()],
+    )
     while waiting:
         value = waiting.pop()
         if id(value) in visited or isinstance(value, _NEVER):

@@ -1,7 +1,7 @@
 """Data sets of the Tonic project as frames.
 
-Tonic reads many event data sets that we do not. It is licensed under the GPL and large, so that it is an extra of its
-own; it is imported when `tonic` is called and not before.
+Tonic reads many event data sets that we do not. It is licensed under the GPL and large, so that it
+is an extra of its own; it is imported when `tonic` is called and not before.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,18 @@ class EventFrames(Dataset[tuple[Any, Any]]):
     """Recordings of a data set of events as frames [T, P, H, W].
 
     Args:
-        dataset: pairs of a structured array ``x, y, t, p`` and a target, such as a data set of Tonic.
+        dataset: pairs of a structured array ``x, y, t, p`` and a target, such as a data set of
+            Tonic.
         num_steps: number of steps, see `to_frames`.
         dt: duration of a step in the unit of ``t`` (Tonic: microseconds), see `to_frames`.
-        sensor_size: width, height and number of polarities; by default the data set's own ``sensor_size``.
+        sensor_size: width, height and number of polarities; by default the data set's own
+            ``sensor_size``.
         binary: 1 where there is an event, instead of their number.
         transform: applied to the frames.
 
     Raises:
-        ValueError: the data set does not say its ``sensor_size``; others from `to_frames` when a sample is read.
+        ValueError: the data set does not say its ``sensor_size``; others from `to_frames` when a
+            sample is read.
 
     >>> from spikeloom.data import EVENT
     >>> import numpy as np
@@ -53,15 +56,21 @@ class EventFrames(Dataset[tuple[Any, Any]]):
     ) -> None:
         if isinstance(dataset, Tensor) or not hasattr(dataset, "__getitem__"):
             kind = type(dataset).__name__
-            raise TypeError(f"dataset must hold pairs (events, target), got {kind}; write a Dataset")
+            raise TypeError(
+                f"dataset must hold pairs (events, target), got {kind}; write a Dataset"
+            )
         size = getattr(dataset, "sensor_size", None) if sensor_size is None else sensor_size
         if size is None:
             raise ValueError(
-                f"sensor_size must be (width, height, polarities), got {size} from {type(dataset).__name__}; pass it"
+                f"sensor_size must be (width, height, polarities), got {size} from "
+                f"{type(dataset).__name__}; pass it"
             )
         size = sensor_of(size)
         if num_steps is None and dt is None:
-            raise ValueError("num_steps or dt must say how long a step is, got neither; write dt=1000 for milliseconds")
+            raise ValueError(
+                "num_steps or dt must say how long a step is, got neither; write dt=1000 for "
+                "milliseconds"
+            )
         if num_steps is not None:
             whole("num_steps", num_steps, 1)
         if dt is not None:
@@ -103,12 +112,14 @@ def tonic(
         num_steps: number of steps, see `to_frames`.
         dt: duration of a step in microseconds, see `to_frames`.
         binary: 1 where there is an event, instead of their number.
-        cache: folder in which the frames are kept, see `DiskCache`; by default they are made anew each time.
+        cache: folder in which the frames are kept, see `DiskCache`; by default they are made anew
+            each time.
         transform: applied to the frames, after the cache.
         options: passed to Tonic's class, such as ``train=False``.
 
     Returns:
-        Pairs of frames [T, P, H, W] and target; collate those of different length with `pad_sequences`.
+        Pairs of frames [T, P, H, W] and target; collate those of different length with
+        `pad_sequences`.
 
     Raises:
         ImportError: Tonic is not installed.

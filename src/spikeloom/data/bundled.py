@@ -9,10 +9,14 @@ from .split import Split, stratified
 
 __all__ = ["digits", "iris"]
 
-IRIS_RANGE_CM = np.array([[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]])  # sepal length, width, petal length, width
+IRIS_RANGE_CM = np.array(
+    [[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]]
+)  # sepal length, width, petal length, width
 
 
-def divide(x: np.ndarray, y: np.ndarray, num_test: int, split: int, name: str, description: str) -> Split:
+def divide(
+    x: np.ndarray, y: np.ndarray, num_test: int, split: int, name: str, description: str
+) -> Split:
     """``x`` and ``y`` as tensors, divided by `stratified`."""
     whole("split", split)
     train, test = stratified(y, num_test, split)
@@ -22,14 +26,16 @@ def divide(x: np.ndarray, y: np.ndarray, num_test: int, split: int, name: str, d
 
 
 def digits(split: int = 0, *, flat: bool = False) -> Split:
-    """The 1797 handwritten digits of 8 x 8 pixels that are part of scikit-learn, divided 1437 to 360.
+    """The 1797 handwritten digits of 8 x 8 pixels that are part of scikit-learn, divided 1437 to
+    360.
 
-    The division is stratified and fixed: the same on every machine, for every version of NumPy. The samples are the
-    test part of the UCI set; the writer of a digit is not known, so that the same writers occur on both sides.
+    The division is stratified and fixed: the same on every machine, for every version of NumPy. The
+    samples are the test part of the UCI set; the writer of a digit is not known, so that the same
+    writers occur on both sides.
 
     Args:
-        split: number of the division. 0 is the one that all figures of this project are quoted on; select
-            hyperparameters on another one.
+        split: number of the division. 0 is the one that all figures of this project are quoted on;
+            select hyperparameters on another one.
         flat: samples as [N, 64] instead of [N, 1, 8, 8].
 
     Returns:
@@ -39,7 +45,8 @@ def digits(split: int = 0, *, flat: bool = False) -> Split:
         ImportError: scikit-learn is not installed.
         ValueError: ``split`` is not a number from 0.
 
-    Source: Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
+    Source: Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
+    Learning Repository.
 
     >>> digits()
     Split(digits: 1437 training and 360 test samples of shape [1, 8, 8], 10 classes)
@@ -47,20 +54,28 @@ def digits(split: int = 0, *, flat: bool = False) -> Split:
     bundle = require("sklearn.datasets", extra="data", purpose="data.digits()").load_digits()
     images = bundle.images / 16.0
     x = images.reshape(len(images), -1) if flat else images[:, None]
-    return divide(x, bundle.target, 360, split, "digits", "scikit-learn's bundled 8 x 8 digits, scaled to [0, 1]")
+    return divide(
+        x,
+        bundle.target,
+        360,
+        split,
+        "digits",
+        "scikit-learn's bundled 8 x 8 digits, scaled to [0, 1]",
+    )
 
 
 def iris(split: int = 0) -> Split:
     """Fisher's 150 irises, four lengths in three species, divided 120 to 30.
 
-    Each length is mapped to [0, 1] by a fixed range in cm (sepal 4-8 and 2-4.5, petal 1-7 and 0-2.5) that does not
-    depend on the division.
+    Each length is mapped to [0, 1] by a fixed range in cm (sepal 4-8 and 2-4.5, petal 1-7 and
+    0-2.5) that does not depend on the division.
 
     Args:
         split: number of the division, as in `digits`.
 
     Returns:
-        Samples [N, 4], float32 in [0, 1], and the species as int64: setosa 0, versicolor 1, virginica 2.
+        Samples [N, 4], float32 in [0, 1], and the species as int64: setosa 0, versicolor 1,
+        virginica 2.
 
     Raises:
         ImportError: scikit-learn is not installed.

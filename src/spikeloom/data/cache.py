@@ -22,14 +22,15 @@ __all__ = ["DiskCache"]
 class DiskCache(Dataset[Any]):
     """A data set that makes each sample once and reads it from a folder afterwards.
 
-    Each sample is one compressed npz file, written to another name first and then renamed, so that loader processes can
-    share the folder and an interrupted run leaves no half file.
+    Each sample is one compressed npz file, written to another name first and then renamed, so that
+    loader processes can share the folder and an interrupted run leaves no half file.
 
     Args:
-        dataset: pairs of a recording (tensor or array, structured ones too) and a target (number, tensor or array).
+        dataset: pairs of a recording (tensor or array, structured ones too) and a target (number,
+            tensor or array).
         folder: where the samples go; it is created.
-        key: what the samples depend on, such as the arguments of their transform. A folder made with another key or
-            another number of samples is refused.
+        key: what the samples depend on, such as the arguments of their transform. A folder made
+            with another key or another number of samples is refused.
         transform: applied to the recording after reading; for random changes that must not be kept.
 
     Raises:
@@ -59,7 +60,9 @@ class DiskCache(Dataset[Any]):
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
         if not isinstance(dataset, Sized):
-            raise TypeError(f"dataset must have a length, got {type(dataset).__name__}; give it a __len__")
+            raise TypeError(
+                f"dataset must have a length, got {type(dataset).__name__}; give it a __len__"
+            )
         self.dataset = dataset
         self.folder = path_of("folder", folder)
         self.transform = transform
@@ -72,7 +75,8 @@ class DiskCache(Dataset[Any]):
             found = json.loads(note.read_text(encoding="utf-8"))
         if found != wanted:
             raise ValueError(
-                f"{self.folder} must hold samples made with {wanted}, got {found}; use another folder or delete it"
+                f"{self.folder} must hold samples made with {wanted}, got {found}; use another "
+                "folder or delete it"
             )
 
     def __len__(self) -> int:
@@ -80,7 +84,9 @@ class DiskCache(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if not -self._length <= index < self._length:
-            raise IndexError(f"index must lie in [{-self._length}, {self._length - 1}], got {index}")
+            raise IndexError(
+                f"index must lie in [{-self._length}, {self._length - 1}], got {index}"
+            )
         index %= self._length
         path = self.folder / f"{index}.npz"
         if not path.exists():
@@ -103,15 +109,32 @@ def replace(path: Path, write: Callable[[Any], Any]) -> None:
 def store(path: Path, sample: Any) -> None:
     """Write a sample, remembering what was a tensor and what a plain number."""
     if not isinstance(sample, tuple) or len(sample) != 2:
-        raise TypeError(f"a sample must be a pair (recording, target), got {type(sample).__name__}; wrap the data set")
+        raise TypeError(
+            f"a sample must be a pair (recording, target), got {type(sample).__name__}; wrap the "
+            "data set"
+        )
     kinds, arrays = [], []
     for value in sample:
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.hasobject:
-            raise TypeError(f"recording and target must be tensors, arrays or numbers, got {type(value).__name__}")
-        kinds.append("tensor" if isinstance(value, Tensor) else "array" if isinstance(value, np.ndarray) else "number")
+            raise TypeError(
+                "recording and target must be tensors, arrays or numbers, got "
+                f"{type(value).__name__}"
+            )
+        kinds.append(
+            "tensor"
+            if isinstance(value, Tensor)
+            else "array"
+            if isinstance(value, np.ndarray)
+            else "number"
+        )
         arrays.append(array)
-    replace(path, lambda file: np.savez_compressed(file, recording=arrays[0], target=arrays[1], kinds=np.array(kinds)))
+    replace(
+        path,
+        lambda file: np.savez_compressed(
+            file, recording=arrays[0], target=arrays[1], kinds=np.array(kinds)
+        ),
+    )
 
 
 def load(path: Path) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """One error for a damaged file, whatever the parser of its format raises.
 
-zipfile, zlib, gzip, NumPy, h5py and Pillow raise a dozen kinds of errors about a truncated or altered
-file, most of them without its path.
+zipfile, zlib, gzip, NumPy, h5py and Pillow raise a dozen kinds of errors about a truncated or
+altered file, most of them without its path.
 """
 
 import errno
@@ -30,8 +30,8 @@ PARSERS = (
     TypeError,
     ValueError,
 )
-# Numbers of an OSError that damaged contents cause, such as a seek to a negative place. The others, such
-# as a missing permission or a full disk, are about the machine and pass as they are.
+# Numbers of an OSError that damaged contents cause, such as a seek to a negative place. The others,
+# such as a missing permission or a full disk, are about the machine and pass as they are.
 CONTENTS = (None, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)
 
 

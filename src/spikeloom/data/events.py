@@ -1,8 +1,8 @@
 """Event streams: lists of single events, frames of events, and batches of unequal length.
 
-A list is a structured array with the fields ``x, y, t, p`` (column, row, time, polarity; others are ignored, ``y``
-and ``p`` may be missing), as Tonic and our readers give it. Frames are time first, [T, P, H, W]; polarity 0 is OFF
-(darker), 1 is ON (brighter).
+A list is a structured array with the fields ``x, y, t, p`` (column, row, time, polarity; others are
+ignored, ``y`` and ``p`` may be missing), as Tonic and our readers give it. Frames are time first,
+[T, P, H, W]; polarity 0 is OFF (darker), 1 is ON (brighter).
 """
 
 import math
@@ -38,7 +38,8 @@ def to_frames(
 
     Args:
         events: structured array with the fields ``x, y, t, p``, in any order of time.
-        sensor_size: width, height and number of polarities, in Tonic's order. With 1 polarity, ON and OFF are added.
+        sensor_size: width, height and number of polarities, in Tonic's order. With 1 polarity, ON
+            and OFF are added.
         num_steps: number of steps T.
         dt: duration of a step, in the unit of ``t`` (Tonic's: microseconds).
         start: time at which step 0 begins; earlier events are left out. Default: the first event.
@@ -48,10 +49,11 @@ def to_frames(
         [T, P, H, W], float32.
 
     Raises:
-        TypeError: ``events`` is no structured array with ``x`` and ``t``, or a number has a wrong type.
-        ValueError: a time is NaN, infinite, or so far from the others that ``dt`` alone would ask for frames of
-            more than 2^30 elements; an event is off the sensor; neither ``num_steps`` nor ``dt`` says how long a
-            step is. The message gives the index of the event.
+        TypeError: ``events`` is no structured array with ``x`` and ``t``, or a number has a wrong
+            type.
+        ValueError: a time is NaN, infinite, or so far from the others that ``dt`` alone would ask
+            for frames of more than 2^30 elements; an event is off the sensor; neither ``num_steps``
+            nor ``dt`` says how long a step is. The message gives the index of the event.
 
     >>> import numpy as np
     >>> events = np.array([(0, 1, 5, 1), (0, 1, 6, 1), (2, 0, 15, 0)], dtype=EVENT)
@@ -84,15 +86,22 @@ def to_frames(
 
 def sensor_of(sensor_size: Any) -> tuple[int, int, int]:
     """Width, height and number of polarities."""
-    if not isinstance(sensor_size, Sequence) or isinstance(sensor_size, str) or len(sensor_size) != 3:
+    if (
+        not isinstance(sensor_size, Sequence)
+        or isinstance(sensor_size, str)
+        or len(sensor_size) != 3
+    ):
         raise TypeError(
-            f"sensor_size must be (width, height, polarities), got {sensor_size!r}; write sensor_size=(128, 128, 2)"
+            f"sensor_size must be (width, height, polarities), got {sensor_size!r}; write "
+            "sensor_size=(128, 128, 2)"
         )
     width, height, polarities = (whole("sensor_size", each, 1) for each in sensor_size)
     return width, height, polarities
 
 
-def _addresses(events: np.ndarray, field: str, limit: int, kept: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
+def _addresses(
+    events: np.ndarray, field: str, limit: int, kept: np.ndarray, size: tuple[int, int, int]
+) -> np.ndarray:
     """A field of the kept events, int64, checked against the sensor."""
     values = np.asarray(events[field])[kept]
     if values.ndim != 1 or values.dtype.kind not in "iufb":
@@ -110,7 +119,8 @@ def _addresses(events: np.ndarray, field: str, limit: int, kept: np.ndarray, siz
 
 
 def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
-    """List the events of frames in order of time: the inverse of `to_frames` up to the times within a step.
+    """List the events of frames in order of time: the inverse of `to_frames` up to the times within
+    a step.
 
     Args:
         frames: [T, P, H, W]; a count n becomes n events at the same time.
@@ -132,7 +142,8 @@ def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
     total = float(frames.sum(dtype=torch.float64))
     if total > _MOST_EVENTS:
         raise ValueError(
-            f"frames may hold {_MOST_EVENTS} events, got {total:.4g}; write (frames > 0).float() for events without "
+            f"frames may hold {_MOST_EVENTS} events, got {total:.4g}; write (frames > 0).float() "
+            "for events without "
             "number"
         )
     counts = frames[tuple(where.T)].long()
@@ -149,12 +160,14 @@ def _check_frames(frames: Any) -> None:
     """Refuse frames that are no counts, or that `EVENT` cannot address."""
     if tensor("frames", frames).dim() != 4:
         raise ValueError(
-            f"frames must have the shape [T, P, H, W], got {tuple(frames.shape)}; select a sample with frames[:, 0]"
+            f"frames must have the shape [T, P, H, W], got {tuple(frames.shape)}; select a sample "
+            "with frames[:, 0]"
         )
     polarities, height, width = frames.shape[1:]
     if polarities > 127 or max(height, width) > 32767:
         raise ValueError(
-            f"frames must have at most 127 polarities and 32767 rows and columns, got {tuple(frames.shape)}; "
+            "frames must have at most 127 polarities and 32767 rows and columns, got "
+            f"{tuple(frames.shape)}; "
             "write smaller frames"
         )
     if frames.is_complex():
@@ -163,7 +176,8 @@ def _check_frames(frames: Any) -> None:
     wrong = ~(values.isfinite() & (values >= 0) & (values == values.round()))
     if bool(wrong.any()):
         raise ValueError(
-            f"frames must hold counts 0, 1, 2, ..., got {values[wrong][0]:g} and {int(wrong.sum()) - 1} more such "
+            f"frames must hold counts 0, 1, 2, ..., got {values[wrong][0]:g} and "
+            f"{int(wrong.sum()) - 1} more such "
             "values; write (frames > 0).float() for events without number"
         )
 
@@ -171,12 +185,14 @@ def _check_frames(frames: Any) -> None:
 def pad_sequences(
     samples: Sequence[tuple[Any, Any]], *, batch_first: bool = False, lengths: bool = False
 ) -> tuple[Tensor, ...]:
-    """Put recordings of different length into one batch, with silence at the end of the shorter ones.
+    """Put recordings of different length into one batch, with silence at the end of the shorter
+    ones.
 
     A ``collate_fn`` for ``torch.utils.data.DataLoader``.
 
     Args:
-        samples: pairs of a recording [T_i, ...] and its target, a number or a tensor of the same shape for all.
+        samples: pairs of a recording [T_i, ...] and its target, a number or a tensor of the same
+            shape for all.
         batch_first: [B, T, ...] instead of [T, B, ...].
         lengths: also return T_i, int64 [B].
 
@@ -194,32 +210,43 @@ def pad_sequences(
     batch_first = flag("batch_first", batch_first)
     flag("lengths", lengths)
     if not isinstance(samples, Sequence) or isinstance(samples, str):
-        raise TypeError(f"samples must be a list of pairs, got {type(samples).__name__}; write [(x, y), ...]")
+        raise TypeError(
+            f"samples must be a list of pairs, got {type(samples).__name__}; write [(x, y), ...]"
+        )
     pairs = [_pair(sample, index) for index, sample in enumerate(samples)]
     recordings = [x for x, _ in pairs]
     shapes = {tuple(x.shape[1:]) for x in recordings}
     if len(shapes) != 1 or any(x.dim() == 0 for x in recordings):
         raise ValueError(
-            f"recordings must have the shape [T_i, ...] with the same ..., got {[tuple(x.shape) for x in recordings]}; "
+            "recordings must have the shape [T_i, ...] with the same ..., got "
+            f"{[tuple(x.shape) for x in recordings]}; "
             "bring them to one size of sensor first"
         )
     if len({tuple(y.shape) for _, y in pairs}) != 1:
         raise ValueError(
-            f"targets must have one shape, got {[tuple(y.shape) for _, y in pairs]}; write one class for each recording"
+            f"targets must have one shape, got {[tuple(y.shape) for _, y in pairs]}; write one "
+            "class for each recording"
         )
     batch = torch.nn.utils.rnn.pad_sequence(recordings, batch_first=batch_first)
     targets = torch.stack([y for _, y in pairs])
-    return (batch, targets, torch.tensor([len(x) for x in recordings])) if lengths else (batch, targets)
+    return (
+        (batch, targets, torch.tensor([len(x) for x in recordings]))
+        if lengths
+        else (batch, targets)
+    )
 
 
 def _pair(sample: Any, index: int) -> tuple[Tensor, Tensor]:
     """A recording and its target as tensors."""
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
         raise TypeError(
-            f"samples must be pairs (recording, target), got {type(sample).__name__} at {index}; write [(x, y), ...]"
+            f"samples must be pairs (recording, target), got {type(sample).__name__} at {index}; "
+            "write [(x, y), ...]"
         )
     try:
         return torch.as_tensor(sample[0]), torch.as_tensor(sample[1])
     except (TypeError, ValueError, RuntimeError) as error:
         kinds = " and ".join(type(each).__name__ for each in sample)
-        raise TypeError(f"sample {index} must hold a tensor and a number or tensor, got {kinds}: {error}") from error
+        raise TypeError(
+            f"sample {index} must hold a tensor and a number or tensor, got {kinds}: {error}"
+        ) from error

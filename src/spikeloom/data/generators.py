@@ -1,7 +1,8 @@
 """Tasks that are computed, not stored: for learning with spike times, without a file.
 
-Every generator draws from ``PCG64(seed)`` in a way that NumPy keeps for ever, so that a task is the same on every
-machine. Spike times are in [0, 1] unless an argument gives another duration; infinity means no spike.
+Every generator draws from ``PCG64(seed)`` in a way that NumPy keeps for ever, so that a task is the
+same on every machine. Spike times are in [0, 1] unless an argument gives another duration; infinity
+means no spike.
 """
 
 import math
@@ -24,7 +25,8 @@ def uniform(seed: int, *shape: int) -> np.ndarray:
     seed = whole("seed", seed)
     if math.prod(shape) > MOST_NUMBERS:
         raise ValueError(
-            f"a task may draw {MOST_NUMBERS} numbers, got sizes that need {math.prod(shape)}; write fewer samples"
+            f"a task may draw {MOST_NUMBERS} numbers, got sizes that need {math.prod(shape)}; "
+            "write fewer samples"
         )
     raw = np.random.PCG64(seed).random_raw(math.prod(shape))
     return (raw >> np.uint64(11)).astype(np.float64).reshape(shape) / 2**53
@@ -37,8 +39,9 @@ def _count(name: str, value: int, least: int = 1) -> int:
 def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> Split:
     """Points in the Yin-Yang symbol, and whether they lie in its yin, its yang or one of its dots.
 
-    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times every coordinate then has an
-    early spike and a late one, so that small values do not drive the network less.
+    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times every
+    coordinate then has an early spike and a late one, so that small values do not drive the network
+    less.
 
     Args:
         num_train: number of training samples.
@@ -51,7 +54,8 @@ def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> S
     Raises:
         ValueError: a number is not a positive integer, or ``seed`` is negative.
 
-    Source: Kriener, Göltz & Petrovici (2022), The Yin-Yang dataset, NICE; the region is recalled from their code.
+    Source: Kriener, Göltz & Petrovici (2022), The Yin-Yang dataset, NICE; the region is recalled
+    from their code.
 
     >>> yin_yang(30, 6)
     Split(yin_yang: 30 training and 6 test samples of shape [4], 3 classes)
@@ -77,14 +81,22 @@ def _region(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     right, left = np.hypot(x - 1.5 * SIDE, y - SIDE), np.hypot(x - 0.5 * SIDE, y - SIDE)
     lobe = (left > DOT) & (left <= 0.5 * SIDE)
     half = (y > SIDE) & (right > 0.5 * SIDE)
-    label = np.where((right < DOT) | (left < DOT), 2, ((right <= DOT) | lobe | half).astype(np.int64))
+    label = np.where(
+        (right < DOT) | (left < DOT), 2, ((right <= DOT) | lobe | half).astype(np.int64)
+    )
     return np.where(np.hypot(x - SIDE, y - SIDE) <= SIDE, label, -1)
 
 
 def xor_times(
-    early: float = 0.0, late: float = 6.0, *, bias: float | None = 0.0, first: float = 10.0, second: float = 16.0
+    early: float = 0.0,
+    late: float = 6.0,
+    *,
+    bias: float | None = 0.0,
+    first: float = 10.0,
+    second: float = 16.0,
 ) -> tuple[Tensor, Tensor]:
-    """Exclusive or in spike times: two inputs fire early or late, the output shall fire early if they differ.
+    """Exclusive or in spike times: two inputs fire early or late, the output shall fire early if
+    they differ.
 
     Args:
         early: time of an input that is 0, in ms.
@@ -110,7 +122,9 @@ def xor_times(
         real(name, value, example=0.0)
     for low, high, names in ((early, late, "early and late"), (first, second, "first and second")):
         if not high > low:
-            raise ValueError(f"{names} must be in this order, got {low} and {high}; write the earlier time first")
+            raise ValueError(
+                f"{names} must be in this order, got {low} and {high}; write the earlier time first"
+            )
     bits = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     times = early + (late - early) * bits
     if bias is not None:
@@ -134,9 +148,9 @@ def randman(
 
     .. math:: t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}} \sin(2 \pi (k b_{idk} z_d + c_{idk}))
 
-    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the manifold's
-    dimension; the times of each unit are then stretched to [0, 1] over each manifold. All units fire once, so that
-    a rate tells nothing.
+    with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the
+    manifold's dimension; the times of each unit are then stretched to [0, 1] over each manifold.
+    All units fire once, so that a rate tells nothing.
 
     Args:
         num_classes: number of manifolds.
@@ -154,15 +168,22 @@ def randman(
     Raises:
         ValueError: a number is out of range.
 
-    Source: Zenke & Vogels (2021), Neural Comput. 33, 899-925; the formula is recalled, and the product over dimensions
-    is a sum here.
+    Source: Zenke & Vogels (2021), Neural Comput. 33, 899-925; the formula is recalled, and the
+    product over dimensions is a sum here.
 
     >>> randman(3, 5, 60, 30)
     Split(randman: 60 training and 30 test samples of shape [5], 3 classes)
     """
-    sizes = {"num_classes": num_classes, "num_units": num_units, "num_train": num_train, "num_test": num_test}
+    sizes = {
+        "num_classes": num_classes,
+        "num_units": num_units,
+        "num_train": num_train,
+        "num_test": num_test,
+    }
     sizes |= {"dimensions": dimensions, "modes": modes}
-    num_classes, num_units, num_train, num_test, dimensions, modes = (_count(k, v) for k, v in sizes.items())
+    num_classes, num_units, num_train, num_test, dimensions, modes = (
+        _count(k, v) for k, v in sizes.items()
+    )
     smoothness = real("smoothness", smoothness, 0.0, 1000.0, example=2.0)
     total = num_train + num_test
     y = np.arange(total) % num_classes
@@ -183,11 +204,14 @@ def randman(
     return Split(samples[train], labels[train], samples[test], labels[test], "randman", text)
 
 
-def delayed_xor(num_train: int = 512, num_test: int = 128, *, num_steps: int = 30, seed: int = 0) -> Split:
+def delayed_xor(
+    num_train: int = 512, num_test: int = 128, *, num_steps: int = 30, seed: int = 0
+) -> Split:
     """Exclusive or of two cues with a pause between them: a task of memory, as spike trains.
 
-    Each cue is a burst of three steps on one of two channels, 0 or 1; a third channel marks the last three steps, in
-    which the answer is due. The second cue comes at a random step after the first one has ended.
+    Each cue is a burst of three steps on one of two channels, 0 or 1; a third channel marks the
+    last three steps, in which the answer is due. The second cue comes at a random step after the
+    first one has ended.
 
     Args:
         num_train: number of training samples.
@@ -218,4 +242,11 @@ def delayed_xor(num_train: int = 512, num_test: int = 128, *, num_steps: int = 3
         x[:, num_steps - 1 - step, 2] = 1.0
     samples, labels = torch.from_numpy(x), torch.from_numpy(bits[0] ^ bits[1])
     text = f"exclusive or of two cues over {num_steps} steps; seed {seed}"
-    return Split(samples[:num_train], labels[:num_train], samples[num_train:], labels[num_train:], "delayed_xor", text)
+    return Split(
+        samples[:num_train],
+        labels[:num_train],
+        samples[num_train:],
+        labels[num_train:],
+        "delayed_xor",
+        text,
+    )

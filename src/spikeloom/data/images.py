@@ -1,7 +1,7 @@
 """Image sets from files that the user has: MNIST and its relatives, and a JPEG subset of CIFAR-10.
 
-Nothing is downloaded, and torchvision is not needed. Every check of a file comes before its pixels are read, so that a
-truncated or mistaken file is an error with a name and not a strange accuracy.
+Nothing is downloaded, and torchvision is not needed. Every check of a file comes before its pixels
+are read, so that a truncated or mistaken file is an error with a name and not a strange accuracy.
 """
 
 import gzip
@@ -35,7 +35,8 @@ MNIST_FOLDERS = ("", "raw", "MNIST/raw")
 
 
 def read_idx(path: "str | PathLike[str]") -> np.ndarray:
-    """Numbers of an IDX file, the format in which MNIST was published; gzip is recognised by its first bytes.
+    """Numbers of an IDX file, the format in which MNIST was published; gzip is recognised by its
+    first bytes.
 
     Args:
         path: file to read.
@@ -44,8 +45,8 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
         Array of the shape and type that the file states, in the byte order of this machine.
 
     Raises:
-        ValueError: the file does not begin like an IDX file, its length is not what its shape needs, or it
-            is a damaged gzip file.
+        ValueError: the file does not begin like an IDX file, its length is not what its shape
+            needs, or it is a damaged gzip file.
 
     Source: LeCun, Cortes & Burges, The MNIST database of handwritten digits, "File formats".
 
@@ -57,7 +58,9 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     """
     path = path_of("path", path)
     if path.is_dir():
-        raise ValueError(f"path must be an IDX file, got the folder {path}; write the name of a file in it")
+        raise ValueError(
+            f"path must be an IDX file, got the folder {path}; write the name of a file in it"
+        )
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         with damage_named(path, "a whole gzip file", "download the file again"):
@@ -66,7 +69,8 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     start = 4 + 4 * dims
     if raw[:2] != b"\0\0" or not dims or len(raw) < start or raw[2] not in IDX_TYPES:
         raise ValueError(
-            f"an IDX file must begin with the bytes 0 0 type dimensions, got {list(raw[:4])} in {path}; "
+            f"an IDX file must begin with the bytes 0 0 type dimensions, got {list(raw[:4])} in "
+            f"{path}; "
             "download the file again, it may be a web page"
         )
     kind = np.dtype(IDX_TYPES[raw[2]])
@@ -84,8 +88,9 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
     """MNIST, or a set in the same form (Fashion-MNIST, KMNIST), from IDX or npz files.
 
     Args:
-        root: an npz file with ``x_train, y_train, x_test, y_test``, or a folder with ``mnist.npz`` or with the four IDX
-            files, plain or gzipped, under their published names, or with torchvision's ``MNIST/raw``. The npz wins.
+        root: an npz file with ``x_train, y_train, x_test, y_test``, or a folder with ``mnist.npz``
+            or with the four IDX files, plain or gzipped, under their published names, or with
+            torchvision's ``MNIST/raw``. The npz wins.
         flat: samples as [N, 784] instead of [N, 1, 28, 28].
 
     Returns:
@@ -114,13 +119,18 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
         images = x.ndim == 3 and x.dtype == np.uint8 and x.size > 0
         if not images or y.shape != x.shape[:1] or y.dtype.kind not in "iu":
             raise ValueError(
-                f"the {part} part of {root} must be uint8 images [N, H, W] with N whole-number labels, "
+                f"the {part} part of {root} must be uint8 images [N, H, W] with N whole-number "
+                "labels, "
                 f"got {x.dtype} {x.shape} and {y.dtype} {y.shape}; the files may be swapped"
             )
         _check_classes(y, f"the labels of the {part} part of {root}")
         tensors[f"x_{part}"] = unit(x, flat)
         tensors[f"y_{part}"] = torch.from_numpy(y.astype(np.int64))
-    return Split(**tensors, name="mnist", description=f"MNIST from {source}, scaled to [0, 1], published division")
+    return Split(
+        **tensors,
+        name="mnist",
+        description=f"MNIST from {source}, scaled to [0, 1], published division",
+    )
 
 
 def _check_classes(labels: np.ndarray, what: str) -> None:
@@ -128,7 +138,10 @@ def _check_classes(labels: np.ndarray, what: str) -> None:
     lowest = int(labels.min())
     highest = int(labels.max())
     if lowest < 0 or highest >= MOST_CLASSES:
-        raise ValueError(f"{what} must be in [0, {MOST_CLASSES - 1}], got {lowest} to {highest}; get the file again")
+        raise ValueError(
+            f"{what} must be in [0, {MOST_CLASSES - 1}], got {lowest} to {highest}; get the file "
+            "again"
+        )
 
 
 def unit(images: np.ndarray, flat: bool) -> Tensor:
@@ -145,16 +158,20 @@ def find(root: Path, part: str) -> Path:
             if (root / folder / name).is_file():
                 return root / folder / name
     raise FileNotFoundError(
-        f"MNIST needs mnist.npz, or four IDX files, and {part} was not found in {root}; put one of {', '.join(names)} "
+        f"MNIST needs mnist.npz, or four IDX files, and {part} was not found in {root}; put one "
+        f"of {', '.join(names)} "
         "there, or in its folder raw or MNIST/raw"
     )
 
 
-def cifar10_jpeg(path: "str | PathLike[str]", *, num_train: int | None = None, num_test: int | None = None) -> Split:
+def cifar10_jpeg(
+    path: "str | PathLike[str]", *, num_train: int | None = None, num_test: int | None = None
+) -> Split:
     """A subset of CIFAR-10 whose images are JPEG files, all in one npz file.
 
-    The file holds ``jpeg_train`` (all JPEG files end to end, uint8), ``offset_train`` (where each begins, [N + 1]) and
-    ``y_train``, and the same for ``test``. Figures measured on it are figures of a JPEG subset, not of CIFAR-10.
+    The file holds ``jpeg_train`` (all JPEG files end to end, uint8), ``offset_train`` (where each
+    begins, [N + 1]) and ``y_train``, and the same for ``test``. Figures measured on it are figures
+    of a JPEG subset, not of CIFAR-10.
 
     Args:
         path: the npz file, or a folder with ``cifar10_jpeg_subset.npz``.
@@ -167,7 +184,8 @@ def cifar10_jpeg(path: "str | PathLike[str]", *, num_train: int | None = None, n
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: Pillow is not installed.
-        ValueError: an array is missing or does not belong to the others, or more samples are asked for than there are.
+        ValueError: an array is missing or does not belong to the others, or more samples are asked
+            for than there are.
 
     >>> import io, numpy as np
     >>> from PIL import Image
@@ -183,20 +201,30 @@ def cifar10_jpeg(path: "str | PathLike[str]", *, num_train: int | None = None, n
     path = path / "cifar10_jpeg_subset.npz" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
-            f"the JPEG subset of CIFAR-10 is one npz file, and there is none at {path}; give its path"
+            f"the JPEG subset of CIFAR-10 is one npz file, and there is none at {path}; give its "
+            "path"
         )
-    arrays = read_npz(path, tuple(f"{kind}_{part}" for part in ("train", "test") for kind in ("jpeg", "offset", "y")))
+    arrays = read_npz(
+        path,
+        tuple(f"{kind}_{part}" for part in ("train", "test") for kind in ("jpeg", "offset", "y")),
+    )
     tensors = {}
     for part, number in (("train", num_train), ("test", num_test)):
         jpeg, offset, y = (arrays[f"{kind}_{part}"] for kind in ("jpeg", "offset", "y"))
         _check_jpeg(path, part, jpeg, offset, y)
         number = len(y) if number is None else whole(f"num_{part}", number)
         if not 0 < number <= len(y):
-            raise ValueError(f"num_{part} must lie in [1, {len(y)}], the samples of {path}, got {number}")
+            raise ValueError(
+                f"num_{part} must lie in [1, {len(y)}], the samples of {path}, got {number}"
+            )
         with damage_named(path, "an npz file of JPEG images, 32 x 32", "download the file again"):
             tensors[f"x_{part}"] = decode(jpeg, offset[: number + 1])
         tensors[f"y_{part}"] = torch.from_numpy(y[:number].astype(np.int64))
-    return Split(**tensors, name="cifar10_jpeg", description=f"JPEG CIFAR-10 subset from {path.name}, scaled to [0, 1]")
+    return Split(
+        **tensors,
+        name="cifar10_jpeg",
+        description=f"JPEG CIFAR-10 subset from {path.name}, scaled to [0, 1]",
+    )
 
 
 def _check_jpeg(path: Path, part: str, jpeg: np.ndarray, offset: np.ndarray, y: np.ndarray) -> None:

@@ -31,7 +31,9 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
                 arrays[name] = _array(archive.read(stored[name]))
     if len(arrays) < len(names):
         found = ", ".join(stored)
-        raise ValueError(f"{path} must hold the arrays {', '.join(names)}, got {found}; rename them")
+        raise ValueError(
+            f"{path} must hold the arrays {', '.join(names)}, got {found}; rename them"
+        )
     return arrays
 
 
@@ -50,6 +52,8 @@ def _array(raw: bytes) -> np.ndarray:
         raise ValueError(f"version {version} of the npy format is unknown")
     wanted = math.prod(shape) * dtype.itemsize
     if file.tell() + wanted != len(raw) and not dtype.hasobject:
-        raise ValueError(f"an array {shape} of {dtype} has {wanted} bytes, in an entry of {len(raw)}")
+        raise ValueError(
+            f"an array {shape} of {dtype} has {wanted} bytes, in an entry of {len(raw)}"
+        )
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)

@@ -1,4 +1,5 @@
-"""Event streams made of images: what a silent retina sees while its eye makes three small movements."""
+"""Event streams made of images: what a silent retina sees while its eye makes three small
+movements."""
 
 import torch
 from torch import Tensor
@@ -7,7 +8,12 @@ from ..core.numbers import blank, random_source, real, tensor, whole
 
 __all__ = ["saccade"]
 
-TRIANGLE = ((0.0, 0.0), (0.5, 1.0), (1.0, 0.0), (0.0, 0.0))  # corners (x, y) in units of the distance
+TRIANGLE = (
+    (0.0, 0.0),
+    (0.5, 1.0),
+    (1.0, 0.0),
+    (0.0, 0.0),
+)  # corners (x, y) in units of the distance
 DARK = 0.05  # added to intensities before the logarithm: what a pixel sees of a black surface
 
 
@@ -22,26 +28,30 @@ def saccade(
 ) -> Tensor:
     """Turn images into streams of ON and OFF events, as an event camera records them.
 
-    The camera moves along an isosceles triangle in three straight saccades of equal duration and ends where it began. A
-    pixel sends an event when the logarithm of its intensity has changed by ``threshold`` since its last event: the
-    protocol of N-MNIST, and the pixel of the DVS.
+    The camera moves along an isosceles triangle in three straight saccades of equal duration and
+    ends where it began. A pixel sends an event when the logarithm of its intensity has changed by
+    ``threshold`` since its last event: the protocol of N-MNIST, and the pixel of the DVS.
 
     Args:
         images: [B, 1, H, W] or [B, H, W], in [0, 1]; outside the image it is dark.
         num_steps: number of time steps T of the whole movement, 3 or more.
-        distance: base and height of the triangle in pixels. Default: an eighth of the image's height.
-        threshold: change of log intensity that causes an event; from dark to bright it changes by 3.
+        distance: base and height of the triangle in pixels. Default: an eighth of the image's
+            height.
+        threshold: change of log intensity that causes an event; from dark to bright it changes by
+            3.
         noise: probability of an event without cause, for each step, pixel and polarity, in [0, 1].
         generator: source of the noise.
 
     Returns:
-        [T, B, 2, H, W] of 0 and 1 in the dtype of ``images``; channel 0 is OFF (darker), 1 is ON (brighter).
+        [T, B, 2, H, W] of 0 and 1 in the dtype of ``images``; channel 0 is OFF (darker), 1 is ON
+        (brighter).
 
     Raises:
         TypeError: ``images`` is not floating point, or a number has a wrong type.
         ValueError: ``images`` has another shape or range, or a number is out of range.
 
-    Source: Orchard, Jayawant, Cohen & Thakor (2015), Frontiers in Neuroscience 9, 437, for the three saccades.
+    Source: Orchard, Jayawant, Cohen & Thakor (2015), Frontiers in Neuroscience 9, 437, for the
+    three saccades.
 
     >>> events = saccade(torch.eye(8).expand(4, 1, 8, 8), num_steps=30)
     >>> events.shape
@@ -72,18 +82,26 @@ def saccade(
 
 
 def seen(images: Tensor, offset: Tensor) -> Tensor:
-    """Log intensity at each pixel, [B, H, W], while the camera looks ``offset`` (x, y) pixels away from the centre."""
+    """Log intensity at each pixel, [B, H, W], while the camera looks ``offset`` (x, y) pixels away
+    from the centre."""
     height, width = images.shape[-2:]
-    shift = 2 * offset / offset.new_tensor([width, height])  # grid_sample measures images from -1 to 1
+    shift = (
+        2 * offset / offset.new_tensor([width, height])
+    )  # grid_sample measures images from -1 to 1
     matrix = torch.cat([torch.eye(2, dtype=images.dtype, device=images.device), shift[:, None]], 1)
-    grid = torch.nn.functional.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    grid = torch.nn.functional.affine_grid(
+        matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False
+    )
     return (torch.nn.functional.grid_sample(images, grid, align_corners=False)[:, 0] + DARK).log()
 
 
 def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> Tensor:
     """``images`` as [B, 1, H, W], all arguments being in range."""
     if not tensor("images", images).is_floating_point():
-        raise TypeError(f"images must be floating point in [0, 1], got {images.dtype}; write images / 255 for bytes")
+        raise TypeError(
+            f"images must be floating point in [0, 1], got {images.dtype}; write images / 255 for "
+            "bytes"
+        )
     if images.dim() == 3:
         images = images.unsqueeze(1)
     if images.dim() != 4 or images.shape[1] != 1:
@@ -92,13 +110,19 @@ def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> T
             "make colours grey with images.mean(1, keepdim=True)"
         )
     if not images.numel():
-        raise ValueError(f"images must hold at least one pixel, got {tuple(images.shape)}; leave empty batches out")
+        raise ValueError(
+            f"images must hold at least one pixel, got {tuple(images.shape)}; leave empty batches "
+            "out"
+        )
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
-            f"images must lie in [0, 1], got {images.min():g} to {images.max():g}; write images.clamp(0, 1) or rescale"
+            f"images must lie in [0, 1], got {images.min():g} to {images.max():g}; write "
+            "images.clamp(0, 1) or rescale"
         )
     if not all(images.shape[-2:]):
-        raise ValueError(f"images must have pixels, got {tuple(images.shape)}; write images [B, 1, H, W]")
+        raise ValueError(
+            f"images must have pixels, got {tuple(images.shape)}; write images [B, 1, H, W]"
+        )
     whole("num_steps", num_steps, 3)
     real("threshold", threshold, 0.0, open_low=True, example=0.3)
     real("noise", noise, 0.0, 1.0, example=0.0)

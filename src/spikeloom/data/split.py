@@ -46,10 +46,12 @@ class Split(NamedTuple):
 
 
 def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and the test samples, every class being divided in the same proportion.
+    """Indices of the training and the test samples, every class being divided in the same
+    proportion.
 
-    The order is that of the raw output of PCG64, which NumPy keeps for ever, unlike ``Generator.permutation``. The
-    class shares are rounded by largest remainder, so that exactly ``num_test`` samples are test samples.
+    The order is that of the raw output of PCG64, which NumPy keeps for ever, unlike
+    ``Generator.permutation``. The class shares are rounded by largest remainder, so that exactly
+    ``num_test`` samples are test samples.
 
     Args:
         labels: class of each sample, [N].
@@ -67,9 +69,15 @@ def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.n
     >>> sorted(train.tolist() + test.tolist()), int(np.array([0, 0, 0, 0, 1, 1])[test].sum())
     ([0, 1, 2, 3, 4, 5], 1)
     """
-    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iuf" or not len(labels):
+    if (
+        not isinstance(labels, np.ndarray)
+        or labels.ndim != 1
+        or labels.dtype.kind not in "iuf"
+        or not len(labels)
+    ):
         raise TypeError(
-            f"labels must be an array of classes [N], got {type(labels).__name__} of shape {np.shape(labels)}; write "
+            f"labels must be an array of classes [N], got {type(labels).__name__} of shape "
+            f"{np.shape(labels)}; write "
             "np.array([0, 1, 1])"
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():

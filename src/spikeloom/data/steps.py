@@ -60,7 +60,8 @@ def _times(t: np.ndarray) -> np.ndarray:
     """Times as int64 or float64, one for each event, all of them finite."""
     if t.ndim != 1 or t.dtype.kind not in "iuf":
         raise TypeError(
-            f"t must hold one number for each event, got {t.dtype} of shape {t.shape}; write events of data.EVENT"
+            f"t must hold one number for each event, got {t.dtype} of shape {t.shape}; write "
+            "events of data.EVENT"
         )
     if t.dtype.kind == "f":
         wrong = ~np.isfinite(t)
@@ -75,7 +76,8 @@ def _times(t: np.ndarray) -> np.ndarray:
     if t.dtype.kind == "u" and len(t) and int(t.max()) > INT64.max:
         first = int(t.argmax())
         raise ValueError(
-            f"times must be below 2^63, got t={t[first]} at event {first}; subtract the time of the first event"
+            f"times must be below 2^63, got t={t[first]} at event {first}; subtract the time of "
+            "the first event"
         )
     return t.astype(np.int64)
 
@@ -116,7 +118,9 @@ def _evenly(elapsed: np.ndarray, num_steps: int) -> np.ndarray:
         return elapsed.astype(np.int64)
     if elapsed.dtype.kind == "f":
         span = max(float(elapsed.max()), 0.0) or 1.0
-        steps = np.floor(elapsed / span * num_steps) if span > 1e300 else elapsed * num_steps // span
+        steps = (
+            np.floor(elapsed / span * num_steps) if span > 1e300 else elapsed * num_steps // span
+        )
         return np.clip(steps, -1, num_steps - 1).astype(np.int64)
     span = max(int(elapsed.max()), 0) + 1
     largest = max(span, -int(elapsed.min()))
@@ -133,7 +137,8 @@ def _needed(t: np.ndarray, elapsed: np.ndarray, unit: float | int, pixels: int) 
     if count * pixels <= MOST_ELEMENTS:
         return int(count)
     raise ValueError(
-        f"with dt={unit:g} the event {last} at t={t[last]} needs {count:.4g} steps of {pixels} elements, "
+        f"with dt={unit:g} the event {last} at t={t[last]} needs {count:.4g} steps of {pixels} "
+        "elements, "
         f"more than {MOST_ELEMENTS} in all; write num_steps= to leave out what comes later, "
         "a larger dt, or remove an event whose time is damaged"
     )

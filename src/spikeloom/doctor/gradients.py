@@ -1,4 +1,5 @@
-"""How the gradient of every learning rule that applies to a network compares with that of backpropagation through time.
+"""How the gradient of every learning rule that applies to a network compares with that of
+backpropagation through time.
 
 Where a rule computes exact gradients of spike times, it is a second reference.
 """
@@ -68,10 +69,19 @@ class GradientReport:
         head += [f"cosine to {EXACT}", f"length / {EXACT}"] if exact else []
         table = [head]
         for row in self.rows:
-            numbers = [row.cosine, row.scale, *([row.exact_cosine, row.exact_scale] if exact else [])]
-            table.append([row.rule, row.layer, *("-" if math.isnan(x) else f"{x:.3f}" for x in numbers)])
+            numbers = [
+                row.cosine,
+                row.scale,
+                *([row.exact_cosine, row.exact_scale] if exact else []),
+            ]
+            table.append(
+                [row.rule, row.layer, *("-" if math.isnan(x) else f"{x:.3f}" for x in numbers)]
+            )
         return "\n".join(
-            [*aligned(table, left=2), *(f"{rule} does not apply: {why}" for rule, why in self.refused.items())]
+            [
+                *aligned(table, left=2),
+                *(f"{rule} does not apply: {why}" for rule, why in self.refused.items()),
+            ]
         )
 
 
@@ -85,19 +95,22 @@ def gradient_report(
 ) -> GradientReport:
     """Compare the gradients that the learning rules give for one batch, parameter by parameter.
 
-    The network is in evaluation mode meanwhile, so that dropout does not make the rules see different networks; its
-    parameters, their ``grad`` and its mode are left as they were, its state is reset.
+    The network is in evaluation mode meanwhile, so that dropout does not make the rules see
+    different networks; its parameters, their ``grad`` and its mode are left as they were, its state
+    is reset.
 
     Args:
         net: a network of one step.
-        batch: input over time [T, B, ...] and classes [B]; with ``num_steps``, samples [B, ...] for every step.
+        batch: input over time [T, B, ...] and classes [B]; with ``num_steps``, samples [B, ...] for
+            every step.
         num_steps: T of a static input.
-        loss: of output spikes [T, B, N] and classes, one number. Default: ``ce_rate_loss()``, a mean over single steps
-            as "eprop" needs it. "bp_stdp" has an error of its own.
+        loss: of output spikes [T, B, N] and classes, one number. Default: ``ce_rate_loss()``, a
+            mean over single steps as "eprop" needs it. "bp_stdp" has an error of its own.
         rules: names in ``learning.GRADIENTS``. Default: all of them.
 
     Raises:
-        TypeError, ValueError: the batch is no such pair, a name is unknown, or no gradient goes back through time.
+        TypeError, ValueError: the batch is no such pair, a name is unknown, or no gradient goes
+            back through time.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
@@ -107,14 +120,23 @@ def gradient_report(
     """
     network(net)
     if loss is not None and not callable(loss):
-        raise TypeError(f"loss must be a function of output and classes, got {loss!r}; write ce_rate_loss()")
+        raise TypeError(
+            f"loss must be a function of output and classes, got {loss!r}; write ce_rate_loss()"
+        )
     if isinstance(rules, str) or not (rules is None or isinstance(rules, (list, tuple, set, dict))):
         raise TypeError(f"rules must be a list of names, got {rules!r}; write rules=['eprop']")
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"batch must be a pair (x, y), got {type(batch).__name__}; write gradient_report(net, (x, y))")
+        raise TypeError(
+            f"batch must be a pair (x, y), got {type(batch).__name__}; write gradient_report(net, "
+            "(x, y))"
+        )
     x, y = batch
     checks.floating(x, "x")
-    wanted = list(GRADIENTS) if rules is None else [checks.choice("a rule", name, GRADIENTS) for name in rules]
+    wanted = (
+        list(GRADIENTS)
+        if rules is None
+        else [checks.choice("a rule", name, GRADIENTS) for name in rules]
+    )
     if num_steps is not None:
         num_steps = whole("num_steps", num_steps, 1, 2**24)
         x = x.unsqueeze(0).expand(num_steps, *x.shape)
@@ -125,9 +147,14 @@ def gradient_report(
     for rule, gradients in found.items():
         for place, layer in enumerate(names):
             own, reference = gradients[place], exact[place] if exact is not None else None
-            rows.append(GradientRow(layer, rule, *_compared(own, bptt[place]), *_compared(own, reference)))
+            rows.append(
+                GradientRow(layer, rule, *_compared(own, bptt[place]), *_compared(own, reference))
+            )
     if exact is not None:
-        rows += [GradientRow(n, "bptt", 1.0, 1.0, *_compared(a, b)) for n, a, b in zip(names, bptt, exact, strict=True)]
+        rows += [
+            GradientRow(n, "bptt", 1.0, 1.0, *_compared(a, b))
+            for n, a, b in zip(names, bptt, exact, strict=True)
+        ]
     return GradientReport(tuple(rows), refused)
 
 
@@ -161,4 +188,6 @@ def _compared(gradient: Tensor, reference: Any) -> tuple[float, float]:
     lengths = float(a.norm()), float(b.norm())
     if not lengths[1]:
         return math.nan, math.nan
-    return float(a @ b) / (lengths[0] * lengths[1]) if lengths[0] else math.nan, lengths[0] / lengths[1]
+    return float(a @ b) / (lengths[0] * lengths[1]) if lengths[0] else math.nan, lengths[
+        0
+    ] / lengths[1]

@@ -1,6 +1,7 @@
 """Losses, accuracies, regularisers, quantisation and probes, usually imported as ``SF``.
 
-The names of `acc`, `loss`, `reg`, `probe` and `quant` are here; each also lives in its module, as in snnTorch.
+The names of `acc`, `loss`, `reg`, `probe` and `quant` are here; each also lives in its module, as
+in snnTorch.
 """
 
 from .acc import accuracy_rate, accuracy_temporal

@@ -47,7 +47,8 @@ def accuracy_rate(
 
 
 def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
-    """Share of samples whose class fires first; the lower class wins a tie, also when all are silent.
+    """Share of samples whose class fires first; the lower class wins a tie, also when all are
+    silent.
 
     A silent output counts as firing at the last step, T - 1.
 
@@ -68,7 +69,9 @@ def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
     """
     check_outputs(spk_out, "accuracy_temporal")
     winner = first_spike(spk_out, never=len(spk_out) - 1).min(-1).indices
-    return _share(winner, check_labels(targets, winner.shape, spk_out.shape[-1], "accuracy_temporal"))
+    return _share(
+        winner, check_labels(targets, winner.shape, spk_out.shape[-1], "accuracy_temporal")
+    )
 
 
 def _share(winner: Tensor, labels: Tensor) -> np.float64:

@@ -1,9 +1,9 @@
 """Losses of spike trains and membranes against class labels.
 
 Each is built from its settings and called as ``loss(spk_out, targets)`` with [T, B, N] and [B].
-With a population code, contiguous groups of N / C outputs stand for the C classes.
-A call raises TypeError or ValueError for other kinds or shapes, for NaN and infinity, for labels outside [0, C), and
-for N no multiple of C.
+With a population code, contiguous groups of N / C outputs stand for the C classes. A call raises
+TypeError or ValueError for other kinds or shapes, for NaN and infinity, for labels outside [0, C),
+and for N no multiple of C.
 """
 
 import torch
@@ -32,13 +32,19 @@ __all__ = [
 class _Classification(LossFunctions):
     """A loss of labels [B] that may read a population code."""
 
-    def __init__(self, population_code: bool, num_classes: int | bool, reduction: str, weight: Tensor | None) -> None:
+    def __init__(
+        self, population_code: bool, num_classes: int | bool, reduction: str, weight: Tensor | None
+    ) -> None:
         super().__init__(reduction, weight)
         self.population_code = flag("population_code", population_code)
-        self.num_classes = whole("num_classes", num_classes) if num_classes is not False else num_classes
+        self.num_classes = (
+            whole("num_classes", num_classes) if num_classes is not False else num_classes
+        )
 
     def _counts(self, spk_out: Tensor) -> Tensor:
-        return population_counts(spk_out, self.num_classes) if self.population_code else spk_out.sum(0)  # [B, C]
+        return (
+            population_counts(spk_out, self.num_classes) if self.population_code else spk_out.sum(0)
+        )  # [B, C]
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         labels = check_labels(targets, logits.shape[:1], logits.shape[-1], self.__name__)
@@ -49,13 +55,15 @@ class ce_rate_loss(_Classification):
     """Cross entropy at every step, averaged over time: ``1/T sum_t CE(spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the mean of a group is its logit.
+        population_code: whether groups of outputs stand for the classes; the mean of a group is its
+            logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class.
 
     Returns:
-        Callable; its result has shape (1,), or () with ``weight``, or [B] for ``reduction="none"`` (as in snnTorch).
+        Callable; its result has shape (1,), or () with ``weight``, or [B] for ``reduction="none"``
+        (as in snnTorch).
 
     >>> ce_rate_loss()(torch.zeros(5, 2, 10), torch.tensor([3, 1]))
     tensor([2.3026])
@@ -71,7 +79,9 @@ class ce_rate_loss(_Classification):
         super().__init__(population_code, num_classes, reduction, weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
-        logits = groups(spk_out, self.num_classes).mean(-1) if self.population_code else spk_out  # [T, B, C]
+        logits = (
+            groups(spk_out, self.num_classes).mean(-1) if self.population_code else spk_out
+        )  # [T, B, C]
         labels = check_labels(targets, logits.shape[1:2], logits.shape[-1], self.__name__)
         losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
         return weighted(losses.reshape(len(logits), -1).mean(0), labels, self.weight)
@@ -84,7 +94,8 @@ class ce_count_loss(_Classification):
     """Cross entropy of the spike counts: ``CE(sum_t spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the sum of a group is its logit.
+        population_code: whether groups of outputs stand for the classes; the sum of a group is its
+            logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class.
@@ -131,10 +142,12 @@ class ce_max_membrane_loss(_Classification):
 
 
 class mse_count_loss(_Classification):
-    """Squared error of the spike counts, divided by the number of steps: ``MSE(sum_t spk[t], wanted) / T``.
+    """Squared error of the spike counts, divided by the number of steps: ``MSE(sum_t spk[t],
+    wanted) / T``.
 
-    The wanted count is ``int(T * correct_rate)`` for the class and ``int(T * incorrect_rate)`` for the others
-    (cut off, not rounded, as in snnTorch); with a population code the product includes N / C neurons.
+    The wanted count is ``int(T * correct_rate)`` for the class and ``int(T * incorrect_rate)`` for
+    the others (cut off, not rounded, as in snnTorch); with a population code the product includes N
+    / C neurons.
 
     Args:
         correct_rate: wanted rate of the class, in spikes per step.
@@ -177,7 +190,8 @@ class mse_count_loss(_Classification):
 
 
 class mse_rate_loss(LossFunctions):
-    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``, y being 1 for the class.
+    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``, y being 1
+    for the class.
 
     Args:
         reduction: "mean", "sum" or "none".
@@ -213,7 +227,8 @@ class mse_membrane_loss(LossFunctions):
         weight: [C], factor of each class, applied to all errors of a sample of that class.
 
     Returns:
-        Callable; its result has shape (1,), or () with ``weight``, or [B, C] for ``reduction="none"`` (as in snnTorch).
+        Callable; its result has shape (1,), or () with ``weight``, or [B, C] for
+        ``reduction="none"`` (as in snnTorch).
 
     >>> mse_membrane_loss(on_target=1.0)(torch.zeros(5, 1, 2), torch.tensor([1]))
     tensor([0.5000])
@@ -238,7 +253,9 @@ class mse_membrane_loss(LossFunctions):
         num_classes = spk_out.shape[-1]
         shape = spk_out.shape[:2] if self.time_var_targets else spk_out.shape[1:2]
         labels = check_labels(targets, shape, num_classes, self.__name__)
-        error = (spk_out - _wanted(labels, num_classes, self.on_target, self.off_target)) ** 2  # [T, B, C]
+        error = (
+            spk_out - _wanted(labels, num_classes, self.on_target, self.off_target)
+        ) ** 2  # [T, B, C]
         if self.time_var_targets:
             return weighted(error, labels, self.weight).mean(0)
         return weighted(error.mean(0), labels, self.weight)

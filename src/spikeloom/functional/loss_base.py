@@ -1,7 +1,7 @@
 """What the losses share: the checks, class weights, and the reduction.
 
-A loss is built once from its settings and then called as ``loss(spk_out, targets)`` with ``spk_out`` ``[T, B, N]``
-(spikes or membranes). Half precision is computed in float32.
+A loss is built once from its settings and then called as ``loss(spk_out, targets)`` with
+``spk_out`` ``[T, B, N]`` (spikes or membranes). Half precision is computed in float32.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ __all__ = ["LossFunctions", "check_labels", "check_outputs", "one_hot", "weighte
 class LossFunctions:
     """Base of the losses: a subclass computes the loss of each sample, this class reduces it.
 
-    Class weights multiply each sample's loss; "mean" is then the plain mean, not divided by the sum of the
-    weights (as in snnTorch).
+    Class weights multiply each sample's loss; "mean" is then the plain mean, not divided by the sum
+    of the weights (as in snnTorch).
 
     Args:
         reduction: "mean", "sum" or "none".
@@ -42,7 +42,9 @@ class LossFunctions:
         self.__name__ = type(self).__name__
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        settings = ", ".join(
+            f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")
+        )
         return f"{self.__name__}({settings})"
 
     def __call__(self, spk_out: Tensor, targets: Tensor) -> Tensor:
@@ -67,18 +69,23 @@ def _checked_weight(weight: Any) -> Any:
         numbers = torch.as_tensor(weight)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"weight must hold one number a class, got {type(weight).__name__}; write torch.ones(num_classes)"
+            f"weight must hold one number a class, got {type(weight).__name__}; write "
+            "torch.ones(num_classes)"
         ) from error
     tensor("weight", numbers)
     if numbers.is_complex() or numbers.dtype == torch.bool:
-        raise TypeError(f"weight must hold real numbers, got {numbers.dtype}; write torch.ones(num_classes)")
+        raise TypeError(
+            f"weight must hold real numbers, got {numbers.dtype}; write torch.ones(num_classes)"
+        )
     if numbers.dim() != 1 or not numbers.numel():
         raise ValueError(
             f"weight must hold one number a class, got shape {tuple(numbers.shape)}; "
             "write a tensor of num_classes numbers"
         )
     if numbers.device.type != "meta" and not bool(numbers.isfinite().all()):
-        raise ValueError("weight must be finite, got NaN or infinity; write one finite number a class")
+        raise ValueError(
+            "weight must be finite, got NaN or infinity; write one finite number a class"
+        )
     return weight
 
 
@@ -87,23 +94,40 @@ def check_outputs(spk_out: Any, who: str) -> None:
 
     Raises:
         TypeError: a list or tuple, or complex numbers.
-        ValueError: another number of axes, no step, no sample, no output, or values that are not finite.
+        ValueError: another number of axes, no step, no sample, no output, or values that are not
+            finite.
 
     >>> check_outputs(torch.zeros(5, 2, 3), "accuracy_rate")
     """
     if not isinstance(spk_out, Tensor):
-        hint = "torch.stack(spk_rec)" if isinstance(spk_out, list) else "the spikes alone, e.g. spk, mem = net(x)"
-        raise TypeError(f"{who} expects outputs as a tensor [T, B, N], got {type(spk_out).__name__}; write {hint}")
+        hint = (
+            "torch.stack(spk_rec)"
+            if isinstance(spk_out, list)
+            else "the spikes alone, e.g. spk, mem = net(x)"
+        )
+        raise TypeError(
+            f"{who} expects outputs as a tensor [T, B, N], got {type(spk_out).__name__}; write "
+            f"{hint}"
+        )
     if spk_out.dim() != 3 or len(spk_out) == 0:
-        hint = "spk.unsqueeze(0) for one step [B, N]" if spk_out.dim() == 2 else "spk.flatten(2) for further axes"
-        raise ValueError(f"{who} expects outputs [T, B, N] with T > 0, got {tuple(spk_out.shape)}; write {hint}")
+        hint = (
+            "spk.unsqueeze(0) for one step [B, N]"
+            if spk_out.dim() == 2
+            else "spk.flatten(2) for further axes"
+        )
+        raise ValueError(
+            f"{who} expects outputs [T, B, N] with T > 0, got {tuple(spk_out.shape)}; write {hint}"
+        )
     if not spk_out.numel():
         raise ValueError(
-            f"{who} expects at least one sample and one output, got {tuple(spk_out.shape)}; leave empty batches out"
+            f"{who} expects at least one sample and one output, got {tuple(spk_out.shape)}; leave "
+            "empty batches out"
         )
     if spk_out.is_complex():
         raise TypeError(f"{who} expects real outputs, got {spk_out.dtype}; write spk.real")
-    if spk_out.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
+    if (
+        spk_out.is_floating_point() and not torch.compiler.is_compiling()
+    ):  # a check of values breaks the graph
         finite(spk_out, f"{who}: the output")
 
 
@@ -125,30 +149,44 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
     """
     if not isinstance(targets, Tensor):
         kind = type(targets).__name__
-        raise TypeError(f"{who} expects targets as a tensor, got {kind}; write torch.as_tensor(targets)")
+        raise TypeError(
+            f"{who} expects targets as a tensor, got {kind}; write torch.as_tensor(targets)"
+        )
     if targets.shape != shape:
         came = tuple(targets.shape)
-        hint = "targets.argmax(-1) for one-hot targets" if len(came) > len(shape) else "outputs as [T, B, N]"
-        raise ValueError(f"{who} expects class labels of shape {tuple(shape)}, got {came}; write {hint}")
+        hint = (
+            "targets.argmax(-1) for one-hot targets"
+            if len(came) > len(shape)
+            else "outputs as [T, B, N]"
+        )
+        raise ValueError(
+            f"{who} expects class labels of shape {tuple(shape)}, got {came}; write {hint}"
+        )
     if targets.is_complex():
-        raise TypeError(f"{who} expects class labels (whole numbers), got {targets.dtype}; write integer labels")
+        raise TypeError(
+            f"{who} expects class labels (whole numbers), got {targets.dtype}; write integer labels"
+        )
     labels = targets.long()
     if torch.compiler.is_compiling() or transformed():  # values cannot be looked at
         return labels
     if targets.is_floating_point() and bool((labels != targets).any()):
         found = "NaN" if bool(targets.isnan().any()) else "fractions"
-        raise TypeError(f"{who} expects class labels (whole numbers), got {found}; write integer labels")
+        raise TypeError(
+            f"{who} expects class labels (whole numbers), got {found}; write integer labels"
+        )
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
-            f"{who} expects class labels in [0, {num_classes - 1}] for {num_classes} classes, got {outside}; "
+            f"{who} expects class labels in [0, {num_classes - 1}] for {num_classes} classes, got "
+            f"{outside}; "
             "write labels that count from 0, or an output layer with more classes"
         )
     return labels
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Which class each label names, [*labels.shape, C] of bool; unlike torch's it looks at no value.
+    """Which class each label names, [*labels.shape, C] of bool; unlike torch's it looks at no
+    value.
 
     >>> one_hot(torch.tensor([1]), 3)
     tensor([[False,  True, False]])
@@ -178,7 +216,8 @@ def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
     if factors.dim() != 1 or (checked and int(labels.max()) >= len(factors)):
         came = tuple(factors.shape)
         raise ValueError(
-            f"weight must hold one number a class, got shape {came}; write a tensor of num_classes numbers"
+            f"weight must hold one number a class, got shape {came}; write a tensor of "
+            "num_classes numbers"
         )
     chosen = factors[labels]
     return loss * chosen.reshape(*chosen.shape, *[1] * (loss.dim() - chosen.dim()))

@@ -1,8 +1,9 @@
 """Losses of spike times, and the spike times that carry a gradient.
 
-A spike time has no derivative. Here, and in snnTorch, a later spike is taken to lower the output at its step:
-the gradient with respect to the spike at the time is minus the gradient with respect to the time.
-Time is in steps, 0 being the first one. An output that is silent counts as firing at the last step, T - 1.
+A spike time has no derivative. Here, and in snnTorch, a later spike is taken to lower the output at
+its step: the gradient with respect to the spike at the time is minus the gradient with respect to
+the time. Time is in steps, 0 being the first one. An output that is silent counts as firing at the
+last step, T - 1.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,11 @@ class SpikeTime(nn.Module):
     """Spike times of outputs, and the times that targets ask for.
 
     Args:
-        target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]), not labels [B].
+        target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]),
+            not labels [B].
         on_target: time wanted of the class; with ``multi_spike`` a sequence of F times.
-        off_target: time wanted of the other classes. Negative times count from the end: -1 is the last step.
+        off_target: time wanted of the other classes. Negative times count from the end: -1 is the
+            last step.
         tolerance: a spike nearer to its target than this many steps counts as on time.
         multi_spike: the first F spikes instead of the first one.
 
@@ -34,10 +37,13 @@ class SpikeTime(nn.Module):
         Module; ``(spk_out [T, B, N], targets)`` gives times and target times, [B, N] or [F, B, N].
 
     Raises:
-        TypeError: ``on_target`` or ``off_target`` is no sequence with ``multi_spike``, or is one without.
-        ValueError: they differ in length, targets have another shape, or something is NaN or infinite.
+        TypeError: ``on_target`` or ``off_target`` is no sequence with ``multi_spike``, or is one
+            without.
+        ValueError: they differ in length, targets have another shape, or something is NaN or
+            infinite.
 
-    Two differences to snnTorch: later spikes are found for each neuron by itself, and targets stay as they were.
+    Two differences to snnTorch: later spikes are found for each neuron by itself, and targets stay
+    as they were.
 
     >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]], [[0.0, 0.0]]])
     >>> SpikeTime()(spk, torch.tensor([1]))
@@ -79,7 +85,11 @@ class SpikeTime(nn.Module):
             wanted = self.labels_to_spike_times(labels, spk_out.shape[-1])
         wanted = torch.where(wanted < 0, wanted + len(spk_out), wanted)
         device = spk_out.device  # every argument is given: torch.compile counts them
-        time = MultiSpike.apply(spk_out, len(wanted), device) if self.multi_spike else FirstSpike.apply(spk_out, device)
+        time = (
+            MultiSpike.apply(spk_out, len(wanted), device)
+            if self.multi_spike
+            else FirstSpike.apply(spk_out, device)
+        )
         if self.tolerance:
             time = Tolerance.apply(time, wanted, self.tolerance)
         return time, wanted
@@ -92,7 +102,8 @@ class SpikeTime(nn.Module):
             num_outputs: N.
 
         Returns:
-            [B, N], with ``multi_spike`` [F, B, N], in steps; negative ones still count from the end.
+            [B, N], with ``multi_spike`` [F, B, N], in steps; negative ones still count from the
+            end.
 
         >>> SpikeTime(on_target=3).labels_to_spike_times(torch.tensor([0]), 2)
         tensor([[ 3., -1.]])
@@ -123,11 +134,15 @@ class SpikeTime(nn.Module):
         axes = 3 if self.multi_spike else 2
         tensor("targets", targets)
         if targets.is_complex():
-            raise TypeError(f"target_is_time=True expects real times, got {targets.dtype}; write targets.real")
+            raise TypeError(
+                f"target_is_time=True expects real times, got {targets.dtype}; write targets.real"
+            )
         if targets.dim() != axes or targets.shape[-2:] != spk_out.shape[1:]:
             raise ValueError(
-                f"target_is_time=True expects times {'[F, B, N]' if axes == 3 else '[B, N]'} for outputs "
-                f"{tuple(spk_out.shape)}, got {tuple(targets.shape)}; write target_is_time=False for labels"
+                f"target_is_time=True expects times {'[F, B, N]' if axes == 3 else '[B, N]'} for "
+                "outputs "
+                f"{tuple(spk_out.shape)}, got {tuple(targets.shape)}; write target_is_time=False "
+                "for labels"
             )
         times = targets.to(spk_out.dtype)
         if not torch.compiler.is_compiling():  # a check of values breaks the graph
@@ -142,13 +157,23 @@ def _pairs(on_target: Any, off_target: Any, multi_spike: bool) -> list[tuple[flo
         try:
             listed = torch.as_tensor(value, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"{name} must be a time or a sequence of times, got {value!r}; write {name}=0") from error
+            raise TypeError(
+                f"{name} must be a time or a sequence of times, got {value!r}; write {name}=0"
+            ) from error
         tensor(name, listed)
         if not bool(listed.isfinite().all()):
-            raise ValueError(f"{name} must be finite, got {value!r}; write {name}=0, or -1 for the last step")
+            raise ValueError(
+                f"{name} must be finite, got {value!r}; write {name}=0, or -1 for the last step"
+            )
         if listed.dim() != multi_spike:
-            rule = f"a sequence of times, e.g. {name}=[0, 5]" if multi_spike else "one time, or multi_spike=True"
-            raise TypeError(f"multi_spike={multi_spike} does not fit {name}={value!r}; write {rule}")
+            rule = (
+                f"a sequence of times, e.g. {name}=[0, 5]"
+                if multi_spike
+                else "one time, or multi_spike=True"
+            )
+            raise TypeError(
+                f"multi_spike={multi_spike} does not fit {name}={value!r}; write {rule}"
+            )
         times.append(listed.reshape(-1).tolist())
     on, off = times
     if len(on) != len(off):
@@ -163,13 +188,16 @@ class mse_temporal_loss(LossFunctions):
     """Squared error of spike times, in units of the whole duration: ``MSE(time / T, wanted / T)``.
 
     Args:
-        target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]), not labels [B].
+        target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]),
+            not labels [B].
         on_target: time wanted of the class; with ``multi_spike`` a sequence of F times.
-        off_target: time wanted of the other classes. Negative times count from the end: -1 is the last step.
+        off_target: time wanted of the other classes. Negative times count from the end: -1 is the
+            last step.
         tolerance: a spike nearer to its target than this many steps counts as on time.
         multi_spike: the first F spikes instead of the first one.
         reduction: "mean", "sum" or "none".
-        weight: [C], factor of each class, applied to all errors of a sample of that class; needs labels.
+        weight: [C], factor of each class, applied to all errors of a sample of that class; needs
+            labels.
 
     Returns:
         Callable; its result has shape (), or [B, N] ([F, B, N]) for ``reduction="none"``.
@@ -196,7 +224,9 @@ class mse_temporal_loss(LossFunctions):
     ) -> None:
         super().__init__(reduction, weight)
         if weight is not None and flag("target_is_time", target_is_time):
-            raise ValueError("weight needs class labels as targets, got target_is_time=True; write weight=None")
+            raise ValueError(
+                "weight needs class labels as targets, got target_is_time=True; write weight=None"
+            )
         self.spk_time_fn = SpikeTime(target_is_time, on_target, off_target, tolerance, multi_spike)
 
     def __call__(self, spk_rec: Tensor, targets: Tensor) -> Tensor:
@@ -216,7 +246,8 @@ class ce_temporal_loss(LossFunctions):
     Args:
         inverse: "negate" takes minus the time as logit, "reciprocal" ``1 / (time + 1)``.
         reduction: "mean", "sum" or "none".
-        weight: [C], factor of each class; here "mean" divides by the sum of the weights, as in torch.
+        weight: [C], factor of each class; here "mean" divides by the sum of the weights, as in
+            torch.
 
     Returns:
         Callable; its result has shape (), or [B] for ``reduction="none"``.
@@ -229,7 +260,9 @@ class ce_temporal_loss(LossFunctions):
     tensor(0.3133)
     """
 
-    def __init__(self, inverse: str = "negate", reduction: str = "mean", weight: Tensor | None = None) -> None:
+    def __init__(
+        self, inverse: str = "negate", reduction: str = "mean", weight: Tensor | None = None
+    ) -> None:
         super().__init__(reduction, weight)
         self.inverse = choice("inverse", inverse, ["negate", "reciprocal"])
         self.spk_time_fn = SpikeTime()
@@ -240,10 +273,15 @@ class ce_temporal_loss(LossFunctions):
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         time, _ = self.spk_time_fn(spk_out, targets)
         logits = -time if self.inverse == "negate" else 1 / (time + 1)
-        weight = None if self.weight is None else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device)
+        weight = (
+            None
+            if self.weight is None
+            else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device)
+        )
         if weight is not None and len(weight) != logits.shape[-1]:
             raise ValueError(
-                f"weight must hold one number a class, got {len(weight)} for {logits.shape[-1]} outputs; "
+                f"weight must hold one number a class, got {len(weight)} for {logits.shape[-1]} "
+                "outputs; "
                 f"write torch.ones({logits.shape[-1]})"
             )
         return cross_entropy(logits, targets.long(), weight, reduction=self.reduction)

@@ -1,10 +1,10 @@
 """Monitors: record what flows through chosen modules of a network, through hooks.
 
-A monitor records until its ``with`` block ends, until ``remove_hooks``, or until nothing refers to it any more. It
-records the network that it received and no copy of it. It stores what the hook sees, with its graph; pass
-``function_on_output=torch.Tensor.detach`` or the like to keep less.
-Under `snn.run` and `snn.layerwise` monitors record the same calls as in the plain loop, and layers still run all
-steps at once.
+A monitor records until its ``with`` block ends, until ``remove_hooks``, or until nothing refers to
+it any more. It records the network that it received and no copy of it. It stores what the hook
+sees, with its graph; pass ``function_on_output=torch.Tensor.detach`` or the like to keep less.
+Under `snn.run` and `snn.layerwise` monitors record the same calls as in the plain loop, and layers
+still run all steps at once.
 """
 
 from collections.abc import Callable
@@ -46,12 +46,20 @@ class OutputMonitor(BaseMonitor):
     """
 
     def __init__(
-        self, net: nn.Module, instance: Kinds = None, function_on_output: Callable[[Any], Any] = _unchanged
+        self,
+        net: nn.Module,
+        instance: Kinds = None,
+        function_on_output: Callable[[Any], Any] = _unchanged,
     ) -> None:
         super().__init__()
         self.function_on_output = function_of("function_on_output", function_on_output)
         register = nn.Module.register_forward_hook
-        self._watch(net, instance, register, lambda own, m, x, y: own.function_on_output(unpack_len1_tuple(y)))
+        self._watch(
+            net,
+            instance,
+            register,
+            lambda own, m, x, y: own.function_on_output(unpack_len1_tuple(y)),
+        )
 
 
 class InputMonitor(BaseMonitor):
@@ -74,12 +82,20 @@ class InputMonitor(BaseMonitor):
     """
 
     def __init__(
-        self, net: nn.Module, instance: Kinds = None, function_on_input: Callable[[Any], Any] = _unchanged
+        self,
+        net: nn.Module,
+        instance: Kinds = None,
+        function_on_input: Callable[[Any], Any] = _unchanged,
     ) -> None:
         super().__init__()
         self.function_on_input = function_of("function_on_input", function_on_input)
         register = nn.Module.register_forward_hook
-        self._watch(net, instance, register, lambda own, m, x, y: own.function_on_input(unpack_len1_tuple(x)))
+        self._watch(
+            net,
+            instance,
+            register,
+            lambda own, m, x, y: own.function_on_input(unpack_len1_tuple(x)),
+        )
 
 
 class AttributeMonitor(BaseMonitor):
@@ -116,19 +132,26 @@ class AttributeMonitor(BaseMonitor):
         super().__init__()
         if not isinstance(attribute_name, str):
             raise TypeError(
-                f"attribute_name must be a text, got {attribute_name!r}; write AttributeMonitor('mem', ...)"
+                f"attribute_name must be a text, got {attribute_name!r}; write "
+                "AttributeMonitor('mem', ...)"
             )
         flag("pre_forward", pre_forward)
         self.attribute_name = attribute_name
         self.function_on_attribute = function_of("function_on_attribute", function_on_attribute)
-        register = nn.Module.register_forward_pre_hook if pre_forward else nn.Module.register_forward_hook
+        register = (
+            nn.Module.register_forward_pre_hook if pre_forward else nn.Module.register_forward_hook
+        )
         self._watch(
-            net, instance, register, lambda own, m, *_: own.function_on_attribute(getattr(m, own.attribute_name))
+            net,
+            instance,
+            register,
+            lambda own, m, *_: own.function_on_attribute(getattr(m, own.attribute_name)),
         )
 
 
 class GradInputMonitor(BaseMonitor):
-    """Records the gradient of the loss with respect to the input of modules, in the order of the backward pass.
+    """Records the gradient of the loss with respect to the input of modules, in the order of the
+    backward pass.
 
     Args:
         net: network whose modules are monitored.
@@ -147,16 +170,25 @@ class GradInputMonitor(BaseMonitor):
     """
 
     def __init__(
-        self, net: nn.Module, instance: Kinds = None, function_on_grad_input: Callable[[Any], Any] = _unchanged
+        self,
+        net: nn.Module,
+        instance: Kinds = None,
+        function_on_grad_input: Callable[[Any], Any] = _unchanged,
     ) -> None:
         super().__init__()
         self.function_on_grad_input = function_of("function_on_grad_input", function_on_grad_input)
         register = nn.Module.register_full_backward_hook
-        self._watch(net, instance, register, lambda own, m, gi, go: own.function_on_grad_input(unpack_len1_tuple(gi)))
+        self._watch(
+            net,
+            instance,
+            register,
+            lambda own, m, gi, go: own.function_on_grad_input(unpack_len1_tuple(gi)),
+        )
 
 
 class GradOutputMonitor(BaseMonitor):
-    """Records the gradient of the loss with respect to the output of modules, in the order of the backward pass.
+    """Records the gradient of the loss with respect to the output of modules, in the order of the
+    backward pass.
 
     Args:
         net: network whose modules are monitored.
@@ -175,9 +207,19 @@ class GradOutputMonitor(BaseMonitor):
     """
 
     def __init__(
-        self, net: nn.Module, instance: Kinds = None, function_on_grad_output: Callable[[Any], Any] = _unchanged
+        self,
+        net: nn.Module,
+        instance: Kinds = None,
+        function_on_grad_output: Callable[[Any], Any] = _unchanged,
     ) -> None:
         super().__init__()
-        self.function_on_grad_output = function_of("function_on_grad_output", function_on_grad_output)
+        self.function_on_grad_output = function_of(
+            "function_on_grad_output", function_on_grad_output
+        )
         register = nn.Module.register_full_backward_hook
-        self._watch(net, instance, register, lambda own, m, gi, go: own.function_on_grad_output(unpack_len1_tuple(go)))
+        self._watch(
+            net,
+            instance,
+            register,
+            lambda own, m, gi, go: own.function_on_grad_output(unpack_len1_tuple(go)),
+        )

@@ -27,10 +27,11 @@ def _unchanged(x: Any) -> Any:
 
 
 class BaseMonitor:
-    """What the monitors share: records in the order of calls, by number or by the name of the module.
+    """What the monitors share: records in the order of calls, by number or by the name of the
+    module.
 
-    ``monitor[3]`` is the fourth record, ``monitor["fc1"]`` the list of the records of one module, "" being the
-    network itself. ``records`` holds all of them, ``monitored_layers`` the names.
+    ``monitor[3]`` is the fourth record, ``monitor["fc1"]`` the list of the records of one module,
+    "" being the network itself. ``records`` holds all of them, ``monitored_layers`` the names.
 
     >>> from spikeloom.functional import OutputMonitor
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
@@ -52,7 +53,8 @@ class BaseMonitor:
         weakref.finalize(self, remove, self.hooks)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BaseMonitor":
-        """A copy with a list of records of its own; it watches the modules that were copied together with it."""
+        """A copy with a list of records of its own; it watches the modules that were copied
+        together with it."""
         new = object.__new__(type(self))
         memo[id(self)] = new
         new.__dict__.update(vars(self))
@@ -60,7 +62,9 @@ class BaseMonitor:
         new._watched = {}
         new.records = list(self.records)
         new.monitored_layers = list(self.monitored_layers)
-        new.name_records_index = {name: list(index) for name, index in self.name_records_index.items()}
+        new.name_records_index = {
+            name: list(index) for name, index in self.name_records_index.items()
+        }
         weakref.finalize(new, remove, new.hooks)
         for name, known in self._watched.items():
             module = memo.get(id(known()))
@@ -78,7 +82,10 @@ class BaseMonitor:
         if isinstance(i, int):
             return self.records[i]
         if not isinstance(i, str):
-            raise ValueError(f"a monitor is indexed by number or name, got {i!r}; write monitor[0] or monitor['layer']")
+            raise ValueError(
+                f"a monitor is indexed by number or name, got {i!r}; write monitor[0] or "
+                "monitor['layer']"
+            )
         if i not in self.name_records_index:
             names = ", ".join(map(repr, self.monitored_layers))
             raise KeyError(f"monitor has no layer {i!r}; it monitors {names}")
@@ -122,14 +129,17 @@ class BaseMonitor:
         """
         remove(self.hooks)
 
-    def _watch(self, net: nn.Module, instance: Kinds, register: Callable, seen: Callable[..., Any]) -> None:
+    def _watch(
+        self, net: nn.Module, instance: Kinds, register: Callable, seen: Callable[..., Any]
+    ) -> None:
         """Hang a hook on every module of the given kinds.
 
         ``seen`` makes a record of the monitor and of what torch hands a hook.
         """
         if not isinstance(net, nn.Module):
             raise TypeError(
-                f"net must be a torch.nn.Module, got {net!r}; write {type(self).__name__}(net, nn.Linear), or "
+                f"net must be a torch.nn.Module, got {net!r}; write {type(self).__name__}(net, "
+                "nn.Linear), or "
                 "AttributeMonitor('mem', False, net)"
             )
         self._seen = seen
@@ -142,7 +152,10 @@ class BaseMonitor:
                 self._hang(name, module)
         if not self.hooks:
             there = ", ".join(sorted({type(module).__name__ for module in net.modules()}))
-            raise ValueError(f"instance must name a class of the network's modules, got {kinds}; write one of {there}")
+            raise ValueError(
+                f"instance must name a class of the network's modules, got {kinds}; write one of "
+                f"{there}"
+            )
 
     def _hang(self, name: str, module: nn.Module) -> None:
         self._watched[name] = weakref.ref(module)
@@ -177,12 +190,15 @@ def _kinds(net: nn.Module, instance: Any) -> Any:
     for kind in instance if isinstance(instance, tuple) else (instance,):
         if not isinstance(kind, type):
             raise TypeError(
-                f"instance must be a class or a tuple of classes, got {instance!r}; write instance=nn.Linear"
+                f"instance must be a class or a tuple of classes, got {instance!r}; write "
+                "instance=nn.Linear"
             )
     return instance
 
 
 def function_of(name: str, function: Any) -> Callable[[Any], Any]:
     if not callable(function):
-        raise TypeError(f"{name} must be callable, got {function!r}; write {name}=torch.Tensor.detach")
+        raise TypeError(
+            f"{name} must be callable, got {function!r}; write {name}=torch.Tensor.detach"
+        )
     return function

@@ -1,6 +1,7 @@
 """Quantisation of neuron states to a grid of 2^bits levels.
 
-Pass the result of `state_quant` to a neuron as ``state_quant=``; it is applied to its states after every step.
+Pass the result of `state_quant` to a neuron as ``state_quant=``; it is applied to its states after
+every step.
 """
 
 import itertools
@@ -24,7 +25,8 @@ _MULTIPLIERS = (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.925, 0.95)  # snnTorch's, for 1
 class StateQuant(torch.autograd.Function):
     """Nearest level; halfway between two, the lower one. NaN stays NaN.
 
-    The gradient passes straight through. ``apply(input_, levels)`` takes the levels in ascending order.
+    The gradient passes straight through. ``apply(input_, levels)`` takes the levels in ascending
+    order.
 
     >>> StateQuant.apply(torch.tensor([-3.0, 0.4, 0.5, 0.6]), torch.tensor([0.0, 1.0]))
     tensor([0., 0., 0., 1.])
@@ -51,7 +53,8 @@ class StateQuant(torch.autograd.Function):
 class StateQuantizer:
     """A grid of levels, as a function of a state: what `state_quant` returns.
 
-    Equal settings compare equal; it can be hashed, copied and pickled. The arguments are those of `state_quant`.
+    Equal settings compare equal; it can be hashed, copied and pickled. The arguments are those of
+    `state_quant`.
 
     >>> StateQuantizer(num_bits=1)(torch.tensor([0.2, -0.3]))
     tensor([ 1.2000, -1.0000])
@@ -76,12 +79,15 @@ class StateQuantizer:
         low, high = self.span
         if not low < self.centre <= high:
             raise ValueError(
-                f"threshold must be positive and the limits at least 0, got threshold={self.threshold}, "
-                f"lower_limit={self.lower_limit}, upper_limit={self.upper_limit}; levels run from {low:g} to {high:g}"
+                "threshold must be positive and the limits at least 0, got "
+                f"threshold={self.threshold}, "
+                f"lower_limit={self.lower_limit}, upper_limit={self.upper_limit}; levels run from "
+                f"{low:g} to {high:g}"
             )
         if self.multiplier is not None and not self.multiplier > 0:
             raise ValueError(
-                f"multiplier must be positive, got {self.multiplier}; write multiplier=None for the default"
+                f"multiplier must be positive, got {self.multiplier}; write multiplier=None for "
+                "the default"
             )
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -96,7 +102,9 @@ class StateQuantizer:
         >>> StateQuantizer(threshold=2.0, upper_limit=0.5).span
         (-2.0, 3.0)
         """
-        return -(self.threshold + self.threshold * self.lower_limit), self.threshold + self.threshold * self.upper_limit
+        return -(
+            self.threshold + self.threshold * self.lower_limit
+        ), self.threshold + self.threshold * self.upper_limit
 
     @property
     def centre(self) -> float:
@@ -124,7 +132,8 @@ class StateQuantizer:
         return torch.tensor(sorted(rising + falling))  # rounding may swap the densest ones
 
     def _offsets(self, width: float, number: int) -> list[float]:
-        """Distances of levels from the end of the grid: spacings shrink by the multiplier and fill ``width``."""
+        """Distances of levels from the end of the grid: spacings shrink by the multiplier and fill
+        ``width``."""
         ratio = self.multiplier or _MULTIPLIERS[min(self.num_bits, 8) - 1]
         sums = list(itertools.accumulate((ratio**j for j in range(number)), initial=0.0))
         return [width * part / sums[-1] for part in sums[:-1]]
@@ -139,7 +148,8 @@ def state_quant(
     upper_limit: float = 0.2,
     multiplier: float | None = None,
 ) -> StateQuantizer:
-    """Function that rounds a state to the nearest of 2^num_bits levels, with a straight-through gradient.
+    """Function that rounds a state to the nearest of 2^num_bits levels, with a straight-through
+    gradient.
 
     Memory does not grow with the number of levels, and the result has the dtype of the state.
 
@@ -161,4 +171,6 @@ def state_quant(
     tensor([-1.0000, -0.2667,  1.2000])
     """
     threshold = real("threshold", threshold)
-    return StateQuantizer(num_bits, uniform, thr_centered, threshold, lower_limit, upper_limit, multiplier)
+    return StateQuantizer(
+        num_bits, uniform, thr_centered, threshold, lower_limit, upper_limit, multiplier
+    )

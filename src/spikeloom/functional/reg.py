@@ -38,10 +38,11 @@ class l1_rate_sparsity:
 
 
 class rate_band:
-    """Penalty on firing outside a band: ``Lambda * mean_n(relu(low - r_n)^2 + relu(r_n - high)^2)``.
+    """Penalty on firing outside a band: ``Lambda * mean_n(relu(low - r_n)^2 + relu(r_n -
+    high)^2)``.
 
-    ``r_n`` is the rate of neuron n, averaged over time and batch. Silent neurons are pulled back to life by ``low``,
-    provided that the surrogate still passes them a gradient.
+    ``r_n`` is the rate of neuron n, averaged over time and batch. Silent neurons are pulled back to
+    life by ``low``, provided that the surrogate still passes them a gradient.
 
     Args:
         low: lower end of the band, in spikes per step, in [0, ``high``].
@@ -64,7 +65,8 @@ class rate_band:
         Lambda = real("Lambda", Lambda)
         if not 0 <= low <= high:
             raise ValueError(
-                f"rate_band needs 0 <= low <= high, got low={low}, high={high}; write rates in spikes per step"
+                f"rate_band needs 0 <= low <= high, got low={low}, high={high}; write rates in "
+                "spikes per step"
             )
         self.low = low
         self.high = high
@@ -73,24 +75,29 @@ class rate_band:
 
     def __call__(self, spk_out: Tensor) -> Tensor:
         if not _spikes(spk_out).numel():
-            raise ValueError(f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}")
+            raise ValueError(
+                f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}"
+            )
         rate = rates(spk_out).mean(0)  # [...]
         return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
 
 
 class synops:
-    """Penalty on synaptic operations, spikes times fan-out: ``Lambda / B * sum_layers sum(spk * fan_out)``.
+    """Penalty on synaptic operations, spikes times fan-out: ``Lambda / B * sum_layers sum(spk *
+    fan_out)``.
 
-    Each spike costs one operation at every synapse that it reaches. With ``Lambda=1`` the result is the number
-    of operations of one sample, averaged over the batch.
+    Each spike costs one operation at every synapse that it reaches. With ``Lambda=1`` the result is
+    the number of operations of one sample, averaged over the batch.
 
     Args:
-        synapses: what the spikes are fed to: a module with weights (`fan_out` counts its connections), or the
-            fan-out itself as a number or tensor; or a list or tuple of these, one for each record of spikes.
+        synapses: what the spikes are fed to: a module with weights (`fan_out` counts its
+            connections), or the fan-out itself as a number or tensor; or a list or tuple of these,
+            one for each record of spikes.
         Lambda: factor, in units of the loss per operation.
 
     Returns:
-        Callable; ``(spk_1, spk_2, ...)``, one record [T, B, ...] for each of ``synapses``, gives a number of shape ().
+        Callable; ``(spk_1, spk_2, ...)``, one record [T, B, ...] for each of ``synapses``, gives a
+        number of shape ().
 
     Raises:
         ValueError: the call brings more or fewer records.
@@ -116,12 +123,16 @@ class synops:
     def __call__(self, *spk_out: Tensor) -> Tensor:
         if len(spk_out) != len(self.synapses):
             raise ValueError(
-                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; write one for each synapse"
+                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; "
+                "write one for each synapse"
             )
         operations: Tensor | float = 0.0
         for spk, synapse in zip(spk_out, self.synapses, strict=True):
             if _spikes(spk).dim() < 3 or not spk.shape[1]:
-                raise ValueError(f"synops expects spikes [T, B, ...] of at least one sample, got {tuple(spk.shape)}")
+                raise ValueError(
+                    "synops expects spikes [T, B, ...] of at least one sample, got "
+                    f"{tuple(spk.shape)}"
+                )
             reach = fan_out(synapse, spk.shape[2:]) if isinstance(synapse, nn.Module) else synapse
             operations = operations + _sum(spk * reach) / spk.shape[1]
         return torch.as_tensor(self.Lambda * operations)
@@ -130,8 +141,8 @@ class synops:
 def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
     """Number of connections that leave each input of a module.
 
-    Counted as the gradient of the sum of its outputs, all weights being 1: exact at the borders of convolutions,
-    for strides, groups and dilations. Zero weights count as connections.
+    Counted as the gradient of the sum of its outputs, all weights being 1: exact at the borders of
+    convolutions, for strides, groups and dilations. Zero weights count as connections.
 
     Args:
         synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
@@ -148,18 +159,24 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
     """
     own = dict(synapse.named_parameters()) if isinstance(synapse, nn.Module) else {}
     if "weight" not in own:
-        raise TypeError(f"fan_out expects a module with a weight, got {type(synapse).__name__}; write e.g. net.fc2")
+        raise TypeError(
+            f"fan_out expects a module with a weight, got {type(synapse).__name__}; write e.g. "
+            "net.fc2"
+        )
     if not isinstance(shape, Sequence) or isinstance(shape, str):
         raise TypeError(f"shape must be that of one sample, got {shape!r}; write shape=(3, 8, 8)")
     sizes = [whole("shape", size) for size in shape]
     ones = {name: torch.ones_like(value) for name, value in own.items()}
     with torch.enable_grad():
-        x = torch.zeros(1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True)
+        x = torch.zeros(
+            1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True
+        )
         try:
             output = torch.func.functional_call(synapse, ones, (x,))
         except (RuntimeError, ValueError) as error:
             raise ValueError(
-                f"shape must be that of one sample of {synapse}, got {tuple(sizes)}; its forward says: {error}"
+                f"shape must be that of one sample of {synapse}, got {tuple(sizes)}; its forward "
+                f"says: {error}"
             ) from error
         (count,) = torch.autograd.grad(output.sum(), x)
     return count.squeeze(0)
@@ -178,7 +195,9 @@ def _spikes(x: Any, name: str = "spk_out") -> Tensor:
     """A tensor if it is real and finite."""
     if tensor(name, x).is_complex():
         raise TypeError(f"{name} must be real, got {x.dtype}; write spk.real")
-    if x.is_floating_point() and not torch.compiler.is_compiling():  # a check of values breaks the graph
+    if (
+        x.is_floating_point() and not torch.compiler.is_compiling()
+    ):  # a check of values breaks the graph
         finite(x, name)
     return x
 

@@ -41,7 +41,9 @@ class MultiSpike(torch.autograd.Function):
         number = fired.cumsum(0)  # how many spikes each neuron has fired so far
         times = []
         for nth in range(1, spk_count + 1):
-            times.append(first_spike((fired & (number == nth)).to(spk_rec.dtype), never=len(spk_rec) - 1))
+            times.append(
+                first_spike((fired & (number == nth)).to(spk_rec.dtype), never=len(spk_rec) - 1)
+            )
         return torch.stack(times)
 
     @staticmethod
@@ -62,7 +64,9 @@ class Tolerance(torch.autograd.Function):
 
     @staticmethod
     def forward(spk_time: Tensor, target: Tensor, tolerance: float) -> Tensor:
-        return torch.where((spk_time - target).abs() < tolerance, target.to(spk_time.dtype), spk_time)
+        return torch.where(
+            (spk_time - target).abs() < tolerance, target.to(spk_time.dtype), spk_time
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:

@@ -1,7 +1,7 @@
 """The hooks of monitors: they hold neither their monitor nor a copy of their network.
 
-A hook knows its monitor and its module by weak references. It records nothing for a copy of the module,
-and a monitor that is no longer referenced takes its hooks off the network.
+A hook knows its monitor and its module by weak references. It records nothing for a copy of the
+module, and a monitor that is no longer referenced takes its hooks off the network.
 """
 
 import weakref

@@ -1,7 +1,8 @@
-"""Registers the printed loops as backends: what each supports, when it is chosen, and how it is called.
+"""Registers the printed loops as backends: what each supports, when it is chosen, and how it is
+called.
 
-The tracer, the operator and the printers are imported when a sequence first needs a backend; importing them with the
-package would take a quarter of its import time.
+The tracer, the operator and the printers are imported when a sequence first needs a backend;
+importing them with the package would take a quarter of its import time.
 """
 
 from functools import cache, lru_cache
@@ -53,7 +54,11 @@ def _numba_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str
 
 
 def _numba_available() -> str | None:
-    return None if checks.installed("numba") else 'numba is not installed; write: pip install "spikeloom[cpu]"'
+    return (
+        None
+        if checks.installed("numba")
+        else 'numba is not installed; write: pip install "spikeloom[cpu]"'
+    )
 
 
 @cache
@@ -62,7 +67,11 @@ def _triton() -> Any:
 
 
 def _triton_refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | None:
-    return _triton().refusal(x, dtype) or _refusal(transition, x, dtype) or _triton().obstacle(transition, dtype)
+    return (
+        _triton().refusal(x, dtype)
+        or _refusal(transition, x, dtype)
+        or _triton().obstacle(transition, dtype)
+    )
 
 
 def _runner(printer: str, unasked: str, *, narrow: bool = False) -> Any:
@@ -75,9 +84,18 @@ def _runner(printer: str, unasked: str, *, narrow: bool = False) -> Any:
     """
 
     def run(
-        key: str, x: Tensor, state: Any, params: Any, num_steps: int | None, *, path: bool, residual: str
+        key: str,
+        x: Tensor,
+        state: Any,
+        params: Any,
+        num_steps: int | None,
+        *,
+        path: bool,
+        residual: str,
     ) -> tuple[Tensor, Any]:
-        if num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:  # all steps share memory
+        if (
+            num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad
+        ):  # all steps share memory
             x, num_steps = x[0], len(x)
         dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
         from .scan import scanned

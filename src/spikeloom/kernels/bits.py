@@ -17,7 +17,8 @@ LEAST = 2**10  # elements; smaller tensors are stored as they are
 
 @contextmanager
 def spikes_as_bits() -> Iterator[None]:
-    """Inside the block, a tensor that autograd saves takes one bit for each element if its nonzero values are equal.
+    """Inside the block, a tensor that autograd saves takes one bit for each element if its nonzero
+    values are equal.
 
     >>> x, layer = torch.eye(64), torch.nn.Linear(64, 2)
     >>> with spikes_as_bits():
@@ -31,7 +32,12 @@ def spikes_as_bits() -> Iterator[None]:
 
 
 def _packed(x: Tensor) -> Any:
-    if x.numel() < LEAST or not x.is_cpu or (x.is_leaf and x.requires_grad) or not x.is_floating_point():
+    if (
+        x.numel() < LEAST
+        or not x.is_cpu
+        or (x.is_leaf and x.requires_grad)
+        or not x.is_floating_point()
+    ):
         return x
     flat = x.detach().as_strided((x.numel(),), (1,)) if is_dense(x) else None
     if flat is None or not _equal(flat[:LEAST]) or not _equal(flat):
@@ -51,5 +57,9 @@ def _unpacked(kept: Any) -> Tensor:
     if isinstance(kept, Tensor):
         return kept
     bits, value, shape, stride = kept
-    flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=shape.numel())).to(value.dtype).mul_(value)
+    flat = (
+        torch.from_numpy(np.unpackbits(bits.numpy(), count=shape.numel()))
+        .to(value.dtype)
+        .mul_(value)
+    )
     return flat.as_strided(shape, stride)

@@ -1,7 +1,8 @@
-"""Replaces CUDA's libdevice in Triton's interpreter, which lacks some functions and rounds others differently.
+"""Replaces CUDA's libdevice in Triton's interpreter, which lacks some functions and rounds others
+differently.
 
-Kernels printed for the interpreter import ``libdevice`` from here. Its functions are torch's, so that the interpreter
-computes on the CPU what torch computes there.
+Kernels printed for the interpreter import ``libdevice`` from here. Its functions are torch's, so
+that the interpreter computes on the CPU what torch computes there.
 """
 
 from collections.abc import Callable

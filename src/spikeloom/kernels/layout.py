@@ -1,7 +1,8 @@
-"""Memory order: kernels read neurons as a flat array, in the memory order of the steps of a sequence.
+"""Memory order: kernels read neurons as a flat array, in the memory order of the steps of a
+sequence.
 
-Any dense order is used without a copy, including channels-last; a tensor in another order than the other tensors of a
-call is copied.
+Any dense order is used without a copy, including channels-last; a tensor in another order than the
+other tensors of a call is copied.
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,16 @@ def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def materialised(tensor: Tensor) -> Tensor:
-    """Return ``tensor``, or a copy if its memory does not hold its values (negative bit, zeros without memory)."""
+    """Return ``tensor``, or a copy if its memory does not hold its values (negative bit, zeros
+    without memory)."""
     if tensor.is_neg():
         return tensor.resolve_neg()
     return tensor.clone() if tensor._is_zerotensor() else tensor
 
 
 def ordered(tensor: Tensor, step: Tensor) -> Tensor:
-    """Return ``tensor``, one step or [n, *step.shape], in the memory order of ``step``; copies only if needed."""
+    """Return ``tensor``, one step or [n, *step.shape], in the memory order of ``step``; copies only
+    if needed."""
     tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():  # the usual case, at a tenth of the cost
         return tensor
@@ -40,7 +43,8 @@ def ordered(tensor: Tensor, step: Tensor) -> Tensor:
 
 
 def spaced(tensor: Tensor, step: Tensor) -> Tensor:
-    """As `ordered` for [n, *step.shape], but the steps may have gaps between them or share memory."""
+    """As `ordered` for [n, *step.shape], but the steps may have gaps between them or share
+    memory."""
     tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():
         return tensor

@@ -1,4 +1,5 @@
-"""Runs the loops that `numba_loop` prints (extra ``cpu``) on torch tensors of any dense memory order."""
+"""Runs the loops that `numba_loop` prints (extra ``cpu``) on torch tensors of any dense memory
+order."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,11 +36,15 @@ def given_of(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
     found |= {f"S_{f}": _memory(s, step) for f, s in zip(call.task.fields, call.state, strict=True)}
     for name, p, v in zip(names, call.params, vector, strict=True):
         one = materialised(p if p.dtype == step.dtype else p.to(step.dtype))
-        found[f"P_{name}"] = _memory(one.expand(step.shape), step) if v else Memory(one, one.data_ptr(), 0)
+        found[f"P_{name}"] = (
+            _memory(one.expand(step.shape), step) if v else Memory(one, one.data_ptr(), 0)
+        )
     return found, vector
 
 
-def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, Tensor], halves: Any) -> None:
+def forward(
+    call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, Tensor], halves: Any
+) -> None:
     """Run T steps.
 
     Args:
@@ -47,19 +52,23 @@ def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, 
         spk: filled with the spikes, [T, B, ...].
         paths: by state, filled with its values over time, [T, B, ...].
         lasts: by state, holds its initial value and is filled with its last, [B, ...].
-        halves: by state, filled with its values over time in bfloat16, [1 + T, B, ...]; row 0 is not written.
+        halves: by state, filled with its values over time in bfloat16, [1 + T, B, ...]; row 0 is
+            not written.
     """
     given, vector = given_of(call)
     given["SPK"] = _memory(spk, call.step)
     for letter, group in (("N", paths), ("L", lasts), ("H", halves)):
         given |= {f"{letter}_{f}": _memory(v, call.step) for f, v in group.items()}
     with looking(call, given, vector) as run:
-        sweep(lambda start, stop: run(given, call.steps, start, stop), call.step.numel(), call.steps)
+        sweep(
+            lambda start, stop: run(given, call.steps, start, stop), call.step.numel(), call.steps
+        )
 
 
 @contextmanager
 def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
-    """Yield the forward loop with spikes that checks, while it reads its input, whether it is finite.
+    """Yield the forward loop with spikes that checks, while it reads its input, whether it is
+    finite.
 
     Args:
         call: the task and its tensors.
@@ -71,20 +80,24 @@ def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> I
     """
     bad = call.step.new_zeros(1)
     given["BAD"] = Memory(bad, bad.data_ptr(), 0)
-    yield compiled_forward(call.task, vector, True, not call.task.constant)  # a constant one is checked before
+    yield compiled_forward(
+        call.task, vector, True, not call.task.constant
+    )  # a constant one is checked before
     if bad and call.x is not None:
         checks.finite(call.x, f"the input of {call.task.transition.neuron.__name__}")
 
 
 def last_states(call: Call, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Memory]]:
-    """Return copies of these states, into which the forward loop writes the last ones, and their memory."""
+    """Return copies of these states, into which the forward loop writes the last ones, and their
+    memory."""
     states = zip(call.task.fields, call.state, strict=True)
     lasts = {f: ordered(s.detach(), call.step).clone() for f, s in states if f in names}
     return lasts, {f"L_{f}": _memory(v, call.step) for f, v in lasts.items()}
 
 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
-    """Return the requested gradients and those of the states; gradients of parameters have the shape of one step.
+    """Return the requested gradients and those of the states; gradients of parameters have the
+    shape of one step.
 
     Args:
         call: the task and its tensors.
@@ -100,19 +113,26 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
 
 
 def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
-    """As `backward`, from the input alone: each block runs forward again, in memory that stays in the cache.
+    """As `backward`, from the input alone: each block runs forward again, in memory that stays in
+    the cache.
 
     The task's residual is ``"state"``, the values that this forward run writes to that memory.
     """
     given, vector, found = prepared(call, flow)
     task = call.task
-    again, back = compiled_forward(task, vector, False), compiled_backward(task, vector, flow.flows, flow.wanted)
+    again, back = (
+        compiled_forward(task, vector, False),
+        compiled_backward(task, vector, flow.flows, flow.wanted),
+    )
     block = max(256, min(BLOCK, SCRATCH // (call.steps * max(1, len(task.paths)))))
     given |= last_states(call, task.lasts)[1]
 
     def work(start: int, stop: int) -> None:
         scratch = torch.empty(len(task.paths), call.steps, stop - start, dtype=task.dtype)
-        own = {f"N_{f}": Memory(s, s.data_ptr(), s.stride(0)) for f, s in zip(task.paths, scratch, strict=True)}
+        own = {
+            f"N_{f}": Memory(s, s.data_ptr(), s.stride(0))
+            for f, s in zip(task.paths, scratch, strict=True)
+        }
         mine = given | own
         again(mine, call.steps, start, stop, start)
         back(mine, call.steps, start, stop, start)
@@ -121,8 +141,11 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
     return found
 
 
-def prepared(call: Call, flow: Flow) -> tuple[dict[str, Memory], tuple[bool, ...], dict[str, Tensor]]:
-    """Return what a backward pass reads besides the states, which parameters are vectors, and empty gradients."""
+def prepared(
+    call: Call, flow: Flow
+) -> tuple[dict[str, Memory], tuple[bool, ...], dict[str, Tensor]]:
+    """Return what a backward pass reads besides the states, which parameters are vectors, and empty
+    gradients."""
     step, task = call.step, call.task
     given, vector = given_of(call)
     zeros = lambda: torch.empty_like(step).zero_()  # noqa: E731

@@ -1,14 +1,15 @@
 """Printer for numba: a traced program as loops over time and neurons.
 
-Each neuron's step is a few lines of scalar arithmetic, printed in the order of the trace and without contraction or
-fast-math, so that spikes, states and gradients are those of the eager loop bit for bit, but for exponentials,
-logarithms and the like, which torch computes with functions of its own. `sources` compiles what is
-printed, `numba_cpu` runs it.
+Each neuron's step is a few lines of scalar arithmetic, printed in the order of the trace and
+without contraction or fast-math, so that spikes, states and gradients are those of the eager loop
+bit for bit, but for exponentials, logarithms and the like, which torch computes with functions of
+its own. `sources` compiles what is printed, `numba_cpu` runs it.
 
-Memory is addressed by pointers and is flat in the neurons: ``X`` input, ``S_`` initial states, ``N_`` states over time,
-``L_`` states of which only the last is kept, ``H_`` states over time in 16 bits (row 0 is the initial one), ``P_``
-parameters, ``K`` numbers, ``E_`` gradients that flow in, ``A_`` gradients of the states, ``D_`` those of input and
-parameters, ``NONE`` zeros. ``w_X`` is the distance between the steps of ``X``.
+Memory is addressed by pointers and is flat in the neurons: ``X`` input, ``S_`` initial states,
+``N_`` states over time, ``L_`` states of which only the last is kept, ``H_`` states over time in 16
+bits (row 0 is the initial one), ``P_`` parameters, ``K`` numbers, ``E_`` gradients that flow in,
+``A_`` gradients of the states, ``D_`` those of input and parameters, ``NONE`` zeros. ``w_X`` is the
+distance between the steps of ``X``.
 """
 
 import re
@@ -44,10 +45,16 @@ def widen(u):
     return real(np.uint32(np.uint32(u) << np.uint32(16)).view(np.float32))
 """
 
-# a number is NaN or infinite if all bits of its exponent are set: one more is then carried into the sign's place
+# a number is NaN or infinite if all bits of its exponent are set: one more is then carried into the
+# sign's place
 _BITS = {
     torch.float32: {"whole": "uint32", "size": 0x7FFFFFFF, "last": 0x00800000, "sign": 31},
-    torch.float64: {"whole": "uint64", "size": 0x7FFFFFFFFFFFFFFF, "last": 0x0010000000000000, "sign": 63},
+    torch.float64: {
+        "whole": "uint64",
+        "size": 0x7FFFFFFFFFFFFFFF,
+        "last": 0x0010000000000000,
+        "sign": 63,
+    },
 }
 _LOOK = [  # numba widens sums of whole numbers, which would halve the vectors
     "bits = np.{whole}((real(x).view(np.{whole}) & np.{whole}({size})) + np.{whole}({last}))",
@@ -58,9 +65,11 @@ _LOOKED = ["if seen >> np.{whole}({sign}):", "    BAD[0] = one"]
 
 @dataclass
 class _Loop:
-    """Prints two functions: ``row``, one step of a block of neurons, and the loop over time around it.
+    """Prints two functions: ``row``, one step of a block of neurons, and the loop over time around
+    it.
 
-    They are apart because the compiler vectorises the row of a loop that counts down only then (measured, 3x).
+    They are apart because the compiler vectorises the row of a loop that counts down only then
+    (measured, 3x).
     """
 
     task: Task
@@ -71,7 +80,9 @@ class _Loop:
     def __post_init__(self) -> None:
         names = {i: n for n, i in self.built.inputs.items()} | self.given
         self.scalars = Scalars(self.built, names, given=True)
-        self.varying = [p for p, v in zip(self.task.transition.names, self.vector, strict=True) if v]
+        self.varying = [
+            p for p, v in zip(self.task.transition.names, self.vector, strict=True) if v
+        ]
         inner = [i for n, i in self.built.inputs.items() if n[0] != "p" or n[2:] in self.varying]
         self.inner = self.built.reached([*inner, *self.given])
 
@@ -79,16 +90,23 @@ class _Loop:
         return Load("x_", once("X") if self.task.constant else timed("X", "t"))
 
     def offset(self, f: str) -> str:
-        """What is subtracted from a state before it is rounded, as an expression; empty if nothing is."""
+        """What is subtracted from a state before it is rounded, as an expression; empty if nothing
+        is."""
         if f not in self.task.offsets:
             return ""
         name = f"p_{self.task.offsets[f]}"
         return name if name in self.built.inputs else "one"
 
     def compiled(
-        self, name: str, order: list[int], loads: dict[str, Load], stores: list[Store], looks: bool = False
+        self,
+        name: str,
+        order: list[int],
+        loads: dict[str, Load],
+        stores: list[Store],
+        looks: bool = False,
     ) -> "Compiled":
-        """Print the loop over time, without arguments that a row does not read. ``looks``: see `compiled_forward`."""
+        """Print the loop over time, without arguments that a row does not read. ``looks``: see
+        `compiled_forward`."""
         outside = self.scalars.lines([i for i in order if i not in self.inner])
         lines = self.scalars.lines([i for i in order if i in self.inner])
         for s in stores:
@@ -98,7 +116,10 @@ class _Loop:
         lines += [line.format(**bits) for line in _LOOK] if looks else []
         used = _named(loads, [line.partition("= ")[2] for line in lines])
         varying = {f"p_{p}": Load(f"p_{p}_", once(f"P_{p}")) for p in self.varying}
-        text = [*(line.partition("= ")[2] for line in lines), *(u.expression for u in used.values())]
+        text = [
+            *(line.partition("= ")[2] for line in lines),
+            *(u.expression for u in used.values()),
+        ]
         used = _named(varying, text) | used  # parameters first: a decoded state reads its offset
         names = [p for p in self.task.transition.names if p not in self.varying]
         fixed = _named({f"p_{p}": Load(form=f"P_{p}[0]") for p in names}, [*text, *outside])
@@ -107,15 +128,27 @@ class _Loop:
         before = [f"k{i} = K[{i}]" for i in range(len(numbers))]
         before += [f"{n} = {u.expression}" for n, u in fixed.items()] + outside
         reads = [f"{n} = {u.expression}" for n, u in used.items()]
-        shared = [f"P_{p}" for p in names if f"p_{p}" in fixed] + ["BAD"] * looks + ["K"] * (len(numbers) > 0)
+        shared = (
+            [f"P_{p}" for p in names if f"p_{p}" in fixed]
+            + ["BAD"] * looks
+            + ["K"] * (len(numbers) > 0)
+        )
         if looks:
             before.append("seen = np.{whole}(0)".format(**bits))
         after = [line.format(**bits) for line in _LOOKED] if looks else []
-        arrays = sorted({*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])})
+        arrays = sorted(
+            {*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])}
+        )
         widths = sorted(_words(r"\bw_(\w+)", [place.first for place in places.values()]))
-        source = self.source(name, places, shared, (arrays, widths), (before, [*reads, *lines], after))
-        function = compiled_function(source, name, _signature(arrays, len(widths) + 4, self.task.dtype))
-        return Compiled(function, tuple(arrays), tuple(widths), Memory(numbers, numbers.data_ptr(), 0))
+        source = self.source(
+            name, places, shared, (arrays, widths), (before, [*reads, *lines], after)
+        )
+        function = compiled_function(
+            source, name, _signature(arrays, len(widths) + 4, self.task.dtype)
+        )
+        return Compiled(
+            function, tuple(arrays), tuple(widths), Memory(numbers, numbers.data_ptr(), 0)
+        )
 
     def source(
         self,
@@ -159,7 +192,8 @@ class Memory(NamedTuple):
 class Compiled(NamedTuple):
     """A loop, the memory that it reads, and the memory whose distance between steps it needs.
 
-    It runs the neurons from ``start`` to ``stop``; states over time hold the neurons from ``base`` on.
+    It runs the neurons from ``start`` to ``stop``; states over time hold the neurons from ``base``
+    on.
     """
 
     function: Callable[..., None]
@@ -167,10 +201,14 @@ class Compiled(NamedTuple):
     widths: tuple[str, ...]
     numbers: Memory  # constants, ``K``
 
-    def __call__(self, given: dict[str, Memory], steps: int, start: int, stop: int, base: int = 0) -> None:
+    def __call__(
+        self, given: dict[str, Memory], steps: int, start: int, stop: int, base: int = 0
+    ) -> None:
         memory = given | {"K": self.numbers}
         widths = [memory[name].width for name in self.widths]
-        self.function(*[memory[name].address for name in self.arrays], *widths, steps, start, stop, base)
+        self.function(
+            *[memory[name].address for name in self.arrays], *widths, steps, start, stop, base
+        )
 
 
 def _signature(arrays: list[str], numbers: int, dtype: torch.dtype) -> tuple[Any, ...]:
@@ -195,7 +233,9 @@ def _words(pattern: str, texts: list[str]) -> set[str]:
 
 
 @latest
-def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool, looks: bool = False) -> Compiled:
+def compiled_forward(
+    task: Task, vector: tuple[bool, ...], spikes: bool, looks: bool = False
+) -> Compiled:
     """T steps of a transition.
 
     Args:
@@ -216,7 +256,9 @@ def compiled_forward(task: Task, vector: tuple[bool, ...], spikes: bool, looks: 
         stores.append(Store(f"h_{f}_", timed(f"H_{f}", "t + 1"), new[f"n_{f}"], form=form))
     stores += [Store(f"n_{f}_", path(f, "t"), new[f"n_{f}"]) for f in task.paths]
     stores += [Store(f"l_{f}_", once(f"L_{f}"), new[f"n_{f}"]) for f in task.lasts]
-    return loop.compiled("forward", task.program.needed(s.node for s in stores), loads, stores, looks)
+    return loop.compiled(
+        "forward", task.program.needed(s.node for s in stores), loads, stores, looks
+    )
 
 
 @latest
@@ -229,13 +271,17 @@ def compiled_backward(
         task: what to run; its residual is ``"state"`` or ``"half"``.
         vector: which parameters have one value for each neuron.
         flows: which outputs (spikes, then states) receive a gradient from outside.
-        wanted: which gradients are requested, ``x`` and ``p_<parameter>``; those of the states always are.
+        wanted: which gradients are requested, ``x`` and ``p_<parameter>``; those of the states
+            always are.
     """
     outer = tuple(f for f, flow in zip(task.fields, flows[1:], strict=True) if flow)
     built = led(task, outer)
     saved = fresh(built)
     loop = _Loop(task, built, vector, {i: n for n, i in saved.items()})
-    loads = {"x": loop.x(), "o_spk": Load("e_spk_", timed("E_spk", "t")) if flows[0] else Load(form="zero")}
+    loads = {
+        "x": loop.x(),
+        "o_spk": Load("e_spk_", timed("E_spk", "t")) if flows[0] else Load(form="zero"),
+    }
     for f in task.fields:
         if task.residual == "half":
             less = loop.offset(f)
@@ -254,4 +300,6 @@ def compiled_backward(
         stores.append(Store("d_x_", place[0], gradients["x"], place[1]))
     sums = [n for n in wanted if n != "x"]
     stores += [Store(f"d_{n}_", once(f"D_{n}"), gradients[n], "+=") for n in sums]
-    return loop.compiled("backward", built.needed(gradients.values(), saved.values()), loads, stores)
+    return loop.compiled(
+        "backward", built.needed(gradients.values(), saved.values()), loads, stores
+    )

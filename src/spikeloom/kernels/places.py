@@ -1,4 +1,5 @@
-"""Memory that a row of a printed loop reads and writes: pointers, and the number of the first element."""
+"""Memory that a row of a printed loop reads and writes: pointers, and the number of the first
+element."""
 
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ class Load(NamedTuple):
 
 
 class Store(NamedTuple):
-    """What a row writes: ``form(value of node)``, to the element of ``argument``, by ``operator``."""
+    """What a row writes: ``form(value of node)``, to the element of ``argument``, by
+    ``operator``."""
 
     argument: str
     place: Place

@@ -1,8 +1,9 @@
-"""A program: the pointwise operations of one time step and of its pullback, ready to be printed as a loop.
+"""A program: the pointwise operations of one time step and of its pullback, ready to be printed as
+a loop.
 
-Equal expressions are one node. Only simplifications that are exact in floating point are made: a product with 1, a
-product with 0 that represents an absent gradient, and ``a - b > 0``, which is ``a > b``. The module contains no
-equation of a neuron.
+Equal expressions are one node. Only simplifications that are exact in floating point are made: a
+product with 1, a product with 0 that represents an absent gradient, and ``a - b > 0``, which is ``a
+> b``. The module contains no equation of a neuron.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,9 @@ import torch
 
 __all__ = ["COMPARISONS", "Node", "Program", "Ref", "latest", "operation"]
 
-latest = lru_cache(maxsize=512)  # bounded, because annealing a slope makes a transition for every value
+latest = lru_cache(
+    maxsize=512
+)  # bounded, because annealing a slope makes a transition for every value
 COMPARISONS = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 
 
@@ -36,10 +39,11 @@ class Node:
     Args:
         op: ATen overload such as ``aten.mul.Tensor``; None for inputs and constants.
         args: references and plain numbers.
-        dtype: dtype of the result; ``bool`` for comparisons, unless they return floating-point numbers.
-        name: name of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``o_spk`` and ``g_<state>`` (incoming gradients
-            of the spikes and of the new states), ``e_x`` and ``e_<state>`` (other gradients of the input and of the
-            old states).
+        dtype: dtype of the result; ``bool`` for comparisons, unless they return floating-point
+            numbers.
+        name: name of an input: ``x``, ``s_<state>``, ``p_<parameter>``, ``o_spk`` and ``g_<state>``
+            (incoming gradients of the spikes and of the new states), ``e_x`` and ``e_<state>``
+            (other gradients of the input and of the old states).
         value: value of a constant.
     """
 
@@ -64,8 +68,8 @@ class Program:
         inputs: number of each input.
         forward: number of ``spk`` and of the new value of each state, ``n_<state>``.
         gradients: number of the gradient of ``x``, ``s_<state>`` and ``p_<parameter>``.
-        joined: number of the gradient of ``x`` and ``s_<state>`` together with ``e_x`` and ``e_<state>``, added in
-            autograd's order: ``e_x`` and ``e_<state>`` come first.
+        joined: number of the gradient of ``x`` and ``s_<state>`` together with ``e_x`` and
+            ``e_<state>``, added in autograd's order: ``e_x`` and ``e_<state>`` come first.
     """
 
     nodes: list[Node] = field(default_factory=list)

@@ -1,7 +1,8 @@
 """Records the operations that torch runs below autograd as a graph.
 
-`torch.fx.experimental.proxy_tensor.make_fx` does the same in general, but imports torch's compiler, which takes two
-seconds. This recorder is sufficient for a step and its pullback: a few dozen operations on a few tensors.
+`torch.fx.experimental.proxy_tensor.make_fx` does the same in general, but imports torch's compiler,
+which takes two seconds. This recorder is sufficient for a step and its pullback: a few dozen
+operations on a few tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,8 +53,11 @@ class _Recorder(TorchDispatchMode):
         return result
 
 
-def recorded(function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor]) -> fx.Graph:
-    """Return the operations that ``function(*inputs)`` runs, including its backward passes, as a graph.
+def recorded(
+    function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor]
+) -> fx.Graph:
+    """Return the operations that ``function(*inputs)`` runs, including its backward passes, as a
+    graph.
 
     Args:
         function: returns tensors, or None.
@@ -66,15 +70,19 @@ def recorded(function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[
     return recorder.graph
 
 
-def pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor | None]:
-    """Return the gradients of ``inputs`` for gradients ``grads`` of ``outputs``; None where there is none."""
+def pulled_back(
+    outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Return the gradients of ``inputs`` for gradients ``grads`` of ``outputs``; None where there
+    is none."""
     if not any(output.requires_grad for output in outputs):
         return [None] * len(inputs)
     return list(torch.autograd.grad(_Source.apply(*outputs, *grads), inputs, allow_unused=True))
 
 
 class _Source(torch.autograd.Function):
-    """A scalar with a prescribed gradient; `torch.autograd.grad` with explicit gradients would import sympy."""
+    """A scalar with a prescribed gradient; `torch.autograd.grad` with explicit gradients would
+    import sympy."""
 
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Prints a program as scalar arithmetic: one assignment for each operation, in the order of the trace.
+"""Prints a program as scalar arithmetic: one assignment for each operation, in the order of the
+trace.
 
-Languages differ only in the spelling of an operation: a `Dialect` is the table of spellings. All dialects spell the
-same operations, and each rounds as torch's own operation does.
+Languages differ only in the spelling of an operation: a `Dialect` is the table of spellings. All
+dialects spell the same operations, and each rounds as torch's own operation does.
 """
 
 import math
@@ -22,7 +23,11 @@ _COMMON = {  # the same spelling in all dialects
     "square": "{0} * {0}",
     "sigmoid_backward": "{0} * (one - {1}) * {1}",
 }
-_POWERS = {1.0: "{0}", 2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}"}  # which torch does not compute by logarithms
+_POWERS = {
+    1.0: "{0}",
+    2.0: "{0} * {0}",
+    3.0: "{0} * {0} * {0}",
+}  # which torch does not compute by logarithms
 _COMPARE = {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="}
 
 
@@ -33,8 +38,10 @@ class Dialect:
     Args:
         number: a constant.
         select: ``{1}`` where ``{0}`` holds, else ``{2}``.
-        calls: spelling of operations that are not infix; an entry for an infix operation replaces the infix form.
-        reciprocals: a division by a constant is a product with its reciprocal, as torch computes it on CUDA.
+        calls: spelling of operations that are not infix; an entry for an infix operation replaces
+            the infix form.
+        reciprocals: a division by a constant is a product with its reciprocal, as torch computes it
+            on CUDA.
     """
 
     number: str
@@ -77,25 +84,35 @@ PYTHON = Dialect(
 
 
 def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
-    """Return Triton's spelling of arithmetic in ``dtype``, float32 or float64, on blocks of numbers.
+    """Return Triton's spelling of arithmetic in ``dtype``, float32 or float64, on blocks of
+    numbers.
 
-    Triton's own ``/``, ``sqrt`` and ``exp`` are approximations in float32, and its ``-x`` was once ``0 - x``. Torch
-    computes the rounded division and square root, and the functions of CUDA's libdevice; so does this dialect.
+    Triton's own ``/``, ``sqrt`` and ``exp`` are approximations in float32, and its ``-x`` was once
+    ``0 - x``. Torch computes the rounded division and square root, and the functions of CUDA's
+    libdevice; so does this dialect.
 
     Args:
         dtype: type of the arithmetic.
-        cuda: print what torch computes on CUDA; else what it computes on the CPU, for the interpreter.
+        cuda: print what torch computes on CUDA; else what it computes on the CPU, for the
+            interpreter.
     """
     single = dtype == torch.float32
     divide = "tl.div_rn({0}, {1})" if single else "{0} / {1}"
     sign = "tl.where({0} > zero, one, tl.where({0} < zero, -one, zero))"
-    functions = {name: f"libdevice.{name}({{0}})" for name in ("exp", "log", "sin", "cos", "tanh", "atan", "erf")}
+    functions = {
+        name: f"libdevice.{name}({{0}})"
+        for name in ("exp", "log", "sin", "cos", "tanh", "atan", "erf")
+    }
     if cuda:
         functions["sqrt"] = "tl.sqrt_rn({0})" if single else "tl.sqrt({0})"
-        # the one of torch's CUDA operations here in which its compiler contracts a product and a sum
+        # the one of torch's CUDA operations here in which its compiler contracts a product and a
+        # sum
         functions["tanh_backward"] = "{0} * tl.fma({1} * -1.0, {1}, one)"
     else:
-        functions |= {"sqrt": "libdevice.sqrt({0})", "tanh_backward": "libdevice.tanh_backward({0}, {1})"}
+        functions |= {
+            "sqrt": "libdevice.sqrt({0})",
+            "tanh_backward": "libdevice.tanh_backward({0}, {1})",
+        }
     return Dialect(
         number=f"tl.full((), {{0}}, tl.{'float32' if single else 'float64'})",
         select="tl.where({0}, {1}, {2})",
@@ -129,11 +146,17 @@ class Scalars:
         built: the program.
         names: names of its inputs.
         dialect: the spelling.
-        given: constants are read as ``k0``, ``k1`` ... instead of printed, so that the text does not depend on them.
+        given: constants are read as ``k0``, ``k1`` ... instead of printed, so that the text does
+            not depend on them.
     """
 
     def __init__(
-        self, built: Program, names: dict[int, str], dialect: Dialect = PYTHON, *, given: bool = False
+        self,
+        built: Program,
+        names: dict[int, str],
+        dialect: Dialect = PYTHON,
+        *,
+        given: bool = False,
     ) -> None:
         self.program, self.names, self.dialect, self.given = built, dict(names), dialect, given
         self.numbers: list[float] = []  # constants that are read
@@ -145,12 +168,21 @@ class Scalars:
         return self.number(value) if value is not None else self.names[argument.index]
 
     def number(self, value: float) -> str:
-        """Return the text of a constant; infinities and NaN are printed as overflows, which all languages accept."""
+        """Return the text of a constant; infinities and NaN are printed as overflows, which all
+        languages accept."""
         finite = math.isfinite(value)
         if self.given and finite and abs(value) not in (0.0, 1.0):
             self.numbers.append(value)  # also equal ones, which may differ for another slope
             return f"k{len(self.numbers) - 1}"
-        text = repr(value) if finite else "(1e999 * 0.0)" if math.isnan(value) else "1e999" if value > 0 else "-1e999"
+        text = (
+            repr(value)
+            if finite
+            else "(1e999 * 0.0)"
+            if math.isnan(value)
+            else "1e999"
+            if value > 0
+            else "-1e999"
+        )
         return self.dialect.number.format(text)
 
     def expression(self, node: Node) -> str:
@@ -180,8 +212,16 @@ class Scalars:
         if name == "relu":
             return calls["maximum"].format(args[0], "zero")
         if name == "_to_copy":
-            return f"({args[0]} != zero)" if node.dtype == torch.bool else select.format(args[0], "one", "zero")
-        if name == "div" and self.dialect.reciprocals and self.program.nodes[node.args[1].index].value is not None:
+            return (
+                f"({args[0]} != zero)"
+                if node.dtype == torch.bool
+                else select.format(args[0], "one", "zero")
+            )
+        if (
+            name == "div"
+            and self.dialect.reciprocals
+            and self.program.nodes[node.args[1].index].value is not None
+        ):
             return f"{args[0]} * {calls['reciprocal'].format(args[1])}"
         return calls[name].format(*args) if name in calls else f"{args[0]} {_INFIX[name]} {args[1]}"
 
@@ -203,11 +243,21 @@ def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
 
 def unsupported(built: Program) -> str:
     """Names of the operations of a program that have no form here; empty if there is none."""
-    found = {reason for node in built.nodes if node.op is not None and (reason := _obstacle(built, node))}
+    found = {
+        reason for node in built.nodes if node.op is not None and (reason := _obstacle(built, node))
+    }
     return ", ".join(sorted(found))
 
 
-_STRUCTURED = {"clamp", "clamp_min", "clamp_max", "where", "masked_fill", "threshold_backward", "relu"}
+_STRUCTURED = {
+    "clamp",
+    "clamp_min",
+    "clamp_max",
+    "where",
+    "masked_fill",
+    "threshold_backward",
+    "relu",
+}
 
 
 def _obstacle(built: Program, node: Node) -> str:

@@ -1,9 +1,9 @@
 """The one operator: ``spikeloom::scan`` runs a transition over time, opaque to ``torch.compile``.
 
-Forward it returns the spikes, each state over time or at the end, and what the backward pass starts from: as little as
-its residual allows (see `task`). Backends are printers of the same program; which of them runs is the operator's
-``printer`` argument. They compute in the type of the states; input in 16 bits is widened in front of the operator for
-those that read one type only.
+Forward it returns the spikes, each state over time or at the end, and what the backward pass starts
+from: as little as its residual allows (see `task`). Backends are printers of the same program;
+which of them runs is the operator's ``printer`` argument. They compute in the type of the states;
+input in 16 bits is widened in front of the operator for those that read one type only.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,23 @@ from .task import Call, Flow, Task, labels, needed, reads_of, task_of
 
 __all__ = ["PRINTERS", "ones_of", "scan", "scanned"]
 
-PRINTERS = {"torch": "torch_run", "numba": "numba_cpu", "triton": "triton_cuda"}  # modules, loaded on first use
+PRINTERS = {
+    "torch": "torch_run",
+    "numba": "numba_cpu",
+    "triton": "triton_cuda",
+}  # modules, loaded on first use
 
 _LIBRARY = torch.library.Library("spikeloom", "FRAGMENT")
 _LIBRARY.define(
-    "scan(str printer, str key, str residual, bool path, Tensor x, SymInt num_steps, Tensor[] state, Tensor[] params, "
+    "scan(str printer, str key, str residual, bool path, Tensor x, SymInt num_steps, Tensor[] "
+    "state, Tensor[] params, "
     "bool[] wanted) -> Tensor[]"
 )
 _LIBRARY.define(
-    "scan_backward(str printer, str key, str residual, bool path, Tensor? x, bool constant, SymInt steps, "
-    "Tensor[] state, Tensor[] params, Tensor[] saved, Tensor?[] grads, bool[] wanted, ScalarType dtype) -> Tensor[]"
+    "scan_backward(str printer, str key, str residual, bool path, Tensor? x, bool constant, "
+    "SymInt steps, "
+    "Tensor[] state, Tensor[] params, Tensor[] saved, Tensor?[] grads, bool[] wanted, ScalarType "
+    "dtype) -> Tensor[]"
 )
 scan = torch.ops.spikeloom.scan.default
 _scan_backward = torch.ops.spikeloom.scan_backward.default
@@ -44,9 +51,12 @@ def _printer(name: str) -> Any:
 
 
 def ones_of(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
-    """Return the names of parameters that are exactly 1; not called where reading a value would stall a queue."""
+    """Return the names of parameters that are exactly 1; not called where reading a value would
+    stall a queue."""
     pairs = zip(transition.names, params, strict=True)
-    return tuple(n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0)
+    return tuple(
+        n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0
+    )
 
 
 def _forward(
@@ -60,24 +70,28 @@ def _forward(
     params: Sequence[Tensor],
     wanted: Sequence[bool],
 ) -> list[Tensor]:
-    """Spikes [T, B, ...]; each state [T, B, ...], without ``path`` its last value [B, ...]; then what is kept.
+    """Spikes [T, B, ...]; each state [T, B, ...], without ``path`` its last value [B, ...]; then
+    what is kept.
 
     Args:
         printer: which backend runs, a key of `PRINTERS`.
         key: of the transition, see `Transition.key`.
-        residual: what to keep for the backward pass, ``"state"``, ``"half"``, ``"input"``, or ``"both"`` input and
-            states: the latter are read, the former serves second derivatives.
+        residual: what to keep for the backward pass, ``"state"``, ``"half"``, ``"input"``, or
+            ``"both"`` input and states: the latter are read, the former serves second derivatives.
         path: return every state over time, not only the last.
         x: [T, B, ...], or [B, ...] if ``num_steps`` > 0: the same input at every step.
         num_steps: T for a constant input, else 0.
         state: initial states, [B, ...].
         params: in the order of the transition's names.
-        wanted: which of x, states and parameters will need a gradient; nothing is kept where none does.
+        wanted: which of x, states and parameters will need a gradient; nothing is kept where none
+            does.
     """
     transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
     steps = num_steps or len(x)
     kind = "state" if residual == "both" else residual
-    task = task_of(key, dtype, ones_of(transition, params), num_steps > 0, path, kind, tuple(wanted))
+    task = task_of(
+        key, dtype, ones_of(transition, params), num_steps > 0, path, kind, tuple(wanted)
+    )
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, x.dtype)
     spk, paths, lasts, halves = _outputs(call)
     _printer(printer).forward(call, spk, paths, lasts, halves)
@@ -98,13 +112,25 @@ def _outputs(call: Call) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], 
 
 
 def _forward_fake(
-    printer: str, key: str, residual: str, path: bool, x: Tensor, num_steps: Any, state: Any, params: Any, wanted: Any
+    printer: str,
+    key: str,
+    residual: str,
+    path: bool,
+    x: Tensor,
+    num_steps: Any,
+    state: Any,
+    params: Any,
+    wanted: Any,
 ) -> list[Tensor]:
     transition, step = TRANSITIONS[key], _like(x, num_steps > 0, state, ())
     steps = num_steps or x.shape[0]
-    keep = reads_of(transition, step.dtype, needed(transition, wanted)).fields if any(wanted) else ()
+    keep = (
+        reads_of(transition, step.dtype, needed(transition, wanted)).fields if any(wanted) else ()
+    )
     kept = [stacked(step, steps + 1, torch.bfloat16) for _ in keep] if residual == "half" else []
-    kept = [stacked(step, steps) for _ in keep] if residual in ("state", "both") and not path else kept
+    kept = (
+        [stacked(step, steps) for _ in keep] if residual in ("state", "both") and not path else kept
+    )
     states = (stacked(step, steps) if path else torch.empty_like(step) for _ in state)
     return [stacked(step, steps, x.dtype), *states, *kept]
 
@@ -124,7 +150,8 @@ def _backward(
     wanted: Sequence[bool],
     dtype: torch.dtype,
 ) -> list[Tensor]:
-    """Return gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is False.
+    """Return gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is
+    False.
 
     Args:
         printer: as for the forward operator.
@@ -145,9 +172,13 @@ def _backward(
     names = needed(transition, wanted)
     asked = tuple(n for n in names if n[0] != "s")
     kind = "half" if residual == "half" else "state"
-    task = task_of(key, step.dtype, ones_of(transition, params), constant, False, kind, tuple(wanted))
+    task = task_of(
+        key, step.dtype, ones_of(transition, params), constant, False, kind, tuple(wanted)
+    )
     call = Call(task, x, steps, [ordered(s, step) for s in state], params, step, dtype)
-    timed, ends = (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
+    timed, ends = (
+        (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
+    )
     flow = Flow(timed, ends, asked)
     if residual == "input":
         found = _printer(printer).recomputed(call, flow)
@@ -165,12 +196,15 @@ def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
     """Return a tensor with the shape, memory order, dtype and device of a step."""
     if x is not None:
         step = x if constant else x[0]
-        return step if step.dtype == state[0].dtype else torch.empty_like(step, dtype=state[0].dtype)
+        return (
+            step if step.dtype == state[0].dtype else torch.empty_like(step, dtype=state[0].dtype)
+        )
     return torch.empty_like(saved[0][0], dtype=state[0].dtype) if saved else state[0]
 
 
 def _gradient(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
-    """Return a gradient in the shape of its argument; a shared parameter receives the sum over neurons."""
+    """Return a gradient in the shape of its argument; a shared parameter receives the sum over
+    neurons."""
     return found[label].sum_to_size(value.shape).clone() if label[0] == "p" else found[label]
 
 
@@ -198,7 +232,11 @@ def _backward_fake(
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
     ctx.printer, ctx.key, ctx.residual, ctx.path, x, num_steps, state, params, ctx.wanted = inputs
-    ctx.constant, ctx.steps, ctx.sizes = num_steps > 0, output[0].shape[0], (len(state), len(params))
+    ctx.constant, ctx.steps, ctx.sizes = (
+        num_steps > 0,
+        output[0].shape[0],
+        (len(state), len(params)),
+    )
     transition = TRANSITIONS[ctx.key]
     found = reads_of(transition, state[0].dtype, needed(transition, ctx.wanted))
     fields = transition.neuron.State._fields
@@ -218,12 +256,18 @@ def _pulled_back(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
     state, params, saved = tensors[:n], tensors[n : n + k], tensors[n + k :]
     options = ctx.printer, ctx.key, ctx.residual, ctx.path
     flowing = list(grads[: 1 + n])
-    found = backward(*options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted, ctx.dtype)
+    found = backward(
+        *options, x, ctx.constant, ctx.steps, state, params, saved, flowing, ctx.wanted, ctx.dtype
+    )
     return [g if w else None for g, w in zip(found, ctx.wanted, strict=True)]
 
 
 def _gradients(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
-    return differentiable_gradients(ctx, grads) if torch.is_grad_enabled() else _pulled_back(ctx, grads, backward)
+    return (
+        differentiable_gradients(ctx, grads)
+        if torch.is_grad_enabled()
+        else _pulled_back(ctx, grads, backward)
+    )
 
 
 def _backward_call(ctx: Any, grads: Any) -> Any:
@@ -235,7 +279,9 @@ class _Direct(torch.autograd.Function):
     """The operator without dispatch; for a small layer dispatch takes as long as its loops."""
 
     @staticmethod
-    def forward(ctx: Any, options: Any, num_steps: int, wanted: Any, n: int, x: Tensor, *tensors: Tensor) -> Any:
+    def forward(
+        ctx: Any, options: Any, num_steps: int, wanted: Any, n: int, x: Tensor, *tensors: Tensor
+    ) -> Any:
         inputs: Any = *options, x, num_steps, tensors[:n], tensors[n:], wanted
         output = _forward(*inputs)
         _setup(ctx, inputs, output)
@@ -247,7 +293,14 @@ class _Direct(torch.autograd.Function):
 
 
 def scanned(
-    printer: str, key: str, residual: str, path: bool, x: Tensor, num_steps: int, state: Any, params: Any
+    printer: str,
+    key: str,
+    residual: str,
+    path: bool,
+    x: Tensor,
+    num_steps: int,
+    state: Any,
+    params: Any,
 ) -> Sequence[Tensor]:
     """Return spikes and each state; uses the operator if a dispatch mode or a compiler is active.
 
@@ -262,7 +315,9 @@ def scanned(
         params: as for the operator.
     """
     tensors = [x, *state, *params]
-    wanted = [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
+    wanted = (
+        [t.requires_grad for t in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
+    )
     options = printer, key, residual, path
     if checks.watched(*tensors):
         return scan(*options, x, num_steps, list(state), list(params), wanted)
@@ -282,5 +337,7 @@ _LIBRARY.impl("scan", _forward, _CPU_CALLS)
 _LIBRARY.impl("scan_backward", _backward, _CPU_CALLS)
 torch.library.register_fake("spikeloom::scan", _forward_fake, lib=_LIBRARY)
 torch.library.register_fake("spikeloom::scan_backward", _backward_fake, lib=_LIBRARY)
-torch.library.register_autograd("spikeloom::scan", _backward_call, setup_context=_setup, lib=_LIBRARY)
+torch.library.register_autograd(
+    "spikeloom::scan", _backward_call, setup_context=_setup, lib=_LIBRARY
+)
 torch.library.register_autograd("spikeloom::scan_backward", _second, lib=_LIBRARY)

@@ -1,4 +1,5 @@
-"""Second derivatives of a printed loop: the plain loop runs again and computes the first derivatives."""
+"""Second derivatives of a printed loop: the plain loop runs again and computes the first
+derivatives."""
 
 from collections import namedtuple
 from collections.abc import Sequence
@@ -25,16 +26,23 @@ def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
     n, k = ctx.sizes
     if not ctx.has_x:
         raise RuntimeError(
-            f"a second derivative needs the input of {TRANSITIONS[ctx.key].neuron.__name__}, which residual "
-            f'{ctx.residual!r} does not keep; write with snn.residual("input"), or with snn.backend("eager")'
+            f"a second derivative needs the input of {TRANSITIONS[ctx.key].neuron.__name__}, "
+            "which residual "
+            f'{ctx.residual!r} does not keep; write with snn.residual("input"), or with '
+            'snn.backend("eager")'
         )
     # views, because one input may depend on another, whose gradient would then be counted twice
     views = [tensor.view_as(tensor) for tensor in ctx.saved_tensors[: 1 + n + k]]
     x, state, params = views[0], views[1 : 1 + n], views[1 + n :]
     steps = [x] * ctx.steps if ctx.constant else x.unbind(0)
     spk, states = _looped(TRANSITIONS[ctx.key], steps, state, params)
-    outputs = [torch.stack(spk), *(torch.stack(path) if ctx.path else path[-1] for path in zip(*states, strict=True))]
-    flowing = [(y, g) for y, g in zip(outputs, grads, strict=False) if g is not None and y.requires_grad]
+    outputs = [
+        torch.stack(spk),
+        *(torch.stack(path) if ctx.path else path[-1] for path in zip(*states, strict=True)),
+    ]
+    flowing = [
+        (y, g) for y, g in zip(outputs, grads, strict=False) if g is not None and y.requires_grad
+    ]
     inputs = [view for view, wanted in zip(views, ctx.wanted, strict=True) if wanted]
     if not flowing:
         return [None] * len(views)
@@ -43,7 +51,9 @@ def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
     return [next(found) if wanted else None for wanted in ctx.wanted]
 
 
-def _looped(transition: Transition, steps: Sequence[Tensor], state: Sequence[Tensor], params: Any) -> Any:
+def _looped(
+    transition: Transition, steps: Sequence[Tensor], state: Sequence[Tensor], params: Any
+) -> Any:
     """Return spikes and states of the plain loop, as lists over time."""
     named = namedtuple("Params", transition.names)(*params)
     now, spikes, states = transition.neuron.State(*state), [], []

@@ -1,8 +1,9 @@
 """Executes generated sources in memory; numba's own cache keeps the compiled functions on disk.
 
-Only compiled functions are written, never Python text. A later process loads what an earlier one compiled from the
-same text with the same versions. If other users can write to the folder, it is neither read nor written; a damaged
-file is compiled again. An unusable cache never stops a computation.
+Only compiled functions are written, never Python text. A later process loads what an earlier one
+compiled from the same text with the same versions. If other users can write to the folder, it is
+neither read nor written; a damaged file is compiled again. An unusable cache never stops a
+computation.
 """
 
 import ctypes
@@ -29,15 +30,19 @@ _compiled: list[Any] = []  # keeps the machine code alive
 def cache_folder() -> Path | None:
     """Return the folder of compiled kernels, in ``SPIKELOOM_CACHE`` or the user's cache folder.
 
-    A missing folder is created. None if that fails, or if the folder is a link, belongs to another user or is writable
-    by others, because files in it are executed in this process.
+    A missing folder is created. None if that fails, or if the folder is a link, belongs to another
+    user or is writable by others, because files in it are executed in this process.
 
     >>> folder = cache_folder()
     >>> folder is None or folder.name == "kernels"
     True
     """
     try:
-        base = os.environ.get("SPIKELOOM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        base = (
+            os.environ.get("SPIKELOOM_CACHE")
+            or os.environ.get("XDG_CACHE_HOME")
+            or Path.home() / ".cache"
+        )
         folder = Path(base).absolute() / "spikeloom" / "kernels"
         for part in (folder.parent, folder):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +86,12 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
     name, text = f"kernel_{stamp[:20]}", source.replace("CACHE", "False")
     module, file = ModuleType(name), f"<{name}>"
     sys.modules[name] = module  # numba's cache looks the module up by name
-    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # Triton reads its functions there
+    linecache.cache[file] = (
+        len(text),
+        None,
+        text.splitlines(True),
+        file,
+    )  # Triton reads its functions there
     exec(compile(text, file, "exec"), module.__dict__)
     if "cache=CACHE" in source:
         from numba.core.dispatcher import Dispatcher
@@ -93,8 +103,11 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
 
 
 @cache
-def compiled_function(source: str, name: str, signature: Any, fastmath: frozenset[str] = frozenset()) -> Any:
-    """Compile a function of a generated source with numba; it releases the interpreter lock while it runs.
+def compiled_function(
+    source: str, name: str, signature: Any, fastmath: frozenset[str] = frozenset()
+) -> Any:
+    """Compile a function of a generated source with numba; it releases the interpreter lock while
+    it runs.
 
     Args:
         source: Python text in which ``name`` is a plain function that cannot raise.
@@ -114,7 +127,10 @@ def compiled_function(source: str, name: str, signature: Any, fastmath: frozense
     _keep(made, function)
     made.compile()
     _compiled.append(made)
-    kinds: Any = (ctypes.c_void_p if isinstance(kind, types.CPointer) else ctypes.c_int64 for kind in signature)
+    kinds: Any = (
+        ctypes.c_void_p if isinstance(kind, types.CPointer) else ctypes.c_int64
+        for kind in signature
+    )
     return ctypes.CFUNCTYPE(None, *kinds)(cast(Any, made.address))
 
 
@@ -146,7 +162,8 @@ class _Locator:
 
 @cache
 def _implementation() -> Any:
-    """Return numba's serialiser, extended by a digest of the machine code, since pickle misses flipped bits."""
+    """Return numba's serialiser, extended by a digest of the machine code, since pickle misses
+    flipped bits."""
     from numba.core.caching import CompileResultCacheImpl
     from numba.core.serialize import dumps
 
@@ -166,21 +183,26 @@ def _implementation() -> Any:
 
 @cache
 def _cache_class() -> Any:
-    """Return numba's cache class for one function, with our folder and without errors on failure."""
+    """Return numba's cache class for one function, with our folder and without errors on
+    failure."""
     from numba.core.caching import FunctionCache
 
     class Cache(FunctionCache):
         def __init__(self, function: Any, folder: Path) -> None:
             locate = classmethod(lambda cls, function, file: _Locator(function, str(folder)))
             locator = type("Locator", (), {"from_function": locate})
-            self._impl_class = type("Located", (_implementation(),), {"_locator_classes": [locator]})
+            self._impl_class = type(
+                "Located", (_implementation(),), {"_locator_classes": [locator]}
+            )
             self.folder = folder
             super().__init__(function)
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             files = list(self.folder.glob(f"{self._impl.filename_base}.*"))
             try:
-                if all(stat.S_ISREG(file.lstat().st_mode) and _owned(file.lstat()) for file in files):
+                if all(
+                    stat.S_ISREG(file.lstat().st_mode) and _owned(file.lstat()) for file in files
+                ):
                     return super().load_overload(sig, target_context)
             except Exception:  # a damaged pickle may raise anything
                 pass

@@ -1,8 +1,9 @@
 """A task: what a loop over time computes and what it keeps for the backward pass, for all printers.
 
-There are three residuals. ``"state"`` keeps the values of the states that the pullback reads. ``"half"`` keeps them in
-bfloat16; a state that is compared with a parameter is kept as its distance from the parameter, because rounding keeps
-the sign of a distance and thereby the spikes. ``"input"`` keeps the input and runs forward again.
+There are three residuals. ``"state"`` keeps the values of the states that the pullback reads.
+``"half"`` keeps them in bfloat16; a state that is compared with a parameter is kept as its distance
+from the parameter, because rounding keeps the sign of a distance and thereby the spikes.
+``"input"`` keeps the input and runs forward again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,19 @@ from ..core.transition import TRANSITIONS, Transition
 from .program import Program, latest
 from .trace import program
 
-__all__ = ["Call", "Flow", "Reads", "Task", "fresh", "labels", "led", "needed", "reads", "reads_of", "task_of"]
+__all__ = [
+    "Call",
+    "Flow",
+    "Reads",
+    "Task",
+    "fresh",
+    "labels",
+    "led",
+    "needed",
+    "reads",
+    "reads_of",
+    "task_of",
+]
 
 
 class Reads(NamedTuple):
@@ -50,7 +63,9 @@ class Task:
 
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]
-        object.__setattr__(self, "_hash", hash(tuple(values)))  # every call of a layer looks up its loops
+        object.__setattr__(
+            self, "_hash", hash(tuple(values))
+        )  # every call of a layer looks up its loops
 
     def __hash__(self) -> int:
         return self._hash  # pyright: ignore[reportAttributeAccessIssue]
@@ -71,7 +86,8 @@ class Task:
 
     @property
     def halves(self) -> tuple[str, ...]:
-        """Return the states whose values over time, including the initial one, are written in 16 bits."""
+        """Return the states whose values over time, including the initial one, are written in 16
+        bits."""
         return self.keep if self.residual == "half" else ()
 
     @property
@@ -87,7 +103,8 @@ class Task:
 
 @latest
 def led(task: Task, fields: tuple[str, ...]) -> Program:
-    """Return the program in which the gradient of each old state in ``fields`` starts with ``e_f``, from outside.
+    """Return the program in which the gradient of each old state in ``fields`` starts with ``e_f``,
+    from outside.
 
     Autograd adds in this order in the plain loop, so that the sum rounds in the same way.
     """
@@ -106,27 +123,36 @@ def _specialised(transition: Transition, dtype: torch.dtype, ones: tuple[str, ..
 
 
 def fresh(built: Program) -> dict[str, int]:
-    """Return the new states that a step computes, by name; the backward pass reads them instead of computing them."""
+    """Return the new states that a step computes, by name; the backward pass reads them instead of
+    computing them."""
     return {n: i for n, i in built.forward.items() if n != "spk" and built.nodes[i].op is not None}
 
 
 @latest
 def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
-    """Return what the backward pass reads if the gradients ``wanted`` are requested: ``x``, ``p_<parameter>``."""
+    """Return what the backward pass reads if the gradients ``wanted`` are requested: ``x``,
+    ``p_<parameter>``."""
     built = _specialised(transition, dtype, ())
     fields = transition.neuron.State._fields
     roots = [built.gradients[n] for n in dict.fromkeys([*(f"s_{f}" for f in fields), *wanted])]
     given = fresh(built)
     order = built.needed(roots, given.values())
     seen = {*roots, *(r for i in order for r in built.nodes[i].refs)}
-    kept = tuple(f for f in fields if built.inputs[f"s_{f}"] in seen or given.get(f"n_{f}", -1) in seen)
+    kept = tuple(
+        f for f in fields if built.inputs[f"s_{f}"] in seen or given.get(f"n_{f}", -1) in seen
+    )
     return Reads(kept, built.inputs["x"] in seen)
 
 
 @latest
 def labels(transition: Transition) -> tuple[str, ...]:
-    """Return the names of values that may need a gradient: ``x``, ``s_<state>``, ``p_<parameter>``."""
-    return "x", *(f"s_{f}" for f in transition.neuron.State._fields), *(f"p_{p}" for p in transition.names)
+    """Return the names of values that may need a gradient: ``x``, ``s_<state>``,
+    ``p_<parameter>``."""
+    return (
+        "x",
+        *(f"s_{f}" for f in transition.neuron.State._fields),
+        *(f"p_{p}" for p in transition.names),
+    )
 
 
 def needed(transition: Transition, flags: Sequence[bool]) -> tuple[str, ...]:
@@ -141,7 +167,13 @@ def reads_of(transition: Transition, dtype: torch.dtype, names: tuple[str, ...])
 
 @latest
 def task_of(
-    key: str, dtype: torch.dtype, ones: tuple[str, ...], constant: bool, path: bool, residual: str, wanted: Any
+    key: str,
+    dtype: torch.dtype,
+    ones: tuple[str, ...],
+    constant: bool,
+    path: bool,
+    residual: str,
+    wanted: Any,
 ) -> Task:
     """Return the task; ``wanted``, one flag for each of `labels`, decides what is kept."""
     transition = TRANSITIONS[key]
@@ -155,12 +187,15 @@ class Call:
 
     Args:
         task: what to run.
-        x: [T, B, ...], or [B, ...] where it is constant; None in a backward pass that does not read it.
+        x: [T, B, ...], or [B, ...] where it is constant; None in a backward pass that does not read
+            it.
         steps: T.
         state: initial states, [B, ...].
         params: in the order of the transition's names.
-        step: a tensor whose shape, memory order, dtype and device are those of one step of every state.
-        dtype: type of the input and the spikes; the type of the states for printers that support only one type.
+        step: a tensor whose shape, memory order, dtype and device are those of one step of every
+            state.
+        dtype: type of the input and the spikes; the type of the states for printers that support
+            only one type.
     """
 
     task: Task
@@ -175,7 +210,9 @@ class Call:
 class Flow(NamedTuple):
     """The incoming gradients of a backward pass, and the requested ones."""
 
-    timed: Sequence[Tensor | None]  # gradients of the spikes and of each state over time, [T, B, ...]
+    timed: Sequence[
+        Tensor | None
+    ]  # gradients of the spikes and of each state over time, [T, B, ...]
     ends: Mapping[str, Tensor]  # gradients of last states, [B, ...]
     wanted: tuple[str, ...]  # "x" and "p_<parameter>"
 

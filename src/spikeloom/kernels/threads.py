@@ -21,12 +21,15 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom")
 
 
-if hasattr(os, "register_at_fork"):  # threads do not survive a fork: a child that used the pool would wait forever
+if hasattr(
+    os, "register_at_fork"
+):  # threads do not survive a fork: a child that used the pool would wait forever
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def sweep(function: Callable[[int, int], Any], size: int, steps: float, block: int = BLOCK) -> None:
-    """Call ``function(start, stop)`` for every block of ``range(size)``; honours ``torch.get_num_threads()``.
+    """Call ``function(start, stop)`` for every block of ``range(size)``; honours
+    ``torch.get_num_threads()``.
 
     Args:
         function: releases the interpreter lock while it works.
@@ -45,7 +48,13 @@ def sweep(function: Callable[[int, int], Any], size: int, steps: float, block: i
         list(_pool(workers).map(lambda one: function(*one), blocks))
 
 
-def split(loop: Callable[..., Any], tensors: Sequence[Tensor], numbers: Sequence[int], rows: int, work: float) -> None:
+def split(
+    loop: Callable[..., Any],
+    tensors: Sequence[Tensor],
+    numbers: Sequence[int],
+    rows: int,
+    work: float,
+) -> None:
     """Run a compiled loop over rows: it takes addresses, ``numbers``, and the first and last row.
 
     Args:
@@ -56,4 +65,9 @@ def split(loop: Callable[..., Any], tensors: Sequence[Tensor], numbers: Sequence
         work: total work; if it is small or 0, one thread processes all rows.
     """
     addresses = [tensor.data_ptr() for tensor in tensors]
-    sweep(lambda start, stop: loop(*addresses, *numbers, start, stop), rows, work / max(1, rows), max(1, rows))
+    sweep(
+        lambda start, stop: loop(*addresses, *numbers, start, stop),
+        rows,
+        work / max(1, rows),
+        max(1, rows),
+    )

@@ -1,8 +1,9 @@
-"""Printer for plain torch: a loop over time without autograd, for every device and without any extra.
+"""Printer for plain torch: a loop over time without autograd, for every device and without any
+extra.
 
-Each operation writes to a buffer that is reused when its value is no longer needed, so that a step works on a few
-cache-sized arrays. Results are written directly to the output of the step. Values that depend only on parameters are
-computed once, before the loop.
+Each operation writes to a buffer that is reused when its value is no longer needed, so that a step
+works on a few cache-sized arrays. Results are written directly to the output of the step. Values
+that depend only on parameters are computed once, before the loop.
 """
 
 import math
@@ -44,12 +45,15 @@ class _Body:
         return self.names[argument.index]
 
     def call(self, node: Node, out: str | None) -> str:
-        """Return the expression of one operation, which writes to ``out`` if the operation supports it."""
+        """Return the expression of one operation, which writes to ``out`` if the operation supports
+        it."""
         packet, args = node.op, ", ".join(self.operand(a) for a in node.args)
         name = operation(packet)
         if name == "_to_copy":
             return f"{out}.copy_({args})" if out else f"{args}.to({node.dtype})"
-        if not hasattr(torch, name) or not any("out" in variant for variant in packet.overloadpacket.overloads()):
+        if not hasattr(torch, name) or not any(
+            "out" in variant for variant in packet.overloadpacket.overloads()
+        ):
             source = f"torch.ops.aten.{packet.__name__}({args})"
             return f"{out}.copy_({source})" if out else source
         if out is None:
@@ -68,7 +72,8 @@ class _Body:
         return [i for i in order if i in stepwise]
 
     def run(self, order: list[int], slots: dict[int, str], keep: set[int]) -> None:
-        """Print ``order``; values in ``slots`` are written there, those in ``keep`` are never overwritten."""
+        """Print ``order``; values in ``slots`` are written there, those in ``keep`` are never
+        overwritten."""
         last = {r: position for position, i in enumerate(order) for r in self.program.nodes[i].refs}
         owned: dict[int, str] = {}
         for position, i in enumerate(order):
@@ -90,7 +95,11 @@ def _indent(lines: list[str], spaces: int) -> str:
 
 
 def _function(source: str, name: str) -> Callable[..., Any]:
-    scope: dict[str, Any] = {"torch": torch, "inf": math.inf, "nan": math.nan}  # as numbers print themselves
+    scope: dict[str, Any] = {
+        "torch": torch,
+        "inf": math.inf,
+        "nan": math.nan,
+    }  # as numbers print themselves
     exec(compile(source, f"<spikeloom {name}>", "exec"), scope)
     function = scope[name]
     function.source = source
@@ -99,7 +108,8 @@ def _function(source: str, name: str) -> Callable[..., Any]:
 
 @latest
 def compiled_forward(task: Task) -> Callable[..., None]:
-    """``forward(x, s_<state>.., p_<parameter>.., spk, n_<state>.., h_<state>..)`` over lists of T step tensors.
+    """``forward(x, s_<state>.., p_<parameter>.., spk, n_<state>.., h_<state>..)`` over lists of T
+    step tensors.
 
     The lists h_<state> receive the states that the task keeps in 16 bits; they have T + 1 entries.
     """
@@ -113,7 +123,12 @@ def compiled_forward(task: Task) -> Callable[..., None]:
     body.lines += [f"{target}.copy_({body.operand(Ref(i))})" for target, i in copies]
     body.lines += [f"h_{f}[t + 1].copy_({_offset(task, f'n_{f}[t]', '-')})" for f in task.halves]
     body.lines += [f"s_{f} = n_{f}[t]" for f in fields]
-    arguments = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in task.transition.names), *outputs]
+    arguments = [
+        "x",
+        *(f"s_{f}" for f in fields),
+        *(f"p_{p}" for p in task.transition.names),
+        *outputs,
+    ]
     arguments += [f"h_{f}" for f in task.halves]
     source = (
         f"def forward({', '.join(arguments)}):\n    like = spk[0]\n{_indent(body.setup, 4)}\n"
@@ -130,7 +145,8 @@ def _offset(task: Task, value: str, sign: str) -> str:
 def _slots(
     roots: dict[str, int], order: list[int], places: dict[str, str]
 ) -> tuple[dict[int, str], list[tuple[str, int]]]:
-    """Return which operations write directly to an output, and which outputs are filled by a copy."""
+    """Return which operations write directly to an output, and which outputs are filled by a
+    copy."""
     slots: dict[int, str] = {}
     copies = []
     for label, i in roots.items():
@@ -142,10 +158,13 @@ def _slots(
 
 
 @latest
-def compiled_backward(task: Task, flows: tuple[bool, ...], wanted: tuple[str, ...]) -> Callable[..., dict[str, Any]]:
+def compiled_backward(
+    task: Task, flows: tuple[bool, ...], wanted: tuple[str, ...]
+) -> Callable[..., dict[str, Any]]:
     """``backward(like, steps, x, i_.., p_.., N_.., O_spk, G_.., g_.., d_x) -> {input: gradient}``.
 
-    N, O and G are lists of step tensors; g are the gradients of the last states, which it overwrites.
+    N, O and G are lists of step tensors; g are the gradients of the last states, which it
+    overwrites.
 
     Args:
         task: the task whose pullback runs; its residual is ``"state"`` or ``"half"``.
@@ -173,7 +192,8 @@ def compiled_backward(task: Task, flows: tuple[bool, ...], wanted: tuple[str, ..
 
 
 def _incoming(body: _Body, fields: tuple[str, ...], flows: tuple[bool, ...]) -> None:
-    """Print the incoming gradients of a step: those of its outputs, and for states those of the next step."""
+    """Print the incoming gradients of a step: those of its outputs, and for states those of the
+    next step."""
     index = body.program.inputs
     body.names[index["o_spk"]] = "O_spk[t]" if flows[0] else "zero"
     for f, flow in zip(fields, flows[1:], strict=True):
@@ -185,7 +205,13 @@ def _incoming(body: _Body, fields: tuple[str, ...], flows: tuple[bool, ...]) -> 
 
 def _backward_source(task: Task, body: _Body, summed: list[str]) -> str:
     fields = task.fields
-    arguments = ["like", "steps", "x", *(f"i_{f}" for f in fields), *(f"p_{p}" for p in task.transition.names)]
+    arguments = [
+        "like",
+        "steps",
+        "x",
+        *(f"i_{f}" for f in fields),
+        *(f"p_{p}" for p in task.transition.names),
+    ]
     arguments += [*(f"N_{f}" for f in task.keep), "O_spk", *(f"G_{f}" for f in fields)]
     arguments += [*(f"g_{f}" for f in fields), "d_x"]
     first, reads = _reads(task)
@@ -199,7 +225,8 @@ def _backward_source(task: Task, body: _Body, summed: list[str]) -> str:
 
 
 def _reads(task: Task) -> tuple[list[str], list[str]]:
-    """Return lines that read the saved states before and after a step: lines before the loop, and lines in it."""
+    """Return lines that read the saved states before and after a step: lines before the loop, and
+    lines in it."""
     if task.residual != "half":
         lines = [f"n_{f} = N_{f}[t]" for f in task.keep]
         return [], lines + [f"s_{f} = N_{f}[t - 1] if t else i_{f}" for f in task.keep]

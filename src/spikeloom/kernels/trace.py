@@ -1,7 +1,7 @@
 """Traces a transition: records one step and its vector-Jacobian product as torch computes them.
 
-They run on small tensors of equal shape; copies, detaches and in-place variants are removed from the record. Custom
-neurons are traced in the same way.
+They run on small tensors of equal shape; copies, detaches and in-place variants are removed from
+the record. Custom neurons are traced in the same way.
 """
 
 import threading
@@ -42,7 +42,8 @@ def program(transition: Transition, dtype: torch.dtype) -> Program | str:
             first = (str(error).splitlines() or [""])[0]
             result.append(f"its equations cannot be traced ({type(error).__name__}: {first})")
 
-    # torch keeps its dispatch state (grad mode, compilers, other tracers) per thread: a fresh one traces cleanly
+    # torch keeps its dispatch state (grad mode, compilers, other tracers) per thread: a fresh one
+    # traces cleanly
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -59,10 +60,19 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
         return spk, *state
 
     def joint(*args: Tensor) -> list[Any]:
-        outputs = *step(*args[:k]), *args[:n]  # other gradients of the inputs are then added as in the eager loop
+        outputs = (
+            *step(*args[:k]),
+            *args[:n],
+        )  # other gradients of the inputs are then added as in the eager loop
         return [*outputs[:n], *pulled_back(outputs, args[k:], args[:k])]
 
-    labels = ["x", *(f"s_{f}" for f in fields), *(f"p_{p}" for p in names), "o_spk", *(f"g_{f}" for f in fields)]
+    labels = [
+        "x",
+        *(f"s_{f}" for f in fields),
+        *(f"p_{p}" for p in names),
+        "o_spk",
+        *(f"g_{f}" for f in fields),
+    ]
     labels += [f"e_{name}" for name in ("x", *fields)]
     inputs = [torch.full((4,), 0.5, dtype=dtype, requires_grad=i < k) for i in range(len(labels))]
     graph = recorded(joint, inputs)
@@ -91,7 +101,14 @@ def _alone(built: Program, index: int, elsewhere: set[int]) -> int | None:
 
 
 _SAME = {"detach", "alias", "clone", "lift_fresh_copy", "lift_fresh", "view_as", "contiguous"}
-_FILLED = {"zeros_like": 0.0, "ones_like": 1.0, "zeros": 0.0, "ones": 1.0, "new_zeros": 0.0, "new_ones": 1.0}
+_FILLED = {
+    "zeros_like": 0.0,
+    "ones_like": 1.0,
+    "zeros": 0.0,
+    "ones": 1.0,
+    "new_zeros": 0.0,
+    "new_ones": 1.0,
+}
 _BINARY = {"add", "sub", "rsub", "mul", "div", "maximum", "minimum", "pow", *COMPARISONS}
 
 
@@ -107,14 +124,21 @@ class _Importer:
         for node in graph.nodes:
             if node.op == "placeholder":
                 name = next(labels)
-                self.env[node] = self.program.inputs[name] = self.program.add(Node(name=name, dtype=self.dtype))
+                self.env[node] = self.program.inputs[name] = self.program.add(
+                    Node(name=name, dtype=self.dtype)
+                )
             elif node.op == "call_function":
                 self.env[node] = self.call(node)
             elif node.op == "output":
                 flat = tree_leaves(node.args[0])
-                return [self.program, [self.constant(0.0) if a is None else self.env[a] for a in flat]]
+                return [
+                    self.program,
+                    [self.constant(0.0) if a is None else self.env[a] for a in flat],
+                ]
             else:
-                raise Untraceable(f"it reads the tensor {node.target!r} from outside; pass it as a parameter")
+                raise Untraceable(
+                    f"it reads the tensor {node.target!r} from outside; pass it as a parameter"
+                )
         raise Untraceable("it returns nothing")
 
     def constant(self, value: float) -> int:
@@ -142,10 +166,15 @@ class _Importer:
         return made
 
     def pointwise(self, packet: Any, node: Any, args: list[Any]) -> int:
-        if torch.Tag.pointwise not in packet.tags or torch.Tag.nondeterministic_seeded in packet.tags:
+        if (
+            torch.Tag.pointwise not in packet.tags
+            or torch.Tag.nondeterministic_seeded in packet.tags
+        ):
             raise Untraceable(f"{packet} is not a deterministic pointwise operation")
         if node.kwargs:
-            raise Untraceable(f"{packet} with {', '.join(node.kwargs)}= has no kernel; write the arithmetic out")
+            raise Untraceable(
+                f"{packet} with {', '.join(node.kwargs)}= has no kernel; write the arithmetic out"
+            )
         name = operation(packet)
         made = []
         for original, value in zip(node.args, args, strict=True):
@@ -155,7 +184,9 @@ class _Importer:
         if name == "rsub":
             packet, made = torch.ops.aten.sub.Tensor, [made[1], made[0]]
         compares = name in COMPARISONS or name.startswith("logical")
-        return self.program.apply(packet, tuple(made), torch.bool if compares else node.meta["val"].dtype)
+        return self.program.apply(
+            packet, tuple(made), torch.bool if compares else node.meta["val"].dtype
+        )
 
     def cast(self, index: int, dtype: Any) -> int:
         node = self.program.nodes[index]
@@ -164,7 +195,9 @@ class _Importer:
         if node.value is not None:
             return self.program.constant(node.value, dtype)
         if node.op is not None and operation(node.op) in COMPARISONS:
-            return self.program.add(Node(node.op, node.args, dtype))  # a comparison that returns 0 and 1
+            return self.program.add(
+                Node(node.op, node.args, dtype)
+            )  # a comparison that returns 0 and 1
         return self.program.add(Node(torch.ops.aten._to_copy.default, (Ref(index),), dtype))
 
 

@@ -1,9 +1,10 @@
-"""Runs the kernels that `triton_source` prints, on CUDA; or, to test them without a GPU, in Triton's interpreter.
+"""Runs the kernels that `triton_source` prints, on CUDA; or, to test them without a GPU, in
+Triton's interpreter.
 
-The state is in registers in its own type, float32 or float64; 16-bit input is widened when it is read, and spikes
-have the type of the input.
-There is no fast-math and no contraction: in float32 and float64 a kernel rounds as the eager loop does. Nothing here
-reads a value back from the device, so that a call can be captured in a CUDA graph.
+The state is in registers in its own type, float32 or float64; 16-bit input is widened when it is
+read, and spikes have the type of the input. There is no fast-math and no contraction: in float32
+and float64 a kernel rounds as the eager loop does. Nothing here reads a value back from the device,
+so that a call can be captured in a CUDA graph.
 """
 
 import importlib
@@ -57,7 +58,9 @@ def refusal(x: Tensor, dtype: torch.dtype) -> str | None:
     return None
 
 
-def forward(call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, Tensor], halves: Any) -> None:
+def forward(
+    call: Call, spk: Tensor, paths: dict[str, Tensor], lasts: dict[str, Tensor], halves: Any
+) -> None:
     """See `numba_cpu.forward`; here the spikes may be narrower than the states."""
     _forward(call, [spk], [*paths.values(), *lasts.values(), *halves.values()])
 
@@ -73,13 +76,19 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
         found["x"] = found["x"] if task.constant else stacked(step, call.steps, call.dtype)
     vector = _vector(call)
     kernel = _compiled_backward(task, vector, target(), flow.flows, ends, flow.wanted)
-    arrays = [*_given(call), *(saved[f] for f in task.keep), *timed, *(ordered(flow.ends[f], step) for f in ends)]
+    arrays = [
+        *_given(call),
+        *(saved[f] for f in task.keep),
+        *timed,
+        *(ordered(flow.ends[f], step) for f in ends),
+    ]
     _launch(kernel, call, [*arrays, *found.values()], [g.stride(0) for g in timed])
     return found
 
 
 def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
-    """See `numba_cpu.recomputed`; here the whole path is in memory while the gradients are computed."""
+    """See `numba_cpu.recomputed`; here the whole path is in memory while the gradients are
+    computed."""
     paths = {f: stacked(call.step, call.steps) for f in call.task.paths}
     _forward(call, [], [*paths.values(), *(torch.empty_like(call.step) for _ in call.task.lasts)])
     return backward(call, paths, flow)
@@ -116,11 +125,14 @@ def _compiled_backward(
 ) -> Any:
     from .triton_source import backward_source
 
-    return compiled_module(backward_source(task, vector, target, flows, ends, wanted), "triton").backward
+    return compiled_module(
+        backward_source(task, vector, target, flows, ends, wanted), "triton"
+    ).backward
 
 
 def _launch(kernel: Any, call: Call, arrays: list[Tensor], lengths: list[int]) -> None:
-    """Run a kernel on its arrays, the input first, then the parameters; ``lengths`` are strides of gradients."""
+    """Run a kernel on its arrays, the input first, then the parameters; ``lengths`` are strides of
+    gradients."""
     step, size = call.step, call.step.numel()
     if not call.task.constant:
         lengths = [arrays[0].stride(0), *lengths]
@@ -140,11 +152,15 @@ def _given(call: Call) -> list[Tensor]:
     """Return the input and the initial states; an input that is not read is replaced by a state."""
     if call.x is None:
         return [call.step if call.task.constant else call.step.unsqueeze(0), *call.state]
-    return [ordered(call.x, call.step) if call.task.constant else spaced(call.x, call.step), *call.state]
+    return [
+        ordered(call.x, call.step) if call.task.constant else spaced(call.x, call.step),
+        *call.state,
+    ]
 
 
 def block_size(size: int, itemsize: int) -> int:
-    """Return the neurons of a program instance: for the widest loads, unless that leaves too few instances."""
+    """Return the neurons of a program instance: for the widest loads, unless that leaves too few
+    instances."""
     block = THREADS * BYTES // itemsize
     while block > THREADS and size < block * PROGRAMS:
         block //= 2
@@ -153,7 +169,8 @@ def block_size(size: int, itemsize: int) -> int:
 
 @cache
 def launch_options() -> dict[str, Any]:
-    """Return options: no contraction, and no flushing of subnormal numbers if this Triton has that option."""
+    """Return options: no contraction, and no flushing of subnormal numbers if this Triton has that
+    option."""
     options: dict[str, Any] = {"num_warps": THREADS // 32, "enable_fp_fusion": False}
     if torch.version.hip is None:
         compiler = importlib.import_module("triton.backends.nvidia.compiler")

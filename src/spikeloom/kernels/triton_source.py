@@ -1,13 +1,14 @@
 """Prints a traced program as two Triton kernels: one forward, one backward, each a loop over time.
 
-A program instance processes a block of neurons. Their state, and in the backward kernel the gradient for the previous
-step, stay in registers; every array is read or written once. Each neuron's gradients of parameters are summed over
-time in registers too and written once; torch computes the sum over neurons, in one order.
+A program instance processes a block of neurons. Their state, and in the backward kernel the
+gradient for the previous step, stay in registers; every array is read or written once. Each
+neuron's gradients of parameters are summed over time in registers too and written once; torch
+computes the sum over neurons, in one order.
 
-Arrays are named as in the other printers: ``X`` input, ``S_<state>`` initial states, ``SPK`` spikes, ``N_<state>``
-paths of states, ``L_<state>`` last states, ``P_<parameter>``, ``E_<output>`` incoming gradients, ``D_<input>``
-outgoing ones. The source depends on which arrays exist, but not on their types: loads convert to the type of the
-arithmetic, stores to the type of the array.
+Arrays are named as in the other printers: ``X`` input, ``S_<state>`` initial states, ``SPK``
+spikes, ``N_<state>`` paths of states, ``L_<state>`` last states, ``P_<parameter>``, ``E_<output>``
+incoming gradients, ``D_<input>`` outgoing ones. The source depends on which arrays exist, but not
+on their types: loads convert to the type of the arithmetic, stores to the type of the array.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,8 @@ class Target:
     """What a kernel is printed for.
 
     Args:
-        cuda: print what torch computes on CUDA, see `triton_dialect`; else what it computes on the CPU.
+        cuda: print what torch computes on CUDA, see `triton_dialect`; else what it computes on the
+            CPU.
         functions: module that ``libdevice`` is imported from.
     """
 
@@ -42,7 +44,12 @@ class _Kernel:
     """Lines of one kernel: before, in and after the loop over time."""
 
     def __init__(
-        self, task: Task, built: Program, vector: tuple[bool, ...], target: Target, flowing: Sequence[str] = ()
+        self,
+        task: Task,
+        built: Program,
+        vector: tuple[bool, ...],
+        target: Target,
+        flowing: Sequence[str] = (),
     ) -> None:
         self.task, self.built, self.vector, self.target = task, built, vector, target
         # arrays over time from outside: their steps may have gaps between them or share memory
@@ -76,7 +83,8 @@ class _Kernel:
             self.inside.append(f"x = {self.load('X', 'at_X')}")
 
     def offset(self, f: str) -> str:
-        """Return the name of the value subtracted from a state before rounding; empty if none is."""
+        """Return the name of the value subtracted from a state before rounding; empty if none
+        is."""
         name = f"p_{self.task.offsets[f]}" if f in self.task.offsets else ""
         return name if not name or name in self.built.inputs else "one"
 
@@ -96,7 +104,10 @@ class _Kernel:
         parameters = [f"P_{p}" for p in self.task.transition.names]
         arguments = [*arrays, *parameters, "steps", "size", *lengths, "BLOCK: tl.constexpr"]
         start = _LAST if backwards else "base"
-        positions = [f"at = {start.format('size')}", *(f"at_{a} = {start.format(f'step_{a}')}" for a in self.moving)]
+        positions = [
+            f"at = {start.format('size')}",
+            *(f"at_{a} = {start.format(f'step_{a}')}" for a in self.moving),
+        ]
         sign = "-" if backwards else "+"
         moves = [f"at = at {sign} size", *(f"at_{a} = at_{a} {sign} step_{a}" for a in self.moving)]
         return (
@@ -113,7 +124,8 @@ class _Kernel:
                     *self.before,
                     *positions,
                     "for u in range(steps):",
-                    # a choice instead of a conjunction, which the interpreter would give the type of ``u``
+                    # a choice instead of a conjunction, which the interpreter would give the type
+                    # of ``u``
                     *["    earlier = tl.where(u + 1 < steps, inside, lane < 0)"] * backwards,
                     *(f"    {line}" for line in [*self.inside, *moves]),
                     *self.after,
@@ -143,12 +155,26 @@ def forward_source(task: Task, vector: tuple[bool, ...], target: Target, spikes:
     kernel.inside += [f"n_{f} = {kernel.block(built.forward[f'n_{f}'])}" for f in task.fields]
     stores = [("SPK", "at", kernel.block(built.forward["spk"]))] if spikes else []
     stores += [(f"N_{f}", "at", f"n_{f}") for f in task.paths]
-    stores += [(f"H_{f}", "at + size", " - ".join(filter(None, [f"n_{f}", kernel.offset(f)]))) for f in task.halves]
-    kernel.inside += [f"tl.store({array} + {at} + lane, {value}, mask=inside)" for array, at, value in stores]
+    stores += [
+        (f"H_{f}", "at + size", " - ".join(filter(None, [f"n_{f}", kernel.offset(f)])))
+        for f in task.halves
+    ]
+    kernel.inside += [
+        f"tl.store({array} + {at} + lane, {value}, mask=inside)" for array, at, value in stores
+    ]
     kernel.inside += [f"s_{f} = n_{f}" for f in task.fields]
     kernel.after += [f"tl.store(L_{f} + base + lane, s_{f}, mask=inside)" for f in task.lasts]
-    arrays = ["X", *(f"S_{f}" for f in task.fields), *["SPK"] * spikes, *(f"N_{f}" for f in task.paths)]
-    return kernel.source("forward", [*arrays, *(f"L_{f}" for f in task.lasts), *(f"H_{f}" for f in task.halves)], False)
+    arrays = [
+        "X",
+        *(f"S_{f}" for f in task.fields),
+        *["SPK"] * spikes,
+        *(f"N_{f}" for f in task.paths),
+    ]
+    return kernel.source(
+        "forward",
+        [*arrays, *(f"L_{f}" for f in task.lasts), *(f"H_{f}" for f in task.halves)],
+        False,
+    )
 
 
 def backward_source(
@@ -167,9 +193,13 @@ def backward_source(
         target: as for `forward_source`.
         flows: which outputs (spikes, then states) receive a gradient from outside over time.
         ends: states whose last value receives one, ``A_<state>``.
-        wanted: inputs whose gradient is requested, ``x`` and ``p_<parameter>``; those of the states always are.
+        wanted: inputs whose gradient is requested, ``x`` and ``p_<parameter>``; those of the states
+            always are.
     """
-    fields, flowing = task.fields, [n for n, v in zip(("spk", *task.fields), flows, strict=True) if v]
+    fields, flowing = (
+        task.fields,
+        [n for n, v in zip(("spk", *task.fields), flows, strict=True) if v],
+    )
     built = led(task, tuple(f for f in fields if f in flowing))
     kernel = _Kernel(task, built, vector, target, flowing)
     saved = fresh(built)
@@ -184,7 +214,11 @@ def backward_source(
         _states(kernel, f, {n for n in (f"s_{f}", f"n_{f}") if n in used})
     kernel.input(used)
     if "o_spk" in used:
-        value = kernel.load("E_spk", "at_E_spk") if "spk" in flowing else f"tl.zeros([BLOCK], {kernel.real})"
+        value = (
+            kernel.load("E_spk", "at_E_spk")
+            if "spk" in flowing
+            else f"tl.zeros([BLOCK], {kernel.real})"
+        )
         kernel.inside.append(f"o_spk = {value}")
     for f in fields:
         _flow(kernel, f, f in flowing, f in ends)
@@ -195,12 +229,20 @@ def backward_source(
     _results(kernel, roots)
     kernel.inside += [f"n_{f} = s_{f}" for f in fields if {f"s_{f}", f"n_{f}"} <= used]
     letter = "H" if task.residual == "half" else "N"
-    arrays = ["X", *(f"S_{f}" for f in fields), *(f"{letter}_{f}" for f in task.keep), *(f"E_{n}" for n in flowing)]
-    return kernel.source("backward", [*arrays, *(f"A_{f}" for f in ends), *(f"D_{n}" for n in roots)], True)
+    arrays = [
+        "X",
+        *(f"S_{f}" for f in fields),
+        *(f"{letter}_{f}" for f in task.keep),
+        *(f"E_{n}" for n in flowing),
+    ]
+    return kernel.source(
+        "backward", [*arrays, *(f"A_{f}" for f in ends), *(f"D_{n}" for n in roots)], True
+    )
 
 
 def _states(kernel: _Kernel, f: str, used: set[str]) -> None:
-    """Print loads of a state before and after each step; the old state of a step is the new one of the previous."""
+    """Print loads of a state before and after each step; the old state of a step is the new one of
+    the previous."""
     half = kernel.task.residual == "half"  # has one more row: the first is the initial state
     offset = f" + {kernel.offset(f)}" if half and kernel.offset(f) else ""
     array, row = (f"H_{f}", "{} + size") if half else (f"N_{f}", "{}")
@@ -212,21 +254,27 @@ def _states(kernel: _Kernel, f: str, used: set[str]) -> None:
         kernel.inside.append(f"s_{f} = {kernel.load(array, 'at')}{offset}")
     elif f"s_{f}" in used:
         kernel.before.append(f"first_{f} = {kernel.load(f'S_{f}')}")
-        kernel.inside.append(f"s_{f} = tl.where(earlier, {kernel.load(array, '(at - size)', 'earlier')}, first_{f})")
+        kernel.inside.append(
+            f"s_{f} = tl.where(earlier, {kernel.load(array, '(at - size)', 'earlier')}, first_{f})"
+        )
 
 
 def _flow(kernel: _Kernel, f: str, timed: bool, end: bool) -> None:
-    """Print the gradient of a new state, ``a_<state>``: that of the next step plus that from outside."""
+    """Print the gradient of a new state, ``a_<state>``: that of the next step plus that from
+    outside."""
     start = kernel.load(f"A_{f}") if end else f"tl.zeros([BLOCK], {kernel.real})"
     if timed:
         start = kernel.load(f"E_{f}", _LAST.format(f"step_E_{f}"))
-        kernel.inside.append(f"e_{f} = {kernel.load(f'E_{f}', f'(at_E_{f} - step_E_{f})', 'earlier')}")
+        kernel.inside.append(
+            f"e_{f} = {kernel.load(f'E_{f}', f'(at_E_{f} - step_E_{f})', 'earlier')}"
+        )
     kernel.before.append(f"a_{f} = {start}")
     kernel.inside.append(f"g_{f} = a_{f}")
 
 
 def _results(kernel: _Kernel, roots: dict[str, int]) -> None:
-    """Print stores of a step's gradients, sums of those shared by all steps, and those of the states."""
+    """Print stores of a step's gradients, sums of those shared by all steps, and those of the
+    states."""
     states = [label[2:] for label in roots if label[0] == "s"]
     for label, index in roots.items():
         if label[0] == "s":

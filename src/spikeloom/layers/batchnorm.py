@@ -6,7 +6,11 @@ __all__ = ["BatchNormTT1d", "BatchNormTT2d"]
 
 
 def BatchNormTT1d(
-    input_features: int, time_steps: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True
+    input_features: int,
+    time_steps: int,
+    eps: float = 1e-5,
+    momentum: float | None = 0.1,
+    affine: bool = True,
 ) -> nn.ModuleList:
     """One ``torch.nn.BatchNorm1d`` without bias for each time step.
 
@@ -34,7 +38,11 @@ def BatchNormTT1d(
 
 
 def BatchNormTT2d(
-    input_features: int, time_steps: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True
+    input_features: int,
+    time_steps: int,
+    eps: float = 1e-5,
+    momentum: float | None = 0.1,
+    affine: bool = True,
 ) -> nn.ModuleList:
     """One ``torch.nn.BatchNorm2d`` without bias for each time step; otherwise as `BatchNormTT1d`.
 

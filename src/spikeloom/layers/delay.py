@@ -21,11 +21,13 @@ class SynapticDelay(Stateful):
 
     .. math:: y_c[t] = \sum_{k=0}^{D} w_k(d_c) \, x_c[t - k]
 
-    ``kernel="linear"`` interpolates between the two steps around the delay d; the gradient in d is their difference,
-    and at a whole d the mean over both sides: a delay of 2.0 can tell that 1.9 would be better, or 2.1.
-    ``"gaussian"`` weighs all steps by a normal density around d, normalised to 1, so that d also feels signals further
-    away; lower ``sigma`` while training to sharpen it. Put it between a connection and a neuron, or behind a neuron. It
-    remembers the last D inputs as a neuron its membrane: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on it.
+    ``kernel="linear"`` interpolates between the two steps around the delay d; the gradient in d is
+    their difference, and at a whole d the mean over both sides: a delay of 2.0 can tell that 1.9
+    would be better, or 2.1. ``"gaussian"`` weighs all steps by a normal density around d,
+    normalised to 1, so that d also feels signals further away; lower ``sigma`` while training to
+    sharpen it. Put it between a connection and a neuron, or behind a neuron. It remembers the last
+    D inputs as a neuron its membrane: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on
+    it.
 
     Args:
         max_delay: D, the longest delay in steps, >= 1; d is clamped to [0, D] in the equation.
@@ -38,11 +40,11 @@ class SynapticDelay(Stateful):
 
     Raises:
         TypeError: ``max_delay`` or ``channels`` is no whole number.
-        ValueError: ``max_delay`` < 1, ``delay`` out of range or of another shape, an unknown ``kernel``, ``sigma`` not
-            positive, or an input that has not ``channels`` channels.
+        ValueError: ``max_delay`` < 1, ``delay`` out of range or of another shape, an unknown
+            ``kernel``, ``sigma`` not positive, or an input that has not ``channels`` channels.
 
-    Source: Hammouamri, Khalfaoui-Hassani & Masquelier (2024), ICLR, for the Gaussian kernel; snnTorch's pull request
-    453 for the name and the arguments.
+    Source: Hammouamri, Khalfaoui-Hassani & Masquelier (2024), ICLR, for the Gaussian kernel;
+    snnTorch's pull request 453 for the name and the arguments.
 
     >>> import torch, spikeloom as snn
     >>> layer = snn.SynapticDelay(max_delay=4, delay=1.5, mode="sequence")
@@ -68,7 +70,9 @@ class SynapticDelay(Stateful):
         if channels is not None:
             channels = whole("channels", channels, 1, MOST_UNITS)
         checks.flags("SynapticDelay", learn_delay=learn_delay)
-        checks.in_range("delay", delay, 0.0, float(max_delay), why="max_delay is how far it may reach back")
+        checks.in_range(
+            "delay", delay, 0.0, float(max_delay), why="max_delay is how far it may reach back"
+        )
         checks.in_range("sigma", sigma, 0.0, float("inf"), open_low=True)
         super().__init__()
         self.mode = mode
@@ -77,7 +81,9 @@ class SynapticDelay(Stateful):
         values = torch.as_tensor(delay).detach().to(torch.get_default_dtype())
         shape = () if channels is None else (channels,)
         if values.shape not in ((), shape):
-            raise ValueError(f"delay must be one number or have shape {shape}, got shape {tuple(values.shape)}")
+            raise ValueError(
+                f"delay must be one number or have shape {shape}, got shape {tuple(values.shape)}"
+            )
         values = values.expand(shape).clone()
         if learn_delay:
             self.delay = nn.Parameter(values)
@@ -85,43 +91,62 @@ class SynapticDelay(Stateful):
             self.register_buffer("delay", values)
 
     def taps(self, dtype: torch.dtype) -> Tensor:
-        """The weights w of the current delays, [D + 1] or [D + 1, channels]; the first belongs to the present."""
+        """The weights w of the current delays, [D + 1] or [D + 1, channels]; the first belongs to
+        the present."""
         d = self.delay.to(dtype).clamp(0, self.max_delay)
         steps = torch.arange(self.max_delay + 1, dtype=dtype, device=d.device)
         steps = steps.view(-1, *[1] * d.dim())
         if self.kernel == "gaussian":
             return torch.softmax(-0.5 * ((steps - d) / self.sigma).square(), 0)
         u = (steps - d).clamp(-1, 1)
-        hat = ((u + 1).abs() + (u - 1).abs()) / 2 - u.abs()  # 1 - |u|, its slope at the kinks the mean of both sides
-        return hat / hat.sum(0)  # 1 but for its gradient, which keeps the sum where d ends at 0 or D
+        hat = (
+            (u + 1).abs() + (u - 1).abs()
+        ) / 2 - u.abs()  # 1 - |u|, its slope at the kinks the mean of both sides
+        return hat / hat.sum(
+            0
+        )  # 1 but for its gradient, which keeps the sum where d ends at 0 or D
 
-    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
-        """Run one step or all, remember the last D inputs, and return the delayed signal and them; see `Stateful`."""
+    def advance(
+        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
+        """Run one step or all, remember the last D inputs, and return the delayed signal and them;
+        see `Stateful`."""
         checks.floating(input_, "the input of SynapticDelay")
         compiling = torch.compiler.is_compiling()
         if not compiling and input_.device.type == "cpu":  # elsewhere the answer stalls the queue
             checks.finite(input_, "the input of SynapticDelay")
-        x = input_ if sequence and num_steps is None else input_.expand(num_steps or 1, *input_.shape)
+        x = (
+            input_
+            if sequence and num_steps is None
+            else input_.expand(num_steps or 1, *input_.shape)
+        )
         known = torch.cat([self._past(x), x])  # [D + T, B, channels, ...]
         weights = self.taps(x.dtype)
-        weights = weights.view(*weights.shape, *[1] * (x.dim() - 3)) if weights.dim() == 2 else weights
+        weights = (
+            weights.view(*weights.shape, *[1] * (x.dim() - 3)) if weights.dim() == 2 else weights
+        )
         y = known[self.max_delay :] * weights[0]
         for k in range(1, self.max_delay + 1):
             y = torch.addcmul(y, known[self.max_delay - k : len(known) - k], weights[k])
-        self._hidden = self.State(known[len(x) :].clone())  # a view would keep the whole sequence in memory
+        self._hidden = self.State(
+            known[len(x) :].clone()
+        )  # a view would keep the whole sequence in memory
         return (y if sequence else y[0]), self._hidden
 
     def _past(self, x: Tensor) -> Tensor:
         """The inputs of the last D steps, for a sequence like ``x``; zeros where there are none."""
         if self.channels is not None:
-            checks.axis_has("SynapticDelay", "channels", self.channels, x[0], 2 - x.dim() if x.dim() > 2 else -2)
+            checks.axis_has(
+                "SynapticDelay", "channels", self.channels, x[0], 2 - x.dim() if x.dim() > 2 else -2
+            )
         shape = (self.max_delay, *x.shape[1:])
         if self._hidden is None:
             return x.new_zeros(shape)
         past = self._hidden.past
         if past.shape != shape:
             raise ValueError(
-                f"SynapticDelay remembers inputs of shape {tuple(past.shape[1:])}, got a step of shape "
+                f"SynapticDelay remembers inputs of shape {tuple(past.shape[1:])}, got a step of "
+                "shape "
                 f"{tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
             )
         if not torch.compiler.is_compiling():

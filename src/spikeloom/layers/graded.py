@@ -21,9 +21,9 @@ class GradedSpikes(nn.Module):
         ValueError: ``size`` < 1, or ``constant_factor`` is not finite; in ``forward``, no axis of
             the input has ``size`` elements where neurons may lie.
 
-    Differs from snnTorch for inputs [B, size] and [T, B, size]: there the weights, of shape [size, 1], act on the
-    samples (or fail) instead of on the neurons. They act on the last axis here, and on the last but one where only that
-    has ``size`` elements.
+    Differs from snnTorch for inputs [B, size] and [T, B, size]: there the weights, of shape [size,
+    1], act on the samples (or fail) instead of on the neurons. They act on the last axis here, and
+    on the last but one where only that has ``size`` elements.
 
     >>> import torch, spikeloom as snn
     >>> snn.GradedSpikes(2, constant_factor=1.5)(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))
@@ -53,6 +53,7 @@ class GradedSpikes(nn.Module):
         if x.shape[-2:-1] == (self.size,):
             return x * self.weights
         raise ValueError(
-            f"GradedSpikes has size={self.size}, got spikes of shape {tuple(x.shape)}; neurons lie on the last axis "
+            f"GradedSpikes has size={self.size}, got spikes of shape {tuple(x.shape)}; neurons "
+            "lie on the last axis "
             "or the last but one"
         )

@@ -18,14 +18,16 @@ _EVENTS = ("auto", "always", "never")
 class SpikeLinear(nn.Linear):
     """A `torch.nn.Linear` that is fast where its input is mostly zero.
 
-    On the CPU, in float32 or float64 and with the extra ``cpu``, inputs are processed event by event, forward and for
-    the gradient of the weight; results equal the dense ones up to the order of the sums. Any values are right: graded
-    spikes, currents; but dense inputs are slower than in the ordinary layer. Everything else (other devices, autocast,
-    ``torch.func``, ``torch.compile``) is the ordinary layer.
+    On the CPU, in float32 or float64 and with the extra ``cpu``, inputs are processed event by
+    event, forward and for the gradient of the weight; results equal the dense ones up to the order
+    of the sums. Any values are right: graded spikes, currents; but dense inputs are slower than in
+    the ordinary layer. Everything else (other devices, autocast, ``torch.func``, ``torch.compile``)
+    is the ordinary layer.
 
-    ``weight`` has the usual shape and ``state_dict``, but its transpose is what is contiguous in memory, so that the
-    weights of one input lie together: ``weight.reshape(-1)``, not ``view``; ``weight.contiguous()`` where a file format
-    asks for it. A contiguous weight put in its place works too and costs a copy a call.
+    ``weight`` has the usual shape and ``state_dict``, but its transpose is what is contiguous in
+    memory, so that the weights of one input lie together: ``weight.reshape(-1)``, not ``view``;
+    ``weight.contiguous()`` where a file format asks for it. A contiguous weight put in its place
+    works too and costs a copy a call.
 
     Args:
         in_features: size of the last axis of the input.
@@ -33,7 +35,8 @@ class SpikeLinear(nn.Linear):
         bias: whether to add a learned bias.
         device: of the parameters.
         dtype: of the parameters.
-        events: ``"auto"``: wherever they can be computed; ``"always"``: or an error; ``"never"``: the dense product.
+        events: ``"auto"``: wherever they can be computed; ``"always"``: or an error; ``"never"``:
+            the dense product.
 
     Raises:
         ValueError: ``events`` is another word.
@@ -81,20 +84,25 @@ class SpikeLinear(nn.Linear):
 
 
 def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The output of a layer: by events, or the dense product where they cannot be computed or are not wanted."""
+    """The output of a layer: by events, or the dense product where they cannot be computed or are
+    not wanted."""
     if tensor("input", x).dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
-            f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape {tuple(x.shape)}; the features are "
+            f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape "
+            f"{tuple(x.shape)}; the features are "
             "its last axis"
         )
-    from ..kernels.events import linear as product  # loads what it needs on first use, not with the package
+    from ..kernels.events import (
+        linear as product,
+    )  # loads what it needs on first use, not with the package
 
     reason = product.refusal(x, weight)
     if layer.events == "always":
         product.demand(reason)
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
-            f"SpikeLinear has a weight of {weight.dtype}, got an input of {x.dtype}; write x.to({weight.dtype})"
+            f"SpikeLinear has a weight of {weight.dtype}, got an input of {x.dtype}; write "
+            f"x.to({weight.dtype})"
         )
     if reason or layer.events == "never" or not checks.installed("numba"):
         layer.density = ""

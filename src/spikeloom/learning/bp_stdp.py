@@ -1,16 +1,19 @@
-r"""BP-STDP: errors of output spikes, passed down through the weights, times the spikes of a short window.
+r"""BP-STDP: errors of output spikes, passed down through the weights, times the spikes of a short
+window.
 
-The class neuron shall fire with every desired spike, z = 1, the others never. Where z[t] = 1, and only there,
+The class neuron shall fire with every desired spike, z = 1, the others never. Where z[t] = 1, and
+only there,
 
 .. math:: \Delta W_{ih} = \mu\, \xi_i n_h \qquad \Delta W_{hj} = \mu\, [n_h > 0] \Big(\sum_i \xi_i W_{ih}\Big) n_j
 
-and so on below; n counts the spikes of a neuron in [t - epsilon, t], and xi_i is 1 for the class neuron if n_i = 0, -1
-for another one if n_i > 0, else 0. It is a rule for integrate-and-fire neurons (`IF`): their rate is a rectified linear
-function of their input, whose derivative stands in brackets. A bias learns as the weight of an input that always fires.
+and so on below; n counts the spikes of a neuron in [t - epsilon, t], and xi_i is 1 for the class
+neuron if n_i = 0, -1 for another one if n_i > 0, else 0. It is a rule for integrate-and-fire
+neurons (`IF`): their rate is a rectified linear function of their input, whose derivative stands in
+brackets. A bias learns as the weight of an input that always fires.
 
-`bp_stdp` shows a batch with constant weights: windows are differences of cumulative sums, and a change is one matrix
-product over all times and samples that have an error. `BPSTDP` takes one step at a time, so that weights can change in
-between.
+`bp_stdp` shows a batch with constant weights: windows are differences of cumulative sums, and a
+change is one matrix product over all times and samples that have an error. `BPSTDP` takes one step
+at a time, so that weights can change in between.
 """
 
 from collections import deque
@@ -63,17 +66,20 @@ def bp_stdp(
     epsilon: int = 4,
     desired: Tensor | None = None,
 ) -> Presentation:
-    """Show a batch of spike trains, and add the change that BP-STDP makes, with the opposite sign, to every ``grad``.
+    """Show a batch of spike trains, and add the change that BP-STDP makes, with the opposite sign,
+    to every ``grad``.
 
-    An optimiser then makes the change: ``torch.optim.SGD(parameters, lr=mu)``. It is the mean over the batch and the
-    sum over the times of desired spikes. Weights are constant meanwhile; see `BPSTDP` for the rule of one step.
+    An optimiser then makes the change: ``torch.optim.SGD(parameters, lr=mu)``. It is the mean over
+    the batch and the sum over the times of desired spikes. Weights are constant meanwhile; see
+    `BPSTDP` for the rule of one step.
 
     Args:
         net: ``nn.Sequential`` of synapses and `IF` neurons, see `BPSTDP`. Its state is reset first.
         x: input spikes, 0 or 1, [T, B, ...].
         labels: classes, [B].
         epsilon: steps before a desired spike in which spikes count.
-        desired: when spikes are desired, 0 or 1, [T], or [T, B] for each sample. Default: every 4 steps.
+        desired: when spikes are desired, 0 or 1, [T], or [T, B] for each sample. Default: every 4
+            steps.
 
     Returns:
         A `Presentation`.
@@ -95,7 +101,8 @@ def bp_stdp(
     wanted = desired_spikes(len(x)) if desired is None else torch.as_tensor(desired)
     if wanted.shape not in (x.shape[:1], x.shape[:2]):
         raise ValueError(
-            f"desired spikes are [T] or [T, B], got {tuple(wanted.shape)} for input {tuple(x.shape)}; "
+            f"desired spikes are [T] or [T, B], got {tuple(wanted.shape)} for input "
+            f"{tuple(x.shape)}; "
             "write desired_spikes(T)"
         )
     with torch.no_grad():
@@ -112,12 +119,14 @@ def bp_stdp(
 
 
 class BPSTDP:
-    """BP-STDP step by step: one call of `step` is one time step, and the optimiser may step after each.
+    """BP-STDP step by step: one call of `step` is one time step, and the optimiser may step after
+    each.
 
     Args:
-        net: ``nn.Sequential``, nested ones included, of ``nn.Linear`` or convolutions, each followed by `IF` neurons
-            with ``init_hidden=True`` (published: ``reset_mechanism="zero"``), and of layers without weights that are
-            linear (flattening, average pooling).
+        net: ``nn.Sequential``, nested ones included, of ``nn.Linear`` or convolutions, each
+            followed by `IF` neurons with ``init_hidden=True`` (published:
+            ``reset_mechanism="zero"``), and of layers without weights that are linear (flattening,
+            average pooling).
         epsilon: steps before a desired spike in which spikes count.
 
     Raises:
@@ -145,7 +154,8 @@ class BPSTDP:
         self._recent: deque[list[Tensor]] = deque(maxlen=self.epsilon + 1)
 
     def step(self, x: Tensor, labels: Tensor, desired: Any = True) -> Tensor:
-        """Run one time step; where a spike is desired, add the change with the opposite sign to every ``grad``.
+        """Run one time step; where a spike is desired, add the change with the opposite sign to
+        every ``grad``.
 
         Args:
             x: input spikes of this step, [B, ...].
@@ -173,7 +183,8 @@ class BPSTDP:
 
 
 def _counts_at(spk: Tensor, rows: tuple[Tensor, ...], epsilon: int) -> Tensor:
-    """`window_counts` at some times and samples, [R, ...]: most have no error, and inputs are many."""
+    """`window_counts` at some times and samples, [R, ...]: most have no error, and inputs are
+    many."""
     times, samples = rows
     if len(times) * (epsilon + 1) > spk.shape[0] * spk.shape[1]:
         return window_counts(spk, epsilon)[rows]
@@ -184,7 +195,9 @@ def _counts_at(spk: Tensor, rows: tuple[Tensor, ...], epsilon: int) -> Tensor:
     return counts
 
 
-def _learn(layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor, scale: float) -> None:
+def _learn(
+    layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor, scale: float
+) -> None:
     for parameter, change in changes(layers, counts, xi, steps):
         if parameter.requires_grad:
             gradient = -scale * change
@@ -194,7 +207,8 @@ def _learn(layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: T
 def changes(
     layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor
 ) -> list[tuple[nn.Parameter, Tensor]]:
-    """The change of each weight and bias, last layer first, of the weights as they are; summed over rows.
+    """The change of each weight and bias, last layer first, of the weights as they are; summed over
+    rows.
 
     Args:
         layers: what `check_network` read.
@@ -212,7 +226,9 @@ def changes(
     found: list[tuple[Any, Tensor]] = []
     for place in reversed(range(len(layers) if len(xi) else 0)):
         stage, synapse = layers[place], layers[place].synapse
-        change, at_synapse, below = pulled(stage, counts[place], error.reshape_as(counts[place + 1]), further=place > 0)
+        change, at_synapse, below = pulled(
+            stage, counts[place], error.reshape_as(counts[place + 1]), further=place > 0
+        )
         found.append((synapse.weight, change))
         if synapse.bias is not None:
             found.append((synapse.bias, _bias_change(synapse, at_synapse, steps)))
@@ -244,12 +260,14 @@ def _check_input(x: Tensor, labels: Tensor, epsilon: int) -> None:
     tensor("labels", labels)
     if x.dim() < 3 or len(x) < 1 or labels.shape != x.shape[1:2]:
         raise ValueError(
-            f"BP-STDP takes spikes [T, B, ...] and classes [B], got {tuple(x.shape)} and {tuple(labels.shape)}; "
+            f"BP-STDP takes spikes [T, B, ...] and classes [B], got {tuple(x.shape)} and "
+            f"{tuple(labels.shape)}; "
             "write x.unsqueeze(1) for one sample"
         )
     checks.has_samples(x, "x", axis=1)
     if not bool(((x == 0) | (x == 1)).all()):
         raise ValueError(
-            f"BP-STDP counts input spikes, 0 or 1, got values from {float(x.min()):g} to {float(x.max()):g}; "
+            f"BP-STDP counts input spikes, 0 or 1, got values from {float(x.min()):g} to "
+            f"{float(x.max()):g}; "
             "encode them, e.g. snn.spikegen.rate(x, num_steps=20)"
         )

@@ -1,8 +1,9 @@
 """Which rules give a gradient for a batch: a table that other rules enter by `gives_gradients`.
 
-A function of the table takes ``(net, x, y, loss)``: a network of one step, its input over time [T, B, ...], classes,
-and a loss of output spikes [T, B, N]. It returns a gradient for each parameter that learns, in the order of
-``net.parameters()``, or raises TypeError or ValueError, saying why the rule does not apply. It changes no parameter.
+A function of the table takes ``(net, x, y, loss)``: a network of one step, its input over time [T,
+B, ...], classes, and a loss of output spikes [T, B, N]. It returns a gradient for each parameter
+that learns, in the order of ``net.parameters()``, or raises TypeError or ValueError, saying why the
+rule does not apply. It changes no parameter.
 """
 
 from collections.abc import Callable
@@ -50,7 +51,8 @@ def learned(net: nn.Module) -> list[nn.Parameter]:
 
 
 def collected(net: nn.Module, work: Callable[[], Any]) -> list[Tensor]:
-    """What ``work`` adds to the ``grad`` of each parameter that learns; what stood there before stands there again.
+    """What ``work`` adds to the ``grad`` of each parameter that learns; what stood there before
+    stands there again.
 
     >>> net = nn.Linear(2, 1)
     >>> [g.tolist() for g in collected(net, lambda: net(torch.ones(1, 2)).sum().backward())]
@@ -114,7 +116,8 @@ def eprop(net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> list[Tensor]:
     whole = float(loss(torch.cat(seen), y))
     if abs(values[0] - whole) > 1e-4 * max(abs(whole), 1e-6):
         raise ValueError(
-            f"the loss is no mean over single steps: {whole:.4g} for all of them, {values[0]:.4g} on average; "
+            f"the loss is no mean over single steps: {whole:.4g} for all of them, {values[0]:.4g} "
+            "on average; "
             "write loss=functional.ce_rate_loss()"
         )
     return gradients

@@ -1,8 +1,10 @@
-"""The two parts of every Hebbian rule: traces of spikes, and their correlation in the shape of a weight.
+"""The two parts of every Hebbian rule: traces of spikes, and their correlation in the shape of a
+weight.
 
-Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv2d`` and other layers that are linear in their weight. The
-correlation of what enters a synapse with what leaves it is the vector-Jacobian product of the synapse with respect to
-its weight, so that one function serves every kind of layer. Nothing here has a gradient.
+Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv2d`` and other layers that are linear
+in their weight. The correlation of what enters a synapse with what leaves it is the vector-Jacobian
+product of the synapse with respect to its weight, so that one function serves every kind of layer.
+Nothing here has a gradient.
 """
 
 import math
@@ -28,14 +30,16 @@ def trace(previous: Tensor | float, spk: Tensor, decay: float) -> Tensor:
         [B, ...], in spikes.
 
     Raises:
-        ValueError: ``previous`` belongs to spikes of another shape, such as a batch of another size.
+        ValueError: ``previous`` belongs to spikes of another shape, such as a batch of another
+            size.
 
     >>> trace(torch.tensor([[2.0]]), torch.tensor([[1.0]]), decay=0.5)
     tensor([[2.]])
     """
     if isinstance(previous, Tensor) and previous.dim() and previous.shape != spk.shape:
         raise ValueError(
-            f"a trace of shape {tuple(previous.shape)} cannot go on with spikes of shape {tuple(spk.shape)}; reset the "
+            f"a trace of shape {tuple(previous.shape)} cannot go on with spikes of shape "
+            f"{tuple(spk.shape)}; reset the "
             "rule before a batch of another size"
         )
     return decay * previous + spk
@@ -55,7 +59,9 @@ def decay(name: str, tau: float, *, exact: bool = True) -> float:
     >>> decay("tau_pre", 2.0, exact=False)
     0.5
     """
-    low, why = (0.0, "it is a time") if exact else (1.0, "the trace would change its sign in every step")
+    low, why = (
+        (0.0, "it is a time") if exact else (1.0, "the trace would change its sign in every step")
+    )
     checks.in_range(name, tau, low, math.inf, open_low=exact, open_high=True, why=why)
     return math.exp(-1 / tau) if exact else 1 - 1 / tau
 
@@ -64,7 +70,8 @@ def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
     """Sum over the batch, and over positions that share a weight, of post times pre.
 
     Args:
-        synapse: a module with a ``weight``, linear in it; its bias plays no part, its hooks are not called.
+        synapse: a module with a ``weight``, linear in it; its bias plays no part, its hooks are not
+            called.
         pre: what enters the synapse, [B, ...]; spikes or a trace.
         post: what stands at its output, [B, ...].
 
@@ -82,12 +89,15 @@ def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
     if isinstance(synapse, nn.Linear) and type(synapse).forward is nn.Linear.forward:
         if pre.shape[-1:] != weight.shape[1:]:
             raise ValueError(
-                f"pre must have the {weight.shape[1]} inputs of the synapse on its last axis, got {tuple(pre.shape)}"
+                f"pre must have the {weight.shape[1]} inputs of the synapse on its last axis, got "
+                f"{tuple(pre.shape)}"
             )
         _same_shape(torch.Size((*pre.shape[:-1], len(weight))), post)
         return post.detach().reshape(-1, len(weight)).T @ pre.detach().reshape(-1, weight.shape[1])
     bare = _Bare(synapse)
-    return pullback(lambda w: torch.func.functional_call(bare, {"synapse.weight": w}, (pre,)), weight, post)
+    return pullback(
+        lambda w: torch.func.functional_call(bare, {"synapse.weight": w}, (pre,)), weight, post
+    )
 
 
 def weight_of(synapse: nn.Module) -> Tensor:
@@ -101,7 +111,9 @@ def weight_of(synapse: nn.Module) -> Tensor:
     """
     weight = getattr(synapse, "weight", None)
     if not isinstance(weight, Tensor):
-        raise TypeError(f"a synapse is a module with a weight, got {type(synapse).__name__}; write e.g. net.fc1")
+        raise TypeError(
+            f"a synapse is a module with a weight, got {type(synapse).__name__}; write e.g. net.fc1"
+        )
     return weight.detach()
 
 
@@ -133,7 +145,8 @@ def pullback(response: Callable[[Tensor], Tensor], weight: Tensor, post: Tensor)
 def _same_shape(expected: torch.Size, post: Tensor) -> None:
     if expected != post.shape:
         raise ValueError(
-            f"post must have the shape of the synapse's output, {tuple(expected)}, got {tuple(post.shape)}; "
+            f"post must have the shape of the synapse's output, {tuple(expected)}, got "
+            f"{tuple(post.shape)}; "
             "record the neuron that this synapse feeds"
         )
 

@@ -33,14 +33,15 @@ class MSTDP:
     .. math:: \Delta w = \sum_b r_b \, \Delta w_b
 
     Args:
-        rule: what it proposes for each sample; its ``reduction`` must be ``"sum"`` or ``"mean"``. Default:
-            ``PostPre(nu_pre=0.01, nu_post=0.01, pairs="all")``.
+        rule: what it proposes for each sample; its ``reduction`` must be ``"sum"`` or ``"mean"``.
+            Default: ``PostPre(nu_pre=0.01, nu_post=0.01, pairs="all")``.
 
     Raises:
         TypeError: ``rule`` is no rule.
         ValueError: its reduction is ``"max"``.
 
-    Source: Florian (2007), Neural Computation 19, 1468-1502; the name is SpikingJelly's and BindsNET's.
+    Source: Florian (2007), Neural Computation 19, 1468-1502; the name is SpikingJelly's and
+    BindsNET's.
 
     >>> fc, one = nn.Linear(1, 1, bias=False), torch.ones(2, 1)
     >>> MSTDP(PostPre(nu_pre=0.0, nu_post=1.0)).step(fc, one, one, torch.tensor([1.0, -0.25]))[1]
@@ -53,7 +54,12 @@ class MSTDP:
         _modulable(self.rule)
 
     def step(
-        self, synapse: nn.Module, pre: Tensor, post: Tensor, reward: Any, memory: Memory | None = None
+        self,
+        synapse: nn.Module,
+        pre: Tensor,
+        post: Tensor,
+        reward: Any,
+        memory: Memory | None = None,
     ) -> tuple[Memory, Tensor]:
         """Traces and change of the weight after the spikes and the reward of one step.
 
@@ -74,9 +80,15 @@ class MSTDP:
         return memory, _weighed(self.rule, changes, reward)
 
     def sequence(
-        self, synapse: nn.Module, pre: Tensor, post: Tensor, reward: Any, memory: Memory | None = None
+        self,
+        synapse: nn.Module,
+        pre: Tensor,
+        post: Tensor,
+        reward: Any,
+        memory: Memory | None = None,
     ) -> tuple[Memory, Tensor]:
-        """`step` for all steps, [T, B, ...], with the weight as it is now; one reward for the whole sequence.
+        """`step` for all steps, [T, B, ...], with the weight as it is now; one reward for the whole
+        sequence.
 
         >>> fc, spikes = nn.Linear(2, 1, bias=False), torch.ones(3, 4, 2)
         >>> MSTDP().sequence(fc, spikes, spikes[..., :1], reward=1.0)[1].shape
@@ -99,7 +111,8 @@ class MSTDP:
 
 @dataclass(frozen=True)
 class MSTDPET:
-    r"""STDP that a later reward still finds: each synapse keeps a fading trace of what was proposed.
+    r"""STDP that a later reward still finds: each synapse keeps a fading trace of what was
+    proposed.
 
     .. math:: e_b \leftarrow e^{-1 / \tau_e} e_b + \Delta w_b / \tau_e \qquad \Delta w = \sum_b r_b e_b
 
@@ -124,15 +137,24 @@ class MSTDPET:
 
     def __post_init__(self) -> None:
         _modulable(self.rule)
-        checks.in_range("tau_trace", self.tau_trace, 0.0, math.inf, open_low=True, why="it is a time in steps")
+        checks.in_range(
+            "tau_trace", self.tau_trace, 0.0, math.inf, open_low=True, why="it is a time in steps"
+        )
 
     def step(
-        self, synapse: nn.Module, pre: Tensor, post: Tensor, reward: Any, memory: Eligibility | None = None
+        self,
+        synapse: nn.Module,
+        pre: Tensor,
+        post: Tensor,
+        reward: Any,
+        memory: Eligibility | None = None,
     ) -> tuple[Eligibility, Tensor]:
-        """Eligibility and change of the weight after the spikes and the reward of one step; args as for `MSTDP.step`.
+        """Eligibility and change of the weight after the spikes and the reward of one step; args as
+        for `MSTDP.step`.
 
         Returns:
-            What is remembered, [B, *weight.shape] among it, and the change, in the shape of the weight.
+            What is remembered, [B, *weight.shape] among it, and the change, in the shape of the
+            weight.
         """
         memory = memory or Eligibility()
         traces, changes = _each(self.rule, synapse, pre, post, memory.memory)
@@ -149,21 +171,32 @@ def _modulable(rule: Any) -> None:
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be a learning rule such as PostPre(), got {rule!r}")
     if rule.reduction == "max":
-        raise ValueError('a reward weighs the samples of a batch, got reduction="max"; write reduction="sum" or "mean"')
+        raise ValueError(
+            'a reward weighs the samples of a batch, got reduction="max"; write reduction="sum" '
+            'or "mean"'
+        )
 
 
-def _each(rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None) -> tuple[Memory, Tensor]:
+def _each(
+    rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None
+) -> tuple[Memory, Tensor]:
     """Traces, and the change that each sample proposes, [B, *weight.shape]."""
     traces, terms = rule.terms(pre, post, memory or Memory())
     weight = weight_of(synapse)
     if type(synapse) is nn.Linear and pre.dim() == 2:
         none = weight.new_zeros(len(pre), *weight.shape)
-        return traces, sum((t.strength(weight) * outer(t.pre + t.shift, t.post) for t in terms), none)
+        return traces, sum(
+            (t.strength(weight) * outer(t.pre + t.shift, t.post) for t in terms), none
+        )
 
     def one(term: Term, b: int) -> Tensor:
-        return term.strength(weight) * correlate(synapse, term.pre[b : b + 1] + term.shift, term.post[b : b + 1])
+        return term.strength(weight) * correlate(
+            synapse, term.pre[b : b + 1] + term.shift, term.post[b : b + 1]
+        )
 
-    changes = [sum((one(term, b) for term in terms), torch.zeros_like(weight)) for b in range(len(pre))]
+    changes = [
+        sum((one(term, b) for term in terms), torch.zeros_like(weight)) for b in range(len(pre))
+    ]
     return traces, torch.stack(changes)
 
 
@@ -177,7 +210,8 @@ def _rewards(reward: Any, number: int, like: Tensor) -> Tensor:
     rewards = torch.as_tensor(reward, dtype=like.dtype, device=like.device)
     if rewards.shape not in ((), (number,)):
         raise ValueError(
-            f"reward must be a number or one for each of {number} samples, got shape {tuple(rewards.shape)}; "
+            f"reward must be a number or one for each of {number} samples, got shape "
+            f"{tuple(rewards.shape)}; "
             "write reward=torch.tensor([...]) with one entry a sample"
         )
     return rewards.expand(number)

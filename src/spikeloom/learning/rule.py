@@ -1,9 +1,10 @@
 """What rules of spike-timing-dependent plasticity are: frozen values that act on ordinary modules.
 
-Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``. A rule says which products of a trace
-on one side and spikes on the other change a weight, and how strongly, given the weight; the products are taken by
-`hebbian.correlate`, for every kind of layer. Nothing is remembered here: traces are passed in and returned, and the
-change is returned too. `Rule.apply` adds it within the bounds; or give ``-change`` to an optimiser as a gradient.
+Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``. A rule says which
+products of a trace on one side and spikes on the other change a weight, and how strongly, given the
+weight; the products are taken by `hebbian.correlate`, for every kind of layer. Nothing is
+remembered here: traces are passed in and returned, and the change is returned too. `Rule.apply`
+adds it within the bounds; or give ``-change`` to an optimiser as a gradient.
 """
 
 import math
@@ -53,7 +54,8 @@ class Rule:
     .. math:: x \leftarrow e^{-1 / \tau} x, \text{ then at a spike } x \leftarrow 1
         \text{ (pairs="nearest") or } x \leftarrow x + 1 \text{ (pairs="all")}
 
-    Traces are updated first, so that spikes of the same step count in both directions. A subclass defines ``terms``.
+    Traces are updated first, so that spikes of the same step count in both directions. A subclass
+    defines ``terms``.
 
     Args:
         tau_pre: time constant of the trace of the input, in steps; > 0.
@@ -61,11 +63,12 @@ class Rule:
         pairs: ``"nearest"``: only the last spike counts; ``"all"``: every earlier spike does.
         w_min: least weight.
         w_max: greatest weight.
-        reduction: of the changes of the samples of a batch: ``"sum"``, ``"mean"``, or ``"max"``, the change that is
-            largest in magnitude for each weight.
+        reduction: of the changes of the samples of a batch: ``"sum"``, ``"mean"``, or ``"max"``,
+            the change that is largest in magnitude for each weight.
 
     Raises:
-        ValueError: a time constant is not positive, a word unknown, or ``w_min`` not below ``w_max``.
+        ValueError: a time constant is not positive, a word unknown, or ``w_min`` not below
+            ``w_max``.
 
     >>> from spikeloom.learning import PowerLaw
     >>> PowerLaw(reduction="mean").reduction
@@ -93,7 +96,8 @@ class Rule:
             object.__setattr__(self, field.name, real(field.name, value))
         if not self.w_min < self.w_max:
             raise ValueError(
-                f"w_min must be below w_max, got {self.w_min:g} and {self.w_max:g}; write w_min=0, w_max=1"
+                f"w_min must be below w_max, got {self.w_min:g} and {self.w_max:g}; write "
+                "w_min=0, w_max=1"
             )
 
     def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
@@ -138,7 +142,8 @@ class Rule:
     def sequence(
         self, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None = None
     ) -> tuple[Memory, Tensor]:
-        """Traces after all steps, and the sum of their changes, each of the weight as it is now. Pure.
+        """Traces after all steps, and the sum of their changes, each of the weight as it is now.
+        Pure.
 
         Args:
             synapse: as for `step`.
@@ -161,21 +166,33 @@ class Rule:
                 parts.setdefault(k, []).append(_busy(term, rows if term.post is post_t else None))
         change = torch.zeros_like(weight)
         for terms in parts.values():
-            whole = Term(terms[0].strength, torch.cat([t.pre for t in terms]), torch.cat([t.post for t in terms]))
-            change += whole.strength(weight) * _product(synapse, whole._replace(shift=terms[0].shift))
+            whole = Term(
+                terms[0].strength,
+                torch.cat([t.pre for t in terms]),
+                torch.cat([t.post for t in terms]),
+            )
+            change += whole.strength(weight) * _product(
+                synapse, whole._replace(shift=terms[0].shift)
+            )
         return memory, change / pre.shape[1] if self.reduction == "mean" else change
 
-    def _largest(self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]) -> tuple[Memory, Tensor]:
+    def _largest(
+        self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]
+    ) -> tuple[Memory, Tensor]:
         """Of the changes of all samples the largest in magnitude, for each weight."""
         largest = torch.zeros_like(weight)
         for b in range(terms[0].pre.shape[1]):
             change = torch.zeros_like(weight)
             for t in terms:
-                change += t.strength(weight) * _product(synapse, t._replace(pre=t.pre[:, b], post=t.post[:, b]))
+                change += t.strength(weight) * _product(
+                    synapse, t._replace(pre=t.pre[:, b], post=t.post[:, b])
+                )
             largest = torch.where(abs(change) > abs(largest), change, largest)
         return memory, largest
 
-    def collected(self, pre: Tensor, post: Tensor, memory: Memory | None = None) -> tuple[Memory, list[Term]]:
+    def collected(
+        self, pre: Tensor, post: Tensor, memory: Memory | None = None
+    ) -> tuple[Memory, list[Term]]:
         """The traces after all steps, and the products of each of them, [T, B, ...]."""
         memory = memory or Memory()
         rows: list[tuple[Term, ...]] = []
@@ -183,7 +200,9 @@ class Rule:
             memory, terms = self.terms(pre_t, post_t, memory)
             rows.append(terms)
         return memory, [
-            c[0]._replace(pre=torch.stack([t.pre for t in c]), post=torch.stack([t.post for t in c]))
+            c[0]._replace(
+                pre=torch.stack([t.pre for t in c]), post=torch.stack([t.post for t in c])
+            )
             for c in zip(*rows, strict=True)
         ]
 
@@ -221,17 +240,20 @@ def _check_spikes(weight: Tensor, pre: Tensor, post: Tensor) -> None:
     for name, spk in (("pre", pre), ("post", post)):
         if tensor(name, spk).dtype != weight.dtype:
             raise TypeError(
-                f"{name} must be {weight.dtype} as the weight, got {spk.dtype}; write {name}.to(weight.dtype)"
+                f"{name} must be {weight.dtype} as the weight, got {spk.dtype}; write "
+                f"{name}.to(weight.dtype)"
             )
         if spk.dim() < 3 or not spk.numel():
             raise ValueError(
-                f"{name} must be spikes [B, ...] of at least one sample, got {tuple(spk.shape[1:])}; write "
+                f"{name} must be spikes [B, ...] of at least one sample, got "
+                f"{tuple(spk.shape[1:])}; write "
                 f"{name}.unsqueeze(0) for one sample"
             )
         checks.finite(spk, name)
     if pre.shape[:2] != post.shape[:2]:
         raise ValueError(
-            f"pre and post must have the same steps and samples, got {tuple(pre.shape)} and {tuple(post.shape)}"
+            f"pre and post must have the same steps and samples, got {tuple(pre.shape)} and "
+            f"{tuple(post.shape)}"
         )
 
 

@@ -18,8 +18,8 @@ class PowerLaw(Rule):
 
     .. math:: \Delta w = \alpha (x_{pre} - x_{tar}) (w_{max} - w)^\mu \text{ at each spike of the output}
 
-    ``x_tar`` is a constant to which the trace of the input is compared (n3ml's manual calls it a postsynaptic trace):
-    inputs whose trace is below it were not part of the cause, and lose weight.
+    ``x_tar`` is a constant to which the trace of the input is compared (n3ml's manual calls it a
+    postsynaptic trace): inputs whose trace is below it were not part of the cause, and lose weight.
 
     Args:
         alpha: rate of learning.
@@ -56,7 +56,8 @@ class PostPre(Rule):
     .. math:: \Delta w = \eta_{post} (x_{pre} - x_{tar}) (w_{max} - w)^{\mu_{post}} \text{ at spikes of the output}
         \qquad \Delta w = -\eta_{pre} x_{post} (w - w_{min})^{\mu_{pre}} \text{ at spikes of the input}
 
-    With both exponents 0 the bounds are hard, with both 1 soft; ``pairs="all"`` with ``x_tar=0`` is classical STDP.
+    With both exponents 0 the bounds are hard, with both 1 soft; ``pairs="all"`` with ``x_tar=0`` is
+    classical STDP.
 
     Args:
         nu_pre: rate of the depression.
@@ -66,7 +67,8 @@ class PostPre(Rule):
         x_tar: constant target of the trace of the input.
         (The other arguments are those of `Rule`.)
 
-    Source: rates from n3ml and BindsNET; the form with exponents is Diehl & Cook (2015), Front. Comput. Neurosci. 9:99.
+    Source: rates from n3ml and BindsNET; the form with exponents is Diehl & Cook (2015), Front.
+    Comput. Neurosci. 9:99.
 
     >>> fc = torch.nn.Linear(1, 1, bias=False)
     >>> memory, _ = PostPre(nu_pre=1.0).step(fc, torch.zeros(1, 1), torch.ones(1, 1))  # the output fires
@@ -83,7 +85,10 @@ class PostPre(Rule):
     def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
         x = self.remember(memory.pre, pre, self.tau_pre)
         y = self.remember(memory.post, post, self.tau_post)
-        return Memory(x, y), (Term(self._potentiation, x, post, -self.x_tar), Term(self._depression, pre, y))
+        return Memory(x, y), (
+            Term(self._potentiation, x, post, -self.x_tar),
+            Term(self._depression, pre, y),
+        )
 
     def _potentiation(self, weight: Tensor) -> Tensor:
         return self.nu_post * self.headroom(weight, self.mu_post)
@@ -94,7 +99,8 @@ class PostPre(Rule):
 
 @dataclass(frozen=True)
 class Exponential(Rule):
-    r"""Potentiation and depression at a spike of the output, with an exponential dependence on the weight.
+    r"""Potentiation and depression at a spike of the output, with an exponential dependence on the
+    weight.
 
     .. math:: \Delta w = \alpha \left( x_{pre} e^{-\beta w} - x_{tar} e^{-\beta (w_{max} - w)} \right)
         \text{ at each spike of the output}
@@ -102,8 +108,8 @@ class Exponential(Rule):
     Args:
         alpha: rate of learning.
         x_tar: how strong the depression is.
-        beta: how fast potentiation fades with a growing weight, and depression with a shrinking one.
-        (The other arguments are those of `Rule`.)
+        beta: how fast potentiation fades with a growing weight, and depression with a shrinking
+        one. (The other arguments are those of `Rule`.)
 
     Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, recalled.
 
@@ -119,7 +125,10 @@ class Exponential(Rule):
 
     def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
         x = self.remember(memory.pre, pre, self.tau_pre)
-        return Memory(x), (Term(self._potentiation, x, post), Term(self._depression, torch.ones_like(x), post))
+        return Memory(x), (
+            Term(self._potentiation, x, post),
+            Term(self._depression, torch.ones_like(x), post),
+        )
 
     def _potentiation(self, weight: Tensor) -> Tensor:
         return self.alpha * torch.exp(-self.beta * weight)
@@ -130,7 +139,8 @@ class Exponential(Rule):
 
 @dataclass(frozen=True)
 class Triplet(Rule):
-    r"""Potentiation that needs two spikes of the output and one of the input, depression as in `PostPre`.
+    r"""Potentiation that needs two spikes of the output and one of the input, depression as in
+    `PostPre`.
 
     .. math:: \Delta w = \eta_{post} x_{pre} z_{post}^- \text{ at spikes of the output}
         \qquad \Delta w = -\eta_{pre} y_{post} \text{ at spikes of the input}
@@ -143,7 +153,8 @@ class Triplet(Rule):
         tau_slow: time constant of z, in steps; > 0.
         (The other arguments are those of `Rule`.)
 
-    Source: the rule that the released code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, runs.
+    Source: the rule that the released code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99,
+    runs.
 
     >>> fc, one, rule = torch.nn.Linear(1, 1, bias=False), torch.ones(1, 1), Triplet(nu_pre=0.0, nu_post=1.0)
     >>> memory, first = rule.step(fc, one, one)
@@ -160,9 +171,14 @@ class Triplet(Rule):
         x = self.remember(memory.pre, pre, self.tau_pre)
         y = self.remember(memory.post, post, self.tau_post)
         none = torch.zeros_like(post)
-        before = none if memory.slow is None else trace(memory.slow, none, math.exp(-1 / self.tau_slow))
+        before = (
+            none if memory.slow is None else trace(memory.slow, none, math.exp(-1 / self.tau_slow))
+        )
         slow = self.remember(memory.slow, post, self.tau_slow)
-        return Memory(x, y, slow), (Term(self._potentiation, x, post * before), Term(self._depression, pre, y))
+        return Memory(x, y, slow), (
+            Term(self._potentiation, x, post * before),
+            Term(self._depression, pre, y),
+        )
 
     def _potentiation(self, weight: Tensor) -> Tensor:
         return torch.full_like(weight, self.nu_post)

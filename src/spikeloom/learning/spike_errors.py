@@ -11,7 +11,8 @@ __all__ = ["SpikeError", "check_numbers", "desired_spikes", "spike_errors", "win
 
 
 def desired_spikes(num_steps: int, interval: int = 4) -> Tensor:
-    """A regular desired spike train: every ``interval`` steps, the first one after ``interval`` steps.
+    """A regular desired spike train: every ``interval`` steps, the first one after ``interval``
+    steps.
 
     Args:
         num_steps: T.
@@ -30,7 +31,8 @@ def desired_spikes(num_steps: int, interval: int = 4) -> Tensor:
     interval = whole("interval", interval, 1)
     if interval > num_steps:
         raise ValueError(
-            f"a desired spike every {interval} steps needs 1 <= interval <= T = {num_steps}; write interval={num_steps}"
+            f"a desired spike every {interval} steps needs 1 <= interval <= T = {num_steps}; "
+            f"write interval={num_steps}"
         )
     return (torch.arange(1, num_steps + 1) % interval) == 0
 
@@ -73,7 +75,9 @@ def class_labels(labels: Tensor, samples: int, classes: int) -> Tensor:
     if not whole_numbers or labels.dtype == torch.bool:
         raise TypeError(f"labels must be whole numbers, got {labels.dtype}; write labels.long()")
     if labels.shape != (samples,):
-        raise ValueError(f"labels must be one class a sample, [{samples}], got {tuple(labels.shape)}")
+        raise ValueError(
+            f"labels must be one class a sample, [{samples}], got {tuple(labels.shape)}"
+        )
     if labels.numel() and not (labels.min() >= 0 and labels.max() < classes):
         outside = int(labels[(labels < 0) | (labels >= classes)][0])
         raise ValueError(
@@ -99,12 +103,15 @@ def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
     """
     classes = counts.shape[-1]
     labels = class_labels(labels, len(labels), classes)
-    return torch.nn.functional.one_hot(labels, classes).to(counts.dtype) - (counts > 0).to(counts.dtype)
+    return torch.nn.functional.one_hot(labels, classes).to(counts.dtype) - (counts > 0).to(
+        counts.dtype
+    )
 
 
 @dataclass(frozen=True)
 class SpikeError:
-    """The error of BP-STDP as a loss: the mean over samples of ``(1/T sum_t sum_i xi_i[t])^2``. It has no gradient.
+    """The error of BP-STDP as a loss: the mean over samples of ``(1/T sum_t sum_i xi_i[t])^2``. It
+    has no gradient.
 
     Errors of opposite sign cancel, as published: look at the accuracy too.
 
@@ -138,4 +145,6 @@ def check_numbers(epsilon: int, interval: int = 1) -> None:
     """
     for name, value, low in (("epsilon", epsilon, 0), ("interval", interval, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 2**30:
-            raise ValueError(f"{name} must be a whole number of steps from {low}, got {value!r}; write {name}=4")
+            raise ValueError(
+                f"{name} must be a whole number of steps from {low}, got {value!r}; write {name}=4"
+            )

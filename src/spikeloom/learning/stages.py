@@ -1,7 +1,9 @@
-"""A feedforward network as stages: one synapse and the neurons that it feeds, with layers without weights around it.
+"""A feedforward network as stages: one synapse and the neurons that it feeds, with layers without
+weights around it.
 
-What learning rules of the kind of `BPSTDP` read of ``nn.Sequential``. Errors are pulled back through a stage by the
-transpose of its layers, which are linear, so that no layer runs forward twice.
+What learning rules of the kind of `BPSTDP` read of ``nn.Sequential``. Errors are pulled back
+through a stage by the transpose of its layers, which are linear, so that no layer runs forward
+twice.
 """
 
 from collections.abc import Iterator
@@ -16,7 +18,14 @@ from .hebbian import correlate
 
 __all__ = ["Stage", "flat", "pulled", "stages"]
 
-PLAIN = (nn.Flatten, nn.Unflatten, nn.Identity, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)  # linear, without weights
+PLAIN = (
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Identity,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+)  # linear, without weights
 SYNAPSES = (nn.Linear, conv._ConvNd)
 
 
@@ -67,7 +76,8 @@ def stages(net: Any, kinds: tuple[type[Neuron], ...], rule: str) -> tuple[Stage,
 
     Raises:
         TypeError: another kind of network, layer or neuron; the message names the layer.
-        ValueError: two synapses without neurons between, a layer in two places, or neurons in sequence mode.
+        ValueError: two synapses without neurons between, a layer in two places, or neurons in
+            sequence mode.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False), snn.IF(init_hidden=True))
@@ -76,7 +86,8 @@ def stages(net: Any, kinds: tuple[type[Neuron], ...], rule: str) -> tuple[Stage,
     """
     if not isinstance(net, nn.Sequential) or type(net).forward is not nn.Sequential.forward:
         raise TypeError(
-            f"{rule} reads a network from nn.Sequential, got {type(net).__name__}; write nn.Sequential(nn.Linear(...), "
+            f"{rule} reads a network from nn.Sequential, got {type(net).__name__}; write "
+            "nn.Sequential(nn.Linear(...), "
             f"{kinds[0].__name__}(...), ...)"
         )
     found: list[Stage] = []
@@ -87,14 +98,22 @@ def stages(net: Any, kinds: tuple[type[Neuron], ...], rule: str) -> tuple[Stage,
     for place, (path, layer) in enumerate(layers):
         what = f"{type(layer).__name__} {path!r}"
         if any(layer is other for _, other in layers[:place]):
-            raise ValueError(f"{rule} takes each layer in one place, got {what} in two; write a second one")
+            raise ValueError(
+                f"{rule} takes each layer in one place, got {what} in two; write a second one"
+            )
         if isinstance(layer, SYNAPSES):
             if synapse is not None:
-                raise ValueError(f"{rule} needs neurons between two synapses, got {what} without; put some before it")
+                raise ValueError(
+                    f"{rule} needs neurons between two synapses, got {what} without; put some "
+                    "before it"
+                )
             synapse = layer
         elif isinstance(layer, Neuron):
             if synapse is None:
-                raise ValueError(f"{rule} needs a synapse before {what}, got none; write nn.Linear(...) before it")
+                raise ValueError(
+                    f"{rule} needs a synapse before {what}, got none; write nn.Linear(...) before "
+                    "it"
+                )
             _check_neuron(what, layer, kinds, rule, last=place == len(layers) - 1)
             found.append(Stage(tuple(before), synapse, tuple(after), path, layer))
             before, synapse, after = [], None, []
@@ -102,30 +121,45 @@ def stages(net: Any, kinds: tuple[type[Neuron], ...], rule: str) -> tuple[Stage,
             (before if synapse is None else after).append(layer)
         else:
             names = ", ".join(kind.__name__ for kind in (*PLAIN, nn.Linear))
-            raise TypeError(f"{rule} knows neurons, convolutions and {names}, got {what}; leave it out")
+            raise TypeError(
+                f"{rule} knows neurons, convolutions and {names}, got {what}; leave it out"
+            )
     if not found or synapse is not None or before:
         raise ValueError(
-            f"{rule} needs a network that ends with neurons, got {len(found)} layers of neurons and more; "
+            f"{rule} needs a network that ends with neurons, got {len(found)} layers of neurons "
+            "and more; "
             f"end it with {kinds[0].__name__}(init_hidden=True, output=True)"
         )
     return tuple(found)
 
 
-def _check_neuron(what: str, neuron: Neuron, kinds: tuple[type[Neuron], ...], rule: str, *, last: bool) -> None:
+def _check_neuron(
+    what: str, neuron: Neuron, kinds: tuple[type[Neuron], ...], rule: str, *, last: bool
+) -> None:
     names = " or ".join(kind.__name__ for kind in kinds)
     if type(neuron) not in kinds:
-        raise TypeError(f"{rule} trains {names}, got {what}; write snn.{kinds[0].__name__}(init_hidden=True)")
+        raise TypeError(
+            f"{rule} trains {names}, got {what}; write snn.{kinds[0].__name__}(init_hidden=True)"
+        )
     if not neuron.init_hidden or (neuron.output and not last):
-        raise TypeError(f"neurons inside the network pass on spikes only, got {what}; write init_hidden=True")
+        raise TypeError(
+            f"neurons inside the network pass on spikes only, got {what}; write init_hidden=True"
+        )
     if neuron.mode != "step":
         raise ValueError(
-            f'{rule} reads a network of one step, got {what} in mode={neuron.mode!r}; write snn.set_mode(net, "step")'
+            f"{rule} reads a network of one step, got {what} in mode={neuron.mode!r}; write "
+            'snn.set_mode(net, "step")'
         )
     if any(p.requires_grad for p in neuron.parameters()):
-        raise TypeError(f"{rule} trains weights, got {what} with constants that learn; build it without learn_...")
+        raise TypeError(
+            f"{rule} trains weights, got {what} with constants that learn; build it without "
+            "learn_..."
+        )
 
 
-def pulled(stage: Stage, pre: Tensor, post: Tensor, *, further: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+def pulled(
+    stage: Stage, pre: Tensor, post: Tensor, *, further: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Pull an error at the neurons back through their stage.
 
     Args:
@@ -135,8 +169,8 @@ def pulled(stage: Stage, pre: Tensor, post: Tensor, *, further: bool) -> tuple[T
         further: whether the error at its input is wanted.
 
     Returns:
-        The correlation with the input, in the shape of the weight; the error at the output of the synapse; the error at
-        the input, or None.
+        The correlation with the input, in the shape of the weight; the error at the output of the
+        synapse; the error at the input, or None.
 
     >>> import spikeloom as snn
     >>> (stage,) = stages(nn.Sequential(nn.Linear(2, 1), snn.IF(init_hidden=True)), (snn.IF,), "a rule")
@@ -146,7 +180,9 @@ def pulled(stage: Stage, pre: Tensor, post: Tensor, *, further: bool) -> tuple[T
     """
     chain = (*stage.before, stage.synapse, *stage.after)
     inputs = [pre]
-    for layer in chain[: -1 if stage.after else len(stage.before)]:  # a synapse runs only if a layer follows it
+    for layer in chain[
+        : -1 if stage.after else len(stage.before)
+    ]:  # a synapse runs only if a layer follows it
         inputs.append(layer.forward(inputs[-1]))
     at_synapse, weight = post, None
     for place in reversed(range(len(chain))):

@@ -1,14 +1,18 @@
-r"""STBP: backpropagation in space and time, as a choice of neuron, surrogate and loss; nothing else is special.
+r"""STBP: backpropagation in space and time, as a choice of neuron, surrogate and loss; nothing else
+is special.
 
-The iterative neuron is `Leaky` whose membrane is cleared by the spike of the step before, gradient included:
+The iterative neuron is `Leaky` whose membrane is cleared by the spike of the step before, gradient
+included:
 
 .. math:: u[t] = \tau\, u[t-1] (1 - o[t-1]) + W s[t] + b \qquad o[t] = H(u[t] - V)
 
-A spike's derivative is one of four curves of area 1, and the loss is half the squared error of the rates,
-`functional.mse_rate_loss`. A network of such neurons runs and learns like any other: `spikeloom.run`, ``rule="stbp"``.
+A spike's derivative is one of four curves of area 1, and the loss is half the squared error of the
+rates, `functional.mse_rate_loss`. A network of such neurons runs and learns like any other:
+`spikeloom.run`, ``rule="stbp"``.
 
-Source: Wu, Deng, Li, Zhu & Shi (2018), Front. Neurosci. 12:331, for the curves, and the numbers of the authors' later
-code (threshold 0.5, decay 0.2, a rectangle of width 1). A spike needs u > V here, u >= V there.
+Source: Wu, Deng, Li, Zhu & Shi (2018), Front. Neurosci. 12:331, for the curves, and the numbers of
+the authors' later code (threshold 0.5, decay 0.2, a rectangle of width 1). A spike needs u > V
+here, u >= V there.
 """
 
 import torch
@@ -30,15 +34,20 @@ STBP_CURVES = {
 
 
 def stbp_neuron(
-    threshold: float = 0.5, tau: float = 0.2, curve: str = "rectangular", a: float = 1.0, *, output: bool = False
+    threshold: float = 0.5,
+    tau: float = 0.2,
+    curve: str = "rectangular",
+    a: float = 1.0,
+    *,
+    output: bool = False,
 ) -> Leaky:
     """The iterative neuron of STBP, which keeps its state.
 
     Args:
         threshold: V.
         tau: decay of the membrane per step, in [0, 1].
-        curve: derivative of the spike: ``"rectangular"`` (h1), ``"polynomial"`` (h2), ``"logistic"`` (h3) or
-            ``"gaussian"`` (h4).
+        curve: derivative of the spike: ``"rectangular"`` (h1), ``"polynomial"`` (h2),
+            ``"logistic"`` (h3) or ``"gaussian"`` (h4).
         a: its width, see `surrogate`; > 0.
         output: also return the membrane, for the last layer.
 
@@ -49,18 +58,27 @@ def stbp_neuron(
     'zero_attached'
     """
     kind = STBP_CURVES[checks.choice("curve", curve, STBP_CURVES)]
-    return Leaky(tau, threshold, spike_grad=kind(a), reset_mechanism="zero_attached", init_hidden=True, output=output)
+    return Leaky(
+        tau,
+        threshold,
+        spike_grad=kind(a),
+        reset_mechanism="zero_attached",
+        init_hidden=True,
+        output=output,
+    )
 
 
 class Wu2018(nn.Module):
-    """The network of the authors' later code: two convolutions of 32 filters with pooling, then 128 and C neurons.
+    """The network of the authors' later code: two convolutions of 32 filters with pooling, then 128
+    and C neurons.
 
     Args:
         batch_size: accepted for the calls of n3ml's manual; any batch is taken.
         time_interval: T, the steps for which an image is shown.
         sample_shape: channels, height and width of an image.
         num_classes: C.
-        encoding: ``"rate"``: a pixel is the probability of a spike, at each step anew; ``"direct"``: a current.
+        encoding: ``"rate"``: a pixel is the probability of a spike, at each step anew;
+            ``"direct"``: a current.
         intensity: value of a white pixel, which images are divided by: 32 in n3ml's manual.
         threshold: of the neurons.
         tau: their decay.
@@ -69,7 +87,8 @@ class Wu2018(nn.Module):
         generator: source of the spikes; default is torch's global one.
 
     Raises:
-        ValueError: an unknown encoding, an image too small for two poolings, or a number out of range.
+        ValueError: an unknown encoding, an image too small for two poolings, or a number out of
+            range.
 
     ``net`` is the network of one step, for `spikeloom.run` and `spikeloom.fit`.
 
@@ -95,11 +114,14 @@ class Wu2018(nn.Module):
     ) -> None:
         super().__init__()
         self.encoding = checks.choice("encoding", encoding, ("rate", "direct"))
-        checks.in_range("intensity", intensity, 0.0, float("inf"), open_low=True, why="images are divided by it")
+        checks.in_range(
+            "intensity", intensity, 0.0, float("inf"), open_low=True, why="images are divided by it"
+        )
         channels, height, width = sample_shape
         if time_interval < 1 or min(height, width) < 4:
             raise ValueError(
-                f"time_interval must be positive and an image at least 4 x 4, got {time_interval} and "
+                f"time_interval must be positive and an image at least 4 x 4, got {time_interval} "
+                "and "
                 f"{height} x {width}; write time_interval=5"
             )
         self.time_interval, self.intensity, self.generator = time_interval, intensity, generator
@@ -131,7 +153,8 @@ class Wu2018(nn.Module):
             return run(self.net, x, self.time_interval).mean(0)
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
             raise ValueError(
-                f"pixels are rates between 0 and intensity={self.intensity:g}, got {float(images.min()):g} to "
+                f"pixels are rates between 0 and intensity={self.intensity:g}, got "
+                f"{float(images.min()):g} to "
                 f"{float(images.max()):g}; write intensity=1.0 for images in [0, 1], or scale them"
             )
         shape = (self.time_interval, *x.shape)

@@ -1,7 +1,7 @@
 """Spike-timing-dependent plasticity with a trace on each side of the synapse.
 
-A rule is a frozen value; its state, the `Traces`, is passed in and returned. What it proposes is a change of the
-weight, to be added; a learner hands it to an optimiser as minus a gradient.
+A rule is a frozen value; its state, the `Traces`, is passed in and returned. What it proposes is a
+change of the weight, to be added; a learner hands it to an optimiser as minus a gradient.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,8 @@ class Traces(NamedTuple):
 
 @dataclass(frozen=True)
 class PairRule:
-    r"""Every pair of spikes changes the weight, by an amount that decays with the time between them.
+    r"""Every pair of spikes changes the weight, by an amount that decays with the time between
+    them.
 
     .. math::
         x \leftarrow d_{pre} x + s_{pre} \qquad y \leftarrow d_{post} y + s_{post} \qquad
@@ -79,34 +80,50 @@ class PairRule:
         *,
         exact: bool = False,
     ) -> "PairRule":
-        """The rule with time constants in steps; ``exact`` takes exp(-1 / tau) instead of 1 - 1 / tau.
+        """The rule with time constants in steps; ``exact`` takes exp(-1 / tau) instead of 1 - 1 /
+        tau.
 
         Raises:
             ValueError: a time constant is too small.
         """
-        return cls(decay("tau_pre", tau_pre, exact=exact), decay("tau_post", tau_post, exact=exact), f_pre, f_post)
+        return cls(
+            decay("tau_pre", tau_pre, exact=exact),
+            decay("tau_post", tau_post, exact=exact),
+            f_pre,
+            f_post,
+        )
 
     def step(
-        self, weight: Tensor, product: Product, pre: Tensor, post: Tensor, traces: Traces | None = None
+        self,
+        weight: Tensor,
+        product: Product,
+        pre: Tensor,
+        post: Tensor,
+        traces: Traces | None = None,
     ) -> tuple[Traces, Tensor]:
         """Traces and change of the weight after the spikes of one step.
 
         Args:
             weight: of the synapse.
-            product: of what enters and what leaves the synapse: `hebbian.outer`, or `hebbian.correlate` with the
-                synapse filled in.
+            product: of what enters and what leaves the synapse: `hebbian.outer`, or
+                `hebbian.correlate` with the synapse filled in.
             pre: spikes that enter the synapse, as ``product`` takes them.
             post: spikes of the neurons that it feeds.
             traces: those of the step before. Default: none.
 
         Returns:
-            The new traces, and the change as ``product`` returns it: in the shape of the weight, or with a batch axis.
+            The new traces, and the change as ``product`` returns it: in the shape of the weight, or
+            with a batch axis.
 
         Raises:
             ValueError: the traces are those of a batch of another size.
         """
         traces = traces or Traces()
-        traces = Traces(trace(traces.pre, pre, self.decay_pre), trace(traces.post, post, self.decay_post))
+        traces = Traces(
+            trace(traces.pre, pre, self.decay_pre), trace(traces.post, post, self.decay_post)
+        )
         weight = weight.detach()
-        change = self.f_post(weight) * product(traces.pre, post) - self.f_pre(weight) * product(pre, traces.post)
+        change = self.f_post(weight) * product(traces.pre, post) - self.f_pre(weight) * product(
+            pre, traces.post
+        )
         return traces, change

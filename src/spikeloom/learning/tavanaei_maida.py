@@ -1,6 +1,8 @@
-"""BP-STDP as n3ml writes it: a network that is called at each step, and an optimiser that reads buffers of spikes.
+"""BP-STDP as n3ml writes it: a network that is called at each step, and an optimiser that reads
+buffers of spikes.
 
-For new code there are `bp_stdp` and ``rule="bp_stdp"``, which take batches. Both share every equation with this module.
+For new code there are `bp_stdp` and ``rule="bp_stdp"``, which take batches. Both share every
+equation with this module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +50,8 @@ class TravanaeiAndMaida2017(nn.Module):
     Raises:
         ValueError: a layer without neurons, or a negative ``std``.
 
-    The layers are ``fc1``, ``fc2`` ...; a hidden neuron fires above 0.9, an output above 0.025 for each hidden neuron.
+    The layers are ``fc1``, ``fc2`` ...; a hidden neuron fires above 0.9, an output above 0.025 for
+    each hidden neuron.
 
     >>> model = TravanaeiAndMaida2017(10, hidden_neurons=50)
     >>> model((torch.rand(784) < 0.2).float()).shape, model.fc1.o.shape
@@ -72,11 +75,16 @@ class TravanaeiAndMaida2017(nn.Module):
         hidden = [hidden_neurons] if isinstance(hidden_neurons, int) else list(hidden_neurons)
         sizes = [inputs, *hidden, num_classes]
         if min(sizes) < 1 or not hidden:
-            raise ValueError(f"every layer needs neurons, got sizes {sizes}; write hidden_neurons=500")
+            raise ValueError(
+                f"every layer needs neurons, got sizes {sizes}; write hidden_neurons=500"
+            )
         layers: list[nn.Module] = []
         for place, (before, after) in enumerate(pairwise(sizes)):
             threshold = 0.9 if place < len(hidden) else 0.025 * before
-            layers += [nn.Linear(before, after, bias=False), IF(threshold, reset_mechanism="zero", init_hidden=True)]
+            layers += [
+                nn.Linear(before, after, bias=False),
+                IF(threshold, reset_mechanism="zero", init_hidden=True),
+            ]
         self.net = nn.Sequential(*layers)
         self.std, self.generator = std, generator
         self.stages = check_network(self.net)
@@ -113,12 +121,14 @@ class TravanaeiAndMaida2017(nn.Module):
 
 
 class TavanaeiAndMaida:
-    """Changes the weights of a network by BP-STDP at a step at which a spike is desired, as n3ml's optimiser does.
+    """Changes the weights of a network by BP-STDP at a step at which a spike is desired, as n3ml's
+    optimiser does.
 
     Args:
         model: the network, a `TravanaeiAndMaida2017` of any depth.
         lr: mu.
-        epsilon: steps before this one in which spikes count; longer buffers are read from their end.
+        epsilon: steps before this one in which spikes count; longer buffers are read from their
+            end.
 
     Raises:
         ValueError: ``epsilon`` or ``lr`` is out of range.
@@ -139,11 +149,14 @@ class TavanaeiAndMaida:
         self.model, self.lr, self.epsilon = model, lr, epsilon
 
     @torch.no_grad()
-    def step(self, spike_buffer: Mapping[str, Sequence[Tensor]], spiked_label: Tensor, label: Any) -> None:
+    def step(
+        self, spike_buffer: Mapping[str, Sequence[Tensor]], spiked_label: Tensor, label: Any
+    ) -> None:
         """Change the weights.
 
         Args:
-            spike_buffer: spikes of the last steps, input first and a list for each layer, [N] or [B, N] each.
+            spike_buffer: spikes of the last steps, input first and a list for each layer, [N] or
+                [B, N] each.
             spiked_label: desired spikes of this step, [C] or [B, C].
             label: the class, or classes [B].
 

@@ -1,6 +1,7 @@
 """Losses of spike times in continuous time, and what helps neurons that are silent.
 
-Spike times are [B, J], or [B, J, K] of which the first spike counts; infinity means that there is none.
+Spike times are [B, J], or [B, J, K] of which the first spike counts; infinity means that there is
+none.
 """
 
 import torch
@@ -26,19 +27,32 @@ def first_times(times: Tensor, never: float) -> Tensor:
     >>> first_times(torch.tensor([[[1.0, 2.0], [torch.inf, torch.inf]]]), never=5.0)
     tensor([[1., 5.]])
     """
-    if tensor("times", times).dim() not in (2, 3) or not times.is_floating_point() or not times.numel():
+    if (
+        tensor("times", times).dim() not in (2, 3)
+        or not times.is_floating_point()
+        or not times.numel()
+    ):
         raise ValueError(
-            f"times must be floating point, [B, J] or [B, J, K], got {times.dtype} of shape {tuple(times.shape)}"
+            f"times must be floating point, [B, J] or [B, J, K], got {times.dtype} of shape "
+            f"{tuple(times.shape)}"
         )
     if bool(times.isnan().any()):
-        raise ValueError("times must be numbers, or infinity for no spike, got NaN; write torch.inf")
+        raise ValueError(
+            "times must be numbers, or infinity for no spike, got NaN; write torch.inf"
+        )
     never = real("never", never, infinite=True)
     first = times if times.dim() == 2 else times[..., 0]
     return torch.where(torch.isfinite(first), first, never)
 
 
 def first_spike_loss(
-    times: Tensor, labels: Tensor, *, tau: float, never: float, early: float = 0.0, tau_early: float | None = None
+    times: Tensor,
+    labels: Tensor,
+    *,
+    tau: float,
+    never: float,
+    early: float = 0.0,
+    tau_early: float | None = None,
 ) -> Tensor:
     r"""Cross entropy of first spike times: the class shall fire first.
 
@@ -59,8 +73,8 @@ def first_spike_loss(
     Raises:
         ValueError: a time constant is not positive.
 
-    Source: Wunderlich & Pehle (2021), Sci. Rep. 11, 12829, and Göltz et al. (2021), Nat. Mach. Intell. 3, 823-835,
-    recalled.
+    Source: Wunderlich & Pehle (2021), Sci. Rep. 11, 12829, and Göltz et al. (2021), Nat. Mach.
+    Intell. 3, 823-835, recalled.
 
     >>> first_spike_loss(torch.tensor([[1.0, torch.inf]]), torch.tensor([0]), tau=1.0, never=3.0)
     tensor(0.1269)
@@ -79,10 +93,12 @@ def first_spike_loss(
 
 
 def push_silent(weight: Tensor, times: Tensor, amount: float, wanted: Tensor | None = None) -> None:
-    """Add to ``weight.grad`` what makes silent neurons fire: minus ``amount`` times the share of samples they miss.
+    """Add to ``weight.grad`` what makes silent neurons fire: minus ``amount`` times the share of
+    samples they miss.
 
-    A spike that does not exist has no gradient, so that a silent neuron would be lost. Call it between ``backward()``
-    and the step of the optimiser; weights of silent neurons then grow, all by the same.
+    A spike that does not exist has no gradient, so that a silent neuron would be lost. Call it
+    between ``backward()`` and the step of the optimiser; weights of silent neurons then grow, all
+    by the same.
 
     Args:
         weight: of the layer, [J, ...].
@@ -103,7 +119,10 @@ def push_silent(weight: Tensor, times: Tensor, amount: float, wanted: Tensor | N
         raise ValueError("push_silent adds to weight.grad, got none; call it after backward()")
     first = times if times.dim() == 2 else times[..., 0]
     if first.shape[1] != len(weight):
-        raise ValueError(f"times must be [B, {len(weight)}], got {tuple(times.shape)}; give the spikes of this layer")
+        raise ValueError(
+            f"times must be [B, {len(weight)}], got {tuple(times.shape)}; give the spikes of this "
+            "layer"
+        )
     silent = ~torch.isfinite(first.detach())
     silent = silent if wanted is None else silent & wanted
     share = silent.to(weight.grad).mean(0)

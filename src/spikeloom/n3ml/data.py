@@ -10,7 +10,8 @@ __all__ = ["IRISDataLoader"]
 
 
 class IRISDataLoader:
-    """The irises in cm, divided once: another `run` gives the same division, so that no test sample is ever learned.
+    """The irises in cm, divided once: another `run` gives the same division, so that no test sample
+    is ever learned.
 
     Args:
         ratio: share of the training samples; 0.8, that of `data.iris`.
@@ -28,7 +29,10 @@ class IRISDataLoader:
 
     def __init__(self, ratio: float = 0.8, *, split: int = 0) -> None:
         if ratio != 0.8:
-            raise ValueError(f"ratio must be 0.8, the division of data.iris(), got {ratio}; divide by data.stratified")
+            raise ValueError(
+                f"ratio must be 0.8, the division of data.iris(), got {ratio}; divide by "
+                "data.stratified"
+            )
         low, high = torch.from_numpy(IRIS_RANGE_CM).float()
         found = iris(split)
         self._data = {

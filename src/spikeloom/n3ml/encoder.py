@@ -15,12 +15,15 @@ class Simple(BernoulliEncoder):
     Simple(time_interval=20, scale=5)
     """
 
-    def __init__(self, time_interval: int, scale: float = 5.0, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, time_interval: int, scale: float = 5.0, *, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__(time_interval, scale, generator=generator)
 
 
 class Population:
-    """`population_times` for features of several ranges, with n3ml's arguments; a time of -1 is no spike.
+    """`population_times` for features of several ranges, with n3ml's arguments; a time of -1 is no
+    spike.
 
     Args:
         neurons: of each feature.

@@ -1,4 +1,5 @@
-"""Leaky integrate-and-fire neuron whose threshold rises with its spikes: the excitatory cell of Diehl & Cook."""
+"""Leaky integrate-and-fire neuron whose threshold rises with its spikes: the excitatory cell of
+Diehl & Cook."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -19,25 +20,30 @@ def raised(state: Any, spk: Tensor, p: Any) -> Any:
 
 
 class AdaptiveThresholdLIF(RefractoryLIF):
-    r"""Leaky integrate-and-fire neuron with a refractory period and a threshold that its own spikes raise.
+    r"""Leaky integrate-and-fire neuron with a refractory period and a threshold that its own spikes
+    raise.
 
     .. math::
         U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad
         \theta[t+1] = d_\theta \theta[t] + \theta_+ S[t+1] \\
         S[t+1] = H(U[t+1] - \vartheta - d_\theta \theta[t] + \theta_0)
 
-    The membrane is measured from rest. The rise is forgotten so slowly that it lasts over many samples: homeostasis, by
-    which neurons that fire often leave samples to the others. The defaults are those of the excitatory cell of Diehl &
-    Cook with a step of 1 ms, its input a current, in mV above the resting potential of -65 mV.
+    The membrane is measured from rest. The rise is forgotten so slowly that it lasts over many
+    samples: homeostasis, by which neurons that fire often leave samples to the others. The defaults
+    are those of the excitatory cell of Diehl & Cook with a step of 1 ms, its input a current, in mV
+    above the resting potential of -65 mV.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
-        threshold: above rest, > 0; the neuron fires when ``mem > threshold + theta - theta_offset``.
+        threshold: above rest, > 0; the neuron fires when ``mem > threshold + theta -
+            theta_offset``.
         reset_to: membrane after a spike, below ``threshold``.
         refractory_steps: steps without input after the step of a spike; >= 0.
         theta_plus: rise of the threshold by a spike; >= 0.
-        theta_decay: fraction of the rise that is left after one step, in [0, 1]. Default: exp(-1 / 10^7).
-        theta_offset: subtracted from the threshold, so that a neuron silent for long becomes excitable; >= 0.
+        theta_decay: fraction of the rise that is left after one step, in [0, 1]. Default: exp(-1 /
+            10^7).
+        theta_offset: subtracted from the threshold, so that a neuron silent for long becomes
+            excitable; >= 0.
         spike_grad: surrogate gradient, as for `Neuron`; no gradient passes through a reset.
         surrogate_disable: a plain step without gradient.
         init_hidden: the neuron keeps its state and returns spikes only.
@@ -48,10 +54,11 @@ class AdaptiveThresholdLIF(RefractoryLIF):
         mode: ``"step"`` or ``"sequence"``.
 
     Raises:
-        ValueError: as for `RefractoryLIF`, or ``theta_decay`` outside [0, 1], or another of theta's numbers negative.
+        ValueError: as for `RefractoryLIF`, or ``theta_decay`` outside [0, 1], or another of theta's
+            numbers negative.
 
-    Source: constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; the current-based form is
-    that of n3ml and BindsNET.
+    Source: constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; the
+    current-based form is that of n3ml and BindsNET.
 
     >>> import torch, spikeloom as snn
     >>> cell = snn.AdaptiveThresholdLIF(theta_plus=2.0, refractory_steps=0, mode="sequence")
@@ -66,7 +73,11 @@ class AdaptiveThresholdLIF(RefractoryLIF):
         theta: Tensor  # rise of the threshold, [B, ...]
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {**RefractoryLIF.example, "threshold": 0.6, "theta_decay": 0.9}
+    example: ClassVar[dict[str, Any]] = {
+        **RefractoryLIF.example,
+        "threshold": 0.6,
+        "theta_decay": 0.9,
+    }
 
     def __init__(
         self,
@@ -87,7 +98,15 @@ class AdaptiveThresholdLIF(RefractoryLIF):
         *,
         mode: str = "step",
     ) -> None:
-        spike = (spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold, output)
+        spike = (
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            learn_threshold,
+            output,
+        )
         super().__init__(beta, threshold, reset_to, refractory_steps, *spike, mode=mode)
         adapt(self, theta_plus, theta_decay, theta_offset)
 
@@ -109,7 +128,17 @@ class AdaptiveThresholdLIF(RefractoryLIF):
 def adapt(neuron: Neuron, theta_plus: Any, theta_decay: Any, theta_offset: Any) -> None:
     """Check and register what moves the threshold."""
     checks.in_range("theta_plus", theta_plus, 0.0, float("inf"), why="a spike raises the threshold")
-    checks.in_range("theta_decay", theta_decay, 0.0, 1.0, why="it is the fraction of theta that is left after a step")
+    checks.in_range(
+        "theta_decay",
+        theta_decay,
+        0.0,
+        1.0,
+        why="it is the fraction of theta that is left after a step",
+    )
     checks.in_range("theta_offset", theta_offset, 0.0, float("inf"), why="it lowers the threshold")
-    for name, value in (("theta_plus", theta_plus), ("theta_decay", theta_decay), ("theta_offset", theta_offset)):
+    for name, value in (
+        ("theta_plus", theta_plus),
+        ("theta_decay", theta_decay),
+        ("theta_offset", theta_offset),
+    ):
         neuron.parameter(name, value)

@@ -1,4 +1,5 @@
-"""Adaptive leaky integrate-and-fire neuron: a second variable pulls the membrane down, and makes it resonate."""
+"""Adaptive leaky integrate-and-fire neuron: a second variable pulls the membrane down, and makes it
+resonate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,18 +36,22 @@ class AdLIF(Neuron):
         \hat U[t] = \alpha U[t-1] + (1 - \alpha) (I[t] - W[t-1]) \qquad S[t] = H(\hat U[t] - \theta) \\
         U[t] = \hat U[t] (1 - S[t]) \qquad W[t] = \beta W[t-1] + (1 - \beta) (a U[t] + b S[t])
 
-    The adaptation W reads the membrane of the same step, after its reset. That is what keeps the neuron stable over the
-    whole range of its parameters, where the plain Euler form is not. Not in snnTorch; unlike in its neurons the reset
-    is to zero and in the step of the spike by default, and the input is scaled by 1 - alpha.
+    The adaptation W reads the membrane of the same step, after its reset. That is what keeps the
+    neuron stable over the whole range of its parameters, where the plain Euler form is not. Not in
+    snnTorch; unlike in its neurons the reset is to zero and in the step of the spike by default,
+    and the input is scaled by 1 - alpha.
 
-    The authors draw ``a`` from [0, 1] and ``b`` from [0, 2] and multiply both by 60; here the factor is part of them.
+    The authors draw ``a`` from [0, 1] and ``b`` from [0, 2] and multiply both by 60; here the
+    factor is part of them.
 
     Args:
-        alpha: decay of the membrane per step, exp(-dt / tau_u), in [0, 1]; a scalar or one value for each neuron.
+        alpha: decay of the membrane per step, exp(-dt / tau_u), in [0, 1]; a scalar or one value
+            for each neuron.
         beta: decay of the adaptation per step, exp(-dt / tau_w), likewise.
         a: how the membrane drives the adaptation; > 0 makes the neuron resonate.
         b: how a spike drives the adaptation; > 0 makes it fire less and less.
-        learn_alpha: make ``alpha`` a parameter; alpha and beta are clamped to [0, 1] in the equation.
+        learn_alpha: make ``alpha`` a parameter; alpha and beta are clamped to [0, 1] in the
+            equation.
         learn_beta: make ``beta`` a parameter.
         learn_a: make ``a`` a parameter.
         learn_b: make ``b`` a parameter.
@@ -55,7 +60,8 @@ class AdLIF(Neuron):
     Raises:
         ValueError: ``alpha`` or ``beta`` outside [0, 1].
 
-    Source: Baronig et al. (2025), Nat. Commun. (arXiv:2408.07517), and the authors' code for the gradient of the reset.
+    Source: Baronig et al. (2025), Nat. Commun. (arXiv:2408.07517), and the authors' code for the
+    gradient of the reset.
 
     >>> import torch, spikeloom as snn
     >>> spk, mem, adapt = snn.AdLIF(threshold=0.5, mode="sequence")(torch.full((40, 1, 1), 2.0))
@@ -67,7 +73,11 @@ class AdLIF(Neuron):
         mem: Tensor  # membrane potential U, [B, ...], in the unit of the threshold
         adapt: Tensor  # adaptation W, [B, ...], in the unit of the input
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": _CutSubtract(), "zero": _CutZero(), "none": Keep()}
+    resets: ClassVar[Mapping[str, Reset]] = {
+        "subtract": _CutSubtract(),
+        "zero": _CutZero(),
+        "none": Keep(),
+    }
     example: ClassVar[dict[str, Any]] = {"threshold": 0.2}
 
     def __init__(
@@ -95,10 +105,28 @@ class AdLIF(Neuron):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        checks.in_range("alpha", alpha, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the adaptation that is left after one step")
+        checks.in_range(
+            "alpha",
+            alpha,
+            0.0,
+            1.0,
+            why="it is the fraction of the membrane that is left after one step",
+        )
+        checks.in_range(
+            "beta",
+            beta,
+            0.0,
+            1.0,
+            why="it is the fraction of the adaptation that is left after one step",
+        )
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
         self.decay("alpha", alpha, learn_alpha)
         self.decay("beta", beta, learn_beta)

@@ -17,14 +17,18 @@ __all__ = ["Alpha"]
 
 @dataclass(frozen=True)
 class _SubtractAlpha(Reset):
-    """Take the threshold from the excitatory current, clear the inhibitory one, add its old value to the membrane."""
+    """Take the threshold from the excitatory current, clear the inhibitory one, add its old value
+    to the membrane."""
 
     def clear(self, state: Any, s: Tensor, p: Any) -> Any:
         raise ValueError(
-            'Alpha subtracts one step after the spike; with reset_delay=False write reset_mechanism="zero"'
+            "Alpha subtracts one step after the spike; with reset_delay=False write "
+            'reset_mechanism="zero"'
         )
 
-    def advance(self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any) -> Any:
+    def advance(
+        self, integrate: Callable[..., Any], x: Tensor, state: Any, s: Tensor, p: Any
+    ) -> Any:
         new = integrate(x, state, p)
         return new._replace(
             syn_exc=new.syn_exc - s * p.threshold,
@@ -40,17 +44,19 @@ class Alpha(LIF):
         A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad U[t+1] = \tau (A[t+1] + B[t+1])
         \qquad \tau = \frac{\ln\alpha}{\ln\beta - \ln\alpha} + 1
 
-    A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the threshold from A and
-    clears B, whose old value U receives; ``"none"``: no reset. U itself has no memory: a membrane that is passed only
-    decides on the reset. ``learn_alpha=True`` works, unlike in snnTorch. Learned alpha and beta are clamped to [0, 1];
-    keep them apart, as the kernel is singular where they meet.
+    A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the
+    threshold from A and clears B, whose old value U receives; ``"none"``: no reset. U itself has no
+    memory: a membrane that is passed only decides on the reset. ``learn_alpha=True`` works, unlike
+    in snnTorch. Learned alpha and beta are clamped to [0, 1]; keep them apart, as the kernel is
+    singular where they meet.
 
     Args:
-        alpha: decay of the excitatory current per step, in (beta, 1]; a scalar or one value for each neuron.
+        alpha: decay of the excitatory current per step, in (beta, 1]; a scalar or one value for
+            each neuron.
         beta: decay of the inhibitory current per step, in [0, alpha), > 0 if it learns; likewise.
         learn_alpha: make ``alpha`` a parameter.
-        learn_beta: make ``beta`` a parameter.
-        (The other arguments are those of `Neuron`. There is no ``reset_delay``: the reset is always delayed.)
+        learn_beta: make ``beta`` a parameter. (The other arguments are those of `Neuron`. There is
+        no ``reset_delay``: the reset is always delayed.)
 
     Raises:
         ValueError: ``alpha`` or ``beta`` out of range, or ``alpha`` not greater than ``beta``.
@@ -73,7 +79,11 @@ class Alpha(LIF):
         syn_inh: Tensor  # inhibitory current, <= 0 for positive input
         mem: Tensor  # membrane potential, in the unit of the threshold
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": _SubtractAlpha(), "zero": ZeroAll(), "none": Keep()}
+    resets: ClassVar[Mapping[str, Reset]] = {
+        "subtract": _SubtractAlpha(),
+        "zero": ZeroAll(),
+        "none": Keep(),
+    }
     example: ClassVar[dict[str, Any]] = {"alpha": 0.9, "beta": 0.6, "threshold": 0.3}
 
     def __init__(
@@ -96,16 +106,34 @@ class Alpha(LIF):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        checks.in_range("alpha", alpha, 0.0, 1.0, open_low=True, why="the membrane reads its logarithm")
-        checks.in_range("beta", beta, 0.0, 1.0, open_low=learn_beta, open_high=True, why="it is less than alpha")
+        checks.in_range(
+            "alpha", alpha, 0.0, 1.0, open_low=True, why="the membrane reads its logarithm"
+        )
+        checks.in_range(
+            "beta", beta, 0.0, 1.0, open_low=learn_beta, open_high=True, why="it is less than alpha"
+        )
         slower = torch.as_tensor(alpha) > torch.as_tensor(beta)
         if slower.device.type != "meta" and not bool(slower.all()):
             raise ValueError(
                 f"Alpha needs alpha > beta everywhere, got alpha={alpha}, beta={beta}; "
                 "alpha is the slow excitatory decay, e.g. Alpha(alpha=0.9, beta=0.8)"
             )
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            learn_threshold,
+        )
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(beta, *spike, *rest, mode=mode)
         self.decay("alpha", alpha, learn_alpha)
         self._init_mem()
@@ -124,7 +152,8 @@ class Alpha(LIF):
         singular = ~torch.isfinite(_tau(alpha, beta)) | (alpha == 0)
         if bool(singular.any()):
             raise ValueError(
-                f"Alpha: alpha and beta must differ and lie above 0, got {alpha.tolist()} and {beta.tolist()}, which "
+                f"Alpha: alpha and beta must differ and lie above 0, got {alpha.tolist()} and "
+                f"{beta.tolist()}, which "
                 "training has moved together; keep them apart, e.g. learn one of them only"
             )
 

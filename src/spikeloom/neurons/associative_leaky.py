@@ -15,16 +15,18 @@ __all__ = ["AssociativeLeaky"]
 
 
 class AssociativeLeaky(Neuron):
-    r"""Matrix of membranes that stores values v under keys k and forgets at a rate that the input chooses.
+    r"""Matrix of membranes that stores values v under keys k and forgets at a rate that the input
+    chooses.
 
     .. math::
         U[t] = U[t-1] \, \mathrm{diag}(\alpha[t]) + v[t] k[t]^T \qquad S[t] = H(U[t] - \theta) \qquad y[t] = S[t] Q[t]
 
-    v, k and Q are linear in the input, alpha is the sigmoid of such a map. Input is [T, B, in_dim], output
-    ``y``, [T, B, d_value * d_key], or the spikes S without the query; every call starts at rest.
-    Unlike in snnTorch the recurrence is computed as it stands (there, by a quotient of cumulative products, which is
-    inexact for long sequences), ``num_spiking_neurons=None`` works, and with a query the output has
-    ``d_value * d_key`` features even if they differ: Q[t] is then d_key x d_key. It is no neuron of a fixed leak.
+    v, k and Q are linear in the input, alpha is the sigmoid of such a map. Input is [T, B, in_dim],
+    output ``y``, [T, B, d_value * d_key], or the spikes S without the query; every call starts at
+    rest. Unlike in snnTorch the recurrence is computed as it stands (there, by a quotient of
+    cumulative products, which is inexact for long sequences), ``num_spiking_neurons=None`` works,
+    and with a query the output has ``d_value * d_key`` features even if they differ: Q[t] is then
+    d_key x d_key. It is no neuron of a fixed leak.
 
     Args:
         in_dim: number of input features.
@@ -36,8 +38,8 @@ class AssociativeLeaky(Neuron):
         spike_grad: surrogate gradient. Default: ``surrogate.atan()``.
 
     Raises:
-        ValueError: a size is not positive, or ``num_spiking_neurons`` is not ``d_value * d_key``; an input that has not
-            ``in_dim`` features.
+        ValueError: a size is not positive, or ``num_spiking_neurons`` is not ``d_value * d_key``;
+            an input that has not ``in_dim`` features.
 
     Source: snnTorch 1.0.0, which introduced it.
 
@@ -70,10 +72,14 @@ class AssociativeLeaky(Neuron):
                 raise ValueError(f"{name} must be positive, got {size}")
         if num_spiking_neurons not in (None, d_value * d_key):
             raise ValueError(
-                f"num_spiking_neurons must be d_value * d_key = {d_value * d_key}, got {num_spiking_neurons}; "
-                "leave it out, or write AssociativeLeaky.from_num_spiking_neurons(in_dim, num_spiking_neurons)"
+                f"num_spiking_neurons must be d_value * d_key = {d_value * d_key}, got "
+                f"{num_spiking_neurons}; "
+                "leave it out, or write AssociativeLeaky.from_num_spiking_neurons(in_dim, "
+                "num_spiking_neurons)"
             )
-        super().__init__(threshold, spike_grad, reset_mechanism="none", output=True, mode="sequence")
+        super().__init__(
+            threshold, spike_grad, reset_mechanism="none", output=True, mode="sequence"
+        )
         self.in_dim, self.d_value, self.d_key = in_dim, d_value, d_key
         self.num_spiking_neurons, self.use_q_projection = d_value * d_key, use_q_projection
         self.to_v = nn.Linear(in_dim, d_value)
@@ -106,7 +112,9 @@ class AssociativeLeaky(Neuron):
         y, states = self.scan(x.unsqueeze(0), state)
         return y.squeeze(0), self.State(states.mem.squeeze(0))
 
-    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+    def scan(
+        self, x: Tensor, state: Any = None, *, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
         """All time steps, see `Neuron.scan`: the output and U."""
         if num_steps is not None:
             x = x.expand(num_steps, *x.shape)

@@ -1,4 +1,5 @@
-"""Leaky integrate-and-fire neurons with synaptic conductances: both cells of Diehl & Cook as published."""
+"""Leaky integrate-and-fire neurons with synaptic conductances: both cells of Diehl & Cook as
+published."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -22,11 +23,12 @@ class ConductanceLIF(RefractoryLIF):
         U[t+1] = U[t] + \lambda \left( -U[t] + g_e[t+1] (E_e - U[t]) + g_i[t+1] (E_i - U[t]) \right)
         \; (\text{not refractory})
 
-    Positive input excites, negative input inhibits; where both arrive in one step, add one of them to the state before.
-    Potentials are measured from rest; conductances, in units of the leak, go on while the neuron is refractory, and its
-    membrane stays at the reset potential. The defaults are those of the inhibitory cell of Diehl & Cook with their step
-    of 0.5 ms, in mV above the resting potential of -60 mV. The integration is Euler's; it is stable while
-    ``leak * (1 + g_exc + g_inh) < 2``.
+    Positive input excites, negative input inhibits; where both arrive in one step, add one of them
+    to the state before. Potentials are measured from rest; conductances, in units of the leak, go
+    on while the neuron is refractory, and its membrane stays at the reset potential. The defaults
+    are those of the inhibitory cell of Diehl & Cook with their step of 0.5 ms, in mV above the
+    resting potential of -60 mV. The integration is Euler's; it is stable while ``leak * (1 + g_exc
+    + g_inh) < 2``.
 
     Args:
         leak: step divided by the time constant of the membrane, in (0, 1].
@@ -46,9 +48,11 @@ class ConductanceLIF(RefractoryLIF):
         mode: ``"step"`` or ``"sequence"``.
 
     Raises:
-        ValueError: a fraction out of its range, a threshold <= 0, a reset potential not below it, or a negative period.
+        ValueError: a fraction out of its range, a threshold <= 0, a reset potential not below it,
+            or a negative period.
 
-    Source: equations and constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99.
+    Source: equations and constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci.
+    9:99.
 
     >>> import torch, spikeloom as snn
     >>> x = torch.zeros(12, 1, 1)
@@ -89,9 +93,13 @@ class ConductanceLIF(RefractoryLIF):
         *,
         mode: str = "step",
     ) -> None:
-        checks.in_range("leak", leak, 0.0, 1.0, open_low=True, why="it is a step divided by a time constant")
+        checks.in_range(
+            "leak", leak, 0.0, 1.0, open_low=True, why="it is a step divided by a time constant"
+        )
         for name, value in (("exc_decay", exc_decay), ("inh_decay", inh_decay)):
-            checks.in_range(name, value, 0.0, 1.0, why="it is the fraction of a conductance left after one step")
+            checks.in_range(
+                name, value, 0.0, 1.0, why="it is the fraction of a conductance left after one step"
+            )
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         Neuron.__init__(self, *spike, "potential", output=output, mode=mode)
         self.parameter("leak", leak)
@@ -105,25 +113,31 @@ class ConductanceLIF(RefractoryLIF):
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         g_exc = p.exc_decay * state.g_exc + x.clamp(min=0)
         g_inh = p.inh_decay * state.g_inh + (-x).clamp(min=0)
-        change = g_exc * (p.exc_reversal - state.mem) + g_inh * (p.inh_reversal - state.mem) - state.mem
-        return state._replace(mem=state.mem + unless_silent(state, p.leak * change), g_exc=g_exc, g_inh=g_inh)
+        change = (
+            g_exc * (p.exc_reversal - state.mem) + g_inh * (p.inh_reversal - state.mem) - state.mem
+        )
+        return state._replace(
+            mem=state.mem + unless_silent(state, p.leak * change), g_exc=g_exc, g_inh=g_inh
+        )
 
     init_conductance_lif = Neuron.reset_mem
 
 
 class AdaptiveConductanceLIF(ConductanceLIF):
-    r"""`ConductanceLIF` whose threshold is raised by its own spikes: the excitatory cell of Diehl & Cook as published.
+    r"""`ConductanceLIF` whose threshold is raised by its own spikes: the excitatory cell of Diehl &
+    Cook as published.
 
     .. math::
         \theta[t+1] = d_\theta \theta[t] + \theta_+ S[t+1] \qquad
         S[t+1] = H(U[t+1] - \vartheta - d_\theta \theta[t] + \theta_0)
 
-    The defaults are theirs for a step of 0.5 ms, in mV above the resting potential of -65 mV. They start theta at 20 mV
-    and subtract an offset of 20 mV: pass that state, or use `learning.DiehlAndCook2015`, which does.
+    The defaults are theirs for a step of 0.5 ms, in mV above the resting potential of -65 mV. They
+    start theta at 20 mV and subtract an offset of 20 mV: pass that state, or use
+    `learning.DiehlAndCook2015`, which does.
 
     Args:
-        leak, threshold, reset_to, refractory_steps, exc_reversal, inh_reversal, exc_decay, inh_decay: as for
-            `ConductanceLIF`.
+        leak, threshold, reset_to, refractory_steps, exc_reversal, inh_reversal, exc_decay,
+            inh_decay: as for `ConductanceLIF`.
         theta_plus: rise of the threshold by a spike; >= 0.
         theta_decay: fraction of the rise that is left after one step, in [0, 1].
         theta_offset: subtracted from the threshold; >= 0.
@@ -132,7 +146,8 @@ class AdaptiveConductanceLIF(ConductanceLIF):
     Raises:
         ValueError: as for `ConductanceLIF`, or one of theta's numbers out of its range.
 
-    Source: equations and constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99.
+    Source: equations and constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci.
+    9:99.
 
     >>> import torch, spikeloom as snn
     >>> spk, mem, refractory, g_exc, g_inh, theta = snn.AdaptiveConductanceLIF(theta_plus=1.0)(torch.full((1, 1), 60.0))
@@ -148,7 +163,11 @@ class AdaptiveConductanceLIF(ConductanceLIF):
         theta: Tensor  # rise of the threshold, [B, ...]
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {**ConductanceLIF.example, "threshold": 0.3, "theta_decay": 0.9}
+    example: ClassVar[dict[str, Any]] = {
+        **ConductanceLIF.example,
+        "threshold": 0.3,
+        "theta_decay": 0.9,
+    }
 
     def __init__(
         self,
@@ -172,7 +191,16 @@ class AdaptiveConductanceLIF(ConductanceLIF):
         *,
         mode: str = "step",
     ) -> None:
-        membrane = (leak, threshold, reset_to, refractory_steps, exc_reversal, inh_reversal, exc_decay, inh_decay)
+        membrane = (
+            leak,
+            threshold,
+            reset_to,
+            refractory_steps,
+            exc_reversal,
+            inh_reversal,
+            exc_decay,
+            inh_decay,
+        )
         spike = (spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold, output)
         super().__init__(*membrane, *spike, mode=mode)
         adapt(self, theta_plus, theta_decay, theta_offset)

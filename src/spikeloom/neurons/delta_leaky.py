@@ -18,21 +18,24 @@ class DeltaLeaky(Leaky):
 
     .. math:: U[t+1] = \beta U[t] + I[t+1] \qquad S[t+1] = H(|U[t+1] - U[t]| - \theta_\Delta)
 
-    It is never reset, whatever ``reset_mechanism`` says, and ``threshold`` has no effect. It always returns
-    ``spk, (mem, mem_prev)``, and takes that pair as its state. Unlike in snnTorch the pair may be left out at the first
-    step, ``snn.reset`` works on it, and beta is clamped to [0, 1] in the equation.
+    It is never reset, whatever ``reset_mechanism`` says, and ``threshold`` has no effect. It always
+    returns ``spk, (mem, mem_prev)``, and takes that pair as its state. Unlike in snnTorch the pair
+    may be left out at the first step, ``snn.reset`` works on it, and beta is clamped to [0, 1] in
+    the equation.
 
     Args:
-        delta_threshold: least change that fires, > 0; in ``state_dict`` only if it learns, as snnTorch has no such key.
+        delta_threshold: least change that fires, > 0; in ``state_dict`` only if it learns, as
+            snnTorch has no such key.
         beta: decay of the membrane per step, in [0, 1]; it must be given.
-        learn_threshold: make ``delta_threshold`` a parameter (in snnTorch, the threshold without effect).
-        (The other arguments are those of `Leaky`, in its order.)
+        learn_threshold: make ``delta_threshold`` a parameter (in snnTorch, the threshold without
+        effect). (The other arguments are those of `Leaky`, in its order.)
 
     Raises:
         ValueError: ``delta_threshold`` is not positive, or as for `Leaky`.
         TypeError: ``beta`` is missing.
 
-    Source: snnTorch 1.0.0, which introduced it; the idea is delta modulation, as in `spikegen.delta`.
+    Source: snnTorch 1.0.0, which introduced it; the idea is delta modulation, as in
+    `spikegen.delta`.
 
     >>> import torch, spikeloom as snn
     >>> neuron = snn.DeltaLeaky(0.5, beta=1.0, mode="sequence")
@@ -70,10 +73,34 @@ class DeltaLeaky(Leaky):
         mode: str = "step",
     ) -> None:
         if beta is None:
-            raise TypeError("DeltaLeaky needs beta, the decay of its membrane; write DeltaLeaky(0.5, beta=0.9)")
-        checks.in_range("delta_threshold", delta_threshold, 0.0, float("inf"), open_low=True, why="rest would fire")
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, False)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor, reset_delay)
+            raise TypeError(
+                "DeltaLeaky needs beta, the decay of its membrane; write DeltaLeaky(0.5, beta=0.9)"
+            )
+        checks.in_range(
+            "delta_threshold",
+            delta_threshold,
+            0.0,
+            float("inf"),
+            open_low=True,
+            why="rest would fire",
+        )
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            False,
+        )
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+            reset_delay,
+        )
         super().__init__(beta, *spike, *rest, mode=mode)
         self.parameter("delta_threshold", delta_threshold, learn_threshold, persistent=False)
 

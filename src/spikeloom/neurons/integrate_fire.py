@@ -16,8 +16,8 @@ class IF(Neuron):
 
     .. math:: U[t+1] = U[t] + I[t+1] - R[t] \theta
 
-    A constant input I below the threshold makes it fire at the rate I / threshold, which is why rate-based conversion
-    uses it. Not in snnTorch.
+    A constant input I below the threshold makes it fire at the rate I / threshold, which is why
+    rate-based conversion uses it. Not in snnTorch.
 
     Args:
         threshold: firing threshold, > 0; the other arguments are those of `Neuron`, in its order.
@@ -25,7 +25,8 @@ class IF(Neuron):
     Raises:
         ValueError: as `Neuron`.
 
-    Source: Diehl et al. (2015), Proc. IJCNN, 1-8; Rueckauer et al. (2017), Front. Neurosci. 11:682, for the rate law.
+    Source: Diehl et al. (2015), Proc. IJCNN, 1-8; Rueckauer et al. (2017), Front. Neurosci. 11:682,
+    for the rate law.
 
     >>> import torch, spikeloom as snn
     >>> spk, mem = snn.IF(mode="sequence")(torch.full((8, 1, 1), 0.25))
@@ -37,7 +38,11 @@ class IF(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": ZeroBefore(), "none": Keep()}
+    resets: ClassVar[Mapping[str, Reset]] = {
+        "subtract": Subtract(),
+        "zero": ZeroBefore(),
+        "none": Keep(),
+    }
     example: ClassVar[dict[str, Any]] = {"threshold": 1.0}
 
     @staticmethod

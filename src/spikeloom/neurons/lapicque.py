@@ -14,16 +14,18 @@ __all__ = ["Lapicque"]
 
 
 class Lapicque(LIF):
-    r"""Leaky integrate-and-fire neuron given by a resistance R and a capacitance C, with a forward Euler step.
+    r"""Leaky integrate-and-fire neuron given by a resistance R and a capacitance C, with a forward
+    Euler step.
 
     .. math:: U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1] - R_{set}[t] \theta
 
-    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 - Rset[t]``.
-    Give R and C, or ``beta = exp(-dt / RC)``, alone (then R = 1) or with one of R and C. The decay is the Euler factor,
-    ``1 + ln(beta)``, not ``beta``; use `Leaky` for ``beta``.
+    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 -
+    Rset[t]``. Give R and C, or ``beta = exp(-dt / RC)``, alone (then R = 1) or with one of R and C.
+    The decay is the Euler factor, ``1 + ln(beta)``, not ``beta``; use `Leaky` for ``beta``.
 
-    Unlike in snnTorch ``beta`` may be a tensor, all three may be given if they agree, and ``learn_beta`` works with
-    any of these: what was not given (C, if nothing else) then follows beta; its buffer tells the value at the start.
+    Unlike in snnTorch ``beta`` may be a tensor, all three may be given if they agree, and
+    ``learn_beta`` works with any of these: what was not given (C, if nothing else) then follows
+    beta; its buffer tells the value at the start.
 
     Args:
         beta: decay of the membrane per step, in (0, 1); a scalar or one value for each neuron.
@@ -34,7 +36,8 @@ class Lapicque(LIF):
         (The other arguments are those of `Neuron`.)
 
     Raises:
-        ValueError: neither ``beta`` nor both R and C are given, the three disagree, or one is out of range.
+        ValueError: neither ``beta`` nor both R and C are given, the three disagree, or one is out
+            of range.
 
     Source: Lapicque (1907), in the form of Eshraghian et al. (2023), Proc. IEEE 111, 1016-1054.
 
@@ -74,12 +77,29 @@ class Lapicque(LIF):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        values = {n: None if v is False or v is None else v for n, v in (("beta", beta), ("R", R), ("C", C))}
+        values = {
+            n: None if v is False or v is None else v
+            for n, v in (("beta", beta), ("R", R), ("C", C))
+        }
         follows = _follower(values, learn_beta)
         _check(values, time_step)
         completed = _completed(values, time_step)
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            learn_threshold,
+        )
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(completed["beta"], *spike, *rest, reset_delay=reset_delay, mode=mode)
         self._follows = follows
         for name in ("R", "C"):
@@ -117,23 +137,38 @@ def _follower(values: dict[str, Any], learn_beta: bool) -> str:
 def _check(values: dict[str, Any], time_step: Any) -> None:
     if values["beta"] is not None:
         checks.in_range(
-            "beta", values["beta"], 0.0, 1.0, open_low=True, open_high=True, why="it is exp(-time_step / (R C))"
+            "beta",
+            values["beta"],
+            0.0,
+            1.0,
+            open_low=True,
+            open_high=True,
+            why="it is exp(-time_step / (R C))",
         )
     for name, value in (("R", values["R"]), ("C", values["C"]), ("time_step", time_step)):
         if value is not None:
-            checks.in_range(name, value, 0.0, math.inf, open_low=True, why="it is a physical quantity")
+            checks.in_range(
+                name, value, 0.0, math.inf, open_low=True, why="it is a physical quantity"
+            )
 
 
 def _completed(values: dict[str, Any], time_step: Any) -> dict[str, Tensor]:
     """R, C and beta as tensors, the missing ones from those given."""
-    made = {name: torch.as_tensor(value, dtype=_dtype(value)) for name, value in values.items() if value is not None}
+    made = {
+        name: torch.as_tensor(value, dtype=_dtype(value))
+        for name, value in values.items()
+        if value is not None
+    }
     step = torch.as_tensor(time_step, dtype=_dtype(time_step))
     if "R" in made and "C" in made:
         beta = torch.exp(-step / (made["R"] * made["C"]))
         made.setdefault("beta", beta)
-        if beta.device.type != "meta" and not torch.allclose(made["beta"], beta, rtol=1e-3, atol=1e-6):
+        if beta.device.type != "meta" and not torch.allclose(
+            made["beta"], beta, rtol=1e-3, atol=1e-6
+        ):
             raise ValueError(
-                f"beta, R and C disagree: exp(-time_step / (R C)) is {beta.tolist()}, got beta={values['beta']}; "
+                f"beta, R and C disagree: exp(-time_step / (R C)) is {beta.tolist()}, got "
+                f"beta={values['beta']}; "
                 "leave out one of the three"
             )
         return made

@@ -18,9 +18,10 @@ class Leaky(LIF):
     .. math::
         U[t+1] = \beta U[t] + I[t+1] - R[t] \theta \qquad S[t+1] = H(U[t+1] - \theta) \qquad R[t] = H(U[t] - \theta)
 
-    with ``reset_mechanism="subtract"``; ``"zero"``: ``U[t+1] = beta (1 - R[t]) U[t] + I[t+1]``; ``"none"``: no reset.
-    The reset signal carries no gradient, but with ``"zero_attached"`` (the iterative neuron of STBP): as ``"zero"``,
-    with the gradient of the spike. beta is clamped to [0, 1] in the equation, so that learning cannot leave it.
+    with ``reset_mechanism="subtract"``; ``"zero"``: ``U[t+1] = beta (1 - R[t]) U[t] + I[t+1]``;
+    ``"none"``: no reset. The reset signal carries no gradient, but with ``"zero_attached"`` (the
+    iterative neuron of STBP): as ``"zero"``, with the gradient of the spike. beta is clamped to [0,
+    1] in the equation, so that learning cannot leave it.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.

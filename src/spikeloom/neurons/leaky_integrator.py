@@ -35,9 +35,10 @@ class LI(Neuron):
 
     .. math:: U[t+1] = \beta U[t] + I[t+1]
 
-    Its output is the membrane, so that it stands wherever a spiking neuron may stand: ``out, mem = li(x, mem)`` with
-    ``out`` equal to ``mem``, and with ``init_hidden=True`` just ``mem = li(x)``. It has no threshold (infinity in
-    ``state_dict``) and no reset. Not in snnTorch, where ``Leaky(reset_mechanism="none")`` plays its role.
+    Its output is the membrane, so that it stands wherever a spiking neuron may stand: ``out, mem =
+    li(x, mem)`` with ``out`` equal to ``mem``, and with ``init_hidden=True`` just ``mem = li(x)``.
+    It has no threshold (infinity in ``state_dict``) and no reset. Not in snnTorch, where
+    ``Leaky(reset_mechanism="none")`` plays its role.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
@@ -74,7 +75,13 @@ class LI(Neuron):
         *,
         mode: str = "step",
     ) -> None:
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        checks.in_range(
+            "beta",
+            beta,
+            0.0,
+            1.0,
+            why="it is the fraction of the membrane that is left after one step",
+        )
         super().__init__(
             float("inf"),
             _Membrane(),

@@ -18,14 +18,16 @@ class LeakyParallel(Neuron):
 
     .. math:: U[t+1] = \max(0, W_{ih} I[t+1] + b_{ih} + W_{hh} U[t] + b_{hh}) \qquad S[t+1] = H(U[t+1] - \theta)
 
-    W_hh is diagonal, with beta as its diagonal: each neuron has its own leak. Input is [T, B, input_size], output the
-    spikes, [T, B, hidden_size]; every call starts at rest. Unlike in snnTorch a vector ``beta`` is obeyed, and a 0-d
-    tensor is allowed. `Leaky` in sequence mode is the neuron with a reset, and faster.
+    W_hh is diagonal, with beta as its diagonal: each neuron has its own leak. Input is [T, B,
+    input_size], output the spikes, [T, B, hidden_size]; every call starts at rest. Unlike in
+    snnTorch a vector ``beta`` is obeyed, and a 0-d tensor is allowed. `Leaky` in sequence mode is
+    the neuron with a reset, and faster.
 
     Args:
         input_size: number of input features.
         hidden_size: number of neurons.
-        beta: diagonal of W_hh, in [0, 1]; a scalar or shape (hidden_size,). Default: at random, as ``torch.nn.RNN``.
+        beta: diagonal of W_hh, in [0, 1]; a scalar or shape (hidden_size,). Default: at random, as
+            ``torch.nn.RNN``.
         bias: whether there are b_ih and b_hh.
         threshold: firing threshold, > 0.
         dropout: as in ``torch.nn.RNN``, where it has no effect on a single layer.
@@ -40,7 +42,8 @@ class LeakyParallel(Neuron):
         dtype: of the weights.
 
     Raises:
-        ValueError: ``beta`` outside [0, 1] or of another shape, or an input that has not ``input_size`` features.
+        ValueError: ``beta`` outside [0, 1] or of another shape, or an input that has not
+            ``input_size`` features.
 
     Source: snnTorch 1.0.0, which introduced it.
 
@@ -55,7 +58,12 @@ class LeakyParallel(Neuron):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"input_size": 5, "hidden_size": 4, "beta": 0.7, "threshold": 0.3}
+    example: ClassVar[dict[str, Any]] = {
+        "input_size": 5,
+        "hidden_size": 4,
+        "beta": 0.7,
+        "threshold": 0.3,
+    }
 
     def __init__(
         self,
@@ -86,9 +94,15 @@ class LeakyParallel(Neuron):
             mode="sequence",
         )
         self._non_persistent_buffers_set.add("reset_mechanism_val")  # snnTorch's has none
-        self.hidden_size, self.weight_hh_enable, self.learn_beta = hidden_size, weight_hh_enable, learn_beta
+        self.hidden_size, self.weight_hh_enable, self.learn_beta = (
+            hidden_size,
+            weight_hh_enable,
+            learn_beta,
+        )
         factory = {"device": device, "dtype": dtype}
-        self.rnn = nn.RNN(input_size, hidden_size, nonlinearity="relu", bias=bias, dropout=dropout, **factory)
+        self.rnn = nn.RNN(
+            input_size, hidden_size, nonlinearity="relu", bias=bias, dropout=dropout, **factory
+        )
         self.register_buffer("beta", None if beta is None else self._fill(beta))
         if not weight_hh_enable:
             self._weight_hh.data.mul_(torch.eye(hidden_size, **factory))
@@ -101,13 +115,20 @@ class LeakyParallel(Neuron):
 
     def _fill(self, beta: Any) -> Tensor:
         """Write beta into every row of W_hh, and return it as a tensor."""
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        checks.in_range(
+            "beta",
+            beta,
+            0.0,
+            1.0,
+            why="it is the fraction of the membrane that is left after one step",
+        )
         weight = self._weight_hh
         values = torch.as_tensor(beta, dtype=weight.dtype, device=weight.device).detach().clone()
         values = values.reshape(1) if values.numel() == 1 else values
         if values.shape not in ((1,), (self.hidden_size,)):
             raise ValueError(
-                f"beta must be one number or have shape ({self.hidden_size},), got shape {tuple(values.shape)}"
+                f"beta must be one number or have shape ({self.hidden_size},), got shape "
+                f"{tuple(values.shape)}"
             )
         weight.data.copy_(values.unsqueeze(1).expand_as(weight))
         return values
@@ -123,7 +144,9 @@ class LeakyParallel(Neuron):
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
         return state._replace(mem=self._path(x.unsqueeze(0), state).squeeze(0))
 
-    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+    def scan(
+        self, x: Tensor, state: Any = None, *, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
         """All time steps, see `Neuron.scan`."""
         if num_steps is not None:
             x = x.expand(num_steps, *x.shape)

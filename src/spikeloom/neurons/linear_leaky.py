@@ -12,7 +12,8 @@ __all__ = ["LinearLeaky"]
 
 
 class LinearLeaky(StateLeaky):
-    """`StateLeaky` behind a linear layer: ``LinearLeaky(...)(x)`` is ``StateLeaky(...)(linear(x))``.
+    """`StateLeaky` behind a linear layer: ``LinearLeaky(...)(x)`` is
+    ``StateLeaky(...)(linear(x))``.
 
     Args:
         beta: as for `StateLeaky`.
@@ -34,7 +35,12 @@ class LinearLeaky(StateLeaky):
     (torch.Size([4, 1, 2]), torch.Size([4, 1, 2]))
     """
 
-    example: ClassVar[dict[str, Any]] = {"beta": 0.7, "in_features": 5, "out_features": 4, "threshold": 0.3}
+    example: ClassVar[dict[str, Any]] = {
+        "beta": 0.7,
+        "in_features": 5,
+        "out_features": 4,
+        "threshold": 0.3,
+    }
 
     def __init__(
         self,
@@ -55,7 +61,15 @@ class LinearLeaky(StateLeaky):
         learn_graded_spikes_factor: bool = False,
         kernel_truncation_steps: int | None = None,
     ) -> None:
-        spike = (threshold, spike_grad, surrogate_disable, learn_beta, learn_threshold, state_quant, output)
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            learn_beta,
+            learn_threshold,
+            state_quant,
+            output,
+        )
         rest = (graded_spikes_factor, learn_graded_spikes_factor, kernel_truncation_steps)
         super().__init__(beta, out_features, *spike, *rest)
         self.linear = nn.Linear(in_features, out_features, bias=bias, device=device, dtype=dtype)
@@ -64,7 +78,9 @@ class LinearLeaky(StateLeaky):
         """One time step, see `Neuron.step`."""
         return super().step(self.linear(x), self.initial(x) if state is None else state)
 
-    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
+    def scan(
+        self, x: Tensor, state: Any = None, *, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
         """All time steps, see `StateLeaky.scan`."""
         start = self.initial(x if num_steps is not None else x[0]) if state is None else state
         return super().scan(self.linear(x), start, num_steps=num_steps)

@@ -17,7 +17,8 @@ __all__ = ["RESETS", "Potential", "RefractoryLIF", "recovered", "unless_silent"]
 
 @dataclass(frozen=True)
 class Potential(Keep):
-    """The membrane is set to a potential, by ``settle``, in the step of the spike (``reset_mechanism="potential"``)."""
+    """The membrane is set to a potential, by ``settle``, in the step of the spike
+    (``reset_mechanism="potential"``)."""
 
 
 RESETS: dict[str, Reset] = {"potential": Potential()}
@@ -29,11 +30,13 @@ def unless_silent(state: Any, value: Tensor, instead: float = 0.0) -> Tensor:
 
 
 def recovered(state: Any, spk: Tensor, p: Any) -> Any:
-    """The state after the spike: the membrane at its reset potential, the refractory period begun or shorter by one."""
+    """The state after the spike: the membrane at its reset potential, the refractory period begun
+    or shorter by one."""
     fired = spk != 0
     left = (state.refractory - 1).clamp(min=0)
     return state._replace(
-        mem=torch.where(fired, p.reset_to, state.mem), refractory=torch.where(fired, p.refractory_steps, left)
+        mem=torch.where(fired, p.reset_to, state.mem),
+        refractory=torch.where(fired, p.refractory_steps, left),
     )
 
 
@@ -42,9 +45,10 @@ class RefractoryLIF(Neuron):
 
     .. math:: U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad U \leftarrow U_{reset} \text{ at a spike}
 
-    The membrane is measured from rest, so that it starts at 0. While the neuron is refractory it decays, and neither
-    takes input nor fires. The defaults are those of the inhibitory cell of Diehl & Cook with a step of 1 ms, its input
-    a current, in mV above the resting potential of -60 mV.
+    The membrane is measured from rest, so that it starts at 0. While the neuron is refractory it
+    decays, and neither takes input nor fires. The defaults are those of the inhibitory cell of
+    Diehl & Cook with a step of 1 ms, its input a current, in mV above the resting potential of -60
+    mV.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
@@ -61,10 +65,11 @@ class RefractoryLIF(Neuron):
         mode: ``"step"`` or ``"sequence"``.
 
     Raises:
-        ValueError: ``beta`` outside [0, 1], a threshold <= 0, a reset potential not below it, or a negative period.
+        ValueError: ``beta`` outside [0, 1], a threshold <= 0, a reset potential not below it, or a
+            negative period.
 
-    Source: constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; the current-based form is
-    that of n3ml.
+    Source: constants from the code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99; the
+    current-based form is that of n3ml.
 
     >>> import torch, spikeloom as snn
     >>> spk, mem, refractory = snn.RefractoryLIF(mode="sequence")(torch.full((8, 1, 1), 22.5))
@@ -77,7 +82,12 @@ class RefractoryLIF(Neuron):
         refractory: Tensor  # steps of silence that are left, [B, ...]
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {"beta": 0.8, "threshold": 0.9, "reset_to": 0.2, "refractory_steps": 1}
+    example: ClassVar[dict[str, Any]] = {
+        "beta": 0.8,
+        "threshold": 0.9,
+        "reset_to": 0.2,
+        "refractory_steps": 1,
+    }
 
     def __init__(
         self,
@@ -95,7 +105,13 @@ class RefractoryLIF(Neuron):
         *,
         mode: str = "step",
     ) -> None:
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        checks.in_range(
+            "beta",
+            beta,
+            0.0,
+            1.0,
+            why="it is the fraction of the membrane that is left after one step",
+        )
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
         super().__init__(*spike, "potential", output=output, mode=mode)
         self.decay("beta", beta, learn_beta)
@@ -104,8 +120,17 @@ class RefractoryLIF(Neuron):
     def _silence(self, threshold: Any, reset_to: Any, refractory_steps: int) -> None:
         """Check and register what follows a spike."""
         lowest = float(torch.as_tensor(threshold).min())
-        checks.in_range("reset_to", reset_to, float("-inf"), lowest, open_high=True, why="it would fire at once again")
-        checks.in_range("refractory_steps", refractory_steps, 0, float("inf"), why="it is a number of steps")
+        checks.in_range(
+            "reset_to",
+            reset_to,
+            float("-inf"),
+            lowest,
+            open_high=True,
+            why="it would fire at once again",
+        )
+        checks.in_range(
+            "refractory_steps", refractory_steps, 0, float("inf"), why="it is a number of steps"
+        )
         self.parameter("reset_to", reset_to)
         self.parameter("refractory_steps", refractory_steps)
 

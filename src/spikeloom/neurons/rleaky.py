@@ -15,10 +15,11 @@ class RLeaky(Recurrent):
 
     .. math:: U[t+1] = \beta U[t] + I[t+1] + V(S[t]) - R[t] \theta
 
-    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 - R[t]``; ``"none"``: no
-    reset. V is a linear layer (``linear_features``), a convolution (``conv2d_channels``, ``kernel_size``), both with a
-    bias that also acts at the first step, or one number for each neuron (``all_to_all=False``).
-    Unlike in snnTorch a fixed V follows ``.to()``, and assigning ``V`` has an effect.
+    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 -
+    R[t]``; ``"none"``: no reset. V is a linear layer (``linear_features``), a convolution
+    (``conv2d_channels``, ``kernel_size``), both with a bias that also acts at the first step, or
+    one number for each neuron (``all_to_all=False``). Unlike in snnTorch a fixed V follows
+    ``.to()``, and assigning ``V`` has an effect.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
@@ -32,7 +33,8 @@ class RLeaky(Recurrent):
         (The other arguments are those of `Neuron`.)
 
     Raises:
-        ValueError: ``beta`` outside [0, 1], an even ``kernel_size``, or an input that does not fit the feedback.
+        ValueError: ``beta`` outside [0, 1], an even ``kernel_size``, or an input that does not fit
+            the feedback.
         TypeError: the arguments do not name exactly one kind of feedback.
 
     Source: Eshraghian et al. (2023), Proc. IEEE 111, 1016-1054.
@@ -77,8 +79,22 @@ class RLeaky(Recurrent):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            learn_threshold,
+        )
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
         self._init_mem()

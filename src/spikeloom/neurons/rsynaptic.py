@@ -17,11 +17,12 @@ class RSynaptic(Recurrent):
     .. math::
         I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] + V(S[t]) \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
 
-    Resets as in `Synaptic`, feedback as in `RLeaky`. Unlike in snnTorch ``reset_delay=False`` works, and resetting or
-    detaching the state covers the spikes.
+    Resets as in `Synaptic`, feedback as in `RLeaky`. Unlike in snnTorch ``reset_delay=False``
+    works, and resetting or detaching the state covers the spikes.
 
     Args:
-        alpha: decay of the synaptic current per step, in [0, 1]; a scalar or one value for each neuron.
+        alpha: decay of the synaptic current per step, in [0, 1]; a scalar or one value for each
+            neuron.
         beta: decay of the membrane per step, likewise.
         V: weight of one-to-one feedback; a scalar or one value for each neuron.
         all_to_all: False for one-to-one feedback.
@@ -82,9 +83,29 @@ class RSynaptic(Recurrent):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        checks.in_range("alpha", alpha, 0.0, 1.0, why="it is the fraction of the current that is left after one step")
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        checks.in_range(
+            "alpha",
+            alpha,
+            0.0,
+            1.0,
+            why="it is the fraction of the current that is left after one step",
+        )
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            learn_threshold,
+        )
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
         self.decay("alpha", alpha, learn_alpha)

@@ -1,4 +1,5 @@
-"""Integrate-and-fire neuron whose spikes carry its threshold: what stands for a ReLU after conversion."""
+"""Integrate-and-fire neuron whose spikes carry its threshold: what stands for a ReLU after
+conversion."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -14,13 +15,15 @@ __all__ = ["ScaledIF"]
 
 
 class ScaledIF(Neuron):
-    r"""Integrate-and-fire neuron with spikes of the size of its threshold, which may start above rest.
+    r"""Integrate-and-fire neuron with spikes of the size of its threshold, which may start above
+    rest.
 
     .. math:: U[t+1] = U[t] + I[t+1] + c - R[t] \theta \qquad S[t+1] = A \, H(U[t+1] - \theta) \qquad U[0] = v \theta
 
-    With A equal to the threshold (default) the mean output over T steps of a constant input is that input, clipped to
-    [0, threshold], to within threshold / T; with v = 1/2 to within half of that. Spikes are thus in the unit of the
-    input, and sums and biases behind the neuron need no rescaling. Not in snnTorch.
+    With A equal to the threshold (default) the mean output over T steps of a constant input is that
+    input, clipped to [0, threshold], to within threshold / T; with v = 1/2 to within half of that.
+    Spikes are thus in the unit of the input, and sums and biases behind the neuron need no
+    rescaling. Not in snnTorch.
 
     Args:
         threshold: firing threshold, > 0; a scalar or a tensor that broadcasts against [B, ...].
@@ -42,8 +45,8 @@ class ScaledIF(Neuron):
     Raises:
         ValueError: as `Neuron`, or ``initial_mem`` is no finite number.
 
-    Source: Rueckauer et al. (2017), Front. Neurosci. 11:682, for the reset by subtraction; Bu et al. (2022), ICLR, for
-    the start at half of the threshold.
+    Source: Rueckauer et al. (2017), Front. Neurosci. 11:682, for the reset by subtraction; Bu et
+    al. (2022), ICLR, for the start at half of the threshold.
 
     >>> import torch, spikeloom as snn
     >>> spk, mem = snn.ScaledIF(threshold=2.0, initial_mem=0.5, mode="sequence")(torch.full((4, 1, 1), 1.2))
@@ -54,7 +57,11 @@ class ScaledIF(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the input
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": ZeroBefore(), "none": Keep()}
+    resets: ClassVar[Mapping[str, Reset]] = {
+        "subtract": Subtract(),
+        "zero": ZeroBefore(),
+        "none": Keep(),
+    }
     example: ClassVar[dict[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5}
     initial_mem: Tensor
     current: Tensor
@@ -79,7 +86,9 @@ class ScaledIF(Neuron):
         mode: str = "step",
     ) -> None:
         infinity = float("inf")
-        checks.in_range("initial_mem", initial_mem, -infinity, infinity, open_low=True, open_high=True)
+        checks.in_range(
+            "initial_mem", initial_mem, -infinity, infinity, open_low=True, open_high=True
+        )
         super().__init__(
             threshold,
             spike_grad,
@@ -114,11 +123,20 @@ class ScaledIF(Neuron):
         Raises:
             ValueError: it is not positive.
         """
-        checks.in_range("threshold", threshold, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire")
+        checks.in_range(
+            "threshold",
+            threshold,
+            0.0,
+            float("inf"),
+            open_low=True,
+            why="a neuron at rest would fire",
+        )
         for name in ("threshold", "graded_spikes_factor"):
             old = getattr(self, name)
             new = torch.as_tensor(threshold).detach().to(old).clone()
-            setattr(self, name, torch.nn.Parameter(new) if isinstance(old, torch.nn.Parameter) else new)
+            setattr(
+                self, name, torch.nn.Parameter(new) if isinstance(old, torch.nn.Parameter) else new
+            )
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:

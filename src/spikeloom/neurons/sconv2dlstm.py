@@ -17,14 +17,16 @@ __all__ = ["SConv2dLSTM"]
 
 
 class SConv2dLSTM(Neuron):
-    r"""Spiking convolutional long short-term memory cell: ``mem`` is the hidden state h, ``syn`` the cell state c.
+    r"""Spiking convolutional long short-term memory cell: ``mem`` is the hidden state h, ``syn``
+    the cell state c.
 
     .. math::
         i, f, o = \sigma(W_{i,f,o} * [I[t+1], U[t]]) \quad g = \tanh(W_g * [I[t+1], U[t]]) \quad
         S_{yn}[t+1] = f S_{yn}[t] + i g \quad U[t+1] = o \tanh(S_{yn}[t+1])
 
-    Padding keeps height and width. Resets as in `SLSTM`. With ``max_pool`` or ``avg_pool`` the membrane is pooled
-    before it is compared with the threshold: the spikes are smaller than the states, which are never pooled.
+    Padding keeps height and width. Resets as in `SLSTM`. With ``max_pool`` or ``avg_pool`` the
+    membrane is pooled before it is compared with the threshold: the spikes are smaller than the
+    states, which are never pooled.
 
     Args:
         in_channels: channels of the input, [B, in_channels, H, W].
@@ -37,8 +39,8 @@ class SConv2dLSTM(Neuron):
         (The other arguments are those of `Neuron`.)
 
     Raises:
-        ValueError: both poolings, pooling with ``reset_delay=False`` (pooled spikes do not say who fired), an even
-            ``kernel_size``, or an input that has not ``in_channels`` channels.
+        ValueError: both poolings, pooling with ``reset_delay=False`` (pooled spikes do not say who
+            fired), an even ``kernel_size``, or an input that has not ``in_channels`` channels.
 
     Source: Shi et al. (2015), NeurIPS 28, for the cell.
 
@@ -55,7 +57,12 @@ class SConv2dLSTM(Neuron):
         mem: Tensor  # hidden state, [B, out_channels, H, W], in (-1, 1)
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"in_channels": 2, "out_channels": 3, "kernel_size": 3, "threshold": 0.05}
+    example: ClassVar[dict[str, Any]] = {
+        "in_channels": 2,
+        "out_channels": 3,
+        "kernel_size": 3,
+        "threshold": 0.05,
+    }
     example_shape: ClassVar[tuple[int, ...]] = (2, 4, 4)
 
     def __init__(
@@ -87,13 +94,29 @@ class SConv2dLSTM(Neuron):
         _check_pool("max_pool", max_pool)
         _check_pool("avg_pool", avg_pool)
         if max_pool and avg_pool:
-            raise ValueError(f"max_pool and avg_pool exclude each other, got {max_pool} and {avg_pool}; leave one out")
+            raise ValueError(
+                f"max_pool and avg_pool exclude each other, got {max_pool} and {avg_pool}; leave "
+                "one out"
+            )
         if (max_pool or avg_pool) and not reset_delay:
-            raise ValueError("reset_delay=False needs to know who fired, which pooled spikes do not say; leave one out")
+            raise ValueError(
+                "reset_delay=False needs to know who fired, which pooled spikes do not say; leave "
+                "one out"
+            )
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        self.in_channels, self.out_channels, self.kernel_size = (
+            in_channels,
+            out_channels,
+            kernel_size,
+        )
         self.bias, self.max_pool, self.avg_pool = bias, max_pool, avg_pool
         self.conv = same_size(in_channels + out_channels, 4 * out_channels, kernel_size, bias=bias)
         self._init_mem()

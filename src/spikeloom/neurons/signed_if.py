@@ -1,4 +1,5 @@
-"""Integrate-and-fire neuron that takes spikes back: after conversion, its count follows its input both ways."""
+"""Integrate-and-fire neuron that takes spikes back: after conversion, its count follows its input
+both ways."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -18,14 +19,15 @@ class SignedIF(ScaledIF):
     .. math:: V = U[t] + I[t+1] + c \qquad s = H(V - \theta) - H(-V) \, H(N[t])
     .. math:: U[t+1] = V - s \theta \qquad N[t+1] = N[t] + s \qquad S[t+1] = A s \qquad U[0] = v \theta
 
-    N is the number of spikes fired so far, less those taken back. It is never negative, so that the mean output over T
-    steps is that of a rectifier: with v = 1/2 the mean input, rounded to a multiple of threshold / T and clipped to
-    [0, threshold], however unevenly the input came, provided that N, which changes by at most one a step, had time to
-    follow. `ScaledIF` keeps every spike that an early excess of input made it fire. Not in snnTorch.
+    N is the number of spikes fired so far, less those taken back. It is never negative, so that the
+    mean output over T steps is that of a rectifier: with v = 1/2 the mean input, rounded to a
+    multiple of threshold / T and clipped to [0, threshold], however unevenly the input came,
+    provided that N, which changes by at most one a step, had time to follow. `ScaledIF` keeps every
+    spike that an early excess of input made it fire. Not in snnTorch.
 
     Args:
-        reset_mechanism: ``"subtract"``: a spike is taken from the membrane in the step in which it is fired, whatever
-            ``reset_delay`` says.
+        reset_mechanism: ``"subtract"``: a spike is taken from the membrane in the step in which it
+            is fired, whatever ``reset_delay`` says.
         (The other arguments are those of `ScaledIF`, in its order.)
 
     Raises:

@@ -15,15 +15,17 @@ __all__ = ["SLSTM"]
 
 
 class SLSTM(Neuron):
-    r"""Spiking long short-term memory cell: ``mem`` is the hidden state h, ``syn`` the cell state c.
+    r"""Spiking long short-term memory cell: ``mem`` is the hidden state h, ``syn`` the cell state
+    c.
 
     .. math::
         i, f, o = \sigma(W_{i,f,o} [I[t+1], U[t]]) \quad g = \tanh(W_g [I[t+1], U[t]]) \quad
         S_{yn}[t+1] = f S_{yn}[t] + i g \quad U[t+1] = o \tanh(S_{yn}[t+1])
 
-    ``"subtract"`` takes the threshold from the new membrane after a spike, ``"zero"`` clears it, ``"none"`` (default)
-    keeps it; ``syn`` is never reset. The membrane lies in (-1, 1): with a threshold of 1 (the default, as in snnTorch)
-    it can never fire. Unlike in snnTorch the state survives a step when ``input_size`` differs from ``hidden_size``.
+    ``"subtract"`` takes the threshold from the new membrane after a spike, ``"zero"`` clears it,
+    ``"none"`` (default) keeps it; ``syn`` is never reset. The membrane lies in (-1, 1): with a
+    threshold of 1 (the default, as in snnTorch) it can never fire. Unlike in snnTorch the state
+    survives a step when ``input_size`` differs from ``hidden_size``.
 
     Args:
         input_size: number of input features.
@@ -76,7 +78,13 @@ class SLSTM(Neuron):
         hidden_size = whole("hidden_size", hidden_size, 1, MOST_UNITS)
         bias = flag("bias", bias)
         spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self.lstm_cell = nn.LSTMCell(input_size, hidden_size, bias=bias)

@@ -18,14 +18,16 @@ _SHORTEST = 1e-3  # exp(-1 / tau) is 0 in every dtype
 
 
 class StateLeaky(LIF):
-    r"""Leaky neuron without reset, for sequences: its membrane is an exponentially weighted sum of the input.
+    r"""Leaky neuron without reset, for sequences: its membrane is an exponentially weighted sum of
+    the input.
 
     .. math:: U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad S[t] = H(U[t] - \theta)
 
-    K is the whole past unless ``kernel_truncation_steps`` says otherwise. The decay per step is ``exp(-(1 - beta))``,
-    not beta: it is not `Leaky` with ``reset_mechanism="none"``. Every call starts at rest, unless a membrane is passed.
-    Unlike in snnTorch ``graded_spikes_factor`` acts once, and there is one parameter, ``tau``, of which ``beta`` is a
-    view; ``state_dict`` still holds both.
+    K is the whole past unless ``kernel_truncation_steps`` says otherwise. The decay per step is
+    ``exp(-(1 - beta))``, not beta: it is not `Leaky` with ``reset_mechanism="none"``. Every call
+    starts at rest, unless a membrane is passed. Unlike in snnTorch ``graded_spikes_factor`` acts
+    once, and there is one parameter, ``tau``, of which ``beta`` is a view; ``state_dict`` still
+    holds both.
 
     Args:
         beta: in [0, 1]; a scalar, or shape (1,) or (channels,).
@@ -37,7 +39,8 @@ class StateLeaky(LIF):
         (The other arguments are those of `Neuron`.)
 
     Raises:
-        ValueError: ``beta`` outside [0, 1] or of another shape, K < 1, or an input that has not ``channels`` features.
+        ValueError: ``beta`` outside [0, 1] or of another shape, K < 1, or an input that has not
+            ``channels`` features.
 
     Source: snnTorch 1.0.0, which introduced it.
 
@@ -71,11 +74,19 @@ class StateLeaky(LIF):
         kernel_truncation_steps: int | None = None,
     ) -> None:
         checks.in_range("beta", beta, 0.0, 1.0, why="tau is 1 / (1 - beta)")
-        beta = torch.as_tensor(beta, dtype=None if isinstance(beta, Tensor) else torch.get_default_dtype())
+        beta = torch.as_tensor(
+            beta, dtype=None if isinstance(beta, Tensor) else torch.get_default_dtype()
+        )
         if beta.shape not in ((), (1,), (channels,)):
-            raise ValueError(f"beta must be one number or have shape ({channels},), got shape {tuple(beta.shape)}")
+            raise ValueError(
+                f"beta must be one number or have shape ({channels},), got shape "
+                f"{tuple(beta.shape)}"
+            )
         if kernel_truncation_steps is not None and kernel_truncation_steps < 1:
-            raise ValueError(f"kernel_truncation_steps must be at least 1, got {kernel_truncation_steps}; None: all")
+            raise ValueError(
+                f"kernel_truncation_steps must be at least 1, got {kernel_truncation_steps}; "
+                "None: all"
+            )
         super().__init__(
             beta,
             threshold,
@@ -89,8 +100,17 @@ class StateLeaky(LIF):
             learn_graded_spikes_factor=learn_graded_spikes_factor,
             mode="sequence",
         )
-        self.channels, self.kernel_truncation_steps, self.mem_quant = channels, kernel_truncation_steps, state_quant
-        spikes = spike_grad is not None or surrogate_disable or learn_threshold or learn_graded_spikes_factor
+        self.channels, self.kernel_truncation_steps, self.mem_quant = (
+            channels,
+            kernel_truncation_steps,
+            state_quant,
+        )
+        spikes = (
+            spike_grad is not None
+            or surrogate_disable
+            or learn_threshold
+            or learn_graded_spikes_factor
+        )
         if not output and (spikes or not bool((torch.as_tensor(graded_spikes_factor) == 1).all())):
             text = f"{type(self).__name__}(output=False) returns the membrane: what you said about spikes has no effect"
             warnings.warn(text, UserWarning, stacklevel=2)
@@ -108,13 +128,17 @@ class StateLeaky(LIF):
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         return state._replace(mem=torch.exp(-1 / p.tau.clamp(min=_SHORTEST)) * state.mem + x)
 
-    def scan(self, x: Tensor, state: Any = None, *, num_steps: int | None = None) -> tuple[Tensor, Any]:
-        """All time steps, see `Neuron.scan`; a truncated or quantised sum has no state to start from."""
+    def scan(
+        self, x: Tensor, state: Any = None, *, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
+        """All time steps, see `Neuron.scan`; a truncated or quantised sum has no state to start
+        from."""
         if self.kernel_truncation_steps is None and not self.mem_quant:
             return super().scan(x, state, num_steps=num_steps)
         if state is not None and not torch.compiler.is_compiling() and bool(state.mem.any()):
             raise ValueError(
-                f"{type(self).__name__}: kernel_truncation_steps and state_quant need the input itself, not the "
+                f"{type(self).__name__}: kernel_truncation_steps and state_quant need the input "
+                "itself, not the "
                 "membrane that it left behind; pass the sequence in one piece"
             )
         p = self.params(x.dtype)
@@ -130,7 +154,9 @@ class StateLeaky(LIF):
         """The sum over the last K steps, a causal convolution of each feature, [T, B, C]."""
         size = min(int(self.kernel_truncation_steps or 0), len(x))
         ago = torch.arange(size - 1, -1, -1, dtype=x.dtype, device=x.device)
-        kernel = torch.exp(-ago / p.tau.clamp(min=_SHORTEST).expand(x.shape[-1]).unsqueeze(1))  # [C, K]
+        kernel = torch.exp(
+            -ago / p.tau.clamp(min=_SHORTEST).expand(x.shape[-1]).unsqueeze(1)
+        )  # [C, K]
         padded = F.pad(x.permute(1, 2, 0), (size - 1, 0))  # [B, C, K - 1 + T]
         return F.conv1d(padded, kernel.unsqueeze(1), groups=x.shape[-1]).permute(2, 0, 1)
 
@@ -139,7 +165,8 @@ class StateLeaky(LIF):
         return (spk, state.mem) if self.output else state.mem
 
     def state_shape(self, x: Tensor) -> torch.Size:
-        """Shape of ``x``, once it is known to have ``channels`` features; one channel stands for any number."""
+        """Shape of ``x``, once it is known to have ``channels`` features; one channel stands for
+        any number."""
         if self.channels != 1 or x.dim() < 2:
             checks.axis_has(type(self).__name__, "channels", self.channels, x, -1)
         return x.shape

@@ -17,11 +17,13 @@ class Synaptic(LIF):
     .. math::
         I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
 
-    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane, input included, by ``1 - R[t]``;
-    ``"none"``: no reset term. The current is never reset. alpha and beta are clamped to [0, 1] in the equation.
+    with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane, input
+    included, by ``1 - R[t]``; ``"none"``: no reset term. The current is never reset. alpha and beta
+    are clamped to [0, 1] in the equation.
 
     Args:
-        alpha: decay of the synaptic current per step, in [0, 1]; a scalar or one value for each neuron.
+        alpha: decay of the synaptic current per step, in [0, 1]; a scalar or one value for each
+            neuron.
         beta: decay of the membrane per step, likewise.
         learn_alpha: make ``alpha`` a parameter.
         learn_beta: make ``beta`` a parameter.
@@ -68,9 +70,29 @@ class Synaptic(LIF):
         learn_graded_spikes_factor: bool = False,
         mode: str = "step",
     ) -> None:
-        checks.in_range("alpha", alpha, 0.0, 1.0, why="it is the fraction of the current that is left after one step")
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold)
-        rest = (reset_mechanism, state_quant, output, graded_spikes_factor, learn_graded_spikes_factor)
+        checks.in_range(
+            "alpha",
+            alpha,
+            0.0,
+            1.0,
+            why="it is the fraction of the current that is left after one step",
+        )
+        spike = (
+            threshold,
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            learn_beta,
+            learn_threshold,
+        )
+        rest = (
+            reset_mechanism,
+            state_quant,
+            output,
+            graded_spikes_factor,
+            learn_graded_spikes_factor,
+        )
         super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.decay("alpha", alpha, learn_alpha)
         self._init_mem()

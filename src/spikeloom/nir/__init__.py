@@ -1,8 +1,9 @@
-"""Interchange with other libraries and with hardware through NIR, the neuromorphic intermediate representation.
+"""Interchange with other libraries and with hardware through NIR, the neuromorphic intermediate
+representation.
 
-`to_nir` writes a network as a graph of the package ``nir``, `from_nir` reads such a graph or its file. NIR describes
-neurons in continuous time; both translate by forward Euler, ``v += dt / tau (v_leak - v + r x)`` and a spike where
-``v > v_threshold``. `Convention` says what NIR leaves open.
+`to_nir` writes a network as a graph of the package ``nir``, `from_nir` reads such a graph or its
+file. NIR describes neurons in continuous time; both translate by forward Euler, ``v += dt / tau
+(v_leak - v + r x)`` and a spike where ``v > v_threshold``. `Convention` says what NIR leaves open.
 """
 
 from .convention import CONVENTIONS as CONVENTIONS

@@ -1,12 +1,13 @@
-"""A NIR neuron as one step of Euler: the numbers between NIR's physical units and those of our neurons.
+"""A NIR neuron as one step of Euler: the numbers between NIR's physical units and those of our
+neurons.
 
 With u the membrane above rest, ``u = v - v_leak``, every NIR neuron is
 
     syn' = alpha syn + gain x      u' = beta u + syn'      (without a synapse: syn' = gain x)
 
-that fires above ``threshold = v_threshold - v_leak`` and is reset to ``reset_to = v_reset - v_leak``. NIR's time
-constants are in seconds, alpha and beta are per step. All numbers are float64: the one rounding to the network's dtype
-comes last.
+that fires above ``threshold = v_threshold - v_leak`` and is reset to ``reset_to = v_reset -
+v_leak``. NIR's time constants are in seconds, alpha and beta are per step. All numbers are float64:
+the one rounding to the network's dtype comes last.
 """
 
 from dataclasses import dataclass, field
@@ -20,13 +21,16 @@ __all__ = ["Circuit", "circuit_of", "tau_of"]
 
 Array = np.ndarray
 
-NEVER = 2.0**-60  # a leak per step that float64 rounds away: a finite tau for a neuron that does not leak
+NEVER = (
+    2.0**-60
+)  # a leak per step that float64 rounds away: a finite tau for a neuron that does not leak
 UNITY = 1e-6  # files in float32 give r dt / tau as 1 up to their rounding
 
 
 @dataclass
 class Circuit:
-    """The numbers of one neuron; see the module. Scalars where all neurons agree, else the shape of the layer."""
+    """The numbers of one neuron; see the module. Scalars where all neurons agree, else the shape of
+    the layer."""
 
     gain: Array
     beta: Array
@@ -59,13 +63,17 @@ def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circ
         convention: see `Convention`.
 
     Raises:
-        ValueError: a field is missing or has another shape than the others, a time constant is shorter than ``dt``, or
-            the neuron would fire at rest or after its own reset.
+        ValueError: a field is missing or has another shape than the others, a time constant is
+            shorter than ``dt``, or the neuron would fire at rest or after its own reset.
     """
     kind = node.kind
     fields = {key: array(name, node, key) for key in (*_required(kind), *_optional(node))}
     _same_shape(name, node, fields)
-    taus = {key: _seconds(value, dt, convention) for key, value in fields.items() if key.startswith("tau")}
+    taus = {
+        key: _seconds(value, dt, convention)
+        for key, value in fields.items()
+        if key.startswith("tau")
+    }
     beta, alpha, gain = np.ones(()), None, fields["r"] * dt
     if "tau" in taus or "tau_mem" in taus:
         leak = _leak(name, node, "tau" if "tau" in taus else "tau_mem", taus, dt, convention)
@@ -79,7 +87,9 @@ def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circ
     rest = fields.get("v_leak", np.zeros(()))
     if kind == "IF" and convention.from_reset:
         rest = fields.get("v_reset", rest)
-    circuit = Circuit(compact(gain), compact(beta), None if alpha is None else compact(alpha), compact(rest))
+    circuit = Circuit(
+        compact(gain), compact(beta), None if alpha is None else compact(alpha), compact(rest)
+    )
     if "v_threshold" in fields:
         _fires(name, node, circuit, fields, rest)
     return circuit
@@ -96,14 +106,22 @@ def compact(value: Array) -> Array:
 
 
 def _required(kind: str) -> tuple[str, ...]:
-    taus = {"I": (), "IF": ()}.get(kind, ("tau_syn", "tau_mem") if kind.startswith("Cuba") else ("tau",))
+    taus = {"I": (), "IF": ()}.get(
+        kind, ("tau_syn", "tau_mem") if kind.startswith("Cuba") else ("tau",)
+    )
     leak = () if kind in ("I", "IF") else ("v_leak",)
     return (*taus, "r", *leak, *(("v_threshold",) if kind.endswith("F") else ()))
 
 
 def _optional(node: Node) -> tuple[str, ...]:
     """What older files leave out; NIR's defaults are w_in = 1 and v_reset = 0."""
-    possible = ("w_in", "v_reset") if node.kind == "CubaLIF" else ("w_in",) if node.kind == "CubaLI" else ("v_reset",)
+    possible = (
+        ("w_in", "v_reset")
+        if node.kind == "CubaLIF"
+        else ("w_in",)
+        if node.kind == "CubaLI"
+        else ("v_reset",)
+    )
     return tuple(key for key in possible if node.fields.get(key) is not None)
 
 
@@ -118,7 +136,9 @@ def _seconds(tau: Array, dt: float, convention: Convention) -> Array:
     return np.where(tau < dt, tau / dt, tau) if convention.rates else tau
 
 
-def _leak(name: str, node: Node, key: str, taus: dict[str, Array], dt: float, convention: Convention) -> Array:
+def _leak(
+    name: str, node: Node, key: str, taus: dict[str, Array], dt: float, convention: Convention
+) -> Array:
     """The fraction that is lost in one step."""
     tau = taus[key]
     if convention.exponential and (tau > 0).all():
@@ -127,8 +147,10 @@ def _leak(name: str, node: Node, key: str, taus: dict[str, Array], dt: float, co
         raise fail(
             name,
             node,
-            f"{key}={tau.min():.4g} is shorter than the time step dt={dt:g}, so that the membrane would overshoot; "
-            "pass the dt of the network that was written, or, for a file of Norse, convention='norse'",
+            f"{key}={tau.min():.4g} is shorter than the time step dt={dt:g}, so that the membrane "
+            "would overshoot; "
+            "pass the dt of the network that was written, or, for a file of Norse, "
+            "convention='norse'",
         )
     return np.minimum(dt / tau, 1.0)
 
@@ -136,8 +158,16 @@ def _leak(name: str, node: Node, key: str, taus: dict[str, Array], dt: float, co
 def _fires(name: str, node: Node, circuit: Circuit, fields: dict[str, Array], rest: Array) -> None:
     threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
     if (threshold <= rest).any():
-        raise fail(name, node, "v_threshold must lie above v_leak (0 for IF); this neuron would fire at rest")
+        raise fail(
+            name,
+            node,
+            "v_threshold must lie above v_leak (0 for IF); this neuron would fire at rest",
+        )
     if (reset > threshold).any():
         hint = "" if "v_reset" in fields else " (the file has none, which NIR reads as 0)"
-        raise fail(name, node, f"v_reset lies above v_threshold{hint}; this neuron would fire at every step")
+        raise fail(
+            name,
+            node,
+            f"v_reset lies above v_threshold{hint}; this neuron would fire at every step",
+        )
     circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)

@@ -1,8 +1,8 @@
 """What a NIR file leaves open, and how four libraries fill it in.
 
-NIR is written in continuous time: it has no field for the time step, for what a spike does to the membrane, and for
-when. Our own graphs carry this in their metadata. For graphs of others it has to be said, piece by piece or by the name
-of the library that wrote them.
+NIR is written in continuous time: it has no field for the time step, for what a spike does to the
+membrane, and for when. Our own graphs carry this in their metadata. For graphs of others it has to
+be said, piece by piece or by the name of the library that wrote them.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class Convention:
         delay: whether the reset acts one step after the spike or in the step of the spike.
         at_threshold: whether a membrane equal to the threshold fires. NIR says no.
         loop_bias: whether a bias inside a loop acts at the first step, before any spike.
-        exponential: decays are ``exp(-dt / tau)`` and inputs are scaled by one minus that; by default Euler's
-            ``1 - dt / tau``.
-        leftover_reset: with ``delay=False`` and ``"subtract"``: a membrane that is above the threshold even after its
-            reset is lowered again before the next spike is decided.
-        rates: time constants shorter than ``dt`` are ``dt`` times the true ones, and an IF of ``r = 1`` adds its input
-            once a step, not once a second.
+        exponential: decays are ``exp(-dt / tau)`` and inputs are scaled by one minus that; by
+            default Euler's ``1 - dt / tau``.
+        leftover_reset: with ``delay=False`` and ``"subtract"``: a membrane that is above the
+            threshold even after its reset is lowered again before the next spike is decided.
+        rates: time constants shorter than ``dt`` are ``dt`` times the true ones, and an IF of ``r =
+            1`` adds its input once a step, not once a second.
         from_reset: an IF starts at its ``v_reset``, not at 0.
 
     Raises:
@@ -51,19 +51,24 @@ class Convention:
 
     def __post_init__(self) -> None:
         if self.dt is not None:
-            checks.in_range("dt", self.dt, 0.0, float("inf"), open_low=True, why="it is a time step")
+            checks.in_range(
+                "dt", self.dt, 0.0, float("inf"), open_low=True, why="it is a time step"
+            )
         if self.reset is not None:
             checks.choice("reset", self.reset, RESETS)
 
 
-# As their own exporters and cells compute. snnTorch 1.0.0. Norse 1.1.0: its exporter writes dt / tau_inv where tau is
-# 1 / tau_inv, and r = 1 for an IF that adds its input. Sinabs: time constants in steps; that it can fire several spikes
-# in a step is nothing that NIR could say. SpikingJelly 2.0.0.
+# As their own exporters and cells compute. snnTorch 1.0.0. Norse 1.1.0: its exporter writes dt /
+# tau_inv where tau is 1 / tau_inv, and r = 1 for an IF that adds its input. Sinabs: time constants
+# in steps; that it can fire several spikes in a step is nothing that NIR could say. SpikingJelly
+# 2.0.0.
 CONVENTIONS = {
     "snntorch": Convention(1e-4, "zero", False, leftover_reset=True),
     "norse": Convention(1e-3, "zero", False, loop_bias=False, rates=True),
     "sinabs": Convention(1.0, "subtract", False, exponential=True),
-    "spikingjelly": Convention(1e-4, "zero", False, at_threshold=True, loop_bias=False, from_reset=True),
+    "spikingjelly": Convention(
+        1e-4, "zero", False, at_threshold=True, loop_bias=False, from_reset=True
+    ),
 }
 
 
@@ -83,7 +88,8 @@ def convention_of(given: str | Convention | None) -> Convention:
         return CONVENTIONS[checks.choice("convention", given, CONVENTIONS)]
     if not isinstance(given, Convention):
         raise TypeError(
-            f"convention must be one of {', '.join(map(repr, CONVENTIONS))} or a Convention, got {given!r}; "
+            f"convention must be one of {', '.join(map(repr, CONVENTIONS))} or a Convention, got "
+            f"{given!r}; "
             "write convention=Convention(dt=1e-3, reset='zero', delay=False)"
         )
     return given

@@ -23,24 +23,31 @@ Edge = tuple[str, str]
 
 
 def to_nir(
-    net: nn.Module, sample: Tensor | None = None, *, dt: float = 1e-4, args: tuple[Any, ...] = (), name: str = ""
+    net: nn.Module,
+    sample: Tensor | None = None,
+    *,
+    dt: float = 1e-4,
+    args: tuple[Any, ...] = (),
+    name: str = "",
 ) -> Any:
     """Write a network as a NIR graph.
 
-    Every neuron parameter is written in the full shape of its layer. What NIR has no field for goes into the
-    metadata, where `from_nir` finds it: time step, reset rule and delay, surrogate, what learns. Other libraries
-    ignore it and reset to zero in the step of the spike. Recurrent neurons become a subgraph with a loop.
+    Every neuron parameter is written in the full shape of its layer. What NIR has no field for goes
+    into the metadata, where `from_nir` finds it: time step, reset rule and delay, surrogate, what
+    learns. Other libraries ignore it and reset to zero in the step of the spike. Recurrent neurons
+    become a subgraph with a loop.
 
-    ``nir.write(path, graph)`` makes a file of it. Convolutions with groups, and those with kernels that are not
-    square, are written with zeros between the groups and around the kernel, since ``nir.read`` refuses others;
-    `from_nir` cuts the zeros away again. A kernel such as 2 x 3, which zeros on both sides do not make square, is
-    written as it is with a `UserWarning`.
+    ``nir.write(path, graph)`` makes a file of it. Convolutions with groups, and those with kernels
+    that are not square, are written with zeros between the groups and around the kernel, since
+    ``nir.read`` refuses others; `from_nir` cuts the zeros away again. A kernel such as 2 x 3, which
+    zeros on both sides do not make square, is written as it is with a `UserWarning`.
 
     Args:
-        net: takes one time step [B, ...] per call and calls each neuron with its input only. Layers without NIR node,
-            such as batch normalisation or max pooling, are refused; dropout is left out.
-        sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the first layer is
-            linear.
+        net: takes one time step [B, ...] per call and calls each neuron with its input only. Layers
+            without NIR node, such as batch normalisation or max pooling, are refused; dropout is
+            left out.
+        sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the
+            first layer is linear.
         dt: time step in seconds, to turn decays per step into time constants.
         args: further arguments of ``net.forward``.
         name: of the network, for the metadata.
@@ -50,8 +57,8 @@ def to_nir(
 
     Raises:
         TypeError: ``net`` is no module, or an argument is of a wrong kind.
-        ValueError: something in the network has no NIR node (the message names it), the sample does not fit, or ``dt``
-            is not positive.
+        ValueError: something in the network has no NIR node (the message names it), the sample does
+            not fit, or ``dt`` is not positive.
         ImportError: nir is not installed.
 
     Source: Pedersen et al. (2024), Nat. Commun. 15, 8122, for NIR.
@@ -68,14 +75,19 @@ def to_nir(
     nir = checks.require("nir", extra="nir", purpose="writing a NIR graph")
     dt = real("dt", dt, 0.0, open_low=True, example=1e-4)
     if not isinstance(args, (tuple, list)):
-        raise TypeError(f"args must be a tuple of further arguments, got {args!r}; write args=(...,)")
+        raise TypeError(
+            f"args must be a tuple of further arguments, got {args!r}; write args=(...,)"
+        )
     if not isinstance(name, str):
         raise TypeError(f"name must be a text, got {type(name).__name__}; write name='net'")
     network(net)
     sample = _sample(net) if sample is None else sample
     checks.floating(sample, "the sample")
     if sample.dim() < 2:
-        raise ValueError(f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write sample[None]")
+        raise ValueError(
+            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write "
+            "sample[None]"
+        )
     wiring = wiring_of(net, sample, tuple(args))
     version = str(getattr(sys.modules[__name__.partition(".")[0]], "__version__", "unknown"))
     own = {"dt": dt, "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
@@ -89,7 +101,8 @@ def _sample(net: nn.Module) -> Tensor:
     first = next((m for m in net.modules() if not list(m.children())), None)
     if not isinstance(first, nn.Linear):
         raise ValueError(
-            f"to_nir needs the shape of the input, and the first layer ({type(first).__name__}) does not say it; "
+            f"to_nir needs the shape of the input, and the first layer ({type(first).__name__}) "
+            "does not say it; "
             "pass sample=, one step of input, [B, ...]"
         )
     return torch.zeros(1, first.in_features, dtype=first.weight.dtype, device=first.weight.device)
@@ -107,7 +120,9 @@ def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
     for name, part in wiring.parts.items():
         if isinstance(part.what, Offset):
             ends[name] = _shift(nodes, wiring, name, part)
-    edges = [(ends[s], n) for n, part in wiring.parts.items() if n in nodes for s in part.sources] + inner
+    edges = [
+        (ends[s], n) for n, part in wiring.parts.items() if n in nodes for s in part.sources
+    ] + inner
     for sources in wiring.outputs:
         end = _fresh("output", nodes)
         shape = wiring.shape if sources[0] == INPUT else wiring.parts[sources[0]].shape_out
@@ -115,7 +130,10 @@ def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
         edges += [(ends[source], end) for source in sources]
     twice = next((edge for edge in edges if edges.count(edge) > 1), None)
     if twice is not None:
-        raise ValueError(f"{twice[1]!r} receives {twice[0]!r} twice, and NIR has one edge between two nodes; multiply")
+        raise ValueError(
+            f"{twice[1]!r} receives {twice[0]!r} twice, and NIR has one edge between two nodes; "
+            "multiply"
+        )
     return nodes, edges
 
 
@@ -159,16 +177,24 @@ def _loop(chain: dict[str, Node], feedback: Node, shape: tuple[int, ...]) -> Nod
 def _shift(nodes: dict[str, Node], wiring: Wiring, name: str, part: Part) -> str:
     """Write an offset behind a leaky integrator as its v_leak; NIR has no node for it elsewhere."""
     source = part.sources[0]
-    listeners = sum(source in each.sources for each in wiring.parts.values()) + sum(source in o for o in wiring.outputs)
+    listeners = sum(source in each.sources for each in wiring.parts.values()) + sum(
+        source in o for o in wiring.outputs
+    )
     node = nodes.get(source)
     if node is None or node.kind != "LI" or len(part.sources) > 1 or listeners > 1:
-        raise ValueError(f"Offset {name!r} has no NIR node; only an LI that nothing else listens to can take it over")
+        raise ValueError(
+            f"Offset {name!r} has no NIR node; only an LI that nothing else listens to can take "
+            "it over"
+        )
     node.fields["v_leak"] = node.fields["v_leak"] + part.what.value.detach().cpu().double().numpy()
     return source
 
 
-def _graph(nir: Any, nodes: dict[str, Node], edges: list[Edge], wiring: Wiring | None = None) -> Any:
-    """The objects of nir, with the types that we know; its own inference takes every kernel for a square."""
+def _graph(
+    nir: Any, nodes: dict[str, Node], edges: list[Edge], wiring: Wiring | None = None
+) -> Any:
+    """The objects of nir, with the types that we know; its own inference takes every kernel for a
+    square."""
     objects = {name: _object(nir, node) for name, node in nodes.items()}
     for name, each in objects.items():
         if wiring is not None and name in wiring.parts:

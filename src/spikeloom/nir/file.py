@@ -1,7 +1,7 @@
 """The content of a NIR file as nested dicts of arrays and strings, whatever libhdf5 finds in it.
 
-A damaged or hostile HDF5 file may link to other files, contain itself, or declare arrays that it does
-not hold. Only groups and datasets of the file itself are read, each once.
+A damaged or hostile HDF5 file may link to other files, contain itself, or declare arrays that it
+does not hold. Only groups and datasets of the file itself are read, each once.
 """
 
 from pathlib import Path
@@ -86,7 +86,9 @@ class _Reader:
         """Refuse links to other files and soft links, which may lead nowhere or in a circle."""
         link = group.get(key, getlink=True)
         if not isinstance(link, self.h5py.HardLink):
-            raise _Refused(f"{key!r} is a {type(link).__name__}; write the data into the file itself")
+            raise _Refused(
+                f"{key!r} is a {type(link).__name__}; write the data into the file itself"
+            )
 
     def group(self, group: Any, name: str, depth: int) -> dict[str, Any]:
         """All that is in a group."""
@@ -114,6 +116,9 @@ class _Reader:
         if item.shape is None:
             raise _Refused(f"{name!r} is empty; write its value")
         if item.nbytes > SMALL + RATIO * self.size:
-            raise _Refused(f"{name!r} declares {item.nbytes} bytes in a file of {self.size}; write the file again")
+            raise _Refused(
+                f"{name!r} declares {item.nbytes} bytes in a file of {self.size}; write the file "
+                "again"
+            )
         value = item[()]
         return value.decode() if isinstance(value, bytes) else value

@@ -36,31 +36,34 @@ def from_nir(
 ) -> Network:
     """Make a network of a NIR graph.
 
-    NIR has no field for the time step, the reset rule and its delay. They are taken from the arguments, else from the
-    metadata that `to_nir` writes, else from ``convention``; where none of them says, this raises instead of guessing.
-    A graph from `to_nir` gives a network that spikes like the original, bit for bit.
+    NIR has no field for the time step, the reset rule and its delay. They are taken from the
+    arguments, else from the metadata that `to_nir` writes, else from ``convention``; where none of
+    them says, this raises instead of guessing. A graph from `to_nir` gives a network that spikes
+    like the original, bit for bit.
 
-    Neurons become `Leaky`, `IF`, `Synaptic`, `LI` and, where a layer feeds their spikes back, `RLeaky` and `RSynaptic`;
-    inputs of other gain than 1 are scaled before them. Their membrane is ``v - v_leak`` and starts at 0. ``"zero"``
-    resets it to ``v_reset``, ``"subtract"`` by ``v_threshold - v_reset``; late resets are those of the named neurons.
-    Other loops are closed over time where the walk from the input closes them.
+    Neurons become `Leaky`, `IF`, `Synaptic`, `LI` and, where a layer feeds their spikes back,
+    `RLeaky` and `RSynaptic`; inputs of other gain than 1 are scaled before them. Their membrane is
+    ``v - v_leak`` and starts at 0. ``"zero"`` resets it to ``v_reset``, ``"subtract"`` by
+    ``v_threshold - v_reset``; late resets are those of the named neurons. Other loops are closed
+    over time where the walk from the input closes them.
 
     Args:
         graph: a ``nir.NIRGraph``, or the path of a file that holds one.
         dt: time step in the unit of the graph's time constants, seconds by NIR's definition.
         reset: ``"subtract"``, ``"zero"`` or ``"none"``.
         delay: whether the reset acts one step after the spike.
-        convention: ``"snntorch"``, ``"norse"``, ``"sinabs"`` or ``"spikingjelly"`` for a graph that one of them wrote,
-            or a `Convention`.
-        spike_grad: surrogate gradient of all neurons; default: the recorded one, else that of `Neuron`.
+        convention: ``"snntorch"``, ``"norse"``, ``"sinabs"`` or ``"spikingjelly"`` for a graph that
+            one of them wrote, or a `Convention`.
+        spike_grad: surrogate gradient of all neurons; default: the recorded one, else that of
+            `Neuron`.
         dtype: of the network; default: the recorded one, else torch's default.
 
     Returns:
         A module that takes one step [B, ...] per call; run it with ``snn.run``.
 
     Raises:
-        ValueError: the graph is malformed, has a node that is not NIR's, or does not say what it must; the message
-            names the node, and the path if it came from a file.
+        ValueError: the graph is malformed, has a node that is not NIR's, or does not say what it
+            must; the message names the node, and the path if it came from a file.
         TypeError: ``graph`` or ``convention`` is something else.
         ImportError: h5py is needed to read a file, and missing.
 
@@ -111,14 +114,22 @@ def _made(
 
 @dataclass
 class _Made:
-    """The modules by name; what is left of the nodes and edges once the nodes of a neuron are one."""
+    """The modules by name; what is left of the nodes and edges once the nodes of a neuron are
+    one."""
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
     inside: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, name: str, module: nn.Module, node: Node, group: list[str], inside: list[tuple[str, str]]) -> None:
+    def add(
+        self,
+        name: str,
+        module: nn.Module,
+        node: Node,
+        group: list[str],
+        inside: list[tuple[str, str]],
+    ) -> None:
         self.modules[name], self.nodes[name] = module, node
         self.merged |= dict.fromkeys(group, name)
         self.inside |= set(inside)
@@ -127,7 +138,9 @@ class _Made:
 def _network(flat: Flat, settings: Settings) -> Network:
     made = _modules(flat, settings)
     name_of = made.merged
-    edges = [(name_of.get(a, a), name_of.get(b, b)) for a, b in flat.edges if (a, b) not in made.inside]
+    edges = [
+        (name_of.get(a, a), name_of.get(b, b)) for a, b in flat.edges if (a, b) not in made.inside
+    ]
     order, back = order_of(Flat(made.nodes, edges, flat.inputs, flat.outputs))
     paths = paths_of(list(made.nodes))
     steps = [
@@ -141,7 +154,9 @@ def _network(flat: Flat, settings: Settings) -> Network:
     ]
     outputs = [tuple(a for a, b in edges if b == name) for name in flat.outputs]
     modules = {paths[name]: made.modules[name] for name in order}
-    net = Network(modules, steps, list(flat.inputs), outputs, settings.convention.loop_bias).to(settings.dtype)
+    net = Network(modules, steps, list(flat.inputs), outputs, settings.convention.loop_bias).to(
+        settings.dtype
+    )
     net.shapes = _shapes(net, flat, settings.dtype)
     return net
 
@@ -151,7 +166,10 @@ def _shapes(net: Network, flat: Flat, dtype: torch.dtype) -> dict[str, Any]:
     unknown = next((name for name, shape in flat.inputs.items() if shape is None), None)
     if unknown is not None:
         if net.delayed:
-            raise ValueError(f"input {unknown!r} has no shape, and the graph has a loop that needs it; give it one")
+            raise ValueError(
+                f"input {unknown!r} has no shape, and the graph has a loop that needs it; give it "
+                "one"
+            )
         return {}
     shapes = [shape for shape in flat.inputs.values() if shape is not None]
     with torch.no_grad():
@@ -160,7 +178,9 @@ def _shapes(net: Network, flat: Flat, dtype: torch.dtype) -> dict[str, Any]:
         except ValueError:
             if not all(shape[:1] == (1,) for shape in shapes):
                 raise
-            return net.shapes_for(*(torch.zeros(shape, dtype=dtype) for shape in shapes))  # the 1 was the batch
+            return net.shapes_for(
+                *(torch.zeros(shape, dtype=dtype) for shape in shapes)
+            )  # the 1 was the batch
 
 
 def _modules(flat: Flat, settings: Settings) -> _Made:
@@ -185,7 +205,13 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
         if behind is not None:
             made.modules.pop(behind, None)
             made.nodes.pop(behind, None)
-        made.add(name, module, node, [name, *([behind] if behind else [])], [(name, behind)] if behind else [])
+        made.add(
+            name,
+            module,
+            node,
+            [name, *([behind] if behind else [])],
+            [(name, behind)] if behind else [],
+        )
     return made
 
 

@@ -37,8 +37,12 @@ def _read_linear(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
     if node.kind == "Affine":
         values["bias"] = array(name, node, "bias")
         if values["bias"].shape != weight.shape[:1]:
-            raise fail(name, node, f"bias must have shape {weight.shape[:1]}, got {values['bias'].shape}")
-    return _filled(nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in values), dtype, **values)
+            raise fail(
+                name, node, f"bias must have shape {weight.shape[:1]}, got {values['bias'].shape}"
+            )
+    return _filled(
+        nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in values), dtype, **values
+    )
 
 
 def _read_conv(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
@@ -48,7 +52,8 @@ def _read_conv(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
         raise fail(
             name,
             node,
-            f"weight must have {axes + 2} axes, [out, in, ...], and bias [out], got {weight.shape} and {bias.shape}",
+            f"weight must have {axes + 2} axes, [out, in, ...], and bias [out], got "
+            f"{weight.shape} and {bias.shape}",
         )
     settings = {
         "stride": _sizes(name, node, "stride", axes, 1),
@@ -73,7 +78,11 @@ def _sizes(name: str, node: Node, key: str, axes: int, least: int) -> tuple[int,
     good = values.ndim == 1 and len(values) in (1, axes) and values.dtype.kind in "iuf"
     if not good or not ((values >= least) & (values == np.floor(values)) & (values < 2**31)).all():
         shown = node.fields[key]
-        raise fail(name, node, f"{key} must be whole numbers of {least} or more, one for each axis, got {shown!r}")
+        raise fail(
+            name,
+            node,
+            f"{key} must be whole numbers of {least} or more, one for each axis, got {shown!r}",
+        )
     return tuple(int(value) for value in np.broadcast_to(values, axes))
 
 
@@ -102,7 +111,9 @@ def _read_pool(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
 
 def _read_flatten(name: str, node: Node, dtype: torch.dtype) -> nn.Module:
     start, end = (_sizes(name, node, key, 1, -(2**31))[0] for key in ("start_dim", "end_dim"))
-    if node.shape is not None and not any(node.shape):  # as Sinabs writes it: no shape, and the batch counts
+    if node.shape is not None and not any(
+        node.shape
+    ):  # as Sinabs writes it: no shape, and the batch counts
         return nn.Flatten(start, end)
     return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
 
@@ -120,16 +131,26 @@ def delay_module(name: str, node: Node, dt: float, dtype: torch.dtype) -> nn.Mod
         raise fail(name, node, "its delay is empty; write one for each element")
     steps = delay / dt
     if steps.max() > LONGEST:
-        raise fail(name, node, f"a delay takes {steps.max():.4g} steps of dt={dt:g}; at most {LONGEST} are possible")
+        raise fail(
+            name,
+            node,
+            f"a delay takes {steps.max():.4g} steps of dt={dt:g}; at most {LONGEST} are possible",
+        )
     if "steps" not in record and (np.abs(steps - np.round(steps)) > 1e-4).any():
         worst = steps.flat[int(np.abs(steps - np.round(steps)).argmax())]
-        raise fail(name, node, f"the delay is {worst:.4g} steps of dt={dt:g}; pass a dt that divides it")
+        raise fail(
+            name, node, f"the delay is {worst:.4g} steps of dt={dt:g}; pass a dt that divides it"
+        )
     steps = steps if "steps" in record else np.round(steps)
     if (steps < 0).any():
-        raise fail(name, node, f"a delay is negative, {delay.min():g}; nothing arrives before it was sent")
+        raise fail(
+            name, node, f"a delay is negative, {delay.min():g}; nothing arrives before it was sent"
+        )
     per_channel = steps.reshape(len(steps), -1) if steps.ndim else steps.reshape(1, 1)
     if (per_channel != per_channel[:, :1]).any():
-        raise fail(name, node, "the elements of a channel have different delays, which no layer here has")
+        raise fail(
+            name, node, "the elements of a channel have different delays, which no layer here has"
+        )
     values = per_channel[:, 0]
     uniform = bool((values == values[0]).all())
     recorded = np.asarray(record.get("steps", np.nan), np.float64)
@@ -137,7 +158,9 @@ def delay_module(name: str, node: Node, dt: float, dtype: torch.dtype) -> nn.Mod
         values, uniform = np.broadcast_to(recorded, values.shape), recorded.ndim == 0
     longest = max(1, int(np.ceil(values.max())), int(record.get("longest", 1)))
     learn = bool(record.get("learn", False))
-    module = SynapticDelay(longest, channels=None if uniform else len(values), learn_delay=learn).to(dtype)
+    module = SynapticDelay(
+        longest, channels=None if uniform else len(values), learn_delay=learn
+    ).to(dtype)
     with torch.no_grad():
         module.delay.copy_(torch.from_numpy(np.array(values[0] if uniform else values)))
     return module
@@ -145,7 +168,9 @@ def delay_module(name: str, node: Node, dt: float, dtype: torch.dtype) -> nn.Mod
 
 def _field(name: str, node: Node, key: str) -> Any:
     if node.fields.get(key) is None:
-        raise fail(name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}")
+        raise fail(
+            name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}"
+        )
     return node.fields[key]
 
 

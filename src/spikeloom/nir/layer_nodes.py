@@ -42,12 +42,20 @@ def layer_node(path: str, module: nn.Module, shape: Shape, dt: float = 1.0) -> N
 
 def flatten_node(shape: Shape, start: int, end: int) -> Node:
     """Merge the axes ``start`` to ``end`` of a sample; NIR counts without the batch."""
-    return Node("Flatten", {"start_dim": start, "end_dim": -1 if end == len(shape) - 1 else end}, shape=shape)
+    return Node(
+        "Flatten",
+        {"start_dim": start, "end_dim": -1 if end == len(shape) - 1 else end},
+        shape=shape,
+    )
 
 
 def scale_node(factor: Any, shape: Shape) -> Node:
     """Multiply each element by its factor."""
-    numbers = factor.detach().cpu().numpy() if isinstance(factor, torch.Tensor) else np.asarray(factor, np.float64)
+    numbers = (
+        factor.detach().cpu().numpy()
+        if isinstance(factor, torch.Tensor)
+        else np.asarray(factor, np.float64)
+    )
     scale = np.ascontiguousarray(np.broadcast_to(numbers, shape))
     return Node("Scale", {"scale": scale}, {"learn": isinstance(factor, nn.Parameter)}, shape)
 
@@ -76,7 +84,12 @@ def _refusal(path: str, module: nn.Module) -> ValueError:
 
 def _linear(path: str, module: nn.Linear, shape: Shape) -> Node:
     if len(shape) != 1:
-        raise _refuse(path, module, f"a linear layer on {len(shape)} axes, {shape},", "flatten its input first")
+        raise _refuse(
+            path,
+            module,
+            f"a linear layer on {len(shape)} axes, {shape},",
+            "flatten its input first",
+        )
     if module.bias is None:
         return Node("Linear", {"weight": _numpy(module.weight)})
     return Node("Affine", {"weight": _numpy(module.weight), "bias": _numpy(module.bias)})
@@ -84,15 +97,20 @@ def _linear(path: str, module: nn.Linear, shape: Shape) -> Node:
 
 def _conv(path: str, module: Any, shape: Shape) -> Node:
     if module.padding_mode != "zeros":
-        raise _refuse(path, module, f"padding_mode={module.padding_mode!r}", "use padding_mode='zeros'")
+        raise _refuse(
+            path, module, f"padding_mode={module.padding_mode!r}", "use padding_mode='zeros'"
+        )
     axes = module.weight.dim() - 2
     if len(shape) != axes + 1:
-        raise _refuse(path, module, f"an input of shape {shape}", f"one sample needs {axes + 1} axes")
+        raise _refuse(
+            path, module, f"an input of shape {shape}", f"one sample needs {axes + 1} axes"
+        )
     given = {key: getattr(module, key) for key in ("stride", "padding", "dilation", "groups")}
     weight, settings, record = plain_form(_numpy(module.weight), given)
     if settings["padding"] != "same" and len(set(weight.shape[2:])) > 1:
         warnings.warn(
-            f"{type(module).__name__} {path!r} has a kernel {tuple(module.kernel_size)}, which zeros on both sides do "
+            f"{type(module).__name__} {path!r} has a kernel {tuple(module.kernel_size)}, which "
+            "zeros on both sides do "
             "not make square: nir.read refuses the file, unless it is called with type_check=False",
             stacklevel=2,
         )
@@ -109,11 +127,21 @@ def _conv(path: str, module: Any, shape: Shape) -> Node:
 def _pool(path: str, module: nn.AvgPool2d, shape: Shape) -> Node:
     if module.ceil_mode:
         raise _refuse(path, module, "ceil_mode=True", "use ceil_mode=False")
-    sizes = {k: np.broadcast_to(getattr(module, k), 2).copy() for k in ("kernel_size", "stride", "padding")}
+    sizes = {
+        k: np.broadcast_to(getattr(module, k), 2).copy()
+        for k in ("kernel_size", "stride", "padding")
+    }
     if module.divisor_override == 1:
         return Node("SumPool2d", sizes)
-    if module.divisor_override is not None or (sizes["padding"].any() and not module.count_include_pad):
-        raise _refuse(path, module, "a divisor other than the size of the kernel", "use the defaults of nn.AvgPool2d")
+    if module.divisor_override is not None or (
+        sizes["padding"].any() and not module.count_include_pad
+    ):
+        raise _refuse(
+            path,
+            module,
+            "a divisor other than the size of the kernel",
+            "use the defaults of nn.AvgPool2d",
+        )
     return Node("AvgPool2d", sizes)
 
 
@@ -136,7 +164,9 @@ def _delay(path: str, module: SynapticDelay, shape: Shape) -> Node:
     per_channel = steps.reshape(steps.shape + (1,) * (len(shape) - 1)) if steps.ndim else steps
     record = {"steps": steps if steps.ndim else float(steps), "longest": module.max_delay}
     delay = np.ascontiguousarray(np.broadcast_to(per_channel, shape))
-    return Node("Delay", {"delay": delay}, {**record, "learn": isinstance(module.delay, nn.Parameter)})
+    return Node(
+        "Delay", {"delay": delay}, {**record, "learn": isinstance(module.delay, nn.Parameter)}
+    )
 
 
 LAYERS: dict[type[nn.Module], Callable[..., Node]] = {

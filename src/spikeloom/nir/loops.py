@@ -1,4 +1,5 @@
-"""Loops of a graph: which of them are a recurrent neuron, and where the others are closed over time."""
+"""Loops of a graph: which of them are a recurrent neuron, and where the others are closed over
+time."""
 
 from typing import NamedTuple
 
@@ -7,7 +8,15 @@ from .reading import Flat
 
 __all__ = ["Loop", "loops_of", "order_of"]
 
-NEURONS = ("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF", "Delay")  # what keeps a loop from being instantaneous
+NEURONS = (
+    "I",
+    "IF",
+    "LI",
+    "LIF",
+    "CubaLI",
+    "CubaLIF",
+    "Delay",
+)  # what keeps a loop from being instantaneous
 
 
 class Loop(NamedTuple):
@@ -39,7 +48,11 @@ def graded(flat: Flat, name: str) -> str | None:
     """The Scale behind a neuron that was written as the size of its spikes."""
     after, before = _neighbours(flat)
     targets = after.get(name, [])
-    if not flat.nodes[name].metadata.get("graded") or len(targets) != 1 or targets[0] not in flat.nodes:
+    if (
+        not flat.nodes[name].metadata.get("graded")
+        or len(targets) != 1
+        or targets[0] not in flat.nodes
+    ):
         return None
     is_scale = flat.nodes[targets[0]].kind == "Scale" and before[targets[0]] == [name]
     return targets[0] if is_scale else None
@@ -48,7 +61,8 @@ def graded(flat: Flat, name: str) -> str | None:
 def order_of(flat: Flat) -> tuple[list[str], set[tuple[str, str]]]:
     """An order of execution, and the edges that go against it: those arrive one step later.
 
-    Walks from the inputs along the edges as the graph lists them; an edge that closes a cycle goes against the order.
+    Walks from the inputs along the edges as the graph lists them; an edge that closes a cycle goes
+    against the order.
 
     Raises:
         ValueError: a node cannot be reached from an input, or a cycle has no neuron in it.
@@ -68,21 +82,26 @@ def order_of(flat: Flat) -> tuple[list[str], set[tuple[str, str]]]:
                 state[name] = "done"
                 order.append(name)
             elif state.get(target) == "open":
-                _has_memory(flat.nodes, [n for n, _ in trail[[n for n, _ in trail].index(target) :]])
+                _has_memory(
+                    flat.nodes, [n for n, _ in trail[[n for n, _ in trail].index(target) :]]
+                )
                 back.add((name, target))
             elif target not in state:
                 state[target] = "open"
                 trail.append((target, iter(after.get(target, []))))
     lost = [name for name in (*flat.nodes, *flat.outputs) if name not in state]
     if lost:
-        raise ValueError(f"node {lost[0]!r} cannot be reached from an input; add an edge to it, or remove it")
+        raise ValueError(
+            f"node {lost[0]!r} cannot be reached from an input; add an edge to it, or remove it"
+        )
     return [name for name in reversed(order) if name in flat.nodes], back
 
 
 def _has_memory(nodes: dict[str, Node], cycle: list[str]) -> None:
     if not any(nodes[name].kind in NEURONS for name in cycle):
         raise ValueError(
-            f"the nodes {', '.join(map(repr, cycle))} form a loop without a neuron or a Delay, which has no value; "
+            f"the nodes {', '.join(map(repr, cycle))} form a loop without a neuron or a Delay, "
+            "which has no value; "
             "put one into it"
         )
 

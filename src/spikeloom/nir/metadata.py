@@ -35,7 +35,9 @@ def check_metadata(name: str, node: Node) -> None:
         _check_delay(name, node)
     if "reset" in record and str(record["reset"]) not in RECORDED_RESETS:
         known = ", ".join(RECORDED_RESETS)
-        raise fail(name, node, f"metadata 'reset' must be one of {known}, got {_shown(record['reset'])}")
+        raise fail(
+            name, node, f"metadata 'reset' must be one of {known}, got {_shown(record['reset'])}"
+        )
     _truth(name, node, "delay")
     if "surrogate" in record:
         _check_surrogate(name, node)
@@ -55,7 +57,9 @@ def check_arguments(name: str, node: Node, cls: type) -> None:
         if np.asarray(value).dtype.kind not in "fiu" or not np.isfinite(value).all():
             raise fail(name, node, f"metadata {key!r} must be finite numbers, got {_shown(value)}")
     if not isinstance(node.metadata.get("learn", ""), str):
-        raise fail(name, node, f"metadata 'learn' must be a text, got {_shown(node.metadata['learn'])}")
+        raise fail(
+            name, node, f"metadata 'learn' must be a text, got {_shown(node.metadata['learn'])}"
+        )
 
 
 def check_own(own: Any) -> None:
@@ -65,12 +69,15 @@ def check_own(own: Any) -> None:
         ValueError: it is no group, or its time step is no positive number.
     """
     if not isinstance(own, Mapping):
-        raise ValueError(f"the metadata 'spikeloom' of the graph must be a group, got {_shown(own)}")
+        raise ValueError(
+            f"the metadata 'spikeloom' of the graph must be a group, got {_shown(own)}"
+        )
     if "dt" in own:
         dt = np.asarray(own["dt"])
         if dt.ndim or dt.dtype.kind not in "fiu" or not (np.isfinite(dt) and dt > 0):
             raise ValueError(
-                f"the metadata 'dt' of the graph must be a positive number, got {_shown(own['dt'])}; "
+                "the metadata 'dt' of the graph must be a positive number, got "
+                f"{_shown(own['dt'])}; "
                 "pass dt=1e-4 and remove it"
             )
 
@@ -78,13 +85,17 @@ def check_own(own: Any) -> None:
 def _truth(name: str, node: Node, key: str) -> None:
     value = np.asarray(node.metadata.get(key, False))
     if value.ndim or value.dtype.kind not in "biuf":
-        raise fail(name, node, f"metadata {key!r} must be true or false, got {_shown(node.metadata[key])}")
+        raise fail(
+            name, node, f"metadata {key!r} must be true or false, got {_shown(node.metadata[key])}"
+        )
 
 
 def _check_delay(name: str, node: Node) -> None:
     steps = np.asarray(node.metadata.get("steps", 0.0))
     if steps.dtype.kind not in "fiu":
-        raise fail(name, node, f"metadata 'steps' must be numbers, got {_shown(node.metadata['steps'])}")
+        raise fail(
+            name, node, f"metadata 'steps' must be numbers, got {_shown(node.metadata['steps'])}"
+        )
     longest = np.asarray(node.metadata.get("longest", 1))
     if longest.ndim or longest.dtype.kind not in "fiu" or not 0 <= longest <= LONGEST:
         raise fail(
@@ -97,11 +108,15 @@ def _check_delay(name: str, node: Node) -> None:
 def _check_surrogate(name: str, node: Node) -> None:
     record = node.metadata["surrogate"]
     if not isinstance(record, Mapping) or not isinstance(record.get("name"), str):
-        raise fail(name, node, f"metadata 'surrogate' must be a group with a name, got {_shown(record)}")
+        raise fail(
+            name, node, f"metadata 'surrogate' must be a group with a name, got {_shown(record)}"
+        )
     for key, value in record.items():
         number = np.asarray(value)
         if key != "name" and (number.ndim or number.dtype.kind not in "fiu"):
-            raise fail(name, node, f"{key!r} of its surrogate must be a number, got {_shown(value)}")
+            raise fail(
+                name, node, f"{key!r} of its surrogate must be a number, got {_shown(value)}"
+            )
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""What graphs need and torch has not: a scale and an offset for each element, and the memory of a loop."""
+"""What graphs need and torch has not: a scale and an offset for each element, and the memory of a
+loop."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -37,7 +38,11 @@ class Scale(nn.Module):
 
     def extra_repr(self) -> str:
         """The factor, or its shape."""
-        return f"{self.factor.item():.4g}" if self.factor.numel() == 1 else f"shape={tuple(self.factor.shape)}"
+        return (
+            f"{self.factor.item():.4g}"
+            if self.factor.numel() == 1
+            else f"shape={tuple(self.factor.shape)}"
+        )
 
 
 class Offset(nn.Module):
@@ -74,7 +79,9 @@ class Memory(Stateful):
 
     modes: ClassVar[tuple[str, ...]] = ("step",)
 
-    def advance(self, input_: Tensor, *, sequence: bool, num_steps: int | None = None) -> tuple[Tensor, Any]:
+    def advance(
+        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
         """Keep ``input_`` and pass it on."""
         self._hidden = self.State(input_)
         return input_, self._hidden

@@ -37,10 +37,12 @@ class Step(NamedTuple):
 
 
 class Network(nn.Module):
-    """What `from_nir` returns: ordinary layers and neurons with ``init_hidden=True``, one time step per call.
+    """What `from_nir` returns: ordinary layers and neurons with ``init_hidden=True``, one time step
+    per call.
 
-    Run it over time with `spikeloom.run`. Layers in a loop of the graph that is not an `RLeaky` or `RSynaptic` run step
-    by step, the others on all steps at once. ``snn.reset`` puts all of it to rest.
+    Run it over time with `spikeloom.run`. Layers in a loop of the graph that is not an `RLeaky` or
+    `RSynaptic` run step by step, the others on all steps at once. ``snn.reset`` puts all of it to
+    rest.
 
     Args:
         modules: one for each node, by path; a path may have dots.
@@ -65,32 +67,41 @@ class Network(nn.Module):
         super().__init__()
         for path, module in modules.items():
             _place(self, path, module)
-        self.steps, self.inputs, self.outputs, self.loop_bias = list(steps), list(inputs), list(outputs), loop_bias
+        self.steps, self.inputs, self.outputs, self.loop_bias = (
+            list(steps),
+            list(inputs),
+            list(outputs),
+            loop_bias,
+        )
         delayed = dict.fromkeys(name for step in steps for name in step.delayed)
         self.delayed = list(delayed)
         if delayed:
             self.loops = nn.ModuleList(Memory() for _ in delayed)
         self.shapes: dict[str, Shapes] = {}
 
-    with_state: bool = False  # whether forward returns (output, state), as the networks of snnTorch's import do
+    with_state: bool = (
+        False  # whether forward returns (output, state), as the networks of snnTorch's import do
+    )
 
     def forward(self, x: Any, state: Any = None) -> Any:
         """One time step.
 
         Args:
             x: input [B, ...]; a tuple of them where the graph has several.
-            state: what a network with ``with_state`` returned before; its neurons remember theirs, so that it is empty.
+            state: what a network with ``with_state`` returned before; its neurons remember theirs,
+                so that it is empty.
 
         Returns:
-            The output [B, ...]; a tuple of them where the graph has several. With ``with_state``: that, and an empty
-            dictionary in the place of the state.
+            The output [B, ...]; a tuple of them where the graph has several. With ``with_state``:
+            that, and an empty dictionary in the place of the state.
 
         Raises:
             TypeError: another number of inputs, or a state that is not empty.
         """
         if state:
             raise TypeError(
-                "the neurons of an imported network remember their state, got another one; leave it out, and write "
+                "the neurons of an imported network remember their state, got another one; leave "
+                "it out, and write "
                 "snn.reset(net) to start from rest"
             )
         if self.delayed and isinstance(x, fx.Proxy):
@@ -98,11 +109,16 @@ class Network(nn.Module):
         given = x if isinstance(x, (tuple, list)) else (x,)
         if len(given) != len(self.inputs):
             names = ", ".join(self.inputs)
-            raise TypeError(f"the graph has the inputs {names}, got {len(given)}; pass a tuple of {len(self.inputs)}")
+            raise TypeError(
+                f"the graph has the inputs {names}, got {len(given)}; pass a tuple of "
+                f"{len(self.inputs)}"
+            )
         values = dict(zip(self.inputs, given, strict=True))
         for step in self.steps:
             received = [values[name] for name in step.sources]
-            received += [v for name in step.delayed if (v := self._before(name, given[0])) is not None]
+            received += [
+                v for name in step.delayed if (v := self._before(name, given[0])) is not None
+            ]
             values[step.name] = self.get_submodule(step.path)(_sum(received))
         for index, name in enumerate(self.delayed):
             self.loops[index](values[name])
@@ -122,7 +138,9 @@ class Network(nn.Module):
         module = None if step is None else self.get_submodule(step.path)
         if step is None or module is None or any(isinstance(m, Stateful) for m in module.modules()):
             return None  # inputs, neurons and delays are silent
-        values = [v for n in (*step.sources, *step.delayed) if (v := self._at_rest(n, like)) is not None]
+        values = [
+            v for n in (*step.sources, *step.delayed) if (v := self._at_rest(n, like)) is not None
+        ]
         return module(_sum(values) if values else like.new_zeros(1, *self.shapes[name][0]))
 
     def shapes_for(self, *samples: Tensor) -> dict[str, Shapes]:
@@ -142,7 +160,8 @@ class Network(nn.Module):
                 values[step.name] = _dry(self.get_submodule(step.path), x)
             except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
                 raise ValueError(
-                    f"node {step.name!r} does not take one sample of shape {tuple(x.shape[1:])}, which reaches it from "
+                    f"node {step.name!r} does not take one sample of shape {tuple(x.shape[1:])}, "
+                    "which reaches it from "
                     f"{', '.join(map(repr, step.sources))}: {error}"
                 ) from error
             shapes[step.name] = (tuple(x.shape[1:]), tuple(values[step.name].shape[1:]))
@@ -185,7 +204,9 @@ def _check_size(module: nn.Module, x: Tensor) -> None:
     else:
         return
     if math.prod(shape) > MOST_ELEMENTS:
-        raise ValueError(f"its output would have the shape {tuple(shape)}, more than {MOST_ELEMENTS} elements")
+        raise ValueError(
+            f"its output would have the shape {tuple(shape)}, more than {MOST_ELEMENTS} elements"
+        )
 
 
 def _place(net: nn.Module, path: str, module: nn.Module) -> None:
@@ -208,7 +229,9 @@ def paths_of(names: list[str]) -> dict[str, str]:
     paths: dict[str, str] = {}
     for name in names:
         path = name
-        if any(prefix in taken for prefix in _prefixes(name)):  # a module that has no room for others
+        if any(
+            prefix in taken for prefix in _prefixes(name)
+        ):  # a module that has no room for others
             path = name.replace(".", "_")
         first = path.split(".")[0]
         if not all(path.split(".")) or hasattr(nn.Module(), first) or first in _OWN:

@@ -1,4 +1,5 @@
-"""From a NIR neuron to ours: the class and its arguments, from the fields of the node and its record."""
+"""From a NIR neuron to ours: the class and its arguments, from the fields of the node and its
+record."""
 
 from typing import Any
 
@@ -29,7 +30,18 @@ __all__ = ["is_neuron", "neuron_module"]
 
 CLASSES: dict[str, type[Neuron]] = {
     cls.__name__: cls
-    for cls in (Leaky, IF, ScaledIF, LI, Lapicque, Synaptic, RLeaky, RSynaptic, Threshold, SameStepLeaky)
+    for cls in (
+        Leaky,
+        IF,
+        ScaledIF,
+        LI,
+        Lapicque,
+        Synaptic,
+        RLeaky,
+        RSynaptic,
+        Threshold,
+        SameStepLeaky,
+    )
 }
 RECURRENT: dict[type[Neuron], type[Neuron]] = {Leaky: RLeaky, IF: RLeaky, Synaptic: RSynaptic}
 SPIKING = ("IF", "LIF", "CubaLIF")
@@ -41,7 +53,12 @@ def is_neuron(node: Node) -> bool:
 
 
 def neuron_module(
-    name: str, node: Node, settings: Settings, *, feedback: Node | None = None, scale: Node | None = None
+    name: str,
+    node: Node,
+    settings: Settings,
+    *,
+    feedback: Node | None = None,
+    scale: Node | None = None,
 ) -> nn.Module | None:
     """The module of a neuron.
 
@@ -53,7 +70,8 @@ def neuron_module(
         scale: the size of its spikes, if it was written as such.
 
     Returns:
-        A neuron, or a chain of modules around one. None where the loop is none of a recurrent neuron of ours.
+        A neuron, or a chain of modules around one. None where the loop is none of a recurrent
+        neuron of ours.
 
     Raises:
         ValueError: the node is malformed, or something that has to be known is not said.
@@ -64,12 +82,16 @@ def neuron_module(
     if node.kind not in ("I", "LI", "CubaLI"):
         record = node.metadata.get("surrogate")
         chosen = settings.spike_grad
-        options["spike_grad"] = chosen if chosen is not None else surrogate_of(record) if record else None
+        options["spike_grad"] = (
+            chosen if chosen is not None else surrogate_of(record) if record else None
+        )
     exact = _as_recorded(name, node, settings, options, feedback, scale)
     if exact is not None:
         return exact
     if node.kind == "Threshold":
-        return Threshold(_tensor(compact(array(name, node, "threshold")), settings.dtype), **options)
+        return Threshold(
+            _tensor(compact(array(name, node, "threshold")), settings.dtype), **options
+        )
     if scale is not None and feedback is not None:
         return None
     made = _from_numbers(name, node, settings, options, feedback)
@@ -83,11 +105,16 @@ def _tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
     return torch.tensor(np.asarray(value), dtype=dtype)
 
 
-# -- a neuron that we wrote ------------------------------------------------------------------------------
+# -- a neuron that we wrote ------------------------------------------------------------------------
 
 
 def _as_recorded(
-    name: str, node: Node, settings: Settings, options: dict[str, Any], feedback: Node | None, scale: Node | None
+    name: str,
+    node: Node,
+    settings: Settings,
+    options: dict[str, Any],
+    feedback: Node | None,
+    scale: Node | None,
 ) -> Neuron | None:
     """The neuron of the record, if its numbers are still those of the node."""
     record, dt = node.metadata, settings.recorded_dt
@@ -105,7 +132,9 @@ def _as_recorded(
         reset, delay = settings.reset_rule(name, node)
         if reset not in cls.resets or (cls is SameStepLeaky and delay):
             return None
-        options |= {"reset_mechanism": reset} | ({} if cls is SameStepLeaky else {"reset_delay": delay})
+        options |= {"reset_mechanism": reset} | (
+            {} if cls is SameStepLeaky else {"reset_delay": delay}
+        )
     if feedback is None:
         neuron = cls(**options)
     else:
@@ -123,7 +152,11 @@ def _agree(neuron: Neuron, node: Node, scale: Node | None, dt: float) -> bool:
     given = [node] if scale is None else [node, scale]
     if [each.kind for each in written] != [each.kind for each in given]:
         return False
-    pairs = [(a.fields[k], b.fields.get(k)) for a, b in zip(written, given, strict=True) for k in a.fields]
+    pairs = [
+        (a.fields[k], b.fields.get(k))
+        for a, b in zip(written, given, strict=True)
+        for k in a.fields
+    ]
     return all(b is not None and _close(a, b) for a, b in pairs)
 
 
@@ -133,7 +166,7 @@ def _close(a: Any, b: Any) -> bool:
     return alike and np.allclose(a, b, rtol=1e-5, atol=0)
 
 
-# -- a neuron that others wrote, or that was edited -------------------------------------------------------
+# -- a neuron that others wrote, or that was edited ------------------------------------------------
 
 
 def _from_numbers(
@@ -146,14 +179,22 @@ def _from_numbers(
     reset, delay = settings.reset_rule(name, node)
     written = CLASSES.get(str(node.metadata.get("neuron")))  # with another dt, or edited since
     if written in RECURRENT.values() and feedback is None and reset == "zero" and delay:
-        raise fail(name, node, "it was written as a recurrent neuron; restore its loop, neuron -> layer -> neuron")
+        raise fail(
+            name,
+            node,
+            "it was written as a recurrent neuron; restore its loop, neuron -> layer -> neuron",
+        )
     leftover = settings.convention.leftover_reset or written not in (None, SameStepLeaky)
     same_step = reset == "subtract" and not delay and not leftover
     if reset != "none" and (same_step or (circuit.reset_to != 0).any()):
         if delay:
             what = "v_reset differs from v_leak, and such a reset acts in the step of the spike; pass delay=False"
             raise fail(name, node, what)
-        return None if feedback is not None else _same_step(circuit, settings, options | {"reset_mechanism": reset})
+        return (
+            None
+            if feedback is not None
+            else _same_step(circuit, settings, options | {"reset_mechanism": reset})
+        )
     options |= {"reset_mechanism": reset, "reset_delay": delay}
     options["threshold"] = _fires_at(circuit, settings)
     if written is Lapicque and feedback is None:
@@ -183,11 +224,16 @@ def _fires_at(circuit: Circuit, settings: Settings) -> torch.Tensor:
 def _same_step(circuit: Circuit, settings: Settings, options: dict[str, Any]) -> nn.Module:
     dtype = settings.dtype
     neuron = SameStepLeaky(
-        _tensor(circuit.beta, dtype), _fires_at(circuit, settings), _tensor(circuit.reset_to, dtype), **options
+        _tensor(circuit.beta, dtype),
+        _fires_at(circuit, settings),
+        _tensor(circuit.reset_to, dtype),
+        **options,
     )
     if circuit.alpha is None:
         return _chain(circuit, dtype, neuron=neuron)
-    return _chain(circuit, dtype, synapse=LI(_tensor(circuit.alpha, dtype), init_hidden=True), neuron=neuron)
+    return _chain(
+        circuit, dtype, synapse=LI(_tensor(circuit.alpha, dtype), init_hidden=True), neuron=neuron
+    )
 
 
 def _readout(circuit: Circuit, dtype: torch.dtype) -> nn.Module:
@@ -212,7 +258,7 @@ def _chain(circuit: Circuit, dtype: torch.dtype, **parts: nn.Module) -> nn.Modul
     return chain
 
 
-# -- feedback --------------------------------------------------------------------------------------------
+# -- feedback --------------------------------------------------------------------------------------
 
 
 def _recurrent(
@@ -249,11 +295,19 @@ def _one_to_one(name: str, feedback: Node) -> Array | None:
 def _sizes(layer: nn.Module) -> dict[str, Any] | None:
     """How a recurrent neuron is told its feedback; None for a convolution that changes the size."""
     if isinstance(layer, nn.Linear):
-        return {"linear_features": layer.in_features} if layer.in_features == layer.out_features else None
+        return (
+            {"linear_features": layer.in_features}
+            if layer.in_features == layer.out_features
+            else None
+        )
     if not isinstance(layer, nn.Conv2d):
         return None
     halves = tuple(d * (k - 1) // 2 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
     keeps = layer.stride == (1, 1) and (layer.padding == "same" or layer.padding == halves)
     odd = all(k % 2 for k in layer.kernel_size)
     channels = layer.in_channels if layer.in_channels == layer.out_channels else None
-    return {"conv2d_channels": channels, "kernel_size": layer.kernel_size} if keeps and odd and channels else None
+    return (
+        {"conv2d_channels": channels, "kernel_size": layer.kernel_size}
+        if keeps and odd and channels
+        else None
+    )

@@ -1,4 +1,5 @@
-"""From a neuron to its NIR node: one row for each class that has one, and for the others the reason why not."""
+"""From a neuron to its NIR node: one row for each class that has one, and for the others the reason
+why not."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +30,9 @@ Array = np.ndarray
 Fields = Mapping[str, Any]
 
 
-def neuron_nodes(path: str, neuron: Neuron, shape: tuple[int, ...], dt: float) -> tuple[dict[str, Node], Node | None]:
+def neuron_nodes(
+    path: str, neuron: Neuron, shape: tuple[int, ...], dt: float
+) -> tuple[dict[str, Node], Node | None]:
     """The nodes that stand for a neuron.
 
     Args:
@@ -39,8 +42,8 @@ def neuron_nodes(path: str, neuron: Neuron, shape: tuple[int, ...], dt: float) -
         dt: time step in seconds.
 
     Returns:
-        The nodes from the one that receives the input to the one that sends the spikes, by name; and the node of the
-        feedback from the latter to the former, if there is one.
+        The nodes from the one that receives the input to the one that sends the spikes, by name;
+        and the node of the feedback from the latter to the former, if there is one.
 
     Raises:
         ValueError: NIR has no node for what the neuron does.
@@ -51,10 +54,14 @@ def neuron_nodes(path: str, neuron: Neuron, shape: tuple[int, ...], dt: float) -
     for name in ("inhibition", "state_quant"):
         if getattr(neuron, name):
             raise ValueError(
-                f"{type(neuron).__name__} {path!r}: {name} has no NIR node; it must act outside of the network, or "
+                f"{type(neuron).__name__} {path!r}: {name} has no NIR node; it must act outside "
+                "of the network, or "
                 f"write neuron.{name} = False before the export"
             )
-    p = {name: _spread(value, shape) for name, value in neuron.params(torch.float64)._asdict().items()}
+    p = {
+        name: _spread(value, shape)
+        for name, value in neuron.params(torch.float64)._asdict().items()
+    }
     node = row(p, dt)
     node.shape, node.metadata = shape, recorded(neuron)
     nodes = {"lif": node}
@@ -83,7 +90,9 @@ def _leaky(p: Fields, dt: float) -> Node:
     beta, threshold = p["beta"].clip(0, 1), p["threshold"]
     reset = p.get("reset_to", np.zeros_like(threshold))
     if (beta == 1).all():
-        return Node("IF", {"r": np.full_like(beta, 1 / dt), "v_threshold": threshold, "v_reset": reset})
+        return Node(
+            "IF", {"r": np.full_like(beta, 1 / dt), "v_threshold": threshold, "v_reset": reset}
+        )
     tau = tau_of(beta, dt)
     fires = {"v_leak": np.zeros_like(beta), "v_threshold": threshold, "v_reset": reset}
     return Node("LIF", {"tau": tau, "r": tau / dt, **fires})
@@ -96,12 +105,16 @@ def _if(p: Fields, dt: float) -> Node:
 def _scaled_if(p: Fields, dt: float) -> Node:
     if p["current"].any():
         raise ValueError(
-            "a ScaledIF with a current has no NIR node; add the current to the bias of the layer before it, as "
+            "a ScaledIF with a current has no NIR node; add the current to the bias of the layer "
+            "before it, as "
             "spikeloom.conversion.Converted.unit_spikes does"
         )
-    # NIR starts at 0: everything is measured from where this neuron starts, and a reset goes below that
+    # NIR starts at 0: everything is measured from where this neuron starts, and a reset goes below
+    # that
     start = p["initial_mem"] * p["threshold"]
-    return _leaky({"beta": np.ones_like(start), "threshold": p["threshold"] - start, "reset_to": -start}, dt)
+    return _leaky(
+        {"beta": np.ones_like(start), "threshold": p["threshold"] - start, "reset_to": -start}, dt
+    )
 
 
 def _li(p: Fields, dt: float) -> Node:
@@ -141,7 +154,9 @@ def _feedback(path: str, neuron: Any, p: Fields, shape: tuple[int, ...]) -> Node
 
 
 def _dtype(value: torch.Tensor) -> type:
-    return np.float64 if value.dtype == torch.float64 else np.float32  # readers run weights as they find them
+    return (
+        np.float64 if value.dtype == torch.float64 else np.float32
+    )  # readers run weights as they find them
 
 
 _ROWS: dict[type[Neuron], Callable[[Fields, float], Node]] = {
@@ -159,14 +174,23 @@ _ROWS: dict[type[Neuron], Callable[[Fields, float], Node]] = {
 
 _OTHERS = "Leaky, IF, LI, Lapicque, Synaptic, RLeaky or RSynaptic"
 _NONE = {
-    "Alpha": ("its membrane is a difference of two filtered inputs, of which NIR neurons have one", "Synaptic"),
+    "Alpha": (
+        "its membrane is a difference of two filtered inputs, of which NIR neurons have one",
+        "Synaptic",
+    ),
     "SLSTM": ("its gates multiply signals, which no NIR neuron does", "RSynaptic"),
     "SConv2dLSTM": ("its gates multiply signals, which no NIR neuron does", "RSynaptic"),
     "AssociativeLeaky": ("its memory is a matrix, which no NIR neuron has", "Leaky"),
     "SignedIF": ("it takes spikes back, which no NIR neuron does", "ScaledIF"),
     "AdLIF": ("NIR has no adaptation", "Leaky or Synaptic"),
     "DeltaLeaky": ("it fires when its membrane changes, which no NIR neuron does", "Leaky"),
-    "StateLeaky": ("it runs whole sequences from rest", "Leaky(beta=exp(beta - 1), reset_mechanism='none')"),
+    "StateLeaky": (
+        "it runs whole sequences from rest",
+        "Leaky(beta=exp(beta - 1), reset_mechanism='none')",
+    ),
     "LinearLeaky": ("it runs whole sequences from rest", "Linear and Leaky(beta=exp(beta - 1))"),
-    "LeakyParallel": ("it is a recurrent layer of torch that runs whole sequences", "Linear and RLeaky"),
+    "LeakyParallel": (
+        "it is a recurrent layer of torch that runs whole sequences",
+        "Linear and RLeaky",
+    ),
 }

@@ -1,4 +1,5 @@
-"""Neurons that NIR graphs need and nobody else: a plain threshold, and a reset of NIR's own kind."""
+"""Neurons that NIR graphs need and nobody else: a plain threshold, and a reset of NIR's own
+kind."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -52,7 +53,9 @@ class Threshold(Neuron):
     ) -> None:
         value = torch.as_tensor(threshold)
         super().__init__(
-            torch.ones_like(value),  # the base class rightly refuses a threshold <= 0 of a neuron with a membrane
+            torch.ones_like(
+                value
+            ),  # the base class rightly refuses a threshold <= 0 of a neuron with a membrane
             spike_grad,
             surrogate_disable,
             init_hidden,
@@ -106,9 +109,9 @@ class SameStepLeaky(Neuron):
 
     .. math:: V = \beta U[t] + I[t+1] \qquad S[t+1] = H(V - \theta) \qquad U[t+1] = V - S[t+1] R
 
-    with ``R = V - reset_to`` for ``"zero"`` and ``R = threshold - reset_to`` for ``"subtract"``. `Leaky` with
-    ``reset_delay=False`` differs where ``"subtract"`` leaves the membrane above the threshold: there the next spike
-    is decided after a second reset, as in snnTorch.
+    with ``R = V - reset_to`` for ``"zero"`` and ``R = threshold - reset_to`` for ``"subtract"``.
+    `Leaky` with ``reset_delay=False`` differs where ``"subtract"`` leaves the membrane above the
+    threshold: there the next spike is decided after a second reset, as in snnTorch.
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
@@ -150,7 +153,13 @@ class SameStepLeaky(Neuron):
         *,
         mode: str = "step",
     ) -> None:
-        checks.in_range("beta", beta, 0.0, 1.0, why="it is the fraction of the membrane that is left after one step")
+        checks.in_range(
+            "beta",
+            beta,
+            0.0,
+            1.0,
+            why="it is the fraction of the membrane that is left after one step",
+        )
         super().__init__(
             threshold,
             spike_grad,

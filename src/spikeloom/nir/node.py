@@ -1,4 +1,5 @@
-"""What the package calls a node: its NIR type, its fields and its metadata, whatever object or file they came from."""
+"""What the package calls a node: its NIR type, its fields and its metadata, whatever object or file
+they came from."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -76,7 +77,9 @@ def array(name: str, node: Node, key: str) -> np.ndarray:
         ValueError: it is missing, no number, or not finite.
     """
     if key not in node.fields:
-        raise fail(name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}")
+        raise fail(
+            name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}"
+        )
     value = node.fields[key]
     value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
     if value.dtype.kind not in "fiub":
@@ -88,7 +91,8 @@ def array(name: str, node: Node, key: str) -> np.ndarray:
 
 
 def number(value: Any) -> Any:
-    """A setting as torch takes it: a Python number, a tuple of them, or a string (h5py returns numpy's)."""
+    """A setting as torch takes it: a Python number, a tuple of them, or a string (h5py returns
+    numpy's)."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, str):

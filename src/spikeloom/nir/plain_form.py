@@ -1,8 +1,8 @@
 """Convolutions in the form that every reader takes: one group and a square kernel.
 
-``nir.read`` infers the shapes of a convolution as if its weight had one group and a square kernel, and
-refuses a file in which they differ. Zeros between the groups and around the kernel compute the same.
-The metadata says which zeros to cut away again, so that a network comes back as it was.
+``nir.read`` infers the shapes of a convolution as if its weight had one group and a square kernel,
+and refuses a file in which they differ. Zeros between the groups and around the kernel compute the
+same. The metadata says which zeros to cut away again, so that a network comes back as it was.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,9 @@ def plain_form(weight: np.ndarray, settings: Settings) -> tuple[np.ndarray, Sett
     return weight, settings, record
 
 
-def original_form(weight: np.ndarray, settings: Settings, record: Mapping[str, Any]) -> tuple[np.ndarray, Settings]:
+def original_form(
+    weight: np.ndarray, settings: Settings, record: Mapping[str, Any]
+) -> tuple[np.ndarray, Settings]:
     """The convolution that `plain_form` was given; what was edited since stays as it is.
 
     >>> weight, settings, record = plain_form(np.ones((2, 1, 3)), {"groups": 2, "padding": (0,)})
@@ -60,7 +62,9 @@ def original_form(weight: np.ndarray, settings: Settings, record: Mapping[str, A
     missing = np.array(weight.shape[2:]) - kernel if kernel.shape == (weight.ndim - 2,) else None
     if missing is not None and (missing > 0).any() and _fits(weight, settings, missing):
         half = [int(size) // 2 for size in missing]
-        inner = tuple(slice(cut, size - cut) for cut, size in zip(half, weight.shape[2:], strict=True))
+        inner = tuple(
+            slice(cut, size - cut) for cut, size in zip(half, weight.shape[2:], strict=True)
+        )
         weight = np.ascontiguousarray(weight[(slice(None), slice(None), *inner)])
         steps = zip(settings["padding"], half, settings["dilation"], strict=True)
         settings["padding"] = tuple(pad - size * dilation for pad, size, dilation in steps)
@@ -78,7 +82,9 @@ def _fits(weight: np.ndarray, settings: Settings, missing: np.ndarray) -> bool:
     if isinstance(settings["padding"], str) or (missing < 0).any() or (missing % 2).any():
         return False
     half = missing // 2
-    if (half * settings["dilation"] > settings["padding"]).any() or (missing >= weight.shape[2:]).any():
+    if (half * settings["dilation"] > settings["padding"]).any() or (
+        missing >= weight.shape[2:]
+    ).any():
         return False
     inner = tuple(slice(cut, size - cut) for cut, size in zip(half, weight.shape[2:], strict=True))
     border = weight.copy()
@@ -103,6 +109,9 @@ def _grouped(weight: np.ndarray, groups: int) -> np.ndarray | None:
         return None
     each = inputs // groups
     rows = out // groups
-    blocks = [weight[group * rows : (group + 1) * rows, group * each : (group + 1) * each] for group in range(groups)]
+    blocks = [
+        weight[group * rows : (group + 1) * rows, group * each : (group + 1) * each]
+        for group in range(groups)
+    ]
     small = np.concatenate(blocks)
     return small if np.array_equal(_ungrouped(small, groups), weight) else None

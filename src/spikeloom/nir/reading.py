@@ -1,7 +1,7 @@
 """A NIR graph, from memory or from a file, as one flat graph of checked nodes.
 
-Files are read without NIR's own type check, which refuses graphs that older versions of nir wrote. Subgraphs are
-replaced by what is in them; their nodes are called ``subgraph.node``.
+Files are read without NIR's own type check, which refuses graphs that older versions of nir wrote.
+Subgraphs are replaced by what is in them; their nodes are called ``subgraph.node``.
 """
 
 import math
@@ -30,7 +30,8 @@ class Flat:
     Args:
         nodes: by name, all but inputs and outputs.
         edges: between the names of nodes, inputs and outputs.
-        inputs: names of the inputs and the shape of one sample each, None where the graph does not say.
+        inputs: names of the inputs and the shape of one sample each, None where the graph does not
+            say.
         outputs: names of the outputs.
         metadata: of the graph.
     """
@@ -61,7 +62,7 @@ def read(graph: Any) -> Flat:
     return _flattened(root)
 
 
-# -- the two sources -------------------------------------------------------------------------------------
+# -- the two sources -------------------------------------------------------------------------------
 
 
 def _from_fields(name: str, content: dict[str, Any]) -> Node:
@@ -100,12 +101,17 @@ def _edges(name: str, node: Node) -> list[Edge]:
 def _from_object(name: str, graph: Any, depth: int) -> Node:
     """A node from an object of nir."""
     if depth > DEEPEST:
-        raise ValueError(f"subgraphs must not be nested deeper than {DEEPEST}, got {name!r}; does it contain itself?")
+        raise ValueError(
+            f"subgraphs must not be nested deeper than {DEEPEST}, got {name!r}; does it contain "
+            "itself?"
+        )
     reserved = ("metadata", "input_type", "output_type")
     own = {k: v for k, v in vars(graph).items() if k not in reserved}
     node = Node(type(graph).__name__, own, dict(graph.metadata))
     if node.kind == "NIRGraph":
-        node.fields["nodes"] = {k: _from_object(k, each, depth + 1) for k, each in graph.nodes.items()}
+        node.fields["nodes"] = {
+            k: _from_object(k, each, depth + 1) for k, each in graph.nodes.items()
+        }
         node.fields["edges"] = [(str(a), str(b)) for a, b in graph.edges]
     elif isinstance(graph.input_type, dict):
         node.shape = _shape(name, node, next(iter(graph.input_type.values()), None))
@@ -131,24 +137,35 @@ def _shape(name: str, node: Node, value: Any) -> tuple[int, ...] | None:
 def _need(name: str, node: Node, *keys: str) -> None:
     for key in keys:
         if key not in node.fields:
-            raise fail(name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}")
+            raise fail(
+                name,
+                node,
+                f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}",
+            )
 
 
-# -- one graph without subgraphs ------------------------------------------------------------------------
+# -- one graph without subgraphs -------------------------------------------------------------------
 
 
 def _flattened(root: Node) -> Flat:
     if root.kind != "NIRGraph":
-        raise ValueError(f"the top node is of type {root.kind!r}; it must be a NIRGraph: nir.NIRGraph.from_list(node)")
+        raise ValueError(
+            f"the top node is of type {root.kind!r}; it must be a NIRGraph: "
+            "nir.NIRGraph.from_list(node)"
+        )
     if not isinstance(root.metadata, Mapping):
-        raise ValueError(f"the metadata of the graph must be a group, got {type(root.metadata).__name__}")
+        raise ValueError(
+            f"the metadata of the graph must be a group, got {type(root.metadata).__name__}"
+        )
     flat = Flat(metadata=dict(root.metadata))
     _check_edges("", root)
     for name, node in root.fields["nodes"].items():
         _enter(flat, name, node)
     names = {name: _ends(root.fields["nodes"][name], name) for name in root.fields["nodes"]}
     flat.edges += [(names[a][1], names[b][0]) for a, b in root.fields["edges"]]
-    flat.inputs = {n: node.shape for n, node in root.fields["nodes"].items() if node.kind == "Input"}
+    flat.inputs = {
+        n: node.shape for n, node in root.fields["nodes"].items() if node.kind == "Input"
+    }
     flat.outputs = [n for n, node in root.fields["nodes"].items() if node.kind == "Output"]
     _splice(flat)
     _open_ends(flat)
@@ -165,7 +182,12 @@ def _enter(flat: Flat, name: str, node: Node) -> None:
     for kind in ("Input", "Output"):
         count = sum(each.kind == kind for each in node.fields["nodes"].values())
         if count != 1:
-            raise fail(name, node, f"a subgraph must have one {kind}, got {count}; give it one, and split it if needed")
+            raise fail(
+                name,
+                node,
+                f"a subgraph must have one {kind}, got {count}; give it one, and split it if "
+                "needed",
+            )
     for child, each in node.fields["nodes"].items():
         _enter(flat, f"{name}.{child}", each)
     names = {child: _ends(each, f"{name}.{child}") for child, each in node.fields["nodes"].items()}
@@ -193,14 +215,21 @@ def _check_edges(name: str, graph: Node) -> None:
     for edge in graph.fields["edges"]:
         for end in edge:
             if end not in nodes:
-                raise ValueError(f"{where} has an edge {edge}, but no node {end!r}; its nodes are {', '.join(nodes)}")
+                raise ValueError(
+                    f"{where} has an edge {edge}, but no node {end!r}; its nodes are "
+                    f"{', '.join(nodes)}"
+                )
         if edge in seen:
-            raise ValueError(f"{where} has the edge {edge} twice; write graph.edges = list(dict.fromkeys(graph.edges))")
+            raise ValueError(
+                f"{where} has the edge {edge} twice; write graph.edges = "
+                "list(dict.fromkeys(graph.edges))"
+            )
         seen.add(edge)
 
 
 def _splice(flat: Flat) -> None:
-    """Remove the inputs and outputs of subgraphs: who sends to one sends to those who listen to it."""
+    """Remove the inputs and outputs of subgraphs: who sends to one sends to those who listen to
+    it."""
     outer = {*flat.inputs, *flat.outputs}
     for name in [n for n, node in flat.nodes.items() if node.kind in ("Input", "Output")]:
         if name not in outer:
@@ -212,7 +241,8 @@ def _splice(flat: Flat) -> None:
 
 
 def _open_ends(flat: Flat) -> None:
-    """Nodes without source are inputs and nodes without target outputs where the graph declares none."""
+    """Nodes without source are inputs and nodes without target outputs where the graph declares
+    none."""
     if not flat.inputs:
         for name in [n for n in flat.nodes if not any(b == n for _, b in flat.edges)]:
             flat.inputs[f"{name}.input"] = flat.nodes[name].shape
@@ -223,5 +253,6 @@ def _open_ends(flat: Flat) -> None:
             flat.edges.append((name, f"{name}.output"))
     if not flat.inputs or not flat.outputs:
         raise ValueError(
-            "the graph is a circle without an Input and an Output; add nodes nir.Input and nir.Output and their edges"
+            "the graph is a circle without an Input and an Output; add nodes nir.Input and "
+            "nir.Output and their edges"
         )

@@ -1,7 +1,9 @@
-"""What our own graphs carry in the metadata of a neuron, so that reading them gives the same neuron back.
+"""What our own graphs carry in the metadata of a neuron, so that reading them gives the same neuron
+back.
 
-NIR's fields stay the truth: what is recorded counts only where it agrees with them, so that editing a file has an
-effect. The record holds the class, its numbers to the last bit, the reset, the surrogate, and what learns.
+NIR's fields stay the truth: what is recorded counts only where it agrees with them, so that editing
+a file has an effect. The record holds the class, its numbers to the last bit, the reset, the
+surrogate, and what learns.
 """
 
 import dataclasses
@@ -33,7 +35,10 @@ def recorded(neuron: Neuron) -> dict[str, Any]:
 
 def options_of(cls: type[Neuron], record: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """Constructor arguments from a record: its numbers, and what learns."""
-    numbers = {k: torch.as_tensor(np.asarray(v), dtype=dtype) for k, v in record.get("arguments", {}).items()}
+    numbers = {
+        k: torch.as_tensor(np.asarray(v), dtype=dtype)
+        for k, v in record.get("arguments", {}).items()
+    }
     learned = str(record.get("learn", "")).split(",")
     return {**numbers, **{f"learn_{name}": name in learned for name in _learnable(cls)}}
 
@@ -100,5 +105,9 @@ def _learnable(cls: type[Neuron]) -> list[str]:
 
 def _learns(neuron: Neuron, name: str) -> bool:
     if name == "recurrent":
-        return any(n == "V" or n.startswith("recurrent.") for n, p in neuron.named_parameters() if p.requires_grad)
+        return any(
+            n == "V" or n.startswith("recurrent.")
+            for n, p in neuron.named_parameters()
+            if p.requires_grad
+        )
     return name in neuron._parameters

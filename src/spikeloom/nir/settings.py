@@ -38,7 +38,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.dt is not None:
-            checks.in_range("dt", self.dt, 0.0, float("inf"), open_low=True, why="it is a time step")
+            checks.in_range(
+                "dt", self.dt, 0.0, float("inf"), open_low=True, why="it is a time step"
+            )
         if self.reset is not None:
             checks.choice("reset", self.reset, RESETS)
 
@@ -47,18 +49,28 @@ class Settings:
         for value in (self.dt, self.recorded_dt, self.convention.dt):
             if value is not None:
                 return float(value)
-        raise fail(name, node, f"the graph does not say its time step, and NIR has no field for it; pass dt=1e-4{_OR}")
+        raise fail(
+            name,
+            node,
+            f"the graph does not say its time step, and NIR has no field for it; pass dt=1e-4{_OR}",
+        )
 
     def reset_rule(self, name: str, node: Node) -> tuple[str, bool]:
         """The reset mechanism, and whether it acts one step later."""
         record, convention = node.metadata, self.convention
-        reset = next((v for v in (self.reset, record.get("reset"), convention.reset) if v is not None), None)
-        delay = next((v for v in (self.delay, record.get("delay"), convention.delay) if v is not None), None)
+        reset = next(
+            (v for v in (self.reset, record.get("reset"), convention.reset) if v is not None), None
+        )
+        delay = next(
+            (v for v in (self.delay, record.get("delay"), convention.delay) if v is not None), None
+        )
         if reset is None or (delay is None and reset != "none"):
             raise fail(
                 name,
                 node,
-                "the graph does not say what a spike does to the membrane and when, and NIR has no field for it; "
-                f"pass reset='zero' or 'subtract', and delay=True (one step after the spike) or False{_OR}",
+                "the graph does not say what a spike does to the membrane and when, and NIR has "
+                "no field for it; "
+                "pass reset='zero' or 'subtract', and delay=True (one step after the spike) or "
+                f"False{_OR}",
             )
         return str(reset), bool(delay)

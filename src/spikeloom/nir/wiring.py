@@ -1,7 +1,9 @@
-"""Which layer feeds which, and with what shapes: a network as parts and the parts that they listen to.
+"""Which layer feeds which, and with what shapes: a network as parts and the parts that they listen
+to.
 
-One step of the network is traced and interpreted once on a sample. Neurons run through their pure `step`, so that the
-state of the network stays as it is. What has no place in a NIR graph is refused here by name.
+One step of the network is traced and interpreted once on a sample. Neurons run through their pure
+`step`, so that the state of the network stays as it is. What has no place in a NIR graph is refused
+here by name.
 """
 
 import operator
@@ -27,8 +29,10 @@ class Part(NamedTuple):
     """One layer or operation.
 
     Args:
-        what: a module; a number or tensor to multiply with; or None for flattening all axes of a sample.
-        sources: names of the parts whose outputs it receives, summed; ``""`` is the input of the network.
+        what: a module; a number or tensor to multiply with; or None for flattening all axes of a
+            sample.
+        sources: names of the parts whose outputs it receives, summed; ``""`` is the input of the
+            network.
         shape_in: of what it receives, without the batch.
         shape_out: of what it sends.
     """
@@ -80,15 +84,19 @@ def wiring_of(net: nn.Module, sample: Tensor, args: tuple[Any, ...] = ()) -> Wir
         graph = graph_of(net)
     except NoGraph as obstacle:
         raise ValueError(
-            f"the network cannot be written as a graph: {obstacle}; its forward must take one time step, call each "
-            "neuron once with its input only (init_hidden=True), and consist of layers, sums and flattening"
+            f"the network cannot be written as a graph: {obstacle}; its forward must take one "
+            "time step, call each "
+            "neuron once with its input only (init_hidden=True), and consist of layers, sums and "
+            "flattening"
         ) from obstacle
     with torch.no_grad():
         return _Interpreter(net, graph, sample, args).run()
 
 
 class _Interpreter:
-    def __init__(self, net: nn.Module, graph: fx.Graph, sample: Tensor, args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, net: nn.Module, graph: fx.Graph, sample: Tensor, args: tuple[Any, ...]
+    ) -> None:
         self.net, self.graph, self.sample = net, graph, sample
         self.given = [_Wire(sample, (INPUT,)), *args]
         self.parts: dict[str, Part] = {}
@@ -116,13 +124,17 @@ class _Interpreter:
             return self.given.pop(0)
         if default:
             return default[0]
-        raise ValueError(f"forward takes {node.name!r} besides its input; pass it, or give it a default value")
+        raise ValueError(
+            f"forward takes {node.name!r} besides its input; pass it, or give it a default value"
+        )
 
     def _add(self, name: str, what: Any, wire: _Wire, value: Tensor) -> _Wire:
         fresh, n = name, 1
         while fresh in self.parts:  # a layer without memory that is called again
             fresh, n = f"{name}_{n}", n + 1
-        self.parts[fresh] = Part(what, wire.sources, tuple(wire.value.shape[1:]), tuple(value.shape[1:]))
+        self.parts[fresh] = Part(
+            what, wire.sources, tuple(wire.value.shape[1:]), tuple(value.shape[1:])
+        )
         return _Wire(value, (fresh,))
 
     def _module(self, path: str, args: Any, kwargs: Any) -> Any:
@@ -131,7 +143,9 @@ class _Interpreter:
         if len(values) != 1 or not isinstance(values[0], _Wire):
             raise _lost(f"{type(module).__name__} {path!r}", values)
         wire = values[0]
-        if isinstance(module, (nn.Identity, dropout._DropoutNd)):  # dropout does nothing after training
+        if isinstance(
+            module, (nn.Identity, dropout._DropoutNd)
+        ):  # dropout does nothing after training
             return wire
         if not isinstance(module, Neuron):
             return self._add(path, module, wire, _called(path, module, wire.value))
@@ -147,7 +161,11 @@ class _Interpreter:
 
     def _function(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         wires = [v for v in (*args, *kwargs.values()) if isinstance(v, (_Wire, _Membrane))]
-        name = str(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target))
+        name = str(
+            node.target
+            if isinstance(node.target, str)
+            else getattr(node.target, "__name__", node.target)
+        )
         call = getattr(torch.Tensor, name) if node.op == "call_method" else node.target
         if not wires:
             return call(*args, **kwargs)  # pyright: ignore[reportCallIssue] (functions and methods only)
@@ -160,11 +178,16 @@ class _Interpreter:
             return value  # a size, which forward needs to reshape
         return self._tensor(str(node.name), name, wires, (*args, *kwargs.values()), value)
 
-    def _tensor(self, node: str, name: str, wires: list[Any], args: tuple[Any, ...], value: Tensor) -> _Wire:
+    def _tensor(
+        self, node: str, name: str, wires: list[Any], args: tuple[Any, ...], value: Tensor
+    ) -> _Wire:
         first = wires[0]
         if name in ("add", "iadd") and len(wires) == len(args) == 2:
             if {w.value.shape for w in wires} != {value.shape}:
-                raise ValueError(f"{node!r} adds shapes {[tuple(w.value.shape) for w in wires]}; NIR adds equal ones")
+                raise ValueError(
+                    f"{node!r} adds shapes {[tuple(w.value.shape) for w in wires]}; NIR adds "
+                    "equal ones"
+                )
             return _Wire(value, (*first.sources, *wires[1].sources))
         if name in ("mul", "imul") and len(wires) == 1 and value.shape == first.value.shape:
             factor = next(a for a in args if a is not first)
@@ -173,9 +196,12 @@ class _Interpreter:
             return _Wire(value, first.sources)
         flat = (len(first.value), first.value[0].numel()) if first.value.dim() else ()
         if name in ("flatten", "view", "reshape") and tuple(value.shape) == flat:
-            return first if value.shape == first.value.shape else self._add(node, None, first, value)
+            return (
+                first if value.shape == first.value.shape else self._add(node, None, first, value)
+            )
         raise ValueError(
-            f"forward calls {name!r}, which has no NIR node; NIR has sums, products with constants, flattening, and "
+            f"forward calls {name!r}, which has no NIR node; NIR has sums, products with "
+            "constants, flattening, and "
             "the layers nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool2d, nn.Flatten and neurons"
         )
 
@@ -188,7 +214,8 @@ def _called(path: str, module: nn.Module, x: Tensor) -> Tensor:
         return module(x)
     except RuntimeError as error:
         raise ValueError(
-            f"{type(module).__name__} {path!r} does not take the sample, which reaches it as {tuple(x.shape)}; "
+            f"{type(module).__name__} {path!r} does not take the sample, which reaches it as "
+            f"{tuple(x.shape)}; "
             f"the sample is one step of input, [B, ...]: {error}"
         ) from error
 
@@ -197,10 +224,14 @@ def _lost(where: str, values: list[Any]) -> ValueError:
     for value in values:
         if isinstance(value, _Membrane):
             return ValueError(
-                f"{where} reads the state of neuron {value.path!r}; NIR neurons send spikes only: read the spikes, or "
+                f"{where} reads the state of neuron {value.path!r}; NIR neurons send spikes only: "
+                "read the spikes, or "
                 "use snn.LI, whose output is its membrane"
             )
-    return ValueError(f"{where} must be called with one tensor that depends on the input, got {len(values)} arguments")
+    return ValueError(
+        f"{where} must be called with one tensor that depends on the input, got {len(values)} "
+        "arguments"
+    )
 
 
 def _outputs(value: Any) -> list[_Wire]:
@@ -208,28 +239,38 @@ def _outputs(value: Any) -> list[_Wire]:
     if isinstance(value, _Wire):
         return [value]
     if isinstance(value, (tuple, list)) and not isinstance(value, _Membrane):
-        found = [wire for each in value if not isinstance(each, _Membrane) for wire in _outputs(each)]
+        found = [
+            wire for each in value if not isinstance(each, _Membrane) for wire in _outputs(each)
+        ]
         if found:
             return list({wire.sources: wire for wire in found}.values())
-    raise _lost("the output", [value] if isinstance(value, _Membrane) else list(value) if value else [])
+    raise _lost(
+        "the output", [value] if isinstance(value, _Membrane) else list(value) if value else []
+    )
 
 
 def _of_network(net: Network, sample: Tensor) -> Wiring:
     """The wiring of a network that came from a graph: it knows its own, loops included."""
     if len(net.inputs) != 1:
-        raise ValueError(f"only a network with one input can be written, this one has {', '.join(net.inputs)}")
+        raise ValueError(
+            f"only a network with one input can be written, this one has {', '.join(net.inputs)}"
+        )
     with torch.no_grad():
         shapes = net.shapes_for(sample)
     parts: dict[str, Part] = {}
     ends = dict.fromkeys(net.inputs, INPUT)
     for step in net.steps:  # a node may be a chain of modules, the last of which sends its output
         module = net.get_submodule(step.path)
-        chain = list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
+        chain = (
+            list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
+        )
         ends[step.name] = ".".join(filter(None, (step.name, chain[-1][0])))
     for step in net.steps:
         module, (shape_in, shape_out) = net.get_submodule(step.path), shapes[step.name]
         sources = tuple(ends[s] for s in (*step.sources, *step.delayed))
-        chain = list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
+        chain = (
+            list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
+        )
         for child, what in chain:
             name = ".".join(filter(None, (step.name, child)))
             parts[name] = Part(what, sources, shape_in, shape_out)

@@ -41,9 +41,12 @@ def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
-    """Raise for an index out of bounds as torch does, since the indexing itself is only recorded."""
+    """Raise for an index out of bounds as torch does, since the indexing itself is only
+    recorded."""
     for axis, item in enumerate(items):
         if item is None or item is ...:
             return  # the following axes cannot be numbered here; torch checks them
         if type(item) is int and not -x.shape[axis] <= item < x.shape[axis]:
-            raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}")
+            raise IndexError(
+                f"index {item} is out of bounds for dimension {axis} with size {x.shape[axis]}"
+            )

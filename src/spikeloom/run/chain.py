@@ -48,7 +48,9 @@ def links_of(net: nn.Module) -> list[tuple[str, nn.Module]] | None:
             return None
         if type(module) is nn.Sequential:
             inside = module._modules.items()
-            children = [(f"{path}.{name}" if path else name, m) for name, m in inside if m is not None]
+            children = [
+                (f"{path}.{name}" if path else name, m) for name, m in inside if m is not None
+            ]
             pending.extend(reversed(children))
         elif _is_link(module):
             links.append((path, module))
@@ -133,7 +135,10 @@ class Chain:
         source = self.recorder.layers[value.layer]
         layer = StackLayer(torch.stack, modes.current(), user_line())
         moves = source.number in self.repeated
-        layer.items = [Reference(value.layer, value.out, t if moves else value.index) for t in range(self.steps)]
+        layer.items = [
+            Reference(value.layer, value.out, t if moves else value.index)
+            for t in range(self.steps)
+        ]
         layer.dim = 0
         layer.infos = [_stacked_info(source, value, self.steps)]
         self.recorder.enter(layer)

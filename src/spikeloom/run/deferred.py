@@ -133,7 +133,8 @@ class Deferred(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         raise Refused(
-            f"{func} of C++ was given a value that is recorded and not computed yet ({user_line()}); "
+            f"{func} of C++ was given a value that is recorded and not computed yet "
+            f"({user_line()}); "
             "it bypasses torch functions, so call it outside snn.layerwise and snn.run, or step by "
             "step"
         )

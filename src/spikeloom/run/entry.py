@@ -38,37 +38,44 @@ def run(
 ) -> Any:
     """Run a network over time.
 
-    ``net(x_t)`` computes one step; its neurons have ``init_hidden=True`` or are called with their input only. The
-    result is that of the loop ``for x_t in x: net(x_t)``: the same spikes in float64; in float32 up to the rounding of
-    one product over all steps instead of one for each, which moves a membrane by about 1e-7 and a spike only where
-    the membrane is that close to the threshold. Random numbers are those of the loop, in the same order. The Python of
-    ``net`` runs at every step and forward hooks are called once a step. Networks with their own loop over time run
-    with `layerwise`.
+    ``net(x_t)`` computes one step; its neurons have ``init_hidden=True`` or are called with their
+    input only. The result is that of the loop ``for x_t in x: net(x_t)``: the same spikes in
+    float64; in float32 up to the rounding of one product over all steps instead of one for each,
+    which moves a membrane by about 1e-7 and a spike only where the membrane is that close to the
+    threshold. Random numbers are those of the loop, in the same order. The Python of ``net`` runs
+    at every step and forward hooks are called once a step. Networks with their own loop over time
+    run with `layerwise`.
 
     Args:
         net: any module. Its neurons keep the last state.
-        x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every step.
+        x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every
+            step.
         num_steps: T of a static input.
-        record: what to return besides the output: True for everything, or names such as ``"1"`` (all of that neuron),
-            ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in ``net.named_modules()``.
+        record: what to return besides the output: True for everything, or names such as ``"1"``
+            (all of that neuron), ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in
+            ``net.named_modules()``.
         reset: start from rest (default); False continues from the state of the previous call.
-        batch_norm: statistics of batch norm in training: ``"step"`` uses those of each step, as the loop does;
-            ``"time"`` uses those of all steps together.
-        memory: what is kept for the backward pass. ``"exact"``: everything that it reads. ``"compressed"``: time is
-            divided into segments, membranes are kept in 16 bits and spikes as bits; spikes are the same, gradients are
-            off by about 1e-3 (`snn.residual`). ``"checkpoint"``: only the states between segments are kept, and a
-            segment is computed again for its gradients, which are those of ``"exact"`` up to the order in which the
+        batch_norm: statistics of batch norm in training: ``"step"`` uses those of each step, as the
+            loop does; ``"time"`` uses those of all steps together.
+        memory: what is kept for the backward pass. ``"exact"``: everything that it reads.
+            ``"compressed"``: time is divided into segments, membranes are kept in 16 bits and
+            spikes as bits; spikes are the same, gradients are off by about 1e-3 (`snn.residual`).
+            ``"checkpoint"``: only the states between segments are kept, and a segment is computed
+            again for its gradients, which are those of ``"exact"`` up to the order in which the
             weights' gradients are summed over time.
-        explain: also return the plan: how each layer ran, and which lines needed a value (``plan.forced``).
+        explain: also return the plan: how each layer ran, and which lines needed a value
+            (``plan.forced``).
 
     Returns:
-        The network's output, stacked over time, [T, B, ...]; a tuple of those if it returns a tuple. With ``record`` or
-        ``explain``: a `Run` of output, records and plan.
+        The network's output, stacked over time, [T, B, ...]; a tuple of those if it returns a
+        tuple. With ``record`` or ``explain``: a `Run` of output, records and plan.
 
     Raises:
-        TypeError: ``x`` is not a floating-point tensor, or a layer received another dtype or a tuple.
-        ValueError: the axes or features of a layer's input are wrong (the message begins with the path of the layer),
-            ``x`` is not finite, a name is unknown, or ``net`` has its own loop over time.
+        TypeError: ``x`` is not a floating-point tensor, or a layer received another dtype or a
+            tuple.
+        ValueError: the axes or features of a layer's input are wrong (the message begins with the
+            path of the layer), ``x`` is not finite, a name is unknown, or ``net`` has its own loop
+            over time.
         RuntimeError: another thread is running the same network.
 
     >>> import torch, spikeloom as snn
@@ -139,7 +146,8 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
     checks.flags("run", reset=reset, explain=explain)
     if isinstance(net, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
         raise TypeError(
-            f"{type(net).__name__} around the step would synchronise at every step; wrap a module whose forward calls "
+            f"{type(net).__name__} around the step would synchronise at every step; wrap a module "
+            "whose forward calls "
             "snn.run(self.net, x) instead"
         )
     checks.floating(x, "x")
@@ -158,7 +166,10 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
         steps = 0
     if not 1 <= steps <= _MOST_STEPS:
         most = f" of at most {_MOST_STEPS}" if steps > 1 else ""
-        raise ValueError(f"num_steps must be a positive integer{most}, got {num_steps!r}; drop it if x is [T, B, ...]")
+        raise ValueError(
+            f"num_steps must be a positive integer{most}, got {num_steps!r}; drop it if x is [T, "
+            "B, ...]"
+        )
     return steps
 
 
@@ -166,7 +177,8 @@ def _check_memory(memory: str, batch_norm: str) -> None:
     checks.choice("memory", memory, MEMORIES)
     if memory != "exact" and batch_norm == "time":
         raise ValueError(
-            f'batch_norm="time" takes the statistics of all steps together, memory={memory!r} never has them all; '
+            f'batch_norm="time" takes the statistics of all steps together, memory={memory!r} '
+            "never has them all; "
             'write batch_norm="step" or memory="exact"'
         )
 
@@ -175,10 +187,16 @@ def _keys(net: nn.Module, record: bool | Iterable[str] | None) -> set[str]:
     """Return the requested names as ``path.field``."""
     if record is None or record is False:
         return set()
-    named = isinstance(record, (list, tuple, set, frozenset, dict)) and all(isinstance(n, str) for n in record)
+    named = isinstance(record, (list, tuple, set, frozenset, dict)) and all(
+        isinstance(n, str) for n in record
+    )
     if record is not True and not isinstance(record, str) and not named:
-        raise TypeError(f"record must be True or names such as '1.mem', got {record!r}; write record=True")
-    fields = {path: ["spk", *(f for f in n.State._fields if f != "spk")] for path, n in named_neurons(net)}
+        raise TypeError(
+            f"record must be True or names such as '1.mem', got {record!r}; write record=True"
+        )
+    fields = {
+        path: ["spk", *(f for f in n.State._fields if f != "spk")] for path, n in named_neurons(net)
+    }
     every = {f"{path}.{field}" for path, names in fields.items() for field in names}
     if record is True:
         return every

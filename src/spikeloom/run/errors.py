@@ -37,7 +37,9 @@ def located(place: Place) -> Iterator[None]:
             raise
         if str(error).startswith("layer '"):  # a layer that ran later names itself
             raise
-        raise type(error)(f"layer {place.path!r} ({type(place.module).__name__}): {error}") from error
+        raise type(error)(
+            f"layer {place.path!r} ({type(place.module).__name__}): {error}"
+        ) from error
 
 
 def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
@@ -54,7 +56,8 @@ def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
     """
     if isinstance(value, tuple):
         raise TypeError(
-            f"received {len(value)} values from the layer before it; a neuron inside nn.Sequential needs "
+            f"received {len(value)} values from the layer before it; a neuron inside "
+            "nn.Sequential needs "
             "init_hidden=True (and no output=True), so that it passes on its spikes only"
         )
     weight = getattr(module, "weight", None)
@@ -65,9 +68,13 @@ def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
     _expect_axes(module, value, num_steps)
     _expect_features(module, value)
     if value.device != weight.device:
-        raise RuntimeError(f"its weight is on {weight.device}, its input on {value.device}; write net.to(device)")
+        raise RuntimeError(
+            f"its weight is on {weight.device}, its input on {value.device}; write net.to(device)"
+        )
     if value.is_floating_point() and value.dtype != weight.dtype and not _autocast(value):
-        raise TypeError(f"its weight is {weight.dtype}, its input {value.dtype}; write x.to({weight.dtype})")
+        raise TypeError(
+            f"its weight is {weight.dtype}, its input {value.dtype}; write x.to({weight.dtype})"
+        )
 
 
 def _autocast(value: Tensor) -> bool:
@@ -78,17 +85,22 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> Non
     shape = tuple(value.shape)
     if isinstance(module, nn.Linear):
         if value.dim() < 2:
-            raise ValueError(f"a step of its input has shape {shape} and no batch axis; {_hint(num_steps, value)}")
+            raise ValueError(
+                f"a step of its input has shape {shape} and no batch axis; "
+                f"{_hint(num_steps, value)}"
+            )
         if num_steps and value.dim() > 2 and shape[0] == num_steps:
             raise ValueError(
-                f"its static input {shape} has as many rows as num_steps={num_steps}; if axis 0 is time, drop "
+                f"its static input {shape} has as many rows as num_steps={num_steps}; if axis 0 "
+                "is time, drop "
                 "num_steps; if it is not, write snn.run(net, x.expand(num_steps, *x.shape))"
             )
     elif isinstance(module, conv._ConvNd):
         axes = _AXES.get(type(module).__name__[-2:].lower(), ())
         if axes and value.dim() not in axes:
             raise ValueError(
-                f"a step of its input has shape {shape}, expected {axes[0]} axes; {_hint(num_steps, value)}"
+                f"a step of its input has shape {shape}, expected {axes[0]} axes; "
+                f"{_hint(num_steps, value)}"
             )
 
 
@@ -103,7 +115,8 @@ def _expect_features(module: nn.Module, value: Tensor) -> None:
     if isinstance(module, nn.Linear) and shape[-1] != module.in_features:
         raise ValueError(
             f"expects {module.in_features} features in the last axis, got a step of shape {shape}; "
-            f"change in_features to {shape[-1]}, or flatten the input if features lie in several axes"
+            f"change in_features to {shape[-1]}, or flatten the input if features lie in several "
+            "axes"
         )
     wanted = module.in_channels if isinstance(module, conv._ConvNd) else None
     wanted = module.num_features if isinstance(module, batchnorm._BatchNorm) else wanted

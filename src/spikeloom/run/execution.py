@@ -19,7 +19,16 @@ from ..core import dispatch, recording
 from . import rewrites
 from .deferred import Refused
 from .modes import under
-from .over_time import LAYER_NORMS, Argument, filled, indexed, mapped, on_sequence, run_sum, with_numbers
+from .over_time import (
+    LAYER_NORMS,
+    Argument,
+    filled,
+    indexed,
+    mapped,
+    on_sequence,
+    run_sum,
+    with_numbers,
+)
 from .plan import Row
 from .program import Layer, Need, Slot, Values
 
@@ -35,7 +44,9 @@ class Execution:
         stepping: a call of a module with a state is one step, also in ``mode="sequence"``.
     """
 
-    def __init__(self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False) -> None:
+    def __init__(
+        self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False
+    ) -> None:
         self.layers: list[Layer] = []
         self.values = Values()
         self.memory = memory
@@ -258,7 +269,9 @@ def outputs_of(need: Need) -> set[tuple[int, int]]:
     return {(layer, out) for layer, outputs in need.items() for out in outputs}
 
 
-def _readers_of(chosen: list[Layer], wanted: set[tuple[int, int]]) -> dict[tuple[int, int], list[Layer | None]]:
+def _readers_of(
+    chosen: list[Layer], wanted: set[tuple[int, int]]
+) -> dict[tuple[int, int], list[Layer | None]]:
     """Return for each output the layers that read it; None is a reader outside the program."""
     readers: dict[tuple[int, int], list[Layer | None]] = {output: [None] for output in wanted}
     for layer in chosen:
@@ -273,7 +286,9 @@ def _located(layer: Layer, error: Exception) -> Exception:
     """Return the same error, with the layer's path in front if it has one."""
     if layer.is_module and type(error) in (ValueError, TypeError, RuntimeError):
         text = str(error)
-        named = text if text.startswith("layer '") else f"layer {layer.name!r} ({layer.title}): {text}"
+        named = (
+            text if text.startswith("layer '") else f"layer {layer.name!r} ({layer.title}): {text}"
+        )
         return type(error)(named)
     if sys.version_info >= (3, 11):
         error.add_note(f"recorded at {layer.where}")

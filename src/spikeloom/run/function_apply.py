@@ -65,7 +65,9 @@ def _seen(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _replace_code(function: Any) -> None:
     apply = function.apply.__func__
-    original = FunctionType(apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__)
+    original = FunctionType(
+        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
+    )
     original.__kwdefaults__ = apply.__kwdefaults__
     apply.__globals__["_spikeloom_apply"] = _seen(original)
     namespace: dict[str, Any] = {}

@@ -12,7 +12,9 @@ __all__ = ["Memo"]
 class Memo:
     """What must not change if the next call of a neuron is to be one more step of its layer."""
 
-    def __init__(self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int) -> None:
+    def __init__(
+        self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int
+    ) -> None:
         self.layer = layer
         self.key = x.key
         self.mode = mode

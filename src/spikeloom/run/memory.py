@@ -34,10 +34,14 @@ def segment_length(num_steps: int, batch: int) -> int:
     (17, 32, 9)
     """
     least = math.ceil(ROWS / max(batch, 1))
-    return min(num_steps, max(least, math.ceil(num_steps / math.ceil(SEGMENTS * math.sqrt(num_steps)))))
+    return min(
+        num_steps, max(least, math.ceil(num_steps / math.ceil(SEGMENTS * math.sqrt(num_steps))))
+    )
 
 
-def run_segment(execution: Execution, chosen: list[Layer], wanted: set[tuple[int, int]], need: Need) -> None:
+def run_segment(
+    execution: Execution, chosen: list[Layer], wanted: set[tuple[int, int]], need: Need
+) -> None:
     """Run the layers of a segment; ``"checkpoint"`` runs them again in the backward pass.
 
     Args:

@@ -73,7 +73,9 @@ def mapped(layer: Layer, found: dict[int, Argument], axes: int, count: int) -> T
     return result if result.shape == (count, *layer.infos[0].shape) else None
 
 
-def on_sequence(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], count: int) -> Tensor | None:
+def on_sequence(
+    layer: Layer, x: Tensor, rest: Any, options: dict[str, Any], count: int
+) -> Tensor | None:
     """Run a function of one timed argument ``x``, [T, B, ...]; None if that is not possible."""
     function = layer.function
     step = x.dim() - 1

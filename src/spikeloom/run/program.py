@@ -164,7 +164,8 @@ class Values:
         return None
 
     def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
-        """Return the values at these indices, stacked, and False; if all are one value, it and True."""
+        """Return the values at these indices, stacked, and False; if all are one value, it and
+        True."""
         first, number = indices[0], len(indices)
         if all(index == first for index in indices):
             return self.one(layer, out, first), True
@@ -194,7 +195,9 @@ class Part:
         values: the values one by one; or None. An entry None is a value that nothing reads.
     """
 
-    def __init__(self, first: int, count: int, timed: Tensor | None, values: list[Any] | None) -> None:
+    def __init__(
+        self, first: int, count: int, timed: Tensor | None, values: list[Any] | None
+    ) -> None:
         self.first = first
         self.count = count
         self._timed = timed
@@ -207,7 +210,9 @@ class Part:
     def steps(self) -> list[Any]:
         if self._values is None:
             assert self._timed is not None
-            with torch.enable_grad():  # later readers may need gradients, even if the first does not
+            with (
+                torch.enable_grad()
+            ):  # later readers may need gradients, even if the first does not
                 self._values = list(self._timed.unbind(0))
         return self._values
 

@@ -168,7 +168,9 @@ class Record:
 
     # -- layers ----------------------------------------------------------------------------------
 
-    def create(self, key: Any, function: Any, kind: str, mode: Any, args: Any, kwargs: dict[str, Any]) -> Layer | None:
+    def create(
+        self, key: Any, function: Any, kind: str, mode: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Layer | None:
         """Create a layer; None if the function cannot be recorded for these arguments."""
         layer = Layer(function, kind, mode, user_line())
         signs: list[Any] = []

@@ -60,7 +60,9 @@ def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
     return names
 
 
-def recorded(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder) -> Any:
+def recorded(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder
+) -> Any:
     """Call a function, record its operations, run them layer by layer and return the result.
 
     An error in the user's code is raised unchanged; written and referenced tensors are then as the

@@ -51,7 +51,9 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     # -- every torch function ----------------------------------------------------------------------
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if checks.transformed():
             return self._in_transform(func, args, kwargs or {})
         if not kwargs and self.last is not None:
@@ -184,7 +186,9 @@ class Recorder(StatefulModules, TorchFunctionMode):
     def piece(self) -> None:
         """Compute the visible values and release those that nothing can read any more."""
         need = self.alive([])[1]
-        visible = {layer: {out: set(at) for out, at in outs.items()} for layer, outs in need.items()}
+        visible = {
+            layer: {out: set(at) for out, at in outs.items()} for layer, outs in need.items()
+        }
         recording.local.recorder = None  # calls inside a segment are not the user's
         try:
             with torch._C.DisableTorchFunction():

@@ -172,7 +172,8 @@ class Sharing(Record):
         goes_on = layer.chain and root.index < len(layer.occurrences) - 1
         if layer.consumed or goes_on:
             raise Refused(
-                f"{point} at {user_line()} needs gradients at a value that later steps have already "
+                f"{point} at {user_line()} needs gradients at a value that later steps have "
+                "already "
                 "read inside one layer over time; call it in the step that makes the value, or run "
                 "this loop without snn.layerwise"
             )
@@ -193,7 +194,7 @@ class Sharing(Record):
         with modes.under(layer.modes):
             return layer.function(base, *rest, **layer.kwargs)
 
-    # -- functions that are not recorded -------------------------------------------------------------
+    # -- functions that are not recorded -----------------------------------------------------------
 
     def on_values(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a function of recorded values immediately, and count it for the plan."""
@@ -221,7 +222,8 @@ class Sharing(Record):
         return function(*args, **kwargs)
 
     def forget_graphs(self) -> None:
-        """Compute equal operations again from here on: a backward pass frees the graph of a result."""
+        """Compute equal operations again from here on: a backward pass frees the graph of a
+        result."""
         for layer in self.layers:
             if any(info.requires_grad for info in layer.infos):
                 layer.seen.clear()
@@ -231,7 +233,9 @@ class Sharing(Record):
         writes = "out" in kwargs or kwargs.get("inplace") or any(value is True for value in args)
         return pure and not writes
 
-    def _settle_all(self, function: Any, name: str, recorded: list[Any], args: Any, kwargs: dict[str, Any]) -> None:
+    def _settle_all(
+        self, function: Any, name: str, recorded: list[Any], args: Any, kwargs: dict[str, Any]
+    ) -> None:
         points = recorded if function in GRAPH_POINTS else []
         if function is torch.autograd.grad:
             inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
@@ -273,7 +277,10 @@ class Sharing(Record):
     def _settle_views(self, storage: int) -> None:
         """Turn the recorded views of a tensor that is about to be written into real views."""
         for number in self.real_views.pop(storage, ()):
-            if type(self.deferred[number]) is Deferred and sys.getrefcount(self.deferred[number]) > 2:
+            if (
+                type(self.deferred[number]) is Deferred
+                and sys.getrefcount(self.deferred[number]) > 2
+            ):
                 self.settle(self.deferred[number])
 
 

@@ -56,7 +56,8 @@ class Special(Sharing):
     # -- steps of a sequence ---------------------------------------------------------------------
 
     def unbind(self, input: Tensor, dim: int = 0) -> Any:
-        """Record ``input.unbind(dim)``, or an iteration over a tensor, as one index for each step."""
+        """Record ``input.unbind(dim)``, or an iteration over a tensor, as one index for each
+        step."""
         before = (slice(None),) * (dim % max(input.dim(), 1))
         return tuple(self.item(input, (*before, t)) for t in range(input.shape[dim]))
 
@@ -114,7 +115,9 @@ class Special(Sharing):
         if known is None:
             return self.computed(function, args, kwargs)
         layer = StackLayer(function, mode, user_line())
-        layer.items = [Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept]
+        layer.items = [
+            Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
+        ]
         layer.dim = dim
         layer.infos = known[0]
         reals = [v for v in kept if type(v) is not Deferred]

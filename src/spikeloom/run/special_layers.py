@@ -82,7 +82,10 @@ class BatchNormLayer(Layer):
             y = self.function(x, **options)
             execution.values.put(self, 0, count, [y] * count)
             return "once; its running statistics are updated at every step"
-        steps = [self.function(execution.values.one(slot.layer, slot.out, at[0]), **options) for at in occurrences]
+        steps = [
+            self.function(execution.values.one(slot.layer, slot.out, at[0]), **options)
+            for at in occurrences
+        ]
         execution.values.put(self, 0, count, steps)
         return "step by step: its statistics are those of a step"
 

@@ -140,7 +140,9 @@ class StatefulModules(Special):
             self.memos[id(module)] = Memo(layer, module, x, mode, tensors, len(self.epochs))
         return self.fire(module, layer, x)
 
-    def _new(self, module: Any, x: Deferred, values: list[Any], tensors: list[Tensor], mode: Any) -> StatefulLayer:
+    def _new(
+        self, module: Any, x: Deferred, values: list[Any], tensors: list[Tensor], mode: Any
+    ) -> StatefulLayer:
         layer = _layer_type(module)(module, mode, user_line())
         layer.slots = [Slot(0, x.layer, x.out)]
         info = x.info
@@ -157,7 +159,9 @@ class StatefulModules(Special):
             module._foreign = False
         if start:
             kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in values]
-            layer.start = [Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept]
+            layer.start = [
+                Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
+            ]
             tensors = [*tensors, *(v for v in kept if type(v) is not Deferred)]
         layer.reals = [(v, v._version) for v in tensors if not v.is_inference()]
         needs = x.info.requires_grad or any(v.requires_grad for v in (*tensors, *start))
@@ -231,7 +235,7 @@ class StatefulModules(Special):
             layer.occurrences.append(tuple(at))
         return True
 
-    # -- computed immediately ------------------------------------------------------------------------
+    # -- computed immediately ----------------------------------------------------------------------
 
     def _now(self, module: Any, x: Any, state: Any, named: dict[str, Any], obstacle: str) -> Any:
         """Compute a call immediately."""

@@ -105,7 +105,10 @@ class StatefulLayer(Layer):
 
     def ordered(self, output: Tensor, state: Any) -> list[Tensor]:
         """Return output and state; a field that repeats the output holds the output itself."""
-        return [output, *(output if out == 0 else v for v, out in zip(state, self.outs, strict=True))]
+        return [
+            output,
+            *(output if out == 0 else v for v, out in zip(state, self.outs, strict=True)),
+        ]
 
     def _advanced(self, x: Tensor, state: Any, *, sequence: bool, num_steps: int | None) -> Any:
         """Call ``advance`` from a state without changing the state of the module."""
@@ -180,7 +183,9 @@ class NeuronLayer(StatefulLayer):
             self._tell(execution, x, spk, states, count, constant)
         return how
 
-    def _tell(self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool) -> None:
+    def _tell(
+        self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool
+    ) -> None:
         """Call the taps of the neuron once for all steps."""
         moment = Moment(x, spk, states, count > 1, count if constant else 1)
         if count == 1 and execution.stepping:  # a piece of a sequence that has one step

@@ -109,13 +109,21 @@ def _in_place() -> dict[Function, Function]:
 IN_PLACE = _in_place()
 INPLACE_FLAG = _named("relu relu6 elu silu leaky_relu hardtanh")  # take ``inplace=True``
 
-FRESH = _named("rand randn randint randperm zeros ones full empty eye arange linspace tensor as_tensor")
+FRESH = _named(
+    "rand randn randint randperm zeros ones full empty eye arange linspace tensor as_tensor"
+)
 LIKE = _named("rand_like randn_like randint_like zeros_like ones_like full_like")
 READS = _named(
-    "__bool__ item tolist __float__ __int__ __index__ __repr__ __format__ __contains__ equal allclose"
+    "__bool__ item tolist __float__ __int__ __index__ __repr__ __format__ __contains__ equal "
+    "allclose"
 )  # return Python values and leave no tensor behind
-_PROPERTIES = "shape dtype device layout ndim is_cuda is_sparse itemsize requires_grad is_leaf is_meta"
-INFO = _named("size dim numel stride is_floating_point is_complex ndimension nelement is_contiguous get_device") | {
+_PROPERTIES = (
+    "shape dtype device layout ndim is_cuda is_sparse itemsize requires_grad is_leaf is_meta"
+)
+INFO = _named(
+    "size dim numel stride is_floating_point is_complex ndimension nelement is_contiguous "
+    "get_device"
+) | {
     Tensor.__len__,
     Tensor.is_pinned,
 }

@@ -1,4 +1,5 @@
-"""One run of `snn.run`: a loop over a network of one time step, recorded as a whole or in segments."""
+"""One run of `snn.run`: a loop over a network of one time step, recorded as a whole or in
+segments."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -113,7 +114,8 @@ class Work:
         return f"in {-(-self.steps // length)} segments of {length} steps, {how}"
 
     def _seal(self) -> None:
-        """Hide the graph of the states from the check for freed graphs, which would compute it again."""
+        """Hide the graph of the states from the check for freed graphs, which would compute it
+        again."""
         for module in self.net.modules():
             if isinstance(module, Stateful) and module._hidden is not None:
                 module._hidden = module.State(*map(sealed, module._hidden))

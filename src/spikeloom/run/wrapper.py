@@ -86,7 +86,9 @@ class LayerwiseFunction:
     tensor([2.])
     """
 
-    def __init__(self, function: Callable[..., Any], home: "LayerwiseFunction | None" = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], home: "LayerwiseFunction | None" = None
+    ) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
         self._home = self if home is None else home  # each access creates a new bound method
@@ -208,7 +210,9 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def _call(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any) -> tuple[Any, Plan]:
+def _call(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any
+) -> tuple[Any, Plan]:
     execution = Execution()
     recorder = Recorder(execution, names)
     result = recorded(function, args, kwargs, recorder)

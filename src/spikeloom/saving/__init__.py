@@ -1,7 +1,7 @@
 """Networks as files without pickle: `save` and `load`.
 
-The file format is safetensors: the weights, and the architecture as JSON in the metadata, under one checksum. Reading
-it executes nothing that comes from the file.
+The file format is safetensors: the weights, and the architecture as JSON in the metadata, under one
+checksum. Reading it executes nothing that comes from the file.
 """
 
 import json
@@ -25,18 +25,21 @@ FORMAT = 1
 def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Path:
     """Write a network to a safetensors file: its weights and its architecture.
 
-    The file appears whole or not at all. The network is a known layer or a nested ``nn.Sequential`` of known layers:
-    the common layers of ``torch.nn``, and the neurons and layers of this library. States of neurons are not saved.
+    The file appears whole or not at all. The network is a known layer or a nested ``nn.Sequential``
+    of known layers: the common layers of ``torch.nn``, and the neurons and layers of this library.
+    States of neurons are not saved.
 
     Args:
-        net: the network; or, for a network with its own class, its ``state_dict``, which `load` reads with ``into``.
+        net: the network; or, for a network with its own class, its ``state_dict``, which `load`
+            reads with ``into``.
         path: path of the file, such as ``"net.safetensors"``.
 
     Returns:
         The path.
 
     Raises:
-        TypeError: a layer cannot be saved; the message names its path, its type, and what to write instead.
+        TypeError: a layer cannot be saved; the message names its path, its type, and what to write
+            instead.
         OSError: the file cannot be written.
 
     >>> import spikeloom as snn
@@ -51,7 +54,8 @@ def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Pat
         return path
     if not isinstance(net, nn.Module):
         raise TypeError(
-            f"save takes a torch.nn.Module or its state_dict, got {type(net).__name__}; write save(net, path)"
+            f"save takes a torch.nn.Module or its state_dict, got {type(net).__name__}; write "
+            "save(net, path)"
         )
     described = {
         "format": FORMAT,
@@ -59,7 +63,9 @@ def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Pat
         "frozen": [name for name, p in net.named_parameters() if not p.requires_grad],
         "training": net.training,
     }
-    safetensors.write(path, _weights(net.state_dict()), {KEY: json.dumps(described, allow_nan=False)})
+    safetensors.write(
+        path, _weights(net.state_dict()), {KEY: json.dumps(described, allow_nan=False)}
+    )
     return path
 
 
@@ -72,15 +78,16 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
 
     Args:
         path: path of the file.
-        into: a network whose weights are replaced by those of the file; for networks with their own class.
+        into: a network whose weights are replaced by those of the file; for networks with their own
+            class.
 
     Returns:
         The network, on the CPU; or ``into``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, contains no architecture while ``into`` is missing, or contains the weights of
-            another network; the message names the first weight that differs.
+        ValueError: it is damaged, contains no architecture while ``into`` is missing, or contains
+            the weights of another network; the message names the first weight that differs.
 
     >>> import spikeloom as snn
     >>> _ = snn.save(nn.Linear(2, 1).state_dict(), "weights.safetensors")
@@ -89,7 +96,9 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     """
     path = path_of("path", path)
     if not path.exists():
-        raise FileNotFoundError(f"load needs the file of a network, and there is no {path}; write the path of one")
+        raise FileNotFoundError(
+            f"load needs the file of a network, and there is no {path}; write the path of one"
+        )
     tensors, texts = safetensors.read(path)
     if into is not None:
         network(into, "into")
@@ -97,7 +106,9 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
         into.load_state_dict(tensors)
         return into
     if KEY not in texts:
-        raise ValueError(f"{path} holds weights without an architecture; write snn.load(path, into=net)")
+        raise ValueError(
+            f"{path} holds weights without an architecture; write snn.load(path, into=net)"
+        )
     described = _described(path, texts[KEY])
     net = build(described["architecture"])
     _check(path, tensors, net)
@@ -111,25 +122,41 @@ def _described(path: Path, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (RecursionError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds an architecture that is no JSON; save the network anew") from error
+        raise ValueError(
+            f"{path} holds an architecture that is no JSON; save the network anew"
+        ) from error
     wanted = {"format": int, "architecture": dict, "frozen": list, "training": bool}
-    if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in wanted.items()):
-        raise ValueError(f"{path} holds no architecture of spikeloom; write snn.load(path, into=net)")
+    if not isinstance(found, dict) or any(
+        not isinstance(found.get(name), kind) for name, kind in wanted.items()
+    ):
+        raise ValueError(
+            f"{path} holds no architecture of spikeloom; write snn.load(path, into=net)"
+        )
     if found["format"] != FORMAT:
-        raise ValueError(f"{path} has format {found['format']}, this version reads {FORMAT}; save the network anew")
+        raise ValueError(
+            f"{path} has format {found['format']}, this version reads {FORMAT}; save the network "
+            "anew"
+        )
     return found
 
 
 def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
     """Raise if the weights belong to another network, before any is replaced."""
     wanted = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    for name in [*(n for n in wanted if n not in tensors), *(n for n in tensors if n not in wanted)]:
+    for name in [
+        *(n for n in wanted if n not in tensors),
+        *(n for n in tensors if n not in wanted),
+    ]:
         where = "is missing there" if name in wanted else "is no weight of the network"
-        raise ValueError(f"{path} holds the weights of another network: {name} {where}; load it into the right one")
+        raise ValueError(
+            f"{path} holds the weights of another network: {name} {where}; load it into the right "
+            "one"
+        )
     for name, value in wanted.items():
         if tensors[name].shape != value.shape:
             raise ValueError(
-                f"{path} holds the weights of another network: {name} has shape {list(tensors[name].shape)} there and "
+                f"{path} holds the weights of another network: {name} has shape "
+                f"{list(tensors[name].shape)} there and "
                 f"{list(value.shape)} here; load it into the right one"
             )
 
@@ -137,5 +164,7 @@ def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
 def _weights(state: dict[str, Any]) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}; save a state_dict of tensors")
+            raise TypeError(
+                f"{name} must be a tensor, got {type(value).__name__}; save a state_dict of tensors"
+            )
     return dict(state)

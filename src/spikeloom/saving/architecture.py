@@ -1,7 +1,8 @@
-"""The architecture of a network as JSON: nested ``nn.Sequential`` of known layers, each with its constructor arguments.
+"""The architecture of a network as JSON: nested ``nn.Sequential`` of known layers, each with its
+constructor arguments.
 
-A description is accepted only if the network built from it equals the original, layer by layer. Nothing in it is
-executed: a kind is a key of a table, and an argument is a plain value.
+A description is accepted only if the network built from it equals the original, layer by layer.
+Nothing in it is executed: a kind is a key of a table, and an argument is a plain value.
 """
 
 import inspect
@@ -45,7 +46,11 @@ def kinds() -> dict[str, type[nn.Module]]:
     >>> kinds()["spikeloom.Leaky"].__name__
     'Leaky'
     """
-    neurons = {f"spikeloom.{n}": k for n, k in REGISTRY.items() if k.__module__.startswith("spikeloom.neurons.")}
+    neurons = {
+        f"spikeloom.{n}": k
+        for n, k in REGISTRY.items()
+        if k.__module__.startswith("spikeloom.neurons.")
+    }
     return KINDS | neurons
 
 
@@ -61,7 +66,9 @@ def describe(net: nn.Module) -> dict[str, Any]:
     paths: dict[int, str] = {}
     for path, module in net.named_modules(remove_duplicate=False):
         if id(module) in paths:
-            raise TypeError(f"{_named(path)} is the same module as {_named(paths[id(module)])}; {REMEDY}")
+            raise TypeError(
+                f"{_named(path)} is the same module as {_named(paths[id(module)])}; {REMEDY}"
+            )
         paths[id(module)] = path
     found = _described(net, "")
     _compare(net, build(found))
@@ -72,12 +79,16 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if "forward" in vars(module):
         raise TypeError(f"{_named(path)} has a forward of its own; {REMEDY}")
     if type(module) is nn.Sequential:
-        children = {name: _described(child, f"{path}.{name}".strip(".")) for name, child in module.named_children()}
+        children = {
+            name: _described(child, f"{path}.{name}".strip("."))
+            for name, child in module.named_children()
+        }
         return {"kind": "torch.nn.Sequential", "children": children}
     kind = next((name for name, known in kinds().items() if known is type(module)), None)
     if kind is None:
         raise TypeError(
-            f"{_named(path)} is a {type(module).__module__}.{type(module).__qualname__}, which is no layer of torch or "
+            f"{_named(path)} is a {type(module).__module__}.{type(module).__qualname__}, which is "
+            "no layer of torch or "
             f"spikeloom that can be saved; {REMEDY}"
         )
     options = {}
@@ -86,7 +97,9 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
             try:
                 options[name] = encoded(_option(module, name))
             except (TypeError, AttributeError) as error:
-                raise TypeError(f"{_named(path)}: {name} cannot be saved ({error}); {REMEDY}") from error
+                raise TypeError(
+                    f"{_named(path)}: {name} cannot be saved ({error}); {REMEDY}"
+                ) from error
     return {"kind": kind, "options": options}
 
 
@@ -124,16 +137,28 @@ def _neuron_option(neuron: Any, name: str) -> Any:
 
 
 def _special(neuron: Any, name: str) -> tuple[Any] | None:
-    """Return arguments that need a special rule: of neurons that own modules, renamed or dependent ones."""
+    """Return arguments that need a special rule: of neurons that own modules, renamed or dependent
+    ones."""
     kind = type(neuron).__name__
     if kind in ("RLeaky", "RSynaptic") and name == "V":
         return (_like(neuron.V) if "V" in neuron._names else 1.0,)
     if kind == "LeakyParallel":
-        found = {"input_size": neuron.rnn.input_size, "bias": neuron.rnn.bias, "dropout": neuron.rnn.dropout}
-        found |= {"learn_beta": neuron.learn_beta, "beta": None if neuron.beta is None else _like(neuron.beta, 0.9)}
+        found = {
+            "input_size": neuron.rnn.input_size,
+            "bias": neuron.rnn.bias,
+            "dropout": neuron.rnn.dropout,
+        }
+        found |= {
+            "learn_beta": neuron.learn_beta,
+            "beta": None if neuron.beta is None else _like(neuron.beta, 0.9),
+        }
         return (found[name],) if name in found else None
     if kind in ("StateLeaky", "LinearLeaky") and name in ("beta", "learn_beta"):
-        return (isinstance(neuron.tau, nn.Parameter) if name == "learn_beta" else _like(neuron.tau, 0.9),)
+        return (
+            isinstance(neuron.tau, nn.Parameter)
+            if name == "learn_beta"
+            else _like(neuron.tau, 0.9),
+        )
     if kind == "LinearLeaky" and name in ("in_features", "out_features", "bias"):
         return (_option(neuron.linear, name),)
     if kind == "Lapicque" and name in ("beta", "R", "C", "time_step"):
@@ -147,7 +172,9 @@ def _lapicque(neuron: Any) -> dict[str, Any]:
     """Return those of beta, R and C that were passed, with the time step; all are consistent."""
     values = {name: _like(getattr(neuron, name)) for name in ("beta", "R", "C", "time_step")}
     values["beta"] *= math.exp(-1)
-    given = neuron._names.index("beta") < neuron._names.index("R")  # they are registered in that order
+    given = neuron._names.index("beta") < neuron._names.index(
+        "R"
+    )  # they are registered in that order
     if not given:
         return {**values, "beta": None}
     return values if neuron._follows == "" else {**values, neuron._follows: None}
@@ -157,7 +184,11 @@ def _plain(neuron: Neuron, name: str) -> float:
     """Return a value that the constructor accepts, whatever value training has reached."""
     default = inspect.signature(type(neuron).__init__).parameters[name].default
     example = {**getattr(type(neuron), "example", {})}.get(name, default)
-    return float(example) if isinstance(example, (int, float)) and not isinstance(example, bool) else 1.0
+    return (
+        float(example)
+        if isinstance(example, (int, float)) and not isinstance(example, bool)
+        else 1.0
+    )
 
 
 def _like(value: Tensor, plain: float | None = None) -> Any:
@@ -179,12 +210,18 @@ def build(described: Any, depth: int = 0) -> nn.Module:
         raise ValueError("the architecture is no description of a layer, or nested too deeply")
     kind, children = described.get("kind"), described.get("children")
     if kind == "torch.nn.Sequential" and isinstance(children, dict):
-        return nn.Sequential(OrderedDict((name, build(child, depth + 1)) for name, child in children.items()))
+        return nn.Sequential(
+            OrderedDict((name, build(child, depth + 1)) for name, child in children.items())
+        )
     known, options = kinds().get(str(kind)), described.get("options")
     if known is None or not isinstance(options, dict):
-        raise ValueError(f"the architecture has the unknown layer {kind!r}; a newer version may know it")
+        raise ValueError(
+            f"the architecture has the unknown layer {kind!r}; a newer version may know it"
+        )
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights must not advance the caller's generator
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # initial weights must not advance the caller's generator
             return known(**{name: decoded(value) for name, value in options.items()})
     except (TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error
@@ -196,15 +233,19 @@ def _compare(net: nn.Module, built: nn.Module) -> None:
         if isinstance(ours, nn.Sequential):
             continue
         a, b = ours.state_dict(), theirs.state_dict()
-        shapes = [{name: tuple(t.shape) for name, t in s.items() if isinstance(t, Tensor)} for s in (a, b)]
+        shapes = [
+            {name: tuple(t.shape) for name, t in s.items() if isinstance(t, Tensor)} for s in (a, b)
+        ]
         if a.keys() != b.keys() or shapes[0] != shapes[1] or _settings(ours) != _settings(theirs):
             raise TypeError(
-                f"{_named(path)} is a {type(ours).__name__} that its constructor does not make as it is now; {REMEDY}"
+                f"{_named(path)} is a {type(ours).__name__} that its constructor does not make as "
+                f"it is now; {REMEDY}"
             )
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """Return plain attributes of a layer, by name; private ones only if the equations depend on them."""
+    """Return plain attributes of a layer, by name; private ones only if the equations depend on
+    them."""
     plain = (bool, int, float, str, tuple, type(None))
     kept = ("_names", "_mode", "_reset", "_reset_mechanism", "_follows")
     left = ("training", "density")  # set by a run or by a change of mode

@@ -1,7 +1,9 @@
-"""Reads and writes the safetensors format: eight bytes of length, a JSON header, and the bytes of the tensors.
+"""Reads and writes the safetensors format: eight bytes of length, a JSON header, and the bytes of
+the tensors.
 
-The format contains no code and needs no pickle. This implementation does not need the package of that name, so that
-networks can be saved with the plain installation; each of the two reads the files of the other.
+The format contains no code and needs no pickle. This implementation does not need the package of
+that name, so that networks can be saved with the plain installation; each of the two reads the
+files of the other.
 
 Source: the format's description, github.com/huggingface/safetensors, README, "Format".
 """
@@ -36,7 +38,8 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LONGEST_HEADER = 100_000_000  # bytes, as in the format's description
-SUM = "spikeloom.sha256"  # checksum of the header, with 64 zeros in place of the checksum, and of the tensors
+# checksum of the header, with 64 zeros in place of the checksum, and of the tensors
+SUM = "spikeloom.sha256"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -59,7 +62,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     parts, place = [], 0
     for name, tensor in tensors.items():
         if tensor.dtype not in NAMES:
-            raise TypeError(f"{name} has dtype {tensor.dtype}, which safetensors cannot hold; convert it first")
+            raise TypeError(
+                f"{name} has dtype {tensor.dtype}, which safetensors cannot hold; convert it first"
+            )
         data = _bytes(tensor)
         header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape)}
         header[name]["data_offsets"] = [place, place + len(data)]
@@ -85,7 +90,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         header, start = _header(raw)
         metadata = header.pop("__metadata__", {})
-        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        if not isinstance(metadata, dict) or not all(
+            isinstance(text, str) for text in metadata.values()
+        ):
             raise ValueError("its metadata are no texts")
         found = metadata.pop(SUM, None)
         if found is None and any(name.startswith("spikeloom.") for name in metadata):
@@ -128,12 +135,18 @@ def _tensors(header: dict[str, Any], raw: bytes, start: int) -> dict[str, Tensor
         dtype, shape, first, last = _entry(name, entry)
         size = math.prod(shape) * dtype.itemsize
         if last - first != size or last > len(raw) - start:
-            raise ValueError(f"{name} needs {size} bytes, and has {last - first} of {len(raw) - start}")
+            raise ValueError(
+                f"{name} needs {size} bytes, and has {last - first} of {len(raw) - start}"
+            )
         spans.append((first, last))
-        data = bytearray(memoryview(raw)[start + first : start + last])  # a copy that can be written, and is aligned
+        data = bytearray(
+            memoryview(raw)[start + first : start + last]
+        )  # a copy that can be written, and is aligned
         tensors[name] = _tensor(data, dtype, shape)
     ends = [0, *(last for _, last in sorted(spans))]
-    if ends[-1] != len(raw) - start or any(a != b for a, (b, _) in zip(ends, sorted(spans), strict=False)):
+    if ends[-1] != len(raw) - start or any(
+        a != b for a, (b, _) in zip(ends, sorted(spans), strict=False)
+    ):
         raise ValueError("its tensors overlap, or leave bytes over")
     return tensors
 
@@ -145,7 +158,9 @@ def _entry(name: str, entry: Any) -> tuple[torch.dtype, list[int], int, int]:
     if dtype is None:
         raise ValueError(f"{name} has the unknown dtype {entry['dtype']!r}")
     for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 48 for n in numbers):
+        if not isinstance(numbers, list) or not all(
+            type(n) is int and 0 <= n < 1 << 48 for n in numbers
+        ):
             raise ValueError(f"{name} must have whole numbers as shape and offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"{name} must have two offsets in order")
@@ -163,7 +178,9 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
 
 def _bytes(tensor: Tensor) -> bytes:
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return bytes(_little(bytearray(flat.view(torch.uint8).numpy().tobytes()), tensor.dtype.itemsize))
+    return bytes(
+        _little(bytearray(flat.view(torch.uint8).numpy().tobytes()), tensor.dtype.itemsize)
+    )
 
 
 def _little(data: bytearray, size: int) -> bytearray:

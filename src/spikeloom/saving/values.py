@@ -1,4 +1,5 @@
-"""Constructor arguments as JSON values: numbers, texts, lists, surrogates, quantisers, and shapes of tensors."""
+"""Constructor arguments as JSON values: numbers, texts, lists, surrogates, quantisers, and shapes
+of tensors."""
 
 import dataclasses
 import math
@@ -16,7 +17,9 @@ KINDS: dict[str, type] = {
     kind.__name__: kind
     for module in (curves, densities)
     for kind in vars(module).values()
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind.__module__ == module.__name__
+    if dataclasses.is_dataclass(kind)
+    and isinstance(kind, type)
+    and kind.__module__ == module.__name__
 } | {"StateQuantizer": StateQuantizer}
 NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # not available in JSON
 
@@ -34,12 +37,16 @@ def encoded(value: Any) -> Any:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"number": str(value)}
-    if isinstance(value, (tuple, list)):  # torch.Size and NumPy's scalars inside are those of a tuple
+    if isinstance(
+        value, (tuple, list)
+    ):  # torch.Size and NumPy's scalars inside are those of a tuple
         return {"tuple" if isinstance(value, tuple) else "list": [encoded(each) for each in value]}
     if isinstance(value, Tensor):
         return {"tensor": encoded(value.tolist()), "dtype": str(value.dtype).removeprefix("torch.")}
     if KINDS.get(type(value).__name__) is type(value):
-        options = {field.name: encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        options = {
+            field.name: encoded(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
         return {"kind": type(value).__name__, "options": options}
     raise TypeError(f"{value!r} of type {type(value).__name__}")
 
@@ -65,6 +72,12 @@ def decoded(value: Any) -> Any:
         dtype = getattr(torch, str(value["dtype"]), None)
         if isinstance(dtype, torch.dtype):
             return torch.tensor(decoded(value["tensor"]), dtype=dtype)
-    if keys == {"kind", "options"} and value["kind"] in KINDS and isinstance(value["options"], dict):
-        return KINDS[value["kind"]](**{name: decoded(each) for name, each in value["options"].items()})
+    if (
+        keys == {"kind", "options"}
+        and value["kind"] in KINDS
+        and isinstance(value["options"], dict)
+    ):
+        return KINDS[value["kind"]](
+            **{name: decoded(each) for name, each in value["options"].items()}
+        )
     raise ValueError(f"{value!r} is no value of an architecture")

@@ -1,18 +1,31 @@
 """Encoders: from numbers, images and labels to spikes.
 
 Time comes first in what they return: ``[T, B, ...]``, in the dtype and on the device of the input.
-snnTorch's names, and beyond them: `poisson`, `phase`, `burst`, `population`. Decoders are in `spikeloom.decode`.
+snnTorch's names, and beyond them: `poisson`, `phase`, `burst`, `population`. Decoders are in
+`spikeloom.decode`.
 """
 
 from .bernoulli_encoder import BernoulliEncoder
 from .delta_coding import delta
-from .latency_coding import latency, latency_code, latency_code_linear, latency_code_log, latency_interpolate
+from .latency_coding import (
+    latency,
+    latency_code,
+    latency_code_linear,
+    latency_code_log,
+    latency_interpolate,
+)
 from .one_hot import from_one_hot, to_one_hot, to_one_hot_inverse
 from .pattern_coding import burst, phase
 from .poisson_encoder import PoissonEncoder
 from .population_coding import population, population_centers, population_times, receptive_fields
 from .rate_coding import poisson, rate, rate_conv
-from .target_coding import rate_interpolate, target_rate_code, targets_convert, targets_latency, targets_rate
+from .target_coding import (
+    rate_interpolate,
+    target_rate_code,
+    targets_convert,
+    targets_latency,
+    targets_rate,
+)
 
 __all__ = [
     "BernoulliEncoder",

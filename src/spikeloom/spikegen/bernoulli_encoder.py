@@ -24,7 +24,9 @@ class BernoulliEncoder:
     torch.Size([20, 1, 28, 28])
     """
 
-    def __init__(self, time_interval: int, scale: float = 1.0, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, time_interval: int, scale: float = 1.0, *, generator: torch.Generator | None = None
+    ) -> None:
         self.time_interval = whole("time_interval", time_interval, 1)
         self.scale = real("scale", scale, 0.0, open_low=True)
         self.generator = random_source(generator)

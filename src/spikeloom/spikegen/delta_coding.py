@@ -9,8 +9,11 @@ from .inputs import intensities
 __all__ = ["delta"]
 
 
-def delta(data: Tensor, threshold: float = 0.1, padding: bool = False, off_spike: bool = False) -> Tensor:
-    """Spike 1 where ``data[t] - data[t-1] >= threshold``, and -1 where it falls as much if ``off_spike``.
+def delta(
+    data: Tensor, threshold: float = 0.1, padding: bool = False, off_spike: bool = False
+) -> Tensor:
+    """Spike 1 where ``data[t] - data[t-1] >= threshold``, and -1 where it falls as much if
+    ``off_spike``.
 
     Args:
         data: signal, [T, ...].
@@ -33,12 +36,14 @@ def delta(data: Tensor, threshold: float = 0.1, padding: bool = False, off_spike
     flag("off_spike", off_spike)
     if data.is_complex() or not data.dim():
         raise ValueError(
-            f"data must be a real signal [T, ...], got {data.dtype} of shape {tuple(data.shape)}; write data.real, or "
+            f"data must be a real signal [T, ...], got {data.dtype} of shape {tuple(data.shape)}; "
+            "write data.real, or "
             "data[None] for one step"
         )
     if not data.is_floating_point() and not data.dtype.is_signed:
         raise TypeError(
-            f"data must be signed to have differences, got {data.dtype}; write data.float(), for images data / 255"
+            f"data must be signed to have differences, got {data.dtype}; write data.float(), for "
+            "images data / 255"
         )
     real("threshold", threshold, 0.0, open_low=True, example=0.1)
     if data.is_floating_point():

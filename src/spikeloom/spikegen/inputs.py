@@ -24,8 +24,8 @@ def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Ten
         infinite: whether infinity is allowed, as a time that means "never".
 
     Raises:
-        TypeError: no tensor, or one that is not floating point; spikes come out in the dtype of the input,
-            and grey values of 0 to 255 would all be read as "always fire".
+        TypeError: no tensor, or one that is not floating point; spikes come out in the dtype of the
+            input, and grey values of 0 to 255 would all be read as "always fire".
         ValueError: it holds NaN or infinity.
 
     >>> intensities(torch.tensor([0.5]))
@@ -33,8 +33,15 @@ def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Ten
     """
     tensor(name, data)
     if not data.is_floating_point():
-        scaled = f"{name} / 255" if data.dtype == torch.uint8 else f"{name}.float(), for images {name} / 255"
-        raise TypeError(f"{name} must be floating point, got {data.dtype} of shape {tuple(data.shape)}; write {scaled}")
+        scaled = (
+            f"{name} / 255"
+            if data.dtype == torch.uint8
+            else f"{name}.float(), for images {name} / 255"
+        )
+        raise TypeError(
+            f"{name} must be floating point, got {data.dtype} of shape {tuple(data.shape)}; write "
+            f"{scaled}"
+        )
     if unseen(data):
         return data
     bad = data.isnan() if infinite else ~data.isfinite()
@@ -48,7 +55,8 @@ def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Ten
 
 
 def unseen(data: Tensor) -> bool:
-    """Whether the values of a tensor cannot be looked at: a check would break the graph of a compiler."""
+    """Whether the values of a tensor cannot be looked at: a check would break the graph of a
+    compiler."""
     return data.device.type == "meta" or torch.compiler.is_compiling() or transformed()
 
 
@@ -57,10 +65,12 @@ def saturating(data: Tensor, probability: Tensor) -> None:
 
     Args:
         data: intensities as the user gave them.
-        probability: after gain and offset; an explicit gain that scales the data into [0, 1] is welcome.
+        probability: after gain and offset; an explicit gain that scales the data into [0, 1] is
+            welcome.
 
     Raises:
-        ValueError: both are beyond [-4, 4]. What is nearer saturates, such as noise or the overshoot of resizing.
+        ValueError: both are beyond [-4, 4]. What is nearer saturates, such as noise or the
+            overshoot of resizing.
 
     >>> saturating(torch.tensor([1.2]), torch.tensor([1.2]))
     """
@@ -72,8 +82,10 @@ def saturating(data: Tensor, probability: Tensor) -> None:
     low = data.min().item()
     high = data.max().item()
     raise ValueError(
-        f"data must hold intensities in [0, 1], got {low:g} to {high:g}, of which all above 1 would fire at every "
-        "step; write data / 255 for images of 0 to 255, gain= to scale, or data.clamp(0, 1) to saturate"
+        f"data must hold intensities in [0, 1], got {low:g} to {high:g}, of which all above 1 "
+        "would fire at every "
+        "step; write data / 255 for images of 0 to 255, gain= to scale, or data.clamp(0, 1) to "
+        "saturate"
     )
 
 

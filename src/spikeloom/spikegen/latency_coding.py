@@ -1,7 +1,8 @@
 """Latency coding: each input fires once, the larger the earlier.
 
-A spike time is the charging time of an RC circuit under a constant current, or a straight line (``linear=True``).
-Times are in steps, in float32 at least; spikes are ``[T, B, ...]`` in the dtype of the input.
+A spike time is the charging time of an RC circuit under a constant current, or a straight line
+(``linear=True``). Times are in steps, in float32 at least; spikes are ``[T, B, ...]`` in the dtype
+of the input.
 """
 
 import torch
@@ -11,7 +12,13 @@ from ..core.checks import in_range
 from ..core.numbers import flag, real
 from .inputs import intensities, step_count
 
-__all__ = ["latency", "latency_code", "latency_code_linear", "latency_code_log", "latency_interpolate"]
+__all__ = [
+    "latency",
+    "latency_code",
+    "latency_code_linear",
+    "latency_code_log",
+    "latency_interpolate",
+]
 
 
 def latency(
@@ -42,7 +49,8 @@ def latency(
         clip: inputs below ``threshold`` do not fire at all.
         normalize: stretch the times so that the last spike falls on step T - 1.
         linear: straight line instead of the logarithm.
-        interpolate: rise linearly from ``off_target`` to ``on_target`` until the spike; for targets, not for inputs.
+        interpolate: rise linearly from ``off_target`` to ``on_target`` until the spike; for
+            targets, not for inputs.
         bypass: drop spikes after T instead of raising.
         epsilon: distance kept from ``threshold``, where the logarithm is infinite.
 
@@ -53,7 +61,8 @@ def latency(
         TypeError: ``data`` is not floating point, ``num_steps`` no integer.
         ValueError: an argument out of range, or a spike after the last step.
 
-    Beyond snnTorch: ``off_target`` may be negative, and ``clip`` works together with ``interpolate``.
+    Beyond snnTorch: ``off_target`` may be negative, and ``clip`` works together with
+    ``interpolate``.
 
     >>> latency(torch.tensor([1.0, 0.5, 0.0]), num_steps=3, normalize=True, linear=True)
     tensor([[1., 0., 0.],
@@ -65,9 +74,12 @@ def latency(
     steps = step_count(num_steps)
     if not steps and not bypass:
         raise ValueError(
-            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop at the last spike"
+            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop "
+            "at the last spike"
         )
-    time, below = latency_code(data, steps, threshold, tau, first_spike_time, normalize, linear, epsilon)
+    time, below = latency_code(
+        data, steps, threshold, tau, first_spike_time, normalize, linear, epsilon
+    )
     latest = int(time.max().round()) if time.numel() else 0
     if steps and latest >= steps and not bypass:
         raise ValueError(
@@ -118,8 +130,12 @@ def latency_code(
     """
     real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if flag("linear", linear):
-        return latency_code_linear(data, num_steps, threshold, tau, first_spike_time, normalize), data < threshold
-    return latency_code_log(data, num_steps, threshold, tau, first_spike_time, normalize, epsilon), data < threshold
+        return latency_code_linear(
+            data, num_steps, threshold, tau, first_spike_time, normalize
+        ), data < threshold
+    return latency_code_log(
+        data, num_steps, threshold, tau, first_spike_time, normalize, epsilon
+    ), data < threshold
 
 
 def latency_code_linear(
@@ -130,7 +146,8 @@ def latency_code_linear(
     first_spike_time: int = 0,
     normalize: bool = False,
 ) -> Tensor:
-    """Spike times on a straight line, ``min(tau (1 - data), tau (1 - threshold)) + first_spike_time``.
+    """Spike times on a straight line, ``min(tau (1 - data), tau (1 - threshold)) +
+    first_spike_time``.
 
     Args:
         data: intensities, [B, ...]; [0, 1] gives times of 0 and later.
@@ -195,7 +212,8 @@ def latency_code_log(
     real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if bool(data.new_tensor(threshold + epsilon) <= data.new_tensor(threshold)):
         raise ValueError(
-            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got {epsilon}; write epsilon=1e-6"
+            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got "
+            f"{epsilon}; write epsilon=1e-6"
         )
     data = data.clamp(threshold + epsilon)
     time = float(tau) * torch.log(data / (data - threshold))
@@ -204,11 +222,14 @@ def latency_code_log(
     return time + first
 
 
-def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1, off_target: float = 0) -> Tensor:
+def latency_interpolate(
+    spike_time: Tensor, num_steps: int, on_target: float = 1, off_target: float = 0
+) -> Tensor:
     """Linear rise from ``off_target`` at step 0 to ``on_target`` at the spike, then ``off_target``.
 
     Args:
-        spike_time: times in steps, [B, ...]; rounded. Times of T and later, also infinity, mean no spike and no rise.
+        spike_time: times in steps, [B, ...]; rounded. Times of T and later, also infinity, mean no
+            spike and no rise.
         num_steps: T.
         on_target: value at the spike.
         off_target: value at the beginning and after the spike.
@@ -230,7 +251,8 @@ def latency_interpolate(spike_time: Tensor, num_steps: int, on_target: float = 1
     _check_options(on_target, off_target)
     if on_target < off_target:
         raise ValueError(
-            f"on_target must not be below off_target={off_target}, got {on_target}; write the larger one first"
+            f"on_target must not be below off_target={off_target}, got {on_target}; write the "
+            "larger one first"
         )
     time = intensities(spike_time, "spike_time", infinite=True).round()
     step = _steps_like(num_steps, time)
@@ -254,9 +276,15 @@ def _steps_like(num_steps: int, time: Tensor) -> Tensor:
 
 
 def _checked(
-    data: Tensor, num_steps: int | bool, threshold: float, tau: float, first_spike_time: int, normalize: bool
+    data: Tensor,
+    num_steps: int | bool,
+    threshold: float,
+    tau: float,
+    first_spike_time: int,
+    normalize: bool,
 ) -> tuple[Tensor, int]:
-    """Check what the two codes share; returns the data in float32 at least, and T (0 if not given)."""
+    """Check what the two codes share; returns the data in float32 at least, and T (0 if not
+    given)."""
     intensities(data)
     steps = step_count(num_steps)
     first = step_count(first_spike_time, "first_spike_time")
@@ -264,11 +292,16 @@ def _checked(
         raise ValueError(f"threshold must lie in (0, 1), got {threshold}; write threshold=0.01")
     real("tau", tau, 0.0, open_low=True, example=5.0)
     if flag("normalize", normalize) and not steps:
-        raise ValueError("normalize=True stretches the times to num_steps, got none; write num_steps=100")
+        raise ValueError(
+            "normalize=True stretches the times to num_steps, got none; write num_steps=100"
+        )
     if steps and first >= steps:
         raise ValueError(
-            f"first_spike_time must be below num_steps={steps}, got {first}; write num_steps={first + 1} or more"
+            f"first_spike_time must be below num_steps={steps}, got {first}; write "
+            f"num_steps={first + 1} or more"
         )
     if first:
-        in_range("data", data, 0, 1, why="first_spike_time holds only for intensities in this range")
+        in_range(
+            "data", data, 0, 1, why="first_spike_time holds only for intensities in this range"
+        )
     return data if data.dtype == torch.float64 else data.float(), steps

@@ -30,14 +30,21 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
     tensor("targets", targets)
     num_classes = whole("num_classes", num_classes, 1, 2**62)
     if targets.is_complex():
-        raise TypeError(f"targets must be class labels (whole numbers), got {targets.dtype}; write integer labels")
+        raise TypeError(
+            f"targets must be class labels (whole numbers), got {targets.dtype}; write integer "
+            "labels"
+        )
     labels = targets.long()
     if targets.is_floating_point() and bool((labels != targets).any()):
-        raise TypeError("targets must be class labels (whole numbers), got fractions or NaN; write integer labels")
+        raise TypeError(
+            "targets must be class labels (whole numbers), got fractions or NaN; write integer "
+            "labels"
+        )
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
-            f"targets must lie in [0, {num_classes - 1}] for num_classes={num_classes}, got {outside}; "
+            f"targets must lie in [0, {num_classes - 1}] for num_classes={num_classes}, got "
+            f"{outside}; "
             "write labels that count from 0, or a larger num_classes"
         )
     one_hot = blank("vectors", labels, *labels.shape, num_classes, dtype=torch.get_default_dtype())
@@ -85,11 +92,14 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
     tensor([2, 0])
     """
     if not tensor("one_hot_label", one_hot_label).dim():
-        raise ValueError("from_one_hot expects vectors [..., C], got a tensor of shape (); write x.reshape(1)")
+        raise ValueError(
+            "from_one_hot expects vectors [..., C], got a tensor of shape (); write x.reshape(1)"
+        )
     hot = one_hot_label == 1
     if not bool(((hot.sum(-1) == 1) & ((one_hot_label != 0).sum(-1) == 1)).all()):
         raise ValueError(
-            f"from_one_hot expects one 1 and zeros along the last axis, got {tuple(one_hot_label.shape)} with others; "
+            "from_one_hot expects one 1 and zeros along the last axis, got "
+            f"{tuple(one_hot_label.shape)} with others; "
             "write x.argmax(-1) for scores"
         )
     return hot.to(torch.uint8).argmax(-1)

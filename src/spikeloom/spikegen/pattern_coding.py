@@ -1,6 +1,7 @@
 """Codes in which the pattern of several spikes stands for a number: binary phases, and bursts.
 
-Both are deterministic: a batch ``[B, ...]`` in [0, 1] becomes spikes ``[T, B, ...]`` in the dtype of the input.
+Both are deterministic: a batch ``[B, ...]`` in [0, 1] becomes spikes ``[T, B, ...]`` in the dtype
+of the input.
 """
 
 import torch
@@ -16,8 +17,9 @@ __all__ = ["burst", "phase"]
 def phase(data: Tensor, num_steps: int, period: int = 8, weighted: bool = False) -> Tensor:
     """Binary digits of the input, most significant first, repeated every ``period`` steps.
 
-    Step t stands for the digit of weight ``2^-(1 + t mod period)``: summed over one period, weighted spikes give the
-    input back, cut to a multiple of ``2^-period``. The input 1 is read as the largest such multiple below it.
+    Step t stands for the digit of weight ``2^-(1 + t mod period)``: summed over one period,
+    weighted spikes give the input back, cut to a multiple of ``2^-period``. The input 1 is read as
+    the largest such multiple below it.
 
     Args:
         data: intensities in [0, 1], [B, ...].
@@ -49,23 +51,31 @@ def phase(data: Tensor, num_steps: int, period: int = 8, weighted: bool = False)
     digits = number >> (period - 1 - position).reshape(-1, *[1] * data.dim()) & 1
     if not weighted:
         return digits.to(data.dtype)
-    return digits.to(data.dtype) * (0.5 ** (1 + position)).to(data.dtype).reshape(-1, *[1] * data.dim())
+    return digits.to(data.dtype) * (0.5 ** (1 + position)).to(data.dtype).reshape(
+        -1, *[1] * data.dim()
+    )
 
 
 def burst(
-    data: Tensor, num_steps: int, max_spikes: int = 5, min_interval: int = 2, max_interval: int | None = None
+    data: Tensor,
+    num_steps: int,
+    max_spikes: int = 5,
+    min_interval: int = 2,
+    max_interval: int | None = None,
 ) -> Tensor:
-    """One burst from step 0 on: the larger the input, the more spikes and the shorter their intervals.
+    """One burst from step 0 on: the larger the input, the more spikes and the shorter their
+    intervals.
 
-    An input P fires ``ceil(max_spikes P)`` spikes at intervals of ``ceil(min_interval + (max_interval - min_interval)
-    (1 - P))`` steps.
+    An input P fires ``ceil(max_spikes P)`` spikes at intervals of ``ceil(min_interval +
+    (max_interval - min_interval) (1 - P))`` steps.
 
     Args:
         data: intensities in [0, 1], [B, ...]; 0 stays silent.
         num_steps: T.
         max_spikes: number of spikes of an input of 1.
         min_interval: its intervals, in steps.
-        max_interval: longest interval, in steps. Default: the longest with which every burst ends before T.
+        max_interval: longest interval, in steps. Default: the longest with which every burst ends
+            before T.
 
     Returns:
         Spikes 0 or 1, [T, B, ...].
@@ -89,15 +99,18 @@ def burst(
     longest = (steps - 1) // max(max_spikes - 1, 1) if max_interval is None else max_interval
     if longest < min_interval or (max_spikes - 1) * min_interval >= steps:
         raise ValueError(
-            f"max_interval must not be below min_interval={min_interval}, got {longest} (num_steps={steps}, "
-            f"max_spikes={max_spikes}); write num_steps={(max_spikes - 1) * min_interval + 1} or more"
+            f"max_interval must not be below min_interval={min_interval}, got {longest} "
+            f"(num_steps={steps}, "
+            f"max_spikes={max_spikes}); write num_steps={(max_spikes - 1) * min_interval + 1} or "
+            "more"
         )
     spikes = (max_spikes * data).ceil()
     interval = (min_interval + (longest - min_interval) * (1 - data)).ceil()
     last = int(((spikes - 1) * interval).max()) if data.numel() else 0
     if last >= steps:
         raise ValueError(
-            f"bursts must end before num_steps={steps}, got one ending at step {last}; write num_steps={last + 1}"
+            f"bursts must end before num_steps={steps}, got one ending at step {last}; write "
+            f"num_steps={last + 1}"
         )
     step = torch.arange(steps, device=data.device).reshape(-1, *[1] * data.dim())
     return ((step % interval == 0) & (step < spikes * interval)).to(data.dtype)

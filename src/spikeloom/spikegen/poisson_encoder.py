@@ -12,7 +12,8 @@ __all__ = ["PoissonEncoder"]
 
 
 class PoissonEncoder:
-    """Poisson spike trains for values that are rates in Hz; images in [0, 1] are multiplied by a rate first.
+    """Poisson spike trains for values that are rates in Hz; images in [0, 1] are multiplied by a
+    rate first.
 
     Args:
         T: duration of the trains in ms.
@@ -22,17 +23,23 @@ class PoissonEncoder:
     Raises:
         ValueError: ``dt`` is not positive, or T shorter than a step.
 
-    n3ml draws whole intervals and shortens those of fast neurons; here the mean rate is exact, as in `poisson`.
+    n3ml draws whole intervals and shortens those of fast neurons; here the mean rate is exact, as
+    in `poisson`.
 
     >>> PoissonEncoder(250)(128 * torch.rand(1, 28, 28)).shape
     torch.Size([250, 1, 28, 28])
     """
 
-    def __init__(self, T: float, dt: float = 1.0, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, T: float, dt: float = 1.0, *, generator: torch.Generator | None = None
+    ) -> None:
         T = real("T", T, example=250.0)
         dt = real("dt", dt)
         if not 0 < dt <= T:
-            raise ValueError(f"T must be at least dt > 0, both in ms, got T={T} and dt={dt}; write PoissonEncoder(250)")
+            raise ValueError(
+                f"T must be at least dt > 0, both in ms, got T={T} and dt={dt}; write "
+                "PoissonEncoder(250)"
+            )
         self.num_steps = round(T / dt)
         self.dt = dt
         self.generator = random_source(generator)
@@ -54,4 +61,6 @@ class PoissonEncoder:
 
     def __repr__(self) -> str:
         options: dict[str, Any] = {"T": self.num_steps * self.dt, "dt": self.dt}
-        return f"PoissonEncoder({', '.join(f'{name}={value:g}' for name, value in options.items())})"
+        return (
+            f"PoissonEncoder({', '.join(f'{name}={value:g}' for name, value in options.items())})"
+        )

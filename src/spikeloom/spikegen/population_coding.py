@@ -1,7 +1,9 @@
-"""Population coding: one number becomes the activity of several neurons, each preferring another value.
+"""Population coding: one number becomes the activity of several neurons, each preferring another
+value.
 
-Receptive fields are Gaussians whose centres lie half a spacing outside the range at both ends, so that values at
-the border excite neurons on both sides. Decode with `spikeloom.decode.weighted_mean` and `population_centers`.
+Receptive fields are Gaussians whose centres lie half a spacing outside the range at both ends, so
+that values at the border excite neurons on both sides. Decode with `spikeloom.decode.weighted_mean`
+and `population_centers`.
 """
 
 import torch
@@ -36,7 +38,10 @@ def population_centers(num_neurons: int, low: float = 0.0, high: float = 1.0) ->
     tensor([-0.5000,  0.5000,  1.5000,  2.5000])
     """
     if step_count(num_neurons, "num_neurons") < 3:
-        raise ValueError(f"num_neurons must be at least 3, got {num_neurons}; the formula divides the range by n - 2")
+        raise ValueError(
+            f"num_neurons must be at least 3, got {num_neurons}; the formula divides the range by "
+            "n - 2"
+        )
     real("low", low, example=0.0)
     if not real("high", high) > low:
         raise ValueError(f"high must be above low={low}, got {high}; write the range of the data")
@@ -44,8 +49,11 @@ def population_centers(num_neurons: int, low: float = 0.0, high: float = 1.0) ->
     return low + (2 * index - 3) / 2 * (high - low) / (num_neurons - 2)
 
 
-def receptive_fields(data: Tensor, num_neurons: int, low: float = 0.0, high: float = 1.0, gamma: float = 1.5) -> Tensor:
-    """Responses ``exp(-(data - centre)^2 / (2 sigma^2))`` with ``sigma = (high - low) / (gamma (n - 2))``.
+def receptive_fields(
+    data: Tensor, num_neurons: int, low: float = 0.0, high: float = 1.0, gamma: float = 1.5
+) -> Tensor:
+    """Responses ``exp(-(data - centre)^2 / (2 sigma^2))`` with ``sigma = (high - low) / (gamma (n -
+    2))``.
 
     Args:
         data: values in [``low``, ``high``], any shape.
@@ -69,9 +77,13 @@ def receptive_fields(data: Tensor, num_neurons: int, low: float = 0.0, high: flo
     real("gamma", gamma, 0.0, open_low=True, example=1.5)
     tensor("data", data)
     centers = population_centers(num_neurons, low, high).to(data)
-    in_range("data", intensities(data), low, high, why="write low= and high= as the range of the data")
+    in_range(
+        "data", intensities(data), low, high, why="write low= and high= as the range of the data"
+    )
     sigma = (high - low) / (gamma * (num_neurons - 2))
-    return torch.exp(-(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2)  # a square alone may overflow
+    return torch.exp(
+        -(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2
+    )  # a square alone may overflow
 
 
 def population(
@@ -107,7 +119,8 @@ def population(
         TypeError: ``data`` is not floating point.
         ValueError: values outside the range, fewer than 3 neurons, no steps, another ``code``.
 
-    After Bohte, Kok & La Poutre (2002), Neurocomputing 48, 17-37, whose 10 steps and threshold of 0.1 are one case.
+    After Bohte, Kok & La Poutre (2002), Neurocomputing 48, 17-37, whose 10 steps and threshold of
+    0.1 are one case.
 
     >>> population(torch.tensor([0.5]), num_neurons=3, num_steps=4).squeeze(1)
     tensor([[0., 1., 0.],
@@ -137,7 +150,8 @@ def population_times(
     gamma: float = 1.5,
     threshold: float = 0.1,
 ) -> Tensor:
-    """Spike times of a population of n neurons with Gaussian receptive fields for each number, in continuous time.
+    """Spike times of a population of n neurons with Gaussian receptive fields for each number, in
+    continuous time.
 
     Args:
         data: values in [``low``, ``high``], [B, ...].
@@ -149,7 +163,8 @@ def population_times(
         threshold: response below which a neuron stays silent.
 
     Returns:
-        [B, ..., n] in the unit of ``latest``, infinity for silent neurons; in the dtype and on the device of ``data``.
+        [B, ..., n] in the unit of ``latest``, infinity for silent neurons; in the dtype and on the
+        device of ``data``.
 
     Raises:
         TypeError: ``data`` is not floating point.

@@ -1,7 +1,8 @@
 """Rate coding: the larger a value, the more often its neuron fires.
 
-A batch ``[B, ...]`` becomes spikes ``[T, B, ...]``; what already varies over time stays ``[T, B, ...]``.
-Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generator`` reproduces it.
+A batch ``[B, ...]`` becomes spikes ``[T, B, ...]``; what already varies over time stays ``[T, B,
+...]``. Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generator``
+reproduces it.
 """
 
 from typing import Any
@@ -26,11 +27,14 @@ def rate(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Bernoulli spikes whose probability at each step is the input, ``clamp(data * gain + offset, 0, 1)``.
+    """Bernoulli spikes whose probability at each step is the input, ``clamp(data * gain + offset,
+    0, 1)``.
 
     Args:
-        data: intensities in [0, 1], [B, ...]; with ``time_var_input`` [T, B, ...]. Values a little outside saturate.
-        num_steps: T. Required for static input, refused for time-varying input, which brings its own.
+        data: intensities in [0, 1], [B, ...]; with ``time_var_input`` [T, B, ...]. Values a little
+            outside saturate.
+        num_steps: T. Required for static input, refused for time-varying input, which brings its
+            own.
         gain: factor on the intensities.
         offset: added after ``gain``.
         first_spike_time: steps of silence at the beginning. Static input keeps T steps in all,
@@ -42,9 +46,10 @@ def rate(
         Spikes 0 or 1, [T, B, ...], in the dtype and on the device of ``data``.
 
     Raises:
-        TypeError: ``data`` is not floating point (images of 0 to 255: divide by 255), ``num_steps`` no integer.
-        ValueError: NaN or infinity, values beyond [-4, 4] that no gain scales down (images of 0 to 255), a negative
-            or contradictory number of steps.
+        TypeError: ``data`` is not floating point (images of 0 to 255: divide by 255), ``num_steps``
+            no integer.
+        ValueError: NaN or infinity, values beyond [-4, 4] that no gain scales down (images of 0 to
+            255), a negative or contradictory number of steps.
 
     snnTorch ignores ``gain`` and ``offset`` for time-varying input; here they apply to both.
 
@@ -61,10 +66,14 @@ def rate(
     saturating(data, probability)
     if flag("time_var_input", time_var_input):
         if not data.dim():
-            raise ValueError("time_var_input=True needs a time axis, got data of shape (); write time_var_input=False")
+            raise ValueError(
+                "time_var_input=True needs a time axis, got data of shape (); write "
+                "time_var_input=False"
+            )
         if steps:
             raise ValueError(
-                f"time_var_input=True takes its steps from the first axis ({len(data)}), got num_steps={steps} too; "
+                f"time_var_input=True takes its steps from the first axis ({len(data)}), got "
+                f"num_steps={steps} too; "
                 "leave num_steps out"
             )
         spikes = rate_conv(probability, generator=generator)
@@ -76,7 +85,8 @@ def rate(
         )
     if silent >= steps:
         raise ValueError(
-            f"first_spike_time must be below num_steps={steps}, got {silent}; write num_steps={silent + 1} or more"
+            f"first_spike_time must be below num_steps={steps}, got {silent}; write "
+            f"num_steps={silent + 1} or more"
         )
     spikes = rate_conv(probability.expand(steps, *data.shape), generator=generator)
     spikes[:silent] = 0
@@ -92,7 +102,10 @@ def _factor(name: str, value: Any, data: Tensor) -> Any:
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write a number")
+        raise ValueError(
+            f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write "
+            "a number"
+        )
     return intensities(value, name)
 
 
@@ -127,10 +140,12 @@ def poisson(
 ) -> Tensor:
     """Poisson spike trains: at each step a neuron fires with probability ``rates * dt``.
 
-    The mean rate is exact; intervals are geometric, the discrete form of a Poisson process' exponential ones.
+    The mean rate is exact; intervals are geometric, the discrete form of a Poisson process'
+    exponential ones.
 
     Args:
-        rates: firing rates in Hz, not negative, [B, ...]; without ``num_steps`` [T, B, ...], a rate for each step.
+        rates: firing rates in Hz, not negative, [B, ...]; without ``num_steps`` [T, B, ...], a rate
+            for each step.
         dt: duration of one step in seconds.
         num_steps: T. Default: the first axis of ``rates`` is time.
         generator: source of randomness; default is torch's global one.
@@ -149,7 +164,11 @@ def poisson(
     real("dt", dt, 0.0, open_low=True, example=1e-3)
     random_source(generator, tensor("rates", rates))
     in_range(
-        "rates", intensities(rates, "rates"), 0, 1 / dt, why=f"at most one spike per step of dt={dt} s: smaller dt"
+        "rates",
+        intensities(rates, "rates"),
+        0,
+        1 / dt,
+        why=f"at most one spike per step of dt={dt} s: smaller dt",
     )
     probability = rates * dt
     if num_steps is not None:

@@ -1,7 +1,8 @@
 """Targets as spike trains: what an output layer should do, from class labels.
 
-Targets are ``[B, C]`` where they are the same at every step, else ``[T, B, C]``, in torch's default dtype.
-Labels ``[T, B]`` that change over time work where the result is the same at every step: ``[T, B, C]``.
+Targets are ``[B, C]`` where they are the same at every step, else ``[T, B, C]``, in torch's default
+dtype. Labels ``[T, B]`` that change over time work where the result is the same at every step:
+``[T, B, C]``.
 """
 
 from typing import Any
@@ -15,7 +16,13 @@ from .inputs import intensities, step_count
 from .latency_coding import latency
 from .one_hot import to_one_hot
 
-__all__ = ["rate_interpolate", "target_rate_code", "targets_convert", "targets_latency", "targets_rate"]
+__all__ = [
+    "rate_interpolate",
+    "target_rate_code",
+    "targets_convert",
+    "targets_latency",
+    "targets_rate",
+]
 
 
 def targets_convert(
@@ -40,7 +47,8 @@ def targets_convert(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Targets by the named code: `targets_rate` or `targets_latency`, with the arguments that concern it.
+    """Targets by the named code: `targets_rate` or `targets_latency`, with the arguments that
+    concern it.
 
     Args:
         targets: class labels, [B].
@@ -56,20 +64,43 @@ def targets_convert(
     Raises:
         ValueError: another ``code``, and what the named code refuses.
 
-    snnTorch drops ``on_target``, ``off_target``, ``interpolate`` and ``epsilon`` for the latency code.
+    snnTorch drops ``on_target``, ``off_target``, ``interpolate`` and ``epsilon`` for the latency
+    code.
 
     >>> targets_convert(torch.tensor([1]), num_classes=3)
     tensor([[0., 1., 0.]])
     """
     if choice("code", code, ["rate", "latency"]) == "rate":
         return targets_rate(
-            targets, num_classes, num_steps, first_spike_time, correct_rate, incorrect_rate, on_target, off_target,
-            firing_pattern, interpolate, epsilon, generator=generator,
-        )  # fmt: skip
+            targets,
+            num_classes,
+            num_steps,
+            first_spike_time,
+            correct_rate,
+            incorrect_rate,
+            on_target,
+            off_target,
+            firing_pattern,
+            interpolate,
+            epsilon,
+            generator=generator,
+        )
     return targets_latency(
-        targets, num_classes, num_steps, first_spike_time, on_target, off_target, interpolate,
-        threshold, tau, clip, normalize, linear, epsilon, bypass,
-    )  # fmt: skip
+        targets,
+        num_classes,
+        num_steps,
+        first_spike_time,
+        on_target,
+        off_target,
+        interpolate,
+        threshold,
+        tau,
+        clip,
+        normalize,
+        linear,
+        epsilon,
+        bypass,
+    )
 
 
 def targets_rate(
@@ -87,9 +118,11 @@ def targets_rate(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Targets of a rate code: the class fires at ``correct_rate``, the others at ``incorrect_rate``.
+    """Targets of a rate code: the class fires at ``correct_rate``, the others at
+    ``incorrect_rate``.
 
-    With rates 1 and 0 and no ``first_spike_time`` the target is the same at every step and comes without time axis.
+    With rates 1 and 0 and no ``first_spike_time`` the target is the same at every step and comes
+    without time axis.
 
     Args:
         targets: class labels, [B].
@@ -111,7 +144,8 @@ def targets_rate(
     Raises:
         ValueError: rates out of range, or no ``num_steps`` where it is needed.
 
-    snnTorch fails for other rates than 1 and 0 unless T = C, and reads a negative ``off_target`` as 0.
+    snnTorch fails for other rates than 1 and 0 unless T = C, and reads a negative ``off_target`` as
+    0.
 
     >>> targets_rate(torch.tensor([1]), num_classes=2, num_steps=4, correct_rate=0.5).squeeze(1)
     tensor([[0., 1.],
@@ -121,7 +155,9 @@ def targets_rate(
     """
     _check_rates(correct_rate, incorrect_rate)
     firing_pattern = _pattern(firing_pattern)
-    interpolate = flag("interpolate", interpolate) and not (correct_rate == 1 and incorrect_rate == 0)
+    interpolate = flag("interpolate", interpolate) and not (
+        correct_rate == 1 and incorrect_rate == 0
+    )
     real("on_target", on_target)
     real("off_target", off_target, example=0.0)
     first_spike_time = step_count(first_spike_time, "first_spike_time")
@@ -134,13 +170,20 @@ def targets_rate(
     steps = step_count(num_steps)
     if not steps:
         raise ValueError(
-            f"num_steps must be given for correct_rate={correct_rate}, incorrect_rate={incorrect_rate}, "
+            f"num_steps must be given for correct_rate={correct_rate}, "
+            f"incorrect_rate={incorrect_rate}, "
             f"first_spike_time={first_spike_time}, got none; write num_steps=100"
         )
     trains = []
     for rate in (correct_rate, incorrect_rate):
-        spikes, times = target_rate_code(steps, first_spike_time, rate, firing_pattern, generator=generator)
-        train = rate_interpolate(times, steps, on, off) if interpolate else torch.where(spikes.bool(), on, off)
+        spikes, times = target_rate_code(
+            steps, first_spike_time, rate, firing_pattern, generator=generator
+        )
+        train = (
+            rate_interpolate(times, steps, on, off)
+            if interpolate
+            else torch.where(spikes.bool(), on, off)
+        )
         trains.append(train.to(hot.device).reshape(-1, *[1] * hot.dim()))  # [T, 1, 1]
     return torch.where(hot, *trains)
 
@@ -150,7 +193,9 @@ def _check_rates(correct: float, incorrect: float) -> None:
     real("correct_rate", correct, 0.0, 1.0)
     real("incorrect_rate", incorrect, 0.0, 1.0, example=0.0)
     if incorrect > correct:
-        raise ValueError(f"correct_rate must not be below incorrect_rate={incorrect}, got {correct}; swap them")
+        raise ValueError(
+            f"correct_rate must not be below incorrect_rate={incorrect}, got {correct}; swap them"
+        )
 
 
 def _pattern(value: Any) -> str:
@@ -173,12 +218,14 @@ def target_rate_code(
         num_steps: T.
         first_spike_time: step before which nothing fires.
         rate: spikes per step in [0, 1].
-        firing_pattern: "regular" fires every 1 / rate steps, beginning at ``first_spike_time``; "uniform" as often,
-            at random steps, which may coincide; "poisson" fires at each step with probability ``rate``.
+        firing_pattern: "regular" fires every 1 / rate steps, beginning at ``first_spike_time``;
+            "uniform" as often, at random steps, which may coincide; "poisson" fires at each step
+            with probability ``rate``.
         generator: source of randomness; default is torch's global one.
 
     Returns:
-        Spikes 0 or 1, [T] in torch's default dtype, and times in steps, [number of spikes] of torch.int64.
+        Spikes 0 or 1, [T] in torch's default dtype, and times in steps, [number of spikes] of
+        torch.int64.
 
     Raises:
         ValueError: ``rate`` outside [0, 1], ``first_spike_time`` beyond T, another pattern.
@@ -193,7 +240,8 @@ def target_rate_code(
     random_source(generator)
     if first > steps:
         raise ValueError(
-            f"first_spike_time must not exceed num_steps={steps}, got {first}; write num_steps={first} or more"
+            f"first_spike_time must not exceed num_steps={steps}, got {first}; write "
+            f"num_steps={first} or more"
         )
     if rate == 0:
         return torch.zeros(steps), torch.zeros(0, dtype=torch.int64)
@@ -209,9 +257,14 @@ def target_rate_code(
 
 
 def rate_interpolate(
-    spike_time: Tensor, num_steps: int, on_target: float = 1, off_target: float = 0, epsilon: float = 1e-7
+    spike_time: Tensor,
+    num_steps: int,
+    on_target: float = 1,
+    off_target: float = 0,
+    epsilon: float = 1e-7,
 ) -> Tensor:
-    """Linear rise from ``off_target`` after each spike to ``on_target`` at the next; ``off_target`` after the last.
+    """Linear rise from ``off_target`` after each spike to ``on_target`` at the next; ``off_target``
+    after the last.
 
     Args:
         spike_time: times in steps, [number of spikes], in any order.
@@ -235,15 +288,21 @@ def rate_interpolate(
     off_target = real("off_target", off_target, example=0.0)
     if tensor("spike_time", spike_time).is_complex() or spike_time.dim() > 1:
         raise ValueError(
-            f"spike_time must be times [number of spikes], got {spike_time.dtype} of shape {tuple(spike_time.shape)}; "
+            f"spike_time must be times [number of spikes], got {spike_time.dtype} of shape "
+            f"{tuple(spike_time.shape)}; "
             "write spike_time.flatten()"
         )
     if spike_time.is_floating_point():
         intensities(spike_time, "spike_time")
     steps = torch.arange(num_steps, device=spike_time.device)
-    times = torch.cat([steps.new_tensor([-1]), spike_time.long().unique(), steps.new_tensor([num_steps])])
+    times = torch.cat(
+        [steps.new_tensor([-1]), spike_time.long().unique(), steps.new_tensor([num_steps])]
+    )
     following = torch.searchsorted(times, steps)
-    start, end = times[following - 1] + 1, times[following]  # a rise begins one step after the spike before
+    start, end = (
+        times[following - 1] + 1,
+        times[following],
+    )  # a rise begins one step after the spike before
     rise = (steps - start) / (end - start).clamp_min(1)
     rise = torch.where(steps == end, 1.0, rise) * (on_target - off_target) + off_target
     return torch.where(end == num_steps, float(off_target), rise)
@@ -265,12 +324,13 @@ def targets_latency(
     epsilon: float = 1e-7,
     bypass: bool = False,
 ) -> Tensor:
-    """Targets of a latency code: `latency` of the one-hot labels, so that the class fires first, the others last.
+    """Targets of a latency code: `latency` of the one-hot labels, so that the class fires first,
+    the others last.
 
     Args:
         targets: class labels, [B].
-        num_classes: C.
-        num_steps, first_spike_time, on_target, off_target, interpolate, threshold, tau, clip, normalize, linear,
+        num_classes: C. num_steps, first_spike_time, on_target, off_target, interpolate, threshold,
+        tau, clip, normalize, linear,
             epsilon, bypass: as in `spikeloom.spikegen.latency`.
 
     Returns:
@@ -285,6 +345,17 @@ def targets_latency(
             [1., 0.]])
     """
     return latency(
-        to_one_hot(targets, num_classes), num_steps, threshold, tau, first_spike_time, on_target, off_target,
-        clip, normalize, linear, interpolate, bypass, epsilon,
-    )  # fmt: skip
+        to_one_hot(targets, num_classes),
+        num_steps,
+        threshold,
+        tau,
+        first_spike_time,
+        on_target,
+        off_target,
+        clip,
+        normalize,
+        linear,
+        interpolate,
+        bypass,
+        epsilon,
+    )

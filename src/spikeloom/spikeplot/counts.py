@@ -45,11 +45,12 @@ def spike_count(
         time_step: duration of a step in s; if given, the axis is in s instead of steps.
 
     Returns:
-        The axes; with ``animate`` the animation, whose last frame shows all ``num_steps`` steps. (snnTorch returns None
-        without ``animate``, and its last frame lacks the last step.)
+        The axes; with ``animate`` the animation, whose last frame shows all ``num_steps`` steps.
+        (snnTorch returns None without ``animate``, and its last frame lacks the last step.)
 
     Raises:
-        ValueError: ``data`` holds a batch, there is not one label for each neuron, or ``interpolate`` is not 1 or more.
+        ValueError: ``data`` holds a batch, there is not one label for each neuron, or
+            ``interpolate`` is not 1 or more.
 
     >>> import torch
     >>> from matplotlib.figure import Figure
@@ -60,9 +61,15 @@ def spike_count(
     """
     values = sample_of(data, "data")
     if len(labels) != values.shape[1]:
-        raise ValueError(f"labels must name each of the {values.shape[1]} neurons of data, got {len(labels)} labels")
+        raise ValueError(
+            f"labels must name each of the {values.shape[1]} neurons of data, got {len(labels)} "
+            "labels"
+        )
     if not isinstance(interpolate, int) or interpolate < 1:
-        raise ValueError(f"interpolate must be a whole number of frames for each step, 1 or more, got {interpolate!r}")
+        raise ValueError(
+            "interpolate must be a whole number of frames for each step, 1 or more, got "
+            f"{interpolate!r}"
+        )
     frames = steps_to_show(num_steps, len(values))
     counts = np.zeros((frames + 1, values.shape[1]))
     np.cumsum(values[:frames], axis=0, out=counts[1:])
@@ -76,7 +83,9 @@ def spike_count(
 
     def draw(frame: int) -> list["Artist"]:
         done = counts[frame // interpolate]
-        bars.set_segments([np.array([[0, row], [count, row]]) for row, count in zip(rows, done, strict=True)])
+        bars.set_segments(
+            [np.array([[0, row], [count, row]]) for row, count in zip(rows, done, strict=True)]
+        )
         dots.set_xdata(done)
         now.set_xdata([frame / interpolate] * 2)
         return [bars, dots, now]
@@ -85,7 +94,12 @@ def spike_count(
 
 
 def furnish(
-    ax: "Axes", labels: Sequence[str], rows: np.ndarray, num_steps: int, shaded: bool, time_step: float
+    ax: "Axes",
+    labels: Sequence[str],
+    rows: np.ndarray,
+    num_steps: int,
+    shaded: bool,
+    time_step: float,
 ) -> None:
     """Everything on the axes that does not move."""
     ax.set_xlim(0, num_steps)

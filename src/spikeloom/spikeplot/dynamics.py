@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["bifurcation", "lyapunov"]
 
 
-def bifurcation(diagram: Diagram, ax: "Axes | None" = None, *, name: str = "A", limit: float = 0.5) -> "Axes":
-    """Draw a bifurcation diagram, coloured by the exponent: red where it is positive (chaos), blue where negative.
+def bifurcation(
+    diagram: Diagram, ax: "Axes | None" = None, *, name: str = "A", limit: float = 0.5
+) -> "Axes":
+    """Draw a bifurcation diagram, coloured by the exponent: red where it is positive (chaos), blue
+    where negative.
 
     Args:
         diagram: from `chaos.bifurcation`; both directions are drawn, one over the other.
@@ -59,7 +62,8 @@ def bifurcation(diagram: Diagram, ax: "Axes | None" = None, *, name: str = "A", 
 
 
 def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50) -> "Axes":
-    """Draw how the local exponents change along a run, smoothed over ``window`` steps, with the control if any.
+    """Draw how the local exponents change along a run, smoothed over ``window`` steps, with the
+    control if any.
 
     Args:
         exponents: from `chaos.lyapunov` or `chaos.lyapunov_of_training`.
@@ -81,7 +85,10 @@ def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50
     if not isinstance(exponents, Exponents):
         raise TypeError(f"exponents must come from chaos.lyapunov, got {type(exponents).__name__}")
     if not isinstance(window, int) or window < 1:
-        raise ValueError(f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no mean")
+        raise ValueError(
+            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
+            "mean"
+        )
     ax = axes_or_new(ax, figsize=(7, 3.2))
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     groups = (("", ORANGE, exponents.by_eps), ("control, ", BLUE, exponents.control))
@@ -91,7 +98,9 @@ def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50
             box = np.ones(min(window, len(rate)))
             smooth = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
             shade = 1.0 - 0.7 * number / max(len(several), 1)
-            ax.plot(smooth, color=colour, alpha=shade, linewidth=1.4, label=f"{prefix}eps {one.eps:g}")
+            ax.plot(
+                smooth, color=colour, alpha=shade, linewidth=1.4, label=f"{prefix}eps {one.eps:g}"
+            )
     ax.margins(x=0.01)
     label(ax, "step", "local exponent")
     tidy(ax, "y")

@@ -1,7 +1,8 @@
 """Animations that need no program outside Python, and a camera for animations drawn by hand.
 
-GIF and `to_jshtml` always work. Video (mp4) needs ffmpeg: the program of the system, or the one inside the package
-imageio-ffmpeg. An animation must be kept in a variable until it is shown or saved.
+GIF and `to_jshtml` always work. Video (mp4) needs ffmpeg: the program of the system, or the one
+inside the package imageio-ffmpeg. An animation must be kept in a variable until it is shown or
+saved.
 """
 
 import functools
@@ -35,7 +36,9 @@ def ffmpeg() -> AbstractContextManager[Any]:
         ImportError: there is none; the message names the package that brings it.
     """
     matplotlib = require("matplotlib", extra="viz", purpose="animation")
-    if require("matplotlib.animation", extra="viz", purpose="animation").writers.is_available("ffmpeg"):
+    if require("matplotlib.animation", extra="viz", purpose="animation").writers.is_available(
+        "ffmpeg"
+    ):
         return nullcontext()
     try:
         files = importlib.metadata.files("imageio-ffmpeg") or []
@@ -56,7 +59,9 @@ def movie_class() -> Any:
     animation = require("matplotlib.animation", extra="viz", purpose="animation")
 
     class Movie(animation.FuncAnimation):
-        def save(self, filename: "str | PathLike[str]", writer: Any = None, *args: Any, **kwargs: Any) -> None:
+        def save(
+            self, filename: "str | PathLike[str]", writer: Any = None, *args: Any, **kwargs: Any
+        ) -> None:
             if writer is None:
                 writer = "pillow" if Path(filename).suffix.lower() in PICTURES else "ffmpeg"
             with ffmpeg() if writer == "ffmpeg" else nullcontext():
@@ -69,9 +74,17 @@ def movie_class() -> Any:
     return Movie
 
 
-def movie(fig: "Figure", draw: Callable[[int], Iterable["Artist"]], frames: int, interval: float, **kwargs: Any) -> Any:
+def movie(
+    fig: "Figure",
+    draw: Callable[[int], Iterable["Artist"]],
+    frames: int,
+    interval: float,
+    **kwargs: Any,
+) -> Any:
     """An animation that calls ``draw(frame)`` for each frame, ``interval`` ms apart."""
-    return movie_class()(fig, draw, frames=frames, interval=interval, cache_frame_data=False, **kwargs)
+    return movie_class()(
+        fig, draw, frames=frames, interval=interval, cache_frame_data=False, **kwargs
+    )
 
 
 def steps_to_show(num_steps: int | bool, recorded: int) -> int:
@@ -79,7 +92,10 @@ def steps_to_show(num_steps: int | bool, recorded: int) -> int:
     if num_steps is False or num_steps is None:
         return recorded
     if num_steps is True or not 0 < num_steps <= recorded:
-        raise ValueError(f"num_steps must lie in [1, {recorded}], the number of recorded steps, got {num_steps!r}")
+        raise ValueError(
+            f"num_steps must lie in [1, {recorded}], the number of recorded steps, got "
+            f"{num_steps!r}"
+        )
     return num_steps
 
 
@@ -99,10 +115,12 @@ def animator(
         ax: where to draw; its frame is switched off.
         num_steps: number of steps to show; all by default.
         interval: time between frames in ms.
-        cmap: matplotlib's name of a colour map; its ends are the extremes of ``data`` over all steps.
+        cmap: matplotlib's name of a colour map; its ends are the extremes of ``data`` over all
+            steps.
 
     Returns:
-        The animation: ``HTML(anim.to_jshtml())`` in a notebook, ``anim.save("spikes.gif")`` for a file.
+        The animation: ``HTML(anim.to_jshtml())`` in a notebook, ``anim.save("spikes.gif")`` for a
+            file.
 
     Raises:
         ValueError: ``data`` holds a batch or channels, or fewer than ``num_steps`` steps.
@@ -117,7 +135,8 @@ def animator(
     if values.ndim != 3 and not (values.ndim == 4 and values.shape[-1] == 3):
         raise ValueError(
             f"data must be one sample of images of shape [T, H, W], got {values.shape}; "
-            "select sample 0 and channel 0 with data[:, 0, 0], and give a vector the shape of an image"
+            "select sample 0 and channel 0 with data[:, 0, 0], and give a vector the shape of an "
+            "image"
         )
     frames = steps_to_show(num_steps, len(values))
     image = ax.imshow(values[0], cmap=cmap, vmin=float(values.min()), vmax=float(values.max()))
@@ -133,8 +152,8 @@ def animator(
 class Camera:
     """Turn a figure that is drawn again and again into an animation.
 
-    Draw, `snap`, draw the next frame, `snap`, ..., `animate`. Each frame shows what was added since the frame before,
-    and the titles as they were at that moment.
+    Draw, `snap`, draw the next frame, `snap`, ..., `animate`. Each frame shows what was added since
+    the frame before, and the titles as they were at that moment.
 
     Args:
         figure: the figure to draw on; axes may be added later.
@@ -171,13 +190,17 @@ class Camera:
 
         Args:
             interval: time between frames in ms.
-            kwargs: passed to ``matplotlib.animation.FuncAnimation``: ``repeat``, ``repeat_delay``, ``blit``.
+            kwargs: passed to ``matplotlib.animation.FuncAnimation``: ``repeat``, ``repeat_delay``,
+                ``blit``.
 
         Raises:
             ValueError: no frame was taken.
         """
         if not self._frames:
-            raise ValueError("an animation must have at least one frame, got none; call camera.snap() after drawing")
+            raise ValueError(
+                "an animation must have at least one frame, got none; call camera.snap() after "
+                "drawing"
+            )
         frames, titles = list(self._frames), list(self._titles)
 
         def draw(index: int) -> Sequence["Artist"]:
@@ -195,4 +218,6 @@ def drawn(figure: "Figure") -> list["Artist"]:
     """What a user may have put on a figure: everything but axes, frames, ticks and titles."""
     kinds = ("collections", "patches", "lines", "texts", "images", "artists", "tables")
     found = [artist for ax in figure.axes for kind in kinds for artist in getattr(ax, kind)]
-    return list(dict.fromkeys([*found, *figure.texts, *figure.lines, *figure.patches, *figure.images]))
+    return list(
+        dict.fromkeys([*found, *figure.texts, *figure.lines, *figure.patches, *figure.images])
+    )

@@ -1,7 +1,7 @@
 """Plots of one recorded sample: spike rasters and traces of states.
 
-Time is the first axis. A recording of a batch, [T, B, N], is refused rather than drawn as something else: select a
-sample.
+Time is the first axis. A recording of a batch, [T, B, N], is refused rather than drawn as something
+else: select a sample.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,14 @@ def sample_of(data: Any, what: str) -> np.ndarray:
     if values.ndim != 2:
         raise ValueError(
             f"{what} must be one sample of shape [T, N], got {values.shape}; "
-            f"select sample 0 of a batch with {what}[:, 0], and flatten images with {what}[:, 0].flatten(1)"
+            f"select sample 0 of a batch with {what}[:, 0], and flatten images with {what}[:, "
+            "0].flatten(1)"
         )
     if not len(values):
-        raise ValueError(f"{what} must have at least one time step, got shape {values.shape}; record the network first")
+        raise ValueError(
+            f"{what} must have at least one time step, got shape {values.shape}; record the "
+            "network first"
+        )
     return values
 
 
@@ -40,8 +44,8 @@ def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
     Args:
         data: one sample, [T, N] or, for one neuron, [T]; every non-zero value is a spike.
         ax: where to draw; a new figure if absent. Labels that it already has are kept.
-        kwargs: passed to ``Axes.scatter``. Unless ``s`` or ``marker`` is given, each spike is a vertical line whose
-            height fits the number of neurons.
+        kwargs: passed to ``Axes.scatter``. Unless ``s`` or ``marker`` is given, each spike is a
+            vertical line whose height fits the number of neurons.
 
     Returns:
         The axes. (snnTorch returns the collection; it is ``ax.collections[-1]``.)
@@ -65,7 +69,9 @@ def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
     if not {"c", "color", "edgecolors", "facecolors"} & kwargs.keys():
         kwargs["color"] = INK
     ax.scatter(step, neuron, **kwargs)
-    ax.update_datalim([(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)])  # silent neurons are part of the picture
+    ax.update_datalim(
+        [(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)]
+    )  # silent neurons are part of the picture
     ax.margins(0.01)
     ax.autoscale_view()
     label(ax, "time step", "neuron")
@@ -88,7 +94,8 @@ def traces(
     Args:
         data: one sample of a state such as ``mem``, [T, N].
         spk: its spikes, [T, N]; each lifts the trace by ``spk_height`` at its step.
-        dim: rows and columns of panels; the first rows x columns neurons are drawn, and no panel without a neuron.
+        dim: rows and columns of panels; the first rows x columns neurons are drawn, and no panel
+            without a neuron.
         spk_height: height of a spike in units of ``data``.
         titles: one for each panel; fewer are allowed.
         fig: where to draw; by default pyplot's current figure if that is empty, else a new one.

@@ -1,7 +1,8 @@
 """What all plots share: tensors to arrays, axes to draw on, and the look.
 
-matplotlib is imported on the first plot. Nothing here touches ``rcParams``, so that a plot does not change the look
-of the user's other figures; colours come from a palette that stays readable with colour-blind eyes.
+matplotlib is imported on the first plot. Nothing here touches ``rcParams``, so that a plot does not
+change the look of the user's other figures; colours come from a palette that stays readable with
+colour-blind eyes.
 """
 
 from typing import TYPE_CHECKING, Any, Literal

@@ -26,11 +26,13 @@ def weights(
     """Draw the receptive field of each neuron as an image, all in one grid with one colour scale.
 
     Args:
-        data: weights, [N, F] as in ``nn.Linear``, or [N, H, W], or [N, 1, H, W] as in ``nn.Conv2d``.
+        data: weights, [N, F] as in ``nn.Linear``, or [N, H, W], or [N, 1, H, W] as in
+            ``nn.Conv2d``.
         ax: where to draw; a new figure if absent.
         shape: height and width of a field if ``data`` is [N, F]; by default F is a square.
         columns: fields in a row; by default the grid is about as wide as high.
-        cmap: colour map. By default blue to red with white at zero; dark to bright if no weight is negative.
+        cmap: colour map. By default blue to red with white at zero; dark to bright if no weight is
+            negative.
         limit: weight at the end of the colour scale; by default the largest magnitude.
 
     Returns:
@@ -56,7 +58,12 @@ def weights(
     limit = limit or float(np.abs(fields).max()) or 1.0
     size = 6.0 / max(grid.shape)
     ax = axes_or_new(ax, figsize=(grid.shape[1] * size + 1.2, grid.shape[0] * size + 0.3))
-    image = ax.imshow(grid, cmap=cmap or ("RdBu_r" if signed else "viridis"), vmin=-limit if signed else 0, vmax=limit)
+    image = ax.imshow(
+        grid,
+        cmap=cmap or ("RdBu_r" if signed else "viridis"),
+        vmin=-limit if signed else 0,
+        vmax=limit,
+    )
     ax.set_facecolor("white")
     ax.axis("off")
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, label="weight")
@@ -73,7 +80,8 @@ def images_of(values: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
         shape = shape or (side, side)
         if shape[0] * shape[1] != values.shape[1]:
             raise ValueError(
-                f"shape must be the height and width of a field of {values.shape[1]} weights, got {shape}; "
+                f"shape must be the height and width of a field of {values.shape[1]} weights, got "
+                f"{shape}; "
                 "write weights(data, shape=(height, width))"
             )
         values = values.reshape(-1, *shape)
@@ -86,12 +94,17 @@ def images_of(values: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
 
 
 def rates(
-    data: "Tensor | Mapping[str, Tensor]", ax: "Axes | None" = None, *, window: int = 1, dt: float | None = None
+    data: "Tensor | Mapping[str, Tensor]",
+    ax: "Axes | None" = None,
+    *,
+    window: int = 1,
+    dt: float | None = None,
 ) -> "Axes":
     """Draw the firing rate of one or more layers over time.
 
     Args:
-        data: spikes, [T, ...], or a mapping of layer names to such recordings; a rate is the mean over all other axes.
+        data: spikes, [T, ...], or a mapping of layer names to such recordings; a rate is the mean
+            over all other axes.
         ax: where to draw; a new figure if absent.
         window: number of steps that each point is the mean of, centred; fewer at both ends.
         dt: duration of a step in s; if given, the axes are in s and Hz.
@@ -108,7 +121,10 @@ def rates(
     [('hidden', 1.0), ('output', 0.0)]
     """
     if not isinstance(window, int) or window < 1:
-        raise ValueError(f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no mean")
+        raise ValueError(
+            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
+            "mean"
+        )
     ax = axes_or_new(ax, figsize=(7, 3.2))
     layers = data if isinstance(data, Mapping) else {"": data}
     for number, (name, spk) in enumerate(layers.items()):
@@ -117,8 +133,14 @@ def rates(
         box = np.ones(min(window, len(rate)))
         rate = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
         time = np.arange(len(rate)) * (dt or 1)
-        ax.plot(time, rate / (dt or 1), color=PALETTE[number % len(PALETTE)], linewidth=1.6, label=name)
-    label(ax, "time [s]" if dt else "time step", "firing rate [Hz]" if dt else "spikes per neuron and step")
+        ax.plot(
+            time, rate / (dt or 1), color=PALETTE[number % len(PALETTE)], linewidth=1.6, label=name
+        )
+    label(
+        ax,
+        "time [s]" if dt else "time step",
+        "firing rate [Hz]" if dt else "spikes per neuron and step",
+    )
     ax.set_ylim(bottom=0)
     ax.margins(x=0.01)
     if not dt:
@@ -130,7 +152,11 @@ def rates(
 
 
 def confusion(
-    predicted: Tensor, target: Tensor, ax: "Axes | None" = None, *, labels: Sequence[str] | None = None
+    predicted: Tensor,
+    target: Tensor,
+    ax: "Axes | None" = None,
+    *,
+    labels: Sequence[str] | None = None,
 ) -> "Axes":
     """Draw how often each class was taken for each other one.
 
@@ -141,8 +167,8 @@ def confusion(
         labels: names of the classes; their number is the number of classes.
 
     Returns:
-        The axes; the title is the accuracy unless they have one. Colours are shares of the true class, numbers are
-        samples, written into the fields up to 20 classes.
+        The axes; the title is the accuracy unless they have one. Colours are shares of the true
+        class, numbers are samples, written into the fields up to 20 classes.
 
     Raises:
         ValueError: the two differ in shape, are not [N], or hold a class without a label.
@@ -155,7 +181,8 @@ def confusion(
     guess, truth = array(predicted, "predicted"), array(target, "target")
     if guess.shape != truth.shape or guess.ndim != 1 or not len(guess):
         raise ValueError(
-            f"predicted and target must be classes of shape [N], got {guess.shape} and {truth.shape}; "
+            f"predicted and target must be classes of shape [N], got {guess.shape} and "
+            f"{truth.shape}; "
             "spikes [T, B, C] become classes with spk.sum(0).argmax(1)"
         )
     largest = int(max(guess.max(), truth.max()))
@@ -163,7 +190,8 @@ def confusion(
     if largest >= number or min(guess.min(), truth.min()) < 0:
         smallest = min(guess.min(), truth.min())
         raise ValueError(
-            f"classes must lie in [0, {number - 1}], got {smallest} to {largest}; give labels a name for each class"
+            f"classes must lie in [0, {number - 1}], got {smallest} to {largest}; give labels a "
+            "name for each class"
         )
     table = np.zeros((number, number), dtype=int)
     np.add.at(table, (truth.astype(int), guess.astype(int)), 1)
@@ -172,12 +200,24 @@ def confusion(
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(table) if number <= 20 else ():
         shade = "white" if share[row, column] > 0.55 else INK
-        ax.text(column, row, str(table[row, column]), ha="center", va="center", color=shade, fontsize="small")
+        ax.text(
+            column,
+            row,
+            str(table[row, column]),
+            ha="center",
+            va="center",
+            color=shade,
+            fontsize="small",
+        )
     names = [str(i) for i in range(number)] if labels is None else list(labels)
     wide = max(map(len, names)) > 3
-    ax.set_xticks(range(number), names, rotation=45 if wide else 0, ha="right" if wide else "center")
+    ax.set_xticks(
+        range(number), names, rotation=45 if wide else 0, ha="right" if wide else "center"
+    )
     ax.set_yticks(range(number), names)
     ax.tick_params(length=0)
-    label(ax, "predicted class", "true class", f"accuracy {100 * np.trace(table) / len(guess):.1f} %")
+    label(
+        ax, "predicted class", "true class", f"accuracy {100 * np.trace(table) / len(guess):.1f} %"
+    )
     ax.spines[:].set_visible(False)
     return ax

@@ -10,14 +10,22 @@ if TYPE_CHECKING:
 
 __all__ = ["loss_curves"]
 
-PANELS = (("loss", ("loss",)), ("accuracy", ("acc",)), ("spikes per neuron and step", ("rate", "spike", "spk")))
+PANELS = (
+    ("loss", ("loss",)),
+    ("accuracy", ("acc",)),
+    ("spikes per neuron and step", ("rate", "spike", "spk")),
+)
 
 
 def columns(history: Any) -> dict[str, list[float]]:
     """``history`` as one list of numbers for each name."""
     if isinstance(history, Mapping):
         table = {str(name): history[name] for name in history}
-    elif isinstance(history, Sequence) and history and all(isinstance(row, Mapping) for row in history):
+    elif (
+        isinstance(history, Sequence)
+        and history
+        and all(isinstance(row, Mapping) for row in history)
+    ):
         names = dict.fromkeys(name for row in history for name in row)
         table = {str(name): [row.get(name, float("nan")) for row in history] for name in names}
     else:
@@ -30,17 +38,22 @@ def columns(history: Any) -> dict[str, list[float]]:
 
 def numeric(values: Any) -> bool:
     """Whether ``values`` is a list of numbers rather than a text or a single value."""
-    return not isinstance(values, str) and hasattr(values, "__len__") and all(hasattr(v, "__float__") for v in values)
+    return (
+        not isinstance(values, str)
+        and hasattr(values, "__len__")
+        and all(hasattr(v, "__float__") for v in values)
+    )
 
 
 def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None = None) -> "Figure":
     """Draw loss, accuracy and spike rate over the epochs, one panel for each that ``history`` has.
 
     Args:
-        history: name to values of each epoch, ``{"train_loss": [...], "test_loss": [...], "test_accuracy": [...],
-            "spike_rate": [...]}``, or a list with one such mapping an epoch. A name with "loss", "acc", or "rate",
-            "spike" or "spk" in it goes to the panel of that kind; "train" is drawn orange, "test" and "val" blue.
-            "epoch" gives the horizontal axis (default: 1, 2, ...); other names are left out.
+        history: name to values of each epoch, ``{"train_loss": [...], "test_loss": [...],
+            "test_accuracy": [...], "spike_rate": [...]}``, or a list with one such mapping an
+            epoch. A name with "loss", "acc", or "rate", "spike" or "spk" in it goes to the panel of
+            that kind; "train" is drawn orange, "test" and "val" blue. "epoch" gives the horizontal
+            axis (default: 1, 2, ...); other names are left out.
         fig: where to draw; by default pyplot's current figure if that is empty, else a new one.
         title: headline of the figure.
 
@@ -57,7 +70,9 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
     """
     table = columns(history)
     epochs = table.pop("epoch", None)
-    kinds = [(kind, [n for n in table if any(key in n.lower() for key in keys)]) for kind, keys in PANELS]
+    kinds = [
+        (kind, [n for n in table if any(key in n.lower() for key in keys)]) for kind, keys in PANELS
+    ]
     kinds = [(kind, names) for kind, names in kinds if names]
     if not kinds:
         raise ValueError(
@@ -67,7 +82,12 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
     for ax, (kind, names) in zip(fig.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for name in names:
             x = epochs if epochs is not None else range(1, len(table[name]) + 1)
-            look = {"linewidth": 1.8, "marker": "o", "markersize": 3.5, "label": name.replace("_", " ")}
+            look = {
+                "linewidth": 1.8,
+                "marker": "o",
+                "markersize": 3.5,
+                "label": name.replace("_", " "),
+            }
             ax.plot(x, table[name], color=colour(name), **look)
         label(ax, "epoch", kind)
         integer_ticks(ax.xaxis)

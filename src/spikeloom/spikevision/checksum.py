@@ -1,7 +1,8 @@
 """The first bytes of a cache: a checksum of all that follows, tested before libhdf5 reads a byte.
 
-libhdf5 may crash or never return on damaged metadata. HDF5 leaves a block at the beginning of a file to
-its user; ours holds the name of the format, the size of the whole file and the SHA-256 of the rest.
+libhdf5 may crash or never return on damaged metadata. HDF5 leaves a block at the beginning of a
+file to its user; ours holds the name of the format, the size of the whole file and the SHA-256 of
+the rest.
 """
 
 import hashlib
@@ -38,14 +39,25 @@ def check(path: Path) -> None:
     with open(path, "rb") as file:
         found = LINE.fullmatch(file.read(BLOCK))
     if found is None:
-        raise ValueError(f"{path} must be a cache written by {FORMAT}, got another file; move or delete it")
+        raise ValueError(
+            f"{path} must be a cache written by {FORMAT}, got another file; move or delete it"
+        )
     if f"spikeloom events {found[1].decode()}" != FORMAT:
-        raise ValueError(f"{path} must be a cache written by {FORMAT}, got version {found[1].decode()}; delete it")
+        raise ValueError(
+            f"{path} must be a cache written by {FORMAT}, got version {found[1].decode()}; delete "
+            "it"
+        )
     size, digest = _digest(path)
     if size != int(found[2]):
-        raise ValueError(f"{path} must be a cache of {int(found[2])} bytes, got a damaged file of {size}; delete it")
+        raise ValueError(
+            f"{path} must be a cache of {int(found[2])} bytes, got a damaged file of {size}; "
+            "delete it"
+        )
     if digest != found[3].decode():
-        raise ValueError(f"{path} must be a cache with the SHA-256 in its first line, got a damaged file; delete it")
+        raise ValueError(
+            f"{path} must be a cache with the SHA-256 in its first line, got a damaged file; "
+            "delete it"
+        )
 
 
 def _digest(path: Path) -> tuple[int, str]:

@@ -20,10 +20,11 @@ class EventDataset(Dataset[Any]):
     Args:
         root: folder of the original files, and of the cache.
         train: the training part instead of the test part.
-        transform: takes the place of frames: gets the events of a recording as an integer array [n, 4] with the columns
-            time (microseconds from the first event), polarity, x, y.
+        transform: takes the place of frames: gets the events of a recording as an integer array [n,
+            4] with the columns time (microseconds from the first event), polarity, x, y.
         target_transform: applied to the class.
-        download_and_create: whether files may be downloaded and the cache be written if there is none.
+        download_and_create: whether files may be downloaded and the cache be written if there is
+            none.
         num_steps: number of time steps T.
         dt: duration of a step in microseconds; events after num_steps x dt are left out.
 
@@ -88,8 +89,14 @@ class EventDataset(Dataset[Any]):
         """Transformed frames and target, and the recording they were made of."""
         recording = self.store[int(self.keys[index])]
         events = self.select(recording.events)
-        frames = self.frames(events) if self.transform is None else self.transform(self.table(events))
-        target = recording.label if self.target_transform is None else self.target_transform(recording.label)
+        frames = (
+            self.frames(events) if self.transform is None else self.transform(self.table(events))
+        )
+        target = (
+            recording.label
+            if self.target_transform is None
+            else self.target_transform(recording.label)
+        )
         return frames, target, recording
 
     def __getitem__(self, index: int) -> Any:

@@ -1,7 +1,8 @@
 """Downloads that can be interrupted: checked, resumed, and complete or absent.
 
-A file is written under its name with ``.part`` appended, checked against its MD5 sum and renamed. An interrupted
-download keeps its part, and the next attempt goes on from there if the server allows it.
+A file is written under its name with ``.part`` appended, checked against its MD5 sum and renamed.
+An interrupted download keeps its part, and the next attempt goes on from there if the server allows
+it.
 """
 
 import hashlib
@@ -52,7 +53,8 @@ def md5_of(path: Path) -> str:
 
 
 def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> Path:
-    """The file of ``archive`` in ``folder``, under its own name or one of ``also``; downloaded if it is absent.
+    """The file of ``archive`` in ``folder``, under its own name or one of ``also``; downloaded if
+    it is absent.
 
     Raises:
         ConnectionError: it is absent and cannot be downloaded.
@@ -91,7 +93,9 @@ def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.name
     with locked(folder / f".{archive.name}.lock", f"{path} is fetched by {{}}", wait=True):
-        if path.is_file() and md5_of(path) == archive.md5:  # another process has fetched it meanwhile
+        if (
+            path.is_file() and md5_of(path) == archive.md5
+        ):  # another process has fetched it meanwhile
             return path
         return _fetched(archive, folder, timeout)
 
@@ -103,16 +107,22 @@ def _fetched(archive: Archive, folder: Path, timeout: float) -> Path:
         try:
             receive(archive.url, part, timeout)
         except (OSError, HTTPException) as error:
-            kept = f"{part.stat().st_size} bytes are kept and the next attempt goes on there; " if part.exists() else ""
+            kept = (
+                f"{part.stat().st_size} bytes are kept and the next attempt goes on there; "
+                if part.exists()
+                else ""
+            )
             raise ConnectionError(
-                f"{archive.name} must be in {folder} or come from {archive.url}, which failed ({error}); {kept}"
+                f"{archive.name} must be in {folder} or come from {archive.url}, which failed "
+                f"({error}); {kept}"
                 f"without a connection, get it from {archive.page} and put it into {folder}"
             ) from error
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
         raise ValueError(
-            f"the download of {archive.name} must have the MD5 sum {archive.md5}, got {found} and removed it; "
+            f"the download of {archive.name} must have the MD5 sum {archive.md5}, got {found} and "
+            "removed it; "
             f"get it from {archive.page} and put it into {folder}"
         )
     os.replace(part, path)
@@ -120,7 +130,8 @@ def _fetched(archive: Archive, folder: Path, timeout: float) -> Path:
 
 
 def receive(url: str, part: Path, timeout: float) -> None:
-    """Append what is missing of ``url`` to ``part``, or write it anew if the server does not send ranges."""
+    """Append what is missing of ``url`` to ``part``, or write it anew if the server does not send
+    ranges."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "spikeloom"})
     if have:
@@ -128,7 +139,9 @@ def receive(url: str, part: Path, timeout: float) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if not have or error.code != 416:  # "range not satisfiable": the part is no beginning of this file
+        if (
+            not have or error.code != 416
+        ):  # "range not satisfiable": the part is no beginning of this file
             raise
         error.close()
         part.unlink()
@@ -147,7 +160,8 @@ def receive(url: str, part: Path, timeout: float) -> None:
 def unpack(archive: tarfile.TarFile, folder: Path) -> None:
     """Unpack files and folders, all of them below ``folder``.
 
-    Python has a filter for that since 3.10.12 and 3.11.4; before, what is neither file nor folder is refused here.
+    Python has a filter for that since 3.10.12 and 3.11.4; before, what is neither file nor folder
+    is refused here.
 
     Raises:
         ValueError: a name leads out of the folder, or a member is a link or a device.
@@ -156,11 +170,15 @@ def unpack(archive: tarfile.TarFile, folder: Path) -> None:
         try:
             archive.extractall(folder, filter="data")
         except tarfile.FilterError as error:
-            raise ValueError(f"{archive.name} holds what must not be unpacked ({error}); get it again") from error
+            raise ValueError(
+                f"{archive.name} holds what must not be unpacked ({error}); get it again"
+            ) from error
         return
     for member in archive.getmembers():
         target = os.path.realpath(folder / member.name)
         inside = os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder)
         if not inside or not (member.isreg() or member.isdir()):
-            raise ValueError(f"{archive.name} holds what must not be unpacked ({member.name!r}); get it again")
+            raise ValueError(
+                f"{archive.name} holds what must not be unpacked ({member.name!r}); get it again"
+            )
     archive.extractall(folder)

@@ -1,6 +1,7 @@
 """Readers of the formats in which event data sets were published.
 
-Each returns a structured array of `spikeloom.data.EVENT` with times in microseconds, in the order of the file.
+Each returns a structured array of `spikeloom.data.EVENT` with times in microseconds, in the order
+of the file.
 """
 
 import re
@@ -13,7 +14,9 @@ from ..data.events import EVENT
 
 __all__ = ["read_aedat", "read_gesture_labels", "read_nmnist"]
 
-PACKET = struct.Struct("<HHIIIIII")  # type, source, size, timestamp offset, overflow, capacity, number, valid
+PACKET = struct.Struct(
+    "<HHIIIIII"
+)  # type, source, size, timestamp offset, overflow, capacity, number, valid
 POLARITY = 1
 POLARITY_SIZE = 8  # bytes of an event: 32 bits of address and 32 bits of time
 ATIS = 34  # rows and columns of the N-MNIST recordings
@@ -23,14 +26,16 @@ ROW = re.compile(rb"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
 
 
 def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
-    """Events of an N-MNIST file: 5 bytes each, for x, y, and 1 bit of polarity with 23 bits of time.
+    """Events of an N-MNIST file: 5 bytes each, for x, y, and 1 bit of polarity with 23 bits of
+    time.
 
     Args:
         raw: content of the file.
         name: how an error names it.
 
     Raises:
-        ValueError: its length is no multiple of 5, or an address is off the sensor of 34 x 34 pixels.
+        ValueError: its length is no multiple of 5, or an address is off the sensor of 34 x 34
+            pixels.
 
     Source: Orchard, Jayawant, Cohen & Thakor (2015), N-MNIST, "File format" of its page.
 
@@ -39,7 +44,8 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
     """
     if len(raw) % 5:
         raise ValueError(
-            f"an N-MNIST file must have 5 bytes for each event, got {len(raw)} bytes in {name}; get it again"
+            f"an N-MNIST file must have 5 bytes for each event, got {len(raw)} bytes in {name}; "
+            "get it again"
         )
     x, y, high, middle, low = np.frombuffer(raw, np.uint8).reshape(-1, 5).T.astype(np.int64)
     wraps = y == NO_PIXEL
@@ -47,7 +53,8 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
     if outside.any():
         first = int(outside.argmax())
         raise ValueError(
-            f"addresses must be in [0, {ATIS - 1}], got ({x[first]}, {y[first]}) at event {first} of {name}; "
+            f"addresses must be in [0, {ATIS - 1}], got ({x[first]}, {y[first]}) at event {first} "
+            f"of {name}; "
             "get it again"
         )
     events = np.empty(len(x), EVENT)
@@ -70,30 +77,38 @@ def read_aedat(path: Path) -> np.ndarray:
     raw = path.read_bytes()
     if not raw.startswith(b"#!AER-DAT3."):
         raise ValueError(
-            f"an AEDAT 3 file must begin with #!AER-DAT3., got {raw[:12]!r} in {path}; convert or replace it"
+            f"an AEDAT 3 file must begin with #!AER-DAT3., got {raw[:12]!r} in {path}; convert or "
+            "replace it"
         )
     at = _after_header(raw)
     packets = [np.empty(0, EVENT)]
     while at < len(raw):
         if len(raw) - at < PACKET.size:
             raise ValueError(
-                f"{path} must consist of whole packets, got {len(raw) - at} bytes at its end; get it again"
+                f"{path} must consist of whole packets, got {len(raw) - at} bytes at its end; get "
+                "it again"
             )
         kind, _, size, offset, overflow, capacity, number, valid = PACKET.unpack_from(raw, at)
         where = f"at byte {at} of {path}"
         if not valid <= number <= capacity:
             raise ValueError(
-                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} and {capacity} {where}; "
+                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} "
+                f"and {capacity} {where}; "
                 "get the file again"
             )
         at += PACKET.size
         if len(raw) - at < size * number:
-            raise ValueError(f"{path} must consist of whole packets, got one that is cut at {len(raw)}; get it again")
+            raise ValueError(
+                f"{path} must consist of whole packets, got one that is cut at {len(raw)}; get it "
+                "again"
+            )
         if kind == POLARITY:
             if size != POLARITY_SIZE or offset != 4 or overflow >= 1 << 31:
                 raise ValueError(
-                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time at byte 4 and an "
-                    f"overflow below 2^31, got {size}, {offset} and {overflow} {where}; get the file again"
+                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time "
+                    "at byte 4 and an "
+                    f"overflow below 2^31, got {size}, {offset} and {overflow} {where}; get the "
+                    "file again"
                 )
             packets.append(_polarity_events(raw[at : at + size * number], overflow, where))
         at += size * number
@@ -115,7 +130,9 @@ def _polarity_events(raw: bytes, overflow: int, where: str) -> np.ndarray:
     """Events of one packet: 32 bits of address and 32 bits of time each."""
     address, time = np.frombuffer(raw, "<u4").reshape(-1, 2).T
     if (time >= 1 << 31).any():
-        raise ValueError(f"times of a packet must be below 2^31, got {time.max()} {where}; get the file again")
+        raise ValueError(
+            f"times of a packet must be below 2^31, got {time.max()} {where}; get the file again"
+        )
     events = np.empty(len(address), EVENT)
     events["x"] = address >> 17
     events["y"] = address >> 2 & 0x7FFF
@@ -142,6 +159,9 @@ def read_gesture_labels(path: Path) -> np.ndarray:
         row = ROW.fullmatch(line.strip())
         if row is None or int(row[2]) > int(row[3]):
             shown = line[:40].decode("ascii", "backslashreplace").strip()
-            raise ValueError(f"{path} must hold lines class,start,end in whole numbers, got {shown!r}; get it again")
+            raise ValueError(
+                f"{path} must hold lines class,start,end in whole numbers, got {shown!r}; get it "
+                "again"
+            )
         rows.append([int(field) for field in row.groups()])
     return np.array(rows, dtype=np.int64).reshape(-1, 3)

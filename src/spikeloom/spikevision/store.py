@@ -1,8 +1,8 @@
 """The cache of a data set: all its recordings in one HDF5 file.
 
-The file holds ``events`` (all recordings end to end), ``offset`` (where each begins, [N + 1]), ``label`` [N] and any
-texts about each recording. It is written under another name and renamed, so that it is complete or absent, and begins
-with a checksum, see `spikeloom.spikevision.checksum`.
+The file holds ``events`` (all recordings end to end), ``offset`` (where each begins, [N + 1]),
+``label`` [N] and any texts about each recording. It is written under another name and renamed, so
+that it is complete or absent, and begins with a checksum, see `spikeloom.spikevision.checksum`.
 """
 
 import os
@@ -43,7 +43,8 @@ def h5py() -> Any:
 
 
 class EventStore:
-    """Read access to a cache, safe for the processes of a data loader: each opens the file for itself.
+    """Read access to a cache, safe for the processes of a data loader: each opens the file for
+    itself.
 
     Args:
         path: a file written by `EventStore.write`.
@@ -116,7 +117,12 @@ class EventStore:
         offset, labels, texts = [0], [], []
         try:
             with h5py().File(part, "w", userblock_size=checksum.BLOCK) as file:
-                options = {"chunks": (CHUNK,), "maxshape": (None,), "compression": "lzf", "shuffle": True}
+                options = {
+                    "chunks": (CHUNK,),
+                    "maxshape": (None,),
+                    "compression": "lzf",
+                    "shuffle": True,
+                }
                 events = file.create_dataset("events", (0,), EVENT, **options)
                 for recording in recordings:
                     offset.append(offset[-1] + len(recording.events))
@@ -126,7 +132,8 @@ class EventStore:
                     events[offset[-2] :] = recording.events
                 if not labels:
                     raise ValueError(
-                        f"a cache must hold at least one recording, got none for {path}; check the raw files"
+                        f"a cache must hold at least one recording, got none for {path}; check "
+                        "the raw files"
                     )
                 file["offset"], file["label"] = np.array(offset), np.array(labels)
                 group = file.create_group("texts")

@@ -1,7 +1,7 @@
 """Transforms of event lists and targets, by snnTorch's names.
 
-An event list is an integer array [n, 4] with the columns time, polarity, x, y, or [n, 2] with time and unit. The data
-sets need none of these; they are for a user's own ``transform``.
+An event list is an integer array [n, 4] with the columns time, polarity, x, y, or [n, 2] with time
+and unit. The data sets need none of these; they are for a user's own ``transform``.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,8 @@ def _table(events: Any) -> np.ndarray:
     """An event list [n, k], k > 0, of finite numbers."""
     if not isinstance(events, np.ndarray) or events.ndim != 2 or events.dtype.kind not in "iuf":
         raise TypeError(
-            f"events must be an array [n, columns] of numbers, got {type(events).__name__} of shape "
+            f"events must be an array [n, columns] of numbers, got {type(events).__name__} of "
+            "shape "
             f"{np.shape(events)}; a data set passes one to its transform"
         )
     if not events.shape[1] or (events.dtype.kind == "f" and not np.isfinite(events).all()):
@@ -41,8 +42,14 @@ def _table(events: Any) -> np.ndarray:
 
 def _whole_numbers(name: str, values: Any, least: int = -(2**63)) -> list[int]:
     """A sequence of whole numbers."""
-    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)) or not np.ndim(values):
-        raise TypeError(f"{name} must be a list of whole numbers, got {values!r}; write {name}=[1, 1]")
+    if (
+        not isinstance(values, (Sequence, np.ndarray))
+        or isinstance(values, (str, bytes))
+        or not np.ndim(values)
+    ):
+        raise TypeError(
+            f"{name} must be a list of whole numbers, got {values!r}; write {name}=[1, 1]"
+        )
     return [whole(name, value, least) for value in values]
 
 
@@ -58,8 +65,15 @@ class Compose:
 
     def __post_init__(self) -> None:
         steps = self.transforms
-        if not isinstance(steps, Sequence) or isinstance(steps, str) or not all(map(callable, steps)):
-            raise TypeError(f"transforms must be a list of functions, got {steps!r}; write Compose([first, second])")
+        if (
+            not isinstance(steps, Sequence)
+            or isinstance(steps, str)
+            or not all(map(callable, steps))
+        ):
+            raise TypeError(
+                f"transforms must be a list of functions, got {steps!r}; write Compose([first, "
+                "second])"
+            )
 
     def __call__(self, value: Any) -> Any:
         for transform in self.transforms:
@@ -81,10 +95,14 @@ class CropDims:
     dims: Sequence[int]
 
     def __post_init__(self) -> None:
-        lengths = {len(_whole_numbers(name, getattr(self, name))) for name in ("low_crop", "high_crop", "dims")}
+        lengths = {
+            len(_whole_numbers(name, getattr(self, name)))
+            for name in ("low_crop", "high_crop", "dims")
+        }
         if len(lengths) > 1:
             raise ValueError(
-                f"low_crop, high_crop and dims must have one length, got {self.low_crop}, {self.high_crop} and "
+                f"low_crop, high_crop and dims must have one length, got {self.low_crop}, "
+                f"{self.high_crop} and "
                 f"{self.dims}; write one number for each column"
             )
 
@@ -92,7 +110,10 @@ class CropDims:
         _table(events)
         columns = events.shape[1]
         if any(not -columns <= dim < columns for dim in self.dims):
-            raise ValueError(f"dims must name columns of {columns}, got {self.dims}; write dims=[2, 3] for x and y")
+            raise ValueError(
+                f"dims must name columns of {columns}, got {self.dims}; write dims=[2, 3] for x "
+                "and y"
+            )
         inside = np.ones(len(events), dtype=bool)
         shift = np.zeros(events.shape[1], dtype=events.dtype)
         for low, high, dim in zip(self.low_crop, self.high_crop, self.dims, strict=True):
@@ -122,7 +143,8 @@ class Downsample:
         factor = np.asarray(self.factor)
         if factor.ndim and factor.shape != (_table(events).shape[1],):
             raise ValueError(
-                f"factor must have one number for each of the {events.shape[1]} columns, got {self.factor}; "
+                f"factor must have one number for each of the {events.shape[1]} columns, got "
+                f"{self.factor}; "
                 "write 1 for a column that stays"
             )
         return _table(events) // factor
@@ -130,10 +152,11 @@ class Downsample:
 
 @dataclass(frozen=True)
 class ToCountFrame:
-    """Count the events of each step (column 0) and address (the other columns): [n, 1 + k] to [T, *size].
+    """Count the events of each step (column 0) and address (the other columns): [n, 1 + k] to [T,
+    *size].
 
-    Events at T or later are left out. Raises ValueError for an address outside ``size``. Counts are int32; snnTorch's
-    int8 wraps at 127.
+    Events at T or later are left out. Raises ValueError for an address outside ``size``. Counts are
+    int32; snnTorch's int8 wraps at 127.
 
     >>> import numpy as np
     >>> ToCountFrame(2, [3])(np.array([[0, 2], [1, 0], [1, 0], [7, 1]])).tolist()
@@ -150,17 +173,22 @@ class ToCountFrame:
     def __call__(self, events: np.ndarray) -> np.ndarray:
         shape = (self.T, *self.size)
         if _table(events).dtype.kind not in "iu":
-            raise TypeError(f"events must be whole numbers, got {events.dtype}; write events.astype(int)")
+            raise TypeError(
+                f"events must be whole numbers, got {events.dtype}; write events.astype(int)"
+            )
         kept = events[(events[:, 0] >= 0) & (events[:, 0] < self.T), : len(shape)]
         if kept.shape[1] != len(shape) or (kept < 0).any() or (kept >= shape).any():
             raise ValueError(
-                f"addresses must lie inside size={list(self.size)}, got up to {kept.max(0, initial=0)[1:].tolist()}; "
+                f"addresses must lie inside size={list(self.size)}, got up to "
+                f"{kept.max(0, initial=0)[1:].tolist()}; "
                 "crop or downsample first"
             )
         try:
             frames = np.zeros(shape, dtype=np.int32)
         except (MemoryError, ValueError) as error:
-            raise ValueError(f"frames of shape {shape} are larger than memory; write a smaller T or size") from error
+            raise ValueError(
+                f"frames of shape {shape} are larger than memory; write a smaller T or size"
+            ) from error
         np.add.at(frames, tuple(kept.T), 1)
         return frames
 
@@ -180,14 +208,17 @@ class ToTensor:
         try:
             torch.device(self.device)
         except (RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"device must name a device of torch, got {self.device!r}; write device='cpu'") from error
+            raise ValueError(
+                f"device must name a device of torch, got {self.device!r}; write device='cpu'"
+            ) from error
 
     def __call__(self, array: np.ndarray) -> Tensor:
         try:
             return torch.as_tensor(array, dtype=torch.float32, device=self.device)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
-                f"array must hold numbers, got {type(array).__name__}: {error}; write array.astype(float)"
+                f"array must hold numbers, got {type(array).__name__}: {error}; write "
+                "array.astype(float)"
             ) from error
 
 
@@ -201,7 +232,10 @@ class dvs_permute:
 
     def __call__(self, frames: Tensor) -> Tensor:
         if tensor("frames", frames).dim() < 2:
-            raise ValueError(f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not flatten them")
+            raise ValueError(
+                f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not "
+                "flatten them"
+            )
         return frames.transpose(-1, -2)
 
 
@@ -215,7 +249,10 @@ class hflip:
 
     def __call__(self, frames: Tensor) -> Tensor:
         if not tensor("frames", frames).dim():
-            raise ValueError("frames must have an axis to reverse, got a tensor of shape (); pass frames [..., W]")
+            raise ValueError(
+                "frames must have an axis to reverse, got a tensor of shape (); pass frames [..., "
+                "W]"
+            )
         return frames.flip(-1)
 
 
@@ -237,7 +274,9 @@ class Repeat:
             target = tensor("target", target).detach().cpu().tolist()  # NumPy has no bfloat16
         values = np.atleast_1d(np.asarray(target))
         if values.ndim > 1 or values.dtype.kind not in "biuf":
-            raise TypeError(f"target must be a number or a vector, got {values.dtype} of shape {values.shape}")
+            raise TypeError(
+                f"target must be a number or a vector, got {values.dtype} of shape {values.shape}"
+            )
         return np.tile(values, (self.n_repeat, 1))
 
 
@@ -263,7 +302,8 @@ class toOneHot:
         )
         if not inside:
             raise ValueError(
-                f"classes must be whole numbers in [0, {self.num_classes - 1}], got {values.dtype} of shape "
+                f"classes must be whole numbers in [0, {self.num_classes - 1}], got "
+                f"{values.dtype} of shape "
                 f"{values.shape}; write a larger num_classes"
             )
         classes = torch.as_tensor(values, dtype=torch.int64).flatten()

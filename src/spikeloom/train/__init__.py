@@ -1,6 +1,7 @@
 """Training on labelled samples: `fit`, its result, and ready networks.
 
-Here are files and terminals: checkpoints, run cards, pictures, a progress bar. The mathematics is elsewhere.
+Here are files and terminals: checkpoints, run cards, pictures, a progress bar. The mathematics is
+elsewhere.
 """
 
 from .fit import fit

@@ -20,7 +20,8 @@ from .threads import Threads
 __all__ = ["card", "versions", "write_card"]
 
 NOTE = (
-    "quoted is the accuracy after the last epoch; best is the highest of all epochs, chosen on the test samples "
+    "quoted is the accuracy after the last epoch; best is the highest of all epochs, chosen on "
+    "the test samples "
     "themselves and therefore too good"
 )
 
@@ -41,7 +42,14 @@ def versions() -> dict[str, str]:
     }
 
 
-def card(result: Result, job: Job, probe: Probe, settings: Settings, threads: Threads, notes: Mapping[str, str]) -> Any:
+def card(
+    result: Result,
+    job: Job,
+    probe: Probe,
+    settings: Settings,
+    threads: Threads,
+    notes: Mapping[str, str],
+) -> Any:
     """The run card as plain values.
 
     Args:
@@ -58,7 +66,11 @@ def card(result: Result, job: Job, probe: Probe, settings: Settings, threads: Th
         "format": 1,
         "configuration": {k: v for k, v in settings.items() if k not in ("data", "network")},
         "data": settings["data"],
-        "network": {"layers": settings["network"], "parameters": parameters(result.net), "classes": probe.classes},
+        "network": {
+            "layers": settings["network"],
+            "parameters": parameters(result.net),
+            "classes": probe.classes,
+        },
         "seeds": list(result.seeds),
         "test_accuracy": {"last": last, "best": best, "quoted": "last", "note": NOTE},
         "prediction": job.readout.rule,

@@ -1,7 +1,8 @@
 """What a training run needs to go on bit for bit, in a file that knows whether it is whole.
 
-A checkpoint is a file of ``torch.save`` with a SHA-256 sum of all its bytes at the end, as the comment of the zip
-archive that it is: torch reads it as any other, without looking at the sums that the archive has of its own.
+A checkpoint is a file of ``torch.save`` with a SHA-256 sum of all its bytes at the end, as the
+comment of the zip archive that it is: torch reads it as any other, without looking at the sums that
+the archive has of its own.
 """
 
 import hashlib
@@ -15,7 +16,16 @@ import torch
 
 from ..files import atomic
 
-__all__ = ["FORMAT", "atomic", "load", "random_state", "restore_random_state", "save", "whole_file", "write"]
+__all__ = [
+    "FORMAT",
+    "atomic",
+    "load",
+    "random_state",
+    "restore_random_state",
+    "save",
+    "whole_file",
+    "write",
+]
 
 FORMAT = 2
 MARK = b"spikeloom sha256 "
@@ -127,13 +137,17 @@ def load(path: Path) -> dict[str, Any]:
     if not whole:
         found = "its checksum is missing, so that it is truncated, or no checkpoint of this version"
         raise ValueError(
-            f"{path} is damaged: {found if whole is None else 'its bytes do not have the checksum at its end'}; "
+            f"{path} is damaged: "
+            f"{found if whole is None else 'its bytes do not have the checksum at its end'}; "
             "restore it from a copy, or begin again with force=True"
         )
     state = read(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"{path} must be a checkpoint of format {FORMAT}, got {found}; train again with force=True")
+        raise ValueError(
+            f"{path} must be a checkpoint of format {FORMAT}, got {found}; train again with "
+            "force=True"
+        )
     return state
 
 
@@ -146,14 +160,27 @@ def read(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise ValueError(f"{path} must hold tensors and plain values only, and it holds other objects") from error
-    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError) as error:
+        raise ValueError(
+            f"{path} must hold tensors and plain values only, and it holds other objects"
+        ) from error
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        OSError,
+    ) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} cannot be read, it is damaged or no file of torch.save: {reason}") from error
+        raise ValueError(
+            f"{path} cannot be read, it is damaged or no file of torch.save: {reason}"
+        ) from error
 
 
 def random_state(device: torch.device, order: torch.Generator | None) -> dict[str, torch.Tensor]:
-    """The states of torch's global generators for the CPU and ``device``, and of the one of the data order.
+    """The states of torch's global generators for the CPU and ``device``, and of the one of the
+    data order.
 
     >>> state = random_state(torch.device("cpu"), None)
     >>> a = torch.rand(1); restore_random_state(state, torch.device("cpu"), None); bool(a == torch.rand(1))
@@ -167,7 +194,9 @@ def random_state(device: torch.device, order: torch.Generator | None) -> dict[st
     return states
 
 
-def restore_random_state(states: dict[str, torch.Tensor], device: torch.device, order: torch.Generator | None) -> None:
+def restore_random_state(
+    states: dict[str, torch.Tensor], device: torch.device, order: torch.Generator | None
+) -> None:
     """Undo all random draws since `random_state`."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:

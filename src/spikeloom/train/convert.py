@@ -1,4 +1,5 @@
-"""A conversion with its folder: an ordinary network that is loaded or trained, the converted one, and the report."""
+"""A conversion with its folder: an ordinary network that is loaded or trained, the converted one,
+and the report."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,31 +26,49 @@ def mlp(shape: Sequence[int], classes: int) -> nn.Sequential:
     """Two hidden layers of 256."""
     inputs = torch.Size(shape).numel()
     return nn.Sequential(
-        *(nn.Flatten(), nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, classes))
+        *(
+            nn.Flatten(),
+            nn.Linear(inputs, 256),
+            nn.ReLU(),
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Linear(256, classes),
+        )
     )
 
 
 def conv(shape: Sequence[int], classes: int) -> nn.Sequential:
     """Two convolutions with batch norm and max pooling."""
-    block = lambda a, b: (nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))  # noqa: E731
+
+    def block(a: int, b: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)
+
     places = (shape[1] // 4) * (shape[2] // 4)
-    return nn.Sequential(*block(shape[0], 16), *block(16, 32), nn.Flatten(), nn.Linear(32 * places, classes))
+    return nn.Sequential(
+        *block(shape[0], 16), *block(16, 32), nn.Flatten(), nn.Linear(32 * places, classes)
+    )
 
 
 def diehl(shape: Sequence[int], classes: int) -> nn.Sequential:
     """The convolutional network of Diehl et al. (2015), for MNIST."""
     if tuple(shape) != (1, 28, 28) or classes != 10:
         raise ValueError(
-            f"model=diehl2015 is for images of 1 x 28 x 28 in 10 classes, got {list(shape)}; write model=conv"
+            f"model=diehl2015 is for images of 1 x 28 x 28 in 10 classes, got {list(shape)}; "
+            "write model=conv"
         )
     return nn.Sequential(OrderedDict(Diehl2015().named_children()))
 
 
-ORDINARY: dict[str, Callable[[Sequence[int], int], nn.Sequential]] = {"mlp": mlp, "conv": conv, "diehl2015": diehl}
+ORDINARY: dict[str, Callable[[Sequence[int], int], nn.Sequential]] = {
+    "mlp": mlp,
+    "conv": conv,
+    "diehl2015": diehl,
+}
 
 
 class ConversionFolder(Folder):
-    """The folder of a conversion: the ordinary network, the converted one, report as JSON and as a picture.
+    """The folder of a conversion: the ordinary network, the converted one, report as JSON and as a
+    picture.
 
     >>> ConversionFolder(Path("somewhere")).held()
     []
@@ -72,7 +91,12 @@ class ConversionFolder(Folder):
 
 
 def check_options(
-    options: dict[str, Any], samples: int, max_steps: int, tolerance: float, levels: int, tune_epochs: int
+    options: dict[str, Any],
+    samples: int,
+    max_steps: int,
+    tolerance: float,
+    levels: int,
+    tune_epochs: int,
 ) -> None:
     """Check every option of `convert_and_report` before any work.
 
@@ -108,7 +132,9 @@ def convert_and_report(
 ) -> tuple[Converted, Report]:
     """Convert a network, report on the test samples, and write both."""
     check_options(options, samples, max_steps, tolerance, levels, tune_epochs)
-    ordinary(net, data.x_train[:2], options.get("readout", "membrane"))  # refuses what cannot be converted
+    ordinary(
+        net, data.x_train[:2], options.get("readout", "membrane")
+    )  # refuses what cannot be converted
     if options.get("method") == "qcfs":
         shown = lambda epoch, loss: say(f"tuning {epoch}/{tune_epochs}  loss {loss:.4f}")  # noqa: E731
         pair = (data.x_train, data.y_train)
@@ -117,7 +143,9 @@ def convert_and_report(
     say(f"converting with {min(samples, len(data.x_train))} samples")
     converted = convert(net, data.x_train[:samples], **options, generator=generator)
     say(f"running {len(data.x_test)} test samples for {max_steps} steps")
-    report = converted.report((data.x_test, data.y_test), max_steps=max_steps, tolerance=tolerance, generator=generator)
+    report = converted.report(
+        (data.x_test, data.y_test), max_steps=max_steps, tolerance=tolerance, generator=generator
+    )
     checkpoint.write(folder.network, converted, folder.clear)
     report.save(folder.report)
     return converted, report

@@ -17,7 +17,8 @@ class Encoder(NamedTuple):
 
     Attributes:
         name: as written into run cards.
-        call: samples [B, ...] to the input of `spikeloom.run` and its ``num_steps`` (None for input [T, B, ...]).
+        call: samples [B, ...] to the input of `spikeloom.run` and its ``num_steps`` (None for input
+            [T, B, ...]).
         in_unit: whether samples must lie in [0, 1].
     """
 
@@ -43,12 +44,14 @@ def sequence(num_steps: int | None) -> Encoder:
     def call(x: Tensor) -> tuple[Tensor, None]:
         if x.dim() < 3:
             raise ValueError(
-                f'encode="sequence" expects samples [T, features...], so a batch of at least three axes, got '
+                'encode="sequence" expects samples [T, features...], so a batch of at least '
+                "three axes, got "
                 f'{tuple(x.shape)}; static samples need encode="direct"'
             )
         if num_steps is not None and x.shape[1] != num_steps:
             raise ValueError(
-                f"num_steps={num_steps}, but the samples [B, T, ...] of shape {tuple(x.shape)} have {x.shape[1]} "
+                f"num_steps={num_steps}, but the samples [B, T, ...] of shape {tuple(x.shape)} "
+                f"have {x.shape[1]} "
                 'steps; leave num_steps out with encode="sequence"'
             )
         return x.transpose(0, 1), None
@@ -56,7 +59,11 @@ def sequence(num_steps: int | None) -> Encoder:
     return Encoder("sequence", call)
 
 
-ENCODINGS: dict[str, Callable[[int | None], Encoder]] = {"direct": direct, "rate": bernoulli, "sequence": sequence}
+ENCODINGS: dict[str, Callable[[int | None], Encoder]] = {
+    "direct": direct,
+    "rate": bernoulli,
+    "sequence": sequence,
+}
 
 
 def encoder(encode: Any, num_steps: int | None) -> Encoder:
@@ -75,12 +82,15 @@ def encoder(encode: Any, num_steps: int | None) -> Encoder:
     if isinstance(encode, str):
         checks.choice("encode", encode, ENCODINGS)
     elif not callable(encode):
-        raise TypeError(f"encode must be a name or a function, got {encode!r}; write one of {list(ENCODINGS)}")
+        raise TypeError(
+            f"encode must be a name or a function, got {encode!r}; write one of {list(ENCODINGS)}"
+        )
     if num_steps is not None:
         whole("num_steps", num_steps)
     elif encode != "sequence":
         raise ValueError(
-            f"encode={name_of(encode)!r} needs the number of time steps, got none; write num_steps=12, or "
+            f"encode={name_of(encode)!r} needs the number of time steps, got none; write "
+            "num_steps=12, or "
             'encode="sequence" if the samples carry time themselves, [T, ...]'
         )
     return ENCODINGS[encode](num_steps) if isinstance(encode, str) else _custom(encode, num_steps)

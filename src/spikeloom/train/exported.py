@@ -1,7 +1,8 @@
 """Ordinary networks from ``.pt2`` files of ``torch.export.save``, read without torch's loader.
 
-That loader falls back to pickle and makes Python code of names in the file. Here the graph is read as JSON, and each
-operation becomes a layer by a table; an operation that is not in it is refused by name.
+That loader falls back to pickle and makes Python code of names in the file. Here the graph is read
+as JSON, and each operation becomes a layer by a table; an operation that is not in it is refused by
+name.
 """
 
 import json
@@ -16,13 +17,25 @@ from torch import Tensor, fx, nn
 
 __all__ = ["exported"]
 
-DTYPES = {5: torch.int64, 6: torch.float16, 7: torch.float32, 8: torch.float64, 13: torch.bfloat16}  # of the format
+DTYPES = {
+    5: torch.int64,
+    6: torch.float16,
+    7: torch.float32,
+    8: torch.float64,
+    13: torch.bfloat16,
+}  # of the format
 PLAIN = ("as_int", "as_float", "as_bool", "as_ints", "as_floats", "as_string")
 POOLS = {
     "max_pool1d": (nn.MaxPool1d, ("kernel_size", "stride", "padding", "dilation", "ceil_mode")),
     "max_pool2d": (nn.MaxPool2d, ("kernel_size", "stride", "padding", "dilation", "ceil_mode")),
-    "avg_pool1d": (nn.AvgPool1d, ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")),
-    "avg_pool2d": (nn.AvgPool2d, ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")),
+    "avg_pool1d": (
+        nn.AvgPool1d,
+        ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    ),
+    "avg_pool2d": (
+        nn.AvgPool2d,
+        ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    ),
     "adaptive_avg_pool1d": (nn.AdaptiveAvgPool1d, ("output_size",)),
     "adaptive_avg_pool2d": (nn.AdaptiveAvgPool2d, ("output_size",)),
     "hardtanh": (nn.Hardtanh, ("min_val", "max_val")),
@@ -37,20 +50,36 @@ def exported(path: Path) -> fx.GraphModule:
     """The network of a ``.pt2`` file, in evaluation mode.
 
     Raises:
-        ValueError: the file is damaged, of another version, or has an operation that no layer stands for.
+        ValueError: the file is damaged, of another version, or has an operation that no layer
+            stands for.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            root = next(n for n in archive.namelist() if n.endswith("archive_format")).removesuffix("archive_format")
+            root = next(n for n in archive.namelist() if n.endswith("archive_format")).removesuffix(
+                "archive_format"
+            )
             program = json.loads(archive.read(f"{root}models/model.json"))
-            config = json.loads(archive.read(f"{root}data/weights/model_weights_config.json"))["config"]
+            config = json.loads(archive.read(f"{root}data/weights/model_weights_config.json"))[
+                "config"
+            ]
             weights = {name: _weight(archive, root, name, entry) for name, entry in config.items()}
         graph, signature = program["graph_module"]["graph"], program["graph_module"]["signature"]
         return _Reader(graph, signature, weights).network()
-    except (KeyError, IndexError, StopIteration, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no exported program of a known version ({error!r}); export it anew") from error
+    except (
+        KeyError,
+        IndexError,
+        StopIteration,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
+        raise ValueError(
+            f"{path} is no exported program of a known version ({error!r}); export it anew"
+        ) from error
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}; save the network itself: snn.save(net, path)") from error
+        raise ValueError(
+            f"{path} cannot be read: {error}; save the network itself: snn.save(net, path)"
+        ) from error
 
 
 def _weight(archive: zipfile.ZipFile, root: str, name: str, entry: dict[str, Any]) -> Tensor:
@@ -72,10 +101,14 @@ def _weight(archive: zipfile.ZipFile, root: str, name: str, entry: dict[str, Any
 class _Reader:
     """Builds a network from the graph of a program, node by node."""
 
-    def __init__(self, graph: dict[str, Any], signature: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    def __init__(
+        self, graph: dict[str, Any], signature: dict[str, Any], weights: dict[str, Tensor]
+    ) -> None:
         self.nodes, self.outputs, self.root = graph["nodes"], graph["outputs"], nn.Module()
         sizes = {name: value["sizes"] for name, value in graph["tensor_values"].items()}
-        self.shapes = {n: [s.get("as_int") for s in shape] for n, shape in sizes.items()}  # None: the batch
+        self.shapes = {
+            n: [s.get("as_int") for s in shape] for n, shape in sizes.items()
+        }  # None: the batch
         self.graph, self.values, self.weights = fx.Graph(), {}, {}
         for spec in signature["input_specs"]:
             ((kind, entry),) = spec.items()
@@ -88,7 +121,10 @@ class _Reader:
 
     def network(self) -> fx.GraphModule:
         """The network."""
-        if len(self.outputs) != 1 or sum(node.op == "placeholder" for node in self.graph.nodes) != 1:
+        if (
+            len(self.outputs) != 1
+            or sum(node.op == "placeholder" for node in self.graph.nodes) != 1
+        ):
             raise ValueError("it has several inputs or outputs")
         for node in self.nodes:
             name = node["target"].removeprefix("torch.ops.aten.").partition(".")[0]
@@ -121,14 +157,18 @@ class _Reader:
             return self.graph.call_function(torch.cat, (given["tensors"], given.get("dim", 0)))
         if name in IDLE and not given.get("train"):
             return source
-        layer = self._layer(name, given, self.shapes.get(before), node["outputs"][0]["as_tensor"]["name"])
+        layer = self._layer(
+            name, given, self.shapes.get(before), node["outputs"][0]["as_tensor"]["name"]
+        )
         if layer is None or not isinstance(source, fx.Node):
             raise ValueError(f"its operation {node['target']} is none that a layer stands for")
         path = f"layer{len(list(self.graph.nodes))}"
         self.root.add_module(path, layer)
         return self.graph.call_module(path, (source,))
 
-    def _layer(self, name: str, given: dict[str, Any], before: list[Any] | None, after: str) -> nn.Module | None:
+    def _layer(
+        self, name: str, given: dict[str, Any], before: list[Any] | None, after: str
+    ) -> nn.Module | None:
         """The layer of an operation; None if there is none."""
         if name in ("relu", "relu_", "relu6"):
             return nn.ReLU6() if name == "relu6" else nn.ReLU()
@@ -154,10 +194,18 @@ def _weighted(name: str, given: dict[str, Any]) -> nn.Module:
         kind: Any = nn.Conv1d if name == "conv1d" else nn.Conv2d
         names = ("stride", "padding", "dilation", "groups")
         options = {each: given[each] for each in names if given.get(each) is not None}
-        options = {each: tuple(value) if isinstance(value, list) else value for each, value in options.items()}
+        options = {
+            each: tuple(value) if isinstance(value, list) else value
+            for each, value in options.items()
+        }
         channels = weight.shape[1] * options.get("groups", 1)
         layer = kind(
-            channels, weight.shape[0], tuple(weight.shape[2:]), bias=bias is not None, device="meta", **options
+            channels,
+            weight.shape[0],
+            tuple(weight.shape[2:]),
+            bias=bias is not None,
+            device="meta",
+            **options,
         )
     layer.weight = nn.Parameter(weight)
     layer.bias = None if bias is None else nn.Parameter(bias)
@@ -166,7 +214,9 @@ def _weighted(name: str, given: dict[str, Any]) -> nn.Module:
 
 def _batch_norm(given: dict[str, Any], axes: int) -> nn.Module:
     if given["training"]:
-        raise ValueError("it was exported in training mode; write net.eval() before torch.export.export")
+        raise ValueError(
+            "it was exported in training mode; write net.eval() before torch.export.export"
+        )
     mean, weight = given["running_mean"], given.get("weight")
     kind = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(axes, nn.BatchNorm1d)
     layer: Any = kind(len(mean), eps=given["eps"], affine=weight is not None)

@@ -50,54 +50,63 @@ def fit(
 ) -> Result:
     """Train a spiking network to classify.
 
-    The network computes one time step; `spikeloom.run` runs it over time. Everything is checked before work begins.
-    With the same arguments, versions, machine and threads the result is the same bit for bit, also after an
-    interruption: the first Ctrl-C (or SIGTERM) stops after the batch and, with ``out``, keeps all that is needed to go
-    on. Under ``torch.autocast`` weights are cast anew at every use: autocast would keep the casts of old weights.
-    torch's global generators are left as they were; random numbers of other origin are not taken care of. The network
-    stays on its device, and batches are moved there.
+    The network computes one time step; `spikeloom.run` runs it over time. Everything is checked
+    before work begins. With the same arguments, versions, machine and threads the result is the
+    same bit for bit, also after an interruption: the first Ctrl-C (or SIGTERM) stops after the
+    batch and, with ``out``, keeps all that is needed to go on. Under ``torch.autocast`` weights are
+    cast anew at every use: autocast would keep the casts of old weights. torch's global generators
+    are left as they were; random numbers of other origin are not taken care of. The network stays
+    on its device, and batches are moved there.
 
     Args:
-        net: the network of one step, trained in place; or a function without arguments that builds it, called after
-            ``torch.manual_seed(seed)``. Its output is spikes [B, classes], or a tuple that begins with them.
-        data: a `data.Split`; tensors ``(x_train, y_train, x_test, y_test)`` with samples [N, ...] and classes [N]; or
-            loaders ``(train_loader, test_loader)`` that yield such ``(x, y)``.
+        net: the network of one step, trained in place; or a function without arguments that builds
+            it, called after ``torch.manual_seed(seed)``. Its output is spikes [B, classes], or a
+            tuple that begins with them.
+        data: a `data.Split`; tensors ``(x_train, y_train, x_test, y_test)`` with samples [N, ...]
+            and classes [N]; or loaders ``(train_loader, test_loader)`` that yield such ``(x, y)``.
         num_steps: T, the time steps for which each sample is shown.
         epochs: passes over the training samples.
         batch_size: samples a batch; loaders have their own.
-        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``, or what the
-            rule says. A loss of membranes receives the membrane of the last neuron.
-        lr: learning rate at the beginning, of Adam or of what the rule prefers. Default: 0.002, or what the rule says.
-        schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine, ``"constant"`` keeps it. Default:
-            cosine, or constant if ``optimizer`` is given.
+        loss: function of outputs [T, B, N] and classes [B]. Default: ``mse_count_loss(0.9, 0.1)``,
+            or what the rule says. A loss of membranes receives the membrane of the last neuron.
+        lr: learning rate at the beginning, of Adam or of what the rule prefers. Default: 0.002, or
+            what the rule says.
+        schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine, ``"constant"``
+            keeps it. Default: cosine, or constant if ``optimizer`` is given.
         optimizer: another one than the rule's, or a function from parameters to one.
-        encode: ``"direct"`` (default): the sample is a current, the same at every step; ``"rate"``: its values are the
-            probabilities of spikes; ``"sequence"``: samples are [T, ...] themselves; or a function
-            ``(samples [B, ...], num_steps) -> [T, B, ...]``.
-        rule: how the network learns: a name in ``train.rules.RULES``, such as ``"bptt"`` (backpropagation through time
-            with surrogate gradients), or a rule with numbers of its own, such as ``train.TBPTT(K=8)``. A rule that does
-            not apply to the network says why before any work.
-        chaos: adds the chaotic loss: `chaos.CSBP` settings, or a strength such as ``chaos.A(3.8)``. A dimensionless
-            strength needs SGD as ``optimizer``; it is measured on the first batch.
-        seed: of data order, random layers and encoding, and of the weights if ``net`` is a function.
-        seeds: how many trainings, with ``seed``, ``seed + 1`` ...; more than one needs a function as ``net``.
+        encode: ``"direct"`` (default): the sample is a current, the same at every step; ``"rate"``:
+            its values are the probabilities of spikes; ``"sequence"``: samples are [T, ...]
+            themselves; or a function ``(samples [B, ...], num_steps) -> [T, B, ...]``.
+        rule: how the network learns: a name in ``train.rules.RULES``, such as ``"bptt"``
+            (backpropagation through time with surrogate gradients), or a rule with numbers of its
+            own, such as ``train.TBPTT(K=8)``. A rule that does not apply to the network says why
+            before any work.
+        chaos: adds the chaotic loss: `chaos.CSBP` settings, or a strength such as ``chaos.A(3.8)``.
+            A dimensionless strength needs SGD as ``optimizer``; it is measured on the first batch.
+        seed: of data order, random layers and encoding, and of the weights if ``net`` is a
+            function.
+        seeds: how many trainings, with ``seed``, ``seed + 1`` ...; more than one needs a function
+            as ``net``.
         threads: for torch while training. Default: one for small networks, see ``train.threads``.
         out: folder for checkpoint, run card ``run.json`` and pictures. Default: nothing is written.
         resume: go on with the run in ``out``; its settings must be the same.
-        force: replace the run in ``out``; its files stay until the first checkpoint of the new one is complete.
-        progress: show the progress on standard error: a bar on a terminal, else a line for each epoch.
+        force: replace the run in ``out``; its files stay until the first checkpoint of the new one
+            is complete.
+        progress: show the progress on standard error: a bar on a terminal, else a line for each
+            epoch.
 
     Returns:
         A `Result`; printing it tells the essentials.
 
     Raises:
-        ValueError, TypeError: an argument, or a combination of them, makes no sense; the message begins with the path
-            of the layer where one is to blame.
-        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``force`` is given; or another process writes
-            there.
+        ValueError, TypeError: an argument, or a combination of them, makes no sense; the message
+            begins with the path of the layer where one is to blame.
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``force`` is given; or
+            another process writes there.
         OSError: ``out`` cannot be written; the message names the path and the remedy.
         Interrupted: Ctrl-C or SIGTERM (a KeyboardInterrupt).
-        RuntimeError: the loss is not finite any more, or this is one of several processes, as under torchrun.
+        RuntimeError: the loss is not finite any more, or this is one of several processes, as under
+            torchrun.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True, output=True))
@@ -125,7 +134,9 @@ class Session:
         progress: shown meanwhile.
     """
 
-    def __init__(self, request: Request, folder: RunFolder | None, resume: bool, progress: Progress) -> None:
+    def __init__(
+        self, request: Request, folder: RunFolder | None, resume: bool, progress: Progress
+    ) -> None:
         self.request, self.folder, self.resume, self.progress = request, folder, resume, progress
 
     def run(self) -> Result:
@@ -157,7 +168,9 @@ class Session:
             write_card(self.folder.card, content)
         return result
 
-    def _draw(self, folder: RunFolder, first: "Training", rows: list[dict[str, float]]) -> dict[str, Path]:
+    def _draw(
+        self, folder: RunFolder, first: "Training", rows: list[dict[str, float]]
+    ) -> dict[str, Path]:
         """Draw the pictures, if that is possible, and name all files of the run."""
         paths = {"card": folder.card, "checkpoint": folder.checkpoint(first.job.seed)}
         missing = pictures_missing()
@@ -166,7 +179,11 @@ class Session:
             return paths
         draw_raster(first.job, folder.raster)
         name = first.job.samples.description["name"]
-        draw_curves(rows, folder.curves, f"{name}: {100 * rows[-1]['test_accuracy']:.2f} % after the last epoch")
+        draw_curves(
+            rows,
+            folder.curves,
+            f"{name}: {100 * rows[-1]['test_accuracy']:.2f} % after the last epoch",
+        )
         return {**paths, "raster": folder.raster, "curves": folder.curves}
 
 
@@ -176,7 +193,9 @@ class Training:
     def __init__(self, session: Session, seed: int) -> None:
         self.session = session
         request, folder = session.request, session.folder
-        with fork_random_state(torch.device("cpu")):  # loaders draw a random number when they are asked for a batch
+        with fork_random_state(
+            torch.device("cpu")
+        ):  # loaders draw a random number when they are asked for a batch
             self.job: Job = request.job(seed)
         self.settings: Settings = request.settings(self.job)
         self.probe: Probe = probe(self.job)
@@ -184,10 +203,18 @@ class Training:
         self.state = folder.state(seed) if folder is not None and session.resume else None
         if folder is not None and self.state is not None:
             restoring.check(str(folder.checkpoint(seed)), self.state)
-        self.threads = thread_choice.choose(request.threads, self.probe.multiply_adds * self.job.samples.batch_size)
-        if request.threads is None and self.state is not None and self.threads.number != self.state["threads"]:
+        self.threads = thread_choice.choose(
+            request.threads, self.probe.multiply_adds * self.job.samples.batch_size
+        )
+        if (
+            request.threads is None
+            and self.state is not None
+            and self.threads.number != self.state["threads"]
+        ):
             # another number could round otherwise
-            self.threads = thread_choice.Threads(self.state["threads"], "as before the interruption")
+            self.threads = thread_choice.Threads(
+                self.state["threads"], "as before the interruption"
+            )
 
     def run(self) -> Trainer:
         """Train, or go on, to the last epoch."""
@@ -196,10 +223,14 @@ class Training:
             progress.say(summary(self.job, self.probe))
             progress.say(f"{number} thread{'s' if number > 1 else ''} ({self.threads.why})")
         session = self.session
-        trainer = Trainer(self.job, self.settings, session.request.learning, number, session.folder, progress)
+        trainer = Trainer(
+            self.job, self.settings, session.request.learning, number, session.folder, progress
+        )
         if self.state is not None:
             trainer.restore(self.state)
-            progress.say(f"going on after epoch {trainer.epoch} and {trainer.batch} batches of the next one")
+            progress.say(
+                f"going on after epoch {trainer.epoch} and {trainer.batch} batches of the next one"
+            )
         with thread_choice.using(number):
             trainer.train()
         return trainer
@@ -212,5 +243,6 @@ def summary(job: Job, found: Probe) -> str:
     learned = sum(p.numel() for p in job.net.parameters() if p.requires_grad)
     return (
         f"{data['name']}: {data[f'train_{unit}']} training and {data[f'test_{unit}']} test {unit}; "
-        f"{sum(found.layers.values()):,} spiking neurons, {learned:,} parameters, {found.num_steps} time steps"
+        f"{sum(found.layers.values()):,} spiking neurons, {learned:,} parameters, "
+        f"{found.num_steps} time steps"
     )

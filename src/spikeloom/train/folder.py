@@ -1,4 +1,5 @@
-"""The folder of a run: which files it has, that none is lost by mistake, and that one process at a time writes them."""
+"""The folder of a run: which files it has, that none is lost by mistake, and that one process at a
+time writes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ class Folder:
         self._replaced: list[Path] = []
 
     def names(self) -> list[str]:
-        """Patterns of the names of its files, in the order in which errors list them; the checkpoint first."""
+        """Patterns of the names of its files, in the order in which errors list them; the
+        checkpoint first."""
         raise NotImplementedError
 
     @property
@@ -37,7 +39,11 @@ class Folder:
 
     def held(self) -> list[Path]:
         """The files of a run that are there."""
-        return [path for name in self.names() for path in sorted(self.path.glob(name))] if self.path.is_dir() else []
+        return (
+            [path for name in self.names() for path in sorted(self.path.glob(name))]
+            if self.path.is_dir()
+            else []
+        )
 
     def check(self, resume: bool, force: bool) -> None:
         """Refuse to begin where a run would be lost.
@@ -49,23 +55,29 @@ class Folder:
         """
         with explained(self.path):
             if self.path.exists() and not self.path.is_dir():
-                raise NotADirectoryError(f"out must be a folder, got the file {self.path}; write another path")
+                raise NotADirectoryError(
+                    f"out must be a folder, got the file {self.path}; write another path"
+                )
             held = self.held()
         if resume and not self.first.exists():
             raise FileNotFoundError(
-                f"resume=True needs a checkpoint, and there is no {self.first}; leave it out to {self.begins} there"
+                f"resume=True needs a checkpoint, and there is no {self.first}; leave it out to "
+                f"{self.begins} there"
             )
         if held and not resume and not force:
             raise FileExistsError(
-                f"{self.path} holds a {self.kind} already ({', '.join(path.name for path in held)}); write another "
+                f"{self.path} holds a {self.kind} already "
+                f"({', '.join(path.name for path in held)}); write another "
                 "folder, resume=True to go on with it, or force=True to replace it"
             )
 
     @contextmanager
     def reserved(self, resume: bool, force: bool) -> Iterator[None]:
-        """Keep the folder for this process during the block; it must be writable, and hold no run that would be lost.
+        """Keep the folder for this process during the block; it must be writable, and hold no run
+        that would be lost.
 
-        With ``force`` the files of the old run stay until the first checkpoint of the new one is complete.
+        With ``force`` the files of the old run stay until the first checkpoint of the new one is
+        complete.
 
         Raises:
             FileExistsError: another process writes there; or as `check`.

@@ -20,7 +20,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _of_a_child(process: int, number: int) -> bool:
-    """End a child that was forked with the handlers of ``process``, such as a worker of a loader, by SIGTERM."""
+    """End a child that was forked with the handlers of ``process``, such as a worker of a loader,
+    by SIGTERM."""
     if os.getpid() == process or number != signal.SIGTERM:
         return False
     signal.signal(number, signal.SIG_DFL)
@@ -29,7 +30,8 @@ def _of_a_child(process: int, number: int) -> bool:
 
 
 class _Interrupter:
-    """A handler that raises KeyboardInterrupt and remembers it: what a finaliser raises, Python ignores."""
+    """A handler that raises KeyboardInterrupt and remembers it: what a finaliser raises, Python
+    ignores."""
 
     def __init__(self) -> None:
         self.called, self._process = False, os.getpid()
@@ -45,8 +47,9 @@ class _Interrupter:
 def terminable() -> Iterator[None]:
     """Inside the block SIGTERM raises KeyboardInterrupt, so that it ends a command as Ctrl-C does.
 
-    A signal that is lost, because it came while Python called a finaliser, counts for the next `StopRequest`. Where
-    signals cannot be caught (another thread than the main one), or they have a handler, nothing changes.
+    A signal that is lost, because it came while Python called a finaliser, counts for the next
+    `StopRequest`. Where signals cannot be caught (another thread than the main one), or they have a
+    handler, nothing changes.
 
     >>> try:
     ...     with terminable():
@@ -57,7 +60,9 @@ def terminable() -> Iterator[None]:
     """
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     main = threading.current_thread() is threading.main_thread()
-    ours = {number: old for number, old in usual.items() if main and signal.getsignal(number) is old}
+    ours = {
+        number: old for number, old in usual.items() if main and signal.getsignal(number) is old
+    }
     handler = _Interrupter()
     for number in ours:
         signal.signal(number, handler)
@@ -69,10 +74,11 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """Inside the block the first Ctrl-C or SIGTERM sets `made`; the second one interrupts at once, as outside.
+    """Inside the block the first Ctrl-C or SIGTERM sets `made`; the second one interrupts at once,
+    as outside.
 
-    A handler of SIGTERM that the caller has installed is left alone. Where signals cannot be caught (another thread
-    than the main one) nothing changes.
+    A handler of SIGTERM that the caller has installed is left alone. Where signals cannot be caught
+    (another thread than the main one) nothing changes.
 
     >>> with StopRequest() as stop:
     ...     signal.raise_signal(signal.SIGINT)
@@ -91,12 +97,16 @@ class StopRequest:
             handler = signal.getsignal(signal.SIGTERM)
             if handler is signal.SIG_DFL or isinstance(handler, _Interrupter):
                 self._take(signal.SIGTERM)
-            self.made |= any(isinstance(old, _Interrupter) and old.called for old in self._before.values())
+            self.made |= any(
+                isinstance(old, _Interrupter) and old.called for old in self._before.values()
+            )
         return self
 
     def _take(self, number: int) -> None:
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        self._before[number] = signal.signal(number, self._request) or usual  # None: set outside of Python
+        self._before[number] = (
+            signal.signal(number, self._request) or usual
+        )  # None: set outside of Python
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if _of_a_child(self._process, number):

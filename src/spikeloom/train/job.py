@@ -1,4 +1,5 @@
-"""One training job: a network with all that is needed to run, judge and change it, checked before work begins."""
+"""One training job: a network with all that is needed to run, judge and change it, checked before
+work begins."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -52,14 +53,20 @@ class Job:
     chaos: Chaos | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples [B, ...]."""
+        """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples
+        [B, ...]."""
         return self.run(*self.encoder.call(x))
 
-    def run(self, x: Tensor, num_steps: int | None, *, reset: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`, for input over time [T, B, ...], or [B, ...] that is the same at each of ``num_steps``."""
+    def run(
+        self, x: Tensor, num_steps: int | None, *, reset: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, for input over time [T, B, ...], or [B, ...] that is the same at each of
+        ``num_steps``."""
         membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
         names = [*(f"{path}.spk" for path in self.layers), *membrane]
-        with by_input_alone():  # what earlier batches looked like must not matter: a resumed run has not seen them
+        with (
+            by_input_alone()
+        ):  # what earlier batches looked like must not matter: a resumed run has not seen them
             result = run(self.net, x, num_steps, record=names, reset=reset)
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
@@ -77,7 +84,8 @@ class Job:
         fields = [name for name in last.State._fields if name != "spk"]
         if not isinstance(step, tuple) or len(step) != 1 + len(fields):
             raise TypeError(
-                f"{self.readout.name} reads membranes, got a network that returns {type(step).__name__}; "
+                f"{self.readout.name} reads membranes, got a network that returns "
+                f"{type(step).__name__}; "
                 "build its last neuron with output=True"
             )
         return step[1 + fields.index("mem")]
@@ -87,7 +95,8 @@ class Job:
         return one_number(self.readout.loss(outputs, labels), self.readout.name)
 
     def measure(self, x: Tensor) -> None:
-        """Measure how strongly the chaotic loss feeds back, on samples [B, ...], if it has not been done yet."""
+        """Measure how strongly the chaotic loss feeds back, on samples [B, ...], if it has not been
+        done yet."""
         chaos = self.chaos
         if chaos is None or chaos.gains or chaos.settings.strength.value == 0.0:
             return
@@ -152,7 +161,9 @@ def spiking_layers(net: Any) -> tuple[tuple[str, ...], str]:
     """
     network(net)
     if not any(p.requires_grad for p in net.parameters()):
-        raise ValueError("net must have parameters that require a gradient, got none; add an nn.Linear")
+        raise ValueError(
+            "net must have parameters that require a gradient, got none; add an nn.Linear"
+        )
     every = list(named_neurons(net))
     if not every:
         raise ValueError(
@@ -163,23 +174,30 @@ def spiking_layers(net: Any) -> tuple[tuple[str, ...], str]:
 
 
 def probe(job: Job) -> Probe:
-    """Run a few test samples through the network, in order to check it before the training and to count its work.
+    """Run a few test samples through the network, in order to check it before the training and to
+    count its work.
 
     Raises:
-        ValueError: samples do not suit the encoding, outputs are not [T, B, classes], or a label has no output.
+        ValueError: samples do not suit the encoding, outputs are not [T, B, classes], or a label
+            has no output.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     x, (low, high) = job.samples.example[:2].to(job.device), job.samples.span
     if job.encoder.in_unit and not (low >= 0 and high <= 1):
         raise ValueError(
-            f'encode="{job.encoder.name}" takes probabilities in [0, 1], got samples from {low:g} to {high:g}; '
+            f'encode="{job.encoder.name}" takes probabilities in [0, 1], got samples from {low:g} '
+            f"to {high:g}; "
             "scale them, e.g. x / x.max()"
         )
     training = job.net.training
     job.net.eval()
     try:
-        with fork_random_state(job.device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with (
+            fork_random_state(job.device),
+            torch.no_grad(),
+            FlopCounterMode(display=False) as counter,
+        ):
             outputs, spikes = job.forward(x)
     finally:
         job.net.train(training)
@@ -187,13 +205,15 @@ def probe(job: Job) -> Probe:
     if outputs.dim() != 3:
         raise ValueError(
             f"the network must return [T, B, classes], got {tuple(outputs.shape)}; end it with "
-            "nn.Flatten(), nn.Linear(features, classes) and a neuron with init_hidden=True, output=True"
+            "nn.Flatten(), nn.Linear(features, classes) and a neuron with init_hidden=True, "
+            "output=True"
         )
     classes = job.readout.num_classes or outputs.shape[-1]
     highest = job.samples.highest
     if highest is not None and highest >= classes:
         raise ValueError(
-            f"the labels reach {highest}, so that the network needs {highest + 1} outputs, got {classes}; "
+            f"the labels reach {highest}, so that the network needs {highest + 1} outputs, got "
+            f"{classes}; "
             f"change the last layer to {highest + 1} outputs, or the labels to 0 ... {classes - 1}"
         )
     layers = {path: spk[0, 0].numel() for path, spk in spikes.items()}

@@ -48,7 +48,13 @@ class Trainer:
     """
 
     def __init__(
-        self, job: Job, settings: Settings, rule: Rule, threads: int, folder: RunFolder | None, progress: Progress
+        self,
+        job: Job,
+        settings: Settings,
+        rule: Rule,
+        threads: int,
+        folder: RunFolder | None,
+        progress: Progress,
     ) -> None:
         self.job, self.settings, self.rule, self.threads = job, settings, rule, threads
         self.folder, self.progress = folder, progress
@@ -93,7 +99,9 @@ class Trainer:
                 self.progress.start(job.epochs, len(job.samples.train), self.done)
                 while self.epoch < job.epochs:
                     self._epoch(stop)
-                self._stop_if(stop)  # Ctrl-C during the last evaluation: there may be more seeds to train
+                self._stop_if(
+                    stop
+                )  # Ctrl-C during the last evaluation: there may be more seeds to train
             self.wall, self.cpu = self.seconds
             self._clock = None
         finally:
@@ -149,8 +157,10 @@ class Trainer:
         outcome = self.rule.learn(job, x, y)
         if not math.isfinite(outcome.loss):
             raise RuntimeError(
-                f"the loss must stay finite, got {outcome.loss} in batch {self.batch + 1} of epoch {self.epoch + 1}; "
-                f"lower the learning rate, e.g. lr={job.optimizer.param_groups[0]['initial_lr'] / 10:g}"
+                f"the loss must stay finite, got {outcome.loss} in batch {self.batch + 1} of "
+                f"epoch {self.epoch + 1}; "
+                "lower the learning rate, e.g. "
+                f"lr={job.optimizer.param_groups[0]['initial_lr'] / 10:g}"
             )
         self.tally.add(outcome.loss, job.readout.predict(outcome.outputs), y)
         self.batch += 1
@@ -162,11 +172,13 @@ class Trainer:
         where = f"stopped after {self.epoch} of {self.job.epochs} epochs"
         where += f" and {self.batch} of {len(self.job.samples.train)} batches" if self.batch else ""
         if self.path is None:
-            raise Interrupted(f"{where}; nothing is kept, because there is no output folder (out=...)")
+            raise Interrupted(
+                f"{where}; nothing is kept, because there is no output folder (out=...)"
+            )
         self.save()
         raise Interrupted(f"{where}; {self.path} holds all that is needed to go on (resume=True)")
 
-    # -- checkpoints -----------------------------------------------------------------------------------
+    # -- checkpoints -------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write a checkpoint, if there is a path."""
@@ -193,7 +205,8 @@ class Trainer:
         """Continue from a checkpoint.
 
         Raises:
-            ValueError: its settings differ; the message names the first difference. Or it holds what cannot be.
+            ValueError: its settings differ; the message names the first difference. Or it holds
+                what cannot be.
         """
         check_same(self.path, state["settings"], self.settings, ARGUMENTS)
         restoring.fits(str(self.path), state, self.job)
@@ -202,7 +215,11 @@ class Trainer:
         if self.job.chaos is not None:
             self.job.chaos.load_state_dict(state["chaos"])
         self.epoch, self.batch = state["epoch"], state["batch"]
-        self.tally, self.history, self.spikes = Tally(**state["tally"]), state["history"], state["spikes"]
+        self.tally, self.history, self.spikes = (
+            Tally(**state["tally"]),
+            state["history"],
+            state["spikes"],
+        )
         self.wall, self.cpu = state["seconds"]["wall"], state["seconds"]["cpu"]
         self._resumed = state["random"]
 

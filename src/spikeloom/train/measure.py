@@ -29,8 +29,15 @@ class Tally:
     neurons: dict[str, int] = field(default_factory=dict)
     neuron_steps: int = 0  # neurons of all layers x steps x samples
 
-    def add(self, loss: float, predicted: Tensor, labels: Tensor, spikes: Mapping[str, Tensor] | None = None) -> None:
-        """Count one batch; ``loss`` is its mean. Counting spikes costs about a tenth of a forward pass."""
+    def add(
+        self,
+        loss: float,
+        predicted: Tensor,
+        labels: Tensor,
+        spikes: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Count one batch; ``loss`` is its mean. Counting spikes costs about a tenth of a forward
+        pass."""
         number = len(labels)
         self.samples += number
         self.loss_sum += loss * number
@@ -58,7 +65,9 @@ class Tally:
     @property
     def spikes_per_neuron(self) -> dict[str, float]:
         """Spikes of a neuron for one sample, the mean of each layer."""
-        return {path: count / self.neurons[path] / self.samples for path, count in self.spikes.items()}
+        return {
+            path: count / self.neurons[path] / self.samples for path, count in self.spikes.items()
+        }
 
     def state(self) -> dict[str, Any]:
         """All sums as plain values; ``Tally(**state)`` brings them back."""

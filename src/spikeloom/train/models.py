@@ -1,4 +1,5 @@
-"""Ready networks of one step: a multilayer perceptron and a small convolutional network, of any neuron."""
+"""Ready networks of one step: a multilayer perceptron and a small convolutional network, of any
+neuron."""
 
 import inspect
 import itertools
@@ -14,7 +15,11 @@ from .settings import whole
 __all__ = ["MODELS", "conv", "is_spiking", "mlp", "neurons"]
 
 NUMBERS = ("alpha", "beta", "rho", "threshold")  # arguments that have a value for every layer
-SIZES = ("linear_features", "input_size", "hidden_size")  # arguments that repeat the number of neurons of a layer
+SIZES = (
+    "linear_features",
+    "input_size",
+    "hidden_size",
+)  # arguments that repeat the number of neurons of a layer
 
 START = {  # where training from a static image begins; other neurons begin with their example
     "Leaky": {"beta": 0.8},
@@ -51,14 +56,16 @@ def mlp(
     neuron: str = "leaky",
     **settings: Any,
 ) -> nn.Sequential:
-    """A multilayer perceptron: each linear layer is followed by neurons, the last ones return ``(spk, *state)``.
+    """A multilayer perceptron: each linear layer is followed by neurons, the last ones return
+    ``(spk, *state)``.
 
     Args:
         sample_shape: shape of one sample, without batch; it is flattened.
         num_classes: neurons of the last layer.
         hidden: neurons of each hidden layer.
         neuron: name of the neuron in lower case.
-        settings: passed to every neuron, e.g. ``beta=0.8``. Its decays are learned unless ``learn_beta=False``.
+        settings: passed to every neuron, e.g. ``beta=0.8``. Its decays are learned unless
+            ``learn_beta=False``.
 
     Raises:
         ValueError: an unknown neuron, a setting that it does not have, or a size below 1.
@@ -83,7 +90,8 @@ def conv(
     neuron: str = "leaky",
     **settings: Any,
 ) -> nn.Sequential:
-    """A convolutional network: 3 x 3 filters, neurons and 2 x 2 maxima, repeated, then a linear layer with neurons.
+    """A convolutional network: 3 x 3 filters, neurons and 2 x 2 maxima, repeated, then a linear
+    layer with neurons.
 
     Args:
         sample_shape: channels, height and width of one image.
@@ -104,23 +112,34 @@ def conv(
     filters = [hidden] if isinstance(hidden, int) else list(hidden)
     if len(sample_shape) != 3 or min(sample_shape[1:]) < 2 ** len(filters):
         raise ValueError(
-            f"a convolutional network with {len(filters)} maxima needs images [channels, height, width] of at least "
-            f'{2 ** len(filters)} pixels, got {list(sample_shape)}; write model="mlp" for other samples'
+            f"a convolutional network with {len(filters)} maxima needs images [channels, height, "
+            "width] of at least "
+            f'{2 ** len(filters)} pixels, got {list(sample_shape)}; write model="mlp" for other '
+            "samples"
         )
     channels, height, width = sample_shape
     layers: list[nn.Module] = []
     for number in filters:
-        layers += [nn.Conv2d(channels, whole("hidden", number), 3, padding=1), build(kind, settings), nn.MaxPool2d(2)]
+        layers += [
+            nn.Conv2d(channels, whole("hidden", number), 3, padding=1),
+            build(kind, settings),
+            nn.MaxPool2d(2),
+        ]
         channels, height, width = number, height // 2, width // 2
     readout = build(kind, settings, output=True)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, num_classes), readout)
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(channels * height * width, num_classes), readout
+    )
 
 
 MODELS = {"mlp": mlp, "conv": conv}
 
 
-def build(kind: type[Neuron], settings: Mapping[str, Any], size: int = 0, *, output: bool = False) -> Neuron:
-    """One layer of neurons from the example that each neuron carries, its sizes replaced, and ``settings``.
+def build(
+    kind: type[Neuron], settings: Mapping[str, Any], size: int = 0, *, output: bool = False
+) -> Neuron:
+    """One layer of neurons from the example that each neuron carries, its sizes replaced, and
+    ``settings``.
 
     >>> build(neurons()["leaky"], {"beta": 0.5}, output=True).beta
     Parameter containing:
@@ -133,7 +152,10 @@ def build(kind: type[Neuron], settings: Mapping[str, Any], size: int = 0, *, out
     unknown = [name for name in settings if name not in arguments]
     if unknown:
         names = ", ".join(name for name in arguments if name != "self")
-        raise ValueError(f"{kind.__name__} must be given settings that it has, got {unknown[0]}; it takes {names}")
+        raise ValueError(
+            f"{kind.__name__} must be given settings that it has, got {unknown[0]}; it takes "
+            f"{names}"
+        )
     return kind(**{**values, **learned, **settings}, init_hidden=True, output=output)
 
 

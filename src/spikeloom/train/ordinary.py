@@ -1,4 +1,5 @@
-"""Training of an ordinary network before its conversion: it can be stopped after any batch, and goes on exactly."""
+"""Training of an ordinary network before its conversion: it can be stopped after any batch, and
+goes on exactly."""
 
 import time
 from collections.abc import Callable
@@ -29,7 +30,8 @@ class OrdinaryTraining:
     Args:
         net: an ``nn.Sequential`` of layers that `snn.save` knows.
         data: training images.
-        settings: what determines the result, ``epochs`` and ``lr`` among it; kept in the checkpoint.
+        settings: what determines the result, ``epochs`` and ``lr`` among it; kept in the
+            checkpoint.
         folder: where it is written.
         path: of the checkpoint, which in the end holds the trained network.
         say: told about every epoch.
@@ -49,10 +51,14 @@ class OrdinaryTraining:
         self.epochs: int = settings["epochs"]
         self.batches = -(-len(data.x_train) // BATCH)
         self.optimizer = torch.optim.Adam(net.parameters(), settings["lr"])
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.epochs * self.batches)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, self.epochs * self.batches
+        )
         self.epoch = self.batch = 0  # the next batch to train on
         self.total = 0.0  # loss of the epoch so far, of all samples
-        self._order: torch.Tensor | None = None  # state of torch's generator before the order of the epoch is drawn
+        self._order: torch.Tensor | None = (
+            None  # state of torch's generator before the order of the epoch is drawn
+        )
 
     def restore(self) -> None:
         """Go on from the checkpoint.
@@ -61,12 +67,21 @@ class OrdinaryTraining:
             ValueError: its settings differ, or it holds what cannot be.
         """
         path, state = str(self.path), checkpoint.load(self.path)
-        kinds = {"settings": dict, "epoch": int, "batch": int, "total": (int, float), "model": dict, "optimizer": dict}
+        kinds = {
+            "settings": dict,
+            "epoch": int,
+            "batch": int,
+            "total": (int, float),
+            "model": dict,
+            "optimizer": dict,
+        }
         keys(path, state, {**kinds, "schedule": dict, "random": dict, "architecture": dict})
         check_same(path, state["settings"], self.settings)
         keys(path, state["random"], {"order": torch.Tensor, "now": torch.Tensor}, "random.")
         number(path, "epoch", state["epoch"], 0, self.epochs)
-        number(path, "batch", state["batch"], 0, self.batches if state["epoch"] < self.epochs else 0)
+        number(
+            path, "batch", state["batch"], 0, self.batches if state["epoch"] < self.epochs else 0
+        )
         if state["architecture"] != describe(self.net):
             refuse(path, "its network is another one")
         self.net.load_state_dict(state["model"])
@@ -90,7 +105,9 @@ class OrdinaryTraining:
                 mean = self._epoch(stop)
                 done = self.epoch - first
                 left = (
-                    f"  {clock((time.perf_counter() - begin) / done * (self.epochs - self.epoch))} left" if done else ""
+                    f"  {clock((time.perf_counter() - begin) / done * (self.epochs - self.epoch))} left"
+                    if done
+                    else ""
                 )
                 self.say(f"training {self.epoch}/{self.epochs}  loss {mean:.4f}{left}")
                 self.save()

@@ -1,4 +1,5 @@
-"""Pictures of a finished training: learning curves, and one test sample as it travels through the network."""
+"""Pictures of a finished training: learning curves, and one test sample as it travels through the
+network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,10 @@ def draw_raster(job: Job, path: Path) -> None:
     shown = dict(list(hidden.items())[:SHOWN_LAYERS])
     fig = figure((11, 3.4 + 2.2 * len(shown)))
     grid = fig.add_gridspec(
-        len(shown) + 1, 2, width_ratios=[1, 3.4], height_ratios=[*[1] * len(shown), 0.9 if shown else 1]
+        len(shown) + 1,
+        2,
+        width_ratios=[1, 3.4],
+        height_ratios=[*[1] * len(shown), 0.9 if shown else 1],
     )
     if shown:
         draw_input(fig.add_subplot(grid[0, 0]), x[0].cpu(), job.encoder.name)
@@ -67,7 +71,12 @@ def draw_raster(job: Job, path: Path) -> None:
     out = fig.add_subplot(grid[-1, 1], sharex=first)
     counts = fig.add_subplot(grid[-1, 0], sharey=out)
     draw_output(
-        out, counts, outputs[:, 0].cpu(), target, guess, fires=job.last in spikes and job.readout.field == "spk"
+        out,
+        counts,
+        outputs[:, 0].cpu(),
+        target,
+        guess,
+        fires=job.last in spikes and job.readout.field == "spk",
     )
     verdict = "recognised" if guess == target else f"taken for {guess}"
     fig.suptitle(f"First test sample, class {target}: {verdict}", color=INK, fontsize="x-large")
@@ -84,7 +93,8 @@ def layer(ax: "Axes", spk: Tensor, title: str) -> "Axes":
 
 
 def breadth(ax: "Axes", num_steps: int) -> float:
-    """Width of the mark of a spike in points: a part of a time step, so that few steps are not hairlines."""
+    """Width of the mark of a spike in points: a part of a time step, so that few steps are not
+    hairlines."""
     points = 72 * ax.get_window_extent().width / ax.figure.dpi
     return float(min(max(0.15 * points / num_steps, 1.0), 6.0))
 
@@ -93,10 +103,20 @@ def draw_input(ax: "Axes", x: Tensor, encoding: str) -> None:
     """The sample: an image, time to the right for a sequence, or one bar for each feature."""
     ax.set_title("input", color=INK, loc="left", fontsize="medium")
     if encoding == "sequence":
-        ax.imshow(x.flatten(1).T.numpy(), aspect="auto", cmap="Greys", origin="lower", interpolation="nearest")
+        ax.imshow(
+            x.flatten(1).T.numpy(),
+            aspect="auto",
+            cmap="Greys",
+            origin="lower",
+            interpolation="nearest",
+        )
         label(ax, "time step", "feature")
     elif x.dim() >= 2:
-        picture = x.permute(1, 2, 0).clamp(0, 1) if x.dim() == 3 and len(x) == 3 else x.reshape(-1, *x.shape[-2:])[0]
+        picture = (
+            x.permute(1, 2, 0).clamp(0, 1)
+            if x.dim() == 3 and len(x) == 3
+            else x.reshape(-1, *x.shape[-2:])[0]
+        )
         ax.imshow(picture.numpy(), cmap="Greys", interpolation="nearest")
         ax.set_xticks([])
         ax.set_yticks([])
@@ -107,18 +127,25 @@ def draw_input(ax: "Axes", x: Tensor, encoding: str) -> None:
         tidy(ax)
 
 
-def draw_output(ax: "Axes", counts: "Axes", outputs: Tensor, target: int, guess: int, *, fires: bool) -> None:
-    """The outputs over time, [T, N], and their sums; the right class in blue, a wrong answer in orange."""
+def draw_output(
+    ax: "Axes", counts: "Axes", outputs: Tensor, target: int, guess: int, *, fires: bool
+) -> None:
+    """The outputs over time, [T, N], and their sums; the right class in blue, a wrong answer in
+    orange."""
     number = outputs.shape[1]
     colours = [BLUE if i == target else ORANGE if i == guess else GREY for i in range(number)]
     if fires:
         neuron = outputs.nonzero()[:, 1]
-        raster(outputs, ax, color=[colours[i] for i in neuron], linewidths=breadth(ax, len(outputs)))
+        raster(
+            outputs, ax, color=[colours[i] for i in neuron], linewidths=breadth(ax, len(outputs))
+        )
         ax.set_title("output", color=INK, loc="left", fontsize="medium")
         label(counts, "spikes")
         bars = (outputs != 0).sum(0).numpy()
     else:
-        ax.imshow(outputs.T.numpy(), aspect="auto", cmap="Greys", origin="lower", interpolation="nearest")
+        ax.imshow(
+            outputs.T.numpy(), aspect="auto", cmap="Greys", origin="lower", interpolation="nearest"
+        )
         ax.set_title("output: membrane", color=INK, loc="left", fontsize="medium")
         label(counts, "highest membrane")
         bars = outputs.max(0).values.numpy()

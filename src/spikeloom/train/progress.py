@@ -1,4 +1,5 @@
-"""What a training shows while it runs: a bar on a terminal, a line for each epoch elsewhere, or nothing."""
+"""What a training shows while it runs: a bar on a terminal, a line for each epoch elsewhere, or
+nothing."""
 
 import shutil
 import sys
@@ -25,7 +26,8 @@ class Progress:
         """The training begins, or goes on after ``done`` batches."""
 
     def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
-        """A batch was trained on: mean loss of the epoch so far, spikes of each layer for the batch."""
+        """A batch was trained on: mean loss of the epoch so far, spikes of each layer for the
+        batch."""
 
     def epoch(self, row: dict[str, float]) -> None:
         """An epoch has ended with this row of the history."""
@@ -56,7 +58,9 @@ class Lines(Progress):
     def epoch(self, row: dict[str, float]) -> None:
         number = int(row["epoch"])
         text = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {summary(row)}"
-        done = number - self.first  # 0 for an epoch whose last batch was trained on before the run was stopped
+        done = (
+            number - self.first
+        )  # 0 for an epoch whose last batch was trained on before the run was stopped
         if number < self.epochs and done > 0:
             text += f"  {clock((time.perf_counter() - self.begin) / done * (self.epochs - number))} left"
         self.say(text)
@@ -82,18 +86,26 @@ class Bar(Progress):
         form = "{desc} {bar} {percentage:3.0f} %{postfix}, {remaining} left"
         total = epochs * batches
         self.epochs, self.accuracy = epochs, ""
-        width = shutil.get_terminal_size().columns - 1  # tqdm draws nothing on a terminal that does not know its width
-        self.bar = self.tqdm(total=total, initial=done, bar_format=form, file=self.stream, ncols=width)
+        width = (
+            shutil.get_terminal_size().columns - 1
+        )  # tqdm draws nothing on a terminal that does not know its width
+        self.bar = self.tqdm(
+            total=total, initial=done, bar_format=form, file=self.stream, ncols=width
+        )
         self._name(done // batches + 1)
 
     def _name(self, number: int) -> None:
-        self.bar.set_description_str(f"epoch {min(number, self.epochs)}/{self.epochs}", refresh=False)
+        self.bar.set_description_str(
+            f"epoch {min(number, self.epochs)}/{self.epochs}", refresh=False
+        )
 
     def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
         if time.perf_counter() - self.drawn > REDRAW:
             fired = sum(int(spk.count_nonzero()) for spk in spikes.values())
             rate = fired / max(sum(spk.numel() for spk in spikes.values()), 1)
-            self.bar.set_postfix_str(f"loss {loss:.3f}{self.accuracy}, spikes {rate:.3f}", refresh=False)
+            self.bar.set_postfix_str(
+                f"loss {loss:.3f}{self.accuracy}, spikes {rate:.3f}", refresh=False
+            )
             self.drawn = time.perf_counter()
         self.bar.update()
 
@@ -129,7 +141,8 @@ def clock(seconds: float) -> str:
 def progress_for(wanted: bool, stream: TextIO | None = None) -> Progress:
     """The progress for the argument ``progress`` of `fit`, on standard error.
 
-    On a terminal that is a bar, if tqdm is there; in a file, a pipe or a notebook one line an epoch.
+    On a terminal that is a bar, if tqdm is there; in a file, a pipe or a notebook one line an
+    epoch.
     """
     stream = sys.stderr if stream is None else stream
     if not wanted or stream is None:  # a process without console has no standard error

@@ -18,8 +18,8 @@ class Readout(NamedTuple):
 
     Attributes:
         loss: of outputs [T, B, N] and labels [B], one number.
-        field: ``"spk"``: it reads the network's output, the first part of a tuple; ``"mem"``: the membrane of the
-            last neuron.
+        field: ``"spk"``: it reads the network's output, the first part of a tuple; ``"mem"``: the
+            membrane of the last neuron.
         predict: outputs to classes [B].
         rule: the prediction in words.
         name: of the loss, as written into run cards.
@@ -37,8 +37,8 @@ class Readout(NamedTuple):
 def readout(loss: Any = None) -> Readout:
     """The readout for the argument ``loss`` of `fit`.
 
-    Losses of spike times go with the class that fires first, losses of membranes with the highest membrane, all
-    others with the class that fires most.
+    Losses of spike times go with the class that fires first, losses of membranes with the highest
+    membrane, all others with the class that fires most.
 
     Raises:
         TypeError: ``loss`` is not callable.
@@ -49,15 +49,29 @@ def readout(loss: Any = None) -> Readout:
     loss = mse_count_loss(correct_rate=0.9, incorrect_rate=0.1) if loss is None else loss
     if isinstance(loss, type) or not callable(loss):
         hint = f"{loss.__name__}()" if isinstance(loss, type) else "snn.functional.ce_rate_loss()"
-        raise TypeError(f"loss must be a function of (spk [T, B, N], labels [B]), got {loss!r}; write loss={hint}")
+        raise TypeError(
+            f"loss must be a function of (spk [T, B, N], labels [B]), got {loss!r}; write "
+            f"loss={hint}"
+        )
     name = name_of(loss)
     if isinstance(loss, (mse_membrane_loss, ce_max_membrane_loss)):
-        return Readout(loss, "mem", lambda mem: mem.max(0).values.argmax(-1), "the highest membrane", name)
+        return Readout(
+            loss, "mem", lambda mem: mem.max(0).values.argmax(-1), "the highest membrane", name
+        )
     if isinstance(loss, (ce_temporal_loss, mse_temporal_loss)):
-        return Readout(loss, "spk", lambda spk: first_spike(spk).min(-1).indices, "the first spike", name)
+        return Readout(
+            loss, "spk", lambda spk: first_spike(spk).min(-1).indices, "the first spike", name
+        )
     if getattr(loss, "population_code", False):
         classes = int(getattr(loss, "num_classes", 0))
-        return Readout(loss, "spk", lambda spk: population_vote(spk, classes), "most spikes of a group", name, classes)
+        return Readout(
+            loss,
+            "spk",
+            lambda spk: population_vote(spk, classes),
+            "most spikes of a group",
+            name,
+            classes,
+        )
     return Readout(loss, "spk", lambda spk: spk.sum(0).argmax(-1), "most spikes", name)
 
 

@@ -65,19 +65,28 @@ class Request:
             real("lr", self.lr, 0.0, 1e3, open_low=True, example=1e-3)
             if self.optimizer is not None:
                 raise ValueError(
-                    f"lr={self.lr} is for the default optimizer, got optimizer too; give it the rate there"
+                    f"lr={self.lr} is for the default optimizer, got optimizer too; give it the "
+                    "rate there"
                 )
-        if self.seeds > 1 and (isinstance(self.net, nn.Module) or isinstance(self.optimizer, torch.optim.Optimizer)):
+        if self.seeds > 1 and (
+            isinstance(self.net, nn.Module) or isinstance(self.optimizer, torch.optim.Optimizer)
+        ):
             raise ValueError(
-                f"seeds={self.seeds} trains several networks, got one network or one optimizer; write functions: "
-                "net=lambda: nn.Sequential(...), optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+                f"seeds={self.seeds} trains several networks, got one network or one optimizer; "
+                "write functions: "
+                "net=lambda: nn.Sequential(...), optimizer=lambda parameters: "
+                "torch.optim.SGD(parameters, lr=0.1)"
             )
         if resume and force:
-            raise ValueError("resume=True goes on with a run and force=True replaces it, got both; leave one out")
+            raise ValueError(
+                "resume=True goes on with a run and force=True replaces it, got both; leave one out"
+            )
         if out is not None:
             path_of("out", out)
         if (resume or force) and out is None:
-            raise ValueError(f"{'resume' if resume else 'force'}=True is about a folder, got none; write out=...")
+            raise ValueError(
+                f"{'resume' if resume else 'force'}=True is about a folder, got none; write out=..."
+            )
 
     @property
     def learning(self) -> Rule:
@@ -87,12 +96,14 @@ class Request:
     def _check_chaos(self, learning: Rule) -> None:
         if not learning.chaotic:
             raise ValueError(
-                f'chaos adds to a loss whose gradient goes back through time, got rule="{learning.name}"; '
+                "chaos adds to a loss whose gradient goes back through time, got "
+                f'rule="{learning.name}"; '
                 'write rule="bptt", or leave chaos out'
             )
         if isinstance(csbp(self.chaos).strength, A) and self.optimizer is None:
             raise ValueError(
-                f"chaos={self.chaos!r} is a dimensionless strength, defined for SGD, got no optimizer; write "
+                f"chaos={self.chaos!r} is a dimensionless strength, defined for SGD, got no "
+                "optimizer; write "
                 "optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1), or chaos.Z(...)"
             )
 
@@ -133,13 +144,15 @@ class Request:
             made = made(learned) if callable(made) else made
         if not isinstance(made, torch.optim.Optimizer):
             raise TypeError(
-                f"optimizer must be a torch.optim.Optimizer or a function from parameters to one, got {made!r}; "
+                "optimizer must be a torch.optim.Optimizer or a function from parameters to one, "
+                f"got {made!r}; "
                 "write optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
             )
         held = {id(p) for group in made.param_groups for p in group["params"]}
         if not held & {id(p) for p in learned}:
             raise ValueError(
-                "optimizer must hold parameters of net, got one that holds none of them; build it from net.parameters()"
+                "optimizer must hold parameters of net, got one that holds none of them; build it "
+                "from net.parameters()"
             )
         return made
 

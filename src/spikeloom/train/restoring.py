@@ -31,7 +31,10 @@ ROW = {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "s
 
 def refuse(path: str, what: str) -> NoReturn:
     """Raise the error of a checkpoint that cannot be."""
-    raise ValueError(f"{path} is no checkpoint to go on from: {what}; restore it from a copy, or write force=True")
+    raise ValueError(
+        f"{path} is no checkpoint to go on from: {what}; restore it from a copy, or write "
+        "force=True"
+    )
 
 
 def keys(path: str, state: Any, wanted: dict[str, Any], where: str = "") -> None:
@@ -76,7 +79,9 @@ def check(path: str, state: dict[str, Any]) -> None:
     keys(path, state["seconds"], dict.fromkeys(("wall", "cpu"), (int, float)), "seconds.")
     for name, value in state["seconds"].items():
         number(path, f"seconds.{name}", value, 0)
-    keys(path, state["tally"], {field.name: (int, float, dict) for field in fields(Tally)}, "tally.")
+    keys(
+        path, state["tally"], {field.name: (int, float, dict) for field in fields(Tally)}, "tally."
+    )
     if len(state["history"]) != state["epoch"]:
         refuse(path, f"epoch is {state['epoch']}, and the history has {len(state['history'])} rows")
     for index, row in enumerate(state["history"], 1):
@@ -121,13 +126,19 @@ def fits(path: str, state: dict[str, Any], job: Job) -> None:
 def _model(path: str, model: dict[str, Any], job: Job) -> None:
     wanted = job.net.state_dict()
     for name in [*(n for n in wanted if n not in model), *(n for n in model if n not in wanted)]:
-        refuse(path, f"model.{name} is {'missing' if name in wanted else 'no weight of the network'}")
+        refuse(
+            path, f"model.{name} is {'missing' if name in wanted else 'no weight of the network'}"
+        )
     learned = {name for name, _ in job.net.named_parameters()}
     for name, value in wanted.items():
         found = model[name]
         if not isinstance(value, Tensor):
             continue
-        if not isinstance(found, Tensor) or found.shape != value.shape or found.dtype != value.dtype:
+        if (
+            not isinstance(found, Tensor)
+            or found.shape != value.shape
+            or found.dtype != value.dtype
+        ):
             refuse(path, f"model.{name} must be a tensor {list(value.shape)} of {value.dtype}")
         if name in learned and bool(found.isnan().any()):
             refuse(path, f"model.{name} holds NaN")
@@ -135,11 +146,19 @@ def _model(path: str, model: dict[str, Any], job: Job) -> None:
 
 def _optimizer(path: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     keys(path, found, {"state": dict, "param_groups": list}, "optimizer.")
-    sizes = [[len(group.get("params", ())) for group in state["param_groups"]] for state in (found, wanted)]
+    sizes = [
+        [len(group.get("params", ())) for group in state["param_groups"]]
+        for state in (found, wanted)
+    ]
     if sizes[0] != sizes[1]:
         refuse(path, f"optimizer has groups of {sizes[0]} parameters instead of {sizes[1]}")
     for ours, group in zip(wanted["param_groups"], found["param_groups"], strict=True):
         for name in ours:
             if name not in group:
                 refuse(path, f"optimizer.{name} is missing")
-        number(path, "optimizer.lr", group["lr"] if not isinstance(group["lr"], Tensor) else float(group["lr"]), 0)
+        number(
+            path,
+            "optimizer.lr",
+            group["lr"] if not isinstance(group["lr"], Tensor) else float(group["lr"]),
+            0,
+        )

@@ -15,7 +15,8 @@ class Accuracy(NamedTuple):
 
     Attributes:
         last: after the last epoch; the figure to quote.
-        best: highest of all epochs. Chosen by the test samples themselves, therefore too good by a little.
+        best: highest of all epochs. Chosen by the test samples themselves, therefore too good by a
+            little.
 
     >>> Accuracy(last=0.97, best=0.98).last
     0.97
@@ -31,8 +32,9 @@ class Result:
 
     Attributes:
         net: the trained network.
-        history: one row for each epoch: ``epoch``, ``train_loss``, ``train_accuracy``, ``test_loss``,
-            ``test_accuracy``, ``spike_rate`` (test samples; spikes per neuron and step).
+        history: one row for each epoch: ``epoch``, ``train_loss``, ``train_accuracy``,
+            ``test_loss``, ``test_accuracy``, ``spike_rate`` (test samples; spikes per neuron and
+            step).
         test_accuracy: of the last and of the best epoch.
         spikes_per_neuron: mean of each spiking layer for one test sample, by the layer's path.
         seeds: that were trained, in order.
@@ -40,7 +42,8 @@ class Result:
         seconds: training with its evaluations, all seeds, as the clock on the wall counts.
         cpu_seconds: the same in processor time.
         threads: that torch used.
-        paths: files by kind: ``"card"``, ``"checkpoint"``, ``"raster"``, ``"curves"``; empty without ``out``.
+        paths: files by kind: ``"card"``, ``"checkpoint"``, ``"raster"``, ``"curves"``; empty
+            without ``out``.
 
     >>> history = ({"epoch": 1, "test_accuracy": 0.975},)
     >>> print(Result(nn.Identity(), history, Accuracy(0.975, 0.975), {"1": 0.5}, (0,), (0.975,), 4.2, 4.1, 1))
@@ -78,13 +81,23 @@ class Result:
         ]
         if len(self.each) > 1:
             lines.append(
-                f"over {len(self.each)} seeds: mean {100 * self.mean:.2f} %, standard deviation {100 * self.std:.2f}, "
+                f"over {len(self.each)} seeds: mean {100 * self.mean:.2f} %, standard deviation "
+                f"{100 * self.std:.2f}, "
                 f"from {100 * min(self.each):.2f} to {100 * max(self.each):.2f} %"
             )
-        spikes = ", ".join(f"{count:.2f} in layer {path}" for path, count in self.spikes_per_neuron.items())
-        lines += [f"{spikes.replace(' in layer', ' spikes per neuron and sample in layer', 1)}"] if spikes else []
+        spikes = ", ".join(
+            f"{count:.2f} in layer {path}" for path, count in self.spikes_per_neuron.items()
+        )
+        lines += (
+            [f"{spikes.replace(' in layer', ' spikes per neuron and sample in layer', 1)}"]
+            if spikes
+            else []
+        )
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        lines.append(f"{self.seconds:.1f} s of training ({self.cpu_seconds:.1f} s of processor time) on {threads}")
+        lines.append(
+            f"{self.seconds:.1f} s of training ({self.cpu_seconds:.1f} s of processor time) on "
+            f"{threads}"
+        )
         pictures = [str(self.paths[kind]) for kind in ("raster", "curves") if kind in self.paths]
         lines += [f"pictures: {', '.join(pictures)}"] if pictures else []
         return "\n".join(lines)

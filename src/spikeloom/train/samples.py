@@ -1,4 +1,5 @@
-"""Training and test data in any of the accepted forms, as batches ``(x, y)`` in a reproducible order."""
+"""Training and test data in any of the accepted forms, as batches ``(x, y)`` in a reproducible
+order."""
 
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple, Protocol
@@ -13,7 +14,8 @@ from .settings import checksum
 __all__ = ["LoaderBatches", "Samples", "TensorBatches", "samples"]
 
 FORMS = (
-    "a Split such as data.digits(), tensors (x_train, y_train, x_test, y_test), or loaders (train_loader, test_loader)"
+    "a Split such as data.digits(), tensors (x_train, y_train, x_test, y_test), or loaders "
+    "(train_loader, test_loader)"
 )
 
 
@@ -25,7 +27,8 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def start(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """A new pass over the data without its first ``skip`` batches. Draws the order now, not at the first batch."""
+        """A new pass over the data without its first ``skip`` batches. Draws the order now, not at
+        the first batch."""
         ...
 
 
@@ -61,7 +64,9 @@ class TensorBatches:
     [[2, 3], [4]]
     """
 
-    def __init__(self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None = None
+    ) -> None:
         self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
 
     def __len__(self) -> int:
@@ -70,19 +75,26 @@ class TensorBatches:
     def start(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches in the order of `generator`, or as they lie if there is none."""
         number = len(self.x)
-        shuffled = None if self.generator is None else torch.randperm(number, generator=self.generator)
-        chosen = (slice(i, i + self.batch_size) for i in range(skip * self.batch_size, number, self.batch_size))
+        shuffled = (
+            None if self.generator is None else torch.randperm(number, generator=self.generator)
+        )
+        chosen = (
+            slice(i, i + self.batch_size)
+            for i in range(skip * self.batch_size, number, self.batch_size)
+        )
         indices = chosen if shuffled is None else (shuffled[part] for part in chosen)
         return ((self.x[index], self.y[index]) for index in indices)
 
 
 class LoaderBatches:
-    """Batches of a loader such as ``torch.utils.data.DataLoader``; it decides about order and size itself."""
+    """Batches of a loader such as ``torch.utils.data.DataLoader``; it decides about order and size
+    itself."""
 
     def __init__(self, loader: Any, what: str) -> None:
         if not isinstance(loader, Sized):
             raise TypeError(
-                f"the {what} loader must know its number of batches, got {type(loader).__name__} without len(); "
+                f"the {what} loader must know its number of batches, got {type(loader).__name__} "
+                "without len(); "
                 "write a list of batches or torch.utils.data.DataLoader(dataset, ...)"
             )
         if not len(loader):
@@ -95,7 +107,8 @@ class LoaderBatches:
         return len(self.loader)
 
     def start(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the loader; each batch is checked. The skipped ones are fetched here and now."""
+        """One pass over the loader; each batch is checked. The skipped ones are fetched here and
+        now."""
         batches = iter(self.loader)
         for _ in range(skip):
             next(batches)
@@ -130,10 +143,15 @@ def samples(data: Any, batch_size: int, seed: int) -> Samples:
         described = {"name": data.name, "description": data.description}
         return _from_tensors(tuple(data[:4]), described, batch_size, seed)
     if isinstance(data, (tuple, list)) and len(data) == 4:
-        described = {"name": "tensors", "description": "samples and labels passed to fit, divided by the caller"}
+        described = {
+            "name": "tensors",
+            "description": "samples and labels passed to fit, divided by the caller",
+        }
         return _from_tensors(tuple(map(_tensor, data)), described, batch_size, seed)
     if isinstance(data, (tuple, list)) and len(data) == 2:
-        if not any(isinstance(part, Tensor) for part in data) and all(isinstance(part, Iterable) for part in data):
+        if not any(isinstance(part, Tensor) for part in data) and all(
+            isinstance(part, Iterable) for part in data
+        ):
             return _from_loaders(*data)
         raise TypeError(f"data must have a test part, got two tensors; write {FORMS}")
     raise TypeError(f"data must be {FORMS}; got {_kind(data)}")
@@ -150,19 +168,32 @@ def check_samples(x: Tensor, y: Tensor, part: str) -> None:
     """
     if not x.is_floating_point():
         hint = "write x.float() / 255" if x.dtype == torch.uint8 else "write x.float()"
-        raise TypeError(f"samples {part} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; {hint}")
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        hint = "write y.argmax(1) for one-hot labels" if y.dim() == 2 else "write y.long() if they are classes"
         raise TypeError(
-            f"labels {part} must be whole numbers, got {y.dtype} of shape {tuple(y.shape)}; {hint}. fit classifies: "
+            f"samples {part} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; "
+            f"{hint}"
+        )
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        hint = (
+            "write y.argmax(1) for one-hot labels"
+            if y.dim() == 2
+            else "write y.long() if they are classes"
+        )
+        raise TypeError(
+            f"labels {part} must be whole numbers, got {y.dtype} of shape {tuple(y.shape)}; "
+            f"{hint}. fit classifies: "
             "for regression write a loop of your own around snn.run"
         )
     if y.dim() != 1:
-        hint = "write y.argmax(1) for one-hot labels" if y.dim() == 2 else "write one class for each sample"
+        hint = (
+            "write y.argmax(1) for one-hot labels"
+            if y.dim() == 2
+            else "write one class for each sample"
+        )
         raise ValueError(f"labels {part} must have shape [N], got {tuple(y.shape)}; {hint}")
     if x.dim() < 2 or len(x) != len(y) or not len(x):
         raise ValueError(
-            f"samples {part} must have shape [N, ...] with one label each, got samples {tuple(x.shape)} and "
+            f"samples {part} must have shape [N, ...] with one label each, got samples "
+            f"{tuple(x.shape)} and "
             f"{len(y)} labels; the first axis is the sample"
         )
     checks.finite(x, f"samples {part}")
@@ -170,13 +201,16 @@ def check_samples(x: Tensor, y: Tensor, part: str) -> None:
         raise ValueError(f"labels {part} must count from 0, got {int(y.min())}; write y - y.min()")
 
 
-def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], batch_size: int, seed: int) -> Samples:
+def _from_tensors(
+    parts: tuple[Tensor, ...], described: dict[str, Any], batch_size: int, seed: int
+) -> Samples:
     x_train, y_train, x_test, y_test = parts
     check_samples(x_train, y_train, "of the training part")
     check_samples(x_test, y_test, "of the test part")
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
         raise ValueError(
-            f"training and test samples must be alike, got {tuple(x_train.shape)} of {x_train.dtype} and "
+            f"training and test samples must be alike, got {tuple(x_train.shape)} of "
+            f"{x_train.dtype} and "
             f"{tuple(x_test.shape)} of {x_test.dtype}"
         )
     highest = int(max(y_train.max(), y_test.max()))
@@ -191,7 +225,14 @@ def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], batch_si
     train = TensorBatches(x_train, y_train.long(), batch_size, torch.Generator().manual_seed(seed))
     test = TensorBatches(x_test, y_test.long(), batch_size)
     return Samples(
-        train, test, description, x_test[:16], y_test[:16].long(), highest, batch_size, span(x_train, x_test)
+        train,
+        test,
+        description,
+        x_test[:16],
+        y_test[:16].long(),
+        highest,
+        batch_size,
+        span(x_train, x_test),
     )
 
 
@@ -200,7 +241,8 @@ def _from_loaders(train_loader: Any, test_loader: Any) -> Samples:
     x, y = next(test.start())
     description = {
         "name": "loaders",
-        "description": f"{type(train_loader).__name__} and {type(test_loader).__name__} passed to fit",
+        "description": f"{type(train_loader).__name__} and {type(test_loader).__name__} passed to "
+        "fit",
         "train_batches": len(train),
         "test_batches": len(test),
         "sample_shape": list(x.shape[1:]),
@@ -221,7 +263,9 @@ def _tensor(value: Any) -> Tensor:
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"data must be {FORMS}; one of the four is {type(value).__name__}") from error
+        raise TypeError(
+            f"data must be {FORMS}; one of the four is {type(value).__name__}"
+        ) from error
 
 
 def _kind(value: Any) -> str:

@@ -1,6 +1,8 @@
-"""What determines a training run: plain values, written into checkpoints and run cards, and compared before a resume.
+"""What determines a training run: plain values, written into checkpoints and run cards, and
+compared before a resume.
 
-Everything that can change a result is here; what cannot (threads aside, see `fit`) is not: output folder, progress.
+Everything that can change a result is here; what cannot (threads aside, see `fit`) is not: output
+folder, progress.
 """
 
 import math
@@ -41,11 +43,17 @@ def whole(name: str, value: Any, low: int = 1) -> int:
     3
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, got {value!r}; write {name}={max(low, 1)}, for example")
+        raise TypeError(
+            f"{name} must be a whole number, got {value!r}; write {name}={max(low, 1)}, for example"
+        )
     if value > MOST:
-        raise ValueError(f"{name} must be at most {MOST}, got {value}; write {name}={max(low, 1)}, for example")
+        raise ValueError(
+            f"{name} must be at most {MOST}, got {value}; write {name}={max(low, 1)}, for example"
+        )
     if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}; write {name}={low}, for example")
+        raise ValueError(
+            f"{name} must be at least {low}, got {value}; write {name}={low}, for example"
+        )
     return value
 
 
@@ -64,7 +72,8 @@ def name_of(value: Any) -> str:
 
 
 def describe_network(net: nn.Module) -> list[str]:
-    """One line for each module that has no children or is a neuron: path, kind, sizes, and constants of neurons.
+    """One line for each module that has no children or is a neuron: path, kind, sizes, and
+    constants of neurons.
 
     >>> import spikeloom as snn
     >>> describe_network(nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.5, learn_threshold=True)))[1].split(", ")[:3]
@@ -90,7 +99,10 @@ def describe_neuron(neuron: Neuron) -> str:
             parts.append(f"{name}={value.item():g}")
         else:
             parts.append(f"{name}={list(value.shape)} with checksum {checksum([value])}")
-    parts += [f"reset_mechanism={neuron.reset_mechanism!r}", f"spike_grad={name_of(neuron.spike_grad)}"]
+    parts += [
+        f"reset_mechanism={neuron.reset_mechanism!r}",
+        f"spike_grad={name_of(neuron.spike_grad)}",
+    ]
     parts += [f"{name}=True" for name in ("inhibition",) if getattr(neuron, name)]
     parts += [] if neuron.reset_delay else ["reset_delay=False"]
     parts += [f"state_quant={name_of(neuron.state_quant)}"] if neuron.state_quant else []
@@ -103,11 +115,18 @@ def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     >>> describe_optimizer(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.5))["lr"]
     0.5
     """
-    names = [name for name in optimizer.defaults if name not in ("fused", "foreach", "capturable", "differentiable")]
+    names = [
+        name
+        for name in optimizer.defaults
+        if name not in ("fused", "foreach", "capturable", "differentiable")
+    ]
     groups = optimizer.param_groups
     plain = {name: [_plain(group[name]) for group in groups] for name in names}
     plain["lr"] = [float(group.get("initial_lr", group["lr"])) for group in groups]
-    same = {name: values[0] if all(v == values[0] for v in values) else values for name, values in plain.items()}
+    same = {
+        name: values[0] if all(v == values[0] for v in values) else values
+        for name, values in plain.items()
+    }
     return {"kind": type(optimizer).__name__, "groups": len(groups), **same}
 
 
@@ -125,12 +144,15 @@ def checksum(tensors: Iterable[Tensor]) -> str:
     """
     value = 0
     for tensor in tensors:
-        value = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data, value)
+        value = zlib.crc32(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data, value
+        )
     return f"{value:08x}"
 
 
 def difference(old: Settings, new: Settings) -> tuple[str, Any, Any] | None:
-    """The first setting in which two runs differ: its name, the old and the new value; None if there is none.
+    """The first setting in which two runs differ: its name, the old and the new value; None if
+    there is none.
 
     >>> difference({"epochs": 3, "seed": 0}, {"epochs": 4, "seed": 0})
     ('epochs', 3, 4)
@@ -150,7 +172,9 @@ def difference(old: Settings, new: Settings) -> tuple[str, Any, Any] | None:
     return None
 
 
-def check_same(path: Any, old: Settings, new: Settings, arguments: Collection[str] | None = None) -> None:
+def check_same(
+    path: Any, old: Settings, new: Settings, arguments: Collection[str] | None = None
+) -> None:
     """Refuse to go on with other settings than a run began with.
 
     Args:
@@ -171,10 +195,13 @@ def check_same(path: Any, old: Settings, new: Settings, arguments: Collection[st
         name, was, now = differs
         same = f"{name}={was}" if arguments is None or name in arguments else f"the same {name}"
         raise ValueError(
-            f"a resumed run must have the settings it began with, but {name} was {was!r} in {path} and is {now!r} now; "
+            f"a resumed run must have the settings it began with, but {name} was {was!r} in "
+            f"{path} and is {now!r} now; "
             f"give {same}, or another folder for a new run"
         )
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+    return a == b or (
+        isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
+    )

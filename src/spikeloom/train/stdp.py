@@ -1,4 +1,5 @@
-"""A training by STDP with its folder: progress, checkpoints that go on exactly, pictures and a run card."""
+"""A training by STDP with its folder: progress, checkpoints that go on exactly, pictures and a run
+card."""
 
 import time
 from collections.abc import Callable
@@ -44,8 +45,8 @@ class StdpRun:
     Args:
         build: makes the network from a generator.
         data: images and their labels; these only name neurons and measure accuracy.
-        settings: what determines the result: ``epochs``, ``batch``, ``engine``, ``every``, ``seed`` and whatever
-            ``build`` depends on; kept in the checkpoint.
+        settings: what determines the result: ``epochs``, ``batch``, ``engine``, ``every``, ``seed``
+            and whatever ``build`` depends on; kept in the checkpoint.
         folder: where everything is written.
         fields: draw the receptive fields at every report instead of at the end only.
         progress: told how it goes.
@@ -63,7 +64,13 @@ class StdpRun:
         check_alone("spikeloom stdp")
         for name in ("epochs", "every"):
             whole(name, settings[name])
-        self.data, self.settings, self.folder, self.fields, self.progress = data, settings, folder, fields, progress
+        self.data, self.settings, self.folder, self.fields, self.progress = (
+            data,
+            settings,
+            folder,
+            fields,
+            progress,
+        )
         self.net = build(torch.Generator().manual_seed(settings["seed"]))
         self.way = self.net.way(settings["engine"], settings["batch"])
         self.rows: list[Row] = []
@@ -132,17 +139,25 @@ class StdpRun:
             self.seconds, start = self.seconds + now - start, now
             self.rows.append(row)
             self.save()
-            self.progress.say(f"{row.images:>{len(str(self.total))}}/{self.total} images  {told(row)}")
+            self.progress.say(
+                f"{row.images:>{len(str(self.total))}}/{self.total} images  {told(row)}"
+            )
             if self.fields:
                 self.draw()
             if stop.made and row.images < self.total:
                 path = self.folder.checkpoint(settings["seed"])
                 where = f"stopped after {row.images} of {self.total} images"
-                raise Interrupted(f"{where}; {path} holds all that is needed to go on (resume=True)")
+                raise Interrupted(
+                    f"{where}; {path} holds all that is needed to go on (resume=True)"
+                )
 
     def save(self) -> None:
         """Write the checkpoint."""
-        state = {"settings": self.settings, "rows": [list(row) for row in self.rows], "seconds": self.seconds}
+        state = {
+            "settings": self.settings,
+            "rows": [list(row) for row in self.rows],
+            "seconds": self.seconds,
+        }
         path = self.folder.checkpoint(self.settings["seed"])
         self.folder.save(path, {**state, "model": self.net.state_dict()})
 
@@ -151,17 +166,25 @@ class StdpRun:
         self.net.eval()
         options: dict[str, Any] = {"engine": self.settings["engine"], "generator": generator}
         self.net.assign(data.x_train[:NAMING], data.y_train[:NAMING], **options)
-        counts = {vote: self.net.predict(data.x_test, vote, **options) for vote in ("all", "proportion")}
+        counts = {
+            vote: self.net.predict(data.x_test, vote, **options) for vote in ("all", "proportion")
+        }
         self.net.train()
         self.save()
         self.draw()
         card = {
-            "data": {"name": data.name, "description": data.description, "test_samples": len(data.y_test)},
+            "data": {
+                "name": data.name,
+                "description": data.description,
+                "test_samples": len(data.y_test),
+            },
             "settings": self.settings,
             "constants": asdict(self.net.constants),
             "rule": repr(self.net.rule),
             "rows": [row._asdict() for row in self.rows],
-            "test_accuracy": {v: (p == data.y_test).double().mean().item() for v, p in counts.items()},
+            "test_accuracy": {
+                v: (p == data.y_test).double().mean().item() for v, p in counts.items()
+            },
             "cpu_seconds": self.seconds,
             "versions": versions(),
         }
@@ -174,7 +197,9 @@ class StdpRun:
             return
         fig = figure((8, 8))
         shape = self.data.x_train.shape[-2:]
-        weights(self.net.xe.w, fig.add_subplot(), shape=(int(shape[0]), int(shape[1])), cmap="hot_r")
+        weights(
+            self.net.xe.w, fig.add_subplot(), shape=(int(shape[0]), int(shape[1])), cmap="hot_r"
+        )
         write(fig, self.folder.fields)
 
 
@@ -184,7 +209,9 @@ def told(row: Row) -> str:
     >>> told(Row(1000, 8.5, 0.0, 0.8))
     'accuracy of the current assignment 80.0 %, 8.5 spikes an image'
     """
-    accuracy = "no assignment yet" if row.accuracy != row.accuracy else f"{100 * row.accuracy:.1f} %"
+    accuracy = (
+        "no assignment yet" if row.accuracy != row.accuracy else f"{100 * row.accuracy:.1f} %"
+    )
     silent = f", {100 * row.silent:.1f} % of the images without" if row.silent else ""
     text = f"accuracy of the current assignment {accuracy}" if "%" in accuracy else accuracy
     return f"{text}, {row.spikes:.1f} spikes an image{silent}"

@@ -1,7 +1,8 @@
 """How many threads a network deserves.
 
-The threads of an operation wait for each other by spinning. Where an operation takes less than some milliseconds, they
-wait longer than they work; with other processes on the machine such a training gets slower by an order of magnitude.
+The threads of an operation wait for each other by spinning. Where an operation takes less than some
+milliseconds, they wait longer than they work; with other processes on the machine such a training
+gets slower by an order of magnitude.
 """
 
 import os
@@ -29,8 +30,8 @@ def choose(asked: int | None, multiply_adds: int) -> Threads:
     """Threads for a network whose forward pass costs ``multiply_adds`` a batch.
 
     Args:
-        asked: what the user wants; it is obeyed. None: one thread below `SMALL`, else as many as torch would use, but
-            not more than there are processors for this process.
+        asked: what the user wants; it is obeyed. None: one thread below `SMALL`, else as many as
+            torch would use, but not more than there are processors for this process.
         multiply_adds: of the products with weights, for one batch.
 
     >>> choose(None, 20_000_000)

@@ -1,7 +1,7 @@
 """The single lines that programs are made of, by what they do.
 
-``h`` is the input of a layer, [B, H]; ``o`` the spikes of its neuron; ``mem`` the first field of that neuron's state;
-``t`` the number of the step; ``feedback`` the output of the step before.
+``h`` is the input of a layer, [B, H]; ``o`` the spikes of its neuron; ``mem`` the first field of
+that neuron's state; ``t`` the number of the step; ``feedback`` the output of the step before.
 """
 
 __all__ = ["AFTER", "BEFORE", "ENDS", "KEEP_GRAPHS", "LOOPS", "ONLINE", "RESULTS"]
@@ -73,7 +73,8 @@ BEFORE = {
     "modes": [
         "with torch.no_grad():\n    h = h * 1.1",
         "with torch.no_grad():\n    frozen = self.encoder(h)\nh = h + frozen",
-        "with torch.set_grad_enabled(t % 2 == 0 and torch.is_grad_enabled()):\n    h = h * self.weight.sum()",
+        "with torch.set_grad_enabled(t % 2 == 0 and torch.is_grad_enabled()):\n    h = h * "
+        "self.weight.sum()",
         "with torch.autocast('cpu', torch.bfloat16):\n"
         "    half = F.linear(h.float(), self.weight.float())\n"
         "self.log(half.dtype)\n"
@@ -95,7 +96,9 @@ BEFORE = {
         "self.nested['deep'][0] += 0.1\nh = h + self.nested['deep'][0]",
         "self.array_state[0] += 0.1\nh = h + float(self.array_state[0])",
     ],
-    "modules": [  # torch itself takes later statistics for the gradient of a batch norm that is switched to evaluation
+    # torch itself takes later statistics for the gradient of a batch norm that is switched to
+    # evaluation
+    "modules": [
         "h = self.norm(h) + self.norm.running_mean",
         "self.norm.train(t % 2 == 0)\nh = h + self.norm(h.detach()).detach()",
         "self.training = t < 2\nh = F.dropout(h, 0.5, self.training)",
@@ -105,8 +108,10 @@ BEFORE = {
         "h = torch.func.functional_call(self.encoder, {'weight': self.weight}, (h,))",
         "torch.manual_seed(3)\nh = h + torch.rand_like(h)",
         "with torch.random.fork_rng():\n    h = h + torch.rand(B, H).to(h.dtype)",
-        "with torch.autograd.graph.saved_tensors_hooks(lambda v: v * 1.0, lambda v: v):\n    h = h * self.weight[0]",
-        "self.encoder.weight.data = F.normalize(self.encoder.weight.data, dim=1)\nh = self.encoder(h)",
+        "with torch.autograd.graph.saved_tensors_hooks(lambda v: v * 1.0, lambda v: v):\n    h = "
+        "h * self.weight[0]",
+        "self.encoder.weight.data = F.normalize(self.encoder.weight.data, dim=1)\nh = "
+        "self.encoder(h)",
         "self.encoder.requires_grad_(t % 2 == 0)\nh = self.encoder(h)",
     ],
     "indices": [
@@ -163,7 +168,8 @@ AFTER = {
         "self.peak = torch.maximum(self.peak, o.detach())",
         "self.moving = self.moving.lerp(o.detach(), 0.1)",
         "self.total += o.detach()",
-        "self.accumulated = o.detach() if self.accumulated is None else self.accumulated + o.detach()",
+        "self.accumulated = o.detach() if self.accumulated is None else self.accumulated + "
+        "o.detach()",
     ],
     "decisions": [
         "o = o * 2 if o.detach().sum() > 3 else o",
@@ -173,7 +179,8 @@ AFTER = {
         "shown(o)",
         "o = o + neuron.threshold.detach() * 0.1",
         "if t == 2:\n    self.reset_first()",
-        "self.refractory = torch.where(o.detach() > 0, float(t), self.refractory)\no = o * (self.refractory < 3)",
+        "self.refractory = torch.where(o.detach() > 0, float(t), self.refractory)\no = o * "
+        "(self.refractory < 3)",
         "self.delays.append(o.detach())\no = o + self.delays[0]",
         "self.big = max(self.big, o.detach().sum())",
     ],
@@ -185,12 +192,15 @@ AFTER = {
         "self.last_mem = mem.detach() + 0\nself.last_mem += 1",
         "late = o * 1.0\nself.rows.append(late.detach()[0])\nlate += 1\no = o + late * 0.1",
         "neuron.threshold.data.mul_(1.01)",
-        "with torch.no_grad():\n    self.weight += 1e-3 * torch.einsum('bi,bj->ij', o.detach(), h.detach())\n"
+        "with torch.no_grad():\n    self.weight += 1e-3 * torch.einsum('bi,bj->ij', o.detach(), "
+        "h.detach())\n"
         "o = o.detach()\nself.cut()",
         "self.weight.data.mul_(1.01)",
     ],
 }
-AFTER["graph"] = [  # keeps a value with its graph beyond the step; not where the graph is freed inside the loop
+AFTER[
+    "graph"
+] = [  # keeps a value with its graph beyond the step; not where the graph is freed inside the loop
     "self.records['spk'].append(o)",
     "self.window.append(o)",
     "self.total = self.total + o",
@@ -245,9 +255,12 @@ ONLINE = {
     "none": "",
     "backward": _LOSS + _CUT,
     "backward and update": _LOSS + "    self.learn()\n" + _CUT,
-    "backward and optimizer": _LOSS + "    self.optimizer.step()\n    self.optimizer.zero_grad()\n" + _CUT,
+    "backward and optimizer": _LOSS
+    + "    self.optimizer.step()\n    self.optimizer.zero_grad()\n"
+    + _CUT,
     "gradient": "if o.requires_grad:\n"
-    "    gradient, = torch.autograd.grad(o.pow(2).sum(), self.weight, retain_graph=True, allow_unused=True)\n"
+    "    gradient, = torch.autograd.grad(o.pow(2).sum(), self.weight, retain_graph=True, "
+    "allow_unused=True)\n"
     "    o = o if gradient is None else o + gradient.sum() * 1e-3\n",
 }
 RESULTS = [

@@ -1,4 +1,5 @@
-"""The module around which programs are written: layers, neurons, and one of everything that a step may touch."""
+"""The module around which programs are written: layers, neurons, and one of everything that a step
+may touch."""
 
 import collections
 import itertools
@@ -24,7 +25,12 @@ T, H = 5, 5
 
 
 def _conv1d() -> nn.Module:
-    conv = [nn.Unflatten(1, (1, H)), nn.Conv1d(1, 2, 3, padding=1), nn.BatchNorm1d(2), nn.MaxPool1d(2)]
+    conv = [
+        nn.Unflatten(1, (1, H)),
+        nn.Conv1d(1, 2, 3, padding=1),
+        nn.BatchNorm1d(2),
+        nn.MaxPool1d(2),
+    ]
     return nn.Sequential(*conv, nn.Flatten(), nn.Linear(2 * (H // 2), H))
 
 
@@ -100,7 +106,12 @@ NEURONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "Leaky, low threshold": (snn.Leaky, {"beta": 0.9, "threshold": 0.4}),
     "Leaky, learned": (
         snn.Leaky,
-        {"beta": torch.full((H,), 0.8), "learn_beta": True, "learn_threshold": True, "threshold": 0.4},
+        {
+            "beta": torch.full((H,), 0.8),
+            "learn_beta": True,
+            "learn_threshold": True,
+            "threshold": 0.4,
+        },
     ),
     "Leaky, reset to zero": (snn.Leaky, {"beta": 0.9, "reset_mechanism": "zero", "threshold": 0.4}),
     "Leaky, no delay": (snn.Leaky, {"beta": 0.9, "reset_delay": False, "threshold": 0.4}),
@@ -108,7 +119,10 @@ NEURONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         snn.Synaptic,
         {"alpha": 0.8, "beta": torch.linspace(0.5, 0.9, H), "learn_alpha": True, "threshold": 0.4},
     ),
-    "RLeaky, one to one": (snn.RLeaky, {"beta": 0.9, "V": 0.5, "all_to_all": False, "threshold": 0.4}),
+    "RLeaky, one to one": (
+        snn.RLeaky,
+        {"beta": 0.9, "V": 0.5, "all_to_all": False, "threshold": 0.4},
+    ),
 }
 RETURNS_STATE = frozenset({"DeltaLeaky"})  # always returns its state with the spikes
 
@@ -167,8 +181,18 @@ class Base(nn.Module):
         kinds = zip(program.neurons, program.hidden, strict=True)
         self.neurons = nn.ModuleList(neuron(name, hidden) for name, hidden in kinds)
         self.encoder, self.norm, self.cell = nn.Linear(H, H), nn.BatchNorm1d(H), nn.LSTMCell(H, H)
-        self.weight, self.bias = nn.Parameter(torch.randn(H, H) * 0.5), nn.Parameter(torch.randn(H) * 0.1)
-        shapes = {"count": (), "clock": (), "activity": (), "trace": (B, H), "written": (T, B, H), "seen": (T,)}
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(H, H) * 0.5),
+            nn.Parameter(torch.randn(H) * 0.1),
+        )
+        shapes = {
+            "count": (),
+            "clock": (),
+            "activity": (),
+            "trace": (B, H),
+            "written": (T, B, H),
+            "seen": (T,),
+        }
         for name, shape in {**shapes, "copied": (B, H)}.items():
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("perm", torch.tensor([1, 0, 3, 2, 4]))
@@ -184,7 +208,12 @@ class Base(nn.Module):
         zero = torch.zeros(self.batch, H, dtype=self.weight.dtype)
         self.records: dict[str, list[Tensor]] = {"spk": []}
         self.window: collections.deque[Tensor] = collections.deque(maxlen=3)
-        self.total, self.average, self.peak, self.moving = zero, zero.clone(), zero.clone(), zero.clone()
+        self.total, self.average, self.peak, self.moving = (
+            zero,
+            zero.clone(),
+            zero.clone(),
+            zero.clone(),
+        )
         self.number, self.previous, self.lag, self.losses = 0, 0, 0, 0
         self.last_spikes = self.accumulated = self.last_mem = self.shallow = self.flag = None
         self.copies: list[Tensor] = []

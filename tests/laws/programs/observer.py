@@ -40,7 +40,16 @@ def _build(program: Program, shown: list[str]) -> tuple[Base, Any]:
     """The network, and the function with the loop where the program is one."""
     file = f"<program {program.seed}>"
     linecache.cache[file] = (len(program.text), None, program.text.splitlines(True), file)
-    scope = {"torch": torch, "nn": nn, "F": F, "T": T, "B": program.batch, "H": H, "copy": copy, **SCOPE}
+    scope = {
+        "torch": torch,
+        "nn": nn,
+        "F": F,
+        "T": T,
+        "B": program.batch,
+        "H": H,
+        "copy": copy,
+        **SCOPE,
+    }
     scope["shown"] = lambda o: shown.append(f"{float(o.detach().sum()):.5f} {tuple(o.shape)}")
     exec(compile(program.text, file, "exec"), scope)
     torch.manual_seed(program.seed)
@@ -55,7 +64,9 @@ def _hooks(program: Program, net: Base, shown: list[str]) -> None:
     """Hooks that watch every layer and neuron, or one that changes what a neuron gives."""
 
     def watch(module: nn.Module, args: Any, output: Any) -> None:
-        shown.append(f"{type(module).__name__} {isinstance(args[0], Tensor)} {isinstance(output, Tensor)}")
+        shown.append(
+            f"{type(module).__name__} {isinstance(args[0], Tensor)} {isinstance(output, Tensor)}"
+        )
 
     def weaken(module: nn.Module, args: Any, output: Any) -> Any:
         return output * 0.9 if isinstance(output, Tensor) else (output[0] * 0.9, *output[1:])
@@ -111,7 +122,11 @@ def _loss(values: dict[str, Any]) -> Any:
     """A weighted sum of everything with a graph."""
     loss: Any = 0
     for name, value in values.items():
-        if isinstance(value, Tensor) and value.grad_fn is not None and not name.startswith("hidden"):
+        if (
+            isinstance(value, Tensor)
+            and value.grad_fn is not None
+            and not name.startswith("hidden")
+        ):
             weights = torch.linspace(0.5, 1.5, max(value.numel(), 1), dtype=value.dtype)
             loss = loss + (value * weights.reshape(value.shape)).sum() + value.pow(2).sum() * 0.1
     return loss
@@ -133,7 +148,9 @@ def _gradients(program: Program, net: Base, x: Tensor, values: dict[str, Any]) -
     values["gradient of the input"] = None if x.grad is None else x.grad.clone()
 
 
-def _call(program: Program, net: Base, function: Any, wrap: Wrap, run: Any) -> Callable[[Tensor], Any]:
+def _call(
+    program: Program, net: Base, function: Any, wrap: Wrap, run: Any
+) -> Callable[[Tensor], Any]:
     """A function of the input."""
     if program.style == "step":
         return lambda x: run(net, x)
@@ -144,7 +161,8 @@ def _call(program: Program, net: Base, function: Any, wrap: Wrap, run: Any) -> C
 
 
 def observe(program: Program, wrap: Wrap, run: Any) -> list[dict[str, Any]]:
-    """What is seen of each call: outputs, attributes, hidden state, buffers, parameters, gradients, random numbers.
+    """What is seen of each call: outputs, attributes, hidden state, buffers, parameters, gradients,
+    random numbers.
 
     Args:
         program: what to run.

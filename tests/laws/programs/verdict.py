@@ -46,7 +46,11 @@ def check(seed: int, layerwise: Wrap, style: str | None = None) -> Verdict:
     for number, (a, b) in enumerate(zip(expected, found, strict=True)):
         failures = [v for v in b.values() if isinstance(v, Failure)]
         if failures:
-            word = "refused" if "layerwise" in failures[0].text or "snn.run" in failures[0].text else "different"
+            word = (
+                "refused"
+                if "layerwise" in failures[0].text or "snn.run" in failures[0].text
+                else "different"
+            )
             return Verdict(word, f"{failures[0]}: {failures[0].text}", program)
         if difference := _difference(a, b, program):
             return Verdict("different", f"call {number}: {difference}", program)
@@ -55,9 +59,13 @@ def check(seed: int, layerwise: Wrap, style: str | None = None) -> Verdict:
 
 @contextmanager
 def hurried(seed: int) -> Iterator[None]:
-    """The recorder runs what is pending early, or gives up early, for some seeds: it decides on speed only."""
+    """The recorder runs what is pending early, or gives up early, for some seeds: it decides on
+    speed only."""
     r = random.Random(seed)
-    wanted = {"PIECE": r.choice([None, None, 100, 1000]), "UNREPEATED": r.choice([None, None, 3, 12])}
+    wanted = {
+        "PIECE": r.choice([None, None, 100, 1000]),
+        "UNREPEATED": r.choice([None, None, 3, 12]),
+    }
     with ExitStack() as patches:
         for name, value in wanted.items():
             if value is not None:
@@ -84,11 +92,15 @@ def _difference(a: dict[str, Any], b: dict[str, Any], program: Program) -> str:
 
 
 def _bound(seen: dict[str, Any], program: Program) -> float:
-    """What rounding may move: each number is a sum of all inputs of all layers, of the size of the largest number.
+    """What rounding may move: each number is a sum of all inputs of all layers, of the size of the
+    largest number.
 
-    Sums are taken in another order where steps are computed together. A gradient through T steps repeats that T times.
+    Sums are taken in another order where steps are computed together. A gradient through T steps
+    repeats that T times.
     """
-    floating = [v for v in seen.values() if isinstance(v, Tensor) and v.is_floating_point() and v.numel()]
+    floating = [
+        v for v in seen.values() if isinstance(v, Tensor) and v.is_floating_point() and v.numel()
+    ]
     sizes = [v.detach().abs().nan_to_num(0, 0, 0).max().item() for v in floating]
     summands = T * program.batch * H * H * len(program.layers)
     eps = torch.finfo(torch.float64 if program.double else torch.float32).eps

@@ -23,7 +23,15 @@ BEFORE = {
     "modules": 2,
     "indices": 2,
 }
-AFTER = {"nothing": 4, "pure": 2, "records": 4, "buffers": 4, "decisions": 2, "in place": 2, "graph": 4}
+AFTER = {
+    "nothing": 4,
+    "pure": 2,
+    "records": 4,
+    "buffers": 4,
+    "decisions": 2,
+    "in place": 2,
+    "graph": 4,
+}
 
 
 def write(seed: int, style: str | None = None) -> Program:
@@ -57,7 +65,9 @@ def write(seed: int, style: str | None = None) -> Program:
     return program
 
 
-def _pick(r: random.Random, program: Program, weights: dict[str, int], table: dict[str, list[str]]) -> str:
+def _pick(
+    r: random.Random, program: Program, weights: dict[str, int], table: dict[str, list[str]]
+) -> str:
     group = r.choices(list(weights), weights=list(weights.values()))[0]
     line = r.choice(table[group])
     if program.online.startswith("backward") and line in lines.KEEP_GRAPHS:
@@ -86,7 +96,9 @@ def _layer(program: Program, r: random.Random, index: int, shared: bool) -> list
 
 def _layers(program: Program, r: random.Random) -> list[str]:
     shared = r.random() < 0.15
-    return [line for index in range(len(program.layers)) for line in _layer(program, r, index, shared)]
+    return [
+        line for index in range(len(program.layers)) for line in _layer(program, r, index, shared)
+    ]
 
 
 def _loop(program: Program, r: random.Random) -> str:
@@ -100,12 +112,19 @@ def _loop(program: Program, r: random.Random) -> str:
     if r.random() < 0.15:
         body.append("h = h + feedback * 0.3")
     body += [*_layers(program, r), lines.ONLINE[program.online]]
-    body += ["out.append(o)", "mems.append(mem.detach())" if program.online != "none" else "mems.append(mem)"]
+    body += [
+        "out.append(o)",
+        "mems.append(mem.detach())" if program.online != "none" else "mems.append(mem)",
+    ]
     body += ["feedback = o", r.choice(lines.ENDS)]
     result = r.choice(lines.RESULTS)
     if program.online.startswith("backward"):
         result = r.choice(["torch.stack(out)", "out[-1]", "out", "sum(out)"])
-    start = ["out, mems, feedback = [], [], 0.0", f"states = [() for _ in range({len(program.layers)})]", before]
+    start = [
+        "out, mems, feedback = [], [], 0.0",
+        f"states = [() for _ in range({len(program.layers)})]",
+        before,
+    ]
     name = "forward" if program.style == "class" else "forward_pass"
     return _function(name, [*start, header, _block(body), f"return {result}"])
 

@@ -1,8 +1,9 @@
-"""Spike-timing-dependent plasticity under snnTorch's names; the rule itself is in `spikeloom.learning.stdp`.
+"""Spike-timing-dependent plasticity under snnTorch's names; the rule itself is in
+`spikeloom.learning.stdp`.
 
-The functions run one step of a rule: from spikes and traces to new traces and a change of the weight, which the caller
-adds. `STDPLearner` records the spikes of a synapse and a neuron while a network runs and sums the changes. Weights are
-never written here.
+The functions run one step of a rule: from spikes and traces to new traces and a change of the
+weight, which the caller adds. `STDPLearner` records the spikes of a synapse and a neuron while a
+network runs and sums the changes. Weights are never written here.
 """
 
 from .learner import STDPLearner

@@ -8,21 +8,27 @@ from torch import Tensor, nn
 
 from ...learning.stdp import PairRule, unchanged
 from ..probe import InputMonitor, OutputMonitor
-from .single_step import Weighting, stdp_conv1d_single_step, stdp_conv2d_single_step, stdp_linear_single_step
+from .single_step import (
+    Weighting,
+    stdp_conv1d_single_step,
+    stdp_conv2d_single_step,
+    stdp_linear_single_step,
+)
 
 __all__ = ["STDPLearner"]
 
 
 class STDPLearner(nn.Module):
-    """Records spikes around a synapse while the network runs, and computes a change of its weight from them.
+    """Records spikes around a synapse while the network runs, and computes a change of its weight
+    from them.
 
-    It attaches monitors to both modules. Run the network, in a loop or with `snn.run`, then call `step`. Traces
-    continue from one `step` to the next; call `reset` between unrelated batches.
+    It attaches monitors to both modules. Run the network, in a loop or with `snn.run`, then call
+    `step`. Traces continue from one `step` to the next; call `reset` between unrelated batches.
 
     Args:
         synapse: ``nn.Linear``, ``nn.Conv1d`` or ``nn.Conv2d``.
-        sn: the neuron that it feeds; it may return spikes alone or ``(spk, state...)`` (a crash in snnTorch).
-        (The other arguments are those of `stdp_linear_single_step`.)
+        sn: the neuron that it feeds; it may return spikes alone or ``(spk, state...)`` (a crash in
+        snnTorch). (The other arguments are those of `stdp_linear_single_step`.)
 
     Raises:
         TypeError: another kind of synapse.
@@ -75,14 +81,16 @@ class STDPLearner(nn.Module):
         """Sum the changes over the steps recorded since the last call, and forget those steps.
 
         Args:
-            on_grad: subtract the change from ``synapse.weight.grad``, so that any optimiser adds it.
+            on_grad: subtract the change from ``synapse.weight.grad``, so that any optimiser adds
+                it.
             scale: factor of the change.
 
         Returns:
             The change, in the shape of the weight; None with ``on_grad``.
 
         Raises:
-            RuntimeError: nothing was recorded, or the two modules were called a different number of times.
+            RuntimeError: nothing was recorded, or the two modules were called a different number of
+                times.
         """
         pairs = self._recorded()
         single_step, weight = self._single_step(self.synapse), self.synapse.get_parameter("weight")
@@ -90,7 +98,9 @@ class STDPLearner(nn.Module):
         settings = (self.tau_pre, self.tau_post, self.f_pre, self.f_post)
         for pre, post in pairs:
             traces = (self.trace_pre, self.trace_post)
-            self.trace_pre, self.trace_post, dw = single_step(self.synapse, pre, post, *traces, *settings)
+            self.trace_pre, self.trace_post, dw = single_step(
+                self.synapse, pre, post, *traces, *settings
+            )
             change += dw
         change *= scale
         if not on_grad:
@@ -106,7 +116,8 @@ class STDPLearner(nn.Module):
         pre, post = list(self.in_spike_monitor.records), list(self.out_spike_monitor.records)
         if not pre or len(pre) != len(post):
             raise RuntimeError(
-                f"a step needs as many calls of the synapse as of the neuron, got {len(pre)} and {len(post)}; run the "
+                f"a step needs as many calls of the synapse as of the neuron, got {len(pre)} and "
+                f"{len(post)}; run the "
                 "network before step(), or call reset() after an interrupted run"
             )
         self._forget()
@@ -117,8 +128,14 @@ class STDPLearner(nn.Module):
         if isinstance(synapse, nn.Linear):
             return stdp_linear_single_step
         if isinstance(synapse, (nn.Conv1d, nn.Conv2d)):
-            return stdp_conv2d_single_step if isinstance(synapse, nn.Conv2d) else stdp_conv1d_single_step
-        raise TypeError(f"synapse must be nn.Linear, nn.Conv1d or nn.Conv2d, got {type(synapse).__name__}")
+            return (
+                stdp_conv2d_single_step
+                if isinstance(synapse, nn.Conv2d)
+                else stdp_conv1d_single_step
+            )
+        raise TypeError(
+            f"synapse must be nn.Linear, nn.Conv1d or nn.Conv2d, got {type(synapse).__name__}"
+        )
 
 
 def _spikes(value: Any) -> Tensor:

@@ -1,4 +1,5 @@
-"""One step of STDP for one synapse: spikes and traces in, new traces and a change of the weight out."""
+"""One step of STDP for one synapse: spikes and traces in, new traces and a change of the weight
+out."""
 
 from collections.abc import Callable
 from functools import partial
@@ -47,7 +48,8 @@ def stdp_linear_single_step(
         f_post: how potentiation depends on the weight.
 
     Returns:
-        The new traces, and the change of the weight summed over the batch, [out_features, in_features].
+        The new traces, and the change of the weight summed over the batch, [out_features,
+        in_features].
 
     Raises:
         ValueError: a time constant below 1.
@@ -58,7 +60,9 @@ def stdp_linear_single_step(
     tensor([[1., 0.]])
     """
     rule = PairRule.of_times(tau_pre, tau_post, f_pre, f_post)
-    return _one_step(rule, fc.weight, partial(correlate, fc), in_spike, out_spike, trace_pre, trace_post)
+    return _one_step(
+        rule, fc.weight, partial(correlate, fc), in_spike, out_spike, trace_pre, trace_post
+    )
 
 
 def mstdp_linear_single_step(
@@ -72,9 +76,11 @@ def mstdp_linear_single_step(
     f_pre: Weighting = unchanged,
     f_post: Weighting = unchanged,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of reward-modulated STDP: the eligibility of each sample, to be multiplied by its reward and summed.
+    """One step of reward-modulated STDP: the eligibility of each sample, to be multiplied by its
+    reward and summed.
 
-    Args and errors as for `stdp_linear_single_step`, but traces decay by ``exp(-1 / tau)``, tau > 0.
+    Args and errors as for `stdp_linear_single_step`, but traces decay by ``exp(-1 / tau)``, tau >
+    0.
 
     Returns:
         The new traces, and the eligibility, [B, out_features, in_features].
@@ -101,16 +107,20 @@ def mstdpet_linear_single_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step of reward-modulated STDP with an eligibility trace, which the caller keeps.
 
-    As in snnTorch it returns the eligibility of this step; ``tau_trace``, with which the caller filters it, has no
-    effect here. Args and errors as for `mstdp_linear_single_step`; one sample, [in_features], will do as well.
+    As in snnTorch it returns the eligibility of this step; ``tau_trace``, with which the caller
+    filters it, has no effect here. Args and errors as for `mstdp_linear_single_step`; one sample,
+    [in_features], will do as well.
 
     Returns:
-        The new traces, and the eligibility, [out_features, in_features], with the batch axis in front if there is one.
+        The new traces, and the eligibility, [out_features, in_features], with the batch axis in
+        front if there is one.
 
     >>> mstdpet_linear_single_step(nn.Linear(3, 2), torch.ones(3), torch.ones(2), None, None, 2.0, 2.0, 5.0)[2].shape
     torch.Size([2, 3])
     """
-    return mstdp_linear_single_step(fc, in_spike, out_spike, trace_pre, trace_post, tau_pre, tau_post, f_pre, f_post)
+    return mstdp_linear_single_step(
+        fc, in_spike, out_spike, trace_pre, trace_post, tau_pre, tau_post, f_pre, f_post
+    )
 
 
 def stdp_conv2d_single_step(
@@ -126,19 +136,21 @@ def stdp_conv2d_single_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step of pair-based STDP for a two-dimensional convolution.
 
-    Args and errors as for `stdp_linear_single_step`, with spikes [B, C, H, W] before and behind ``conv``. Any stride,
-    padding, dilation and groups will do; snnTorch refuses the last two.
+    Args and errors as for `stdp_linear_single_step`, with spikes [B, C, H, W] before and behind
+    ``conv``. Any stride, padding, dilation and groups will do; snnTorch refuses the last two.
 
     Returns:
-        The new traces, that of the input with the padding of the convolution as in snnTorch, and the change of the
-        weight, summed over batch and positions.
+        The new traces, that of the input with the padding of the convolution as in snnTorch, and
+        the change of the weight, summed over batch and positions.
 
     >>> spikes = torch.ones(1, 1, 3, 3), torch.ones(1, 2, 3, 3)
     >>> pre, _, change = stdp_conv2d_single_step(nn.Conv2d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0)
     >>> pre.shape, change.shape
     (torch.Size([1, 1, 5, 5]), torch.Size([2, 1, 3, 3]))
     """
-    return _conv_step(conv, in_spike, out_spike, trace_pre, trace_post, tau_pre, tau_post, f_pre, f_post)
+    return _conv_step(
+        conv, in_spike, out_spike, trace_pre, trace_post, tau_pre, tau_post, f_pre, f_post
+    )
 
 
 def stdp_conv1d_single_step(
@@ -152,26 +164,42 @@ def stdp_conv1d_single_step(
     f_pre: Weighting = unchanged,
     f_post: Weighting = unchanged,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of pair-based STDP for a one-dimensional convolution: `stdp_conv2d_single_step` with one axis less.
+    """One step of pair-based STDP for a one-dimensional convolution: `stdp_conv2d_single_step` with
+    one axis less.
 
     >>> spikes = torch.ones(1, 1, 3), torch.ones(1, 2, 3)
     >>> pre, _, change = stdp_conv1d_single_step(nn.Conv1d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0)
     >>> pre.shape, change.shape
     (torch.Size([1, 1, 5]), torch.Size([2, 1, 3]))
     """
-    return _conv_step(conv, in_spike, out_spike, trace_pre, trace_post, tau_pre, tau_post, f_pre, f_post)
+    return _conv_step(
+        conv, in_spike, out_spike, trace_pre, trace_post, tau_pre, tau_post, f_pre, f_post
+    )
 
 
 def _one_step(
-    rule: PairRule, weight: Tensor, product: Product, pre: Tensor, post: Tensor, trace_pre: Trace, trace_post: Trace
+    rule: PairRule,
+    weight: Tensor,
+    product: Product,
+    pre: Tensor,
+    post: Tensor,
+    trace_pre: Trace,
+    trace_post: Trace,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    previous = Traces(0.0 if trace_pre is None else trace_pre, 0.0 if trace_post is None else trace_post)
+    previous = Traces(
+        0.0 if trace_pre is None else trace_pre, 0.0 if trace_post is None else trace_post
+    )
     traces, change = rule.step(weight, product, pre, post, previous)
     return traces.pre, traces.post, change
 
 
 def _conv_step(
-    conv: nn.Conv1d | nn.Conv2d, pre: Tensor, post: Tensor, trace_pre: Trace, trace_post: Trace, *rule: Any
+    conv: nn.Conv1d | nn.Conv2d,
+    pre: Tensor,
+    post: Tensor,
+    trace_pre: Trace,
+    trace_post: Trace,
+    *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pads first, because the trace that snnTorch returns is that of the padded input."""
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
@@ -182,4 +210,6 @@ def _conv_step(
     def product(pre: Tensor, post: Tensor) -> Tensor:
         return pullback(lambda weight: convolve(pre, weight, **options), conv.weight, post)
 
-    return _one_step(PairRule.of_times(*rule), conv.weight, product, padded, post, trace_pre, trace_post)
+    return _one_step(
+        PairRule.of_times(*rule), conv.weight, product, padded, post, trace_pre, trace_post
+    )

@@ -1,7 +1,7 @@
 """Decides whether an ordinary linear layer uses events, by timing both ways on the layer's input.
 
-Each combination of sizes, density and threads is timed once. The answers are kept in the folder of compiled kernels,
-so that a later process computes in the same way.
+Each combination of sizes, density and threads is timed once. The answers are kept in the folder of
+compiled kernels, so that a later process computes in the same way.
 """
 
 import hashlib
@@ -34,7 +34,8 @@ _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default
 
 @contextmanager
 def by_input_alone() -> Iterator[None]:
-    """Inside the block the choice depends on the input alone, and not on timings that differ between processes.
+    """Inside the block the choice depends on the input alone, and not on timings that differ
+    between processes.
 
     >>> with by_input_alone():
     ...     y = snn.run(torch.nn.Linear(64, 2), torch.eye(64).expand(5, 64, 64))
@@ -100,7 +101,9 @@ def _faster(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> bo
 
     with torch.no_grad():
         sparse()  # compiles
-        return min(_seconds(dense) for _ in range(2)) > GAIN * min(_seconds(sparse) for _ in range(2))
+        return min(_seconds(dense) for _ in range(2)) > GAIN * min(
+            _seconds(sparse) for _ in range(2)
+        )
 
 
 def _seconds(work: Callable[[], None]) -> float:
@@ -114,7 +117,9 @@ def _file() -> Path | None:
     """Return the file of answers for this processor and these versions."""
     folder = cache_folder()
     stamp = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
-    return folder / f"timed_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}.json" if folder else None
+    return (
+        folder / f"timed_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}.json" if folder else None
+    )
 
 
 def _processor() -> str:
@@ -131,4 +136,6 @@ def _answers() -> dict[str, Any]:
         found = json.loads(file.read_bytes()) if file else {}
     except (OSError, ValueError):  # the file is missing or incomplete
         return {}
-    return {k: v for k, v in found.items() if isinstance(v, bool)} if isinstance(found, dict) else {}
+    return (
+        {k: v for k, v in found.items() if isinstance(v, bool)} if isinstance(found, dict) else {}
+    )

@@ -1,7 +1,8 @@
-"""A linear layer for sparse input: each nonzero entry adds one row of the transposed weight to the result.
+"""A linear layer for sparse input: each nonzero entry adds one row of the transposed weight to the
+result.
 
-The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses events as well.
-The backward pass keeps the same tensors as the dense layer.
+The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses
+events as well. The backward pass keeps the same tensors as the dense layer.
 """
 
 from typing import Any, NamedTuple, cast
@@ -77,7 +78,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def density(x: Tensor) -> float:
-    """Return the fraction of nonzero elements of ``x`` [..., K], estimated from a few evenly spread rows.
+    """Return the fraction of nonzero elements of ``x`` [..., K], estimated from a few evenly spread
+    rows.
 
     >>> density(torch.eye(4))
     0.25
@@ -139,7 +141,13 @@ def _turned(entries: Entries, rows: int, width: int) -> Entries:
     torch.cumsum(torch.bincount(entries.idx, minlength=width), 0, out=ptr[1:])
     turned = Entries(ptr, torch.empty_like(entries.idx), torch.empty_like(entries.values))
     # in one thread: the rows share where a column goes on
-    split(compiled("by_column", entries.values.dtype), (*entries, ptr.clone(), *turned[1:]), (), rows, 0)
+    split(
+        compiled("by_column", entries.values.dtype),
+        (*entries, ptr.clone(), *turned[1:]),
+        (),
+        rows,
+        0,
+    )
     return turned
 
 
@@ -149,4 +157,10 @@ def _add(entries: Entries, table: Tensor, out: Tensor) -> None:
     height = max(1, BLOCK // (table.element_size() * columns))
     begin = torch.empty_like(entries.ptr)
     numbers = (height, len(table), columns, begin.data_ptr())
-    split(compiled("add_rows", table.dtype), (*entries, table, out), numbers, len(out), len(entries.idx) * columns)
+    split(
+        compiled("add_rows", table.dtype),
+        (*entries, table, out),
+        numbers,
+        len(out),
+        len(entries.idx) * columns,
+    )

@@ -1,7 +1,8 @@
 """Loops over events, as plain functions that numba compiles.
 
-A matrix [R, K] is stored in compressed sparse rows: the nonzero entries of row ``r`` are at ``ptr[r]`` to
-``ptr[r + 1]`` of ``idx``, their columns in ascending order, and of ``values``. All memory is flat.
+A matrix [R, K] is stored in compressed sparse rows: the nonzero entries of row ``r`` are at
+``ptr[r]`` to ``ptr[r + 1]`` of ``idx``, their columns in ascending order, and of ``values``. All
+memory is flat.
 """
 
 import inspect
@@ -17,7 +18,8 @@ __all__ = ["add_rows", "by_column", "compiled", "count", "list_rows"]
 
 
 def count(x, ptr, width, start, stop):
-    """Count the entries of the rows ``start`` to ``stop``; the count of row ``r`` is written to ``ptr[r + 1]``."""
+    """Count the entries of the rows ``start`` to ``stop``; the count of row ``r`` is written to
+    ``ptr[r + 1]``."""
     for r in range(start, stop):
         n = 0
         for k in range(width):
@@ -39,7 +41,8 @@ def list_rows(x, ptr, idx, values, width, start, stop):
 
 
 def by_column(ptr, idx, values, place, row, sorted_values, start, stop):
-    """List the entries of the rows ``start`` to ``stop`` by column; ``place`` is the next position of each column."""
+    """List the entries of the rows ``start`` to ``stop`` by column; ``place`` is the next position
+    of each column."""
     for r in range(start, stop):
         for p in range(ptr[r], ptr[r + 1]):
             q = place[idx[p]]
@@ -49,10 +52,11 @@ def by_column(ptr, idx, values, place, row, sorted_values, start, stop):
 
 
 def add_rows(ptr, idx, values, table, out, height, last, columns, begin, start, stop):
-    """Add ``values * table[idx]`` to the rows ``start`` to ``stop`` of ``out``; rows have ``columns`` elements.
+    """Add ``values * table[idx]`` to the rows ``start`` to ``stop`` of ``out``; rows have
+    ``columns`` elements.
 
-    The ``last`` rows of the table are processed ``height`` at a time, so that they stay in the cache while all rows of
-    ``out`` use them; ``begin`` is the next position of each row.
+    The ``last`` rows of the table are processed ``height`` at a time, so that they stay in the
+    cache while all rows of ``out`` use them; ``begin`` is the next position of each row.
     """
     for r in range(start, stop):
         begin[r] = ptr[r]
@@ -61,9 +65,19 @@ def add_rows(ptr, idx, values, table, out, height, last, columns, begin, start, 
             p, end, y = begin[r], ptr[r + 1], r * columns
             while p + 4 <= end and idx[p + 3] < k:
                 add_four(
-                    out, table, y, idx[p] * columns, idx[p + 1] * columns, idx[p + 2] * columns, idx[p + 3] * columns,
-                    values[p], values[p + 1], values[p + 2], values[p + 3], columns,
-                )  # fmt: skip
+                    out,
+                    table,
+                    y,
+                    idx[p] * columns,
+                    idx[p + 1] * columns,
+                    idx[p + 2] * columns,
+                    idx[p + 3] * columns,
+                    values[p],
+                    values[p + 1],
+                    values[p + 2],
+                    values[p + 3],
+                    columns,
+                )
                 p += 4
             while p < end and idx[p] < k:
                 add_one(out, table, y, idx[p] * columns, values[p], columns)
@@ -93,13 +107,20 @@ _NUMBERS = {"count": "nnn", "list_rows": "nnn", "by_column": "nn", "add_rows": "
 
 @cache
 def compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """Compile a loop for ``dtype``; it takes addresses and integers and releases the interpreter lock."""
+    """Compile a loop for ``dtype``; it takes addresses and integers and releases the interpreter
+    lock."""
     from numba import types
 
     real = types.float32 if dtype == torch.float32 else types.float64
-    kinds = {"R": types.CPointer(real), "L": types.CPointer(types.int64), "I": types.CPointer(types.int32)}
+    kinds = {
+        "R": types.CPointer(real),
+        "L": types.CPointer(types.int64),
+        "I": types.CPointer(types.int32),
+    }
     signature = tuple(kinds.get(kind, types.int64) for kind in _ARGUMENTS[name] + _NUMBERS[name])
     helpers = [add_four, add_one] if name == "add_rows" else []
     texts = ["@numba.njit(error_model='numpy')\n" + inspect.getsource(helper) for helper in helpers]
     loop: Any = globals()[name]
-    return compiled_function("\n".join(["import numba", *texts, inspect.getsource(loop)]), name, signature)
+    return compiled_function(
+        "\n".join(["import numba", *texts, inspect.getsource(loop)]), name, signature
+    )

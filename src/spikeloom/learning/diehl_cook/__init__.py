@@ -1,6 +1,7 @@
 """Unsupervised learning by STDP: the network of Diehl & Cook (2015) and its two engines.
 
-`model` is the network, step by step; `training` presents many images by `batched` or `event`; `voting` names neurons.
+`model` is the network, step by step; `training` presents many images by `batched` or `event`;
+`voting` names neurons.
 """
 
 from .model import DiehlAndCook2015

@@ -16,15 +16,30 @@ from .event_loop import crossers, decay, draw, hold, spike
 def sample(all_: Any, b: int) -> Any:
     """The state of one sample of a batch, as views."""
     return Work(
-        all_.mem[b], all_.inh[b], all_.seen[b], all_.quiet[b], all_.inh_quiet[b],
-        all_.x[b], all_.x_at[b], all_.y[b], all_.z[b], all_.y_at[b],
-        all_.size[b], all_.held[b], all_.kept[b], all_.fired[b], all_.inhibitors[b],
-        all_.learners[b], all_.before[b], all_.count[b],
-    )  # fmt: skip
+        all_.mem[b],
+        all_.inh[b],
+        all_.seen[b],
+        all_.quiet[b],
+        all_.inh_quiet[b],
+        all_.x[b],
+        all_.x_at[b],
+        all_.y[b],
+        all_.z[b],
+        all_.y_at[b],
+        all_.size[b],
+        all_.held[b],
+        all_.kept[b],
+        all_.fired[b],
+        all_.inhibitors[b],
+        all_.learners[b],
+        all_.before[b],
+        all_.count[b],
+    )
 
 
 def batch(net: Any, all_: Any, c: Any, current: Any, train: Any, done: int, learn: bool) -> None:
-    """Steps of a whole batch from its input drive [T, B, N]; spikes enter ``train``, [T, B, N], thresholds ``net``.
+    """Steps of a whole batch from its input drive [T, B, N]; spikes enter ``train``, [T, B, N],
+    thresholds ``net``.
 
     The thresholds are those of all samples, and rise when all have made their step.
     """

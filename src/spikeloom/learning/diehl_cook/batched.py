@@ -1,8 +1,10 @@
-"""The batched engine: weights stand still while a batch is presented, so that time needs no matrix product.
+"""The batched engine: weights stand still while a batch is presented, so that time needs no matrix
+product.
 
-The whole input drive is one product, the loop over time touches [B, N] only (both by the loops of `event_loop` where
-numba serves, else by torch and `circuit`), and the change of the weights is one more product at the end, or at the end
-of each chunk of steps; a chunk of one step is the online rule.
+The whole input drive is one product, the loop over time touches [B, N] only (both by the loops of
+`event_loop` where numba serves, else by torch and `circuit`), and the change of the weights is one
+more product at the end, or at the end of each chunk of steps; a chunk of one step is the online
+rule.
 """
 
 from typing import Any
@@ -47,7 +49,9 @@ def _batch(net: Any, x: Tensor, seeds: Tensor, learn: bool, chunk: int | None) -
     counts = torch.zeros(len(x), net.neurons, dtype=torch.int32, device=x.device)
     left = torch.arange(len(x), device=x.device)
     for again in range(c.retries + 1):
-        spk, _ = presented(net, spikes_of(x[left], left, c.probability(again), c.steps), learn, chunk)
+        spk, _ = presented(
+            net, spikes_of(x[left], left, c.probability(again), c.steps), learn, chunk
+        )
         if learn:
             net.normalize()
             net.pause(len(left))
@@ -72,7 +76,8 @@ class _Gaps:
 
 
 class _Bernoulli:
-    """Input spikes by torch, on any device; numbers are drawn only for inputs that are not dark in the whole batch."""
+    """Input spikes by torch, on any device; numbers are drawn only for inputs that are not dark in
+    the whole batch."""
 
     def __init__(self, seeds: Tensor) -> None:
         self.seed, self.generator = int(seeds[0]), None
@@ -113,14 +118,21 @@ class _Steps:
         return self.state.exc.mem
 
 
-def presented(net: Any, spikes: Tensor, learn: bool, chunk: int | None = None) -> tuple[Tensor, Tensor]:
-    """Present spikes [T, B, inputs] from rest; returns excitatory spikes [T, B, N] and their last membranes [B, N].
+def presented(
+    net: Any, spikes: Tensor, learn: bool, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Present spikes [T, B, inputs] from rest; returns excitatory spikes [T, B, N] and their last
+    membranes [B, N].
 
     Where it learns, weights and thresholds have changed afterwards; the weights are not normalised.
     """
     steps, samples = spikes.shape[:2]
     memory = Memory()
-    loop = _Steps(net, samples, learn) if event.loop_refusal(net) else event.Batch(net, samples, steps, learn)
+    loop = (
+        _Steps(net, samples, learn)
+        if event.loop_refusal(net)
+        else event.Batch(net, samples, steps, learn)
+    )
     train: list[Tensor] = []
     with torch.no_grad():
         for part in spikes.split(chunk if learn and chunk else steps):

@@ -1,7 +1,9 @@
-"""One time step of the two populations: excitation, inhibition, and the thresholds that a batch shares.
+"""One time step of the two populations: excitation, inhibition, and the thresholds that a batch
+shares.
 
-The neurons' own transitions compute it, so that no equation stands here. There is no matrix between the populations:
-each excitatory neuron drives its own partner, and each partner inhibits all excitatory neurons but its own.
+The neurons' own transitions compute it, so that no equation stands here. There is no matrix between
+the populations: each excitatory neuron drives its own partner, and each partner inhibits all
+excitatory neurons but its own.
 """
 
 import math
@@ -21,33 +23,50 @@ class CircuitState(NamedTuple):
     exc: Any  # state of the excitatory neurons, [B, N] each; its theta is the same for all samples
     inh: Any  # state of the inhibitory ones
     answers: Tensor  # inhibitory spikes of the step before, [B, N]
-    theta: Tensor  # rise of the thresholds, [N], as if none of it had been forgotten since the presentation began
+    # rise of the thresholds, [N], as if none of it had been forgotten since the presentation began
+    theta: Tensor
     steps: int  # since then
 
 
 class Circuit:
     """The populations with their parameters looked up once.
 
-    Theta is forgotten within hours, and 1 - 10^-7 a step is no number of single precision: it is kept undecayed during
-    a presentation, and multiplied by a factor for all its steps when it is read.
+    Theta is forgotten within hours, and 1 - 10^-7 a step is no number of single precision: it is
+    kept undecayed during a presentation, and multiplied by a factor for all its steps when it is
+    read.
 
     Args:
         exc: excitatory neurons, with a state ``theta``.
         inh: their partners.
         drive: what an excitatory spike does to its partner.
         inhibition: what an inhibitory spike does to the excitatory neurons of the others.
-        tau: time constant of theta in steps of all samples together; infinite where the thresholds are frozen.
+        tau: time constant of theta in steps of all samples together; infinite where the thresholds
+            are frozen.
         rise: of a threshold by a spike; 0 where they are frozen.
         dtype: of the computation.
     """
 
     def __init__(
-        self, exc: Neuron, inh: Neuron, drive: float, inhibition: float, tau: float, rise: float, dtype: torch.dtype
+        self,
+        exc: Neuron,
+        inh: Neuron,
+        drive: float,
+        inhibition: float,
+        tau: float,
+        rise: float,
+        dtype: torch.dtype,
     ) -> None:
-        self.exc, self.inh, self.drive, self.inhibition = exc.transition, inh.transition, drive, inhibition
+        self.exc, self.inh, self.drive, self.inhibition = (
+            exc.transition,
+            inh.transition,
+            drive,
+            inhibition,
+        )
         self.conductances = "g_inh" in exc.State._fields
         p = exc.params(dtype)
-        self.p_exc = p._replace(theta_decay=torch.ones_like(p.theta_decay), theta_plus=torch.zeros_like(p.theta_plus))
+        self.p_exc = p._replace(
+            theta_decay=torch.ones_like(p.theta_decay), theta_plus=torch.zeros_like(p.theta_plus)
+        )
         self.p_inh = inh.params(dtype)
         self.tau, self.rise = tau, rise
 

@@ -22,7 +22,8 @@ WINNERS = ("one", "all")
 
 @dataclass(frozen=True)
 class Constants:
-    """All numbers of the network but its size and its learning rule; see `DiehlAndCook2015` for their meaning."""
+    """All numbers of the network but its size and its learning rule; see `DiehlAndCook2015` for
+    their meaning."""
 
     dt: float
     time: float
@@ -56,12 +57,28 @@ class Constants:
             ("tc_theta", "it is a time constant in ms"),
         ):
             checks.in_range(name, getattr(self, name), 0.0, math.inf, open_low=True, why=why)
-        for name in ("rest", "boost", "min_spikes", "retries", "gain", "exc", "inh", "theta_plus", "theta_offset"):
-            checks.in_range(name, getattr(self, name), 0.0, math.inf, why="the model has no negative one")
+        for name in (
+            "rest",
+            "boost",
+            "min_spikes",
+            "retries",
+            "gain",
+            "exc",
+            "inh",
+            "theta_plus",
+            "theta_offset",
+        ):
+            checks.in_range(
+                name, getattr(self, name), 0.0, math.inf, why="the model has no negative one"
+            )
         highest = 1000 / self.dt
-        checks.in_range("rate_max", self.rate_max, 0.0, highest, open_low=True, why="at most one spike a step")
+        checks.in_range(
+            "rate_max", self.rate_max, 0.0, highest, open_low=True, why="at most one spike a step"
+        )
         if self.steps < 1:
-            raise ValueError(f"time must be at least dt={self.dt:g} ms, got {self.time:g} ms; write time=250")
+            raise ValueError(
+                f"time must be at least dt={self.dt:g} ms, got {self.time:g} ms; write time=250"
+            )
 
     @property
     def steps(self) -> int:
@@ -79,7 +96,8 @@ class Constants:
         return math.exp(-self.rest / self.tc_theta)
 
     def probability(self, again: int) -> float:
-        """Probability of an input spike in a step for a pixel of 1, in the presentation number ``again`` from 0."""
+        """Probability of an input spike in a step for a pixel of 1, in the presentation number
+        ``again`` from 0."""
         return (self.rate_max + again * self.boost) * self.dt / 1000
 
     def periods(self, exc: float, inh: float) -> tuple[int, int]:
@@ -97,5 +115,8 @@ def rule_of(rule: Any) -> Rule:
     if isinstance(rule, Rule):
         return rule
     if not isinstance(rule, str):
-        raise TypeError(f"rule must be one of {', '.join(map(repr, RULES))} or a rule such as PowerLaw(), got {rule!r}")
+        raise TypeError(
+            f"rule must be one of {', '.join(map(repr, RULES))} or a rule such as PowerLaw(), got "
+            f"{rule!r}"
+        )
     return RULES[checks.choice("rule", rule, RULES)]()

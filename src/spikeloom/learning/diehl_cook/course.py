@@ -1,7 +1,7 @@
 """A training as a walk over images that can stop after any block and go on from its number.
 
-Order and input spikes follow from the seed and from the number of images before, not from what was drawn before: the
-weights and that number are all that a checkpoint needs.
+Order and input spikes follow from the seed and from the number of images before, not from what was
+drawn before: the weights and that number are all that a checkpoint needs.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,13 @@ def seeds(seed: int, start: int, number: int) -> Tensor:
     >>> len(set(seeds(0, 0, 1000).tolist()) & set(seeds(0, 500, 1000).tolist()))
     500
     """
-    z = np.arange(start, start + number, dtype=np.uint64) ^ np.uint64((seed * 0xD1342543DE82EF95) & (2**64 - 1))
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):  # finaliser of MurmurHash3, which spreads every bit
+    z = np.arange(start, start + number, dtype=np.uint64) ^ np.uint64(
+        (seed * 0xD1342543DE82EF95) & (2**64 - 1)
+    )
+    for factor in (
+        0xFF51AFD7ED558CCD,
+        0xC4CEB9FE1A85EC53,
+    ):  # finaliser of MurmurHash3, which spreads every bit
         z = (z ^ (z >> np.uint64(33))) * np.uint64(factor)
     return torch.from_numpy(((z ^ (z >> np.uint64(33))) >> np.uint64(1)).astype(np.int64))
 
@@ -62,7 +67,9 @@ def course(
     size = len(x)
     while done < epochs * size:
         epoch, first = divmod(done, size)
-        order = torch.randperm(size, generator=torch.Generator().manual_seed((seed + 7919 * epoch) % 2**63))
+        order = torch.randperm(
+            size, generator=torch.Generator().manual_seed((seed + 7919 * epoch) % 2**63)
+        )
         index = order[first : first + block]
         counts = engine.show(net, x[index], seeds(seed, done, len(index)), True, batch, chunk)
         done += len(index)

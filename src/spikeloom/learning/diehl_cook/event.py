@@ -1,6 +1,8 @@
-"""The event-driven engine: one image after the other, every change at its spike, compiled by numba (extra ``cpu``).
+"""The event-driven engine: one image after the other, every change at its spike, compiled by numba
+(extra ``cpu``).
 
-The loops are in `event_loop`; this file turns a network into the arrays that they work on, and back.
+The loops are in `event_loop`; this file turns a network into the arrays that they work on, and
+back.
 """
 
 import inspect
@@ -33,7 +35,9 @@ def compiled() -> ModuleType:
     source, rest = inspect.getsource(event_loop), inspect.getsource(batch_loop)
     first = "from __future__ import annotations\n"
     source = source.replace(first, f"{first}import numba\nfrom {Work.__module__} import Work\n")
-    source += "\n" + rest[rest.index("\ndef ") :]  # without its imports: it stands in the same file now
+    source += (
+        "\n" + rest[rest.index("\ndef ") :]
+    )  # without its imports: it stands in the same file now
     jit = "@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\ndef "
     return compiled_module(re.sub(r"^def ", jit, source, flags=re.MULTILINE))
 
@@ -84,7 +88,8 @@ def coefficients(rule: Rule, steps: int) -> Coefficients:
 
 
 def numbers(net: Any, steps: int, samples: int = 1) -> Numbers:
-    """The constants of a network; theta decays in presented time, hence for all samples of a step."""
+    """The constants of a network; theta decays in presented time, hence for all samples of a
+    step."""
     c, exc, inh = net.constants, net.exc.neuron, net.inh.neuron
     return Numbers(
         exc_decay=f32(exc.beta.item()),
@@ -115,9 +120,13 @@ def work(inputs: int, neurons: int, *samples: int) -> Work:
     """Arrays for a presentation, at rest; with one more axis for ``samples``."""
     n, i, long = neurons, inputs, np.int64
     sizes = {"x": i, "x_at": i, "size": 3}
-    kinds = dict.fromkeys(("seen", "quiet", "inh_quiet", "x_at", "y_at", "size", "held", "fired", "inhibitors"), long)
+    kinds = dict.fromkeys(
+        ("seen", "quiet", "inh_quiet", "x_at", "y_at", "size", "held", "fired", "inhibitors"), long
+    )
     kinds |= {"learners": long, "count": np.int32}
-    state = Work(*(np.zeros((*samples, sizes.get(name, n)), kinds.get(name, f32)) for name in Work._fields))
+    state = Work(
+        *(np.zeros((*samples, sizes.get(name, n)), kinds.get(name, f32)) for name in Work._fields)
+    )
     for name in ("seen", "quiet", "inh_quiet", "x_at", "y_at"):
         getattr(state, name)[:] = NEVER
     return state
@@ -126,7 +135,9 @@ def work(inputs: int, neurons: int, *samples: int) -> Work:
 def events(inputs: int, steps: int) -> Events:
     """Room for at most one spike of each input in each step."""
     room = inputs * steps
-    return Events(np.zeros(steps + 1, np.int64), *(np.zeros(n, np.int32) for n in (room, steps, room, room)))
+    return Events(
+        np.zeros(steps + 1, np.int64), *(np.zeros(n, np.int32) for n in (room, steps, room, room))
+    )
 
 
 def opened(net: Any) -> Learned:
@@ -142,7 +153,8 @@ def closed(net: Any, learned: Learned) -> None:
 
 
 def show(net: Any, x: Tensor, seeds: Tensor, learn: bool, batch: int, chunk: int | None) -> Tensor:
-    """Present images one after the other; as for `batched.show`, with ``batch`` and ``chunk`` equal to 1."""
+    """Present images one after the other; as for `batched.show`, with ``batch`` and ``chunk`` equal
+    to 1."""
     steps, loops, learned = net.constants.steps, compiled(), opened(net)
     counts = np.zeros((len(x), net.neurons), np.int32)
     loops.show(
@@ -171,14 +183,17 @@ def presented(net: Any, spikes: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
     ev, state = events(net.inputs, steps), work(net.inputs, net.neurons)
     ev.start[1:] = np.cumsum(np.bincount(when.numpy(), minlength=steps))
     ev.sorted[: len(which)] = which.numpy()
-    loops.present(learned, state, numbers(net, steps), coefficients(net.rule, steps), ev, steps, learn)
+    loops.present(
+        learned, state, numbers(net, steps), coefficients(net.rule, steps), ev, steps, learn
+    )
     if learn:
         closed(net, learned)
     return torch.from_numpy(state.count), torch.from_numpy(state.mem)
 
 
 def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
-    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, as `show` draws them; moves ``seeds`` on."""
+    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, as `show` draws them; moves
+    ``seeds`` on."""
     spikes = torch.zeros(steps, *x.shape)
     images = np.ascontiguousarray(x.numpy(), f32)
     compiled().write(images, seeds, per_step, steps, events(x.shape[1], steps), spikes.numpy())
@@ -186,7 +201,8 @@ def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
 
 
 class Batch:
-    """What the batched engine has compiled: the drive of sparse spikes, and the loop over time on [B, N].
+    """What the batched engine has compiled: the drive of sparse spikes, and the loop over time on
+    [B, N].
 
     Args:
         net: a `DiehlAndCook2015`.
@@ -206,14 +222,24 @@ class Batch:
         rows, w = spikes.flatten(0, 1).numpy(), weight.detach().numpy().T.copy()
         self.loops.product(rows, w, f32(gain), drive.flatten(0, 1).numpy())
         train = torch.zeros_like(drive)
-        self.loops.batch(self.learned, self.work, self.numbers, drive.numpy(), train.numpy(), self.done, self.learn)
+        self.loops.batch(
+            self.learned,
+            self.work,
+            self.numbers,
+            drive.numpy(),
+            train.numpy(),
+            self.done,
+            self.learn,
+        )
         self.done += len(drive)
         return train
 
     @property
     def theta(self) -> Tensor:
         """Thresholds as they are now, [N]."""
-        return torch.from_numpy(self.learned.theta * (self.numbers.levels[self.done - 1] if self.learn else f32(1)))
+        return torch.from_numpy(
+            self.learned.theta * (self.numbers.levels[self.done - 1] if self.learn else f32(1))
+        )
 
     @property
     def mem(self) -> Tensor:

@@ -1,12 +1,14 @@
 """The loops of the event-driven engine, as plain functions that numba compiles (see `event`).
 
-Time is a loop, space is events: a step costs one pass over the excitatory membranes and one row of weights for each
-input spike. What only matters at spikes (traces, inhibitory membranes, refractory periods) is brought up to date there,
-with tables of powers instead of decays. Weights lie as [inputs, neurons] here, so that a row is contiguous.
+Time is a loop, space is events: a step costs one pass over the excitatory membranes and one row of
+weights for each input spike. What only matters at spikes (traces, inhibitory membranes, refractory
+periods) is brought up to date there, with tables of powers instead of decays. Weights lie as
+[inputs, neurons] here, so that a row is contiguous.
 
-Within a step: drive of the weights as they are, excitatory spikes, inhibitory spikes (felt one step later), traces,
-weights. Arguments are grouped in the named tuples of `event`: ``c`` constants, ``rule`` the learning rule, ``net`` what
-is learned, ``s`` the state of a presentation, ``ev`` its input spikes.
+Within a step: drive of the weights as they are, excitatory spikes, inhibitory spikes (felt one step
+later), traces, weights. Arguments are grouped in the named tuples of `event`: ``c`` constants,
+``rule`` the learning rule, ``net`` what is learned, ``s`` the state of a presentation, ``ev`` its
+input spikes.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def uniform(seed: Any) -> Any:
 
 
 def draw(x: Any, per_step: float, steps: int, seed: Any, ev: Any) -> None:
-    """Bernoulli spikes of probability ``x * per_step``, drawn by their gaps, sorted by time into ``ev``."""
+    """Bernoulli spikes of probability ``x * per_step``, drawn by their gaps, sorted by time into
+    ``ev``."""
     ev.start[:] = 0
     n = 0
     for i in range(x.shape[0]):
@@ -93,7 +96,8 @@ def decay(s: Any, c: Any) -> None:
 
 
 def hold(s: Any, c: Any, t: int) -> None:
-    """Take back from the refractory neurons what is not decay, and release those whose silence ends."""
+    """Take back from the refractory neurons what is not decay, and release those whose silence
+    ends."""
     n = 0
     for k in range(s.size[0]):
         j = s.held[k]
@@ -116,7 +120,8 @@ def drive(net: Any, s: Any, c: Any, ev: Any, t: int) -> None:
 
 
 def crossers(net: Any, s: Any, c: Any, level: Any, t: int) -> int:
-    """List who fires in this step, all or the one furthest above its threshold; returns their number."""
+    """List who fires in this step, all or the one furthest above its threshold; returns their
+    number."""
     mem, theta, n = s.mem, net.theta, 0
     for j in range(mem.shape[0]):
         n += mem[j] > c.threshold + theta[j] * level
@@ -137,7 +142,8 @@ def crossers(net: Any, s: Any, c: Any, level: Any, t: int) -> int:
 
 
 def spike(net: Any, s: Any, c: Any, level: Any, fired: int, learn: bool, t: int) -> None:
-    """Reset who fired, raise thresholds, and let the partners among the inhibitory neurons answer."""
+    """Reset who fired, raise thresholds, and let the partners among the inhibitory neurons
+    answer."""
     answering = 0
     for k in range(fired):
         j = s.fired[k]
@@ -170,10 +176,14 @@ def pre_traces(s: Any, rule: Any, ev: Any, t: int) -> None:
 
 
 def post_traces(s: Any, rule: Any, fired: int, t: int) -> None:
-    """Traces of the neurons that spike now, which become learners; ``before`` is the slow trace as it was."""
+    """Traces of the neurons that spike now, which become learners; ``before`` is the slow trace as
+    it was."""
     for k in range(fired):
         j = s.fired[k]
-        y, z = decayed(s.y[j], s.y_at[j], t, rule.y_table), decayed(s.z[j], s.y_at[j], t, rule.z_table)
+        y, z = (
+            decayed(s.y[j], s.y_at[j], t, rule.y_table),
+            decayed(s.z[j], s.y_at[j], t, rule.z_table),
+        )
         if s.y_at[j] == NEVER:
             s.learners[s.size[2]] = j
             s.size[2] += 1
@@ -216,7 +226,8 @@ def depression(old: Any, y: Any, rule: Any) -> Any:
 
 
 def depress(net: Any, s: Any, rule: Any, ev: Any, t: int) -> None:
-    """Change the weights between the inputs that spike now and the neurons that have spiked before."""
+    """Change the weights between the inputs that spike now and the neurons that have spiked
+    before."""
     for k in range(s.size[2]):
         j = s.learners[k]
         if s.y_at[j] == t:
@@ -229,7 +240,8 @@ def depress(net: Any, s: Any, rule: Any, ev: Any, t: int) -> None:
 
 
 def present(net: Any, s: Any, c: Any, rule: Any, ev: Any, steps: int, learn: bool) -> int:
-    """Show the spikes of ``ev`` from the state in ``s``; returns the number of excitatory spikes."""
+    """Show the spikes of ``ev`` from the state in ``s``; returns the number of excitatory
+    spikes."""
     level, total = np.float32(1), 0
     for t in range(steps):
         drive(net, s, c, ev, t)
@@ -263,8 +275,11 @@ def normalize(w: Any, j: int, norm: Any) -> None:
             w[i, j] *= factor
 
 
-def show(net: Any, s: Any, c: Any, rule: Any, ev: Any, images: Any, seeds: Any, counts: Any, learn: bool) -> int:
-    """Show images one after the other, each again and brighter while it is answered by too few spikes."""
+def show(
+    net: Any, s: Any, c: Any, rule: Any, ev: Any, images: Any, seeds: Any, counts: Any, learn: bool
+) -> int:
+    """Show images one after the other, each again and brighter while it is answered by too few
+    spikes."""
     shown = 0
     for n in range(images.shape[0]):
         for again in range(c.retries + 1):

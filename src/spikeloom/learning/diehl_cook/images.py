@@ -25,9 +25,16 @@ def flat(x: Any, inputs: int, device: torch.device) -> Tensor:
     if x.dim() < 2 or not len(x) or x[0].numel() != inputs:
         raise ValueError(
             f"x must be images of {inputs} pixels, [n, ...], got shape {tuple(x.shape)}; write "
-            f"inputs={x[0].numel() if x.dim() > 1 and len(x) else inputs} when you build the network, or x.unsqueeze(0)"
+            f"inputs={x[0].numel() if x.dim() > 1 and len(x) else inputs} when you build the "
+            "network, or x.unsqueeze(0)"
         )
-    checks.in_range("x", x, 0.0, 1.0, why="a pixel is a share of rate_max: divide by 255, or by the largest value")
+    checks.in_range(
+        "x",
+        x,
+        0.0,
+        1.0,
+        why="a pixel is a share of rate_max: divide by 255, or by the largest value",
+    )
     return x.reshape(len(x), -1).to(device)
 
 
@@ -51,8 +58,14 @@ def grid(rows: Tensor, shape: tuple[int, int] | None = None) -> Tensor:
     side = math.isqrt(pixels)
     height, width = (side, pixels // max(side, 1)) if shape is None else shape
     if height * width != pixels:
-        raise ValueError(f"{pixels} pixels make no image of {height} x {width}; write shape=(height, width)")
+        raise ValueError(
+            f"{pixels} pixels make no image of {height} x {width}; write shape=(height, width)"
+        )
     across = math.ceil(math.sqrt(number))
     down = math.ceil(number / across)
     padded = torch.cat([rows, rows.new_zeros(down * across - number, pixels)])
-    return padded.reshape(down, across, height, width).transpose(1, 2).reshape(down * height, across * width)
+    return (
+        padded.reshape(down, across, height, width)
+        .transpose(1, 2)
+        .reshape(down * height, across * width)
+    )

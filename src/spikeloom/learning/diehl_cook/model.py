@@ -1,4 +1,5 @@
-"""The network of Diehl & Cook: one layer of excitatory neurons that inhibit each other and learn prototypes by STDP."""
+"""The network of Diehl & Cook: one layer of excitatory neurons that inhibit each other and learn
+prototypes by STDP."""
 
 from typing import Any
 
@@ -23,26 +24,29 @@ DEFAULT_RULE = PowerLaw(alpha=0.01, x_tar=0.05, mu=0.0)
 class DiehlAndCook2015(Training, nn.Module):
     r"""Unsupervised learning of images by STDP, competition and adaptive thresholds.
 
-    Every input spike excites all excitatory neurons by its weights. An excitatory spike drives an inhibitory partner,
-    which inhibits all other excitatory neurons, so that one or few of them answer an image; the rule pulls their
-    weights towards what they answered, and their thresholds rise, so that the next image may go to others. Labels are
-    needed only to name the neurons afterwards (`assign`), and take no part in learning.
+    Every input spike excites all excitatory neurons by its weights. An excitatory spike drives an
+    inhibitory partner, which inhibits all other excitatory neurons, so that one or few of them
+    answer an image; the rule pulls their weights towards what they answered, and their thresholds
+    rise, so that the next image may go to others. Labels are needed only to name the neurons
+    afterwards (`assign`), and take no part in learning.
 
-    Two ways to use it. Step by step, under the names of n3ml: `init_param`, `run`, `update`, `normalize`, with weights
-    at ``xe.w``, thresholds at ``exc.theta``, spikes at ``exc.s``. Or at once: `fit`, `assign`, `predict`,
-    `receptive_fields`, by one of two engines. ``"event"`` (numba) presents one image after the other and changes
-    weights at every spike, as published. ``"batched"`` (torch) keeps the weights during the presentation of a batch.
-    With batches of 1 and a chunk of 1 both do what the steps do.
+    Two ways to use it. Step by step, under the names of n3ml: `init_param`, `run`, `update`,
+    `normalize`, with weights at ``xe.w``, thresholds at ``exc.theta``, spikes at ``exc.s``. Or at
+    once: `fit`, `assign`, `predict`, `receptive_fields`, by one of two engines. ``"event"`` (numba)
+    presents one image after the other and changes weights at every spike, as published.
+    ``"batched"`` (torch) keeps the weights during the presentation of a batch. With batches of 1
+    and a chunk of 1 both do what the steps do.
 
-    Presentations start from rest; the 150 ms of silence that the authors put between them only let theta decay
-    (``rest``). The defaults are chosen for accuracy on MNIST (``docs/stdp.md``); published numbers stand in brackets.
+    Presentations start from rest; the 150 ms of silence that the authors put between them only let
+    theta decay (``rest``). The defaults are chosen for accuracy on MNIST (``docs/stdp.md``);
+    published numbers stand in brackets.
 
     Args:
         neurons: number of excitatory neurons, and of their partners.
         inputs: number of pixels.
-        rule: ``"power_law"``, ``"post_pre"``, ``"exponential"``, ``"triplet"`` with their default numbers, or a rule
-            such as ``PowerLaw(alpha=0.02)``; its time constants are in steps. Default:
-            ``PowerLaw(alpha=0.01, x_tar=0.05, mu=0)``.
+        rule: ``"power_law"``, ``"post_pre"``, ``"exponential"``, ``"triplet"`` with their default
+            numbers, or a rule such as ``PowerLaw(alpha=0.02)``; its time constants are in steps.
+            Default: ``PowerLaw(alpha=0.01, x_tar=0.05, mu=0)``.
         dt: duration of a step in ms [0.5].
         time: duration of a presentation in ms [350].
         rest: silence after it in ms [150].
@@ -50,28 +54,31 @@ class DiehlAndCook2015(Training, nn.Module):
         boost: added to ``rate_max`` when an image is presented again, in Hz [32].
         min_spikes: an image that fewer excitatory spikes answer is presented again [5].
         retries: how often at most.
-        norm: sum to which the weights of a neuron are scaled after a presentation [78]. Default: a tenth of ``inputs``.
-        gain: factor on the input drive. Default: ``78.4 / norm``, so that drive and thresholds fit for any ``inputs``.
+        norm: sum to which the weights of a neuron are scaled after a presentation [78]. Default: a
+            tenth of ``inputs``.
+        gain: factor on the input drive. Default: ``78.4 / norm``, so that drive and thresholds fit
+            for any ``inputs``.
         exc: what an excitatory spike does to its partner, in mV [a conductance of 10.4].
-        inh: what an inhibitory spike does to all excitatory neurons but its partner, in mV [a conductance of 17].
+        inh: what an inhibitory spike does to all excitatory neurons but its partner, in mV [a
+            conductance of 17].
         tau_exc: time constant of the excitatory membranes in ms [100].
         tau_inh: that of the inhibitory ones [10].
         theta_plus: rise of a threshold by a spike, in mV [0.05]. Default: ``0.001 * neurons``.
         tc_theta: time constant with which it is forgotten, in ms [1e7].
         theta_start: theta at the beginning, in mV [20].
         theta_offset: subtracted from the thresholds, in mV [20].
-        winner: ``"one"``: of the neurons that cross their thresholds in a step only the one that is furthest above
-            fires; ``"all"``: all do [all].
-        synapses: ``"current"``, or ``"conductance"`` [conductance], for which ``exc`` and ``inh`` are conductances; the
-            event-driven engine knows the former.
+        winner: ``"one"``: of the neurons that cross their thresholds in a step only the one that is
+            furthest above fires; ``"all"``: all do [all].
+        synapses: ``"current"``, or ``"conductance"`` [conductance], for which ``exc`` and ``inh``
+            are conductances; the event-driven engine knows the former.
         generator: of the weights at the beginning, uniform in [0, 0.3] and then normalised.
 
     Raises:
         ValueError: a number outside its range, or an unknown word, a mistyped rule among them.
         TypeError: a rule that is none, or a number that is not whole.
 
-    Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, and their code; the current-based form with its
-    constants and the names of methods and attributes are those of n3ml.
+    Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, and their code; the current-based
+    form with its constants and the names of methods and attributes are those of n3ml.
 
     >>> net = DiehlAndCook2015(neurons=4, inputs=16, generator=torch.Generator().manual_seed(0))
     >>> spikes = (torch.rand(250, 16) < 0.1).float()
@@ -116,7 +123,12 @@ class DiehlAndCook2015(Training, nn.Module):
         self.rule = rule_of(DEFAULT_RULE if rule is None else rule)
         norm = 0.1 * inputs if norm is None else norm
         drive = (norm, 78.4 / norm if gain is None else gain, exc, inh, tau_exc, tau_inh)
-        theta = (1e-3 * neurons if theta_plus is None else theta_plus, tc_theta, theta_start, theta_offset)
+        theta = (
+            1e-3 * neurons if theta_plus is None else theta_plus,
+            tc_theta,
+            theta_start,
+            theta_offset,
+        )
         shown = (dt, time, rest, rate_max, boost, min_spikes, retries)
         self._build(Constants(*shown, *drive, *theta, winner, synapses), generator)
 
@@ -130,22 +142,27 @@ class DiehlAndCook2015(Training, nn.Module):
         self.recent: Naming | None = None
         self._state: CircuitState | None = None
         self._memory: Memory | None = None
-        self._before: tuple[Tensor, Tensor] | None = None  # what entered and left the synapses in the last step
+        self._before: tuple[Tensor, Tensor] | None = (
+            None  # what entered and left the synapses in the last step
+        )
         with torch.no_grad():
             self.xe.weight.uniform_(0, 0.3, generator=generator)
         self.normalize()
 
-    # -- step by step --------------------------------------------------------------------------------------
+    # -- step by step ------------------------------------------------------------------------------
 
     def init_param(self) -> None:
         """Begin a presentation: membranes at rest, traces empty; weights and thresholds stay."""
         self._state = self._memory = self._before = None
 
     def circuit(self, samples: int, learn: bool) -> Circuit:
-        """The populations, ready to step ``samples`` at once; thresholds move only while learning."""
+        """The populations, ready to step ``samples`` at once; thresholds move only while
+        learning."""
         c = self.constants
         tau, rise = (c.tc_theta / (c.dt * samples), c.theta_plus) if learn else (float("inf"), 0.0)
-        return Circuit(self.exc.neuron, self.inh.neuron, c.exc, c.inh, tau, rise, self.xe.weight.dtype)
+        return Circuit(
+            self.exc.neuron, self.inh.neuron, c.exc, c.inh, tau, rise, self.xe.weight.dtype
+        )
 
     @torch.no_grad()
     def run(self, spikes: dict[str, Tensor]) -> Tensor:
@@ -160,14 +177,16 @@ class DiehlAndCook2015(Training, nn.Module):
             Spikes of the excitatory neurons, [N] or [B, N]; also at ``exc.s``.
 
         Raises:
-            ValueError: another key, another number of inputs, or another batch than in the step before.
+            ValueError: another key, another number of inputs, or another batch than in the step
+                before.
         """
         s_t, single = self._spikes(spikes)
         if self._state is None:
             self._state = at_rest(self.exc.neuron, self.inh.neuron, self.exc.theta, len(s_t))
         elif len(self._state.answers) != len(s_t):
             raise ValueError(
-                f"a presentation of {len(self._state.answers)} images cannot go on with {len(s_t)}; "
+                f"a presentation of {len(self._state.answers)} images cannot go on with "
+                f"{len(s_t)}; "
                 "call init_param() first"
             )
         current = self.constants.gain * self.xe(s_t)
@@ -182,10 +201,13 @@ class DiehlAndCook2015(Training, nn.Module):
     def _spikes(self, spikes: Any) -> tuple[Tensor, bool]:
         s_t = spikes.get("inp") if isinstance(spikes, dict) else None
         if not isinstance(s_t, Tensor):
-            raise ValueError(f"run takes the spikes of one step as {{'inp': s_t}}, got {type(spikes).__name__}")
+            raise ValueError(
+                f"run takes the spikes of one step as {{'inp': s_t}}, got {type(spikes).__name__}"
+            )
         if s_t.shape[-1:] != (self.inputs,) or s_t.dim() > 2:
             raise ValueError(
-                f"s_t must be [{self.inputs}] or [B, {self.inputs}], got shape {tuple(s_t.shape)}; flatten the image, "
+                f"s_t must be [{self.inputs}] or [B, {self.inputs}], got shape "
+                f"{tuple(s_t.shape)}; flatten the image, "
                 f"or write inputs={s_t.numel()} when you build the network"
             )
         return s_t.reshape(-1, self.inputs).to(self.xe.weight), s_t.dim() == 1
@@ -195,30 +217,38 @@ class DiehlAndCook2015(Training, nn.Module):
         """Change the weights by the spikes of the last step.
 
         Raises:
-            RuntimeError: nothing has run since the last update, or the network is in evaluation mode.
+            RuntimeError: nothing has run since the last update, or the network is in evaluation
+                mode.
         """
         if not self.training:
             raise RuntimeError("nothing is learned in evaluation mode; call net.train() first")
         if self._before is None:
-            raise RuntimeError("update() follows run(), and nothing has run since the last update; call run() first")
+            raise RuntimeError(
+                "update() follows run(), and nothing has run since the last update; call run() "
+                "first"
+            )
         self._memory, change = self.rule.step(self.xe, *self._before, self._memory)
         self.rule.apply(self.xe, change)
         self._before = None
 
     @torch.no_grad()
     def normalize(self) -> None:
-        """Scale the weights of each neuron so that their magnitudes sum to ``norm``; weights that are all 0 stay so."""
+        """Scale the weights of each neuron so that their magnitudes sum to ``norm``; weights that
+        are all 0 stay so."""
         total = self.xe.weight.abs().sum(1, keepdim=True)
-        self.xe.weight.mul_(torch.where(total > 0, self.constants.norm / total, torch.ones_like(total)))
+        self.xe.weight.mul_(
+            torch.where(total > 0, self.constants.norm / total, torch.ones_like(total))
+        )
 
     def pause(self, samples: int = 1) -> None:
         """Let theta decay for the silence after a presentation."""
         self.exc.theta = self.exc.theta * self.constants.theta_rest**samples
 
-    # -- what was learned ------------------------------------------------------------------------------------
+    # -- what was learned --------------------------------------------------------------------------
 
     def receptive_fields(self, shape: tuple[int, int] | None = None) -> Tensor:
-        """The weights of all neurons side by side as one image, [H, W]; show it with ``plt.imshow``.
+        """The weights of all neurons side by side as one image, [H, W]; show it with
+        ``plt.imshow``.
 
         Args:
             shape: height and width of an input image. Default: a square.
@@ -237,8 +267,11 @@ class DiehlAndCook2015(Training, nn.Module):
         return {name: naming._asdict() for name, naming in kept.items() if naming is not None}
 
     def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Names of the neurons, from ``load_state_dict``; a presentation that was going on is forgotten."""
-        self.naming, self.recent = (Naming(**state[name]) if name in state else None for name in ("naming", "recent"))
+        """Names of the neurons, from ``load_state_dict``; a presentation that was going on is
+        forgotten."""
+        self.naming, self.recent = (
+            Naming(**state[name]) if name in state else None for name in ("naming", "recent")
+        )
         self.init_param()
 
     def extra_repr(self) -> str:
@@ -248,6 +281,8 @@ class DiehlAndCook2015(Training, nn.Module):
 
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, got {value!r}; write {name}=100, for example")
+        raise TypeError(
+            f"{name} must be a whole number, got {value!r}; write {name}=100, for example"
+        )
     checks.in_range(name, value, 1, float("inf"), why="it is a number of neurons")
     return value

@@ -1,4 +1,5 @@
-"""What the network consists of, under the names of n3ml: a synapse with ``w``, populations with ``s``, ``v``."""
+"""What the network consists of, under the names of n3ml: a synapse with ``w``, populations with
+``s``, ``v``."""
 
 import math
 from typing import Any
@@ -16,7 +17,8 @@ __all__ = ["Population", "Synapse", "cells"]
 
 
 class Synapse(nn.Linear):
-    """The plastic synapses: ``nn.Linear`` without bias, whose weight is also called ``w``; no gradient trains it.
+    """The plastic synapses: ``nn.Linear`` without bias, whose weight is also called ``w``; no
+    gradient trains it.
 
     >>> Synapse(3, 2).w.shape
     torch.Size([2, 3])
@@ -67,6 +69,9 @@ def cells(c: Constants) -> tuple[Neuron, Neuron]:
     if c.synapses == "current":
         exc = AdaptiveThresholdLIF(math.exp(-c.dt / c.tau_exc), refractory_steps=long, **theta)
         return exc, RefractoryLIF(math.exp(-c.dt / c.tau_inh), refractory_steps=short)
-    decays: dict[str, Any] = {"exc_decay": math.exp(-c.dt / 1.0), "inh_decay": math.exp(-c.dt / 2.0)}
+    decays: dict[str, Any] = {
+        "exc_decay": math.exp(-c.dt / 1.0),
+        "inh_decay": math.exp(-c.dt / 2.0),
+    }
     exc = AdaptiveConductanceLIF(c.dt / c.tau_exc, refractory_steps=long, **decays, **theta)
     return exc, ConductanceLIF(c.dt / c.tau_inh, refractory_steps=short, **decays)

@@ -28,7 +28,8 @@ class Row(NamedTuple):
     images: int  # presented so far
     spikes: float  # of all excitatory neurons for one image, the mean since the row before
     silent: float  # share of images without a spike since then
-    accuracy: float  # of these images, by names from the responses to the ones before; NaN without labels or names
+    # of these images, by names from the responses to the ones before; NaN without labels or names
+    accuracy: float
 
 
 class Way(NamedTuple):
@@ -54,10 +55,12 @@ class Training:
     def way(self, engine: str = "auto", batch: int | None = None, chunk: int | None = None) -> Way:
         """The engine for a call, by name or automatically, with its batch and chunk.
 
-        ``"auto"`` is the event-driven engine where it serves and neither a batch nor a chunk other than 1 is asked for.
+        ``"auto"`` is the event-driven engine where it serves and neither a batch nor a chunk other
+        than 1 is asked for.
 
         Raises:
-            ValueError: an unknown engine, a batch or chunk below 1, or one that the engine does not have.
+            ValueError: an unknown engine, a batch or chunk below 1, or one that the engine does not
+                have.
             RuntimeError: ``engine="event"`` does not serve this network.
         """
         checks.choice("engine", engine, ENGINES)
@@ -69,11 +72,14 @@ class Training:
         if engine == "event":
             if not online:
                 raise ValueError(
-                    f'engine="event" presents one image at a time and learns at every spike, got batch={batch}, '
+                    'engine="event" presents one image at a time and learns at every spike, got '
+                    f"batch={batch}, "
                     f'chunk={chunk}; leave them out, or write engine="batched"'
                 )
             if refusal:
-                raise RuntimeError(f'engine="event" does not serve this network: {refusal}; write engine="batched"')
+                raise RuntimeError(
+                    f'engine="event" does not serve this network: {refusal}; write engine="batched"'
+                )
         if engine == "event" or (engine == "auto" and online and not refusal):
             return Way(event, 1, 1)
         return Way(batched, batch or BATCH, chunk)
@@ -96,13 +102,16 @@ class Training:
         Args:
             x: images, [n, ...], in [0, 1].
             epochs: passes over them, each in a new order.
-            batch: images presented at once. Default: 1 for the event-driven engine, 16 for the batched one.
+            batch: images presented at once. Default: 1 for the event-driven engine, 16 for the
+                batched one.
             engine: ``"event"``, ``"batched"``, or ``"auto"``, see `way`.
-            chunk: of the batched engine: steps after which weights change. Default: at the end of a presentation.
+            chunk: of the batched engine: steps after which weights change. Default: at the end of a
+                presentation.
             labels: classes of the images, only for the accuracy that is reported.
             every: images from one row of the report to the next.
             progress: called with each row.
-            generator: source of randomness; the same state gives the same result. Default: torch's global one.
+            generator: source of randomness; the same state gives the same result. Default: torch's
+                global one.
 
         Returns:
             The rows of the report.
@@ -110,7 +119,8 @@ class Training:
         Raises:
             TypeError: images are no floating-point tensor.
             ValueError: images of another size or outside [0, 1], or a number below 1.
-            RuntimeError: the network is in evaluation mode, or ``engine="event"`` does not serve it.
+            RuntimeError: the network is in evaluation mode, or ``engine="event"`` does not serve
+                it.
 
         >>> import spikeloom as snn
         >>> x, y, *_ = snn.data.digits(flat=True)
@@ -121,7 +131,12 @@ class Training:
         """
         rows = []
         for row in self.rows(
-            x, epochs, self.way(engine, batch, chunk), labels=labels, every=every, seed=_seed(generator)
+            x,
+            epochs,
+            self.way(engine, batch, chunk),
+            labels=labels,
+            every=every,
+            seed=_seed(generator),
         ):
             rows.append(row)
             if progress is not None:
@@ -129,9 +144,18 @@ class Training:
         return tuple(rows)
 
     def rows(
-        self, x: Tensor, epochs: int, way: Way, *, labels: Tensor | None, every: int, seed: int, done: int = 0
+        self,
+        x: Tensor,
+        epochs: int,
+        way: Way,
+        *,
+        labels: Tensor | None,
+        every: int,
+        seed: int,
+        done: int = 0,
     ) -> Iterator[Row]:
-        """`fit` as a walk that stops after every row and can go on after ``done`` images, exactly, see `course`."""
+        """`fit` as a walk that stops after every row and can go on after ``done`` images, exactly,
+        see `course`."""
         images = flat(x, self.inputs, self.xe.weight.device)
         for name, value in (("epochs", epochs), ("every", every)):
             checks.in_range(name, value, 1, float("inf"), why="it is a number")
@@ -158,7 +182,12 @@ class Training:
             yield row
 
     def responses(
-        self, x: Tensor, *, engine: str = "auto", batch: int | None = None, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        *,
+        engine: str = "auto",
+        batch: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Spikes of each excitatory neuron for each image, [n, N], int32; nothing is learned.
 
@@ -171,7 +200,9 @@ class Training:
         way = self.way(engine, batch)
         images = flat(x, self.inputs, self.xe.weight.device)
         self.init_param()
-        return way.engine.show(self, images, seeds(_seed(generator), 0, len(images)), False, way.batch, None)
+        return way.engine.show(
+            self, images, seeds(_seed(generator), 0, len(images)), False, way.batch, None
+        )
 
     def assign(self, x: Tensor, y: Tensor, **options: Any) -> Tensor:
         """Name each neuron after the class to which it responds most; use training images.
@@ -196,8 +227,9 @@ class Training:
 
         Args:
             x: images, [n, ...], in [0, 1].
-            vote: ``"all"``: the class with the highest mean count over its neurons; ``"proportion"``: each spike counts
-                for all classes, in the proportions of its neuron's responses.
+            vote: ``"all"``: the class with the highest mean count over its neurons;
+                ``"proportion"``: each spike counts for all classes, in the proportions of its
+                neuron's responses.
             **options: ``engine``, ``batch``, ``generator`` as for `responses`.
 
         Returns:
@@ -209,11 +241,16 @@ class Training:
         """
         checks.choice("vote", vote, voting.VOTES)
         if self.naming is None:
-            raise RuntimeError("predict needs names of the neurons; call assign(x_train, y_train) after the training")
+            raise RuntimeError(
+                "predict needs names of the neurons; call assign(x_train, y_train) after the "
+                "training"
+            )
         return voting.votes(self.responses(x, **options), self.naming, vote)
 
 
-def _row(block: Block, labels: Tensor | None, before: voting.Naming | None) -> tuple[Row, voting.Naming | None]:
+def _row(
+    block: Block, labels: Tensor | None, before: voting.Naming | None
+) -> tuple[Row, voting.Naming | None]:
     """What a block says, and the names that its responses give."""
     total = block.counts.sum(1).double()
     accuracy, naming = float("nan"), None
@@ -221,8 +258,12 @@ def _row(block: Block, labels: Tensor | None, before: voting.Naming | None) -> t
         y = labels[block.index]
         naming = voting.named(block.counts, y)
         if before is not None:
-            accuracy = (voting.votes(block.counts, before, "all").cpu() == y.cpu()).double().mean().item()
-    return Row(block.done, total.mean().item(), (total == 0).double().mean().item(), accuracy), naming
+            accuracy = (
+                (voting.votes(block.counts, before, "all").cpu() == y.cpu()).double().mean().item()
+            )
+    return Row(
+        block.done, total.mean().item(), (total == 0).double().mean().item(), accuracy
+    ), naming
 
 
 def _seed(generator: torch.Generator | None) -> int:

@@ -1,6 +1,7 @@
 """From spike counts to classes: which class each neuron stands for, and how they vote.
 
-Labels are used here and nowhere else in the network: they name neurons that have learned without them.
+Labels are used here and nowhere else in the network: they name neurons that have learned without
+them.
 """
 
 from typing import NamedTuple
@@ -40,17 +41,25 @@ def named(counts: Tensor, y: Tensor) -> Naming:
     """
     if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool:
         kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise TypeError(f"y must hold classes as whole numbers, got {kind}; write torch.as_tensor(y).long()")
+        raise TypeError(
+            f"y must hold classes as whole numbers, got {kind}; write torch.as_tensor(y).long()"
+        )
     if y.shape != counts.shape[:1] or not len(y):
-        raise ValueError(f"y must hold one class for each of {len(counts)} samples, got shape {tuple(y.shape)}")
+        raise ValueError(
+            f"y must hold one class for each of {len(counts)} samples, got shape {tuple(y.shape)}"
+        )
     checks.in_range("y", y, 0, float("inf"), why="it holds classes, counted from 0")
     y = y.long().to(counts.device)
     classes = int(y.max()) + 1
     sums = torch.zeros(classes, counts.shape[1], dtype=torch.float64, device=counts.device)
     sums.index_add_(0, y, counts.double())
-    rates = sums / torch.bincount(y, minlength=classes).clamp(min=1).unsqueeze(1)  # classes may be of unequal size
+    rates = sums / torch.bincount(y, minlength=classes).clamp(min=1).unsqueeze(
+        1
+    )  # classes may be of unequal size
     total, best = rates.sum(0), rates.argmax(0)
-    return Naming(best.masked_fill(total == 0, -1), (rates / total.masked_fill(total == 0, 1)).T.contiguous())
+    return Naming(
+        best.masked_fill(total == 0, -1), (rates / total.masked_fill(total == 0, 1)).T.contiguous()
+    )
 
 
 def votes(counts: Tensor, naming: Naming, vote: str) -> Tensor:
@@ -59,8 +68,8 @@ def votes(counts: Tensor, naming: Naming, vote: str) -> Tensor:
     Args:
         counts: spikes of each neuron, [samples, N].
         naming: what the neurons stand for.
-        vote: ``"all"``: the class with the highest mean count over its neurons; ``"proportion"``: each spike counts for
-            all classes, in the proportions of its neuron's responses.
+        vote: ``"all"``: the class with the highest mean count over its neurons; ``"proportion"``:
+            each spike counts for all classes, in the proportions of its neuron's responses.
 
     Raises:
         ValueError: another word for ``vote``.

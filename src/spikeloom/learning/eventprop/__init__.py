@@ -5,4 +5,12 @@ from .gradient import EventPass, event_loss, event_pass
 from .layer import EventLIF
 from .network import EventNetwork
 
-__all__ = ["EventLIF", "EventNetwork", "EventPass", "event_loss", "event_pass", "lif_maxima", "lif_spikes"]
+__all__ = [
+    "EventLIF",
+    "EventNetwork",
+    "EventPass",
+    "event_loss",
+    "event_pass",
+    "lif_maxima",
+    "lif_spikes",
+]

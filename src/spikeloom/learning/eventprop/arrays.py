@@ -90,7 +90,8 @@ class Spikes(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What happens in one sample of a recurrent layer, in order, and the state of its neurons; scratch."""
+    """What happens in one sample of a recurrent layer, in order, and the state of its neurons;
+    scratch."""
 
     what: Any  # [nodes], input, arrival or spike
     which: Any  # [nodes], which one
@@ -128,7 +129,9 @@ def arrivals(samples: int, events: int, nodes: int) -> Arrivals:
     """Scratch arrays."""
     count, place, source = (np.zeros(size, np.int64) for size in (samples, events, events))
     time, value, decay_m, decay_s, share = (np.zeros(events) for _ in range(5))
-    return Arrivals(count, place, time, source, value, decay_m, decay_s, share, np.zeros(nodes), np.zeros(nodes))
+    return Arrivals(
+        count, place, time, source, value, decay_m, decay_s, share, np.zeros(nodes), np.zeros(nodes)
+    )
 
 
 def wide(one: Neurons) -> Wide:
@@ -136,7 +139,10 @@ def wide(one: Neurons) -> Wide:
     size = len(one.weight) if one.shared and len(one.weight) >= ABREAST else 0
     weight = np.ascontiguousarray(one.weight.T) if size else np.zeros((0, 0))
     return Wide(
-        weight, one.theta[:size], *(np.zeros(size) for _ in range(4)), *(np.zeros(size, np.int64) for _ in range(2))
+        weight,
+        one.theta[:size],
+        *(np.zeros(size) for _ in range(4)),
+        *(np.zeros(size, np.int64) for _ in range(2)),
     )
 
 

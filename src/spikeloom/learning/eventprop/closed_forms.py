@@ -1,7 +1,8 @@
-"""What a neuron does between two events, in closed form: plain functions that numba compiles (see `compiled`).
+"""What a neuron does between two events, in closed form: plain functions that numba compiles (see
+`compiled`).
 
-Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V exp(-d/tau_m) + I share(d)``,
-written so that it stays exact where the two time constants meet.
+Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V
+exp(-d/tau_m) + I share(d)``, written so that it stays exact where the two time constants meet.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def peak(v: float, i: float, tau_m: float, tau_s: float) -> float:
 
 
 def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: float) -> float:
-    """First time in [0, d] at which the membrane is at theta, coming from below; -1 if there is none.
+    """First time in [0, d] at which the membrane is at theta, coming from below; -1 if there is
+    none.
 
-    It can rise through theta only while the current exceeds theta, and has one maximum, up to which it is concave. The
-    root is followed by parabolas through value, slope and curvature, whose error goes down with its third power.
+    It can rise through theta only while the current exceeds theta, and has one maximum, up to which
+    it is concave. The root is followed by parabolas through value, slope and curvature, whose error
+    goes down with its third power.
     """
     if v >= theta:
         return 0.0
@@ -62,7 +65,9 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
         return -1.0
     if abs(tau_m - 2.0 * tau_s) <= 1e-12 * tau_m:  # a quadratic equation for exp(-s / tau_m)
         half = 0.5 * (v + i)
-        return min(max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end)
+        return min(
+            max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end
+        )
     s, now, current = 0.0, v, i
     for n in range(100):
         slope = (current - now) / tau_m
@@ -78,6 +83,7 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
 
 
 def parabola(gap: float, slope: float, bend: float) -> float:
-    """How far a parabola of this slope and curvature goes to rise by ``gap``; -1 if it never does."""
+    """How far a parabola of this slope and curvature goes to rise by ``gap``; -1 if it never
+    does."""
     square = slope * slope + 2.0 * bend * gap
     return 2.0 * gap / (slope + sqrt(square)) if square >= 0.0 and slope > 0.0 else -1.0

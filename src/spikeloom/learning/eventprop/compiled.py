@@ -1,4 +1,5 @@
-"""The event loops, compiled by numba where it is installed (extra ``cpu``), else as the Python that they are."""
+"""The event loops, compiled by numba where it is installed (extra ``cpu``), else as the Python that
+they are."""
 
 import inspect
 import re
@@ -16,7 +17,8 @@ ENGINES = ("auto", "numba", "python")
 
 
 def loops(engine: str = "auto") -> Any:
-    """The loops: "numba" compiled, "python" as written (same results, a hundred times slower), "auto" by what is there.
+    """The loops: "numba" compiled, "python" as written (same results, a hundred times slower),
+    "auto" by what is there.
 
     Raises:
         ImportError: "numba" without numba.

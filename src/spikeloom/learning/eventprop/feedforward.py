@@ -1,9 +1,11 @@
-"""The loops of a layer without recurrence: each neuron by itself, through the sorted events that reach it.
+"""The loops of a layer without recurrence: each neuron by itself, through the sorted events that
+reach it.
 
-Plain functions that numba compiles (see `compiled`). ``ev`` holds the events of a batch, ``one`` the neurons, ``own``
-scratch, ``out`` the spikes, ``grad`` the gradients: the named tuples of `arrays`. Neurons are the outer loop, so that a
-row of weights stays in the cache while all samples pass. ``k`` counts the events of a sample, ``first`` is where they
-begin, ``s`` counts the spikes of a neuron.
+Plain functions that numba compiles (see `compiled`). ``ev`` holds the events of a batch, ``one``
+the neurons, ``own`` scratch, ``out`` the spikes, ``grad`` the gradients: the named tuples of
+`arrays`. Neurons are the outer loop, so that a row of weights stays in the cache while all samples
+pass. ``k`` counts the events of a sample, ``first`` is where they begin, ``s`` counts the spikes of
+a neuron.
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ def arrange(ev: Any, one: Any, own: Any, b: int, j: int) -> None:
     n = 0
     while n < total and times[order[n]] < one.until:
         e, k = first + n, first + order[n]
-        own.place[e], own.time[e], own.source[e], own.value[e] = k, times[order[n]], ev.source[k], ev.value[k]
+        own.place[e], own.time[e], own.source[e], own.value[e] = (
+            k,
+            times[order[n]],
+            ev.source[k],
+            ev.value[k],
+        )
         n += 1
     own.count[b] = n
     for e in range(first, first + n):
@@ -34,8 +41,11 @@ def arrange(ev: Any, one: Any, own: Any, b: int, j: int) -> None:
         own.decay_m[e], own.decay_s[e], own.share[e] = decays(d, one.tau_m[j], one.tau_s[j])
 
 
-def fire(cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float, now: float, end: float) -> Any:
-    """Spikes between event k at ``now`` and the next one at ``end``: V and I there, and the number of spikes so far."""
+def fire(
+    cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float, now: float, end: float
+) -> Any:
+    """Spikes between event k at ``now`` and the next one at ``end``: V and I there, and the number
+    of spikes so far."""
     tau_m, tau_s, theta, limit = cell
     while s < limit:
         d = crossing(v, i, tau_m, tau_s, theta, end - now)
@@ -53,14 +63,29 @@ def fire(cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float
 def through(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> int:
     """Take neuron j through the events of sample b; returns the number of its spikes."""
     theta, tau_m, v, i, s, n = one.theta[j], one.tau_m[j], 0.0, 0.0, 0, own.count[b]
-    row, source, value, time, traced = one.weight[j], own.source, own.value, own.time, own.v.shape[0] > 0
-    decay_m, decay_s, part, cell = own.decay_m, own.decay_s, own.share, (tau_m, one.tau_s[j], theta, one.limit)
+    row, source, value, time, traced = (
+        one.weight[j],
+        own.source,
+        own.value,
+        own.time,
+        own.v.shape[0] > 0,
+    )
+    decay_m, decay_s, part, cell = (
+        own.decay_m,
+        own.decay_s,
+        own.share,
+        (tau_m, one.tau_s[j], theta, one.limit),
+    )
     for k in range(n):
         e = first + k
         i += row[source[e]] * value[e]
         if traced:
             own.v[k + s], own.i[k + s] = v, i
-        v_end, i_end, end = v * decay_m[e] + i * part[e], i * decay_s[e], time[e + 1] if k + 1 < n else one.until
+        v_end, i_end, end = (
+            v * decay_m[e] + i * part[e],
+            i * decay_s[e],
+            time[e + 1] if k + 1 < n else one.until,
+        )
         tangent = v + (i - v) * (end - time[e]) / tau_m
         if v >= theta or (i > theta and (v_end >= theta or (v_end > i_end and tangent >= theta))):
             before = s
@@ -77,7 +102,8 @@ def through(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> int:
 def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, left: Any) -> int:
     """How many of the neurons side by side may fire in an interval that begins with an event.
 
-    The membrane ends above threshold, or it has its maximum inside and its tangent at the beginning reaches threshold.
+    The membrane ends above threshold, or it has its maximum inside and its tangent at the beginning
+    reaches threshold.
     """
     decay_m, decay_s, part, slope = left
     found = 0
@@ -90,7 +116,8 @@ def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, left: Any) -> i
 
 
 def pass_by(v: Any, i: Any, row: Any, value: float, left: Any) -> None:
-    """Take the neurons side by side through an event and the interval after it, as if none fired."""
+    """Take the neurons side by side through an event and the interval after it, as if none
+    fired."""
     decay_m, decay_s, part, _ = left
     for j in range(row.shape[0]):
         now = i[j] + row[j] * value
@@ -99,13 +126,26 @@ def pass_by(v: Any, i: Any, row: Any, value: float, left: Any) -> None:
 
 
 def abreast(one: Any, own: Any, wide: Any, out: Any, b: int, first: int) -> int:
-    """Take all neurons through the events of sample b side by side; returns the largest number of spikes."""
-    v, i, count, who, theta, most, limit = wide.v, wide.i, wide.count, wide.who, wide.theta, 0, one.limit
+    """Take all neurons through the events of sample b side by side; returns the largest number of
+    spikes."""
+    v, i, count, who, theta, most, limit = (
+        wide.v,
+        wide.i,
+        wide.count,
+        wide.who,
+        wide.theta,
+        0,
+        one.limit,
+    )
     v[:], i[:], count[:] = 0.0, 0.0, 0
     tau_m, tau_s, total = one.tau_m[0], one.tau_s[0], own.count[b]
     for k in range(total):
         e, n = first + k, 0
-        start, end, value = own.time[e], own.time[e + 1] if k + 1 < total else one.until, own.value[e]
+        start, end, value = (
+            own.time[e],
+            own.time[e + 1] if k + 1 < total else one.until,
+            own.value[e],
+        )
         left = (own.decay_m[e], own.decay_s[e], own.share[e], (end - start) / tau_m)
         row = wide.weight[own.source[e]]
         number = suspects(v, i, row, theta, value, left)
@@ -115,7 +155,9 @@ def abreast(one: Any, own: Any, wide: Any, out: Any, b: int, first: int) -> int:
             passed = v_end > now * left[1] and v[j] + (now - v[j]) * left[3] >= theta[j]
             if now > theta[j] and (v_end >= theta[j] or passed):
                 cell = (tau_m, tau_s, theta[j], limit)
-                wide.v_end[n], wide.i_end[n], count[j] = fire(cell, out, b, j, k, count[j], v[j], now, start, end)
+                wide.v_end[n], wide.i_end[n], count[j] = fire(
+                    cell, out, b, j, k, count[j], v[j], now, start, end
+                )
                 if count[j] >= limit:
                     wide.v_end[n], wide.i_end[n] = -np.inf, -np.inf  # it is silent from now on
                 who[n], n, most = j, n + 1, max(most, count[j])
@@ -130,7 +172,8 @@ def abreast(one: Any, own: Any, wide: Any, out: Any, b: int, first: int) -> int:
 def forward(ev: Any, one: Any, own: Any, wide: Any, out: Any) -> int:
     """Spikes of a layer, into ``out``.
 
-    Returns the largest number of spikes of a neuron; if it exceeds the room, the later ones are missing.
+    Returns the largest number of spikes of a neuron; if it exceeds the room, the later ones are
+    missing.
     """
     most, neurons = 0, out.time.shape[1]
     for j in range(1 if wide.weight.shape[0] else neurons):
@@ -144,19 +187,45 @@ def forward(ev: Any, one: Any, own: Any, wide: Any, out: Any) -> int:
     return most
 
 
-def span(grad: Any, j: int, v: float, i: float, d: float, lv: float, li: float, tau_m: float, tau_s: float) -> None:
-    """Gradients of the time constants from a time d without event, for V and I before it and adjoints after it."""
+def span(
+    grad: Any,
+    j: int,
+    v: float,
+    i: float,
+    d: float,
+    lv: float,
+    li: float,
+    tau_m: float,
+    tau_s: float,
+) -> None:
+    """Gradients of the time constants from a time d without event, for V and I before it and
+    adjoints after it."""
     by_m, by_s = share_slopes(d, tau_m, tau_s)
     em, es, _ = decays(d, tau_m, tau_s)
     grad.tau_m[j] += lv * (v * em * d / (tau_m * tau_m) + i * by_m)
     grad.tau_s[j] += lv * i * by_s + li * i * es * d / (tau_s * tau_s)
 
 
-def back(one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first: int, s: int) -> None:
-    """Take the adjoints of neuron j back through sample b, from spike s on; ``g`` are gradients of spike times."""
+def back(
+    one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first: int, s: int
+) -> None:
+    """Take the adjoints of neuron j back through sample b, from spike s on; ``g`` are gradients of
+    spike times."""
     tau_m, tau_s, theta = one.tau_m[j], one.tau_s[j], one.theta[j]
-    time, source, value, row, weight = own.time, own.source, own.value, grad.weight[j], one.weight[j]
-    after, fired, decay_m, decay_s, part = out.after[b, j], out.time[b, j], own.decay_m, own.decay_s, own.share
+    time, source, value, row, weight = (
+        own.time,
+        own.source,
+        own.value,
+        grad.weight[j],
+        one.weight[j],
+    )
+    after, fired, decay_m, decay_s, part = (
+        out.after[b, j],
+        out.time[b, j],
+        own.decay_m,
+        own.decay_s,
+        own.share,
+    )
     traced, timed, delayed = own.v.shape[0] > 0, grad.time.shape[0] > 0, grad.delay.shape[0] > 0
     lv, li, k, now, whole = 0.0, 0.0, after[s], fired[s], False
     while k >= 0:

@@ -1,4 +1,5 @@
-"""Spike times of a layer of current-based LIF neurons, and their exact gradients, as a function that autograd knows."""
+"""Spike times of a layer of current-based LIF neurons, and their exact gradients, as a function
+that autograd knows."""
 
 from typing import Any
 
@@ -18,10 +19,13 @@ MOST = 4096  # spikes of a neuron of a recurrent layer
 
 
 class _Spikes(torch.autograd.Function):
-    """Spike times [B, J, K] of times [B, I, K'], weights [J, I], delays, recurrence and constants [J]."""
+    """Spike times [B, J, K] of times [B, I, K'], weights [J, I], delays, recurrence and constants
+    [J]."""
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, times: Any, weight: Any, delay: Any, inner: Any, *more: Any) -> Any:
+    def forward(
+        ctx: Any, plan: Plan, times: Any, weight: Any, delay: Any, inner: Any, *more: Any
+    ) -> Any:
         wait, *constants = more
         ev, slot = events(times, plan.value)
         one = neurons(plan, weight, delay, *constants)
@@ -36,7 +40,10 @@ class _Spikes(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        (plan, ev, slot, one, rec, out), (times, weight, delay, inner, *constants) = ctx.parts, ctx.saved_tensors
+        (plan, ev, slot, one, rec, out), (times, weight, delay, inner, *constants) = (
+            ctx.parts,
+            ctx.saved_tensors,
+        )
         code, needs = loops(plan.engine), ctx.needs_input_grad
         g = np.zeros_like(out.time)
         g[..., : grad_output.shape[-1]] = double(grad_output)
@@ -62,7 +69,9 @@ class _Maxima(torch.autograd.Function):
         ev, slot = events(times, plan.value)
         one = neurons(plan, weight, delay, *constants)
         out = arrays.spikes(len(times), len(weight), 1)
-        loops(plan.engine).highest_of_all(ev, one, arrays.arrivals(len(times), len(ev.time), 0), out)
+        loops(plan.engine).highest_of_all(
+            ev, one, arrays.arrivals(len(times), len(ev.time), 0), out
+        )
         ctx.save_for_backward(times, weight, delay, *constants)
         ctx.parts = plan, ev, slot, one, out
         return torch.from_numpy(out.current[..., 0]).to(weight)
@@ -70,18 +79,25 @@ class _Maxima(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        (plan, ev, slot, one, out), (times, weight, delay, *constants) = ctx.parts, ctx.saved_tensors
+        (plan, ev, slot, one, out), (times, weight, delay, *constants) = (
+            ctx.parts,
+            ctx.saved_tensors,
+        )
         needs = ctx.needs_input_grad
         grad = arrays.gradients(one, len(ev.time) if needs[1] or needs[3] else 0)
         longest = int(np.diff(ev.start).max(initial=0)) + 1 if any(needs[4:6]) else 0
         own = arrays.arrivals(len(times), len(ev.time), longest)
-        loops(plan.engine).highest_back(ev, one, own, out, grad, double(grad_output)[..., None].copy())
+        loops(plan.engine).highest_back(
+            ev, one, own, out, grad, double(grad_output)[..., None].copy()
+        )
         wanted = (*needs[1:4], False, False, *needs[4:])
         found = _gradients(grad, slot, wanted, times, weight, delay, None, *constants)
         return (None, *found[:3], *found[5:])
 
 
-def _run(code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: arrays.Arrivals) -> arrays.Spikes:
+def _run(
+    code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: arrays.Arrivals
+) -> arrays.Spikes:
     """Spikes of a layer, with as much room as they need."""
     samples, size, room = len(ev.start) - 1, len(one.weight), min(ROOM, one.limit)
     while True:
@@ -93,7 +109,8 @@ def _run(code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: array
             most = 2 * room if full else 0
             if most > MOST:
                 raise RuntimeError(
-                    f"a recurrent layer must not excite itself without bound, got more than {room} spikes of a neuron; "
+                    "a recurrent layer must not excite itself without bound, got more than "
+                    f"{room} spikes of a neuron; "
                     "lower the recurrent weights, or give them a longer delay"
                 )
         if most <= room:
@@ -102,18 +119,30 @@ def _run(code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: array
 
 
 def _course(ev: arrays.Events, out: arrays.Spikes, traced: bool) -> arrays.Course:
-    return arrays.course(out.time.shape[1], int(np.diff(ev.start).max(initial=0)), out.time.shape[2], traced)
+    return arrays.course(
+        out.time.shape[1], int(np.diff(ev.start).max(initial=0)), out.time.shape[2], traced
+    )
 
 
 def _gradients(grad: arrays.Gradients, slot: Any, needs: Any, *like: Any) -> list:
-    """Gradients as tensors like what they belong to (times, weight, delay, ...); None where nobody asks."""
+    """Gradients as tensors like what they belong to (times, weight, delay, ...); None where nobody
+    asks."""
     times, weight, delay, inner, *rest = like
     moved = None
     if needs[0]:
         moved = np.zeros(times.numel())
         moved[slot] = grad.time
         moved = moved.reshape(times.shape)
-    found = (moved, grad.weight, grad.delay, grad.recurrent, grad.wait[0], grad.tau_m, grad.tau_s, grad.theta)
+    found = (
+        moved,
+        grad.weight,
+        grad.delay,
+        grad.recurrent,
+        grad.wait[0],
+        grad.tau_m,
+        grad.tau_s,
+        grad.theta,
+    )
     like = (times, weight, delay, inner, weight, *rest)
     return [
         torch.as_tensor(value).to(tensor) if need else None
@@ -137,23 +166,26 @@ def lif_spikes(
     slope_floor: float = 1e-2,
     engine: str = "auto",
 ) -> Tensor:
-    r"""Spike times of a layer of current-based leaky integrate-and-fire neurons, with their exact gradients.
+    r"""Spike times of a layer of current-based leaky integrate-and-fire neurons, with their exact
+    gradients.
 
     .. math::
         \tau_m \dot V = -V + I \qquad \tau_s \dot I = -I \qquad
         V = \theta: \; V \to 0 \qquad \text{input spike of } i: \; I_j \to I_j + w_{ji}
 
-    There are no time steps: the course between events has a closed form, and a crossing of the threshold is the root of
-    a sum of two exponentials. Gradients are those of the times that exist. A change of parameters may make a spike
-    appear or vanish; there the loss has a kink or a jump that no gradient sees. In particular a neuron that is silent
-    learns nothing: see `push_silent`.
+    There are no time steps: the course between events has a closed form, and a crossing of the
+    threshold is the root of a sum of two exponentials. Gradients are those of the times that exist.
+    A change of parameters may make a spike appear or vanish; there the loss has a kink or a jump
+    that no gradient sees. In particular a neuron that is silent learns nothing: see `push_silent`.
 
-    The adjoints V' and I', the derivatives of the loss with respect to V and I at a moment, go back in time. At a spike
-    ``V' <- (I V' - tau_m dL/dt) / (I - theta)``, nothing else jumps. ``dL/dw`` is the sum of I' over the input spikes,
-    and the time of an input spike has the gradient ``w (I' / tau_s - V' / tau_m)``.
+    The adjoints V' and I', the derivatives of the loss with respect to V and I at a moment, go back
+    in time. At a spike ``V' <- (I V' - tau_m dL/dt) / (I - theta)``, nothing else jumps. ``dL/dw``
+    is the sum of I' over the input spikes, and the time of an input spike has the gradient ``w (I'
+    / tau_s - V' / tau_m)``.
 
     Args:
-        times: input spikes, [B, I] or [B, I, K] for several of each input, in any order; infinity means none.
+        times: input spikes, [B, I] or [B, I, K] for several of each input, in any order; infinity
+            means none.
         weight: [J, I], in units of the threshold; a weight of 1 lifts the membrane by at most
             ``(tau_s / tau_m) ** (tau_m / (tau_m - tau_s))``.
         tau_m: time constant of the membrane, a number or [J]; any unit of time.
@@ -165,22 +197,24 @@ def lif_spikes(
         recurrent: weights within the layer, [J, J].
         recurrent_delay: of all of these, not negative.
         max_spikes: after so many spikes a neuron stays silent. Default: no such limit.
-        slope_floor: the slope at a spike, ``(I - theta) / tau_m``, is divided by and hence taken as at least this many
-            ``theta / tau_m`` in gradients, which near-tangent crossings would otherwise make arbitrarily large. The
-            gradients are exact where it is not reached; 0 switches it off.
-        engine: "numba" (extra ``cpu``), "python" (the same loops uncompiled, about a hundred times slower), or "auto".
+        slope_floor: the slope at a spike, ``(I - theta) / tau_m``, is divided by and hence taken as
+            at least this many ``theta / tau_m`` in gradients, which near-tangent crossings would
+            otherwise make arbitrarily large. The gradients are exact where it is not reached; 0
+            switches it off.
+        engine: "numba" (extra ``cpu``), "python" (the same loops uncompiled, about a hundred times
+            slower), or "auto".
 
     Returns:
-        Spike times [B, J, K] in order, K the largest number of spikes of a neuron, at least 1; infinity means none. In
-        the dtype of ``weight``; computed in float64.
+        Spike times [B, J, K] in order, K the largest number of spikes of a neuron, at least 1;
+        infinity means none. In the dtype of ``weight``; computed in float64.
 
     Raises:
         TypeError: times or weights are not floating point.
         ValueError: shapes do not fit, a constant is out of range, ``until`` is not finite.
         RuntimeError: recurrent weights let the rate grow without bound.
 
-    Source: Wunderlich & Pehle (2021), Sci. Rep. 11, 12829, whose adjoints these are up to a scale; derived anew, and
-    held against finite differences.
+    Source: Wunderlich & Pehle (2021), Sci. Rep. 11, 12829, whose adjoints these are up to a scale;
+    derived anew, and held against finite differences.
 
     >>> times = torch.tensor([[0.0, 1.0]])
     >>> weight = torch.tensor([[3.0, 3.0], [9.0, 0.0]], requires_grad=True)
@@ -192,7 +226,10 @@ def lif_spikes(
     plan, times, constants = checked(plan, times, weight, delay, recurrent, tau_m, tau_s, threshold)
     wait = torch.as_tensor(recurrent_delay, dtype=weight.dtype)
     if wait.dim() or not wait >= 0:
-        raise ValueError(f"recurrent_delay must be one number >= 0, got {recurrent_delay}; write recurrent_delay=0.0")
+        raise ValueError(
+            f"recurrent_delay must be one number >= 0, got {recurrent_delay}; write "
+            "recurrent_delay=0.0"
+        )
     return _Spikes.apply(plan, times, weight, delay, recurrent, wait, *constants)
 
 
@@ -207,7 +244,8 @@ def lif_maxima(
     delay: Tensor | None = None,
     engine: str = "auto",
 ) -> Tensor:
-    """Highest membrane of neurons that integrate as in `lif_spikes` but never fire, with its exact gradients.
+    """Highest membrane of neurons that integrate as in `lif_spikes` but never fire, with its exact
+    gradients.
 
     Args:
         times: input spikes, [B, I] or [B, I, K]; infinity means none.

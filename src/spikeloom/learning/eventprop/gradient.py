@@ -1,4 +1,5 @@
-"""Exact gradients of an ordinary network, for a loss of spike times: what `fit` and `gradient_report` call."""
+"""Exact gradients of an ordinary network, for a loss of spike times: what `fit` and
+`gradient_report` call."""
 
 import copy
 from collections.abc import Callable
@@ -37,7 +38,8 @@ class EventPass(NamedTuple):
 def event_pass(
     net: nn.Module, x: Tensor, y: Tensor, loss: Callable[..., Tensor], slope_floor: float = 1e-2
 ) -> EventPass:
-    """Run a network in continuous time and take a loss of its spike times; ``backward()`` of that is exact.
+    """Run a network in continuous time and take a loss of its spike times; ``backward()`` of that
+    is exact.
 
     Args:
         net: as `EventNetwork` reads it.
@@ -66,8 +68,8 @@ def event_pass(
 def event_loss(loss: Any, times: Tensor, y: Tensor, num_steps: int) -> Tensor:
     """A loss of spike times in steps, of exact times in their place.
 
-    A spike of step n is one between n and n + 1, so that a time t counts as step t - 1/2. Silent outputs count as
-    firing in the last step, as they do for the loss itself.
+    A spike of step n is one between n and n + 1, so that a time t counts as step t - 1/2. Silent
+    outputs count as firing in the last step, as they do for the loss itself.
 
     Args:
         loss: as for `event_pass`.
@@ -100,8 +102,10 @@ def _needed(loss: Any) -> int | None:
     found = getattr(loss, "spk_time_fn", None)
     if found is None:
         raise ValueError(
-            "exact gradients are those of spike times, on which a number of spikes does not depend, got a loss that "
-            f"reads {getattr(loss, '__name__', type(loss).__name__)}; write loss=snn.functional.ce_temporal_loss()"
+            "exact gradients are those of spike times, on which a number of spikes does not "
+            "depend, got a loss that "
+            f"reads {getattr(loss, '__name__', type(loss).__name__)}; write "
+            "loss=snn.functional.ce_temporal_loss()"
         )
     return None if found.multi_spike else 1
 
@@ -109,4 +113,6 @@ def _needed(loss: Any) -> int | None:
 @gives_gradients("eventprop")
 def eventprop(net: nn.Module, x: Tensor, y: Tensor, loss: Callable[..., Tensor]) -> list[Tensor]:
     """Exact gradients in continuous time."""
-    return collected(net, lambda: event_pass(net, x, y, loss, slope_floor=0.0).loss.sum().backward())
+    return collected(
+        net, lambda: event_pass(net, x, y, loss, slope_floor=0.0).loss.sum().backward()
+    )

@@ -28,7 +28,14 @@ class Plan(NamedTuple):
 
 
 def checked(
-    plan: Plan, times: Tensor, weight: Tensor, delay: Any, recurrent: Any, tau_m: Any, tau_s: Any, threshold: Any
+    plan: Plan,
+    times: Tensor,
+    weight: Tensor,
+    delay: Any,
+    recurrent: Any,
+    tau_m: Any,
+    tau_s: Any,
+    threshold: Any,
 ) -> tuple[Plan, Tensor, list[Tensor]]:
     """The arguments of `lif_spikes` in their full shapes.
 
@@ -41,30 +48,46 @@ def checked(
     checks.finite(weight, "weight")
     if weight.dim() != 2 or times.dim() not in (2, 3) or times.shape[1] != weight.shape[1]:
         raise ValueError(
-            f"times [B, I] or [B, I, K] must fit weight [J, I], got {tuple(times.shape)} and {tuple(weight.shape)}; "
+            f"times [B, I] or [B, I, K] must fit weight [J, I], got {tuple(times.shape)} and "
+            f"{tuple(weight.shape)}; "
             "each input has a column of weights"
         )
     checks.has_samples(times, "times")
     neurons = len(weight)
-    for name, found, shape in (("delay", delay, weight.shape), ("recurrent", recurrent, (neurons, neurons))):
+    for name, found, shape in (
+        ("delay", delay, weight.shape),
+        ("recurrent", recurrent, (neurons, neurons)),
+    ):
         if found is not None and found.shape != shape:
-            raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(found.shape)}; one for each synapse")
+            raise ValueError(
+                f"{name} must have shape {tuple(shape)}, got {tuple(found.shape)}; one for each "
+                "synapse"
+            )
     if delay is not None and recurrent is not None:
-        raise ValueError("delay is for layers without recurrent weights, got both; write recurrent_delay=...")
+        raise ValueError(
+            "delay is for layers without recurrent weights, got both; write recurrent_delay=..."
+        )
     if delay is not None:
         checks.in_range("delay", delay, 0.0, math.inf, why="an effect cannot come before its cause")
     if bool((times.isnan() | (times == -math.inf)).any()):
-        raise ValueError("times must be numbers, or infinity for no spike, got NaN or minus infinity; write torch.inf")
+        raise ValueError(
+            "times must be numbers, or infinity for no spike, got NaN or minus infinity; write "
+            "torch.inf"
+        )
     constants = []
     for name, given in (("tau_m", tau_m), ("tau_s", tau_s), ("threshold", threshold)):
         checks.in_range(name, given, 0.0, math.inf, open_low=True)
         numbers = torch.as_tensor(given, dtype=weight.dtype)
         if numbers.shape not in ((), (1,), (neurons,)):
-            raise ValueError(f"{name} must be one number or [J] = [{neurons}], got shape {tuple(numbers.shape)}")
+            raise ValueError(
+                f"{name} must be one number or [J] = [{neurons}], got shape {tuple(numbers.shape)}"
+            )
         constants.append(numbers.expand(neurons))
     value = plan.value
     if value is not None and value.shape != times.shape:
-        raise ValueError(f"value must have the shape of times {tuple(times.shape)}, got {tuple(value.shape)}")
+        raise ValueError(
+            f"value must have the shape of times {tuple(times.shape)}, got {tuple(value.shape)}"
+        )
     limit = NO_LIMIT if plan.limit is None else plan.limit
     times = times if times.dim() == 3 else times.unsqueeze(-1)
     return plan._replace(until=float(plan.until), limit=limit), times, constants
@@ -74,7 +97,9 @@ def _plan(plan: Plan) -> None:
     checks.choice("engine", plan.engine, ENGINES)
     real("until", plan.until, example=50.0)
     if plan.limit is not None and (type(plan.limit) is not int or plan.limit < 1):
-        raise ValueError(f"max_spikes must be a positive integer or None, got {plan.limit!r}; write max_spikes=1")
+        raise ValueError(
+            f"max_spikes must be a positive integer or None, got {plan.limit!r}; write max_spikes=1"
+        )
     real("slope_floor", plan.slope_floor, 0.0, example=0.01)
 
 
@@ -98,7 +123,9 @@ def events(times: Tensor, value: Tensor | None = None) -> tuple[Events, np.ndarr
     return Events(start, when[order], column // each, factor), slot
 
 
-def neurons(plan: Plan, weight: Tensor, delay: Tensor | None, tau_m: Tensor, tau_s: Tensor, theta: Tensor) -> Neurons:
+def neurons(
+    plan: Plan, weight: Tensor, delay: Tensor | None, tau_m: Tensor, tau_s: Tensor, theta: Tensor
+) -> Neurons:
     """A layer as arrays."""
     each = [double(x) for x in (tau_m, tau_s, theta)]
     uniform = bool((each[0] == each[0][:1]).all() and (each[1] == each[1][:1]).all())

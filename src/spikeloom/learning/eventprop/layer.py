@@ -12,10 +12,12 @@ __all__ = ["EventLIF"]
 
 
 class EventLIF(nn.Module):
-    """Current-based leaky integrate-and-fire neurons with weights, from spike times to spike times: `lif_spikes`.
+    """Current-based leaky integrate-and-fire neurons with weights, from spike times to spike times:
+    `lif_spikes`.
 
-    Layers are put together by ``nn.Sequential``. Weights are drawn from a normal distribution; since a silent neuron
-    has no gradient, ``mean`` should be positive and so large that most neurons fire.
+    Layers are put together by ``nn.Sequential``. Weights are drawn from a normal distribution;
+    since a silent neuron has no gradient, ``mean`` should be positive and so large that most
+    neurons fire.
 
     Args:
         inputs: I.
@@ -24,15 +26,17 @@ class EventLIF(nn.Module):
         tau_m: time constant of the membranes.
         tau_s: time constant of the synapses.
         threshold: theta.
-        mean: of the weights at first. Default: half of what lets all inputs together, at once, reach the threshold
-            twice over, ``4 theta / I``.
+        mean: of the weights at first. Default: half of what lets all inputs together, at once,
+            reach the threshold twice over, ``4 theta / I``.
         std: of the weights at first. Default: ``mean / 2``.
         fires: False for a readout that returns the highest membranes, [B, J], in place of spikes.
         recurrent: whether the neurons have synapses on each other, with weights 0 at first.
         recurrent_delay: of these.
-        delays: the longest delay of a synapse at first, drawn uniformly from 0 on and learned. Default: no delays.
+        delays: the longest delay of a synapse at first, drawn uniformly from 0 on and learned.
+            Default: no delays.
         learn_tau: learn ``tau_m`` and ``tau_s``.
-        max_spikes: after so many spikes a neuron stays silent; 1 where only the first spikes are read.
+        max_spikes: after so many spikes a neuron stays silent; 1 where only the first spikes are
+            read.
         slope_floor: as for `lif_spikes`.
         generator: source of randomness; default is torch's global one.
 
@@ -71,10 +75,17 @@ class EventLIF(nn.Module):
     ) -> None:
         super().__init__()
         if recurrent and not fires:
-            raise ValueError("a readout has no spikes to send back, got fires=False, recurrent=True; leave one out")
+            raise ValueError(
+                "a readout has no spikes to send back, got fires=False, recurrent=True; leave one "
+                "out"
+            )
         inputs = whole("inputs", inputs, 1, MOST_UNITS)
         neurons = whole("neurons", neurons, 1, MOST_UNITS)
-        fires, recurrent, learn_tau = flag("fires", fires), flag("recurrent", recurrent), flag("learn_tau", learn_tau)
+        fires, recurrent, learn_tau = (
+            flag("fires", fires),
+            flag("recurrent", recurrent),
+            flag("learn_tau", learn_tau),
+        )
         until, threshold = real("until", until), real("threshold", threshold, 0.0, open_low=True)
         recurrent_delay = real("recurrent_delay", recurrent_delay, 0.0, example=0.0)
         generator = random_source(generator)
@@ -82,11 +93,18 @@ class EventLIF(nn.Module):
         std = abs(mean) / 2 if std is None else std
         self.weight = nn.Parameter(mean + std * torch.randn(neurons, inputs, generator=generator))
         self.recurrent = nn.Parameter(torch.zeros(neurons, neurons)) if recurrent else None
-        drawn = None if delays is None else delays * torch.rand(neurons, inputs, generator=generator)
+        drawn = (
+            None if delays is None else delays * torch.rand(neurons, inputs, generator=generator)
+        )
         self.delay = None if drawn is None else nn.Parameter(drawn)
         self._register_tau("tau_m", tau_m, learn_tau)
         self._register_tau("tau_s", tau_s, learn_tau)
-        self.until, self.threshold, self.fires, self.recurrent_delay = until, threshold, fires, recurrent_delay
+        self.until, self.threshold, self.fires, self.recurrent_delay = (
+            until,
+            threshold,
+            fires,
+            recurrent_delay,
+        )
         self.max_spikes, self.slope_floor = max_spikes, slope_floor
 
     def _register_tau(self, name: str, value: Any, learn: bool) -> None:
@@ -97,7 +115,8 @@ class EventLIF(nn.Module):
             self.register_buffer(name, tau)
 
     def forward(self, times: Tensor) -> Tensor:
-        """Spike times [B, J, K], or highest membranes [B, J], for spike times [B, I] or [B, I, K']."""
+        """Spike times [B, J, K], or highest membranes [B, J], for spike times [B, I] or [B, I,
+        K']."""
         same = {"tau_m": self.tau_m, "tau_s": self.tau_s, "until": self.until, "delay": self._delay}
         if not self.fires:
             return lif_maxima(times, self.weight, **same)
@@ -114,7 +133,9 @@ class EventLIF(nn.Module):
 
     @property
     def _delay(self) -> Tensor | None:
-        return None if self.delay is None else self.delay.clamp(min=0.0)  # an optimiser may have passed 0
+        return (
+            None if self.delay is None else self.delay.clamp(min=0.0)
+        )  # an optimiser may have passed 0
 
     def extra_repr(self) -> str:
         """Sizes and constants."""

@@ -1,16 +1,17 @@
 r"""Reads an ordinary network of linear layers and `Synaptic` neurons as one in continuous time.
 
-A step of a `Synaptic` neuron is the exact solution of a current-based LIF neuron with exponential synapses, for input
-that arrives at the beginning of the step, in units of the step:
+A step of a `Synaptic` neuron is the exact solution of a current-based LIF neuron with exponential
+synapses, for input that arrives at the beginning of the step, in units of the step:
 
 .. math::
     \tau_s = -1 / \ln\alpha \qquad \tau_m = -1 / \ln\beta \qquad \theta = \theta_{step} \, g(1) \qquad
     g(s) = \frac{\tau_s}{\tau_m - \tau_s} (e^{-s/\tau_m} - e^{-s/\tau_s})
 
-The membrane of step n is V at time n + 1, divided by g(1). What differs is that a spike of the network in steps waits
-for the end of its step, and takes effect on the next layer from the beginning of that step on; as steps get shorter,
-the two become the same. Resets "zero" and "subtract" are one in continuous time, where a membrane at a spike is exactly
-at threshold. A spike at time t in (n, n + 1] is one of step n.
+The membrane of step n is V at time n + 1, divided by g(1). What differs is that a spike of the
+network in steps waits for the end of its step, and takes effect on the next layer from the
+beginning of that step on; as steps get shorter, the two become the same. Resets "zero" and
+"subtract" are one in continuous time, where a membrane at a spike is exactly at threshold. A spike
+at time t in (n, n + 1] is one of step n.
 """
 
 import math
@@ -41,15 +42,19 @@ class Stage(NamedTuple):
 
 
 class EventNetwork:
-    """A network of ``nn.Linear`` and `Synaptic` or `RSynaptic` layers in continuous time, on the same parameters.
+    """A network of ``nn.Linear`` and `Synaptic` or `RSynaptic` layers in continuous time, on the
+    same parameters.
 
-    Call it with the input of the network in steps; what comes back are exact spike times, whose gradients arrive in the
-    parameters of the network: weights, biases, recurrent weights, and alpha, beta and threshold where they learn. A
-    bias is an input spike at the beginning of every step, feedback of `RSynaptic` has a delay of one step.
+    Call it with the input of the network in steps; what comes back are exact spike times, whose
+    gradients arrive in the parameters of the network: weights, biases, recurrent weights, and
+    alpha, beta and threshold where they learn. A bias is an input spike at the beginning of every
+    step, feedback of `RSynaptic` has a delay of one step.
 
     Args:
-        net: ``nn.Sequential``, nested ones included, of ``nn.Flatten`` and pairs of ``nn.Linear`` and a neuron.
-        max_spikes: after so many spikes a neuron of the last layer stays silent; 1 where only first spikes are read.
+        net: ``nn.Sequential``, nested ones included, of ``nn.Flatten`` and pairs of ``nn.Linear``
+            and a neuron.
+        max_spikes: after so many spikes a neuron of the last layer stays silent; 1 where only first
+            spikes are read.
         slope_floor: as for `lif_spikes`.
 
     Raises:
@@ -66,7 +71,9 @@ class EventNetwork:
              [0.8076, 1.8050, 3.1166, 5.0658, 9.6954]]], grad_fn=<_SpikesBackward>)
     """
 
-    def __init__(self, net: nn.Module, *, max_spikes: int | None = None, slope_floor: float = 1e-2) -> None:
+    def __init__(
+        self, net: nn.Module, *, max_spikes: int | None = None, slope_floor: float = 1e-2
+    ) -> None:
         self.stages = list(_stages(net))
         self.max_spikes, self.slope_floor = max_spikes, slope_floor
 
@@ -79,7 +86,10 @@ class EventNetwork:
         """
         checks.floating(x, "x")
         if x.dim() < 3 or len(x) == 0:
-            raise ValueError(f"x must be [T, B, inputs...] with T > 0, got {tuple(x.shape)}; the network runs in time")
+            raise ValueError(
+                f"x must be [T, B, inputs...] with T > 0, got {tuple(x.shape)}; the network runs "
+                "in time"
+            )
         checks.has_samples(x, "x", axis=1)
         checks.finite(x, "x")
         steps = len(x)
@@ -92,11 +102,15 @@ class EventNetwork:
             found.append(times)
         return found
 
-    def _layer(self, stage: Stage, times: Tensor, value: Any, steps: int, max_spikes: int | None) -> Tensor:
+    def _layer(
+        self, stage: Stage, times: Tensor, value: Any, steps: int, max_spikes: int | None
+    ) -> Tensor:
         neuron, weight = stage.neuron, stage.linear.weight
         feedback = getattr(neuron, "recurrent", None)
         biases: list[Tensor] = [
-            layer.bias for layer in (stage.linear, feedback) if layer is not None and layer.bias is not None
+            layer.bias
+            for layer in (stage.linear, feedback)
+            if layer is not None and layer.bias is not None
         ]
         alpha, beta = neuron.alpha.clamp(0, 1), neuron.beta.clamp(0, 1)
         if biases:
@@ -124,7 +138,8 @@ def train_times(x: Tensor) -> tuple[Tensor, Tensor | None]:
         x: [T, B, N]; whatever is not 0 is a spike of that value.
 
     Returns:
-        Times [B, N, K], infinity where there are fewer than K, and values of that shape; None if all are 1.
+        Times [B, N, K], infinity where there are fewer than K, and values of that shape; None if
+        all are 1.
 
     >>> train_times(torch.tensor([[[1.0]], [[0.0]], [[1.0]]]))[0]
     tensor([[[0., 2.]]])
@@ -142,7 +157,8 @@ def train_times(x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def step_spikes(times: Tensor, num_steps: int) -> Tensor:
-    """The spike train of a layer in steps, [T, B, J], for exact spike times [B, J, K]: a spike in (n, n + 1] is in n.
+    """The spike train of a layer in steps, [T, B, J], for exact spike times [B, J, K]: a spike in
+    (n, n + 1] is in n.
 
     >>> step_spikes(torch.tensor([[[0.4, 2.0]]]), 3).flatten()
     tensor([1., 1., 0.])
@@ -150,7 +166,11 @@ def step_spikes(times: Tensor, num_steps: int) -> Tensor:
     step = (times.detach().ceil() - 1).clamp(min=0.0)
     fired = step < num_steps
     train = times.new_zeros(*times.shape[:2], num_steps)
-    return train.scatter_add_(-1, torch.where(fired, step, 0.0).long(), fired.to(train)).clamp_(max=1.0).movedim(-1, 0)
+    return (
+        train.scatter_add_(-1, torch.where(fired, step, 0.0).long(), fired.to(train))
+        .clamp_(max=1.0)
+        .movedim(-1, 0)
+    )
 
 
 def _with_bias(times: Tensor, value: Tensor | None, steps: int) -> tuple[Tensor, Tensor | None]:
@@ -176,7 +196,10 @@ def _gain(alpha: Tensor, beta: Tensor) -> Tensor:
 def _stages(net: nn.Module) -> Iterator[Stage]:
     """Pairs of linear layers and neurons, in order."""
     if not isinstance(net, nn.Sequential):
-        raise TypeError(f"the network must be nn.Sequential, got {type(net).__name__}; its layers are read in order")
+        raise TypeError(
+            f"the network must be nn.Sequential, got {type(net).__name__}; its layers are read in "
+            "order"
+        )
     waiting: nn.Linear | None = None
     seen: list[nn.Module] = []
     for path, module in flat(net):
@@ -185,17 +208,24 @@ def _stages(net: nn.Module) -> Iterator[Stage]:
         elif isinstance(module, Synaptic | RSynaptic) and waiting is not None:
             _readable(path, module)
             if any(module is other for other in seen):
-                raise ValueError(f"neurons stand in one place, got {path!r}, which stands in two; write a second layer")
+                raise ValueError(
+                    f"neurons stand in one place, got {path!r}, which stands in two; write a "
+                    "second layer"
+                )
             seen.append(module)
             yield Stage(path, waiting, module)
             waiting = None
         elif not isinstance(module, _PASSIVE) or waiting is not None:
             raise TypeError(
-                f"exact gradients are for networks of nn.Linear, each followed by Synaptic or RSynaptic, got "
+                "exact gradients are for networks of nn.Linear, each followed by Synaptic or "
+                "RSynaptic, got "
                 f"{type(module).__name__} at {path!r}; {_hint(module)}"
             )
     if waiting is not None:
-        raise TypeError("the last linear layer needs neurons, got none after it; add snn.Synaptic(alpha=0.8, beta=0.9)")
+        raise TypeError(
+            "the last linear layer needs neurons, got none after it; add snn.Synaptic(alpha=0.8, "
+            "beta=0.9)"
+        )
 
 
 def _hint(module: nn.Module) -> str:
@@ -206,10 +236,20 @@ def _hint(module: nn.Module) -> str:
 
 def _readable(path: str, neuron: Any) -> None:
     if neuron.reset_mechanism == "none":
-        raise ValueError(f'{path!r} must be reset by its spikes, got reset_mechanism="none"; write "zero"')
+        raise ValueError(
+            f'{path!r} must be reset by its spikes, got reset_mechanism="none"; write "zero"'
+        )
     for name in ("alpha", "beta"):
-        checks.in_range(f"{name} of {path!r}", getattr(neuron, name), 0.0, 1.0, open_low=True, open_high=True)
+        checks.in_range(
+            f"{name} of {path!r}", getattr(neuron, name), 0.0, 1.0, open_low=True, open_high=True
+        )
     if neuron.inhibition or not bool((torch.as_tensor(neuron.graded_spikes_factor) == 1).all()):
-        raise ValueError(f"{path!r} must fire spikes of value 1 independently, got inhibition or graded spikes")
-    if isinstance(neuron, RSynaptic) and not (neuron.all_to_all and isinstance(neuron.recurrent, nn.Linear)):
-        raise ValueError(f"{path!r} must feed back through a linear layer; write linear_features=...")
+        raise ValueError(
+            f"{path!r} must fire spikes of value 1 independently, got inhibition or graded spikes"
+        )
+    if isinstance(neuron, RSynaptic) and not (
+        neuron.all_to_all and isinstance(neuron.recurrent, nn.Linear)
+    ):
+        raise ValueError(
+            f"{path!r} must feed back through a linear layer; write linear_features=..."
+        )

@@ -1,4 +1,5 @@
-"""The loops of neurons that do not fire: when and how high their membrane rises, and the gradients of that.
+"""The loops of neurons that do not fire: when and how high their membrane rises, and the gradients
+of that.
 
 Plain functions that numba compiles (see `compiled`), with the names of `feedforward`.
 """
@@ -12,7 +13,8 @@ from .feedforward import arrange, span
 
 
 def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
-    """The maximum of the membrane of neuron j in sample b, when it is, and after which event; 0 at the beginning."""
+    """The maximum of the membrane of neuron j in sample b, when it is, and after which event; 0 at
+    the beginning."""
     v, i, best = 0.0, 0.0, 0.0
     tau_m, tau_s = one.tau_m[j], one.tau_s[j]
     out.current[b, j, 0], out.after[b, j, 0], out.time[b, j, 0] = 0.0, -1, 0.0
@@ -44,7 +46,8 @@ def highest_of_all(ev: Any, one: Any, own: Any, out: Any) -> None:
 
 
 def highest_back(ev: Any, one: Any, own: Any, out: Any, grad: Any, g: Any) -> None:
-    """Gradients for ``g`` [B, J, 1], the gradients of the maxima; the moment of a maximum does not matter."""
+    """Gradients for ``g`` [B, J, 1], the gradients of the maxima; the moment of a maximum does not
+    matter."""
     for j in range(one.weight.shape[0]):
         for b in range(ev.start.shape[0] - 1):
             if j == 0 or not one.shared:

@@ -1,8 +1,9 @@
-"""The loops of a layer with synapses inside: one sample after the other, all neurons from event to event.
+"""The loops of a layer with synapses inside: one sample after the other, all neurons from event to
+event.
 
-Plain functions that numba compiles (see `compiled`), with the names of `feedforward`. ``log`` is the course of a
-sample: what happened, in order. Every input and every arrival within the layer reaches all neurons, a spike
-only its own.
+Plain functions that numba compiles (see `compiled`), with the names of `feedforward`. ``log`` is
+the course of a sample: what happened, in order. Every input and every arrival within the layer
+reaches all neurons, a spike only its own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def after(one: Any, log: Any, node: int, j: int, horizon: float) -> None:
     """Keep the state of neuron j after a node if it is asked for, and predict its next spike."""
     if log.traced_v.shape[0]:
         log.traced_v[node, j], log.traced_i[node, j] = log.v[j], log.i[j]
-    d = crossing(log.v[j], log.i[j], one.tau_m[j], one.tau_s[j], one.theta[j], horizon - log.last[j])
+    d = crossing(
+        log.v[j], log.i[j], one.tau_m[j], one.tau_s[j], one.theta[j], horizon - log.last[j]
+    )
     log.cross[j] = log.last[j] + d if d >= 0.0 and log.number[j] < one.limit else inf
 
 
@@ -56,7 +59,8 @@ def spiked(out: Any, log: Any, b: int, j: int, q: int, now: float) -> None:
 
 
 def course(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, b: int) -> int:
-    """Run sample b; returns the number of nodes, or -1 if a neuron fires more often than there is room."""
+    """Run sample b; returns the number of nodes, or -1 if a neuron fires more often than there is
+    room."""
     first, k, q, head, node, n = ev.start[b], 0, 0, 0, 0, own.count[b]
     for j in range(log.v.shape[0]):
         log.v[j], log.i[j], log.last[j], log.cross[j], log.number[j] = 0.0, 0.0, 0.0, inf, 0
@@ -96,7 +100,8 @@ def course(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, b: int) ->
 
 
 def forward_recurrent(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any) -> int:
-    """Spikes of a layer into ``out``; returns -1 if a neuron fires more often than there is room, else 0."""
+    """Spikes of a layer into ``out``; returns -1 if a neuron fires more often than there is room,
+    else 0."""
     for b in range(ev.start.shape[0] - 1):
         arrange(ev, one, own, b, 0)
         if course(ev, one, rec, own, out, log, b) < 0:
@@ -115,7 +120,9 @@ def retreat(one: Any, log: Any, grad: Any, node: int, j: int, now: float) -> Non
     log.last[j] = now
 
 
-def reverse(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, grad: Any, g: Any, b: int, nodes: int) -> None:
+def reverse(
+    ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, grad: Any, g: Any, b: int, nodes: int
+) -> None:
     """Take the adjoints back through the course of sample b."""
     first = ev.start[b]
     log.lv[:], log.li[:], log.last[:], log.seen[0] = 0.0, 0.0, one.until, -1.0
@@ -127,11 +134,15 @@ def reverse(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, grad: Any
             retreat(one, log, grad, node, j, now)
             s = log.fired_as[which]
             i, pull = out.current[b, j, s], g[b, j, s] + log.pull[which]
-            log.lv[j] = (log.lv[j] * i - pull * one.tau_m[j]) / max(i - one.theta[j], one.slope_floor * one.theta[j])
+            log.lv[j] = (log.lv[j] * i - pull * one.tau_m[j]) / max(
+                i - one.theta[j], one.slope_floor * one.theta[j]
+            )
             grad.theta[j] -= log.lv[j]
             continue
         e = first + which
-        source, value = (log.fired[which], 1.0) if what == ARRIVAL else (own.source[e], own.value[e])
+        source, value = (
+            (log.fired[which], 1.0) if what == ARRIVAL else (own.source[e], own.value[e])
+        )
         for j in range(log.lv.shape[0]):
             retreat(one, log, grad, node, j, now)
             lv, li = log.lv[j], log.li[j]
@@ -148,7 +159,9 @@ def reverse(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, grad: Any
             grad.time[own.place[e]] += moved
 
 
-def backward_recurrent(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, grad: Any, g: Any) -> None:
+def backward_recurrent(
+    ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, grad: Any, g: Any
+) -> None:
     """Gradients of the loss for ``g`` [B, J, room]; every sample is run again for its course."""
     for b in range(ev.start.shape[0] - 1):
         arrange(ev, one, own, b, 0)

@@ -1,4 +1,5 @@
-"""The network of Bohte, Kok & La Poutré for Iris, run step by step as in n3ml's manual, and its optimiser."""
+"""The network of Bohte, Kok & La Poutré for Iris, run step by step as in n3ml's manual, and its
+optimiser."""
 
 from typing import Any
 
@@ -13,9 +14,11 @@ __all__ = ["Bohte", "Bohte2002"]
 
 
 class Bohte2002(nn.Module):
-    """Two layers of SpikeProp, with n3ml's steps: `initialize`, a call for every time, spike times in ``fc2.s``.
+    """Two layers of SpikeProp, with n3ml's steps: `initialize`, a call for every time, spike times
+    in ``fc2.s``.
 
-    A negative time is no spike, in and out. Delays are 1, 2, ... ms, and weights of either sign, as in the paper.
+    A negative time is no spike, in and out. Delays are 1, 2, ... ms, and weights of either sign, as
+    in the paper.
 
     Args:
         inputs: number of inputs, the bias neurons included.
@@ -45,8 +48,14 @@ class Bohte2002(nn.Module):
         until: float = 40.0,
     ) -> None:
         super().__init__()
-        same: dict[str, Any] = {"delays": range(1, delays + 1), "response": AlphaResponse(tau), "threshold": threshold}
-        mean = 8.0 * threshold / (inputs * delays)  # most inputs of a population code are late or silent
+        same: dict[str, Any] = {
+            "delays": range(1, delays + 1),
+            "response": AlphaResponse(tau),
+            "threshold": threshold,
+        }
+        mean = (
+            8.0 * threshold / (inputs * delays)
+        )  # most inputs of a population code are late or silent
         self.fc1 = SpikeProp(inputs, hidden, until=until, mean=mean, **same)
         self.fc2 = SpikeProp(hidden, classes, until=until, **same)
         self.initialize()
@@ -58,7 +67,8 @@ class Bohte2002(nn.Module):
             layer.s = torch.full((len(layer.weight),), -1.0)
 
     def forward(self, t: Any, times: Tensor) -> None:
-        """Write the spikes up to the time t into ``fc1.s`` and ``fc2.s``, for input spike times [inputs]."""
+        """Write the spikes up to the time t into ``fc1.s`` and ``fc2.s``, for input spike times
+        [inputs]."""
         if self._shown is None or not torch.equal(self._shown[0], times):
             with torch.no_grad():
                 hidden, spikes = self.spikes(times.unsqueeze(0))
@@ -67,7 +77,8 @@ class Bohte2002(nn.Module):
             layer.s = torch.where(found <= float(t), found, -1.0)
 
     def spikes(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Spike times of both layers, [B, hidden] and [B, classes], infinity where there is none."""
+        """Spike times of both layers, [B, hidden] and [B, classes], infinity where there is
+        none."""
         hidden = self.fc1(torch.where(times < 0, torch.inf, times))
         return hidden, self.fc2(hidden)
 
@@ -88,7 +99,8 @@ class Bohte:
         self.lr = lr
 
     def step(self, model: Bohte2002, times: Tensor, wanted: Tensor) -> None:
-        """Change the weights for input times [inputs] or [B, inputs] and wanted output times [classes] or alike."""
+        """Change the weights for input times [inputs] or [B, inputs] and wanted output times
+        [classes] or alike."""
         times, wanted = torch.atleast_2d(times), torch.atleast_2d(wanted)
         hidden, spikes = model.spikes(times)
         loss = 0.5 * ((first_times(spikes, model.fc2.until) - wanted) ** 2).sum()

@@ -1,4 +1,5 @@
-"""First spike times of spike response neurons with delayed terminals, and the derivative of the implicit function."""
+"""First spike times of spike response neurons with delayed terminals, and the derivative of the
+implicit function."""
 
 import math
 from typing import Any, NamedTuple
@@ -32,9 +33,13 @@ class _FirstSpikes(torch.autograd.Function):
         samples, neurons, point, start = bracket(plan, times, weight, delays)
         most = max(1, int(torch.isfinite(times).sum(1).max()))
         time, order = times.sort(1)
-        arrival = arrivals(time[:, :most], delays).double()[samples]  # of the inputs that fire: few, in a sparse code
+        arrival = arrivals(time[:, :most], delays).double()[
+            samples
+        ]  # of the inputs that fire: few, in a sparse code
         near = weight[neurons.unsqueeze(1), order[samples, :most]].flatten(1).double()
-        found = torch.full((len(times), len(weight)), math.inf, dtype=torch.float64, device=weight.device)
+        found = torch.full(
+            (len(times), len(weight)), math.inf, dtype=torch.float64, device=weight.device
+        )
         found[samples, neurons] = refined(plan, arrival, near, point.double() * plan.dt, start)
         ctx.save_for_backward(times, weight, delays, found)
         ctx.plan = plan
@@ -65,13 +70,19 @@ def arrivals(times: Tensor, delays: Tensor) -> Tensor:
 
 
 def since(found: Tensor, arrival: Tensor) -> Tensor:
-    """Time from each arrival to each spike, [B, J, I * K]; minus infinity where one of them is missing."""
+    """Time from each arrival to each spike, [B, J, I * K]; minus infinity where one of them is
+    missing."""
     spike = torch.where(torch.isfinite(found), found, -math.inf).unsqueeze(-1)
-    return torch.where(torch.isfinite(arrival).unsqueeze(1), spike - arrival.unsqueeze(1), -math.inf)
+    return torch.where(
+        torch.isfinite(arrival).unsqueeze(1), spike - arrival.unsqueeze(1), -math.inf
+    )
 
 
-def bracket(plan: Plan, times: Tensor, weight: Tensor, delays: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where the first crossings are: samples, neurons, the points of the grid after them, and a share of the interval.
+def bracket(
+    plan: Plan, times: Tensor, weight: Tensor, delays: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where the first crossings are: samples, neurons, the points of the grid after them, and a
+    share of the interval.
 
     The share, in [0, 1], is where a straight line between the two points crosses.
     """
@@ -82,10 +93,14 @@ def bracket(plan: Plan, times: Tensor, weight: Tensor, delays: Tensor) -> tuple[
         late = int(steps.max())
         course = plan.response.value(torch.cat([grid[:1].expand(late), grid]) - times.unsqueeze(-1))
         course[..., :late] = 0.0
-        place = torch.arange(count, device=weight.device) + late - steps.long().unsqueeze(-1)  # [K, grid]
+        place = (
+            torch.arange(count, device=weight.device) + late - steps.long().unsqueeze(-1)
+        )  # [K, grid]
         value = course[..., place].flatten(1, 2)
     else:
-        value = plan.response.value(grid - arrivals(times, delays).unsqueeze(-1))  # [B, I * K, grid]
+        value = plan.response.value(
+            grid - arrivals(times, delays).unsqueeze(-1)
+        )  # [B, I * K, grid]
     gap = torch.matmul(weight.flatten(1), value) - plan.threshold  # [B, J, grid]
     above = gap >= 0
     samples, neurons = above.any(-1).nonzero(as_tuple=True)
@@ -95,21 +110,31 @@ def bracket(plan: Plan, times: Tensor, weight: Tensor, delays: Tensor) -> tuple[
 
 
 def refined(plan: Plan, arrival: Tensor, weight: Tensor, right: Tensor, share: Tensor) -> Tensor:
-    """The crossing in the interval of the grid that ends at ``right``, for the arrivals and weights of each spike.
+    """The crossing in the interval of the grid that ends at ``right``, for the arrivals and weights
+    of each spike.
 
-    Newton's method, kept inside of the interval; spikes leave the computation when they stand still.
+    Newton's method, kept inside of the interval; spikes leave the computation when they stand
+    still.
     """
-    left, found, open_ = right - plan.dt, right.clone(), torch.arange(len(right), device=right.device)
+    left, found, open_ = (
+        right - plan.dt,
+        right.clone(),
+        torch.arange(len(right), device=right.device),
+    )
     time = left + share.double() * plan.dt
     for _ in range(60):
         value, slope = plan.response.both(time.unsqueeze(-1) - arrival)
         gap = torch.linalg.vecdot(value, weight) - plan.threshold
         left, right = torch.where(gap < 0, time, left), torch.where(gap < 0, right, time)
         wanted = time - gap / torch.linalg.vecdot(slope, weight)
-        inside = (wanted >= left) & (wanted <= right)  # not so for a slope of 0, where it is no number
+        inside = (wanted >= left) & (
+            wanted <= right
+        )  # not so for a slope of 0, where it is no number
         wanted = torch.where(inside, wanted, 0.5 * (left + right))
         found[open_] = wanted
-        moving = (wanted - time).abs() > 1e-8 * plan.response.tau  # Newton's error is the square of the step
+        moving = (
+            wanted - time
+        ).abs() > 1e-8 * plan.response.tau  # Newton's error is the square of the step
         moving |= ~inside
         if not bool(moving.any()):
             break
@@ -131,16 +156,18 @@ def srm_first_spikes(
     dt: float = 1.0,
     slope_floor: float = 0.5,
 ) -> Tensor:
-    r"""First spike times of neurons whose membranes are weighted sums of response kernels, differentiable.
+    r"""First spike times of neurons whose membranes are weighted sums of response kernels,
+    differentiable.
 
     .. math::
         u_j(t) = \sum_{i, k} w_{ji}^k \varepsilon(t - t_i - d^k) \qquad u_j(t_j) = \theta \qquad
         \frac{\partial t_j}{\partial w_{ji}^k} = - \frac{\varepsilon(t_j - t_i - d^k)}{\dot u_j(t_j)} \qquad
         \frac{\partial t_j}{\partial t_i} = \frac{\sum_k w_{ji}^k \dot\varepsilon(t_j - t_i - d^k)}{\dot u_j(t_j)}
 
-    The membranes are laid on a grid of step ``dt`` by one matrix product, and the first crossing is then refined to the
-    precision of float64. A crossing and return between two points of the grid is missed; take a finer one if that
-    matters. A silent neuron reports infinity and has no gradient: see `push_silent`.
+    The membranes are laid on a grid of step ``dt`` by one matrix product, and the first crossing is
+    then refined to the precision of float64. A crossing and return between two points of the grid
+    is missed; take a finer one if that matters. A silent neuron reports infinity and has no
+    gradient: see `push_silent`.
 
     Args:
         times: one spike of each input, [B, I], not negative; infinity means none.
@@ -150,9 +177,10 @@ def srm_first_spikes(
         response: the kernel; default is ``AlphaResponse(7.0)``, that of the paper for time in ms.
         threshold: theta, positive.
         dt: step of the grid. Delays that are multiples of it are much faster.
-        slope_floor: the slope at a spike is divided by and hence taken as at least this many ``threshold /
-            response.tau`` in gradients, which near-tangent crossings would otherwise make arbitrarily large. The
-            gradients are exact where it is not reached; 0 switches it off.
+        slope_floor: the slope at a spike is divided by and hence taken as at least this many
+            ``threshold / response.tau`` in gradients, which near-tangent crossings would otherwise
+            make arbitrarily large. The gradients are exact where it is not reached; 0 switches it
+            off.
 
     Returns:
         [B, J], in the dtype of ``weight``; infinity for silent neurons.
@@ -161,8 +189,8 @@ def srm_first_spikes(
         TypeError: times or weights are not floating point.
         ValueError: shapes do not fit, a time is negative, or a number is out of range.
 
-    Source: Bohte, Kok & La Poutré (2002), Neurocomputing 48, 17-37, equations 12-18, in a form safe against signs; the
-    paper is known from implementations.
+    Source: Bohte, Kok & La Poutré (2002), Neurocomputing 48, 17-37, equations 12-18, in a form safe
+    against signs; the paper is known from implementations.
 
     >>> weight = torch.tensor([[[0.9], [0.9]]], requires_grad=True)
     >>> srm_first_spikes(torch.tensor([[0.0, 2.0]]), weight, torch.tensor([1.0]), until=20.0)
@@ -172,11 +200,15 @@ def srm_first_spikes(
     checks.floating(weight, "weight")
     if times.dim() != 2 or weight.dim() != 3 or weight.shape[1:] != (times.shape[1], len(delays)):
         raise ValueError(
-            f"times [B, I], weight [J, I, K] and delays [K] must fit, got {tuple(times.shape)}, {tuple(weight.shape)} "
+            f"times [B, I], weight [J, I, K] and delays [K] must fit, got {tuple(times.shape)}, "
+            f"{tuple(weight.shape)} "
             f"and {tuple(delays.shape)}; each input has K weights to each neuron"
         )
     if times.dtype != weight.dtype:
-        raise TypeError(f"times must be {weight.dtype} as the weight, got {times.dtype}; write times.to(weight.dtype)")
+        raise TypeError(
+            f"times must be {weight.dtype} as the weight, got {times.dtype}; write "
+            "times.to(weight.dtype)"
+        )
     checks.has_samples(times, "times")
     ever = times.masked_fill(times == math.inf, 0.0)  # a neuron that never fires
     for name, value in (("times", ever), ("delays", delays)):
@@ -184,7 +216,11 @@ def srm_first_spikes(
     for name, number in (("until", until), ("dt", dt), ("threshold", threshold)):
         real(name, number, 0.0, open_low=True)
     if until / dt > 2**24:
-        raise ValueError(f"until / dt must be at most {2**24} steps, got {until / dt:.4g}; write a longer dt")
+        raise ValueError(
+            f"until / dt must be at most {2**24} steps, got {until / dt:.4g}; write a longer dt"
+        )
     real("slope_floor", slope_floor, 0.0, example=0.5)
-    plan = Plan(AlphaResponse(7.0) if response is None else response, threshold, until, dt, slope_floor)
+    plan = Plan(
+        AlphaResponse(7.0) if response is None else response, threshold, until, dt, slope_floor
+    )
     return _FirstSpikes.apply(plan, times, weight, delays.to(weight))

@@ -13,10 +13,12 @@ __all__ = ["SpikeProp"]
 
 
 class SpikeProp(nn.Module):
-    """A layer of SpikeProp: each input reaches each neuron through K delayed terminals; `srm_first_spikes`.
+    """A layer of SpikeProp: each input reaches each neuron through K delayed terminals;
+    `srm_first_spikes`.
 
-    Layers are put together by ``nn.Sequential``, to any depth, and learn with any optimiser from any loss of spike
-    times. Weights begin uniformly between 0 and twice ``mean``; they may become negative.
+    Layers are put together by ``nn.Sequential``, to any depth, and learn with any optimiser from
+    any loss of spike times. Weights begin uniformly between 0 and twice ``mean``; they may become
+    negative.
 
     Args:
         inputs: I.
@@ -63,14 +65,20 @@ class SpikeProp(nn.Module):
         until, dt = real("until", until, 0.0, open_low=True), real("dt", dt, 0.0, open_low=True)
         learn_delays, generator = flag("learn_delays", learn_delays), random_source(generator)
         if not isinstance(delays, (Sequence, Tensor)) or isinstance(delays, (str, bytes)):
-            raise TypeError(f"delays must be a sequence of times, got {delays!r}; write delays=(1.0,)")
+            raise TypeError(
+                f"delays must be a sequence of times, got {delays!r}; write delays=(1.0,)"
+            )
         if isinstance(delays, Tensor):
             delays = numbers_of("delays", delays).flatten().tolist()
         delays = [real("delays", delay, 0.0) for delay in delays]
         if not len(delays):
-            raise ValueError("delays must name at least one terminal, got none; write delays=(1.0,)")
+            raise ValueError(
+                "delays must name at least one terminal, got none; write delays=(1.0,)"
+            )
         mean = 3.0 * threshold / (inputs * len(delays)) if mean is None else mean
-        self.weight = nn.Parameter(2 * mean * torch.rand(neurons, inputs, len(delays), generator=generator))
+        self.weight = nn.Parameter(
+            2 * mean * torch.rand(neurons, inputs, len(delays), generator=generator)
+        )
         values = torch.tensor(delays, dtype=self.weight.dtype)
         if learn_delays:
             self.delays = nn.Parameter(values)

@@ -1,7 +1,7 @@
 """Response kernels: what one input spike adds to a membrane, and its slope.
 
-A kernel is a frozen value with ``tau``, its unit of time, ``value(s)`` and ``slope(s)`` of the time s since the spike
-arrived; both are 0 for s <= 0.
+A kernel is a frozen value with ``tau``, its unit of time, ``value(s)`` and ``slope(s)`` of the time
+s since the spike arrived; both are 0 for s <= 0.
 """
 
 import math
@@ -96,11 +96,18 @@ class DoubleExponential(Response):
         for name in ("tau", "tau_s"):
             checks.in_range(name, getattr(self, name), 0.0, math.inf, open_low=True)
         if self.tau == self.tau_s:
-            raise ValueError(f"tau and tau_s must differ, got {self.tau} twice; write AlphaResponse for equal ones")
+            raise ValueError(
+                f"tau and tau_s must differ, got {self.tau} twice; write AlphaResponse for equal "
+                "ones"
+            )
 
     def value(self, s: Tensor) -> Tensor:
         x = s.clamp(min=0.0)
-        return self.tau_s / (self.tau - self.tau_s) * (torch.exp(-x / self.tau) - torch.exp(-x / self.tau_s))
+        return (
+            self.tau_s
+            / (self.tau - self.tau_s)
+            * (torch.exp(-x / self.tau) - torch.exp(-x / self.tau_s))
+        )
 
     def slope(self, s: Tensor) -> Tensor:
         x = s.clamp(min=0.0)

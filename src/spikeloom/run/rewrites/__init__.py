@@ -22,7 +22,8 @@ _active: ContextVar[tuple[str, ...]] = ContextVar("spikeloom_rewrites", default=
 
 @contextmanager
 def rewrites(*names: str) -> Iterator[None]:
-    """Use only these rewrites inside the block; without names, the plain interpreter runs all layers.
+    """Use only these rewrites inside the block; without names, the plain interpreter runs all
+    layers.
 
     Args:
         names: ``"pooling"``: a convolution and the max pooling that is its only reader run

@@ -74,7 +74,9 @@ class _Pair(NamedTuple):
     def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return torch.conv2d(x, weight, bias, *self.conv)
 
-    def gradients(self, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: Any) -> Any:
+    def gradients(
+        self, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: Any
+    ) -> Any:
         """Return the gradients of input, weight and bias; None where one is not needed."""
         sizes = None if bias is None else list(bias.shape)
         stride, padding, dilation, groups = self.conv
@@ -88,9 +90,17 @@ def _pair_of(conv: Any, pool: Any, info: Any) -> _Pair | None:
     numbers = dict(zip(_POOLING, pool.args[1:], strict=False)) | pool.kwargs
     if numbers.pop("return_indices", False) or numbers.keys() - set(_POOLING):
         return None
-    if isinstance(named.get("padding"), str) or info.shape[-3:].numel() == 0 or len(info.shape) != 4:
+    if (
+        isinstance(named.get("padding"), str)
+        or info.shape[-3:].numel() == 0
+        or len(info.shape) != 4
+    ):
         return None
-    if any(type(v) is not torch.nn.Parameter for v in (named["weight"], named.get("bias")) if v is not None):
+    if any(
+        type(v) is not torch.nn.Parameter
+        for v in (named["weight"], named.get("bias"))
+        if v is not None
+    ):
         return None
     kernel = numbers["kernel_size"]
     pooling = (
@@ -161,7 +171,9 @@ class _ConvolutionPooling(torch.autograd.Function):
         for i, (grad, position, part) in enumerate(parts):
             shape = (len(grad), *ctx.image)
             like = torch.empty(shape, memory_format=torch.channels_last)  # only its shape is used
-            unpooled = torch.ops.aten.max_pool2d_with_indices_backward(grad, like, *pair.pool, position.long())
+            unpooled = torch.ops.aten.max_pool2d_with_indices_backward(
+                grad, like, *pair.pool, position.long()
+            )
             found = pair.gradients(unpooled, part, weight, bias, wanted)
             if dx is not None:
                 dx[i * pair.rows :][: len(grad)] = found[0]

@@ -34,32 +34,35 @@ NAME = re.compile(r"user(\d+)_(\w+)\.aedat")
 
 
 class DVSGesture(EventDataset):
-    """DVS Gesture: 1176 training (users 1 to 23) and 288 test recordings (users 24 to 29) of 11 gestures.
+    """DVS Gesture: 1176 training (users 1 to 23) and 288 test recordings (users 24 to 29) of 11
+    gestures.
 
     ``root`` holds ``DvsGesture.tar.gz``, or the folder ``DvsGesture`` of its contents. The cache is
     ``dvs_gesture_train.hdf5`` or ``dvs_gesture_test.hdf5``.
 
-    Where snnTorch differs: it reads at most 0.5 s (training) or 1.8 s (test) whatever ``num_steps`` and ``dt`` say,
-    ignores ``target_transform``, cuts the light "fluorescent_led" to "fluorescent", and its version 1.0.0 writes a
-    cache without events.
+    Where snnTorch differs: it reads at most 0.5 s (training) or 1.8 s (test) whatever ``num_steps``
+    and ``dt`` say, ignores ``target_transform``, cuts the light "fluorescent_led" to "fluorescent",
+    and its version 1.0.0 writes a cache without events.
 
     Args:
         root: folder of the original files, and of the cache.
         train: the training part instead of the test part.
-        transform: takes the place of frames: gets the events of a recording as an integer array [n, 4] with the columns
-            time (microseconds from the beginning), polarity, x, y.
+        transform: takes the place of frames: gets the events of a recording as an integer array [n,
+            4] with the columns time (microseconds from the beginning), polarity, x, y.
         target_transform: applied to the class.
-        download_and_create: whether files may be downloaded and the cache be written if there is none.
+        download_and_create: whether files may be downloaded and the cache be written if there is
+            none.
         num_steps: number of time steps T. Default: 500 for training, 1800 for test.
         dt: duration of a step in microseconds; events after num_steps x dt are left out.
         ds: number of pixels, in x and y or as a pair, that become one; a divisor of 128.
         return_meta: items also hold the light and the user, as texts.
-        time_shuffle: begin at a random time, so that num_steps x dt fits where the recording is long enough.
+        time_shuffle: begin at a random time, so that num_steps x dt fits where the recording is
+            long enough.
         generator: source of the random times.
 
     Returns:
-        Items are frames [T, 2, 128 / ds, 128 / ds] of counts, float32, polarity 0 being OFF, and the class from 0; with
-        ``return_meta`` also light and user.
+        Items are frames [T, 2, 128 / ds, 128 / ds] of counts, float32, polarity 0 being OFF, and
+        the class from 0; with ``return_meta`` also light and user.
 
     Raises:
         ConnectionError: files are absent and cannot be downloaded.
@@ -108,12 +111,16 @@ class DVSGesture(EventDataset):
         given = ds if isinstance(ds, (tuple, list)) else (1 if ds is None else ds,) * 2
         pair = tuple(whole("ds", factor) for factor in given)
         if len(pair) != 2 or not all(factor > 0 and SENSOR % factor == 0 for factor in pair):
-            raise ValueError(f"ds must be a divisor of {SENSOR}, or a pair of them, got {ds}; write ds=4")
+            raise ValueError(
+                f"ds must be a divisor of {SENSOR}, or a pair of them, got {ds}; write ds=4"
+            )
         self.ds = (pair[0], pair[1])
         self.return_meta = flag("return_meta", return_meta)
         self.time_shuffle = flag("time_shuffle", time_shuffle)
         self.generator = random_source(generator)
-        super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
+        super().__init__(
+            root, train, transform, target_transform, download_and_create, num_steps, dt
+        )
 
     def recordings(self) -> Iterator[Recording]:
         for file in self.files():
@@ -159,18 +166,23 @@ class DVSGesture(EventDataset):
 
 
 def gestures(file: Path, *, user: str, light: str) -> Iterator[Recording]:
-    """The gestures in a file, cut at the times of its label file; times count from a gesture's first event."""
+    """The gestures in a file, cut at the times of its label file; times count from a gesture's
+    first event."""
     events = read_aedat(file)
     outside = (events["x"] >= SENSOR) | (events["y"] >= SENSOR)
     if outside.any():
         first = int(outside.argmax())
         raise ValueError(
-            f"addresses must be in [0, {SENSOR - 1}], got ({events['x'][first]}, {events['y'][first]}) at event "
+            f"addresses must be in [0, {SENSOR - 1}], got ({events['x'][first]}, "
+            f"{events['y'][first]}) at event "
             f"{first} of {file}; get the file again"
         )
     for label, start, end in read_gesture_labels(file.with_name(f"{file.stem}_labels.csv")):
         if not 1 <= label <= len(DVSGesture.classes):
-            raise ValueError(f"classes must lie in [1, 11], got {label} in the labels of {file}; get the file again")
+            raise ValueError(
+                f"classes must lie in [1, 11], got {label} in the labels of {file}; get the file "
+                "again"
+            )
         gesture = events[(events["t"] >= start) & (events["t"] < end)]
         gesture["t"] -= gesture["t"].min(initial=np.iinfo(np.int64).max)
         yield Recording(gesture, int(label) - 1, {"light": light, "user": user})

@@ -42,27 +42,29 @@ SIZE = 32  # pixels kept of the sensor's 34
 class NMNIST(EventDataset):
     """N-MNIST: 60000 training and 10000 test recordings of MNIST digits, about 300 ms each.
 
-    ``root`` holds ``Train.zip`` and ``Test.zip``, or the folders ``Train`` and ``Test`` of their contents. The cache is
-    ``n_mnist_train.hdf5`` or ``n_mnist_test.hdf5``, and the zip files are not needed afterwards.
+    ``root`` holds ``Train.zip`` and ``Test.zip``, or the folders ``Train`` and ``Test`` of their
+    contents. The cache is ``n_mnist_train.hdf5`` or ``n_mnist_test.hdf5``, and the zip files are
+    not needed afterwards.
 
-    Where snnTorch differs: it keeps only as many recordings of each digit as of the rarest one (54210 and 8920), which
-    ``balanced`` does too, it replaces the user's ``target_transform``, and its version 1.0.0 writes a cache without
-    events.
+    Where snnTorch differs: it keeps only as many recordings of each digit as of the rarest one
+    (54210 and 8920), which ``balanced`` does too, it replaces the user's ``target_transform``, and
+    its version 1.0.0 writes a cache without events.
 
     Args:
         root: folder of the original files, and of the cache.
         train: the training part instead of the test part.
-        transform: takes the place of frames: gets the events of a recording as an integer array [n, 4] with the columns
-            time (microseconds from the first event), polarity, x, y.
+        transform: takes the place of frames: gets the events of a recording as an integer array [n,
+            4] with the columns time (microseconds from the first event), polarity, x, y.
         target_transform: applied to the digit.
-        download_and_create: whether files may be downloaded and the cache be written if there is none.
+        download_and_create: whether files may be downloaded and the cache be written if there is
+            none.
         num_steps: number of time steps T.
         dt: duration of a step in microseconds; events after num_steps x dt are left out.
         balanced: the same number of recordings of each digit, the first ones.
 
     Returns:
-        Items are frames [T, 2, 32, 32] of counts, float32, polarity 0 being OFF, and the digit. Events in the last two
-        rows and columns of the 34 x 34 sensor are left out, as in snnTorch.
+        Items are frames [T, 2, 32, 32] of counts, float32, polarity 0 being OFF, and the digit.
+        Events in the last two rows and columns of the 34 x 34 sensor are left out, as in snnTorch.
 
     Raises:
         ConnectionError: files are absent and cannot be downloaded.
@@ -95,11 +97,15 @@ class NMNIST(EventDataset):
         *,
         balanced: bool = False,
     ) -> None:
-        super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
+        super().__init__(
+            root, train, transform, target_transform, download_and_create, num_steps, dt
+        )
         if flag("balanced", balanced):
             label = self.store.label
             number = np.unique(label, return_counts=True)[1].min()
-            self.keys = np.concatenate([np.flatnonzero(label == digit)[:number] for digit in np.unique(label)])
+            self.keys = np.concatenate(
+                [np.flatnonzero(label == digit)[:number] for digit in np.unique(label)]
+            )
 
     def recordings(self) -> Iterator[Recording]:
         part = "Train" if self.train else "Test"

@@ -26,8 +26,12 @@ __all__ = ["SHD"]
 PAGE = "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/"
 FOLDER = "https://zenkelab.org/datasets/"
 ARCHIVES = {
-    "train": Archive("shd_train.h5.zip", f"{FOLDER}shd_train.h5.zip", "f3252aeb598ac776c1b526422d90eecb", PAGE),
-    "test": Archive("shd_test.h5.zip", f"{FOLDER}shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f", PAGE),
+    "train": Archive(
+        "shd_train.h5.zip", f"{FOLDER}shd_train.h5.zip", "f3252aeb598ac776c1b526422d90eecb", PAGE
+    ),
+    "test": Archive(
+        "shd_test.h5.zip", f"{FOLDER}shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f", PAGE
+    ),
 }
 UNITS = 700
 LONGEST = 60.0  # seconds, far beyond any recording; the longest one takes 1.4
@@ -36,27 +40,31 @@ REMEDY = "get it again"
 
 
 class SHD(EventDataset):
-    """Spiking Heidelberg Digits: 8156 training and 2264 test recordings of digits in English and German.
+    """Spiking Heidelberg Digits: 8156 training and 2264 test recordings of digits in English and
+    German.
 
-    ``root`` holds ``shd_train.h5`` and ``shd_test.h5``, packed as ``.zip`` or ``.gz`` or not. The cache is
-    ``shd_train.hdf5`` or ``shd_test.hdf5``.
+    ``root`` holds ``shd_train.h5`` and ``shd_test.h5``, packed as ``.zip`` or ``.gz`` or not. The
+    cache is ``shd_train.hdf5`` or ``shd_test.hdf5``.
 
-    Where snnTorch differs: it reads num_steps x 1 ms whatever ``dt`` says, computes times in the float16 of the files,
-    which overflows, replaces the user's ``target_transform``, and its version 1.0.0 writes a cache without events.
+    Where snnTorch differs: it reads num_steps x 1 ms whatever ``dt`` says, computes times in the
+    float16 of the files, which overflows, replaces the user's ``target_transform``, and its version
+    1.0.0 writes a cache without events.
 
     Args:
         root: folder of the original files, and of the cache.
         train: the training part instead of the test part.
-        transform: takes the place of frames: gets the spikes of a recording as an integer array [n, 2] with the columns
-            time (microseconds from the first spike) and unit.
+        transform: takes the place of frames: gets the spikes of a recording as an integer array [n,
+            2] with the columns time (microseconds from the first spike) and unit.
         target_transform: applied to the class.
-        download_and_create: whether files may be downloaded and the cache be written if there is none.
+        download_and_create: whether files may be downloaded and the cache be written if there is
+            none.
         num_steps: number of time steps T.
         ds: number of neighbouring units that become one; a divisor of 700.
         dt: duration of a step in microseconds; spikes after num_steps x dt are left out.
 
     Returns:
-        Items are counts [T, 700 / ds], float32, in reversed order of the units (as in snnTorch: column 0 is unit 699),
+        Items are counts [T, 700 / ds], float32, in reversed order of the units (as in snnTorch:
+        column 0 is unit 699),
         and the class: 0 to 9 are the digits in English, 10 to 19 those in German.
 
     Raises:
@@ -65,7 +73,8 @@ class SHD(EventDataset):
         ImportError: h5py is not installed.
         ValueError: a file is damaged, or a number is out of range.
 
-    Source: Cramer, Stradmann, Schemmel & Zenke (2020), IEEE Transactions on Neural Networks and Learning Systems.
+    Source: Cramer, Stradmann, Schemmel & Zenke (2020), IEEE Transactions on Neural Networks and
+    Learning Systems.
 
     >>> SHD("data/shd", train=False, download_and_create=False)
     Traceback (most recent call last):
@@ -73,7 +82,9 @@ class SHD(EventDataset):
     """
 
     cache_name = "shd"
-    classes = tuple(f"{language} {digit}" for language in ("english", "german") for digit in range(10))
+    classes = tuple(
+        f"{language} {digit}" for language in ("english", "german") for digit in range(10)
+    )
 
     def __init__(
         self,
@@ -90,7 +101,9 @@ class SHD(EventDataset):
         if ds < 1 or UNITS % ds:
             raise ValueError(f"ds must be a divisor of {UNITS}, got {ds}; write ds=5")
         self.ds = ds
-        super().__init__(root, train, transform, target_transform, download_and_create, num_steps, dt)
+        super().__init__(
+            root, train, transform, target_transform, download_and_create, num_steps, dt
+        )
 
     def recordings(self) -> Iterator[Recording]:
         yield from raw_recordings(self.root, "train" if self.train else "test")
@@ -101,7 +114,9 @@ class SHD(EventDataset):
     def frames(self, events: np.ndarray) -> Tensor:
         events = events.copy()
         events["x"] //= self.ds
-        counts = to_frames(events, (UNITS // self.ds, 1, 1), num_steps=self.num_steps, dt=self.dt, start=0)
+        counts = to_frames(
+            events, (UNITS // self.ds, 1, 1), num_steps=self.num_steps, dt=self.dt, start=0
+        )
         return counts[:, 0, 0].flip(-1)
 
 
@@ -122,7 +137,8 @@ def raw_recordings(root: Path, part: str) -> Iterator[Recording]:
             shapes = (times.shape, units.shape, labels.shape)
         if len(set(shapes)) > 1 or labels.ndim != 1:
             raise ValueError(
-                f"{path} must hold a list of times, a list of units and a label for each recording, "
+                f"{path} must hold a list of times, a list of units and a label for each "
+                "recording, "
                 f"got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
             )
         for index in range(len(labels)):
@@ -146,15 +162,19 @@ def recording(time: np.ndarray, unit: np.ndarray, label: np.generic, what: str) 
     seconds = time.astype(np.float64)
     if not ((seconds >= 0) & (seconds < LONGEST)).all():
         raise ValueError(
-            f"times must be in [0, {LONGEST}) seconds, got {seconds.min()} to {seconds.max()} in {what}; {REMEDY}"
+            f"times must be in [0, {LONGEST}) seconds, got {seconds.min()} to {seconds.max()} in "
+            f"{what}; {REMEDY}"
         )
     if len(unit) and (unit.dtype.kind not in "iu" or unit.min() < 0 or unit.max() >= UNITS):
         raise ValueError(
-            f"units must be whole numbers in [0, {UNITS - 1}], got {unit.dtype} from {unit.min()} to {unit.max()} in "
+            f"units must be whole numbers in [0, {UNITS - 1}], got {unit.dtype} from {unit.min()} "
+            f"to {unit.max()} in "
             f"{what}; {REMEDY}"
         )
     if label.dtype.kind not in "iu" or not 0 <= int(label) < len(SHD.classes):
-        raise ValueError(f"classes must be in [0, {len(SHD.classes) - 1}], got {label} in {what}; {REMEDY}")
+        raise ValueError(
+            f"classes must be in [0, {len(SHD.classes) - 1}], got {label} in {what}; {REMEDY}"
+        )
     events = np.zeros(len(time), EVENT)
     events["x"] = unit
     events["p"] = 1

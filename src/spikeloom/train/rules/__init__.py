@@ -7,4 +7,16 @@ from .online import EProp
 from .rule import RULES, Outcome, Rule, refusal, rule_of
 from .stbp import STBP
 
-__all__ = ["BPSTDP", "BPTT", "RULES", "STBP", "TBPTT", "EProp", "EventProp", "Outcome", "Rule", "refusal", "rule_of"]
+__all__ = [
+    "BPSTDP",
+    "BPTT",
+    "RULES",
+    "STBP",
+    "TBPTT",
+    "EProp",
+    "EventProp",
+    "Outcome",
+    "Rule",
+    "refusal",
+    "rule_of",
+]

@@ -18,10 +18,11 @@ __all__ = ["BPSTDP"]
 
 @dataclass(frozen=True)
 class BPSTDP(Rule, name="bp_stdp"):
-    """Errors of output spikes, passed down through the weights: `learning.bp_stdp`, for networks of `IF` neurons.
+    """Errors of output spikes, passed down through the weights: `learning.bp_stdp`, for networks of
+    `IF` neurons.
 
-    Samples are spikes (``encode="rate"``), the optimiser is SGD of rate 0.02 unless another one is given, and the loss
-    is the rule's own error.
+    Samples are spikes (``encode="rate"``), the optimiser is SGD of rate 0.02 unless another one is
+    given, and the loss is the rule's own error.
 
     Args:
         epsilon: steps before a desired spike in which spikes count.
@@ -39,7 +40,9 @@ class BPSTDP(Rule, name="bp_stdp"):
 
     def loss(self, given: Any) -> Callable[..., Tensor]:
         if given is not None:
-            raise ValueError(refusal(self, "it has an error of its own, got loss", "leave loss out"))
+            raise ValueError(
+                refusal(self, "it has an error of its own, got loss", "leave loss out")
+            )
         return SpikeError(self.epsilon, self.interval)
 
     def optimizer(self, parameters: Iterable[Tensor], lr: float | None) -> torch.optim.Optimizer:

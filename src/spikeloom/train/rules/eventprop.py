@@ -18,11 +18,13 @@ __all__ = ["EventProp"]
 
 @dataclass(frozen=True)
 class EventProp(Rule, name="eventprop"):
-    """Exact gradients of spike times in continuous time: `learning.EventNetwork`, for networks of `Synaptic` neurons.
+    """Exact gradients of spike times in continuous time: `learning.EventNetwork`, for networks of
+    `Synaptic` neurons.
 
-    The loss is one of spike times, by default ``ce_temporal_loss()``. While it learns, the network has no time steps;
-    it is judged in steps, as with every rule. Silent neurons have no gradient and are pushed: outputs in the samples of
-    their class, hidden neurons if they are silent in a whole batch.
+    The loss is one of spike times, by default ``ce_temporal_loss()``. While it learns, the network
+    has no time steps; it is judged in steps, as with every rule. Silent neurons have no gradient
+    and are pushed: outputs in the samples of their class, hidden neurons if they are silent in a
+    whole batch.
 
     Args:
         push: gradient of the weights of a silent neuron.
@@ -37,7 +39,9 @@ class EventProp(Rule, name="eventprop"):
 
     def loss(self, given: Any) -> Callable[..., Tensor]:
         if given is not None and not hasattr(given, "spk_time_fn"):
-            raise ValueError(refusal(self, "the loss does not read spike times", "write loss=ce_temporal_loss()"))
+            raise ValueError(
+                refusal(self, "the loss does not read spike times", "write loss=ce_temporal_loss()")
+            )
         return ce_temporal_loss() if given is None else given
 
     def check(self, job: Job, probe: Probe) -> None:

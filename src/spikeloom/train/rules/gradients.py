@@ -25,10 +25,18 @@ class BPTT(Rule, name="bptt"):
     chaotic = True
 
     def check(self, job: Job, probe: Probe) -> None:
-        blind = [path for path, neuron in named_neurons(job.net) if isinstance(neuron.spike_grad, Disabled)]
+        blind = [
+            path
+            for path, neuron in named_neurons(job.net)
+            if isinstance(neuron.spike_grad, Disabled)
+        ]
         if job.last in blind and job.readout.field == "spk":
             raise ValueError(
-                refusal(self, f"the spikes of {blind[0]!r} have no gradient", "leave out surrogate_disable=True")
+                refusal(
+                    self,
+                    f"the spikes of {blind[0]!r} have no gradient",
+                    "leave out surrogate_disable=True",
+                )
             )
 
     def learn(self, job: Job, x: Tensor, y: Tensor) -> Outcome:
@@ -46,9 +54,11 @@ class BPTT(Rule, name="bptt"):
 
 @dataclass(frozen=True)
 class TBPTT(BPTT, name="tbptt"):
-    """Backpropagation through ``K`` steps, then a change of the weights; no gradient reaches an earlier chunk.
+    """Backpropagation through ``K`` steps, then a change of the weights; no gradient reaches an
+    earlier chunk.
 
-    The loss is taken of each chunk: a wanted number of spikes is that of K steps. A shorter chunk may end the sequence.
+    The loss is taken of each chunk: a wanted number of spikes is that of K steps. A shorter chunk
+    may end the sequence.
 
     Args:
         K: steps of a chunk, from 1 to T.
@@ -67,7 +77,8 @@ class TBPTT(BPTT, name="tbptt"):
         super().check(job, probe)
         if probe.num_steps < self.K:
             raise ValueError(
-                f"K must not exceed the number of steps, got K={self.K} for {probe.num_steps} steps; "
+                f"K must not exceed the number of steps, got K={self.K} for {probe.num_steps} "
+                "steps; "
                 f"write rule=TBPTT(K={max(1, probe.num_steps // 2)})"
             )
 

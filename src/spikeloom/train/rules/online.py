@@ -21,7 +21,8 @@ __all__ = ["EProp"]
 
 @dataclass(frozen=True)
 class EProp(Rule, name="eprop"):
-    """Gradients carried forward in time by traces of the synapses, with memory that does not grow with T.
+    """Gradients carried forward in time by traces of the synapses, with memory that does not grow
+    with T.
 
     The loss is the mean over the steps of a loss of one step: ``ce_rate_loss()`` (the default),
     ``mse_membrane_loss()``, or a function of yours, called with the outputs [1, B, N] of each step.
@@ -31,10 +32,14 @@ class EProp(Rule, name="eprop"):
     """
 
     def loss(self, given: Any) -> Callable[..., Tensor]:
-        if isinstance(given, LossFunctions) and not isinstance(given, (ce_rate_loss, mse_membrane_loss)):
+        if isinstance(given, LossFunctions) and not isinstance(
+            given, (ce_rate_loss, mse_membrane_loss)
+        ):
             raise ValueError(
                 refusal(
-                    self, f"{given.__name__} is no mean over single steps", "write loss=ce_rate_loss() or leave it out"
+                    self,
+                    f"{given.__name__} is no mean over single steps",
+                    "write loss=ce_rate_loss() or leave it out",
                 )
             )
         return ce_rate_loss() if given is None else given
@@ -56,7 +61,10 @@ class EProp(Rule, name="eprop"):
         learner.reset()
         job.optimizer.zero_grad()
         with _spikes(job) as spikes:
-            losses = [learner.step(value[t] if static is None else value, y, scale=1 / steps) for t in range(steps)]
+            losses = [
+                learner.step(value[t] if static is None else value, y, scale=1 / steps)
+                for t in range(steps)
+            ]
         job.optimizer.step()
         fired = {path: torch.stack(each) for path, each in spikes.items()}
         return Outcome(torch.stack(losses).mean().item(), torch.cat(seen), fired)

@@ -1,8 +1,9 @@
-"""Learning rules by name: each says what it needs of a network, and changes the network on one batch.
+"""Learning rules by name: each says what it needs of a network, and changes the network on one
+batch.
 
-A rule is a frozen value: ``rule="tbptt"`` is ``rule=TBPTT()``, and ``rule=TBPTT(K=8)`` changes a number. The
-mathematics is in `spikeloom.learning` and in autograd. A new rule is one class in a file of this folder, which enters
-`RULES` by its ``name``, and one line in ``__init__``.
+A rule is a frozen value: ``rule="tbptt"`` is ``rule=TBPTT()``, and ``rule=TBPTT(K=8)`` changes a
+number. The mathematics is in `spikeloom.learning` and in autograd. A new rule is one class in a
+file of this folder, which enters `RULES` by its ``name``, and one line in ``__init__``.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +24,8 @@ DEFAULT_LR = 2e-3
 
 
 class Outcome(NamedTuple):
-    """What a rule saw on a batch, before it changed the network (or while it did, if it changes it along the way)."""
+    """What a rule saw on a batch, before it changed the network (or while it did, if it changes it
+    along the way)."""
 
     loss: float
     outputs: Tensor  # [T, B, N]
@@ -46,9 +48,12 @@ class Rule:
         super().__init_subclass__(**options)
         if name:
             taken = RULES.get(name)
-            if taken is not None and taken.__qualname__ != cls.__qualname__:  # a class redefined in a notebook may be
+            if (
+                taken is not None and taken.__qualname__ != cls.__qualname__
+            ):  # a class redefined in a notebook may be
                 raise ValueError(
-                    f"a rule needs a name of its own, got {name!r}, which {taken.__qualname__} has; write another"
+                    f"a rule needs a name of its own, got {name!r}, which {taken.__qualname__} "
+                    "has; write another"
                 )
             cls.name = name
             RULES[name] = cls
@@ -82,7 +87,8 @@ class Rule:
 
 
 def rule_of(value: Any) -> Rule:
-    """The rule for the argument ``rule`` of `fit`: a value as it is, a name as its rule with default numbers.
+    """The rule for the argument ``rule`` of `fit`: a value as it is, a name as its rule with
+    default numbers.
 
     Raises:
         ValueError: an unknown name.
@@ -95,7 +101,10 @@ def rule_of(value: Any) -> Rule:
         return value
     if isinstance(value, str):
         return RULES[checks.choice("rule", value, RULES)]()
-    raise TypeError(f'rule must be a name or a rule, got {value!r}; write rule="bptt", or rule=snn.train.TBPTT(K=5)')
+    raise TypeError(
+        f'rule must be a name or a rule, got {value!r}; write rule="bptt", or '
+        "rule=snn.train.TBPTT(K=5)"
+    )
 
 
 def refusal(rule: Rule, why: str, instead: str) -> str:

@@ -34,10 +34,16 @@ class STBP(BPTT, name="stbp"):
         super().check(job, probe)
         for path, neuron in named_neurons(job.net):
             kind = type(neuron).__name__
-            if type(neuron) is not Leaky or neuron.reset_mechanism != "zero_attached" or not neuron.reset_delay:
+            if (
+                type(neuron) is not Leaky
+                or neuron.reset_mechanism != "zero_attached"
+                or not neuron.reset_delay
+            ):
                 why = f"{kind} {path!r} is not its neuron, whose spike clears the membrane and passes the gradient"
             elif not isinstance(neuron.spike_grad, tuple(STBP_CURVES.values())):
-                why = f"the surrogate of {path!r} is none of its four curves, got {neuron.spike_grad}"
+                why = (
+                    f"the surrogate of {path!r} is none of its four curves, got {neuron.spike_grad}"
+                )
             else:
                 continue
             raise TypeError(refusal(self, why, "write snn.learning.stbp_neuron() in its place"))
