@@ -104,6 +104,15 @@ class Face(Parameters, Doors, Helpers, Stateful):
 
     def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
         """What ``forward`` does where nothing is recorded."""
+        passed = (state or named) and any(v is not None for v in (*state, *named.values()))
+        if passed or torch.compiler.is_compiling() or not self.carries:
+            return self._called(input_, state, named)
+        alone.go_on(self)
+        found = self._called(input_, state, named)
+        alone.stayed(self)
+        return found
+
+    def _called(self, input_: Tensor, state: Any, named: dict[str, Any]) -> Any:
         return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None))
 
     def advance(
@@ -225,6 +234,7 @@ class Face(Parameters, Doors, Helpers, Stateful):
         """Forget the state."""
         if alone.claimed:
             alone.refuse_others(self)
+        alone.take(self)
         self._hidden = self._signal = None
 
     detach_hidden: Any = OneOrAll(Stateful.detach_hidden)

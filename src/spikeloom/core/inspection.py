@@ -32,6 +32,9 @@ def inspect_input(neuron: Any, x: Tensor, sequence: bool, timed: bool) -> None:
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         checks.floating(x, f"the input of {type(neuron).__name__}")
+    if torch._C._get_tracing_state() is not None:
+        checks.not_traced(neuron)
+        return
     seen = (x.shape, x.dtype, x.device, sequence)
     if seen != neuron._checked:
         checks.floating(x, f"the input of {type(neuron).__name__}")
