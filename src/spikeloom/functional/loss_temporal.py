@@ -276,7 +276,7 @@ class ce_temporal_loss(LossFunctions):
         weight = (
             None
             if self.weight is None
-            else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device)
+            else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device).detach()
         )
         if weight is not None and len(weight) != logits.shape[-1]:
             raise ValueError(
