@@ -68,6 +68,8 @@ if TYPE_CHECKING:
         utils,
     )
     from .doctor import gradient_report
+    from .export_nir import export_to_nir
+    from .import_nir import import_from_nir
     from .saving import load, save
     from .train import fit
 
@@ -113,9 +115,11 @@ __all__ = [
     "doctor",
     "export",
     "export_nir",
+    "export_to_nir",
     "fit",
     "functional",
     "gradient_report",
+    "import_from_nir",
     "import_nir",
     "layerwise",
     "learning",
@@ -137,7 +141,14 @@ __all__ = [
     "utils",
 ]
 
-_HOME = {"fit": "train", "gradient_report": "doctor", "load": "saving", "save": "saving"}
+_HOME = {
+    "export_to_nir": "export_nir",
+    "fit": "train",
+    "gradient_report": "doctor",
+    "import_from_nir": "import_nir",
+    "load": "saving",
+    "save": "saving",
+}
 
 # Hidden from type checkers, which would otherwise accept every name.
 if not TYPE_CHECKING:
