@@ -134,7 +134,9 @@ def BPTT(
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True, output=True))
     >>> batches = [(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))]
     >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
-    >>> BPTT(net, batches, sgd, snn.functional.mse_count_loss(), num_steps=6, time_var=False).requires_grad
+    >>> BPTT(
+    ...     net, batches, sgd, snn.functional.mse_count_loss(), num_steps=6, time_var=False
+    ... ).requires_grad
     False
     """
     return TBPTT(

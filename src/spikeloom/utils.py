@@ -30,7 +30,9 @@ def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
         ValueError: no such part, or more parts than samples.
 
     >>> from types import SimpleNamespace
-    >>> data_subset(SimpleNamespace(data=torch.arange(6), targets=torch.arange(6)), subset=3, idx=1).data
+    >>> data_subset(
+    ...     SimpleNamespace(data=torch.arange(6), targets=torch.arange(6)), subset=3, idx=1
+    ... ).data
     tensor([2, 3])
     """
     if subset <= 1:

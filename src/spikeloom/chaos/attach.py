@@ -62,9 +62,13 @@ def attach(
             measured strength gives no chaos.
 
     >>> import spikeloom as snn
-    >>> net = nn.Sequential(nn.Linear(4, 8), snn.Leaky(0.9, init_hidden=True), nn.Linear(8, 2), snn.LI(0.9))
+    >>> net = nn.Sequential(
+    ...     nn.Linear(4, 8), snn.Leaky(0.9, init_hidden=True), nn.Linear(8, 2), snn.LI(0.9)
+    ... )
     >>> sgd, x = torch.optim.SGD(net.parameters(), lr=0.1), torch.rand(16, 4)
-    >>> chaos = snn.chaos.attach(net, strength=snn.chaos.A(3.8), layers="1", optimizer=sgd, batch=x, num_steps=10)
+    >>> chaos = snn.chaos.attach(
+    ...     net, strength=snn.chaos.A(3.8), layers="1", optimizer=sgd, batch=x, num_steps=10
+    ... )
     >>> spk, mem = snn.run(net, x, num_steps=10)
     >>> loss = mem.square().mean() + chaos()
     >>> loss.backward(); sgd.step(); chaos.step()

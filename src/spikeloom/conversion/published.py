@@ -158,7 +158,7 @@ class UnitNetwork(nn.Sequential):
             unit_threshold(neuron, torch.as_tensor(value))
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One step of Poisson input: a spike with probability \\|x\\|, bearing the sign of x, [B, ...]."""
+        r"""Returns one step of Poisson input, [B, ...]: a spike of x's sign at rate \|x\|."""
         drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return (drawn < x.abs()).to(x.dtype) * x.sign()
 

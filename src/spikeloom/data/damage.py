@@ -48,9 +48,9 @@ def damage_named(path: "str | PathLike[str]", rule: str, remedy: str) -> Iterato
         ValueError: a parser failed. Errors of the machine, such as a missing permission, pass.
 
     >>> with damage_named("a.npz", "an npz file", "get it again"):
-    ...     raise EOFError("end of file")
+    ...     raise EOFError("it ends")
     Traceback (most recent call last):
-    ValueError: a.npz must be an npz file, got a damaged or different one (end of file); get it again
+    ValueError: a.npz must be an npz file, got a damaged or different one (it ends); get it again
     """
     try:
         yield

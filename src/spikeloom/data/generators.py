@@ -146,7 +146,9 @@ def randman(
 ) -> Split:
     r"""Spike times on smooth random manifolds, one for each class.
 
-    .. math:: t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}} \sin(2 \pi (k b_{idk} z_d + c_{idk}))
+    .. math::
+        t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}}
+        \sin(2 \pi (k b_{idk} z_d + c_{idk}))
 
     with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the
     manifold's dimension; the times of each unit are then stretched to [0, 1] over each manifold.
@@ -200,7 +202,10 @@ def randman(
         x[mine] = (t - low) / np.where(high > low, high - low, 1.0)
     train, test = stratified(y, num_test, seed)
     samples, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y)
-    text = f"spike times on {num_classes} smooth random manifolds of dimension {dimensions}; seed {seed}"
+    text = (
+        f"spike times on {num_classes} smooth random manifolds of dimension {dimensions}; "
+        f"seed {seed}"
+    )
     return Split(samples[train], labels[train], samples[test], labels[test], "randman", text)
 
 

@@ -56,7 +56,8 @@ def saccade(
     >>> events = saccade(torch.eye(8).expand(4, 1, 8, 8), num_steps=30)
     >>> events.shape
     torch.Size([30, 4, 2, 8, 8])
-    >>> saccade(torch.ones(1, 1, 8, 8), num_steps=30)[:, :, :, 2:-2, 2:-2].sum()  # no contrast, no event
+    >>> events = saccade(torch.ones(1, 1, 8, 8), num_steps=30)
+    >>> events[:, :, :, 2:-2, 2:-2].sum()  # no contrast, no event
     tensor(0.)
     """
     images = checked(images, num_steps, threshold, noise)

@@ -22,7 +22,8 @@ class Split(NamedTuple):
         description: what the data are and how they were divided, in a sentence or two.
 
     >>> import torch
-    >>> Split(torch.zeros(3, 4), torch.tensor([0, 1, 1]), torch.zeros(1, 4), torch.tensor([0]), "toy", "zeros")
+    >>> x, y = torch.zeros(4, 4), torch.tensor([0, 1, 1, 0])
+    >>> Split(x[:3], y[:3], x[3:], y[3:], "toy", "zeros")
     Split(toy: 3 training and 1 test samples of shape [4], 2 classes)
     """
 

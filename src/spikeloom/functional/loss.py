@@ -160,7 +160,9 @@ class mse_count_loss(_Classification):
     Returns:
         Callable; its result has shape (), or [B, C] for ``reduction="none"``.
 
-    >>> mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(torch.zeros(10, 1, 2), torch.tensor([1]))
+    >>> mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(
+    ...     torch.zeros(10, 1, 2), torch.tensor([1])
+    ... )
     tensor(3.4000)
     """
 

@@ -115,7 +115,8 @@ class AttributeMonitor(BaseMonitor):
     In snnTorch ``pre_forward=True`` fails at the first call, and ``instance=None`` at construction.
 
     >>> net = torch.nn.Sequential(torch.nn.BatchNorm1d(1))
-    >>> with AttributeMonitor("num_batches_tracked", True, net, torch.nn.BatchNorm1d, int) as monitor:
+    >>> monitor = AttributeMonitor("num_batches_tracked", True, net, torch.nn.BatchNorm1d, int)
+    >>> with monitor:
     ...     _ = net(torch.zeros(4, 1)), net(torch.zeros(4, 1))
     >>> monitor.records
     [0, 1]

@@ -156,4 +156,7 @@ class SynapticDelay(Stateful):
     def extra_repr(self) -> str:
         """The arguments."""
         learned = isinstance(self.delay, nn.Parameter)
-        return f"max_delay={self.max_delay}, channels={self.channels}, learn_delay={learned}, kernel={self.kernel!r}"
+        return (
+            f"max_delay={self.max_delay}, channels={self.channels}, learn_delay={learned}, "
+            f"kernel={self.kernel!r}"
+        )

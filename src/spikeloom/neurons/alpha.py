@@ -41,7 +41,8 @@ class Alpha(LIF):
     r"""Spike response neuron with an alpha-like kernel, a difference of two exponentials.
 
     .. math::
-        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad U[t+1] = \tau (A[t+1] + B[t+1])
+        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad
+        U[t+1] = \tau (A[t+1] + B[t+1])
         \qquad \tau = \frac{\ln\alpha}{\ln\beta - \ln\alpha} + 1
 
     A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the

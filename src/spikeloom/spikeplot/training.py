@@ -31,7 +31,8 @@ def columns(history: Any) -> dict[str, list[float]]:
     else:
         raise TypeError(
             "history must be a mapping of names to lists, or a list with a mapping for each epoch, "
-            f'got {type(history).__name__}; write {{"train_loss": [0.9, 0.5], "test_accuracy": [0.8, 0.9]}}'
+            f"got {type(history).__name__}; "
+            'write {"train_loss": [0.9, 0.5], "test_accuracy": [0.8, 0.9]}'
         )
     return {name: [float(v) for v in values] for name, values in table.items() if numeric(values)}
 
@@ -76,7 +77,8 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
     kinds = [(kind, names) for kind, names in kinds if names]
     if not kinds:
         raise ValueError(
-            f'history must have a name with "loss", "acc" or "rate" in it, got {sorted(table)}; rename its columns'
+            'history must have a name with "loss", "acc" or "rate" in it, '
+            f"got {sorted(table)}; rename its columns"
         )
     fig = figure_or_new(fig, figsize=(4.2 * len(kinds), 3.2))
     for ax, (kind, names) in zip(fig.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):

@@ -56,7 +56,9 @@ def stdp_linear_single_step(
 
     >>> fc = nn.Linear(2, 1, bias=False)
     >>> pre, post = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0]])
-    >>> stdp_linear_single_step(fc, pre, post, None, None, 2.0, 2.0, torch.zeros_like, torch.ones_like)[2]
+    >>> stdp_linear_single_step(
+    ...     fc, pre, post, None, None, 2.0, 2.0, torch.zeros_like, torch.ones_like
+    ... )[2]
     tensor([[1., 0.]])
     """
     rule = PairRule.of_times(tau_pre, tau_post, f_pre, f_post)
@@ -115,7 +117,9 @@ def mstdpet_linear_single_step(
         The new traces, and the eligibility, [out_features, in_features], with the batch axis in
         front if there is one.
 
-    >>> mstdpet_linear_single_step(nn.Linear(3, 2), torch.ones(3), torch.ones(2), None, None, 2.0, 2.0, 5.0)[2].shape
+    >>> mstdpet_linear_single_step(
+    ...     nn.Linear(3, 2), torch.ones(3), torch.ones(2), None, None, 2.0, 2.0, 5.0
+    ... )[2].shape
     torch.Size([2, 3])
     """
     return mstdp_linear_single_step(
@@ -144,7 +148,9 @@ def stdp_conv2d_single_step(
         the change of the weight, summed over batch and positions.
 
     >>> spikes = torch.ones(1, 1, 3, 3), torch.ones(1, 2, 3, 3)
-    >>> pre, _, change = stdp_conv2d_single_step(nn.Conv2d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0)
+    >>> pre, _, change = stdp_conv2d_single_step(
+    ...     nn.Conv2d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0
+    ... )
     >>> pre.shape, change.shape
     (torch.Size([1, 1, 5, 5]), torch.Size([2, 1, 3, 3]))
     """
@@ -168,7 +174,9 @@ def stdp_conv1d_single_step(
     one axis less.
 
     >>> spikes = torch.ones(1, 1, 3), torch.ones(1, 2, 3)
-    >>> pre, _, change = stdp_conv1d_single_step(nn.Conv1d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0)
+    >>> pre, _, change = stdp_conv1d_single_step(
+    ...     nn.Conv1d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0
+    ... )
     >>> pre.shape, change.shape
     (torch.Size([1, 1, 5]), torch.Size([2, 1, 3]))
     """

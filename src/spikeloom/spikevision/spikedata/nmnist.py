@@ -76,7 +76,8 @@ class NMNIST(EventDataset):
 
     >>> folder = Path("nmnist/Train/7")
     >>> folder.mkdir(parents=True)
-    >>> _ = (folder / "00001.bin").write_bytes(bytes([3, 4, 128, 0, 0, 5, 6, 0, 10, 0]))  # two events, 2.56 ms apart
+    >>> events = bytes([3, 4, 128, 0, 0, 5, 6, 0, 10, 0])  # two events, 2.56 ms apart
+    >>> _ = (folder / "00001.bin").write_bytes(events)
     >>> frames, digit = NMNIST("nmnist", num_steps=3, dt=1000)[0]
     >>> frames.nonzero().tolist(), digit
     ([[0, 1, 4, 3], [2, 0, 6, 5]], 7)
