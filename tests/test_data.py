@@ -189,7 +189,7 @@ def test_jpeg_subset_decodes_the_images_that_are_asked_for(tmp_path):
         1,
         2,
     ]
-    with pytest.raises(ValueError, match=r"num_test must lie in \[1, 3\]"):
+    with pytest.raises(ValueError, match=r"num_test must be in \[1, 3\]"):
         data.cifar10_jpeg(tmp_path, num_test=4)
 
 

@@ -224,8 +224,8 @@ def _chunks(
     if moving and len(targets) != steps:
         raise ValueError(
             f"time_var_targets=True needs targets [T, B] for T={steps} steps, got "
-            f"{tuple(targets.shape)}; "
-            "write targets.transpose(0, 1), or a loss without time_var_targets"
+            f"{tuple(targets.shape)}; write targets.transpose(0, 1), or a loss without "
+            "time_var_targets"
         )
     for start in range(0, steps, length):
         size = min(length, steps - start)
@@ -289,8 +289,7 @@ def _membrane(net: nn.Module, output: Any) -> Tensor:
     if not values or not isinstance(values[index], Tensor) or len(values) < 2:
         raise TypeError(
             "a membrane loss needs a network that returns (spk, ..., mem), got "
-            f"{type(output).__name__}; "
-            "build its last neuron with output=True"
+            f"{type(output).__name__}; build its last neuron with output=True"
         )
     return values[index]
 
@@ -315,8 +314,7 @@ def _check_parts(net: Any, dataloader: Any, optimizer: Any, regularization: Any)
     if regularization is not False and regularization is not None and not callable(regularization):
         raise TypeError(
             f"regularization must be a function of the spikes, or False, got {regularization!r}; "
-            "write e.g. "
-            "functional.l1_rate_sparsity()"
+            "write e.g. functional.l1_rate_sparsity()"
         )
 
 
@@ -331,14 +329,13 @@ def _check(criterion: Any, num_steps: Any, time_var: bool, time_first: bool, K: 
     if not isinstance(criterion, LossFunctions):
         raise TypeError(
             "criterion must be a loss over time from spikeloom.functional, got "
-            f"{type(criterion).__name__}; write e.g. "
-            "functional.ce_rate_loss(), or subclass functional.LossFunctions"
+            f"{type(criterion).__name__}; write e.g. functional.ce_rate_loss(), or subclass "
+            "functional.LossFunctions"
         )
     if num_steps and time_var:
         raise ValueError(
             f"num_steps is the length of static data, got num_steps={num_steps} with "
-            "time_var=True; leave it out (T is "
-            "the length of the data), or write time_var=False"
+            "time_var=True; leave it out (T is the length of the data), or write time_var=False"
         )
     if not time_var and (
         isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1

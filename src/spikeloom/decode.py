@@ -100,8 +100,8 @@ def groups(x: Tensor, num_classes: int) -> Tensor:
     if neurons % num_classes:
         raise ValueError(
             f"the number of output neurons must be a multiple of num_classes={num_classes}, got "
-            f"{neurons}; "
-            f"write an output layer of {-(-neurons // num_classes) * num_classes} neurons"
+            f"{neurons}; write an output layer of {-(-neurons // num_classes) * num_classes} "
+            "neurons"
         )
     return x.unflatten(-1, (num_classes, neurons // num_classes))
 
@@ -192,14 +192,13 @@ def _time_major(spk: Tensor, who: str) -> Tensor:
     tensor("spk", spk)
     if spk.dim() < 2 or len(spk) == 0:
         raise ValueError(
-            f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; "
-            "a single sample needs a batch axis: spk.unsqueeze(1)"
+            f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; a "
+            "single sample needs a batch axis: spk.unsqueeze(1)"
         )
     if spk.is_complex():
         raise TypeError(f"{who} expects real spikes, got {spk.dtype}; write spk.real")
-    if (
-        spk.is_floating_point() and not torch.compiler.is_compiling()
-    ):  # a check of values breaks the graph
+    # A check of values breaks the graph.
+    if spk.is_floating_point() and not torch.compiler.is_compiling():
         finite(spk, f"{who}: the spikes")
     return spk
 

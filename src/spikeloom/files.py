@@ -208,9 +208,8 @@ def _lock(held: int, path: Path) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            os.lseek(
-                held, 1 << 30, os.SEEK_SET
-            )  # beyond the text, which other processes must be able to read
+            # Beyond the text, which other processes must be able to read.
+            os.lseek(held, 1 << 30, os.SEEK_SET)
             msvcrt.locking(held, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue] (Windows only)
         else:
             import fcntl
@@ -219,9 +218,8 @@ def _lock(held: int, path: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
             return False
-        return not _lives(
-            path
-        )  # on a file system without locks only the content of the file counts
+        # On a file system without locks only the content of the file counts.
+        return not _lives(path)
     return True
 
 

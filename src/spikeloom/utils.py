@@ -39,7 +39,7 @@ def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
         return dataset
     if not 0 <= idx < subset:
         raise ValueError(
-            f"idx must lie in [0, {subset - 1}] for subset={subset}, got {idx}; parts count from 0"
+            f"idx must be in [0, {subset - 1}] for subset={subset}, got {idx}; parts count from 0"
         )
     step = len(dataset.data) // subset
     if step == 0:
@@ -79,7 +79,7 @@ def valid_split(ds_train: Any, ds_val: Any, split: float, seed: int = 0) -> tupl
     """
     if not 0 <= split <= 1:
         raise ValueError(
-            f"split must lie in [0, 1], got {split}; write the share of the samples, e.g. split=0.1"
+            f"split must be in [0, 1], got {split}; write the share of the samples, e.g. split=0.1"
         )
     if ds_train is ds_val:
         raise ValueError(

@@ -119,9 +119,8 @@ def _measured(
     paths: list[str],
     alive: str | None = None,
 ) -> dict[str, Gain]:
-    twin = copy.deepcopy(
-        net
-    ).train()  # statistics of batch norm, states and gradients of the original stay
+    # Statistics of batch norm, states and gradients of the original stay.
+    twin = copy.deepcopy(net).train()
     reset(twin)
     for path, neuron in named_neurons(twin):
         if path != alive:
@@ -147,8 +146,7 @@ def _measured(
             if not largest > 0:
                 raise ValueError(
                     f"a layer needs weights that learn and an input, got none for {path!r}; leave "
-                    "it out of layers, or "
-                    "give its weights to the optimizer"
+                    "it out of layers, or give its weights to the optimizer"
                 )
             slope = settings.I0 * (1 - settings.I0) / settings.scale**2
             found[path] = Gain(slope * largest / divisor(chunks, settings.reduction), lr)

@@ -210,6 +210,6 @@ def _of_function(name: str) -> str:
     if any(word in name for word in curved):
         return _INSTEAD["sigmoid"]
     return (
-        "it is not known to be linear; write it with layers, sums and products with "
-        "constants, or use nn.ReLU"
+        "it is not known to be linear; write it with layers, sums and products with constants, or "
+        "use nn.ReLU"
     )

@@ -234,8 +234,7 @@ def _clipped(gm: fx.GraphModule, node: fx.Node, low: Any, high: Any) -> Activati
     ):
         raise ValueError(
             f"{place(gm, node)} clips to [{low}, {high}], and the rate of a neuron cannot be "
-            "negative; clip to "
-            "[0, c], or use nn.ReLU"
+            "negative; clip to [0, c], or use nn.ReLU"
         )
     return Activation(None if high is None else float(high))
 

@@ -151,8 +151,8 @@ class UnitNetwork(nn.Sequential):
         """
         if len(threshold) != len(self.neurons):
             raise ValueError(
-                f"there are {len(self.neurons)} neurons, got {len(threshold)} thresholds; pass "
-                "one for each"
+                f"there are {len(self.neurons)} neurons, got {len(threshold)} thresholds; pass one "
+                "for each"
             )
         for neuron, value in zip(self.neurons.values(), threshold, strict=True):
             unit_threshold(neuron, torch.as_tensor(value))

@@ -9,9 +9,8 @@ from .split import Split, stratified
 
 __all__ = ["digits", "iris"]
 
-IRIS_RANGE_CM = np.array(
-    [[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]]
-)  # sepal length, width, petal length, width
+# Sepal length, width, petal length, width.
+IRIS_RANGE_CM = np.array([[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]])
 
 
 def divide(

@@ -84,9 +84,7 @@ class DiskCache(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if not -self._length <= index < self._length:
-            raise IndexError(
-                f"index must lie in [{-self._length}, {self._length - 1}], got {index}"
-            )
+            raise IndexError(f"index must be in [{-self._length}, {self._length - 1}], got {index}")
         index %= self._length
         path = self.folder / f"{index}.npz"
         if not path.exists():

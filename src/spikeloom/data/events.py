@@ -64,9 +64,9 @@ def to_frames(
     names = getattr(getattr(events, "dtype", None), "names", None) or ()
     if not {"x", "t"} <= set(names) or events.ndim != 1:
         raise TypeError(
-            f"events must be a structured array with the fields x, y, t, p, got "
-            f"{type(events).__name__} with {names}; "
-            "write np.array([(x, y, t, p), ...], dtype=data.EVENT)"
+            "events must be a structured array with the fields x, y, t, p, got "
+            f"{type(events).__name__} with {names}; write np.array([(x, y, t, p), ...], "
+            "dtype=data.EVENT)"
         )
     size = sensor_of(sensor_size)
     steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt, start, math.prod(size))
@@ -111,9 +111,8 @@ def _addresses(
         first = np.flatnonzero(kept)[wrong.argmax()]
         lowest, highest = values.min(), values.max()
         raise ValueError(
-            f"{field} must lie in [0, {limit - 1}] for sensor_size={size}, got {lowest} to "
-            f"{highest}, first at event {first}; "
-            "give the sensor's size, and polarities as 0 and 1"
+            f"{field} must be in [0, {limit - 1}] for sensor_size={size}, got {lowest} to "
+            f"{highest}, first at event {first}; give the sensor's size, and polarities as 0 and 1"
         )
     return values.astype(np.int64)
 
@@ -143,8 +142,7 @@ def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
     if total > _MOST_EVENTS:
         raise ValueError(
             f"frames may hold {_MOST_EVENTS} events, got {total:.4g}; write (frames > 0).float() "
-            "for events without "
-            "number"
+            "for events without number"
         )
     counts = frames[tuple(where.T)].long()
     step, p, y, x = where.repeat_interleave(counts, dim=0).T.cpu().numpy()
@@ -167,8 +165,7 @@ def _check_frames(frames: Any) -> None:
     if polarities > 127 or max(height, width) > 32767:
         raise ValueError(
             "frames must have at most 127 polarities and 32767 rows and columns, got "
-            f"{tuple(frames.shape)}; "
-            "write smaller frames"
+            f"{tuple(frames.shape)}; write smaller frames"
         )
     if frames.is_complex():
         raise TypeError(f"frames must hold counts, got {frames.dtype}; write frames.real")
@@ -177,8 +174,8 @@ def _check_frames(frames: Any) -> None:
     if bool(wrong.any()):
         raise ValueError(
             f"frames must hold counts 0, 1, 2, ..., got {values[wrong][0]:g} and "
-            f"{int(wrong.sum()) - 1} more such "
-            "values; write (frames > 0).float() for events without number"
+            f"{int(wrong.sum()) - 1} more such values; write (frames > 0).float() for events "
+            "without number"
         )
 
 
@@ -219,8 +216,7 @@ def pad_sequences(
     if len(shapes) != 1 or any(x.dim() == 0 for x in recordings):
         raise ValueError(
             "recordings must have the shape [T_i, ...] with the same ..., got "
-            f"{[tuple(x.shape) for x in recordings]}; "
-            "bring them to one size of sensor first"
+            f"{[tuple(x.shape) for x in recordings]}; bring them to one size of sensor first"
         )
     if len({tuple(y.shape) for _, y in pairs}) != 1:
         raise ValueError(

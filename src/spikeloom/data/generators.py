@@ -203,8 +203,8 @@ def randman(
     train, test = stratified(y, num_test, seed)
     samples, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y)
     text = (
-        f"spike times on {num_classes} smooth random manifolds of dimension {dimensions}; "
-        f"seed {seed}"
+        f"spike times on {num_classes} smooth random manifolds of dimension {dimensions}; seed "
+        f"{seed}"
     )
     return Split(samples[train], labels[train], samples[test], labels[test], "randman", text)
 

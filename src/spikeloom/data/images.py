@@ -70,8 +70,7 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     if raw[:2] != b"\0\0" or not dims or len(raw) < start or raw[2] not in IDX_TYPES:
         raise ValueError(
             f"an IDX file must begin with the bytes 0 0 type dimensions, got {list(raw[:4])} in "
-            f"{path}; "
-            "download the file again, it may be a web page"
+            f"{path}; download the file again, it may be a web page"
         )
     kind = np.dtype(IDX_TYPES[raw[2]])
     shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
@@ -120,8 +119,7 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
         if not images or y.shape != x.shape[:1] or y.dtype.kind not in "iu":
             raise ValueError(
                 f"the {part} part of {root} must be uint8 images [N, H, W] with N whole-number "
-                "labels, "
-                f"got {x.dtype} {x.shape} and {y.dtype} {y.shape}; the files may be swapped"
+                f"labels, got {x.dtype} {x.shape} and {y.dtype} {y.shape}; the files may be swapped"
             )
         _check_classes(y, f"the labels of the {part} part of {root}")
         tensors[f"x_{part}"] = unit(x, flat)
@@ -158,9 +156,8 @@ def find(root: Path, part: str) -> Path:
             if (root / folder / name).is_file():
                 return root / folder / name
     raise FileNotFoundError(
-        f"MNIST needs mnist.npz, or four IDX files, and {part} was not found in {root}; put one "
-        f"of {', '.join(names)} "
-        "there, or in its folder raw or MNIST/raw"
+        f"MNIST needs mnist.npz, or four IDX files, and {part} was not found in {root}; put one of "
+        f"{', '.join(names)} there, or in its folder raw or MNIST/raw"
     )
 
 
@@ -215,7 +212,7 @@ def cifar10_jpeg(
         number = len(y) if number is None else whole(f"num_{part}", number)
         if not 0 < number <= len(y):
             raise ValueError(
-                f"num_{part} must lie in [1, {len(y)}], the samples of {path}, got {number}"
+                f"num_{part} must be in [1, {len(y)}], the samples of {path}, got {number}"
             )
         with damage_named(path, "an npz file of JPEG images, 32 x 32", "download the file again"):
             tensors[f"x_{part}"] = decode(jpeg, offset[: number + 1])
@@ -232,15 +229,15 @@ def _check_jpeg(path: Path, part: str, jpeg: np.ndarray, offset: np.ndarray, y: 
     for name, array, kinds in (("jpeg", jpeg, "u"), ("offset", offset, "iu"), ("y", y, "iu")):
         if array.ndim != 1 or not len(array) or array.dtype.kind not in kinds:
             raise ValueError(
-                f"{name}_{part} of {path} must be whole numbers [N], "
-                f"got {array.dtype} {array.shape}; download the file again"
+                f"{name}_{part} of {path} must be whole numbers [N], got {array.dtype} "
+                f"{array.shape}; download the file again"
             )
     places = offset.astype(np.int64)
     rises = bool((np.diff(places) > 0).all())
     if len(offset) != len(y) + 1 or places[0] != 0 or places[-1] != len(jpeg) or not rises:
         raise ValueError(
-            f"offset_{part} of {path} must lead from 0 to {len(jpeg)} in {len(y)} steps, "
-            f"got {len(offset)} offsets from {offset[:1]} to {offset[-1:]}; download the file again"
+            f"offset_{part} of {path} must lead from 0 to {len(jpeg)} in {len(y)} steps, got "
+            f"{len(offset)} offsets from {offset[:1]} to {offset[-1:]}; download the file again"
         )
     _check_classes(y, f"y_{part} of {path}")
 

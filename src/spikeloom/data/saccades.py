@@ -8,12 +8,13 @@ from ..core.numbers import blank, random_source, real, tensor, whole
 
 __all__ = ["saccade"]
 
+# Corners (x, y) in units of the distance.
 TRIANGLE = (
     (0.0, 0.0),
     (0.5, 1.0),
     (1.0, 0.0),
     (0.0, 0.0),
-)  # corners (x, y) in units of the distance
+)
 DARK = 0.05  # added to intensities before the logarithm: what a pixel sees of a black surface
 
 
@@ -86,9 +87,8 @@ def seen(images: Tensor, offset: Tensor) -> Tensor:
     """Log intensity at each pixel, [B, H, W], while the camera looks ``offset`` (x, y) pixels away
     from the centre."""
     height, width = images.shape[-2:]
-    shift = (
-        2 * offset / offset.new_tensor([width, height])
-    )  # grid_sample measures images from -1 to 1
+    # grid_sample measures images from -1 to 1.
+    shift = 2 * offset / offset.new_tensor([width, height])
     matrix = torch.cat([torch.eye(2, dtype=images.dtype, device=images.device), shift[:, None]], 1)
     grid = torch.nn.functional.affine_grid(
         matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False
@@ -117,7 +117,7 @@ def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> T
         )
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
-            f"images must lie in [0, 1], got {images.min():g} to {images.max():g}; write "
+            f"images must be in [0, 1], got {images.min():g} to {images.max():g}; write "
             "images.clamp(0, 1) or rescale"
         )
     if not all(images.shape[-2:]):

@@ -78,8 +78,7 @@ def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.n
     ):
         raise TypeError(
             f"labels must be an array of classes [N], got {type(labels).__name__} of shape "
-            f"{np.shape(labels)}; write "
-            "np.array([0, 1, 1])"
+            f"{np.shape(labels)}; write np.array([0, 1, 1])"
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("labels must be finite, got NaN or infinity; write whole numbers")

@@ -41,8 +41,8 @@ def step_of(
     begin = _begin(t, start)
     if num_steps is None and (dt is None or not (t >= begin).any()):
         raise ValueError(
-            f"num_steps or dt must say how many steps {len(t)} events from start={start} last, "
-            f"got num_steps=None and dt={dt}; write num_steps=100"
+            f"num_steps or dt must say how many steps {len(t)} events from start={start} last, got "
+            f"num_steps=None and dt={dt}; write num_steps=100"
         )
     elapsed = _elapsed(t, begin)
     if step is None:
@@ -68,9 +68,8 @@ def _times(t: np.ndarray) -> np.ndarray:
         if wrong.any():
             first = int(wrong.argmax())
             raise ValueError(
-                f"times must be finite, got t={t[first]} at event {first} "
-                f"({int(wrong.sum())} of {len(t)} are not); "
-                "write events[np.isfinite(events['t'])]"
+                f"times must be finite, got t={t[first]} at event {first} ({int(wrong.sum())} of "
+                f"{len(t)} are not); write events[np.isfinite(events['t'])]"
             )
         return t.astype(np.float64)
     if t.dtype.kind == "u" and len(t) and int(t.max()) > INT64.max:
@@ -138,7 +137,6 @@ def _needed(t: np.ndarray, elapsed: np.ndarray, unit: float | int, pixels: int) 
         return int(count)
     raise ValueError(
         f"with dt={unit:g} the event {last} at t={t[last]} needs {count:.4g} steps of {pixels} "
-        "elements, "
-        f"more than {MOST_ELEMENTS} in all; write num_steps= to leave out what comes later, "
-        "a larger dt, or remove an event whose time is damaged"
+        f"elements, more than {MOST_ELEMENTS} in all; write num_steps= to leave out what comes "
+        "later, a larger dt, or remove an event whose time is damaged"
     )

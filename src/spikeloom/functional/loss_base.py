@@ -79,8 +79,8 @@ def _checked_weight(weight: Any) -> Any:
         )
     if numbers.dim() != 1 or not numbers.numel():
         raise ValueError(
-            f"weight must hold one number a class, got shape {tuple(numbers.shape)}; "
-            "write a tensor of num_classes numbers"
+            f"weight must hold one number a class, got shape {tuple(numbers.shape)}; write a "
+            "tensor of num_classes numbers"
         )
     if numbers.device.type != "meta" and not bool(numbers.isfinite().all()):
         raise ValueError(
@@ -125,9 +125,8 @@ def check_outputs(spk_out: Any, who: str) -> None:
         )
     if spk_out.is_complex():
         raise TypeError(f"{who} expects real outputs, got {spk_out.dtype}; write spk.real")
-    if (
-        spk_out.is_floating_point() and not torch.compiler.is_compiling()
-    ):  # a check of values breaks the graph
+    # A check of values breaks the graph.
+    if spk_out.is_floating_point() and not torch.compiler.is_compiling():
         finite(spk_out, f"{who}: the output")
 
 
@@ -178,8 +177,7 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
             f"{who} expects class labels in [0, {num_classes - 1}] for {num_classes} classes, got "
-            f"{outside}; "
-            "write labels that count from 0, or an output layer with more classes"
+            f"{outside}; write labels that count from 0, or an output layer with more classes"
         )
     return labels
 
@@ -216,8 +214,8 @@ def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
     if factors.dim() != 1 or (checked and int(labels.max()) >= len(factors)):
         came = tuple(factors.shape)
         raise ValueError(
-            f"weight must hold one number a class, got shape {came}; write a tensor of "
-            "num_classes numbers"
+            f"weight must hold one number a class, got shape {came}; write a tensor of num_classes "
+            "numbers"
         )
     chosen = factors[labels]
     return loss * chosen.reshape(*chosen.shape, *[1] * (loss.dim() - chosen.dim()))

@@ -140,9 +140,8 @@ class SpikeTime(nn.Module):
         if targets.dim() != axes or targets.shape[-2:] != spk_out.shape[1:]:
             raise ValueError(
                 f"target_is_time=True expects times {'[F, B, N]' if axes == 3 else '[B, N]'} for "
-                "outputs "
-                f"{tuple(spk_out.shape)}, got {tuple(targets.shape)}; write target_is_time=False "
-                "for labels"
+                f"outputs {tuple(spk_out.shape)}, got {tuple(targets.shape)}; write "
+                "target_is_time=False for labels"
             )
         times = targets.to(spk_out.dtype)
         if not torch.compiler.is_compiling():  # a check of values breaks the graph
@@ -281,8 +280,7 @@ class ce_temporal_loss(LossFunctions):
         if weight is not None and len(weight) != logits.shape[-1]:
             raise ValueError(
                 f"weight must hold one number a class, got {len(weight)} for {logits.shape[-1]} "
-                "outputs; "
-                f"write torch.ones({logits.shape[-1]})"
+                f"outputs; write torch.ones({logits.shape[-1]})"
             )
         return cross_entropy(logits, targets.long(), weight, reduction=self.reduction)
 

@@ -139,8 +139,7 @@ class BaseMonitor:
         if not isinstance(net, nn.Module):
             raise TypeError(
                 f"net must be a torch.nn.Module, got {net!r}; write {type(self).__name__}(net, "
-                "nn.Linear), or "
-                "AttributeMonitor('mem', False, net)"
+                "nn.Linear), or AttributeMonitor('mem', False, net)"
             )
         self._seen = seen
         self._register = register

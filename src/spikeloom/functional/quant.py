@@ -80,9 +80,8 @@ class StateQuantizer:
         if not low < self.centre <= high:
             raise ValueError(
                 "threshold must be positive and the limits at least 0, got "
-                f"threshold={self.threshold}, "
-                f"lower_limit={self.lower_limit}, upper_limit={self.upper_limit}; levels run from "
-                f"{low:g} to {high:g}"
+                f"threshold={self.threshold}, lower_limit={self.lower_limit}, "
+                f"upper_limit={self.upper_limit}; levels run from {low:g} to {high:g}"
             )
         if self.multiplier is not None and not self.multiplier > 0:
             raise ValueError(

@@ -123,8 +123,8 @@ class synops:
     def __call__(self, *spk_out: Tensor) -> Tensor:
         if len(spk_out) != len(self.synapses):
             raise ValueError(
-                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; "
-                "write one for each synapse"
+                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; write "
+                "one for each synapse"
             )
         operations: Tensor | float = 0.0
         for spk, synapse in zip(spk_out, self.synapses, strict=True):
@@ -195,9 +195,8 @@ def _spikes(x: Any, name: str = "spk_out") -> Tensor:
     """A tensor if it is real and finite."""
     if tensor(name, x).is_complex():
         raise TypeError(f"{name} must be real, got {x.dtype}; write spk.real")
-    if (
-        x.is_floating_point() and not torch.compiler.is_compiling()
-    ):  # a check of values breaks the graph
+    # A check of values breaks the graph.
+    if x.is_floating_point() and not torch.compiler.is_compiling():
         finite(x, name)
     return x
 

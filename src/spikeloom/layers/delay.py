@@ -99,12 +99,10 @@ class SynapticDelay(Stateful):
         if self.kernel == "gaussian":
             return torch.softmax(-0.5 * ((steps - d) / self.sigma).square(), 0)
         u = (steps - d).clamp(-1, 1)
-        hat = (
-            (u + 1).abs() + (u - 1).abs()
-        ) / 2 - u.abs()  # 1 - |u|, its slope at the kinks the mean of both sides
-        return hat / hat.sum(
-            0
-        )  # 1 but for its gradient, which keeps the sum where d ends at 0 or D
+        # 1 - |u|, its slope at the kinks the mean of both sides.
+        hat = ((u + 1).abs() + (u - 1).abs()) / 2 - u.abs()
+        # 1 but for its gradient, which keeps the sum where d ends at 0 or D.
+        return hat / hat.sum(0)
 
     def advance(
         self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
@@ -128,9 +126,8 @@ class SynapticDelay(Stateful):
         y = known[self.max_delay :] * weights[0]
         for k in range(1, self.max_delay + 1):
             y = torch.addcmul(y, known[self.max_delay - k : len(known) - k], weights[k])
-        self._hidden = self.State(
-            known[len(x) :].clone()
-        )  # a view would keep the whole sequence in memory
+        # A view would keep the whole sequence in memory.
+        self._hidden = self.State(known[len(x) :].clone())
         return (y if sequence else y[0]), self._hidden
 
     def _past(self, x: Tensor) -> Tensor:
@@ -146,8 +143,7 @@ class SynapticDelay(Stateful):
         if past.shape != shape:
             raise ValueError(
                 f"SynapticDelay remembers inputs of shape {tuple(past.shape[1:])}, got a step of "
-                "shape "
-                f"{tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
+                f"shape {tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
             )
         if not torch.compiler.is_compiling():
             past = inspect_state(self, "past", past, x, passed=False)

@@ -53,7 +53,6 @@ class GradedSpikes(nn.Module):
         if x.shape[-2:-1] == (self.size,):
             return x * self.weights
         raise ValueError(
-            f"GradedSpikes has size={self.size}, got spikes of shape {tuple(x.shape)}; neurons "
-            "lie on the last axis "
-            "or the last but one"
+            f"GradedSpikes has size={self.size}, got spikes of shape {tuple(x.shape)}; neurons lie "
+            "on the last axis or the last but one"
         )

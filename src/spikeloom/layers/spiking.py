@@ -89,12 +89,12 @@ def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | N
     if tensor("input", x).dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape "
-            f"{tuple(x.shape)}; the features are "
-            "its last axis"
+            f"{tuple(x.shape)}; the features are its last axis"
         )
+    # Loads what it needs on first use, not with the package.
     from ..kernels.events import (
         linear as product,
-    )  # loads what it needs on first use, not with the package
+    )
 
     reason = product.refusal(x, weight)
     if layer.events == "always":

@@ -153,7 +153,7 @@ class Alpha(LIF):
         singular = ~torch.isfinite(_tau(alpha, beta)) | (alpha == 0)
         if bool(singular.any()):
             raise ValueError(
-                f"Alpha: alpha and beta must differ and lie above 0, got {alpha.tolist()} and "
+                f"Alpha: alpha and beta must differ and be above 0, got {alpha.tolist()} and "
                 f"{beta.tolist()}, which "
                 "training has moved together; keep them apart, e.g. learn one of them only"
             )

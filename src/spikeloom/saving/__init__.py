@@ -156,8 +156,8 @@ def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
         if tensors[name].shape != value.shape:
             raise ValueError(
                 f"{path} holds the weights of another network: {name} has shape "
-                f"{list(tensors[name].shape)} there and "
-                f"{list(value.shape)} here; load it into the right one"
+                f"{list(tensors[name].shape)} there and {list(value.shape)} here; load it into the "
+                "right one"
             )
 
 

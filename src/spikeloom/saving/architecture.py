@@ -92,8 +92,7 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if kind is None:
         raise TypeError(
             f"{_named(path)} is a {type(module).__module__}.{type(module).__qualname__}, which is "
-            "no layer of torch or "
-            f"spikeloom that can be saved; {REMEDY}"
+            f"no layer of torch or spikeloom that can be saved; {REMEDY}"
         )
     options = {}
     for name in inspect.signature(type(module).__init__).parameters:
@@ -176,9 +175,8 @@ def _lapicque(neuron: Any) -> dict[str, Any]:
     """Return those of beta, R and C that were passed, with the time step; all are consistent."""
     values = {name: _like(getattr(neuron, name)) for name in ("beta", "R", "C", "time_step")}
     values["beta"] *= math.exp(-1)
-    given = neuron._names.index("beta") < neuron._names.index(
-        "R"
-    )  # they are registered in that order
+    # They are registered in that order.
+    given = neuron._names.index("beta") < neuron._names.index("R")
     if not given:
         return {**values, "beta": None}
     return values if neuron._follows == "" else {**values, neuron._follows: None}
@@ -223,9 +221,8 @@ def build(described: Any, depth: int = 0) -> nn.Module:
             f"the architecture has the unknown layer {kind!r}; a newer version may know it"
         )
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # initial weights must not advance the caller's generator
+        # Initial weights must not advance the caller's generator.
+        with torch.random.fork_rng(devices=[]):
             return known(**{name: decoded(value) for name, value in options.items()})
     except (TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error

@@ -139,9 +139,8 @@ def _tensors(header: dict[str, Any], raw: bytes, start: int) -> dict[str, Tensor
                 f"{name} needs {size} bytes, and has {last - first} of {len(raw) - start}"
             )
         spans.append((first, last))
-        data = bytearray(
-            memoryview(raw)[start + first : start + last]
-        )  # a copy that can be written, and is aligned
+        # A copy that can be written, and is aligned.
+        data = bytearray(memoryview(raw)[start + first : start + last])
         tensors[name] = _tensor(data, dtype, shape)
     ends = [0, *(last for _, last in sorted(spans))]
     if ends[-1] != len(raw) - start or any(

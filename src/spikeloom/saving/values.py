@@ -37,9 +37,8 @@ def encoded(value: Any) -> Any:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"number": str(value)}
-    if isinstance(
-        value, (tuple, list)
-    ):  # torch.Size and NumPy's scalars inside are those of a tuple
+    # torch.Size and NumPy's scalars inside are those of a tuple.
+    if isinstance(value, (tuple, list)):
         return {"tuple" if isinstance(value, tuple) else "list": [encoded(each) for each in value]}
     if isinstance(value, Tensor):
         return {"tensor": encoded(value.tolist()), "dtype": str(value.dtype).removeprefix("torch.")}

@@ -37,8 +37,7 @@ def delta(
     if data.is_complex() or not data.dim():
         raise ValueError(
             f"data must be a real signal [T, ...], got {data.dtype} of shape {tuple(data.shape)}; "
-            "write data.real, or "
-            "data[None] for one step"
+            "write data.real, or data[None] for one step"
         )
     if not data.is_floating_point() and not data.dtype.is_signed:
         raise TypeError(

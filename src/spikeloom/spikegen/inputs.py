@@ -48,8 +48,8 @@ def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Ten
     if bool(bad.any()):
         kind = "NaN" if bool(data.isnan().any()) else "infinity"
         raise ValueError(
-            f"{name} must not hold {kind}, got {int(bad.sum())} of {data.numel()} values; "
-            f"clean it first, e.g. torch.nan_to_num({name})"
+            f"{name} must not hold {kind}, got {int(bad.sum())} of {data.numel()} values; clean it "
+            f"first, e.g. torch.nan_to_num({name})"
         )
     return data
 
@@ -83,9 +83,8 @@ def saturating(data: Tensor, probability: Tensor) -> None:
     high = data.max().item()
     raise ValueError(
         f"data must hold intensities in [0, 1], got {low:g} to {high:g}, of which all above 1 "
-        "would fire at every "
-        "step; write data / 255 for images of 0 to 255, gain= to scale, or data.clamp(0, 1) to "
-        "saturate"
+        "would fire at every step; write data / 255 for images of 0 to 255, gain= to scale, or "
+        "data.clamp(0, 1) to saturate"
     )
 
 

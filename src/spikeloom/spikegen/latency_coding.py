@@ -74,8 +74,8 @@ def latency(
     steps = step_count(num_steps)
     if not steps and not bypass:
         raise ValueError(
-            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop "
-            "at the last spike"
+            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop at "
+            "the last spike"
         )
     time, below = latency_code(
         data, steps, threshold, tau, first_spike_time, normalize, linear, epsilon
@@ -83,8 +83,8 @@ def latency(
     latest = int(time.max().round()) if time.numel() else 0
     if steps and latest >= steps and not bypass:
         raise ValueError(
-            f"spikes must fall before num_steps={steps}, got one at step {latest}; "
-            "write normalize=True, a smaller tau, or bypass=True to drop what is late"
+            f"spikes must fall before num_steps={steps}, got one at step {latest}; write "
+            "normalize=True, a smaller tau, or bypass=True to drop what is late"
         )
     steps = steps or latest + 1
     if clip:
@@ -212,8 +212,8 @@ def latency_code_log(
     real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if bool(data.new_tensor(threshold + epsilon) <= data.new_tensor(threshold)):
         raise ValueError(
-            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got "
-            f"{epsilon}; write epsilon=1e-6"
+            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got {epsilon}; "
+            "write epsilon=1e-6"
         )
     data = data.clamp(threshold + epsilon)
     time = float(tau) * torch.log(data / (data - threshold))
@@ -289,7 +289,7 @@ def _checked(
     steps = step_count(num_steps)
     first = step_count(first_spike_time, "first_spike_time")
     if not 0 < real("threshold", threshold, example=0.01) < 1:
-        raise ValueError(f"threshold must lie in (0, 1), got {threshold}; write threshold=0.01")
+        raise ValueError(f"threshold must be in (0, 1), got {threshold}; write threshold=0.01")
     real("tau", tau, 0.0, open_low=True, example=5.0)
     if flag("normalize", normalize) and not steps:
         raise ValueError(

@@ -43,9 +43,8 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
-            f"targets must lie in [0, {num_classes - 1}] for num_classes={num_classes}, got "
-            f"{outside}; "
-            "write labels that count from 0, or a larger num_classes"
+            f"targets must be in [0, {num_classes - 1}] for num_classes={num_classes}, got "
+            f"{outside}; write labels that count from 0, or a larger num_classes"
         )
     one_hot = blank("vectors", labels, *labels.shape, num_classes, dtype=torch.get_default_dtype())
     return one_hot.scatter(-1, labels.unsqueeze(-1), 1)
@@ -99,7 +98,6 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
     if not bool(((hot.sum(-1) == 1) & ((one_hot_label != 0).sum(-1) == 1)).all()):
         raise ValueError(
             "from_one_hot expects one 1 and zeros along the last axis, got "
-            f"{tuple(one_hot_label.shape)} with others; "
-            "write x.argmax(-1) for scores"
+            f"{tuple(one_hot_label.shape)} with others; write x.argmax(-1) for scores"
         )
     return hot.to(torch.uint8).argmax(-1)

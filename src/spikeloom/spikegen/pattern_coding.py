@@ -100,9 +100,8 @@ def burst(
     if longest < min_interval or (max_spikes - 1) * min_interval >= steps:
         raise ValueError(
             f"max_interval must not be below min_interval={min_interval}, got {longest} "
-            f"(num_steps={steps}, "
-            f"max_spikes={max_spikes}); write num_steps={(max_spikes - 1) * min_interval + 1} or "
-            "more"
+            f"(num_steps={steps}, max_spikes={max_spikes}); write "
+            f"num_steps={(max_spikes - 1) * min_interval + 1} or more"
         )
     spikes = (max_spikes * data).ceil()
     interval = (min_interval + (longest - min_interval) * (1 - data)).ceil()

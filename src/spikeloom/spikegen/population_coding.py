@@ -81,9 +81,8 @@ def receptive_fields(
         "data", intensities(data), low, high, why="write low= and high= as the range of the data"
     )
     sigma = (high - low) / (gamma * (num_neurons - 2))
-    return torch.exp(
-        -(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2
-    )  # a square alone may overflow
+    # A square alone may overflow.
+    return torch.exp(-(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2)
 
 
 def population(

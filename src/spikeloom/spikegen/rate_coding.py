@@ -73,15 +73,14 @@ def rate(
         if steps:
             raise ValueError(
                 f"time_var_input=True takes its steps from the first axis ({len(data)}), got "
-                f"num_steps={steps} too; "
-                "leave num_steps out"
+                f"num_steps={steps} too; leave num_steps out"
             )
         spikes = rate_conv(probability, generator=generator)
         return torch.cat([data.new_zeros(silent, *data.shape[1:]), spikes]) if silent else spikes
     if steps == 0:
         raise ValueError(
-            "rate needs num_steps > 0 for static input, got none; write num_steps=100, "
-            "or time_var_input=True if the first axis is time"
+            "rate needs num_steps > 0 for static input, got none; write num_steps=100, or "
+            "time_var_input=True if the first axis is time"
         )
     if silent >= steps:
         raise ValueError(
@@ -103,8 +102,8 @@ def _factor(name: str, value: Any, data: Tensor) -> Any:
         fits = False
     if not fits:
         raise ValueError(
-            f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write "
-            "a number"
+            f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write a "
+            "number"
         )
     return intensities(value, name)
 

@@ -171,8 +171,8 @@ def targets_rate(
     if not steps:
         raise ValueError(
             f"num_steps must be given for correct_rate={correct_rate}, "
-            f"incorrect_rate={incorrect_rate}, "
-            f"first_spike_time={first_spike_time}, got none; write num_steps=100"
+            f"incorrect_rate={incorrect_rate}, first_spike_time={first_spike_time}, got none; "
+            "write num_steps=100"
         )
     trains = []
     for rate in (correct_rate, incorrect_rate):
@@ -289,8 +289,7 @@ def rate_interpolate(
     if tensor("spike_time", spike_time).is_complex() or spike_time.dim() > 1:
         raise ValueError(
             f"spike_time must be times [number of spikes], got {spike_time.dtype} of shape "
-            f"{tuple(spike_time.shape)}; "
-            "write spike_time.flatten()"
+            f"{tuple(spike_time.shape)}; write spike_time.flatten()"
         )
     if spike_time.is_floating_point():
         intensities(spike_time, "spike_time")
@@ -299,10 +298,11 @@ def rate_interpolate(
         [steps.new_tensor([-1]), spike_time.long().unique(), steps.new_tensor([num_steps])]
     )
     following = torch.searchsorted(times, steps)
+    # A rise begins one step after the spike before.
     start, end = (
         times[following - 1] + 1,
         times[following],
-    )  # a rise begins one step after the spike before
+    )
     rise = (steps - start) / (end - start).clamp_min(1)
     rise = torch.where(steps == end, 1.0, rise) * (on_target - off_target) + off_target
     return torch.where(end == num_steps, float(off_target), rise)

@@ -47,8 +47,8 @@ def ffmpeg() -> AbstractContextManager[Any]:
     programs = [str(file.locate()) for file in files if file.name.startswith("ffmpeg-")]
     if not programs:
         raise ImportError(
-            "a video needs ffmpeg, which was not found; write: pip install imageio-ffmpeg, "
-            "or avoid it with anim.save('name.gif') or anim.to_jshtml()"
+            "a video needs ffmpeg, which was not found; write: pip install imageio-ffmpeg, or "
+            "avoid it with anim.save('name.gif') or anim.to_jshtml()"
         )
     return matplotlib.rc_context({"animation.ffmpeg_path": programs[0]})
 
@@ -93,8 +93,7 @@ def steps_to_show(num_steps: int | bool, recorded: int) -> int:
         return recorded
     if num_steps is True or not 0 < num_steps <= recorded:
         raise ValueError(
-            f"num_steps must lie in [1, {recorded}], the number of recorded steps, got "
-            f"{num_steps!r}"
+            f"num_steps must be in [1, {recorded}], the number of recorded steps, got {num_steps!r}"
         )
     return num_steps
 
@@ -134,9 +133,8 @@ def animator(
     values = array(data, "data")
     if values.ndim != 3 and not (values.ndim == 4 and values.shape[-1] == 3):
         raise ValueError(
-            f"data must be one sample of images of shape [T, H, W], got {values.shape}; "
-            "select sample 0 and channel 0 with data[:, 0, 0], and give a vector the shape of an "
-            "image"
+            f"data must be one sample of images of shape [T, H, W], got {values.shape}; select "
+            "sample 0 and channel 0 with data[:, 0, 0], and give a vector the shape of an image"
         )
     frames = steps_to_show(num_steps, len(values))
     image = ax.imshow(values[0], cmap=cmap, vmin=float(values.min()), vmax=float(values.max()))

@@ -26,9 +26,8 @@ def sample_of(data: Any, what: str) -> np.ndarray:
         values = values[:, None]
     if values.ndim != 2:
         raise ValueError(
-            f"{what} must be one sample of shape [T, N], got {values.shape}; "
-            f"select sample 0 of a batch with {what}[:, 0], and flatten images with {what}[:, "
-            "0].flatten(1)"
+            f"{what} must be one sample of shape [T, N], got {values.shape}; select sample 0 of a "
+            f"batch with {what}[:, 0], and flatten images with {what}[:, 0].flatten(1)"
         )
     if not len(values):
         raise ValueError(
@@ -69,9 +68,8 @@ def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
     if not {"c", "color", "edgecolors", "facecolors"} & kwargs.keys():
         kwargs["color"] = INK
     ax.scatter(step, neuron, **kwargs)
-    ax.update_datalim(
-        [(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)]
-    )  # silent neurons are part of the picture
+    # Silent neurons are part of the picture.
+    ax.update_datalim([(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)])
     ax.margins(0.01)
     ax.autoscale_view()
     label(ax, "time step", "neuron")
@@ -116,8 +114,8 @@ def traces(
         spikes = sample_of(spk, "spk")
         if spikes.shape != values.shape:
             raise ValueError(
-                f"spk must have the shape of data, got {spikes.shape} and {values.shape}; "
-                "record both from the same neurons over the same steps"
+                f"spk must have the shape of data, got {spikes.shape} and {values.shape}; record "
+                "both from the same neurons over the same steps"
             )
         values = values + spk_height * spikes
     rows, columns = dim

@@ -81,8 +81,7 @@ def images_of(values: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
         if shape[0] * shape[1] != values.shape[1]:
             raise ValueError(
                 f"shape must be the height and width of a field of {values.shape[1]} weights, got "
-                f"{shape}; "
-                "write weights(data, shape=(height, width))"
+                f"{shape}; write weights(data, shape=(height, width))"
             )
         values = values.reshape(-1, *shape)
     if values.ndim != 3 or not values.size:
@@ -182,15 +181,14 @@ def confusion(
     if guess.shape != truth.shape or guess.ndim != 1 or not len(guess):
         raise ValueError(
             f"predicted and target must be classes of shape [N], got {guess.shape} and "
-            f"{truth.shape}; "
-            "spikes [T, B, C] become classes with spk.sum(0).argmax(1)"
+            f"{truth.shape}; spikes [T, B, C] become classes with spk.sum(0).argmax(1)"
         )
     largest = int(max(guess.max(), truth.max()))
     number = len(labels) if labels is not None else largest + 1
     if largest >= number or min(guess.min(), truth.min()) < 0:
         smallest = min(guess.min(), truth.min())
         raise ValueError(
-            f"classes must lie in [0, {number - 1}], got {smallest} to {largest}; give labels a "
+            f"classes must be in [0, {number - 1}], got {smallest} to {largest}; give labels a "
             "name for each class"
         )
     table = np.zeros((number, number), dtype=int)

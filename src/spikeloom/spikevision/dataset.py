@@ -61,8 +61,8 @@ class EventDataset(Dataset[Any]):
         if not cache.exists():
             if not download_and_create:
                 raise FileNotFoundError(
-                    f"{type(self).__name__} needs its cache {cache}, which is absent; "
-                    "write download_and_create=True to make it from the original files"
+                    f"{type(self).__name__} needs its cache {cache}, which is absent; write "
+                    "download_and_create=True to make it from the original files"
                 )
             self.root.mkdir(parents=True, exist_ok=True)
             EventStore.write(cache, self.recordings())

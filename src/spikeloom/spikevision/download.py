@@ -66,8 +66,8 @@ def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> P
             found = md5_of(path)
             if found != archive.md5:
                 raise ValueError(
-                    f"{path} must have the MD5 sum {archive.md5}, got {found}; "
-                    f"delete it and get it again, by itself or from {archive.page}"
+                    f"{path} must have the MD5 sum {archive.md5}, got {found}; delete it and get "
+                    f"it again, by itself or from {archive.page}"
                 )
             return path
     return fetch(archive, folder)
@@ -93,9 +93,8 @@ def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.name
     with locked(folder / f".{archive.name}.lock", f"{path} is fetched by {{}}", wait=True):
-        if (
-            path.is_file() and md5_of(path) == archive.md5
-        ):  # another process has fetched it meanwhile
+        # Another process has fetched it meanwhile.
+        if path.is_file() and md5_of(path) == archive.md5:
             return path
         return _fetched(archive, folder, timeout)
 
@@ -114,16 +113,15 @@ def _fetched(archive: Archive, folder: Path, timeout: float) -> Path:
             )
             raise ConnectionError(
                 f"{archive.name} must be in {folder} or come from {archive.url}, which failed "
-                f"({error}); {kept}"
-                f"without a connection, get it from {archive.page} and put it into {folder}"
+                f"({error}); {kept}without a connection, get it from {archive.page} and put it "
+                f"into {folder}"
             ) from error
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
         raise ValueError(
             f"the download of {archive.name} must have the MD5 sum {archive.md5}, got {found} and "
-            "removed it; "
-            f"get it from {archive.page} and put it into {folder}"
+            f"removed it; get it from {archive.page} and put it into {folder}"
         )
     os.replace(part, path)
     return path
@@ -139,9 +137,8 @@ def receive(url: str, part: Path, timeout: float) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if (
-            not have or error.code != 416
-        ):  # "range not satisfiable": the part is no beginning of this file
+        # "range not satisfiable": the part is no beginning of this file.
+        if not have or error.code != 416:
             raise
         error.close()
         part.unlink()

@@ -14,9 +14,8 @@ from ..data.events import EVENT
 
 __all__ = ["read_aedat", "read_gesture_labels", "read_nmnist"]
 
-PACKET = struct.Struct(
-    "<HHIIIIII"
-)  # type, source, size, timestamp offset, overflow, capacity, number, valid
+# Type, source, size, timestamp offset, overflow, capacity, number, valid.
+PACKET = struct.Struct("<HHIIIIII")
 POLARITY = 1
 POLARITY_SIZE = 8  # bytes of an event: 32 bits of address and 32 bits of time
 ATIS = 34  # rows and columns of the N-MNIST recordings
@@ -54,8 +53,7 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
         first = int(outside.argmax())
         raise ValueError(
             f"addresses must be in [0, {ATIS - 1}], got ({x[first]}, {y[first]}) at event {first} "
-            f"of {name}; "
-            "get it again"
+            f"of {name}; get it again"
         )
     events = np.empty(len(x), EVENT)
     events["x"], events["y"], events["p"] = x, y, high >> 7
@@ -92,9 +90,8 @@ def read_aedat(path: Path) -> np.ndarray:
         where = f"at byte {at} of {path}"
         if not valid <= number <= capacity:
             raise ValueError(
-                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} "
-                f"and {capacity} {where}; "
-                "get the file again"
+                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} and "
+                f"{capacity} {where}; get the file again"
             )
         at += PACKET.size
         if len(raw) - at < size * number:
@@ -105,10 +102,9 @@ def read_aedat(path: Path) -> np.ndarray:
         if kind == POLARITY:
             if size != POLARITY_SIZE or offset != 4 or overflow >= 1 << 31:
                 raise ValueError(
-                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time "
-                    "at byte 4 and an "
-                    f"overflow below 2^31, got {size}, {offset} and {overflow} {where}; get the "
-                    "file again"
+                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time at "
+                    f"byte 4 and an overflow below 2^31, got {size}, {offset} and {overflow} "
+                    f"{where}; get the file again"
                 )
             packets.append(_polarity_events(raw[at : at + size * number], overflow, where))
         at += size * number

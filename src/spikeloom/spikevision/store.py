@@ -132,8 +132,8 @@ class EventStore:
                     events[offset[-2] :] = recording.events
                 if not labels:
                     raise ValueError(
-                        f"a cache must hold at least one recording, got none for {path}; check "
-                        "the raw files"
+                        f"a cache must hold at least one recording, got none for {path}; check the "
+                        "raw files"
                     )
                 file["offset"], file["label"] = np.array(offset), np.array(labels)
                 group = file.create_group("texts")

@@ -32,8 +32,7 @@ def _table(events: Any) -> np.ndarray:
     if not isinstance(events, np.ndarray) or events.ndim != 2 or events.dtype.kind not in "iuf":
         raise TypeError(
             f"events must be an array [n, columns] of numbers, got {type(events).__name__} of "
-            "shape "
-            f"{np.shape(events)}; a data set passes one to its transform"
+            f"shape {np.shape(events)}; a data set passes one to its transform"
         )
     if not events.shape[1] or (events.dtype.kind == "f" and not np.isfinite(events).all()):
         raise ValueError(f"events must have columns of finite numbers, got shape {events.shape}")
@@ -102,8 +101,7 @@ class CropDims:
         if len(lengths) > 1:
             raise ValueError(
                 f"low_crop, high_crop and dims must have one length, got {self.low_crop}, "
-                f"{self.high_crop} and "
-                f"{self.dims}; write one number for each column"
+                f"{self.high_crop} and {self.dims}; write one number for each column"
             )
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
@@ -144,8 +142,7 @@ class Downsample:
         if factor.ndim and factor.shape != (_table(events).shape[1],):
             raise ValueError(
                 f"factor must have one number for each of the {events.shape[1]} columns, got "
-                f"{self.factor}; "
-                "write 1 for a column that stays"
+                f"{self.factor}; write 1 for a column that stays"
             )
         return _table(events) // factor
 
@@ -179,9 +176,8 @@ class ToCountFrame:
         kept = events[(events[:, 0] >= 0) & (events[:, 0] < self.T), : len(shape)]
         if kept.shape[1] != len(shape) or (kept < 0).any() or (kept >= shape).any():
             raise ValueError(
-                f"addresses must lie inside size={list(self.size)}, got up to "
-                f"{kept.max(0, initial=0)[1:].tolist()}; "
-                "crop or downsample first"
+                f"addresses must be inside size={list(self.size)}, got up to "
+                f"{kept.max(0, initial=0)[1:].tolist()}; crop or downsample first"
             )
         try:
             frames = np.zeros(shape, dtype=np.int32)
@@ -233,8 +229,8 @@ class dvs_permute:
     def __call__(self, frames: Tensor) -> Tensor:
         if tensor("frames", frames).dim() < 2:
             raise ValueError(
-                f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not "
-                "flatten them"
+                f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not flatten "
+                "them"
             )
         return frames.transpose(-1, -2)
 
@@ -302,9 +298,8 @@ class toOneHot:
         )
         if not inside:
             raise ValueError(
-                f"classes must be whole numbers in [0, {self.num_classes - 1}], got "
-                f"{values.dtype} of shape "
-                f"{values.shape}; write a larger num_classes"
+                f"classes must be whole numbers in [0, {self.num_classes - 1}], got {values.dtype} "
+                f"of shape {values.shape}; write a larger num_classes"
             )
         classes = torch.as_tensor(values, dtype=torch.int64).flatten()
         return torch.nn.functional.one_hot(classes, self.num_classes).float()

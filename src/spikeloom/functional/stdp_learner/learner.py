@@ -117,8 +117,8 @@ class STDPLearner(nn.Module):
         if not pre or len(pre) != len(post):
             raise RuntimeError(
                 f"a step needs as many calls of the synapse as of the neuron, got {len(pre)} and "
-                f"{len(post)}; run the "
-                "network before step(), or call reset() after an interrupted run"
+                f"{len(post)}; run the network before step(), or call reset() after an interrupted "
+                "run"
             )
         self._forget()
         return list(zip(pre, post, strict=True))

@@ -174,13 +174,12 @@ def gestures(file: Path, *, user: str, light: str) -> Iterator[Recording]:
         first = int(outside.argmax())
         raise ValueError(
             f"addresses must be in [0, {SENSOR - 1}], got ({events['x'][first]}, "
-            f"{events['y'][first]}) at event "
-            f"{first} of {file}; get the file again"
+            f"{events['y'][first]}) at event {first} of {file}; get the file again"
         )
     for label, start, end in read_gesture_labels(file.with_name(f"{file.stem}_labels.csv")):
         if not 1 <= label <= len(DVSGesture.classes):
             raise ValueError(
-                f"classes must lie in [1, 11], got {label} in the labels of {file}; get the file "
+                f"classes must be in [1, 11], got {label} in the labels of {file}; get the file "
                 "again"
             )
         gesture = events[(events["t"] >= start) & (events["t"] < end)]

@@ -138,8 +138,7 @@ def raw_recordings(root: Path, part: str) -> Iterator[Recording]:
         if len(set(shapes)) > 1 or labels.ndim != 1:
             raise ValueError(
                 f"{path} must hold a list of times, a list of units and a label for each "
-                "recording, "
-                f"got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
+                f"recording, got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
             )
         for index in range(len(labels)):
             with damage_named(path, RULE, REMEDY):
@@ -168,8 +167,7 @@ def recording(time: np.ndarray, unit: np.ndarray, label: np.generic, what: str) 
     if len(unit) and (unit.dtype.kind not in "iu" or unit.min() < 0 or unit.max() >= UNITS):
         raise ValueError(
             f"units must be whole numbers in [0, {UNITS - 1}], got {unit.dtype} from {unit.min()} "
-            f"to {unit.max()} in "
-            f"{what}; {REMEDY}"
+            f"to {unit.max()} in {what}; {REMEDY}"
         )
     if label.dtype.kind not in "iu" or not 0 <= int(label) < len(SHD.classes):
         raise ValueError(
