@@ -68,7 +68,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
         dvs_gesture, "ARCHIVE", dvs_gesture.ARCHIVE._replace(md5=download.md5_of(packed))
     )
-    with pytest.raises(ValueError, match=r"DvsGesture\.tar\.gz holds what must not be unpacked"):
+    with pytest.raises(ValueError, match=r"DvsGesture\.tar\.gz must hold only files and folders"):
         spikevision.DVSGesture(tmp_path / "root")
     assert not list(tmp_path.rglob("escaped"))
 

@@ -21,7 +21,7 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         TypeError: ``targets`` are not whole numbers.
-        ValueError: a label lies outside.
+        ValueError: a label is out of range.
 
     >>> to_one_hot(torch.tensor([0, 2]), 3)
     tensor([[1., 0., 0.],
@@ -60,7 +60,7 @@ def to_one_hot_inverse(one_hot_targets: Tensor) -> Tensor:
         The shape and dtype of the input.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: not a tensor.
         ValueError: NaN or infinity.
 
     >>> to_one_hot_inverse(torch.tensor([[1.0, 0.0, 0.0]]))
@@ -82,10 +82,10 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
         [...] of torch.int64.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: not a tensor.
         ValueError: a vector is not one-hot.
 
-    snnTorch returns the number of the row instead of the class.
+    snnTorch returns the index of the row instead of the class.
 
     >>> from_one_hot(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
     tensor([2, 0])

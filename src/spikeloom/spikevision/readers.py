@@ -19,22 +19,21 @@ PACKET = struct.Struct("<HHIIIIII")
 POLARITY = 1
 POLARITY_SIZE = 8  # bytes of an event: 32 bits of address and 32 bits of time
 ATIS = 34  # rows and columns of the N-MNIST recordings
-NO_PIXEL = 240  # row of an ATIS event that only says that the clock has wrapped
+NO_PIXEL = 240  # row of an ATIS event that marks a wrap of the clock
 WRAP = 1 << 13
 ROW = re.compile(rb"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
 
 
 def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
-    """Events of an N-MNIST file: 5 bytes each, for x, y, and 1 bit of polarity with 23 bits of
-    time.
+    """Events of an N-MNIST file: 8 bits of x, 8 of y, 1 of polarity and 23 of time each.
 
     Args:
         raw: content of the file.
-        name: how an error names it.
+        name: its name in error messages.
 
     Raises:
-        ValueError: its length is no multiple of 5, or an address is off the sensor of 34 x 34
-            pixels.
+        ValueError: its length is not a multiple of 5, or an address is outside the sensor of 34 x
+            34 pixels.
 
     Source: Orchard, Jayawant, Cohen & Thakor (2015), N-MNIST, "File format" of its page.
 
@@ -56,19 +55,21 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
             f"of {name}; get it again"
         )
     events = np.empty(len(x), EVENT)
-    events["x"], events["y"], events["p"] = x, y, high >> 7
+    events["x"] = x
+    events["y"] = y
+    events["p"] = high >> 7
     events["t"] = ((high & 127) << 16 | middle << 8 | low) + WRAP * np.cumsum(wraps)
     return events[~wraps]
 
 
 def read_aedat(path: Path) -> np.ndarray:
-    """Polarity events of an AEDAT 3.1 file; those marked invalid are left out.
+    """Polarity events of an AEDAT 3.1 file, without those marked invalid.
 
     Args:
         path: the file.
 
     Raises:
-        ValueError: it is not AEDAT 3, it is truncated, or a packet contradicts itself.
+        ValueError: it is not AEDAT 3, it is truncated, or the header of a packet is inconsistent.
 
     Source: libcaer, events/common.h and events/polarity.h, for packets and bits.
     """
@@ -112,7 +113,7 @@ def read_aedat(path: Path) -> np.ndarray:
 
 
 def _after_header(raw: bytes) -> int:
-    """Where the text in front of the packets ends."""
+    """Position of the first packet, behind the text header."""
     at = 0
     while raw[at : at + 1] == b"#":
         end = raw.find(b"\n", at) + 1 or len(raw)
