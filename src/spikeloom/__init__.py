@@ -66,6 +66,7 @@ _LATER: dict[str, tuple[str, str | None]] = {
             "export",
             "export_nir",
             "functional",
+            "hardware",
         )
     },
     **{
