@@ -62,7 +62,6 @@ def neuron(chosen: random.Random, width: int, shape: tuple[int, ...], kind: str)
             lambda: snn.Synaptic(0.8, beta, **options),
             lambda: snn.Leaky(beta, graded_spikes_factor=0.5, **options),
             lambda: snn.AdLIF(init_hidden=True),
-            lambda: snn.LI(beta, init_hidden=True),
             lambda: snn.IF(init_hidden=True),
             lambda: snn.SignedIF(init_hidden=True),
             lambda: snn.RLeaky(beta, all_to_all=False, V=0.5, **options),
@@ -90,6 +89,8 @@ def dense(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[int, ...]]
             else:
                 layers.append(snn.SynapticDelay(4, chosen.randint(0, 4)))
         width = out
+    if kind != "integers" and chosen.random() < 0.2:
+        layers += [nn.Linear(width, 3), snn.LI(0.9, init_hidden=True)]
     return nn.Sequential(*layers), (inputs,)
 
 

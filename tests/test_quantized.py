@@ -74,6 +74,7 @@ def test_eight_bits_spike_nearly_as_the_network_they_come_from() -> None:
         nn.Linear(64, 10),
         snn.Leaky(0.9, init_hidden=True),
     )
+    net = nn.Sequential(nn.Flatten(), *net)
     x = torch.rand(40, 32, 50)
     made = quantize(net, x[0], input_step=1 / 255)
     expected, found = snn.run(net, x).sum(0), snn.run(made, (x * 255).round()).sum(0)

@@ -162,10 +162,13 @@ def quantize(
     made = _folded(copy.deepcopy(net).eval())
     wiring = wiring_of(made, sample, accepts=lambda module: serves(module) or _passes(module))
     scales: dict[str, Tensor] = {}
+    raw = {INPUT}  # parts that send the input of the network
     for name, part in wiring.parts.items():
         if isinstance(part.what, WEIGHTED):
-            _weigh(made, name, part, scales, weight_bits, per_channel, input_step)
+            step = input_step if raw.intersection(part.sources) else 1.0
+            _weigh(made, name, scales, weight_bits, per_channel, step)
         elif _passes(part.what):
+            raw.update({name} if raw.intersection(part.sources) else ())
             scales.update((name, scales[s]) for s in part.sources if s in scales)
         elif isinstance(part.what, Neuron):
             _settle(made, name, part, scales, state_bits)
@@ -218,22 +221,20 @@ def _plain(module: Any) -> nn.Module:
         sizes = (module.in_channels, module.out_channels, module.kernel_size)
         made = cls(*sizes, bias=bias, **settings)
     made.load_state_dict({n: getattr(module, n).detach() for n in made.state_dict()})
-    return made.to(module.weight.device, module.weight.dtype)
+    return made.to(module.weight.device, module.weight.dtype).eval()
 
 
 def _weigh(
     net: nn.Module,
     name: str,
-    part: Part,
     scales: dict[str, Tensor],
     bits: int,
     per_channel: bool,
-    input_step: float,
+    step: float,
 ) -> None:
     """Make the weights of a layer integers and note the scale of its outputs."""
     layer = net.get_submodule(name)
     weight = layer.weight.detach()
-    step = input_step if INPUT in part.sources else 1.0
     scale = scale_of(weight, bits, per_channel)
     rounded = rounded_to(weight, scale, bits)
     worst = rounded.abs().flatten(1).sum(1).max().item() / step
