@@ -26,12 +26,12 @@ WRONG = {
     "a whole number beyond int64": (
         lambda: decode.groups(x, HUGE),
         ValueError,
-        r"num_classes must lie in \[0, 9223372036854775807\]",
+        r"num_classes must be in \[0, 9223372036854775807\]",
     ),
     "a seed beyond int64": (
         lambda: chaos.zero_one_test(torch.rand(200), seed=HUGE),
         ValueError,
-        "seed must lie in",
+        "seed must be in",
     ),
     "a whole number beyond int64 for a real one": (
         lambda: spikegen.delta(x, threshold=HUGE),
@@ -91,12 +91,12 @@ WRONG = {
     "an exponent that overflows": (
         lambda: learning.Exponential(beta=1e30),
         ValueError,
-        r"beta must lie in \[0, 50\]",
+        r"beta must be in \[0, 50\]",
     ),
     "a target that is repeated for ever": (
         lambda: transforms.Repeat(2**31)(1),
         ValueError,
-        "n_repeat must lie in",
+        "n_repeat must be in",
     ),
 }
 

@@ -58,7 +58,7 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
             f"{name} must be a whole number, got {_shown(value)}; write {name}={least}"
         ) from None
     if number < least or number > (_INT64 if most is None else most):
-        rule = f"lie in [{least}, {_INT64 if most is None else most}]"
+        rule = f"be in [{least}, {_INT64 if most is None else most}]"
         rule = f"be {least} or more" if most is None and number < least else rule
         raise ValueError(f"{name} must {rule}, got {number}; write {name}={least}")
     return number
@@ -107,7 +107,7 @@ def _rule(low: float, high: float, open_low: bool, open_high: bool) -> str:
         return "be positive" if open_low else "be 0 or more"
     left = "(" if open_low or math.isinf(low) else "["
     right = ")" if open_high or math.isinf(high) else "]"
-    return f"lie in {left}{low:g}, {high:g}{right}"
+    return f"be in {left}{low:g}, {high:g}{right}"
 
 
 def _float(name: str, value: Any, example: float) -> float:
