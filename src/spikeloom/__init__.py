@@ -11,7 +11,6 @@ from . import surrogate as surrogate
 from .core.dispatch import backend as backend
 from .core.dispatch import backends as backends
 from .core.dispatch import residual as residual
-from .core.lif import LIF as LIF
 from .core.neuron import Neuron as Neuron
 from .core.tree import detach as detach
 from .core.tree import reset as reset
@@ -31,6 +30,7 @@ from .neurons.conductance_lif import ConductanceLIF as ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky as DeltaLeaky
 from .neurons.integrate_fire import IF as IF
 from .neurons.lapicque import Lapicque as Lapicque
+from .neurons.leaky import LIF as LIF
 from .neurons.leaky import Leaky as Leaky
 from .neurons.leaky_integrator import LI as LI
 from .neurons.leaky_parallel import LeakyParallel as LeakyParallel
