@@ -147,8 +147,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     # none: a subclass with a ``forward`` of its own keeps it as it likes
     State: Any = namedtuple("State", ())
     spiking: ClassVar[bool] = True  # False: the threshold has no effect, and is infinite
-    # True: ``integrate`` is a linear filter of the input by constants alpha and beta, and ``mem``
-    # alone decides on spikes, so that a gradient can be carried forward as a trace (learning.online)
+    # True: ``integrate`` filters the input linearly, by constants alpha and beta, and ``mem`` alone
+    # decides on spikes, so that learning.online can carry a gradient forward as a trace
     is_linear: ClassVar[bool] = False
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
@@ -569,7 +569,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             "that fits"
         )
 
-    # -- what is checked of a call before any work ---------------------------------------------------
+    # -- checks of a call before any work ----------------------------------------------------------
 
     def inspect_input(self, x: Tensor, sequence: bool, timed: bool) -> None:
         """Check an input before work is done; what depends on its shape only once for each shape.
@@ -601,16 +601,15 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             )
         if sequence and x.dim() < 2 + timed:
             raise ValueError(
-                f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for one "
-                "time step write "
-                'mode="step", for a single feature x.unsqueeze(-1), for a single sample x.unsqueeze(1)'
+                f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for "
+                'one time step write mode="step", for a single feature x.unsqueeze(-1), for a '
+                "single sample x.unsqueeze(1)"
             )
         unbatched_image = getattr(self, "conv2d_channels", None) is not None
         if not sequence and x.dim() == 3 and "sequence" in self.modes and not unbatched_image:
             warnings.warn(
-                f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is time, "
-                "write "
-                'mode="sequence" or snn.run(net, x)',
+                f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is "
+                'time, write mode="sequence" or snn.run(net, x)',
                 TimeAxisWarning,
                 stacklevel=7,
             )

@@ -129,8 +129,7 @@ class Parameters(nn.Module):
         self.reset_mechanism_val.fill_(self.reset_dict[self._reset_mechanism])
 
     def inspect_values(self) -> None:
-        """Check the parameters, and the weights of the modules right below, that were written since the
-        last look.
+        """Check the parameters, and the weights of direct children, written since the last look.
 
         Reads version counters only where nothing was written, because this runs at every step.
         """
@@ -167,15 +166,14 @@ class Parameters(nn.Module):
                 if bad:
                     raise ValueError(
                         f"{kind}: {name} holds {bad} NaN or infinite values of {value.numel()}; "
-                        "training has diverged or "
-                        "a file was damaged: load an earlier state, lower the learning rate or clip "
-                        "the gradients"
+                        "training has diverged or a file was damaged: load an earlier state, lower "
+                        "the learning rate or clip the gradients"
                     )
                 if name in self.positive and not bool((value > 0).all()):
                     raise ValueError(
-                        f"{kind}: {name} must stay above 0, got {value.min():.4g}; a neuron at rest "
-                        "would fire or divide "
-                        f"by 0: after optimizer.step() write neuron.{name}.data.clamp_(min=1e-3)"
+                        f"{kind}: {name} must stay above 0, got {value.min():.4g}; a neuron at "
+                        "rest would fire or divide by 0: after optimizer.step() write "
+                        f"neuron.{name}.data.clamp_(min=1e-3)"
                     )
             self.inspect_together()
         for name, value in changed:

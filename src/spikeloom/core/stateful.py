@@ -150,10 +150,9 @@ class Stateful(nn.Module):
             and graph.is_freed(value, _OWN_DEPTH if own else 8)
         ):
             raise RuntimeError(
-                f"{type(self).__name__}: {name} still hangs on the graph of a batch that backward() "
-                "has already used; "
-                "call snn.reset(net) at the start of each batch, or snn.detach(net) to go on from its "
-                "values"
+                f"{type(self).__name__}: {name} still hangs on the graph of a batch that "
+                "backward() has already used; call snn.reset(net) at the start of each batch, or "
+                "snn.detach(net) to go on from its values"
             )
         return value
 
