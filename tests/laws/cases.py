@@ -1,5 +1,10 @@
-"""What the laws are tried on: every neuron of the registry, in every configuration that it has."""
+"""What the laws are tried on: every neuron of the registry, in every configuration that it has.
 
+The environment variable SPIKELOOM_NEURONS names further modules whose neurons are tried.
+"""
+
+import importlib
+import os
 from typing import Any
 
 import torch
@@ -10,8 +15,13 @@ from spikeloom.core.neuron import REGISTRY, Neuron
 from spikeloom.core.options import arguments
 
 T, B, F = 7, 3, 5
+MODULES = os.environ.get("SPIKELOOM_NEURONS", "").split()
+for module in MODULES:
+    importlib.import_module(module)
 OWN = {
-    name: cls for name, cls in sorted(REGISTRY.items()) if cls.__module__.startswith("spikeloom.")
+    name: cls
+    for name, cls in sorted(REGISTRY.items())
+    if cls.__module__.startswith("spikeloom.") or cls.__module__ in MODULES
 }
 
 
