@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import spikeloom as snn
-from spikeloom.core.inspection import TimeAxisWarning
+from spikeloom.core.neuron import TimeAxisWarning
 
 
 def lif(**options: Any) -> snn.Leaky:
