@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
+from ..core.numbers import tensor
 
 __all__ = ["batches", "first_batch", "home_of", "labelled"]
 
@@ -89,6 +90,7 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
 
 def _batches(data: Any, labels: bool) -> Iterable[Any]:
     if isinstance(data, Tensor):
+        tensor("samples", data)
         if data.dim() < 2:
             raise ValueError(f"samples are [N, ...], got {tuple(data.shape)}; write x.unsqueeze(0)")
         return data.split(BATCH)
