@@ -128,7 +128,12 @@ def test_events_without_a_row_or_polarity_are_one_line():
             TypeError,
             "structured array with the fields x, y, t, p, got ndarray",
         ),
-        (some_events(), {}, ValueError, "num_steps or dt must define the number of steps of 200 events"),
+        (
+            some_events(),
+            {},
+            ValueError,
+            "num_steps or dt must define the number of steps of 200 events",
+        ),
         (some_events()[:0], {"dt": 1}, ValueError, "how many steps 0 events"),
         (some_events(), {"dt": 0}, ValueError, "dt must be positive, got 0"),
         (
