@@ -104,7 +104,9 @@ def test_spikes_of_the_size_of_their_threshold_balance_like_unit_spikes() -> Non
 def test_spike_norm_says_that_nothing_reached_a_layer() -> None:
     net = nn.Sequential(nn.Linear(2, 3, bias=False), snn.ScaledIF(1.0, init_hidden=True))
     nn.init.constant_(net[0].weight, -1.0)  # pyright: ignore[reportArgumentType] (a tensor)
-    with pytest.raises(ValueError, match=r"nothing above zero reached '1' in 3 steps"):
+    with pytest.raises(
+        ValueError, match=r"the input of '1' must be positive in some step, got none in 3 steps"
+    ):
         spike_norm(net, {"1": net[1]}, [torch.ones(1, 2)], lambda x: x, 3)  # pyright: ignore[reportArgumentType]
 
 

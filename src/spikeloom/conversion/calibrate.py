@@ -1,5 +1,4 @@
-"""Calibration: what a neuron's rate lacks on average over samples is given to it as a current or as
-a start."""
+"""Calibration of mean rates on samples by a constant current or an initial membrane."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -22,14 +21,14 @@ CALIBRATIONS = ("bias", "potential", "both")
 def calibrated(
     converted: Converted, data: Any, what: str, generator: torch.Generator | None = None
 ) -> None:
-    """Correct each layer in turn, so that its mean rate over the samples is the mean activation.
+    """Corrects each layer in turn, so that its mean rate over the samples is the mean activation.
 
-    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane
-    to start from, and ``"both"`` first the one to all layers, and then the other.
+    ``"bias"`` adds a constant current to each channel, ``"potential"`` shifts the initial membrane
+    of each neuron, and ``"both"`` does the first in all layers and then the second.
 
     Args:
-        converted: is changed in place.
-        data: samples; a few hundred do.
+        converted: the network, modified in place.
+        data: samples, a few hundred.
         what: ``"bias"``, ``"potential"`` or ``"both"``.
         generator: source of the random spikes of Poisson input.
 
@@ -47,20 +46,20 @@ def calibrated(
     wanted = _activations(converted, samples)
     kinds = ("bias", "potential") if what == "both" else (what,)
     for kind, (path, neuron) in itertools.product(kinds, converted.neurons.items()):
-        lacking = wanted[path] - _rates(converted, neuron, samples, steps, generator)
+        missing = wanted[path] - _rates(converted, neuron, samples, steps, generator)
         if kind == "bias":
-            neuron.current = neuron.current + _by_channel(lacking)
+            neuron.current = neuron.current + _by_channel(missing)
         else:
-            neuron.initial_mem = neuron.initial_mem + steps * lacking / neuron.threshold
+            neuron.initial_mem = neuron.initial_mem + steps * missing / neuron.threshold
 
 
 def _by_channel(values: Tensor) -> Tensor:
-    """Means over the places of each channel, [C, 1, ...]."""
+    """Means over the positions of each channel, [C, 1, ...]."""
     return values if values.dim() == 1 else values.mean(tuple(range(1, values.dim())), keepdim=True)
 
 
 def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tensor]:
-    """Mean activation of each element of each site of the ordinary network."""
+    """Mean activation of each unit of the ordinary network, by path of the neuron."""
     total: dict[str, Any] = {}
 
     class Watching(OrdinaryTwin):
@@ -83,7 +82,7 @@ def _rates(
     steps: int,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Mean output of each element of a neuron's layer, over steps and samples."""
+    """Mean output of each neuron of a layer, over steps and samples."""
     totals: list[Tensor] = []
 
     def tap(module: nn.Module, moment: Any) -> None:
@@ -98,7 +97,7 @@ def _rates(
 
 @contextmanager
 def tapped_by(neuron: Any, tap: Callable[..., None]) -> Iterator[None]:
-    """Tell ``tap`` what a neuron receives and gives, inside the block."""
+    """Calls ``tap`` with the input and output of a neuron inside the block."""
     before = neuron._taps
     neuron._taps = (*before, tap)
     try:

@@ -1,5 +1,4 @@
-"""What passes through a converted network while it runs, told by taps: sums over time at each
-neuron and each layer."""
+"""Records sums over time at each neuron and each layer of a converted network while it runs."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,8 +17,7 @@ __all__ = ["Flow", "Operations", "flows", "operations", "ordinary_flows"]
 
 
 class Flow:
-    """Sums over time of what a neuron receives and gives, [B, ...], and the number of its
-    spikes."""
+    """Sums over time of the input and output of a neuron, [B, ...], and its number of spikes."""
 
     def __init__(self) -> None:
         self.received: Any = 0.0
@@ -27,18 +25,17 @@ class Flow:
         self.spikes = 0
 
     def __call__(self, module: nn.Module, moment: Any) -> None:
-        """Add a stretch of time."""
-        timed = moment.x.dim() == moment.output.dim()  # else the input was the same at every step
-        self.received = self.received + (
-            moment.x.sum(0) if timed else moment.x * len(moment.output)
-        )
+        """Adds some steps."""
+        constant = moment.x.dim() < moment.output.dim()
+        received = moment.x * len(moment.output) if constant else moment.x.sum(0)
+        self.received = self.received + received
         self.given = self.given + moment.output.sum(0)
         self.spikes += int((moment.output != 0).sum())
 
 
 @contextmanager
 def flows(converted: Converted) -> Iterator[dict[str, Flow]]:
-    """Collect, inside the block, what the neurons receive and give, by path.
+    """Records the inputs and outputs of all neurons inside the block, by path.
 
     >>> import spikeloom as snn
     >>> net = snn.conversion.convert(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.rand(9, 2))
@@ -55,8 +52,7 @@ def flows(converted: Converted) -> Iterator[dict[str, Flow]]:
 
 
 def ordinary_flows(converted: Converted, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The activation at the place of each neuron in the ordinary network, and its output before the
-    head."""
+    """The activations that the neurons replace, by path, and the output before the head."""
     found: dict[str, Tensor] = {}
 
     class Watching(OrdinaryTwin):
@@ -72,17 +68,15 @@ def ordinary_flows(converted: Converted, x: Tensor) -> tuple[dict[str, Tensor], 
 
 
 class Operations:
-    """Multiply-accumulates of a layer for numbers, and its additions for spikes, over all
-    samples."""
+    """Multiply-accumulates of a layer for numbers and additions for spikes, over all samples."""
 
     def __init__(self) -> None:
         self.fan_out: Tensor | None = None  # synapses of each input element
-        self.dense = 0.0  # of the ordinary network
-        self.analog = 0.0  # of an input that is constant in time, once
+        self.analog = 0.0  # multiply-accumulates of an input that is constant in time, once
         self.synaptic = 0.0  # one for each spike and synapse
 
     def __call__(self, module: nn.Module, moment: Any) -> None:
-        """Add a stretch of time."""
+        """Adds some steps."""
         x = moment.x.detach()
         one = x[0] if moment.timed else x
         if self.fan_out is None:
@@ -95,7 +89,7 @@ class Operations:
 
 
 def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
-    """How many synapses each element of an input [1, ...] has, borders respected.
+    """Number of synapses of each element of an input [1, ...], exact at borders.
 
     >>> fan_out(nn.Conv1d(1, 2, 3, padding=1), torch.zeros(1, 1, 4))
     tensor([[4., 6., 6., 4.]])
@@ -111,7 +105,7 @@ def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def operations(converted: Converted) -> Iterator[dict[str, Operations]]:
-    """Count, inside the block, the operations of each layer with weights, by path."""
+    """Counts the operations of each layer with weights inside the block, by path."""
     layers = {
         p: m for p, m in converted.net.named_modules() if isinstance(m, (nn.Linear, conv._ConvNd))
     }
