@@ -48,6 +48,7 @@ FLOOR = {
     "export": 3,
     "doctor": 3,
     "data": 4,
+    "hardware": 4,
     "spikevision": 4,
     "spikeplot": 4,
     "saving": 4,

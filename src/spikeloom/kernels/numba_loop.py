@@ -30,6 +30,7 @@ __all__ = ["Memory", "compiled_backward", "compiled_forward"]
 _HEADER = """from math import atan, cos, erf, exp, log, sin, sqrt, tanh
 import numba
 import numpy as np
+floor = np.floor
 real, one, zero = np.{real}, np.{real}(1), np.{real}(0)
 """
 
