@@ -16,7 +16,7 @@ from .calibration import Batch, Gain, gains
 from .loss import ChaoticLoss
 from .report import ChaosWarning, Report, layer_report, rest_is_out_of_reach
 from .settings import CSBP, A, settings
-from .signals import hang
+from .signals import record
 
 __all__ = ["Chaos", "attach"]
 
@@ -117,7 +117,7 @@ class Chaos:
         self.settings = made
         self.optimizer = optimizer
         self.generator = random_source(generator)
-        self.recorders, self._off = hang(net, made)
+        self.recorders, self._off = record(net, made)
         literal = math.nan if isinstance(made.strength, A) else made.strength.value
         self.losses: dict[str, ChaoticLoss] = {}
         self.gains: dict[str, Gain] = {}

@@ -14,7 +14,7 @@ from ..run import run
 from .loss import Chunk, divisor
 from .regime import descent, flip
 from .settings import CSBP, Layers, Signal, Z
-from .signals import hang, selected
+from .signals import record, selected
 
 __all__ = ["Gain", "critical_intensity", "gains"]
 
@@ -121,7 +121,7 @@ def _measured(
     for path, neuron in named_neurons(twin):
         if path != alive:
             neuron.spike_grad = Disabled()  # spikes of earlier layers are constant
-    recorders, _ = hang(twin, settings)
+    recorders, _ = record(twin, settings)
     devices = [d for d in {p.device for p in net.parameters()} if d.type == "cuda"]
     with torch.random.fork_rng(devices=devices), torch.enable_grad(), dispatch.backend("eager"):
         run(twin, batch, num_steps) if isinstance(batch, Tensor) else batch(twin)

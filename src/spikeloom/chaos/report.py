@@ -14,7 +14,7 @@ from .calibration import Gain
 from .loss import ChaoticLoss
 from .regime import Descent, Regime, descent, flip, regime
 from .settings import CSBP
-from .signals import Recorder
+from .signals import SignalRecorder
 
 __all__ = ["ChaosWarning", "LayerReport", "Report"]
 
@@ -94,7 +94,7 @@ class Report:
 
 
 def layer_report(
-    recorder: Recorder, loss: ChaoticLoss, settings: CSBP, gain: Gain | None, optimizer: Any
+    recorder: SignalRecorder, loss: ChaoticLoss, settings: CSBP, gain: Gain | None, optimizer: Any
 ) -> LayerReport:
     """The report of one layer."""
     z = loss.z
@@ -166,7 +166,7 @@ def rest_is_out_of_reach(module: nn.Module, settings: CSBP) -> bool:
     return found is not None and bool((found <= SUPPORT).all())
 
 
-def share_supported(recorder: Recorder) -> float | None:
+def share_supported(recorder: SignalRecorder) -> float | None:
     """Share of neurons and steps with a surrogate gradient, over the last recorded sequence."""
     neuron = recorder.module
     if not isinstance(neuron, Neuron) or not recorder.last:

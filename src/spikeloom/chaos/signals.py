@@ -15,7 +15,7 @@ from ..core.tree import named_neurons
 from .loss import Chunk
 from .settings import CSBP
 
-__all__ = ["Recorder", "hang", "selected"]
+__all__ = ["SignalRecorder", "record", "selected"]
 
 
 def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
@@ -53,7 +53,7 @@ def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
     return found
 
 
-class Recorder:
+class SignalRecorder:
     """Records the signal of one layer in training mode with gradients.
 
     Args:
@@ -99,7 +99,9 @@ class Recorder:
         return Chunk(moment.x, 2 if moment.timed and moment.repeat == 1 else 1, moment.repeat)
 
 
-def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Callable[[], None]]]:
+def record(
+    net: nn.Module, settings: CSBP
+) -> tuple[dict[str, SignalRecorder], list[Callable[[], None]]]:
     """Attaches a recorder to each selected layer.
 
     Returns:
@@ -111,7 +113,7 @@ def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Call
     recorders = {}
     off = []
     for path, module in selected(net, settings.layers).items():
-        recorder = Recorder(module, settings.signal)
+        recorder = SignalRecorder(module, settings.signal)
         if isinstance(module, Neuron):
             module._taps = (*module._taps, recorder)
             off.append(lambda module=module, tap=recorder: _untap(module, tap))
@@ -131,7 +133,7 @@ def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Call
     return recorders, off
 
 
-def _untap(module: Neuron, tap: Recorder) -> None:
+def _untap(module: Neuron, tap: SignalRecorder) -> None:
     module._taps = tuple(t for t in module._taps if t is not tap)
 
 

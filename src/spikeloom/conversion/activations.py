@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ..core.numbers import real, tensor, whole
 
-__all__ = ["QCFS", "SITES", "Activation", "Readout"]
+__all__ = ["QCFS", "SITES", "Activation", "OutputActivation"]
 
 
 class Activation(nn.Module):
@@ -39,15 +39,15 @@ class Activation(nn.Module):
         return "" if self.ceiling is None else f"ceiling={self.ceiling}"
 
 
-class Readout(Activation):
+class OutputActivation(Activation):
     """The activation behind the last layer for spiking output; the ordinary network has none.
 
-    >>> Readout().ceiling is None
+    >>> OutputActivation().ceiling is None
     True
     """
 
 
-class _Steps(torch.autograd.Function):
+class _StraightThroughFloor(torch.autograd.Function):
     """``floor`` whose gradient is that of the identity."""
 
     @staticmethod
@@ -99,7 +99,9 @@ class QCFS(nn.Module):
         if not isinstance(z, fx.Proxy) and tensor("z", z).is_complex():
             raise TypeError(f"z must be real, got {z.dtype}; write z.real")
         share = (z / self.threshold).clamp(0, 1)
-        return _Steps.apply(share * self.levels + 0.5) * (self.threshold / self.levels)
+        return _StraightThroughFloor.apply(share * self.levels + 0.5) * (
+            self.threshold / self.levels
+        )
 
     def extra_repr(self) -> str:
         """Shows the number of levels."""

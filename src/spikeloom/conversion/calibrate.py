@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ..neurons.scaled_if import ScaledIF
 from .network import Converted, OrdinaryTwin
@@ -60,18 +60,12 @@ def _by_channel(values: Tensor) -> Tensor:
 
 def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tensor]:
     """Mean activation of each unit of the ordinary network, by path of the neuron."""
-    total: dict[str, Any] = {}
-
-    class Watching(OrdinaryTwin):
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            if n.op == "call_module" and n.target in converted.neurons:
-                act = converted.stands_for[str(n.target)](self.fetch_args_kwargs_from_env(n)[0][0])
-                total[str(n.target)] = total.get(str(n.target), 0.0) + act.sum(0)
-            return value
-
+    total: dict[str, Any] = dict.fromkeys(converted.neurons, 0.0)
     for x in samples:
-        Watching(converted).run(x)
+        twin = OrdinaryTwin(converted, record=True)
+        twin.run(x)
+        for path in total:
+            total[path] = total[path] + twin.values[path].sum(0)
     return {path: value / sum(map(len, samples)) for path, value in total.items()}
 
 

@@ -20,7 +20,7 @@ from .activations import SITES
 __all__ = ["called", "place", "put", "replace", "shaped", "traced"]
 
 
-class _Tracer(fx.Tracer):
+class _LeafTracer(fx.Tracer):
     record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -47,7 +47,7 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     ann = copy.deepcopy(ann).eval()
     if type(ann).__module__.startswith("torch.nn") or isinstance(ann, SITES):
         ann = ann if isinstance(ann, nn.Sequential) else nn.Sequential(ann)
-    tracer = _Tracer()
+    tracer = _LeafTracer()
     try:
         graph = tracer.trace(ann)
     except Exception as error:  # forward may raise anything for a proxy of its input

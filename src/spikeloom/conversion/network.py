@@ -11,7 +11,7 @@ from ..core import checks
 from ..core.tree import named_neurons, reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
-from .activations import Readout
+from .activations import OutputActivation
 
 if TYPE_CHECKING:
     from .report import Report
@@ -281,16 +281,26 @@ class Converted(nn.Module):
 
 
 class OrdinaryTwin(fx.Interpreter):
-    """Runs the graph of a converted network with the original activations."""
+    """Runs the graph of a converted network with the original activations.
 
-    def __init__(self, converted: Converted) -> None:
+    Args:
+        converted: the network.
+        record: whether to store the values of the replaced modules in ``values``, by path.
+    """
+
+    def __init__(self, converted: Converted, record: bool = False) -> None:
         super().__init__(converted.net)
         self.stands_for = converted.stands_for
+        self.record = record
+        self.values: dict[str, Tensor] = {}
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the original module of a path."""
         module = self.stands_for.get(target)
         if module is None:
             return super().call_module(target, args, kwargs)
-        # The ordinary network has no module at the readout.
-        return args[0] if isinstance(module, Readout) else module(*args, **kwargs)
+        value = module(*args, **kwargs)
+        if self.record:
+            self.values[target] = value
+        # The ordinary network has no module behind its last layer.
+        return args[0] if isinstance(module, OutputActivation) else value

@@ -4,19 +4,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules import conv
 
 from ..core.taps import Watch, untold
+from ..functional.reg import fan_out
 from .calibrate import tapped_by
-from .network import Converted, OrdinaryTwin
+from .network import Converted
 
-__all__ = ["Flow", "Operations", "flows", "operations", "ordinary_flows"]
+__all__ = ["NeuronSums", "Operations", "neuron_sums", "operations"]
 
 
-class Flow:
+class NeuronSums:
     """Sums over time of the input and output of a neuron, [B, ...], and its number of spikes."""
 
     def __init__(self) -> None:
@@ -34,37 +33,21 @@ class Flow:
 
 
 @contextmanager
-def flows(converted: Converted) -> Iterator[dict[str, Flow]]:
+def neuron_sums(converted: Converted) -> Iterator[dict[str, NeuronSums]]:
     """Records the inputs and outputs of all neurons inside the block, by path.
 
     >>> import spikeloom as snn
     >>> net = snn.conversion.convert(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.rand(9, 2))
-    >>> with flows(net) as found:
+    >>> with neuron_sums(net) as found:
     ...     mean = net(torch.rand(4, 2), num_steps=5)
     >>> torch.allclose(found["1"].given / 5, mean)
     True
     """
-    found = {path: Flow() for path in converted.neurons}
+    found = {path: NeuronSums() for path in converted.neurons}
     with ExitStack() as stack:
         for path, neuron in converted.neurons.items():
             stack.enter_context(tapped_by(neuron, found[path]))
         yield found
-
-
-def ordinary_flows(converted: Converted, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The activations that the neurons replace, by path, and the output before the head."""
-    found: dict[str, Tensor] = {}
-
-    class Watching(OrdinaryTwin):
-        def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if target in converted.neurons:
-                found[target] = converted.stands_for[target](args[0])
-            return super().call_module(target, args, kwargs)
-
-    return found, Watching(converted).run(x)
-
-
-# -- operations ------------------------------------------------------------------------------------
 
 
 class Operations:
@@ -80,27 +63,13 @@ class Operations:
         x = moment.x.detach()
         one = x[0] if moment.timed else x
         if self.fan_out is None:
-            self.fan_out = fan_out(module, one[:1])
+            with untold(module):
+                self.fan_out = fan_out(module, one.shape[1:])
         if not moment.timed:
             self.analog = self.fan_out.sum().item() * len(one)
             return
         active = (x != 0).to(self.fan_out.dtype).sum((0, 1))
         self.synaptic += (active * self.fan_out).sum().item()
-
-
-def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
-    """Number of synapses of each element of an input [1, ...], exact at borders.
-
-    >>> fan_out(nn.Conv1d(1, 2, 3, padding=1), torch.zeros(1, 1, 4))
-    tensor([[4., 6., 6., 4.]])
-    """
-    values = {
-        n: torch.ones_like(p) if p.dim() > 1 else torch.zeros_like(p)
-        for n, p in layer.named_parameters()
-    }
-    with torch.enable_grad(), untold(layer):
-        probe = torch.zeros_like(x).requires_grad_()
-        return torch.autograd.grad(functional_call(layer, values, (probe,)).sum(), probe)[0][0]
 
 
 @contextmanager

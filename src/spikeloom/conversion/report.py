@@ -12,8 +12,8 @@ from torch import Tensor
 from ..core import checks
 from ..files import atomic
 from .errors import LayerError, Sums, parts_of
-from .network import Converted
-from .observe import flows, operations, ordinary_flows
+from .network import Converted, OrdinaryTwin
+from .observe import neuron_sums, operations
 from .samples import labelled
 
 __all__ = ["Exit", "Report", "report"]
@@ -198,14 +198,16 @@ def _budget(
     analog = 0.0
     macs = 0.0
     for part in x.split(64):
-        with flows(converted) as found, operations(converted) as layers:
+        with neuron_sums(converted) as found, operations(converted) as layers:
             result = converted._mean_output(part, steps, generator)
-        wanted, ann_output = ordinary_flows(converted, part)
+        twin = OrdinaryTwin(converted, record=True)
+        ann_output = twin.run(part)
         for path, neuron in converted.neurons.items():
             z = found[path].received / steps
             rate = found[path].given / steps
-            parts = parts_of(neuron, converted.stands_for[path], z, rate, wanted[path], steps)
-            sums[path].add(parts, rate, wanted[path])
+            wanted = twin.values[path]
+            parts = parts_of(neuron, converted.stands_for[path], z, rate, wanted, steps)
+            sums[path].add(parts, rate, wanted)
             spikes[path] += found[path].spikes
         if "readout" not in converted.neurons:
             squared_error += float((result - ann_output).double().square().sum())

@@ -7,7 +7,7 @@ from torch.nn.modules import pooling
 
 from ..neurons.scaled_if import ScaledIF
 from ..neurons.signed_if import SignedIF
-from .activations import SITES, Readout
+from .activations import SITES, OutputActivation
 from .check import head_of
 from .graph import called, name_of, put
 from .pooling import SpikingMaxPool
@@ -40,7 +40,7 @@ def with_readout(gm: fx.GraphModule) -> fx.GraphModule:
     output = next(node for node in gm.graph.nodes if node.op == "output")
     source: Any = output.args[0]
     with gm.graph.inserting_before(output):
-        node = gm.graph.call_module(put(gm, READOUT, Readout()), (source,))
+        node = gm.graph.call_module(put(gm, READOUT, OutputActivation()), (source,))
     node.meta = dict(source.meta)
     output.args = (node,)
     gm.recompile()

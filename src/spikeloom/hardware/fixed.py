@@ -4,7 +4,8 @@ A layer with weights w and the neurons behind it become
 
 .. math::
     q = \mathrm{round}(w / s) \qquad
-    U[t+1] = \left\lfloor 2^{-8} (\beta\, U[t] + 2^7) \right\rfloor + \left\lfloor g\, (q \cdot x + h) \right\rfloor + c
+    U[t+1] = \left\lfloor 2^{-8} (\beta\, U[t] + 2^7) \right\rfloor
+    + \left\lfloor g\, (q \cdot x + h) \right\rfloor + c
 
 with one scale s for each output channel (or for the layer), membranes in units of s / g, the decay
 beta / 256, the gain g a power of two, h half a unit of it, and c the bias in units of the membrane.
