@@ -11,12 +11,13 @@ from ..chaos.settings import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
 from ..core.numbers import path_of, real
+from ..learning.registry import rule_of
 from .encoding import encoder
 from .job import Job, fork_random_state, spiking_layers
 from .loop import SCHEDULES
 from .processes import check_alone
 from .readout import readout
-from .rules import Rule, rule_of
+from .rules import Rule
 from .samples import samples
 from .settings import Settings, describe_network, describe_optimizer, name_of, whole
 
@@ -91,7 +92,7 @@ class Request:
     @property
     def learning(self) -> Rule:
         """The rule as a value."""
-        return rule_of(self.rule)
+        return rule_of(self.rule, Rule)
 
     def _check_chaos(self, learning: Rule) -> None:
         if not learning.chaotic:
