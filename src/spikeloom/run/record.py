@@ -209,7 +209,8 @@ class Record:
     def enter(self, layer: Layer) -> None:
         """Append a layer to the program."""
         layer.number = len(self.layers)
-        layer.size = layer.infos[0].shape.numel() if layer.infos else 0
+        own = layer.infos and layer.alias is None  # a view has no memory of its own
+        layer.size = layer.infos[0].shape.numel() if own else 0
         self.layers.append(layer)
         for real, _ in layer.reals:
             self.readers.add(real.untyped_storage()._cdata)

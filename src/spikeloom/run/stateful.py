@@ -184,9 +184,9 @@ class StatefulModules(Special):
     def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
         """Return the metadata of the output and of each state, from one step on zeros."""
         signs = tuple((v.shape, v.dtype) for v in start)
-        owner = layer.function if layer.outlined_by_equations else id(layer.module)
+        owner = layer.function if layer.elementwise else id(layer.module)
         sign = (owner, layer.modes, signs, info.sign, grad)
-        outlines = _outlines if layer.outlined_by_equations else self.outlines
+        outlines = _outlines if layer.elementwise else self.outlines
         if sign not in outlines:
             if len(outlines) >= _OUTLINES:
                 outlines.clear()
