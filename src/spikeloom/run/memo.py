@@ -21,7 +21,9 @@ class Memo:
         self.epochs = epochs
         self.transition = neuron.transition
         self.versions = [(tensor, tensor._version) for tensor in tensors]
-        self.identities = _identities(neuron)
+        self.stores = neuron._parameters, neuron._buffers
+        self.attributes = len(vars(neuron))
+        self.taps = neuron._taps
         self.plain = not neuron._modules and neuron.carries
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
@@ -30,19 +32,25 @@ class Memo:
             return False
         if modes.current() is not self.mode or neuron.transition is not self.transition:
             return False
+        if neuron._taps is not self.taps or len(vars(neuron)) != self.attributes:
+            return False
         before = state
         if neuron.init_hidden:
             before = () if state else neuron._hidden
         if not before or len(before) != len(self.layer.outs):
             return False
-        if modes.saving_hooks() is not record.execution.hooked:
-            return False
-        if not self.layer.follows(before) or _identities(neuron) != self.identities:
-            return False
-        return all(tensor._version == version for tensor, version in self.versions)
+        return self.layer.follows(before) and self._unchanged()
 
-
-def _identities(neuron: Any) -> tuple[int, ...]:
-    parameters = neuron._parameters.values()
-    buffers = neuron._buffers.values()
-    return (*map(id, parameters), *map(id, buffers), len(vars(neuron)), id(neuron._taps))
+    def _unchanged(self) -> bool:
+        """Whether parameters and buffers are the same tensors, and not written."""
+        number = 0
+        for store in self.stores:
+            for value in store.values():
+                if value is not None:
+                    if number == len(self.versions):
+                        return False
+                    tensor, version = self.versions[number]
+                    if value is not tensor or value._version != version:
+                        return False
+                    number += 1
+        return number == len(self.versions)

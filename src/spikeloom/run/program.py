@@ -60,6 +60,7 @@ class Layer:
         chain: each occurrence continues from the previous one (a running sum).
         effect: it writes buffers and therefore runs even if none of its values is needed.
         consumed: a later layer has read a value.
+        real_views: numbers of the recorded views of the tensor that it is a view of.
         following: the layer of the operation that came next in the previous step.
         pattern: the expected arguments of the next call.
     """
@@ -88,6 +89,7 @@ class Layer:
         self.effect = False
         self.consumed = False
         self.following: Layer | None = None
+        self.real_views: list[int] | None = None
         self.pattern: list[tuple[Any, Any, int]] | None = None
 
     def references(self) -> Iterable[Reference]:
