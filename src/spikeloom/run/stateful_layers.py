@@ -241,16 +241,16 @@ class NeuronLayer(StatefulLayer):
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         state = type(state)(*(value.to(dtype) for value in state))
         params = self.arguments(dtype)
-        if not (transition.elementwise and dispatch.looks(transition, x)):
-            checks.finite(x, f"the input of {self.title}")
         keep, remark = execution.residual(transition, x, steps, dtype)
+        name, run = "eager", None
         if transition.elementwise:
             with keep:
-                run = dispatch.chosen(transition, x, dtype, steps or 1)
-                if run is not None:
-                    spk, states = run(self.key, x, state, params, steps, path=path)
-                    name = dispatch.name_of(transition, x, dtype, steps or 1)
-                    return spk, states, f"scan over time ({name}){remark}"
+                name, run = dispatch.chosen(transition, x, dtype, steps or 1)
+        if not dispatch.looks(name):
+            checks.finite(x, f"the input of {self.title}")
+        if run is not None:
+            spk, states = run(self.key, x, state, params, steps, path=path)
+            return spk, states, f"scan over time ({name}){remark}"
         spikes = []
         collected = []
         for x_t in x.unbind(0) if steps is None else [x] * steps:
