@@ -21,10 +21,12 @@ class Memo:
         self.epochs = epochs
         self.transition = neuron.transition
         self.versions = [(tensor, tensor._version) for tensor in tensors]
-        self.stores = neuron._parameters, neuron._buffers
+        self.children = [child for child in neuron._modules.values() if child is not None]
+        self.stores = [neuron._parameters, neuron._buffers]
+        self.stores += [child._parameters for child in self.children]
         self.attributes = len(vars(neuron))
         self.taps = neuron._taps
-        self.plain = not neuron._modules and neuron.carries
+        self.plain = neuron.carries and not any(child._modules for child in self.children)
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
         """Whether a call of the neuron is the next step."""
@@ -39,10 +41,15 @@ class Memo:
             before = () if state else neuron._hidden
         if not before or len(before) != len(self.layer.outs):
             return False
-        return self.layer.follows(before) and self._unchanged()
+        return self.layer.follows(before) and self._unchanged(neuron)
 
-    def _unchanged(self) -> bool:
+    def _unchanged(self, neuron: Any) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
+        if len(neuron._modules) != len(self.children):
+            return False
+        for child, known in zip(neuron._modules.values(), self.children, strict=True):
+            if child is not known or child._forward_hooks or child._forward_pre_hooks:
+                return False
         number = 0
         for store in self.stores:
             for value in store.values():
