@@ -56,12 +56,11 @@ class Recorder(StatefulModules, TorchFunctionMode):
     ) -> Any:
         if checks.transformed():
             return self._in_transform(func, args, kwargs or {})
-        if not kwargs and self.last is not None:
-            layer = self.last.following
-            if layer is not None and layer.function is func:
-                at = self._expected(layer, args)
-                if at is not None:
-                    return self.occur(layer, at, args)
+        layer = self.last.following
+        if layer is not None and layer.function is func and not kwargs:
+            at = self._expected(layer, args)
+            if at is not None:
+                return self.occur(layer, at, args)
         kwargs = kwargs or {}
         kind = KINDS.get(func)
         if kind is not None and self._recordable(kwargs):
@@ -83,7 +82,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         pattern = layer.pattern
         if pattern is None or len(pattern) != len(args) or self.epochs or self.off:
             return None
-        if modes.current() is not layer.modes or modes.saving_hooks() is not self.execution.hooked:
+        if modes.current() is not layer.modes:
             return None
         at = []
         for value, (kind, wanted, version) in zip(args, pattern, strict=True):
@@ -243,7 +242,6 @@ class Recorder(StatefulModules, TorchFunctionMode):
             part.clear()
         if self.execution.memory != "checkpoint":  # a checkpoint runs layers again in backward
             self.layers.clear()
-        self.last = None
         self.lead = None
         self.execution.values.parts.clear()
 
