@@ -110,6 +110,7 @@ EXTRA = {
     "PIL": "data",
     "nir": "nir",
     "tonic": "events",
+    "tensorboard": "log",
     "triton": "",
 }
 

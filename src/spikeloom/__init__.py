@@ -73,6 +73,7 @@ _LATER: dict[str, tuple[str, str | None]] = {
         for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")
     },
     **{name: (f".{name}", None) for name in ("saving", "spikevision", "train", "utils")},
+    "evaluate": (".train", "evaluate"),
     "fit": (".train", "fit"),
     "load": (".saving", "load"),
     "save": (".saving", "save"),

@@ -23,6 +23,7 @@ class BPTT(Rule, name="bptt"):
     """
 
     chaotic = True
+    whole = True
 
     def check(self, job: Job, probe: Probe) -> None:
         blind = [
@@ -42,7 +43,7 @@ class BPTT(Rule, name="bptt"):
     def learn(self, job: Job, x: Tensor, y: Tensor) -> Outcome:
         job.measure(x)
         outputs, spikes = job.forward(x)
-        loss = job.loss(outputs, y)
+        loss = job.objective(outputs, y, spikes)
         total = loss if job.chaos is None else loss + job.chaos()
         job.optimizer.zero_grad()
         total.backward()
@@ -69,6 +70,7 @@ class TBPTT(BPTT, name="tbptt"):
 
     K: int = 5
     chaotic = False
+    whole = False
 
     def __post_init__(self) -> None:
         whole("K", self.K)

@@ -43,6 +43,7 @@ class Rule:
 
     name: ClassVar[str] = ""
     chaotic: ClassVar[bool] = False  # whether the chaotic loss can be added
+    whole: ClassVar[bool] = False  # whether it learns by `Job.forward` and `Job.objective` alone
 
     def __init_subclass__(cls, name: str = "", **options: Any) -> None:
         super().__init_subclass__(**options)
