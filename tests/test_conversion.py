@@ -81,7 +81,7 @@ def test_balancing_sets_threshold_and_size_of_spikes() -> None:
     neuron = snn.ScaledIF(1.0, 0.5, mode="sequence", init_hidden=True)
     neuron.balance(torch.tensor([2.0, 4.0]))
     assert neuron(torch.full((1, 1, 2), 2.5)).tolist() == [[[2.0, 4.0]]]
-    with pytest.raises(ValueError, match=r"threshold must lie in \(0, inf\), got 0"):
+    with pytest.raises(ValueError, match=r"threshold must be in \(0, inf\), got 0"):
         neuron.balance(0.0)
 
 

@@ -293,11 +293,11 @@ def test_time_constants_and_delays_learn() -> None:
         ({"times": torch.zeros(2)}, r"times \[B, I\] or \[B, I, K\] must fit weight"),
         ({"times": torch.full((1, 2), math.nan)}, "got NaN"),
         ({"until": math.inf}, "until must be finite, got inf"),
-        ({"tau_m": 0.0}, r"tau_m must lie in \(0, inf\), got 0"),
+        ({"tau_m": 0.0}, r"tau_m must be in \(0, inf\), got 0"),
         ({"max_spikes": 0}, "max_spikes must be a positive integer or None, got 0"),
         ({"slope_floor": -1.0}, "slope_floor must be 0 or more"),
         ({"delay": torch.zeros(2)}, r"delay must have shape \(3, 2\), got \(2,\)"),
-        ({"delay": -torch.ones(3, 2)}, r"delay must lie in \[0, inf\), got -1; an effect cannot"),
+        ({"delay": -torch.ones(3, 2)}, r"delay must be in \[0, inf\), got -1; an effect cannot"),
         ({"recurrent": torch.zeros(3, 2)}, r"recurrent must have shape \(3, 3\)"),
         (
             {"recurrent": torch.zeros(3, 3), "delay": torch.zeros(3, 2)},

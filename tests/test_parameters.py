@@ -278,7 +278,7 @@ def test_an_argument_of_the_wrong_kind_is_named(make: Any, text: str) -> None:
 @pytest.mark.parametrize("name", ["threshold", "graded_spikes_factor"])
 def test_a_constructor_refuses_numbers_that_are_not_finite(name: str, value: float) -> None:
     with pytest.raises(
-        ValueError, match=rf"{name} must lie in \(.*\), got {value}; write a finite number"
+        ValueError, match=rf"{name} must be in \(.*\), got {value}; write a finite number"
     ):
         snn.Leaky(0.9, **{name: value})
 

@@ -68,7 +68,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         "schedule must be one of 'cosine', 'constant'",
     ),
-    "learning rate": (None, {"lr": 0.0}, ValueError, r"lr must lie in \(0, 1000\], got 0"),
+    "learning rate": (None, {"lr": 0.0}, ValueError, r"lr must be in \(0, 1000\], got 0"),
     "two rates": (
         None,
         {"lr": 0.1, "optimizer": torch.optim.SGD},

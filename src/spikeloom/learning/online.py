@@ -5,7 +5,8 @@ instead: its input, filtered by the membrane of the neurons that it feeds. The g
 then
 
 .. math:: \frac{\partial L[t]}{\partial W} \approx \delta[t] \otimes \hat s[t]
-    \qquad \hat s[t] = \beta \hat s[t-1] + s[t] \qquad \delta[t] = \frac{\partial L[t]}{\partial I[t]}
+    \qquad \hat s[t] = \beta \hat s[t-1] + s[t] \qquad
+    \delta[t] = \frac{\partial L[t]}{\partial I[t]}
 
 with the learning signal delta propagated through the layers of the same step only. What is left out
 is the way of a gradient through the membranes of a layer above: the rule is exact for one layer of
@@ -78,7 +79,9 @@ def online(
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
-    >>> value = online(net, torch.rand(50, 4, 3), torch.tensor([0, 1, 1, 0]), nn.functional.cross_entropy)
+    >>> value = online(
+    ...     net, torch.rand(50, 4, 3), torch.tensor([0, 1, 1, 0]), nn.functional.cross_entropy
+    ... )
     >>> net[0].weight.grad.shape
     torch.Size([2, 3])
     """

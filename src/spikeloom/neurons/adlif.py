@@ -33,7 +33,8 @@ class AdLIF(Neuron):
     r"""Adaptive leaky integrate-and-fire neuron in the symplectic Euler form.
 
     .. math::
-        \hat U[t] = \alpha U[t-1] + (1 - \alpha) (I[t] - W[t-1]) \qquad S[t] = H(\hat U[t] - \theta) \\
+        \hat U[t] = \alpha U[t-1] + (1 - \alpha) (I[t] - W[t-1]) \qquad
+        S[t] = H(\hat U[t] - \theta) \\
         U[t] = \hat U[t] (1 - S[t]) \qquad W[t] = \beta W[t-1] + (1 - \beta) (a U[t] + b S[t])
 
     The adaptation W reads the membrane of the same step, after its reset. That is what keeps the

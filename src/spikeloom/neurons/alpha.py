@@ -41,7 +41,8 @@ class Alpha(LIF):
     r"""Spike response neuron with an alpha-like kernel, a difference of two exponentials.
 
     .. math::
-        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad U[t+1] = \tau (A[t+1] + B[t+1])
+        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad
+        U[t+1] = \tau (A[t+1] + B[t+1])
         \qquad \tau = \frac{\ln\alpha}{\ln\beta - \ln\alpha} + 1
 
     A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the
@@ -152,7 +153,7 @@ class Alpha(LIF):
         singular = ~torch.isfinite(_tau(alpha, beta)) | (alpha == 0)
         if bool(singular.any()):
             raise ValueError(
-                f"Alpha: alpha and beta must differ and lie above 0, got {alpha.tolist()} and "
+                f"Alpha: alpha and beta must differ and be above 0, got {alpha.tolist()} and "
                 f"{beta.tolist()}, which "
                 "training has moved together; keep them apart, e.g. learn one of them only"
             )

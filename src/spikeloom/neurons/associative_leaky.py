@@ -19,7 +19,8 @@ class AssociativeLeaky(Neuron):
     chooses.
 
     .. math::
-        U[t] = U[t-1] \, \mathrm{diag}(\alpha[t]) + v[t] k[t]^T \qquad S[t] = H(U[t] - \theta) \qquad y[t] = S[t] Q[t]
+        U[t] = U[t-1] \, \mathrm{diag}(\alpha[t]) + v[t] k[t]^T \qquad
+        S[t] = H(U[t] - \theta) \qquad y[t] = S[t] Q[t]
 
     v, k and Q are linear in the input, alpha is the sigmoid of such a map. Input is [T, B, in_dim],
     output ``y``, [T, B, d_value * d_key], or the spikes S without the query; every call starts at
@@ -44,7 +45,8 @@ class AssociativeLeaky(Neuron):
     Source: snnTorch 1.0.0, which introduced it.
 
     >>> import torch, spikeloom as snn
-    >>> snn.AssociativeLeaky.from_num_spiking_neurons(in_dim=3, num_spiking_neurons=4)(torch.rand(5, 1, 3)).shape
+    >>> leaky = snn.AssociativeLeaky.from_num_spiking_neurons(in_dim=3, num_spiking_neurons=4)
+    >>> leaky(torch.rand(5, 1, 3)).shape
     torch.Size([5, 1, 4])
     """
 

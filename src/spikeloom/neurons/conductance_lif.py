@@ -150,7 +150,8 @@ class AdaptiveConductanceLIF(ConductanceLIF):
     9:99.
 
     >>> import torch, spikeloom as snn
-    >>> spk, mem, refractory, g_exc, g_inh, theta = snn.AdaptiveConductanceLIF(theta_plus=1.0)(torch.full((1, 1), 60.0))
+    >>> lif = snn.AdaptiveConductanceLIF(theta_plus=1.0)
+    >>> spk, mem, refractory, g_exc, g_inh, theta = lif(torch.full((1, 1), 60.0))
     >>> spk.item(), mem.item(), theta.item()
     (1.0, 0.0, 1.0)
     """

@@ -17,7 +17,9 @@ class Lapicque(LIF):
     r"""Leaky integrate-and-fire neuron given by a resistance R and a capacitance C, with a forward
     Euler step.
 
-    .. math:: U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1] - R_{set}[t] \theta
+    .. math::
+        U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1]
+        - R_{set}[t] \theta
 
     with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 -
     Rset[t]``. Give R and C, or ``beta = exp(-dt / RC)``, alone (then R = 1) or with one of R and C.

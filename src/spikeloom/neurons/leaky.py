@@ -16,7 +16,8 @@ class Leaky(LIF):
     r"""Leaky integrate-and-fire neuron with an exponentially decaying membrane.
 
     .. math::
-        U[t+1] = \beta U[t] + I[t+1] - R[t] \theta \qquad S[t+1] = H(U[t+1] - \theta) \qquad R[t] = H(U[t] - \theta)
+        U[t+1] = \beta U[t] + I[t+1] - R[t] \theta \qquad S[t+1] = H(U[t+1] - \theta) \qquad
+        R[t] = H(U[t] - \theta)
 
     with ``reset_mechanism="subtract"``; ``"zero"``: ``U[t+1] = beta (1 - R[t]) U[t] + I[t+1]``;
     ``"none"``: no reset. The reset signal carries no gradient, but with ``"zero_attached"`` (the

@@ -16,7 +16,9 @@ __all__ = ["LeakyParallel"]
 class LeakyParallel(Neuron):
     r"""Rectified leaky neurons without reset behind a linear layer, computed by ``torch.nn.RNN``.
 
-    .. math:: U[t+1] = \max(0, W_{ih} I[t+1] + b_{ih} + W_{hh} U[t] + b_{hh}) \qquad S[t+1] = H(U[t+1] - \theta)
+    .. math::
+        U[t+1] = \max(0, W_{ih} I[t+1] + b_{ih} + W_{hh} U[t] + b_{hh}) \qquad
+        S[t+1] = H(U[t+1] - \theta)
 
     W_hh is diagonal, with beta as its diagonal: each neuron has its own leak. Input is [T, B,
     input_size], output the spikes, [T, B, hidden_size]; every call starts at rest. Unlike in

@@ -43,7 +43,9 @@ def recovered(state: Any, spk: Tensor, p: Any) -> Any:
 class RefractoryLIF(Neuron):
     r"""Leaky integrate-and-fire neuron that is deaf for some steps after a spike.
 
-    .. math:: U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad U \leftarrow U_{reset} \text{ at a spike}
+    .. math::
+        U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad
+        U \leftarrow U_{reset} \text{ at a spike}
 
     The membrane is measured from rest, so that it starts at 0. While the neuron is refractory it
     decays, and neither takes input nor fires. The defaults are those of the inhibitory cell of

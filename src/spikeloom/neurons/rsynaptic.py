@@ -15,7 +15,8 @@ class RSynaptic(Recurrent):
     r"""Leaky integrate-and-fire neuron with a synaptic current, into which its spikes are fed back.
 
     .. math::
-        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] + V(S[t]) \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
+        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] + V(S[t]) \qquad
+        U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
 
     Resets as in `Synaptic`, feedback as in `RLeaky`. Unlike in snnTorch ``reset_delay=False``
     works, and resetting or detaching the state covers the spikes.

@@ -18,7 +18,9 @@ class ScaledIF(Neuron):
     r"""Integrate-and-fire neuron with spikes of the size of its threshold, which may start above
     rest.
 
-    .. math:: U[t+1] = U[t] + I[t+1] + c - R[t] \theta \qquad S[t+1] = A \, H(U[t+1] - \theta) \qquad U[0] = v \theta
+    .. math::
+        U[t+1] = U[t] + I[t+1] + c - R[t] \theta \qquad S[t+1] = A \, H(U[t+1] - \theta) \qquad
+        U[0] = v \theta
 
     With A equal to the threshold (default) the mean output over T steps of a constant input is that
     input, clipped to [0, threshold], to within threshold / T; with v = 1/2 to within half of that.
@@ -49,7 +51,8 @@ class ScaledIF(Neuron):
     al. (2022), ICLR, for the start at half of the threshold.
 
     >>> import torch, spikeloom as snn
-    >>> spk, mem = snn.ScaledIF(threshold=2.0, initial_mem=0.5, mode="sequence")(torch.full((4, 1, 1), 1.2))
+    >>> neuron = snn.ScaledIF(threshold=2.0, initial_mem=0.5, mode="sequence")
+    >>> spk, mem = neuron(torch.full((4, 1, 1), 1.2))
     >>> spk.flatten(), spk.mean().item()
     (tensor([2., 0., 2., 0.]), 1.0)
     """

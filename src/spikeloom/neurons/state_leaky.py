@@ -21,7 +21,9 @@ class StateLeaky(LIF):
     r"""Leaky neuron without reset, for sequences: its membrane is an exponentially weighted sum of
     the input.
 
-    .. math:: U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad S[t] = H(U[t] - \theta)
+    .. math::
+        U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad
+        S[t] = H(U[t] - \theta)
 
     K is the whole past unless ``kernel_truncation_steps`` says otherwise. The decay per step is
     ``exp(-(1 - beta))``, not beta: it is not `Leaky` with ``reset_mechanism="none"``. Every call
@@ -112,7 +114,10 @@ class StateLeaky(LIF):
             or learn_graded_spikes_factor
         )
         if not output and (spikes or not bool((torch.as_tensor(graded_spikes_factor) == 1).all())):
-            text = f"{type(self).__name__}(output=False) returns the membrane: what you said about spikes has no effect"
+            text = (
+                f"{type(self).__name__}(output=False) returns the membrane: what you said "
+                "about spikes has no effect"
+            )
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def _beta_buffer(self, beta: Any, learn_beta: bool) -> None:

@@ -15,7 +15,8 @@ class Synaptic(LIF):
     r"""Leaky integrate-and-fire neuron with a synaptic current.
 
     .. math::
-        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
+        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] \qquad
+        U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
 
     with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane, input
     included, by ``1 - R[t]``; ``"none"``: no reset term. The current is never reset. alpha and beta

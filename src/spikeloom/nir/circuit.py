@@ -161,13 +161,13 @@ def _fires(name: str, node: Node, circuit: Circuit, fields: dict[str, Array], re
         raise fail(
             name,
             node,
-            "v_threshold must lie above v_leak (0 for IF); this neuron would fire at rest",
+            "v_threshold must be above v_leak (0 for IF); this neuron would fire at rest",
         )
     if (reset > threshold).any():
         hint = "" if "v_reset" in fields else " (the file has none, which NIR reads as 0)"
         raise fail(
             name,
             node,
-            f"v_reset lies above v_threshold{hint}; this neuron would fire at every step",
+            f"v_reset is above v_threshold{hint}; this neuron would fire at every step",
         )
     circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)

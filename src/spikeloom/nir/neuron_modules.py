@@ -188,7 +188,10 @@ def _from_numbers(
     same_step = reset == "subtract" and not delay and not leftover
     if reset != "none" and (same_step or (circuit.reset_to != 0).any()):
         if delay:
-            what = "v_reset differs from v_leak, and such a reset acts in the step of the spike; pass delay=False"
+            what = (
+                "v_reset differs from v_leak, and such a reset acts in the step of the "
+                "spike; pass delay=False"
+            )
             raise fail(name, node, what)
         return (
             None
