@@ -1,7 +1,8 @@
 """What editors and type checkers see of ``import spikeloom as snn``, and what a wrong name says.
 
 Pyright checks a user's script once. A line that ends in ``# error: TEXT`` must be an error with
-that text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be clean.
+that text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be
+clean.
 """
 
 import json

@@ -164,7 +164,7 @@ if not TYPE_CHECKING:
 
 
 def _closest(name: str) -> str:
-    """What follows the name in the error: the public name that looks most like it."""
+    """The end of the error message: the most similar public name, if any."""
     from difflib import get_close_matches
 
     found = [] if name.startswith("_") else get_close_matches(name, __all__, 1)

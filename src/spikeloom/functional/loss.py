@@ -1,7 +1,7 @@
 """Losses of spike trains and membranes against class labels.
 
 Each is built from its settings and called as ``loss(spk_out, targets)`` with [T, B, N] and [B].
-With a population code, contiguous groups of N / C outputs stand for the C classes. A call raises
+With a population code, contiguous groups of N / C outputs represent the C classes. A call raises
 TypeError or ValueError for other kinds or shapes, for NaN and infinity, for labels outside [0, C),
 and for N no multiple of C.
 """
@@ -56,7 +56,7 @@ class ce_rate_loss(_Classification):
     """Cross entropy at every step, averaged over time: ``1/T sum_t CE(spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the mean of a group is its
+        population_code: whether groups of outputs represent the classes; the mean of a group is its
             logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -95,7 +95,7 @@ class ce_count_loss(_Classification):
     """Cross entropy of the spike counts: ``CE(sum_t spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the sum of a group is its
+        population_code: whether groups of outputs represent the classes; the sum of a group is its
             logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -152,7 +152,7 @@ class mse_count_loss(_Classification):
     Args:
         correct_rate: target rate of the class, in spikes per step.
         incorrect_rate: target rate of the other classes.
-        population_code: whether groups of outputs stand for the classes.
+        population_code: whether groups of outputs represent the classes.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class, applied to all errors of a sample of that class.
