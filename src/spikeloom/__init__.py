@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from . import surrogate
 from .core.dispatch import backend, backends, residual
-from .core.lif import LIF
 from .core.neuron import Neuron
+from .core.options import NeuronOptions
 from .core.tree import detach, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
@@ -25,7 +25,7 @@ from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.integrate_fire import IF
 from .neurons.lapicque import Lapicque
-from .neurons.leaky import Leaky
+from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
@@ -94,6 +94,7 @@ __all__ = [
     "LeakyParallel",
     "LinearLeaky",
     "Neuron",
+    "NeuronOptions",
     "RLeaky",
     "RSynaptic",
     "RefractoryLIF",

@@ -78,6 +78,10 @@ def chaotic_loss(
     I0 = real("I0", I0)
     scale = real("scale", scale, 0.0, open_low=True)
     checks.choice("reduction", reduction, get_args(Reduction))
+    if not h.numel() and reduction != "sum":
+        raise ValueError(
+            f"h must hold at least one number, got {tuple(h.shape)}; leave empty batches out"
+        )
     center = _checked_center(h, center)
     if clamp is not None:
         clamp = _checked_clamp(clamp)

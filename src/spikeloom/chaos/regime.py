@@ -73,6 +73,7 @@ def feedback(u: Tensor, A: Tensor | float, I0: float = 0.65) -> Tensor:
     I0 = real("I0", I0, 0.0, 1.0, open_low=True, open_high=True, example=0.65)
     checks.finite(u, "u")
     if isinstance(A, Tensor):
+        checks.floating(A, "A")
         checks.finite(A, "A")
         _broadcasting(u, A)
     else:

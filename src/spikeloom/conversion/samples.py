@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
+from ..core.numbers import tensor
 
 __all__ = ["batches", "first_batch", "home_of", "labelled", "tensor_pair"]
 
@@ -93,6 +94,7 @@ def tensor_pair(data: Any) -> bool:
 
 def _batches(data: Any, labels: bool) -> Iterable[Any]:
     if isinstance(data, Tensor):
+        tensor("samples", data)
         if data.dim() < 2:
             raise ValueError(f"samples are [N, ...], got {tuple(data.shape)}; write x.unsqueeze(0)")
         return data.split(BATCH)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.neuron import Neuron
-from ..core.recurrent import Recurrent
+from ..neurons.recurrent import Recurrent
 from ..core.transition import Transition
 from ..kernels.program import Node, Program, Ref
 from ..kernels.scalars import unsupported

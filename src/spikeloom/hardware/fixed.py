@@ -314,7 +314,7 @@ def _settle(
         )
     bias = next((v for k, v in scales.items() if k == f"{_weighted(source, scales)}.bias"), None)
     constant = torch.zeros(()) if bias is None else bias.double().view(shape) / scale * gain
-    beta = neuron.beta.detach().double().clamp(0, 1)
+    beta = neuron.params(torch.float64).beta.detach().clamp(0, 1)
     made = FixedPointLeaky(
         (beta * 2**DECAY_BITS).round().float(),
         threshold.float(),

@@ -24,13 +24,9 @@ from torch import Tensor, nn
 from torch.nn.modules import conv
 
 from ..core import checks, tree
-from ..core.neuron import Neuron
+from ..core.neuron import REGISTRY, Neuron
 from ..core.numbers import whole
 from ..core.stateful import Stateful
-from ..neurons.integrate_fire import IF
-from ..neurons.leaky import Leaky
-from ..neurons.leaky_integrator import LI
-from ..neurons.synaptic import Synaptic
 from ..run.errors import expect
 from .stages import flat
 
@@ -39,7 +35,6 @@ __all__ = ["Online", "cosine", "online"]
 Loss = Callable[[Any, Any], Tensor]
 
 _SYNAPSES = (nn.Linear, conv._ConvNd)
-_NEURONS = (Leaky, Synaptic, IF, LI)
 _CONSTANTS = ("alpha", "beta")  # of the filter that a neuron is
 
 
@@ -294,10 +289,13 @@ def _feeds(layers: list[tuple[str, nn.Module]]) -> dict[int, Neuron | None]:
 
 def _check_neuron(path: str, neuron: Neuron, *, last: bool) -> None:
     what = f"{type(neuron).__name__} {path!r}"
-    if type(neuron) not in _NEURONS:
-        names = ", ".join(known.__name__ for known in _NEURONS)
+    if not neuron.is_linear or neuron.overridden:
+        known = [cls for cls in REGISTRY.values() if cls.is_linear]
+        ours = [cls.__name__ for cls in known if cls.__module__.startswith("spikeloom.")]
         raise TypeError(
-            f"online learning knows {names}, got {what}; train it with snn.run and backward()"
+            f"online learning needs neurons that filter their input linearly ({', '.join(ours)}), "
+            f"got {what}; train it with snn.run and backward(), or declare is_linear = True if "
+            "its class does"
         )
     if not last and (not neuron.init_hidden or neuron.output):
         raise TypeError(
