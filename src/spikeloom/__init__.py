@@ -16,7 +16,7 @@ from .kernels import backends as _backends  # noqa: F401 (enters the printed loo
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
 from .layers.graded import GradedSpikes
-from .layers.spiking import SpikeLinear
+from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
 from .neurons.adlif import AdLIF
 from .neurons.alpha import Alpha

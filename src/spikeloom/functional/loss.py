@@ -33,7 +33,11 @@ class _Classification(LossFunctions):
     """A loss of labels [B] that may read a population code."""
 
     def __init__(
-        self, population_code: bool, num_classes: int | bool, reduction: str, weight: Tensor | None
+        self,
+        population_code: bool = False,
+        num_classes: int | bool = False,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__(reduction, weight)
         self.population_code = flag("population_code", population_code)
@@ -70,15 +74,6 @@ class ce_rate_loss(_Classification):
     tensor([2.3026])
     """
 
-    def __init__(
-        self,
-        population_code: bool = False,
-        num_classes: int | bool = False,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(population_code, num_classes, reduction, weight)
-
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         logits = spk_out  # [T, B, C]
         if self.population_code:
@@ -108,15 +103,6 @@ class ce_count_loss(_Classification):
     tensor(2.3026)
     """
 
-    def __init__(
-        self,
-        population_code: bool = False,
-        num_classes: int | bool = False,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(population_code, num_classes, reduction, weight)
-
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         return self._cross_entropy(self._counts(spk_out), targets)
 
@@ -136,7 +122,7 @@ class ce_max_membrane_loss(_Classification):
     """
 
     def __init__(self, reduction: str = "mean", weight: Tensor | None = None) -> None:
-        super().__init__(False, False, reduction, weight)
+        super().__init__(reduction=reduction, weight=weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         return self._cross_entropy(spk_out.max(0).values, targets)
