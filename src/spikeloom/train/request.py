@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..chaos import A, attach
-from ..chaos.settings import settings as csbp
+from ..chaos.csbp import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
 from ..core.numbers import callable_, device_of, path_of, real
