@@ -138,15 +138,16 @@ class synops:
         return torch.as_tensor(self.Lambda * operations)
 
 
-def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
+def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -> Tensor:
     """Number of connections that leave each input of a module.
 
     Counted as the gradient of the sum of its outputs, all weights being 1: exact at the borders of
-    convolutions, for strides, groups and dilations. Zero weights count as connections.
+    convolutions, for strides, groups and dilations.
 
     Args:
         synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
         shape: shape of one sample, without time and batch.
+        pruned: weights of exactly 0 are no connections. Default: they count.
 
     Returns:
         ``shape``, numbers of connections, on the device of the weights.
@@ -167,6 +168,8 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
         raise TypeError(f"shape must be that of one sample, got {shape!r}; write shape=(3, 8, 8)")
     sizes = [whole("shape", size) for size in shape]
     ones = {name: torch.ones_like(value) for name, value in own.items()}
+    if pruned:
+        ones["weight"] = (own["weight"].detach() != 0).to(own["weight"].dtype)
     with torch.enable_grad():
         x = torch.zeros(
             1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True
