@@ -15,6 +15,7 @@ the digits of scikit-learn are used.
 """
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -123,7 +124,7 @@ def more_networks(data: Any) -> dict[str, Callable[[], Case]]:
         torch.manual_seed(5)
         layers: list[nn.Module] = []
         sizes = [int(np.prod(data.shape)), *widths, 10]
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), neuron()]
         return stack(*layers, **more)
 

@@ -48,6 +48,7 @@ FLOOR = {
     "export": 3,
     "doctor": 3,
     "data": 4,
+    "hardware": 4,
     "spikevision": 4,
     "spikeplot": 4,
     "saving": 4,
@@ -208,20 +209,32 @@ def complaint(file: Path, found: Import) -> str | None:
         if top in AT_HOME:
             return None
         if top not in EXTRA:
-            return f"{where}: {top} is no dependency; torch and numpy are, the extras in EXTRA are optional"
+            return (
+                f"{where}: {top} is no dependency; torch and numpy are, the extras in EXTRA "
+                "are optional"
+            )
         if found.at_import:
-            return f"{where}: {top} is optional; import it inside the function that needs it: require({top!r}, ...)"
+            return (
+                f"{where}: {top} is optional; import it inside the function that needs it: "
+                f"require({top!r}, ...)"
+            )
         return None
     there = part(found.module.removeprefix("spikeloom").removeprefix(".")) or ""
     if here == there or (here, there) in EDGES or FLOOR[there] < FLOOR[here]:
         return None
     if there == "":
-        return f"{where}: imports the package's face; import the module that defines the name: from ..core.x import y"
+        return (
+            f"{where}: imports the package's face; import the module that defines the name: "
+            "from ..core.x import y"
+        )
     if here == "" or FLOOR[there] > FLOOR[here]:
         return (
             f"{where}: {here} (floor {FLOOR[here]}) imports upwards: {there} (floor {FLOOR[there]})"
         )
-    return f"{where}: {here} and {there} share floor {FLOOR[here]}; add the edge to EDGES only with a good reason"
+    return (
+        f"{where}: {here} and {there} share floor {FLOOR[here]}; add the edge to EDGES only "
+        "with a good reason"
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))

@@ -100,7 +100,7 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
             ["train", "--neuron", "if", "--beta", "0.5"],
             "IF must be given settings that it has, got beta",
         ),
-        (["train", "--beta", "1.5"], r"beta must lie in \[0, 1\], got 1.5"),
+        (["train", "--beta", "1.5"], r"beta must be in \[0, 1\], got 1.5"),
         (["train", "--steps", "0"], "num_steps must be at least 1, got 0; write --steps 1"),
         (["train", "--epochs", "0"], "epochs must be at least 1, got 0; write --epochs 1"),
         (["train", "--hidden", "0"], "hidden must be at least 1, got 0"),

@@ -202,7 +202,7 @@ def test_the_gradient_of_qcfs_passes_the_floor() -> None:
 def test_qcfs_needs_a_number_of_levels(levels: Any, kind: type[Exception]) -> None:
     with pytest.raises(
         kind,
-        match=r"levels must (lie in \[1, .*, got 0|be a whole number, got 2\.5); write levels=1",
+        match=r"levels must (be in \[1, .*, got 0|be a whole number, got 2\.5); write levels=1",
     ):
         QCFS(levels)
 

@@ -97,12 +97,12 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
     ("options", "message"),
     [
         ({"method": "percentil"}, r"method must be one of .*did you mean 'percentile'"),
-        ({"percentile": 0.0}, r"percentile must lie in \(0, 100\]"),
-        ({"initial_mem": 2.0}, r"initial_mem must lie in \[0, 1\], got 2; write initial_mem=0.5"),
+        ({"percentile": 0.0}, r"percentile must be in \(0, 100\]"),
+        ({"initial_mem": 2.0}, r"initial_mem must be in \[0, 1\], got 2; write initial_mem=0.5"),
         ({"reset": "none"}, r"reset must be one of 'subtract', 'zero'"),
-        ({"num_steps": 0}, r"num_steps must lie in \[1, .*\], got 0; write num_steps=1"),
+        ({"num_steps": 0}, r"num_steps must be in \[1, .*\], got 0; write num_steps=1"),
         ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential', 'both'"),
-        ({"warm_up": 1.0}, r"warm_up must lie in \[0, 1\), got 1; write warm_up=0"),
+        ({"warm_up": 1.0}, r"warm_up must be in \[0, 1\), got 1; write warm_up=0"),
         (
             {"signed": True, "reset": "zero"},
             r'signed=True takes spikes back, .*; write reset="subtract"',
@@ -163,5 +163,5 @@ def test_a_report_needs_labels_and_a_run_a_number_of_steps() -> None:
         ValueError, match=r"num_steps must be a positive integer, got 0; write num_steps=8"
     ):
         net(torch.rand(5, 6), 0)
-    with pytest.raises(ValueError, match=r"tolerance must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"tolerance must be in \[0, 1\]"):
         net.report((torch.rand(5, 6), torch.zeros(5)), tolerance=5)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import spikeloom as snn
-from spikeloom.core.inspection import TimeAxisWarning
+from spikeloom.core.neuron import TimeAxisWarning
 
 
 def lif(**options: Any) -> snn.Leaky:
@@ -176,18 +176,18 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "beta above one": (
         lambda: snn.Leaky(1.7),
         ValueError,
-        r"beta must lie in \[0, 1\], got 1\.7; .*left after one step",
+        r"beta must be in \[0, 1\], got 1\.7; .*left after one step",
     ),
     "beta below zero": (
         lambda: snn.Leaky(torch.tensor([0.5, -0.5])),
         ValueError,
-        r"beta must lie in \[0, 1\], got -0\.5",
+        r"beta must be in \[0, 1\], got -0\.5",
     ),
-    "beta that is NaN": (lambda: snn.Leaky(float("nan")), ValueError, "beta must lie in"),
+    "beta that is NaN": (lambda: snn.Leaky(float("nan")), ValueError, "beta must be in"),
     "threshold of zero": (
         lambda: snn.Leaky(0.9, threshold=0.0),
         ValueError,
-        r"threshold must lie in \(0, inf\), got 0",
+        r"threshold must be in \(0, inf\), got 0",
     ),
     "beta for other neurons": (
         lambda: snn.Leaky(torch.rand(4))(torch.rand(2, 3)),

@@ -211,7 +211,7 @@ def test_losses_say_what_is_wrong_with_their_settings():
         ValueError, match="multiple of num_classes=3, got 4; write an output layer of 6 neurons"
     ):
         SF.mse_count_loss(population_code=True, num_classes=3)(spikes(4), LABELS)
-    with pytest.raises(ValueError, match=r"one number a class, got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"one number per class, got shape \(2,\)"):
         SF.mse_count_loss(weight=torch.ones(2))(spikes(), LABELS)
     with pytest.raises(NotImplementedError, match="must define _compute_loss"):
         SF.LossFunctions("mean", None)(spikes(), LABELS)

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Written so that this file does not match itself.
 FOREIGN = {
     "a path of one machine": r"(?<![\w./-])/(?:work|tmp|root|home|Users|opt|var|mnt)/\w|[f]ile:///|\b[C-E]:\\\\?\w",
-    "a package index": r"-[-](extra-)?index-url|-[-]find-links|[p]ythonhosted|[p]ypi\.org/simple|[d]ownload\.pytorch",
+    "a package index": r"-[-](extra-)?index-url|-[-]find-links|[p]ythonhosted"
+    r"|[p]ypi\.org/simple|[d]ownload\.pytorch",
     "an open end": r"\b(?:[T]ODO|[F]IXME|[X]XX)\b",
 }
 

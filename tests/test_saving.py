@@ -231,13 +231,13 @@ def test_weights_are_loaded_into_a_network_with_a_class_of_its_own(tmp_path: Pat
     wrong = nn.Linear(2, 3)
     before = {name: value.clone() for name, value in wrong.state_dict().items()}
     with pytest.raises(
-        ValueError, match="holds the weights of another network: weight is missing there"
+        ValueError, match="must hold the weights of this network, but weight is missing"
     ):
         snn.load(path, into=wrong)
     wide = Own()
     wide.layer = nn.Linear(2, 4)
     with pytest.raises(
-        ValueError, match=r"layer\.weight has shape \[3, 2\] there and \[4, 2\] here"
+        ValueError, match=r"layer\.weight has shape \[3, 2\] in the file and \[4, 2\] in it"
     ):
         snn.load(path, into=wide)
     assert all(torch.equal(before[name], value) for name, value in wrong.state_dict().items())
@@ -252,6 +252,6 @@ def test_mistakes_of_saving_and_loading_are_named(tmp_path: Path) -> None:
         TypeError, match=r"x has dtype torch\.complex64, which safetensors cannot hold"
     ):
         snn.save({"x": torch.zeros(1, dtype=torch.complex64)}, tmp_path / "a")
-    with pytest.raises(FileNotFoundError, match="there is no"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         snn.load(tmp_path / "a")
     assert not list(tmp_path.iterdir())

@@ -68,7 +68,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         "schedule must be one of 'cosine', 'constant'",
     ),
-    "learning rate": (None, {"lr": 0.0}, ValueError, r"lr must lie in \(0, 1000\], got 0"),
+    "learning rate": (None, {"lr": 0.0}, ValueError, r"lr must be in \(0, 1000\], got 0"),
     "two rates": (
         None,
         {"lr": 0.1, "optimizer": torch.optim.SGD},
@@ -211,7 +211,7 @@ def test_a_mistake_is_named_before_work_begins(case, tmp_path) -> None:
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore::spikeloom.core.inspection.TimeAxisWarning")
+@pytest.mark.filterwarnings("ignore::spikeloom.core.neuron.TimeAxisWarning")
 def test_a_network_that_cannot_be_trained_is_refused(net, error, text) -> None:
     with pytest.raises(error, match=text):
         snn.fit(net, split(), **SETTINGS)

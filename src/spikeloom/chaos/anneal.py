@@ -171,6 +171,6 @@ def schedule(anneal: Anneal | Callable[[int], float] | None) -> Anneal:
     if callable(anneal):
         return Function(anneal)
     raise TypeError(
-        f"anneal must be a schedule or a function of the step, got {anneal!r}; "
-        "write chaos.Exponential(0.98, per='epoch')"
+        f"anneal must be a schedule or a function of the step, got {anneal!r}; write "
+        "chaos.Exponential(0.98, per='epoch')"
     )

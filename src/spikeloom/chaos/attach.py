@@ -62,9 +62,13 @@ def attach(
             measured strength gives no chaos.
 
     >>> import spikeloom as snn
-    >>> net = nn.Sequential(nn.Linear(4, 8), snn.Leaky(0.9, init_hidden=True), nn.Linear(8, 2), snn.LI(0.9))
+    >>> net = nn.Sequential(
+    ...     nn.Linear(4, 8), snn.Leaky(0.9, init_hidden=True), nn.Linear(8, 2), snn.LI(0.9)
+    ... )
     >>> sgd, x = torch.optim.SGD(net.parameters(), lr=0.1), torch.rand(16, 4)
-    >>> chaos = snn.chaos.attach(net, strength=snn.chaos.A(3.8), layers="1", optimizer=sgd, batch=x, num_steps=10)
+    >>> chaos = snn.chaos.attach(
+    ...     net, strength=snn.chaos.A(3.8), layers="1", optimizer=sgd, batch=x, num_steps=10
+    ... )
     >>> spk, mem = snn.run(net, x, num_steps=10)
     >>> loss = mem.square().mean() + chaos()
     >>> loss.backward(); sgd.step(); chaos.step()
@@ -126,9 +130,8 @@ class Chaos:
             if made.strength.value > 0 and rest_is_out_of_reach(recorder.module, made):
                 self._warn(
                     f"layer {path!r}: the chaotic loss pulls towards "
-                    f"{self._rest(recorder.module):.3g}, where the "
-                    "surrogate gradient is zero: neurons driven there stop learning; write "
-                    "center='threshold', scale=1"
+                    f"{self._rest(recorder.module):.3g}, where the surrogate gradient is zero: "
+                    "neurons driven there stop learning; write center='threshold', scale=1"
                 )
 
     def _center(self, module: nn.Module) -> Any:
@@ -156,9 +159,8 @@ class Chaos:
         if missing:
             raise RuntimeError(
                 f"strength={self.settings.strength} is relative to the data, and layer "
-                f"{missing[0]!r} has not been "
-                "measured; call chaos.calibrate(batch) once before, or give attach(..., "
-                "optimizer=..., batch=...)"
+                f"{missing[0]!r} has not been measured; call chaos.calibrate(batch) once before, "
+                "or give attach(..., optimizer=..., batch=...)"
             )
         terms = []
         for path, recorder in self.recorders.items():
@@ -166,8 +168,7 @@ class Chaos:
             if not chunks:
                 raise RuntimeError(
                     f"layer {path!r} has recorded nothing since the last call; run the network in "
-                    "training mode, with "
-                    "gradients, before each chaos()"
+                    "training mode, with gradients, before each chaos()"
                 )
             terms.append(self.losses[path].of(chunks))
         total = (
@@ -262,8 +263,7 @@ class Chaos:
         if state["losses"].keys() != self.losses.keys():
             raise ValueError(
                 f"the state must be of the layers {list(self.losses)}, got "
-                f"{list(state['losses'])}; "
-                "attach with the same layers"
+                f"{list(state['losses'])}; attach with the same layers"
             )
         for path, loss in self.losses.items():
             loss.set_extra_state(state["losses"][path])

@@ -50,7 +50,9 @@ def critical_intensity(
 ) -> dict[str, float]:
     r"""The intensity z of each layer at which its rest point begins to oscillate.
 
-    .. math:: z_c = A_{flip}\, s^2 N / (I_0 (1 - I_0)\, \lambda_{max}(J \eta J^T)) \qquad A_{flip} = 2 (1 + m)
+    .. math::
+        z_c = A_{flip}\, s^2 N / (I_0 (1 - I_0)\, \lambda_{max}(J \eta J^T)) \qquad
+        A_{flip} = 2 (1 + m)
 
     with momentum m, J the derivative of the signal with respect to the weights that feed the layer,
     and N what the reduction divides by. Spikes of earlier layers count as given.
@@ -77,8 +79,8 @@ def critical_intensity(
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(1, 1), snn.Leaky(0.2, init_hidden=True))
     >>> sgd = torch.optim.SGD(net.parameters(), lr=1.0)
-    >>> z = critical_intensity(net, torch.ones(1, 1), sgd, num_steps=20)  # 1 / (I0 (1 - I0)): two weights, input 1
-    >>> round(z["1"], 3)
+    >>> z = critical_intensity(net, torch.ones(1, 1), sgd, num_steps=20)
+    >>> round(z["1"], 3)  # 1 / (I0 (1 - I0)): two weights, input 1
     4.396
     """
     settings = CSBP(Z(1.0), layers=layers, signal=signal, I0=I0, scale=scale, reduction=reduction)
@@ -117,9 +119,8 @@ def _measured(
     paths: list[str],
     alive: str | None = None,
 ) -> dict[str, Gain]:
-    twin = copy.deepcopy(
-        net
-    ).train()  # statistics of batch norm, states and gradients of the original stay
+    # Statistics of batch norm, states and gradients of the original stay.
+    twin = copy.deepcopy(net).train()
     reset(twin)
     for path, neuron in named_neurons(twin):
         if path != alive:
@@ -145,8 +146,7 @@ def _measured(
             if not largest > 0:
                 raise ValueError(
                     f"a layer needs weights that learn and an input, got none for {path!r}; leave "
-                    "it out of layers, or "
-                    "give its weights to the optimizer"
+                    "it out of layers, or give its weights to the optimizer"
                 )
             slope = settings.I0 * (1 - settings.I0) / settings.scale**2
             found[path] = Gain(slope * largest / divisor(chunks, settings.reduction), lr)

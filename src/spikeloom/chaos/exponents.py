@@ -40,7 +40,10 @@ class Exponent:
     local: Tensor = field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        return f"eps {self.eps:g}: {self.value:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f})"
+        return (
+            f"eps {self.eps:g}: {self.value:+.4f} (95 % interval {self.low:+.4f} to "
+            f"{self.high:+.4f})"
+        )
 
     def between(self, start: int, stop: int | None = None) -> float:
         """Mean rate over the steps from ``start`` to ``stop``.

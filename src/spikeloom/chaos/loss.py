@@ -263,4 +263,7 @@ class ChaoticLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"z={self.z:.4g}, I0={self.I0}, scale={self.scale}, reduction={self.reduction!r}, anneal={self.anneal}"
+        return (
+            f"z={self.z:.4g}, I0={self.I0}, scale={self.scale}, reduction={self.reduction!r}, "
+            f"anneal={self.anneal}"
+        )

@@ -99,10 +99,8 @@ def descent(optimizer: Any) -> Descent:
     if not isinstance(optimizer, torch.optim.SGD):
         raise TypeError(
             "the dimensionless strength A is defined for torch.optim.SGD (with or without "
-            "momentum), got "
-            f"{type(optimizer).__name__}; write strength=chaos.Z(...) and measure with "
-            "chaos.lyapunov_of_training, or "
-            "use SGD"
+            f"momentum), got {type(optimizer).__name__}; write strength=chaos.Z(...) and measure "
+            "with chaos.lyapunov_of_training, or use SGD"
         )
     group = optimizer.param_groups[0]
     return Descent(group["momentum"], group["dampening"], group["nesterov"])

@@ -128,8 +128,7 @@ def _complaint(strength: float, found: Regime, how: Descent) -> str:
         bias = "a weak bias" if strength < WEAK else "a bias"
         return (
             f"A = {strength:.3g} is no chaos, {bias}: it pulls towards the rest point and stays "
-            "below the flip at "
-            f"{flip(how):.3g}"
+            f"below the flip at {flip(how):.3g}"
         )
     if found.name == "locked":
         period = f"an orbit of period {found.period}" if found.period else "a periodic orbit"

@@ -33,8 +33,7 @@ def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
         if not found:
             raise ValueError(
                 f"layers={layers!r} must find spiking neurons, got a network of {len(neurons)}; "
-                "name layers by their "
-                f"paths: {', '.join(map(repr, modules))}"
+                f"name layers by their paths: {', '.join(map(repr, modules))}"
             )
         return found
     if callable(layers):
@@ -67,9 +66,8 @@ class Recorder:
     def __init__(self, module: nn.Module, signal: str) -> None:
         self.module, self.signal = module, signal
         self.moments: list[Moment] = []
-        self.last: list[
-            Moment
-        ] = []  # of the previous sequence, without graph: what a report looks at
+        # Of the previous sequence, without graph: what a report looks at.
+        self.last: list[Moment] = []
 
     def __call__(self, module: nn.Module, moment: Moment) -> None:
         """Keep what is needed of a moment."""
@@ -124,9 +122,8 @@ def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Call
         ):
             raise TypeError(
                 f"signal={settings.signal!r} with center={settings.center!r} is one of neurons, "
-                "got "
-                f"{type(module).__name__} {path!r}; write signal='pre' and a number as center, or "
-                "name neurons"
+                f"got {type(module).__name__} {path!r}; write signal='pre' and a number as center, "
+                "or name neurons"
             )
         else:
             off.append(module.register_forward_hook(Watch(recorder)).remove)

@@ -27,9 +27,8 @@ def series(trace: Any, least: int) -> Tensor:
     x = x.reshape(len(x), -1) if x.dim() else x.reshape(1, 1)
     if len(x) < least or not bool(x.isfinite().all()):
         raise ValueError(
-            f"trace must be [steps] or [steps, features], finite and of {least} steps or more, "
-            f"got {len(x)} steps; "
-            "record longer, or lower dimension, lag and horizon"
+            f"trace must be [steps] or [steps, features], finite and of {least} steps or more, got "
+            f"{len(x)} steps; record longer, or lower dimension, lag and horizon"
         )
     return x
 
@@ -81,9 +80,8 @@ def lyapunov_of_trace(
         whole(name, value)
     x = series(trace, (dimension - 1) * lag + horizon + 2 * apart + 2)
     number = len(x) - (dimension - 1) * lag
-    points = torch.cat(
-        [x[i * lag : i * lag + number] for i in range(dimension)], dim=1
-    )  # [number, dimension * F]
+    # [number, dimension * F]
+    points = torch.cat([x[i * lag : i * lag + number] for i in range(dimension)], dim=1)
     usable = number - horizon
     nearest, distance = _neighbours(points[:usable], apart)
     kept = distance > 0

@@ -156,9 +156,8 @@ def _copy(run: Run, twin: Run) -> None:
             "make must return the same network each time, got other parameters; seed it inside"
         )
     twin.net.load_state_dict(run.net.state_dict())
-    twin.optimizer.load_state_dict(
-        copy.deepcopy(run.optimizer.state_dict())
-    )  # it would share its buffers
+    # It would share its buffers.
+    twin.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
     if run.chaos is not None:
         twin.chaos.load_state_dict(run.chaos.state_dict())
 

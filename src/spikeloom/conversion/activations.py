@@ -68,7 +68,7 @@ class QCFS(nn.Module):
 
     .. math:: a = \frac{\lambda}{L} \, \text{clip}(\lfloor z L / \lambda + 1/2 \rfloor, 0, L)
 
-    The threshold :math:`\lambda` is trained with the weights; the gradient passes the floor as if it were not there.
+    The threshold :math:`\lambda` is trained with the weights; the gradient of the floor is 1.
     A network trained so loses least when it is converted with a start at half of the threshold.
 
     Args:

@@ -39,8 +39,8 @@ def folded(gm: fx.GraphModule) -> fx.GraphModule:
         if norm.running_mean is None:
             raise ValueError(
                 f"{place(gm, node)} takes the statistics of each batch "
-                "(track_running_stats=False), which a spiking "
-                "network cannot; train it with running statistics"
+                "(track_running_stats=False), which a spiking network cannot; train it with "
+                "running statistics"
             )
         scale, shift = _affine(norm)
         source = node.all_input_nodes[0]
@@ -69,9 +69,8 @@ def _takes(gm: fx.GraphModule, source: fx.Node) -> bool:
     if source.op != "call_module" or len(source.users) > 1:
         return False
     module = gm.get_submodule(str(source.target))
-    linear = (
-        isinstance(module, nn.Linear) and len(source.meta["shape"]) == 2
-    )  # else its channels are another axis
+    # Else its channels are another axis.
+    linear = isinstance(module, nn.Linear) and len(source.meta["shape"]) == 2
     return linear or (isinstance(module, _LAYERS) and not isinstance(module, nn.Linear))
 
 

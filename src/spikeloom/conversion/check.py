@@ -116,7 +116,7 @@ def checked(gm: fx.GraphModule) -> fx.GraphModule:
     >>> from spikeloom.conversion.graph import traced
     >>> checked(traced(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())))
     Traceback (most recent call last):
-    ValueError: Sigmoid '1' cannot be converted: its output is no rate of a neuron that fires in proportion to ...
+    ValueError: Sigmoid '1' cannot be converted: its output is no rate of a neuron that fires in ...
     """
     signals: set[fx.Node] = set()
     head = head_of(gm)
@@ -209,4 +209,7 @@ def _of_function(name: str) -> str:
     )
     if any(word in name for word in curved):
         return _INSTEAD["sigmoid"]
-    return "it is not known to be linear; write it with layers, sums and products with constants, or use nn.ReLU"
+    return (
+        "it is not known to be linear; write it with layers, sums and products with constants, or "
+        "use nn.ReLU"
+    )

@@ -193,7 +193,7 @@ def check_settings(settings: Settings, balancing_steps: int = 100) -> None:
 
     >>> check_settings(Settings(percentile=500.0))
     Traceback (most recent call last):
-    ValueError: percentile must lie in (0, 100], got 500; write percentile=99.9
+    ValueError: percentile must be in (0, 100], got 500; write percentile=99.9
     """
     checks.choice("method", settings.method, METHODS)
     checks.choice("reset", settings.reset, ("subtract", "zero"))

@@ -38,7 +38,8 @@ def parts_of(
         ordinary: a.
         steps: T.
 
-    >>> parts = parts_of(ScaledIF(1.0), torch.relu, torch.tensor([1.3]), torch.tensor([0.9]), torch.tensor([1.2]), 10)
+    >>> input, current, output = torch.tensor([1.3]), torch.tensor([0.9]), torch.tensor([1.2])
+    >>> parts = parts_of(ScaledIF(1.0), torch.relu, input, current, output, 10)
     >>> torch.cat(parts), sum(parts)
     (tensor([ 0.1000, -0.3000,  0.0000, -0.1000]), tensor([-0.3000]))
     """

@@ -54,9 +54,8 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     except Exception as error:  # whatever forward does with a stand-in for its input is the reason
         raise ValueError(
             f"{type(ann).__name__} cannot be traced: {(str(error).splitlines() or [''])[0]} "
-            f"({_line(error)}); what "
-            "forward does may depend on shapes, not on values: write torch.where(...), or move "
-            "the choice out of it"
+            f"({_line(error)}); what forward does may depend on shapes, not on values: write "
+            "torch.where(...), or move the choice out of it"
         ) from error
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
@@ -190,7 +189,6 @@ def shaped(gm: fx.GraphModule, sample: Tensor) -> fx.GraphModule:
     except RuntimeError as error:
         raise ValueError(
             f"the network does not take samples of shape {list(sample.shape[1:])}: "
-            f"{str(error).splitlines()[0]}; pass "
-            "samples [N, ...] as the network takes them"
+            f"{str(error).splitlines()[0]}; pass samples [N, ...] as the network takes them"
         ) from error
     return gm

@@ -67,7 +67,10 @@ class Converted(nn.Module):
     >>> import spikeloom as snn
     >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> net = snn.conversion.convert(ann, torch.rand(100, 4))
-    >>> net(torch.rand(2, 4), num_steps=8).shape, net(torch.rand(2, 4), num_steps=8, trace=True).shape
+    >>> (
+    ...     net(torch.rand(2, 4), num_steps=8).shape,
+    ...     net(torch.rand(2, 4), num_steps=8, trace=True).shape,
+    ... )
     (torch.Size([2, 3]), torch.Size([8, 2, 3]))
     """
 

@@ -56,8 +56,11 @@ def normalised(gm: fx.GraphModule) -> fx.GraphModule:
     """All passes of this file; the graph must be `shaped`.
 
     >>> from spikeloom.conversion.graph import shaped, traced
-    >>> gm = shaped(traced(nn.Sequential(nn.Linear(2, 3), nn.Dropout(), nn.ReLU())), torch.zeros(1, 2))
-    >>> [type(gm.get_submodule(n.target)).__name__ for n in normalised(gm).graph.nodes if n.op == "call_module"]
+    >>> gm = shaped(
+    ...     traced(nn.Sequential(nn.Linear(2, 3), nn.Dropout(), nn.ReLU())), torch.zeros(1, 2)
+    ... )
+    >>> layers = [n.target for n in normalised(gm).graph.nodes if n.op == "call_module"]
+    >>> [type(gm.get_submodule(layer)).__name__ for layer in layers]
     ['Linear', 'Activation']
     """
     for each in (
@@ -231,8 +234,7 @@ def _clipped(gm: fx.GraphModule, node: fx.Node, low: Any, high: Any) -> Activati
     ):
         raise ValueError(
             f"{place(gm, node)} clips to [{low}, {high}], and the rate of a neuron cannot be "
-            "negative; clip to "
-            "[0, c], or use nn.ReLU"
+            "negative; clip to [0, c], or use nn.ReLU"
         )
     return Activation(None if high is None else float(high))
 

@@ -151,14 +151,14 @@ class UnitNetwork(nn.Sequential):
         """
         if len(threshold) != len(self.neurons):
             raise ValueError(
-                f"there are {len(self.neurons)} neurons, got {len(threshold)} thresholds; pass "
-                "one for each"
+                f"there are {len(self.neurons)} neurons, got {len(threshold)} thresholds; pass one "
+                "for each"
             )
         for neuron, value in zip(self.neurons.values(), threshold, strict=True):
             unit_threshold(neuron, torch.as_tensor(value))
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One step of Poisson input: a spike with probability \\|x\\|, bearing the sign of x, [B, ...]."""
+        r"""Returns one step of Poisson input, [B, ...]: a spike of x's sign at rate \|x\|."""
         drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return (drawn < x.abs()).to(x.dtype) * x.sign()
 

@@ -55,8 +55,8 @@ def first_batch(data: Any, net: nn.Module) -> Tensor:
     """
     if isinstance(data, Iterator):
         raise TypeError(
-            "the samples are read several times, got an iterator; pass list(...) or the "
-            "DataLoader itself"
+            "the samples are read several times, got an iterator; pass list(...) or the DataLoader "
+            "itself"
         )
     return next(batches(data, net))
 
@@ -102,7 +102,6 @@ def _batches(data: Any, labels: bool) -> Iterable[Any]:
     if isinstance(data, (str, bytes, dict)) or not isinstance(data, Iterable):
         raise TypeError(
             "samples must be a tensor [N, ...] or an iterable of batches, got "
-            f"{type(data).__name__}; "
-            "write torch.stack([...]), or pass a DataLoader"
+            f"{type(data).__name__}; write torch.stack([...]), or pass a DataLoader"
         )
     return data

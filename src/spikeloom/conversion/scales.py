@@ -100,8 +100,8 @@ def _qcfs(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
     plain = [str(node.target) for node, _ in called(gm, *SITES) if str(node.target) not in found]
     if plain:
         raise ValueError(
-            f'method="qcfs" needs a QCFS activation everywhere, and {plain[0]!r} is a ReLU; '
-            'write conversion.with_qcfs(ann) and train, or method="percentile"'
+            f'method="qcfs" needs a QCFS activation everywhere, and {plain[0]!r} is a ReLU; write '
+            'conversion.with_qcfs(ann) and train, or method="percentile"'
         )
     return found
 

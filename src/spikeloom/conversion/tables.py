@@ -41,8 +41,8 @@ def text(report: Any) -> str:
         *_errors(report),
         "",
         f"a sample, {report.steps} steps: {report.spikes:,.0f} spikes, "
-        f"{report.synaptic_operations:,.0f} synaptic "
-        f"operations and {report.analog_operations:,.0f} multiply-accumulates; ordinary network "
+        f"{report.synaptic_operations:,.0f} synaptic operations and "
+        f"{report.analog_operations:,.0f} multiply-accumulates; ordinary network "
         f"{report.macs:,.0f}",
         "",
         f"early exit within {len(report.accuracy)} steps",

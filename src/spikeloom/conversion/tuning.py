@@ -97,7 +97,10 @@ def fine_tune(
     ours.
 
     >>> x = torch.rand(64, 2)
-    >>> net = fine_tune(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)), (x, (x[:, 0] > x[:, 1]).long()))
+    >>> net = fine_tune(
+    ...     nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)),
+    ...     (x, (x[:, 0] > x[:, 1]).long()),
+    ... )
     >>> net.training
     False
     """

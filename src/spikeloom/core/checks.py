@@ -144,7 +144,7 @@ def in_range(
         return
     bad = values[~inside].flatten()[0].item()
     why = why if math.isfinite(bad) else "write a finite number"
-    raise ValueError(f"{name} must lie in {interval}, got {bad:g}{'; ' + why if why else ''}")
+    raise ValueError(f"{name} must be in {interval}, got {bad:g}{'; ' + why if why else ''}")
 
 
 def flags(kind: str, **values: Any) -> None:

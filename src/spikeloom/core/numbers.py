@@ -57,7 +57,7 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
             f"{name} must be a whole number, got {_shown(value)}; write {name}={least}"
         ) from None
     if number < least or (most is not None and number > most):
-        rule = f"be {least} or more" if most is None else f"lie in [{least}, {most}]"
+        rule = f"be {least} or more" if most is None else f"be in [{least}, {most}]"
         raise ValueError(f"{name} must {rule}, got {number}; write {name}={least}")
     return number
 
@@ -105,7 +105,7 @@ def _rule(low: float, high: float, open_low: bool, open_high: bool) -> str:
         return "be positive" if open_low else "be 0 or more"
     left = "(" if open_low or math.isinf(low) else "["
     right = ")" if open_high or math.isinf(high) else "]"
-    return f"lie in {left}{low:g}, {high:g}{right}"
+    return f"be in {left}{low:g}, {high:g}{right}"
 
 
 def _float(name: str, value: Any, example: float) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..core import checks, tree
-from ..core.inspection import TimeAxisWarning
+from ..core.neuron import TimeAxisWarning
 from ..core.numbers import network, whole
 from ..core.tree import named_neurons
 from ..functional.loss import ce_max_membrane_loss, ce_rate_loss, mse_membrane_loss

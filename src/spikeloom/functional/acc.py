@@ -47,8 +47,7 @@ def accuracy_rate(
 
 
 def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
-    """Share of samples whose class fires first; the lower class wins a tie, also when all are
-    silent.
+    """Share of samples whose class fires first; the lower class wins a tie.
 
     A silent output counts as firing at the last step, T - 1.
 

@@ -37,14 +37,15 @@ class _Classification(LossFunctions):
     ) -> None:
         super().__init__(reduction, weight)
         self.population_code = flag("population_code", population_code)
-        self.num_classes = (
-            whole("num_classes", num_classes) if num_classes is not False else num_classes
-        )
+        if num_classes is not False:
+            whole("num_classes", num_classes)
+        self.num_classes = num_classes
 
     def _counts(self, spk_out: Tensor) -> Tensor:
-        return (
-            population_counts(spk_out, self.num_classes) if self.population_code else spk_out.sum(0)
-        )  # [B, C]
+        """Spike counts of the classes, [B, C]."""
+        if self.population_code:
+            return population_counts(spk_out, self.num_classes)
+        return spk_out.sum(0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         labels = check_labels(targets, logits.shape[:1], logits.shape[-1], self.__name__)
@@ -79,9 +80,9 @@ class ce_rate_loss(_Classification):
         super().__init__(population_code, num_classes, reduction, weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
-        logits = (
-            groups(spk_out, self.num_classes).mean(-1) if self.population_code else spk_out
-        )  # [T, B, C]
+        logits = spk_out  # [T, B, C]
+        if self.population_code:
+            logits = groups(spk_out, self.num_classes).mean(-1)
         labels = check_labels(targets, logits.shape[1:2], logits.shape[-1], self.__name__)
         losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
         return weighted(losses.reshape(len(logits), -1).mean(0), labels, self.weight)
@@ -142,16 +143,15 @@ class ce_max_membrane_loss(_Classification):
 
 
 class mse_count_loss(_Classification):
-    """Squared error of the spike counts, divided by the number of steps: ``MSE(sum_t spk[t],
-    wanted) / T``.
+    """Squared error of the spike counts per step: ``MSE(sum_t spk[t], target) / T``.
 
-    The wanted count is ``int(T * correct_rate)`` for the class and ``int(T * incorrect_rate)`` for
-    the others (cut off, not rounded, as in snnTorch); with a population code the product includes N
-    / C neurons.
+    The target count is ``int(T * correct_rate)`` for the class and ``int(T * incorrect_rate)`` for
+    the others (truncated, not rounded, as in snnTorch); with a population code the product includes
+    N / C neurons.
 
     Args:
-        correct_rate: wanted rate of the class, in spikes per step.
-        incorrect_rate: wanted rate of the other classes.
+        correct_rate: target rate of the class, in spikes per step.
+        incorrect_rate: target rate of the other classes.
         population_code: whether groups of outputs stand for the classes.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -160,7 +160,9 @@ class mse_count_loss(_Classification):
     Returns:
         Callable; its result has shape (), or [B, C] for ``reduction="none"``.
 
-    >>> mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(torch.zeros(10, 1, 2), torch.tensor([1]))
+    >>> mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(
+    ...     torch.zeros(10, 1, 2), torch.tensor([1])
+    ... )
     tensor(3.4000)
     """
 
@@ -190,8 +192,9 @@ class mse_count_loss(_Classification):
 
 
 class mse_rate_loss(LossFunctions):
-    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``, y being 1
-    for the class.
+    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``.
+
+    The target y is 1 for the class and 0 for the others.
 
     Args:
         reduction: "mean", "sum" or "none".
@@ -220,9 +223,9 @@ class mse_membrane_loss(LossFunctions):
     """Squared error of the membranes at every step, averaged over time.
 
     Args:
-        time_var_targets: whether the labels change over time; they are [T, B] then.
-        on_target: wanted membrane of the class.
-        off_target: wanted membrane of the other classes.
+        time_var_targets: whether the labels change over time; their shape is then [T, B].
+        on_target: target membrane of the class.
+        off_target: target membrane of the other classes.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class, applied to all errors of a sample of that class.
 
@@ -253,9 +256,8 @@ class mse_membrane_loss(LossFunctions):
         num_classes = spk_out.shape[-1]
         shape = spk_out.shape[:2] if self.time_var_targets else spk_out.shape[1:2]
         labels = check_labels(targets, shape, num_classes, self.__name__)
-        error = (
-            spk_out - _wanted(labels, num_classes, self.on_target, self.off_target)
-        ) ** 2  # [T, B, C]
+        wanted = _wanted(labels, num_classes, self.on_target, self.off_target)
+        error = (spk_out - wanted) ** 2  # [T, B, C]
         if self.time_var_targets:
             return weighted(error, labels, self.weight).mean(0)
         return weighted(error.mean(0), labels, self.weight)
@@ -270,5 +272,5 @@ def _wanted(labels: Tensor, num_classes: int, on: float, off: float) -> Tensor:
 
 
 def _one_element(loss: Tensor, weight: Tensor | None) -> Tensor:
-    """Shape (1,) where snnTorch has it; its weighted losses have shape ()."""
+    """Reshapes an unweighted number to (1,), as snnTorch does."""
     return loss.reshape(1) if loss.dim() == 0 and weight is None else loss

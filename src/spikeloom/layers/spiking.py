@@ -1,4 +1,4 @@
-"""A weight-carrying layer for spikes: it skips what did not fire."""
+"""A linear layer for spikes, which skips silent inputs."""
 
 from typing import Any
 
@@ -16,31 +16,32 @@ _EVENTS = ("auto", "always", "never")
 
 
 class SpikeLinear(nn.Linear):
-    """A `torch.nn.Linear` that is fast where its input is mostly zero.
+    """A `torch.nn.Linear` that is fast for mostly zero input.
 
     On the CPU, in float32 or float64 and with the extra ``cpu``, inputs are processed event by
     event, forward and for the gradient of the weight; results equal the dense ones up to the order
-    of the sums. Any values are right: graded spikes, currents; but dense inputs are slower than in
-    the ordinary layer. Everything else (other devices, autocast, ``torch.func``, ``torch.compile``)
-    is the ordinary layer.
+    of the sums. Any values are correct, also graded spikes and currents, but dense inputs are
+    slower than in the ordinary layer. In other cases (other devices, autocast, ``torch.func``,
+    ``torch.compile``) it is the ordinary layer.
 
-    ``weight`` has the usual shape and ``state_dict``, but its transpose is what is contiguous in
-    memory, so that the weights of one input lie together: ``weight.reshape(-1)``, not ``view``;
-    ``weight.contiguous()`` where a file format asks for it. A contiguous weight put in its place
-    works too and costs a copy a call.
+    ``weight`` has the usual shape and ``state_dict``, but its transpose is contiguous in memory,
+    so that the weights of one input are adjacent: write ``weight.reshape(-1)``, not ``view``, and
+    ``weight.contiguous()`` for file formats that need it. A contiguous weight assigned to it works
+    too, and costs a copy per call.
 
     Args:
         in_features: size of the last axis of the input.
         out_features: size of the last axis of the output.
         bias: whether to add a learned bias.
-        device: of the parameters.
-        dtype: of the parameters.
-        events: ``"auto"``: wherever they can be computed; ``"always"``: or an error; ``"never"``:
-            the dense product.
+        device: device of the parameters.
+        dtype: dtype of the parameters.
+        events: ``"auto"`` for events where possible, ``"always"`` for events or an error,
+            ``"never"`` for the dense product.
 
     Raises:
-        ValueError: ``events`` is another word.
-        RuntimeError: in ``forward``, ``events="always"`` cannot be obeyed; the message says why.
+        ValueError: ``events`` has another value.
+        RuntimeError: in ``forward``, ``events="always"`` is impossible; the message gives the
+            reason.
         ImportError: in ``forward``, ``events="always"`` without numba.
 
     >>> import torch, spikeloom as snn
@@ -73,9 +74,10 @@ class SpikeLinear(nn.Linear):
             input: spikes, [..., in_features].
         """
         recorded = not torch.compiler.is_compiling() and torch._C._is_torch_function_mode_enabled()
-        if recorded:  # one operation for whoever records: its values decide how it is computed
-            given = self, input, self.weight, self.bias
-            return torch.overrides.handle_torch_function(spike_linear, (input,), *given)
+        if recorded:  # a single operation, because its values decide how it is computed
+            return torch.overrides.handle_torch_function(
+                spike_linear, (input,), self, input, self.weight, self.bias
+            )
         return spike_linear(self, input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -84,17 +86,13 @@ class SpikeLinear(nn.Linear):
 
 
 def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The output of a layer: by events, or the dense product where they cannot be computed or are
-    not wanted."""
+    """The output of a layer, by events where they are possible and wanted, else dense."""
     if tensor("input", x).dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape "
-            f"{tuple(x.shape)}; the features are "
-            "its last axis"
+            f"{tuple(x.shape)}; the features are its last axis"
         )
-    from ..kernels.events import (
-        linear as product,
-    )  # loads what it needs on first use, not with the package
+    from ..kernels.events import linear as product  # on first use, not with the package
 
     reason = product.refusal(x, weight)
     if layer.events == "always":

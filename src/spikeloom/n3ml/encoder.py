@@ -33,7 +33,9 @@ class Population:
         not_to_fire: neurons that would fire later than this do not fire.
         dt: times are multiples of it.
 
-    >>> encoder = Population(4, torch.tensor([0.0]), torch.tensor([2.0]), max_firing_time=30, not_to_fire=28, dt=1)
+    >>> encoder = Population(
+    ...     4, torch.tensor([0.0]), torch.tensor([2.0]), max_firing_time=30, not_to_fire=28, dt=1
+    ... )
     >>> encoder.run(torch.tensor([1.0]))
     tensor([[28.,  7.,  7., 28.]])
     """

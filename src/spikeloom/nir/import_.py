@@ -75,7 +75,7 @@ def from_nir(
     >>> from_nir(to_nir(net))
     Network(
       (0): Linear(in_features=3, out_features=2, bias=True)
-      (1): Leaky(threshold=1, graded_spikes_factor=1, beta=0.9, reset_mechanism='subtract', mode='step')
+      (1): Leaky(threshold=1, ..., beta=0.9, reset_mechanism='subtract', mode='step')
     )
     """
     try:

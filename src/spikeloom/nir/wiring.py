@@ -7,6 +7,7 @@ here by name.
 """
 
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -65,13 +66,19 @@ class _Membrane(NamedTuple):
     path: str
 
 
-def wiring_of(net: nn.Module, sample: Tensor, args: tuple[Any, ...] = ()) -> Wiring:
+def wiring_of(
+    net: nn.Module,
+    sample: Tensor,
+    args: tuple[Any, ...] = (),
+    accepts: Callable[[nn.Module], bool] | None = None,
+) -> Wiring:
     """The wiring of a network.
 
     Args:
         net: takes one step, [B, ...], per call; its neurons are called with their input only.
         sample: one step of input, [B, ...]; only its shape and dtype matter.
         args: further arguments of ``forward``, constants.
+        accepts: whether a layer without memory is carried; default: those that have a NIR node.
 
     Raises:
         ValueError: the network cannot be traced, or does something that NIR has no word for.
@@ -90,14 +97,20 @@ def wiring_of(net: nn.Module, sample: Tensor, args: tuple[Any, ...] = ()) -> Wir
             "flattening"
         ) from obstacle
     with torch.no_grad():
-        return _Interpreter(net, graph, sample, args).run()
+        return _Interpreter(net, graph, sample, args, accepts).run()
 
 
 class _Interpreter:
     def __init__(
-        self, net: nn.Module, graph: fx.Graph, sample: Tensor, args: tuple[Any, ...]
+        self,
+        net: nn.Module,
+        graph: fx.Graph,
+        sample: Tensor,
+        args: tuple[Any, ...],
+        accepts: Callable[[nn.Module], bool] | None,
     ) -> None:
         self.net, self.graph, self.sample = net, graph, sample
+        self.accepts = accepts
         self.given = [_Wire(sample, (INPUT,)), *args]
         self.parts: dict[str, Part] = {}
 
@@ -148,9 +161,12 @@ class _Interpreter:
         ):  # dropout does nothing after training
             return wire
         if not isinstance(module, Neuron):
+            if self.accepts is None or not self.accepts(module):
+                # refuses what NIR lacks before it is run
+                layer_node(path, module, tuple(wire.value.shape[1:]))
             return self._add(path, module, wire, _called(path, module, wire.value))
         if "step" not in module.modes:
-            raise refusal(type(module).__name__, path)
+            raise refusal(type(module), path)
         spk, state = module.step(wire.value)
         out = self._add(path, module, wire, spk)
         if module.init_hidden and not module.output:
@@ -207,7 +223,6 @@ class _Interpreter:
 
 
 def _called(path: str, module: nn.Module, x: Tensor) -> Tensor:
-    layer_node(path, module, tuple(x.shape[1:]))  # refuses what NIR lacks before it is run
     if isinstance(module, Stateful):
         return x
     try:

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,30 @@ __all__ = ["run"]
 _MOST_STEPS = 2**24
 
 
+@overload
+def run(
+    net: nn.Module,
+    x: Tensor,
+    num_steps: int | None = None,
+    *,
+    record: Literal[False] | None = None,
+    reset: bool = True,
+    batch_norm: str = "step",
+    memory: str = "exact",
+    explain: Literal[False] = False,
+) -> Any: ...
+@overload
+def run(
+    net: nn.Module,
+    x: Tensor,
+    num_steps: int | None = None,
+    *,
+    record: bool | Iterable[str] | None = None,
+    reset: bool = True,
+    batch_norm: str = "step",
+    memory: str = "exact",
+    explain: bool = False,
+) -> Run: ...
 def run(
     net: nn.Module,
     x: Tensor,

@@ -1,4 +1,4 @@
-"""What the encoders accept: the checks that several of them share."""
+"""Input checks that several encoders share."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ __all__ = ["intensities", "saturating", "step_count", "unseen"]
 
 
 MOST_STEPS = 2**31 - 1
-FAR = 4.0  # beyond any noisy or standardised intensity, below the grey values of any image
+FAR = 4.0  # above any noisy or standardised intensity, below the grey values of any image
 
 
 def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Tensor:
-    """Return ``data`` if it is a floating-point tensor without NaN and infinity.
+    """Returns ``data`` if it is a floating-point tensor without NaN and infinity.
 
     Args:
-        data: what a user wants to encode.
-        name: how the message names it.
+        data: the argument of an encoder.
+        name: its name in the message.
         infinite: whether infinity is allowed, as a time that means "never".
 
     Raises:
-        TypeError: no tensor, or one that is not floating point; spikes come out in the dtype of the
-            input, and grey values of 0 to 255 would all be read as "always fire".
+        TypeError: not a floating-point tensor; spikes have the dtype of the input, and grey values
+            of 0 to 255 would all mean "always fire".
         ValueError: it holds NaN or infinity.
 
     >>> intensities(torch.tensor([0.5]))
@@ -48,29 +48,27 @@ def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Ten
     if bool(bad.any()):
         kind = "NaN" if bool(data.isnan().any()) else "infinity"
         raise ValueError(
-            f"{name} must not hold {kind}, got {int(bad.sum())} of {data.numel()} values; "
-            f"clean it first, e.g. torch.nan_to_num({name})"
+            f"{name} must not hold {kind}, got {int(bad.sum())} of {data.numel()} values; clean it "
+            f"first, e.g. torch.nan_to_num({name})"
         )
     return data
 
 
 def unseen(data: Tensor) -> bool:
-    """Whether the values of a tensor cannot be looked at: a check would break the graph of a
-    compiler."""
+    """Whether the values of a tensor cannot be read without breaking the graph of a compiler."""
     return data.device.type == "meta" or torch.compiler.is_compiling() or transformed()
 
 
 def saturating(data: Tensor, probability: Tensor) -> None:
-    """Refuse intensities that are far from [0, 1], such as images of 0 to 255 in floating point.
+    """Refuses intensities that are far from [0, 1], such as images of 0 to 255 in floating point.
 
     Args:
-        data: intensities as the user gave them.
-        probability: after gain and offset; an explicit gain that scales the data into [0, 1] is
-            welcome.
+        data: intensities before gain and offset.
+        probability: intensities after gain and offset; a gain may scale the data into [0, 1].
 
     Raises:
-        ValueError: both are beyond [-4, 4]. What is nearer saturates, such as noise or the
-            overshoot of resizing.
+        ValueError: both exceed [-4, 4]. Smaller excess saturates, such as noise or the overshoot
+            of resizing.
 
     >>> saturating(torch.tensor([1.2]), torch.tensor([1.2]))
     """
@@ -83,14 +81,13 @@ def saturating(data: Tensor, probability: Tensor) -> None:
     high = data.max().item()
     raise ValueError(
         f"data must hold intensities in [0, 1], got {low:g} to {high:g}, of which all above 1 "
-        "would fire at every "
-        "step; write data / 255 for images of 0 to 255, gain= to scale, or data.clamp(0, 1) to "
-        "saturate"
+        "would fire at every step; write data / 255 for images of 0 to 255, gain= to scale, or "
+        "data.clamp(0, 1) to saturate"
     )
 
 
 def step_count(value: Any, name: str = "num_steps") -> int:
-    """Return a number of time steps as an integer; ``False`` and ``None``, "not given", are 0.
+    """Returns a number of time steps as an integer; ``False`` and ``None`` (not given) become 0.
 
     Raises:
         TypeError: ``value`` is not an integer.

@@ -1,7 +1,7 @@
-"""Pictures of spikes, states and training, on matplotlib alone.
+"""Plots of spikes, states and training, with matplotlib as the only requirement.
 
-Every function returns the axes, the figure or the animation that it drew; none changes matplotlib's
-global settings, and none needs a display.
+Every function returns the axes, the figure or the animation that it draws; none changes
+matplotlib's global settings, and none needs a display.
 """
 
 from .counts import spike_count

@@ -16,20 +16,19 @@ __all__ = ["bifurcation", "lyapunov"]
 def bifurcation(
     diagram: Diagram, ax: "Axes | None" = None, *, name: str = "A", limit: float = 0.5
 ) -> "Axes":
-    """Draw a bifurcation diagram, coloured by the exponent: red where it is positive (chaos), blue
-    where negative.
+    """Draws a bifurcation diagram, coloured by the exponent: red if positive (chaos), else blue.
 
     Args:
-        diagram: from `chaos.bifurcation`; both directions are drawn, one over the other.
-        ax: where to draw; a new figure if absent.
-        name: of the strength, for the axis.
+        diagram: from `chaos.bifurcation`; both directions are drawn in the same axes.
+        ax: where to draw. Default: a new figure.
+        name: label of the horizontal axis.
         limit: exponent of the strongest colour.
 
     Returns:
         The axes, with a colour bar beside them.
 
     Raises:
-        TypeError: ``diagram`` is something else.
+        TypeError: ``diagram`` has another type.
 
     >>> from spikeloom import chaos
     >>> ax = bifurcation(chaos.bifurcation(chaos.feedback, torch.linspace(1.5, 5, 50)))
@@ -62,19 +61,18 @@ def bifurcation(
 
 
 def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50) -> "Axes":
-    """Draw how the local exponents change along a run, smoothed over ``window`` steps, with the
-    control if any.
+    """Draws the local exponents along a run and its control, smoothed over ``window`` steps.
 
     Args:
         exponents: from `chaos.lyapunov` or `chaos.lyapunov_of_training`.
-        ax: where to draw; a new figure if absent.
+        ax: where to draw. Default: a new figure.
         window: steps of the running mean.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: ``exponents`` is something else.
+        TypeError: ``exponents`` has another type.
         ValueError: ``window`` is not 1 or more.
 
     >>> from spikeloom import chaos

@@ -18,7 +18,7 @@ PANELS = (
 
 
 def columns(history: Any) -> dict[str, list[float]]:
-    """``history`` as one list of numbers for each name."""
+    """Converts ``history`` to one list of numbers for each name."""
     if isinstance(history, Mapping):
         table = {str(name): history[name] for name in history}
     elif (
@@ -31,13 +31,14 @@ def columns(history: Any) -> dict[str, list[float]]:
     else:
         raise TypeError(
             "history must be a mapping of names to lists, or a list with a mapping for each epoch, "
-            f'got {type(history).__name__}; write {{"train_loss": [0.9, 0.5], "test_accuracy": [0.8, 0.9]}}'
+            f"got {type(history).__name__}; "
+            'write {"train_loss": [0.9, 0.5], "test_accuracy": [0.8, 0.9]}'
         )
     return {name: [float(v) for v in values] for name, values in table.items() if numeric(values)}
 
 
 def numeric(values: Any) -> bool:
-    """Whether ``values`` is a list of numbers rather than a text or a single value."""
+    """Whether ``values`` is a list of numbers."""
     return (
         not isinstance(values, str)
         and hasattr(values, "__len__")
@@ -46,23 +47,23 @@ def numeric(values: Any) -> bool:
 
 
 def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None = None) -> "Figure":
-    """Draw loss, accuracy and spike rate over the epochs, one panel for each that ``history`` has.
+    """Draws loss, accuracy and spike rate over the epochs, in one panel each.
 
     Args:
-        history: name to values of each epoch, ``{"train_loss": [...], "test_loss": [...],
-            "test_accuracy": [...], "spike_rate": [...]}``, or a list with one such mapping an
-            epoch. A name with "loss", "acc", or "rate", "spike" or "spk" in it goes to the panel of
-            that kind; "train" is drawn orange, "test" and "val" blue. "epoch" gives the horizontal
-            axis (default: 1, 2, ...); other names are left out.
-        fig: where to draw; by default pyplot's current figure if that is empty, else a new one.
+        history: mapping of a name to its values in all epochs, ``{"train_loss": [...], "test_loss":
+            [...], "test_accuracy": [...], "spike_rate": [...]}``, or a list with one mapping per
+            epoch. A name that contains "loss", "acc", or "rate", "spike" or "spk" is drawn in the
+            panel of that kind; "train" is orange, "test" and "val" are blue. "epoch" gives the
+            horizontal axis (default: 1, 2, ...); other names are ignored.
+        fig: where to draw. Default: pyplot's current figure if it is empty, else a new one.
         title: headline of the figure.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: ``history`` is neither form.
-        ValueError: no name in it belongs to a panel.
+        TypeError: ``history`` has neither form.
+        ValueError: none of its names belongs to a panel.
 
     >>> fig = loss_curves({"train_loss": [0.9, 0.4], "test_accuracy": [0.7, 0.9]})
     >>> [ax.get_ylabel() for ax in fig.axes]
@@ -76,19 +77,22 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
     kinds = [(kind, names) for kind, names in kinds if names]
     if not kinds:
         raise ValueError(
-            f'history must have a name with "loss", "acc" or "rate" in it, got {sorted(table)}; rename its columns'
+            'history must have a name with "loss", "acc" or "rate" in it, '
+            f"got {sorted(table)}; rename its columns"
         )
     fig = figure_or_new(fig, figsize=(4.2 * len(kinds), 3.2))
     for ax, (kind, names) in zip(fig.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for name in names:
             x = epochs if epochs is not None else range(1, len(table[name]) + 1)
-            look = {
-                "linewidth": 1.8,
-                "marker": "o",
-                "markersize": 3.5,
-                "label": name.replace("_", " "),
-            }
-            ax.plot(x, table[name], color=colour(name), **look)
+            ax.plot(
+                x,
+                table[name],
+                color=colour(name),
+                linewidth=1.8,
+                marker="o",
+                markersize=3.5,
+                label=name.replace("_", " "),
+            )
         label(ax, "epoch", kind)
         integer_ticks(ax.xaxis)
         tidy(ax, "y")
@@ -100,6 +104,8 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
 
 
 def colour(name: str) -> str:
-    """Colour of a curve by what it was measured on."""
+    """Colour of a curve: training, test, or other."""
     lower = name.lower()
-    return ORANGE if "train" in lower else BLUE if "test" in lower or "val" in lower else GREY
+    if "train" in lower:
+        return ORANGE
+    return BLUE if "test" in lower or "val" in lower else GREY

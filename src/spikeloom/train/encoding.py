@@ -19,7 +19,7 @@ class Encoder(NamedTuple):
         name: as written into run cards.
         call: samples [B, ...] to the input of `spikeloom.run` and its ``num_steps`` (None for input
             [T, B, ...]).
-        in_unit: whether samples must lie in [0, 1].
+        in_unit: whether samples must be in [0, 1].
     """
 
     name: str

@@ -58,11 +58,11 @@ class Lines(Progress):
     def epoch(self, row: dict[str, float]) -> None:
         number = int(row["epoch"])
         text = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {summary(row)}"
-        done = (
-            number - self.first
-        )  # 0 for an epoch whose last batch was trained on before the run was stopped
+        # 0 for an epoch whose last batch was trained on before the run was stopped.
+        done = number - self.first
         if number < self.epochs and done > 0:
-            text += f"  {clock((time.perf_counter() - self.begin) / done * (self.epochs - number))} left"
+            each = (time.perf_counter() - self.begin) / done
+            text += f"  {clock(each * (self.epochs - number))} left"
         self.say(text)
 
 

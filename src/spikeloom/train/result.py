@@ -46,7 +46,8 @@ class Result:
             without ``out``.
 
     >>> history = ({"epoch": 1, "test_accuracy": 0.975},)
-    >>> print(Result(nn.Identity(), history, Accuracy(0.975, 0.975), {"1": 0.5}, (0,), (0.975,), 4.2, 4.1, 1))
+    >>> accuracy = Accuracy(0.975, 0.975)
+    >>> print(Result(nn.Identity(), history, accuracy, {"1": 0.5}, (0,), (0.975,), 4.2, 4.1, 1))
     test accuracy 97.50 % after epoch 1, the last one (highest of all epochs: 97.50 %)
     0.50 spikes per neuron and sample in layer 1
     4.2 s of training (4.1 s of processor time) on 1 thread

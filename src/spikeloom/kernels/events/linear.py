@@ -33,13 +33,22 @@ def refusal(x: Tensor, weight: Tensor) -> str | None:
     if torch.compiler.is_compiling() or checks.watched(x, weight):
         return "operations are recorded or replaced, which sees ordinary ones only"
     if not (x.is_cpu and weight.is_cpu):
-        return f"events are computed on the CPU, got an input on {x.device} and a weight on {weight.device}"
+        return (
+            f"events are computed on the CPU, got an input on {x.device} and a weight on "
+            f"{weight.device}"
+        )
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on, which computes in 16 bits"
     if x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
-        return f"events are computed in float32 or float64, got an input of {x.dtype} and a weight of {weight.dtype}"
+        return (
+            f"events are computed in float32 or float64, got an input of {x.dtype} and a "
+            f"weight of {weight.dtype}"
+        )
     if checks.transformed() or checks.forward_mode():
-        return "a derivative is taken by torch.func or forward mode, which sees ordinary operations only"
+        return (
+            "a derivative is taken by torch.func or forward mode, which sees ordinary "
+            "operations only"
+        )
     if x.shape[-1:] != weight.shape[1:]:
         return f"the last axis of the input must be {weight.shape[1]}, got {tuple(x.shape)}"
     return None

@@ -52,7 +52,8 @@ def _plain() -> SimpleNamespace:
 @cache
 def _compiled() -> ModuleType:
     require("numba", extra="cpu", purpose='engine="numba"')
-    text = "from __future__ import annotations\nimport numba\nimport numpy as np\nfrom typing import Any\n"
+    text = "from __future__ import annotations\nfrom typing import Any\n"
+    text += "import numba\nimport numpy as np\n"
     text += "from math import exp, expm1, inf, log, log1p, sqrt\nINPUT, ARRIVAL, SPIKE = 0, 1, 2\n"
     for module in (closed_forms, feedforward, recurrent, readout_loops):
         source = inspect.getsource(module)

@@ -39,7 +39,10 @@ class STBP(BPTT, name="stbp"):
                 or neuron.reset_mechanism != "zero_attached"
                 or not neuron.reset_delay
             ):
-                why = f"{kind} {path!r} is not its neuron, whose spike clears the membrane and passes the gradient"
+                why = (
+                    f"{kind} {path!r} is not its neuron, whose spike clears the membrane and "
+                    "passes the gradient"
+                )
             elif not isinstance(neuron.spike_grad, tuple(STBP_CURVES.values())):
                 why = (
                     f"the surrogate of {path!r} is none of its four curves, got {neuron.spike_grad}"

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checks, doors
-from .lif import LIF
-from .numbers import MOST_UNITS, whole
+from ..core import checks, doors
+from ..core.numbers import MOST_UNITS, whole
+from .leaky import LIF
 
 __all__ = ["Recurrent", "same_size"]
 
