@@ -98,7 +98,7 @@ EDGES = {
     ("__main__", "cli"),
 }
 
-AT_HOME = {"torch", "numpy", *sys.stdlib_module_names}
+AT_HOME = {"torch", "numpy", "typing_extensions", *sys.stdlib_module_names}
 
 # Optional packages: module -> the extra that installs it ("" comes with torch).
 EXTRA = {

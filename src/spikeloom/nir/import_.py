@@ -17,7 +17,7 @@ from .loops import Loop, graded, loops_of, order_of
 from .metadata import check_own
 from .network import Network, Step, paths_of
 from .neuron_modules import is_neuron, neuron_module
-from .node import Node, fail
+from .node import Node
 from .reading import Flat, read
 from .settings import Settings
 
@@ -192,16 +192,16 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
         if name in made.merged:
             continue
         if not is_neuron(node):
-            with _named(name, node):
-                layer = layer_module(name, node, settings.dtype)
+            with _named(node):
+                layer = layer_module(node, settings.dtype)
             made.add(name, layer, node, [name], [])
             continue
         behind = graded(flat, name)
         scale = None if behind is None else flat.nodes[behind]
-        with _named(name, node):
-            module = neuron_module(name, node, settings, scale=scale)
+        with _named(node):
+            module = neuron_module(node, settings, scale=scale)
         if module is None:
-            raise fail(name, node, "has no module of its own")
+            raise node.fail("has no module of its own")
         if behind is not None:
             made.modules.pop(behind, None)
             made.nodes.pop(behind, None)
@@ -216,22 +216,22 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
 
 
 @contextmanager
-def _named(name: str, node: Node) -> Iterator[None]:
+def _named(node: Node) -> Iterator[None]:
     """Add the node to what the constructor of a module raises about its fields."""
     try:
         yield
     except (RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError) as error:
         if str(error).startswith("node "):
             raise
-        raise fail(name, node, (str(error) or type(error).__name__).splitlines()[0]) from error
+        raise node.fail((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
 def _loop(made: _Made, flat: Flat, loop: Loop, settings: Settings) -> None:
     """Add the recurrent neuron that a loop is, if it is one of ours."""
     scale = None if loop.scale is None else flat.nodes[loop.scale]
     node, feedback = flat.nodes[loop.neuron], flat.nodes[loop.feedback]
-    with _named(loop.neuron, node):
-        module = neuron_module(loop.neuron, node, settings, feedback=feedback, scale=scale)
+    with _named(node):
+        module = neuron_module(node, settings, feedback=feedback, scale=scale)
     if module is None:
         return
     group = [loop.neuron, *([loop.scale] if loop.scale else []), loop.feedback]
