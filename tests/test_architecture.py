@@ -78,6 +78,7 @@ EDGES = {
     ("backprop", "functional"),  # truncated BPTT takes a loss
     ("backprop", "run"),
     ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
+    ("conversion", "functional"),  # operations are spikes times fan-out
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "learning"),  # gradients of the rules are compared

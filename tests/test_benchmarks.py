@@ -120,7 +120,7 @@ def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_pat
     assert rows[0]["contender"] == "plain" and len(rows) == 5
     mean = sum(b - a for a, b in zip(rows[0]["each"], rows[1]["each"], strict=True)) / 2
     assert abs(float(rows[1]["minus plain"].split()[0]) - mean) < 0.011
-    assert any("is no chaos, a weak bias" in text for text in rows[1]["warned"])
+    assert any("is not chaotic, a weak bias" in text for text in rows[1]["warned"])
 
 
 @pytest.mark.slow

@@ -89,6 +89,17 @@ def test_what_is_written_in_place_is_what_later_readers_see() -> None:
     assert torch.equal(graph(residual)(X), residual(X))
 
 
+def test_what_is_read_before_a_write_in_place_is_the_old_value() -> None:
+    def forward(x: Tensor, c: Any, r: Any) -> Tensor:
+        y = c(x)
+        before = y * 1
+        r(y)
+        return before + y
+
+    net = Call(forward, c=conv(), r=nn.ReLU(inplace=True))
+    assert torch.equal(graph(net)(X), net(X)) and (net(X) < 0).any()
+
+
 def test_dropout_and_identity_leave_the_graph() -> None:
     net = Call(
         lambda x, c, d, i: F.dropout(i(d(c(x))), 0.5, training=False).contiguous(),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import SpikingMaxPool, convert, fine_tune
-from spikeloom.conversion.observe import fan_out
+from spikeloom.functional import fan_out
 
 # -- the report ------------------------------------------------------------------------------------
 
@@ -116,9 +116,8 @@ def test_operations_are_those_of_a_literal_count(digits: Any) -> None:
 
 def test_fan_out_counts_synapses_of_strided_and_grouped_convolutions() -> None:
     conv = nn.Conv2d(4, 6, 3, stride=2, groups=2)
-    assert (
-        fan_out(conv, torch.zeros(1, 4, 7, 7)).sum() == 9 * 6 * 9 * 2
-    )  # places, outputs, kernel, channels a group
+    # Positions, outputs, kernel, channels per group.
+    assert fan_out(conv, (4, 7, 7)).sum() == 9 * 6 * 9 * 2
 
 
 def test_the_steps_of_early_exit_are_the_first_ones_that_are_sure(digits: Any) -> None:

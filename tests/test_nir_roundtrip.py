@@ -154,6 +154,23 @@ def test_convolutions_with_every_setting_come_back(tmp_path: Path) -> None:
     assert {n for n, _ in again.named_parameters()} == {n for n, _ in net.named_parameters()}
 
 
+@pytest.mark.parametrize(
+    ("kernel", "padding", "dilation"), [(3, 2, 2), (5, 6, 3), (3, (1, 3), (1, 3))]
+)
+def test_a_dilated_convolution_as_feedback_comes_back(
+    kernel: int, padding: Any, dilation: Any
+) -> None:
+    neuron = snn.RLeaky(0.5, conv2d_channels=2, kernel_size=3, init_hidden=True)
+    neuron.recurrent = nn.Conv2d(2, 2, kernel, padding=padding, dilation=dilation)
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), neuron)
+    x = torch.rand(6, 2, 1, 9, 9) * 3
+    again = from_nir(to_nir(net, x[0]))
+    found = next(module for module in again.modules() if isinstance(module, snn.RLeaky))
+    assert isinstance(found.recurrent, nn.Conv2d)
+    assert found.recurrent.dilation == neuron.recurrent.dilation
+    assert torch.equal(snn.run(again, x), snn.run(net, x))
+
+
 def test_one_dimensional_convolutions_come_back() -> None:
     layers = [
         nn.Conv1d(2, 4, 3, stride=2, padding=2, dilation=2, groups=2),

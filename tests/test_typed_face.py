@@ -1,7 +1,8 @@
 """What editors and type checkers see of ``import spikeloom as snn``, and what a wrong name says.
 
-Pyright checks a user's script once. A line that ends in ``# error: TEXT`` must be an error with that
-text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be clean.
+Pyright checks a user's script once. A line that ends in ``# error: TEXT`` must be an error with
+that text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be
+clean.
 """
 
 import json
@@ -41,7 +42,8 @@ reveal_type(SF.accuracy_rate(spk, torch.tensor([0, 1])))  # type: float64
 reveal_type(snn.spikegen.rate(x[0], num_steps=5))  # type: Tensor
 reveal_type(snn.chaos.CSBP(snn.chaos.A(3.8)))  # type: CSBP
 reveal_type(snn.surrogate.fast_sigmoid(slope=25))  # type: FastSigmoid
-reveal_type(snn.gradient_report(net, (x[0], torch.tensor([0, 1])), num_steps=5))  # type: GradientReport
+batch = (x[0], torch.tensor([0, 1]))
+reveal_type(snn.gradient_report(net, batch, num_steps=5))  # type: GradientReport
 reveal_type(snn.load("net.safetensors"))  # type: Module
 reveal_type(snn.load("net.safetensors", into=net))  # type: Sequential
 snn.reset(net)

@@ -1,9 +1,9 @@
-"""Chaotic spiking back-propagation (CSBP), and a laboratory that shows whether the chaos is real.
+"""Chaotic spiking back-propagation (CSBP), and instruments that measure whether it is chaotic.
 
 The chaotic loss is a plug-in for any network: ``chaos = attach(net, A(3.8), optimizer=sgd, batch=x,
 num_steps=T)``, then ``loss = task + chaos()`` and ``chaos.step()``. Strengths are dimensionless;
-`critical_intensity` says what they are in the intensities of the authors. Exponents, bifurcation
-diagrams and a noise control measure what it does.
+`critical_intensity` converts them to the intensities of the authors. Exponents, bifurcation
+diagrams and a noise control measure the effect.
 
 Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037.
 """

@@ -1,5 +1,4 @@
-"""The chaotic loss: a negative self-feedback that makes gradient descent overshoot, and its
-annealed strength."""
+"""The chaotic loss, a negative self-feedback that makes gradient descent overshoot."""
 
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -23,7 +22,7 @@ class Chunk(NamedTuple):
     Attributes:
         h: the signal; its first ``samples`` axes are batch or time and batch, the others are units.
         samples: number of these axes.
-        repeat: how many equal steps it stands for.
+        repeat: number of equal steps that it represents.
     """
 
     h: Tensor
@@ -32,7 +31,7 @@ class Chunk(NamedTuple):
 
 
 def divisor(chunks: list[Chunk], reduction: str) -> float:
-    """What the sum over all elements is divided by."""
+    """Divisor of the sum over all elements."""
     if reduction == "sum":
         return 1.0
     sizes = [c.h.numel() if reduction == "mean" else c.h.shape[: c.samples].numel() for c in chunks]
@@ -40,7 +39,7 @@ def divisor(chunks: list[Chunk], reduction: str) -> float:
 
 
 def argument(h: Tensor, center: Any, scale: float, clamp: tuple[float, float] | None) -> Tensor:
-    """What the sigmoid sees, x = (h - center) / scale."""
+    """The argument of the sigmoid, x = (h - center) / scale."""
     x = h if clamp is None else h.clamp(*clamp)
     x = x - center if isinstance(center, Tensor) or center != 0.0 else x
     return x / scale if scale != 1.0 else x
@@ -56,16 +55,12 @@ def chaotic_loss(
     reduction: Reduction = "mean",
     clamp: tuple[float, float] | None = None,
 ) -> Tensor:
-    """The chaotic loss of a signal, without state; see `ChaoticLoss`, which also anneals.
+    """The chaotic loss of a signal as a pure function; `ChaoticLoss` also anneals.
 
     Args:
         h: signal, [B, ...].
         z: intensity, >= 0.
-        I0: see `ChaoticLoss`; so are ``center``, ``scale``, ``reduction`` and ``clamp``.
-        center: see there.
-        scale: see there.
-        reduction: see there.
-        clamp: see there.
+        I0, center, scale, reduction, clamp: as for `ChaoticLoss`.
 
     Returns:
         One number, ().
@@ -79,8 +74,14 @@ def chaotic_loss(
         raise ValueError(
             "h must be a signal [B, ...], got a tensor of shape (); write h.reshape(1)"
         )
-    z, I0, scale = real("z", z, 0.0), real("I0", I0), real("scale", scale, 0.0, open_low=True)
+    z = real("z", z, 0.0)
+    I0 = real("I0", I0)
+    scale = real("scale", scale, 0.0, open_low=True)
     checks.choice("reduction", reduction, get_args(Reduction))
+    if not h.numel() and reduction != "sum":
+        raise ValueError(
+            f"h must hold at least one number, got {tuple(h.shape)}; leave empty batches out"
+        )
     center = _checked_center(h, center)
     if clamp is not None:
         clamp = _checked_clamp(clamp)
@@ -90,7 +91,7 @@ def chaotic_loss(
 
 
 def _checked_center(h: Tensor, center: Any) -> Any:
-    """A number, or a tensor that broadcasts against the signal."""
+    """Returns a checked number, or a checked tensor that broadcasts against the signal."""
     if not isinstance(center, Tensor):
         return real("center", center, example=0.0)
     checks.floating(center, "center")
@@ -103,7 +104,7 @@ def _checked_center(h: Tensor, center: Any) -> Any:
 
 
 def _checked_clamp(clamp: Any) -> tuple[float, float]:
-    """Lower and upper bound."""
+    """Returns the checked lower and upper bound."""
     if not isinstance(clamp, (tuple, list)) or len(clamp) != 2:
         raise TypeError(f"clamp must be a pair of numbers, got {clamp!r}; write clamp=(-1.0, 1.0)")
     low, high = (real("clamp", bound) for bound in clamp)
@@ -124,7 +125,7 @@ def reduced(
     reduction: str,
     clamp: Any,
 ) -> Tensor:
-    """The chaotic loss of a signal that comes in chunks."""
+    """The chaotic loss of a signal in chunks."""
     total: Any = 0.0
     for chunk in chunks:
         total = total + density(argument(chunk.h, center, scale, clamp), I0).sum() * chunk.repeat
@@ -132,8 +133,7 @@ def reduced(
 
 
 def density(x: Tensor, I0: float) -> Tensor:
-    """softplus(x) - I0 x, elementwise; F.softplus would round beyond its threshold, this is
-    exact."""
+    """softplus(x) - I0 x, elementwise and exact; F.softplus rounds beyond its threshold."""
     return -F.logsigmoid(-x) - I0 * x
 
 
@@ -144,24 +144,24 @@ class ChaoticLoss(nn.Module):
 
     which is ``z (-I0 log sigmoid(x) - (1 - I0) log(1 - sigmoid(x)))`` in a form that is exact for
     any finite h. Its gradient is ``(z / s) (sigmoid(x) - I0)``: it pulls h towards ``c + s
-    logit(I0)``, too far if z is large.
+    logit(I0)``, and beyond it if z is large.
 
     Args:
-        z: intensity at the beginning, >= 0.
-        I0: where the feedback rests, in (0, 1).
+        z: initial intensity, >= 0.
+        I0: value of the sigmoid at the rest point, in (0, 1).
         center: c; a number or a tensor that broadcasts against h.
         scale: s, > 0.
-        reduction: ``"mean"`` over all elements (the authors' training code); ``"sum_units"``: sum
-            over units, mean over samples and steps; ``"sum"`` over all elements (the authors'
-            multi-layer example).
-        clamp: limits of h, ``(-10, 9.9)`` in the authors' training code; beyond them there is no
-            gradient.
+        reduction: ``"mean"`` over all elements (the authors' training code); ``"sum_units"`` for
+            the sum over units and the mean over samples and steps; ``"sum"`` over all elements (the
+            authors' multi-layer example).
+        clamp: limits of h, ``(-10, 9.9)`` in the authors' training code; beyond them the gradient
+            is zero.
         anneal: `Exponential`, `Cosine`, `Until`, `Function`, or a function of the step. Default:
             constant.
 
     Raises:
-        ValueError: an argument outside its range.
-        TypeError: ``anneal`` is no schedule.
+        ValueError: an argument is out of range.
+        TypeError: ``anneal`` is not a schedule.
 
     Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037: the single-neuron example of the
     authors' code is ``ChaoticLoss(10, anneal=Exponential(0.9995))``, the multi-layer one
@@ -192,23 +192,26 @@ class ChaoticLoss(nn.Module):
         checks.in_range("I0", I0, 0.0, 1.0, open_low=True, open_high=True)
         checks.in_range("scale", scale, 0.0, float("inf"), open_low=True)
         checks.choice("reduction", reduction, REDUCTIONS)
-        clamp = None if clamp is None else _checked_clamp(clamp)
-        self.I0, self.scale, self.reduction, self.clamp = I0, scale, reduction, clamp
+        self.I0 = I0
+        self.scale = scale
+        self.reduction = reduction
+        self.clamp = None if clamp is None else _checked_clamp(clamp)
         self.center = center
         self.anneal: Anneal = schedule(anneal)
         self.begin = float(z)
-        self.strength: float | None = None  # at the beginning, in the unit of the schedule; None: z
+        # Initial strength in the unit of the schedule, if that is not z.
+        self.strength: float | None = None
         self.steps = self.epochs = 0
 
     @property
     def factor(self) -> float:
-        """What annealing has left of the strength."""
+        """The present factor of the annealing schedule."""
         n = self.epochs if self.anneal.per == "epoch" else self.steps
         return self.anneal.factor(n, self.begin if self.strength is None else self.strength)
 
     @property
     def z(self) -> float:
-        """The intensity now."""
+        """The present intensity."""
         return self.begin * self.factor
 
     def forward(self, h: Tensor, *, samples: int = 1) -> Tensor:
@@ -216,7 +219,7 @@ class ChaoticLoss(nn.Module):
 
         Args:
             h: [B, ...], or [T, B, ...] with ``samples=2``.
-            samples: how many of its first axes are no units; ``"sum_units"`` averages over them.
+            samples: number of leading axes that are not units; ``"sum_units"`` averages over them.
 
         Returns:
             One number, ().
@@ -224,7 +227,7 @@ class ChaoticLoss(nn.Module):
         return self.of([Chunk(h, samples)])
 
     def of(self, chunks: list[Chunk]) -> Tensor:
-        """The loss of a signal that comes in chunks; without gradient where the intensity is 0."""
+        """The loss of a signal in chunks; a constant 0 if the intensity is 0."""
         z = self.z
         if z == 0.0:
             return torch.zeros((), dtype=chunks[0].h.dtype, device=chunks[0].h.device)
@@ -240,15 +243,15 @@ class ChaoticLoss(nn.Module):
         )
 
     def step(self) -> None:
-        """Anneal by one step; call it after each update."""
+        """Anneals by one step; call it after each update."""
         self.steps += 1
 
     def epoch(self) -> None:
-        """Anneal by one epoch; call it after each pass over the data."""
+        """Anneals by one epoch; call it after each pass over the data."""
         self.epochs += 1
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What ``state_dict`` keeps: intensity and strength at the beginning, steps and epochs."""
+        """Values for ``state_dict``: initial intensity and strength, steps and epochs."""
         return {
             "begin": self.begin,
             "strength": self.strength,
@@ -257,9 +260,11 @@ class ChaoticLoss(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_extra_state` returned."""
-        self.begin, self.strength = state["begin"], state["strength"]
-        self.steps, self.epochs = state["steps"], state["epochs"]
+        """Restores the values of `get_extra_state`."""
+        self.begin = state["begin"]
+        self.strength = state["strength"]
+        self.steps = state["steps"]
+        self.epochs = state["epochs"]
 
     def extra_repr(self) -> str:
         """The settings."""

@@ -1,5 +1,4 @@
-"""What the chaotic loss does to each layer: strength, regime, and the neurons that can still
-learn."""
+"""Reports on the chaotic loss of each layer: strength, regime, and support of the surrogate."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +14,16 @@ from .calibration import Gain
 from .loss import ChaoticLoss
 from .regime import Descent, Regime, descent, flip, regime
 from .settings import CSBP
-from .signals import Recorder
+from .signals import SignalRecorder
 
 __all__ = ["ChaosWarning", "LayerReport", "Report"]
 
-SUPPORT = 1e-3  # of its peak: where a surrogate is smaller, a neuron has no gradient to speak of
-WEAK = 0.1
+SUPPORT = 1e-3  # share of its peak below which a surrogate gradient counts as zero
+WEAK = 0.1  # strength below which the loss is only a weak bias
 
 
 class ChaosWarning(UserWarning):
-    """The chaotic loss does something else than its name says.
+    """Warns that the chaotic loss of a layer is not chaotic, or stops its learning.
 
     >>> issubclass(ChaosWarning, UserWarning)
     True
@@ -33,19 +32,18 @@ class ChaosWarning(UserWarning):
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer, now.
+    """The present state of one layer.
 
     Attributes:
         z: intensity.
         A: dimensionless strength at the present learning rate; None if it was not measured.
         regime: ``"stable"``, ``"periodic"``, ``"chaotic"``, ``"locked"``, ``"off"``, or
             ``"unknown"``.
-        exponent: Lyapunov exponent that the theory predicts for it, per step; None if A was not
-            measured.
-        supported: share of neurons and steps inside the surrogate's support; None if there are none
-            or nothing ran.
-        rest_supported: whether the point towards which the loss pulls lies inside it.
-        warning: empty if all is well.
+        exponent: Lyapunov exponent predicted by the theory, per step; None if A was not measured.
+        supported: share of neurons and steps inside the support of the surrogate; None if there are
+            no neurons or no recorded steps.
+        rest_supported: whether the rest point of the loss is inside the support.
+        warning: text of a warning, or empty.
 
     >>> LayerReport(10.0, 3.8, "chaotic", 0.33, 0.9, True, "").regime
     'chaotic'
@@ -62,7 +60,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The layers by path; printing it gives a table.
+    """The reports of all layers by path; it prints as a table.
 
     >>> print(Report({"1": LayerReport(10.0, 3.8, "chaotic", 0.33, 0.9, True, "")}))
     layer           z         A  regime    exponent  supported
@@ -73,7 +71,7 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong, one text for each layer where something is."""
+        """The warnings of all layers, with their paths."""
         return tuple(
             f"layer {path!r}: {row.warning}" for path, row in self.layers.items() if row.warning
         )
@@ -96,13 +94,14 @@ class Report:
 
 
 def layer_report(
-    recorder: Recorder, loss: ChaoticLoss, settings: CSBP, gain: Gain | None, optimizer: Any
+    recorder: SignalRecorder, loss: ChaoticLoss, settings: CSBP, gain: Gain | None, optimizer: Any
 ) -> LayerReport:
     """The report of one layer."""
     z = loss.z
     reachable = not rest_is_out_of_reach(recorder.module, settings)
-    supported = share_supported(recorder)
-    strength, found, warning = None, None, ""
+    strength = None
+    exponent = None
+    warnings = []
     if z == 0.0:
         name = "off"
     elif gain is None or optimizer is None or math.isnan(z):
@@ -111,36 +110,44 @@ def layer_report(
         how = descent(optimizer)
         strength = z * gain.unit * _rate(optimizer) / gain.lr
         found = regime(float(f"{strength:.6g}"), how, settings.I0)
-        name, warning = found.name, _complaint(strength, found, how)
+        name = found.name
+        exponent = found.exponent
+        warnings += _complaints(strength, found, how)
     if z != 0.0 and not reachable:
-        warning = "; ".join(
-            filter(None, [warning, "its rest point lies where the surrogate gradient is zero"])
-        )
-    return LayerReport(z, strength, name, found and found.exponent, supported, reachable, warning)
+        warnings.append("the surrogate gradient is zero at its rest point")
+    return LayerReport(
+        z=z,
+        A=strength,
+        regime=name,
+        exponent=exponent,
+        supported=share_supported(recorder),
+        rest_supported=reachable,
+        warning="; ".join(warnings),
+    )
 
 
 def _rate(optimizer: torch.optim.Optimizer) -> float:
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
-def _complaint(strength: float, found: Regime, how: Descent) -> str:
+def _complaints(strength: float, found: Regime, how: Descent) -> list[str]:
     if found.name == "stable":
         bias = "a weak bias" if strength < WEAK else "a bias"
-        return (
-            f"A = {strength:.3g} is no chaos, {bias}: it pulls towards the rest point and stays "
+        return [
+            f"A = {strength:.3g} is not chaotic, {bias}: it pulls towards the rest point and stays "
             f"below the flip at {flip(how):.3g}"
-        )
+        ]
     if found.name == "locked":
         period = f"an orbit of period {found.period}" if found.period else "a periodic orbit"
-        return f"A = {strength:.3g} is locked to {period}, not chaotic"
-    return ""
+        return [f"A = {strength:.3g} is locked to {period}, not chaotic"]
+    return []
 
 
 # -- the support of the surrogate ------------------------------------------------------------------
 
 
 def slope(neuron: Neuron, over: Tensor) -> Tensor | None:
-    """The surrogate's derivative at ``over`` by its peak; None where it has none."""
+    """The surrogate's derivative at ``over`` relative to its peak; None if it has none."""
     derivative = getattr(neuron.spike_grad, "derivative", None)
     if derivative is None:
         return None
@@ -150,7 +157,7 @@ def slope(neuron: Neuron, over: Tensor) -> Tensor | None:
 
 
 def rest_is_out_of_reach(module: nn.Module, settings: CSBP) -> bool:
-    """Whether the feedback rests where the surrogate of a layer of neurons is zero."""
+    """Whether the surrogate of a layer of neurons is zero at the rest point of the feedback."""
     if not isinstance(module, Neuron) or settings.signal == "rate":
         return False
     threshold = module.threshold.detach().double().cpu()
@@ -159,30 +166,32 @@ def rest_is_out_of_reach(module: nn.Module, settings: CSBP) -> bool:
     return found is not None and bool((found <= SUPPORT).all())
 
 
-def share_supported(recorder: Recorder) -> float | None:
-    """Share of neurons and steps whose surrogate gradient is not zero, over the last recorded
-    sequence."""
+def share_supported(recorder: SignalRecorder) -> float | None:
+    """Share of neurons and steps with a surrogate gradient, over the last recorded sequence."""
     neuron = recorder.module
     if not isinstance(neuron, Neuron) or not recorder.last:
         return None
-    inside, total, before = 0, 0, None
+    inside = 0
+    total = 0
+    before = None
     for moment in recorder.last:
         over, before = _overdrive(neuron, moment, before)
         found = slope(neuron, over)
         if found is None:
             return None
-        inside, total = inside + int((found > SUPPORT).sum()), total + found.numel()
+        inside += int((found > SUPPORT).sum())
+        total += found.numel()
     return inside / total
 
 
 def _overdrive(neuron: Neuron, moment: Moment, before: Any) -> tuple[Tensor, Any]:
-    """What the surrogate saw at a moment, and the state after it."""
+    """The argument of the surrogate at a moment, and the state after it."""
     state = moment.state
     last = type(state)(*(value[-1] for value in state)) if moment.timed else state
     p = neuron.params(moment.x.dtype)
     if neuron.reset_delay or not neuron.transition.elementwise:
         return neuron.trigger(state, p).detach(), last
-    # the state is kept after the reset: integrate anew to see what was compared with the threshold
+    # The state is that after the reset: integrate again for the membrane at the threshold.
     step = moment.x[0] if moment.timed and moment.repeat == 1 else moment.x
     before = neuron.initial(step) if before is None else before
     if moment.timed:

@@ -1,4 +1,4 @@
-"""What chaotic back-propagation adds to a training, as one frozen value."""
+"""The settings of chaotic back-propagation, as one frozen value."""
 
 import math
 from collections.abc import Callable
@@ -19,14 +19,13 @@ Layers = Any  # "all", "hidden", a path, paths, or a function (path, module) -> 
 
 @dataclass(frozen=True)
 class A:
-    r"""A dimensionless strength: learning rate times curvature of the chaotic loss, the same for
-    every layer.
+    r"""A dimensionless strength: learning rate times curvature of the chaotic loss of each layer.
 
     .. math:: A = \eta\, z\, I_0 (1 - I_0)\, \lambda_{max}(J^T J) / (s^2 N)
 
     with J the derivative of the signal with respect to the weights that feed the layer. Plain
-    gradient descent rests below 2, oscillates above it, and is chaotic between about 3.3 and 4.5;
-    see `regime` for momentum.
+    gradient descent is stable below 2, oscillates above it, and is chaotic between about 3.3 and
+    4.5; see `regime` for momentum.
 
     Args:
         value: >= 0.
@@ -60,29 +59,24 @@ class Z:
 
 @dataclass(frozen=True)
 class CSBP:
-    """Settings of chaotic spiking back-propagation, for `attach` and for ``snn.fit(...,
-    chaos=...)``.
+    """Settings of chaotic spiking back-propagation, for `attach` and ``snn.fit(..., chaos=...)``.
 
     Args:
         strength: `A` (dimensionless, measured at each layer) or `Z` (literal).
-        layers: ``"all"`` spiking neurons; ``"hidden"``: all but the last; a path or paths of
+        layers: ``"all"`` spiking neurons; ``"hidden"`` for all except the last; a path or paths of
             ``named_modules()``, also of layers without neurons, such as a linear readout; or a
             function ``(path, module) -> bool``.
-        signal: ``"pre"``: what a layer of neurons receives, or what another layer gives;
-            ``"membrane"`` at every step; ``"membrane_last"``: at the last step; ``"rate"``: spikes
-            per step.
-        I0: see `ChaoticLoss`; so are ``scale``, ``reduction``, ``clamp`` and ``anneal``.
-        center: a number, or ``"threshold"``: that of the neurons, which keeps the rest point near
-            it.
-        scale: see there.
-        reduction: see there.
-        clamp: see there.
-        anneal: see there.
-        drive: ``"chaos"``; or ``"noise"``, the control: in place of the gradient of the chaotic
-            loss, Gaussian noise of the same root mean square in each parameter.
+        signal: ``"pre"`` for the input of a layer of neurons, or the output of another layer;
+            ``"membrane"`` at every step; ``"membrane_last"`` at the last step; ``"rate"`` for
+            spikes per step.
+        center: a number, or ``"threshold"`` for the threshold of the neurons, which places the rest
+            point near it.
+        drive: ``"chaos"``; or ``"noise"``, the control, which replaces the gradient of the chaotic
+            loss by Gaussian noise of the same root mean square in each parameter.
+        I0, scale, reduction, clamp, anneal: as for `ChaoticLoss`.
 
     Raises:
-        ValueError, TypeError: an argument makes no sense.
+        ValueError, TypeError: an argument is invalid.
 
     Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037.
 
@@ -134,15 +128,15 @@ class CSBP:
 
     @property
     def rest(self) -> float:
-        """Where the feedback rests, relative to the center: ``s logit(I0)``."""
+        """The rest point of the feedback relative to the center, ``s logit(I0)``."""
         return self.scale * math.log(self.I0 / (1 - self.I0))
 
 
 def settings(chaos: Any) -> CSBP:
-    """The settings that a user meant: a strength alone stands for the defaults with that strength.
+    """Converts an argument to settings: a strength alone becomes the defaults with that strength.
 
     Raises:
-        TypeError: neither settings nor a strength.
+        TypeError: ``chaos`` is neither settings nor a strength.
     """
     if isinstance(chaos, A | Z):
         return CSBP(chaos)

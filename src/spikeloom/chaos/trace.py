@@ -1,7 +1,7 @@
-"""Chaos from a recording alone: the rate at which neighbours separate, and the 0-1 test.
+"""Tests for chaos in a recorded trace: the separation of neighbours, and the 0-1 test.
 
-For old runs of which only a trace is left: a weight, a loss, a rate. Both need a stationary
-stretch; what is annealed is to be cut into pieces first.
+They are for runs of which only a trace exists: a weight, a loss, a rate. Both need a stationary
+trace; divide the trace of an annealed run into pieces first.
 """
 
 import math
@@ -18,10 +18,10 @@ __all__ = ["lyapunov_of_trace", "zero_one_test"]
 
 
 def series(trace: Any, least: int) -> Tensor:
-    """A trace as [steps, features] in float64.
+    """Converts a trace to [steps, features] in float64.
 
     Raises:
-        ValueError: too short, or not finite.
+        ValueError: it is too short or not finite.
     """
     x = numbers_of("trace", trace)
     x = x.reshape(len(x), -1) if x.dim() else x.reshape(1, 1)
@@ -42,25 +42,23 @@ def lyapunov_of_trace(
     horizon: int = 5,
     seed: int = 0,
 ) -> Exponents:
-    """Largest Lyapunov exponent of a recorded trace, from the separation of nearest neighbours
-    (Rosenstein's method).
+    """Largest Lyapunov exponent of a recorded trace by Rosenstein's method.
 
     Each moment, embedded in ``dimension`` delays, is paired with its nearest neighbour at another
     time; the exponent is the mean growth of the logarithm of their distance over ``horizon`` steps.
-    Noise in the recording hides negative exponents and pretends positive ones: compare with
-    `zero_one_test`.
+    Noise in the recording biases the exponent upwards: compare with `zero_one_test`.
 
     Args:
         trace: [steps], or [steps, features].
         dimension: number of delays.
         lag: steps between them.
-        apart: steps that neighbours must be apart in time.
-        horizon: steps over which they are followed; their distance must stay small meanwhile.
-        seed: of the bootstrap.
+        apart: minimum distance of neighbours in time, in steps.
+        horizon: steps of the growth, in which the distance must stay small.
+        seed: seed of the bootstrap.
 
     Returns:
-        `Exponents` with one entry, whose ``eps`` is the median distance of neighbours. A trace that
-        repeats itself exactly has the exponent minus infinity.
+        `Exponents` with one entry, whose ``eps`` is the median distance of neighbours. The exponent
+        of an exactly periodic trace is minus infinity.
 
     Raises:
         ValueError: the trace is too short or not finite.
@@ -71,30 +69,29 @@ def lyapunov_of_trace(
     True
     """
     seed = whole_number("seed", seed)
-    for name, value in (
-        ("dimension", dimension),
-        ("lag", lag),
-        ("apart", apart),
-        ("horizon", horizon),
-    ):
-        whole(name, value)
+    whole("dimension", dimension)
+    whole("lag", lag)
+    whole("apart", apart)
+    whole("horizon", horizon)
     x = series(trace, (dimension - 1) * lag + horizon + 2 * apart + 2)
     number = len(x) - (dimension - 1) * lag
     # [number, dimension * F]
     points = torch.cat([x[i * lag : i * lag + number] for i in range(dimension)], dim=1)
     usable = number - horizon
     nearest, distance = _neighbours(points[:usable], apart)
-    kept = distance > 0
-    if not bool(kept.any()):
+    differs = distance > 0
+    if not bool(differs.any()):
         return Exponents((Exponent(-math.inf, -math.inf, -math.inf, 0.0, torch.empty(0)),))
-    index, other = torch.arange(usable)[kept], nearest[kept]
+    index = torch.arange(usable)[differs]
+    other = nearest[differs]
+    distance = distance[differs]
     after = (points[index + horizon] - points[other + horizon]).norm(dim=1)
-    rates = ((after.clamp(min=1e-300) / distance[kept]).log() / horizon).clamp(min=-700.0)
-    return Exponents((estimate(rates, float(distance[kept].median()), seed=seed),))
+    rates = ((after.clamp(min=1e-300) / distance).log() / horizon).clamp(min=-700.0)
+    return Exponents((estimate(rates, float(distance.median()), seed=seed),))
 
 
 def _neighbours(points: Tensor, apart: int, chunk: int = 512) -> tuple[Tensor, Tensor]:
-    """Index and distance of each point's nearest one that is ``apart`` steps away in time."""
+    """Index and distance of each point's nearest neighbour at least ``apart`` steps away."""
     time = torch.arange(len(points))
     found = []
     for rows in time.split(chunk):
@@ -113,8 +110,8 @@ def zero_one_test(trace: Any, *, angles: int = 100, seed: int = 0) -> float:
 
     Args:
         trace: [steps], at least 100.
-        angles: how many.
-        seed: of the angles.
+        angles: number of random angles.
+        seed: seed of the angles.
 
     Raises:
         ValueError: the trace is too short or not finite.
@@ -127,20 +124,20 @@ def zero_one_test(trace: Any, *, angles: int = 100, seed: int = 0) -> float:
     whole("angles", angles)
     seed = whole_number("seed", seed)
     x = series(trace, 100)[:, 0]
-    n, cut = len(x), len(x) // 10
+    n = len(x)
+    cut = n // 10
     generator = torch.Generator().manual_seed(seed)
-    c = (
-        torch.rand(angles, 1, generator=generator, dtype=torch.double) * (0.6 * math.pi)
-        + 0.2 * math.pi
-    )
+    drawn = torch.rand(angles, 1, generator=generator, dtype=torch.double)
+    c = drawn * (0.6 * math.pi) + 0.2 * math.pi
     phase = c * torch.arange(1, n + 1, dtype=torch.double)
-    p, q = (x * phase.cos()).cumsum(1), (x * phase.sin()).cumsum(1)  # [angles, n]
+    p = (x * phase.cos()).cumsum(1)  # [angles, n]
+    q = (x * phase.sin()).cumsum(1)
     lags = torch.arange(1, cut + 1)
     rows = []
     for lag in lags.tolist():
         moved = (p[:, lag : n - cut + lag] - p[:, : n - cut]).square()
         moved += (q[:, lag : n - cut + lag] - q[:, : n - cut]).square()
-        # the oscillating part of the displacement is known: it holds the mean of the trace
+        # The oscillating part of the displacement follows from the mean of the trace.
         oscillation = x.mean() ** 2 * (1 - (lag * c[:, 0]).cos()) / (1 - c[:, 0].cos())
         rows.append(moved.mean(1) - oscillation)
     displacement = torch.stack(rows, 1)  # [angles, cut]

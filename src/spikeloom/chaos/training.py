@@ -1,10 +1,9 @@
-"""The largest Lyapunov exponent of a training: twin networks on the same batches and random
-numbers.
+"""The largest Lyapunov exponent of a training, by twin networks on the same data.
 
-The state is that of weights and optimiser together. Spikes make the gradient jump when one comes or
-goes, so that the exponent depends on the size of the difference: report it for several. Large
-learning rates are chaotic by themselves, so that only the difference to the control says what the
-chaotic loss did.
+The state consists of weights and optimiser. The gradient jumps when a spike appears or vanishes, so
+that the exponent depends on the size of the difference: report it for several. Large learning rates
+alone are chaotic, so that only the difference from the control shows the effect of the chaotic
+loss.
 """
 
 import copy
@@ -24,14 +23,14 @@ __all__ = ["Run", "lyapunov_of_training"]
 
 @dataclass(frozen=True)
 class Run:
-    """A training that can be repeated: what `lyapunov_of_training` asks its ``make`` for.
+    """A reproducible training; ``make`` of `lyapunov_of_training` returns it.
 
     Attributes:
         net: the network.
-        optimizer: of its parameters.
+        optimizer: optimiser of its parameters.
         update: ``update(n)`` performs update n: forward, backward, ``optimizer.step()`` (and
-            ``chaos.step()``). Which batch it takes depends on n alone, and data are float64.
-        chaos: what `attach` returned, or a `ChaoticLoss`; without it there is no control.
+            ``chaos.step()``). Its batch depends only on n, and data are float64.
+        chaos: the result of `attach`, or a `ChaoticLoss`; without it there is no control.
 
     >>> net = nn.Linear(1, 1)
     >>> Run(net, torch.optim.SGD(net.parameters(), lr=0.1), lambda n: None).chaos is None
@@ -59,17 +58,18 @@ def lyapunov_of_training(
         make: returns a new `Run`, the same at each call (seed it inside). It is called ``2 (1 +
             len(eps))`` times with a control. Its network is made float64 (``net.double()``).
         steps: updates over which the exponent is averaged.
-        burn_in: updates before.
+        burn_in: updates before them.
         eps: Euclidean length of the difference of all trained weights, or several.
-        control: also measure with the intensity of the chaotic loss at 0, on the same batches and
-            random numbers.
-        seed: of the random numbers (dropout, encoding), which twins share, and of the directions.
+        control: whether to measure also with intensity 0 of the chaotic loss, on the same batches
+            and random numbers.
+        seed: seed of the random numbers (dropout, encoding), common to all twins, and of the
+            directions.
 
     Returns:
         `Exponents`: per update, for each eps; ``control`` likewise.
 
     Raises:
-        ValueError: a number makes no sense, or two runs differ in their parameters.
+        ValueError: a number is out of range, or two runs differ in their parameters.
 
     >>> def make():
     ...     net = nn.Linear(1, 1, bias=False).requires_grad_()
@@ -87,9 +87,8 @@ def lyapunov_of_training(
     whole("steps", steps)
     whole("burn_in", burn_in, 0)
     scales = sizes(eps)
-    with torch.random.fork_rng(
-        devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    ):
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
         runs = [_double(make()) for _ in range(1 + len(scales))]
         measured = _measured(runs, scales, steps, burn_in, seed)
         if not control or runs[0].chaos is None:
@@ -138,8 +137,7 @@ def _weights(run: Run) -> list[nn.Parameter]:
 
 
 def _moving(run: Run) -> list[Tensor]:
-    """Everything that a difference can live in: parameters, buffers, and the floating tensors of
-    the optimiser."""
+    """All floating-point tensors of the state: parameters, buffers, and those of the optimiser."""
     state = [v for p in _weights(run) for v in run.optimizer.state.get(p, {}).values()]
     tensors = [
         *_weights(run),
@@ -150,13 +148,13 @@ def _moving(run: Run) -> list[Tensor]:
 
 
 def _copy(run: Run, twin: Run) -> None:
-    """Bring the twin to the state of the run."""
+    """Copies the state of the run to the twin."""
     if [p.shape for p in _weights(run)] != [p.shape for p in _weights(twin)]:
         raise ValueError(
             "make must return the same network each time, got other parameters; seed it inside"
         )
     twin.net.load_state_dict(run.net.state_dict())
-    # It would share its buffers.
+    # load_state_dict does not copy the buffers.
     twin.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
     if run.chaos is not None:
         twin.chaos.load_state_dict(run.chaos.state_dict())
@@ -164,22 +162,19 @@ def _copy(run: Run, twin: Run) -> None:
 
 @torch.no_grad()
 def _apart(run: Run, twin: Run, scale: float, generator: torch.Generator) -> None:
-    """Move the twin's weights by ``scale`` in a random direction."""
+    """Moves the twin's weights by ``scale`` in a random direction."""
     steps = [
         torch.randn(p.shape, generator=generator, dtype=torch.double).to(p) for p in _weights(run)
     ]
-    length = float(
-        torch.sqrt(
-            sum((s.square().sum() for s in steps), start=torch.zeros((), dtype=torch.double))
-        )
-    )
+    squares = sum((s.square().sum() for s in steps), start=torch.zeros((), dtype=torch.double))
+    length = float(torch.sqrt(squares))
     for p, q, s in zip(_weights(run), _weights(twin), steps, strict=True):
         q.copy_(p + s * (scale / length))
 
 
 @torch.no_grad()
 def _rescale(run: Run, twin: Run, scale: float, generator: torch.Generator) -> float:
-    """The rate of the last update; afterwards the twin is ``scale`` away again."""
+    """Returns the rate of the last update, and rescales the difference to ``scale``."""
     pairs = list(zip(_weights(run), _weights(twin), strict=True))
     length = float(torch.stack([(q - p).square().sum() for p, q in pairs]).sum().sqrt())
     floor = max(floor_of(p) for p, _ in pairs)

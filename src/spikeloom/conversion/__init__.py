@@ -1,7 +1,7 @@
-"""Conversion of ordinary networks into spiking ones: ``snn.conversion.convert(ann, samples)``.
+"""Conversion of ordinary networks to spiking ones: ``snn.conversion.convert(ann, samples)``.
 
-Passes over the ``torch.fx`` graph of any network of rectifiers make its spiking twin with the same
-weights; a report says what it loses, where, and what it costs.
+Passes over the ``torch.fx`` graph of a network of rectifiers give a spiking network with the same
+weights; a report shows the loss of accuracy, its sources, and the costs.
 """
 
 from .activations import QCFS

@@ -1,17 +1,17 @@
-"""Batch norm in evaluation mode is a scale and a shift for each channel: folded into the layer
-before, or written out.
+"""Folds batch norm, in evaluation mode a scale and a shift of each channel, into other layers.
 
-Where it follows a linear layer or convolution that nothing else reads, it becomes part of that
-layer's weights. Before a convolution, behind a ReLU or a sum it stays a product and a sum of its
-own, which spikes pass like any linear layer.
+Behind a linear layer or convolution that nothing else reads, it becomes part of the weights of that
+layer. Behind other operations, such as a ReLU or a sum, it becomes a product and a sum, which are
+linear and act on spikes like any linear layer.
 """
 
-import copy
 import operator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import batchnorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from .graph import called, place, put
 
@@ -21,7 +21,7 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def folded(gm: fx.GraphModule) -> fx.GraphModule:
-    """Take every batch norm out of the graph; the function stays the same up to rounding.
+    """Removes every batch norm from the graph; the function stays the same up to rounding.
 
     Args:
         gm: a `shaped` graph.
@@ -42,13 +42,12 @@ def folded(gm: fx.GraphModule) -> fx.GraphModule:
                 "(track_running_stats=False), which a spiking network cannot; train it with "
                 "running statistics"
             )
-        scale, shift = _affine(norm)
         source = node.all_input_nodes[0]
-        if _takes(gm, source):
-            _fold(gm, source, scale, shift)
+        if _can_absorb(gm, source):
+            _fold(gm, source, norm)
             node.replace_all_uses_with(source)
         else:
-            _write_out(gm, node, source, scale, shift)
+            _write_out(gm, node, source, *_affine(norm))
         gm.graph.erase_node(node)
     gm.delete_all_unused_submodules()
     gm.recompile()
@@ -64,34 +63,33 @@ def _affine(norm: batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
     return scale.detach(), (shift if norm.bias is None else shift + norm.bias).detach()
 
 
-def _takes(gm: fx.GraphModule, source: fx.Node) -> bool:
-    """Whether the operation before a batch norm can take it over."""
+def _can_absorb(gm: fx.GraphModule, source: fx.Node) -> bool:
+    """Whether a batch norm can be folded into the operation before it."""
     if source.op != "call_module" or len(source.users) > 1:
         return False
     module = gm.get_submodule(str(source.target))
-    # Else its channels are another axis.
-    linear = isinstance(module, nn.Linear) and len(source.meta["shape"]) == 2
-    return linear or (isinstance(module, _LAYERS) and not isinstance(module, nn.Linear))
+    if isinstance(module, nn.Linear):  # of further axes, another one would be the channels
+        return len(source.meta["shape"]) == 2
+    return isinstance(module, _LAYERS)
 
 
-def _fold(gm: fx.GraphModule, source: fx.Node, scale: Tensor, shift: Tensor) -> None:
+def _fold(gm: fx.GraphModule, source: fx.Node, norm: batchnorm._BatchNorm) -> None:
     path = str(source.target)
-    layer = gm.get_submodule(path)
-    shared = [n for n in gm.graph.nodes if n.op == "call_module" and n.target == path]
-    if len(shared) > 1:  # a layer that is called elsewhere too keeps its weights there
-        layer = copy.deepcopy(layer)
-        source.target = put(gm, path, layer)
-    assert isinstance(layer, _LAYERS)
-    weight = layer.weight * scale.reshape(-1, *(1 for _ in layer.weight.shape[1:]))
-    bias = shift if layer.bias is None else layer.bias * scale + shift
-    layer.weight = nn.Parameter(weight.detach(), requires_grad=layer.weight.requires_grad)
-    layer.bias = nn.Parameter(bias.detach(), requires_grad=layer.weight.requires_grad)
+    layer: Any = gm.get_submodule(path)
+    fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+    fused = fuse(layer, norm)
+    fused.bias.requires_grad_(layer.weight.requires_grad)
+    calls = [n for n in gm.graph.nodes if n.op == "call_module" and n.target == path]
+    if len(calls) > 1:  # the other calls need the original weights
+        source.target = put(gm, path, fused)
+    else:
+        gm.set_submodule(path, fused)
 
 
 def _write_out(
     gm: fx.GraphModule, node: fx.Node, source: fx.Node, scale: Tensor, shift: Tensor
 ) -> None:
-    """A product and a sum in the place of a batch norm."""
+    """Replaces a batch norm by a product and a sum."""
     axes = tuple(1 for _ in node.meta["shape"][2:])
     value = source
     for name, constant, call in (("scale", scale, operator.mul), ("shift", shift, operator.add)):

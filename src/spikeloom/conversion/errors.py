@@ -1,16 +1,15 @@
-"""Where a layer's error comes from: what it inherits, clips, rounds, and loses to the unevenness of
-its input in time.
+"""Divides the error of a layer into inherited, clipping, quantisation and unevenness errors.
 
-With z the mean input that a neuron received over T steps, f the activation that it stands for, a
-the activation of the ordinary network at the same place and r the neuron's mean output,
+With z the mean input of a neuron over T steps, f the activation that it replaces, a the value of
+that activation in the ordinary network and r the mean output of the neuron,
 
     r - a  =  [f(z) - a]  +  [min(f(z), theta) - f(z)]  +  [Q(z) - min(f(z), theta)]  +  [r - Q(z)]
               inherited       clipping                     quantisation                  unevenness
 
-where Q(z) = theta / T * clip(floor(z T / theta + v), 0, T) is what the neuron would give, had its
-input come evenly. The four add up element by element. So that they add up as sizes too, each is
-measured by its share in the square of the whole error E: <c, E> / <E, E>, which may be negative
-where one undoes another.
+where Q(z) = theta / T * clip(floor(z T / theta + v), 0, T) is the output of the neuron for the same
+input spread evenly over time. The four parts add up element by element. The size of a part c is its
+share in the square of the whole error E, <c, E> / <E, E>, so that the sizes add up, too; a part
+that compensates another has a negative size.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ def parts_of(
 
     Args:
         neuron: the neuron.
-        activation: f, what it stands for.
+        activation: f, the activation that it replaces.
         z: mean input, [B, ...].
         rate: mean output r.
         ordinary: a.
@@ -52,21 +51,22 @@ def parts_of(
 
 
 class Sums:
-    """Inner products of the parts with the whole, summed over batches."""
+    """Inner products of the parts with the whole error, summed over batches."""
 
     def __init__(self) -> None:
         self.shares = torch.zeros(len(PARTS), dtype=torch.float64)
-        self.whole = self.ordinary = 0.0
+        self.whole = 0.0
+        self.ordinary = 0.0
 
     def add(self, parts: list[Tensor], rate: Tensor, ordinary: Tensor) -> None:
-        """Add a batch."""
+        """Adds a batch."""
         error = (rate - ordinary).double()
         self.shares += torch.stack([(part.double() * error).sum() for part in parts]).cpu()
         self.whole += float((error**2).sum())
         self.ordinary += float((ordinary.double() ** 2).sum())
 
     def error(self, path: str, spikes: float) -> "LayerError":
-        """The error of a layer, from the sums over all batches."""
+        """The error of a layer over all batches."""
         size = (self.whole / self.ordinary) ** 0.5 if self.ordinary else 0.0
         shares = self.shares / self.whole * size if self.whole else self.shares
         return LayerError(
@@ -78,13 +78,13 @@ class LayerError(NamedTuple):
     """The error of one layer and its parts, which add up to it.
 
     Attributes:
-        path: of the neuron.
-        error: root mean square of r - a over that of a.
-        inherited: from the layers before.
-        clipping: activations above the threshold.
-        quantisation: rates are multiples of 1 / T.
-        unevenness: the input did not come evenly in time.
-        spikes: of the layer, for a sample.
+        path: path of the neuron.
+        error: root mean square of r - a relative to that of a.
+        inherited: error of the previous layers.
+        clipping: error of activations above the threshold.
+        quantisation: error of rates, which are multiples of 1 / T.
+        unevenness: error of input that is uneven in time.
+        spikes: spikes of the layer per sample.
 
     >>> LayerError("1", 0.1, 0.0, 0.02, 0.08, 0.0, 31.5).error
     0.1

@@ -1,8 +1,7 @@
-"""The graph of an ordinary network, and what every pass over it needs: places, fresh modules,
-shapes.
+"""The graph of an ordinary network, and helpers of the passes over it.
 
-The network is copied, set to evaluation and traced with ``torch.fx``; the user's own is never
-touched. A pass is a function that changes a ``GraphModule`` and is tested alone.
+The network is copied, set to evaluation mode and traced with ``torch.fx``; the user's network does
+not change. A pass is a function that modifies a ``GraphModule``, with its own tests.
 """
 
 import copy
@@ -21,7 +20,7 @@ from .activations import SITES
 __all__ = ["called", "place", "put", "replace", "shaped", "traced"]
 
 
-class _Tracer(fx.Tracer):
+class _LeafTracer(fx.Tracer):
     record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -32,8 +31,8 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     """The graph of a copy of ``ann`` in evaluation mode.
 
     Raises:
-        TypeError: ``ann`` is no module.
-        ValueError: it cannot be traced (the message says where), or it has spiking neurons already.
+        TypeError: ``ann`` is not a module.
+        ValueError: it cannot be traced (the message names the line), or it has spiking neurons.
 
     >>> [node.op for node in traced(nn.Linear(2, 3)).graph.nodes]
     ['placeholder', 'call_module', 'output']
@@ -48,14 +47,14 @@ def traced(ann: nn.Module) -> fx.GraphModule:
     ann = copy.deepcopy(ann).eval()
     if type(ann).__module__.startswith("torch.nn") or isinstance(ann, SITES):
         ann = ann if isinstance(ann, nn.Sequential) else nn.Sequential(ann)
-    tracer = _Tracer()
+    tracer = _LeafTracer()
     try:
         graph = tracer.trace(ann)
-    except Exception as error:  # whatever forward does with a stand-in for its input is the reason
+    except Exception as error:  # forward may raise anything for a proxy of its input
         raise ValueError(
             f"{type(ann).__name__} cannot be traced: {(str(error).splitlines() or [''])[0]} "
-            f"({_line(error)}); what forward does may depend on shapes, not on values: write "
-            "torch.where(...), or move the choice out of it"
+            f"({_line(error)}); the operations of forward may depend on shapes, not on values: "
+            "write torch.where(...), or move the choice out of it"
         ) from error
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
@@ -69,17 +68,15 @@ def traced(ann: nn.Module) -> fx.GraphModule:
 
 
 def _line(error: BaseException) -> str:
-    """The user's line at which tracing ended."""
-    theirs = str(Path(torch.__file__).parent)
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(theirs)
-    ]
-    last = frames[-1]
+    """The user's line at which tracing failed."""
+    torch_folder = str(Path(torch.__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    last = [f for f in frames if not f.filename.startswith(torch_folder)][-1]
     return f"{last.filename}:{last.lineno}: {last.line}"
 
 
 def called(gm: fx.GraphModule, *kinds: type[nn.Module]) -> Iterator[tuple[fx.Node, Any]]:
-    """The calls of modules of some kinds, in order, each with its module."""
+    """The calls of modules of the given classes, in order, each with its module."""
     for node in list(gm.graph.nodes):
         if node.op == "call_module":
             module = gm.get_submodule(str(node.target))
@@ -88,7 +85,7 @@ def called(gm: fx.GraphModule, *kinds: type[nn.Module]) -> Iterator[tuple[fx.Nod
 
 
 def place(gm: fx.GraphModule, node: fx.Node) -> str:
-    """Where in the network an operation stands, for messages.
+    """Name and position of an operation, for messages.
 
     >>> gm = traced(nn.Sequential(nn.Linear(2, 3)))
     >>> place(gm, list(gm.graph.nodes)[1])
@@ -96,35 +93,35 @@ def place(gm: fx.GraphModule, node: fx.Node) -> str:
     """
     if node.op == "call_module":
         return f"{type(gm.get_submodule(str(node.target))).__name__} {str(node.target)!r}"
-    name = (
-        node.target
-        if isinstance(node.target, str)
-        else getattr(node.target, "__name__", node.target)
-    )
     stack = list(node.meta.get("nn_module_stack", {}).keys())
     inside = f" in {stack[-1]!r}" if stack and stack[-1] else ""
     line = _users_line(node.stack_trace or "")
-    return f"{name} (node {node.name!r}){inside}{line}"
+    return f"{name_of(node)} (node {node.name!r}){inside}{line}"
+
+
+def name_of(node: fx.Node) -> str:
+    """The name of the function or method that a node calls."""
+    return getattr(node.target, "__name__", str(node.target))
 
 
 def _users_line(trace: str) -> str:
-    """The innermost line of a stack that is neither torch's nor ours, in brackets; empty if there
-    is none."""
-    own = str(Path(__file__).parent.parent)
-    theirs = str(Path(torch.__file__).parent)
+    """The innermost line of a stack in the user's code, in brackets; empty if there is none."""
+    libraries = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File")]
-    users = [line for line in lines if own not in line and theirs not in line]
+    users = [line for line in lines if not any(folder in line for folder in libraries)]
     return f" ({users[-1].removeprefix('File ')})" if users else ""
 
 
 def put(gm: fx.GraphModule, path: str, module: nn.Module) -> str:
-    """Place a module at ``path``, or at a free path like it, and return the path."""
+    """Adds a module at ``path``, or at the next free path like it, and returns the path."""
     module.training = False
     parent, _, name = path.rpartition(".")
-    holder = gm.get_submodule(parent) if parent else gm
-    fresh, n = name, 2
+    holder = gm.get_submodule(parent)
+    fresh = name
+    n = 2
     while hasattr(holder, fresh):
-        fresh, n = f"{name}_{n}", n + 1
+        fresh = f"{name}_{n}"
+        n += 1
     path = f"{parent}.{fresh}" if parent else fresh
     gm.add_submodule(path, module)
     return path
@@ -137,10 +134,14 @@ def replace(
     source: fx.Node | None = None,
     path: str = "",
 ) -> fx.Node:
-    """Let a module of its own stand for an operation; it reads ``source``, by default the
-    operation's first argument.
+    """Replaces an operation by the call of a new module.
 
-    It goes to ``path``, or one like it; by default to that of the module that it replaces.
+    Args:
+        gm: the graph.
+        node: the operation.
+        module: the new module.
+        source: its input. Default: the first argument of the operation.
+        path: path of the module, or the beginning of it. Default: that of the replaced module.
     """
     source = node.all_input_nodes[0] if source is None else source
     path = path or _path(gm, node)
@@ -153,19 +154,13 @@ def replace(
 
 
 def _path(gm: fx.GraphModule, node: fx.Node) -> str:
-    """Where the module that stands for an operation goes; room is made there if nobody else calls
-    it."""
+    """Path of the module that replaces an operation; it is freed unless other nodes call it."""
     if node.op != "call_module":
         return node.name
     path = str(node.target)
-    others = [
-        n
-        for n in gm.graph.nodes
-        if n.op == "call_module" and n.target == node.target and n is not node
-    ]
-    parent, _, name = path.rpartition(".")
-    if not others:
-        delattr(gm.get_submodule(parent) if parent else gm, name)
+    calls = [n for n in gm.graph.nodes if n.op == "call_module" and n.target == path]
+    if len(calls) == 1:
+        gm.delete_submodule(path)
     return path
 
 
@@ -178,7 +173,7 @@ class _Shapes(fx.Interpreter):
 
 @torch.no_grad()
 def shaped(gm: fx.GraphModule, sample: Tensor) -> fx.GraphModule:
-    """Note the shape of every value, on a sample [B, ...], in the nodes' ``meta["shape"]``.
+    """Stores the shape of every value for a sample [B, ...] in ``meta["shape"]`` of its node.
 
     >>> gm = shaped(traced(nn.Linear(2, 3)), torch.zeros(4, 2))
     >>> [node.meta["shape"] for node in gm.graph.nodes]

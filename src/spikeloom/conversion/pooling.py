@@ -14,21 +14,21 @@ RULES = ("max", "gate", "avg")
 
 
 class SpikingMaxPool(Stateful):
-    r"""Max pooling over what has come in so far.
+    r"""Max pooling of the sums of the input over time.
 
     .. math:: Y[t] = \max_i \sum_{s \le t} X_i[s] - \max_i \sum_{s < t} X_i[s]
 
-    with ``"max"``: the sum of the outputs is at every step the maximum of the inputs' sums, and
-    spikes of one size give spikes of that size. ``"gate"`` passes the spikes of the input with the
-    largest sum, as Rueckauer et al. do, which loses what the leader's rivals fired before they led.
-    ``"avg"`` passes the mean, which is another function.
+    with ``"max"``: the sum of the outputs is at every step the maximum of the sums of the inputs,
+    and spikes of one size give spikes of that size. ``"gate"`` passes the spikes of the input with
+    the largest sum, as Rueckauer et al. do, and loses spikes of other inputs that later have the
+    largest sum. ``"avg"`` passes the mean, a different function.
 
     Args:
-        pool: ``nn.MaxPool1d`` or ``2d``, or an adaptive one: the windows.
+        pool: the windows, an ``nn.MaxPool1d`` or ``2d``, or an adaptive one.
         rule: ``"max"``, ``"gate"`` or ``"avg"``.
 
     Raises:
-        ValueError: an unknown rule, or ``"avg"`` of windows that an average pooling does not have.
+        ValueError: an unknown rule, or ``"avg"`` for windows that average pooling does not support.
 
     Source: Rueckauer et al. (2017), Front. Neurosci. 11:682, for the gate.
 
@@ -39,7 +39,7 @@ class SpikingMaxPool(Stateful):
     """
 
     class State(NamedTuple):
-        total: Tensor  # what came in so far, [B, ...]
+        total: Tensor  # sum of the input so far, [B, ...]
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
 
@@ -52,33 +52,34 @@ class SpikingMaxPool(Stateful):
     def advance(
         self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
     ) -> tuple[Tensor, Any]:
-        """Pool a step or a sequence; see `Stateful.advance`."""
+        """Pools a step or a sequence; see `Stateful.advance`."""
         steps = 1 if not sequence else num_steps
         x = input_ if steps is None else input_.expand(steps, *input_.shape)
         if self.average is not None:
             self._hidden = self.State(torch.zeros_like(x[0]))
             out = self.average(x.flatten(0, 1)).unflatten(0, x.shape[:2])
             return (out if sequence else out[0]), self._hidden
-        # step by step: sums of equal numbers of spikes are then equal to the last bit, however time
-        # was cut
+        # Step by step, sums of equal numbers of spikes are bit-equal for any division into calls.
         total = torch.zeros_like(x[0]) if self._hidden is None else self.hidden.total
-        out, before = [], self.pool(total)
+        out = []
+        before = self.pool(total)
         for x_t in x.unbind(0):
             total = total + x_t
             if self.rule == "gate":
                 out.append(self._gated(x_t, total))
                 continue
-            leading = self.pool(total)
-            out.append(leading - before)
-            before = leading
+            largest = self.pool(total)
+            out.append(largest - before)
+            before = largest
         self._hidden = self.State(total)
         return (torch.stack(out) if sequence else out[0]), self._hidden
 
     def _gated(self, x: Tensor, total: Tensor) -> Tensor:
-        wanted, self.pool.return_indices = self.pool.return_indices, True
-        leaders = self.pool(total)[1]
-        self.pool.return_indices = wanted
-        return x.flatten(2).gather(2, leaders.flatten(2)).reshape(leaders.shape)
+        before = self.pool.return_indices
+        self.pool.return_indices = True
+        index = self.pool(total)[1]
+        self.pool.return_indices = before
+        return x.flatten(2).gather(2, index.flatten(2)).reshape(index.shape)
 
 
 def _average(pool: Any) -> nn.Module:
@@ -92,7 +93,7 @@ def _average(pool: Any) -> nn.Module:
     dilation = pool.dilation if isinstance(pool.dilation, tuple) else (pool.dilation,)
     if any(d != 1 for d in dilation):
         raise ValueError(
-            f'{pool} has a dilation, which average pooling has not; write max_pool="max"'
+            f'{pool} has a dilation, which average pooling does not; write max_pool="max"'
         )
     cls: Any = nn.AvgPool1d if isinstance(pool, nn.MaxPool1d) else nn.AvgPool2d
     return cls(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)

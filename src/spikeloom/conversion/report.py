@@ -1,5 +1,4 @@
-"""What a conversion loses and costs: accuracy after each step, errors by layer and kind,
-operations, early exit."""
+"""The report on a conversion: accuracy after each step, errors, operations, early exit."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,8 +12,8 @@ from torch import Tensor
 from ..core import checks
 from ..files import atomic
 from .errors import LayerError, Sums, parts_of
-from .network import Converted
-from .observe import flows, operations, ordinary_flows
+from .network import Converted, OrdinaryTwin
+from .observe import neuron_sums, operations
 from .samples import labelled
 
 __all__ = ["Exit", "Report", "report"]
@@ -23,10 +22,10 @@ CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
 class Exit(NamedTuple):
-    """Stopping each sample as soon as the softmax of its output exceeds a confidence.
+    """The result of early exit at a confidence.
 
     Attributes:
-        confidence: in (0, 1).
+        confidence: probability at which a sample stops, in (0, 1).
         accuracy: fraction of samples classified correctly.
         steps: mean number of steps.
 
@@ -41,26 +40,23 @@ class Exit(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What `Converted.report` found; printing it gives a table.
+    """The result of `Converted.report`; it prints as a table.
 
     Attributes:
         samples: number of test samples.
-        ann_accuracy: of the ordinary network, a fraction.
-        accuracy: of the spiking network after 1, 2, ... steps.
+        ann_accuracy: accuracy of the ordinary network, a fraction.
+        accuracy: accuracies of the spiking network after 1, 2, ... steps.
         tolerance: accepted loss of accuracy.
-        enough: the smallest number of steps whose accuracy is within the tolerance; None if none
-            was.
-        steps: T of what follows.
+        enough: the smallest number of steps with an accuracy within the tolerance, or None.
+        steps: T of the following values.
         layers: error of each layer after T steps and its parts.
-        output_error: root mean square error of the output, over the ordinary output's.
-        spikes: of all neurons, for a sample over T steps.
-        synaptic_operations: for a sample: each spike once for each synapse that it reaches.
-        analog_operations: multiply-accumulates for a sample on an input that is constant, once for
-            all steps.
-        macs: multiply-accumulates of the ordinary network for a sample.
-        exits: accuracy and mean number of steps with early exit, within as many steps as
-            ``accuracy`` has.
-        settings: of the conversion.
+        output_error: root mean square error of the output, relative to that of the ordinary output.
+        spikes: spikes of all neurons per sample over T steps.
+        synaptic_operations: pairs of a spike and a synapse that it reaches, per sample.
+        analog_operations: multiply-accumulates of constant input per sample, once for all steps.
+        macs: multiply-accumulates of the ordinary network per sample.
+        exits: accuracy and mean number of steps with early exit, within the steps of ``accuracy``.
+        settings: settings of the conversion.
 
     >>> Report(10, 1.0, (0.5, 1.0), 0.005, 2, 2, (), 0.1, 3.0, 20.0, 5.0, 40.0, (), {}).enough
     2
@@ -87,7 +83,7 @@ class Report:
         return text(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as numbers, strings, lists and dictionaries."""
+        """The report as numbers, strings, lists and dictionaries."""
         found = asdict(self)
         return {
             **found,
@@ -96,16 +92,16 @@ class Report:
         }
 
     def save(self, path: "str | PathLike[str]") -> Path:
-        """Write it as JSON, atomically."""
+        """Writes the report as JSON, atomically."""
         with atomic(Path(path)) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         return Path(path)
 
     def plot(self, path: "str | PathLike[str] | None" = None) -> Any:
-        """Draw accuracy over time, errors by layer and kind, and early exit; needs matplotlib.
+        """Draws accuracy over time, errors by layer and kind, and early exit; needs matplotlib.
 
         Args:
-            path: picture to write; None: none.
+            path: picture to write, or None.
 
         Returns:
             The figure.
@@ -130,18 +126,17 @@ def report(
     samples: int = 256,
     generator: torch.Generator | None = None,
 ) -> Report:
-    """See `Converted.report`."""
-    for name, value in (
-        ("max_steps", max_steps),
-        ("samples", samples),
-        ("steps", 1 if steps is None else steps),
-    ):
+    """Implements `Converted.report`."""
+    numbers = {"max_steps": max_steps, "samples": samples, "steps": 1 if steps is None else steps}
+    for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}; write {name}=32")
     checks.in_range("tolerance", tolerance, 0.0, 1.0, why="it is a fraction: 0.005 is half a point")
-    right, ann_right, number = torch.zeros(max_steps), 0, 0
+    right = torch.zeros(max_steps)
+    ann_right = 0
+    number = 0
     exits = [[0.0, 0.0] for _ in CONFIDENCES]
-    kept: list[Tensor] = []
+    examined: list[Tensor] = []
     for x, y in labelled(data, converted):
         ann_right += int((converted.ann(x).argmax(-1) == y).sum())
         outputs = converted(x, max_steps, trace=True, generator=generator)
@@ -152,30 +147,36 @@ def report(
             sums[0] += float(correct.gather(0, at[None]).sum())
             sums[1] += float((at + 1).sum())
         number += len(x)
-        if sum(map(len, kept)) < samples:
-            kept.append(x)
-    curve = tuple((right / number).tolist())
-    enough = next((t for t, a in enumerate(curve, 1) if a >= ann_right / number - tolerance), None)
+        if sum(map(len, examined)) < samples:
+            examined.append(x)
+    accuracy = tuple((right / number).tolist())
+    ann_accuracy = ann_right / number
+    enough = next((t for t, a in enumerate(accuracy, 1) if a >= ann_accuracy - tolerance), None)
     chosen = steps or enough or converted.settings.num_steps
-    errors, output_error, *costs = _budget(converted, torch.cat(kept)[:samples], chosen, generator)
-    stops = tuple(
-        Exit(c, a / number, t / number) for c, (a, t) in zip(CONFIDENCES, exits, strict=True)
+    return Report(
+        samples=number,
+        ann_accuracy=ann_accuracy,
+        accuracy=accuracy,
+        tolerance=tolerance,
+        enough=enough,
+        steps=chosen,
+        exits=tuple(
+            Exit(c, a / number, t / number) for c, (a, t) in zip(CONFIDENCES, exits, strict=True)
+        ),
+        settings=asdict(converted.settings),
+        **_budget(converted, torch.cat(examined)[:samples], chosen, generator),
     )
-    accuracy = (number, ann_right / number, curve, tolerance, enough)
-    spikes, synaptic, analog, macs = costs
-    loss = (chosen, errors, output_error, spikes, synaptic, analog, macs)
-    return Report(*accuracy, *loss, stops, asdict(converted.settings))
 
 
 def probabilities(converted: Converted, outputs: Tensor) -> Tensor:
-    """Softmax of outputs, unless the network has one of its own."""
+    """Softmax of outputs, unless the head of the network already applies it."""
     if converted.head is None:
         return outputs.softmax(-1)
     return outputs.exp() if isinstance(converted.head, torch.nn.LogSoftmax) else outputs
 
 
 def exit_steps(probability: Tensor, confidence: float) -> Tensor:
-    """The first step, from 0, at which a class has this probability, or else the last one; [B].
+    """First step, from 0, at which a class reaches a probability, or else the last step; [B].
 
     >>> exit_steps(torch.tensor([[[0.6, 0.4]], [[0.8, 0.2]], [[0.7, 0.3]]]), 0.75)
     tensor([1])
@@ -185,28 +186,46 @@ def exit_steps(probability: Tensor, confidence: float) -> Tensor:
     return torch.where(sure.any(0), first, len(probability) - 1)
 
 
-def _budget(converted: Converted, x: Tensor, steps: int, generator: torch.Generator | None) -> Any:
-    """Errors by layer, error of the output, spikes and operations, on some samples."""
+def _budget(
+    converted: Converted, x: Tensor, steps: int, generator: torch.Generator | None
+) -> dict[str, Any]:
+    """Errors of layers and output, spikes and operations on some samples, by fields of `Report`."""
     sums = {path: Sums() for path in converted.neurons}
     spikes = dict.fromkeys(converted.neurons, 0)
-    output = [0.0, 0.0]
-    totals = [0.0, 0.0, 0.0]
+    squared_error = 0.0
+    squared_output = 0.0
+    synaptic = 0.0
+    analog = 0.0
+    macs = 0.0
     for part in x.split(64):
-        with flows(converted) as found, operations(converted) as layers:
+        with neuron_sums(converted) as found, operations(converted) as layers:
             result = converted._mean_output(part, steps, generator)
-        wanted, ann_output = ordinary_flows(converted, part)
+        twin = OrdinaryTwin(converted, record=True)
+        ann_output = twin.run(part)
         for path, neuron in converted.neurons.items():
-            z, rate = found[path].received / steps, found[path].given / steps
-            parts = parts_of(neuron, converted.stands_for[path], z, rate, wanted[path], steps)
-            sums[path].add(parts, rate, wanted[path])
+            z = found[path].received / steps
+            rate = found[path].given / steps
+            wanted = twin.values[path]
+            parts = parts_of(neuron, converted.stands_for[path], z, rate, wanted, steps)
+            sums[path].add(parts, rate, wanted)
             spikes[path] += found[path].spikes
         if "readout" not in converted.neurons:
-            output[0] += float((result - ann_output).double().square().sum())
-            output[1] += float(ann_output.double().square().sum())
+            squared_error += float((result - ann_output).double().square().sum())
+            squared_output += float(ann_output.double().square().sum())
         for layer in layers.values():
-            totals[0] += layer.synaptic
-            totals[1] += layer.analog
-            totals[2] += 0.0 if layer.fan_out is None else layer.fan_out.sum().item() * len(part)
+            synaptic += layer.synaptic
+            analog += layer.analog
+            if layer.fan_out is not None:
+                macs += layer.fan_out.sum().item() * len(part)
     errors = tuple(sums[path].error(path, spikes[path] / len(x)) for path in converted.neurons)
-    last = (output[0] / output[1]) ** 0.5 if output[1] else (errors[-1].error if errors else 0.0)
-    return errors, last, sum(spikes.values()) / len(x), *(total / len(x) for total in totals)
+    output_error = errors[-1].error if errors else 0.0
+    if squared_output:
+        output_error = (squared_error / squared_output) ** 0.5
+    return {
+        "layers": errors,
+        "output_error": output_error,
+        "spikes": sum(spikes.values()) / len(x),
+        "synaptic_operations": synaptic / len(x),
+        "analog_operations": analog / len(x),
+        "macs": macs / len(x),
+    }

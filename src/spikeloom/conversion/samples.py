@@ -1,5 +1,4 @@
-"""What the user passes as data: a tensor, or batches with or without labels, brought to the
-network's device."""
+"""Reads the user's samples, a tensor or batches, and moves them to the device of the network."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
+from ..core.numbers import tensor
 
-__all__ = ["batches", "first_batch", "home_of", "labelled"]
+__all__ = ["batches", "first_batch", "home_of", "labelled", "tensor_pair"]
 
 BATCH = 250
 
@@ -26,7 +26,7 @@ def home_of(net: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def batches(data: Any, net: nn.Module) -> Iterator[Tensor]:
-    """Inputs [B, ...] batch by batch, where the network is.
+    """Yields inputs [B, ...] batch by batch, on the device of the network.
 
     Args:
         data: a tensor of samples [N, ...]; or an iterable of batches, each a tensor [B, ...] or a
@@ -34,7 +34,7 @@ def batches(data: Any, net: nn.Module) -> Iterator[Tensor]:
         net: the network.
 
     Raises:
-        TypeError: ``data`` is none of these, or a batch is not floating point.
+        TypeError: ``data`` has another type, or a batch is not floating point.
         ValueError: there is no sample, or one is not finite.
     """
     for x, _ in _pairs(data, net, labels=False):
@@ -42,13 +42,12 @@ def batches(data: Any, net: nn.Module) -> Iterator[Tensor]:
 
 
 def labelled(data: Any, net: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and labels, batch by batch; ``data`` is a pair of tensors or yields pairs of
-    batches."""
+    """Yields inputs and labels, batch by batch, from a pair of tensors or from pairs of batches."""
     return _pairs(data, net, labels=True)
 
 
 def first_batch(data: Any, net: nn.Module) -> Tensor:
-    """The first batch; ``data`` must be something that can be read again.
+    """The first batch; refuses an iterator, which cannot be read again.
 
     >>> first_batch(torch.zeros(3, 2), nn.Linear(2, 1)).shape
     torch.Size([3, 2])
@@ -68,8 +67,8 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
         items: Any = batch if isinstance(batch, (tuple, list)) else (batch,)
         if labels and len(items) < 2:
             raise TypeError(
-                "accuracy needs labels, got batches without; pass (x, y), or a loader that yields "
-                "(x, y)"
+                "accuracy needs labels, got batches without labels; pass (x, y), or a loader that "
+                "yields (x, y)"
             )
         x = items[0]
         checks.floating(x, "a batch of samples")
@@ -87,17 +86,20 @@ def _pairs(data: Any, net: nn.Module, *, labels: bool) -> Iterator[tuple[Tensor,
         )
 
 
+def tensor_pair(data: Any) -> bool:
+    """Whether ``data`` is a pair of tensors."""
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    return pair and all(isinstance(d, Tensor) for d in data)
+
+
 def _batches(data: Any, labels: bool) -> Iterable[Any]:
     if isinstance(data, Tensor):
+        tensor("samples", data)
         if data.dim() < 2:
             raise ValueError(f"samples are [N, ...], got {tuple(data.shape)}; write x.unsqueeze(0)")
         return data.split(BATCH)
-    pair = (
-        isinstance(data, (tuple, list))
-        and len(data) == 2
-        and all(isinstance(d, Tensor) for d in data)
-    )
-    if pair and data[1].dim() == 1 and len(data[0]) == len(data[1]):  # (x, y), not two batches
+    # (x, y), not two batches.
+    if tensor_pair(data) and data[1].dim() == 1 and len(data[0]) == len(data[1]):
         return zip(data[0].split(BATCH), data[1].split(BATCH), strict=True)
     if isinstance(data, (str, bytes, dict)) or not isinstance(data, Iterable):
         raise TypeError(

@@ -1,5 +1,4 @@
-"""The last pass: neurons in the place of activations, maxima over time in the place of max
-pooling."""
+"""The last pass: replaces activations by neurons, and max pooling by its spiking counterpart."""
 
 from typing import Any
 
@@ -8,9 +7,9 @@ from torch.nn.modules import pooling
 
 from ..neurons.scaled_if import ScaledIF
 from ..neurons.signed_if import SignedIF
-from .activations import SITES, Readout
+from .activations import SITES, OutputActivation
 from .check import head_of
-from .graph import called, put
+from .graph import called, name_of, put
 from .pooling import SpikingMaxPool
 from .samples import home_of
 
@@ -20,7 +19,7 @@ READOUT = "readout"
 
 
 def without_head(gm: fx.GraphModule) -> nn.Module | None:
-    """Take the softmax that is the last operation out of the graph, and return it as a module."""
+    """Removes the softmax that is the last operation, and returns it as a module."""
     node = head_of(gm)
     if node is None:
         return None
@@ -28,9 +27,8 @@ def without_head(gm: fx.GraphModule) -> nn.Module | None:
     if node.op == "call_module":
         head = gm.get_submodule(str(node.target))
     else:
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-        dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else -1)
-        head = (nn.LogSoftmax if "log" in name else nn.Softmax)(dim)  # pyright: ignore[reportArgumentType] (an integer)
+        dim: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else -1)
+        head = nn.LogSoftmax(dim) if "log" in name_of(node) else nn.Softmax(dim)
     node.replace_all_uses_with(source)
     gm.graph.erase_node(node)
     gm.recompile()
@@ -38,11 +36,11 @@ def without_head(gm: fx.GraphModule) -> nn.Module | None:
 
 
 def with_readout(gm: fx.GraphModule) -> fx.GraphModule:
-    """Let the last layer end in an activation, whose neuron's spikes will be the output."""
+    """Adds an activation behind the last layer, whose neuron makes the output spikes."""
     output = next(node for node in gm.graph.nodes if node.op == "output")
     source: Any = output.args[0]
     with gm.graph.inserting_before(output):
-        node = gm.graph.call_module(put(gm, READOUT, Readout()), (source,))
+        node = gm.graph.call_module(put(gm, READOUT, OutputActivation()), (source,))
     node.meta = dict(source.meta)
     output.args = (node,)
     gm.recompile()
@@ -50,22 +48,23 @@ def with_readout(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def spiking(gm: fx.GraphModule, scales: dict[str, Tensor], settings: Any) -> dict[str, nn.Module]:
-    """Put neurons and spiking max pooling into a graph.
+    """Replaces activations and max pooling of a graph by spiking modules.
 
     Args:
         gm: the normalised graph of the ordinary network; it becomes one step of the spiking one.
         scales: threshold of each activation, by path.
-        settings: of the conversion.
+        settings: settings of the conversion.
 
     Returns:
-        What each replaced module was, by path.
+        The replaced modules by path.
     """
     before: dict[str, nn.Module] = {}
     home = home_of(gm)
     for node, module in called(gm, *SITES, pooling._MaxPoolNd, pooling._AdaptiveMaxPoolNd):
         path = str(node.target)
         if isinstance(module, SITES):
-            new: nn.Module = (SignedIF if settings.signed else ScaledIF)(
+            neuron = SignedIF if settings.signed else ScaledIF
+            new: nn.Module = neuron(
                 scales[path].to(*home),
                 settings.initial_mem,
                 init_hidden=True,
@@ -73,12 +72,11 @@ def spiking(gm: fx.GraphModule, scales: dict[str, Tensor], settings: Any) -> dic
             )
         else:
             new = SpikingMaxPool(module, settings.max_pool)
-        parent, _, name = path.rpartition(".")
-        if path in before:  # a pooling that is called twice keeps a state for each call
-            node.target = put(gm, path, new)
-            before[str(node.target)] = module
-            continue
-        setattr(gm.get_submodule(parent) if parent else gm, name, new)
+        if path in before:  # a pooling that is called twice needs a state for each call
+            path = put(gm, path, new)
+            node.target = path
+        else:
+            gm.set_submodule(path, new)
         before[path] = module
     gm.graph.lint()
     gm.recompile()

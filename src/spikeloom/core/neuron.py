@@ -452,6 +452,15 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
         """What ``forward`` does where nothing is recorded."""
+        passed = (state or named) and any(v is not None for v in (*state, *named.values()))
+        if passed or torch.compiler.is_compiling() or not self.carries:
+            return self._called(input_, state, named)
+        alone.go_on(self)
+        found = self._called(input_, state, named)
+        alone.stayed(self)
+        return found
+
+    def _called(self, input_: Tensor, state: Any, named: dict[str, Any]) -> Any:
         return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None))
 
     def advance(
@@ -577,6 +586,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """
         if not isinstance(x, Tensor) or not x.is_floating_point():
             checks.floating(x, f"the input of {type(self).__name__}")
+        if torch._C._get_tracing_state() is not None:
+            checks.not_traced(self)
+            return
         seen = (x.shape, x.dtype, x.device, sequence)
         if seen != self._checked:
             checks.floating(x, f"the input of {type(self).__name__}")
@@ -651,6 +663,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """Forget the state."""
         if alone.claimed:
             alone.refuse_others(self)
+        alone.take(self)
         self._hidden = self._signal = None
 
     detach_hidden: Any = OneOrAll(Stateful.detach_hidden)

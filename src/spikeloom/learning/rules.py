@@ -116,7 +116,7 @@ class Exponential(Rule):
         alpha: rate of learning.
         x_tar: how strong the depression is.
         beta: how fast potentiation fades with a growing weight, and depression with a shrinking
-        one. (The other arguments are those of `Rule`.)
+        one; in [0, 50]. (The other arguments are those of `Rule`.)
 
     Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, recalled.
 

@@ -141,6 +141,11 @@ class SConv2dLSTM(Neuron):
         """``out_channels`` in the place of ``in_channels``."""
         checks.at_most_axes("SConv2dLSTM", "B, channels, height, width", x)
         checks.axis_has("SConv2dLSTM", "in_channels", self.in_channels, x, -3)
+        if not x.shape[-2:].numel():
+            raise ValueError(
+                f"SConv2dLSTM needs images of at least one pixel, got {tuple(x.shape)}; write "
+                "[B, channels, height, width]"
+            )
         return torch.Size((*x.shape[:-3], self.out_channels, *x.shape[-2:]))
 
     _base_zero = Neuron._zero_of_membrane

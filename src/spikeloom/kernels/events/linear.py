@@ -81,7 +81,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     tensor([[1.],
             [2.]])
     """
-    flat = x.reshape(-1, x.shape[-1])
+    flat = x.reshape(x.shape[:-1].numel(), x.shape[-1])
     y = cast(Tensor, _Product.apply(flat, weight, bias))
     return y.view(*x.shape[:-1], len(weight))
 
@@ -93,7 +93,7 @@ def density(x: Tensor) -> float:
     >>> density(torch.eye(4))
     0.25
     """
-    rows = x.detach().reshape(-1, x.shape[-1])
+    rows = x.detach().reshape(x.shape[:-1].numel(), x.shape[-1])
     sample = rows[:: max(1, len(rows) // 32)]
     return int(sample.count_nonzero()) / max(1, sample.numel())
 
@@ -162,8 +162,8 @@ def _turned(entries: Entries, rows: int, width: int) -> Entries:
 
 def _add(entries: Entries, table: Tensor, out: Tensor) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    columns = max(1, table.shape[1])
-    height = max(1, BLOCK // (table.element_size() * columns))
+    columns = table.shape[1]
+    height = max(1, BLOCK // (table.element_size() * max(1, columns)))
     begin = torch.empty_like(entries.ptr)
     numbers = (height, len(table), columns, begin.data_ptr())
     split(
