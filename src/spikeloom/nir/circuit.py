@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .convention import Convention
-from .node import Node
+from .node import FIELDS, Node
 
 __all__ = ["Circuit", "circuit_of"]
 
@@ -54,7 +54,9 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
             shorter than ``dt``, or the neuron would fire at rest or after its own reset.
     """
     kind = node.kind
-    fields = {key: node.array(key) for key in (*_required(kind), *_optional(node))}
+    # older files leave these two out; NIR's defaults are w_in = 1 and v_reset = 0
+    optional = [key for key in ("w_in", "v_reset") if node.fields.get(key) is not None]
+    fields = {key: node.array(key) for key in (*FIELDS[kind], *optional)}
     _same_shape(node, fields)
     taus = {
         key: _seconds(value, dt, convention)
@@ -90,26 +92,6 @@ def compact(value: Array) -> Array:
     """
     first = np.array(value.flat[0]) if value.size else value
     return first if (value == first).all() else value
-
-
-def _required(kind: str) -> tuple[str, ...]:
-    taus = {"I": (), "IF": ()}.get(
-        kind, ("tau_syn", "tau_mem") if kind.startswith("Cuba") else ("tau",)
-    )
-    leak = () if kind in ("I", "IF") else ("v_leak",)
-    return (*taus, "r", *leak, *(("v_threshold",) if kind.endswith("F") else ()))
-
-
-def _optional(node: Node) -> tuple[str, ...]:
-    """What older files leave out; NIR's defaults are w_in = 1 and v_reset = 0."""
-    possible = (
-        ("w_in", "v_reset")
-        if node.kind == "CubaLIF"
-        else ("w_in",)
-        if node.kind == "CubaLI"
-        else ("v_reset",)
-    )
-    return tuple(key for key in possible if node.fields.get(key) is not None)
 
 
 def _same_shape(node: Node, fields: dict[str, Array]) -> None:

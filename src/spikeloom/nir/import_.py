@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -122,17 +123,12 @@ class _Made:
     merged: dict[str, str] = field(default_factory=dict)
     inside: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(
-        self,
-        name: str,
-        module: nn.Module,
-        node: Node,
-        group: list[str],
-        inside: list[tuple[str, str]],
-    ) -> None:
-        self.modules[name], self.nodes[name] = module, node
-        self.merged |= dict.fromkeys(group, name)
-        self.inside |= set(inside)
+    def add(self, name: str, module: nn.Module, node: Node, path: list[str]) -> None:
+        """Enter the module that stands for the nodes along a path of edges."""
+        self.modules[name] = module
+        self.nodes[name] = node
+        self.merged |= dict.fromkeys(path, name)
+        self.inside |= set(pairwise(path))
 
 
 def _network(flat: Flat, settings: Settings) -> Network:
@@ -194,7 +190,7 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
         if not is_neuron(node):
             with _named(node):
                 layer = layer_module(node, settings.dtype)
-            made.add(name, layer, node, [name], [])
+            made.add(name, layer, node, [name])
             continue
         behind = graded(flat, name)
         scale = None if behind is None else flat.nodes[behind]
@@ -205,13 +201,7 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
         if behind is not None:
             made.modules.pop(behind, None)
             made.nodes.pop(behind, None)
-        made.add(
-            name,
-            module,
-            node,
-            [name, *([behind] if behind else [])],
-            [(name, behind)] if behind else [],
-        )
+        made.add(name, module, node, [name, *([behind] if behind else [])])
     return made
 
 
@@ -237,8 +227,7 @@ def _loop(made: _Made, flat: Flat, loop: Loop, settings: Settings) -> None:
     group = [loop.neuron, *([loop.scale] if loop.scale else []), loop.feedback]
     path = loop.neuron.rpartition(".")[0]  # a subgraph that is nothing but this loop gives its name
     alone = {name for name in flat.nodes if name.startswith(f"{path}.")} == set(group)
-    inside = list(zip(group, [*group[1:], loop.neuron], strict=True))
-    made.add(path if path and alone else loop.neuron, module, node, group, inside)
+    made.add(path if path and alone else loop.neuron, module, node, [*group, loop.neuron])
 
 
 def _has_bias(node: Node) -> bool:
