@@ -119,6 +119,7 @@ EXTRA = {
     "PIL": "data",
     "nir": "nir",
     "tonic": "events",
+    "tensorboard": "log",
     "triton": "",
 }
 

@@ -63,6 +63,9 @@ class TrainingRule(Registered):
 
     usage: ClassVar[str] = 'rule="bptt", or rule=snn.train.TBPTT(K=5)'
     chaotic: ClassVar[bool] = False  # whether the chaotic loss can be added
+    whole: ClassVar[bool] = (
+        False  # whether it learns by ``job.forward`` and ``job.objective`` alone
+    )
 
     def __str__(self) -> str:
         """As written into run cards: the name, unless a number differs from the default."""

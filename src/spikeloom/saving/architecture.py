@@ -18,7 +18,7 @@ from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
 from ..layers.graded import GradedSpikes
-from ..layers.spiking import SpikeLinear
+from ..layers.spike_linear import SpikeLinear
 from .values import decoded, encoded
 
 __all__ = ["build", "describe"]

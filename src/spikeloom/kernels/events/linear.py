@@ -2,7 +2,8 @@
 result.
 
 The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses
-events as well. The backward pass keeps the input, as the dense layer does, and the list of its nonzero entries.
+events as well. The backward pass keeps the input, as the dense layer does, and the list of its
+nonzero entries.
 """
 
 from typing import Any, NamedTuple, cast
