@@ -143,7 +143,9 @@ def test_parameters_are_read_only_where_they_were_written(monkeypatch: pytest.Mo
     looks: list[Any] = []
     real = snn.Neuron._check_values
     monkeypatch.setattr(
-        snn.Neuron, "_check_values", lambda neuron, changed: (looks.append(changed), real(neuron, changed))
+        snn.Neuron,
+        "_check_values",
+        lambda neuron, changed: (looks.append(changed), real(neuron, changed)),
     )
     neuron, x = (
         snn.RLeaky(0.9, linear_features=3, learn_beta=True, init_hidden=True),
