@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from .export_nir import export_to_nir
     from .import_nir import import_from_nir
     from .saving import load, save
-    from .train import fit
+    from .train import evaluate, fit
 
 __all__ = [
     "IF",
@@ -115,6 +115,7 @@ __all__ = [
     "decode",
     "detach",
     "doctor",
+    "evaluate",
     "export",
     "export_nir",
     "export_to_nir",
@@ -145,6 +146,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "evaluate": "train",
     "export_to_nir": "export_nir",
     "fit": "train",
     "gradient_report": "doctor",
