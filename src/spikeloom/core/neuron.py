@@ -351,10 +351,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
         """Run `scan`; one of a subclass need not look at its input."""
         if getattr(self.scan, "__func__", None) is not Neuron.scan:
-            self._refuse_infinite(x)
+            self._check_finite(x)
         return self.scan(x, state, num_steps=num_steps)
 
-    def _refuse_infinite(self, x: Tensor) -> None:
+    def _check_finite(self, x: Tensor) -> None:
         # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
         if not torch.compiler.is_compiling() and x.device.type == "cpu":
             checks.finite(x, f"the input of {type(self).__name__}")
@@ -384,7 +384,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
         if not dispatch.looks(name):
-            self._refuse_infinite(x)
+            self._check_finite(x)
         if run is not None:
             return run(
                 self.key, x, self._in(state, dtype), self.params(dtype), num_steps, path=path
