@@ -141,10 +141,10 @@ def test_a_parameter_assigned_through_data_or_a_checkpoint_is_looked_at() -> Non
 
 def test_parameters_are_read_only_where_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
-    real = snn.Neuron._check_changed
+    real = snn.Neuron._check_values
     monkeypatch.setattr(
         snn.Neuron,
-        "_check_changed",
+        "_check_values",
         lambda neuron, changed: (looks.append(changed), real(neuron, changed)),
     )
     neuron, x = (

@@ -86,11 +86,10 @@ def test_sixteen_bits_leave_spikes_alone_and_gradients_nearly_or_are_refused(
             found = outcome(neuron, x, neuron.final)
     for a, b in zip(found[0], expected[0], strict=True):
         assert torch.equal(a, b)
-    scale = expected[1][
-        0
-    ].norm()  # a sum over all neurons may cancel to less than its terms' errors
+    # a sum over all neurons may cancel to less than its terms' errors
+    scale = expected[1][0].norm()
     for a, b in zip(found[1], expected[1], strict=True):
-        assert (a - b).norm() <= 1e-2 * max(b.norm(), scale)
+        assert (a - b).norm() <= 2**-6 * max(b.norm(), scale)  # bfloat16 rounds by 2**-9
 
 
 def saved_bytes(run: Callable[[], Any]) -> int:
