@@ -1,7 +1,7 @@
 """Callbacks of `fit`: what happens after each batch and each epoch, and when a training ends.
 
-A callback sees the training as a `TrainingRun`. Its ``state_dict`` enters the checkpoint, so that a resumed
-training goes on as if it had never stopped.
+A callback sees the training as a `TrainingRun`. Its ``state_dict`` enters the checkpoint, so that a
+resumed training goes on as if it had never stopped.
 """
 
 import csv
@@ -85,7 +85,8 @@ class Callback:
     ...     def on_epoch(self, run):
     ...         print(run.epoch, run.history[-1]["train_accuracy"] > 0)
     >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
-    >>> _ = snn.fit(net, snn.data.iris(), num_steps=5, epochs=2, callbacks=[Print()], progress=False)
+    >>> data = snn.data.iris()
+    >>> _ = snn.fit(net, data, num_steps=5, epochs=2, callbacks=[Print()], progress=False)
     1 True
     2 True
     """

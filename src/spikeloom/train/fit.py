@@ -30,6 +30,7 @@ from .settings import Settings
 
 __all__ = ["fit"]
 
+
 def fit(
     net: nn.Module | Callable[[], nn.Module],
     data: Any,
@@ -76,7 +77,8 @@ def fit(
 
     Under torchrun, or in an open process group, all processes are one training: each computes its
     share of every batch (``batch_size`` counts the whole batch), gradients are means over all
-    samples, and the first process writes. A loss must then be a mean over samples.
+    samples, and the first process writes. Losses and penalties must then be means over
+    samples.
 
     Args:
         net: the network of one step or of `spikeloom.layerwise`, trained in place; or a function
@@ -120,7 +122,8 @@ def fit(
             data set or a loader. It is looked at after each epoch, and the test samples only once,
             at the end. Default: the test samples are looked at after each epoch.
         callbacks: `train.Callback` objects such as ``train.EarlyStopping()``, or functions, which
-            are called with the `train.TrainingRun` after each epoch. With several seeds each has copies.
+            are called with the `train.TrainingRun` after each epoch. With several seeds each has
+            copies.
         metrics: further figures by name: functions of scores [N, ...] (one number for each class or
             value) and targets [N, ...], such as ``train.top_k(3)``.
         penalty: function of the spikes [T, B, ...] of a layer, added to the loss for each hidden
@@ -171,7 +174,7 @@ def fit(
     request = Request(**given)
     request.check(**files)
     with ExitStack() as stack:
-        here = stack.enter_context(together(request.device))
+        here = together(request.device)
         folder = None if out is None else RunFolder(out, seed)
         if folder is not None:
             reserved = folder.reserved(resume, force)
