@@ -209,7 +209,7 @@ def test_a_mistake_is_named_before_work_begins(case, tmp_path) -> None:
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore::spikeloom.core.inspection.TimeAxisWarning")
+@pytest.mark.filterwarnings("ignore::spikeloom.core.neuron.TimeAxisWarning")
 def test_a_network_that_cannot_be_trained_is_refused(net, error, text) -> None:
     with pytest.raises(error, match=text):
         snn.fit(net, split(), **SETTINGS)

@@ -56,7 +56,8 @@ class AssociativeLeaky(Neuron):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
+    no_nir_node: ClassVar[str] = "its memory is a matrix, which no NIR neuron has; use Leaky"
+    example: ClassVar[Mapping[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
 
     def __init__(
         self,
@@ -82,8 +83,11 @@ class AssociativeLeaky(Neuron):
         super().__init__(
             threshold, spike_grad, reset_mechanism="none", output=True, mode="sequence"
         )
-        self.in_dim, self.d_value, self.d_key = in_dim, d_value, d_key
-        self.num_spiking_neurons, self.use_q_projection = d_value * d_key, use_q_projection
+        self.in_dim = in_dim
+        self.d_value = d_value
+        self.d_key = d_key
+        self.num_spiking_neurons = d_value * d_key
+        self.use_q_projection = use_q_projection
         self.to_v = nn.Linear(in_dim, d_value)
         self.to_k = nn.Linear(in_dim, d_key)
         self.to_alpha = nn.Linear(in_dim, d_key)

@@ -17,13 +17,10 @@ import numpy as np
 from .convention import Convention
 from .node import Node, array, fail
 
-__all__ = ["Circuit", "circuit_of", "tau_of"]
+__all__ = ["Circuit", "circuit_of"]
 
 Array = np.ndarray
 
-NEVER = (
-    2.0**-60
-)  # a leak per step that float64 rounds away: a finite tau for a neuron that does not leak
 UNITY = 1e-6  # files in float32 give r dt / tau as 1 up to their rounding
 
 
@@ -42,15 +39,6 @@ class Circuit:
     def is_unscaled(self) -> bool:
         """Whether the input reaches the membrane as it is."""
         return bool((self.gain == 1).all())
-
-
-def tau_of(decay: Array, dt: float) -> Array:
-    """Time constant in seconds of a decay per step, by Euler.
-
-    >>> float(tau_of(np.array(0.75), 1.0))
-    4.0
-    """
-    return dt / np.maximum(1.0 - decay, NEVER)
 
 
 def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circuit:

@@ -3,18 +3,19 @@
 Metadata is free in NIR; the keys that have a meaning here must have the type that `to_nir` writes.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..core.neuron import REGISTRY, Neuron
+from ..core.options import arguments
+from ..neurons.leaky import Leaky
 from .convention import RESETS
 from .node import Node, fail
 
 __all__ = ["LONGEST", "check_arguments", "check_metadata", "check_own"]
 
-RECORDED_RESETS = (*RESETS, "zero_attached")
 LONGEST = 2**20  # steps of a delay
 
 
@@ -33,11 +34,12 @@ def check_metadata(name: str, node: Node) -> None:
         _truth(name, node, "learn")
     if node.kind == "Delay":
         _check_delay(name, node)
-    if "reset" in record and str(record["reset"]) not in RECORDED_RESETS:
-        known = ", ".join(RECORDED_RESETS)
-        raise fail(
-            name, node, f"metadata 'reset' must be one of {known}, got {_shown(record['reset'])}"
-        )
+    if "reset" in record:
+        resets = {**dict.fromkeys(RESETS), **REGISTRY.get(str(record.get("neuron")), Neuron).resets}
+        if str(record["reset"]) not in {**resets, **Leaky.resets}:
+            known = ", ".join({**resets, **Leaky.resets})
+            given = _shown(record["reset"])
+            raise fail(name, node, f"metadata 'reset' must be one of {known}, got {given}")
     _truth(name, node, "delay")
     if "surrogate" in record:
         _check_surrogate(name, node)
@@ -45,15 +47,14 @@ def check_metadata(name: str, node: Node) -> None:
 
 def check_arguments(name: str, node: Node, cls: type) -> None:
     """Check the record of a neuron of ours: its arguments and what learns."""
-    arguments = node.metadata.get("arguments", {})
-    known = inspect.signature(cls.__init__).parameters
-    if not isinstance(arguments, Mapping) or not set(arguments) <= set(known):
+    given = node.metadata.get("arguments", {})
+    if not isinstance(given, Mapping) or not given.keys() <= arguments(cls).keys():
         raise fail(
             name,
             node,
-            f"metadata 'arguments' must name arguments of {cls.__name__}, got {_shown(arguments)}",
+            f"metadata 'arguments' must name arguments of {cls.__name__}, got {_shown(given)}",
         )
-    for key, value in arguments.items():
+    for key, value in given.items():
         if np.asarray(value).dtype.kind not in "fiu" or not np.isfinite(value).all():
             raise fail(name, node, f"metadata {key!r} must be finite numbers, got {_shown(value)}")
     if not isinstance(node.metadata.get("learn", ""), str):

@@ -8,19 +8,20 @@ import torch
 from torch import nn
 
 from ..core.neuron import Neuron
+from ..core.options import arguments
 from ..neurons.integrate_fire import IF
 from ..neurons.lapicque import Lapicque
 from ..neurons.leaky import Leaky
 from ..neurons.leaky_integrator import LI
+from ..neurons.recurrent import Recurrent
 from ..neurons.rleaky import RLeaky
 from ..neurons.rsynaptic import RSynaptic
-from ..neurons.scaled_if import ScaledIF
 from ..neurons.synaptic import Synaptic
 from .circuit import Array, Circuit, circuit_of, compact
 from .layer_modules import delay_module, layer_module
 from .metadata import check_arguments
 from .modules import Offset, Scale
-from .neuron_nodes import neuron_nodes
+from .neuron_nodes import class_of, neuron_nodes, row_of
 from .neurons import SameStepLeaky, Threshold
 from .node import Node, array, fail
 from .record import options_of, surrogate_of
@@ -28,22 +29,6 @@ from .settings import Settings
 
 __all__ = ["is_neuron", "neuron_module"]
 
-CLASSES: dict[str, type[Neuron]] = {
-    cls.__name__: cls
-    for cls in (
-        Leaky,
-        IF,
-        ScaledIF,
-        LI,
-        Lapicque,
-        Synaptic,
-        RLeaky,
-        RSynaptic,
-        Threshold,
-        SameStepLeaky,
-    )
-}
-RECURRENT: dict[type[Neuron], type[Neuron]] = {Leaky: RLeaky, IF: RLeaky, Synaptic: RSynaptic}
 SPIKING = ("IF", "LIF", "CubaLIF")
 
 
@@ -118,31 +103,48 @@ def _as_recorded(
 ) -> Neuron | None:
     """The neuron of the record, if its numbers are still those of the node."""
     record, dt = node.metadata, settings.recorded_dt
-    cls = CLASSES.get(str(record.get("neuron")))
-    if (
-        cls is None
-        or dt is None
-        or settings.dt not in (None, dt)
-        or (cls in RECURRENT.values()) != (feedback is not None)
-    ):
+    cls = class_of(record.get("neuron"))
+    if cls is None or dt is None or issubclass(cls, Recurrent) != (feedback is not None):
         return None
     check_arguments(name, node, cls)
     options = {**options, **options_of(cls, record, settings.dtype)}
-    if cls not in (LI, Threshold):
+    if "reset_mechanism" in arguments(cls):
         reset, delay = settings.reset_rule(name, node)
-        if reset not in cls.resets or (cls is SameStepLeaky and delay):
+        late = "reset_delay" in arguments(cls)
+        if reset not in cls.resets or (delay and not late):
             return None
-        options |= {"reset_mechanism": reset} | (
-            {} if cls is SameStepLeaky else {"reset_delay": delay}
-        )
-    if feedback is None:
-        neuron = cls(**options)
-    else:
-        wired = _recurrent(name, cls, options, feedback, settings.dtype)
-        if wired is None:
-            return None
-        neuron = wired
-    return neuron if _agree(neuron, node, scale, dt) else None
+        options |= {"reset_mechanism": reset, **({"reset_delay": delay} if late else {})}
+    if settings.dt in (None, dt):
+        neuron = _made(name, cls, options, feedback, settings.dtype)
+        if neuron is not None and _agree(neuron, node, scale, dt):
+            return neuron
+    return _as_registered(name, node, settings, cls, options, feedback)
+
+
+def _as_registered(
+    name: str,
+    node: Node,
+    settings: Settings,
+    cls: type[Neuron],
+    options: dict[str, Any],
+    feedback: Node | None,
+) -> Neuron | None:
+    """The neuron that the function registered for its class reads from the numbers of the node."""
+    row = row_of(cls)
+    if row is None or row.read is None:
+        return None
+    numbers = {key: compact(array(name, node, key)) for key in node.fields}
+    read = row.read(numbers, settings.time_step(name, node))
+    values = {key: _tensor(value, settings.dtype) for key, value in read.items()}
+    return _made(name, cls, options | values, feedback, settings.dtype)
+
+
+def _made(
+    name: str, cls: type[Neuron], options: dict[str, Any], feedback: Node | None, dtype: torch.dtype
+) -> Neuron | None:
+    if feedback is not None:
+        return _recurrent(name, cls, options, feedback, dtype)
+    return cls(**options)
 
 
 def _agree(neuron: Neuron, node: Node, scale: Node | None, dt: float) -> bool:
@@ -177,14 +179,14 @@ def _from_numbers(
     if node.kind not in SPIKING:
         return _readout(circuit, settings.dtype)
     reset, delay = settings.reset_rule(name, node)
-    written = CLASSES.get(str(node.metadata.get("neuron")))  # with another dt, or edited since
-    if written in RECURRENT.values() and feedback is None and reset == "zero" and delay:
+    written = class_of(node.metadata.get("neuron")) or Neuron  # with another dt, or edited since
+    if issubclass(written, Recurrent) and feedback is None and reset == "zero" and delay:
         raise fail(
             name,
             node,
             "it was written as a recurrent neuron; restore its loop, neuron -> layer -> neuron",
         )
-    leftover = settings.convention.leftover_reset or written not in (None, SameStepLeaky)
+    leftover = settings.convention.leftover_reset or written not in (Neuron, SameStepLeaky)
     same_step = reset == "subtract" and not delay and not leftover
     if reset != "none" and (same_step or (circuit.reset_to != 0).any()):
         if delay:
@@ -200,7 +202,7 @@ def _from_numbers(
         )
     options |= {"reset_mechanism": reset, "reset_delay": delay}
     options["threshold"] = _fires_at(circuit, settings)
-    if written is Lapicque and feedback is None:
+    if issubclass(written, Lapicque) and feedback is None:
         tau, r = array(name, node, "tau"), array(name, node, "r")
         values = {"R": compact(r), "C": compact(tau / r), "time_step": dt}
         options |= {key: _tensor(value, settings.dtype) for key, value in values.items()}
@@ -214,7 +216,8 @@ def _from_numbers(
         return _chain(circuit, settings.dtype, neuron=cls(**options))
     if not circuit.is_unscaled():
         return None
-    return _recurrent(name, RECURRENT[cls], options, feedback, settings.dtype)
+    recurrent = RLeaky if circuit.alpha is None else RSynaptic
+    return _recurrent(name, recurrent, options, feedback, settings.dtype)
 
 
 def _fires_at(circuit: Circuit, settings: Settings) -> torch.Tensor:

@@ -166,7 +166,7 @@ class _Interpreter:
                 layer_node(path, module, tuple(wire.value.shape[1:]))
             return self._add(path, module, wire, _called(path, module, wire.value))
         if "step" not in module.modes:
-            raise refusal(type(module).__name__, path)
+            raise refusal(type(module), path)
         spk, state = module.step(wire.value)
         out = self._add(path, module, wire, spk)
         if module.init_hidden and not module.output:

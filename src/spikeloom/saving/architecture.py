@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ..conversion.activations import QCFS, Activation
 from ..core.neuron import REGISTRY, Neuron
+from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
 from ..layers.graded import GradedSpikes
-from ..layers.spiking import SpikeLinear
+from ..layers.spike_linear import SpikeLinear
 from .values import decoded, encoded
 
 __all__ = ["build", "describe"]
@@ -94,8 +95,8 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
             f"no layer of torch or spikeloom that can be saved; {REMEDY}"
         )
     options = {}
-    for name in inspect.signature(type(module).__init__).parameters:
-        if name not in ("self", "device", "dtype"):
+    for name in _arguments(type(module)):
+        if name not in ("device", "dtype"):
             try:
                 options[name] = encoded(_option(module, name))
             except (TypeError, AttributeError) as error:
@@ -103,6 +104,13 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
                     f"{_named(path)}: {name} cannot be saved ({error}); {REMEDY}"
                 ) from error
     return {"kind": kind, "options": options}
+
+
+def _arguments(kind: type) -> list[str]:
+    """Names of a constructor's arguments."""
+    if issubclass(kind, Neuron):
+        return list(arguments(kind))
+    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
 
 
 def _option(module: Any, name: str) -> Any:
@@ -178,8 +186,7 @@ def _lapicque(neuron: Any) -> dict[str, Any]:
 
 def _plain(neuron: Neuron, name: str) -> float:
     """A value that the constructor accepts, since training may have left its range."""
-    default = inspect.signature(type(neuron).__init__).parameters[name].default
-    example = {**getattr(type(neuron), "example", {})}.get(name, default)
+    example = {**arguments(type(neuron)), **type(neuron).example}[name]
     number = isinstance(example, (int, float)) and not isinstance(example, bool)
     return float(example) if number else 1.0
 

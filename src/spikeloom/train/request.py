@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..chaos import A, attach
-from ..chaos.settings import settings as csbp
+from ..chaos.csbp import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
 from ..core.numbers import callable_, device_of, path_of, real
 from ..functional.loss import mse_count_loss
 from ..functional.loss_base import LossFunctions
+from ..learning.registry import rule_of
 from .callbacks import callbacks_of
 from .encoding import encoder
 from .job import Job
@@ -22,7 +23,7 @@ from .model import fork_random_state, has_own_loop, spiking_layers
 from .models import is_spiking
 from .processes import Share
 from .readout import Readout, readout
-from .rules import Rule, rule_of
+from .rules import Rule
 from .samples import Samples, samples
 from .settings import Settings, describe_network, describe_optimizer, name_of, whole
 from .update import SCHEDULES, Schedule, Update
@@ -109,7 +110,7 @@ class Request:
     @property
     def learning(self) -> Rule:
         """The rule as a value."""
-        return rule_of(self.rule)
+        return rule_of(self.rule, Rule)
 
     def _check_chaos(self, learning: Rule) -> None:
         if not learning.chaotic:

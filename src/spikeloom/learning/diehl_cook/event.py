@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ...core.checks import require
 from ...kernels.sources import compiled_module
-from ..rule import Rule
-from ..rules import Exponential, PostPre, PowerLaw, Triplet
+from ..stdp import Exponential, PostPre, PowerLaw, Rule, Triplet
 from . import batch_loop, event_loop
 from .event_arrays import Coefficients, Events, Learned, Numbers, Work
 
