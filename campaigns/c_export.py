@@ -7,8 +7,8 @@ whose step is arithmetic of its own), writes it with `snn.hardware.to_c` togethe
 vector, compiles it with warnings as errors, and runs it. Weights and inputs are multiples of powers
 of two, so that sums are exact in every order and all outputs must be equal. In every fourth trial
 the network is made of integers by `snn.hardware.quantize`; in every fourth the weights are
-arbitrary, where a membrane that meets its threshold in its last bits may spike otherwise: these
-outputs are counted and shown, and the outputs before the first difference must be equal.
+arbitrary and the arithmetic is that of doubles, where a sum in another order does not move a
+membrane across its threshold.
 """
 
 import random
@@ -29,7 +29,6 @@ import spikeloom as snn
 STEPS = 50
 COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
 FLAGS = ["-std=c99", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-FEW = 0.02  # share of outputs that rounding may change where the sums are not exact
 
 
 class Branch(nn.Module):
@@ -89,7 +88,7 @@ def dense(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[int, ...]]
             else:
                 layers.append(snn.SynapticDelay(4, chosen.randint(0, 4)))
         width = out
-    if kind != "integers" and chosen.random() < 0.2:
+    if kind == "exact" and chosen.random() < 0.2:
         layers += [nn.Linear(width, 3), snn.LI(0.9, init_hidden=True)]
     return nn.Sequential(*layers), (inputs,)
 
@@ -143,6 +142,8 @@ def drawn(index: int, chosen: random.Random) -> tuple[nn.Module, Tensor, str]:
     x = (torch.rand(STEPS, *shape) < chosen.choice([0.1, 0.4])).float()
     if kind != "integers" and chosen.random() < 0.4:
         x = (torch.rand(STEPS, *shape) * 8).round() / 8
+    if kind == "arbitrary":
+        return net.double(), x.double(), kind
     if kind == "integers":
         bits, each = chosen.choice([2, 4, 8]), chosen.random() < 0.5
         net = snn.hardware.quantize(net, x[:1], weight_bits=bits, per_channel=each, state_bits=20)
@@ -165,8 +166,7 @@ def trial(index: int, chosen: random.Random) -> tuple[str, str | None]:
     if found is None:
         return kind, f"printed {done.stdout[:100]!r}"
     wrong, total = int(found[1]), int(found[2])
-    allowed = FEW * total if kind == "arbitrary" else 0
-    return kind, None if wrong <= allowed else f"{wrong} of {total} outputs differ"
+    return kind, None if wrong == 0 else f"{wrong} of {total} outputs differ"
 
 
 def main() -> int:

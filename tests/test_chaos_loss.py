@@ -88,6 +88,7 @@ def test_an_intensity_of_zero_has_no_graph() -> None:
         (Exponential(0.5, per="epoch"), [8.0, 8.0, 8.0, 8.0]),
         (Cosine(2), [8.0, 4.0, 0.0, 0.0]),
         (Until(3.0, 0.5), [8.0, 4.0, 0.0, 0.0]),
+        (Until(4.0, 0.5), [8.0, 4.0, 0.0, 0.0]),  # the end itself still counts
         (Function(lambda n: 1.0 / (n + 1)), [8.0, 4.0, 8 / 3, 2.0]),
         (lambda n: float(n < 2), [8.0, 8.0, 0.0, 0.0]),
         (None, [8.0, 8.0, 8.0, 8.0]),

@@ -187,6 +187,16 @@ def test_the_readout_leaves_the_first_steps_out(ann: nn.Module, x: Tensor) -> No
         assert torch.allclose(net(x, steps), outputs[first:steps].mean(0), atol=1e-6)
 
 
+def test_a_fraction_of_whole_steps_is_not_rounded_to_one_step_less(
+    ann: nn.Module, x: Tensor
+) -> None:
+    assert 0.29 * 100 < 29
+    outputs = snn.run(convert(ann, x).net, x, 100)
+    net = convert(ann, x, warm_up=0.29)
+    assert torch.allclose(net(x, 100), outputs[29:].mean(0), atol=1e-6)
+    assert not torch.allclose(net(x, 100), outputs[28:].mean(0), atol=1e-6)
+
+
 def test_one_step_runs_layer_by_layer_and_step_by_step_alike(ann: nn.Module, x: Tensor) -> None:
     for max_pool in ("max", "gate"):
         net = convert(ann, x, max_pool=max_pool).to(torch.float64)

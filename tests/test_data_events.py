@@ -135,7 +135,7 @@ def test_events_without_a_row_or_polarity_are_one_line():
             ValueError,
             "num_steps or dt must define the number of steps of 200 events",
         ),
-        (some_events()[:0], {"dt": 1}, ValueError, "how many steps 0 events"),
+        (some_events()[:0], {"dt": 1}, ValueError, "number of steps of 0 events"),
         (some_events(), {"dt": 0}, ValueError, "dt must be positive, got 0"),
         (
             some_events(),
@@ -189,5 +189,5 @@ def test_frames_can_begin_at_a_given_time():
     start = int(events["t"].min()) + 250
     late = events[events["t"] >= start]
     assert data.to_frames(events, (5, 4, 2), dt=100, start=start).sum() == len(late)
-    with pytest.raises(ValueError, match="how many steps 200 events from start=5000 last"):
+    with pytest.raises(ValueError, match="number of steps of 200 events from start=5000"):
         data.to_frames(events, (5, 4, 2), dt=100, start=5000)

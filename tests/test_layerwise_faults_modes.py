@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from training import SETTINGS, split
-from ways import Cell, as_the_loop, every_way
+from ways import Cell, as_the_loop, every_way, runs
 
 import spikeloom as snn
 
@@ -41,6 +41,21 @@ NO_GRADIENT = {
 def test_a_frozen_encoder_was_trained_under(way: str, mode: Any) -> None:
     net, *_ = as_the_loop(way, lambda: Frozen(mode), X)
     assert net.enc.weight.grad is None and net.fc.weight.grad is not None
+
+
+@every_way
+@pytest.mark.parametrize("learn", [False, True], ids=["nothing learns", "under no_grad"])
+def test_a_spike_that_has_no_gradient_said_that_it_has_one(way: str, learn: bool) -> None:
+    class Net(Cell):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.set_grad_enabled(not learn):
+                spk = self.lif(x)
+            seen.append(spk.requires_grad)
+            return spk
+
+    seen: list[bool] = []
+    runs(way, Net(learn_beta=learn), X)
+    assert set(seen) == {False}
 
 
 @every_way

@@ -76,7 +76,13 @@ def test_force_with_a_wrong_option_does_not_empty_the_folder(
     command: str, wrong: list[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("sklearn")
-    for name in ("checkpoint.pt", "run.json", "ordinary.pt", "converted.safetensors", "report.json"):
+    for name in (
+        "checkpoint.pt",
+        "run.json",
+        "ordinary.pt",
+        "converted.safetensors",
+        "report.json",
+    ):
         (tmp_path / name).write_text("old")
     before = content(tmp_path)
     assert main([*COMMANDS[command], *wrong, "--out", str(tmp_path), "--force"]) == 2
@@ -187,6 +193,7 @@ def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
     snn.fit(build, split(), **SETTINGS, out=tmp_path / "run")  # a lock of a dead process is no lock
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoint.pt",
+        "net.safetensors",
         "run.json",
     ]
 
@@ -288,7 +295,7 @@ def test_temporaries_of_killed_processes_are_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"mine")
     snn.fit(plain, split(), **SETTINGS, out=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*kept, "checkpoint.pt", "run.json"]
+        [*kept, "checkpoint.pt", "net.safetensors", "run.json"]
     )
 
 

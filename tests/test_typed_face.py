@@ -1,7 +1,8 @@
 """What editors and type checkers see of ``import spikeloom as snn``, and what a wrong name says.
 
-Pyright checks a user's script once. A line that ends in ``# error: TEXT`` must be an error with that
-text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be clean.
+Pyright checks a user's script once. A line that ends in ``# error: TEXT`` must be an error with
+that text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be
+clean.
 """
 
 import json
@@ -22,6 +23,7 @@ SCRIPT = """
 import torch
 from spikeloom import functional as SF
 from torch import nn
+from typing_extensions import Unpack
 
 import spikeloom as snn
 
@@ -40,7 +42,8 @@ reveal_type(SF.accuracy_rate(spk, torch.tensor([0, 1])))  # type: float64
 reveal_type(snn.spikegen.rate(x[0], num_steps=5))  # type: Tensor
 reveal_type(snn.chaos.CSBP(snn.chaos.A(3.8)))  # type: CSBP
 reveal_type(snn.surrogate.fast_sigmoid(slope=25))  # type: FastSigmoid
-reveal_type(snn.gradient_report(net, (x[0], torch.tensor([0, 1])), num_steps=5))  # type: GradientReport
+batch = (x[0], torch.tensor([0, 1]))
+reveal_type(snn.gradient_report(net, batch, num_steps=5))  # type: GradientReport
 reveal_type(snn.load("net.safetensors"))  # type: Module
 reveal_type(snn.load("net.safetensors", into=net))  # type: Sequential
 snn.reset(net)
@@ -59,6 +62,16 @@ with snn.backend("eager"):
     snn.run(net, x)
 lif = snn.LIF(beta=0.9)
 lif = snn.SpikingNeuron
+snn.AdLIF(0.9, 0.98, 0.5, 10.0, 1.0, init_hidden=True, mode="sequence")
+
+
+class Own(snn.Leaky):
+    def __init__(self, gain: float, **options: Unpack[snn.NeuronOptions]) -> None:
+        super().__init__(0.9, **options)
+        self.parameter("gain", gain)
+
+
+Own(0.5, init_hidden=True, reset_mechanism="zero")
 
 # wrong
 snn.fitt(net)  # error: "fitt" is not a known attribute
@@ -68,6 +81,9 @@ snn.fit(net, snn.data.iris(), epoch=3)  # error: No parameter named "epoch"
 snn.run(net, x, num_step=3)  # error: No overloads for "run" match
 snn.run(net, x, explain=True).plann  # error: Cannot access attribute "plann"
 snn.Leaky(0.9, init_hiden=True)  # error: No parameter named "init_hiden"
+snn.AdLIF(init_hiden=True)  # error: No parameter named "init_hiden"
+snn.LI(0.9, threshold=2.0)  # error: No parameter named "threshold"
+Own(0.5, init_hiden=True)  # error: No parameter named "init_hiden"
 snn.spikegen.rate(x[0], steps=5)  # error: No parameter named "steps"
 snn.surrogate.fast_sigmoid(slop=25)  # error: No parameter named "slop"
 result.accuracy  # error: Cannot access attribute "accuracy"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from . import surrogate
 from .core.dispatch import backend, backends, residual
-from .core.lif import LIF
 from .core.neuron import Neuron
+from .core.options import NeuronOptions
 from .core.tree import detach, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
 from .layers.graded import GradedSpikes
-from .layers.spiking import SpikeLinear
+from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
 from .neurons.adlif import AdLIF
 from .neurons.alpha import Alpha
@@ -25,7 +25,7 @@ from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.integrate_fire import IF
 from .neurons.lapicque import Lapicque
-from .neurons.leaky import Leaky
+from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from .export_nir import export_to_nir
     from .import_nir import import_from_nir
     from .saving import load, save
-    from .train import fit
+    from .train import evaluate, fit
 
 __all__ = [
     "IF",
@@ -94,6 +94,7 @@ __all__ = [
     "LeakyParallel",
     "LinearLeaky",
     "Neuron",
+    "NeuronOptions",
     "RLeaky",
     "RSynaptic",
     "RefractoryLIF",
@@ -114,6 +115,7 @@ __all__ = [
     "decode",
     "detach",
     "doctor",
+    "evaluate",
     "export",
     "export_nir",
     "export_to_nir",
@@ -144,6 +146,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "evaluate": "train",
     "export_to_nir": "export_nir",
     "fit": "train",
     "gradient_report": "doctor",
@@ -164,7 +167,7 @@ if not TYPE_CHECKING:
 
 
 def _closest(name: str) -> str:
-    """What follows the name in the error: the public name that looks most like it."""
+    """The end of the error message: the most similar public name, if any."""
     from difflib import get_close_matches
 
     found = [] if name.startswith("_") else get_close_matches(name, __all__, 1)

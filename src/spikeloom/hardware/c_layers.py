@@ -137,7 +137,7 @@ def _convolution(site: Site, module: Any) -> Block:
     # [in, kernel, out in the group]: the weights that one active input needs are neighbours
     ordered = weight.reshape(module.groups, per_group, each, high, wide)
     ordered = ordered.permute(0, 2, 3, 4, 1).contiguous()
-    name, arithmetic = site.name("weight"), site.arithmetic
+    name, arithmetic, real = site.name("weight"), site.arithmetic, site.arithmetic.real
     block = Block()
     sizes = f"[{ordered.numel()}]"
     block.tables = arithmetic.table(name, site.numbers(ordered), sizes, arithmetic.weight)
@@ -159,7 +159,7 @@ def _convolution(site: Site, module: Any) -> Block:
         ),
         f"            const {arithmetic.weight} *w =",
         f"                {name} + ((c * {high} + j) * {wide} + k) * {per_group};",
-        f"            {arithmetic.real} *to = y + ({group}) * {rows * columns} + r * {columns} + q;",
+        f"            {real} *to = y + ({group}) * {rows * columns} + r * {columns} + q;",
         f"            for (int o = 0; o < {per_group}; o++)",
         f"                to[o * {rows * columns}] += {_added(site, 'w[o]')};",
         "        }",

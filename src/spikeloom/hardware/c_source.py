@@ -79,7 +79,8 @@ def to_c(
     checks.floating(sample, "the sample")
     if sample.dim() < 2:
         raise ValueError(
-            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write sample[None]"
+            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write "
+            "sample[None]"
         )
     if path is not None and Path(path).exists():
         raise FileExistsError(f"{path} exists; choose another path, or remove the file")
@@ -260,7 +261,8 @@ class _File:
         shape = self.wiring.shape
         if tuple(test.shape[1:]) != tuple(shape) or len(test) == 0:
             raise ValueError(
-                f"test must be [T, {', '.join(map(str, shape))}] with T > 0, got {tuple(test.shape)}"
+                f"test must be [T, {', '.join(map(str, shape))}] with T > 0, got "
+                f"{tuple(test.shape)}"
             )
         inputs, outputs = self._sizes()
         if len(outputs) > 1:

@@ -3,8 +3,8 @@ r"""Networks of integers: weights of few bits, membranes and thresholds on a gri
 A layer with weights w and the neurons behind it become
 
 .. math::
-    q = \mathrm{round}(w / s) \qquad
-    U[t+1] = \left\lfloor 2^{-8} (\beta\, U[t] + 2^7) \right\rfloor + \left\lfloor g\, (q \cdot x + h) \right\rfloor + c
+    U[t+1] = \lfloor 2^{-8} (\beta U[t] + 2^7) \rfloor + \lfloor g (q \cdot x + h) \rfloor + c
+    \qquad q = \mathrm{round}(w / s)
 
 with one scale s for each output channel (or for the layer), membranes in units of s / g, the decay
 beta / 256, the gain g a power of two, h half a unit of it, and c the bias in units of the membrane.
@@ -153,7 +153,7 @@ def quantize(
 
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
     >>> quantized = snn.hardware.quantize(net, torch.zeros(1, 3))
-    >>> quantized[0].weight.abs().max(1).values
+    >>> quantized[0].weight.detach().abs().max(1).values
     tensor([127., 127.])
     """
     weight_bits = whole("weight_bits", weight_bits, 2, 8)
@@ -198,9 +198,8 @@ def _folded(net: nn.Module) -> nn.Module:
             continue
         for (name, first), (following, second) in pairwise(children):
             if isinstance(second, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                fold = fusion.fuse_linear_bn_eval
-                if not isinstance(first, nn.Linear):
-                    fold = fusion.fuse_conv_bn_eval
+                linear = isinstance(first, nn.Linear)
+                fold: Any = fusion.fuse_linear_bn_eval if linear else fusion.fuse_conv_bn_eval
                 setattr(module, name, fold(first, second))
                 setattr(module, following, nn.Identity())
     return net
@@ -217,7 +216,7 @@ def _plain(module: Any) -> nn.Module:
     else:
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
         settings = {name: getattr(module, name) for name in names}
-        cls = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Conv1d
+        cls: Any = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Conv1d
         sizes = (module.in_channels, module.out_channels, module.kernel_size)
         made = cls(*sizes, bias=bias, **settings)
     made.load_state_dict({n: getattr(module, n).detach() for n in made.state_dict()})
@@ -233,7 +232,7 @@ def _weigh(
     step: float,
 ) -> None:
     """Make the weights of a layer integers and note the scale of its outputs."""
-    layer = net.get_submodule(name)
+    layer: Any = net.get_submodule(name)
     weight = layer.weight.detach()
     scale = scale_of(weight, bits, per_channel)
     rounded = rounded_to(weight, scale, bits)
@@ -289,7 +288,8 @@ def _settle(
     net: nn.Module, name: str, part: Part, scales: dict[str, Tensor], state_bits: int
 ) -> None:
     """Replace a neuron by its integer form."""
-    neuron, source = part.what, part.sources[0]
+    neuron: Any = part.what
+    source = part.sources[0]
     if type(neuron) is not Leaky or len(part.sources) != 1 or source not in scales:
         raise ValueError(
             f"neuron {name!r} ({type(neuron).__name__}) has no integer form; it must be a Leaky "
@@ -314,7 +314,7 @@ def _settle(
         )
     bias = next((v for k, v in scales.items() if k == f"{_weighted(source, scales)}.bias"), None)
     constant = torch.zeros(()) if bias is None else bias.double().view(shape) / scale * gain
-    beta = neuron.beta.detach().double().clamp(0, 1)
+    beta = neuron.params(torch.float64).beta.detach().clamp(0, 1)
     made = FixedPointLeaky(
         (beta * 2**DECAY_BITS).round().float(),
         threshold.float(),

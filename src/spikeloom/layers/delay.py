@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
-from ..core.inspection import inspect_state
 from ..core.numbers import MOST_UNITS, whole
 from ..core.stateful import Stateful
 
@@ -143,7 +142,7 @@ class SynapticDelay(Stateful):
                 f"shape {tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
             )
         if not torch.compiler.is_compiling():
-            past = inspect_state(self, "past", past, x, passed=False)
+            past = self.inspect_state("past", past, x, passed=False)
         return past
 
     def extra_repr(self) -> str:

@@ -56,7 +56,8 @@ class AssociativeLeaky(Neuron):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
+    no_nir_node: ClassVar[str] = "its memory is a matrix, which no NIR neuron has; use Leaky"
+    example: ClassVar[Mapping[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
 
     def __init__(
         self,
@@ -82,8 +83,11 @@ class AssociativeLeaky(Neuron):
         super().__init__(
             threshold, spike_grad, reset_mechanism="none", output=True, mode="sequence"
         )
-        self.in_dim, self.d_value, self.d_key = in_dim, d_value, d_key
-        self.num_spiking_neurons, self.use_q_projection = d_value * d_key, use_q_projection
+        self.in_dim = in_dim
+        self.d_value = d_value
+        self.d_key = d_key
+        self.num_spiking_neurons = d_value * d_key
+        self.use_q_projection = use_q_projection
         self.to_v = nn.Linear(in_dim, d_value)
         self.to_k = nn.Linear(in_dim, d_key)
         self.to_alpha = nn.Linear(in_dim, d_key)
@@ -140,10 +144,6 @@ class AssociativeLeaky(Neuron):
             return spk
         query = self.to_q(x).unflatten(-1, (self.d_key, self.d_key))
         return (spk.unflatten(-1, (self.d_value, self.d_key)) @ query).flatten(-2)
-
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, d_value * d_key]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """The number of neurons in the place of ``in_dim``."""

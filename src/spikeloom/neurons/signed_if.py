@@ -49,6 +49,9 @@ class SignedIF(ScaledIF):
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep()}
 
+    nir_node: ClassVar[Any] = None
+    no_nir_node: ClassVar[str] = "it takes spikes back, which no NIR neuron does; use ScaledIF"
+
     @staticmethod
     def retract(state: Any, p: Any) -> Tensor:
         return torch.where(state.count > 0.5, -state.mem, -p.threshold.detach())

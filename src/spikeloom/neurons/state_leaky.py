@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import checks
-from ..core.lif import LIF
 from ..core.reset import Keep, Reset
+from .leaky import LIF
 
 __all__ = ["StateLeaky"]
 
@@ -58,7 +58,10 @@ class StateLeaky(LIF):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"beta": 0.7, "channels": 5}
+    no_nir_node: ClassVar[str] = (
+        "it runs whole sequences from rest; use Leaky(beta=exp(beta - 1), reset_mechanism='none')"
+    )
+    example: ClassVar[Mapping[str, Any]] = {"beta": 0.7, "channels": 5}
 
     def __init__(
         self,
@@ -91,9 +94,9 @@ class StateLeaky(LIF):
             )
         super().__init__(
             beta,
-            threshold,
-            spike_grad,
-            surrogate_disable,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
             learn_beta=learn_beta,
             learn_threshold=learn_threshold,
             reset_mechanism="none",
@@ -102,11 +105,9 @@ class StateLeaky(LIF):
             learn_graded_spikes_factor=learn_graded_spikes_factor,
             mode="sequence",
         )
-        self.channels, self.kernel_truncation_steps, self.mem_quant = (
-            channels,
-            kernel_truncation_steps,
-            state_quant,
-        )
+        self.channels = channels
+        self.kernel_truncation_steps = kernel_truncation_steps
+        self.mem_quant = state_quant
         spikes = (
             spike_grad is not None
             or surrogate_disable

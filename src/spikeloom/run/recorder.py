@@ -56,12 +56,11 @@ class Recorder(StatefulModules, TorchFunctionMode):
     ) -> Any:
         if checks.transformed():
             return self._in_transform(func, args, kwargs or {})
-        if not kwargs and self.last is not None:
-            layer = self.last.following
-            if layer is not None and layer.function is func:
-                at = self._expected(layer, args)
-                if at is not None:
-                    return self.occur(layer, at, args)
+        layer = self.last.following
+        if layer is not None and layer.function is func and not (self.epochs or self.off):
+            at = self._expected(layer, args, kwargs)
+            if at is not None:
+                return self.occur(layer, at, args)
         kwargs = kwargs or {}
         kind = KINDS.get(func)
         if kind is not None and self._recordable(kwargs):
@@ -75,15 +74,21 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return False
         return modes.saving_hooks() is self.execution.hooked
 
-    def _expected(self, layer: Layer, args: Any) -> tuple[int, ...] | None:
+    def _expected(
+        self, layer: Layer, args: Any, kwargs: dict[str, Any] | None
+    ) -> tuple[int, ...] | None:
         """Return what a call reads if the same call came next in the step before; else None.
 
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
-        if pattern is None or len(pattern) != len(args) or self.epochs or self.off:
+        names: tuple[str, ...] = ()
+        if kwargs:
+            names = tuple(kwargs)
+            args = (*args, *kwargs.values())
+        if pattern is None or len(pattern) != len(args) or names != layer.names:
             return None
-        if modes.current() is not layer.modes or modes.saving_hooks() is not self.execution.hooked:
+        if modes.current() is not layer.modes:
             return None
         at = []
         for value, (kind, wanted, version) in zip(args, pattern, strict=True):
@@ -96,7 +101,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
             elif kind is nn.Parameter:
                 if value is not wanted or value._version != version:
                     return None
-            elif value != wanted or value == 0:  # 0.0 == -0.0
+            # 0.0 == -0.0
+            elif value is not wanted and (kind is tuple or value != wanted or value == 0):
                 return None
         return tuple(at)
 
@@ -251,7 +257,6 @@ class Recorder(StatefulModules, TorchFunctionMode):
             part.clear()
         if self.execution.memory != "checkpoint":  # a checkpoint runs layers again in backward
             self.layers.clear()
-        self.last = None
         self.lead = None
         self.execution.values.parts.clear()
 

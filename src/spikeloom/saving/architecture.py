@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..conversion.activations import QCFS, Activation, Readout
-from ..conversion.network import Converted
-from ..conversion.pooling import SpikingMaxPool
+from ..conversion.activations import QCFS, Activation, OutputActivation
+from ..conversion.converted import Converted
+from ..conversion.spiking_max_pool import SpikingMaxPool
 from ..core.neuron import REGISTRY, Neuron
+from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
 from ..layers.graded import GradedSpikes
-from ..layers.spiking import SpikeLinear
+from ..layers.spike_linear import SpikeLinear
 from .graphs import build_converted, describe_converted
 from .values import decoded, encoded
 
@@ -43,7 +44,7 @@ Upsample PixelShuffle PixelUnshuffle
 ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
 Softmax LogSoftmax
 """
-OURS = (SynapticDelay, GradedSpikes, SpikeLinear, QCFS, Activation, Readout)
+OURS = (SynapticDelay, GradedSpikes, SpikeLinear, QCFS, Activation, OutputActivation)
 KINDS: dict[str, type[nn.Module]] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in TORCH.split()},
     **{f"spikeloom.{kind.__name__}": kind for kind in OURS},
@@ -52,15 +53,16 @@ REMEDY = "write snn.save(net.state_dict(), path) and snn.load(path, into=net)"
 
 
 def kinds() -> dict[str, type[nn.Module]]:
-    """The layers that can be saved, by name.
+    """The layers that can be saved, by name; a neuron of one's own once its module is imported.
 
     >>> kinds()["spikeloom.Leaky"].__name__
     'Leaky'
     """
     neurons = {
-        f"spikeloom.{n}": k
-        for n, k in REGISTRY.items()
-        if k.__module__.startswith("spikeloom.neurons.")
+        f"spikeloom.{name}"
+        if kind.__module__.startswith("spikeloom.neurons.")
+        else f"{kind.__module__}.{kind.__qualname__}": kind
+        for name, kind in REGISTRY.items()
     }
     return KINDS | neurons
 
@@ -146,8 +148,8 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
             f"no layer of torch or spikeloom that can be saved; {REMEDY}"
         )
     options = {}
-    for name in inspect.signature(type(module).__init__).parameters:
-        if name not in ("self", "device", "dtype"):
+    for name in _arguments(type(module)):
+        if name not in ("device", "dtype"):
             try:
                 options[name] = encoded(_option(module, name))
             except (TypeError, AttributeError) as error:
@@ -155,6 +157,13 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
                     f"{_named(path)}: {name} cannot be saved ({error}); {REMEDY}"
                 ) from error
     return {"kind": kind, "options": options}
+
+
+def _arguments(kind: type) -> list[str]:
+    """Names of a constructor's arguments."""
+    if issubclass(kind, Neuron):
+        return list(arguments(kind))
+    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
 
 
 def _option(module: Any, name: str) -> Any:
@@ -230,8 +239,7 @@ def _lapicque(neuron: Any) -> dict[str, Any]:
 
 def _plain(neuron: Neuron, name: str) -> float:
     """A value that the constructor accepts, since training may have left its range."""
-    default = inspect.signature(type(neuron).__init__).parameters[name].default
-    example = {**getattr(type(neuron), "example", {})}.get(name, default)
+    example = {**arguments(type(neuron)), **type(neuron).example}[name]
     number = isinstance(example, (int, float)) and not isinstance(example, bool)
     return float(example) if number else 1.0
 
@@ -266,7 +274,8 @@ def build(described: Any, depth: int = 0) -> nn.Module:
     known = kinds().get(str(kind))
     if known is None or not isinstance(options, dict):
         raise ValueError(
-            f"the architecture has the unknown layer {kind!r}; a newer version may know it"
+            f"the architecture has the unknown layer {kind!r}; import the module that defines it "
+            "before load, or update spikeloom"
         )
     try:
         # Initial weights must not advance the caller's generator.
