@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import QCFS, Converted, convert, spike_norm, with_qcfs
-from spikeloom.conversion.network import OrdinaryTwin
+from spikeloom.conversion.converted import OrdinaryTwin
 from spikeloom.conversion.observe import neuron_sums
 
 

@@ -34,6 +34,7 @@ def test_poisson_input_refuses_negative_numbers() -> None:
         ValueError, match=r'codes numbers >= 0, got -1; write input="signed_poisson"'
     ):
         converted(-torch.ones(1, 6))
+    assert torch.isfinite(converted(torch.zeros(1, 6))).all()  # an image has black pixels
 
 
 def test_a_spike_readout_counts_spikes_of_the_last_layer() -> None:

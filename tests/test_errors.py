@@ -42,6 +42,16 @@ def twice_backward() -> None:
 nan = torch.full((5, 2, 6), float("nan"))
 
 MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "NaN that all steps share": (
+        lambda: snn.Leaky(0.9, mode="sequence")(nan[:1, :1, :1].expand(100, 2, 700)),
+        ValueError,
+        "the input of Leaky holds 1400 NaN or infinite values",
+    ),
+    "NaN that a layer makes of a static input": (
+        lambda: snn.run(nn.Sequential(broken(4, 1024), lif()), torch.rand(130, 4), 5),
+        ValueError,
+        r"layer '1' \(Leaky\): the input of Leaky holds 133120 NaN",
+    ),
     "wrong feature size": (
         lambda: snn.run(net(), torch.rand(5, 2, 7)),
         ValueError,
@@ -275,8 +285,8 @@ class Stateful(nn.Module):
         return x
 
 
-def broken() -> nn.Linear:
-    layer = nn.Linear(4, 2)
+def broken(inputs: int = 4, outputs: int = 2) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         layer.weight.fill_(float("nan"))
     return layer

@@ -13,9 +13,9 @@ from ..core.neuron import Neuron
 from ..core.numbers import network, random_source, whole
 from . import noise
 from .calibration import Batch, Gain, gains
-from .loss import ChaoticLoss
-from .report import ChaosWarning, Report, layer_report, rest_is_out_of_reach
-from .settings import CSBP, A, settings
+from .csbp import CSBP, A, settings
+from .layer_report import ChaosWarning, Report, layer_report, rest_is_out_of_reach
+from .loss_function import ChaoticLoss
 from .signals import record
 
 __all__ = ["Chaos", "attach"]

@@ -11,9 +11,9 @@ from ..core import dispatch
 from ..core.surrogate import Disabled
 from ..core.tree import named_neurons, reset
 from ..run import run
-from .loss import Chunk, divisor
+from .csbp import CSBP, Layers, Signal, Z
+from .loss_function import Chunk, divisor
 from .regime import descent, flip
-from .settings import CSBP, Layers, Signal, Z
 from .signals import record, selected
 
 __all__ = ["Gain", "critical_intensity", "gains"]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..core.densities import ZIF
 from ..neurons.leaky import Leaky
-from .loss import density
+from .loss_function import density
 
 __all__ = ["SingleNeuron", "Trajectory", "lif"]
 

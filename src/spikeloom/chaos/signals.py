@@ -12,8 +12,8 @@ from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from ..core.taps import Moment, Watch
 from ..core.tree import named_neurons
-from .loss import Chunk
-from .settings import CSBP
+from .csbp import CSBP
+from .loss_function import Chunk
 
 __all__ = ["SignalRecorder", "record", "selected"]
 

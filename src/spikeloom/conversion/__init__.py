@@ -6,11 +6,11 @@ weights; a report shows the loss of accuracy, its sources, and the costs.
 
 from .activations import QCFS
 from .convert import METHODS, convert
-from .errors import LayerError
-from .network import Converted, Settings
-from .pooling import SpikingMaxPool
-from .report import Exit, Report
+from .converted import Converted, Settings
+from .error_parts import LayerError
+from .loss_report import Exit, Report
 from .spike_norm import spike_norm
+from .spiking_max_pool import SpikingMaxPool
 from .tuning import fine_tune, with_qcfs
 
 __all__ = [

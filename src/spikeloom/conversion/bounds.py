@@ -8,8 +8,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import conv, pooling
 
 from .activations import SITES
-from .graph import place
-from .samples import batches
+from .fx_graph import place
+from .sample_batches import batches
 
 __all__ = ["bounds"]
 
@@ -32,7 +32,7 @@ def bounds(gm: fx.GraphModule, data: Any) -> dict[str, float]:
     Raises:
         ValueError: an operation is not supported.
 
-    >>> from spikeloom.conversion.graph import shaped, traced
+    >>> from spikeloom.conversion.fx_graph import shaped, traced
     >>> from spikeloom.conversion.normalise import normalised
     >>> net = nn.Sequential(nn.Linear(2, 1, bias=False), nn.ReLU())
     >>> _ = net[0].weight.data.copy_(torch.tensor([[2.0, -1.0]]))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..neurons.scaled_if import ScaledIF
-from .network import Converted, OrdinaryTwin
-from .samples import batches
+from .converted import Converted, OrdinaryTwin
+from .sample_batches import batches
 
 __all__ = ["CALIBRATIONS", "calibrated"]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.modules import batchnorm, conv, instancenorm, padding, pooling
 
 from .activations import SITES
-from .graph import name_of, place
+from .fx_graph import name_of, place
 
 __all__ = ["HEADS", "checked", "head_of"]
 
@@ -111,7 +111,7 @@ def checked(gm: fx.GraphModule) -> fx.GraphModule:
     Raises:
         ValueError: one cannot; the message gives its name, its path and a remedy.
 
-    >>> from spikeloom.conversion.graph import traced
+    >>> from spikeloom.conversion.fx_graph import traced
     >>> checked(traced(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())))
     Traceback (most recent call last):
     ValueError: Sigmoid '1' cannot be converted: its output is not the rate of a neuron that ...
@@ -182,7 +182,7 @@ def _instead(gm: fx.GraphModule, node: fx.Node) -> str:
         if type(module).__module__ == nn.ReLU.__module__:
             return _INSTEAD["sigmoid"]
         if isinstance(module, batchnorm._BatchNorm):
-            return "fold it first: spikeloom.conversion.batchnorm.folded"
+            return "fold it first: spikeloom.conversion.batchnorm_folding.folded"
         name = type(module).__name__.lower()
     else:
         name = name_of(node).lower()

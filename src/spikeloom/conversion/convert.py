@@ -10,17 +10,17 @@ from ..core import checks
 from ..core.numbers import flag, network, random_source, real, whole
 from ..neurons.scaled_if import ScaledIF
 from .activations import SITES
-from .batchnorm import folded
+from .batchnorm_folding import folded
 from .calibrate import CALIBRATIONS, calibrated
 from .check import checked
-from .graph import called, shaped, traced
-from .network import INPUTS, READOUTS, Converted, Settings
+from .converted import INPUTS, READOUTS, Converted, Settings
+from .fx_graph import called, shaped, traced
 from .normalise import normalised
-from .pooling import RULES
-from .samples import batches, first_batch, home_of
+from .replacement import spiking, with_readout, without_head
+from .sample_batches import batches, first_batch, home_of
 from .scales import SCALES, scales
 from .spike_norm import spike_norm
-from .spiking import spiking, with_readout, without_head
+from .spiking_max_pool import RULES
 
 __all__ = ["METHODS", "check_settings", "convert", "ordinary"]
 

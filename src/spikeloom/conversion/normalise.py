@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules import dropout, pooling
 
 from .activations import QCFS, SITES, Activation
-from .graph import called, place, put, replace
+from .fx_graph import called, place, put, replace
 
 __all__ = [
     "normalised",
@@ -57,7 +57,7 @@ _IN_PLACE_METHODS = {"add_": operator.add, "sub_": operator.sub, "mul_": operato
 def normalised(gm: fx.GraphModule) -> fx.GraphModule:
     """Applies all passes of this file; the graph must be `shaped`.
 
-    >>> from spikeloom.conversion.graph import shaped, traced
+    >>> from spikeloom.conversion.fx_graph import shaped, traced
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.Dropout(), nn.ReLU())
     >>> gm = shaped(traced(net), torch.zeros(1, 2))
     >>> layers = [n.target for n in normalised(gm).graph.nodes if n.op == "call_module"]

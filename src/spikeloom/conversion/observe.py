@@ -10,7 +10,7 @@ from torch.nn.modules import conv
 from ..core.taps import Watch, untold
 from ..functional.reg import fan_out
 from .calibrate import tapped_by
-from .network import Converted
+from .converted import Converted
 
 __all__ = ["NeuronSums", "Operations", "neuron_sums", "operations"]
 

@@ -19,8 +19,8 @@ from ..core.tree import reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
 from .convert import ordinary
-from .network import SEGMENT, Settings
-from .samples import batches
+from .converted import SEGMENT, Settings
+from .sample_batches import batches
 from .scales import scales
 from .spike_norm import spike_norm
 

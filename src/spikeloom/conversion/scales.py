@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 
 from .activations import SITES
 from .bounds import bounds
-from .graph import called
+from .fx_graph import called
 from .histogram import Histogram
-from .samples import batches
+from .sample_batches import batches
 
 __all__ = ["SCALES", "histograms", "scales"]
 

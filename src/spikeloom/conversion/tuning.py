@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from ..core.autocast import fresh_casts
 from .activations import QCFS, Activation
-from .graph import called, shaped, traced
+from .fx_graph import called, shaped, traced
 from .normalise import with_activations, with_layers, without_writes
-from .samples import first_batch, home_of, labelled, tensor_pair
+from .sample_batches import first_batch, home_of, labelled, tensor_pair
 from .scales import histograms
 
 __all__ = ["fine_tune", "with_qcfs"]

@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import pooling
 
 from ..neurons.scaled_if import ScaledIF
-from .graph import called, place, put
-from .pooling import SpikingMaxPool
+from .fx_graph import called, place, put
+from .spiking_max_pool import SpikingMaxPool
 
 __all__ = ["unit_spikes"]
 

@@ -72,9 +72,8 @@ def refuse_others(module: Any) -> None:
     >>> import spikeloom as snn
     >>> refuse_others(snn.Leaky(0.9))
     """
-    me = _me()
-    owner = claimed.get(id(module), me)
-    if owner != me and owner[0] == me[0]:
+    owner = claimed.get(id(module))
+    if owner is not None and owner[1] != threading.get_ident() and owner[0] == os.getpid():
         raise _refusal(module)
 
 

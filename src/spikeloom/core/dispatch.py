@@ -50,7 +50,7 @@ class Backend:
         run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key
             of the transition; the states over time, or without ``path`` the last ones; ``residual``
             "" leaves that choice to it.
-        looks: ``run`` refuses itself an input over time that is not finite.
+        looks: ``run`` refuses itself an input that is not finite.
     """
 
     name: str
@@ -195,8 +195,10 @@ def _why_eager(transition: Transition, x: Tensor) -> str:
     )
 
 
-def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1) -> Any:
-    """What runs this call, or None for the eager loop.
+def chosen(
+    transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1
+) -> tuple[str, Any]:
+    """Name of the backend that runs this call, and its ``run``; None for the eager loop.
 
     Args:
         transition: what to run.
@@ -211,7 +213,7 @@ def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1
         name, kept = _choice(transition, x, dtype, steps)
     else:
         name, kept = _constant_choice(transition, x.dtype, x.device.type, dtype)
-    return None if name == "eager" else partial(_TABLE[name].run, residual=kept)
+    return name, None if name == "eager" else partial(_TABLE[name].run, residual=kept)
 
 
 def _choice(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int) -> tuple[str, str]:
@@ -249,12 +251,8 @@ def name_of(
     return name
 
 
-def looks(transition: Transition, x: Tensor) -> bool:
-    """Whether the backend of a sequence [T, B, ...] looks for NaN itself, so that nobody has to
-    read it before."""
-    if x.dtype.itemsize < 4:  # computed in the type of the states, which are not there yet
-        return False
-    name = name_of(transition, x)
+def looks(name: str) -> bool:
+    """Whether a backend refuses itself an input that is not finite."""
     return name != "eager" and _TABLE[name].looks
 
 

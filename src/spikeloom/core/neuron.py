@@ -342,18 +342,18 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                 f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, "
                 "...]"
             )
-        if not torch.compiler.is_compiling() and x.device.type == "cpu":
-            unseen = num_steps is not None or not dispatch.looks(self.transition, x)
-            if unseen:
-                checks.finite(x, f"the input of {type(self).__name__}")
         return self._run(x, state, num_steps, path=True)
 
     def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        """Run `scan` on an input that was checked; the checks of `scan` itself would read it
-        again."""
-        if getattr(self.scan, "__func__", None) is Neuron.scan:
-            return self._run(x, state, num_steps, path=True)
+        """Run `scan`; one of a subclass need not look at its input."""
+        if getattr(self.scan, "__func__", None) is not Neuron.scan:
+            self._check_finite(x)
         return self.scan(x, state, num_steps=num_steps)
+
+    def _check_finite(self, x: Tensor) -> None:
+        # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
+        if not torch.compiler.is_compiling() and x.device.type == "cpu":
+            checks.finite(x, f"the input of {type(self).__name__}")
 
     def final(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
@@ -378,7 +378,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     ) -> tuple[Tensor, Any]:
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
-        run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        if not dispatch.looks(name):
+            self._check_finite(x)
         if run is not None:
             return run(
                 self.key, x, self._in(state, dtype), self.params(dtype), num_steps, path=path
@@ -596,8 +598,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self._inspect_fit(x.detach()[0] if timed else x)
             self._checked = seen
         self.inspect_values()
-        # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
-        if x.device.type == "cpu" and not (timed and dispatch.looks(self.transition, x)):
+        if x.device.type == "cpu" and not sequence:  # a sequence is checked where it runs
             checks.finite(x, f"the input of {type(self).__name__}")
 
     def _inspect_axes(self, x: Tensor, sequence: bool, timed: bool) -> None:

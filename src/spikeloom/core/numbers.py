@@ -119,15 +119,16 @@ def _float(name: str, value: Any, example: float) -> float:
             f"{name} must be a real number, got {_shown(value)}; write {name}={example:g}"
         )
     number: Any = value
-    if isinstance(number, int) and abs(number) > _INT64:
-        raise ValueError(
-            f"{name} must be a whole number of 64 bits or a float, got {number:.3g}; write "
-            f"{name}={example:g}"
-        )
     try:
-        return float(number)
+        found = float(number)
     except OverflowError:  # an int or a fraction beyond float64
         return math.inf if number > 0 else -math.inf
+    if isinstance(number, int) and abs(number) > _INT64:
+        raise ValueError(
+            f"{name} must be a whole number of 64 bits or a float, got {found:.3g}; write "
+            f"{name}={example:g}"
+        )
+    return found
 
 
 def flag(name: str, value: Any) -> bool:

@@ -135,15 +135,16 @@ class synops:
         return torch.as_tensor(self.Lambda * operations)
 
 
-def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
+def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -> Tensor:
     """Number of outgoing connections of each input of a module.
 
     It is the gradient of the sum of the outputs with all weights at 1, which is exact at the
-    borders of convolutions, for strides, groups and dilations. Zero weights count as connections.
+    borders of convolutions, for strides, groups and dilations.
 
     Args:
         synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
         shape: shape of one sample, without time and batch.
+        pruned: weights of exactly 0 are no connections. Default: they count.
 
     Returns:
         ``shape``, numbers of connections, on the device of the weights.
@@ -164,6 +165,8 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
         raise TypeError(f"shape must be that of one sample, got {shape!r}; write shape=(3, 8, 8)")
     sizes = [whole("shape", size) for size in shape]
     ones = {name: torch.ones_like(value) for name, value in own.items()}
+    if pruned:
+        ones["weight"] = (own["weight"].detach() != 0).to(own["weight"].dtype)
     with torch.enable_grad():
         x = torch.zeros(
             1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True

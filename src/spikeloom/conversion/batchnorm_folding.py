@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import batchnorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from .graph import called, place, put
+from .fx_graph import called, place, put
 
 __all__ = ["folded"]
 
@@ -29,7 +29,7 @@ def folded(gm: fx.GraphModule) -> fx.GraphModule:
     Raises:
         ValueError: a batch norm has no running statistics.
 
-    >>> from spikeloom.conversion.graph import shaped, traced
+    >>> from spikeloom.conversion.fx_graph import shaped, traced
     >>> net = nn.Sequential(nn.Linear(2, 3, bias=False), nn.BatchNorm1d(3))
     >>> gm = folded(shaped(traced(net), torch.zeros(1, 2)))
     >>> [type(gm.get_submodule(n.target)).__name__ for n in gm.graph.nodes if n.op == "call_module"]

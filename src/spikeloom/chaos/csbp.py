@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ..core import checks
 from ..core.numbers import real
 from .anneal import Anneal
-from .loss import REDUCTIONS, ChaoticLoss, Reduction
+from .loss_function import REDUCTIONS, ChaoticLoss, Reduction
 
 __all__ = ["CSBP", "A", "Signal", "Z"]
 

@@ -14,7 +14,7 @@ from ..run import run
 from .activations import OutputActivation
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .loss_report import Report
 
 __all__ = ["INPUTS", "READOUTS", "Converted", "Settings"]
 
@@ -200,7 +200,7 @@ class Converted(nn.Module):
             TypeError: the samples have no labels.
             ValueError: a number is out of range.
         """
-        from .report import report  # needs this class
+        from .loss_report import report  # needs this class
 
         return report(
             self,
@@ -230,7 +230,7 @@ class Converted(nn.Module):
         Returns:
             Output of each sample at its last step, [B, ...], and its number of steps, [B].
         """
-        from .report import exit_steps, probabilities  # need this class
+        from .loss_report import exit_steps, probabilities  # need this class
 
         checks.in_range(
             "confidence", confidence, 0.0, 1.0, open_low=True, why="it is a probability"

@@ -9,9 +9,9 @@ from ..neurons.scaled_if import ScaledIF
 from ..neurons.signed_if import SignedIF
 from .activations import SITES, OutputActivation
 from .check import head_of
-from .graph import called, name_of, put
-from .pooling import SpikingMaxPool
-from .samples import home_of
+from .fx_graph import called, name_of, put
+from .sample_batches import home_of
+from .spiking_max_pool import SpikingMaxPool
 
 __all__ = ["spiking", "with_readout", "without_head"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..core.checks import require
 from ..core.table import aligned
-from .errors import PARTS
+from .error_parts import PARTS
 
 __all__ = ["picture", "text"]
 

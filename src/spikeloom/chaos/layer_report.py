@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..core.neuron import Neuron
 from ..core.taps import Moment
 from .calibration import Gain
-from .loss import ChaoticLoss
+from .csbp import CSBP
+from .loss_function import ChaoticLoss
 from .regime import Descent, Regime, descent, flip, regime
-from .settings import CSBP
 from .signals import SignalRecorder
 
 __all__ = ["ChaosWarning", "LayerReport", "Report"]

@@ -1,4 +1,4 @@
-"""What rules of spike-timing-dependent plasticity are: frozen values that act on ordinary modules.
+"""Base of the rules of spike-timing-dependent plasticity: frozen values for ordinary modules.
 
 Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``. A rule says which
 products of a trace on one side and spikes on the other change a weight, and how strongly, given the
@@ -10,16 +10,19 @@ adds it within the bounds; or give ``-change`` to an optimiser as a gradient.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..core import checks
-from ..core.numbers import real, tensor
-from .hebbian import correlate, trace, weight_of
+from ...core import checks
+from ...core.numbers import real, tensor
+from ..hebbian import correlate, trace, weight_of
+from ..registry import Registered
 
-__all__ = ["Memory", "Rule", "Term"]
+__all__ = ["Memory", "Product", "Rule", "Term"]
+
+Product = Callable[[Tensor, Tensor], Tensor]  # of what enters and what leaves a synapse
 
 
 class Memory(NamedTuple):
@@ -48,14 +51,17 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(Registered):
     r"""Base of the rules: traces on both sides, bounds of the weight, and the sum over a batch.
 
     .. math:: x \leftarrow e^{-1 / \tau} x, \text{ then at a spike } x \leftarrow 1
         \text{ (pairs="nearest") or } x \leftarrow x + 1 \text{ (pairs="all")}
 
     Traces are updated first, so that spikes of the same step count in both directions. A subclass
-    defines ``terms``.
+    defines ``terms``; with ``class Mine(Rule, name="mine")`` it also has a name. If its terms are
+    pointwise arithmetic and its traces decay by constant factors, the event-driven engine of
+    `DiehlAndCook2015` is printed from them. A rule with other traces than `Memory` sets the class
+    attribute ``initial`` to a named tuple of its own.
 
     Args:
         tau_pre: time constant of the trace of the input, in steps; > 0.
@@ -75,6 +81,9 @@ class Rule:
     'mean'
     """
 
+    usage: ClassVar[str] = 'rule="power_law", or a rule such as PowerLaw(alpha=0.02)'
+    initial: ClassVar[Any] = Memory()  # the traces before the first step
+
     tau_pre: float = 20.0
     tau_post: float = 20.0
     pairs: str = "nearest"
@@ -83,8 +92,7 @@ class Rule:
     reduction: str = "sum"
 
     def __post_init__(self) -> None:
-        checks.choice("reduction", self.reduction, ("sum", "mean", "max"))
-        checks.choice("pairs", self.pairs, ("nearest", "all"))
+        self._check_choices()
         for field in fields(self):
             if field.type not in ("float", float):
                 continue
@@ -96,6 +104,13 @@ class Rule:
             if field.name == "beta":  # of an exponential function of the weight
                 value = real(field.name, value, 0.0, 50.0)
             object.__setattr__(self, field.name, real(field.name, value))
+        self._check_bounds()
+
+    def _check_choices(self) -> None:
+        checks.choice("reduction", self.reduction, ("sum", "mean", "max"))
+        checks.choice("pairs", self.pairs, ("nearest", "all"))
+
+    def _check_bounds(self) -> None:
         if not self.w_min < self.w_max:
             raise ValueError(
                 f"w_min must be below w_max, got {self.w_min:g} and {self.w_max:g}; write "
@@ -160,10 +175,11 @@ class Rule:
         _check_spikes(weight, pre, post)
         if self.reduction == "max":
             return self._largest(synapse, weight, *self.collected(pre, post, memory))
-        memory, parts = memory or Memory(), {}
+        traces: Memory = self.initial if memory is None else memory
+        parts: dict[int, list[Term]] = {}
         firing = _firing(post)
         for pre_t, post_t, rows in zip(pre, post, firing, strict=True):
-            memory, terms = self.terms(pre_t, post_t, memory)
+            traces, terms = self.terms(pre_t, post_t, traces)
             for k, term in enumerate(terms):
                 parts.setdefault(k, []).append(_busy(term, rows if term.post is post_t else None))
         change = torch.zeros_like(weight)
@@ -176,7 +192,41 @@ class Rule:
             change += whole.strength(weight) * _product(
                 synapse, whole._replace(shift=terms[0].shift)
             )
-        return memory, change / pre.shape[1] if self.reduction == "mean" else change
+        return traces, change / pre.shape[1] if self.reduction == "mean" else change
+
+    def proposed(
+        self,
+        weight: Tensor,
+        product: Product,
+        pre: Tensor,
+        post: Tensor,
+        memory: Memory | None = None,
+    ) -> tuple[Memory, Tensor]:
+        """Traces and change after the spikes of one step, with a product of the caller. Pure.
+
+        Args:
+            weight: of the synapse.
+            product: of what enters and what leaves the synapse: `hebbian.outer` keeps the samples
+                apart, `hebbian.correlate` with the synapse filled in sums them.
+            pre: spikes that enter the synapse, as ``product`` takes them.
+            post: spikes of the neurons that it feeds.
+            memory: traces of the step before. Default: none.
+
+        Returns:
+            The new traces, and the change as ``product`` returns it, without ``reduction``.
+
+        >>> from spikeloom.learning import PowerLaw, outer
+        >>> ones = torch.ones(4, 2), torch.ones(4, 3)
+        >>> PowerLaw().proposed(torch.zeros(3, 2), outer, *ones)[1].shape
+        torch.Size([4, 3, 2])
+        """
+        memory, terms = self.terms(pre, post, self.initial if memory is None else memory)
+        weight = weight.detach()
+        changes = [
+            t.strength(weight) * product(t.pre + t.shift if t.shift else t.pre, t.post)
+            for t in terms
+        ]
+        return memory, sum(changes[1:], changes[0])
 
     def _largest(
         self, synapse: nn.Module, weight: Tensor, memory: Memory, terms: list[Term]
@@ -196,12 +246,12 @@ class Rule:
         self, pre: Tensor, post: Tensor, memory: Memory | None = None
     ) -> tuple[Memory, list[Term]]:
         """The traces after all steps, and the products of each of them, [T, B, ...]."""
-        memory = memory or Memory()
+        traces: Memory = self.initial if memory is None else memory
         rows: list[tuple[Term, ...]] = []
         for pre_t, post_t in zip(pre, post, strict=True):
-            memory, terms = self.terms(pre_t, post_t, memory)
+            traces, terms = self.terms(pre_t, post_t, traces)
             rows.append(terms)
-        return memory, [
+        return traces, [
             c[0]._replace(
                 pre=torch.stack([t.pre for t in c]), post=torch.stack([t.post for t in c])
             )
@@ -223,7 +273,9 @@ class Rule:
 
     def remember(self, previous: Any, spk: Tensor, tau: float) -> Tensor:
         """A trace after the spikes of one step."""
-        factor = math.exp(-1 / tau)
+        return self._trace(previous, spk, math.exp(-1 / tau))
+
+    def _trace(self, previous: Any, spk: Tensor, factor: float) -> Tensor:
         if self.pairs == "all" or previous is None:
             return trace(0.0 if previous is None else previous, spk, factor)
         return torch.maximum(factor * previous, spk)  # a trace is at most 1

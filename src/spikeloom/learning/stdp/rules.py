@@ -1,19 +1,22 @@
-"""The rules of spike-timing-dependent plasticity; what they share is in `rule`."""
+"""The rules of spike-timing-dependent plasticity; their base is in `rule`."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .hebbian import trace
+from ...core.numbers import real
+from ..hebbian import decay, trace
 from .rule import Memory, Rule, Term
 
-__all__ = ["Exponential", "PostPre", "PowerLaw", "Triplet"]
+__all__ = ["Exponential", "PairRule", "PostPre", "PowerLaw", "Triplet", "unchanged"]
 
 
 @dataclass(frozen=True)
-class PowerLaw(Rule):
+class PowerLaw(Rule, name="power_law"):
     r"""Potentiation at a spike of the output, less a constant target, and slower near the bound.
 
     .. math::
@@ -52,7 +55,7 @@ class PowerLaw(Rule):
 
 
 @dataclass(frozen=True)
-class PostPre(Rule):
+class PostPre(Rule, name="post_pre"):
     r"""Potentiation at a spike of the output, depression at a spike of the input.
 
     .. math::
@@ -104,7 +107,7 @@ class PostPre(Rule):
 
 
 @dataclass(frozen=True)
-class Exponential(Rule):
+class Exponential(Rule, name="exponential"):
     r"""Potentiation and depression at a spike of the output, with an exponential dependence on the
     weight.
 
@@ -145,7 +148,7 @@ class Exponential(Rule):
 
 
 @dataclass(frozen=True)
-class Triplet(Rule):
+class Triplet(Rule, name="triplet"):
     r"""Potentiation that needs two spikes of the output and one of the input, depression as in
     `PostPre`.
 
@@ -193,3 +196,97 @@ class Triplet(Rule):
 
     def _depression(self, weight: Tensor) -> Tensor:
         return torch.full_like(weight, -self.nu_pre)
+
+
+def unchanged(weight: Tensor) -> Tensor:
+    """The weight itself: a change proportional to it.
+
+    >>> unchanged(3)
+    3
+    """
+    return weight
+
+
+@dataclass(frozen=True)
+class PairRule(Rule):
+    r"""Every pair of spikes changes the weight by functions of the weight of your choice.
+
+    .. math::
+        x \leftarrow d_{pre} x + s_{pre} \qquad y \leftarrow d_{post} y + s_{post} \qquad
+        \Delta w = f_{post}(w) \sum_b s_{post} x - f_{pre}(w) \sum_b y s_{pre}
+
+    Args:
+        decay_pre: fraction of the trace of the input that is left after one step, in [0, 1].
+        decay_post: the same for the output.
+        f_pre: how depression, at spikes of the input, depends on the weight.
+        f_post: how potentiation, at spikes of the output, depends on the weight.
+        (The other arguments are those of `Rule`; without bounds and with ``pairs="all"`` by
+        default. The time constants follow from the decays.)
+
+    Source: the form and names are those of snnTorch's ``stdp_linear_single_step``.
+
+    >>> rule = PairRule.of_times(2.0, 2.0, f_pre=torch.ones_like, f_post=torch.ones_like)
+    >>> fc, one, none = torch.nn.Linear(1, 1, bias=False), torch.ones(1, 1), torch.zeros(1, 1)
+    >>> memory, _ = rule.step(fc, one, none)  # the input fires, then the output
+    >>> rule.step(fc, none, one, memory)[1]
+    tensor([[0.5000]])
+    """
+
+    decay_pre: float
+    decay_post: float
+    f_pre: Callable[[Tensor], Tensor] = unchanged
+    f_post: Callable[[Tensor], Tensor] = unchanged
+    tau_pre: float = field(init=False, repr=False, compare=False, default=0.0)
+    tau_post: float = field(init=False, repr=False, compare=False, default=0.0)
+    pairs: str = field(kw_only=True, default="all")
+    w_min: float = field(kw_only=True, default=-math.inf)
+    w_max: float = field(kw_only=True, default=math.inf)
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_bounds()
+        for side in ("pre", "post"):
+            kept = real(f"decay_{side}", getattr(self, f"decay_{side}"), 0.0, 1.0, example=0.95)
+            tau = -1 / math.log(kept) if 0 < kept < 1 else math.inf * kept if kept else 0.0
+            object.__setattr__(self, f"tau_{side}", tau)
+
+    @classmethod
+    def of_times(
+        cls,
+        tau_pre: float,
+        tau_post: float,
+        f_pre: Callable[[Tensor], Tensor] = unchanged,
+        f_post: Callable[[Tensor], Tensor] = unchanged,
+        *,
+        exact: bool = False,
+    ) -> "PairRule":
+        """The rule with time constants in steps; ``exact`` takes exp(-1 / tau), not 1 - 1 / tau.
+
+        Raises:
+            ValueError: a time constant is too small.
+        """
+        return cls(
+            decay("tau_pre", tau_pre, exact=exact),
+            decay("tau_post", tau_post, exact=exact),
+            f_pre,
+            f_post,
+        )
+
+    def terms(self, pre: Tensor, post: Tensor, memory: Memory) -> tuple[Memory, tuple[Term, ...]]:
+        x = self._trace(memory.pre, pre, self.decay_pre)
+        y = self._trace(memory.post, post, self.decay_post)
+        return Memory(x, y), (
+            Term(self.f_post, x, post),
+            Term(self._depression, pre, y),
+        )
+
+    def _depression(self, weight: Tensor) -> Tensor:
+        return -self.f_pre(weight)
+
+    def step(
+        self, synapse: Any, pre: Any, post: Tensor, memory: Any = None, traces: Any = None
+    ) -> tuple[Memory, Tensor]:
+        """As `Rule.step`; ``step(weight, product, pre, post, traces)`` is `proposed`."""
+        if isinstance(synapse, Tensor):
+            return self.proposed(synapse, pre, post, memory, traces)
+        return super().step(synapse, pre, post, memory)

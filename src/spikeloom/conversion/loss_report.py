@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..core import checks
 from ..files import atomic
-from .errors import LayerError, Sums, parts_of
-from .network import Converted, OrdinaryTwin
+from .converted import Converted, OrdinaryTwin
+from .error_parts import LayerError, Sums, parts_of
 from .observe import neuron_sums, operations
-from .samples import labelled
+from .sample_batches import labelled
 
 __all__ = ["Exit", "Report", "report"]
 
@@ -78,7 +78,7 @@ class Report:
     settings: dict[str, Any]
 
     def __str__(self) -> str:
-        from .tables import text
+        from .report_views import text
 
         return text(self)
 
@@ -106,7 +106,7 @@ class Report:
         Returns:
             The figure.
         """
-        from .tables import picture
+        from .report_views import picture
 
         figure = picture(self)
         if path is not None:
