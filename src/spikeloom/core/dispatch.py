@@ -179,7 +179,10 @@ def unkept(
     if name_of(transition, x, dtype) == "eager":
         return f"only printed loops choose what they keep, and {_why_eager(transition, x)}"
     if residual == "half" and not transition.compared():
-        return "its spikes depend on more than the distance of the membrane from the threshold that it leaves behind"
+        return (
+            "its spikes depend on more than the distance of the membrane from the threshold "
+            "that it leaves behind"
+        )
     return None
 
 

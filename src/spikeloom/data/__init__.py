@@ -1,7 +1,7 @@
-"""Data sets as tensors, and event streams made of images or recordings.
+"""Data sets as tensors, and event streams made from images or recordings.
 
-Everything here works without a network; only `tonic` lets the package of that name download. A data
-set that fits into memory is a `Split`: training and test samples, already divided.
+Nothing here needs a network, except `tonic`, through which the package of that name downloads. A
+data set that fits into memory is a `Split`: training and test samples, already divided.
 """
 
 from .bridge import EventFrames, tonic

@@ -44,7 +44,8 @@ class _Job:
     wanted: tuple[bool, ...]
 
     def call(self, tensors: Sequence[Tensor], residual: str) -> Call:
-        """Return the call of the neuron for a printer; ``tensors`` are input, states, parameters."""
+        """Return the call of the neuron for a printer; ``tensors`` are input, states,
+        parameters."""
         x, state, params = tensors[0], tensors[1 : 1 + self.fields], tensors[1 + self.fields :]
         step = x if self.constant else x[0]
         ones = ones_of(TRANSITIONS[self.key], params)

@@ -132,23 +132,31 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 return self.given((function, Info.of(made).sign[:3]), made)
         return self.on_values(function, args, kwargs)
 
-    def applied(self, function: Any, args: Any, kwargs: dict[str, Any], original: Any) -> Any:
+    def applied(self, function: Any, args: Any) -> Any:
         """Compute an ``autograd.Function`` of the user immediately, with its own backward."""
         self.force(f"{function.__name__}.apply")
         with torch._C.DisableTorchFunction():
-            values, options = pytree.tree_map(self.value, (args, kwargs))
+            values = pytree.tree_map(self.value, args)
         off = self.off
         self.off = True  # recorded values that its forward reads from a closure are computed then
         try:
-            result = original(function, *values, **options)
+            result = function.apply(*values)
         finally:
             self.off = off
-        received = {id(v) for v in pytree.tree_leaves((values, options))}
+        received = {id(v) for v in pytree.tree_leaves(values)}
+        several = type(result) is tuple
         with torch._C.DisableTorchFunction():
-            fresh = type(result) is Tensor and id(result) not in received
-            if fresh and not result._is_view() and not self.off:
-                return self.given((function, Info.of(result).sign), result)
-        return result
+            found = [
+                self._held((function, i), value) if id(value) not in received else value
+                for i, value in enumerate(result if several else (result,))
+            ]
+        return tuple(found) if several else found[0]
+
+    def _held(self, key: Any, value: Any) -> Any:
+        """Return the placeholder of a new tensor; views and other values as they are."""
+        if type(value) is not Tensor or value._is_view() or self.off:
+            return value
+        return self.given((*key, Info.of(value).sign), value)
 
     def outside(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a call that needs the values of its arguments and of its closure."""

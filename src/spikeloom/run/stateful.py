@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..core import recording
-from ..core.inspection import inspect_input, inspect_state, inspect_values
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from . import modes
@@ -148,9 +147,9 @@ class StatefulModules(Special):
             # a single step of a sequence has no time axis
             sequence = self.stepping and len(info.shape) > 1
             if module._checked != (info.shape, info.dtype, info.device, sequence):
-                inspect_input(module, info.blank(), sequence, False)
+                module.inspect_input(info.blank(), sequence, False)
             else:
-                inspect_values(module)
+                module.inspect_values()
             values = [self._inspected(module, k, value, info) for k, value in enumerate(values)]
             start = [v for v in values if v is not None]
             module._foreign = False
@@ -176,7 +175,7 @@ class StatefulModules(Special):
         if value is None or type(value) is Deferred:
             return value
         name = neuron.State._fields[position]
-        return inspect_state(neuron, name, value, info.blank(), passed=not neuron.init_hidden)
+        return neuron.inspect_state(name, value, info.blank(), passed=not neuron.init_hidden)
 
     def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
         """Return the metadata of the output and of each state, from one step on zeros."""

@@ -2,7 +2,8 @@
 result.
 
 The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses
-events as well. The backward pass keeps the input, as the dense layer does, and the list of its nonzero entries.
+events as well. The backward pass keeps the input, as the dense layer does, and the list of its
+nonzero entries.
 """
 
 from typing import Any, NamedTuple, cast
@@ -33,13 +34,22 @@ def refusal(x: Tensor, weight: Tensor) -> str | None:
     if torch.compiler.is_compiling() or checks.watched(x, weight):
         return "operations are recorded or replaced, which sees ordinary ones only"
     if not (x.is_cpu and weight.is_cpu):
-        return f"events are computed on the CPU, got an input on {x.device} and a weight on {weight.device}"
+        return (
+            f"events are computed on the CPU, got an input on {x.device} and a weight on "
+            f"{weight.device}"
+        )
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on, which computes in 16 bits"
     if x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
-        return f"events are computed in float32 or float64, got an input of {x.dtype} and a weight of {weight.dtype}"
+        return (
+            f"events are computed in float32 or float64, got an input of {x.dtype} and a "
+            f"weight of {weight.dtype}"
+        )
     if checks.transformed() or checks.forward_mode():
-        return "a derivative is taken by torch.func or forward mode, which sees ordinary operations only"
+        return (
+            "a derivative is taken by torch.func or forward mode, which sees ordinary "
+            "operations only"
+        )
     if x.shape[-1:] != weight.shape[1:]:
         return f"the last axis of the input must be {weight.shape[1]}, got {tuple(x.shape)}"
     return None
@@ -72,7 +82,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     tensor([[1.],
             [2.]])
     """
-    flat = x.reshape(-1, x.shape[-1])
+    flat = x.reshape(x.shape[:-1].numel(), x.shape[-1])
     y = cast(Tensor, _Product.apply(flat, weight, bias))
     return y.view(*x.shape[:-1], len(weight))
 
@@ -84,7 +94,7 @@ def density(x: Tensor) -> float:
     >>> density(torch.eye(4))
     0.25
     """
-    rows = x.detach().reshape(-1, x.shape[-1])
+    rows = x.detach().reshape(x.shape[:-1].numel(), x.shape[-1])
     sample = rows[:: max(1, len(rows) // 32)]
     return int(sample.count_nonzero()) / max(1, sample.numel())
 
@@ -166,8 +176,8 @@ def _turned(entries: Entries, rows: int, width: int) -> Entries:
 
 def _add(entries: Entries, table: Tensor, out: Tensor) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    columns = max(1, table.shape[1])
-    height = max(1, BLOCK // (table.element_size() * columns))
+    columns = table.shape[1]
+    height = max(1, BLOCK // (table.element_size() * max(1, columns)))
     begin = torch.empty_like(entries.ptr)
     numbers = (height, len(table), columns, begin.data_ptr())
     split(
