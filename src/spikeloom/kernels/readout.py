@@ -24,7 +24,7 @@ from .threads import sweep
 
 __all__ = ["read"]
 
-SCRATCH = 2**19  # values of the samples that run at a time: 2 MiB, which fit into a cache
+SCRATCH = 2**17  # values of the samples that run at a time: half a MiB, for a second-level cache
 
 
 @dataclass(frozen=True)
