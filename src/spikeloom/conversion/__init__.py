@@ -7,11 +7,12 @@ weights; a report says what it loses, where, and what it costs.
 from .activations import QCFS
 from .convert import METHODS, convert
 from .errors import LayerError
-from .network import Converted, Settings
+from .network import Converted
 from .pooling import SpikingMaxPool
 from .report import Exit, Report
 from .spike_norm import spike_norm
 from .tuning import fine_tune, with_qcfs
+from .twin import Settings
 
 __all__ = [
     "METHODS",

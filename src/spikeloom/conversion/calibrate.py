@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..neurons.scaled_if import ScaledIF
-from .network import Converted, OrdinaryTwin
 from .samples import batches
+from .twin import OrdinaryTwin, SpikingTwin
 
 __all__ = ["CALIBRATIONS", "calibrated"]
 
@@ -20,7 +20,7 @@ CALIBRATIONS = ("bias", "potential", "both")
 
 @torch.no_grad()
 def calibrated(
-    converted: Converted, data: Any, what: str, generator: torch.Generator | None = None
+    converted: SpikingTwin, data: Any, what: str, generator: torch.Generator | None = None
 ) -> None:
     """Correct each layer in turn, so that its mean rate over the samples is the mean activation.
 
@@ -59,7 +59,7 @@ def _by_channel(values: Tensor) -> Tensor:
     return values if values.dim() == 1 else values.mean(tuple(range(1, values.dim())), keepdim=True)
 
 
-def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tensor]:
+def _activations(converted: SpikingTwin, samples: list[Tensor]) -> dict[str, Tensor]:
     """Mean activation of each element of each site of the ordinary network."""
     total: dict[str, Any] = {}
 
@@ -77,7 +77,7 @@ def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tenso
 
 
 def _rates(
-    converted: Converted,
+    converted: SpikingTwin,
     neuron: ScaledIF,
     samples: list[Tensor],
     steps: int,

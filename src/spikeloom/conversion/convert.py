@@ -14,13 +14,14 @@ from .batchnorm import folded
 from .calibrate import CALIBRATIONS, calibrated
 from .check import checked
 from .graph import called, shaped, traced
-from .network import INPUTS, READOUTS, Converted, Settings
+from .network import Converted
 from .normalise import normalised
 from .pooling import RULES
 from .samples import batches, first_batch, home_of
 from .scales import SCALES, scales
 from .spike_norm import spike_norm
 from .spiking import spiking, with_readout, without_head
+from .twin import INPUTS, READOUTS, Settings
 
 __all__ = ["METHODS", "check_settings", "convert", "ordinary"]
 

@@ -12,7 +12,7 @@ from torch.nn.modules import conv
 
 from ..core.taps import Watch, untold
 from .calibrate import tapped_by
-from .network import Converted, OrdinaryTwin
+from .twin import OrdinaryTwin, SpikingTwin
 
 __all__ = ["Flow", "Operations", "flows", "operations", "ordinary_flows"]
 
@@ -37,7 +37,7 @@ class Flow:
 
 
 @contextmanager
-def flows(converted: Converted) -> Iterator[dict[str, Flow]]:
+def flows(converted: SpikingTwin) -> Iterator[dict[str, Flow]]:
     """Collect, inside the block, what the neurons receive and give, by path.
 
     >>> import spikeloom as snn
@@ -54,7 +54,7 @@ def flows(converted: Converted) -> Iterator[dict[str, Flow]]:
         yield found
 
 
-def ordinary_flows(converted: Converted, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def ordinary_flows(converted: SpikingTwin, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """The activation at the place of each neuron in the ordinary network, and its output before the
     head."""
     found: dict[str, Tensor] = {}
@@ -110,7 +110,7 @@ def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def operations(converted: Converted) -> Iterator[dict[str, Operations]]:
+def operations(converted: SpikingTwin) -> Iterator[dict[str, Operations]]:
     """Count, inside the block, the operations of each layer with weights, by path."""
     layers = {
         p: m for p, m in converted.net.named_modules() if isinstance(m, (nn.Linear, conv._ConvNd))

@@ -20,10 +20,10 @@ from ..core.tree import reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
 from .convert import ordinary
-from .network import SEGMENT, Settings
 from .samples import batches
 from .scales import scales
 from .spike_norm import spike_norm
+from .twin import SEGMENT, Settings
 
 __all__ = [
     "SVGG16",

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..core import checks
 from ..files import atomic
 from .errors import LayerError, Sums, parts_of
-from .network import Converted
 from .observe import flows, operations, ordinary_flows
 from .samples import labelled
+from .twin import SpikingTwin
 
 __all__ = ["Exit", "Report", "report"]
 
@@ -121,7 +121,7 @@ class Report:
 
 @torch.no_grad()
 def report(
-    converted: Converted,
+    converted: SpikingTwin,
     data: Any,
     *,
     max_steps: int = 32,
@@ -167,7 +167,21 @@ def report(
     return Report(*accuracy, *loss, stops, asdict(converted.settings))
 
 
-def probabilities(converted: Converted, outputs: Tensor) -> Tensor:
+def early_exit(
+    converted: SpikingTwin,
+    x: Tensor,
+    confidence: float,
+    num_steps: int | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `Converted.early_exit`."""
+    checks.in_range("confidence", confidence, 0.0, 1.0, open_low=True, why="it is a probability")
+    outputs = converted(x, num_steps, trace=True, generator=generator)
+    at = exit_steps(probabilities(converted, outputs), confidence)
+    return outputs[at, torch.arange(len(x), device=x.device)], at + 1
+
+
+def probabilities(converted: SpikingTwin, outputs: Tensor) -> Tensor:
     """Softmax of outputs, unless the network has one of its own."""
     if converted.head is None:
         return outputs.softmax(-1)
@@ -185,7 +199,9 @@ def exit_steps(probability: Tensor, confidence: float) -> Tensor:
     return torch.where(sure.any(0), first, len(probability) - 1)
 
 
-def _budget(converted: Converted, x: Tensor, steps: int, generator: torch.Generator | None) -> Any:
+def _budget(
+    converted: SpikingTwin, x: Tensor, steps: int, generator: torch.Generator | None
+) -> Any:
     """Errors by layer, error of the output, spikes and operations, on some samples."""
     sums = {path: Sums() for path in converted.neurons}
     spikes = dict.fromkeys(converted.neurons, 0)
