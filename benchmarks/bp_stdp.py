@@ -1,7 +1,7 @@
 """Accuracy of BP-STDP: MNIST with one and two hidden layers, Iris in five folds, XOR; last epoch.
 
-    python benchmarks/bp_stdp.py --data DIR --out bp_stdp.json             # the rows of docs/rules.md
-    python benchmarks/bp_stdp.py --smoke                                   # Iris and XOR, one seed, few epochs
+    python benchmarks/bp_stdp.py --data DIR --out bp_stdp.json  # the rows of docs/rules.md
+    python benchmarks/bp_stdp.py --smoke                        # Iris and XOR, one seed, few epochs
 
 Without --data the rows of MNIST are left out. Every finished seed is appended to the file that
 --out names, and is not computed again: an interrupted run goes on where it stopped. One thread.

@@ -1,8 +1,8 @@
 """Images per second of processor time of BP-STDP: batches here, against the loop over steps that
 n3ml's manual prints.
 
-    python benchmarks/bp_stdp_speed.py --data DIR                          # the figures of docs/rules.md
-    python benchmarks/bp_stdp_speed.py --smoke                             # small
+    python benchmarks/bp_stdp_speed.py --data DIR  # the figures of docs/rules.md
+    python benchmarks/bp_stdp_speed.py --smoke     # small
 
 n3ml is in no package index. `N3ml` writes down what its manual prints and its optimiser computes,
 for one image of 784 pixels after the other: 20 steps, two dense layers at each, buffers of five

@@ -142,10 +142,8 @@ def each_seed(
         if not any(result["seed"] == seed for result in finished):
             print(f"{name}, seed {seed}", flush=True)
             finished.append(train(seed))
-            print(
-                f"  { ({k: v for k, v in finished[-1].items() if not isinstance(v, (list, dict))}) }",
-                flush=True,
-            )
+            figures = {k: v for k, v in finished[-1].items() if not isinstance(v, (list, dict))}
+            print(f"  {figures}", flush=True)
             if path:
                 path.write_text(json.dumps(done, indent=1))
     return finished

@@ -1,9 +1,9 @@
 """What conversion loses: accuracy of the ordinary and of the spiking network after each number of
 steps.
 
-    python benchmarks/conversion.py --data FOLDER --out FOLDER              # MNIST and the JPEG CIFAR-10 subset
+    python benchmarks/conversion.py --data FOLDER --out FOLDER  # MNIST and the JPEG CIFAR-10 subset
     python benchmarks/conversion.py --data FOLDER --out FOLDER --only mnist
-    python benchmarks/conversion.py --smoke                                 # the digits of scikit-learn, in seconds
+    python benchmarks/conversion.py --smoke                     # scikit-learn's digits, in seconds
 
 Trained networks and finished figures are kept in the output folder and not made again. Thresholds
 come from 500 training images, accuracy from all test images. Networks: `conversion_networks.py`.

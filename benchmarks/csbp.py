@@ -1,9 +1,9 @@
 """CSBP against plain backpropagation, fairly: same networks, batches and seeds, accuracy after the
 last epoch.
 
-    python benchmarks/csbp.py --data FOLDER --results csbp.json     # digits, MNIST, JPEG CIFAR-10 subset; five seeds
-    python benchmarks/csbp.py --results csbp.json --only digits     # what needs no files
-    python benchmarks/csbp.py --smoke                               # seconds, two seeds, for the tests
+    python benchmarks/csbp.py --data FOLDER --results csbp.json  # digits, MNIST, CIFAR-10 subset
+    python benchmarks/csbp.py --results csbp.json --only digits  # what needs no files
+    python benchmarks/csbp.py --smoke                            # seconds, two seeds, for the tests
 
 Finished runs are kept in the results file and not repeated. Compared are plain BPTT; CSBP as in the
 authors' training code (z = 15, scale 10, mean, 0.95 per epoch); CSBP made chaotic (A = 3.5,

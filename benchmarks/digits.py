@@ -1,7 +1,7 @@
 """Accuracy over seeds and training time of the demo network on the bundled digits, on one thread.
 
-    python benchmarks/digits.py                 # the figures that the README quotes: division 0, five seeds
-    python benchmarks/digits.py --split 1 2 3   # the divisions on which settings are chosen
+    python benchmarks/digits.py                # README's figures: division 0, five seeds
+    python benchmarks/digits.py --split 1 2 3  # the divisions on which settings are chosen
 
 Processor seconds are of training with its evaluations after each epoch; a loaded machine makes them
 longer, too.

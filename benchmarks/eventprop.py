@@ -1,7 +1,7 @@
 """Exact gradients on their two tasks: the Yin-Yang set, and MNIST with one spike for each pixel.
 
-    python benchmarks/eventprop.py --out eventprop.json                          # Yin-Yang
-    python benchmarks/eventprop.py --tasks mnist --data DIR --out eventprop.json # 350 hidden neurons
+    python benchmarks/eventprop.py --out eventprop.json                           # Yin-Yang
+    python benchmarks/eventprop.py --tasks mnist --data DIR --out eventprop.json  # 350 hidden
     python benchmarks/eventprop.py --smoke
 
 Both networks have one hidden layer of current-based LIF neurons without time steps, and learn by

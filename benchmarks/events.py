@@ -113,7 +113,8 @@ def break_even(smoke: bool, repeats: int) -> list[Row]:
                 gain = times["dense"] / times["events"]
                 if gain < 1:
                     low, high = before
-                    found = f"{100 * (low + (density - low) * (high - 1) / (high - gain)) if low else 0:.0f} %"
+                    crossing = low + (density - low) * (high - 1) / (high - gain) if low else 0
+                    found = f"{100 * crossing:.0f} %"
                     break
                 before = density, gain
             row[kind] = found

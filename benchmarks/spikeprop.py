@@ -1,7 +1,7 @@
 """SpikeProp on its three classical tasks: Iris, XOR in spike times, and the Wisconsin breast cancer
 set.
 
-    python benchmarks/spikeprop.py --out spikeprop.json             # the rows of docs/spike_times.md
+    python benchmarks/spikeprop.py --out spikeprop.json  # the rows of docs/spike_times.md
     python benchmarks/spikeprop.py --tasks iris --smoke
 
 Iris and cancer: two-fold cross-validation, each seed another division; the test accuracy after the

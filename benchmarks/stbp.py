@@ -1,8 +1,8 @@
 """Accuracy of STBP: MNIST with a fully connected and a convolutional network, and saccade events;
 last epoch.
 
-    python benchmarks/stbp.py DIR --out stbp.json                          # the rows of docs/rules.md
-    python benchmarks/stbp.py --smoke                                      # on the bundled digits, one epoch
+    python benchmarks/stbp.py DIR --out stbp.json  # the rows of docs/rules.md
+    python benchmarks/stbp.py --smoke              # on the bundled digits, one epoch
 
 DIR holds MNIST. Events are made from its images by `spikeloom.data.saccade`. Every finished seed is
 appended to the file that --out names, and is not computed again; an interrupted seed goes on from

@@ -1,8 +1,8 @@
 """Accuracy of unsupervised STDP on MNIST: the Diehl & Cook network, mean and spread over seeds, and
 its course.
 
-    python benchmarks/stdp.py --data DIR --out stdp.json                   # the rows of docs/stdp.md
-    python benchmarks/stdp.py --smoke                                      # a small network on the bundled digits
+    python benchmarks/stdp.py --data DIR --out stdp.json  # the rows of docs/stdp.md
+    python benchmarks/stdp.py --smoke                     # a small network on the bundled digits
 
 Labels only name neurons, by the responses to the first 10,000 training images; accuracy is that on
 all test images. Training stops where it is told to, and the last figure counts. Every finished seed

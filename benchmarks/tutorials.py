@@ -1,7 +1,7 @@
 """The tutorials at full length on MNIST, and the figures that they have to reach.
 
-    python benchmarks/tutorials.py FOLDER                        # all that have a goal; FOLDER holds mnist.npz
-    python benchmarks/tutorials.py FOLDER tutorial_5_training    # some
+    python benchmarks/tutorials.py FOLDER                      # all with a goal; needs mnist.npz
+    python benchmarks/tutorials.py FOLDER tutorial_5_training  # some
 
 Each tutorial is a process of its own on one thread. Processor seconds are of the whole script, with
 its pictures.

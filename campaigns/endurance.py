@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom import surrogate
 from spikeloom.core import alone
-from spikeloom.core.face import Face
+from spikeloom.core.neuron import Neuron
 from spikeloom.core.transition import MOST_TRANSITIONS, TRANSITIONS
 from spikeloom.run import outlines, stateful
 
@@ -127,7 +127,7 @@ def state() -> dict[str, float]:
         "inferred": len(outlines._inferred),
         "outlines": len(stateful._outlines),
         "claimed": len(alone.claimed),
-        "neurons": len(Face.live),
+        "neurons": len(Neuron.live),
     }
 
 

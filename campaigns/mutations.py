@@ -4,9 +4,9 @@
 
 Each trial changes one place of one file in a copy of the repository: a comparison is flipped, + and
 - or and and or are exchanged, a number is moved by one, ``not`` is removed, a condition is negated,
-or a function returns None. Then the test files that name most of what the file defines are run
-until one fails. Survivors are printed with the line as it was and as it became. Some change nothing
-that can be observed, such as a message or a limit of a cache; read them.
+or a function returns None. Then the recorded API and the test files that name most of what the file
+defines are run until one fails. Survivors are printed with the line as it was and as it became.
+Some change nothing that can be observed, such as a message or a limit of a cache; read them.
 """
 
 import ast
@@ -25,6 +25,7 @@ from journal import Journal, options, trials
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("src") / "spikeloom"
 NEAREST = 4  # test files
+ALWAYS = Path("tests") / "test_public_api.py"  # near every file: it knows all default values
 TIMEOUT_S = 240.0
 SKIPPED = (
     "spikeplot",
@@ -124,7 +125,7 @@ def nearest(file: Path, tests: dict[Path, str]) -> list[Path]:
         stem = 3 * (file.stem in test.stem) + (file.parent.name in test.stem)
         return found / len(words) + stem - len(tests[test]) / 1e6
 
-    return sorted(tests, key=score, reverse=True)[:NEAREST]
+    return [ALWAYS, *sorted(tests.keys() - {ALWAYS}, key=score, reverse=True)[:NEAREST]]
 
 
 def copied(folder: Path) -> Path:

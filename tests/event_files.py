@@ -58,7 +58,8 @@ def nmnist_bytes(events, wrap_at=None):
 def aedat_bytes(events, packet=50, overflow=0):
     """AEDAT 3.1 as recorded: text header, packets of polarity events, one of another type, one
     event marked invalid."""
-    raw = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#Start-Time: 2016-11-10\r\n#!END-HEADER\r\n"
+    raw = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n"
+    raw += b"#Start-Time: 2016-11-10\r\n#!END-HEADER\r\n"
     raw += struct.pack("<HHIIIIII", 0, 1, 8, 4, 0, 1, 1, 1) + bytes(8)
     for start in range(0, len(events), packet):
         part = events[start : start + packet]

@@ -1,9 +1,9 @@
 """Runs the tests on each Python and each version of torch that can be installed here, and prints
 what is supported.
 
-    python tests/matrix.py                                   # each Python found, torch as pinned and the newest
-    python tests/matrix.py --python 3.13 --torch 2.14.1      # one cell
-    python tests/matrix.py --slow                            # all tests, not only those of `make test`
+    python tests/matrix.py                               # each Python; torch pinned and newest
+    python tests/matrix.py --python 3.13 --torch 2.14.1  # one cell
+    python tests/matrix.py --slow                        # all tests, not only those of `make test`
 
 Each cell gets a virtual environment in a temporary folder, which is deleted before the next: torch
 with CUDA takes 5 GB. What cannot be installed is a row of the table, not an end of the run. The

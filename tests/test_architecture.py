@@ -51,6 +51,7 @@ FLOOR = {
     "export": 3,
     "doctor": 3,
     "data": 4,
+    "hardware": 4,
     "spikevision": 4,
     "spikeplot": 4,
     "saving": 4,
@@ -83,6 +84,7 @@ EDGES = {
     ("backprop", "functional"),  # truncated BPTT takes a loss
     ("backprop", "run"),
     ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
+    ("conversion", "functional"),  # operations are spikes times fan-out
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "learning"),  # gradients of the rules are compared
@@ -103,7 +105,8 @@ EDGES = {
     ("__main__", "cli"),
 }
 
-AT_HOME = {"torch", "numpy", *sys.stdlib_module_names}
+# torch requires typing_extensions
+AT_HOME = {"torch", "numpy", "typing_extensions", *sys.stdlib_module_names}
 
 # Optional packages: module -> the extra that installs it ("" comes with torch).
 EXTRA = {
@@ -116,6 +119,7 @@ EXTRA = {
     "PIL": "data",
     "nir": "nir",
     "tonic": "events",
+    "tensorboard": "log",
     "triton": "",
 }
 
@@ -214,20 +218,32 @@ def complaint(file: Path, found: Import) -> str | None:
         if top in AT_HOME:
             return None
         if top not in EXTRA:
-            return f"{where}: {top} is no dependency; torch and numpy are, the extras in EXTRA are optional"
+            return (
+                f"{where}: {top} is no dependency; torch and numpy are, the extras in EXTRA "
+                "are optional"
+            )
         if found.at_import:
-            return f"{where}: {top} is optional; import it inside the function that needs it: require({top!r}, ...)"
+            return (
+                f"{where}: {top} is optional; import it inside the function that needs it: "
+                f"require({top!r}, ...)"
+            )
         return None
     there = part(found.module.removeprefix("spikeloom").removeprefix(".")) or ""
     if here == there or (here, there) in EDGES or FLOOR[there] < FLOOR[here]:
         return None
     if there == "":
-        return f"{where}: imports the package's face; import the module that defines the name: from ..core.x import y"
+        return (
+            f"{where}: imports the package's face; import the module that defines the name: "
+            "from ..core.x import y"
+        )
     if here == "" or FLOOR[there] > FLOOR[here]:
         return (
             f"{where}: {here} (floor {FLOOR[here]}) imports upwards: {there} (floor {FLOOR[there]})"
         )
-    return f"{where}: {here} and {there} share floor {FLOOR[here]}; add the edge to EDGES only with a good reason"
+    return (
+        f"{where}: {here} and {there} share floor {FLOOR[here]}; add the edge to EDGES only "
+        "with a good reason"
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))

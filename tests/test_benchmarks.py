@@ -120,7 +120,7 @@ def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_pat
     assert rows[0]["contender"] == "plain" and len(rows) == 5
     mean = sum(b - a for a, b in zip(rows[0]["each"], rows[1]["each"], strict=True)) / 2
     assert abs(float(rows[1]["minus plain"].split()[0]) - mean) < 0.011
-    assert any("is no chaos, a weak bias" in text for text in rows[1]["warned"])
+    assert any("is not chaotic, a weak bias" in text for text in rows[1]["warned"])
 
 
 @pytest.mark.slow
@@ -214,3 +214,24 @@ def test_the_comparison_of_rules_covers_every_rule_of_fit() -> None:
     found = json.loads(printed("benchmarks/rules.py", "--smoke").splitlines()[-1])
     assert {name.partition(" ")[0] for name in found["rows"]} == set(rules_of(Rule))
     assert "bp_stdp" in found["gradients"]["before training"]
+
+
+def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_peer.py").write_text(
+        "import snntorch as snn\n"
+        "from snntorch import spikegen\n"
+        "from snntorch.functional import probe\n"
+        "def test_right(): assert snn.Leaky(0.5).beta == 0.5 and callable(spikegen.rate)\n"
+        "def test_mse_count_loss_weighted(): assert not probe.OutputMonitor\n"
+        "def test_wrong(): snn.Leeky(0.5)\n"
+    )
+    command = [sys.executable, "benchmarks/peer_tests.py", str(tests)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "1 of 3 tests of snntorch pass on spikeloom" in done.stdout
+    assert "weights of a loss act on samples" in done.stdout
+    assert "AttributeError: module 'spikeloom' has no attribute 'Leeky'" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["documented"] == 1

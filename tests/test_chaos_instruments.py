@@ -103,7 +103,7 @@ def test_confidence_intervals_cover_the_mean_of_correlated_rates() -> None:
 def test_mistakes_are_refused() -> None:
     with pytest.raises(ValueError, match="steps must be a whole number from 1"):
         lyapunov(logistic, torch.ones(1), steps=0)
-    with pytest.raises(ValueError, match="eps must lie in"):
+    with pytest.raises(ValueError, match="eps must be in"):
         lyapunov(logistic, torch.ones(1), eps=0.0)
     with pytest.raises(ValueError, match="eps must be a size or several"):
         lyapunov(logistic, torch.ones(1), eps=())

@@ -88,6 +88,7 @@ def test_an_intensity_of_zero_has_no_graph() -> None:
         (Exponential(0.5, per="epoch"), [8.0, 8.0, 8.0, 8.0]),
         (Cosine(2), [8.0, 4.0, 0.0, 0.0]),
         (Until(3.0, 0.5), [8.0, 4.0, 0.0, 0.0]),
+        (Until(4.0, 0.5), [8.0, 4.0, 0.0, 0.0]),  # the end itself still counts
         (Function(lambda n: 1.0 / (n + 1)), [8.0, 4.0, 8 / 3, 2.0]),
         (lambda n: float(n < 2), [8.0, 8.0, 0.0, 0.0]),
         (None, [8.0, 8.0, 8.0, 8.0]),
@@ -120,20 +121,20 @@ def test_the_state_survives_a_checkpoint() -> None:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: ChaoticLoss(-1.0), "z must lie in"),
-        (lambda: ChaoticLoss(I0=1.0), "I0 must lie in"),
-        (lambda: ChaoticLoss(scale=0.0), "scale must lie in"),
+        (lambda: ChaoticLoss(-1.0), "z must be in"),
+        (lambda: ChaoticLoss(I0=1.0), "I0 must be in"),
+        (lambda: ChaoticLoss(scale=0.0), "scale must be in"),
         (lambda: ChaoticLoss(reduction="max"), "reduction must be one of"),
         (lambda: ChaoticLoss(clamp=(1.0, 1.0)), "clamp must be"),
-        (lambda: Exponential(1.5), "beta must lie in"),
+        (lambda: Exponential(1.5), "beta must be in"),
         (lambda: Exponential(0.5, per="batch"), "per must be one of"),
-        (lambda: Until(0.0, 0.5), "end must lie in"),
-        (lambda: Cosine(0), "length must lie in"),
-        (lambda: snn.chaos.A(-1.0), "A must lie in"),
+        (lambda: Until(0.0, 0.5), "end must be in"),
+        (lambda: Cosine(0), "length must be in"),
+        (lambda: snn.chaos.A(-1.0), "A must be in"),
         (lambda: snn.chaos.CSBP(snn.chaos.Z(1.0), signal="spikes"), "signal must be one of"),
         (lambda: snn.chaos.CSBP(snn.chaos.Z(1.0), drive="tent"), "drive must be one of"),
         (lambda: snn.chaos.CSBP(snn.chaos.Z(1.0), center="rest"), "center must be one of"),
-        (lambda: snn.chaos.CSBP(snn.chaos.Z(1.0), I0=2.0), "I0 must lie in"),
+        (lambda: snn.chaos.CSBP(snn.chaos.Z(1.0), I0=2.0), "I0 must be in"),
     ],
 )
 def test_settings_outside_their_range_are_refused(make: object, match: str) -> None:

@@ -69,9 +69,7 @@ def mean_drive(strength: float, updates: int) -> Tensor:
     return torch.stack(h[-50:])
 
 
-def test_asked_for_less_than_the_flip_a_spiking_network_does_not_oscillate_and_for_more_it_does() -> (
-    None
-):
+def test_a_spiking_network_oscillates_for_a_strength_above_the_flip_and_not_below_it() -> None:
     pytest.importorskip("sklearn")
     assert mean_drive(1.9, 200).std() < 0.01
     assert mean_drive(2.1, 200).std() > 0.3

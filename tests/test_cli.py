@@ -100,7 +100,7 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
             ["train", "--neuron", "if", "--beta", "0.5"],
             "IF must be given settings that it has, got beta",
         ),
-        (["train", "--beta", "1.5"], r"beta must lie in \[0, 1\], got 1.5"),
+        (["train", "--beta", "1.5"], r"beta must be in \[0, 1\], got 1.5"),
         (["train", "--steps", "0"], "num_steps must be at least 1, got 0; write --steps 1"),
         (["train", "--epochs", "0"], "epochs must be at least 1, got 0; write --epochs 1"),
         (["train", "--hidden", "0"], "hidden must be at least 1, got 0"),
@@ -151,8 +151,11 @@ def test_the_folder_is_named_after_the_run_and_not_overwritten(
     assert main([*SMALL, "--force", "--lr", "0.01", "--quiet"]) == 0
     assert main([*SMALL, "--resume"]) == 2
     assert "optimizer.lr was 0.01 in" in capsys.readouterr().err
-    assert main([*SMALL, "--resume", "--epochs", "2", "--lr", "0.01"]) == 2
-    assert "epochs was 1 in" in capsys.readouterr().err
+    longer = [word if word != "1" else "2" for word in SMALL]
+    assert main([*longer, "--resume", "--lr", "0.01", "--quiet"]) == 0
+    assert "after epoch 2, the last one" in capsys.readouterr().out
+    assert main([*SMALL, "--resume", "--lr", "0.01"]) == 2
+    assert "epochs was 2 in" in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_what_a_resume_needs(tmp_path, monkeypatch, capsys) -> None:

@@ -75,7 +75,7 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys) -> None:
         (["--rule", "powerlaw"], "invalid choice: 'powerlaw'"),
         (["--engine", "event", "--batch", "4"], 'or write --engine "batched"'),
         (["--epochs", "0"], "epochs must be at least 1, got 0; write --epochs 1"),
-        (["--neurons", "0"], "neurons must lie in"),
+        (["--neurons", "0"], "neurons must be in"),
         (["--data", "mnist"], "write --data-root DIR"),
         (["--resume"], "--resume needs a checkpoint"),
     ):

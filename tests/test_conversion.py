@@ -81,7 +81,7 @@ def test_balancing_sets_threshold_and_size_of_spikes() -> None:
     neuron = snn.ScaledIF(1.0, 0.5, mode="sequence", init_hidden=True)
     neuron.balance(torch.tensor([2.0, 4.0]))
     assert neuron(torch.full((1, 1, 2), 2.5)).tolist() == [[[2.0, 4.0]]]
-    with pytest.raises(ValueError, match=r"threshold must lie in \(0, inf\), got 0"):
+    with pytest.raises(ValueError, match=r"threshold must be in \(0, inf\), got 0"):
         neuron.balance(0.0)
 
 
@@ -185,6 +185,16 @@ def test_the_readout_leaves_the_first_steps_out(ann: nn.Module, x: Tensor) -> No
     net = convert(ann, x, warm_up=0.25)
     for steps, first in ((20, 5), (18, 4), (3, 0)):
         assert torch.allclose(net(x, steps), outputs[first:steps].mean(0), atol=1e-6)
+
+
+def test_a_fraction_of_whole_steps_is_not_rounded_to_one_step_less(
+    ann: nn.Module, x: Tensor
+) -> None:
+    assert 0.29 * 100 < 29
+    outputs = snn.run(convert(ann, x).net, x, 100)
+    net = convert(ann, x, warm_up=0.29)
+    assert torch.allclose(net(x, 100), outputs[29:].mean(0), atol=1e-6)
+    assert not torch.allclose(net(x, 100), outputs[28:].mean(0), atol=1e-6)
 
 
 def test_one_step_runs_layer_by_layer_and_step_by_step_alike(ann: nn.Module, x: Tensor) -> None:

@@ -34,6 +34,7 @@ def test_poisson_input_refuses_negative_numbers() -> None:
         ValueError, match=r'codes numbers >= 0, got -1; write input="signed_poisson"'
     ):
         converted(-torch.ones(1, 6))
+    assert torch.isfinite(converted(torch.zeros(1, 6))).all()  # an image has black pixels
 
 
 def test_a_spike_readout_counts_spikes_of_the_last_layer() -> None:
@@ -97,15 +98,15 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
     ("options", "message"),
     [
         ({"method": "percentil"}, r"method must be one of .*did you mean 'percentile'"),
-        ({"percentile": 0.0}, r"percentile must lie in \(0, 100\]"),
-        ({"initial_mem": 2.0}, r"initial_mem must lie in \[0, 1\], got 2; write initial_mem=0.5"),
+        ({"percentile": 0.0}, r"percentile must be in \(0, 100\]"),
+        ({"initial_mem": 2.0}, r"initial_mem must be in \[0, 1\], got 2; write initial_mem=0.5"),
         ({"reset": "none"}, r"reset must be one of 'subtract', 'zero'"),
-        ({"num_steps": 0}, r"num_steps must lie in \[1, .*\], got 0; write num_steps=1"),
+        ({"num_steps": 0}, r"num_steps must be in \[1, .*\], got 0; write num_steps=1"),
         ({"calibrate": "weights"}, r"calibrate must be one of None, 'bias', 'potential', 'both'"),
-        ({"warm_up": 1.0}, r"warm_up must lie in \[0, 1\), got 1; write warm_up=0"),
+        ({"warm_up": 1.0}, r"warm_up must be in \[0, 1\), got 1; write warm_up=0"),
         (
             {"signed": True, "reset": "zero"},
-            r'signed=True takes spikes back, .*; write reset="subtract"',
+            r'signed=True needs a reset that loses nothing, .*; write reset="subtract"',
         ),
         ({"scaling_factor": 0.0}, r"scaling_factor must be positive, got 0"),
         ({"max_pool": "median"}, r"max_pool must be one of 'max', 'gate', 'avg'"),
@@ -147,7 +148,7 @@ def test_wrong_samples_are_named(data: Any, kind: type[Exception], message: str)
 
 
 def test_a_network_without_rectifiers_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"has no ReLU"):
+    with pytest.raises(ValueError, match=r"must have a ReLU"):
         convert(nn.Linear(6, 3), torch.rand(5, 6))
     assert convert(nn.Linear(6, 3), torch.rand(5, 6), readout="spikes")(torch.rand(2, 6)).shape == (
         2,
@@ -163,5 +164,5 @@ def test_a_report_needs_labels_and_a_run_a_number_of_steps() -> None:
         ValueError, match=r"num_steps must be a positive integer, got 0; write num_steps=8"
     ):
         net(torch.rand(5, 6), 0)
-    with pytest.raises(ValueError, match=r"tolerance must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"tolerance must be in \[0, 1\]"):
         net.report((torch.rand(5, 6), torch.zeros(5)), tolerance=5)

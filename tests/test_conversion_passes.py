@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from spikeloom.conversion import QCFS
 from spikeloom.conversion.activations import Activation
-from spikeloom.conversion.batchnorm import folded
-from spikeloom.conversion.graph import called
+from spikeloom.conversion.batchnorm_folding import folded
+from spikeloom.conversion.fx_graph import called
 
 RELUS: dict[str, Callable[..., Tensor]] = {
     "module": lambda x, c, r: r(c(x)),
@@ -87,6 +87,17 @@ def test_what_is_written_in_place_is_what_later_readers_see() -> None:
     assert torch.equal(graph(net)(X), net(X)) and (net(X) >= 0).all()
     residual = Call(lambda x, c, r: r(c(x)).add_(x[:, :1]), c=conv(), r=nn.ReLU(inplace=True))
     assert torch.equal(graph(residual)(X), residual(X))
+
+
+def test_what_is_read_before_a_write_in_place_is_the_old_value() -> None:
+    def forward(x: Tensor, c: Any, r: Any) -> Tensor:
+        y = c(x)
+        before = y * 1
+        r(y)
+        return before + y
+
+    net = Call(forward, c=conv(), r=nn.ReLU(inplace=True))
+    assert torch.equal(graph(net)(X), net(X)) and (net(X) < 0).any()
 
 
 def test_dropout_and_identity_leave_the_graph() -> None:

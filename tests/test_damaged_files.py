@@ -137,7 +137,7 @@ def test_a_damaged_note_or_sample_of_a_cache_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"0.npz must hold two kinds"):
         cached[0]
     (tmp_path / "cache.json").write_bytes(b"{\xff")
-    with pytest.raises(ValueError, match=r"cache.json must be the note of a cache"):
+    with pytest.raises(ValueError, match=r"cache.json must be the description of a cache"):
         data.DiskCache([(torch.ones(3), 1)], tmp_path)
     (tmp_path / "cache.json").write_text(json.dumps([1]))
     with pytest.raises(ValueError, match=r"must hold samples made with .*, got \[1\]"):

@@ -90,7 +90,7 @@ MUTATIONS = {
     ),
     "an argument out of range": (
         lambda f: write(f, "node/nodes/1/metadata/arguments/beta", 7.0),
-        r"node '1' \(LIF\): beta must lie in \[0, 1\], got 7",
+        r"node '1' \(LIF\): beta must be in \[0, 1\], got 7",
     ),
     "a number as a record": (
         lambda f: write(f, "node/nodes/1/metadata/arguments", 7.0),

@@ -189,15 +189,15 @@ def test_jpeg_subset_decodes_the_images_that_are_asked_for(tmp_path):
         1,
         2,
     ]
-    with pytest.raises(ValueError, match=r"num_test must lie in \[1, 3\]"):
+    with pytest.raises(ValueError, match=r"num_test must be in \[1, 3\]"):
         data.cifar10_jpeg(tmp_path, num_test=4)
 
 
 def test_jpeg_subset_checks_its_offsets(tmp_path):
     jpeg_file(tmp_path / "a.npz", ["red"], offset=np.array([0, 5]))
     with pytest.raises(
-        ValueError, match=r"offset_train of .*a.npz must lead from 0 to \d+ in 1 steps"
+        ValueError, match=r"offset_train of .*a.npz must rise from 0 to \d+ in 1 steps"
     ):
         data.cifar10_jpeg(tmp_path / "a.npz")
-    with pytest.raises(FileNotFoundError, match="there is none at"):
+    with pytest.raises(FileNotFoundError, match="got none at"):
         data.cifar10_jpeg(tmp_path)

@@ -71,7 +71,7 @@ def test_cache_names_the_damaged_file_and_the_wrong_sample(tmp_path):
         (tmp_path / "0.npz").write_bytes(raw)
         with pytest.raises(ValueError, match=r"0\.npz must be a whole npz file, got .*; delete it"):
             cached[0]
-    with pytest.raises(IndexError, match=r"index must lie in \[-3, 2\], got 3"):
+    with pytest.raises(IndexError, match=r"index must be in \[-3, 2\], got 3"):
         cached[3]
     with pytest.raises(TypeError, match="a sample must be a pair"):
         data.DiskCache(torch.utils.data.TensorDataset(torch.ones(2)), tmp_path / "b")[0]
@@ -118,7 +118,7 @@ def test_tonic_names_the_nearest_data_set(fake_tonic, tmp_path):
         ValueError, match="name must be one of 'Toy', got 'Toi'; did you mean 'Toy'"
     ):
         data.tonic("Toi", tmp_path, dt=100)
-    with pytest.raises(ValueError, match="num_steps or dt must say"):
+    with pytest.raises(ValueError, match="num_steps or dt must define"):
         data.tonic("Toy", tmp_path)
 
 

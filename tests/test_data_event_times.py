@@ -81,7 +81,7 @@ def test_more_frames_than_memory_is_said_in_words():
         ValueError, match=r"need .* GiB or so, more than there is; write smaller numbers"
     ):
         data.to_frames(three(5), (2, 2, 2), num_steps=2**56)
-    with pytest.raises(ValueError, match=r"num_steps must lie in \[1, \d+\], got 1000"):
+    with pytest.raises(ValueError, match=r"num_steps must be in \[1, \d+\], got 1000"):
         data.to_frames(three(5), (2, 2, 2), num_steps=10**30)
 
 
@@ -121,7 +121,7 @@ def test_steps_and_durations_of_numpy_are_numbers():
 
 def test_an_address_that_is_no_whole_number_is_refused_with_its_event():
     events = np.array([(0.0, 0, 1), (np.nan, 5, 1)], [("x", "f4"), ("t", "i8"), ("p", "i1")])
-    with pytest.raises(ValueError, match=r"x must lie in \[0, 1\] .* first at event 1"):
+    with pytest.raises(ValueError, match=r"x must be in \[0, 1\] .* first at event 1"):
         data.to_frames(events, (2, 1, 2), num_steps=2)
 
 
@@ -132,7 +132,7 @@ def test_an_address_that_is_no_whole_number_is_refused_with_its_event():
         (torch.full((2, 1, 1, 1), -1.0), 1, ValueError, "counts 0, 1, 2, ..., got -1 and 1 more"),
         (torch.full((2, 1, 1, 1), 0.5), 1, ValueError, "counts 0, 1, 2, ..., got 0.5"),
         (torch.ones(2, 1, 1, 1), 0.5, TypeError, "dt must be a whole number, got 0.5"),
-        (torch.ones(2, 1, 1, 1), 2**62, ValueError, r"dt must lie in \[1, 2305843009213693952\]"),
+        (torch.ones(2, 1, 1, 1), 2**62, ValueError, r"dt must be in \[1, 2305843009213693952\]"),
         (torch.ones(2, 200, 1, 1), 1, ValueError, "at most 127 polarities"),
         ([1], 1, TypeError, r"frames must be a torch.Tensor, got list"),
     ],

@@ -239,34 +239,34 @@ def test_graded_spikes_scale_neurons_and_not_samples() -> None:
 # -- ranges ----------------------------------------------------------------------------------------
 
 OUT_OF_RANGE = {
-    "Leaky": (lambda: snn.Leaky(1.2), r"beta must lie in \[0, 1\], got 1\.2"),
-    "Lapicque": (lambda: snn.Lapicque(1.0), r"beta must lie in \(0, 1\), got 1"),
-    "Lapicque R": (lambda: snn.Lapicque(R=-1.0, C=1.0), r"R must lie in \(0, inf\), got -1"),
-    "Synaptic": (lambda: snn.Synaptic(-0.1, 0.5), r"alpha must lie in \[0, 1\], got -0\.1"),
+    "Leaky": (lambda: snn.Leaky(1.2), r"beta must be in \[0, 1\], got 1\.2"),
+    "Lapicque": (lambda: snn.Lapicque(1.0), r"beta must be in \(0, 1\), got 1"),
+    "Lapicque R": (lambda: snn.Lapicque(R=-1.0, C=1.0), r"R must be in \(0, inf\), got -1"),
+    "Synaptic": (lambda: snn.Synaptic(-0.1, 0.5), r"alpha must be in \[0, 1\], got -0\.1"),
     "Alpha": (
         lambda: snn.Alpha(0.5, 0.6),
         r"Alpha needs alpha > beta everywhere, got alpha=0\.5, beta=0\.6",
     ),
-    "Alpha beta": (lambda: snn.Alpha(1.0, 1.0), r"beta must lie in \[0, 1\), got 1"),
-    "RLeaky": (lambda: snn.RLeaky(1.2, linear_features=3), r"beta must lie in \[0, 1\], got 1\.2"),
+    "Alpha beta": (lambda: snn.Alpha(1.0, 1.0), r"beta must be in \[0, 1\), got 1"),
+    "RLeaky": (lambda: snn.RLeaky(1.2, linear_features=3), r"beta must be in \[0, 1\], got 1\.2"),
     "RSynaptic": (
         lambda: snn.RSynaptic(0.5, 1.2, linear_features=3),
-        r"beta must lie in \[0, 1\], got 1\.2",
+        r"beta must be in \[0, 1\], got 1\.2",
     ),
-    "LI": (lambda: snn.LI(1.2), r"beta must lie in \[0, 1\], got 1\.2"),
-    "AdLIF": (lambda: snn.AdLIF(beta=1.2), r"beta must lie in \[0, 1\], got 1\.2"),
-    "StateLeaky": (lambda: snn.StateLeaky(1.2, 3), r"beta must lie in \[0, 1\], got 1\.2"),
+    "LI": (lambda: snn.LI(1.2), r"beta must be in \[0, 1\], got 1\.2"),
+    "AdLIF": (lambda: snn.AdLIF(beta=1.2), r"beta must be in \[0, 1\], got 1\.2"),
+    "StateLeaky": (lambda: snn.StateLeaky(1.2, 3), r"beta must be in \[0, 1\], got 1\.2"),
     "LeakyParallel": (
         lambda: snn.LeakyParallel(3, 3, beta=1.2),
-        r"beta must lie in \[0, 1\], got 1\.2",
+        r"beta must be in \[0, 1\], got 1\.2",
     ),
     "DeltaLeaky": (
         lambda: snn.DeltaLeaky(0.0, beta=0.5),
-        r"delta_threshold must lie in \(0, inf\), got 0",
+        r"delta_threshold must be in \(0, inf\), got 0",
     ),
     "threshold": (
         lambda: snn.SLSTM(3, 3, threshold=-1.0),
-        r"threshold must lie in \(0, inf\), got -1",
+        r"threshold must be in \(0, inf\), got -1",
     ),
 }
 

@@ -106,9 +106,7 @@ def test_names_are_kept_in_the_state_and_lost_by_learning() -> None:
 
 
 @pytest.mark.slow
-def test_one_generator_state_gives_one_result_and_one_image_at_a_time_the_same_in_both_engines() -> (
-    None
-):
+def test_one_generator_state_gives_one_result_the_same_in_both_engines_at_batch_size_1() -> None:
     nets = [small() for _ in range(4)]
     for net, options in zip(
         nets,

@@ -14,13 +14,13 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a grey image": (
         lambda: small().fit(255 * images()),
         ValueError,
-        r"x must lie in \[0, 1\], got .*divide by 255",
+        r"x must be in \[0, 1\], got .*divide by 255",
     ),
-    "a negative one": (lambda: small().responses(-images()), ValueError, r"x must lie in \[0, 1\]"),
+    "a negative one": (lambda: small().responses(-images()), ValueError, r"x must be in \[0, 1\]"),
     "NaN": (
         lambda: small().fit(images() * float("nan")),
         ValueError,
-        r"x must lie in \[0, 1\], got nan",
+        r"x must be in \[0, 1\], got nan",
     ),
     "integers": (
         lambda: small().fit(torch.zeros(2, INPUTS).long()),
@@ -67,9 +67,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a batch of 0": (
         lambda: small().fit(images(), batch=0),
         ValueError,
-        r"batch must lie in \[1, inf\)?",
+        r"batch must be in \[1, inf\)?",
     ),
-    "no epochs": (lambda: small().fit(images(), 0), ValueError, "epochs must lie in"),
+    "no epochs": (lambda: small().fit(images(), 0), ValueError, "epochs must be in"),
     "float labels": (
         lambda: small().assign(images(), torch.zeros(24)),
         TypeError,
@@ -83,18 +83,18 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "negative labels": (
         lambda: small().assign(images(), torch.arange(24) - 1),
         ValueError,
-        "y must lie in",
+        "y must be in",
     ),
     "neurons": (
         lambda: DiehlAndCook2015(neurons=2.5),
         TypeError,
         "whole number, got 2.5; write neurons=100",
     ),
-    "no neurons": (lambda: DiehlAndCook2015(neurons=0), ValueError, "neurons must lie in"),
+    "no neurons": (lambda: DiehlAndCook2015(neurons=0), ValueError, "neurons must be in"),
     "a rate": (
         lambda: small(rate_max=2000.0),
         ValueError,
-        r"rate_max must lie in \(0, 1000\], got 2000",
+        r"rate_max must be in \(0, 1000\], got 2000",
     ),
     "a time": (
         lambda: DiehlAndCook2015(time=0.2),
@@ -102,7 +102,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "at least dt=1 ms, got 0.2 ms; write time=250",
     ),
     "a winner": (lambda: small(winner="two"), ValueError, "winner must be one of 'one', 'all'"),
-    "inhibition": (lambda: network(inh=-1.0), ValueError, "inh must lie in"),
+    "inhibition": (lambda: network(inh=-1.0), ValueError, "inh must be in"),
     "no dict": (
         lambda: small().run(torch.zeros(INPUTS)),
         ValueError,

@@ -139,6 +139,6 @@ def test_networks_that_do_not_fit_are_refused_by_name() -> None:
     refuse(nn.Sequential(nn.Linear(2, 2), keep), "must be reset by its spikes", ValueError)
     refuse(
         nn.Sequential(nn.Linear(2, 2), snn.Synaptic(0.0, 0.9)),
-        r"alpha of '1' must lie in \(0, 1\)",
+        r"alpha of '1' must be in \(0, 1\)",
         ValueError,
     )

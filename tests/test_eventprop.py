@@ -258,7 +258,9 @@ def test_a_slope_near_zero_is_divided_by_as_its_floor() -> None:
             slope_floor=floor,
         ).sum().backward()
         gradients.append(weight.grad.item())
-    assert gradients[0] < -100 and -10 < gradients[1] < 0
+    assert gradients[0] < -100
+    # d t / d w = -(theta / w) / slope, and the slope counts as floor * theta / tau_m
+    assert gradients[1] == pytest.approx(-2.0 / (0.1 / top * (1 + 1e-6)))
 
 
 def test_silent_neurons_have_no_gradient_and_can_be_pushed() -> None:
@@ -293,11 +295,11 @@ def test_time_constants_and_delays_learn() -> None:
         ({"times": torch.zeros(2)}, r"times \[B, I\] or \[B, I, K\] must fit weight"),
         ({"times": torch.full((1, 2), math.nan)}, "got NaN"),
         ({"until": math.inf}, "until must be finite, got inf"),
-        ({"tau_m": 0.0}, r"tau_m must lie in \(0, inf\), got 0"),
-        ({"max_spikes": 0}, "max_spikes must be a positive integer or None, got 0"),
+        ({"tau_m": 0.0}, r"tau_m must be in \(0, inf\), got 0"),
+        ({"max_spikes": 0}, "max_spikes must be in .*got 0"),
         ({"slope_floor": -1.0}, "slope_floor must be 0 or more"),
         ({"delay": torch.zeros(2)}, r"delay must have shape \(3, 2\), got \(2,\)"),
-        ({"delay": -torch.ones(3, 2)}, r"delay must lie in \[0, inf\), got -1; an effect cannot"),
+        ({"delay": -torch.ones(3, 2)}, r"delay must be in \[0, inf\), got -1; an effect cannot"),
         ({"recurrent": torch.zeros(3, 2)}, r"recurrent must have shape \(3, 3\)"),
         (
             {"recurrent": torch.zeros(3, 3), "delay": torch.zeros(3, 2)},

@@ -163,7 +163,8 @@ def test_mixed_precision_and_other_types_run_as_before(answer: Any) -> None:
 def test_small_work_never_loads_the_compiler() -> None:
     script = """
 import sys, torch, spikeloom as snn
-net = torch.nn.Sequential(torch.nn.Linear(100, 50), snn.Leaky(0.9, init_hidden=True), torch.nn.Linear(50, 10))
+leaky = snn.Leaky(0.9, init_hidden=True)
+net = torch.nn.Sequential(torch.nn.Linear(100, 50), leaky, torch.nn.Linear(50, 10))
 snn.run(net, (torch.rand(25, 8, 100) < 0.05).float()).sum().backward()
 assert "numba" not in sys.modules
 """

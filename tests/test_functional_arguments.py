@@ -63,10 +63,10 @@ def test_gradients_of_single_samples_by_vmap_equal_the_loop(name):
 @pytest.mark.parametrize(
     ("weight", "error", "text"),
     [
-        ("high", TypeError, "weight must hold one number a class, got str"),
-        ([[1.0, 2.0]], ValueError, r"weight must hold one number a class, got shape \(1, 2\)"),
+        ("high", TypeError, "weight must hold one number per class, got str"),
+        ([[1.0, 2.0]], ValueError, r"weight must hold one number per class, got shape \(1, 2\)"),
         (torch.tensor([1.0, float("nan")]), ValueError, "weight must be finite, got NaN"),
-        ([], ValueError, r"weight must hold one number a class, got shape \(0,\)"),
+        ([], ValueError, r"weight must hold one number per class, got shape \(0,\)"),
     ],
 )
 @pytest.mark.parametrize("name", MAKE)

@@ -137,7 +137,7 @@ def test_the_quantiser_is_a_value():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"num_bits": 0}, r"num_bits must lie in \[1, 16\], got 0"),
+        ({"num_bits": 0}, r"num_bits must be in \[1, 16\], got 0"),
         (
             {"threshold": -1},
             "threshold must be positive and the limits at least 0, got threshold=-1.0",

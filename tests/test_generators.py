@@ -81,11 +81,11 @@ def test_delayed_xor_shows_two_cues_and_a_question() -> None:
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: data.yin_yang(0), r"num_train must lie in \[1, \d+\], got 0"),
+        (lambda: data.yin_yang(0), r"num_train must be in \[1, \d+\], got 0"),
         (lambda: data.yin_yang(seed=-1), "seed must be 0 or more, got -1"),
-        (lambda: data.randman(smoothness=-1.0), "smoothness must lie in \\[0, 1000\\], got -1"),
-        (lambda: data.randman(modes=0), r"modes must lie in \[1, \d+\], got 0"),
-        (lambda: data.delayed_xor(num_steps=5), r"num_steps must lie in \[12, \d+\], got 5"),
+        (lambda: data.randman(smoothness=-1.0), "smoothness must be in \\[0, 1000\\], got -1"),
+        (lambda: data.randman(modes=0), r"modes must be in \[1, \d+\], got 0"),
+        (lambda: data.delayed_xor(num_steps=5), r"num_steps must be in \[12, \d+\], got 5"),
     ],
 )
 def test_mistakes_are_named(call, match) -> None:

@@ -162,10 +162,10 @@ def test_a_kept_past_is_cut_from_the_graph_by_detach() -> None:
 
 
 MISTAKES = {
-    "no delay possible": (lambda: snn.SynapticDelay(0), r"max_delay must lie in \[1, \d+\], got 0"),
+    "no delay possible": (lambda: snn.SynapticDelay(0), r"max_delay must be in \[1, \d+\], got 0"),
     "beyond the longest": (
         lambda: snn.SynapticDelay(4, 5.0),
-        r"delay must lie in \[0, 4\], got 5; max_delay",
+        r"delay must be in \[0, 4\], got 5; max_delay",
     ),
     "other channels": (
         lambda: snn.SynapticDelay(4, torch.ones(2), 3),

@@ -182,7 +182,7 @@ def test_simple_divides_by_its_scale() -> None:
 def test_the_manuals_names_refuse_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="every layer needs neurons, got sizes"):
         TravanaeiAndMaida2017(10, [])
-    with pytest.raises(ValueError, match=r"std must lie in"):
+    with pytest.raises(ValueError, match=r"std must be in"):
         TravanaeiAndMaida2017(10, std=-1.0)
     model = TravanaeiAndMaida2017(2, 3, inputs=4)
     with pytest.raises(ValueError, match="epsilon must be a whole number of steps from 0"):

@@ -95,7 +95,7 @@ def test_rates_are_in_hertz_and_steps_in_milliseconds() -> None:
 
 
 def test_rates_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"rates must lie in \[0, 1000\], got 1001"):
+    with pytest.raises(ValueError, match=r"rates must be in \[0, 1000\], got 1001"):
         PoissonEncoder(10)(torch.tensor([1001.0]))
     with pytest.raises(
         ValueError, match=r"T must be at least dt > 0, both in ms, got T=0.* and dt=1\.0"

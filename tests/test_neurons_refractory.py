@@ -86,20 +86,20 @@ def test_the_membrane_is_held_while_the_conductances_go_on() -> None:
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: snn.RefractoryLIF(beta=1.2), r"beta must lie in \[0, 1\], got 1.2"),
+        (lambda: snn.RefractoryLIF(beta=1.2), r"beta must be in \[0, 1\], got 1.2"),
         (
             lambda: snn.RefractoryLIF(reset_to=25.0),
-            "reset_to must lie in .* got 25; it would fire at once again",
+            "reset_to must be in .* got 25; it would fire at once again",
         ),
-        (lambda: snn.RefractoryLIF(refractory_steps=-1), "refractory_steps must lie in"),
+        (lambda: snn.RefractoryLIF(refractory_steps=-1), "refractory_steps must be in"),
         (
             lambda: snn.RefractoryLIF(threshold=-40.0),
-            "threshold must lie in .* a neuron at rest would fire",
+            "threshold must be in .* a neuron at rest would fire",
         ),
-        (lambda: snn.AdaptiveThresholdLIF(theta_plus=-1.0), "theta_plus must lie in"),
-        (lambda: snn.AdaptiveThresholdLIF(theta_decay=2.0), "theta_decay must lie in"),
-        (lambda: snn.ConductanceLIF(leak=0.0), r"leak must lie in \(0, 1\], got 0"),
-        (lambda: snn.AdaptiveConductanceLIF(inh_decay=1.5), "inh_decay must lie in"),
+        (lambda: snn.AdaptiveThresholdLIF(theta_plus=-1.0), "theta_plus must be in"),
+        (lambda: snn.AdaptiveThresholdLIF(theta_decay=2.0), "theta_decay must be in"),
+        (lambda: snn.ConductanceLIF(leak=0.0), r"leak must be in \(0, 1\], got 0"),
+        (lambda: snn.AdaptiveConductanceLIF(inh_decay=1.5), "inh_decay must be in"),
     ],
 )
 def test_constants_that_cannot_be_are_refused(build, text: str) -> None:

@@ -93,17 +93,17 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a threshold below rest": (
         lambda: graph(lif(v_leak=N * 2)),
         KNOWN,
-        r"node 'n0' \(LIF\): v_threshold must lie above v_leak",
+        r"node 'n0' \(LIF\): v_threshold must be above v_leak",
     ),
     "a reset above the threshold": (
         lambda: graph(lif(v_reset=N * 2)),
         KNOWN,
-        r"node 'n0' \(LIF\): v_reset lies above v_threshold; this neuron would fire at every step",
+        r"node 'n0' \(LIF\): v_reset is above v_threshold; this neuron would fire at every step",
     ),
     "a reset that is missing where it may not": (
         lambda: graph(lif(v_reset=None, v_leak=N * -2, v_threshold=N * -1)),
         KNOWN,
-        r"v_reset lies above v_threshold \(the file has none, which NIR reads as 0\)",
+        r"v_reset is above v_threshold \(the file has none, which NIR reads as 0\)",
     ),
     "a late reset to a potential of its own": (
         lambda: graph(lif(v_reset=N * -1)),
@@ -123,7 +123,7 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a wrong time step": (
         lambda: graph(lif()),
         KNOWN | {"dt": -1.0},
-        r"dt must lie in \(0, inf\), got -1",
+        r"dt must be in \(0, inf\), got -1",
     ),
     "a wrong reset": (
         lambda: graph(lif()),

@@ -2,7 +2,6 @@
 open."""
 
 import copy
-import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.core.neuron import REGISTRY
+from spikeloom.core.options import arguments
 from spikeloom.nir import Network, from_nir, to_nir
 from spikeloom.nir.modules import Offset, Scale
 from spikeloom.nir.neurons import SameStepLeaky, Threshold
@@ -42,7 +42,7 @@ def configurations() -> list[Any]:
     """Every neuron that NIR can say, with every reset and delay that it has."""
     found = []
     for cls in CLASSES:
-        takes = inspect.signature(cls.__init__).parameters
+        takes = arguments(cls)
         for reset in cls.resets if "reset_mechanism" in takes else [None]:
             for delay in [True, False] if "reset_delay" in takes else [None]:
                 options = {
@@ -152,6 +152,23 @@ def test_convolutions_with_every_setting_come_back(tmp_path: Path) -> None:
     assert torch.equal(snn.run(again, x), expected)
     assert again.get_submodule("conv2").bias is None
     assert {n for n, _ in again.named_parameters()} == {n for n, _ in net.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding", "dilation"), [(3, 2, 2), (5, 6, 3), (3, (1, 3), (1, 3))]
+)
+def test_a_dilated_convolution_as_feedback_comes_back(
+    kernel: int, padding: Any, dilation: Any
+) -> None:
+    neuron = snn.RLeaky(0.5, conv2d_channels=2, kernel_size=3, init_hidden=True)
+    neuron.recurrent = nn.Conv2d(2, 2, kernel, padding=padding, dilation=dilation)
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), neuron)
+    x = torch.rand(6, 2, 1, 9, 9) * 3
+    again = from_nir(to_nir(net, x[0]))
+    found = next(module for module in again.modules() if isinstance(module, snn.RLeaky))
+    assert isinstance(found.recurrent, nn.Conv2d)
+    assert found.recurrent.dilation == neuron.recurrent.dilation
+    assert torch.equal(snn.run(again, x), snn.run(net, x))
 
 
 def test_one_dimensional_convolutions_come_back() -> None:
@@ -345,9 +362,8 @@ def test_file_and_graph_carry_what_nir_leaves_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NO_NODE)
 def test_a_neuron_without_node_is_refused_by_name_and_reason(name: str) -> None:
     cls = REGISTRY[name]
-    shape = getattr(cls, "example_shape", (F,))
     neuron = (
         cls(**cls.example) if cls.modes[0] == "sequence" else cls(**cls.example, init_hidden=True)
     )
     with pytest.raises(ValueError, match=rf"{name} has no NIR node; .+; use .+ \(layer '0'\)"):
-        to_nir(nn.Sequential(neuron), torch.rand(2, *shape))
+        to_nir(nn.Sequential(neuron), torch.rand(2, *cls.example_shape))

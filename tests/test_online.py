@@ -274,7 +274,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "another neuron": (
         lambda: learn(FC, snn.Alpha(0.9, 0.8, init_hidden=True)),
         TypeError,
-        r"knows Leaky, Synaptic, IF, LI, got Alpha '1'; train it with snn\.run",
+        r"Leaky, IF, LI, Synaptic.*, got Alpha '1'; train it with snn\.run",
     ),
     "a neuron that learns": (
         lambda: learn(FC, lif(learn_beta=True)),

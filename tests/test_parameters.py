@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import spikeloom as snn
 
@@ -140,12 +140,12 @@ def test_a_parameter_assigned_through_data_or_a_checkpoint_is_looked_at() -> Non
 
 
 def test_parameters_are_read_only_where_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikeloom.core import inspection
-
     looks: list[Any] = []
-    real = inspection._look
+    real = snn.Neuron._check_values
     monkeypatch.setattr(
-        inspection, "_look", lambda neuron, changed: (looks.append(changed), real(neuron, changed))
+        snn.Neuron,
+        "_check_values",
+        lambda neuron, changed: (looks.append(changed), real(neuron, changed)),
     )
     neuron, x = (
         snn.RLeaky(0.9, linear_features=3, learn_beta=True, init_hidden=True),
@@ -195,6 +195,20 @@ def test_a_state_that_is_not_finite_is_named_when_it_was_assigned() -> None:
     neuron.mem = torch.full((1, 2), NAN)
     with pytest.raises(ValueError, match="mem, a state of Leaky, holds 2"):
         neuron(torch.ones(1, 2))
+
+
+def test_a_state_that_is_not_finite_is_named_when_a_recorded_loop_passes_it() -> None:
+    neuron = snn.Leaky(0.9)
+
+    def loop(x: Tensor, mem: Tensor) -> Tensor:
+        for x_t in x:
+            _, mem = neuron(x_t, mem)
+        return mem
+
+    x = torch.ones(3, 1, 2)
+    assert torch.isfinite(snn.layerwise(loop)(x, torch.zeros(1, 2))).all()
+    with pytest.raises(ValueError, match="mem, a state of Leaky, holds 2"):
+        snn.layerwise(loop)(x, torch.full((1, 2), NAN))
 
 
 def test_a_membrane_that_overflows_in_float16_is_named() -> None:
@@ -278,7 +292,7 @@ def test_an_argument_of_the_wrong_kind_is_named(make: Any, text: str) -> None:
 @pytest.mark.parametrize("name", ["threshold", "graded_spikes_factor"])
 def test_a_constructor_refuses_numbers_that_are_not_finite(name: str, value: float) -> None:
     with pytest.raises(
-        ValueError, match=rf"{name} must lie in \(.*\), got {value}; write a finite number"
+        ValueError, match=rf"{name} must be in \(.*\), got {value}; write a finite number"
     ):
         snn.Leaky(0.9, **{name: value})
 
@@ -308,7 +322,7 @@ def test_an_input_in_another_dtype_than_the_weights_is_named(
 @pytest.mark.parametrize(
     ("name", "shape"), [("SLSTM", (5, 2, 3)), ("SConv2dLSTM", (5, 2, 1, 4, 4))]
 )
-@pytest.mark.filterwarnings("ignore::spikeloom.core.inspection.TimeAxisWarning")
+@pytest.mark.filterwarnings("ignore::spikeloom.core.neuron.TimeAxisWarning")
 def test_a_cell_that_gets_a_sequence_as_one_step_says_so(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"takes one step \[B, .*; for a sequence write snn.run"):
         OWNERS[name][0]()(torch.ones(shape))

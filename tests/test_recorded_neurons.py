@@ -136,7 +136,7 @@ def test_a_constructor_takes_the_recorded_arguments_in_their_order(
 ) -> None:
     known = inspect.signature(resolve(snn, path)).parameters.values()
     found = {p.name: p for p in known if p.kind is p.POSITIONAL_OR_KEYWORD}
-    assert list(found) == [name for name, *_ in wanted]
+    assert list(found)[: len(wanted)] == [name for name, *_ in wanted]
     for name, *default in wanted:
         if default:  # what is required there may have a default here
             assert repr(found[name].default) == default[0]

@@ -62,12 +62,12 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "ends before its header"),
     "text": (b"not a file at all", "ends before its header"),
     "long header": (b"\xff" * 8 + b"{}", "ends before its header"),
-    "no JSON": (file_of(b"{{"), "header is no JSON"),
-    "no UTF-8": (file_of(b"\xff\xfe"), "header is no JSON"),
-    "deep": (file_of(b"[" * 100_000), "header is no JSON"),
-    "list": (file_of([1]), "no object of JSON"),
+    "no JSON": (file_of(b"{{"), "header is not JSON"),
+    "no UTF-8": (file_of(b"\xff\xfe"), "header is not JSON"),
+    "deep": (file_of(b"[" * 100_000), "header is not JSON"),
+    "list": (file_of([1]), "not a JSON object"),
     "twice": (file_of(b'{"a": 1, "a": 2}'), "a name is twice"),
-    "texts": (file_of({"__metadata__": {"a": 1}}), "metadata are no texts"),
+    "texts": (file_of({"__metadata__": {"a": 1}}), "metadata are not strings"),
     "dtype": (file_of(entry(dtype="F31"), bytes(4)), "unknown dtype 'F31'"),
     "keys": (file_of({"w": {"dtype": "F32"}}), "must have dtype, shape and data_offsets"),
     "negative": (file_of(entry(shape=[-1]), bytes(4)), "whole numbers"),
@@ -77,9 +77,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "backwards": (file_of(entry(data_offsets=[4, 0]), bytes(4)), "two offsets in order"),
     "huge": (file_of(entry(shape=[10**12]), bytes(4)), "needs 4000000000000 bytes"),
     "beyond": (file_of(entry(data_offsets=[4, 8]), bytes(4)), "needs 4 bytes"),
-    "left over": (file_of(entry(), bytes(5)), "leave bytes over"),
+    "left over": (file_of(entry(), bytes(5)), "do not cover all bytes"),
     "overlap": (file_of({**entry(), "v": entry()["w"]}, bytes(4)), "overlap"),
-    "gap": (file_of(entry(data_offsets=[2, 6]), bytes(6)), "leave bytes over"),
+    "gap": (file_of(entry(data_offsets=[2, 6]), bytes(6)), "do not cover all bytes"),
     "bool": (file_of(entry(dtype="BOOL", data_offsets=[0, 1]), b"\x02"), "neither 0 nor 1"),
 }
 
@@ -104,7 +104,7 @@ def test_a_flipped_byte_or_a_cut_of_a_saved_network_is_noticed(tmp_path: Path) -
             whole[:place],
         ):
             path.write_bytes(damaged)
-            with pytest.raises(ValueError, match=r"net\.safetensors (is damaged|holds)"):
+            with pytest.raises(ValueError, match=r"net\.safetensors must (be|hold|have)"):
                 snn.load(path)
 
 
@@ -120,7 +120,7 @@ def test_an_architecture_is_data_and_not_code(tmp_path: Path) -> None:
         ({"kind": "torch.nn.Module", "options": {}}, "unknown layer"),
         (
             {**linear, "options": {"in_features": {"kind": "eval", "options": {}}}},
-            "is no value of an architecture",
+            "is not a value of an architecture",
         ),
         ({**linear, "options": {"in_features": -1, "out_features": 1}}, "cannot be built"),
         (
@@ -141,5 +141,5 @@ def test_an_architecture_is_data_and_not_code(tmp_path: Path) -> None:
         '{"format": 9, "architecture": {}, "frozen": [], "training": true}',
     ):
         safetensors.write(path, {}, {"spikeloom.network": text})
-        with pytest.raises(ValueError, match=r"a\.safetensors (holds|has format)"):
+        with pytest.raises(ValueError, match=r"a\.safetensors must (hold|have format)"):
             snn.load(path)

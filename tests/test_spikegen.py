@@ -133,10 +133,10 @@ def test_latency_of_half_precision_is_computed_in_single():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"data": torch.tensor([1.5])}, r"data must lie in \[0, 1\], got 1.5"),
+        ({"data": torch.tensor([1.5])}, r"data must be in \[0, 1\], got 1.5"),
         ({"num_steps": False}, "latency needs num_steps > 0, got none"),
         ({"num_steps": -3}, "num_steps must not be negative, got -3"),
-        ({"threshold": 0}, r"threshold must lie in \(0, 1\), got 0"),
+        ({"threshold": 0}, r"threshold must be in \(0, 1\), got 0"),
         ({"tau": 0}, "tau must be positive, got 0"),
         (
             {"num_steps": 3, "tau": 5},
@@ -282,10 +282,10 @@ def test_target_rate_code_fires_as_often_as_it_should(pattern: str) -> None:
             {"correct_rate": 0.1, "incorrect_rate": 0.2},
             "correct_rate must not be below incorrect_rate=0.2, got 0.1",
         ),
-        ({"correct_rate": 1.5}, "correct_rate must lie in"),
+        ({"correct_rate": 1.5}, "correct_rate must be in"),
         ({"correct_rate": 0.5}, "num_steps must be given for correct_rate=0.5"),
         ({"firing_pattern": "random"}, "firing_pattern must be one of"),
-        ({"targets": torch.tensor([4])}, r"targets must lie in \[0, 2\] for num_classes=3, got 4"),
+        ({"targets": torch.tensor([4])}, r"targets must be in \[0, 2\] for num_classes=3, got 4"),
     ],
 )
 def test_targets_convert_says_what_is_wrong(arguments: dict, text: str) -> None:

@@ -26,8 +26,8 @@ def test_poisson_follows_a_rate_that_changes_over_time():
 @pytest.mark.parametrize(
     ("rates", "dt", "text"),
     [
-        (2000.0, 1e-3, r"rates must lie in \[0, 1000\], got 2000; at most one spike per step"),
-        (-1.0, 1e-3, r"rates must lie in \[0, 1000\], got -1"),
+        (2000.0, 1e-3, r"rates must be in \[0, 1000\], got 2000; at most one spike per step"),
+        (-1.0, 1e-3, r"rates must be in \[0, 1000\], got -1"),
         (5.0, 0.0, "dt must be positive"),
     ],
 )
@@ -102,7 +102,7 @@ def test_population_rate_decodes_to_the_value_it_encodes():
     [
         ({"num_neurons": 2}, "num_neurons must be at least 3, got 2"),
         ({"high": 0.0}, "high must be above low=0.0, got 0.0"),
-        ({"high": 0.2}, r"data must lie in \[0, 0.2\], got 0.5; write low= and high="),
+        ({"high": 0.2}, r"data must be in \[0, 0.2\], got 0.5; write low= and high="),
         ({"gamma": 0.0}, "gamma must be positive"),
         ({"num_steps": 0}, "population needs num_steps > 0"),
         ({"code": "phase"}, "code must be one of"),
@@ -117,7 +117,7 @@ def test_population_says_what_is_wrong(arguments: dict, text: str) -> None:
 
 def test_codes_beyond_snntorch_want_intensities_and_steps():
     for encode in (spikegen.phase, spikegen.burst):
-        with pytest.raises(ValueError, match=r"data must lie in \[0, 1\], got 2"):
+        with pytest.raises(ValueError, match=r"data must be in \[0, 1\], got 2"):
             encode(torch.tensor([2.0]), 30)
         with pytest.raises(ValueError, match="needs num_steps > 0"):
             encode(torch.tensor([0.2]), 0)

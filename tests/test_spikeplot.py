@@ -131,7 +131,7 @@ def test_animator_refuses_batches_and_too_many_steps():
         ValueError, match=r"one sample of images of shape \[T, H, W\], got \(5, 2, 1, 8, 8\)"
     ):
         spikeplot.animator(torch.zeros(5, 2, 1, 8, 8), fig, ax)
-    with pytest.raises(ValueError, match=r"num_steps must lie in \[1, 5\].* got 6"):
+    with pytest.raises(ValueError, match=r"num_steps must be in \[1, 5\].* got 6"):
         spikeplot.animator(torch.zeros(5, 8, 8), fig, ax, num_steps=6)
 
 
@@ -259,7 +259,7 @@ def test_confusion_puts_true_classes_in_rows():
 def test_confusion_refuses_spikes_and_unnamed_classes():
     with pytest.raises(ValueError, match=r"classes of shape \[N\].*spk.sum\(0\).argmax\(1\)"):
         spikeplot.confusion(torch.zeros(5, 2, 3), torch.zeros(2))
-    with pytest.raises(ValueError, match=r"classes must lie in \[0, 1\], got 0 to 2"):
+    with pytest.raises(ValueError, match=r"classes must be in \[0, 1\], got 0 to 2"):
         spikeplot.confusion(torch.tensor([0, 2]), torch.tensor([0, 1]), labels=["a", "b"])
 
 

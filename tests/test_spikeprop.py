@@ -221,9 +221,9 @@ def test_losses_of_spike_times_have_the_values_computed_by_hand() -> None:
         ),
         (
             {"times": torch.full((1, 2), -1.0)},
-            r"times must lie in \[0, inf\), got -1; the simulation begins at 0",
+            r"times must be in \[0, inf\), got -1; the simulation begins at 0",
         ),
-        ({"delays": torch.tensor([-1.0])}, r"delays must lie in \[0, inf\), got -1"),
+        ({"delays": torch.tensor([-1.0])}, r"delays must be in \[0, inf\), got -1"),
         ({"until": math.inf}, "until must be finite, got inf"),
         ({"dt": 0.0}, "dt must be positive, got 0"),
         ({"slope_floor": -1.0}, "slope_floor must be 0 or more"),
@@ -241,7 +241,7 @@ def test_mistakes_are_named(changed, match) -> None:
 
 
 def test_constants_of_kernels_and_layers_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"tau must lie in \(0, inf\), got 0"):
+    with pytest.raises(ValueError, match=r"tau must be in \(0, inf\), got 0"):
         AlphaResponse(0.0)
     with pytest.raises(ValueError, match="write AlphaResponse for equal ones"):
         DoubleExponential(2.0, 2.0)

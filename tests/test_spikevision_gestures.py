@@ -68,7 +68,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
         dvs_gesture, "ARCHIVE", dvs_gesture.ARCHIVE._replace(md5=download.md5_of(packed))
     )
-    with pytest.raises(ValueError, match=r"DvsGesture\.tar\.gz holds what must not be unpacked"):
+    with pytest.raises(ValueError, match=r"DvsGesture\.tar\.gz must hold only files and folders"):
         spikevision.DVSGesture(tmp_path / "root")
     assert not list(tmp_path.rglob("escaped"))
 
@@ -114,7 +114,7 @@ def test_a_damaged_aedat_file_is_refused(tmp_path, change, text):
 def test_bad_gesture_labels_are_refused(tmp_path):
     write_gestures(tmp_path, user=3)
     (tmp_path / "user03_fluorescent_led_labels.csv").write_text("class,start,end\n12,0,100\n")
-    with pytest.raises(ValueError, match=r"classes must lie in \[1, 11\], got 12"):
+    with pytest.raises(ValueError, match=r"classes must be in \[1, 11\], got 12"):
         spikevision.DVSGesture(tmp_path)
     (tmp_path / "user03_fluorescent_led_labels.csv").write_text("class,start,end\n1,0\n")
     with pytest.raises(ValueError, match="lines class,start,end in whole numbers"):

@@ -147,7 +147,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "encoding must be one of 'rate', 'direct', got 'latency'",
     ),
     "size": ({"sample_shape": (1, 3, 9)}, "an image at least 4 x 4, got 5 and 3 x 9"),
-    "intensity": ({"intensity": 0.0}, "intensity must lie in"),
+    "intensity": ({"intensity": 0.0}, "intensity must be in"),
     "curve": ({"curve": "triangle"}, "curve must be one of 'rectangular'"),
 }
 

@@ -229,14 +229,14 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a time below a step": (
         lambda: face.STDPLearner(nn.Linear(2, 2), snn.Leaky(0.9), 0.5, 2.0),
         ValueError,
-        r"tau_pre must lie in \[1, inf\), got 0\.5; the trace would change its sign",
+        r"tau_pre must be in \[1, inf\), got 0\.5; the trace would change its sign",
     ),
     "no time": (
         lambda: face.mstdp_linear_single_step(
             nn.Linear(2, 2), torch.ones(1, 2), torch.ones(1, 2), None, None, 2.0, 0.0
         ),
         ValueError,
-        r"tau_post must lie in \(0, inf\), got 0",
+        r"tau_post must be in \(0, inf\), got 0",
     ),
     "nothing recorded": (
         lambda: learner()[0].step(),

@@ -286,7 +286,7 @@ WRONG = {
         ValueError,
         'got reduction="max"; write reduction="sum"',
     ),
-    "trace": (lambda: MSTDPET(tau_trace=0.0), ValueError, "tau_trace must lie in"),
+    "trace": (lambda: MSTDPET(tau_trace=0.0), ValueError, "tau_trace must be in"),
     "rewards": (
         lambda: MSTDP().step(
             linear(), torch.ones(3, INPUTS), torch.ones(3, OUTPUTS), torch.ones(2)

@@ -43,11 +43,11 @@ def test_valid_split_is_reproduced_by_its_seed():
 
 def test_helpers_say_what_is_wrong():
     data = numbers(5)
-    with pytest.raises(ValueError, match=r"idx must lie in \[0, 1\] for subset=2, got 2"):
+    with pytest.raises(ValueError, match=r"idx must be in \[0, 1\] for subset=2, got 2"):
         utils.data_subset(data, 2, idx=2)
     with pytest.raises(ValueError, match="subset must not exceed the 5 samples, got 9"):
         utils.data_subset(data, 9)
-    with pytest.raises(ValueError, match=r"split must lie in \[0, 1\], got 20"):
+    with pytest.raises(ValueError, match=r"split must be in \[0, 1\], got 20"):
         utils.valid_split(data, numbers(0), 20)
     with pytest.raises(ValueError, match="must be two objects"):
         utils.valid_split(data, data, 0.5)

@@ -5,88 +5,174 @@ one step.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from . import surrogate as surrogate
-from .core.dispatch import backend as backend
-from .core.dispatch import backends as backends
-from .core.dispatch import residual as residual
-from .core.lif import LIF as LIF
-from .core.neuron import Neuron as Neuron
-from .core.tree import detach as detach
-from .core.tree import reset as reset
-from .core.tree import set_mode as set_mode
+from . import surrogate
+from .core.dispatch import backend, backends, residual
+from .core.neuron import Neuron
+from .core.options import NeuronOptions
+from .core.tree import detach, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
-from .layers.batchnorm import BatchNormTT1d as BatchNormTT1d
-from .layers.batchnorm import BatchNormTT2d as BatchNormTT2d
-from .layers.delay import SynapticDelay as SynapticDelay
-from .layers.graded import GradedSpikes as GradedSpikes
-from .layers.spiking import SpikeLinear as SpikeLinear
-from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF as AdaptiveThresholdLIF
-from .neurons.adlif import AdLIF as AdLIF
-from .neurons.alpha import Alpha as Alpha
-from .neurons.associative_leaky import AssociativeLeaky as AssociativeLeaky
-from .neurons.conductance_lif import AdaptiveConductanceLIF as AdaptiveConductanceLIF
-from .neurons.conductance_lif import ConductanceLIF as ConductanceLIF
-from .neurons.delta_leaky import DeltaLeaky as DeltaLeaky
-from .neurons.integrate_fire import IF as IF
-from .neurons.lapicque import Lapicque as Lapicque
-from .neurons.leaky import Leaky as Leaky
-from .neurons.leaky_integrator import LI as LI
-from .neurons.leaky_parallel import LeakyParallel as LeakyParallel
-from .neurons.linear_leaky import LinearLeaky as LinearLeaky
-from .neurons.refractory_lif import RefractoryLIF as RefractoryLIF
-from .neurons.rleaky import RLeaky as RLeaky
-from .neurons.rsynaptic import RSynaptic as RSynaptic
-from .neurons.scaled_if import ScaledIF as ScaledIF
-from .neurons.sconv2dlstm import SConv2dLSTM as SConv2dLSTM
-from .neurons.signed_if import SignedIF as SignedIF
-from .neurons.slstm import SLSTM as SLSTM
-from .neurons.state_leaky import StateLeaky as StateLeaky
-from .neurons.synaptic import Synaptic as Synaptic
-from .run import layerwise as layerwise
-from .run import rewrites as rewrites
-from .run import run as run
+from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
+from .layers.delay import SynapticDelay
+from .layers.graded import GradedSpikes
+from .layers.spike_linear import SpikeLinear
+from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
+from .neurons.adlif import AdLIF
+from .neurons.alpha import Alpha
+from .neurons.associative_leaky import AssociativeLeaky
+from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
+from .neurons.delta_leaky import DeltaLeaky
+from .neurons.integrate_fire import IF
+from .neurons.lapicque import Lapicque
+from .neurons.leaky import LIF, Leaky
+from .neurons.leaky_integrator import LI
+from .neurons.leaky_parallel import LeakyParallel
+from .neurons.linear_leaky import LinearLeaky
+from .neurons.refractory_lif import RefractoryLIF
+from .neurons.rleaky import RLeaky
+from .neurons.rsynaptic import RSynaptic
+from .neurons.scaled_if import ScaledIF
+from .neurons.sconv2dlstm import SConv2dLSTM
+from .neurons.signed_if import SignedIF
+from .neurons.slstm import SLSTM
+from .neurons.state_leaky import StateLeaky
+from .neurons.synaptic import Synaptic
+from .run import layerwise, rewrites, run
 
 SpikingNeuron = Neuron
 __version__ = "0.1.0"
 
-# what reads files, draws, trains or needs an optional package comes on first use: snn.data,
-# snn.spikeplot, snn.fit ...
-_LATER: dict[str, tuple[str, str | None]] = {
-    **{
-        name: (f".{name}", None)
-        for name in (
-            "backprop",
-            "chaos",
-            "conversion",
-            "data",
-            "decode",
-            "doctor",
-            "export",
-            "export_nir",
-            "functional",
-        )
-    },
-    **{
-        name: (f".{name}", None)
-        for name in ("import_nir", "learning", "n3ml", "nir", "spikegen", "spikeplot")
-    },
-    **{name: (f".{name}", None) for name in ("saving", "spikevision", "train", "utils")},
-    "fit": (".train", "fit"),
-    "load": (".saving", "load"),
-    "save": (".saving", "save"),
-    "gradient_report": (".doctor", "gradient_report"),
+# What reads files, draws, trains or needs an optional package is loaded on first use. Editors and
+# type checkers see the imports.
+if TYPE_CHECKING:
+    from . import (
+        backprop,
+        chaos,
+        conversion,
+        data,
+        decode,
+        doctor,
+        export,
+        export_nir,
+        functional,
+        hardware,
+        import_nir,
+        learning,
+        n3ml,
+        nir,
+        saving,
+        spikegen,
+        spikeplot,
+        spikevision,
+        train,
+        utils,
+    )
+    from .doctor import gradient_report
+    from .export_nir import export_to_nir
+    from .import_nir import import_from_nir
+    from .saving import load, save
+    from .train import evaluate, fit
+
+__all__ = [
+    "IF",
+    "LI",
+    "LIF",
+    "SLSTM",
+    "AdLIF",
+    "AdaptiveConductanceLIF",
+    "AdaptiveThresholdLIF",
+    "Alpha",
+    "AssociativeLeaky",
+    "BatchNormTT1d",
+    "BatchNormTT2d",
+    "ConductanceLIF",
+    "DeltaLeaky",
+    "GradedSpikes",
+    "Lapicque",
+    "Leaky",
+    "LeakyParallel",
+    "LinearLeaky",
+    "Neuron",
+    "NeuronOptions",
+    "RLeaky",
+    "RSynaptic",
+    "RefractoryLIF",
+    "SConv2dLSTM",
+    "ScaledIF",
+    "SignedIF",
+    "SpikeLinear",
+    "SpikingNeuron",
+    "StateLeaky",
+    "Synaptic",
+    "SynapticDelay",
+    "backend",
+    "backends",
+    "backprop",
+    "chaos",
+    "conversion",
+    "data",
+    "decode",
+    "detach",
+    "doctor",
+    "evaluate",
+    "export",
+    "export_nir",
+    "export_to_nir",
+    "fit",
+    "functional",
+    "gradient_report",
+    "hardware",
+    "import_from_nir",
+    "import_nir",
+    "layerwise",
+    "learning",
+    "load",
+    "n3ml",
+    "nir",
+    "reset",
+    "residual",
+    "rewrites",
+    "run",
+    "save",
+    "saving",
+    "set_mode",
+    "spikegen",
+    "spikeplot",
+    "spikevision",
+    "surrogate",
+    "train",
+    "utils",
+]
+
+_HOME = {
+    "evaluate": "train",
+    "export_to_nir": "export_nir",
+    "fit": "train",
+    "gradient_report": "doctor",
+    "import_from_nir": "import_nir",
+    "load": "saving",
+    "save": "saving",
 }
 
+# Hidden from type checkers, which would otherwise accept every name.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'spikeloom' has no attribute {name!r}")
-    module, attribute = _LATER[name]
-    found = import_module(module, __name__)
-    return found if attribute is None else getattr(found, attribute)
+    def __getattr__(name):
+        if name in _HOME:
+            return getattr(import_module(f".{_HOME[name]}", __name__), name)
+        if name in __all__:
+            return import_module(f".{name}", __name__)
+        raise AttributeError(f"module 'spikeloom' has no attribute {name!r}{_closest(name)}")
+
+
+def _closest(name: str) -> str:
+    """The end of the error message: the most similar public name, if any."""
+    from difflib import get_close_matches
+
+    found = [] if name.startswith("_") else get_close_matches(name, __all__, 1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
-"""Decoding: from spike trains to numbers.
+"""Decoding: spike trains become numbers.
 
-Time comes first: every ``spk`` is ``[T, B, ...]`` as returned by a neuron in sequence mode.
-Counts and rates pass gradients on, times and votes do not.
+Time comes first: every ``spk`` is ``[T, B, ...]`` as returned by a neuron in sequence mode. Counts
+and rates are differentiable; times and votes are not.
 """
 
 import math
@@ -27,14 +27,14 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
 
     Args:
         spk: spikes, [T, B, ...]; any non-zero value counts as a spike.
-        never: what silent neurons report. Default: T, one step past the end.
+        never: value for silent neurons. Default: T, one step past the end.
 
     Returns:
-        [B, ...] in steps, 0 being the first one, in the dtype of ``spk`` (int64 if that is no
-        float). No gradient.
+        [B, ...] in steps from 0, in the dtype of ``spk`` (int64 if that is not floating point),
+        without gradient.
 
     Raises:
-        TypeError: ``spk`` is no tensor.
+        TypeError: ``spk`` is not a tensor.
         ValueError: ``spk`` has no batch axis, no step, or holds NaN or infinity.
 
     >>> first_spike(torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]]))
@@ -45,7 +45,14 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
     fired = _time_major(spk, "first_spike") != 0
     dtype = spk.dtype if spk.is_floating_point() else torch.int64
     step = fired.to(torch.uint8).argmax(0).to(dtype)  # argmax returns the first of equal maxima
-    return step.masked_fill(~fired.any(0), len(spk) if never is None else never)
+    silent = len(spk) if never is None else never
+    try:
+        return step.masked_fill(~fired.any(0), silent)
+    except RuntimeError as error:
+        raise ValueError(
+            f"never must be a number of {dtype}, as the steps are, got {silent:g}; write "
+            "spk.float() or leave never out"
+        ) from error
 
 
 def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
@@ -56,10 +63,10 @@ def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
         dt: duration of one step in seconds. Default: rates are in spikes per step.
 
     Returns:
-        [B, ...] in spikes per step, with ``dt`` in Hz; float32 at least.
+        [B, ...] in spikes per step, with ``dt`` in Hz; float32 or float64.
 
     Raises:
-        TypeError: ``spk`` is no tensor.
+        TypeError: ``spk`` is not a tensor.
         ValueError: ``spk`` has no batch axis, or no step; ``dt`` is not positive.
 
     >>> rates(torch.tensor([[[0.0]], [[1.0]], [[1.0]], [[0.0]]]), dt=1e-3)
@@ -72,7 +79,7 @@ def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
 
 
 def groups(x: Tensor, num_classes: int) -> Tensor:
-    """Split the last axis into contiguous groups, one a class.
+    """Splits the last axis into contiguous groups, one per class.
 
     Args:
         x: [..., N].
@@ -100,24 +107,24 @@ def groups(x: Tensor, num_classes: int) -> Tensor:
     if neurons % num_classes:
         raise ValueError(
             f"the number of output neurons must be a multiple of num_classes={num_classes}, got "
-            f"{neurons}; "
-            f"write an output layer of {-(-neurons // num_classes) * num_classes} neurons"
+            f"{neurons}; write an output layer of {-(-neurons // num_classes) * num_classes} "
+            "neurons"
         )
     return x.unflatten(-1, (num_classes, neurons // num_classes))
 
 
 def population_counts(spk: Tensor, num_classes: int) -> Tensor:
-    """Spikes of each class, when contiguous groups of N / C neurons stand for the C classes.
+    """Spikes of each class, each being a contiguous group of N / C neurons.
 
     Args:
         spk: spikes, [T, B, N].
         num_classes: C; N must be a multiple of it.
 
     Returns:
-        [B, C] in spikes; float32 at least.
+        [B, C] in spikes; float32 or float64.
 
     Raises:
-        TypeError: ``spk`` is no tensor.
+        TypeError: ``spk`` is not a tensor.
         ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or
             no step.
 
@@ -138,7 +145,7 @@ def population_vote(spk: Tensor, num_classes: int) -> Tensor:
         [B] of torch.int64.
 
     Raises:
-        TypeError: ``spk`` is no tensor.
+        TypeError: ``spk`` is not a tensor.
         ValueError: ``num_classes`` is missing or does not divide N; ``spk`` has no batch axis, or
             no step.
 
@@ -149,8 +156,7 @@ def population_vote(spk: Tensor, num_classes: int) -> Tensor:
 
 
 def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
-    """Value that a population stands for: the mean of its preferred values, weighted by spike
-    counts.
+    """Value of a population: the mean of its preferred values, weighted by spike counts.
 
     Args:
         spk: spikes, [T, ..., n], the last axis being the population.
@@ -158,10 +164,10 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
             `spikeloom.spikegen.population_centers`.
 
     Returns:
-        [...] in the unit of ``preferred``; NaN where the whole population is silent.
+        [...] in the unit of ``preferred``; NaN for a silent population.
 
     Raises:
-        TypeError: ``spk`` is no tensor.
+        TypeError: ``spk`` is not a tensor.
         ValueError: ``preferred`` is not [n]; ``spk`` has no batch axis, or no step.
 
     >>> weighted_mean(torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]]]), torch.tensor([0.0, 3.0]))
@@ -192,19 +198,18 @@ def _time_major(spk: Tensor, who: str) -> Tensor:
     tensor("spk", spk)
     if spk.dim() < 2 or len(spk) == 0:
         raise ValueError(
-            f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; "
-            "a single sample needs a batch axis: spk.unsqueeze(1)"
+            f"{who} expects spikes of shape [T, B, ...] with T > 0, got {tuple(spk.shape)}; a "
+            "single sample needs a batch axis: spk.unsqueeze(1)"
         )
     if spk.is_complex():
         raise TypeError(f"{who} expects real spikes, got {spk.dtype}; write spk.real")
-    if (
-        spk.is_floating_point() and not torch.compiler.is_compiling()
-    ):  # a check of values breaks the graph
+    # A check of values breaks the graph.
+    if spk.is_floating_point() and not torch.compiler.is_compiling():
         finite(spk, f"{who}: the spikes")
     return spk
 
 
 def _count(spk: Tensor) -> Tensor:
-    """Sum over time; half precision counts exactly up to 2048 only, hence float32 at least."""
+    """Sums over time in float32 or float64, because half precision is exact only up to 2048."""
     dtype = spk.dtype if spk.dtype == torch.float64 else torch.float32
     return spk.sum(0, dtype=dtype)

@@ -1,4 +1,4 @@
-"""NIR under the name it had in earlier versions of snnTorch: ``snntorch.export``."""
+"""NIR under its name in earlier versions of snnTorch, ``snntorch.export``."""
 
 from .export_nir import export_to_nir as export_to_nir
 from .import_nir import import_from_nir as import_from_nir

@@ -1,5 +1,4 @@
-"""snnTorch's name for writing NIR: `export_to_nir`. See `spikeloom.nir.to_nir`, which does the
-work."""
+"""`spikeloom.nir.to_nir` under snnTorch's name, `export_to_nir`."""
 
 from typing import Any
 
@@ -18,26 +17,26 @@ def export_to_nir(
     model_fwd_args: list[Any] = [],  # noqa: B006 (snnTorch's default; it is only read)
     ignore_dims: list[int] = [],  # noqa: B006
 ) -> Any:
-    """Write a network as a NIR graph, with snnTorch's arguments and its time step of 0.1 ms.
+    """Converts a network to a NIR graph, with snnTorch's arguments and time step of 0.1 ms.
 
-    Unlike in snnTorch scalar parameters are written in the shape of the layer, so that the file can
-    be read; reset rule, delay and surrogate are recorded; and a layer without NIR node raises
-    instead of printing a warning. Feedback stands beside its neuron, as ``1.lif`` and ``1.w_rec``;
+    Unlike in snnTorch, scalar parameters have the shape of the layer, so that the file can be read;
+    reset rule, delay and surrogate are recorded; and a layer without NIR node raises an error
+    instead of printing a warning. A recurrent neuron becomes two nodes, ``1.lif`` and ``1.w_rec``;
     `spikeloom.nir.to_nir` writes the two as a subgraph.
 
     Args:
         module: the network, see `to_nir`.
         sample_data: one step of input, [B, ...], or one sample without batch axis if the first
             layer is linear or a convolution.
-        model_name: goes into the metadata.
+        model_name: name in the metadata.
         model_fwd_args: further arguments of ``forward``.
-        ignore_dims: nothing or [0], the batch axis, which never is in the graph.
+        ignore_dims: empty or [0], the batch axis, which is never in the graph.
 
     Returns:
         A ``nir.NIRGraph``.
 
     Raises:
-        ValueError: as `to_nir`, or another axis is to be ignored.
+        ValueError: an error of `to_nir`, or ``ignore_dims`` names another axis.
 
     >>> import torch, spikeloom as snn
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), snn.Leaky(beta=0.9, init_hidden=True))
@@ -54,8 +53,7 @@ def export_to_nir(
 
 
 def _flat(graph: Any) -> Any:
-    """The graph with its subgraphs opened, as snnTorch writes it: feedback and neuron are
-    ``1.w_rec`` and ``1.lif``."""
+    """Flattens the subgraphs of a graph: feedback and neuron become ``1.w_rec`` and ``1.lif``."""
     nir = checks.require("nir", extra="nir", purpose="export_to_nir")
     inner = {name: node for name, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)}
     if not inner:
@@ -66,7 +64,9 @@ def _flat(graph: Any) -> Any:
     last: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         if name not in inner:
-            nodes[name], first[name], last[name] = node, [name], [name]
+            nodes[name] = node
+            first[name] = [name]
+            last[name] = [name]
             continue
         ends = {n for n, part in node.nodes.items() if isinstance(part, (nir.Input, nir.Output))}
         nodes |= {f"{name}.{n}": part for n, part in node.nodes.items() if n not in ends}
@@ -80,6 +80,6 @@ def _flat(graph: Any) -> Any:
 
 
 def _axes(module: nn.Module) -> int:
-    """Axes of one sample, by the first layer; 1 where it does not say."""
+    """Number of axes of one sample for the first layer, 1 if unknown."""
     first = next((m for m in module.modules() if not list(m.children())), module)
     return {nn.Conv1d: 2, nn.Conv2d: 3}.get(type(first), 1)

@@ -1,5 +1,4 @@
-"""Atomic writes, which leave the old or the new file and never a part, and locks for folders and
-files."""
+"""Atomic writes of files, and locks for files and folders."""
 
 import errno
 import os
@@ -28,7 +27,7 @@ REMEDIES = {
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Add the path, the reason in words, and the remedy to an OSError about ``path``.
+    """Adds the path, the reason in words, and the remedy to an OSError about ``path``.
 
     Raises:
         OSError: of the same class and number as the one of the block.
@@ -50,19 +49,18 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno is None or not ours:
             raise
         reason = REMEDIES.get(error.errno, f"{error.strerror}; choose another folder")
-        told = type(error)(f"{path} cannot be written: {reason}")
-        told.errno = error.errno
-        raise told from error
+        explanation = type(error)(f"{path} cannot be written: {reason}")
+        explanation.errno = error.errno
+        raise explanation from error
 
 
 @contextmanager
 def atomic(path: Path, before: Callable[[], None] | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it at the end of the block, unless the
-    block raises.
+    """Yields a temporary path that replaces ``path`` at the end of the block, unless it raises.
 
     Args:
         path: the file to write; its folder is created.
-        before: called when the new file is complete on the disk, before it takes its name.
+        before: called when the temporary file is complete on the disk, before it is renamed.
 
     Raises:
         OSError: the file cannot be written; the message names the path and the remedy.
@@ -88,7 +86,7 @@ def atomic(path: Path, before: Callable[[], None] | None = None) -> Iterator[Pat
 
 
 def swept(folder: Path, stems: Callable[[str], bool]) -> list[Path]:
-    """Remove the temporary files that killed processes left in a folder, and return their paths.
+    """Removes the temporary files that killed processes left in a folder; returns their paths.
 
     Only the process that holds the lock of the folder may call it: no other writer can then exist.
 
@@ -111,9 +109,9 @@ def swept(folder: Path, stems: Callable[[str], bool]) -> list[Path]:
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Create a folder, test that it is writable, and lock it for other processes during the block.
+    """Creates a folder, tests that it is writable, and locks it during the block.
 
-    Folders created here that are empty at the end are removed again.
+    Folders created here that are empty at the end are removed.
 
     Raises:
         FileExistsError: another process holds the folder.
@@ -147,13 +145,12 @@ def reserved(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, text: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock during the block. The system releases it when the process ends, also when it is
-    killed.
+    """Holds a lock during the block; the system releases it when the process ends or is killed.
 
     Args:
         path: path of the lock file, which names the process that holds it; removed at the end.
-        text: beginning of the error message, with ``{}`` in the place of that process.
-        wait: wait for the other process instead of raising.
+        text: beginning of the error message, with ``{}`` in place of that process.
+        wait: whether to wait for the other process instead of raising an error.
 
     Raises:
         FileExistsError: another process, or another call in this one, holds the lock.
@@ -183,7 +180,7 @@ def locked(path: Path, text: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def _opened(path: Path) -> int | None:
-    """Return the open and locked file, or None if another process holds it."""
+    """Opens and locks the file, or returns None if another process holds it."""
     while True:
         with explained(path):
             held = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -191,7 +188,7 @@ def _opened(path: Path) -> int | None:
             if not _lock(held, path):
                 os.close(held)
                 return None
-            if _is(held, path):
+            if _same_file(held, path):
                 os.ftruncate(held, 0)
                 os.lseek(held, 0, os.SEEK_SET)
                 os.write(held, f"{os.getpid()} {socket.gethostname()}\n".encode())
@@ -203,14 +200,13 @@ def _opened(path: Path) -> int | None:
 
 
 def _lock(held: int, path: Path) -> bool:
-    """Lock an open file if it is free."""
+    """Locks an open file if it is free."""
     try:
         if os.name == "nt":
             import msvcrt
 
-            os.lseek(
-                held, 1 << 30, os.SEEK_SET
-            )  # beyond the text, which other processes must be able to read
+            # Beyond the text, which other processes must be able to read.
+            os.lseek(held, 1 << 30, os.SEEK_SET)
             msvcrt.locking(held, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue] (Windows only)
         else:
             import fcntl
@@ -219,21 +215,21 @@ def _lock(held: int, path: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
             return False
-        return not _lives(
-            path
-        )  # on a file system without locks only the content of the file counts
+        # A file system without locks: use the content of the file.
+        return not _alive(path)
     return True
 
 
-def _is(held: int, path: Path) -> bool:
-    """Whether an open file still exists under its name, which its holder removes at the end."""
+def _same_file(held: int, path: Path) -> bool:
+    """Whether an open file still exists under its name; its holder removes it at the end."""
     try:
         return os.path.samestat(os.fstat(held), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def _said(path: Path) -> tuple[int, str] | None:
+def _owner(path: Path) -> tuple[int, str] | None:
+    """Number and host of the process in a lock file."""
     try:
         number, _, host = path.read_text().strip().partition(" ")
         return int(number), host
@@ -242,22 +238,23 @@ def _said(path: Path) -> tuple[int, str] | None:
 
 
 def _holder(path: Path) -> str:
-    said = _said(path)
-    if said is None:
+    owner = _owner(path)
+    if owner is None:
         return "another process"
-    return f"process {said[0]}" + (f" of {said[1]}" if said[1] != socket.gethostname() else "")
+    number, host = owner
+    return f"process {number}" + (f" of {host}" if host != socket.gethostname() else "")
 
 
-def _lives(path: Path) -> bool:
-    """Whether the process named by a lock file is alive; unknown for processes of other
-    machines."""
-    said = _said(path)
-    if said is None or said[0] == os.getpid():
+def _alive(path: Path) -> bool:
+    """Whether the process named by a lock file may be alive; True for another host."""
+    owner = _owner(path)
+    if owner is None or owner[0] == os.getpid():
         return False
-    if said[1] != socket.gethostname():
+    number, host = owner
+    if host != socket.gethostname():
         return True
     try:
-        os.kill(said[0], 0)
+        os.kill(number, 0)
     except ProcessLookupError:
         return False
     except OSError:

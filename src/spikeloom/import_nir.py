@@ -1,5 +1,4 @@
-"""snnTorch's name for reading NIR: `import_from_nir`. See `spikeloom.nir.from_nir`, which does the
-work."""
+"""`spikeloom.nir.from_nir` under snnTorch's name, `import_from_nir`."""
 
 from typing import Any
 
@@ -9,13 +8,11 @@ __all__ = ["import_from_nir"]
 
 
 def import_from_nir(graph: Any) -> Network:
-    """Make a network of a NIR graph, with snnTorch's time step of 0.1 ms and its reset to zero at
-    once.
+    """Converts a NIR graph to a network, with snnTorch's time step of 0.1 ms and immediate reset.
 
-    Both are taken where the graph does not say otherwise in its metadata, as ours do. Unlike in
-    snnTorch an IF does not leak, parameters may differ between neurons, ``v_leak`` and ``v_reset``
-    count, and all NIR nodes are known.
-
+    Metadata of the graph, as written by `export_to_nir`, take precedence over both. Unlike in
+    snnTorch, an IF does not leak, parameters may differ between neurons, ``v_leak`` and ``v_reset``
+    have an effect, and all NIR nodes are supported.
 
     Args:
         graph: a ``nir.NIRGraph``, or the path of a file.

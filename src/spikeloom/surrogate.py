@@ -1,6 +1,6 @@
 """Surrogate gradients under snnTorch's names: ``spike_grad=snn.surrogate.fast_sigmoid(slope=25)``.
 
-Each lower-case name is the class beside it; calling it gives a frozen, picklable surrogate. The
+Each lower-case name is an alias of a class whose instances are frozen, picklable surrogates. The
 equations are in `spikeloom.core.curves` and `spikeloom.core.densities`; a curve of your own is a
 subclass of `Surrogate`.
 """

@@ -1,7 +1,6 @@
-"""Helpers of snnTorch's ``utils``: resetting a network, cutting data sets down, splitting off
-validation data.
+"""snnTorch's ``utils``: resetting a network, reducing data sets, splitting off validation data.
 
-`data_subset` and `valid_split` change the ``.data`` and ``.targets`` of what they are given, as in
+`data_subset` and `valid_split` modify the ``.data`` and ``.targets`` of their arguments, as in
 snnTorch.
 """
 
@@ -15,13 +14,14 @@ __all__ = ["data_subset", "reset", "valid_split"]
 
 
 def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
-    """Keep one of ``subset`` equal, contiguous parts of a data set; the remainder of the division
-    is dropped.
+    """Reduces a data set to one of ``subset`` equal, contiguous parts.
+
+    The remainder of the division is dropped.
 
     Args:
         dataset: has ``data`` and ``targets``, tensors or arrays of N samples.
-        subset: number of parts; 1 and below keep everything.
-        idx: which part, from 0.
+        subset: number of parts; 1 or less changes nothing.
+        idx: index of the part, from 0.
 
     Returns:
         ``dataset``, changed.
@@ -30,14 +30,15 @@ def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
         ValueError: no such part, or more parts than samples.
 
     >>> from types import SimpleNamespace
-    >>> data_subset(SimpleNamespace(data=torch.arange(6), targets=torch.arange(6)), subset=3, idx=1).data
+    >>> dataset = SimpleNamespace(data=torch.arange(6), targets=torch.arange(6))
+    >>> data_subset(dataset, subset=3, idx=1).data
     tensor([2, 3])
     """
     if subset <= 1:
         return dataset
     if not 0 <= idx < subset:
         raise ValueError(
-            f"idx must lie in [0, {subset - 1}] for subset={subset}, got {idx}; parts count from 0"
+            f"idx must be in [0, {subset - 1}] for subset={subset}, got {idx}; parts count from 0"
         )
     step = len(dataset.data) // subset
     if step == 0:
@@ -46,25 +47,26 @@ def data_subset(dataset: Any, subset: int, idx: int = 0) -> Any:
             "parts"
         )
     part = slice(step * idx, step * (idx + 1))
-    dataset.data, dataset.targets = dataset.data[part], dataset.targets[part]
+    dataset.data = dataset.data[part]
+    dataset.targets = dataset.targets[part]
     return dataset
 
 
 def valid_split(ds_train: Any, ds_val: Any, split: float, seed: int = 0) -> tuple[Any, Any]:
-    """Move a random share of the training data to a validation set.
+    """Moves a random share of the training data to a validation set.
 
     Args:
         ds_train: has ``data`` and ``targets``, tensors or arrays of N samples, and a length.
         ds_val: its ``data`` and ``targets`` are replaced; another object than ``ds_train``.
-        split: share of the samples to move, in [0, 1]; ``int(N * split)`` of them.
-        seed: of the random choice.
+        split: share of the samples to move, in [0, 1]; ``int(N * split)`` samples.
+        seed: seed of the random choice.
 
     Returns:
-        ``(ds_train, ds_val)``, both changed. Training samples come in random order, validation
-        samples in theirs.
+        ``(ds_train, ds_val)``, both modified. Training samples are in random order, validation
+        samples in their original order.
 
     Raises:
-        ValueError: ``split`` outside [0, 1], or one object for both.
+        ValueError: ``split`` is outside [0, 1], or both arguments are the same object.
 
     >>> from types import SimpleNamespace
     >>> class Numbers(SimpleNamespace):
@@ -77,7 +79,7 @@ def valid_split(ds_train: Any, ds_val: Any, split: float, seed: int = 0) -> tupl
     """
     if not 0 <= split <= 1:
         raise ValueError(
-            f"split must lie in [0, 1], got {split}; write the share of the samples, e.g. split=0.1"
+            f"split must be in [0, 1], got {split}; write the share of the samples, e.g. split=0.1"
         )
     if ds_train is ds_val:
         raise ValueError(

@@ -1,6 +1,10 @@
-"""What the laws are tried on: every neuron of the registry, in every configuration that it has."""
+"""What the laws are tried on: every neuron of the registry, in every configuration that it has.
 
-import inspect
+The environment variable SPIKELOOM_NEURONS names further modules whose neurons are tried.
+"""
+
+import importlib
+import os
 from typing import Any
 
 import torch
@@ -8,16 +12,21 @@ from torch import Tensor
 
 import spikeloom as snn  # noqa: F401 (fills the registry)
 from spikeloom.core.neuron import REGISTRY, Neuron
+from spikeloom.core.options import arguments
 
 T, B, F = 7, 3, 5
-GAIN = {"Lapicque": 12.0}  # its input resistance comes from beta and is small
+MODULES = os.environ.get("SPIKELOOM_NEURONS", "").split()
+for module in MODULES:
+    importlib.import_module(module)
 OWN = {
-    name: cls for name, cls in sorted(REGISTRY.items()) if cls.__module__.startswith("spikeloom.")
+    name: cls
+    for name, cls in sorted(REGISTRY.items())
+    if cls.__module__.startswith("spikeloom.") or cls.__module__ in MODULES
 }
 
 
 def takes(cls: type, name: str) -> bool:
-    return name in inspect.signature(cls.__init__).parameters
+    return name in arguments(cls)
 
 
 def configurations() -> list[tuple[str, dict[str, Any]]]:
@@ -53,9 +62,7 @@ def build(
     cls = OWN[name]
     torch.manual_seed(1)
     if learn:
-        options |= {
-            p: True for p in inspect.signature(cls.__init__).parameters if p.startswith("learn_")
-        }
+        options |= {p: True for p in arguments(cls) if p.startswith("learn_")}
     return cls(**{**cls.example, **options}).to(dtype)
 
 
@@ -63,11 +70,12 @@ def current(
     name: str, *, dtype: torch.dtype = torch.float64, steps: int = T, seed: int = 0
 ) -> Tensor:
     """An input over time that makes some neurons fire and others not."""
-    shape = getattr(OWN[name], "example_shape", (F,))
+    cls = OWN[name]
     generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(steps, B, *shape, generator=generator, dtype=torch.float64) * 1.6 - 0.2).to(
-        dtype
-    ) * GAIN.get(name, 1.0)
+    return (
+        torch.rand(steps, B, *cls.example_shape, generator=generator, dtype=torch.float64) * 1.6
+        - 0.2
+    ).to(dtype) * cls.example_gain
 
 
 def steps_of(neuron: Neuron, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:

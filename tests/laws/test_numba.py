@@ -191,7 +191,8 @@ def test_a_pool_of_threads_does_not_outlive_a_fork(tmp_path: Path) -> None:
     script = """
 import os, torch, spikeloom as snn
 torch.set_num_threads(2)
-x = torch.rand(40, 64, 500)  # a step is too small for torch's own threads, which do not survive a fork
+# A step is too small for torch's own threads, which do not survive a fork.
+x = torch.rand(40, 64, 500)
 def work():
     with snn.backend("numba"):
         return snn.Leaky(0.9).scan(x)[0].numpy().sum()

@@ -338,3 +338,29 @@ def test_a_derivative_in_forward_mode_was_lost() -> None:
                     snn.LI(0.9, mode="sequence").scan(dual)
     expected = snn.LI(0.9, mode="sequence").scan(tangent)[1].mem  # it is linear
     torch.testing.assert_close(found, expected)
+
+
+class Loop(torch.nn.Module):
+    """A loop over time around a network."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        snn.reset(self)
+        return torch.stack([self.net(step)[1] for step in x])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own forward mode
+@pytest.mark.parametrize(
+    "through",
+    [lambda net, x: snn.run(net, x)[1], lambda net, x: snn.layerwise(Loop(net))(x)],
+    ids=["run", "layerwise"],
+)
+def test_a_network_lost_the_derivative_in_forward_mode(through: Any) -> None:
+    x, tangent = torch.rand(6, 3, 4), torch.rand(6, 3, 4)
+    net = torch.nn.Sequential(snn.LI(0.9, init_hidden=True, output=True))
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(through(net, forward_ad.make_dual(x, tangent))).tangent
+    torch.testing.assert_close(found, through(net, tangent))  # it is linear

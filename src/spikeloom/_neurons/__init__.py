@@ -7,7 +7,6 @@ module names.
 
 import sys
 
-from ..core.lif import LIF as LIF
 from ..core.neuron import Neuron as SpikingNeuron
 from ..neurons import (
     alpha,
@@ -28,6 +27,7 @@ from ..neurons.alpha import Alpha as Alpha
 from ..neurons.associative_leaky import AssociativeLeaky as AssociativeLeaky
 from ..neurons.delta_leaky import DeltaLeaky as DeltaLeaky
 from ..neurons.lapicque import Lapicque as Lapicque
+from ..neurons.leaky import LIF as LIF
 from ..neurons.leaky import Leaky as Leaky
 from ..neurons.leaky_parallel import LeakyParallel as LeakyParallel
 from ..neurons.linear_leaky import LinearLeaky as LinearLeaky

@@ -103,7 +103,10 @@ def as_options(message: str, parser: argparse.ArgumentParser) -> str:
     3``.
 
     >>> parser = argparse.ArgumentParser()
-    >>> _ = parser.add_argument("--resume", action="store_true"), parser.add_argument("--steps", dest="num_steps")
+    >>> _ = (
+    ...     parser.add_argument("--resume", action="store_true"),
+    ...     parser.add_argument("--steps", dest="num_steps"),
+    ... )
     >>> as_options("write num_steps=3, or resume=True", parser)
     'write --steps 3, or --resume'
     """

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..conversion import METHODS
 from ..conversion.calibrate import CALIBRATIONS
-from ..conversion.pooling import RULES
+from ..conversion.spiking_max_pool import RULES
 from ..conversion.twin import INPUTS, READOUTS
 from ..data import Split
 from ..train.convert import ORDINARY, ConversionFolder, check_options, convert_and_report

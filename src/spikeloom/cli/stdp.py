@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         "--rule",
         metavar="RULE",
-        help=f"learning rule with its default numbers: {', '.join(rules_of(Rule))}, or FILE.py:NAME "
+        help=f"learning rule with default numbers: {', '.join(rules_of(Rule))}, or FILE.py:NAME "
         "(default: a tuned power law)",
     )
     option(

@@ -1,4 +1,4 @@
-"""A spiking network of neurons and layers beside the ordinary one, and how it is run and read out."""
+"""The converted network: one step as a module of neurons and layers, its run and its readout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from ..core import checks
 from ..core.tree import named_neurons, reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
-from .activations import Readout
+from .activations import OutputActivation
 
 __all__ = ["INPUTS", "READOUTS", "OrdinaryTwin", "Settings", "SpikingTwin"]
 
 INPUTS = ("current", "poisson", "signed_poisson")
 READOUTS = ("membrane", "spikes")
-SEGMENT = 16  # steps at a time, so that the memory of a run does not grow with T
+SEGMENT = 16  # steps per call, so that the memory of a run does not grow with T
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network was converted; see `convert` for what they mean.
+    """The settings of a conversion; they are the arguments of `convert`.
 
     >>> Settings().method
     'percentile'
@@ -46,7 +46,7 @@ class Settings:
 class SpikingTwin(nn.Module):
     """A spiking network with the weights of an ordinary one: what runs, without what measures it.
 
-    Args: as for `Converted`, which is what users receive.
+    Args: as for `Converted`, which users receive.
     """
 
     input_scale: Tensor
@@ -60,7 +60,9 @@ class SpikingTwin(nn.Module):
         head: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.net, self.head, self.settings = net, head, settings
+        self.net = net
+        self.head = head
+        self.settings = settings
         self._stands_for = dict(stands_for)
         self.register_buffer("input_scale", torch.tensor(float(input_scale)))
 
@@ -71,58 +73,58 @@ class SpikingTwin(nn.Module):
         trace: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Run the network for some time steps, from rest.
+        """Runs the network for some time steps from rest.
 
         Args:
-            x: samples, [B, ...], as the ordinary network takes them.
+            x: input samples of the ordinary network, [B, ...].
             num_steps: T. Default: that of the conversion.
-            trace: return what the output would have been after each step.
+            trace: whether to return the output after each step.
             generator: source of the random spikes of Poisson input.
 
         Returns:
-            Mean output [B, ...], in the unit of the ordinary network's; with ``trace`` [T, B, ...],
-            running means.
+            Mean output [B, ...], in the unit of the ordinary network; with ``trace`` the running
+            means, [T, B, ...].
 
         Raises:
-            ValueError: ``num_steps`` is no positive integer, or ``x`` does not suit the input code.
+            ValueError: ``num_steps`` is not a positive integer, or ``x`` is out of the range of the
+                input code.
         """
         steps = self.settings.num_steps if num_steps is None else num_steps
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(
                 f"num_steps must be a positive integer, got {steps!r}; write num_steps=8"
             )
-        result = (
-            self._trace(x, steps, generator) if trace else self._mean_output(x, steps, generator)
-        )
+        read = self._trace if trace else self._mean_output
+        result = read(x, steps, generator)
         reset(self.net)
         return result if self.head is None else self.head(result)
 
     def _mean_output(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
-        """The mean output of the steps that are read, before the head."""
-        total, first = torch.zeros(()), self._unread(steps)
+        """The mean output after the warm-up, before the head."""
+        total = torch.zeros(())
+        first = self._warm_up(steps)
         for done, output in self.segments(x, steps, generator):
             total = total + output[max(first - done, 0) :].sum(0)
         return total / (steps - first)
 
     def _trace(self, x: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
-        """What `_mean_output` would have been after each step."""
+        """The value of `_mean_output` after each step."""
         sums = torch.cat([output for _, output in self.segments(x, steps, generator)]).cumsum(0)
         sums = torch.cat([torch.zeros_like(sums[:1]), sums])
-        firsts = [self._unread(t) for t in range(1, steps + 1)]
+        firsts = [self._warm_up(t) for t in range(1, steps + 1)]
         numbers = torch.tensor(
             [t - first for t, first in enumerate(firsts, 1)], device=sums.device, dtype=sums.dtype
         )
         return (sums[1:] - sums[firsts]) / numbers.reshape(-1, *(1 for _ in sums.shape[1:]))
 
-    def _unread(self, steps: int) -> int:
-        """How many of the first steps the readout leaves out."""
+    def _warm_up(self, steps: int) -> int:
+        """Number of steps at the beginning that the readout ignores."""
         return int(steps * self.settings.warm_up + 1e-9)
 
     def segments(
         self, x: Tensor, steps: int, generator: torch.Generator | None = None
     ) -> Iterator[tuple[int, Tensor]]:
-        """Run from rest; for each piece of time, how many steps came before it and its outputs [t,
-        B, ...]."""
+        """Runs from rest and yields, for each segment, the steps before it and its outputs."""
         self._check(x)
         reset(self.net)
         for done in range(0, steps, SEGMENT):
@@ -158,7 +160,7 @@ class SpikingTwin(nn.Module):
 
     @property
     def stands_for(self) -> dict[str, nn.Module]:
-        """What each replaced module of ``net`` stands for, by path, in the order of execution."""
+        """The replaced modules of the ordinary network, by path, in the order of execution."""
         calls = [str(n.target) for n in self.net.graph.nodes if n.op == "call_module"]
         return {path: self._stands_for[path] for path in calls if path in self._stands_for}
 
@@ -172,27 +174,35 @@ class SpikingTwin(nn.Module):
 
     @property
     def thresholds(self) -> dict[str, Tensor]:
-        """Threshold and size of a spike of each neuron, in the unit of the ordinary network's
-        activations."""
+        """Threshold, and size of a spike, of each neuron, in the unit of the activations."""
         return {path: neuron.threshold.detach() for path, neuron in self.neurons.items()}
 
     def extra_repr(self) -> str:
-        """How it was converted."""
+        """Shows the settings of the conversion."""
         return str(self.settings)
 
 
 class OrdinaryTwin(fx.Interpreter):
-    """Runs the graph of a converted network with what its neurons stand for in their place."""
+    """Runs the graph of a converted network with the original activations.
 
-    def __init__(self, converted: SpikingTwin) -> None:
+    Args:
+        converted: the network.
+        record: whether to store the values of the replaced modules in ``values``, by path.
+    """
+
+    def __init__(self, converted: SpikingTwin, record: bool = False) -> None:
         super().__init__(converted.net)
         self.stands_for = converted.stands_for
+        self.record = record
+        self.values: dict[str, Tensor] = {}
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the ordinary module of a path."""
+        """Calls the original module of a path."""
         module = self.stands_for.get(target)
-        if isinstance(module, Readout):  # the ordinary network has nothing there
-            return args[0]
-        return (
-            super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)
-        )
+        if module is None:
+            return super().call_module(target, args, kwargs)
+        value = module(*args, **kwargs)
+        if self.record:
+            self.values[target] = value
+        # The ordinary network has no module behind its last layer.
+        return args[0] if isinstance(module, OutputActivation) else value

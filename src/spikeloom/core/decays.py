@@ -1,4 +1,4 @@
-"""Learned decays: the equations clamp them to [0, 1], and gradients lead them back from the edges.
+"""Decays per step: clamped to [0, 1] by the equations, led back from the edges by gradients.
 
 ``torch.clamp`` has no gradient beyond its edges, and since torch 2.14 none at them. A decay that
 starts at 1 or was pushed past it would never move again. The clamp used here passes the gradient
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from . import checks
 
-__all__ = ["lead_inward", "unit"]
+__all__ = ["lead_inward", "time_constant", "unit"]
+
+# a leak per step that float64 rounds away: a finite time constant for a neuron that does not leak
+_NEVER = 2.0**-60
 
 
 def unit(value: Tensor, margin: float = 0.0) -> Tensor:
@@ -30,6 +33,20 @@ def unit(value: Tensor, margin: float = 0.0) -> Tensor:
     if not value.requires_grad and not checks.transformed():
         return value.clamp(margin, 1 - margin)
     return value.detach().clamp(margin, 1 - margin) + (value - value.detach())
+
+
+def time_constant(decay: Any, dt: float) -> Any:
+    """Time constant in seconds of a decay per step, by Euler's forward step.
+
+    Args:
+        decay: a float64 array, clipped to [0, 1].
+        dt: step in seconds.
+
+    >>> import numpy as np
+    >>> float(time_constant(np.array(0.75), 1.0))
+    4.0
+    """
+    return dt / (1.0 - decay.clip(0, 1)).clip(_NEVER)
 
 
 def lead_inward(parameter: Any) -> None:

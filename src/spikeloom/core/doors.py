@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from .transition import over_threshold
+from .transition import over_threshold, winner
 
 __all__ = ["CALLS", "STEP", "Doors", "overridden_by", "step", "stepwise", "through"]
 
@@ -59,7 +60,11 @@ class Doors:
     overridden: ClassVar[tuple[str, ...]] = ()
     integrate: Any
     params: Any
-    mem_reset: Any
+    instances: ClassVar[Any]
+    threshold: Any
+    graded_spikes_factor: Any
+    spike_grad: Any
+    state_quant: Any
     _hidden: Any
     _reset_mechanism: str
     _signal: Any = None
@@ -130,6 +135,46 @@ class Doors:
     def _pooled(self, mem: Tensor) -> Tensor:
         """Return the value that ``fire`` compares with the threshold."""
         return mem
+
+    # -- what snnTorch's forward and scripts call -------------------------------------------------
+
+    def fire(self, mem: Tensor) -> Tensor:
+        """Spikes of a membrane, [B, ...]: the graded factor where ``mem > threshold``."""
+        mem = self.state_quant(mem) if self.state_quant else mem
+        return self.spike_grad(mem - self.threshold) * self.graded_spikes_factor
+
+    def fire_inhibition(self, batch_size: int, mem: Tensor) -> Tensor:
+        """Spikes of a membrane, [B, ...], where only the neuron furthest above its threshold may
+        fire.
+
+        Args:
+            batch_size: snnTorch's argument; the size of axis 0 of ``mem`` is what counts.
+            mem: membrane, [B, ...].
+        """
+        over = mem - self.threshold
+        return self.spike_grad(over) * self.graded_spikes_factor * winner(over)
+
+    def mem_reset(self, mem: Tensor) -> Tensor:
+        """The reset signal of a membrane: 1 where ``mem > threshold``, without gradient."""
+        return self.spike_grad(mem.detach() - self.threshold.detach()).detach()
+
+    @classmethod
+    def init(cls) -> None:
+        """Forget which neurons are alive; they live on."""
+        cls.instances.clear()
+
+    @staticmethod
+    def detach(*states: Tensor) -> None:
+        """Cut tensors from the graph, in place."""
+        for state in states:
+            state.detach_()
+
+    @staticmethod
+    def zeros(*states: Tensor) -> None:
+        """Fill tensors with 0, in place."""
+        with torch.no_grad():
+            for state in states:
+                state.zero_()
 
     # -- state in snnTorch's form: one tensor, or a tuple, without the spikes that are fed back ----
 

@@ -1,40 +1,104 @@
-"""The neuron: pure ``step`` and ``scan`` derived from one transition.
+"""The neuron: one pure step, the ways to run it, and the state that it remembers.
 
 A subclass declares ``State`` (a NamedTuple of tensors with a field ``mem``), ``integrate`` and its
 parameters. A static ``integrate`` is pure elementwise arithmetic and may be fused over time; one
-with ``self`` owns modules and runs step by step. What remembers (``forward``, ``mem``,
-``reset_mem`` ...) is in `spikeloom.core.face`.
+with ``self`` owns modules and runs step by step.
+
+`Neuron.step` and `Neuron.scan` are pure. ``forward`` is snnTorch's call protocol around them: it
+picks the state (passed, remembered or fresh), runs, remembers the new state and shapes what is
+returned. State is neither a buffer (DistributedDataParallel would broadcast it) nor known outside
+its neuron. In sequence mode ``forward`` returns what stacking its results in step mode would
+return.
 """
 
 import inspect
+import warnings
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from . import checks, dispatch, doors
+from . import alone, checks, dispatch, doors, recording
 from .curves import ATan
-from .face import Face
-from .live import StateField
-from .parameters import record
+from .options import Refusing
+from .parameters import Parameters, record
 from .reset import Keep, Reset, Subtract, Zero
+from .stateful import Stateful, computes_in_other_dtype
 from .surrogate import Disabled, resolve
+from .taps import Moment, Tap
 from .transition import TRANSITIONS, Transition, over_threshold
 
-__all__ = ["REGISTRY", "Neuron"]
+__all__ = ["REGISTRY", "Neuron", "TimeAxisWarning"]
 
-REGISTRY: dict[
-    str, type["Neuron"]
-] = {}  # every subclass by name, for the laws, the reference pages and NIR
+# every subclass by name, for the laws, files and NIR; names of the library's own stay theirs
+REGISTRY: dict[str, type["Neuron"]] = {}
+
+_SETTINGS = frozenset(
+    {"spike_grad", "reset_delay", "inhibition", "state_quant", "_reset_mechanism"}
+)
+_EQUATIONS = ("integrate", "trigger", "retract", "settle")
+_PLAIN = frozenset({"_hidden", "_signal", "_foreign"})
+_REPLACEABLE = frozenset({*doors.STEP, *doors.CALLS}) - {"state_function"}  # which has a setter
+_COMPUTING = (nn.Linear, nn.Conv2d, nn.LSTMCell, nn.RNN)
+
+
+class TimeAxisWarning(UserWarning):
+    """An input in step mode has the number of axes of a sequence."""
+
+
+class Live(WeakSet[Any]):
+    """A list-like view of the neurons alive; it keeps none of them alive."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(super().__iter__()))
+
+    def __getitem__(self, index: int) -> Any:
+        return list(self)[index]
+
+
+class StateField:
+    """``lif.mem`` reads and writes one field of the remembered state; of shape (0,) where there is
+    none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, neuron: Any, owner: type | None = None) -> Any:
+        return self if neuron is None else getattr(neuron.hidden, self.name)
+
+    def __set__(self, neuron: Any, value: Tensor) -> None:
+        neuron._hidden = neuron.hidden._replace(**{self.name: value})
+        neuron._foreign = True
+
+
+class OneOrAll:
+    """A method that acts on one neuron, or, called on a class, on all living neurons of that
+    class."""
+
+    def __init__(self, method: Any) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, neuron: Any, owner: type) -> Any:
+        if neuron is not None:
+            return self.method.__get__(neuron, owner)
+        return lambda: (
+            [self.method(each) for each in owner.live if isinstance(each, owner)] and None
+        )
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _cast(x: Tensor) -> bool:
     return x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type)
 
 
-class Neuron(Face):
+class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     r"""Base of the spiking neurons: a membrane that is integrated, compared with a threshold, and
     reset.
 
@@ -72,35 +136,58 @@ class Neuron(Face):
     tensor([0., 0., 1., 0.])
     """
 
-    State: Any = namedtuple(
-        "State", ()
-    )  # none: a subclass with a ``forward`` of its own keeps it as it likes
-    elementwise: ClassVar[bool] = True
+    # none: a subclass with a ``forward`` of its own keeps it as it likes
+    State: Any = namedtuple("State", ())
     spiking: ClassVar[bool] = True  # False: the threshold has no effect, and is infinite
-    reset_dict: ClassVar[Mapping[str, int]] = {
-        "subtract": 0,
-        "zero": 1,
-        "none": 2,
-    }  # snnTorch's name
+    # True: ``integrate`` filters the input linearly, by constants alpha and beta, and ``mem`` alone
+    # decides on spikes, so that learning.online can carry a gradient forward as a trace
+    is_linear: ClassVar[bool] = False
+    carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
+    # ``(p, dt) -> (type, fields)``, a static method: the NIR node of the neuron with the parameters
+    # ``p``, float64 arrays by name, and steps of ``dt`` seconds; None: there is none, because ...
+    nir_node: ClassVar[Any] = None
+    no_nir_node: ClassVar[str] = (
+        "no NIR neuron has its equations; "
+        "use Leaky, IF, LI, Lapicque, Synaptic, RLeaky or RSynaptic"
+    )
+    # arguments with which the neuron fires now and then for inputs of ``example_shape`` (without
+    # batch) between -0.2 and 1.4 times ``example_gain``: what tests and documents build
+    example: ClassVar[Mapping[str, Any]] = {}
+    example_shape: ClassVar[tuple[int, ...]] = (5,)
+    example_gain: ClassVar[float] = 1.0
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    # set for every class and instance
+    elementwise: ClassVar[bool] = True
+    live: ClassVar[Live] = Live()
+    # snnTorch's names; a list that is assigned to ``instances`` receives new neurons
+    instances: ClassVar[Any] = live
+    reset_dict: ClassVar[Mapping[str, int]] = {"subtract": 0, "zero": 1, "none": 2}
+
+    _checked: Any = None  # the last shape, dtype and device that were checked
+    _unset: bool = False  # whether the parameters came from the meta device without values
+    # called with what the neuron receives and gives, see `spikeloom.core.taps`
+    _taps: tuple[Tap, ...] = ()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
         cls.reset_dict = {name: index for index, name in enumerate(cls.resets)}
         cls.overridden = doors.overridden_by(cls)
         if cls.State is Neuron.State:
             return  # a mixin, or a base
-        REGISTRY[cls.__name__] = cls
-        equations = [
-            n for n in ("integrate", "trigger", "retract", "settle") if getattr(cls, n) is not None
-        ]
+        known = REGISTRY.get(cls.__name__)
+        if known is None or _is_ours(cls) or not _is_ours(known):
+            REGISTRY[cls.__name__] = cls
+        equations = [name for name in _EQUATIONS if getattr(cls, name) is not None]
         pure = all(
             isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations
         )
         cls.elementwise = (
             pure and not doors.through(cls.overridden) and "step" not in cls.overridden
         )
+        if cls.is_linear and "is_linear" not in vars(cls) and vars(cls).keys() & {*_EQUATIONS}:
+            cls.is_linear = False
         for name in cls.State._fields:
             setattr(cls, name, StateField(name))
 
@@ -137,24 +224,23 @@ class Neuron(Face):
                 why="a neuron at rest would fire",
             )
         checks.in_range("graded_spikes_factor", graded_spikes_factor, -float("inf"), float("inf"))
-        flags = {
-            "init_hidden": init_hidden,
-            "inhibition": inhibition,
-            "output": output,
-            "reset_delay": reset_delay,
-        }
-        checks.flags(type(self).__name__, **flags, surrogate_disable=surrogate_disable)
-        self._hidden = None
-        self._checked = None
-        self.surrogate_disable = surrogate_disable
-        self.init_hidden, self.output, self.inhibition = init_hidden, output, inhibition
-        self.spike_grad = (
-            Disabled()
-            if surrogate_disable
-            else ATan()
-            if spike_grad is None
-            else resolve(spike_grad)
+        checks.flags(
+            type(self).__name__,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            output=output,
+            reset_delay=reset_delay,
+            surrogate_disable=surrogate_disable,
         )
+        self._hidden = None
+        self.surrogate_disable = surrogate_disable
+        self.init_hidden = init_hidden
+        self.output = output
+        self.inhibition = inhibition
+        if surrogate_disable:
+            self.spike_grad = Disabled()
+        else:
+            self.spike_grad = ATan() if spike_grad is None else resolve(spike_grad)
         self.reset_delay = reset_delay
         self.state_quant: Any = state_quant
         self._reset_mechanism = checks.choice("reset_mechanism", reset_mechanism, self.resets)
@@ -186,13 +272,15 @@ class Neuron(Face):
         return state._replace(spk=spk) if "spk" in state._fields else state
 
     def initial(self, x: Tensor) -> Any:
-        """The state at rest for inputs like ``x``, [B, ...]: zeros of its shape, device and memory
-        format.
+        """The state at rest for inputs like ``x``, [B, ...]: zeros of `state_shape` on its device.
 
-        Its dtype is that of ``x``, but float32 where autocast makes inputs of 16 bits.
+        Its memory format is that of ``x`` where the shapes agree. Its dtype is that of ``x``, but
+        float32 where autocast makes inputs of 16 bits.
         """
         dtype = torch.float32 if _cast(x) else x.dtype
-        return self.State(*(torch.zeros_like(x, dtype=dtype) for _ in self.State._fields))
+        shape = self.state_shape(x)
+        like = x if shape == x.shape else x.new_empty(shape)
+        return self.State(*(torch.zeros_like(like, dtype=dtype) for _ in self.State._fields))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
@@ -254,18 +342,18 @@ class Neuron(Face):
                 f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, "
                 "...]"
             )
-        if not torch.compiler.is_compiling() and x.device.type == "cpu":
-            unseen = num_steps is not None or not dispatch.looks(self.transition, x)
-            if unseen:
-                checks.finite(x, f"the input of {type(self).__name__}")
         return self._run(x, state, num_steps, path=True)
 
     def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        """Run `scan` on an input that was checked; the checks of `scan` itself would read it
-        again."""
-        if getattr(self.scan, "__func__", None) is Neuron.scan:
-            return self._run(x, state, num_steps, path=True)
+        """Run `scan`; one of a subclass need not look at its input."""
+        if getattr(self.scan, "__func__", None) is not Neuron.scan:
+            self._check_finite(x)
         return self.scan(x, state, num_steps=num_steps)
+
+    def _check_finite(self, x: Tensor) -> None:
+        # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
+        if not torch.compiler.is_compiling() and x.device.type == "cpu":
+            checks.finite(x, f"the input of {type(self).__name__}")
 
     def final(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
@@ -290,7 +378,9 @@ class Neuron(Face):
     ) -> tuple[Tensor, Any]:
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
-        run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        if not dispatch.looks(name):
+            self._check_finite(x)
         if run is not None:
             return run(
                 self.key, x, self._in(state, dtype), self.params(dtype), num_steps, path=path
@@ -334,3 +424,318 @@ class Neuron(Face):
         self.key = self.transition.key() if self.transition.elementwise else ""
         if self.key:
             self.transition = TRANSITIONS[self.key]  # one object for all equal ones keeps the name
+
+    # -- calling -----------------------------------------------------------------------------------
+
+    def forward(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
+        """Run one step or, in sequence mode, all steps of ``input_``, and remember the last state.
+
+        Args:
+            input_: current, [B, ...] or [T, B, ...] by ``mode``, floating point.
+            *state: where to start, in the order of ``State``, by position or name. None or a tensor
+                of shape (0,) means: as remembered or at rest. Broadcast to one step of the input.
+
+        Returns:
+            ``(spk, *state)``; spikes only with ``init_hidden=True`` unless ``output=True``.
+
+        Raises:
+            TypeError: the input is no floating-point tensor, or a state is passed although
+                ``init_hidden=True``.
+            ValueError: the state does not fit the input, or the input is not finite.
+            RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
+        """
+        if not torch.compiler.is_compiling():
+            if alone.claimed:
+                alone.refuse_others(self)
+            recorder = recording.local.recorder
+            if recorder is not None:
+                return recorder.stateful(self, input_, state, named)
+        return self.called(input_, *state, **named)
+
+    def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
+        """What ``forward`` does where nothing is recorded."""
+        passed = (state or named) and any(v is not None for v in (*state, *named.values()))
+        if passed or torch.compiler.is_compiling() or not self.carries:
+            return self._called(input_, state, named)
+        alone.go_on(self)
+        found = self._called(input_, state, named)
+        alone.stayed(self)
+        return found
+
+    def _called(self, input_: Tensor, state: Any, named: dict[str, Any]) -> Any:
+        return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None))
+
+    def advance(
+        self,
+        input_: Tensor,
+        *state: Tensor | None,
+        sequence: bool,
+        num_steps: int | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Run, remember the last state, and return the spikes and the new state or states.
+
+        Args:
+            input_: [B, ...], or [T, B, ...] in a sequence unless it is constant.
+            *state: as for `forward`.
+            sequence: whether ``input_`` is a sequence.
+            num_steps: T of a sequence whose input [B, ...] is the same at every step.
+        """
+        return self._advance(input_, state, {}, sequence, num_steps)
+
+    def _advance(
+        self,
+        input_: Tensor,
+        state: Any,
+        named: dict[str, Any],
+        sequence: bool,
+        num_steps: int | None,
+    ) -> tuple[Tensor, Any]:
+        timed = sequence and num_steps is None
+        if not torch.compiler.is_compiling():
+            self.inspect_input(input_, sequence, timed)
+        step = input_.detach()[0] if timed else input_
+        start = self._start(step, state, named)
+        if not sequence:
+            self._signal = start
+            spk, self._hidden = self.step(input_, start)
+            for tap in self._taps:
+                tap(self, Moment(input_, spk, self._hidden, False))
+            return spk, self._hidden
+        spk, new = self._scanned(input_, start, num_steps)
+        for tap in self._taps:
+            tap(self, Moment(input_, spk, new, True, num_steps or 1))
+        self._hidden = self._last(new)
+        return spk, new
+
+    def returned(self, spk: Tensor, state: Any) -> Any:
+        """What ``forward`` returns of spikes and state."""
+        if self.init_hidden and not self.output:
+            return spk
+        return tuple(state) if "spk" in state._fields else (spk, *state)
+
+    def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        given = self._given(state, named) if state or named else {}
+        if not given and (self._hidden is None or not self.carries):
+            return self.initial(x)
+        shape, hidden = self.state_shape(x), self.hidden
+        compiling = torch.compiler.is_compiling()
+        rest: Any = None
+        values: list[Any] = []
+        for name, kept in zip(hidden._fields, hidden, strict=True):
+            passed = name in given
+            value: Any = given[name] if passed else kept
+            if value.shape != shape:
+                if value.shape == (0,):
+                    rest = self.initial(x) if rest is None else rest
+                    value = getattr(rest, name)
+                else:
+                    value = self._broadcast(name, value, shape, explicit=passed)
+            values.append(value if compiling else self.inspect_state(name, value, x, passed=passed))
+        if self._foreign:
+            self._foreign = False
+        return self.State(*values)
+
+    def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:
+        fields, kind = self.State._fields, type(self).__name__
+        if len(state) > len(fields) or not named.keys() <= set(fields):
+            raise TypeError(
+                f"{kind} takes an input and the state ({', '.join(fields)}), got {len(state)} "
+                "state(s)"
+                f"{' and ' + ', '.join(named) if named else ''}"
+            )
+        given = {
+            n: v for n, v in (*zip(fields, state, strict=False), *named.items()) if v is not None
+        }
+        for name, value in given.items():
+            if not isinstance(value, Tensor) or value.layout is not torch.strided:
+                raise TypeError(
+                    f"{kind}: {name} must be a tensor, got {value!r}; leave it out to start at "
+                    "rest, or write "
+                    "torch.zeros_like(x)"
+                )
+        if given and self.init_hidden:
+            raise TypeError(
+                f"{kind}(init_hidden=True) keeps its own state, got {', '.join(given)}; "
+                "call it with the input only, or build it with init_hidden=False"
+            )
+        return given
+
+    def _broadcast(self, name: str, value: Tensor, shape: torch.Size, *, explicit: bool) -> Tensor:
+        if value.numel() == 1 and (explicit or value.dim() < max(len(shape), 2)):
+            return value.reshape(()).expand(shape)
+        if explicit or value.dim() < len(shape):
+            try:
+                return value.expand(shape)
+            except RuntimeError:
+                pass
+        origin = "was passed" if explicit else "is remembered from the previous call"
+        raise ValueError(
+            f"{type(self).__name__}: {name} of shape {tuple(value.shape)} {origin}, but this "
+            "input needs "
+            f"{tuple(shape)}; call snn.reset(net) before a batch of another size, or pass a state "
+            "that fits"
+        )
+
+    # -- checks of a call before any work ----------------------------------------------------------
+
+    def inspect_input(self, x: Tensor, sequence: bool, timed: bool) -> None:
+        """Check an input before work is done; what depends on its shape only once for each shape.
+
+        Args:
+            x: the input.
+            sequence: whether the neuron runs over time.
+            timed: whether ``x`` has a time axis, [T, B, ...].
+        """
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            checks.floating(x, f"the input of {type(self).__name__}")
+        if torch._C._get_tracing_state() is not None:
+            checks.not_traced(self)
+            return
+        seen = (x.shape, x.dtype, x.device, sequence)
+        if seen != self._checked:
+            checks.floating(x, f"the input of {type(self).__name__}")
+            self._inspect_axes(x, sequence, timed)
+            self._inspect_fit(x.detach()[0] if timed else x)
+            self._checked = seen
+        self.inspect_values()
+        if x.device.type == "cpu" and not sequence:  # a sequence is checked where it runs
+            checks.finite(x, f"the input of {type(self).__name__}")
+
+    def _inspect_axes(self, x: Tensor, sequence: bool, timed: bool) -> None:
+        kind = type(self).__name__
+        if timed and x.dim() > 0 and len(x) == 0:
+            raise ValueError(
+                f"{kind} needs at least one time step, got {tuple(x.shape)}; expected [T, B, "
+                "features...]"
+            )
+        if sequence and x.dim() < 2 + timed:
+            raise ValueError(
+                f"{kind} in sequence mode expects [T, B, features...], got {tuple(x.shape)}; for "
+                'one time step write mode="step", for a single feature x.unsqueeze(-1), for a '
+                "single sample x.unsqueeze(1)"
+            )
+        unbatched_image = getattr(self, "conv2d_channels", None) is not None
+        if not sequence and x.dim() == 3 and "sequence" in self.modes and not unbatched_image:
+            warnings.warn(
+                f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is "
+                'time, write mode="sequence" or snn.run(net, x)',
+                TimeAxisWarning,
+                stacklevel=7,
+            )
+
+    def _inspect_fit(self, x: Tensor) -> None:
+        kind, target = type(self).__name__, self.state_shape(x)
+        for name in self._names:
+            value = getattr(self, name)
+            if value.device != x.device:
+                raise RuntimeError(
+                    f"{kind} is on {value.device}, its input on {x.device}; write "
+                    f"net.to({str(x.device)!r})"
+                )
+            fits = value.dim() <= len(target) or value.numel() == 1
+            pairs = zip(reversed(value.shape), reversed(target), strict=False)
+            if not fits or any(v not in (1, t) for v, t in pairs):
+                raise ValueError(
+                    f"{kind}: {name} of shape {tuple(value.shape)} does not broadcast against one "
+                    "step of the input, "
+                    f"{tuple(target)}; give one value, or one for each neuron"
+                )
+        self._inspect_weights(x)
+
+    def _inspect_weights(self, x: Tensor) -> None:
+        """Modules below a self compute in the dtype of their weights, and torch refuses another one
+        in its own words."""
+        for child, module in self._modules.items():
+            weight = (
+                next(iter(module._parameters.values()), None)
+                if isinstance(module, _COMPUTING)
+                else None
+            )
+            if weight is not None and weight.dtype != x.dtype and not computes_in_other_dtype(x):
+                raise TypeError(
+                    f"{type(self).__name__} has {child} in {weight.dtype}, got an input in "
+                    f"{x.dtype}; write "
+                    f"x.to({weight.dtype}) or self.to({x.dtype})"
+                )
+
+    # -- the remembered state ----------------------------------------------------------------------
+
+    def _reset_hidden(self) -> None:
+        """Forget the state."""
+        if alone.claimed:
+            alone.refuse_others(self)
+        alone.take(self)
+        self._hidden = self._signal = None
+
+    detach_hidden: Any = OneOrAll(Stateful.detach_hidden)
+    reset_hidden = OneOrAll(_reset_hidden)
+
+    # -- configuration -----------------------------------------------------------------------------
+
+    @property
+    def reset_mechanism(self) -> str:
+        """``"subtract"``, ``"zero"`` or ``"none"``; assigning changes the dynamics."""
+        return self._reset_mechanism
+
+    @reset_mechanism.setter
+    def reset_mechanism(self, name: str) -> None:
+        self._reset_mechanism = checks.choice("reset_mechanism", name, self.resets)
+        self.reset_mechanism_val.fill_(list(self.resets).index(name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (
+            name in _PLAIN
+        ):  # set at every call; a module would look among its parameters, buffers and modules first
+            self.__dict__[name] = value
+            return
+        if name in _REPLACEABLE:
+            self.replaced(name, value)
+        super().__setattr__(name, value)
+        if name in _SETTINGS and "transition" in self.__dict__:
+            self._configure()
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """As in any module; a state, which snnTorch's ``_init_mem`` registers, is remembered
+        instead."""
+        if name not in self.State._fields:
+            super().register_buffer(name, tensor, persistent)
+        elif tensor is not None and tensor.shape != (0,):
+            setattr(self, name, tensor)
+
+    # -- copies, checkpoints, devices --------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = ("transition", "key", "_record", "_taps", "_signal")
+        kept = {k: v for k, v in super().__getstate__().items() if k not in left_out}
+        return {**kept, "_checked": None, "_versions": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._configure()
+        self._lead_inward()
+        Neuron.live.add(self)
+
+    def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
+        before = self._on_meta()
+        self._checked, self._signal, self._versions = None, None, {}
+        moved = super()._apply(fn, *args, **options)
+        self._unset = before and not self._on_meta()
+        self._lead_inward()
+        return moved
+
+    def _on_meta(self) -> bool:
+        return any(getattr(self, name).device.type == "meta" for name in self._names)
+
+    def _enter(self) -> None:
+        Neuron.live.add(self)
+        if (
+            self.instances is not Neuron.live
+        ):  # a list of the user, as in ``SpikingNeuron.instances = []``
+            self.instances.append(self)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self.State._fields:  # snnTorch 0.8 saved the state; it is not a parameter
+            state_dict.pop(prefix + name, None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        # a string: reading a tensor each step would stall
+        self._reset_mechanism = list(self.resets)[int(self.reset_mechanism_val)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from . import checks
 from .decays import lead_inward
+from .options import arguments
 
 __all__ = ["Parameters", "record"]
 
@@ -32,7 +33,9 @@ class Parameters(nn.Module):
     """
 
     positive: ClassVar[tuple[str, ...]] = ("threshold",)  # what training must not push to 0
+    spiking: ClassVar[bool]
     reset_dict: ClassVar[Any]
+    _unset: bool
     reset_mechanism_val: Tensor
     _reset_mechanism: str
     _record: Any
@@ -82,14 +85,20 @@ class Parameters(nn.Module):
         self._started_with[name] = value
         self._configure()
 
-    def decay(self, name: str, value: Any, learn: bool = False) -> None:
+    def decay(self, name: str, value: Any, learn: bool = False, *, of: str = "membrane") -> None:
         """Register a `parameter` that the equations clamp to [0, 1]; gradients lead it back there.
 
         Args:
             name: as for `parameter`.
-            value: as for `parameter`.
+            value: as for `parameter`, in [0, 1].
             learn: as for `parameter`.
+            of: what decays, for the message.
+
+        Raises:
+            ValueError: ``value`` outside [0, 1].
         """
+        why = f"it is the fraction of the {of} that is left after one step"
+        checks.in_range(name, value, 0.0, 1.0, why=why)
         self.parameter(name, value, learn)
         self._decays += (name,)
         self._lead_inward()
@@ -119,9 +128,64 @@ class Parameters(nn.Module):
                 getattr(self, name).copy_(value)
         self.reset_mechanism_val.fill_(self.reset_dict[self._reset_mechanism])
 
+    def inspect_values(self) -> None:
+        """Check the parameters, and the weights of direct children, written since the last look.
+
+        Reads version counters only where nothing was written, because this runs at every step.
+        """
+        known: dict[str, Any] = self._versions
+        parameters, buffers = self._parameters, self._buffers
+        changed: list[tuple[str, Tensor]] = []
+        for name in self._names:
+            value = parameters.get(name)
+            if value is None:
+                value = buffers.get(name)
+            if value is None:
+                value = getattr(self, name)  # a property, or a parametrization
+            if not _is_known(known.get(name), value):
+                changed.append((name, value))
+        for child, module in self._modules.items():
+            for name, value in module._parameters.items() if module is not None else ():
+                if value is not None and not _is_known(known.get(f"{child}.{name}"), value):
+                    changed.append((f"{child}.{name}", value))
+        if changed and all(checks.readable(value) for _, value in changed):
+            self._check_values(changed)
+
+    def _check_values(self, changed: list[tuple[str, Tensor]]) -> None:
+        kind = type(self).__name__
+        with torch.no_grad():
+            for name, value in changed:
+                if self._unset and name in self._names and _version(value) == 0:
+                    raise RuntimeError(
+                        f"{kind}: {name} was made on the meta device and holds no values yet; call "
+                        "neuron.reset_parameters() or load_state_dict() after to_empty()"
+                    )
+                if name == "threshold" and not self.spiking:
+                    continue
+                bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
+                if bad:
+                    raise ValueError(
+                        f"{kind}: {name} holds {bad} NaN or infinite values of {value.numel()}; "
+                        "training has diverged or a file was damaged: load an earlier state, lower "
+                        "the learning rate or clip the gradients"
+                    )
+                if name in self.positive and not bool((value > 0).all()):
+                    raise ValueError(
+                        f"{kind}: {name} must stay above 0, got {value.min():.4g}; a neuron at "
+                        "rest would fire or divide by 0: after optimizer.step() write "
+                        f"neuron.{name}.data.clamp_(min=1e-3)"
+                    )
+            self.inspect_together()
+        for name, value in changed:
+            self._versions[name] = (value, _version(value))
+
     def inspect_together(self) -> None:
         """Raise if learned parameters contradict each other; called without gradients after they
         were written."""
+
+    def constants(self) -> list[str]:
+        """Names of the tensors that the constructor takes, enough of them to determine the rest."""
+        return [name for name in self._names if name in arguments(type(self))]
 
     def params(self, dtype: torch.dtype) -> Any:
         """Return the parameters by name, in ``dtype``, as the equations read them."""
@@ -149,3 +213,11 @@ class Parameters(nn.Module):
         return ", ".join(
             [*values, f"reset_mechanism={self._reset_mechanism!r}", f"mode={self._mode!r}"]
         )
+
+
+def _is_known(seen: Any, value: Tensor) -> bool:
+    return seen is not None and seen[0] is value and seen[1] == _version(value)
+
+
+def _version(value: Tensor) -> int:
+    return -1 if value.is_inference() else value._version  # inference tensors have no counter

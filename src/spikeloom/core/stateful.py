@@ -17,9 +17,12 @@ from torch._C._functorch import (
     unwrap_if_dead,
 )
 
-from . import alone, checks, recording
+from . import alone, checks, graph, recording
 
-__all__ = ["Stateful"]
+__all__ = ["Stateful", "computes_in_other_dtype"]
+
+# nodes from a membrane to the product with its decay, which saves tensors in every neuron
+_OWN_DEPTH = 5
 
 
 def _outlived(module: Any, value: Any) -> Any:
@@ -33,6 +36,15 @@ def _outlived(module: Any, value: Any) -> Any:
             "entries; call snn.reset(net) after it, or pass the state and return it"
         )
     return value
+
+
+def computes_in_other_dtype(x: Tensor) -> bool:
+    """Whether autocast chooses the dtype in which operations on ``x`` compute.
+
+    >>> computes_in_other_dtype(torch.zeros(1))
+    False
+    """
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
 class Stateful(nn.Module):
@@ -61,6 +73,8 @@ class Stateful(nn.Module):
     _hidden: Any = None
     _foreign: bool = False  # whether a state was assigned, and not yet checked
     _mode: str = "step"
+    _mover: Any = None  # the thread that moved the state last, see `spikeloom.core.alone`
+    _ousted: Any = None  # threads whose state it was before
 
     def forward(self, input_: Tensor) -> Any:
         """Run one step or, in sequence mode, all steps of ``input_``, and remember the last
@@ -75,7 +89,12 @@ class Stateful(nn.Module):
 
     def called(self, input_: Tensor) -> Any:
         """What ``forward`` does where nothing is recorded."""
-        return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+        if torch.compiler.is_compiling():
+            return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+        alone.go_on(self)
+        found = self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+        alone.stayed(self)
+        return found
 
     def advance(
         self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
@@ -100,12 +119,63 @@ class Stateful(nn.Module):
     @property
     def hidden(self) -> Any:
         """The remembered state; every field has shape (0,) where there is none."""
-        if self._hidden is not None:
-            wrapped = not torch.compiler.is_compiling() and self._hidden
-            if wrapped and is_functorch_wrapped_tensor(self._hidden[0]):
-                self._hidden = self.State(*(_outlived(self, value) for value in self._hidden))
-            return self._hidden
+        hidden = self._hidden  # read once, another thread may reset it
+        if hidden is not None:
+            wrapped = not torch.compiler.is_compiling() and hidden
+            if wrapped and is_functorch_wrapped_tensor(hidden[0]):
+                hidden = self._hidden = self.State(*(_outlived(self, value) for value in hidden))
+            return hidden
         return self.State(*(torch.zeros(0) for _ in self.State._fields))
+
+    def inspect_state(self, name: str, value: Tensor, x: Tensor, *, passed: bool) -> Tensor:
+        """Check a state that a step is about to start from.
+
+        Args:
+            name: of the state variable.
+            value: what was passed or is remembered.
+            x: one step of the input.
+            passed: whether the user gave it.
+
+        Returns:
+            ``value``, in the dtype of ``x`` if that loses nothing: whole numbers, and zeros of any
+            dtype.
+        """
+        if value.device != x.device:
+            kind = type(self).__name__
+            raise RuntimeError(
+                f"{kind}: {name} is on {value.device}, the input on {x.device}; write "
+                f"{name}.to(x.device)"
+            )
+        if value.dtype != x.dtype:
+            value = self._cast(name, value, x)
+        own = self._hidden is not None and value is getattr(self._hidden, name)
+        foreign = (passed and not own) or self._foreign
+        if (foreign or value.dtype == torch.float16) and value.device.type == "cpu":
+            checks.finite(value, f"{name}, a state of {type(self).__name__},")
+        if (
+            value.requires_grad
+            and torch.is_grad_enabled()
+            and graph.is_freed(value, _OWN_DEPTH if own else 8)
+        ):
+            raise RuntimeError(
+                f"{type(self).__name__}: {name} still hangs on the graph of a batch that "
+                "backward() has already used; call snn.reset(net) at the start of each batch, or "
+                "snn.detach(net) to go on from its values"
+            )
+        return value
+
+    def _cast(self, name: str, value: Tensor, x: Tensor) -> Tensor:
+        if not value.is_floating_point() and not value.is_complex():
+            return value.to(x.dtype)
+        if computes_in_other_dtype(x):
+            return value
+        if not value.requires_grad and checks.readable(value) and not bool(value.any()):
+            return value.to(x.dtype)
+        raise TypeError(
+            f"{type(self).__name__}: {name} is {value.dtype}, the input {x.dtype}; write "
+            f"{name}.to(x.dtype) or "
+            "snn.reset(net)"
+        )
 
     def reset_mem(self) -> Any:
         """Forget the state; it is created again, at rest, for the next input.
@@ -116,6 +186,7 @@ class Stateful(nn.Module):
         """
         if alone.claimed:
             alone.refuse_others(self)
+        alone.take(self)
         self._hidden = None
         recorder = recording.local.recorder
         if recorder is not None:
@@ -125,10 +196,18 @@ class Stateful(nn.Module):
 
     def detach_hidden(self) -> None:
         """Cut the remembered state from the graph and keep its values."""
+        alone.take(self)
         if self._hidden is not None:
             self._hidden = self.State(*(value.detach() for value in self._hidden))
 
     # -- configuration, copies, devices ------------------------------------------------------------
+
+    def __prepare_scriptable__(self) -> Any:
+        """What ``torch.jit.script`` calls first; it cannot compile a module with a state."""
+        raise TypeError(
+            f"TorchScript cannot compile {type(self).__name__}; write torch.export.export of a "
+            "module whose forward calls snn.run(net, x)"
+        )
 
     @property
     def mode(self) -> str:
@@ -141,8 +220,11 @@ class Stateful(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         hidden = self._hidden
+        kept = self.__dict__.copy()
+        kept.pop("_mover", None)
+        kept.pop("_ousted", None)
         return {
-            **self.__dict__,
+            **kept,
             "_hidden": hidden and self.State(*(value.detach() for value in hidden)),
         }
 

@@ -154,7 +154,8 @@ class CustomSurrogate:
             and the spikes.
 
     >>> x = torch.tensor([0.5, -2.0], requires_grad=True)
-    >>> CustomSurrogate(lambda input_, grad_input, spikes: grad_input * (input_.abs() < 1))(x).sum().backward()
+    >>> box = CustomSurrogate(lambda input_, grad_input, spikes: grad_input * (input_.abs() < 1))
+    >>> box(x).sum().backward()
     >>> x.grad
     tensor([1., 0.])
     """

@@ -46,7 +46,9 @@ class Watch:
 
     >>> seen = []
     >>> layer = nn.Linear(2, 3)
-    >>> handle = layer.register_forward_hook(Watch(lambda module, moment: seen.append(moment.output.shape)))
+    >>> handle = layer.register_forward_hook(
+    ...     Watch(lambda module, moment: seen.append(moment.output.shape))
+    ... )
     >>> _ = layer(__import__("torch").zeros(4, 2)); seen
     [torch.Size([4, 3])]
     """

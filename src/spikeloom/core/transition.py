@@ -138,7 +138,10 @@ class Transition:
         if self.quantize is not None:
             return "state_quant is a function without a kernel"
         if not isinstance(self.surrogate, (Surrogate, Disabled)):
-            return "spike_grad is a function of its own; subclass snn.surrogate.Surrogate to have it fused"
+            return (
+                "spike_grad is a function of its own; subclass snn.surrogate.Surrogate to "
+                "have it fused"
+            )
         return ""
 
     def compared(self) -> dict[str, str]:

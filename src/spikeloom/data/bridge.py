@@ -1,7 +1,7 @@
 """Data sets of the Tonic project as frames.
 
-Tonic reads many event data sets that we do not. It is licensed under the GPL and large, so that it
-is an extra of its own; it is imported when `tonic` is called and not before.
+Tonic reads many event data sets that this library does not. It is large and licensed under the GPL;
+therefore it has its own extra, and is imported only when `tonic` is called.
 """
 
 from collections.abc import Callable
@@ -20,21 +20,21 @@ __all__ = ["EventFrames", "tonic"]
 
 
 class EventFrames(Dataset[tuple[Any, Any]]):
-    """Recordings of a data set of events as frames [T, P, H, W].
+    """Recordings of an event data set as frames [T, P, H, W].
 
     Args:
         dataset: pairs of a structured array ``x, y, t, p`` and a target, such as a data set of
             Tonic.
         num_steps: number of steps, see `to_frames`.
         dt: duration of a step in the unit of ``t`` (Tonic: microseconds), see `to_frames`.
-        sensor_size: width, height and number of polarities; by default the data set's own
-            ``sensor_size``.
-        binary: 1 where there is an event, instead of their number.
+        sensor_size: width, height and number of polarities. Default: ``dataset.sensor_size``.
+        binary: whether a pixel with events is 1 instead of their number.
         transform: applied to the frames.
 
     Raises:
-        ValueError: the data set does not say its ``sensor_size``; others from `to_frames` when a
-            sample is read.
+        TypeError: ``dataset`` is not a data set.
+        ValueError: ``sensor_size`` is missing, or ``num_steps`` and ``dt`` are; reading a sample
+            may raise the errors of `to_frames`.
 
     >>> from spikeloom.data import EVENT
     >>> import numpy as np
@@ -68,8 +68,8 @@ class EventFrames(Dataset[tuple[Any, Any]]):
         size = sensor_of(size)
         if num_steps is None and dt is None:
             raise ValueError(
-                "num_steps or dt must say how long a step is, got neither; write dt=1000 for "
-                "milliseconds"
+                "num_steps or dt must define the duration of a step, got neither; write dt=1000 "
+                "for milliseconds"
             )
         if num_steps is not None:
             whole("num_steps", num_steps, 1)
@@ -104,16 +104,15 @@ def tonic(
     transform: Callable[[Tensor], Any] | None = None,
     **options: Any,
 ) -> Dataset[tuple[Any, Any]]:
-    """A data set of Tonic as frames, kept on disk if asked for.
+    """A data set of Tonic as frames, optionally cached on disk.
 
     Args:
         name: its class in ``tonic.datasets``, such as ``"NMNIST"``.
-        root: folder for its files; Tonic downloads what is missing.
+        root: folder for its files; Tonic downloads missing files.
         num_steps: number of steps, see `to_frames`.
         dt: duration of a step in microseconds, see `to_frames`.
-        binary: 1 where there is an event, instead of their number.
-        cache: folder in which the frames are kept, see `DiskCache`; by default they are made anew
-            each time.
+        binary: whether a pixel with events is 1 instead of their number.
+        cache: folder of a `DiskCache` of the frames. Default: no cache.
         transform: applied to the frames, after the cache.
         options: passed to Tonic's class, such as ``train=False``.
 
@@ -123,7 +122,7 @@ def tonic(
 
     Raises:
         ImportError: Tonic is not installed.
-        ValueError: it has no such data set, or ``num_steps`` and ``dt`` are both absent.
+        ValueError: it has no such data set, or ``num_steps`` and ``dt`` are both missing.
 
     >>> tonic("NMNIST", "data", dt=1000, train=False)  # doctest: +SKIP
     """

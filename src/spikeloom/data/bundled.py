@@ -1,4 +1,4 @@
-"""Real data sets that come with scikit-learn: no download, no files."""
+"""Data sets that are part of scikit-learn and need neither download nor files."""
 
 import numpy as np
 import torch
@@ -9,41 +9,40 @@ from .split import Split, stratified
 
 __all__ = ["digits", "iris"]
 
-IRIS_RANGE_CM = np.array(
-    [[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]]
-)  # sepal length, width, petal length, width
+# Sepal length, width, petal length, width.
+IRIS_RANGE_CM = np.array([[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]])
 
 
 def divide(
     x: np.ndarray, y: np.ndarray, num_test: int, split: int, name: str, description: str
 ) -> Split:
-    """``x`` and ``y`` as tensors, divided by `stratified`."""
+    """Converts ``x`` and ``y`` to tensors and divides them by `stratified`."""
     whole("split", split)
     train, test = stratified(y, num_test, split)
-    samples, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.int64))
+    samples = torch.from_numpy(x.astype(np.float32))
+    labels = torch.from_numpy(y.astype(np.int64))
     description = f"{description}; stratified split {split}"
     return Split(samples[train], labels[train], samples[test], labels[test], name, description)
 
 
 def digits(split: int = 0, *, flat: bool = False) -> Split:
-    """The 1797 handwritten digits of 8 x 8 pixels that are part of scikit-learn, divided 1437 to
-    360.
+    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, divided 1437 to 360.
 
-    The division is stratified and fixed: the same on every machine, for every version of NumPy. The
-    samples are the test part of the UCI set; the writer of a digit is not known, so that the same
-    writers occur on both sides.
+    The division is stratified and the same on every machine and for every version of NumPy. The
+    samples are the test part of the UCI set; the writer of a digit is unknown, so that both sides
+    share writers.
 
     Args:
-        split: number of the division. 0 is the one that all figures of this project are quoted on;
-            select hyperparameters on another one.
-        flat: samples as [N, 64] instead of [N, 1, 8, 8].
+        split: number of the division. All figures of this project use 0; select hyperparameters on
+            another one.
+        flat: whether samples are [N, 64] instead of [N, 1, 8, 8].
 
     Returns:
         float32 in [0, 1] (multiples of 1/16), and the digits as int64.
 
     Raises:
         ImportError: scikit-learn is not installed.
-        ValueError: ``split`` is not a number from 0.
+        ValueError: ``split`` is negative.
 
     Source: Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
     Learning Repository.
@@ -65,7 +64,7 @@ def digits(split: int = 0, *, flat: bool = False) -> Split:
 
 
 def iris(split: int = 0) -> Split:
-    """Fisher's 150 irises, four lengths in three species, divided 120 to 30.
+    """Fisher's 150 irises of three species with four lengths each, divided 120 to 30.
 
     Each length is mapped to [0, 1] by a fixed range in cm (sepal 4-8 and 2-4.5, petal 1-7 and
     0-2.5) that does not depend on the division.
@@ -79,7 +78,7 @@ def iris(split: int = 0) -> Split:
 
     Raises:
         ImportError: scikit-learn is not installed.
-        ValueError: ``split`` is not a number from 0.
+        ValueError: ``split`` is negative.
 
     Source: Fisher (1936), Annals of Eugenics 7, 179-188.
 

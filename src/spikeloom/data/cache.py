@@ -1,4 +1,4 @@
-"""Samples that were expensive to make, kept on disk."""
+"""A cache on disk for samples that are expensive to make."""
 
 import json
 import os
@@ -20,22 +20,23 @@ __all__ = ["DiskCache"]
 
 
 class DiskCache(Dataset[Any]):
-    """A data set that makes each sample once and reads it from a folder afterwards.
+    """A data set that computes each sample once and then reads it from a folder.
 
-    Each sample is one compressed npz file, written to another name first and then renamed, so that
-    loader processes can share the folder and an interrupted run leaves no half file.
+    Each sample is one compressed npz file, written under another name and then renamed, so that
+    loader processes can share the folder and an interrupted run leaves no incomplete file.
 
     Args:
-        dataset: pairs of a recording (tensor or array, structured ones too) and a target (number,
+        dataset: pairs of a recording (tensor or array, also structured) and a target (number,
             tensor or array).
-        folder: where the samples go; it is created.
-        key: what the samples depend on, such as the arguments of their transform. A folder made
-            with another key or another number of samples is refused.
-        transform: applied to the recording after reading; for random changes that must not be kept.
+        folder: folder of the samples, created if missing.
+        key: a description of the samples, such as the arguments of their transform. A folder with
+            another key or another number of samples is refused.
+        transform: applied to the recording after reading; for random changes, which must not be
+            cached.
 
     Raises:
         ValueError: the folder belongs to another key or data set, or a file in it is damaged.
-        TypeError: a sample is no such pair.
+        TypeError: a sample is not such a pair.
 
     >>> class Slow(torch.utils.data.Dataset):
     ...     def __len__(self):
@@ -68,10 +69,11 @@ class DiskCache(Dataset[Any]):
         self.transform = transform
         self._length = len(dataset)
         self.folder.mkdir(parents=True, exist_ok=True)
-        wanted, note = {"key": key, "samples": self._length}, self.folder / "cache.json"
+        wanted = {"key": key, "samples": self._length}
+        note = self.folder / "cache.json"
         if not note.exists():
             replace(note, lambda file: file.write(json.dumps(wanted).encode()))
-        with damage_named(note, "the note of a cache, in JSON", "delete the folder"):
+        with damage_named(note, "the description of a cache, in JSON", "delete the folder"):
             found = json.loads(note.read_text(encoding="utf-8"))
         if found != wanted:
             raise ValueError(
@@ -84,9 +86,7 @@ class DiskCache(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if not -self._length <= index < self._length:
-            raise IndexError(
-                f"index must lie in [{-self._length}, {self._length - 1}], got {index}"
-            )
+            raise IndexError(f"index must be in [{-self._length}, {self._length - 1}], got {index}")
         index %= self._length
         path = self.folder / f"{index}.npz"
         if not path.exists():
@@ -96,7 +96,7 @@ class DiskCache(Dataset[Any]):
 
 
 def replace(path: Path, write: Callable[[Any], Any]) -> None:
-    """Write a file so that it is either absent or complete."""
+    """Writes a file so that it is either absent or complete."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
@@ -107,13 +107,14 @@ def replace(path: Path, write: Callable[[Any], Any]) -> None:
 
 
 def store(path: Path, sample: Any) -> None:
-    """Write a sample, remembering what was a tensor and what a plain number."""
+    """Writes a sample, and whether each part is a tensor, an array or a number."""
     if not isinstance(sample, tuple) or len(sample) != 2:
         raise TypeError(
             f"a sample must be a pair (recording, target), got {type(sample).__name__}; wrap the "
             "data set"
         )
-    kinds, arrays = [], []
+    kinds = []
+    arrays = []
     for value in sample:
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.hasobject:
@@ -121,13 +122,10 @@ def store(path: Path, sample: Any) -> None:
                 "recording and target must be tensors, arrays or numbers, got "
                 f"{type(value).__name__}"
             )
-        kinds.append(
-            "tensor"
-            if isinstance(value, Tensor)
-            else "array"
-            if isinstance(value, np.ndarray)
-            else "number"
-        )
+        if isinstance(value, Tensor):
+            kinds.append("tensor")
+        else:
+            kinds.append("array" if isinstance(value, np.ndarray) else "number")
         arrays.append(array)
     replace(
         path,
@@ -138,19 +136,21 @@ def store(path: Path, sample: Any) -> None:
 
 
 def load(path: Path) -> tuple[Any, Any]:
-    """Read a sample back in the types in which it was stored."""
+    """Reads a sample in the types in which it was stored."""
     arrays = read_npz(path, ("recording", "target", "kinds"))
     kinds = arrays["kinds"].tolist()
     if not isinstance(kinds, list) or len(kinds) != 2:
-        raise ValueError(f"{path} must hold two kinds, got {kinds!r}; delete it, it is made again")
-    with damage_named(path, "a sample of a cache", "delete it, it is made again"):
+        raise ValueError(
+            f"{path} must hold two kinds, got {kinds!r}; delete it, and it is written again"
+        )
+    with damage_named(path, "a sample of a cache", "delete it, and it is written again"):
         recording = _restored(arrays["recording"], kinds[0])
         target = _restored(arrays["target"], kinds[1])
     return recording, target
 
 
 def _restored(array: np.ndarray, kind: str) -> Any:
-    """An array as the kind of value that was stored."""
+    """Converts an array to the stored kind of value."""
     if kind == "tensor":
         return torch.from_numpy(array)
     if kind == "array":

@@ -1,7 +1,7 @@
-"""One error for a damaged file, whatever the parser of its format raises.
+"""A single error for damaged files.
 
-zipfile, zlib, gzip, NumPy, h5py and Pillow raise a dozen kinds of errors about a truncated or
-altered file, most of them without its path.
+zipfile, zlib, gzip, NumPy, h5py and Pillow raise a dozen kinds of errors for a truncated or altered
+file, most of them without its path.
 """
 
 import errno
@@ -30,27 +30,28 @@ PARSERS = (
     TypeError,
     ValueError,
 )
-# Numbers of an OSError that damaged contents cause, such as a seek to a negative place. The others,
-# such as a missing permission or a full disk, are about the machine and pass as they are.
+# Numbers of an OSError that damaged contents cause, such as a seek to a negative position. Others,
+# such as a missing permission or a full disk, are about the machine and are not converted.
 CONTENTS = (None, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)
 
 
 @contextmanager
 def damage_named(path: "str | PathLike[str]", rule: str, remedy: str) -> Iterator[None]:
-    """Raise ValueError with the path for any error of a parser inside the block.
+    """Converts any error of a parser inside the block to ValueError with the path.
 
     Args:
         path: the file.
-        rule: what it must be, after "must be".
-        remedy: what to do about it.
+        rule: the rule in the message, after "must be".
+        remedy: the remedy in the message.
 
     Raises:
-        ValueError: a parser failed. Errors of the machine, such as a missing permission, pass.
+        ValueError: a parser failed. Errors of the machine, such as a missing permission, are not
+            converted.
 
     >>> with damage_named("a.npz", "an npz file", "get it again"):
-    ...     raise EOFError("end of file")
+    ...     raise EOFError("it ends")
     Traceback (most recent call last):
-    ValueError: a.npz must be an npz file, got a damaged or different one (end of file); get it again
+    ValueError: a.npz must be an npz file, got a damaged or different one (it ends); get it again
     """
     try:
         yield

@@ -1,8 +1,8 @@
 """Event streams: lists of single events, frames of events, and batches of unequal length.
 
 A list is a structured array with the fields ``x, y, t, p`` (column, row, time, polarity; others are
-ignored, ``y`` and ``p`` may be missing), as Tonic and our readers give it. Frames are time first,
-[T, P, H, W]; polarity 0 is OFF (darker), 1 is ON (brighter).
+ignored, ``y`` and ``p`` may be missing), as returned by Tonic and by `spikeloom.spikevision`.
+Frames are time first, [T, P, H, W]; polarity 0 is OFF (darker), 1 is ON (brighter).
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.numbers import blank, flag, tensor, whole
 from .steps import step_of
 
-__all__ = ["EVENT", "pad_sequences", "to_events", "to_frames"]
+__all__ = ["EVENT", "mask_sequences", "pad_sequences", "to_events", "to_frames"]
 
 _MOST_EVENTS = 2**30
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
@@ -31,29 +31,29 @@ def to_frames(
     start: float | None = None,
     binary: bool = False,
 ) -> Tensor:
-    """Count the events in each pixel and time step.
+    """Counts the events in each pixel and time step.
 
-    With ``dt`` alone there are as many steps as the recording needs, with
-    ``num_steps`` alone the recording is divided evenly, and with both what comes later is left out.
+    ``dt`` alone gives as many steps as the recording needs, and ``num_steps`` alone divides the
+    recording evenly. With both, later events are dropped.
 
     Args:
-        events: structured array with the fields ``x, y, t, p``, in any order of time.
+        events: structured array with the fields ``x, y, t, p``, in any order.
         sensor_size: width, height and number of polarities, in Tonic's order. With 1 polarity, ON
             and OFF are added.
         num_steps: number of steps T.
         dt: duration of a step, in the unit of ``t`` (Tonic's: microseconds).
-        start: time at which step 0 begins; earlier events are left out. Default: the first event.
-        binary: 1 where there is an event, instead of their number.
+        start: time at which step 0 begins; earlier events are dropped. Default: the first event.
+        binary: whether a pixel with events is 1 instead of their number.
 
     Returns:
         [T, P, H, W], float32.
 
     Raises:
-        TypeError: ``events`` is no structured array with ``x`` and ``t``, or a number has a wrong
-            type.
-        ValueError: a time is NaN, infinite, or so far from the others that ``dt`` alone would ask
-            for frames of more than 2^30 elements; an event is off the sensor; neither ``num_steps``
-            nor ``dt`` says how long a step is. The message gives the index of the event.
+        TypeError: ``events`` is not a structured array with ``x`` and ``t``, or a number has the
+            wrong type.
+        ValueError: a time is NaN, infinite, or so far from the others that ``dt`` alone would need
+            frames of more than 2^30 elements; an event is outside the sensor; both ``num_steps``
+            and ``dt`` are missing. The message gives the index of the event.
 
     >>> import numpy as np
     >>> events = np.array([(0, 1, 5, 1), (0, 1, 6, 1), (2, 0, 15, 0)], dtype=EVENT)
@@ -64,19 +64,19 @@ def to_frames(
     names = getattr(getattr(events, "dtype", None), "names", None) or ()
     if not {"x", "t"} <= set(names) or events.ndim != 1:
         raise TypeError(
-            f"events must be a structured array with the fields x, y, t, p, got "
-            f"{type(events).__name__} with {names}; "
-            "write np.array([(x, y, t, p), ...], dtype=data.EVENT)"
+            "events must be a structured array with the fields x, y, t, p, got "
+            f"{type(events).__name__} with {names}; write np.array([(x, y, t, p), ...], "
+            "dtype=data.EVENT)"
         )
     size = sensor_of(sensor_size)
     steps, num_steps = step_of(np.asarray(events["t"]), num_steps, dt, start, math.prod(size))
     width, height, polarities = size
-    kept = (steps >= 0) & (steps < num_steps)
-    index = steps[kept]
+    inside = (steps >= 0) & (steps < num_steps)
+    index = steps[inside]
     for field, limit in (("p", polarities), ("y", height), ("x", width)):
         address = np.zeros_like(index)
         if field in names and not (field == "p" and limit == 1):
-            address = _addresses(events, field, limit, kept, size)
+            address = _addresses(events, field, limit, inside, size)
         index = index * limit + address
     frames = blank("frames", torch.zeros(0), num_steps, polarities, height, width).view(-1)
     frames.index_add_(0, torch.from_numpy(index), torch.ones(len(index)))
@@ -100,38 +100,38 @@ def sensor_of(sensor_size: Any) -> tuple[int, int, int]:
 
 
 def _addresses(
-    events: np.ndarray, field: str, limit: int, kept: np.ndarray, size: tuple[int, int, int]
+    events: np.ndarray, field: str, limit: int, inside: np.ndarray, size: tuple[int, int, int]
 ) -> np.ndarray:
-    """A field of the kept events, int64, checked against the sensor."""
-    values = np.asarray(events[field])[kept]
+    """A field of the events ``inside``, int64, checked against the sensor."""
+    values = np.asarray(events[field])[inside]
     if values.ndim != 1 or values.dtype.kind not in "iufb":
         raise TypeError(f"{field} must hold whole numbers, got {values.dtype}; write data.EVENT")
     wrong = ~((values >= 0) & (values < limit) & (values == np.floor(values)))
     if wrong.any():
-        first = np.flatnonzero(kept)[wrong.argmax()]
-        lowest, highest = values.min(), values.max()
+        first = np.flatnonzero(inside)[wrong.argmax()]
         raise ValueError(
-            f"{field} must lie in [0, {limit - 1}] for sensor_size={size}, got {lowest} to "
-            f"{highest}, first at event {first}; "
-            "give the sensor's size, and polarities as 0 and 1"
+            f"{field} must be in [0, {limit - 1}] for sensor_size={size}, got {values.min()} to "
+            f"{values.max()}, first at event {first}; give the sensor's size, and polarities as 0 "
+            "and 1"
         )
     return values.astype(np.int64)
 
 
 def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
-    """List the events of frames in order of time: the inverse of `to_frames` up to the times within
-    a step.
+    """Lists the events of frames in order of time, the inverse of `to_frames`.
+
+    Times within a step are lost: the events of step i have the time i x dt.
 
     Args:
         frames: [T, P, H, W]; a count n becomes n events at the same time.
-        dt: duration of a step; the events of step i get the time i x dt.
+        dt: duration of a step.
 
     Returns:
         Structured array of `EVENT`.
 
     Raises:
-        TypeError: ``frames`` is no real tensor, or ``dt`` no whole number.
-        ValueError: ``frames`` has another number of axes, or values that are no counts.
+        TypeError: ``frames`` is not a real tensor, or ``dt`` not a whole number.
+        ValueError: ``frames`` has another number of axes, or values that are not counts.
 
     >>> to_events(torch.ones(2, 1, 1, 1), dt=10).tolist()
     [(0, 0, 0, 0), (0, 0, 10, 0)]
@@ -143,8 +143,7 @@ def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
     if total > _MOST_EVENTS:
         raise ValueError(
             f"frames may hold {_MOST_EVENTS} events, got {total:.4g}; write (frames > 0).float() "
-            "for events without "
-            "number"
+            "for events without number"
         )
     counts = frames[tuple(where.T)].long()
     step, p, y, x = where.repeat_interleave(counts, dim=0).T.cpu().numpy()
@@ -157,7 +156,7 @@ def to_events(frames: Tensor, *, dt: int = 1) -> np.ndarray:
 
 
 def _check_frames(frames: Any) -> None:
-    """Refuse frames that are no counts, or that `EVENT` cannot address."""
+    """Refuses frames that are not counts, or that `EVENT` cannot address."""
     if tensor("frames", frames).dim() != 4:
         raise ValueError(
             f"frames must have the shape [T, P, H, W], got {tuple(frames.shape)}; select a sample "
@@ -167,8 +166,7 @@ def _check_frames(frames: Any) -> None:
     if polarities > 127 or max(height, width) > 32767:
         raise ValueError(
             "frames must have at most 127 polarities and 32767 rows and columns, got "
-            f"{tuple(frames.shape)}; "
-            "write smaller frames"
+            f"{tuple(frames.shape)}; write smaller frames"
         )
     if frames.is_complex():
         raise TypeError(f"frames must hold counts, got {frames.dtype}; write frames.real")
@@ -177,30 +175,29 @@ def _check_frames(frames: Any) -> None:
     if bool(wrong.any()):
         raise ValueError(
             f"frames must hold counts 0, 1, 2, ..., got {values[wrong][0]:g} and "
-            f"{int(wrong.sum()) - 1} more such "
-            "values; write (frames > 0).float() for events without number"
+            f"{int(wrong.sum()) - 1} more such values; write (frames > 0).float() for events "
+            "without number"
         )
 
 
 def pad_sequences(
     samples: Sequence[tuple[Any, Any]], *, batch_first: bool = False, lengths: bool = False
 ) -> tuple[Tensor, ...]:
-    """Put recordings of different length into one batch, with silence at the end of the shorter
-    ones.
+    """Batches recordings of different length and pads the shorter ones with silence.
 
-    A ``collate_fn`` for ``torch.utils.data.DataLoader``.
+    It is a ``collate_fn`` for ``torch.utils.data.DataLoader``.
 
     Args:
         samples: pairs of a recording [T_i, ...] and its target, a number or a tensor of the same
             shape for all.
-        batch_first: [B, T, ...] instead of [T, B, ...].
-        lengths: also return T_i, int64 [B].
+        batch_first: whether the batch is [B, T, ...] instead of [T, B, ...].
+        lengths: whether to return also the T_i, int64 [B], for `mask_sequences`.
 
     Returns:
         Recordings [T, B, ...] with T the largest T_i, and targets [B, ...].
 
     Raises:
-        TypeError: a sample is no pair of tensors or numbers.
+        TypeError: a sample is not a pair of tensors or numbers.
         ValueError: the recordings differ in more than their length, or the targets in shape.
 
     >>> x, y = pad_sequences([(torch.ones(2, 3), 0), (torch.ones(4, 3), 1)])
@@ -219,8 +216,7 @@ def pad_sequences(
     if len(shapes) != 1 or any(x.dim() == 0 for x in recordings):
         raise ValueError(
             "recordings must have the shape [T_i, ...] with the same ..., got "
-            f"{[tuple(x.shape) for x in recordings]}; "
-            "bring them to one size of sensor first"
+            f"{[tuple(x.shape) for x in recordings]}; bring them to one size of sensor first"
         )
     if len({tuple(y.shape) for _, y in pairs}) != 1:
         raise ValueError(
@@ -229,11 +225,48 @@ def pad_sequences(
         )
     batch = torch.nn.utils.rnn.pad_sequence(recordings, batch_first=batch_first)
     targets = torch.stack([y for _, y in pairs])
-    return (
-        (batch, targets, torch.tensor([len(x) for x in recordings]))
-        if lengths
-        else (batch, targets)
-    )
+    if lengths:
+        return batch, targets, torch.tensor([len(x) for x in recordings])
+    return batch, targets
+
+
+def mask_sequences(x: Tensor, lengths: Tensor, *, batch_first: bool = False) -> Tensor:
+    """Sets the steps after the end of each recording to 0.
+
+    A neuron goes on firing in the silence that `pad_sequences` adds. With masked outputs, losses
+    and accuracies count the spikes inside the recordings only.
+
+    Args:
+        x: outputs of a batch that was padded, [T, B, ...].
+        lengths: the T_i, [B].
+        batch_first: whether ``x`` is [B, T, ...].
+
+    Returns:
+        ``x`` with zeros from T_i on.
+
+    Raises:
+        TypeError: ``x`` or ``lengths`` is no tensor.
+        ValueError: the lengths are not one for each recording, or not in [0, T].
+
+    >>> mask_sequences(torch.ones(3, 2, 1), torch.tensor([1, 3]))[..., 0]
+    tensor([[1., 1.],
+            [0., 1.],
+            [0., 1.]])
+    """
+    batch_first = flag("batch_first", batch_first)
+    if tensor("x", x).dim() < 2:
+        raise ValueError(f"x must be a batch over time, got {tuple(x.shape)}; write [T, B, ...]")
+    batch, steps = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+    ends = tensor("lengths", lengths).to(x.device)
+    whole_ones = not ends.is_floating_point() and not ends.is_complex() and ends.dtype != torch.bool
+    if not whole_ones or ends.shape != (batch,) or bool(((ends < 0) | (ends > steps)).any()):
+        raise ValueError(
+            f"lengths must be {batch} whole numbers in [0, {steps}], got {ends.dtype} of shape "
+            f"{tuple(ends.shape)}; write pad_sequences(samples, lengths=True)[2]"
+        )
+    inside = torch.arange(steps, device=x.device).unsqueeze(1) < ends
+    inside = inside.t() if batch_first else inside
+    return x.masked_fill(~inside.reshape(*x.shape[:2], *(1 for _ in x.shape[2:])), 0)
 
 
 def _pair(sample: Any, index: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
-"""Tasks that are computed, not stored: for learning with spike times, without a file.
+"""Synthetic tasks for learning with spike times.
 
-Every generator draws from ``PCG64(seed)`` in a way that NumPy keeps for ever, so that a task is the
-same on every machine. Spike times are in [0, 1] unless an argument gives another duration; infinity
-means no spike.
+Every generator uses the raw output of ``PCG64(seed)``, which is the same in all versions of NumPy,
+so that a task is the same on every machine. Spike times are in [0, 1] unless an argument gives
+another duration; infinity means no spike.
 """
 
 import math
@@ -17,7 +17,8 @@ from .split import Split, stratified
 __all__ = ["delayed_xor", "randman", "xor_times", "yin_yang"]
 
 MOST_NUMBERS = 2**30  # 8 GiB
-SIDE, DOT = 0.5, 0.1  # radii of the whole and of its dots
+RADIUS = 0.5  # of the symbol
+DOT = 0.1  # radius of its dots
 
 
 def uniform(seed: int, *shape: int) -> np.ndarray:
@@ -37,11 +38,11 @@ def _count(name: str, value: int, least: int = 1) -> int:
 
 
 def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> Split:
-    """Points in the Yin-Yang symbol, and whether they lie in its yin, its yang or one of its dots.
+    """Points in the Yin-Yang symbol with the classes yang, yin and dots.
 
-    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times every
-    coordinate then has an early spike and a late one, so that small values do not drive the network
-    less.
+    The classes are equally frequent. A sample is (x, y, 1 - x, 1 - y): as spike times, every
+    coordinate then has an early and a late spike, so that the drive of the network does not depend
+    on the values.
 
     Args:
         num_train: number of training samples.
@@ -54,37 +55,37 @@ def yin_yang(num_train: int = 5000, num_test: int = 1000, *, seed: int = 0) -> S
     Raises:
         ValueError: a number is not a positive integer, or ``seed`` is negative.
 
-    Source: Kriener, Göltz & Petrovici (2022), The Yin-Yang dataset, NICE; the region is recalled
-    from their code.
+    Source: Kriener, Göltz & Petrovici (2022), The Yin-Yang dataset, NICE; the regions follow their
+    code from memory.
 
     >>> yin_yang(30, 6)
     Split(yin_yang: 30 training and 6 test samples of shape [4], 3 classes)
     """
     total = _count("num_train", num_train) + _count("num_test", num_test)
-    wanted = 3 * total  # candidates of each class; the rarest, a dot, is met by one point of 13
-    points = uniform(seed, 20 * wanted, 2) * 2 * SIDE
-    label = _region(points[:, 0], points[:, 1])
-    place = (uniform(seed + 2**32, total) * 3).astype(np.int64)
+    # One point of 13 is in a dot, the rarest class: 60 candidates per sample suffice.
+    points = uniform(seed, 60 * total, 2) * 2 * RADIUS
+    region = _region(points[:, 0], points[:, 1])
+    label = (uniform(seed + 2**32, total) * 3).astype(np.int64)
     chosen = np.zeros(total, np.int64)
     for number in range(3):
-        mine = np.flatnonzero(place == number)
-        chosen[mine] = np.flatnonzero(label == number)[: len(mine)]
+        mine = np.flatnonzero(label == number)
+        chosen[mine] = np.flatnonzero(region == number)[: len(mine)]
     found = points[chosen]
     x = torch.from_numpy(np.concatenate([found, 1 - found], 1).astype(np.float32))
-    y = torch.from_numpy(place)
+    y = torch.from_numpy(label)
     text = f"points in the Yin-Yang symbol, classes equally frequent; seed {seed}"
     return Split(x[:num_train], y[:num_train], x[num_train:], y[num_train:], "yin_yang", text)
 
 
 def _region(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """0 yang, 1 yin, 2 dots, -1 outside."""
-    right, left = np.hypot(x - 1.5 * SIDE, y - SIDE), np.hypot(x - 0.5 * SIDE, y - SIDE)
-    lobe = (left > DOT) & (left <= 0.5 * SIDE)
-    half = (y > SIDE) & (right > 0.5 * SIDE)
-    label = np.where(
-        (right < DOT) | (left < DOT), 2, ((right <= DOT) | lobe | half).astype(np.int64)
-    )
-    return np.where(np.hypot(x - SIDE, y - SIDE) <= SIDE, label, -1)
+    right = np.hypot(x - 1.5 * RADIUS, y - RADIUS)
+    left = np.hypot(x - 0.5 * RADIUS, y - RADIUS)
+    lobe = (left > DOT) & (left <= 0.5 * RADIUS)
+    half = (y > RADIUS) & (right > 0.5 * RADIUS)
+    yin = ((right <= DOT) | lobe | half).astype(np.int64)
+    label = np.where((right < DOT) | (left < DOT), 2, yin)
+    return np.where(np.hypot(x - RADIUS, y - RADIUS) <= RADIUS, label, -1)
 
 
 def xor_times(
@@ -95,18 +96,17 @@ def xor_times(
     first: float = 10.0,
     second: float = 16.0,
 ) -> tuple[Tensor, Tensor]:
-    """Exclusive or in spike times: two inputs fire early or late, the output shall fire early if
-    they differ.
+    """Exclusive or in spike times: the output should fire early if the two inputs differ.
 
     Args:
         early: time of an input that is 0, in ms.
         late: time of an input that is 1.
-        bias: time of a third input that always fires; None leaves it out.
-        first: wanted time of the output if the inputs differ.
-        second: wanted time if they agree.
+        bias: time of a third input that always fires; None for no such input.
+        first: target time of the output if the inputs differ.
+        second: target time if they agree.
 
     Returns:
-        Input times [4, 3] (or [4, 2]) and wanted output times [4, 1].
+        Input times [4, 3] (or [4, 2]) and target times [4, 1].
 
     Raises:
         ValueError: ``late`` is not after ``early``, or ``second`` not after ``first``.
@@ -117,8 +117,9 @@ def xor_times(
     >>> times.tolist(), wanted.flatten().tolist()
     ([[0.0, 0.0, 0.0], [0.0, 6.0, 0.0], [6.0, 0.0, 0.0], [6.0, 6.0, 0.0]], [16.0, 10.0, 10.0, 16.0])
     """
-    times = {"early": early, "late": late, "first": first, "second": second}
-    for name, value in (times if bias is None else {**times, "bias": bias}).items():
+    given = {"early": early, "late": late, "first": first, "second": second}
+    given["bias"] = 0.0 if bias is None else bias
+    for name, value in given.items():
         real(name, value, example=0.0)
     for low, high, names in ((early, late, "early and late"), (first, second, "first and second")):
         if not high > low:
@@ -146,44 +147,42 @@ def randman(
 ) -> Split:
     r"""Spike times on smooth random manifolds, one for each class.
 
-    .. math:: t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}} \sin(2 \pi (k b_{idk} z_d + c_{idk}))
+    .. math::
+        t_i(z) = \sum_{d} \sum_{k=1}^{modes} \frac{a_{idk}}{k^{\alpha}}
+        \sin(2 \pi (k b_{idk} z_d + c_{idk}))
 
     with a, b, c uniform in [0, 1) for each class and unit i, and z uniform in the unit cube of the
     manifold's dimension; the times of each unit are then stretched to [0, 1] over each manifold.
-    All units fire once, so that a rate tells nothing.
+    Every unit fires once, so that rates carry no information.
 
     Args:
         num_classes: number of manifolds.
         num_units: spike times of a sample.
-        num_train: training samples, in all.
-        num_test: test samples.
-        dimensions: of a manifold.
-        smoothness: alpha; the larger, the simpler the manifold. Not negative.
+        num_train: number of training samples of all classes.
+        num_test: number of test samples.
+        dimensions: dimensions of a manifold.
+        smoothness: alpha, not negative; larger values give simpler manifolds.
         modes: terms of the series.
         seed: number of the draw.
 
     Returns:
-        Samples [N, num_units] of float32 in [0, 1], and the number of the manifold.
+        Samples [N, num_units] of float32 in [0, 1], and the indices of their manifolds.
 
     Raises:
         ValueError: a number is out of range.
 
-    Source: Zenke & Vogels (2021), Neural Comput. 33, 899-925; the formula is recalled, and the
+    Source: Zenke & Vogels (2021), Neural Comput. 33, 899-925; the formula is from memory, and the
     product over dimensions is a sum here.
 
     >>> randman(3, 5, 60, 30)
     Split(randman: 60 training and 30 test samples of shape [5], 3 classes)
     """
-    sizes = {
-        "num_classes": num_classes,
-        "num_units": num_units,
-        "num_train": num_train,
-        "num_test": num_test,
-    }
-    sizes |= {"dimensions": dimensions, "modes": modes}
-    num_classes, num_units, num_train, num_test, dimensions, modes = (
-        _count(k, v) for k, v in sizes.items()
-    )
+    num_classes = _count("num_classes", num_classes)
+    num_units = _count("num_units", num_units)
+    num_train = _count("num_train", num_train)
+    num_test = _count("num_test", num_test)
+    dimensions = _count("dimensions", dimensions)
+    modes = _count("modes", modes)
     smoothness = real("smoothness", smoothness, 0.0, 1000.0, example=2.0)
     total = num_train + num_test
     y = np.arange(total) % num_classes
@@ -196,22 +195,25 @@ def randman(
         mine = y == label
         angle = k * b[label] * z[mine][:, None, :, None] + c[label]
         t = (a[label] / k**smoothness * np.sin(2 * np.pi * angle)).sum((-2, -1))
-        low, high = t.min(0), t.max(0)
+        low = t.min(0)
+        high = t.max(0)
         x[mine] = (t - low) / np.where(high > low, high - low, 1.0)
     train, test = stratified(y, num_test, seed)
-    samples, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y)
-    text = f"spike times on {num_classes} smooth random manifolds of dimension {dimensions}; seed {seed}"
+    samples = torch.from_numpy(x.astype(np.float32))
+    labels = torch.from_numpy(y)
+    manifolds = f"{num_classes} smooth random manifolds of dimension {dimensions}"
+    text = f"spike times on {manifolds}; seed {seed}"
     return Split(samples[train], labels[train], samples[test], labels[test], "randman", text)
 
 
 def delayed_xor(
     num_train: int = 512, num_test: int = 128, *, num_steps: int = 30, seed: int = 0
 ) -> Split:
-    """Exclusive or of two cues with a pause between them: a task of memory, as spike trains.
+    """Exclusive or of two cues with a delay between them, a memory task in spike trains.
 
     Each cue is a burst of three steps on one of two channels, 0 or 1; a third channel marks the
-    last three steps, in which the answer is due. The second cue comes at a random step after the
-    first one has ended.
+    last three steps, in which the answer is due. The second cue begins at a random step after the
+    end of the first one.
 
     Args:
         num_train: number of training samples.
@@ -240,7 +242,8 @@ def delayed_xor(
         x[row, step, bits[0]] = 1.0
         x[row, second + step, bits[1]] = 1.0
         x[:, num_steps - 1 - step, 2] = 1.0
-    samples, labels = torch.from_numpy(x), torch.from_numpy(bits[0] ^ bits[1])
+    samples = torch.from_numpy(x)
+    labels = torch.from_numpy(bits[0] ^ bits[1])
     text = f"exclusive or of two cues over {num_steps} steps; seed {seed}"
     return Split(
         samples[:num_train],

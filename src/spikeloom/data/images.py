@@ -1,7 +1,7 @@
-"""Image sets from files that the user has: MNIST and its relatives, and a JPEG subset of CIFAR-10.
+"""Image sets from local files: MNIST and sets in its format, and a JPEG subset of CIFAR-10.
 
-Nothing is downloaded, and torchvision is not needed. Every check of a file comes before its pixels
-are read, so that a truncated or mistaken file is an error with a name and not a strange accuracy.
+Nothing is downloaded, and torchvision is not needed. Files are checked before their pixels are
+read, so that a truncated or wrong file gives an error that names it.
 """
 
 import gzip
@@ -35,18 +35,17 @@ MNIST_FOLDERS = ("", "raw", "MNIST/raw")
 
 
 def read_idx(path: "str | PathLike[str]") -> np.ndarray:
-    """Numbers of an IDX file, the format in which MNIST was published; gzip is recognised by its
-    first bytes.
+    """Array of an IDX file, the format in which MNIST was published.
 
     Args:
-        path: file to read.
+        path: the file; gzip is recognised by its first bytes.
 
     Returns:
-        Array of the shape and type that the file states, in the byte order of this machine.
+        Array of the shape and type in the header, in native byte order.
 
     Raises:
-        ValueError: the file does not begin like an IDX file, its length is not what its shape
-            needs, or it is a damaged gzip file.
+        ValueError: the file does not begin like an IDX file, its length does not match its shape,
+            or it is a damaged gzip file.
 
     Source: LeCun, Cortes & Burges, The MNIST database of handwritten digits, "File formats".
 
@@ -70,8 +69,7 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     if raw[:2] != b"\0\0" or not dims or len(raw) < start or raw[2] not in IDX_TYPES:
         raise ValueError(
             f"an IDX file must begin with the bytes 0 0 type dimensions, got {list(raw[:4])} in "
-            f"{path}; "
-            "download the file again, it may be a web page"
+            f"{path}; download the file again, it may be a web page"
         )
     kind = np.dtype(IDX_TYPES[raw[2]])
     shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
@@ -79,7 +77,7 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     if len(raw) != size:
         raise ValueError(
             f"an IDX file of shape {shape} must have {size} bytes, got {len(raw)} in {path}; "
-            "download the file again, it is truncated or has something appended"
+            "download the file again, it is truncated or too long"
         )
     return np.frombuffer(raw, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
 
@@ -90,15 +88,15 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
     Args:
         root: an npz file with ``x_train, y_train, x_test, y_test``, or a folder with ``mnist.npz``
             or with the four IDX files, plain or gzipped, under their published names, or with
-            torchvision's ``MNIST/raw``. The npz wins.
-        flat: samples as [N, 784] instead of [N, 1, 28, 28].
+            torchvision's ``MNIST/raw``. ``mnist.npz`` takes precedence.
+        flat: whether samples are [N, 784] instead of [N, 1, 28, 28].
 
     Returns:
         float32 in [0, 1], in the order and division of the files, and the classes as int64.
 
     Raises:
-        FileNotFoundError: a file is absent; the message lists the names that were tried.
-        ValueError: a file is no IDX or npz file, or its arrays do not belong together.
+        FileNotFoundError: a file is missing; the message lists the possible names.
+        ValueError: a file is not an IDX or npz file, or its arrays do not match.
 
     >>> import numpy as np
     >>> x, y = np.zeros((5, 28, 28), np.uint8), np.arange(5, dtype=np.uint8)
@@ -110,18 +108,19 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
     flag("flat", flat)
     bundle = root if root.suffix == ".npz" else root / "mnist.npz"
     if bundle.is_file():
-        arrays, source = read_npz(bundle, tuple(MNIST_PARTS)), bundle.name
+        arrays = read_npz(bundle, tuple(MNIST_PARTS))
     else:
-        arrays, source = {part: read_idx(find(root, part)) for part in MNIST_PARTS}, "IDX files"
+        arrays = {part: read_idx(find(root, part)) for part in MNIST_PARTS}
+    source = bundle.name if bundle.is_file() else "IDX files"
     tensors = {}
     for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        x = arrays[f"x_{part}"]
+        y = arrays[f"y_{part}"]
         images = x.ndim == 3 and x.dtype == np.uint8 and x.size > 0
         if not images or y.shape != x.shape[:1] or y.dtype.kind not in "iu":
             raise ValueError(
                 f"the {part} part of {root} must be uint8 images [N, H, W] with N whole-number "
-                "labels, "
-                f"got {x.dtype} {x.shape} and {y.dtype} {y.shape}; the files may be swapped"
+                f"labels, got {x.dtype} {x.shape} and {y.dtype} {y.shape}; the files may be swapped"
             )
         _check_classes(y, f"the labels of the {part} part of {root}")
         tensors[f"x_{part}"] = unit(x, flat)
@@ -134,7 +133,7 @@ def mnist(root: "str | PathLike[str]", *, flat: bool = False) -> Split:
 
 
 def _check_classes(labels: np.ndarray, what: str) -> None:
-    """Refuse labels that cannot be classes; a damaged one would ask for millions of outputs."""
+    """Refuses labels that cannot be classes; a damaged label would need millions of outputs."""
     lowest = int(labels.min())
     highest = int(labels.max())
     if lowest < 0 or highest >= MOST_CLASSES:
@@ -158,9 +157,8 @@ def find(root: Path, part: str) -> Path:
             if (root / folder / name).is_file():
                 return root / folder / name
     raise FileNotFoundError(
-        f"MNIST needs mnist.npz, or four IDX files, and {part} was not found in {root}; put one "
-        f"of {', '.join(names)} "
-        "there, or in its folder raw or MNIST/raw"
+        f"MNIST needs mnist.npz, or four IDX files, and {part} was not found in {root}; put one of "
+        f"{', '.join(names)} there, or in its folder raw or MNIST/raw"
     )
 
 
@@ -169,14 +167,14 @@ def cifar10_jpeg(
 ) -> Split:
     """A subset of CIFAR-10 whose images are JPEG files, all in one npz file.
 
-    The file holds ``jpeg_train`` (all JPEG files end to end, uint8), ``offset_train`` (where each
-    begins, [N + 1]) and ``y_train``, and the same for ``test``. Figures measured on it are figures
-    of a JPEG subset, not of CIFAR-10.
+    The file holds ``jpeg_train`` (all JPEG files, concatenated, uint8), ``offset_train`` (where
+    each begins, [N + 1]) and ``y_train``, and the same for ``test``. Figures measured on it are
+    figures of a JPEG subset, not of CIFAR-10.
 
     Args:
         path: the npz file, or a folder with ``cifar10_jpeg_subset.npz``.
-        num_train: number of training samples to decode, from the first; all by default.
-        num_test: number of test samples to decode, from the first; all by default.
+        num_train: number of training samples to decode, from the first. Default: all.
+        num_test: number of test samples to decode, from the first. Default: all.
 
     Returns:
         float32 [N, 3, 32, 32] in [0, 1], and the classes as int64.
@@ -184,8 +182,8 @@ def cifar10_jpeg(
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: Pillow is not installed.
-        ValueError: an array is missing or does not belong to the others, or more samples are asked
-            for than there are.
+        ValueError: an array is missing or does not match the others, or ``num_train`` or
+            ``num_test`` exceeds the number of samples.
 
     >>> import io, numpy as np
     >>> from PIL import Image
@@ -201,8 +199,7 @@ def cifar10_jpeg(
     path = path / "cifar10_jpeg_subset.npz" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
-            f"the JPEG subset of CIFAR-10 is one npz file, and there is none at {path}; give its "
-            "path"
+            f"the JPEG subset of CIFAR-10 must be one npz file, got none at {path}; write its path"
         )
     arrays = read_npz(
         path,
@@ -215,7 +212,7 @@ def cifar10_jpeg(
         number = len(y) if number is None else whole(f"num_{part}", number)
         if not 0 < number <= len(y):
             raise ValueError(
-                f"num_{part} must lie in [1, {len(y)}], the samples of {path}, got {number}"
+                f"num_{part} must be in [1, {len(y)}], the samples of {path}, got {number}"
             )
         with damage_named(path, "an npz file of JPEG images, 32 x 32", "download the file again"):
             tensors[f"x_{part}"] = decode(jpeg, offset[: number + 1])
@@ -228,19 +225,19 @@ def cifar10_jpeg(
 
 
 def _check_jpeg(path: Path, part: str, jpeg: np.ndarray, offset: np.ndarray, y: np.ndarray) -> None:
-    """Check that the three arrays of a part have the right types and belong together."""
+    """Checks the types of the three arrays of a part, and that they match."""
     for name, array, kinds in (("jpeg", jpeg, "u"), ("offset", offset, "iu"), ("y", y, "iu")):
         if array.ndim != 1 or not len(array) or array.dtype.kind not in kinds:
             raise ValueError(
-                f"{name}_{part} of {path} must be whole numbers [N], "
-                f"got {array.dtype} {array.shape}; download the file again"
+                f"{name}_{part} of {path} must be whole numbers [N], got {array.dtype} "
+                f"{array.shape}; download the file again"
             )
-    places = offset.astype(np.int64)
-    rises = bool((np.diff(places) > 0).all())
-    if len(offset) != len(y) + 1 or places[0] != 0 or places[-1] != len(jpeg) or not rises:
+    bounds = offset.astype(np.int64)
+    rises = bool((np.diff(bounds) > 0).all())
+    if len(offset) != len(y) + 1 or bounds[0] != 0 or bounds[-1] != len(jpeg) or not rises:
         raise ValueError(
-            f"offset_{part} of {path} must lead from 0 to {len(jpeg)} in {len(y)} steps, "
-            f"got {len(offset)} offsets from {offset[:1]} to {offset[-1:]}; download the file again"
+            f"offset_{part} of {path} must rise from 0 to {len(jpeg)} in {len(y)} steps, got "
+            f"{len(offset)} offsets from {offset[:1]} to {offset[-1:]}; download the file again"
         )
     _check_classes(y, f"y_{part} of {path}")
 

@@ -1,4 +1,4 @@
-"""Reading npz files, with errors that say which file is damaged."""
+"""Reads npz files, with errors that name a damaged file."""
 
 import io
 import math
@@ -13,10 +13,10 @@ __all__ = ["read_npz"]
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read the arrays ``names`` of an npz file; objects that would need unpickling are refused.
+    """Reads the arrays ``names`` of an npz file, and refuses objects that need unpickling.
 
     Raises:
-        ValueError: the file is no npz file, is damaged, or lacks one of the arrays.
+        ValueError: the file is not an npz file, is damaged, or lacks one of the arrays.
 
     >>> np.savez("a.npz", x=np.arange(3))
     >>> read_npz(Path("a.npz"), ("x",))
@@ -38,9 +38,9 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _array(raw: bytes) -> np.ndarray:
-    """The array of a whole entry, whose checksum zipfile has tested.
+    """The array of an entry whose checksum zipfile has verified.
 
-    NumPy would ask for the memory of any shape that the header declares.
+    The size is checked first, because NumPy allocates any shape that the header declares.
     """
     file = io.BytesIO(raw)
     version = np.lib.format.read_magic(file)

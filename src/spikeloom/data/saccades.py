@@ -1,5 +1,4 @@
-"""Event streams made of images: what a silent retina sees while its eye makes three small
-movements."""
+"""Event streams from images: an event camera that makes three small saccades."""
 
 import torch
 from torch import Tensor
@@ -8,13 +7,14 @@ from ..core.numbers import blank, random_source, real, tensor, whole
 
 __all__ = ["saccade"]
 
+# Corners (x, y) in units of the distance.
 TRIANGLE = (
     (0.0, 0.0),
     (0.5, 1.0),
     (1.0, 0.0),
     (0.0, 0.0),
-)  # corners (x, y) in units of the distance
-DARK = 0.05  # added to intensities before the logarithm: what a pixel sees of a black surface
+)
+DARK = 0.05  # intensity of a black surface, added before the logarithm
 
 
 def saccade(
@@ -26,20 +26,20 @@ def saccade(
     noise: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Turn images into streams of ON and OFF events, as an event camera records them.
+    """Converts images to streams of ON and OFF events, as an event camera records them.
 
     The camera moves along an isosceles triangle in three straight saccades of equal duration and
-    ends where it began. A pixel sends an event when the logarithm of its intensity has changed by
-    ``threshold`` since its last event: the protocol of N-MNIST, and the pixel of the DVS.
+    returns to its starting point. A pixel sends an event when the logarithm of its intensity has
+    changed by ``threshold`` since its last event: the protocol of N-MNIST, and the pixel of the
+    DVS.
 
     Args:
-        images: [B, 1, H, W] or [B, H, W], in [0, 1]; outside the image it is dark.
+        images: [B, 1, H, W] or [B, H, W], in [0, 1]; the surroundings are dark.
         num_steps: number of time steps T of the whole movement, 3 or more.
-        distance: base and height of the triangle in pixels. Default: an eighth of the image's
-            height.
-        threshold: change of log intensity that causes an event; from dark to bright it changes by
-            3.
-        noise: probability of an event without cause, for each step, pixel and polarity, in [0, 1].
+        distance: base and height of the triangle in pixels. Default: an eighth of the height of the
+            image.
+        threshold: change of log intensity that causes an event; from dark to bright it is 3.
+        noise: probability of a spurious event, for each step, pixel and polarity, in [0, 1].
         generator: source of the noise.
 
     Returns:
@@ -56,7 +56,8 @@ def saccade(
     >>> events = saccade(torch.eye(8).expand(4, 1, 8, 8), num_steps=30)
     >>> events.shape
     torch.Size([30, 4, 2, 8, 8])
-    >>> saccade(torch.ones(1, 1, 8, 8), num_steps=30)[:, :, :, 2:-2, 2:-2].sum()  # no contrast, no event
+    >>> events = saccade(torch.ones(1, 1, 8, 8), num_steps=30)
+    >>> events[:, :, :, 2:-2, 2:-2].sum()  # no contrast, no event
     tensor(0.)
     """
     images = checked(images, num_steps, threshold, noise)
@@ -67,27 +68,26 @@ def saccade(
     distance = height / 8 if distance is None else distance
     corners = torch.tensor(TRIANGLE, dtype=images.dtype, device=images.device) * distance
     stream = blank("events", images, num_steps, len(images), 2, *images.shape[-2:])
-    reference = seen(images, corners[0])
+    reference = log_intensity(images, corners[0])
     for step in range(num_steps):
-        way = 3 * (step + 1) / num_steps
-        leg = min(int(way), 2)
-        change = seen(images, corners[leg].lerp(corners[leg + 1], way - leg)) - reference
-        levels = (change / threshold).trunc()
+        position = 3 * (step + 1) / num_steps
+        leg = min(int(position), 2)
+        offset = corners[leg].lerp(corners[leg + 1], position - leg)
+        levels = ((log_intensity(images, offset) - reference) / threshold).trunc()
         reference = reference + levels * threshold
-        stream[step, :, 0], stream[step, :, 1] = levels < 0, levels > 0
+        stream[step, :, 0] = levels < 0
+        stream[step, :, 1] = levels > 0
     if noise:
         stray = torch.rand(stream.shape, generator=generator, device=stream.device) < noise
         stream = stream.maximum(stray.to(stream.dtype))
     return stream
 
 
-def seen(images: Tensor, offset: Tensor) -> Tensor:
-    """Log intensity at each pixel, [B, H, W], while the camera looks ``offset`` (x, y) pixels away
-    from the centre."""
+def log_intensity(images: Tensor, offset: Tensor) -> Tensor:
+    """Log intensity at each pixel, [B, H, W], for a camera moved by ``offset`` (x, y) pixels."""
     height, width = images.shape[-2:]
-    shift = (
-        2 * offset / offset.new_tensor([width, height])
-    )  # grid_sample measures images from -1 to 1
+    # The coordinates of grid_sample run from -1 to 1.
+    shift = 2 * offset / offset.new_tensor([width, height])
     matrix = torch.cat([torch.eye(2, dtype=images.dtype, device=images.device), shift[:, None]], 1)
     grid = torch.nn.functional.affine_grid(
         matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False
@@ -96,7 +96,7 @@ def seen(images: Tensor, offset: Tensor) -> Tensor:
 
 
 def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> Tensor:
-    """``images`` as [B, 1, H, W], all arguments being in range."""
+    """Checks all arguments, and returns ``images`` as [B, 1, H, W]."""
     if not tensor("images", images).is_floating_point():
         raise TypeError(
             f"images must be floating point in [0, 1], got {images.dtype}; write images / 255 for "
@@ -107,7 +107,7 @@ def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> T
     if images.dim() != 4 or images.shape[1] != 1:
         raise ValueError(
             f"images must have the shape [B, 1, H, W] or [B, H, W], got {tuple(images.shape)}; "
-            "make colours grey with images.mean(1, keepdim=True)"
+            "convert colours to grey with images.mean(1, keepdim=True)"
         )
     if not images.numel():
         raise ValueError(
@@ -116,12 +116,8 @@ def checked(images: Tensor, num_steps: int, threshold: float, noise: float) -> T
         )
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
-            f"images must lie in [0, 1], got {images.min():g} to {images.max():g}; write "
+            f"images must be in [0, 1], got {images.min():g} to {images.max():g}; write "
             "images.clamp(0, 1) or rescale"
-        )
-    if not all(images.shape[-2:]):
-        raise ValueError(
-            f"images must have pixels, got {tuple(images.shape)}; write images [B, 1, H, W]"
         )
     whole("num_steps", num_steps, 3)
     real("threshold", threshold, 0.0, open_low=True, example=0.3)

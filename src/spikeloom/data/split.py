@@ -1,4 +1,4 @@
-"""The form in which every bundled data set comes, and how a set is divided."""
+"""Data sets that are divided into training and test samples."""
 
 from typing import NamedTuple
 
@@ -18,11 +18,12 @@ class Split(NamedTuple):
         y_train: their classes, [N], int64 from 0.
         x_test: test samples, [M, ...].
         y_test: their classes, [M].
-        name: short name of the data set, as written into run cards.
-        description: what the data are and how they were divided, in a sentence or two.
+        name: short name of the data set, used in run cards.
+        description: the data and their division, in a sentence or two.
 
     >>> import torch
-    >>> Split(torch.zeros(3, 4), torch.tensor([0, 1, 1]), torch.zeros(1, 4), torch.tensor([0]), "toy", "zeros")
+    >>> x, y = torch.zeros(4, 4), torch.tensor([0, 1, 1, 0])
+    >>> Split(x[:3], y[:3], x[3:], y[3:], "toy", "zeros")
     Split(toy: 3 training and 1 test samples of shape [4], 2 classes)
     """
 
@@ -46,24 +47,23 @@ class Split(NamedTuple):
 
 
 def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and the test samples, every class being divided in the same
-    proportion.
+    """Indices of training and test samples, with the same proportion of every class.
 
-    The order is that of the raw output of PCG64, which NumPy keeps for ever, unlike
-    ``Generator.permutation``. The class shares are rounded by largest remainder, so that exactly
-    ``num_test`` samples are test samples.
+    The order is that of the raw output of PCG64, which is the same in all versions of NumPy, unlike
+    ``Generator.permutation``. The shares of the classes are rounded by largest remainder, so that
+    there are exactly ``num_test`` test samples.
 
     Args:
         labels: class of each sample, [N].
         num_test: number of test samples.
-        number: which one of the possible divisions; each number is a fixed one.
+        number: index of the division; each index gives a fixed division.
 
     Returns:
         Training indices [N - num_test] and test indices [num_test], both in random order.
 
     Raises:
-        TypeError: ``labels`` is no array [N] of classes, or a number is none.
-        ValueError: ``num_test`` is more than there are samples, or a number is negative.
+        TypeError: ``labels`` is not an array [N] of classes, or a number is not an integer.
+        ValueError: ``num_test`` exceeds the number of samples, or a number is negative.
 
     >>> train, test = stratified(np.array([0, 0, 0, 0, 1, 1]), num_test=3)
     >>> sorted(train.tolist() + test.tolist()), int(np.array([0, 0, 0, 0, 1, 1])[test].sum())
@@ -77,8 +77,7 @@ def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.n
     ):
         raise TypeError(
             f"labels must be an array of classes [N], got {type(labels).__name__} of shape "
-            f"{np.shape(labels)}; write "
-            "np.array([0, 1, 1])"
+            f"{np.shape(labels)}; write np.array([0, 1, 1])"
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("labels must be finite, got NaN or infinity; write whole numbers")

@@ -1,7 +1,7 @@
-"""From the times of events to time steps: what `to_frames` checks and divides.
+"""Converts the times of events to time steps, for `to_frames`.
 
-Times are compared as exact integers or as float64. A time that is NaN, infinite, or so far from the
-others that no frames could hold the span, is refused with the index of its event.
+Times are compared as exact integers or as float64. A time that is NaN, infinite, or too far from
+the others for any frames is refused with the index of its event.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from ..core.numbers import real, whole
 
 __all__ = ["MOST_ELEMENTS", "step_of"]
 
-MOST_ELEMENTS = 2**30  # of frames whose number of steps follows from the times: 4 GiB of float32
+MOST_ELEMENTS = 2**30  # limit if the number of steps follows from the times: 4 GiB of float32
 INT64 = np.iinfo(np.int64)
 
 
@@ -24,11 +24,12 @@ def step_of(
         num_steps: number of steps T, or None.
         dt: duration of a step, or None.
         start: time at which step 0 begins; None for the first event.
-        pixels: elements of one frame, which bound the number of steps that ``dt`` alone asks for.
+        pixels: elements of one frame, which limit the number of steps for ``dt`` alone.
 
     Raises:
-        TypeError: times, ``num_steps``, ``dt`` or ``start`` are no numbers.
-        ValueError: a time is not finite or too far from the others, or a step has no length.
+        TypeError: times, ``num_steps``, ``dt`` or ``start`` are not numbers.
+        ValueError: a time is not finite or too far from the others, or the duration of a step is
+            unknown.
 
     >>> step_of(np.array([5, 6, 15]), None, 10, None, 1)
     (array([0, 0, 1]), 2)
@@ -41,8 +42,8 @@ def step_of(
     begin = _begin(t, start)
     if num_steps is None and (dt is None or not (t >= begin).any()):
         raise ValueError(
-            f"num_steps or dt must say how many steps {len(t)} events from start={start} last, "
-            f"got num_steps=None and dt={dt}; write num_steps=100"
+            f"num_steps or dt must define the number of steps of {len(t)} events from "
+            f"start={start}, got num_steps=None and dt={dt}; write num_steps=100"
         )
     elapsed = _elapsed(t, begin)
     if step is None:
@@ -57,7 +58,7 @@ def step_of(
 
 
 def _times(t: np.ndarray) -> np.ndarray:
-    """Times as int64 or float64, one for each event, all of them finite."""
+    """Checks times, and returns them as int64 or float64."""
     if t.ndim != 1 or t.dtype.kind not in "iuf":
         raise TypeError(
             f"t must hold one number for each event, got {t.dtype} of shape {t.shape}; write "
@@ -68,9 +69,8 @@ def _times(t: np.ndarray) -> np.ndarray:
         if wrong.any():
             first = int(wrong.argmax())
             raise ValueError(
-                f"times must be finite, got t={t[first]} at event {first} "
-                f"({int(wrong.sum())} of {len(t)} are not); "
-                "write events[np.isfinite(events['t'])]"
+                f"times must be finite, got t={t[first]} at event {first} ({int(wrong.sum())} of "
+                f"{len(t)} are not); write events[np.isfinite(events['t'])]"
             )
         return t.astype(np.float64)
     if t.dtype.kind == "u" and len(t) and int(t.max()) > INT64.max:
@@ -83,7 +83,7 @@ def _times(t: np.ndarray) -> np.ndarray:
 
 
 def _begin(t: np.ndarray, start: float | None) -> float | int:
-    """Time at which step 0 begins, as an int wherever it is one."""
+    """Time at which step 0 begins, as an int if it is a whole number."""
     if start is None:
         return t.min().item() if len(t) else 0
     begin = real("start", start, example=0.0)
@@ -93,7 +93,7 @@ def _begin(t: np.ndarray, start: float | None) -> float | int:
 
 
 def _elapsed(t: np.ndarray, begin: float | int) -> np.ndarray:
-    """Times from ``begin`` on, without a wrap of int64."""
+    """Times relative to ``begin``, without overflow of int64."""
     if not len(t):
         return t
     exact = t.dtype.kind == "i" and isinstance(begin, int)
@@ -102,7 +102,7 @@ def _elapsed(t: np.ndarray, begin: float | int) -> np.ndarray:
     if (exact and max(map(abs, ends)) > INT64.max) or not np.isfinite(ends).all():
         raise ValueError(
             f"times must be less than 2^63 from start={begin}, got t={t[far]} at event {far}; "
-            "remove that event, its time is damaged"
+            "remove that event, its time is wrong"
         )
     if exact and abs(begin) > INT64.max:
         return np.array([value - begin for value in t.tolist()], np.int64)
@@ -118,27 +118,28 @@ def _evenly(elapsed: np.ndarray, num_steps: int) -> np.ndarray:
         return elapsed.astype(np.int64)
     if elapsed.dtype.kind == "f":
         span = max(float(elapsed.max()), 0.0) or 1.0
-        steps = (
-            np.floor(elapsed / span * num_steps) if span > 1e300 else elapsed * num_steps // span
-        )
+        if span > 1e300:
+            steps = np.floor(elapsed / span * num_steps)
+        else:
+            steps = elapsed * num_steps // span
         return np.clip(steps, -1, num_steps - 1).astype(np.int64)
     span = max(int(elapsed.max()), 0) + 1
     largest = max(span, -int(elapsed.min()))
     if largest * num_steps <= INT64.max:
         return np.minimum(elapsed * num_steps // span, num_steps - 1)
-    exact = [value * num_steps // span for value in elapsed.tolist()]  # Python's ints do not wrap
+    # Python's integers do not overflow.
+    exact = [value * num_steps // span for value in elapsed.tolist()]
     return np.maximum(np.array(exact, dtype=object), -1).astype(np.int64)
 
 
 def _needed(t: np.ndarray, elapsed: np.ndarray, unit: float | int, pixels: int) -> int:
-    """Number of steps up to the last event, if frames of that length are reasonable."""
+    """Number of steps up to the last event, limited by `MOST_ELEMENTS`."""
     last = int(elapsed.argmax())
     count = elapsed[last].item() // unit + 1
     if count * pixels <= MOST_ELEMENTS:
         return int(count)
     raise ValueError(
         f"with dt={unit:g} the event {last} at t={t[last]} needs {count:.4g} steps of {pixels} "
-        "elements, "
-        f"more than {MOST_ELEMENTS} in all; write num_steps= to leave out what comes later, "
-        "a larger dt, or remove an event whose time is damaged"
+        f"elements, more than {MOST_ELEMENTS} in all; write num_steps= to drop later events, a "
+        "larger dt, or remove an event whose time is wrong"
     )

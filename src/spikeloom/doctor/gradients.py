@@ -56,7 +56,11 @@ class GradientReport:
         rows: one for each rule and parameter.
         refused: why the other rules do not apply, by their names.
 
-    >>> print(GradientReport((GradientRow("0.weight", "eprop", 0.99, 0.5),), {"bp_stdp": "no IF neurons"}))
+    >>> print(
+    ...     GradientReport(
+    ...         (GradientRow("0.weight", "eprop", 0.99, 0.5),), {"bp_stdp": "no IF neurons"}
+    ...     )
+    ... )
     rule      parameter  cosine to bptt  length / bptt
     eprop     0.weight            0.990         0.500
     bp_stdp does not apply: no IF neurons
@@ -117,7 +121,9 @@ def gradient_report(
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
-    >>> report = gradient_report(net, (2 * torch.rand(20, 8, 4), torch.arange(8) % 3), rules=["eprop"])
+    >>> report = gradient_report(
+    ...     net, (2 * torch.rand(20, 8, 4), torch.arange(8) % 3), rules=["eprop"]
+    ... )
     >>> [row.layer for row in report.rows]
     ['0.weight', '0.bias']
     """

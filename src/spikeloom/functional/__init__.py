@@ -1,7 +1,7 @@
 """Losses, accuracies, regularisers, quantisation and probes, usually imported as ``SF``.
 
-The names of `acc`, `loss`, `reg`, `probe` and `quant` are here; each also lives in its module, as
-in snnTorch.
+Re-exports the names of `acc`, `loss`, `reg`, `probe` and `quant`; as in snnTorch, each can also be
+imported from its module.
 """
 
 from .acc import accuracy_rate, accuracy_temporal

@@ -24,7 +24,7 @@ def accuracy_rate(
     Args:
         spk_out: spikes of the output layer, [T, B, N].
         targets: class labels, [B].
-        population_code: whether contiguous groups of N / C outputs stand for the classes.
+        population_code: whether contiguous groups of N / C outputs represent the classes.
         num_classes: C, required for a population code.
 
     Returns:
@@ -47,8 +47,7 @@ def accuracy_rate(
 
 
 def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
-    """Share of samples whose class fires first; the lower class wins a tie, also when all are
-    silent.
+    """Share of samples whose class fires first; the lower class wins a tie.
 
     A silent output counts as firing at the last step, T - 1.
 

@@ -1,7 +1,7 @@
 """Losses of spike trains and membranes against class labels.
 
 Each is built from its settings and called as ``loss(spk_out, targets)`` with [T, B, N] and [B].
-With a population code, contiguous groups of N / C outputs stand for the C classes. A call raises
+With a population code, contiguous groups of N / C outputs represent the C classes. A call raises
 TypeError or ValueError for other kinds or shapes, for NaN and infinity, for labels outside [0, C),
 and for N no multiple of C.
 """
@@ -33,18 +33,23 @@ class _Classification(LossFunctions):
     """A loss of labels [B] that may read a population code."""
 
     def __init__(
-        self, population_code: bool, num_classes: int | bool, reduction: str, weight: Tensor | None
+        self,
+        population_code: bool = False,
+        num_classes: int | bool = False,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__(reduction, weight)
         self.population_code = flag("population_code", population_code)
-        self.num_classes = (
-            whole("num_classes", num_classes) if num_classes is not False else num_classes
-        )
+        if num_classes is not False:
+            whole("num_classes", num_classes)
+        self.num_classes = num_classes
 
     def _counts(self, spk_out: Tensor) -> Tensor:
-        return (
-            population_counts(spk_out, self.num_classes) if self.population_code else spk_out.sum(0)
-        )  # [B, C]
+        """Spike counts of the classes, [B, C]."""
+        if self.population_code:
+            return population_counts(spk_out, self.num_classes)
+        return spk_out.sum(0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         labels = check_labels(targets, logits.shape[:1], logits.shape[-1], self.__name__)
@@ -55,7 +60,7 @@ class ce_rate_loss(_Classification):
     """Cross entropy at every step, averaged over time: ``1/T sum_t CE(spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the mean of a group is its
+        population_code: whether groups of outputs represent the classes; the mean of a group is its
             logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -69,19 +74,10 @@ class ce_rate_loss(_Classification):
     tensor([2.3026])
     """
 
-    def __init__(
-        self,
-        population_code: bool = False,
-        num_classes: int | bool = False,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(population_code, num_classes, reduction, weight)
-
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
-        logits = (
-            groups(spk_out, self.num_classes).mean(-1) if self.population_code else spk_out
-        )  # [T, B, C]
+        logits = spk_out  # [T, B, C]
+        if self.population_code:
+            logits = groups(spk_out, self.num_classes).mean(-1)
         labels = check_labels(targets, logits.shape[1:2], logits.shape[-1], self.__name__)
         losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
         return weighted(losses.reshape(len(logits), -1).mean(0), labels, self.weight)
@@ -94,7 +90,7 @@ class ce_count_loss(_Classification):
     """Cross entropy of the spike counts: ``CE(sum_t spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the sum of a group is its
+        population_code: whether groups of outputs represent the classes; the sum of a group is its
             logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -106,15 +102,6 @@ class ce_count_loss(_Classification):
     >>> ce_count_loss()(torch.zeros(5, 2, 10), torch.tensor([3, 1]))
     tensor(2.3026)
     """
-
-    def __init__(
-        self,
-        population_code: bool = False,
-        num_classes: int | bool = False,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(population_code, num_classes, reduction, weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         return self._cross_entropy(self._counts(spk_out), targets)
@@ -135,24 +122,23 @@ class ce_max_membrane_loss(_Classification):
     """
 
     def __init__(self, reduction: str = "mean", weight: Tensor | None = None) -> None:
-        super().__init__(False, False, reduction, weight)
+        super().__init__(reduction=reduction, weight=weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         return self._cross_entropy(spk_out.max(0).values, targets)
 
 
 class mse_count_loss(_Classification):
-    """Squared error of the spike counts, divided by the number of steps: ``MSE(sum_t spk[t],
-    wanted) / T``.
+    """Squared error of the spike counts per step: ``MSE(sum_t spk[t], target) / T``.
 
-    The wanted count is ``int(T * correct_rate)`` for the class and ``int(T * incorrect_rate)`` for
-    the others (cut off, not rounded, as in snnTorch); with a population code the product includes N
-    / C neurons.
+    The target count is ``int(T * correct_rate)`` for the class and ``int(T * incorrect_rate)`` for
+    the others (truncated, not rounded, as in snnTorch); with a population code the product includes
+    N / C neurons.
 
     Args:
-        correct_rate: wanted rate of the class, in spikes per step.
-        incorrect_rate: wanted rate of the other classes.
-        population_code: whether groups of outputs stand for the classes.
+        correct_rate: target rate of the class, in spikes per step.
+        incorrect_rate: target rate of the other classes.
+        population_code: whether groups of outputs represent the classes.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class, applied to all errors of a sample of that class.
@@ -160,7 +146,9 @@ class mse_count_loss(_Classification):
     Returns:
         Callable; its result has shape (), or [B, C] for ``reduction="none"``.
 
-    >>> mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(torch.zeros(10, 1, 2), torch.tensor([1]))
+    >>> mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(
+    ...     torch.zeros(10, 1, 2), torch.tensor([1])
+    ... )
     tensor(3.4000)
     """
 
@@ -190,8 +178,9 @@ class mse_count_loss(_Classification):
 
 
 class mse_rate_loss(LossFunctions):
-    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``, y being 1
-    for the class.
+    """Half the squared error of the rates: ``1/2 sum_i (y_i - 1/T sum_t spk[t, i])^2``.
+
+    The target y is 1 for the class and 0 for the others.
 
     Args:
         reduction: "mean", "sum" or "none".
@@ -220,9 +209,9 @@ class mse_membrane_loss(LossFunctions):
     """Squared error of the membranes at every step, averaged over time.
 
     Args:
-        time_var_targets: whether the labels change over time; they are [T, B] then.
-        on_target: wanted membrane of the class.
-        off_target: wanted membrane of the other classes.
+        time_var_targets: whether the labels change over time; their shape is then [T, B].
+        on_target: target membrane of the class.
+        off_target: target membrane of the other classes.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class, applied to all errors of a sample of that class.
 
@@ -253,9 +242,8 @@ class mse_membrane_loss(LossFunctions):
         num_classes = spk_out.shape[-1]
         shape = spk_out.shape[:2] if self.time_var_targets else spk_out.shape[1:2]
         labels = check_labels(targets, shape, num_classes, self.__name__)
-        error = (
-            spk_out - _wanted(labels, num_classes, self.on_target, self.off_target)
-        ) ** 2  # [T, B, C]
+        wanted = _wanted(labels, num_classes, self.on_target, self.off_target)
+        error = (spk_out - wanted) ** 2  # [T, B, C]
         if self.time_var_targets:
             return weighted(error, labels, self.weight).mean(0)
         return weighted(error.mean(0), labels, self.weight)
@@ -270,5 +258,5 @@ def _wanted(labels: Tensor, num_classes: int, on: float, off: float) -> Tensor:
 
 
 def _one_element(loss: Tensor, weight: Tensor | None) -> Tensor:
-    """Shape (1,) where snnTorch has it; its weighted losses have shape ()."""
+    """Reshapes an unweighted number to (1,), as snnTorch does."""
     return loss.reshape(1) if loss.dim() == 0 and weight is None else loss

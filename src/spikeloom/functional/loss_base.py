@@ -1,4 +1,4 @@
-"""What the losses share: the checks, class weights, and the reduction.
+"""The base of the losses: checks, class weights and the reduction.
 
 A loss is built once from its settings and then called as ``loss(spk_out, targets)`` with
 ``spk_out`` ``[T, B, N]`` (spikes or membranes). Half precision is computed in float32.
@@ -23,11 +23,11 @@ class LossFunctions:
 
     Args:
         reduction: "mean", "sum" or "none".
-        weight: [C], one factor a class, or None.
+        weight: [C], one factor per class, or None.
 
     Raises:
-        TypeError: ``weight`` holds no real numbers.
-        ValueError: another ``reduction``, or a ``weight`` of another shape, NaN or infinity in it.
+        TypeError: ``weight`` does not hold real numbers.
+        ValueError: another ``reduction``, or a ``weight`` with another shape, NaN or infinity.
 
     >>> class last_step_loss(LossFunctions):
     ...     def _compute_loss(self, spk_out, targets):
@@ -62,14 +62,14 @@ class LossFunctions:
 
 
 def _checked_weight(weight: Any) -> Any:
-    """Weights of classes as they are, if they are finite real numbers, one a class."""
+    """Returns class weights unchanged if they are finite real numbers, one per class."""
     if weight is None:
         return None
     try:
         numbers = torch.as_tensor(weight)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"weight must hold one number a class, got {type(weight).__name__}; write "
+            f"weight must hold one number per class, got {type(weight).__name__}; write "
             "torch.ones(num_classes)"
         ) from error
     tensor("weight", numbers)
@@ -79,18 +79,22 @@ def _checked_weight(weight: Any) -> Any:
         )
     if numbers.dim() != 1 or not numbers.numel():
         raise ValueError(
-            f"weight must hold one number a class, got shape {tuple(numbers.shape)}; "
-            "write a tensor of num_classes numbers"
+            f"weight must hold one number per class, got shape {tuple(numbers.shape)}; write a "
+            "tensor of num_classes numbers"
         )
     if numbers.device.type != "meta" and not bool(numbers.isfinite().all()):
         raise ValueError(
-            "weight must be finite, got NaN or infinity; write one finite number a class"
+            "weight must be finite, got NaN or infinity; write one finite number per class"
         )
     return weight
 
 
 def check_outputs(spk_out: Any, who: str) -> None:
-    """Check that ``spk_out`` is a tensor [T, B, N] with T, B, N > 0 and without NaN and infinity.
+    """Checks that ``spk_out`` is a finite tensor [T, B, N] with T, B, N > 0.
+
+    Args:
+        spk_out: the output of a network.
+        who: name of the caller in the message.
 
     Raises:
         TypeError: a list or tuple, or complex numbers.
@@ -125,24 +129,23 @@ def check_outputs(spk_out: Any, who: str) -> None:
         )
     if spk_out.is_complex():
         raise TypeError(f"{who} expects real outputs, got {spk_out.dtype}; write spk.real")
-    if (
-        spk_out.is_floating_point() and not torch.compiler.is_compiling()
-    ):  # a check of values breaks the graph
+    # A check of values breaks the graph.
+    if spk_out.is_floating_point() and not torch.compiler.is_compiling():
         finite(spk_out, f"{who}: the output")
 
 
 def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) -> Tensor:
-    """Return class labels as torch.int64.
+    """Returns class labels as torch.int64.
 
     Args:
-        targets: whole numbers in [0, ``num_classes``), one for each sample.
-        shape: what their shape must be.
+        targets: whole numbers in [0, ``num_classes``), one per sample.
+        shape: the shape they must have.
         num_classes: C.
-        who: how the message names the caller.
+        who: name of the caller in the message.
 
     Raises:
-        TypeError: no tensor, or fractions.
-        ValueError: another shape, or a label outside.
+        TypeError: not a tensor, or fractions.
+        ValueError: another shape, or a label out of range.
 
     >>> check_labels(torch.tensor([0.0, 2.0]), torch.Size([2]), 3, "ce_rate_loss")
     tensor([0, 2])
@@ -167,7 +170,7 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
             f"{who} expects class labels (whole numbers), got {targets.dtype}; write integer labels"
         )
     labels = targets.long()
-    if torch.compiler.is_compiling() or transformed():  # values cannot be looked at
+    if torch.compiler.is_compiling() or transformed():  # values cannot be read
         return labels
     if targets.is_floating_point() and bool((labels != targets).any()):
         found = "NaN" if bool(targets.isnan().any()) else "fractions"
@@ -178,15 +181,13 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
             f"{who} expects class labels in [0, {num_classes - 1}] for {num_classes} classes, got "
-            f"{outside}; "
-            "write labels that count from 0, or an output layer with more classes"
+            f"{outside}; write labels that count from 0, or an output layer with more classes"
         )
     return labels
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Which class each label names, [*labels.shape, C] of bool; unlike torch's it looks at no
-    value.
+    """One-hot mask of labels, [*labels.shape, C] of bool; unlike torch's, it reads no value.
 
     >>> one_hot(torch.tensor([1]), 3)
     tensor([[False,  True, False]])
@@ -195,7 +196,7 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
-    """Multiply the loss of each sample by the weight of its class.
+    """Multiplies the loss of each sample by the weight of its class.
 
     Args:
         loss: [*labels.shape, ...].
@@ -203,7 +204,7 @@ def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
         weight: [C], or None for no weights.
 
     Raises:
-        ValueError: ``weight`` is not one number a class.
+        ValueError: a label has no weight.
 
     >>> weighted(torch.ones(2, 1), torch.tensor([1, 0]), torch.tensor([1.0, 3.0]))
     tensor([[3.],
@@ -213,11 +214,10 @@ def weighted(loss: Tensor, labels: Tensor, weight: Any) -> Tensor:
         return loss
     factors = torch.as_tensor(weight, dtype=loss.dtype, device=loss.device)
     checked = labels.numel() and not torch.compiler.is_compiling() and not transformed()
-    if factors.dim() != 1 or (checked and int(labels.max()) >= len(factors)):
-        came = tuple(factors.shape)
+    if checked and int(labels.max()) >= len(factors):
         raise ValueError(
-            f"weight must hold one number a class, got shape {came}; write a tensor of "
-            "num_classes numbers"
+            f"weight must hold one number per class, got shape {tuple(factors.shape)} for a label "
+            f"{int(labels.max())}; write a tensor of num_classes numbers"
         )
     chosen = factors[labels]
     return loss * chosen.reshape(*chosen.shape, *[1] * (loss.dim() - chosen.dim()))

@@ -1,9 +1,8 @@
-"""Losses of spike times, and the spike times that carry a gradient.
+"""Losses of spike times, and differentiable spike times.
 
-A spike time has no derivative. Here, and in snnTorch, a later spike is taken to lower the output at
-its step: the gradient with respect to the spike at the time is minus the gradient with respect to
-the time. Time is in steps, 0 being the first one. An output that is silent counts as firing at the
-last step, T - 1.
+A spike time has no derivative. Here, as in snnTorch, the gradient with respect to a spike is minus
+the gradient with respect to its time. Time is in steps from 0. A silent output counts as firing at
+the last step, T - 1.
 """
 
 from collections.abc import Sequence
@@ -22,13 +21,13 @@ __all__ = ["SpikeTime", "ce_temporal_loss", "mse_temporal_loss"]
 
 
 class SpikeTime(nn.Module):
-    """Spike times of outputs, and the times that targets ask for.
+    """Spike times of the outputs, and their target times.
 
     Args:
         target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]),
             not labels [B].
-        on_target: time wanted of the class; with ``multi_spike`` a sequence of F times.
-        off_target: time wanted of the other classes. Negative times count from the end: -1 is the
+        on_target: target time of the class; with ``multi_spike`` a sequence of F times.
+        off_target: target time of the other classes. Negative times count from the end: -1 is the
             last step.
         tolerance: a spike nearer to its target than this many steps counts as on time.
         multi_spike: the first F spikes instead of the first one.
@@ -37,13 +36,13 @@ class SpikeTime(nn.Module):
         Module; ``(spk_out [T, B, N], targets)`` gives times and target times, [B, N] or [F, B, N].
 
     Raises:
-        TypeError: ``on_target`` or ``off_target`` is no sequence with ``multi_spike``, or is one
-            without.
-        ValueError: they differ in length, targets have another shape, or something is NaN or
+        TypeError: ``on_target`` and ``off_target`` are not sequences with ``multi_spike``, or are
+            sequences without it.
+        ValueError: they differ in length, targets have another shape, or a value is NaN or
             infinite.
 
-    Two differences to snnTorch: later spikes are found for each neuron by itself, and targets stay
-    as they were.
+    Two differences from snnTorch: later spikes are found for each neuron separately, and targets
+    are not modified.
 
     >>> spk = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]], [[0.0, 0.0]]])
     >>> SpikeTime()(spk, torch.tensor([1]))
@@ -95,7 +94,7 @@ class SpikeTime(nn.Module):
         return time, wanted
 
     def labels_to_spike_times(self, targets: Tensor, num_outputs: int) -> Tensor:
-        """Wanted times of class labels: of the first spike, or with ``multi_spike`` of the first F.
+        """Target times of class labels: of the first spike, or with ``multi_spike`` of the first F.
 
         Args:
             targets: class labels, [B] of torch.int64.
@@ -112,7 +111,7 @@ class SpikeTime(nn.Module):
         return code(targets, num_outputs)
 
     def label_to_single_spike(self, targets: Tensor, num_outputs: int) -> Tensor:
-        """Wanted time of the first spike, [B, N]; arguments as for `labels_to_spike_times`.
+        """Target time of the first spike, [B, N]; arguments as for `labels_to_spike_times`.
 
         >>> SpikeTime(on_target=3).label_to_single_spike(torch.tensor([1]), 2)
         tensor([[-1.,  3.]])
@@ -120,7 +119,7 @@ class SpikeTime(nn.Module):
         return self.label_to_multi_spike(targets, num_outputs)[0]
 
     def label_to_multi_spike(self, targets: Tensor, num_outputs: int) -> Tensor:
-        """Wanted times of the first F spikes, [F, B, N]; arguments as for `labels_to_spike_times`.
+        """Target times of the first F spikes, [F, B, N]; arguments as for `labels_to_spike_times`.
 
         >>> time = SpikeTime(multi_spike=True, on_target=[0, 1], off_target=[4, 5])
         >>> time.label_to_multi_spike(torch.tensor([1]), 2).squeeze(1)
@@ -140,9 +139,8 @@ class SpikeTime(nn.Module):
         if targets.dim() != axes or targets.shape[-2:] != spk_out.shape[1:]:
             raise ValueError(
                 f"target_is_time=True expects times {'[F, B, N]' if axes == 3 else '[B, N]'} for "
-                "outputs "
-                f"{tuple(spk_out.shape)}, got {tuple(targets.shape)}; write target_is_time=False "
-                "for labels"
+                f"outputs {tuple(spk_out.shape)}, got {tuple(targets.shape)}; write "
+                "target_is_time=False for labels"
             )
         times = targets.to(spk_out.dtype)
         if not torch.compiler.is_compiling():  # a check of values breaks the graph
@@ -151,7 +149,7 @@ class SpikeTime(nn.Module):
 
 
 def _pairs(on_target: Any, off_target: Any, multi_spike: bool) -> list[tuple[float, float]]:
-    """Wanted times of the class and of the others, for each spike."""
+    """Target times of the class and of the others, for each spike."""
     times = []
     for name, value in (("on_target", on_target), ("off_target", off_target)):
         try:
@@ -185,13 +183,13 @@ def _pairs(on_target: Any, off_target: Any, multi_spike: bool) -> list[tuple[flo
 
 
 class mse_temporal_loss(LossFunctions):
-    """Squared error of spike times, in units of the whole duration: ``MSE(time / T, wanted / T)``.
+    """Squared error of spike times, in units of the whole duration: ``MSE(time / T, target / T)``.
 
     Args:
         target_is_time: whether targets are times in steps, [B, N] (with ``multi_spike`` [F, B, N]),
             not labels [B].
-        on_target: time wanted of the class; with ``multi_spike`` a sequence of F times.
-        off_target: time wanted of the other classes. Negative times count from the end: -1 is the
+        on_target: target time of the class; with ``multi_spike`` a sequence of F times.
+        off_target: target time of the other classes. Negative times count from the end: -1 is the
             last step.
         tolerance: a spike nearer to its target than this many steps counts as on time.
         multi_spike: the first F spikes instead of the first one.
@@ -241,7 +239,7 @@ class mse_temporal_loss(LossFunctions):
 
 
 class ce_temporal_loss(LossFunctions):
-    """Cross entropy of first spike times: the class shall fire first.
+    """Cross entropy of first spike times: trains the class to fire first.
 
     Args:
         inverse: "negate" takes minus the time as logit, "reciprocal" ``1 / (time + 1)``.
@@ -273,17 +271,14 @@ class ce_temporal_loss(LossFunctions):
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         time, _ = self.spk_time_fn(spk_out, targets)
         logits = -time if self.inverse == "negate" else 1 / (time + 1)
-        weight = (
-            None
-            if self.weight is None
-            else torch.as_tensor(self.weight, dtype=logits.dtype, device=logits.device)
-        )
-        if weight is not None and len(weight) != logits.shape[-1]:
-            raise ValueError(
-                f"weight must hold one number a class, got {len(weight)} for {logits.shape[-1]} "
-                "outputs; "
-                f"write torch.ones({logits.shape[-1]})"
-            )
+        weight = self.weight
+        if weight is not None:
+            weight = torch.as_tensor(weight, dtype=logits.dtype, device=logits.device).detach()
+            if len(weight) != logits.shape[-1]:
+                raise ValueError(
+                    f"weight must hold one number per class, got {len(weight)} for "
+                    f"{logits.shape[-1]} outputs; write torch.ones({logits.shape[-1]})"
+                )
         return cross_entropy(logits, targets.long(), weight, reduction=self.reduction)
 
     def _reduce(self, loss: Tensor) -> Tensor:

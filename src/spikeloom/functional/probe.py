@@ -1,10 +1,10 @@
-"""Monitors: record what flows through chosen modules of a network, through hooks.
+"""Monitors: record inputs, outputs, attributes and gradients of chosen modules through hooks.
 
-A monitor records until its ``with`` block ends, until ``remove_hooks``, or until nothing refers to
-it any more. It records the network that it received and no copy of it. It stores what the hook
-sees, with its graph; pass ``function_on_output=torch.Tensor.detach`` or the like to keep less.
-Under `snn.run` and `snn.layerwise` monitors record the same calls as in the plain loop, and layers
-still run all steps at once.
+A monitor records until its ``with`` block ends, until ``remove_hooks``, or until it is garbage
+collected. It records the network that it received, and no copy of it. Records keep their autograd
+graph; pass ``function_on_output=torch.Tensor.detach`` or the like to drop it. Under `snn.run` and
+`snn.layerwise` monitors record the same calls as in the plain loop, and layers still run all steps
+at once.
 """
 
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class OutputMonitor(BaseMonitor):
     Args:
         net: network whose modules are monitored.
         instance: class or classes of the modules. Default: the class of ``net`` itself.
-        function_on_output: what is recorded of an output.
+        function_on_output: maps an output to its record. Default: the output itself.
 
     Raises:
-        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
+        TypeError: ``net`` is not a module, ``instance`` not a class, or the function not callable.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -53,11 +53,10 @@ class OutputMonitor(BaseMonitor):
     ) -> None:
         super().__init__()
         self.function_on_output = function_of("function_on_output", function_on_output)
-        register = nn.Module.register_forward_hook
         self._watch(
             net,
             instance,
-            register,
+            nn.Module.register_forward_hook,
             lambda own, m, x, y: own.function_on_output(unpack_len1_tuple(y)),
         )
 
@@ -68,10 +67,10 @@ class InputMonitor(BaseMonitor):
     Args:
         net: network whose modules are monitored.
         instance: class or classes of the modules. Default: the class of ``net`` itself.
-        function_on_input: what is recorded of an input.
+        function_on_input: maps an input to its record. Default: the input itself.
 
     Raises:
-        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
+        TypeError: ``net`` is not a module, ``instance`` not a class, or the function not callable.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
@@ -89,11 +88,10 @@ class InputMonitor(BaseMonitor):
     ) -> None:
         super().__init__()
         self.function_on_input = function_of("function_on_input", function_on_input)
-        register = nn.Module.register_forward_hook
         self._watch(
             net,
             instance,
-            register,
+            nn.Module.register_forward_hook,
             lambda own, m, x, y: own.function_on_input(unpack_len1_tuple(x)),
         )
 
@@ -103,19 +101,20 @@ class AttributeMonitor(BaseMonitor):
 
     Args:
         attribute_name: name of the attribute.
-        pre_forward: before the call instead of after it.
+        pre_forward: whether to record before the call instead of after it.
         net: network whose modules are monitored.
         instance: class or classes of the modules. Default: the class of ``net`` itself.
-        function_on_attribute: what is recorded of it.
+        function_on_attribute: maps the attribute to its record. Default: the attribute itself.
 
     Raises:
-        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
+        TypeError: ``net`` is not a module, ``instance`` not a class, or the function not callable.
         ValueError: the network has no such module.
 
     In snnTorch ``pre_forward=True`` fails at the first call, and ``instance=None`` at construction.
 
     >>> net = torch.nn.Sequential(torch.nn.BatchNorm1d(1))
-    >>> with AttributeMonitor("num_batches_tracked", True, net, torch.nn.BatchNorm1d, int) as monitor:
+    >>> monitor = AttributeMonitor("num_batches_tracked", True, net, torch.nn.BatchNorm1d, int)
+    >>> with monitor:
     ...     _ = net(torch.zeros(4, 1)), net(torch.zeros(4, 1))
     >>> monitor.records
     [0, 1]
@@ -150,16 +149,15 @@ class AttributeMonitor(BaseMonitor):
 
 
 class GradInputMonitor(BaseMonitor):
-    """Records the gradient of the loss with respect to the input of modules, in the order of the
-    backward pass.
+    """Records the gradient with respect to the input of modules, in the order of the backward pass.
 
     Args:
         net: network whose modules are monitored.
         instance: class or classes of the modules. Default: the class of ``net`` itself.
-        function_on_grad_input: what is recorded of it.
+        function_on_grad_input: maps a gradient to its record. Default: the gradient itself.
 
     Raises:
-        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
+        TypeError: ``net`` is not a module, ``instance`` not a class, or the function not callable.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -177,26 +175,24 @@ class GradInputMonitor(BaseMonitor):
     ) -> None:
         super().__init__()
         self.function_on_grad_input = function_of("function_on_grad_input", function_on_grad_input)
-        register = nn.Module.register_full_backward_hook
         self._watch(
             net,
             instance,
-            register,
+            nn.Module.register_full_backward_hook,
             lambda own, m, gi, go: own.function_on_grad_input(unpack_len1_tuple(gi)),
         )
 
 
 class GradOutputMonitor(BaseMonitor):
-    """Records the gradient of the loss with respect to the output of modules, in the order of the
-    backward pass.
+    """Records the gradient with respect to the output of modules, in backward order.
 
     Args:
         net: network whose modules are monitored.
         instance: class or classes of the modules. Default: the class of ``net`` itself.
-        function_on_grad_output: what is recorded of it.
+        function_on_grad_output: maps a gradient to its record. Default: the gradient itself.
 
     Raises:
-        TypeError: ``net`` is no module, ``instance`` no class, or the function cannot be called.
+        TypeError: ``net`` is not a module, ``instance`` not a class, or the function not callable.
         ValueError: the network has no such module.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -216,10 +212,9 @@ class GradOutputMonitor(BaseMonitor):
         self.function_on_grad_output = function_of(
             "function_on_grad_output", function_on_grad_output
         )
-        register = nn.Module.register_full_backward_hook
         self._watch(
             net,
             instance,
-            register,
+            nn.Module.register_full_backward_hook,
             lambda own, m, gi, go: own.function_on_grad_output(unpack_len1_tuple(go)),
         )

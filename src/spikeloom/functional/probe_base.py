@@ -1,4 +1,4 @@
-"""What the monitors share: their records, and the hooks that they hang on modules."""
+"""The base of the monitors: their records and their hooks."""
 
 import weakref
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Kinds = type | tuple[type, ...] | None
 
 
 def unpack_len1_tuple(x: Any) -> Any:
-    """The element of a tuple of length 1; anything else _unchanged.
+    """Returns the element of a tuple of length 1, and anything else unchanged.
 
     >>> unpack_len1_tuple((3,)), unpack_len1_tuple((1, 2))
     (3, (1, 2))
@@ -27,11 +27,10 @@ def _unchanged(x: Any) -> Any:
 
 
 class BaseMonitor:
-    """What the monitors share: records in the order of calls, by number or by the name of the
-    module.
+    """Base of the monitors: records in the order of calls, by number or by name of the module.
 
     ``monitor[3]`` is the fourth record, ``monitor["fc1"]`` the list of the records of one module,
-    "" being the network itself. ``records`` holds all of them, ``monitored_layers`` the names.
+    "" being the network itself. ``records`` holds all records, ``monitored_layers`` the names.
 
     >>> from spikeloom.functional import OutputMonitor
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
@@ -53,8 +52,7 @@ class BaseMonitor:
         weakref.finalize(self, remove, self.hooks)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BaseMonitor":
-        """A copy with a list of records of its own; it watches the modules that were copied
-        together with it."""
+        """Copies the records; the copy monitors the modules that are copied together with it."""
         new = object.__new__(type(self))
         memo[id(self)] = new
         new.__dict__.update(vars(self))
@@ -92,7 +90,7 @@ class BaseMonitor:
         return [self.records[index] for index in self.name_records_index[i]]
 
     def clear_recorded_data(self) -> None:
-        """Forget all records; recording goes on.
+        """Drops all records; recording continues.
 
         >>> BaseMonitor().clear_recorded_data()
         """
@@ -101,14 +99,14 @@ class BaseMonitor:
             indices.clear()
 
     def enable(self) -> None:
-        """Record from now on, the state after construction.
+        """Starts recording, the state after construction.
 
         >>> BaseMonitor().enable()
         """
         self._enable = True
 
     def disable(self) -> None:
-        """Do not record until `enable`.
+        """Stops recording until `enable`.
 
         >>> BaseMonitor().disable()
         """
@@ -123,7 +121,7 @@ class BaseMonitor:
         return self._enable
 
     def remove_hooks(self) -> None:
-        """End the monitoring; the records stay.
+        """Removes the hooks; the records stay.
 
         >>> BaseMonitor().remove_hooks()
         """
@@ -132,15 +130,14 @@ class BaseMonitor:
     def _watch(
         self, net: nn.Module, instance: Kinds, register: Callable, seen: Callable[..., Any]
     ) -> None:
-        """Hang a hook on every module of the given kinds.
+        """Registers a hook on every module of the given classes.
 
-        ``seen`` makes a record of the monitor and of what torch hands a hook.
+        ``seen`` maps the monitor and the arguments of the hook to a record.
         """
         if not isinstance(net, nn.Module):
             raise TypeError(
                 f"net must be a torch.nn.Module, got {net!r}; write {type(self).__name__}(net, "
-                "nn.Linear), or "
-                "AttributeMonitor('mem', False, net)"
+                "nn.Linear), or AttributeMonitor('mem', False, net)"
             )
         self._seen = seen
         self._register = register
@@ -162,7 +159,7 @@ class BaseMonitor:
         self.hooks.append(self._register(module, Hook(module, self.create_hook(name))))
 
     def create_hook(self, name: str) -> Callable[..., None]:
-        """The hook that records under ``name``; the monitor hangs one on each module itself.
+        """Returns the hook that records under ``name``; the constructor registers these itself.
 
         >>> from spikeloom.functional import OutputMonitor
         >>> monitor = OutputMonitor(torch.nn.ReLU())
@@ -184,7 +181,7 @@ class BaseMonitor:
 
 
 def _kinds(net: nn.Module, instance: Any) -> Any:
-    """The classes of the modules to watch."""
+    """The classes of the modules to monitor."""
     if instance is None:
         return type(net)
     for kind in instance if isinstance(instance, tuple) else (instance,):

@@ -23,10 +23,9 @@ _MULTIPLIERS = (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.925, 0.95)  # snnTorch's, for 1
 
 
 class StateQuant(torch.autograd.Function):
-    """Nearest level; halfway between two, the lower one. NaN stays NaN.
+    """Rounds to the nearest level, ties to the lower one; NaN stays NaN.
 
-    The gradient passes straight through. ``apply(input_, levels)`` takes the levels in ascending
-    order.
+    The gradient is straight-through. ``apply(input_, levels)`` takes the levels in ascending order.
 
     >>> StateQuant.apply(torch.tensor([-3.0, 0.4, 0.5, 0.6]), torch.tensor([0.0, 1.0]))
     tensor([0., 0., 0., 1.])
@@ -51,7 +50,7 @@ class StateQuant(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class StateQuantizer:
-    """A grid of levels, as a function of a state: what `state_quant` returns.
+    """A grid of levels as a function of a state; `state_quant` returns it.
 
     Equal settings compare equal; it can be hashed, copied and pickled. The arguments are those of
     `state_quant`.
@@ -80,9 +79,8 @@ class StateQuantizer:
         if not low < self.centre <= high:
             raise ValueError(
                 "threshold must be positive and the limits at least 0, got "
-                f"threshold={self.threshold}, "
-                f"lower_limit={self.lower_limit}, upper_limit={self.upper_limit}; levels run from "
-                f"{low:g} to {high:g}"
+                f"threshold={self.threshold}, lower_limit={self.lower_limit}, "
+                f"upper_limit={self.upper_limit}; levels run from {low:g} to {high:g}"
             )
         if self.multiplier is not None and not self.multiplier > 0:
             raise ValueError(
@@ -102,13 +100,12 @@ class StateQuantizer:
         >>> StateQuantizer(threshold=2.0, upper_limit=0.5).span
         (-2.0, 3.0)
         """
-        return -(
-            self.threshold + self.threshold * self.lower_limit
-        ), self.threshold + self.threshold * self.upper_limit
+        low = -(self.threshold + self.threshold * self.lower_limit)
+        return low, self.threshold + self.threshold * self.upper_limit
 
     @property
     def centre(self) -> float:
-        """Where levels are densest, if they are not uniform.
+        """The point where levels that are not uniform are densest.
 
         >>> StateQuantizer(thr_centered=False).centre
         0.0
@@ -132,8 +129,7 @@ class StateQuantizer:
         return torch.tensor(sorted(rising + falling))  # rounding may swap the densest ones
 
     def _offsets(self, width: float, number: int) -> list[float]:
-        """Distances of levels from the end of the grid: spacings shrink by the multiplier and fill
-        ``width``."""
+        """Distances of levels from the end of the grid: geometric spacings that fill ``width``."""
         ratio = self.multiplier or _MULTIPLIERS[min(self.num_bits, 8) - 1]
         sums = list(itertools.accumulate((ratio**j for j in range(number)), initial=0.0))
         return [width * part / sums[-1] for part in sums[:-1]]
@@ -148,19 +144,18 @@ def state_quant(
     upper_limit: float = 0.2,
     multiplier: float | None = None,
 ) -> StateQuantizer:
-    """Function that rounds a state to the nearest of 2^num_bits levels, with a straight-through
-    gradient.
+    """Returns a function that rounds a state to 2^num_bits levels, straight-through.
 
     Memory does not grow with the number of levels, and the result has the dtype of the state.
 
     Args:
         num_bits: 1 to 16.
-        uniform: whether levels are equally spaced; otherwise they get denser towards the centre.
-        thr_centered: whether that centre is the threshold; otherwise 0.
+        uniform: whether levels are equally spaced; otherwise they are denser towards the centre.
+        thr_centered: whether that centre is the threshold; otherwise it is 0.
         threshold: threshold of the neuron, positive, in the unit of the state.
         lower_limit: the lowest level is ``-threshold * (1 + lower_limit)``.
         upper_limit: the highest level is ``threshold * (1 + upper_limit)``.
-        multiplier: ratio of one spacing to the one before it, on the way to the centre.
+        multiplier: ratio of one spacing to the previous one, towards the centre.
             Default: .05, .1, .3, .5, .7, .9, .925, .95 for 1 to 8 bits and more.
 
     Raises:

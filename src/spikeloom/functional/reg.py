@@ -1,4 +1,4 @@
-"""Regularisers: terms to add to a loss, that keep firing sparse, alive, or cheap.
+"""Regularisers: terms of a loss that keep firing sparse, alive or cheap.
 
 Each is built from its settings and called with spikes ``[T, B, ...]``.
 """
@@ -38,11 +38,11 @@ class l1_rate_sparsity:
 
 
 class rate_band:
-    """Penalty on firing outside a band: ``Lambda * mean_n(relu(low - r_n)^2 + relu(r_n -
-    high)^2)``.
+    """Penalty on rates outside a band.
 
-    ``r_n`` is the rate of neuron n, averaged over time and batch. Silent neurons are pulled back to
-    life by ``low``, provided that the surrogate still passes them a gradient.
+    It is ``Lambda * mean_n(relu(low - r_n)^2 + relu(r_n - high)^2)``, with ``r_n`` the rate of
+    neuron n, averaged over time and batch. ``low`` revives silent neurons, provided that the
+    surrogate still passes them a gradient.
 
     Args:
         low: lower end of the band, in spikes per step, in [0, ``high``].
@@ -61,16 +61,14 @@ class rate_band:
     """
 
     def __init__(self, low: float, high: float, Lambda: float = 1.0) -> None:
-        low, high = real("low", low, example=0.01), real("high", high, example=0.5)
-        Lambda = real("Lambda", Lambda)
-        if not 0 <= low <= high:
+        self.low = real("low", low, example=0.01)
+        self.high = real("high", high, example=0.5)
+        self.Lambda = real("Lambda", Lambda)
+        if not 0 <= self.low <= self.high:
             raise ValueError(
                 f"rate_band needs 0 <= low <= high, got low={low}, high={high}; write rates in "
                 "spikes per step"
             )
-        self.low = low
-        self.high = high
-        self.Lambda = Lambda
         self.__name__ = type(self).__name__
 
     def __call__(self, spk_out: Tensor) -> Tensor:
@@ -79,20 +77,20 @@ class rate_band:
                 f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}"
             )
         rate = rates(spk_out).mean(0)  # [...]
-        return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
+        below, above = (self.low - rate).relu(), (rate - self.high).relu()
+        return (self.Lambda * below * below + self.Lambda * above * above).mean()  # 0 x inf is NaN
 
 
 class synops:
-    """Penalty on synaptic operations, spikes times fan-out: ``Lambda / B * sum_layers sum(spk *
-    fan_out)``.
+    """Penalty on synaptic operations: ``Lambda / B * sum_layers sum(spk * fan_out)``.
 
     Each spike costs one operation at every synapse that it reaches. With ``Lambda=1`` the result is
     the number of operations of one sample, averaged over the batch.
 
     Args:
-        synapses: what the spikes are fed to: a module with weights (`fan_out` counts its
-            connections), or the fan-out itself as a number or tensor; or a list or tuple of these,
-            one for each record of spikes.
+        synapses: the module that receives the spikes (`fan_out` counts its connections), or the
+            fan-out itself as a number or tensor; or a list or tuple of these, one for each record
+            of spikes.
         Lambda: factor, in units of the loss per operation.
 
     Returns:
@@ -100,7 +98,7 @@ class synops:
         number of shape ().
 
     Raises:
-        ValueError: the call brings more or fewer records.
+        ValueError: a call has another number of records.
 
     After Sorbaro, Liu, Bortone & Sheik (2020), Frontiers in Neuroscience 14, 662.
 
@@ -116,15 +114,14 @@ class synops:
     ) -> None:
         given = list(synapses) if isinstance(synapses, (list, tuple)) else [synapses]
         self.synapses = [_reach(each) for each in given]
-        real("Lambda", Lambda)
-        self.Lambda = Lambda
+        self.Lambda = real("Lambda", Lambda)
         self.__name__ = type(self).__name__
 
     def __call__(self, *spk_out: Tensor) -> Tensor:
         if len(spk_out) != len(self.synapses):
             raise ValueError(
-                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; "
-                "write one for each synapse"
+                f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; write "
+                "one for each synapse"
             )
         operations: Tensor | float = 0.0
         for spk, synapse in zip(spk_out, self.synapses, strict=True):
@@ -138,15 +135,16 @@ class synops:
         return torch.as_tensor(self.Lambda * operations)
 
 
-def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
-    """Number of connections that leave each input of a module.
+def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -> Tensor:
+    """Number of outgoing connections of each input of a module.
 
-    Counted as the gradient of the sum of its outputs, all weights being 1: exact at the borders of
-    convolutions, for strides, groups and dilations. Zero weights count as connections.
+    It is the gradient of the sum of the outputs with all weights at 1, which is exact at the
+    borders of convolutions, for strides, groups and dilations.
 
     Args:
         synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
         shape: shape of one sample, without time and batch.
+        pruned: whether weights of exactly 0 do not count as connections.
 
     Returns:
         ``shape``, numbers of connections, on the device of the weights.
@@ -167,6 +165,8 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
         raise TypeError(f"shape must be that of one sample, got {shape!r}; write shape=(3, 8, 8)")
     sizes = [whole("shape", size) for size in shape]
     ones = {name: torch.ones_like(value) for name, value in own.items()}
+    if pruned:
+        ones["weight"] = (own["weight"].detach() != 0).to(own["weight"].dtype)
     with torch.enable_grad():
         x = torch.zeros(
             1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True
@@ -183,7 +183,7 @@ def fan_out(synapse: nn.Module, shape: Sequence[int]) -> Tensor:
 
 
 def _reach(synapse: Any) -> Any:
-    """A module, a tensor or a number, as it is."""
+    """Returns a module, a checked tensor or a checked number unchanged."""
     if not isinstance(synapse, (nn.Module, Tensor)):
         real("synapses", synapse, 0.0)
     if isinstance(synapse, Tensor):
@@ -192,12 +192,11 @@ def _reach(synapse: Any) -> Any:
 
 
 def _spikes(x: Any, name: str = "spk_out") -> Tensor:
-    """A tensor if it is real and finite."""
+    """Returns a tensor unchanged if it is real and finite."""
     if tensor(name, x).is_complex():
         raise TypeError(f"{name} must be real, got {x.dtype}; write spk.real")
-    if (
-        x.is_floating_point() and not torch.compiler.is_compiling()
-    ):  # a check of values breaks the graph
+    # A check of values breaks the graph.
+    if x.is_floating_point() and not torch.compiler.is_compiling():
         finite(x, name)
     return x
 

@@ -1,4 +1,4 @@
-"""Spike times with a gradient: the autograd functions behind `SpikeTime`."""
+"""Differentiable spike times: the autograd functions of `SpikeTime`."""
 
 from typing import Any
 
@@ -39,11 +39,11 @@ class MultiSpike(torch.autograd.Function):
     def forward(spk_rec: Tensor, spk_count: int, device: Any = None) -> Tensor:
         fired = spk_rec != 0
         number = fired.cumsum(0)  # how many spikes each neuron has fired so far
-        times = []
-        for nth in range(1, spk_count + 1):
-            times.append(
-                first_spike((fired & (number == nth)).to(spk_rec.dtype), never=len(spk_rec) - 1)
-            )
+        last = len(spk_rec) - 1
+        times = [
+            first_spike((fired & (number == nth)).to(spk_rec.dtype), never=last)
+            for nth in range(1, spk_count + 1)
+        ]
         return torch.stack(times)
 
     @staticmethod
@@ -58,7 +58,7 @@ class MultiSpike(torch.autograd.Function):
 
 
 class Tolerance(torch.autograd.Function):
-    """Times closer to their target than the tolerance count as hits; the gradient passes."""
+    """Replaces times closer to their target than the tolerance by it; straight-through gradient."""
 
     generate_vmap_rule = True
 
@@ -78,5 +78,5 @@ class Tolerance(torch.autograd.Function):
 
 
 def _at_times(times: Tensor, grad: Tensor, num_steps: int) -> Tensor:
-    """Minus the gradients [F, ...], placed at their times: [T, ...]."""
+    """Scatters minus the gradients [F, ...] to their times, [T, ...]."""
     return grad.new_zeros(num_steps, *grad.shape[1:]).scatter_add(0, times.long(), -grad)

@@ -1,7 +1,7 @@
-"""The hooks of monitors: they hold neither their monitor nor a copy of their network.
+"""The hooks of monitors, which keep neither the monitor nor the network alive.
 
-A hook knows its monitor and its module by weak references. It records nothing for a copy of the
-module, and a monitor that is no longer referenced takes its hooks off the network.
+A hook refers to its monitor and its module weakly. It records nothing for a copy of the module, and
+a monitor that is garbage collected removes its hooks from the network.
 """
 
 import weakref
@@ -16,13 +16,13 @@ TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 
 
 class Hook:
-    """A hook of one module that passes its calls on.
+    """A hook that forwards the calls of one module.
 
-    Copies and pickles of a watched network carry a `Detached` in its place.
+    Copies and pickles of a monitored network hold a `Detached` in its place.
 
     Args:
         module: the only module whose calls count.
-        record: receives what torch hands a hook.
+        record: receives the arguments of the hook.
 
     >>> net = nn.ReLU()
     >>> calls = []
@@ -47,7 +47,7 @@ class Hook:
 
 
 class Detached:
-    """What a copy of a network has in place of a hook: it leaves at the first call."""
+    """Replaces a hook in a copy of a network, and removes itself at the first call."""
 
     def __call__(self, module: nn.Module, *call: Any) -> None:
         for name in TABLES:
@@ -57,7 +57,7 @@ class Detached:
 
 
 def remove(handles: list[Any]) -> None:
-    """Take hooks off their modules.
+    """Removes hooks from their modules.
 
     >>> net = nn.ReLU()
     >>> handles = [net.register_forward_hook(print)]

@@ -24,7 +24,10 @@ def _refusal(transition: Transition, x: Tensor, dtype: torch.dtype) -> str | Non
     if checks.transformed():
         return "a torch.func transform is running, which sees the ordinary loop only"
     if checks.forward_mode():
-        return "a derivative is computed in forward mode (forward_ad.dual_level), which sees the ordinary loop only"
+        return (
+            "a derivative is computed in forward mode (forward_ad.dual_level), which sees "
+            "the ordinary loop only"
+        )
     return _untraceable(transition, dtype)
 
 

@@ -30,6 +30,7 @@ __all__ = ["Memory", "compiled_backward", "compiled_forward"]
 _HEADER = """from math import atan, cos, erf, exp, log, sin, sqrt, tanh
 import numba
 import numpy as np
+floor = np.floor
 real, one, zero = np.{real}, np.{real}(1), np.{real}(0)
 """
 
@@ -38,7 +39,8 @@ _HALVES = """
 @numba.njit(inline='always', error_model='numpy')
 def narrow(v):
     b = np.float32(v).view(np.uint32)
-    return np.uint16(np.uint32(b + np.uint32(0x7fff) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+    ties = (b >> np.uint32(16)) & np.uint32(1)
+    return np.uint16(np.uint32(b + np.uint32(0x7fff) + ties) >> np.uint32(16))
 
 @numba.njit(inline='always', error_model='numpy')
 def widen(u):
@@ -176,7 +178,8 @@ class _Loop:
         text += f"    for m in range(n):\n{_indent(body[1], 8)}{_indent(body[2], 4)}"
         numbers = [*(f"w_{a}" for a in widths), "steps", "start", "stop", "base"]
         text += f"\n\ndef {name}({', '.join([*arrays, *numbers])}):\n"
-        text += f"    for u in range(steps):\n        t = {'steps - 1 - u' if name == 'backward' else 'u'}\n"
+        step = "steps - 1 - u" if name == "backward" else "u"
+        text += f"    for u in range(steps):\n        t = {step}\n"
         text += _indent([f"{a}, {a}first = {p.pointer}, {p.first}" for a, p in places.items()], 8)
         return text + f"        row({', '.join([*rows[:-1], 'stop - start'])})\n"
 

@@ -62,6 +62,7 @@ PYTHON = Dialect(
         "exp": "exp({0})",
         "log": "log({0})",
         "sqrt": "sqrt({0})",
+        "floor": "floor({0})",
         "sin": "sin({0})",
         "cos": "cos({0})",
         "tanh": "tanh({0})",
@@ -102,7 +103,7 @@ def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
     sign = "tl.where({0} > zero, one, tl.where({0} < zero, -one, zero))"
     functions = {
         name: f"libdevice.{name}({{0}})"
-        for name in ("exp", "log", "sin", "cos", "tanh", "atan", "erf")
+        for name in ("exp", "log", "floor", "sin", "cos", "tanh", "atan", "erf")
     }
     if cuda:
         functions["sqrt"] = "tl.sqrt_rn({0})" if single else "tl.sqrt({0})"

@@ -54,7 +54,10 @@ def refusal(x: Tensor, dtype: torch.dtype) -> str | None:
         why = "its interpreter is on (TRITON_INTERPRET=1), which" if interpreting() else "it"
         return f"{why} computes on {device}, got {x.dtype} on {x.device}"
     if dtype not in (torch.float32, torch.float64):
-        return f"it keeps states in float32 or float64, got {dtype}; input in 16 bits is served under torch.autocast"
+        return (
+            f"it keeps states in float32 or float64, got {dtype}; input in 16 bits is served "
+            "under torch.autocast"
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation through time: statistics of their own for each time step."""
+"""Batch normalisation through time, with separate statistics for each time step."""
 
 from torch import nn
 
@@ -18,8 +18,8 @@ def BatchNormTT1d(
         input_features: number of features of the input, [B, input_features].
         time_steps: T, the length of the list.
         eps: added to the variance.
-        momentum: of the running statistics; None: their plain mean.
-        affine: whether each layer scales by a learned weight.
+        momentum: momentum of the running statistics; None for their plain mean.
+        affine: whether each layer has a learned scale.
 
     Returns:
         T layers; step ``t`` calls ``layers[t](x)``.
@@ -50,8 +50,8 @@ def BatchNormTT2d(
         input_features: number of channels of the input, [B, input_features, H, W].
         time_steps: T, the length of the list.
         eps: added to the variance.
-        momentum: of the running statistics; None: their plain mean.
-        affine: whether each layer scales by a learned weight.
+        momentum: momentum of the running statistics; None for their plain mean.
+        affine: whether each layer has a learned scale.
 
     Returns:
         T layers; step ``t`` calls ``layers[t](x)``.
@@ -80,5 +80,5 @@ def _through_time(
         raise ValueError(f"time_steps must be at least 1, got {time_steps}")
     layers = nn.ModuleList(kind(input_features, eps, momentum, affine) for _ in range(time_steps))
     for layer in layers:
-        layer.register_parameter("bias", None)  # the threshold plays its role
+        layer.register_parameter("bias", None)  # the threshold takes its role
     return layers

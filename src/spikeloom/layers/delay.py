@@ -1,4 +1,4 @@
-"""Delays: signals that arrive some steps, or a fraction of a step, after they left."""
+"""Delays of signals by steps and fractions of steps."""
 
 from typing import Any, NamedTuple
 
@@ -6,42 +6,41 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
-from ..core.inspection import inspect_state
 from ..core.numbers import MOST_UNITS, whole
 from ..core.stateful import Stateful
 
 __all__ = ["SynapticDelay"]
 
 
-_LONGEST = 2**20  # steps; a buffer of so many inputs is a mistake
+_LONGEST = 2**20  # steps; a larger buffer of inputs is a mistake
 
 
 class SynapticDelay(Stateful):
-    r"""Delay each channel by its own number of steps, which may be a fraction and may be learned.
+    r"""Delays each channel by its own number of steps, which may be fractional and learned.
 
     .. math:: y_c[t] = \sum_{k=0}^{D} w_k(d_c) \, x_c[t - k]
 
-    ``kernel="linear"`` interpolates between the two steps around the delay d; the gradient in d is
-    their difference, and at a whole d the mean over both sides: a delay of 2.0 can tell that 1.9
-    would be better, or 2.1. ``"gaussian"`` weighs all steps by a normal density around d,
-    normalised to 1, so that d also feels signals further away; lower ``sigma`` while training to
-    sharpen it. Put it between a connection and a neuron, or behind a neuron. It remembers the last
-    D inputs as a neuron its membrane: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on
-    it.
+    ``kernel="linear"`` interpolates between the two steps around the delay d. The gradient with
+    respect to d is their difference; at an integer d it is the mean of both sides, so that training
+    can move d in either direction. ``"gaussian"`` weights all steps by a normal density around d,
+    normalised to 1, so that signals further away affect d, too; decrease ``sigma`` while training
+    to sharpen it. Place it between a connection and a neuron, or behind a neuron. Its state is the
+    last D inputs: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on it as on the membrane
+    of a neuron.
 
     Args:
         max_delay: D, the longest delay in steps, >= 1; d is clamped to [0, D] in the equation.
         delay: initial d in steps, in [0, D]; a scalar or shape (channels,).
-        channels: size of axis 1 of the input [B, channels, ...]; None: one delay for all.
-        learn_delay: make ``delay`` a parameter.
+        channels: size of axis 1 of the input [B, channels, ...]; None for one common delay.
+        learn_delay: whether ``delay`` is a parameter.
         kernel: ``"linear"`` or ``"gaussian"``.
         sigma: width of the Gaussian in steps, > 0; it may be assigned later.
-        mode: ``"step"``: inputs are [B, channels, ...]; ``"sequence"``: [T, B, channels, ...].
+        mode: ``"step"`` for inputs [B, channels, ...], ``"sequence"`` for [T, B, channels, ...].
 
     Raises:
-        TypeError: ``max_delay`` or ``channels`` is no whole number.
+        TypeError: ``max_delay`` or ``channels`` is not a whole number.
         ValueError: ``max_delay`` < 1, ``delay`` out of range or of another shape, an unknown
-            ``kernel``, ``sigma`` not positive, or an input that has not ``channels`` channels.
+            ``kernel``, ``sigma`` not positive, or an input without ``channels`` channels.
 
     Source: Hammouamri, Khalfaoui-Hassani & Masquelier (2024), ICLR, for the Gaussian kernel;
     snnTorch's pull request 453 for the name and the arguments.
@@ -71,12 +70,14 @@ class SynapticDelay(Stateful):
             channels = whole("channels", channels, 1, MOST_UNITS)
         checks.flags("SynapticDelay", learn_delay=learn_delay)
         checks.in_range(
-            "delay", delay, 0.0, float(max_delay), why="max_delay is how far it may reach back"
+            "delay", delay, 0.0, float(max_delay), why="max_delay limits the number of past steps"
         )
         checks.in_range("sigma", sigma, 0.0, float("inf"), open_low=True)
         super().__init__()
         self.mode = mode
-        self.max_delay, self.channels, self.sigma = max_delay, channels, sigma
+        self.max_delay = max_delay
+        self.channels = channels
+        self.sigma = sigma
         self.kernel = checks.choice("kernel", kernel, ("linear", "gaussian"))
         values = torch.as_tensor(delay).detach().to(torch.get_default_dtype())
         shape = () if channels is None else (channels,)
@@ -91,50 +92,42 @@ class SynapticDelay(Stateful):
             self.register_buffer("delay", values)
 
     def taps(self, dtype: torch.dtype) -> Tensor:
-        """The weights w of the current delays, [D + 1] or [D + 1, channels]; the first belongs to
-        the present."""
+        """The weights w of the current delays, [D + 1] or [D + 1, channels], from lag 0."""
         d = self.delay.to(dtype).clamp(0, self.max_delay)
         steps = torch.arange(self.max_delay + 1, dtype=dtype, device=d.device)
         steps = steps.view(-1, *[1] * d.dim())
         if self.kernel == "gaussian":
             return torch.softmax(-0.5 * ((steps - d) / self.sigma).square(), 0)
         u = (steps - d).clamp(-1, 1)
-        hat = (
-            (u + 1).abs() + (u - 1).abs()
-        ) / 2 - u.abs()  # 1 - |u|, its slope at the kinks the mean of both sides
-        return hat / hat.sum(
-            0
-        )  # 1 but for its gradient, which keeps the sum where d ends at 0 or D
+        # 1 - |u|, whose slope at the kinks is the mean of both sides.
+        hat = ((u + 1).abs() + (u - 1).abs()) / 2 - u.abs()
+        # The sum is 1; dividing by it corrects the gradient at the ends, d = 0 and d = D.
+        return hat / hat.sum(0)
 
     def advance(
         self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
     ) -> tuple[Tensor, Any]:
-        """Run one step or all, remember the last D inputs, and return the delayed signal and them;
-        see `Stateful`."""
+        """Runs one step or all, and returns the delayed signal and the state; see `Stateful`."""
         checks.floating(input_, "the input of SynapticDelay")
-        compiling = torch.compiler.is_compiling()
-        if not compiling and input_.device.type == "cpu":  # elsewhere the answer stalls the queue
+        # A check on another device would wait for its queue.
+        if not torch.compiler.is_compiling() and input_.device.type == "cpu":
             checks.finite(input_, "the input of SynapticDelay")
-        x = (
-            input_
-            if sequence and num_steps is None
-            else input_.expand(num_steps or 1, *input_.shape)
-        )
+        x = input_
+        if not sequence or num_steps is not None:
+            x = input_.expand(num_steps or 1, *input_.shape)
         known = torch.cat([self._past(x), x])  # [D + T, B, channels, ...]
         weights = self.taps(x.dtype)
-        weights = (
-            weights.view(*weights.shape, *[1] * (x.dim() - 3)) if weights.dim() == 2 else weights
-        )
+        if weights.dim() == 2:
+            weights = weights.view(*weights.shape, *[1] * (x.dim() - 3))
         y = known[self.max_delay :] * weights[0]
         for k in range(1, self.max_delay + 1):
             y = torch.addcmul(y, known[self.max_delay - k : len(known) - k], weights[k])
-        self._hidden = self.State(
-            known[len(x) :].clone()
-        )  # a view would keep the whole sequence in memory
+        # A view would keep the whole sequence in memory.
+        self._hidden = self.State(known[len(x) :].clone())
         return (y if sequence else y[0]), self._hidden
 
     def _past(self, x: Tensor) -> Tensor:
-        """The inputs of the last D steps, for a sequence like ``x``; zeros where there are none."""
+        """The inputs of the last D steps for a sequence like ``x``, zeros at the beginning."""
         if self.channels is not None:
             checks.axis_has(
                 "SynapticDelay", "channels", self.channels, x[0], 2 - x.dim() if x.dim() > 2 else -2
@@ -146,14 +139,16 @@ class SynapticDelay(Stateful):
         if past.shape != shape:
             raise ValueError(
                 f"SynapticDelay remembers inputs of shape {tuple(past.shape[1:])}, got a step of "
-                "shape "
-                f"{tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
+                f"shape {tuple(x.shape[1:])}; call snn.reset(net) before a batch of another size"
             )
         if not torch.compiler.is_compiling():
-            past = inspect_state(self, "past", past, x, passed=False)
+            past = self.inspect_state("past", past, x, passed=False)
         return past
 
     def extra_repr(self) -> str:
         """The arguments."""
         learned = isinstance(self.delay, nn.Parameter)
-        return f"max_delay={self.max_delay}, channels={self.channels}, learn_delay={learned}, kernel={self.kernel!r}"
+        return (
+            f"max_delay={self.max_delay}, channels={self.channels}, learn_delay={learned}, "
+            f"kernel={self.kernel!r}"
+        )

@@ -9,21 +9,21 @@ __all__ = ["GradedSpikes"]
 
 
 class GradedSpikes(nn.Module):
-    """Multiply the spikes of each neuron by a learned weight.
+    """Multiplies the spikes of each neuron by a learned weight.
 
     Args:
         size: number of neurons.
-        constant_factor: initial weight of all; 0, False or None: uniform in [0.5, 1.5).
+        constant_factor: initial weight of all; 0, False or None for uniform in [0.5, 1.5).
 
     Raises:
-        TypeError: ``size`` is no whole number, or ``constant_factor`` no number; in ``forward``,
-            the input is no tensor.
-        ValueError: ``size`` < 1, or ``constant_factor`` is not finite; in ``forward``, no axis of
-            the input has ``size`` elements where neurons may lie.
+        TypeError: ``size`` is not a whole number, or ``constant_factor`` not a number; in
+            ``forward``, the input is not a tensor.
+        ValueError: ``size`` < 1, or ``constant_factor`` is not finite; in ``forward``, neither of
+            the last two axes has ``size`` elements.
 
     Differs from snnTorch for inputs [B, size] and [T, B, size]: there the weights, of shape [size,
-    1], act on the samples (or fail) instead of on the neurons. They act on the last axis here, and
-    on the last but one where only that has ``size`` elements.
+    1], act on the samples (or fail) instead of on the neurons. Here they act on the last axis, or
+    on the last but one if only that has ``size`` elements.
 
     >>> import torch, spikeloom as snn
     >>> snn.GradedSpikes(2, constant_factor=1.5)(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))
@@ -53,7 +53,6 @@ class GradedSpikes(nn.Module):
         if x.shape[-2:-1] == (self.size,):
             return x * self.weights
         raise ValueError(
-            f"GradedSpikes has size={self.size}, got spikes of shape {tuple(x.shape)}; neurons "
-            "lie on the last axis "
-            "or the last but one"
+            f"GradedSpikes has size={self.size}, got spikes of shape {tuple(x.shape)}; neurons are "
+            "the last axis or the last but one"
         )

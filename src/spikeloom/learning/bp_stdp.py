@@ -4,7 +4,9 @@ window.
 The class neuron shall fire with every desired spike, z = 1, the others never. Where z[t] = 1, and
 only there,
 
-.. math:: \Delta W_{ih} = \mu\, \xi_i n_h \qquad \Delta W_{hj} = \mu\, [n_h > 0] \Big(\sum_i \xi_i W_{ih}\Big) n_j
+.. math::
+    \Delta W_{ih} = \mu\, \xi_i n_h \qquad
+    \Delta W_{hj} = \mu\, [n_h > 0] \Big(\sum_i \xi_i W_{ih}\Big) n_j
 
 and so on below; n counts the spikes of a neuron in [t - epsilon, t], and xi_i is 1 for the class
 neuron if n_i = 0, -1 for another one if n_i > 0, else 0. It is a rule for integrate-and-fire
@@ -102,7 +104,9 @@ def bp_stdp(
     Source: Tavanaei & Maida (2019), Neurocomputing 330, 39-47 (arXiv 1711.04214).
 
     >>> import spikeloom as snn
-    >>> net = nn.Sequential(nn.Linear(4, 2, bias=False), snn.IF(reset_mechanism="zero", init_hidden=True))
+    >>> net = nn.Sequential(
+    ...     nn.Linear(4, 2, bias=False), snn.IF(reset_mechanism="zero", init_hidden=True)
+    ... )
     >>> shown = bp_stdp(net, (torch.rand(20, 3, 4) < 0.2).float(), torch.tensor([0, 1, 1]))
     >>> net[0].weight.grad.shape, shown.spikes["1"].shape
     (torch.Size([2, 4]), torch.Size([20, 3, 2]))
@@ -145,7 +149,9 @@ class BPSTDP:
         ValueError: two synapses follow each other, or a layer stands in two places.
 
     >>> import spikeloom as snn
-    >>> net = nn.Sequential(nn.Linear(4, 2, bias=False), snn.IF(reset_mechanism="zero", init_hidden=True))
+    >>> net = nn.Sequential(
+    ...     nn.Linear(4, 2, bias=False), snn.IF(reset_mechanism="zero", init_hidden=True)
+    ... )
     >>> learner, sgd = BPSTDP(net), torch.optim.SGD(net.parameters(), lr=0.01)
     >>> for t, x_t in enumerate((torch.rand(20, 1, 4) < 0.2).float()):
     ...     sgd.zero_grad()

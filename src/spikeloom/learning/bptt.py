@@ -24,6 +24,7 @@ class BPTT(TrainingRule, name="bptt"):
     """
 
     chaotic: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
 
     def check(self, job: Any, probe: Any) -> None:
         blind = [
@@ -43,7 +44,7 @@ class BPTT(TrainingRule, name="bptt"):
     def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
         job.measure(x)
         outputs, spikes = job.forward(x)
-        loss = job.loss(outputs, y)
+        loss = job.objective(outputs, y, spikes)
         total = loss if job.chaos is None else loss + job.chaos()
         job.optimizer.zero_grad()
         total.backward()
@@ -75,6 +76,7 @@ class TBPTT(BPTT, name="tbptt"):
 
     K: int = 5
     chaotic: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         whole("K", self.K, 1)

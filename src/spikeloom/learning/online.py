@@ -5,7 +5,8 @@ instead: its input, filtered by the membrane of the neurons that it feeds. The g
 then
 
 .. math:: \frac{\partial L[t]}{\partial W} \approx \delta[t] \otimes \hat s[t]
-    \qquad \hat s[t] = \beta \hat s[t-1] + s[t] \qquad \delta[t] = \frac{\partial L[t]}{\partial I[t]}
+    \qquad \hat s[t] = \beta \hat s[t-1] + s[t] \qquad
+    \delta[t] = \frac{\partial L[t]}{\partial I[t]}
 
 with the learning signal delta propagated through the layers of the same step only. What is left out
 is the way of a gradient through the membranes of a layer above: the rule is exact for one layer of
@@ -25,16 +26,12 @@ from torch import Tensor, nn
 from torch.nn.modules import conv
 
 from ..core import checks, tree
-from ..core.neuron import Neuron
+from ..core.neuron import REGISTRY, Neuron
 from ..core.numbers import whole
 from ..core.stateful import Stateful
 from ..core.taps import Moment
 from ..functional.loss import ce_rate_loss, mse_membrane_loss
 from ..functional.loss_base import LossFunctions
-from ..neurons.integrate_fire import IF
-from ..neurons.leaky import Leaky
-from ..neurons.leaky_integrator import LI
-from ..neurons.synaptic import Synaptic
 from ..run.errors import expect
 from .stages import flat
 from .training import Loss as BatchLoss
@@ -45,7 +42,6 @@ __all__ = ["EProp", "Online", "cosine", "online"]
 Loss = Callable[[Any, Any], Tensor]
 
 _SYNAPSES = (nn.Linear, conv._ConvNd)
-_NEURONS = (Leaky, Synaptic, IF, LI)
 _CONSTANTS = ("alpha", "beta")  # of the filter that a neuron is
 
 
@@ -85,7 +81,9 @@ def online(
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
-    >>> value = online(net, torch.rand(50, 4, 3), torch.tensor([0, 1, 1, 0]), nn.functional.cross_entropy)
+    >>> value = online(
+    ...     net, torch.rand(50, 4, 3), torch.tensor([0, 1, 1, 0]), nn.functional.cross_entropy
+    ... )
     >>> net[0].weight.grad.shape
     torch.Size([2, 3])
     """
@@ -298,10 +296,13 @@ def _feeds(layers: list[tuple[str, nn.Module]]) -> dict[int, Neuron | None]:
 
 def _check_neuron(path: str, neuron: Neuron, *, last: bool) -> None:
     what = f"{type(neuron).__name__} {path!r}"
-    if type(neuron) not in _NEURONS:
-        names = ", ".join(known.__name__ for known in _NEURONS)
+    if not neuron.is_linear or neuron.overridden:
+        known = [cls for cls in REGISTRY.values() if cls.is_linear]
+        ours = [cls.__name__ for cls in known if cls.__module__.startswith("spikeloom.")]
         raise TypeError(
-            f"online learning knows {names}, got {what}; train it with snn.run and backward()"
+            f"online learning needs neurons that filter their input linearly ({', '.join(ours)}), "
+            f"got {what}; train it with snn.run and backward(), or declare is_linear = True if "
+            "its class does"
         )
     if not last and (not neuron.init_hidden or neuron.output):
         raise TypeError(

@@ -113,7 +113,8 @@ class MSTDPET:
     r"""STDP that a later reward still finds: each synapse keeps a fading trace of what was
     proposed.
 
-    .. math:: e_b \leftarrow e^{-1 / \tau_e} e_b + \Delta w_b / \tau_e \qquad \Delta w = \sum_b r_b e_b
+    .. math::
+        e_b \leftarrow e^{-1 / \tau_e} e_b + \Delta w_b / \tau_e \qquad \Delta w = \sum_b r_b e_b
 
     Args:
         rule: as for `MSTDP`.

@@ -173,8 +173,12 @@ def pulled(
         synapse; the error at the input, or None.
 
     >>> import spikeloom as snn
-    >>> (stage,) = stages(nn.Sequential(nn.Linear(2, 1), snn.IF(init_hidden=True)), (snn.IF,), "a rule")
-    >>> change, _, _ = pulled(stage, torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0]]), further=False)
+    >>> (stage,) = stages(
+    ...     nn.Sequential(nn.Linear(2, 1), snn.IF(init_hidden=True)), (snn.IF,), "a rule"
+    ... )
+    >>> change, _, _ = pulled(
+    ...     stage, torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0]]), further=False
+    ... )
     >>> change
     tensor([[2., 6.]])
     """

@@ -57,7 +57,8 @@ def first_spike_loss(
     r"""Cross entropy of first spike times: the class shall fire first.
 
     .. math::
-        L = -\ln \frac{e^{-t_y/\tau}}{\sum_j e^{-t_j/\tau}} + a \left(e^{t_y/\tau_{early}} - 1\right)
+        L = -\ln \frac{e^{-t_y/\tau}}{\sum_j e^{-t_j/\tau}}
+        + a \left(e^{t_y/\tau_{early}} - 1\right)
 
     Args:
         times: [B, J] or [B, J, K].

@@ -52,9 +52,9 @@ class TrainingRule(Registered):
     """Base of the rules of `fit`: `check` before any work, `learn` on each batch.
 
     ``job`` holds ``net``, ``optimizer``, ``readout.loss``, the paths ``layers`` of the spiking
-    neurons and ``last`` of the last one. ``job.encoder.call(x)`` gives the input over time and None,
-    or a static input and T; ``job.forward(x)`` runs the network on samples and returns outputs
-    [T, B, N] and spikes by path; ``job.loss(outputs, y)`` is the loss as a scalar.
+    neurons and ``last`` of the last one. ``job.encoder.call(x)`` gives the input over time and
+    None, or a static input and T; ``job.forward(x)`` runs the network on samples and returns
+    outputs [T, B, N] and spikes by path; ``job.loss(outputs, y)`` is the loss as a scalar.
 
     >>> from spikeloom.learning import RULES
     >>> RULES["tbptt"]
@@ -63,6 +63,9 @@ class TrainingRule(Registered):
 
     usage: ClassVar[str] = 'rule="bptt", or rule=snn.train.TBPTT(K=5)'
     chaotic: ClassVar[bool] = False  # whether the chaotic loss can be added
+    whole: ClassVar[bool] = (
+        False  # whether it learns by ``job.forward`` and ``job.objective`` alone
+    )
 
     def __str__(self) -> str:
         """As written into run cards: the name, unless a number differs from the default."""

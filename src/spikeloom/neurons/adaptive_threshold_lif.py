@@ -8,15 +8,11 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.options import SpikeOptions, Unpack
 from ..core.reset import Reset
-from .refractory_lif import RESETS, RefractoryLIF, recovered, unless_silent
+from .refractory_lif import RESETS, RefractoryLIF, unless_silent
 
-__all__ = ["AdaptiveThresholdLIF", "raised"]
-
-
-def raised(state: Any, spk: Tensor, p: Any) -> Any:
-    """The state with the threshold raised by its spike."""
-    return state._replace(theta=state.theta + p.theta_plus * spk)
+__all__ = ["AdaptiveThresholdLIF", "adapt"]
 
 
 class AdaptiveThresholdLIF(RefractoryLIF):
@@ -44,14 +40,8 @@ class AdaptiveThresholdLIF(RefractoryLIF):
             10^7).
         theta_offset: subtracted from the threshold, so that a neuron silent for long becomes
             excitable; >= 0.
-        spike_grad: surrogate gradient, as for `Neuron`; no gradient passes through a reset.
-        surrogate_disable: a plain step without gradient.
-        init_hidden: the neuron keeps its state and returns spikes only.
-        inhibition: only the neuron of a sample that is furthest above its threshold fires.
         learn_beta: make ``beta`` a parameter; it is clamped to [0, 1] in the equation.
-        learn_threshold: make the threshold a parameter.
-        output: return ``(spk, *state)`` although ``init_hidden=True``.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: as for `RefractoryLIF`.
 
     Raises:
         ValueError: as for `RefractoryLIF`, or ``theta_decay`` outside [0, 1], or another of theta's
@@ -73,7 +63,7 @@ class AdaptiveThresholdLIF(RefractoryLIF):
         theta: Tensor  # rise of the threshold, [B, ...]
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {
+    example: ClassVar[Mapping[str, Any]] = {
         **RefractoryLIF.example,
         "threshold": 0.6,
         "theta_decay": 0.9,
@@ -88,26 +78,10 @@ class AdaptiveThresholdLIF(RefractoryLIF):
         theta_plus: Any = 0.05,
         theta_decay: Any = 0.99999990000000495,
         theta_offset: Any = 0.0,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
         learn_beta: bool = False,
-        learn_threshold: bool = False,
-        output: bool = False,
-        *,
-        mode: str = "step",
+        **options: Unpack[SpikeOptions],
     ) -> None:
-        spike = (
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            learn_threshold,
-            output,
-        )
-        super().__init__(beta, threshold, reset_to, refractory_steps, *spike, mode=mode)
+        super().__init__(beta, threshold, reset_to, refractory_steps, learn_beta, **options)
         adapt(self, theta_plus, theta_decay, theta_offset)
 
     @staticmethod
@@ -120,7 +94,8 @@ class AdaptiveThresholdLIF(RefractoryLIF):
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        return raised(recovered(state, spk, p), spk, p)
+        state = RefractoryLIF.settle(state, spk, p)
+        return state._replace(theta=state.theta + p.theta_plus * spk)
 
     init_adaptive_threshold_lif = Neuron.reset_mem
 
@@ -136,9 +111,6 @@ def adapt(neuron: Neuron, theta_plus: Any, theta_decay: Any, theta_offset: Any) 
         why="it is the fraction of theta that is left after a step",
     )
     checks.in_range("theta_offset", theta_offset, 0.0, float("inf"), why="it lowers the threshold")
-    for name, value in (
-        ("theta_plus", theta_plus),
-        ("theta_decay", theta_decay),
-        ("theta_offset", theta_offset),
-    ):
-        neuron.parameter(name, value)
+    neuron.parameter("theta_plus", theta_plus)
+    neuron.parameter("theta_decay", theta_decay)
+    neuron.parameter("theta_offset", theta_offset)

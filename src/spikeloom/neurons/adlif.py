@@ -7,9 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..core import checks
 from ..core.decays import unit
 from ..core.neuron import Neuron
+from ..core.options import CommonOptions, Unpack
 from ..core.reset import Keep, Reset, Subtract, Zero
 
 __all__ = ["AdLIF"]
@@ -33,7 +33,8 @@ class AdLIF(Neuron):
     r"""Adaptive leaky integrate-and-fire neuron in the symplectic Euler form.
 
     .. math::
-        \hat U[t] = \alpha U[t-1] + (1 - \alpha) (I[t] - W[t-1]) \qquad S[t] = H(\hat U[t] - \theta) \\
+        \hat U[t] = \alpha U[t-1] + (1 - \alpha) (I[t] - W[t-1]) \qquad
+        S[t] = H(\hat U[t] - \theta) \\
         U[t] = \hat U[t] (1 - S[t]) \qquad W[t] = \beta W[t-1] + (1 - \beta) (a U[t] + b S[t])
 
     The adaptation W reads the membrane of the same step, after its reset. That is what keeps the
@@ -78,7 +79,8 @@ class AdLIF(Neuron):
         "zero": _CutZero(),
         "none": Keep(),
     }
-    example: ClassVar[dict[str, Any]] = {"threshold": 0.2}
+    example: ClassVar[Mapping[str, Any]] = {"threshold": 0.2}
+    no_nir_node: ClassVar[str] = "NIR has no adaptation; use Leaky or Synaptic"
 
     def __init__(
         self,
@@ -87,49 +89,17 @@ class AdLIF(Neuron):
         a: Any = 0.5,
         b: Any = 10.0,
         threshold: Any = 1.0,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
         learn_alpha: bool = False,
         learn_beta: bool = False,
         learn_a: bool = False,
         learn_b: bool = False,
-        learn_threshold: bool = False,
-        reset_mechanism: str = "zero",
-        state_quant: Any = False,
-        output: bool = False,
-        *,
-        reset_delay: bool = False,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[CommonOptions],
     ) -> None:
-        checks.in_range(
-            "alpha",
-            alpha,
-            0.0,
-            1.0,
-            why="it is the fraction of the membrane that is left after one step",
-        )
-        checks.in_range(
-            "beta",
-            beta,
-            0.0,
-            1.0,
-            why="it is the fraction of the adaptation that is left after one step",
-        )
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
+        options.setdefault("reset_mechanism", "zero")
+        options.setdefault("reset_delay", False)
+        super().__init__(threshold, **options)
         self.decay("alpha", alpha, learn_alpha)
-        self.decay("beta", beta, learn_beta)
+        self.decay("beta", beta, learn_beta, of="adaptation")
         self.parameter("a", a, learn_a)
         self.parameter("b", b, learn_b)
 

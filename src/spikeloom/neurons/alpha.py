@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.decays import unit
-from ..core.lif import LIF
+from ..core.options import AddedOptions, Unpack
 from ..core.reset import Keep, Reset, ZeroAll
+from .leaky import LIF
 
 __all__ = ["Alpha"]
 
@@ -41,7 +42,8 @@ class Alpha(LIF):
     r"""Spike response neuron with an alpha-like kernel, a difference of two exponentials.
 
     .. math::
-        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad U[t+1] = \tau (A[t+1] + B[t+1])
+        A[t+1] = \alpha A[t] + I[t+1] \qquad B[t+1] = \beta B[t] - I[t+1] \qquad
+        U[t+1] = \tau (A[t+1] + B[t+1])
         \qquad \tau = \frac{\ln\alpha}{\ln\beta - \ln\alpha} + 1
 
     A spike clears all three (``reset_mechanism="zero"``, the default). ``"subtract"`` takes the
@@ -84,7 +86,11 @@ class Alpha(LIF):
         "zero": ZeroAll(),
         "none": Keep(),
     }
-    example: ClassVar[dict[str, Any]] = {"alpha": 0.9, "beta": 0.6, "threshold": 0.3}
+    no_nir_node: ClassVar[str] = (
+        "its membrane is a difference of two filtered inputs, of which NIR neurons have one; "
+        "use Synaptic"
+    )
+    example: ClassVar[Mapping[str, Any]] = {"alpha": 0.9, "beta": 0.6, "threshold": 0.3}
 
     def __init__(
         self,
@@ -101,10 +107,7 @@ class Alpha(LIF):
         reset_mechanism: str = "zero",
         state_quant: Any = False,
         output: bool = False,
-        *,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
         checks.in_range(
             "alpha", alpha, 0.0, 1.0, open_low=True, why="the membrane reads its logarithm"
@@ -118,23 +121,20 @@ class Alpha(LIF):
                 f"Alpha needs alpha > beta everywhere, got alpha={alpha}, beta={beta}; "
                 "alpha is the slow excitatory decay, e.g. Alpha(alpha=0.9, beta=0.8)"
             )
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            learn_threshold,
+        super().__init__(
+            beta,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            **options,
         )
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(beta, *spike, *rest, mode=mode)
         self.decay("alpha", alpha, learn_alpha)
         self._init_mem()
 
@@ -152,7 +152,7 @@ class Alpha(LIF):
         singular = ~torch.isfinite(_tau(alpha, beta)) | (alpha == 0)
         if bool(singular.any()):
             raise ValueError(
-                f"Alpha: alpha and beta must differ and lie above 0, got {alpha.tolist()} and "
+                f"Alpha: alpha and beta must differ and be above 0, got {alpha.tolist()} and "
                 f"{beta.tolist()}, which "
                 "training has moved together; keep them apart, e.g. learn one of them only"
             )

@@ -19,7 +19,8 @@ class AssociativeLeaky(Neuron):
     chooses.
 
     .. math::
-        U[t] = U[t-1] \, \mathrm{diag}(\alpha[t]) + v[t] k[t]^T \qquad S[t] = H(U[t] - \theta) \qquad y[t] = S[t] Q[t]
+        U[t] = U[t-1] \, \mathrm{diag}(\alpha[t]) + v[t] k[t]^T \qquad
+        S[t] = H(U[t] - \theta) \qquad y[t] = S[t] Q[t]
 
     v, k and Q are linear in the input, alpha is the sigmoid of such a map. Input is [T, B, in_dim],
     output ``y``, [T, B, d_value * d_key], or the spikes S without the query; every call starts at
@@ -44,7 +45,8 @@ class AssociativeLeaky(Neuron):
     Source: snnTorch 1.0.0, which introduced it.
 
     >>> import torch, spikeloom as snn
-    >>> snn.AssociativeLeaky.from_num_spiking_neurons(in_dim=3, num_spiking_neurons=4)(torch.rand(5, 1, 3)).shape
+    >>> leaky = snn.AssociativeLeaky.from_num_spiking_neurons(in_dim=3, num_spiking_neurons=4)
+    >>> leaky(torch.rand(5, 1, 3)).shape
     torch.Size([5, 1, 4])
     """
 
@@ -54,7 +56,8 @@ class AssociativeLeaky(Neuron):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
+    no_nir_node: ClassVar[str] = "its memory is a matrix, which no NIR neuron has; use Leaky"
+    example: ClassVar[Mapping[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
 
     def __init__(
         self,
@@ -80,8 +83,11 @@ class AssociativeLeaky(Neuron):
         super().__init__(
             threshold, spike_grad, reset_mechanism="none", output=True, mode="sequence"
         )
-        self.in_dim, self.d_value, self.d_key = in_dim, d_value, d_key
-        self.num_spiking_neurons, self.use_q_projection = d_value * d_key, use_q_projection
+        self.in_dim = in_dim
+        self.d_value = d_value
+        self.d_key = d_key
+        self.num_spiking_neurons = d_value * d_key
+        self.use_q_projection = use_q_projection
         self.to_v = nn.Linear(in_dim, d_value)
         self.to_k = nn.Linear(in_dim, d_key)
         self.to_alpha = nn.Linear(in_dim, d_key)
@@ -138,10 +144,6 @@ class AssociativeLeaky(Neuron):
             return spk
         query = self.to_q(x).unflatten(-1, (self.d_key, self.d_key))
         return (spk.unflatten(-1, (self.d_value, self.d_key)) @ query).flatten(-2)
-
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, d_value * d_key]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """The number of neurons in the place of ``in_dim``."""

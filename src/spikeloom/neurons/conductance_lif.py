@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.options import SpikeOptions, Unpack
 from ..core.reset import Reset
-from .adaptive_threshold_lif import adapt, raised
-from .refractory_lif import RESETS, RefractoryLIF, recovered, unless_silent
+from .adaptive_threshold_lif import AdaptiveThresholdLIF, adapt
+from .refractory_lif import RESETS, RefractoryLIF, unless_silent
 
 __all__ = ["AdaptiveConductanceLIF", "ConductanceLIF"]
 
@@ -39,13 +40,7 @@ class ConductanceLIF(RefractoryLIF):
         inh_reversal: reversal potential E_i of the inhibitory one, above rest.
         exc_decay: fraction of g_e that is left after one step, in [0, 1].
         inh_decay: fraction of g_i that is left after one step, in [0, 1].
-        spike_grad: surrogate gradient, as for `Neuron`; no gradient passes through a reset.
-        surrogate_disable: a plain step without gradient.
-        init_hidden: the neuron keeps its state and returns spikes only.
-        inhibition: only the neuron of a sample that is furthest above its threshold fires.
-        learn_threshold: make the threshold a parameter.
-        output: return ``(spk, *state)`` although ``init_hidden=True``.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: as for `RefractoryLIF`.
 
     Raises:
         ValueError: a fraction out of its range, a threshold <= 0, a reset potential not below it,
@@ -69,9 +64,13 @@ class ConductanceLIF(RefractoryLIF):
         g_inh: Tensor  # inhibitory conductance, likewise
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {
-        **{"leak": 0.2, "threshold": 0.4, "reset_to": 0.1, "refractory_steps": 1},
-        **{"exc_reversal": 2.0, "inh_reversal": -1.0},
+    example: ClassVar[Mapping[str, Any]] = {
+        "leak": 0.2,
+        "threshold": 0.4,
+        "reset_to": 0.1,
+        "refractory_steps": 1,
+        "exc_reversal": 2.0,
+        "inh_reversal": -1.0,
     }
 
     def __init__(
@@ -84,30 +83,21 @@ class ConductanceLIF(RefractoryLIF):
         inh_reversal: Any = -25.0,
         exc_decay: Any = 0.6065306597126334,
         inh_decay: Any = 0.7788007830714049,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
-        learn_threshold: bool = False,
-        output: bool = False,
-        *,
-        mode: str = "step",
+        **options: Unpack[SpikeOptions],
     ) -> None:
+        Neuron.__init__(self, threshold, reset_mechanism="potential", **options)
         checks.in_range(
             "leak", leak, 0.0, 1.0, open_low=True, why="it is a step divided by a time constant"
         )
+        self.parameter("leak", leak)
+        self._silence(threshold, reset_to, refractory_steps)
+        self.parameter("exc_reversal", exc_reversal)
+        self.parameter("inh_reversal", inh_reversal)
         for name, value in (("exc_decay", exc_decay), ("inh_decay", inh_decay)):
             checks.in_range(
                 name, value, 0.0, 1.0, why="it is the fraction of a conductance left after one step"
             )
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        Neuron.__init__(self, *spike, "potential", output=output, mode=mode)
-        self.parameter("leak", leak)
-        self._silence(threshold, reset_to, refractory_steps)
-        for name, value in (("exc_reversal", exc_reversal), ("inh_reversal", inh_reversal)):
             self.parameter(name, value)
-        self.parameter("exc_decay", exc_decay)
-        self.parameter("inh_decay", inh_decay)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
@@ -141,7 +131,7 @@ class AdaptiveConductanceLIF(ConductanceLIF):
         theta_plus: rise of the threshold by a spike; >= 0.
         theta_decay: fraction of the rise that is left after one step, in [0, 1].
         theta_offset: subtracted from the threshold; >= 0.
-        (The other arguments are those of `ConductanceLIF`.)
+        **options: as for `RefractoryLIF`.
 
     Raises:
         ValueError: as for `ConductanceLIF`, or one of theta's numbers out of its range.
@@ -150,7 +140,8 @@ class AdaptiveConductanceLIF(ConductanceLIF):
     9:99.
 
     >>> import torch, spikeloom as snn
-    >>> spk, mem, refractory, g_exc, g_inh, theta = snn.AdaptiveConductanceLIF(theta_plus=1.0)(torch.full((1, 1), 60.0))
+    >>> lif = snn.AdaptiveConductanceLIF(theta_plus=1.0)
+    >>> spk, mem, refractory, g_exc, g_inh, theta = lif(torch.full((1, 1), 60.0))
     >>> spk.item(), mem.item(), theta.item()
     (1.0, 0.0, 1.0)
     """
@@ -163,7 +154,7 @@ class AdaptiveConductanceLIF(ConductanceLIF):
         theta: Tensor  # rise of the threshold, [B, ...]
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {
+    example: ClassVar[Mapping[str, Any]] = {
         **ConductanceLIF.example,
         "threshold": 0.3,
         "theta_decay": 0.9,
@@ -182,39 +173,25 @@ class AdaptiveConductanceLIF(ConductanceLIF):
         theta_plus: Any = 0.05,
         theta_decay: Any = 0.99999995000000125,
         theta_offset: Any = 0.0,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
-        learn_threshold: bool = False,
-        output: bool = False,
-        *,
-        mode: str = "step",
+        **options: Unpack[SpikeOptions],
     ) -> None:
-        membrane = (
-            leak,
-            threshold,
-            reset_to,
-            refractory_steps,
-            exc_reversal,
-            inh_reversal,
-            exc_decay,
-            inh_decay,
+        super().__init__(
+            leak=leak,
+            threshold=threshold,
+            reset_to=reset_to,
+            refractory_steps=refractory_steps,
+            exc_reversal=exc_reversal,
+            inh_reversal=inh_reversal,
+            exc_decay=exc_decay,
+            inh_decay=inh_decay,
+            **options,
         )
-        spike = (spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold, output)
-        super().__init__(*membrane, *spike, mode=mode)
         adapt(self, theta_plus, theta_decay, theta_offset)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         return ConductanceLIF.integrate(x, state, p)._replace(theta=p.theta_decay * state.theta)
 
-    @staticmethod
-    def trigger(state: Any, p: Any) -> Tensor:
-        return unless_silent(state, state.mem - (p.threshold + state.theta - p.theta_offset), -1.0)
-
-    @staticmethod
-    def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        return raised(recovered(state, spk, p), spk, p)
-
+    trigger = staticmethod(AdaptiveThresholdLIF.trigger)
+    settle = staticmethod(AdaptiveThresholdLIF.settle)
     init_adaptive_conductance_lif = Neuron.reset_mem

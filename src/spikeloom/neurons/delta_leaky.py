@@ -6,7 +6,6 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ..core import checks
-from ..core.decays import unit
 from ..core.reset import Keep, Reset
 from .leaky import Leaky
 
@@ -50,7 +49,10 @@ class DeltaLeaky(Leaky):
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep(), "zero": Keep(), "none": Keep()}
     positive: ClassVar[tuple[str, ...]] = ("delta_threshold",)
-    example: ClassVar[dict[str, Any]] = {"delta_threshold": 0.5, "beta": 0.8}
+    no_nir_node: ClassVar[str] = (
+        "it fires when its membrane changes, which no NIR neuron does; use Leaky"
+    )
+    example: ClassVar[Mapping[str, Any]] = {"delta_threshold": 0.5, "beta": 0.8}
 
     def __init__(
         self,
@@ -84,29 +86,27 @@ class DeltaLeaky(Leaky):
             open_low=True,
             why="rest would fire",
         )
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            False,
+        super().__init__(
+            beta,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_beta=learn_beta,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            graded_spikes_factor=graded_spikes_factor,
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+            reset_delay=reset_delay,
+            mode=mode,
         )
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-            reset_delay,
-        )
-        super().__init__(beta, *spike, *rest, mode=mode)
         self.parameter("delta_threshold", delta_threshold, learn_threshold, persistent=False)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=unit(p.beta) * state.mem + x, mem_prev=state.mem)
+        return Leaky.integrate(x, state, p)._replace(mem_prev=state.mem)
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..core.neuron import Neuron
 from ..core.reset import Keep, Reset, Subtract, ZeroBefore
+from .leaky import Leaky
 
 __all__ = ["IF"]
 
@@ -43,10 +44,16 @@ class IF(Neuron):
         "zero": ZeroBefore(),
         "none": Keep(),
     }
-    example: ClassVar[dict[str, Any]] = {"threshold": 1.0}
+    is_linear: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"threshold": 1.0}
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         return state._replace(mem=state.mem + x)
+
+    @staticmethod
+    def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
+        """Return an IF that adds its input once a step."""
+        return Leaky.nir_node({**p, "beta": 0 * p["threshold"] + 1}, dt)
 
     init_if = Neuron.reset_mem

@@ -1,6 +1,7 @@
 """Lapicque's neuron: leaky integrate-and-fire as a circuit of a resistor and a capacitor."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.decays import unit
-from ..core.lif import LIF
+from ..core.options import AddedOptions, Unpack
+from .leaky import LIF
 
 __all__ = ["Lapicque"]
 
@@ -17,7 +19,9 @@ class Lapicque(LIF):
     r"""Leaky integrate-and-fire neuron given by a resistance R and a capacitance C, with a forward
     Euler step.
 
-    .. math:: U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1] - R_{set}[t] \theta
+    .. math::
+        U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1]
+        - R_{set}[t] \theta
 
     with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane by ``1 -
     Rset[t]``. Give R and C, or ``beta = exp(-dt / RC)``, alone (then R = 1) or with one of R and C.
@@ -53,7 +57,8 @@ class Lapicque(LIF):
         mem: Tensor  # membrane potential, [B, ...], in volt
 
     positive: ClassVar[tuple[str, ...]] = ("threshold", "R", "C", "time_step")
-    example: ClassVar[dict[str, Any]] = {"beta": 0.8}
+    example: ClassVar[Mapping[str, Any]] = {"beta": 0.8}
+    example_gain: ClassVar[float] = 12.0  # R comes from beta and is small
 
     def __init__(
         self,
@@ -73,34 +78,30 @@ class Lapicque(LIF):
         output: bool = False,
         *,
         reset_delay: bool = True,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
         values = {
-            n: None if v is False or v is None else v
-            for n, v in (("beta", beta), ("R", R), ("C", C))
+            name: None if value is False or value is None else value
+            for name, value in (("beta", beta), ("R", R), ("C", C))
         }
         follows = _follower(values, learn_beta)
         _check(values, time_step)
         completed = _completed(values, time_step)
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            learn_threshold,
+        super().__init__(
+            completed["beta"],
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            reset_delay=reset_delay,
+            **options,
         )
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(completed["beta"], *spike, *rest, reset_delay=reset_delay, mode=mode)
         self._follows = follows
         for name in ("R", "C"):
             self.parameter(name, completed[name])
@@ -116,6 +117,22 @@ class Lapicque(LIF):
         """The parameters by name, in ``dtype``; R or C follows ``beta`` where it was not given."""
         p = super().params(dtype)
         return p._replace(**{self._follows: _other(p, self._follows)}) if self._follows else p
+
+    @staticmethod
+    def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
+        """Return a LIF with the same resistance and leak per step."""
+        leak = p["time_step"] / (p["R"] * p["C"])
+        return "LIF", {
+            "tau": dt / leak,
+            "r": p["R"],
+            "v_leak": 0 * leak,
+            "v_threshold": p["threshold"],
+            "v_reset": 0 * leak,
+        }
+
+    def constants(self) -> list[str]:
+        """Return the parameters that determine the others: two of ``beta``, R and C."""
+        return [name for name in super().constants() if name != (self._follows or "beta")]
 
     _base_zero = LIF._zero_by_second_pass
     init_lapicque = LIF.reset_mem

@@ -7,11 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core import checks
-from ..core.decays import unit
+from ..core.decays import time_constant
 from ..core.neuron import Neuron
+from ..core.options import CallOptions, Unpack
 from ..core.reset import Keep, Reset
 from ..core.surrogate import Surrogate
+from .leaky import Leaky
 
 __all__ = ["LI"]
 
@@ -42,11 +43,10 @@ class LI(Neuron):
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
-        init_hidden: the neuron keeps its state and returns the membrane only.
         learn_beta: make ``beta`` a parameter; it is clamped to [0, 1] in the equation.
         state_quant: a function applied to the membrane.
-        output: return ``(mem, mem)`` although ``init_hidden=True``.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: ``init_hidden`` (the output is the membrane only), ``output`` (``(mem, mem)``
+            all the same) and ``mode``, as for `Neuron`.
 
     Raises:
         ValueError: ``beta`` outside [0, 1].
@@ -63,42 +63,38 @@ class LI(Neuron):
 
     spiking: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"beta": 0.9}
+    is_linear: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9}
 
     def __init__(
         self,
         beta: Any,
-        init_hidden: bool = False,
         learn_beta: bool = False,
         state_quant: Any = False,
-        output: bool = False,
-        *,
-        mode: str = "step",
+        **options: Unpack[CallOptions],
     ) -> None:
-        checks.in_range(
-            "beta",
-            beta,
-            0.0,
-            1.0,
-            why="it is the fraction of the membrane that is left after one step",
-        )
         super().__init__(
             float("inf"),
             _Membrane(),
-            init_hidden=init_hidden,
             reset_mechanism="none",
             state_quant=state_quant,
-            output=output,
-            mode=mode,
+            **options,
         )
         self.decay("beta", beta, learn_beta)
 
-    @staticmethod
-    def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=unit(p.beta) * state.mem + x)
+    integrate = staticmethod(Leaky.integrate)
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:
         return state.mem
+
+    @staticmethod
+    def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
+        """Return an LI, or an I where no neuron leaks."""
+        beta = p["beta"].clip(0, 1)
+        if (beta == 1).all():
+            return "I", {"r": beta / dt}
+        tau = time_constant(beta, dt)
+        return "LI", {"tau": tau, "r": tau / dt, "v_leak": 0 * beta}
 
     init_li = Neuron.reset_mem

@@ -16,7 +16,9 @@ __all__ = ["LeakyParallel"]
 class LeakyParallel(Neuron):
     r"""Rectified leaky neurons without reset behind a linear layer, computed by ``torch.nn.RNN``.
 
-    .. math:: U[t+1] = \max(0, W_{ih} I[t+1] + b_{ih} + W_{hh} U[t] + b_{hh}) \qquad S[t+1] = H(U[t+1] - \theta)
+    .. math::
+        U[t+1] = \max(0, W_{ih} I[t+1] + b_{ih} + W_{hh} U[t] + b_{hh}) \qquad
+        S[t+1] = H(U[t+1] - \theta)
 
     W_hh is diagonal, with beta as its diagonal: each neuron has its own leak. Input is [T, B,
     input_size], output the spikes, [T, B, hidden_size]; every call starts at rest. Unlike in
@@ -58,7 +60,10 @@ class LeakyParallel(Neuron):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {
+    no_nir_node: ClassVar[str] = (
+        "it is a recurrent layer of torch that runs whole sequences; use Linear and RLeaky"
+    )
+    example: ClassVar[Mapping[str, Any]] = {
         "input_size": 5,
         "hidden_size": 4,
         "beta": 0.7,
@@ -84,9 +89,9 @@ class LeakyParallel(Neuron):
         dtype: Any = None,
     ) -> None:
         super().__init__(
-            threshold,
-            spike_grad,
-            surrogate_disable,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
             learn_threshold=learn_threshold,
             reset_mechanism="none",
             graded_spikes_factor=graded_spikes_factor,
@@ -94,11 +99,9 @@ class LeakyParallel(Neuron):
             mode="sequence",
         )
         self._non_persistent_buffers_set.add("reset_mechanism_val")  # snnTorch's has none
-        self.hidden_size, self.weight_hh_enable, self.learn_beta = (
-            hidden_size,
-            weight_hh_enable,
-            learn_beta,
-        )
+        self.hidden_size = hidden_size
+        self.weight_hh_enable = weight_hh_enable
+        self.learn_beta = learn_beta
         factory = {"device": device, "dtype": dtype}
         self.rnn = nn.RNN(
             input_size, hidden_size, nonlinearity="relu", bias=bias, dropout=dropout, **factory
@@ -157,10 +160,6 @@ class LeakyParallel(Neuron):
     def _path(self, x: Tensor, state: Any) -> Tensor:
         """The membrane over time, [T, B, hidden_size]."""
         return self.rnn(x, state.mem.unsqueeze(0).contiguous())[0]
-
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, hidden_size]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """``hidden_size`` in the place of ``input_size``."""

@@ -1,5 +1,6 @@
 """A linear layer and a leaky integrator in one, for whole sequences."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -35,7 +36,10 @@ class LinearLeaky(StateLeaky):
     (torch.Size([4, 1, 2]), torch.Size([4, 1, 2]))
     """
 
-    example: ClassVar[dict[str, Any]] = {
+    no_nir_node: ClassVar[str] = (
+        "it runs whole sequences from rest; use Linear and Leaky(beta=exp(beta - 1))"
+    )
+    example: ClassVar[Mapping[str, Any]] = {
         "beta": 0.7,
         "in_features": 5,
         "out_features": 4,
@@ -61,17 +65,20 @@ class LinearLeaky(StateLeaky):
         learn_graded_spikes_factor: bool = False,
         kernel_truncation_steps: int | None = None,
     ) -> None:
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            learn_beta,
-            learn_threshold,
-            state_quant,
-            output,
+        super().__init__(
+            beta,
+            out_features,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
+            state_quant=state_quant,
+            output=output,
+            graded_spikes_factor=graded_spikes_factor,
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+            kernel_truncation_steps=kernel_truncation_steps,
         )
-        rest = (graded_spikes_factor, learn_graded_spikes_factor, kernel_truncation_steps)
-        super().__init__(beta, out_features, *spike, *rest)
         self.linear = nn.Linear(in_features, out_features, bias=bias, device=device, dtype=dtype)
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -84,10 +91,6 @@ class LinearLeaky(StateLeaky):
         """All time steps, see `StateLeaky.scan`."""
         start = self.initial(x if num_steps is not None else x[0]) if state is None else state
         return super().scan(self.linear(x), start, num_steps=num_steps)
-
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, out_features]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """``out_features`` in the place of ``in_features``."""

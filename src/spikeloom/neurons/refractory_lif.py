@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from ..core.decays import unit
 from ..core.neuron import Neuron
+from ..core.options import SpikeOptions, Unpack
 from ..core.reset import Keep, Reset
+from .leaky import Leaky
 
-__all__ = ["RESETS", "Potential", "RefractoryLIF", "recovered", "unless_silent"]
+__all__ = ["RESETS", "Potential", "RefractoryLIF", "unless_silent"]
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,12 @@ def unless_silent(state: Any, value: Tensor, instead: float = 0.0) -> Tensor:
     return torch.where(state.refractory > 0, torch.full_like(value, instead), value)
 
 
-def recovered(state: Any, spk: Tensor, p: Any) -> Any:
-    """The state after the spike: the membrane at its reset potential, the refractory period begun
-    or shorter by one."""
-    fired = spk != 0
-    left = (state.refractory - 1).clamp(min=0)
-    return state._replace(
-        mem=torch.where(fired, p.reset_to, state.mem),
-        refractory=torch.where(fired, p.refractory_steps, left),
-    )
-
-
 class RefractoryLIF(Neuron):
     r"""Leaky integrate-and-fire neuron that is deaf for some steps after a spike.
 
-    .. math:: U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad U \leftarrow U_{reset} \text{ at a spike}
+    .. math::
+        U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad
+        U \leftarrow U_{reset} \text{ at a spike}
 
     The membrane is measured from rest, so that it starts at 0. While the neuron is refractory it
     decays, and neither takes input nor fires. The defaults are those of the inhibitory cell of
@@ -55,14 +47,8 @@ class RefractoryLIF(Neuron):
         threshold: above rest, > 0; the neuron fires when ``mem > threshold``.
         reset_to: membrane after a spike, below ``threshold``.
         refractory_steps: steps without input after the step of a spike; >= 0.
-        spike_grad: surrogate gradient, as for `Neuron`; no gradient passes through a reset.
-        surrogate_disable: a plain step without gradient.
-        init_hidden: the neuron keeps its state and returns spikes only.
-        inhibition: only the neuron of a sample that is furthest above its threshold fires.
         learn_beta: make ``beta`` a parameter; it is clamped to [0, 1] in the equation.
-        learn_threshold: make the threshold a parameter.
-        output: return ``(spk, *state)`` although ``init_hidden=True``.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: those of `Neuron` but for its reset, through which no gradient passes.
 
     Raises:
         ValueError: ``beta`` outside [0, 1], a threshold <= 0, a reset potential not below it, or a
@@ -82,7 +68,7 @@ class RefractoryLIF(Neuron):
         refractory: Tensor  # steps of silence that are left, [B, ...]
 
     resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[dict[str, Any]] = {
+    example: ClassVar[Mapping[str, Any]] = {
         "beta": 0.8,
         "threshold": 0.9,
         "reset_to": 0.2,
@@ -95,25 +81,10 @@ class RefractoryLIF(Neuron):
         threshold: Any = 20.0,
         reset_to: Any = 15.0,
         refractory_steps: int = 2,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
         learn_beta: bool = False,
-        learn_threshold: bool = False,
-        output: bool = False,
-        *,
-        mode: str = "step",
+        **options: Unpack[SpikeOptions],
     ) -> None:
-        checks.in_range(
-            "beta",
-            beta,
-            0.0,
-            1.0,
-            why="it is the fraction of the membrane that is left after one step",
-        )
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        super().__init__(*spike, "potential", output=output, mode=mode)
+        super().__init__(threshold, reset_mechanism="potential", **options)
         self.decay("beta", beta, learn_beta)
         self._silence(threshold, reset_to, refractory_steps)
 
@@ -136,7 +107,7 @@ class RefractoryLIF(Neuron):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=unit(p.beta) * state.mem + unless_silent(state, x))
+        return Leaky.integrate(unless_silent(state, x), state, p)
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:
@@ -144,6 +115,12 @@ class RefractoryLIF(Neuron):
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        return recovered(state, spk, p)
+        """The membrane at its reset potential, the refractory period begun or shorter by one."""
+        fired = spk != 0
+        left = (state.refractory - 1).clamp(min=0)
+        return state._replace(
+            mem=torch.where(fired, p.reset_to, state.mem),
+            refractory=torch.where(fired, p.refractory_steps, left),
+        )
 
     init_refractory_lif = Neuron.reset_mem

@@ -1,11 +1,13 @@
 """Leaky integrate-and-fire neuron with feedback of its spikes."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..core.recurrent import Recurrent
+from ..core.options import AddedOptions, Unpack
 from .leaky import Leaky
+from .recurrent import Recurrent
 
 __all__ = ["RLeaky"]
 
@@ -52,7 +54,7 @@ class RLeaky(Recurrent):
         spk: Tensor  # spikes of the last step, [B, ...]
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    example: ClassVar[dict[str, Any]] = {"beta": 0.9, "linear_features": 5}
+    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9, "linear_features": 5}
 
     def __init__(
         self,
@@ -74,31 +76,27 @@ class RLeaky(Recurrent):
         state_quant: Any = False,
         output: bool = False,
         reset_delay: bool = True,
-        *,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            learn_threshold,
+        super().__init__(
+            beta,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            reset_delay=reset_delay,
+            **options,
         )
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
         self._init_mem()
 
     charge = staticmethod(Leaky.integrate)
+    nir_node = staticmethod(Leaky.nir_node)
     _base_zero = Recurrent._zero_by_second_pass
     init_rleaky = Recurrent.reset_mem

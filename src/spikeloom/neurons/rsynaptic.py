@@ -1,11 +1,12 @@
 """Second-order leaky integrate-and-fire neuron with feedback of its spikes."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..core import checks
-from ..core.recurrent import Recurrent
+from ..core.options import AddedOptions, Unpack
+from .recurrent import Recurrent
 from .synaptic import Synaptic
 
 __all__ = ["RSynaptic"]
@@ -15,7 +16,8 @@ class RSynaptic(Recurrent):
     r"""Leaky integrate-and-fire neuron with a synaptic current, into which its spikes are fed back.
 
     .. math::
-        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] + V(S[t]) \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
+        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] + V(S[t]) \qquad
+        U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
 
     Resets as in `Synaptic`, feedback as in `RLeaky`. Unlike in snnTorch ``reset_delay=False``
     works, and resetting or detaching the state covers the spikes.
@@ -54,7 +56,7 @@ class RSynaptic(Recurrent):
         syn: Tensor  # synaptic current, [B, ...], in the unit of the input
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    example: ClassVar[dict[str, Any]] = {"alpha": 0.8, "beta": 0.9, "linear_features": 5}
+    example: ClassVar[Mapping[str, Any]] = {"alpha": 0.8, "beta": 0.9, "linear_features": 5}
 
     def __init__(
         self,
@@ -78,39 +80,28 @@ class RSynaptic(Recurrent):
         state_quant: Any = False,
         output: bool = False,
         reset_delay: bool = True,
-        *,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
-        checks.in_range(
-            "alpha",
-            alpha,
-            0.0,
-            1.0,
-            why="it is the fraction of the current that is left after one step",
+        super().__init__(
+            beta,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            reset_delay=reset_delay,
+            **options,
         )
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            learn_threshold,
-        )
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
-        self.decay("alpha", alpha, learn_alpha)
+        self.decay("alpha", alpha, learn_alpha, of="current")
         self._init_mem()
 
     charge = staticmethod(Synaptic.integrate)
+    nir_node = staticmethod(Synaptic.nir_node)
     _base_zero = Recurrent._zero_of_membrane
     init_rsynaptic = Recurrent.reset_mem

@@ -1,6 +1,7 @@
 """Integrate-and-fire neuron whose spikes carry its threshold: what stands for a ReLU after
 conversion."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.options import CommonOptions, Unpack
 from ..core.reset import Keep, Reset, Subtract, ZeroBefore
+from .integrate_fire import IF
 
 __all__ = ["ScaledIF"]
 
@@ -18,7 +21,9 @@ class ScaledIF(Neuron):
     r"""Integrate-and-fire neuron with spikes of the size of its threshold, which may start above
     rest.
 
-    .. math:: U[t+1] = U[t] + I[t+1] + c - R[t] \theta \qquad S[t+1] = A \, H(U[t+1] - \theta) \qquad U[0] = v \theta
+    .. math::
+        U[t+1] = U[t] + I[t+1] + c - R[t] \theta \qquad S[t+1] = A \, H(U[t+1] - \theta) \qquad
+        U[0] = v \theta
 
     With A equal to the threshold (default) the mean output over T steps of a constant input is that
     input, clipped to [0, threshold], to within threshold / T; with v = 1/2 to within half of that.
@@ -29,18 +34,8 @@ class ScaledIF(Neuron):
         threshold: firing threshold, > 0; a scalar or a tensor that broadcasts against [B, ...].
         initial_mem: membrane at rest as a fraction v of the threshold.
         current: constant input c of each step.
-        spike_grad: surrogate gradient, as for `Neuron`.
-        surrogate_disable: a plain step without gradient.
-        init_hidden: the neuron keeps its state and returns spikes only.
-        inhibition: only the neuron of a sample that is furthest above its threshold fires.
-        learn_threshold: make the threshold a parameter; the size of a spike does not follow it.
-        reset_mechanism: ``"subtract"``, ``"zero"`` or ``"none"``.
-        state_quant: a function applied to the membrane.
-        output: return ``(spk, mem)`` although ``init_hidden=True``.
-        graded_spikes_factor: size A of a spike. Default: the threshold.
-        learn_graded_spikes_factor: make it a parameter.
-        reset_delay: reset one step after the spike (default) or in the step of the spike.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: the other arguments of `Neuron`. ``graded_spikes_factor`` is the size A of a
+            spike; default: the threshold, which it does not follow where the threshold learns.
 
     Raises:
         ValueError: as `Neuron`, or ``initial_mem`` is no finite number.
@@ -49,7 +44,8 @@ class ScaledIF(Neuron):
     al. (2022), ICLR, for the start at half of the threshold.
 
     >>> import torch, spikeloom as snn
-    >>> spk, mem = snn.ScaledIF(threshold=2.0, initial_mem=0.5, mode="sequence")(torch.full((4, 1, 1), 1.2))
+    >>> neuron = snn.ScaledIF(threshold=2.0, initial_mem=0.5, mode="sequence")
+    >>> spk, mem = neuron(torch.full((4, 1, 1), 1.2))
     >>> spk.flatten(), spk.mean().item()
     (tensor([2., 0., 2., 0.]), 1.0)
     """
@@ -62,7 +58,7 @@ class ScaledIF(Neuron):
         "zero": ZeroBefore(),
         "none": Keep(),
     }
-    example: ClassVar[dict[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5}
+    example: ClassVar[Mapping[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5}
     initial_mem: Tensor
     current: Tensor
 
@@ -71,39 +67,12 @@ class ScaledIF(Neuron):
         threshold: Any = 1.0,
         initial_mem: Any = 0.0,
         current: Any = 0.0,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
-        learn_threshold: bool = False,
-        reset_mechanism: str = "subtract",
-        state_quant: Any = False,
-        output: bool = False,
-        graded_spikes_factor: Any = None,
-        learn_graded_spikes_factor: bool = False,
-        *,
-        reset_delay: bool = True,
-        mode: str = "step",
+        **options: Unpack[CommonOptions],
     ) -> None:
-        infinity = float("inf")
-        checks.in_range(
-            "initial_mem", initial_mem, -infinity, infinity, open_low=True, open_high=True
-        )
-        super().__init__(
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_threshold,
-            reset_mechanism,
-            state_quant,
-            output,
-            threshold if graded_spikes_factor is None else graded_spikes_factor,
-            learn_graded_spikes_factor,
-            reset_delay=reset_delay,
-            mode=mode,
-        )
+        if options.get("graded_spikes_factor") is None:
+            options["graded_spikes_factor"] = threshold
+        super().__init__(threshold, **options)
+        checks.in_range("initial_mem", initial_mem, -math.inf, math.inf)
         self.parameter("initial_mem", initial_mem)
         self.parameter("current", current)
 
@@ -141,5 +110,17 @@ class ScaledIF(Neuron):
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         return state._replace(mem=state.mem + (x + p.current))
+
+    @staticmethod
+    def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
+        """Return an IF measured from where this neuron starts, because NIR's start at 0."""
+        if p["current"].any():
+            raise ValueError(
+                "a ScaledIF with a current has no NIR node; add the current to the bias of the "
+                "layer before it, as spikeloom.conversion.Converted.unit_spikes does"
+            )
+        start = p["initial_mem"] * p["threshold"]
+        shifted = {"threshold": p["threshold"] - start, "reset_to": -start}  # below the start
+        return IF.nir_node(shifted, dt)
 
     init_scaled_if = Neuron.reset_mem

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.numbers import MOST_UNITS, flag, whole
-from ..core.recurrent import same_size
+from ..core.options import AddedOptions, Unpack
 from ..core.reset import Keep, Reset, Subtract, Zero
+from .recurrent import same_size
+from .slstm import SLSTM
 
 __all__ = ["SConv2dLSTM"]
 
@@ -57,7 +59,8 @@ class SConv2dLSTM(Neuron):
         mem: Tensor  # hidden state, [B, out_channels, H, W], in (-1, 1)
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
-    example: ClassVar[dict[str, Any]] = {
+    no_nir_node: ClassVar[str] = SLSTM.no_nir_node
+    example: ClassVar[Mapping[str, Any]] = {
         "in_channels": 2,
         "out_channels": 3,
         "kernel_size": 3,
@@ -84,13 +87,25 @@ class SConv2dLSTM(Neuron):
         output: bool = False,
         *,
         reset_delay: bool = True,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
-        in_channels = whole("in_channels", in_channels, 1, MOST_UNITS)
-        out_channels = whole("out_channels", out_channels, 1, MOST_UNITS)
-        bias = flag("bias", bias)
+        super().__init__(
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            reset_delay=reset_delay,
+            **options,
+        )
+        self.in_channels = whole("in_channels", in_channels, 1, MOST_UNITS)
+        self.out_channels = whole("out_channels", out_channels, 1, MOST_UNITS)
+        self.kernel_size = kernel_size
+        self.bias = flag("bias", bias)
         _check_pool("max_pool", max_pool)
         _check_pool("avg_pool", avg_pool)
         if max_pool and avg_pool:
@@ -103,22 +118,10 @@ class SConv2dLSTM(Neuron):
                 "reset_delay=False needs to know who fired, which pooled spikes do not say; leave "
                 "one out"
             )
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.in_channels, self.out_channels, self.kernel_size = (
-            in_channels,
-            out_channels,
-            kernel_size,
-        )
-        self.bias, self.max_pool, self.avg_pool = bias, max_pool, avg_pool
-        self.conv = same_size(in_channels + out_channels, 4 * out_channels, kernel_size, bias=bias)
+        self.max_pool = max_pool
+        self.avg_pool = avg_pool
+        channels = self.in_channels + self.out_channels
+        self.conv = same_size(channels, 4 * self.out_channels, kernel_size, bias=self.bias)
         self._init_mem()
 
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
@@ -134,14 +137,15 @@ class SConv2dLSTM(Neuron):
             return F.max_pool2d(mem, self.max_pool)
         return F.avg_pool2d(mem, self.avg_pool) if self.avg_pool else mem
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, out_channels, H, W]."""
-        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """``out_channels`` in the place of ``in_channels``."""
         checks.at_most_axes("SConv2dLSTM", "B, channels, height, width", x)
         checks.axis_has("SConv2dLSTM", "in_channels", self.in_channels, x, -3)
+        if not x.shape[-2:].numel():
+            raise ValueError(
+                f"SConv2dLSTM needs images of at least one pixel, got {tuple(x.shape)}; write "
+                "[B, channels, height, width]"
+            )
         return torch.Size((*x.shape[:-3], self.out_channels, *x.shape[-2:]))
 
     _base_zero = Neuron._zero_of_membrane

@@ -17,7 +17,8 @@ class SignedIF(ScaledIF):
     r"""`ScaledIF` with negative spikes: what was fired too early is taken back.
 
     .. math:: V = U[t] + I[t+1] + c \qquad s = H(V - \theta) - H(-V) \, H(N[t])
-    .. math:: U[t+1] = V - s \theta \qquad N[t+1] = N[t] + s \qquad S[t+1] = A s \qquad U[0] = v \theta
+    .. math::
+        U[t+1] = V - s \theta \qquad N[t+1] = N[t] + s \qquad S[t+1] = A s \qquad U[0] = v \theta
 
     N is the number of spikes fired so far, less those taken back. It is never negative, so that the
     mean output over T steps is that of a rectifier: with v = 1/2 the mean input, rounded to a
@@ -47,6 +48,9 @@ class SignedIF(ScaledIF):
         count: Tensor  # spikes so far, less those taken back
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep()}
+
+    nir_node: ClassVar[Any] = None
+    no_nir_node: ClassVar[str] = "it takes spikes back, which no NIR neuron does; use ScaledIF"
 
     @staticmethod
     def retract(state: Any, p: Any) -> Tensor:

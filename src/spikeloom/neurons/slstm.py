@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.numbers import MOST_UNITS, flag, whole
+from ..core.options import AddedOptions, Unpack
 from ..core.reset import Keep, Reset, Subtract, Zero
 
 __all__ = ["SLSTM"]
@@ -52,7 +53,10 @@ class SLSTM(Neuron):
         mem: Tensor  # hidden state, [B, hidden_size], in (-1, 1)
 
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"input_size": 5, "hidden_size": 5, "threshold": 0.1}
+    no_nir_node: ClassVar[str] = (
+        "its gates multiply signals, which no NIR neuron does; use RSynaptic"
+    )
+    example: ClassVar[Mapping[str, Any]] = {"input_size": 5, "hidden_size": 5, "threshold": 0.1}
 
     def __init__(
         self,
@@ -70,33 +74,30 @@ class SLSTM(Neuron):
         output: bool = False,
         *,
         reset_delay: bool = True,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
-        input_size = whole("input_size", input_size, 1, MOST_UNITS)
-        hidden_size = whole("hidden_size", hidden_size, 1, MOST_UNITS)
-        bias = flag("bias", bias)
-        spike = (threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold)
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
+        super().__init__(
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            reset_delay=reset_delay,
+            **options,
         )
-        super().__init__(*spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self.lstm_cell = nn.LSTMCell(input_size, hidden_size, bias=bias)
+        self.input_size = whole("input_size", input_size, 1, MOST_UNITS)
+        self.hidden_size = whole("hidden_size", hidden_size, 1, MOST_UNITS)
+        self.bias = flag("bias", bias)
+        self.lstm_cell = nn.LSTMCell(self.input_size, self.hidden_size, bias=self.bias)
         self._init_mem()
 
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
         mem, syn = self.lstm_cell(x, (state.mem, state.syn))
         return state._replace(syn=syn, mem=mem)
-
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, hidden_size]."""
-        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """``hidden_size`` in the place of ``input_size``."""

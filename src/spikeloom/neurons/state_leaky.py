@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import checks
-from ..core.lif import LIF
 from ..core.reset import Keep, Reset
+from .leaky import LIF
 
 __all__ = ["StateLeaky"]
 
@@ -21,7 +21,9 @@ class StateLeaky(LIF):
     r"""Leaky neuron without reset, for sequences: its membrane is an exponentially weighted sum of
     the input.
 
-    .. math:: U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad S[t] = H(U[t] - \theta)
+    .. math::
+        U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad
+        S[t] = H(U[t] - \theta)
 
     K is the whole past unless ``kernel_truncation_steps`` says otherwise. The decay per step is
     ``exp(-(1 - beta))``, not beta: it is not `Leaky` with ``reset_mechanism="none"``. Every call
@@ -56,7 +58,10 @@ class StateLeaky(LIF):
     modes: ClassVar[tuple[str, ...]] = ("sequence",)
     carries: ClassVar[bool] = False
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"beta": 0.7, "channels": 5}
+    no_nir_node: ClassVar[str] = (
+        "it runs whole sequences from rest; use Leaky(beta=exp(beta - 1), reset_mechanism='none')"
+    )
+    example: ClassVar[Mapping[str, Any]] = {"beta": 0.7, "channels": 5}
 
     def __init__(
         self,
@@ -89,9 +94,9 @@ class StateLeaky(LIF):
             )
         super().__init__(
             beta,
-            threshold,
-            spike_grad,
-            surrogate_disable,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
             learn_beta=learn_beta,
             learn_threshold=learn_threshold,
             reset_mechanism="none",
@@ -100,11 +105,9 @@ class StateLeaky(LIF):
             learn_graded_spikes_factor=learn_graded_spikes_factor,
             mode="sequence",
         )
-        self.channels, self.kernel_truncation_steps, self.mem_quant = (
-            channels,
-            kernel_truncation_steps,
-            state_quant,
-        )
+        self.channels = channels
+        self.kernel_truncation_steps = kernel_truncation_steps
+        self.mem_quant = state_quant
         spikes = (
             spike_grad is not None
             or surrogate_disable
@@ -112,7 +115,10 @@ class StateLeaky(LIF):
             or learn_graded_spikes_factor
         )
         if not output and (spikes or not bool((torch.as_tensor(graded_spikes_factor) == 1).all())):
-            text = f"{type(self).__name__}(output=False) returns the membrane: what you said about spikes has no effect"
+            text = (
+                f"{type(self).__name__}(output=False) returns the membrane: what you said "
+                "about spikes has no effect"
+            )
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def _beta_buffer(self, beta: Any, learn_beta: bool) -> None:

@@ -1,12 +1,13 @@
 """Second-order leaky integrate-and-fire neuron: a decaying current charges a decaying membrane."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..core import checks
-from ..core.decays import unit
-from ..core.lif import LIF
+from ..core.decays import time_constant, unit
+from ..core.options import AddedOptions, Unpack
+from .leaky import LIF, Leaky
 
 __all__ = ["Synaptic"]
 
@@ -15,7 +16,8 @@ class Synaptic(LIF):
     r"""Leaky integrate-and-fire neuron with a synaptic current.
 
     .. math::
-        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] \qquad U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
+        I_{syn}[t+1] = \alpha I_{syn}[t] + I[t+1] \qquad
+        U[t+1] = \beta U[t] + I_{syn}[t+1] - R[t] \theta
 
     with ``reset_mechanism="subtract"``; ``"zero"`` multiplies the whole new membrane, input
     included, by ``1 - R[t]``; ``"none"``: no reset term. The current is never reset. alpha and beta
@@ -47,7 +49,8 @@ class Synaptic(LIF):
         syn: Tensor  # synaptic current, [B, ...], in the unit of the input
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    example: ClassVar[dict[str, Any]] = {"alpha": 0.8, "beta": 0.9}
+    is_linear: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"alpha": 0.8, "beta": 0.9}
 
     def __init__(
         self,
@@ -65,42 +68,45 @@ class Synaptic(LIF):
         state_quant: Any = False,
         output: bool = False,
         reset_delay: bool = True,
-        *,
-        graded_spikes_factor: Any = 1.0,
-        learn_graded_spikes_factor: bool = False,
-        mode: str = "step",
+        **options: Unpack[AddedOptions],
     ) -> None:
-        checks.in_range(
-            "alpha",
-            alpha,
-            0.0,
-            1.0,
-            why="it is the fraction of the current that is left after one step",
+        super().__init__(
+            beta,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism,
+            state_quant=state_quant,
+            output=output,
+            reset_delay=reset_delay,
+            **options,
         )
-        spike = (
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            inhibition,
-            learn_beta,
-            learn_threshold,
-        )
-        rest = (
-            reset_mechanism,
-            state_quant,
-            output,
-            graded_spikes_factor,
-            learn_graded_spikes_factor,
-        )
-        super().__init__(beta, *spike, *rest, reset_delay=reset_delay, mode=mode)
-        self.decay("alpha", alpha, learn_alpha)
+        self.decay("alpha", alpha, learn_alpha, of="current")
         self._init_mem()
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         syn = unit(p.alpha) * state.syn + x
-        return state._replace(syn=syn, mem=unit(p.beta) * state.mem + syn)
+        return Leaky.integrate(syn, state._replace(syn=syn), p)
+
+    @staticmethod
+    def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
+        """Return a CubaLIF: Euler's time constants, and scales that leave the input as it is."""
+        tau_syn = time_constant(p["alpha"], dt)
+        tau_mem = time_constant(p["beta"], dt)
+        return "CubaLIF", {
+            "tau_syn": tau_syn,
+            "tau_mem": tau_mem,
+            "r": tau_mem / dt,
+            "w_in": tau_syn / dt,
+            "v_leak": 0 * tau_mem,
+            "v_threshold": p["threshold"],
+            "v_reset": 0 * tau_mem,
+        }
 
     _base_zero = LIF._zero_of_membrane
     init_synaptic = LIF.reset_mem

@@ -2,8 +2,9 @@
 representation.
 
 `to_nir` writes a network as a graph of the package ``nir``, `from_nir` reads such a graph or its
-file. NIR describes neurons in continuous time; both translate by forward Euler, ``v += dt / tau
-(v_leak - v + r x)`` and a spike where ``v > v_threshold``. `Convention` says what NIR leaves open.
+file, `register` says which node stands for a neuron of one's own. NIR describes neurons in
+continuous time; both translate by forward Euler, ``v += dt / tau (v_leak - v + r x)`` and a spike
+where ``v > v_threshold``. `Convention` says what NIR leaves open.
 """
 
 from .convention import CONVENTIONS as CONVENTIONS
@@ -11,5 +12,6 @@ from .convention import Convention as Convention
 from .export import to_nir as to_nir
 from .import_ import from_nir as from_nir
 from .network import Network as Network
+from .neuron_nodes import register as register
 
-__all__ = ["CONVENTIONS", "Convention", "Network", "from_nir", "to_nir"]
+__all__ = ["CONVENTIONS", "Convention", "Network", "from_nir", "register", "to_nir"]

@@ -1,33 +1,126 @@
-"""From a neuron to its NIR node: one row for each class that has one, and for the others the reason
-why not."""
+"""From a neuron to its NIR node: what its class declares, or what was registered for the class.
 
+A class declares ``nir_node(p, dt)``, or in ``no_nir_node`` why there is none. A subclass has the
+node of its base unless it changes what the neuron computes.
+"""
+
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..core.neuron import Neuron
-from ..core.recurrent import Recurrent
-from ..neurons.integrate_fire import IF
-from ..neurons.lapicque import Lapicque
-from ..neurons.leaky import Leaky
-from ..neurons.leaky_integrator import LI
-from ..neurons.rleaky import RLeaky
-from ..neurons.rsynaptic import RSynaptic
-from ..neurons.scaled_if import ScaledIF
-from ..neurons.synaptic import Synaptic
-from .circuit import tau_of
+from ..core.neuron import REGISTRY, Neuron
+from ..core.numbers import callable_
+from ..neurons.recurrent import Recurrent
 from .layer_nodes import layer_node
-from .neurons import SameStepLeaky, Threshold
-from .node import Node
+from .node import FIELDS, Node
 from .record import plain, recorded
 
-__all__ = ["neuron_nodes", "refusal"]
+__all__ = ["Row", "class_of", "neuron_nodes", "refusal", "register", "row_of"]
 
 Array = np.ndarray
-Fields = Mapping[str, Any]
+Write = Callable[[Mapping[str, Any], float], tuple[str, dict[str, Any]]]
+Read = Callable[[Mapping[str, Any], float], dict[str, Any]]
+
+# what a subclass must leave as it is to share the node of its base
+_DYNAMICS = ("integrate", "charge", "trigger", "retract", "settle", "initial", "params", "State")
+_DYNAMICS += ("step", "scan", "equations", "state_shape")
+
+
+class Row(NamedTuple):
+    """How a class of neurons is written and read.
+
+    Attributes:
+        owner: the class for which this was declared or registered.
+        write: see `register`.
+        read: see `register`.
+    """
+
+    owner: type[Neuron]
+    write: Write
+    read: Read | None = None
+
+
+_registered: dict[type[Neuron], Row] = {}
+
+
+def register(cls: type[Neuron], *, write: Write, read: Read | None = None) -> None:
+    """Say which NIR node stands for a class of neurons, in place of what the class declares.
+
+    A class of one's own may as well define ``nir_node`` itself, a static method like ``write``.
+
+    Args:
+        cls: the class. Its subclasses share the node as long as they keep its equations.
+        write: ``write(p, dt)`` with the parameters ``p``, float64 arrays in the shape of the layer
+            by name, and the time step in seconds. Returns the NIR type and its fields.
+        read: ``read(fields, dt)`` with float64 arrays by name. Returns constructor arguments, for
+            graphs whose numbers were edited after `to_nir` wrote them, or whose record holds none.
+            Default: such a node becomes the built-in neuron that computes the same.
+
+    Raises:
+        TypeError: ``cls`` is no class of neurons, or a function cannot be called.
+
+    >>> class Mine(snn.Neuron):
+    ...     State = snn.IF.State
+    ...     integrate = staticmethod(snn.IF.integrate)
+    >>> register(Mine, write=lambda p, dt: ("IF", {"r": 0 * p["threshold"] + 1 / dt,
+    ...                                            "v_threshold": p["threshold"]}))
+    >>> neuron_nodes("lif", Mine(threshold=2.0), (1,), 1e-3)[0]["lif"].fields
+    {'r': array([1000.]), 'v_threshold': array([2.])}
+    """
+    if not (inspect.isclass(cls) and issubclass(cls, Neuron)):
+        raise TypeError(
+            f"register needs a class of neurons, got {cls!r}; write register(Mine, ...)"
+        )
+    callable_("write", write, "lambda p, dt: ('LIF', {...})")
+    if read is not None:
+        callable_("read", read, "lambda fields, dt: {...}")
+    _registered[cls] = Row(cls, write, read)
+
+
+def row_of(cls: type[Neuron]) -> Row | None:
+    """The row of a class: its own, or that of the nearest base that has one."""
+    for base in cls.__mro__:
+        if base in _registered:
+            return _registered[base]
+        if "nir_node" in vars(base):
+            return None if base.nir_node is None else Row(base, base.nir_node)
+    return None
+
+
+def class_of(name: Any) -> type[Neuron] | None:
+    """The class of neurons that a record names, if it has a NIR node.
+
+    >>> class_of("Leaky"), class_of("Alpha")
+    (<class 'spikeloom.neurons.leaky.Leaky'>, None)
+    """
+    cls = REGISTRY.get(str(name))
+    return None if cls is None or _obstacle(cls) else cls
+
+
+def _obstacle(cls: type[Neuron], overridden: tuple[str, ...] = ()) -> str:
+    """Why a class has no NIR node, and what to use instead; empty if it has one.
+
+    Args:
+        cls: a class of neurons.
+        overridden: methods that were assigned to one neuron.
+    """
+    row = row_of(cls)
+    if row is None:
+        return cls.no_nir_node
+    base = row.owner
+    look = inspect.getattr_static
+    changed = [n for n in _DYNAMICS if look(cls, n, None) is not look(base, n, None)]
+    if any(reset != base.resets.get(name) for name, reset in cls.resets.items()):
+        changed.append("resets")
+    names = ", ".join(dict.fromkeys((*changed, *cls.overridden, *overridden)))
+    return names and (
+        f"it changes {names} of {base.__name__}, whose node would say something else; use "
+        f"{base.__name__}, or spikeloom.nir.register({cls.__name__}, write=...)"
+    )
 
 
 def neuron_nodes(
@@ -48,9 +141,10 @@ def neuron_nodes(
     Raises:
         ValueError: NIR has no node for what the neuron does.
     """
-    row = _ROWS.get(type(neuron))
-    if row is None:
-        raise refusal(type(neuron).__name__, path)
+    obstacle = _obstacle(type(neuron), neuron.overridden)
+    row = row_of(type(neuron))
+    if obstacle or row is None:
+        raise refusal(type(neuron), path, obstacle)
     for name in ("inhibition", "state_quant"):
         if getattr(neuron, name):
             raise ValueError(
@@ -62,8 +156,9 @@ def neuron_nodes(
         name: _spread(value, shape)
         for name, value in neuron.params(torch.float64)._asdict().items()
     }
-    node = row(p, dt)
-    node.shape, node.metadata = shape, recorded(neuron)
+    node = _written(row, p, dt)
+    node.shape = shape
+    node.metadata = recorded(neuron)
     nodes = {"lif": node}
     if (p["graded_spikes_factor"] != 1).any():
         nodes["scale"] = Node("Scale", {"scale": p["graded_spikes_factor"]}, shape=shape)
@@ -71,14 +166,24 @@ def neuron_nodes(
     return nodes, _feedback(path, neuron, p, shape) if isinstance(neuron, Recurrent) else None
 
 
-def refusal(kind: str, path: str) -> ValueError:
-    """The error for a class without NIR node.
+def _written(row: Row, p: Mapping[str, Any], dt: float) -> Node:
+    made = row.write(p, dt)
+    known = isinstance(made, tuple) and len(made) == 2 and made[0] in FIELDS
+    if not known or not isinstance(made[1], dict):
+        raise ValueError(
+            f"the NIR node of {row.owner.__name__} must be a type of NIR and its fields, such as "
+            f'("LIF", {{"tau": ..., ...}}), got {made!r}'
+        )
+    return Node(*made)
 
-    >>> refusal("Alpha", "1")
+
+def refusal(cls: type[Neuron], path: str, why: str = "") -> ValueError:
+    """The error for a neuron without NIR node.
+
+    >>> refusal(snn.Alpha, "1")
     ValueError("Alpha has no NIR node; its membrane is ... Synaptic (layer '1')")
     """
-    why, instead = _NONE.get(kind, ("no NIR neuron has its equations", _OTHERS))
-    return ValueError(f"{kind} has no NIR node; {why}; use {instead} (layer {path!r})")
+    return ValueError(f"{cls.__name__} has no NIR node; {why or _obstacle(cls)} (layer {path!r})")
 
 
 def _spread(value: Any, shape: tuple[int, ...]) -> Array:
@@ -86,65 +191,7 @@ def _spread(value: Any, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(numbers, shape))
 
 
-def _leaky(p: Fields, dt: float) -> Node:
-    beta, threshold = p["beta"].clip(0, 1), p["threshold"]
-    reset = p.get("reset_to", np.zeros_like(threshold))
-    if (beta == 1).all():
-        return Node(
-            "IF", {"r": np.full_like(beta, 1 / dt), "v_threshold": threshold, "v_reset": reset}
-        )
-    tau = tau_of(beta, dt)
-    fires = {"v_leak": np.zeros_like(beta), "v_threshold": threshold, "v_reset": reset}
-    return Node("LIF", {"tau": tau, "r": tau / dt, **fires})
-
-
-def _if(p: Fields, dt: float) -> Node:
-    return _leaky({**p, "beta": np.ones_like(p["threshold"])}, dt)
-
-
-def _scaled_if(p: Fields, dt: float) -> Node:
-    if p["current"].any():
-        raise ValueError(
-            "a ScaledIF with a current has no NIR node; add the current to the bias of the layer "
-            "before it, as "
-            "spikeloom.conversion.Converted.unit_spikes does"
-        )
-    # NIR starts at 0: everything is measured from where this neuron starts, and a reset goes below
-    # that
-    start = p["initial_mem"] * p["threshold"]
-    return _leaky(
-        {"beta": np.ones_like(start), "threshold": p["threshold"] - start, "reset_to": -start}, dt
-    )
-
-
-def _li(p: Fields, dt: float) -> Node:
-    beta = p["beta"].clip(0, 1)
-    if (beta == 1).all():
-        return Node("I", {"r": np.full_like(beta, 1 / dt)})
-    tau = tau_of(beta, dt)
-    return Node("LI", {"tau": tau, "r": tau / dt, "v_leak": np.zeros_like(beta)})
-
-
-def _lapicque(p: Fields, dt: float) -> Node:
-    leak = p["time_step"] / (p["R"] * p["C"])
-    zeros = np.zeros_like(leak)
-    fires = {"v_leak": zeros, "v_threshold": p["threshold"], "v_reset": zeros}
-    return Node("LIF", {"tau": dt / leak, "r": p["R"], **fires})
-
-
-def _synaptic(p: Fields, dt: float) -> Node:
-    tau_syn, tau_mem = tau_of(p["alpha"].clip(0, 1), dt), tau_of(p["beta"].clip(0, 1), dt)
-    zeros = np.zeros_like(tau_mem)
-    fires = {"v_leak": zeros, "v_threshold": p["threshold"], "v_reset": zeros}
-    scales = {"r": tau_mem / dt, "w_in": tau_syn / dt}
-    return Node("CubaLIF", {"tau_syn": tau_syn, "tau_mem": tau_mem, **scales, **fires})
-
-
-def _threshold(p: Fields, dt: float) -> Node:
-    return Node("Threshold", {"threshold": p["threshold"]})
-
-
-def _feedback(path: str, neuron: Any, p: Fields, shape: tuple[int, ...]) -> Node:
+def _feedback(path: str, neuron: Any, p: Mapping[str, Any], shape: tuple[int, ...]) -> Node:
     if neuron.all_to_all:
         module: nn.Module = neuron.recurrent
         return layer_node(f"{path}.recurrent", module, shape)
@@ -157,40 +204,3 @@ def _dtype(value: torch.Tensor) -> type:
     return (
         np.float64 if value.dtype == torch.float64 else np.float32
     )  # readers run weights as they find them
-
-
-_ROWS: dict[type[Neuron], Callable[[Fields, float], Node]] = {
-    Leaky: _leaky,
-    IF: _if,
-    ScaledIF: _scaled_if,
-    LI: _li,
-    Lapicque: _lapicque,
-    Synaptic: _synaptic,
-    RLeaky: _leaky,
-    RSynaptic: _synaptic,
-    Threshold: _threshold,
-    SameStepLeaky: _leaky,
-}
-
-_OTHERS = "Leaky, IF, LI, Lapicque, Synaptic, RLeaky or RSynaptic"
-_NONE = {
-    "Alpha": (
-        "its membrane is a difference of two filtered inputs, of which NIR neurons have one",
-        "Synaptic",
-    ),
-    "SLSTM": ("its gates multiply signals, which no NIR neuron does", "RSynaptic"),
-    "SConv2dLSTM": ("its gates multiply signals, which no NIR neuron does", "RSynaptic"),
-    "AssociativeLeaky": ("its memory is a matrix, which no NIR neuron has", "Leaky"),
-    "SignedIF": ("it takes spikes back, which no NIR neuron does", "ScaledIF"),
-    "AdLIF": ("NIR has no adaptation", "Leaky or Synaptic"),
-    "DeltaLeaky": ("it fires when its membrane changes, which no NIR neuron does", "Leaky"),
-    "StateLeaky": (
-        "it runs whole sequences from rest",
-        "Leaky(beta=exp(beta - 1), reset_mechanism='none')",
-    ),
-    "LinearLeaky": ("it runs whole sequences from rest", "Linear and Leaky(beta=exp(beta - 1))"),
-    "LeakyParallel": (
-        "it is a recurrent layer of torch that runs whole sequences",
-        "Linear and RLeaky",
-    ),
-}

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core import checks
-from ..core.decays import unit
 from ..core.neuron import Neuron
+from ..core.options import SpikeOptions, Unpack
 from ..core.reset import Keep, Reset
+from ..neurons.leaky import Leaky
 
 __all__ = ["SameStepLeaky", "Threshold"]
 
@@ -20,12 +20,7 @@ class Threshold(Neuron):
 
     Args:
         threshold: any number; a scalar or one value for each neuron.
-        spike_grad: surrogate gradient, as for `Neuron`.
-        surrogate_disable: a plain step without gradient.
-        init_hidden: return spikes only.
-        learn_threshold: make it a parameter.
-        output: return ``(spk, mem)`` although ``init_hidden=True``.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: those of `Neuron` but for its reset.
 
     >>> Threshold(0.0, init_hidden=True)(torch.tensor([[-1.0, 0.0, 1.0]]))
     tensor([[0., 0., 1.]])
@@ -38,32 +33,12 @@ class Threshold(Neuron):
 
     threshold: Tensor
     resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[dict[str, Any]] = {"threshold": 0.2}
+    example: ClassVar[Mapping[str, Any]] = {"threshold": 0.2}
 
-    def __init__(
-        self,
-        threshold: Any = 1.0,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        learn_threshold: bool = False,
-        output: bool = False,
-        *,
-        mode: str = "step",
-    ) -> None:
+    def __init__(self, threshold: Any = 1.0, **options: Unpack[SpikeOptions]) -> None:
         value = torch.as_tensor(threshold)
-        super().__init__(
-            torch.ones_like(
-                value
-            ),  # the base class rightly refuses a threshold <= 0 of a neuron with a membrane
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            learn_threshold=learn_threshold,
-            reset_mechanism="none",
-            output=output,
-            mode=mode,
-        )
+        # the base class rightly refuses a threshold <= 0 of a neuron with a membrane
+        super().__init__(torch.ones_like(value), reset_mechanism="none", **options)
         with torch.no_grad():
             self.threshold.copy_(value)
 
@@ -71,37 +46,14 @@ class Threshold(Neuron):
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
         return state._replace(mem=x)
 
+    @staticmethod
+    def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
+        """Return a Threshold."""
+        return "Threshold", {"threshold": p["threshold"]}
+
 
 class _Membrane(NamedTuple):
     mem: Tensor  # membrane potential above rest, [B, ...], in the unit of the threshold
-
-
-class _ToValue:
-    """The equations of a reset to a potential."""
-
-    State = _Membrane
-    elementwise = True
-    retract = None
-
-    @staticmethod
-    def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        return state._replace(mem=unit(p.beta) * state.mem + x)
-
-    @staticmethod
-    def trigger(state: Any, p: Any) -> Tensor:
-        return state.mem - p.threshold
-
-    @staticmethod
-    def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        return state._replace(mem=state.mem - spk.detach() * (state.mem - p.reset_to))
-
-
-class _BySubtraction(_ToValue):
-    """The equations of a reset by a difference of potentials."""
-
-    @staticmethod
-    def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        return state._replace(mem=state.mem - spk.detach() * (p.threshold - p.reset_to))
 
 
 class SameStepLeaky(Neuron):
@@ -117,14 +69,9 @@ class SameStepLeaky(Neuron):
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
         threshold: firing threshold, > 0, above rest, which is 0; likewise.
         reset_to: potential after a spike, likewise.
-        spike_grad: surrogate gradient, as for `Neuron`.
-        surrogate_disable: a plain step without gradient.
-        init_hidden: the neuron keeps its state and returns spikes only.
         learn_beta: make ``beta`` a parameter.
-        learn_threshold: make ``threshold`` a parameter.
         reset_mechanism: ``"zero"`` or ``"subtract"``.
-        output: return ``(spk, mem)`` although ``init_hidden=True``.
-        mode: ``"step"`` or ``"sequence"``.
+        **options: the others of `Neuron`.
 
     Raises:
         ValueError: ``beta`` outside [0, 1] or ``threshold`` not positive.
@@ -136,48 +83,44 @@ class SameStepLeaky(Neuron):
 
     State = _Membrane
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep(), "zero": Keep()}  # `settle` does it
-    example: ClassVar[dict[str, Any]] = {"beta": 0.9, "reset_to": -0.2}
+    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9, "reset_to": -0.2}
 
     def __init__(
         self,
         beta: Any,
         threshold: Any = 1.0,
         reset_to: Any = 0.0,
-        spike_grad: Any = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
         learn_beta: bool = False,
-        learn_threshold: bool = False,
         reset_mechanism: str = "subtract",
-        output: bool = False,
-        *,
-        mode: str = "step",
+        **options: Unpack[SpikeOptions],
     ) -> None:
-        checks.in_range(
-            "beta",
-            beta,
-            0.0,
-            1.0,
-            why="it is the fraction of the membrane that is left after one step",
-        )
-        super().__init__(
-            threshold,
-            spike_grad,
-            surrogate_disable,
-            init_hidden,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            output=output,
-            reset_delay=False,
-            mode=mode,
-        )
+        super().__init__(threshold, reset_mechanism=reset_mechanism, reset_delay=False, **options)
         self.decay("beta", beta, learn_beta)
         self.parameter("reset_to", reset_to)
+
+    integrate = staticmethod(Leaky.integrate)
+    nir_node = staticmethod(Leaky.nir_node)
+
+    @staticmethod
+    def settle(state: Any, spk: Tensor, p: Any) -> Any:
+        """The reset to a potential."""
+        return state._replace(mem=state.mem - spk.detach() * (state.mem - p.reset_to))
 
     @property
     def equations(self) -> Any:
         """Those of the chosen reset."""
-        return _BySubtraction if self._reset_mechanism == "subtract" else _ToValue
+        return _BySubtraction if self._reset_mechanism == "subtract" else super().equations
 
-    integrate = staticmethod(_ToValue.integrate)
-    settle = staticmethod(_ToValue.settle)
+
+class _BySubtraction:
+    """The equations of a reset by a difference of potentials."""
+
+    State = _Membrane
+    elementwise = True
+    retract = None
+    integrate = staticmethod(SameStepLeaky.integrate)
+    trigger = staticmethod(SameStepLeaky.trigger)
+
+    @staticmethod
+    def settle(state: Any, spk: Tensor, p: Any) -> Any:
+        return state._replace(mem=state.mem - spk.detach() * (p.threshold - p.reset_to))

@@ -7,7 +7,6 @@ surrogate, and what learns.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,15 +15,15 @@ import torch
 from torch import Tensor
 
 from ..core.neuron import Neuron
+from ..core.options import arguments
 from ..core.surrogate import CustomSurrogate, Disabled, Surrogate
-from ..neurons.lapicque import Lapicque
 
 __all__ = ["options_of", "plain", "recorded", "surrogate_of"]
 
 
 def recorded(neuron: Neuron) -> dict[str, Any]:
     """The record of a neuron, as values that HDF5 takes."""
-    arguments = {name: plain(getattr(neuron, name)) for name in _arguments(neuron)}
+    arguments = {name: plain(getattr(neuron, name)) for name in neuron.constants()}
     learned = [name for name in _learnable(type(neuron)) if _learns(neuron, name)]
     own = {"neuron": type(neuron).__name__, "arguments": arguments, "learn": ",".join(learned)}
     if not getattr(neuron, "spiking", True):
@@ -90,17 +89,9 @@ def _surrogate(spike_grad: Any) -> dict[str, Any]:
     return {"name": getattr(spike_grad, "__name__", type(spike_grad).__name__)}
 
 
-def _arguments(neuron: Neuron) -> list[str]:
-    """The parameters that the constructor takes; of three that determine each other, two."""
-    names = [n for n in neuron._names if n in inspect.signature(type(neuron).__init__).parameters]
-    if isinstance(neuron, Lapicque):
-        names.remove(neuron._follows or "beta")
-    return names
-
-
 def _learnable(cls: type[Neuron]) -> list[str]:
-    parameters = inspect.signature(cls.__init__).parameters
-    return [name.removeprefix("learn_") for name in parameters if name.startswith("learn_")]
+    prefix = "learn_"
+    return [name.removeprefix(prefix) for name in arguments(cls) if name.startswith(prefix)]
 
 
 def _learns(neuron: Neuron, name: str) -> bool:

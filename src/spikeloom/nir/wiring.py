@@ -7,6 +7,7 @@ here by name.
 """
 
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn.modules import dropout
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from .layer_nodes import layer_node
-from .network import Network
+from .network import Network, Step
 from .neuron_nodes import refusal
 from .trace import NoGraph, graph_of
 
@@ -65,13 +66,19 @@ class _Membrane(NamedTuple):
     path: str
 
 
-def wiring_of(net: nn.Module, sample: Tensor, args: tuple[Any, ...] = ()) -> Wiring:
+def wiring_of(
+    net: nn.Module,
+    sample: Tensor,
+    args: tuple[Any, ...] = (),
+    accepts: Callable[[nn.Module], bool] | None = None,
+) -> Wiring:
     """The wiring of a network.
 
     Args:
         net: takes one step, [B, ...], per call; its neurons are called with their input only.
         sample: one step of input, [B, ...]; only its shape and dtype matter.
         args: further arguments of ``forward``, constants.
+        accepts: whether a layer without memory is carried; default: those that have a NIR node.
 
     Raises:
         ValueError: the network cannot be traced, or does something that NIR has no word for.
@@ -90,14 +97,20 @@ def wiring_of(net: nn.Module, sample: Tensor, args: tuple[Any, ...] = ()) -> Wir
             "flattening"
         ) from obstacle
     with torch.no_grad():
-        return _Interpreter(net, graph, sample, args).run()
+        return _Interpreter(net, graph, sample, args, accepts).run()
 
 
 class _Interpreter:
     def __init__(
-        self, net: nn.Module, graph: fx.Graph, sample: Tensor, args: tuple[Any, ...]
+        self,
+        net: nn.Module,
+        graph: fx.Graph,
+        sample: Tensor,
+        args: tuple[Any, ...],
+        accepts: Callable[[nn.Module], bool] | None,
     ) -> None:
         self.net, self.graph, self.sample = net, graph, sample
+        self.accepts = accepts
         self.given = [_Wire(sample, (INPUT,)), *args]
         self.parts: dict[str, Part] = {}
 
@@ -148,9 +161,12 @@ class _Interpreter:
         ):  # dropout does nothing after training
             return wire
         if not isinstance(module, Neuron):
+            if self.accepts is None or not self.accepts(module):
+                # refuses what NIR lacks before it is run
+                layer_node(path, module, tuple(wire.value.shape[1:]))
             return self._add(path, module, wire, _called(path, module, wire.value))
         if "step" not in module.modes:
-            raise refusal(type(module).__name__, path)
+            raise refusal(type(module), path)
         spk, state = module.step(wire.value)
         out = self._add(path, module, wire, spk)
         if module.init_hidden and not module.output:
@@ -207,7 +223,6 @@ class _Interpreter:
 
 
 def _called(path: str, module: nn.Module, x: Tensor) -> Tensor:
-    layer_node(path, module, tuple(x.shape[1:]))  # refuses what NIR lacks before it is run
     if isinstance(module, Stateful):
         return x
     try:
@@ -257,23 +272,22 @@ def _of_network(net: Network, sample: Tensor) -> Wiring:
         )
     with torch.no_grad():
         shapes = net.shapes_for(sample)
+    chains = {step.name: _chain(net, step) for step in net.steps}
+    ends = {name: next(reversed(chain)) for name, chain in chains.items()}
+    ends |= dict.fromkeys(net.inputs, INPUT)
     parts: dict[str, Part] = {}
-    ends = dict.fromkeys(net.inputs, INPUT)
-    for step in net.steps:  # a node may be a chain of modules, the last of which sends its output
-        module = net.get_submodule(step.path)
-        chain = (
-            list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
-        )
-        ends[step.name] = ".".join(filter(None, (step.name, chain[-1][0])))
     for step in net.steps:
-        module, (shape_in, shape_out) = net.get_submodule(step.path), shapes[step.name]
-        sources = tuple(ends[s] for s in (*step.sources, *step.delayed))
-        chain = (
-            list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
-        )
-        for child, what in chain:
-            name = ".".join(filter(None, (step.name, child)))
-            parts[name] = Part(what, sources, shape_in, shape_out)
+        sources = tuple(ends[source] for source in (*step.sources, *step.delayed))
+        for name, module in chains[step.name].items():
+            parts[name] = Part(module, sources, *shapes[step.name])
             sources = (name,)
-    outputs = [tuple(ends[s] for s in sources) for sources in net.outputs]
+    outputs = [tuple(ends[source] for source in sources) for sources in net.outputs]
     return Wiring(parts, outputs, tuple(sample.shape[1:]), sample.dtype)
+
+
+def _chain(net: Network, step: Step) -> dict[str, nn.Module]:
+    """The modules of a node by name, the last of which sends its output."""
+    module = net.get_submodule(step.path)
+    if not isinstance(module, nn.Sequential):
+        return {step.name: module}
+    return {f"{step.name}.{child}": each for child, each in module.named_children()}

@@ -39,7 +39,9 @@ def cannot_record(leaves: list[Any]) -> bool:
     """Whether a call with these arguments is already traced, transformed or recorded."""
     if recording.local.recorder is not None or torch.compiler.is_compiling():
         return True
-    if checks.transformed() or torch._C._get_tracing_state() is not None:
+    if checks.transformed() or checks.forward_mode():
+        return True
+    if torch._C._get_tracing_state() is not None:
         return True
     if torch._C._len_torch_dispatch_stack() > 0:
         return True
@@ -83,7 +85,6 @@ def recorded(
 
 def _complete(recorder: Recorder, error: BaseException) -> None:
     """Compute the remaining layers after an error; later errors do not replace the first."""
-    recorder.last = None
     try:
         recorder.finish(None)
     except Exception as other:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
@@ -23,6 +23,10 @@ from .recorder import Recorder
 __all__ = ["LayerwiseFunction", "LayerwiseModule", "layerwise"]
 
 
+@overload
+def layerwise(target: nn.Module) -> "LayerwiseModule": ...
+@overload
+def layerwise(target: Callable[..., Any]) -> "LayerwiseFunction": ...
 def layerwise(target: Any) -> Any:
     """Run the loops over time inside a module or a function layer by layer.
 

@@ -1,7 +1,7 @@
-"""Networks as files without pickle: `save` and `load`.
+"""Saves and loads networks without pickle: `save` and `load`.
 
-The file format is safetensors: the weights, and the architecture as JSON in the metadata, under one
-checksum. Reading it executes nothing that comes from the file.
+The file format is safetensors: the weights, and the architecture as JSON in the metadata, with one
+checksum. Reading a file executes nothing from it.
 """
 
 import json
@@ -20,14 +20,15 @@ __all__ = ["load", "save"]
 Net = TypeVar("Net", bound=nn.Module)
 KEY = "spikeloom.network"
 FORMAT = 1
+OF_RUNS = "net.safetensors"  # the network in the folder of a run
 
 
 def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Path:
-    """Write a network to a safetensors file: its weights and its architecture.
+    """Writes the weights and the architecture of a network to a safetensors file.
 
-    The file appears whole or not at all. The network is a known layer or a nested ``nn.Sequential``
-    of known layers: the common layers of ``torch.nn``, and the neurons and layers of this library.
-    States of neurons are not saved.
+    The write is atomic. The network is a known layer or a nested ``nn.Sequential`` of known layers:
+    the common layers of ``torch.nn``, the neurons and layers of this library, and neurons of your
+    own, whose module must be imported before `load`. States of neurons are not saved.
 
     Args:
         net: the network; or, for a network with its own class, its ``state_dict``, which `load`
@@ -74,10 +75,10 @@ def load(path: "str | PathLike[str]") -> nn.Module: ...
 @overload
 def load(path: "str | PathLike[str]", into: Net) -> Net: ...
 def load(path: "str | PathLike[str]", into: Any = None) -> Any:
-    """Read a network written by `save`, or load the weights of any safetensors file into a network.
+    """Reads a network written by `save`, or loads weights of a safetensors file into a network.
 
     Args:
-        path: path of the file.
+        path: path of the file, or of the folder of a finished run of `spikeloom.fit`.
         into: a network whose weights are replaced by those of the file; for networks with their own
             class.
 
@@ -86,8 +87,8 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, contains no architecture while ``into`` is missing, or contains
-            the weights of another network; the message names the first weight that differs.
+        ValueError: it is damaged, contains the weights of another network (the message names the
+            first weight that differs), or contains no architecture and ``into`` is missing.
 
     >>> import spikeloom as snn
     >>> _ = snn.save(nn.Linear(2, 1).state_dict(), "weights.safetensors")
@@ -95,9 +96,18 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     Linear(in_features=2, out_features=1, bias=True)
     """
     path = path_of("path", path)
+    if path.is_dir():
+        folder = path
+        path = folder / OF_RUNS
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{folder} holds no finished run: there is no {path.name}; write the path of a "
+                "file, or finish the run with snn.fit(..., resume=True)"
+            )
     if not path.exists():
         raise FileNotFoundError(
-            f"load needs the file of a network, and there is no {path}; write the path of one"
+            f"path must be the file of a network, got {path}, which does not exist; write the path "
+            "of one"
         )
     tensors, texts = safetensors.read(path)
     if into is not None:
@@ -123,41 +133,39 @@ def _described(path: Path, text: str) -> dict[str, Any]:
         found = json.loads(text)
     except (RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} holds an architecture that is no JSON; save the network anew"
+            f"{path} must hold an architecture as JSON, got other text; save the network again"
         ) from error
     wanted = {"format": int, "architecture": dict, "frozen": list, "training": bool}
     if not isinstance(found, dict) or any(
         not isinstance(found.get(name), kind) for name, kind in wanted.items()
     ):
         raise ValueError(
-            f"{path} holds no architecture of spikeloom; write snn.load(path, into=net)"
+            f"{path} must hold an architecture of spikeloom, got another one; write "
+            "snn.load(path, into=net)"
         )
     if found["format"] != FORMAT:
         raise ValueError(
-            f"{path} has format {found['format']}, this version reads {FORMAT}; save the network "
-            "anew"
+            f"{path} must have format {FORMAT}, got {found['format']}; save the network again"
         )
     return found
 
 
 def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
-    """Raise if the weights belong to another network, before any is replaced."""
+    """Refuses the weights of another network before any weight is replaced."""
     wanted = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    for name in [
-        *(n for n in wanted if n not in tensors),
-        *(n for n in tensors if n not in wanted),
-    ]:
-        where = "is missing there" if name in wanted else "is no weight of the network"
-        raise ValueError(
-            f"{path} holds the weights of another network: {name} {where}; load it into the right "
-            "one"
-        )
-    for name, value in wanted.items():
-        if tensors[name].shape != value.shape:
+    differs = None
+    for name in [*wanted, *tensors]:
+        if name not in tensors:
+            differs = f"{name} is missing in the file"
+        elif name not in wanted:
+            differs = f"{name} is not a weight of the network"
+        elif tensors[name].shape != wanted[name].shape:
+            shape = list(tensors[name].shape)
+            differs = f"{name} has shape {shape} in the file and {list(wanted[name].shape)} in it"
+        if differs is not None:
             raise ValueError(
-                f"{path} holds the weights of another network: {name} has shape "
-                f"{list(tensors[name].shape)} there and "
-                f"{list(value.shape)} here; load it into the right one"
+                f"{path} must hold the weights of this network, but {differs}; load it into the "
+                "network that was saved"
             )
 
 

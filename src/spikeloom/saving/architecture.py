@@ -1,5 +1,4 @@
-"""The architecture of a network as JSON: nested ``nn.Sequential`` of known layers, each with its
-constructor arguments.
+"""Describes a network as JSON: nested ``nn.Sequential`` of known layers and their arguments.
 
 A description is accepted only if the network built from it equals the original, layer by layer.
 Nothing in it is executed: a kind is a key of a table, and an argument is a plain value.
@@ -15,21 +14,26 @@ from torch import Tensor, nn
 
 from ..conversion.activations import QCFS, Activation
 from ..core.neuron import REGISTRY, Neuron
+from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
 from ..layers.graded import GradedSpikes
-from ..layers.spiking import SpikeLinear
+from ..layers.spike_linear import SpikeLinear
 from .values import decoded, encoded
 
 __all__ = ["build", "describe"]
 
 DEPTH = 50
 TORCH = """
-Linear Bilinear Identity Flatten Unflatten Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
-BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d LayerNorm GroupNorm RMSNorm
-Dropout Dropout1d Dropout2d Dropout3d AlphaDropout MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d
-AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
-ZeroPad2d Upsample PixelShuffle ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
+Linear Bilinear Identity Flatten Unflatten
+Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
+BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d
+LayerNorm GroupNorm RMSNorm Dropout Dropout1d Dropout2d Dropout3d AlphaDropout
+MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d
+AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
+AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
+ZeroPad2d Upsample PixelShuffle
+ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
 Softmax LogSoftmax
 """
 OURS = (SynapticDelay, GradedSpikes, SpikeLinear, QCFS, Activation)
@@ -41,21 +45,22 @@ REMEDY = "write snn.save(net.state_dict(), path) and snn.load(path, into=net)"
 
 
 def kinds() -> dict[str, type[nn.Module]]:
-    """The layers that can be described, by name.
+    """The layers that can be saved, by name; a neuron of one's own once its module is imported.
 
     >>> kinds()["spikeloom.Leaky"].__name__
     'Leaky'
     """
     neurons = {
-        f"spikeloom.{n}": k
-        for n, k in REGISTRY.items()
-        if k.__module__.startswith("spikeloom.neurons.")
+        f"spikeloom.{name}"
+        if kind.__module__.startswith("spikeloom.neurons.")
+        else f"{kind.__module__}.{kind.__qualname__}": kind
+        for name, kind in REGISTRY.items()
     }
     return KINDS | neurons
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
-    """Return the architecture of a network.
+    """Describes a network.
 
     Raises:
         TypeError: a layer cannot be described; the message names its path and its type.
@@ -88,12 +93,11 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if kind is None:
         raise TypeError(
             f"{_named(path)} is a {type(module).__module__}.{type(module).__qualname__}, which is "
-            "no layer of torch or "
-            f"spikeloom that can be saved; {REMEDY}"
+            f"no layer of torch or spikeloom that can be saved; {REMEDY}"
         )
     options = {}
-    for name in inspect.signature(type(module).__init__).parameters:
-        if name not in ("self", "device", "dtype"):
+    for name in _arguments(type(module)):
+        if name not in ("device", "dtype"):
             try:
                 options[name] = encoded(_option(module, name))
             except (TypeError, AttributeError) as error:
@@ -103,8 +107,15 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     return {"kind": kind, "options": options}
 
 
+def _arguments(kind: type) -> list[str]:
+    """Names of a constructor's arguments."""
+    if issubclass(kind, Neuron):
+        return list(arguments(kind))
+    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+
+
 def _option(module: Any, name: str) -> Any:
-    """Return a constructor argument of a layer, read from the layer."""
+    """Reads a constructor argument of a layer from the layer."""
     if isinstance(module, Neuron):
         return _neuron_option(module, name)
     if name.startswith("learn_"):
@@ -129,16 +140,15 @@ def _neuron_option(neuron: Any, name: str) -> Any:
         return special[0]
     if name in neuron._names:
         value = getattr(neuron, name)
-        kept = name in neuron.state_dict()
-        return _like(value, _plain(neuron, name)) if kept else value.detach()
+        loaded = name in neuron.state_dict()
+        return _like(value, _plain(neuron, name)) if loaded else value.detach()
     if name.startswith("learn_") and name != "learn_recurrent":
         return isinstance(getattr(neuron, name.removeprefix("learn_")), nn.Parameter)
     return getattr(neuron, name)
 
 
 def _special(neuron: Any, name: str) -> tuple[Any] | None:
-    """Return arguments that need a special rule: of neurons that own modules, renamed or dependent
-    ones."""
+    """Reads an argument that is renamed, depends on others, or belongs to an inner module."""
     kind = type(neuron).__name__
     if kind in ("RLeaky", "RSynaptic") and name == "V":
         return (_like(neuron.V) if "V" in neuron._names else 1.0,)
@@ -147,18 +157,14 @@ def _special(neuron: Any, name: str) -> tuple[Any] | None:
             "input_size": neuron.rnn.input_size,
             "bias": neuron.rnn.bias,
             "dropout": neuron.rnn.dropout,
-        }
-        found |= {
             "learn_beta": neuron.learn_beta,
             "beta": None if neuron.beta is None else _like(neuron.beta, 0.9),
         }
         return (found[name],) if name in found else None
-    if kind in ("StateLeaky", "LinearLeaky") and name in ("beta", "learn_beta"):
-        return (
-            isinstance(neuron.tau, nn.Parameter)
-            if name == "learn_beta"
-            else _like(neuron.tau, 0.9),
-        )
+    if kind in ("StateLeaky", "LinearLeaky") and name == "learn_beta":
+        return (isinstance(neuron.tau, nn.Parameter),)
+    if kind in ("StateLeaky", "LinearLeaky") and name == "beta":
+        return (_like(neuron.tau, 0.9),)
     if kind == "LinearLeaky" and name in ("in_features", "out_features", "bias"):
         return (_option(neuron.linear, name),)
     if kind == "Lapicque" and name in ("beta", "R", "C", "time_step"):
@@ -169,36 +175,30 @@ def _special(neuron: Any, name: str) -> tuple[Any] | None:
 
 
 def _lapicque(neuron: Any) -> dict[str, Any]:
-    """Return those of beta, R and C that were passed, with the time step; all are consistent."""
+    """The passed ones of beta, R and C, with the time step, in values that are consistent."""
     values = {name: _like(getattr(neuron, name)) for name in ("beta", "R", "C", "time_step")}
     values["beta"] *= math.exp(-1)
-    given = neuron._names.index("beta") < neuron._names.index(
-        "R"
-    )  # they are registered in that order
+    # The order of registration shows whether beta was passed.
+    given = neuron._names.index("beta") < neuron._names.index("R")
     if not given:
         return {**values, "beta": None}
     return values if neuron._follows == "" else {**values, neuron._follows: None}
 
 
 def _plain(neuron: Neuron, name: str) -> float:
-    """Return a value that the constructor accepts, whatever value training has reached."""
-    default = inspect.signature(type(neuron).__init__).parameters[name].default
-    example = {**getattr(type(neuron), "example", {})}.get(name, default)
-    return (
-        float(example)
-        if isinstance(example, (int, float)) and not isinstance(example, bool)
-        else 1.0
-    )
+    """A value that the constructor accepts, since training may have left its range."""
+    example = {**arguments(type(neuron)), **type(neuron).example}[name]
+    number = isinstance(example, (int, float)) and not isinstance(example, bool)
+    return float(example) if number else 1.0
 
 
 def _like(value: Tensor, plain: float | None = None) -> Any:
-    """Return a number in the shape of a tensor; its values are loaded later."""
-    shape = value.detach()
-    return torch.full_like(shape, plain) if plain is not None else torch.ones_like(shape)
+    """A constant in the shape of a tensor, whose values are loaded later."""
+    return torch.full_like(value.detach(), 1.0 if plain is None else plain)
 
 
 def build(described: Any, depth: int = 0) -> nn.Module:
-    """Build the network of a description, with weights as the constructors initialise them.
+    """Builds the network of a description, with freshly initialised weights.
 
     Raises:
         ValueError: the description does not come from `describe`.
@@ -207,50 +207,53 @@ def build(described: Any, depth: int = 0) -> nn.Module:
     Linear(in_features=2, out_features=3, bias=True)
     """
     if not isinstance(described, dict) or depth > DEPTH:
-        raise ValueError("the architecture is no description of a layer, or nested too deeply")
-    kind, children = described.get("kind"), described.get("children")
+        raise ValueError("the architecture is not a description of a layer, or nested too deeply")
+    kind = described.get("kind")
+    children = described.get("children")
     if kind == "torch.nn.Sequential" and isinstance(children, dict):
         return nn.Sequential(
             OrderedDict((name, build(child, depth + 1)) for name, child in children.items())
         )
-    known, options = kinds().get(str(kind)), described.get("options")
+    known = kinds().get(str(kind))
+    options = described.get("options")
     if known is None or not isinstance(options, dict):
         raise ValueError(
-            f"the architecture has the unknown layer {kind!r}; a newer version may know it"
+            f"the architecture has the unknown layer {kind!r}; import the module that defines it "
+            "before load, or update spikeloom"
         )
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # initial weights must not advance the caller's generator
+        # Initial weights must not advance the caller's generator.
+        with torch.random.fork_rng(devices=[]):
             return known(**{name: decoded(value) for name, value in options.items()})
     except (TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error
 
 
 def _compare(net: nn.Module, built: nn.Module) -> None:
-    """Raise if a network differs from the one built from its description."""
+    """Refuses a network that differs from the one built from its description."""
     for (path, ours), (_, theirs) in zip(net.named_modules(), built.named_modules(), strict=True):
         if isinstance(ours, nn.Sequential):
             continue
-        a, b = ours.state_dict(), theirs.state_dict()
-        shapes = [
-            {name: tuple(t.shape) for name, t in s.items() if isinstance(t, Tensor)} for s in (a, b)
-        ]
-        if a.keys() != b.keys() or shapes[0] != shapes[1] or _settings(ours) != _settings(theirs):
+        if _shapes(ours) != _shapes(theirs) or _settings(ours) != _settings(theirs):
             raise TypeError(
                 f"{_named(path)} is a {type(ours).__name__} that its constructor does not make as "
                 f"it is now; {REMEDY}"
             )
 
 
+def _shapes(module: nn.Module) -> dict[str, Any]:
+    """Shapes of the weights of a layer, None for other entries of its ``state_dict``."""
+    state = module.state_dict()
+    return {name: t.shape if isinstance(t, Tensor) else None for name, t in state.items()}
+
+
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """Return plain attributes of a layer, by name; private ones only if the equations depend on
-    them."""
+    """Plain attributes of a layer; private ones only if the equations depend on them."""
     plain = (bool, int, float, str, tuple, type(None))
-    kept = ("_names", "_mode", "_reset", "_reset_mechanism", "_follows")
-    left = ("training", "density")  # set by a run or by a change of mode
-    found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in left}
-    return {k: v for k, v in found.items() if v == v and (k in kept or not k.startswith("_"))}
+    private = ("_names", "_mode", "_reset", "_reset_mechanism", "_follows")
+    ignored = ("training", "density")  # set by a run or by a change of mode
+    found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in ignored}
+    return {k: v for k, v in found.items() if v == v and (k in private or not k.startswith("_"))}
 
 
 def _named(path: str) -> str:

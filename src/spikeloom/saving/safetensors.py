@@ -1,9 +1,8 @@
-"""Reads and writes the safetensors format: eight bytes of length, a JSON header, and the bytes of
-the tensors.
+"""Reads and writes the safetensors format: the length of the header, a JSON header, and tensors.
 
 The format contains no code and needs no pickle. This implementation does not need the package of
-that name, so that networks can be saved with the plain installation; each of the two reads the
-files of the other.
+that name, so that networks can be saved with the plain installation. The two are compatible in both
+directions.
 
 Source: the format's description, github.com/huggingface/safetensors, README, "Format".
 """
@@ -38,12 +37,12 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LONGEST_HEADER = 100_000_000  # bytes, as in the format's description
-# checksum of the header, with 64 zeros in place of the checksum, and of the tensors
+# Key of the checksum of the header, with 64 zeros in place of the checksum, and of the tensors.
 SUM = "spikeloom.sha256"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and texts atomically, with a checksum in the metadata.
+    """Writes tensors and texts atomically, with a checksum in the metadata.
 
     Args:
         path: path of the file.
@@ -51,7 +50,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         metadata: texts by name.
 
     Raises:
-        TypeError: a tensor has a dtype that the format does not have.
+        TypeError: the format does not have the dtype of a tensor.
         OSError: the file cannot be written.
 
     >>> write(Path("a.safetensors"), {"w": torch.arange(3)}, {"note": "three"})
@@ -59,16 +58,20 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     ({'w': tensor([0, 1, 2])}, {'note': 'three'})
     """
     header: dict[str, Any] = {"__metadata__": {**metadata, SUM: "0" * 64}}
-    parts, place = [], 0
+    parts = []
+    position = 0
     for name, tensor in tensors.items():
         if tensor.dtype not in NAMES:
             raise TypeError(
                 f"{name} has dtype {tensor.dtype}, which safetensors cannot hold; convert it first"
             )
         data = _bytes(tensor)
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape)}
-        header[name]["data_offsets"] = [place, place + len(data)]
-        place += len(data)
+        header[name] = {
+            "dtype": NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, position + len(data)],
+        }
+        position += len(data)
         parts.append(data)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
@@ -80,7 +83,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors, on the CPU, and the texts of a file.
+    """Reads the tensors, on the CPU, and the texts of a file.
 
     Raises:
         ValueError: the file is damaged, truncated, or has another format.
@@ -93,18 +96,19 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if not isinstance(metadata, dict) or not all(
             isinstance(text, str) for text in metadata.values()
         ):
-            raise ValueError("its metadata are no texts")
+            raise ValueError("its metadata are not strings")
         found = metadata.pop(SUM, None)
         if found is None and any(name.startswith("spikeloom.") for name in metadata):
             raise ValueError("its checksum is missing")
         if found is not None:
             blank = raw[8:start].replace(found.encode(), b"0" * 64, 1)
             if _sum(blank, [memoryview(raw)[start:]]) != found:
-                raise ValueError("its bytes do not have the checksum that it holds")
+                raise ValueError("its checksum does not match its bytes")
         return _tensors(header, raw, start), metadata
     except ValueError as error:
         raise ValueError(
-            f"{path} is damaged, or no safetensors file: {error}; get it again, or save it anew"
+            f"{path} must be a safetensors file, got a damaged or different one ({error}); get or "
+            "save it again"
         ) from error
 
 
@@ -115,9 +119,9 @@ def _header(raw: bytes) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(raw[8 : 8 + length].decode("utf-8"), object_pairs_hook=_unique)
     except (UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
-        raise ValueError("its header is no JSON") from error
+        raise ValueError("its header is not JSON") from error
     if not isinstance(header, dict):
-        raise ValueError("its header is no object of JSON")
+        raise ValueError("its header is not a JSON object")
     return header, 8 + length
 
 
@@ -129,8 +133,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tensors(header: dict[str, Any], raw: bytes, start: int) -> dict[str, Tensor]:
-    """Return the tensors; each byte must belong to exactly one of them."""
-    tensors, spans = {}, []
+    """Reads the tensors; each byte must belong to exactly one of them."""
+    tensors = {}
+    spans = []
     for name, entry in header.items():
         dtype, shape, first, last = _entry(name, entry)
         size = math.prod(shape) * dtype.itemsize
@@ -139,22 +144,23 @@ def _tensors(header: dict[str, Any], raw: bytes, start: int) -> dict[str, Tensor
                 f"{name} needs {size} bytes, and has {last - first} of {len(raw) - start}"
             )
         spans.append((first, last))
-        data = bytearray(
-            memoryview(raw)[start + first : start + last]
-        )  # a copy that can be written, and is aligned
+        # The copy is writable and aligned.
+        data = bytearray(memoryview(raw)[start + first : start + last])
         tensors[name] = _tensor(data, dtype, shape)
     ends = [0, *(last for _, last in sorted(spans))]
     if ends[-1] != len(raw) - start or any(
         a != b for a, (b, _) in zip(ends, sorted(spans), strict=False)
     ):
-        raise ValueError("its tensors overlap, or leave bytes over")
+        raise ValueError("its tensors overlap, or do not cover all bytes")
     return tensors
 
 
 def _entry(name: str, entry: Any) -> tuple[torch.dtype, list[int], int, int]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name} must have dtype, shape and data_offsets")
-    dtype, shape, offsets = DTYPES.get(str(entry["dtype"])), entry["shape"], entry["data_offsets"]
+    dtype = DTYPES.get(str(entry["dtype"]))
+    shape = entry["shape"]
+    offsets = entry["data_offsets"]
     if dtype is None:
         raise ValueError(f"{name} has the unknown dtype {entry['dtype']!r}")
     for numbers in (shape, offsets):
@@ -172,19 +178,18 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
     flat = torch.frombuffer(_little(data, dtype.itemsize), dtype=torch.uint8)
     if dtype == torch.bool and bool((flat > 1).any()):
-        raise ValueError("a truth value is neither 0 nor 1")
+        raise ValueError("a boolean is neither 0 nor 1")
     return flat.view(dtype).reshape(shape)
 
 
 def _bytes(tensor: Tensor) -> bytes:
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return bytes(
-        _little(bytearray(flat.view(torch.uint8).numpy().tobytes()), tensor.dtype.itemsize)
-    )
+    data = bytearray(flat.view(torch.uint8).numpy().tobytes())
+    return bytes(_little(data, tensor.dtype.itemsize))
 
 
 def _little(data: bytearray, size: int) -> bytearray:
-    """Convert bytes of numbers from the machine's order to little endian, or back."""
+    """Converts bytes of numbers between native order and little endian."""
     if sys.byteorder == "little" or size == 1:
         return data
     return bytearray(np.frombuffer(data, np.uint8).reshape(-1, size)[:, ::-1].tobytes())

@@ -1,5 +1,4 @@
-"""Constructor arguments as JSON values: numbers, texts, lists, surrogates, quantisers, and shapes
-of tensors."""
+"""Constructor arguments as JSON: numbers, strings, lists, surrogates, quantisers and tensors."""
 
 import dataclasses
 import math
@@ -25,10 +24,10 @@ NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # not available
 
 
 def encoded(value: Any) -> Any:
-    """Return a value as JSON.
+    """Encodes a value as JSON.
 
     Raises:
-        TypeError: the value is of another kind.
+        TypeError: the value has another type.
 
     >>> encoded((3, 3)), encoded(curves.ATan(2.0))
     ({'tuple': [3, 3]}, {'kind': 'ATan', 'options': {'alpha': 2.0}})
@@ -37,9 +36,8 @@ def encoded(value: Any) -> Any:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"number": str(value)}
-    if isinstance(
-        value, (tuple, list)
-    ):  # torch.Size and NumPy's scalars inside are those of a tuple
+    # A torch.Size is a tuple, too.
+    if isinstance(value, (tuple, list)):
         return {"tuple" if isinstance(value, tuple) else "list": [encoded(each) for each in value]}
     if isinstance(value, Tensor):
         return {"tensor": encoded(value.tolist()), "dtype": str(value.dtype).removeprefix("torch.")}
@@ -52,10 +50,10 @@ def encoded(value: Any) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """Return the value that `encoded` has written.
+    """Decodes a value of `encoded`.
 
     Raises:
-        ValueError: the text does not come from `encoded`.
+        ValueError: the value does not come from `encoded`.
 
     >>> decoded({"kind": "ATan", "options": {"alpha": 2.0}}), decoded(encoded((1, [2.5, None])))
     (ATan(alpha=2.0), (1, [2.5, None]))
@@ -80,4 +78,4 @@ def decoded(value: Any) -> Any:
         return KINDS[value["kind"]](
             **{name: decoded(each) for name, each in value["options"].items()}
         )
-    raise ValueError(f"{value!r} is no value of an architecture")
+    raise ValueError(f"{value!r} is not a value of an architecture")

@@ -1,8 +1,7 @@
-"""Encoders: from numbers, images and labels to spikes.
+"""Encoders: numbers, images and labels become spikes.
 
-Time comes first in what they return: ``[T, B, ...]``, in the dtype and on the device of the input.
-snnTorch's names, and beyond them: `poisson`, `phase`, `burst`, `population`. Decoders are in
-`spikeloom.decode`.
+Results are ``[T, B, ...]``, in the dtype and on the device of the input. `poisson`, `phase`,
+`burst` and `population` are not in snnTorch. Decoders are in `spikeloom.decode`.
 """
 
 from .bernoulli_encoder import BernoulliEncoder

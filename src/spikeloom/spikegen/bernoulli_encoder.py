@@ -1,4 +1,4 @@
-"""A Bernoulli encoder as an object, as n3ml's `Simple` is one."""
+"""A Bernoulli encoder as an object, like n3ml's `Simple`."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class BernoulliEncoder:
         generator: source of randomness; default is torch's global one.
 
     Raises:
-        ValueError: ``scale`` is not positive, or there is no step.
+        ValueError: ``scale`` or ``time_interval`` is not positive.
 
     >>> BernoulliEncoder(20)(torch.rand(1, 28, 28)).shape
     torch.Size([20, 1, 28, 28])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..core.numbers import flag, real, tensor
-from .inputs import intensities
+from .input_checks import intensities
 
 __all__ = ["delta"]
 
@@ -12,20 +12,20 @@ __all__ = ["delta"]
 def delta(
     data: Tensor, threshold: float = 0.1, padding: bool = False, off_spike: bool = False
 ) -> Tensor:
-    """Spike 1 where ``data[t] - data[t-1] >= threshold``, and -1 where it falls as much if
-    ``off_spike``.
+    """Spikes where ``data[t] - data[t-1] >= threshold``.
 
     Args:
         data: signal, [T, ...].
         threshold: smallest change that spikes, in the unit of ``data``; positive.
-        padding: compare the first step with itself, so that it never spikes. Otherwise with 0.
-        off_spike: whether falls spike too.
+        padding: whether to compare the first step with itself, so that it never spikes, instead of
+            with 0.
+        off_spike: whether a fall of ``threshold`` or more gives a spike of -1.
 
     Returns:
         1, 0 and -1, [T, ...] in the dtype of ``data``.
 
     Raises:
-        TypeError: no tensor, or unsigned or boolean values, whose differences cannot be negative.
+        TypeError: not a tensor, or unsigned or boolean values, which have no negative differences.
         ValueError: NaN or infinity, complex values, no time axis, or ``threshold`` is not positive.
 
     >>> delta(torch.tensor([1.0, 2.0, 5.0, 3.0]), threshold=2, off_spike=True)
@@ -37,8 +37,7 @@ def delta(
     if data.is_complex() or not data.dim():
         raise ValueError(
             f"data must be a real signal [T, ...], got {data.dtype} of shape {tuple(data.shape)}; "
-            "write data.real, or "
-            "data[None] for one step"
+            "write data.real, or data[None] for one step"
         )
     if not data.is_floating_point() and not data.dtype.is_signed:
         raise TypeError(

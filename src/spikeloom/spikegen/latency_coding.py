@@ -1,8 +1,8 @@
-"""Latency coding: each input fires once, the larger the earlier.
+"""Latency coding: each input fires once, and larger inputs fire earlier.
 
-A spike time is the charging time of an RC circuit under a constant current, or a straight line
-(``linear=True``). Times are in steps, in float32 at least; spikes are ``[T, B, ...]`` in the dtype
-of the input.
+A spike time is the charging time of an RC circuit under a constant current, or linear in the input
+(``linear=True``). Times are in steps, in float32 or float64; spikes are ``[T, B, ...]`` in the
+dtype of the input.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.checks import in_range
 from ..core.numbers import flag, real
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 
 __all__ = [
     "latency",
@@ -36,29 +36,29 @@ def latency(
     bypass: bool = False,
     epsilon: float = 1e-7,
 ) -> Tensor:
-    """One spike for each input, at the rounded time that `latency_code` gives.
+    """One spike for each input, at the rounded time of `latency_code`.
 
     Args:
         data: intensities in [0, 1], [B, ...].
-        num_steps: T; may be left out with ``bypass``, the latest spike then ends the train.
-        threshold: intensity in (0, 1) at and below which inputs fire last.
+        num_steps: T; optional with ``bypass``, where the last spike ends the train.
+        threshold: intensity in (0, 1); inputs at or below it fire last.
         tau: time constant in steps.
         first_spike_time: step before which nothing fires.
         on_target: value of a spike.
         off_target: value of no spike.
-        clip: inputs below ``threshold`` do not fire at all.
-        normalize: stretch the times so that the last spike falls on step T - 1.
-        linear: straight line instead of the logarithm.
-        interpolate: rise linearly from ``off_target`` to ``on_target`` until the spike; for
-            targets, not for inputs.
-        bypass: drop spikes after T instead of raising.
-        epsilon: distance kept from ``threshold``, where the logarithm is infinite.
+        clip: whether inputs below ``threshold`` stay silent.
+        normalize: whether to stretch the times so that the last spike is at step T - 1.
+        linear: whether times are linear in the input instead of logarithmic.
+        interpolate: whether to rise linearly from ``off_target`` to ``on_target`` until the spike;
+            for targets, not for inputs.
+        bypass: whether to drop spikes after T instead of raising an error.
+        epsilon: minimum distance from ``threshold``, where the logarithm is infinite.
 
     Returns:
         [T, B, ...] of ``on_target`` and ``off_target``, in the dtype and on the device of ``data``.
 
     Raises:
-        TypeError: ``data`` is not floating point, ``num_steps`` no integer.
+        TypeError: ``data`` is not floating point, or ``num_steps`` not an integer.
         ValueError: an argument out of range, or a spike after the last step.
 
     Beyond snnTorch: ``off_target`` may be negative, and ``clip`` works together with
@@ -74,8 +74,8 @@ def latency(
     steps = step_count(num_steps)
     if not steps and not bypass:
         raise ValueError(
-            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop "
-            "at the last spike"
+            "latency needs num_steps > 0, got none; write num_steps=100, or bypass=True to stop at "
+            "the last spike"
         )
     time, below = latency_code(
         data, steps, threshold, tau, first_spike_time, normalize, linear, epsilon
@@ -83,8 +83,8 @@ def latency(
     latest = int(time.max().round()) if time.numel() else 0
     if steps and latest >= steps and not bypass:
         raise ValueError(
-            f"spikes must fall before num_steps={steps}, got one at step {latest}; "
-            "write normalize=True, a smaller tau, or bypass=True to drop what is late"
+            f"spikes must fall before num_steps={steps}, got one at step {latest}; write "
+            "normalize=True, a smaller tau, or bypass=True to drop what is late"
         )
     steps = steps or latest + 1
     if clip:
@@ -105,17 +105,17 @@ def latency_code(
     linear: bool = False,
     epsilon: float = 1e-7,
 ) -> tuple[Tensor, Tensor]:
-    """Spike time of each input, and which inputs lie below the threshold.
+    """Spike time of each input, and a mask of the inputs below the threshold.
 
     Args:
         data: intensities, [B, ...].
         num_steps: T, needed with ``normalize``.
-        threshold: intensity in (0, 1) at and below which inputs fire last.
+        threshold: intensity in (0, 1); inputs at or below it fire last.
         tau: time constant in steps.
         first_spike_time: added to all times, in steps.
-        normalize: stretch the times to T - 1.
-        linear: `latency_code_linear` instead of `latency_code_log`.
-        epsilon: distance kept from ``threshold`` by the logarithm.
+        normalize: whether to stretch the times to T - 1.
+        linear: whether to use `latency_code_linear` instead of `latency_code_log`.
+        epsilon: minimum distance from ``threshold``, where the logarithm is infinite.
 
     Returns:
         Times in steps, not rounded, and a boolean mask; both [B, ...].
@@ -130,12 +130,12 @@ def latency_code(
     """
     real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if flag("linear", linear):
-        return latency_code_linear(
-            data, num_steps, threshold, tau, first_spike_time, normalize
-        ), data < threshold
-    return latency_code_log(
-        data, num_steps, threshold, tau, first_spike_time, normalize, epsilon
-    ), data < threshold
+        time = latency_code_linear(data, num_steps, threshold, tau, first_spike_time, normalize)
+    else:
+        time = latency_code_log(
+            data, num_steps, threshold, tau, first_spike_time, normalize, epsilon
+        )
+    return time, data < threshold
 
 
 def latency_code_linear(
@@ -146,19 +146,18 @@ def latency_code_linear(
     first_spike_time: int = 0,
     normalize: bool = False,
 ) -> Tensor:
-    """Spike times on a straight line, ``min(tau (1 - data), tau (1 - threshold)) +
-    first_spike_time``.
+    """Linear spike times, ``min(tau (1 - data), tau (1 - threshold)) + first_spike_time``.
 
     Args:
-        data: intensities, [B, ...]; [0, 1] gives times of 0 and later.
+        data: intensities, [B, ...]; intensities in [0, 1] give times of 0 or later.
         num_steps: T, needed with ``normalize``.
-        threshold: intensity in (0, 1) at and below which inputs fire last.
+        threshold: intensity in (0, 1); inputs at or below it fire last.
         tau: time of an input of intensity 0, in steps.
         first_spike_time: added to all times, in steps.
-        normalize: take T - 1 - ``first_spike_time`` for ``tau``.
+        normalize: whether ``tau`` is replaced by T - 1 - ``first_spike_time``.
 
     Returns:
-        Times in steps, not rounded, [B, ...], float32 at least.
+        Times in steps, not rounded, [B, ...], in float32 or float64.
 
     Raises:
         TypeError: ``data`` is not floating point.
@@ -189,16 +188,16 @@ def latency_code_log(
     """Spike times of an RC circuit, ``tau ln(data / (data - threshold)) + first_spike_time``.
 
     Args:
-        data: intensities, [B, ...]; raised to ``threshold + epsilon`` at least.
+        data: intensities, [B, ...]; clamped to ``threshold + epsilon`` or more.
         num_steps: T, needed with ``normalize``.
-        threshold: intensity in (0, 1) at and below which inputs fire last.
+        threshold: intensity in (0, 1); inputs at or below it fire last.
         tau: time constant in steps.
         first_spike_time: added to all times, in steps.
-        normalize: stretch the times so that the last one is T - 1.
-        epsilon: distance kept from ``threshold``.
+        normalize: whether to stretch the times so that the last one is T - 1.
+        epsilon: minimum distance from ``threshold``.
 
     Returns:
-        Times in steps, not rounded, [B, ...], float32 at least.
+        Times in steps, not rounded, [B, ...], in float32 or float64.
 
     Raises:
         TypeError: ``data`` is not floating point.
@@ -212,8 +211,8 @@ def latency_code_log(
     real("epsilon", epsilon, 0.0, open_low=True, example=1e-7)
     if bool(data.new_tensor(threshold + epsilon) <= data.new_tensor(threshold)):
         raise ValueError(
-            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got "
-            f"{epsilon}; write epsilon=1e-6"
+            f"epsilon must not vanish beside threshold={threshold} in {data.dtype}, got {epsilon}; "
+            "write epsilon=1e-6"
         )
     data = data.clamp(threshold + epsilon)
     time = float(tau) * torch.log(data / (data - threshold))
@@ -228,8 +227,8 @@ def latency_interpolate(
     """Linear rise from ``off_target`` at step 0 to ``on_target`` at the spike, then ``off_target``.
 
     Args:
-        spike_time: times in steps, [B, ...]; rounded. Times of T and later, also infinity, mean no
-            spike and no rise.
+        spike_time: times in steps, [B, ...]; rounded. A time of T or later, such as infinity, means
+            no spike and no rise.
         num_steps: T.
         on_target: value at the spike.
         off_target: value at the beginning and after the spike.
@@ -238,7 +237,7 @@ def latency_interpolate(
         [T, B, ...] in the dtype of ``spike_time``.
 
     Raises:
-        TypeError: ``spike_time`` is not floating point, ``num_steps`` no integer.
+        TypeError: ``spike_time`` is not floating point, or ``num_steps`` not an integer.
         ValueError: ``on_target`` is below ``off_target``, or ``num_steps`` is negative.
 
     >>> latency_interpolate(torch.tensor([2.0, 0.0]), num_steps=4)
@@ -262,7 +261,7 @@ def latency_interpolate(
 
 
 def _check_options(on_target: float, off_target: float, **flags: bool) -> None:
-    """Check the values of a spike and of none, and flags by name."""
+    """Checks the values of a spike and of none, and flags by name."""
     real("on_target", on_target)
     real("off_target", off_target, example=0.0)
     for name, value in flags.items():
@@ -283,13 +282,12 @@ def _checked(
     first_spike_time: int,
     normalize: bool,
 ) -> tuple[Tensor, int]:
-    """Check what the two codes share; returns the data in float32 at least, and T (0 if not
-    given)."""
+    """Checks the arguments of both codes; returns the data in float32 or float64, and T or 0."""
     intensities(data)
     steps = step_count(num_steps)
     first = step_count(first_spike_time, "first_spike_time")
     if not 0 < real("threshold", threshold, example=0.01) < 1:
-        raise ValueError(f"threshold must lie in (0, 1), got {threshold}; write threshold=0.01")
+        raise ValueError(f"threshold must be in (0, 1), got {threshold}; write threshold=0.01")
     real("tau", tau, 0.0, open_low=True, example=5.0)
     if flag("normalize", normalize) and not steps:
         raise ValueError(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..core.numbers import blank, tensor, whole
-from .inputs import intensities
+from .input_checks import intensities
 
 __all__ = ["from_one_hot", "to_one_hot", "to_one_hot_inverse"]
 
@@ -21,7 +21,7 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         TypeError: ``targets`` are not whole numbers.
-        ValueError: a label lies outside.
+        ValueError: a label is out of range.
 
     >>> to_one_hot(torch.tensor([0, 2]), 3)
     tensor([[1., 0., 0.],
@@ -43,9 +43,8 @@ def to_one_hot(targets: Tensor, num_classes: int) -> Tensor:
     if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
         outside = labels[(labels < 0) | (labels >= num_classes)].flatten()[0].item()
         raise ValueError(
-            f"targets must lie in [0, {num_classes - 1}] for num_classes={num_classes}, got "
-            f"{outside}; "
-            "write labels that count from 0, or a larger num_classes"
+            f"targets must be in [0, {num_classes - 1}] for num_classes={num_classes}, got "
+            f"{outside}; write labels that count from 0, or a larger num_classes"
         )
     one_hot = blank("vectors", labels, *labels.shape, num_classes, dtype=torch.get_default_dtype())
     return one_hot.scatter(-1, labels.unsqueeze(-1), 1)
@@ -61,7 +60,7 @@ def to_one_hot_inverse(one_hot_targets: Tensor) -> Tensor:
         The shape and dtype of the input.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: not a tensor.
         ValueError: NaN or infinity.
 
     >>> to_one_hot_inverse(torch.tensor([[1.0, 0.0, 0.0]]))
@@ -83,10 +82,10 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
         [...] of torch.int64.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: not a tensor.
         ValueError: a vector is not one-hot.
 
-    snnTorch returns the number of the row instead of the class.
+    snnTorch returns the index of the row instead of the class.
 
     >>> from_one_hot(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
     tensor([2, 0])
@@ -99,7 +98,6 @@ def from_one_hot(one_hot_label: Tensor) -> Tensor:
     if not bool(((hot.sum(-1) == 1) & ((one_hot_label != 0).sum(-1) == 1)).all()):
         raise ValueError(
             "from_one_hot expects one 1 and zeros along the last axis, got "
-            f"{tuple(one_hot_label.shape)} with others; "
-            "write x.argmax(-1) for scores"
+            f"{tuple(one_hot_label.shape)} with others; write x.argmax(-1) for scores"
         )
     return hot.to(torch.uint8).argmax(-1)

@@ -1,4 +1,4 @@
-"""Codes in which the pattern of several spikes stands for a number: binary phases, and bursts.
+"""Codes that represent a number by the pattern of several spikes: binary phases, and bursts.
 
 Both are deterministic: a batch ``[B, ...]`` in [0, 1] becomes spikes ``[T, B, ...]`` in the dtype
 of the input.
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.checks import in_range
 from ..core.numbers import flag, whole
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 
 __all__ = ["burst", "phase"]
 
@@ -17,9 +17,9 @@ __all__ = ["burst", "phase"]
 def phase(data: Tensor, num_steps: int, period: int = 8, weighted: bool = False) -> Tensor:
     """Binary digits of the input, most significant first, repeated every ``period`` steps.
 
-    Step t stands for the digit of weight ``2^-(1 + t mod period)``: summed over one period,
-    weighted spikes give the input back, cut to a multiple of ``2^-period``. The input 1 is read as
-    the largest such multiple below it.
+    Step t has the digit of weight ``2^-(1 + t mod period)``. The weighted spikes of one period sum
+    to the input, truncated to a multiple of ``2^-period``. The input 1 is encoded as the largest
+    such multiple below it.
 
     Args:
         data: intensities in [0, 1], [B, ...].
@@ -48,12 +48,9 @@ def phase(data: Tensor, num_steps: int, period: int = 8, weighted: bool = False)
     levels = 2**period
     number = (data.double() * levels).floor().clamp_max(levels - 1).long()
     position = torch.arange(steps, device=data.device) % period
-    digits = number >> (period - 1 - position).reshape(-1, *[1] * data.dim()) & 1
-    if not weighted:
-        return digits.to(data.dtype)
-    return digits.to(data.dtype) * (0.5 ** (1 + position)).to(data.dtype).reshape(
-        -1, *[1] * data.dim()
-    )
+    position = position.reshape(-1, *[1] * data.dim())
+    digits = (number >> (period - 1 - position) & 1).to(data.dtype)
+    return digits * (0.5 ** (1 + position)).to(data.dtype) if weighted else digits
 
 
 def burst(
@@ -63,8 +60,7 @@ def burst(
     min_interval: int = 2,
     max_interval: int | None = None,
 ) -> Tensor:
-    """One burst from step 0 on: the larger the input, the more spikes and the shorter their
-    intervals.
+    """One burst from step 0: larger inputs fire more spikes at shorter intervals.
 
     An input P fires ``ceil(max_spikes P)`` spikes at intervals of ``ceil(min_interval +
     (max_interval - min_interval) (1 - P))`` steps.
@@ -73,7 +69,7 @@ def burst(
         data: intensities in [0, 1], [B, ...]; 0 stays silent.
         num_steps: T.
         max_spikes: number of spikes of an input of 1.
-        min_interval: its intervals, in steps.
+        min_interval: interval of an input of 1, in steps.
         max_interval: longest interval, in steps. Default: the longest with which every burst ends
             before T.
 
@@ -82,7 +78,7 @@ def burst(
 
     Raises:
         TypeError: ``data`` is not floating point.
-        ValueError: intensities outside [0, 1], no steps, or bursts that do not fit into T.
+        ValueError: intensities outside [0, 1], no steps, or bursts longer than T.
 
     After Guo, Fouda, Eltawil & Salama (2021), Frontiers in Neuroscience 15, 638474.
 
@@ -100,9 +96,8 @@ def burst(
     if longest < min_interval or (max_spikes - 1) * min_interval >= steps:
         raise ValueError(
             f"max_interval must not be below min_interval={min_interval}, got {longest} "
-            f"(num_steps={steps}, "
-            f"max_spikes={max_spikes}); write num_steps={(max_spikes - 1) * min_interval + 1} or "
-            "more"
+            f"(num_steps={steps}, max_spikes={max_spikes}); write "
+            f"num_steps={(max_spikes - 1) * min_interval + 1} or more"
         )
     spikes = (max_spikes * data).ceil()
     interval = (min_interval + (longest - min_interval) * (1 - data)).ceil()

@@ -1,7 +1,5 @@
 """A Poisson encoder as an object, in milliseconds, under n3ml's name."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -12,8 +10,7 @@ __all__ = ["PoissonEncoder"]
 
 
 class PoissonEncoder:
-    """Poisson spike trains for values that are rates in Hz; images in [0, 1] are multiplied by a
-    rate first.
+    """Poisson spike trains of rates in Hz; multiply images in [0, 1] by a rate first.
 
     Args:
         T: duration of the trains in ms.
@@ -21,9 +18,9 @@ class PoissonEncoder:
         generator: source of randomness; default is torch's global one.
 
     Raises:
-        ValueError: ``dt`` is not positive, or T shorter than a step.
+        ValueError: ``dt`` is not positive, or T is shorter than a step.
 
-    n3ml draws whole intervals and shortens those of fast neurons; here the mean rate is exact, as
+    n3ml draws integer intervals and shortens those of fast neurons; here the mean rate is exact, as
     in `poisson`.
 
     >>> PoissonEncoder(250)(128 * torch.rand(1, 28, 28)).shape
@@ -60,7 +57,4 @@ class PoissonEncoder:
         return poisson(rates, self.dt / 1000, self.num_steps, generator=self.generator)
 
     def __repr__(self) -> str:
-        options: dict[str, Any] = {"T": self.num_steps * self.dt, "dt": self.dt}
-        return (
-            f"PoissonEncoder({', '.join(f'{name}={value:g}' for name, value in options.items())})"
-        )
+        return f"PoissonEncoder(T={self.num_steps * self.dt:g}, dt={self.dt:g})"

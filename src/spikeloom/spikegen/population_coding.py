@@ -1,9 +1,8 @@
-"""Population coding: one number becomes the activity of several neurons, each preferring another
-value.
+"""Population coding: one number becomes the activity of neurons with different preferred values.
 
-Receptive fields are Gaussians whose centres lie half a spacing outside the range at both ends, so
-that values at the border excite neurons on both sides. Decode with `spikeloom.decode.weighted_mean`
-and `population_centers`.
+Receptive fields are Gaussians whose outermost centres are half a spacing outside the range, so that
+values at the border excite neurons on both sides. Decode with `spikeloom.decode.weighted_mean` and
+`population_centers`.
 """
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ..core.checks import choice, in_range
 from ..core.numbers import random_source, real, tensor
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 from .rate_coding import rate
 
 __all__ = ["population", "population_centers", "population_times", "receptive_fields"]
@@ -52,15 +51,16 @@ def population_centers(num_neurons: int, low: float = 0.0, high: float = 1.0) ->
 def receptive_fields(
     data: Tensor, num_neurons: int, low: float = 0.0, high: float = 1.0, gamma: float = 1.5
 ) -> Tensor:
-    """Responses ``exp(-(data - centre)^2 / (2 sigma^2))`` with ``sigma = (high - low) / (gamma (n -
-    2))``.
+    """Responses ``exp(-(data - centre)^2 / (2 sigma^2))`` of Gaussian receptive fields.
+
+    Their width is ``sigma = (high - low) / (gamma (n - 2))``.
 
     Args:
         data: values in [``low``, ``high``], any shape.
         num_neurons: n, at least 3.
         low: lower end of the range.
         high: upper end of the range.
-        gamma: overlap; the larger, the narrower the fields. Positive.
+        gamma: overlap; larger values give narrower fields. Positive.
 
     Returns:
         [*data.shape, n] in (0, 1], in the dtype and on the device of ``data``.
@@ -81,9 +81,8 @@ def receptive_fields(
         "data", intensities(data), low, high, why="write low= and high= as the range of the data"
     )
     sigma = (high - low) / (gamma * (num_neurons - 2))
-    return torch.exp(
-        -(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2
-    )  # a square alone may overflow
+    # A square alone may overflow.
+    return torch.exp(-(((data.unsqueeze(-1) - centers) / sigma) ** 2) / 2)
 
 
 def population(
@@ -98,7 +97,7 @@ def population(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Spikes of a population of n neurons with Gaussian receptive fields for each number.
+    """Spikes of n neurons with Gaussian receptive fields for each number.
 
     Args:
         data: values in [``low``, ``high``], [B, ...].
@@ -119,8 +118,8 @@ def population(
         TypeError: ``data`` is not floating point.
         ValueError: values outside the range, fewer than 3 neurons, no steps, another ``code``.
 
-    After Bohte, Kok & La Poutre (2002), Neurocomputing 48, 17-37, whose 10 steps and threshold of
-    0.1 are one case.
+    After Bohte, Kok & La Poutre (2002), Neurocomputing 48, 17-37, who use 10 steps and a threshold
+    of 0.1.
 
     >>> population(torch.tensor([0.5]), num_neurons=3, num_steps=4).squeeze(1)
     tensor([[0., 1., 0.],
@@ -150,8 +149,7 @@ def population_times(
     gamma: float = 1.5,
     threshold: float = 0.1,
 ) -> Tensor:
-    """Spike times of a population of n neurons with Gaussian receptive fields for each number, in
-    continuous time.
+    """Continuous spike times of n neurons with Gaussian receptive fields for each number.
 
     Args:
         data: values in [``low``, ``high``], [B, ...].

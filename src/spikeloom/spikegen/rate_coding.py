@@ -1,7 +1,7 @@
-"""Rate coding: the larger a value, the more often its neuron fires.
+"""Rate coding: neurons fire more often for larger values.
 
-A batch ``[B, ...]`` becomes spikes ``[T, B, ...]``; what already varies over time stays ``[T, B,
-...]``. Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generator``
+A batch ``[B, ...]`` becomes spikes ``[T, B, ...]``; input that already varies over time stays ``[T,
+B, ...]``. Each call draws once for all steps, so that ``torch.manual_seed`` or a ``generator``
 reproduces it.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.checks import in_range
 from ..core.numbers import flag, random_source, real, tensor
-from .inputs import intensities, saturating, step_count
+from .input_checks import intensities, saturating, step_count
 
 __all__ = ["poisson", "rate", "rate_conv"]
 
@@ -27,18 +27,17 @@ def rate(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Bernoulli spikes whose probability at each step is the input, ``clamp(data * gain + offset,
-    0, 1)``.
+    """Bernoulli spikes with probability ``clamp(data * gain + offset, 0, 1)`` at each step.
 
     Args:
         data: intensities in [0, 1], [B, ...]; with ``time_var_input`` [T, B, ...]. Values a little
             outside saturate.
-        num_steps: T. Required for static input, refused for time-varying input, which brings its
-            own.
-        gain: factor on the intensities.
+        num_steps: T. Required for static input, refused for time-varying input, whose first axis
+            is T.
+        gain: factor of the intensities.
         offset: added after ``gain``.
-        first_spike_time: steps of silence at the beginning. Static input keeps T steps in all,
-            time-varying input gets these in front of its own.
+        first_spike_time: steps of silence at the beginning. They are part of the T steps of static
+            input, and precede those of time-varying input.
         time_var_input: whether the first axis of ``data`` is time.
         generator: source of randomness; default is torch's global one.
 
@@ -46,9 +45,9 @@ def rate(
         Spikes 0 or 1, [T, B, ...], in the dtype and on the device of ``data``.
 
     Raises:
-        TypeError: ``data`` is not floating point (images of 0 to 255: divide by 255), ``num_steps``
-            no integer.
-        ValueError: NaN or infinity, values beyond [-4, 4] that no gain scales down (images of 0 to
+        TypeError: ``data`` is not floating point (images of 0 to 255: divide by 255), or
+            ``num_steps`` not an integer.
+        ValueError: NaN or infinity, values beyond [-4, 4] before and after the gain (images of 0 to
             255), a negative or contradictory number of steps.
 
     snnTorch ignores ``gain`` and ``offset`` for time-varying input; here they apply to both.
@@ -73,15 +72,14 @@ def rate(
         if steps:
             raise ValueError(
                 f"time_var_input=True takes its steps from the first axis ({len(data)}), got "
-                f"num_steps={steps} too; "
-                "leave num_steps out"
+                f"num_steps={steps} too; leave num_steps out"
             )
         spikes = rate_conv(probability, generator=generator)
         return torch.cat([data.new_zeros(silent, *data.shape[1:]), spikes]) if silent else spikes
     if steps == 0:
         raise ValueError(
-            "rate needs num_steps > 0 for static input, got none; write num_steps=100, "
-            "or time_var_input=True if the first axis is time"
+            "rate needs num_steps > 0 for static input, got none; write num_steps=100, or "
+            "time_var_input=True if the first axis is time"
         )
     if silent >= steps:
         raise ValueError(
@@ -94,7 +92,7 @@ def rate(
 
 
 def _factor(name: str, value: Any, data: Tensor) -> Any:
-    """A number, or a tensor that is multiplied or added element by element."""
+    """Returns a checked number, or a checked tensor that broadcasts to ``data``."""
     if not isinstance(value, Tensor):
         return real(name, value)
     try:
@@ -103,8 +101,8 @@ def _factor(name: str, value: Any, data: Tensor) -> Any:
         fits = False
     if not fits:
         raise ValueError(
-            f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write "
-            "a number"
+            f"{name} must broadcast to data {tuple(data.shape)}, got {tuple(value.shape)}; write a "
+            "number"
         )
     return intensities(value, name)
 
@@ -140,8 +138,8 @@ def poisson(
 ) -> Tensor:
     """Poisson spike trains: at each step a neuron fires with probability ``rates * dt``.
 
-    The mean rate is exact; intervals are geometric, the discrete form of a Poisson process'
-    exponential ones.
+    The mean rate is exact. Intervals are geometric, the discrete form of the exponential intervals
+    of a Poisson process.
 
     Args:
         rates: firing rates in Hz, not negative, [B, ...]; without ``num_steps`` [T, B, ...], a rate
@@ -154,7 +152,7 @@ def poisson(
         Spikes 0 or 1, [T, B, ...], in the dtype and on the device of ``rates``.
 
     Raises:
-        TypeError: ``rates`` is not floating point, ``num_steps`` no integer.
+        TypeError: ``rates`` is not floating point, or ``num_steps`` not an integer.
         ValueError: a rate is negative, NaN or above 1 / dt; ``dt`` is not positive.
 
     >>> spk = poisson(torch.tensor([0.0, 1000.0]), dt=1e-3, num_steps=4)

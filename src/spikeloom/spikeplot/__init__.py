@@ -1,15 +1,15 @@
-"""Pictures of spikes, states and training, on matplotlib alone.
+"""Plots of spikes, states and training, with matplotlib as the only requirement.
 
-Every function returns the axes, the figure or the animation that it drew; none changes matplotlib's
-global settings, and none needs a display.
+Every function returns the axes, the figure or the animation that it draws; none changes
+matplotlib's global settings, and none needs a display.
 """
 
 from .counts import spike_count
 from .dynamics import bifurcation, lyapunov
+from .history import loss_curves
 from .movie import Camera, animator
 from .records import raster, traces
 from .summaries import confusion, rates, weights
-from .training import loss_curves
 
 __all__ = [
     "Camera",

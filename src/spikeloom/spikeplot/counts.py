@@ -1,4 +1,4 @@
-"""Spike counts of an output layer, as a bar chart that can be played."""
+"""Spike counts of an output layer as a bar chart, static or animated."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,17 +30,17 @@ def spike_count(
     interval: float = 25,
     time_step: float | bool = False,
 ) -> Any:
-    """Draw how often each output neuron has fired, at the end or as it goes.
+    """Draws the spike count of each output neuron, at the end or over time.
 
     Args:
         data: spikes of one sample, [T, N].
         fig: the figure of ``ax``.
         ax: where to draw. Time and counts share its horizontal axis.
         labels: names of the N neurons.
-        num_steps: number of steps to count; all by default.
-        animate: play the counts through time, with a line at the current step.
-        interpolate: frames for each step; more make the line move smoothly.
-        gridshader: shade every other interval between ticks.
+        num_steps: number of steps to count. Default: all.
+        animate: whether to animate the counts over time, with a line at the current step.
+        interpolate: frames per step; more frames move the line smoothly.
+        gridshader: whether to shade every other interval between ticks.
         interval: time between frames in ms.
         time_step: duration of a step in s; if given, the axis is in s instead of steps.
 
@@ -101,7 +101,7 @@ def furnish(
     shaded: bool,
     time_step: float,
 ) -> None:
-    """Everything on the axes that does not move."""
+    """Draws the static parts of the axes."""
     ax.set_xlim(0, num_steps)
     ax.set_ylim(0.4, len(rows) + 0.6)
     ax.set_yticks(rows, labels, color=INK)

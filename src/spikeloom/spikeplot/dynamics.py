@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..chaos import Diagram, Exponents
-from .style import BLUE, GREY, INK, ORANGE, axes_or_new, label, tidy
+from .style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    axes_or_new,
+    label,
+    running_mean,
+    steps_of_window,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,20 +26,19 @@ __all__ = ["bifurcation", "lyapunov"]
 def bifurcation(
     diagram: Diagram, ax: "Axes | None" = None, *, name: str = "A", limit: float = 0.5
 ) -> "Axes":
-    """Draw a bifurcation diagram, coloured by the exponent: red where it is positive (chaos), blue
-    where negative.
+    """Draws a bifurcation diagram, coloured by the exponent: red if positive (chaos), else blue.
 
     Args:
-        diagram: from `chaos.bifurcation`; both directions are drawn, one over the other.
-        ax: where to draw; a new figure if absent.
-        name: of the strength, for the axis.
+        diagram: from `chaos.bifurcation`; both directions are drawn in the same axes.
+        ax: where to draw. Default: a new figure.
+        name: label of the horizontal axis.
         limit: exponent of the strongest colour.
 
     Returns:
         The axes, with a colour bar beside them.
 
     Raises:
-        TypeError: ``diagram`` is something else.
+        TypeError: ``diagram`` has another type.
 
     >>> from spikeloom import chaos
     >>> ax = bifurcation(chaos.bifurcation(chaos.feedback, torch.linspace(1.5, 5, 50)))
@@ -62,19 +71,18 @@ def bifurcation(
 
 
 def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50) -> "Axes":
-    """Draw how the local exponents change along a run, smoothed over ``window`` steps, with the
-    control if any.
+    """Draws the local exponents along a run and its control, smoothed over ``window`` steps.
 
     Args:
         exponents: from `chaos.lyapunov` or `chaos.lyapunov_of_training`.
-        ax: where to draw; a new figure if absent.
+        ax: where to draw. Default: a new figure.
         window: steps of the running mean.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: ``exponents`` is something else.
+        TypeError: ``exponents`` has another type.
         ValueError: ``window`` is not 1 or more.
 
     >>> from spikeloom import chaos
@@ -84,22 +92,18 @@ def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50
     """
     if not isinstance(exponents, Exponents):
         raise TypeError(f"exponents must come from chaos.lyapunov, got {type(exponents).__name__}")
-    if not isinstance(window, int) or window < 1:
-        raise ValueError(
-            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
-            "mean"
-        )
+    steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     groups = (("", ORANGE, exponents.by_eps), ("control, ", BLUE, exponents.control))
     for prefix, colour, several in groups:
         for number, one in enumerate(several):
-            rate = one.local.numpy()
-            box = np.ones(min(window, len(rate)))
-            smooth = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
-            shade = 1.0 - 0.7 * number / max(len(several), 1)
             ax.plot(
-                smooth, color=colour, alpha=shade, linewidth=1.4, label=f"{prefix}eps {one.eps:g}"
+                running_mean(one.local.numpy(), window),
+                color=colour,
+                alpha=1.0 - 0.7 * number / max(len(several), 1),
+                linewidth=1.4,
+                label=f"{prefix}eps {one.eps:g}",
             )
     ax.margins(x=0.01)
     label(ax, "step", "local exponent")

@@ -1,8 +1,8 @@
-"""Animations that need no program outside Python, and a camera for animations drawn by hand.
+"""Animations, and a camera that records a figure drawn repeatedly.
 
-GIF and `to_jshtml` always work. Video (mp4) needs ffmpeg: the program of the system, or the one
-inside the package imageio-ffmpeg. An animation must be kept in a variable until it is shown or
-saved.
+GIF and `to_jshtml` need nothing but matplotlib. Video (mp4) needs ffmpeg: the program of the
+system, or that of the package imageio-ffmpeg. matplotlib stops an animation that is garbage
+collected: assign it to a variable until it is shown or saved.
 """
 
 import functools
@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Camera", "animator"]
 
-PICTURES = {".gif", ".webp", ".apng"}  # what Pillow writes
+PICTURES = {".gif", ".webp", ".apng"}  # written by Pillow
 
 
 def ffmpeg() -> AbstractContextManager[Any]:
     """Settings under which matplotlib finds ffmpeg.
 
     Raises:
-        ImportError: there is none; the message names the package that brings it.
+        ImportError: there is none; the message names the package that contains it.
     """
     matplotlib = require("matplotlib", extra="viz", purpose="animation")
-    if require("matplotlib.animation", extra="viz", purpose="animation").writers.is_available(
-        "ffmpeg"
-    ):
+    animation = require("matplotlib.animation", extra="viz", purpose="animation")
+    if animation.writers.is_available("ffmpeg"):
         return nullcontext()
     try:
         files = importlib.metadata.files("imageio-ffmpeg") or []
@@ -47,15 +46,15 @@ def ffmpeg() -> AbstractContextManager[Any]:
     programs = [str(file.locate()) for file in files if file.name.startswith("ffmpeg-")]
     if not programs:
         raise ImportError(
-            "a video needs ffmpeg, which was not found; write: pip install imageio-ffmpeg, "
-            "or avoid it with anim.save('name.gif') or anim.to_jshtml()"
+            "a video needs ffmpeg, which was not found; write: pip install imageio-ffmpeg, or "
+            "avoid it with anim.save('name.gif') or anim.to_jshtml()"
         )
     return matplotlib.rc_context({"animation.ffmpeg_path": programs[0]})
 
 
 @functools.cache
 def movie_class() -> Any:
-    """matplotlib's animation of a function, with the right writer for each file name."""
+    """matplotlib's FuncAnimation with a writer that fits the file name."""
     animation = require("matplotlib.animation", extra="viz", purpose="animation")
 
     class Movie(animation.FuncAnimation):
@@ -88,13 +87,12 @@ def movie(
 
 
 def steps_to_show(num_steps: int | bool, recorded: int) -> int:
-    """Number of steps asked for, at most the number of recorded ones."""
+    """Number of steps to show, at most the number of recorded steps."""
     if num_steps is False or num_steps is None:
         return recorded
     if num_steps is True or not 0 < num_steps <= recorded:
         raise ValueError(
-            f"num_steps must lie in [1, {recorded}], the number of recorded steps, got "
-            f"{num_steps!r}"
+            f"num_steps must be in [1, {recorded}], the number of recorded steps, got {num_steps!r}"
         )
     return num_steps
 
@@ -107,16 +105,15 @@ def animator(
     interval: float = 40,
     cmap: str = "plasma",
 ) -> "FuncAnimation":
-    """Animate the images of one sample.
+    """Animates the images of one sample.
 
     Args:
         data: one sample, [T, H, W] or, in colour, [T, H, W, 3].
         fig: the figure of ``ax``.
-        ax: where to draw; its frame is switched off.
-        num_steps: number of steps to show; all by default.
+        ax: where to draw; its frame is hidden.
+        num_steps: number of steps to show. Default: all.
         interval: time between frames in ms.
-        cmap: matplotlib's name of a colour map; its ends are the extremes of ``data`` over all
-            steps.
+        cmap: matplotlib's name of a colour map, which spans the values of ``data``.
 
     Returns:
         The animation: ``HTML(anim.to_jshtml())`` in a notebook, ``anim.save("spikes.gif")`` for a
@@ -134,9 +131,8 @@ def animator(
     values = array(data, "data")
     if values.ndim != 3 and not (values.ndim == 4 and values.shape[-1] == 3):
         raise ValueError(
-            f"data must be one sample of images of shape [T, H, W], got {values.shape}; "
-            "select sample 0 and channel 0 with data[:, 0, 0], and give a vector the shape of an "
-            "image"
+            f"data must be one sample of images of shape [T, H, W], got {values.shape}; select "
+            "sample 0 and channel 0 with data[:, 0, 0], and give a vector the shape of an image"
         )
     frames = steps_to_show(num_steps, len(values))
     image = ax.imshow(values[0], cmap=cmap, vmin=float(values.min()), vmax=float(values.max()))
@@ -150,10 +146,10 @@ def animator(
 
 
 class Camera:
-    """Turn a figure that is drawn again and again into an animation.
+    """Records a figure that is drawn repeatedly as an animation.
 
-    Draw, `snap`, draw the next frame, `snap`, ..., `animate`. Each frame shows what was added since
-    the frame before, and the titles as they were at that moment.
+    Draw, `snap`, draw the next frame, `snap`, ..., `animate`. Each frame shows the artists added
+    since the previous frame, and the titles at that moment.
 
     Args:
         figure: the figure to draw on; axes may be added later.
@@ -174,7 +170,7 @@ class Camera:
         self._seen: set[Artist] = set()
 
     def snap(self) -> list["Artist"]:
-        """Take everything that was drawn since the last call as the next frame, and return it."""
+        """Records and returns the artists drawn since the last call as the next frame."""
         for ax in self._figure.axes:
             legend = ax.get_legend()
             if legend is not None and legend not in self._seen:
@@ -186,7 +182,7 @@ class Camera:
         return shown
 
     def animate(self, interval: float = 200, **kwargs: Any) -> "FuncAnimation":
-        """Animate the frames taken so far.
+        """Animates the frames recorded so far.
 
         Args:
             interval: time between frames in ms.
@@ -194,14 +190,15 @@ class Camera:
                 ``blit``.
 
         Raises:
-            ValueError: no frame was taken.
+            ValueError: no frame was recorded.
         """
         if not self._frames:
             raise ValueError(
                 "an animation must have at least one frame, got none; call camera.snap() after "
                 "drawing"
             )
-        frames, titles = list(self._frames), list(self._titles)
+        frames = list(self._frames)
+        titles = list(self._titles)
 
         def draw(index: int) -> Sequence["Artist"]:
             for number, frame in enumerate(frames):
@@ -215,7 +212,7 @@ class Camera:
 
 
 def drawn(figure: "Figure") -> list["Artist"]:
-    """What a user may have put on a figure: everything but axes, frames, ticks and titles."""
+    """The artists of a figure except axes, frames, ticks and titles."""
     kinds = ("collections", "patches", "lines", "texts", "images", "artists", "tables")
     found = [artist for ax in figure.axes for kind in kinds for artist in getattr(ax, kind)]
     return list(

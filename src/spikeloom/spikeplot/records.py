@@ -1,7 +1,6 @@
 """Plots of one recorded sample: spike rasters and traces of states.
 
-Time is the first axis. A recording of a batch, [T, B, N], is refused rather than drawn as something
-else: select a sample.
+Time is the first axis. A recording of a batch, [T, B, N], is refused: select a sample.
 """
 
 from collections.abc import Sequence
@@ -26,9 +25,8 @@ def sample_of(data: Any, what: str) -> np.ndarray:
         values = values[:, None]
     if values.ndim != 2:
         raise ValueError(
-            f"{what} must be one sample of shape [T, N], got {values.shape}; "
-            f"select sample 0 of a batch with {what}[:, 0], and flatten images with {what}[:, "
-            "0].flatten(1)"
+            f"{what} must be one sample of shape [T, N], got {values.shape}; select sample 0 of a "
+            f"batch with {what}[:, 0], and flatten images with {what}[:, 0].flatten(1)"
         )
     if not len(values):
         raise ValueError(
@@ -39,11 +37,11 @@ def sample_of(data: Any, what: str) -> np.ndarray:
 
 
 def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
-    """Draw one mark per spike: time step to the right, neuron upwards.
+    """Draws one mark per spike: time step to the right, neuron upwards.
 
     Args:
         data: one sample, [T, N] or, for one neuron, [T]; every non-zero value is a spike.
-        ax: where to draw; a new figure if absent. Labels that it already has are kept.
+        ax: where to draw; existing labels do not change. Default: a new figure.
         kwargs: passed to ``Axes.scatter``. Unless ``s`` or ``marker`` is given, each spike is a
             vertical line whose height fits the number of neurons.
 
@@ -51,7 +49,7 @@ def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
         The axes. (snnTorch returns the collection; it is ``ax.collections[-1]``.)
 
     Raises:
-        ValueError: ``data`` holds a batch; the message says how to select a sample.
+        ValueError: ``data`` holds a batch; the message shows how to select a sample.
 
     >>> import torch
     >>> ax = raster(torch.eye(4))
@@ -69,9 +67,8 @@ def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
     if not {"c", "color", "edgecolors", "facecolors"} & kwargs.keys():
         kwargs["color"] = INK
     ax.scatter(step, neuron, **kwargs)
-    ax.update_datalim(
-        [(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)]
-    )  # silent neurons are part of the picture
+    # The axes include silent neurons.
+    ax.update_datalim([(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)])
     ax.margins(0.01)
     ax.autoscale_view()
     label(ax, "time step", "neuron")
@@ -89,19 +86,19 @@ def traces(
     *,
     fig: "Figure | None" = None,
 ) -> "Figure":
-    """Draw the state of each neuron in its own panel, with spikes riding on it.
+    """Draws the state of each neuron in its own panel, with its spikes added.
 
     Args:
         data: one sample of a state such as ``mem``, [T, N].
-        spk: its spikes, [T, N]; each lifts the trace by ``spk_height`` at its step.
-        dim: rows and columns of panels; the first rows x columns neurons are drawn, and no panel
-            without a neuron.
+        spk: its spikes, [T, N]; each raises the trace by ``spk_height`` at its step.
+        dim: rows and columns of panels; the first rows x columns neurons are drawn, without empty
+            panels.
         spk_height: height of a spike in units of ``data``.
-        titles: one for each panel; fewer are allowed.
-        fig: where to draw; by default pyplot's current figure if that is empty, else a new one.
+        titles: one per panel; fewer are allowed.
+        fig: where to draw. Default: pyplot's current figure if it is empty, else a new one.
 
     Returns:
-        The figure. All panels share both axes; only the lower left one has them drawn.
+        The figure. All panels share both axes; only the lower left one shows them.
 
     Raises:
         ValueError: ``data`` holds a batch, or ``spk`` has another shape.
@@ -116,8 +113,8 @@ def traces(
         spikes = sample_of(spk, "spk")
         if spikes.shape != values.shape:
             raise ValueError(
-                f"spk must have the shape of data, got {spikes.shape} and {values.shape}; "
-                "record both from the same neurons over the same steps"
+                f"spk must have the shape of data, got {spikes.shape} and {values.shape}; record "
+                "both from the same neurons over the same steps"
             )
         values = values + spk_height * spikes
     rows, columns = dim
@@ -137,7 +134,7 @@ def traces(
 
 
 def frame(ax: "Axes", *, corner: bool) -> None:
-    """Axis lines and labels for the panel in the corner, nothing for the others."""
+    """Draws axis lines and labels for the panel in the corner, and hides those of the others."""
     if not corner:
         ax.axis("off")
         return

@@ -1,8 +1,7 @@
-"""What all plots share: tensors to arrays, axes to draw on, and the look.
+"""The common part of all plots: arrays, axes and style.
 
-matplotlib is imported on the first plot. Nothing here touches ``rcParams``, so that a plot does not
-change the look of the user's other figures; colours come from a palette that stays readable with
-colour-blind eyes.
+matplotlib is imported on the first plot. Nothing here changes ``rcParams``, so that a plot does not
+change the style of the user's other figures. The palette is safe for colour-blind readers.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,20 +27,25 @@ __all__ = [
     "figure_or_new",
     "integer_ticks",
     "label",
+    "running_mean",
+    "steps_of_window",
     "tidy",
 ]
 
-BLUE, ORANGE, INK, GREY = "#1f6fb4", "#d55e00", "#26323d", "#8a949e"
+BLUE = "#1f6fb4"
+ORANGE = "#d55e00"
+INK = "#26323d"
+GREY = "#8a949e"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#8c6d1f", GREY)
 
 
 def pyplot() -> Any:
-    """matplotlib's pyplot; without a display it falls back to a backend that only writes files."""
+    """matplotlib's pyplot, which uses a file-only backend if there is no display."""
     return require("matplotlib.pyplot", extra="viz", purpose="plotting")
 
 
 def array(data: Any, what: str) -> np.ndarray:
-    """Numbers of ``data`` on the host, without gradient, in a dtype that NumPy knows.
+    """Converts ``data`` to a NumPy array; 16-bit floats become float32.
 
     >>> array(torch.ones(2, requires_grad=True, dtype=torch.bfloat16), "spikes").dtype
     dtype('float32')
@@ -55,13 +59,33 @@ def array(data: Any, what: str) -> np.ndarray:
     return tensor.numpy()
 
 
+def steps_of_window(window: Any) -> int:
+    """Checks the number of steps of a running mean."""
+    if not isinstance(window, int) or window < 1:
+        raise ValueError(
+            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
+            "mean"
+        )
+    return window
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred mean over ``window`` values, over fewer at both ends.
+
+    >>> running_mean(np.array([0.0, 3.0, 0.0]), 3)
+    array([1.5, 1. , 1.5])
+    """
+    box = np.ones(min(window, len(values)))
+    return np.convolve(values, box, "same") / np.convolve(np.ones_like(values), box, "same")
+
+
 def axes_or_new(ax: "Axes | None", **figure_options: Any) -> "Axes":
-    """``ax`` itself, or the axes of a new figure."""
+    """Returns ``ax``, or the axes of a new figure."""
     return ax if ax is not None else pyplot().subplots(layout="constrained", **figure_options)[1]
 
 
 def figure_or_new(fig: "Figure | None", **figure_options: Any) -> "Figure":
-    """``fig`` itself, or pyplot's current figure if it is still empty, or a new one."""
+    """Returns ``fig``, or pyplot's current figure if it is empty, or a new one."""
     if fig is not None:
         return fig
     plt = pyplot()
@@ -71,7 +95,7 @@ def figure_or_new(fig: "Figure | None", **figure_options: Any) -> "Figure":
 
 
 def label(ax: "Axes", x: str = "", y: str = "", title: str | None = None) -> None:
-    """Name the axes where the user has not named them yet."""
+    """Sets labels and title that the user has not set."""
     if x and not ax.get_xlabel():
         ax.set_xlabel(x, color=INK)
     if y and not ax.get_ylabel():
@@ -81,14 +105,14 @@ def label(ax: "Axes", x: str = "", y: str = "", title: str | None = None) -> Non
 
 
 def integer_ticks(*axes: Any) -> None:
-    """Let the given x or y axes (``ax.xaxis``) have whole numbers only."""
+    """Restricts the ticks of the given axes (``ax.xaxis``) to whole numbers."""
     ticker = require("matplotlib.ticker", extra="viz", purpose="plotting")
     for axis in axes:
         axis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def tidy(ax: "Axes", grid: Literal["x", "y", "both"] | None = None) -> None:
-    """Remove the upper and the right frame line; draw a faint grid along ``grid``."""
+    """Removes the upper and the right frame line, and draws a faint grid along ``grid``."""
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(True, axis=grid, color=GREY, alpha=0.25, linewidth=0.6)

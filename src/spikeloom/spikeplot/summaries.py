@@ -1,4 +1,4 @@
-"""Plots of what a network has learned and how it answers: weights, firing rates, confusion."""
+"""Plots of a trained network: weights, firing rates, confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from .style import INK, PALETTE, array, axes_or_new, integer_ticks, label, tidy
+from .style import (
+    INK,
+    PALETTE,
+    array,
+    axes_or_new,
+    integer_ticks,
+    label,
+    running_mean,
+    steps_of_window,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,23 +33,23 @@ def weights(
     cmap: str | None = None,
     limit: float | None = None,
 ) -> "Axes":
-    """Draw the receptive field of each neuron as an image, all in one grid with one colour scale.
+    """Draws the receptive field of each neuron as an image, all in one grid with one colour scale.
 
     Args:
         data: weights, [N, F] as in ``nn.Linear``, or [N, H, W], or [N, 1, H, W] as in
             ``nn.Conv2d``.
-        ax: where to draw; a new figure if absent.
-        shape: height and width of a field if ``data`` is [N, F]; by default F is a square.
-        columns: fields in a row; by default the grid is about as wide as high.
-        cmap: colour map. By default blue to red with white at zero; dark to bright if no weight is
+        ax: where to draw. Default: a new figure.
+        shape: height and width of a field if ``data`` is [N, F]. Default: a square.
+        columns: fields per row. Default: the grid is about as wide as high.
+        cmap: colour map. Default: blue to red with white at zero; dark to bright if no weight is
             negative.
-        limit: weight at the end of the colour scale; by default the largest magnitude.
+        limit: weight at the end of the colour scale. Default: the largest magnitude.
 
     Returns:
         The axes, with a colour bar beside them.
 
     Raises:
-        ValueError: the shape of a field is unknown or does not fit, or there are several channels.
+        ValueError: the shape of a field is missing or wrong, or there are several channels.
 
     >>> import torch
     >>> ax = weights(torch.randn(10, 64))
@@ -52,7 +62,8 @@ def weights(
     rows = -(-number // columns)
     grid = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), np.nan)
     for i, field in enumerate(fields):
-        top, left = i // columns * (height + 1) + 1, i % columns * (width + 1) + 1
+        top = i // columns * (height + 1) + 1
+        left = i % columns * (width + 1) + 1
         grid[top : top + height, left : left + width] = field
     signed = bool(fields.min() < 0)
     limit = limit or float(np.abs(fields).max()) or 1.0
@@ -81,8 +92,7 @@ def images_of(values: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
         if shape[0] * shape[1] != values.shape[1]:
             raise ValueError(
                 f"shape must be the height and width of a field of {values.shape[1]} weights, got "
-                f"{shape}; "
-                "write weights(data, shape=(height, width))"
+                f"{shape}; write weights(data, shape=(height, width))"
             )
         values = values.reshape(-1, *shape)
     if values.ndim != 3 or not values.size:
@@ -100,13 +110,13 @@ def rates(
     window: int = 1,
     dt: float | None = None,
 ) -> "Axes":
-    """Draw the firing rate of one or more layers over time.
+    """Draws the firing rate of one or more layers over time.
 
     Args:
         data: spikes, [T, ...], or a mapping of layer names to such recordings; a rate is the mean
             over all other axes.
-        ax: where to draw; a new figure if absent.
-        window: number of steps that each point is the mean of, centred; fewer at both ends.
+        ax: where to draw. Default: a new figure.
+        window: steps of the centred running mean; fewer at both ends.
         dt: duration of a step in s; if given, the axes are in s and Hz.
 
     Returns:
@@ -120,18 +130,12 @@ def rates(
     >>> [(line.get_label(), float(line.get_ydata().mean())) for line in ax.lines]
     [('hidden', 1.0), ('output', 0.0)]
     """
-    if not isinstance(window, int) or window < 1:
-        raise ValueError(
-            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
-            "mean"
-        )
+    steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
     layers = data if isinstance(data, Mapping) else {"": data}
     for number, (name, spk) in enumerate(layers.items()):
         values = array(spk, name or "data").astype(float)
-        rate = values.reshape(len(values), -1).mean(1)
-        box = np.ones(min(window, len(rate)))
-        rate = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
+        rate = running_mean(values.reshape(len(values), -1).mean(1), window)
         time = np.arange(len(rate)) * (dt or 1)
         ax.plot(
             time, rate / (dt or 1), color=PALETTE[number % len(PALETTE)], linewidth=1.6, label=name
@@ -158,17 +162,17 @@ def confusion(
     *,
     labels: Sequence[str] | None = None,
 ) -> "Axes":
-    """Draw how often each class was taken for each other one.
+    """Draws the confusion matrix of a classification.
 
     Args:
         predicted: predicted classes, integers from 0, [N].
         target: true classes, [N].
-        ax: where to draw; a new figure if absent.
+        ax: where to draw. Default: a new figure.
         labels: names of the classes; their number is the number of classes.
 
     Returns:
         The axes; the title is the accuracy unless they have one. Colours are shares of the true
-        class, numbers are samples, written into the fields up to 20 classes.
+        class. Up to 20 classes, each field shows its number of samples.
 
     Raises:
         ValueError: the two differ in shape, are not [N], or hold a class without a label.
@@ -178,19 +182,19 @@ def confusion(
     >>> ax.get_title()
     'accuracy 75.0 %'
     """
-    guess, truth = array(predicted, "predicted"), array(target, "target")
+    guess = array(predicted, "predicted")
+    truth = array(target, "target")
     if guess.shape != truth.shape or guess.ndim != 1 or not len(guess):
         raise ValueError(
             f"predicted and target must be classes of shape [N], got {guess.shape} and "
-            f"{truth.shape}; "
-            "spikes [T, B, C] become classes with spk.sum(0).argmax(1)"
+            f"{truth.shape}; spikes [T, B, C] become classes with spk.sum(0).argmax(1)"
         )
     largest = int(max(guess.max(), truth.max()))
     number = len(labels) if labels is not None else largest + 1
     if largest >= number or min(guess.min(), truth.min()) < 0:
         smallest = min(guess.min(), truth.min())
         raise ValueError(
-            f"classes must lie in [0, {number - 1}], got {smallest} to {largest}; give labels a "
+            f"classes must be in [0, {number - 1}], got {smallest} to {largest}; give labels a "
             "name for each class"
         )
     table = np.zeros((number, number), dtype=int)

@@ -1,9 +1,7 @@
-"""Event data sets from their original files: N-MNIST, DVS Gesture and the Spiking Heidelberg
-Digits.
+"""Event data sets from their original files: N-MNIST, DVS Gesture, Spiking Heidelberg Digits.
 
-The module paths are snnTorch's. Files are looked for in ``root`` first and downloaded only if they
-are absent; all is read by our own readers, so that neither torchvision, pandas nor tqdm is needed.
-Reading needs h5py, for the cache.
+The module paths are snnTorch's. Files are downloaded only if they are not in ``root``. The readers
+are part of this package and need neither torchvision, pandas nor tqdm; the cache needs h5py.
 """
 
 from . import spikedata, transforms

@@ -1,8 +1,8 @@
-"""The first bytes of a cache: a checksum of all that follows, tested before libhdf5 reads a byte.
+"""The header of a cache: a checksum of the rest, verified before libhdf5 reads a byte.
 
-libhdf5 may crash or never return on damaged metadata. HDF5 leaves a block at the beginning of a
-file to its user; ours holds the name of the format, the size of the whole file and the SHA-256 of
-the rest.
+libhdf5 may crash or never return on damaged metadata. HDF5 reserves a user block at the beginning
+of a file; here it holds the name of the format, the size of the whole file and the SHA-256 of the
+rest.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ from pathlib import Path
 __all__ = ["BLOCK", "FORMAT", "check", "sign"]
 
 FORMAT = "spikeloom events 2"
-BLOCK = 512  # bytes, the least that HDF5 takes
+BLOCK = 512  # bytes, the smallest user block of HDF5
 PIECE = 1 << 20
 LINE = re.compile(rb"spikeloom events (\d+) size (\d+) sha256 ([0-9a-f]{64})\n\0*")
 
 
 def sign(path: Path) -> None:
-    """Write the block of a complete file.
+    """Writes the header of a complete file.
 
     >>> _ = Path("a").write_bytes(bytes(BLOCK) + b"content")
     >>> sign(Path("a"))
@@ -31,10 +31,10 @@ def sign(path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Check a file against its block.
+    """Checks a file against its header.
 
     Raises:
-        ValueError: it has no such block, or another content than when it was written.
+        ValueError: it has no such header, or its content has changed since it was written.
     """
     with open(path, "rb") as file:
         found = LINE.fullmatch(file.read(BLOCK))
@@ -61,7 +61,7 @@ def check(path: Path) -> None:
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    """Size of the whole file, and SHA-256 of what follows the block."""
+    """Size of the whole file, and SHA-256 of the content behind the header."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         file.seek(BLOCK)

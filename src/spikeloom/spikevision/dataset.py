@@ -1,4 +1,4 @@
-"""What all event data sets share: where files are, the cache, and the way from events to frames."""
+"""The base of the event data sets: folders, the cache, and the conversion of events to frames."""
 
 from collections.abc import Callable, Iterable
 from os import PathLike
@@ -15,21 +15,21 @@ __all__ = ["EventDataset"]
 
 
 class EventDataset(Dataset[Any]):
-    """Base class of the data sets; a subclass says how to read its files and how to make frames.
+    """Base class of the data sets; a subclass reads its files and makes frames.
 
     Args:
         root: folder of the original files, and of the cache.
-        train: the training part instead of the test part.
-        transform: takes the place of frames: gets the events of a recording as an integer array [n,
-            4] with the columns time (microseconds from the first event), polarity, x, y.
+        train: whether to use the training part instead of the test part.
+        transform: replaces the conversion to frames; it receives the events of a recording as an
+            integer array [n, 4] with the columns time (microseconds from the first event),
+            polarity, x, y.
         target_transform: applied to the class.
-        download_and_create: whether files may be downloaded and the cache be written if there is
-            none.
+        download_and_create: whether missing files may be downloaded and a missing cache written.
         num_steps: number of time steps T.
-        dt: duration of a step in microseconds; events after num_steps x dt are left out.
+        dt: duration of a step in microseconds; events after num_steps x dt are dropped.
 
     Raises:
-        ConnectionError: files are absent and cannot be downloaded.
+        ConnectionError: files are missing and cannot be downloaded.
         FileNotFoundError: there is no cache and ``download_and_create`` is False.
         ImportError: h5py is not installed.
         ValueError: a file is damaged, or a number is out of range.
@@ -54,15 +54,17 @@ class EventDataset(Dataset[Any]):
         flag("download_and_create", download_and_create)
         self.root = path_of("root", root).expanduser()
         self.train = train
-        self.transform, self.target_transform = transform, target_transform
-        self.num_steps, self.dt = num_steps, dt
+        self.transform = transform
+        self.target_transform = target_transform
+        self.num_steps = num_steps
+        self.dt = dt
         self.num_classes = len(self.classes)
         cache = self.root / f"{self.cache_name}_{'train' if train else 'test'}.hdf5"
         if not cache.exists():
             if not download_and_create:
                 raise FileNotFoundError(
-                    f"{type(self).__name__} needs its cache {cache}, which is absent; "
-                    "write download_and_create=True to make it from the original files"
+                    f"{type(self).__name__} needs its cache {cache}, which is absent; write "
+                    "download_and_create=True to make it from the original files"
                 )
             self.root.mkdir(parents=True, exist_ok=True)
             EventStore.write(cache, self.recordings())
@@ -78,26 +80,23 @@ class EventDataset(Dataset[Any]):
         raise NotImplementedError
 
     def table(self, events: np.ndarray) -> np.ndarray:
-        """Events as the integer array that a user's ``transform`` gets."""
+        """Events as the integer array that a user's ``transform`` receives."""
         return np.column_stack([events[field].astype(np.int64) for field in "tpxy"])
 
     def select(self, events: np.ndarray) -> np.ndarray:
-        """The events that lie within ``num_steps`` steps of the beginning."""
+        """The events of the first ``num_steps`` steps."""
         return events[events["t"] < self.num_steps * self.dt]
 
     def item(self, index: int) -> tuple[Any, Any, Recording]:
-        """Transformed frames and target, and the recording they were made of."""
+        """Transformed frames and target, and their recording."""
         recording = self.store[int(self.keys[index])]
         events = self.select(recording.events)
-        frames = (
-            self.frames(events) if self.transform is None else self.transform(self.table(events))
-        )
-        target = (
-            recording.label
-            if self.target_transform is None
-            else self.target_transform(recording.label)
-        )
-        return frames, target, recording
+        target = recording.label
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        if self.transform is None:
+            return self.frames(events), target, recording
+        return self.transform(self.table(events)), target, recording
 
     def __getitem__(self, index: int) -> Any:
         return self.item(index)[:2]

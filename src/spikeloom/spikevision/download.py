@@ -1,7 +1,7 @@
-"""Downloads that can be interrupted: checked, resumed, and complete or absent.
+"""Downloads that are verified, resumed after an interruption, and never incomplete.
 
 A file is written under its name with ``.part`` appended, checked against its MD5 sum and renamed.
-An interrupted download keeps its part, and the next attempt goes on from there if the server allows
+An interrupted download keeps its part, and the next attempt resumes there if the server supports
 it.
 """
 
@@ -19,17 +19,17 @@ from ..files import locked
 
 __all__ = ["Archive", "fetch", "find_or_fetch", "md5_of", "unpack"]
 
-BLOCK = 1 << 20
+PIECE = 1 << 20
 
 
 class Archive(NamedTuple):
     """A published file.
 
     Attributes:
-        name: under which it is stored.
-        url: from which it can be downloaded.
+        name: its name in the data folder.
+        url: its address.
         md5: its checksum, in hexadecimal digits.
-        page: where a person can get it.
+        page: web page for a manual download.
     """
 
     name: str
@@ -47,18 +47,22 @@ def md5_of(path: Path) -> str:
     """
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
+        while piece := file.read(PIECE):
+            digest.update(piece)
     return digest.hexdigest()
 
 
 def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> Path:
-    """The file of ``archive`` in ``folder``, under its own name or one of ``also``; downloaded if
-    it is absent.
+    """Returns the file of ``archive`` in ``folder``, and downloads it if it is missing.
+
+    Args:
+        archive: the file.
+        folder: where to find or store it.
+        also: other names under which the file may be in the folder.
 
     Raises:
-        ConnectionError: it is absent and cannot be downloaded.
-        ValueError: it is there, under whichever name, but its checksum is wrong.
+        ConnectionError: it is missing and cannot be downloaded.
+        ValueError: the file in the folder has another checksum.
     """
     for name in (archive.name, *also):
         path = folder / name
@@ -66,72 +70,69 @@ def find_or_fetch(archive: Archive, folder: Path, also: Sequence[str] = ()) -> P
             found = md5_of(path)
             if found != archive.md5:
                 raise ValueError(
-                    f"{path} must have the MD5 sum {archive.md5}, got {found}; "
-                    f"delete it and get it again, by itself or from {archive.page}"
+                    f"{path} must have the MD5 sum {archive.md5}, got {found}; delete it and get "
+                    f"it again, by itself or from {archive.page}"
                 )
             return path
     return fetch(archive, folder)
 
 
 def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
-    """Download a file into ``folder``, going on where an earlier attempt ended.
+    """Downloads a file into ``folder``, resuming an earlier attempt.
 
-    Where another process fetches the same file, waits for its end and takes what it has fetched.
+    If another process downloads the same file, waits for it and uses its file.
 
     Args:
-        archive: what to download.
-        folder: where it goes; it is created.
+        archive: the file.
+        folder: its destination, created if missing.
         timeout: time in s without an answer after which the server counts as unreachable.
 
     Returns:
-        Path of the complete, checked file.
+        Path of the complete, verified file.
 
     Raises:
-        ConnectionError: the server cannot be reached or breaks off. What came is kept.
-        ValueError: what came has another checksum. It is removed.
+        ConnectionError: the server cannot be reached or closes the connection. The part received
+            so far remains.
+        ValueError: the file has another checksum. It is deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.name
     with locked(folder / f".{archive.name}.lock", f"{path} is fetched by {{}}", wait=True):
-        if (
-            path.is_file() and md5_of(path) == archive.md5
-        ):  # another process has fetched it meanwhile
+        # Another process has downloaded it while this one waited.
+        if path.is_file() and md5_of(path) == archive.md5:
             return path
         return _fetched(archive, folder, timeout)
 
 
 def _fetched(archive: Archive, folder: Path, timeout: float) -> Path:
     """`fetch` in the one process that may write the part."""
-    path, part = folder / archive.name, folder / f"{archive.name}.part"
+    path = folder / archive.name
+    part = folder / f"{archive.name}.part"
     if not (part.is_file() and md5_of(part) == archive.md5):
         try:
             receive(archive.url, part, timeout)
         except (OSError, HTTPException) as error:
-            kept = (
-                f"{part.stat().st_size} bytes are kept and the next attempt goes on there; "
-                if part.exists()
-                else ""
-            )
+            resume = ""
+            if part.exists():
+                resume = f"the next attempt resumes after {part.stat().st_size} bytes; "
             raise ConnectionError(
                 f"{archive.name} must be in {folder} or come from {archive.url}, which failed "
-                f"({error}); {kept}"
-                f"without a connection, get it from {archive.page} and put it into {folder}"
+                f"({error}); {resume}without a connection, get it from {archive.page} and put it "
+                f"into {folder}"
             ) from error
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
         raise ValueError(
             f"the download of {archive.name} must have the MD5 sum {archive.md5}, got {found} and "
-            "removed it; "
-            f"get it from {archive.page} and put it into {folder}"
+            f"removed it; get it from {archive.page} and put it into {folder}"
         )
     os.replace(part, path)
     return path
 
 
 def receive(url: str, part: Path, timeout: float) -> None:
-    """Append what is missing of ``url`` to ``part``, or write it anew if the server does not send
-    ranges."""
+    """Appends the rest of ``url`` to ``part``, or rewrites it if the server sends no ranges."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "spikeloom"})
     if have:
@@ -139,9 +140,8 @@ def receive(url: str, part: Path, timeout: float) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if (
-            not have or error.code != 416
-        ):  # "range not satisfiable": the part is no beginning of this file
+        # 416 is "range not satisfiable": the part is not the beginning of this file.
+        if not have or error.code != 416:
             raise
         error.close()
         part.unlink()
@@ -150,28 +150,28 @@ def receive(url: str, part: Path, timeout: float) -> None:
         expected = response.headers.get("Content-Length")
         with open(part, "ab" if response.status == 206 else "wb") as file:
             before = file.tell()
-            while block := response.read(BLOCK):
-                file.write(block)
+            while piece := response.read(PIECE):
+                file.write(piece)
             got = file.tell() - before
     if expected is not None and got < int(expected):
-        raise ConnectionError(f"the server broke off after {got} of {expected} bytes")
+        raise ConnectionError(f"the server closed the connection at {got} of {expected} bytes")
 
 
 def unpack(archive: tarfile.TarFile, folder: Path) -> None:
-    """Unpack files and folders, all of them below ``folder``.
+    """Unpacks files and folders below ``folder``.
 
-    Python has a filter for that since 3.10.12 and 3.11.4; before, what is neither file nor folder
-    is refused here.
+    Python has a filter for that since 3.10.12 and 3.11.4; for earlier versions, members that are
+    neither files nor folders are refused here.
 
     Raises:
-        ValueError: a name leads out of the folder, or a member is a link or a device.
+        ValueError: a path is outside the folder, or a member is a link or a device.
     """
     if hasattr(tarfile, "data_filter"):
         try:
             archive.extractall(folder, filter="data")
         except tarfile.FilterError as error:
             raise ValueError(
-                f"{archive.name} holds what must not be unpacked ({error}); get it again"
+                f"{archive.name} must hold only files and folders, got {error}; get it again"
             ) from error
         return
     for member in archive.getmembers():
@@ -179,6 +179,7 @@ def unpack(archive: tarfile.TarFile, folder: Path) -> None:
         inside = os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder)
         if not inside or not (member.isreg() or member.isdir()):
             raise ValueError(
-                f"{archive.name} holds what must not be unpacked ({member.name!r}); get it again"
+                f"{archive.name} must hold only files and folders, got {member.name!r}; get it "
+                "again"
             )
     archive.extractall(folder)

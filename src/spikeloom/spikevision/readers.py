@@ -14,28 +14,26 @@ from ..data.events import EVENT
 
 __all__ = ["read_aedat", "read_gesture_labels", "read_nmnist"]
 
-PACKET = struct.Struct(
-    "<HHIIIIII"
-)  # type, source, size, timestamp offset, overflow, capacity, number, valid
+# Type, source, size, timestamp offset, overflow, capacity, number, valid.
+PACKET = struct.Struct("<HHIIIIII")
 POLARITY = 1
 POLARITY_SIZE = 8  # bytes of an event: 32 bits of address and 32 bits of time
 ATIS = 34  # rows and columns of the N-MNIST recordings
-NO_PIXEL = 240  # row of an ATIS event that only says that the clock has wrapped
+NO_PIXEL = 240  # row of an ATIS event that marks a wrap of the clock
 WRAP = 1 << 13
 ROW = re.compile(rb"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
 
 
 def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
-    """Events of an N-MNIST file: 5 bytes each, for x, y, and 1 bit of polarity with 23 bits of
-    time.
+    """Events of an N-MNIST file: 8 bits of x, 8 of y, 1 of polarity and 23 of time each.
 
     Args:
         raw: content of the file.
-        name: how an error names it.
+        name: its name in error messages.
 
     Raises:
-        ValueError: its length is no multiple of 5, or an address is off the sensor of 34 x 34
-            pixels.
+        ValueError: its length is not a multiple of 5, or an address is outside the sensor of 34 x
+            34 pixels.
 
     Source: Orchard, Jayawant, Cohen & Thakor (2015), N-MNIST, "File format" of its page.
 
@@ -54,23 +52,24 @@ def read_nmnist(raw: bytes, name: str = "recording") -> np.ndarray:
         first = int(outside.argmax())
         raise ValueError(
             f"addresses must be in [0, {ATIS - 1}], got ({x[first]}, {y[first]}) at event {first} "
-            f"of {name}; "
-            "get it again"
+            f"of {name}; get it again"
         )
     events = np.empty(len(x), EVENT)
-    events["x"], events["y"], events["p"] = x, y, high >> 7
+    events["x"] = x
+    events["y"] = y
+    events["p"] = high >> 7
     events["t"] = ((high & 127) << 16 | middle << 8 | low) + WRAP * np.cumsum(wraps)
     return events[~wraps]
 
 
 def read_aedat(path: Path) -> np.ndarray:
-    """Polarity events of an AEDAT 3.1 file; those marked invalid are left out.
+    """Polarity events of an AEDAT 3.1 file, without those marked invalid.
 
     Args:
         path: the file.
 
     Raises:
-        ValueError: it is not AEDAT 3, it is truncated, or a packet contradicts itself.
+        ValueError: it is not AEDAT 3, it is truncated, or the header of a packet is inconsistent.
 
     Source: libcaer, events/common.h and events/polarity.h, for packets and bits.
     """
@@ -92,9 +91,8 @@ def read_aedat(path: Path) -> np.ndarray:
         where = f"at byte {at} of {path}"
         if not valid <= number <= capacity:
             raise ValueError(
-                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} "
-                f"and {capacity} {where}; "
-                "get the file again"
+                f"a packet must hold valid <= number <= capacity events, got {valid}, {number} and "
+                f"{capacity} {where}; get the file again"
             )
         at += PACKET.size
         if len(raw) - at < size * number:
@@ -105,10 +103,9 @@ def read_aedat(path: Path) -> np.ndarray:
         if kind == POLARITY:
             if size != POLARITY_SIZE or offset != 4 or overflow >= 1 << 31:
                 raise ValueError(
-                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time "
-                    "at byte 4 and an "
-                    f"overflow below 2^31, got {size}, {offset} and {overflow} {where}; get the "
-                    "file again"
+                    f"a polarity packet must have events of {POLARITY_SIZE} bytes with the time at "
+                    f"byte 4 and an overflow below 2^31, got {size}, {offset} and {overflow} "
+                    f"{where}; get the file again"
                 )
             packets.append(_polarity_events(raw[at : at + size * number], overflow, where))
         at += size * number
@@ -116,7 +113,7 @@ def read_aedat(path: Path) -> np.ndarray:
 
 
 def _after_header(raw: bytes) -> int:
-    """Where the text in front of the packets ends."""
+    """Position of the first packet, behind the text header."""
     at = 0
     while raw[at : at + 1] == b"#":
         end = raw.find(b"\n", at) + 1 or len(raw)

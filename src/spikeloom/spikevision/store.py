@@ -1,8 +1,9 @@
 """The cache of a data set: all its recordings in one HDF5 file.
 
-The file holds ``events`` (all recordings end to end), ``offset`` (where each begins, [N + 1]),
-``label`` [N] and any texts about each recording. It is written under another name and renamed, so
-that it is complete or absent, and begins with a checksum, see `spikeloom.spikevision.checksum`.
+The file holds ``events`` (all recordings, concatenated), ``offset`` (the first event of each,
+[N + 1]), ``label`` [N] and optional texts about each recording. It is written under another name
+and renamed, so that it is complete or absent, and begins with a checksum, see
+`spikeloom.spikevision.checksum`.
 """
 
 import os
@@ -29,7 +30,7 @@ class Recording(NamedTuple):
     Attributes:
         events: structured array of `spikeloom.data.EVENT`, times in microseconds.
         label: class from 0.
-        texts: what else is known about it.
+        texts: further information by name.
     """
 
     events: np.ndarray
@@ -43,22 +44,21 @@ def h5py() -> Any:
 
 
 class EventStore:
-    """Read access to a cache, safe for the processes of a data loader: each opens the file for
-    itself.
+    """Read access to a cache; each process of a data loader opens its own file handle.
 
     Args:
         path: a file written by `EventStore.write`.
 
     Raises:
         ImportError: h5py is not installed.
-        ValueError: the file is something else, or its checksum is not that of its content.
+        ValueError: the file has another format, or its checksum does not match its content.
 
     >>> import numpy as np
     >>> events = np.array([(1, 2, 3, 1)], EVENT)
-    >>> EventStore.write(Path("toy.hdf5"), [Recording(events, 7, {"light": "led"})])
+    >>> EventStore.write(Path("toy.hdf5"), [Recording(events, 7, {"light": "lab"})])
     >>> store = EventStore(Path("toy.hdf5"))
     >>> len(store), store[0].events.tolist(), store[0].label, store[0].texts
-    (1, [(1, 2, 3, 1)], 7, {'light': 'led'})
+    (1, [(1, 2, 3, 1)], 7, {'light': 'lab'})
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class EventStore:
         self.close()
 
     def _named(self) -> Any:
-        """What libhdf5 raises, as an error with the path."""
+        """Context in which errors of libhdf5 name the path."""
         return damage_named(self.path, "a cache of events", "delete it")
 
     def _file(self) -> Any:
@@ -85,7 +85,7 @@ class EventStore:
         return file
 
     def close(self) -> None:
-        """Close the file; reading opens it again."""
+        """Closes the file; reading opens it again."""
         process, file = self._open
         if file is not None and process == os.getpid():
             file.close()
@@ -108,22 +108,26 @@ class EventStore:
 
     @staticmethod
     def write(path: Path, recordings: Iterable[Recording]) -> None:
-        """Write recordings as they come; memory holds one at a time.
+        """Writes recordings one at a time.
 
         Raises:
-            ValueError: there is none.
+            ValueError: ``recordings`` is empty.
         """
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        offset, labels, texts = [0], [], []
+        offset = [0]
+        labels = []
+        texts = []
         try:
             with h5py().File(part, "w", userblock_size=checksum.BLOCK) as file:
-                options = {
-                    "chunks": (CHUNK,),
-                    "maxshape": (None,),
-                    "compression": "lzf",
-                    "shuffle": True,
-                }
-                events = file.create_dataset("events", (0,), EVENT, **options)
+                events = file.create_dataset(
+                    "events",
+                    (0,),
+                    EVENT,
+                    chunks=(CHUNK,),
+                    maxshape=(None,),
+                    compression="lzf",
+                    shuffle=True,
+                )
                 for recording in recordings:
                     offset.append(offset[-1] + len(recording.events))
                     labels.append(recording.label)
@@ -132,10 +136,11 @@ class EventStore:
                     events[offset[-2] :] = recording.events
                 if not labels:
                     raise ValueError(
-                        f"a cache must hold at least one recording, got none for {path}; check "
-                        "the raw files"
+                        f"a cache must hold at least one recording, got none for {path}; check the "
+                        "raw files"
                     )
-                file["offset"], file["label"] = np.array(offset), np.array(labels)
+                file["offset"] = np.array(offset)
+                file["label"] = np.array(labels)
                 group = file.create_group("texts")
                 for name in texts[0]:
                     group[name] = [text[name] for text in texts]

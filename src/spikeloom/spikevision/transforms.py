@@ -1,4 +1,4 @@
-"""Transforms of event lists and targets, by snnTorch's names.
+"""Transforms of event lists and targets, under snnTorch's names.
 
 An event list is an integer array [n, 4] with the columns time, polarity, x, y, or [n, 2] with time
 and unit. The data sets need none of these; they are for a user's own ``transform``.
@@ -32,8 +32,7 @@ def _table(events: Any) -> np.ndarray:
     if not isinstance(events, np.ndarray) or events.ndim != 2 or events.dtype.kind not in "iuf":
         raise TypeError(
             f"events must be an array [n, columns] of numbers, got {type(events).__name__} of "
-            "shape "
-            f"{np.shape(events)}; a data set passes one to its transform"
+            f"shape {np.shape(events)}; a data set passes one to its transform"
         )
     if not events.shape[1] or (events.dtype.kind == "f" and not np.isfinite(events).all()):
         raise ValueError(f"events must have columns of finite numbers, got shape {events.shape}")
@@ -55,7 +54,7 @@ def _whole_numbers(name: str, values: Any, least: int = -(2**63)) -> list[int]:
 
 @dataclass(frozen=True)
 class Compose:
-    """Apply transforms one after the other.
+    """Applies transforms one after the other.
 
     >>> Compose([abs, str])(-3)
     '3'
@@ -83,7 +82,7 @@ class Compose:
 
 @dataclass(frozen=True)
 class CropDims:
-    """Keep events whose columns ``dims`` lie in [low, high), and count from low.
+    """Selects events whose columns ``dims`` are in [low, high), and subtracts low.
 
     >>> import numpy as np
     >>> CropDims([1], [3], dims=[2])(np.array([[0, 1, 0, 5], [9, 1, 2, 5]])).tolist()
@@ -102,8 +101,7 @@ class CropDims:
         if len(lengths) > 1:
             raise ValueError(
                 f"low_crop, high_crop and dims must have one length, got {self.low_crop}, "
-                f"{self.high_crop} and "
-                f"{self.dims}; write one number for each column"
+                f"{self.high_crop} and {self.dims}; write one number for each column"
             )
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
@@ -124,7 +122,7 @@ class CropDims:
 
 @dataclass(frozen=True)
 class Downsample:
-    """Divide each column by its factor and round down: time into steps, pixels into coarser ones.
+    """Divides each column by its factor and rounds down.
 
     >>> import numpy as np
     >>> Downsample([1000, 1, 2, 2])(np.array([[2500, 1, 5, 4]])).tolist()
@@ -144,19 +142,17 @@ class Downsample:
         if factor.ndim and factor.shape != (_table(events).shape[1],):
             raise ValueError(
                 f"factor must have one number for each of the {events.shape[1]} columns, got "
-                f"{self.factor}; "
-                "write 1 for a column that stays"
+                f"{self.factor}; write 1 for a column that does not change"
             )
         return _table(events) // factor
 
 
 @dataclass(frozen=True)
 class ToCountFrame:
-    """Count the events of each step (column 0) and address (the other columns): [n, 1 + k] to [T,
-    *size].
+    """Counts the events of each step (column 0) and address (the other columns).
 
-    Events at T or later are left out. Raises ValueError for an address outside ``size``. Counts are
-    int32; snnTorch's int8 wraps at 127.
+    It maps [n, 1 + k] to [T, *size] and drops events at T or later. Counts are int32; snnTorch's
+    int8 wraps at 127. An address outside ``size`` raises ValueError.
 
     >>> import numpy as np
     >>> ToCountFrame(2, [3])(np.array([[0, 2], [1, 0], [1, 0], [7, 1]])).tolist()
@@ -167,7 +163,7 @@ class ToCountFrame:
     size: Sequence[int] = (2, 32, 32)
 
     def __post_init__(self) -> None:
-        whole("T", self.T, 1)
+        object.__setattr__(self, "T", whole("T", self.T, 1))
         _whole_numbers("size", self.size, 1)
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
@@ -176,12 +172,11 @@ class ToCountFrame:
             raise TypeError(
                 f"events must be whole numbers, got {events.dtype}; write events.astype(int)"
             )
-        kept = events[(events[:, 0] >= 0) & (events[:, 0] < self.T), : len(shape)]
-        if kept.shape[1] != len(shape) or (kept < 0).any() or (kept >= shape).any():
+        index = events[(events[:, 0] >= 0) & (events[:, 0] < self.T), : len(shape)]
+        if index.shape[1] != len(shape) or (index < 0).any() or (index >= shape).any():
             raise ValueError(
-                f"addresses must lie inside size={list(self.size)}, got up to "
-                f"{kept.max(0, initial=0)[1:].tolist()}; "
-                "crop or downsample first"
+                f"addresses must be inside size={list(self.size)}, got up to "
+                f"{index.max(0, initial=0)[1:].tolist()}; crop or downsample first"
             )
         try:
             frames = np.zeros(shape, dtype=np.int32)
@@ -189,13 +184,13 @@ class ToCountFrame:
             raise ValueError(
                 f"frames of shape {shape} are larger than memory; write a smaller T or size"
             ) from error
-        np.add.at(frames, tuple(kept.T), 1)
+        np.add.at(frames, tuple(index.T), 1)
         return frames
 
 
 @dataclass(frozen=True)
 class ToTensor:
-    """Array to float32 tensor on ``device``.
+    """Converts an array to a float32 tensor on ``device``.
 
     >>> import numpy as np
     >>> ToTensor()(np.array([1, 2]))
@@ -224,7 +219,7 @@ class ToTensor:
 
 @dataclass(frozen=True)
 class dvs_permute:
-    """Exchange the last two axes: frames indexed by x, y become images with rows y and columns x.
+    """Transposes the last two axes: frames [..., x, y] become images [..., y, x].
 
     >>> dvs_permute()(torch.zeros(5, 2, 32, 30)).shape
     torch.Size([5, 2, 30, 32])
@@ -233,15 +228,15 @@ class dvs_permute:
     def __call__(self, frames: Tensor) -> Tensor:
         if tensor("frames", frames).dim() < 2:
             raise ValueError(
-                f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not "
-                "flatten them"
+                f"frames must have the axes [..., x, y], got {tuple(frames.shape)}; do not flatten "
+                "them"
             )
         return frames.transpose(-1, -2)
 
 
 @dataclass(frozen=True)
 class hflip:
-    """Reverse the last axis.
+    """Reverses the last axis.
 
     >>> hflip()(torch.tensor([1, 2, 3]))
     tensor([3, 2, 1])
@@ -258,7 +253,7 @@ class hflip:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Repeat a target for every step: number to [n, 1], [C] to [n, C].
+    """Repeats a target for every step: number to [n, 1], [C] to [n, C].
 
     >>> Repeat(3)(7).tolist()
     [[7], [7], [7]]
@@ -267,7 +262,7 @@ class Repeat:
     n_repeat: int
 
     def __post_init__(self) -> None:
-        whole("n_repeat", self.n_repeat, 0, 2**31)
+        object.__setattr__(self, "n_repeat", whole("n_repeat", self.n_repeat, 0, 2**24))
 
     def __call__(self, target: Any) -> np.ndarray:
         if isinstance(target, Tensor):
@@ -282,7 +277,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class toOneHot:
-    """Classes [n, 1] to ones in their columns, [n, num_classes].
+    """Converts classes [n, 1] to one-hot rows [n, num_classes].
 
     >>> toOneHot(3)(Repeat(2)(1)).tolist()
     [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
@@ -291,7 +286,7 @@ class toOneHot:
     num_classes: int
 
     def __post_init__(self) -> None:
-        whole("num_classes", self.num_classes, 1, 2**20)
+        object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes, 1, 2**20))
 
     def __call__(self, integers: Any) -> Tensor:
         if isinstance(integers, Tensor):
@@ -302,9 +297,8 @@ class toOneHot:
         )
         if not inside:
             raise ValueError(
-                f"classes must be whole numbers in [0, {self.num_classes - 1}], got "
-                f"{values.dtype} of shape "
-                f"{values.shape}; write a larger num_classes"
+                f"classes must be whole numbers in [0, {self.num_classes - 1}], got {values.dtype} "
+                f"of shape {values.shape}; write a larger num_classes"
             )
         classes = torch.as_tensor(values, dtype=torch.int64).flatten()
         return torch.nn.functional.one_hot(classes, self.num_classes).float()

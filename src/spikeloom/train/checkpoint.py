@@ -27,7 +27,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT = 2
+FORMAT = 3
 MARK = b"spikeloom sha256 "
 COMMENT = len(MARK) + 64
 END = 22  # bytes of the record that ends a zip archive without comment
@@ -183,7 +183,9 @@ def random_state(device: torch.device, order: torch.Generator | None) -> dict[st
     data order.
 
     >>> state = random_state(torch.device("cpu"), None)
-    >>> a = torch.rand(1); restore_random_state(state, torch.device("cpu"), None); bool(a == torch.rand(1))
+    >>> a = torch.rand(1)
+    >>> restore_random_state(state, torch.device("cpu"), None)
+    >>> bool(a == torch.rand(1))
     True
     """
     states = {"cpu": torch.get_rng_state()}

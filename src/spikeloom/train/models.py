@@ -1,7 +1,6 @@
 """Ready networks of one step: a multilayer perceptron and a small convolutional network, of any
 neuron."""
 
-import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 
 from ..core import checks
 from ..core.neuron import REGISTRY, Neuron
+from ..core.options import arguments
 from .settings import whole
 
 __all__ = ["MODELS", "conv", "is_spiking", "mlp", "neurons"]
@@ -39,9 +39,9 @@ def neurons(*, without_sizes: bool = False) -> dict[str, type[Neuron]]:
     """
     found = {}
     for name, kind in REGISTRY.items():
-        example = getattr(kind, "example", None)
+        example = kind.example
         ours = kind.__module__.startswith("spikeloom.neurons")
-        if not ours or example is None or not is_spiking(kind) or "step" not in kind.modes:
+        if not ours or not example or not is_spiking(kind) or "step" not in kind.modes:
             continue
         allowed = NUMBERS if without_sizes else NUMBERS + SIZES
         if set(example) <= set(allowed):
@@ -145,16 +145,15 @@ def build(
     Parameter containing:
     tensor(0.5000, requires_grad=True)
     """
-    arguments = inspect.signature(kind.__init__).parameters
-    example = {**getattr(kind, "example", {}), **START.get(kind.__name__, {})}
+    known = arguments(kind)
+    example = {**kind.example, **START.get(kind.__name__, {})}
     values = {name: size if name in SIZES else value for name, value in example.items()}
-    learned = {name: True for name in ("learn_alpha", "learn_beta") if name in arguments}
-    unknown = [name for name in settings if name not in arguments]
+    learned = {name: True for name in ("learn_alpha", "learn_beta") if name in known}
+    unknown = [name for name in settings if name not in known]
     if unknown:
-        names = ", ".join(name for name in arguments if name != "self")
         raise ValueError(
             f"{kind.__name__} must be given settings that it has, got {unknown[0]}; it takes "
-            f"{names}"
+            f"{', '.join(known)}"
         )
     return kind(**{**values, **learned, **settings}, init_hidden=True, output=output)
 

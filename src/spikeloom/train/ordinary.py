@@ -104,11 +104,10 @@ class OrdinaryTraining:
             while self.epoch < self.epochs:
                 mean = self._epoch(stop)
                 done = self.epoch - first
-                left = (
-                    f"  {clock((time.perf_counter() - begin) / done * (self.epochs - self.epoch))} left"
-                    if done
-                    else ""
-                )
+                left = ""
+                if done:
+                    each = (time.perf_counter() - begin) / done
+                    left = f"  {clock(each * (self.epochs - self.epoch))} left"
                 self.say(f"training {self.epoch}/{self.epochs}  loss {mean:.4f}{left}")
                 self.save()
             self._stop_if(stop)

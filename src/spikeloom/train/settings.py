@@ -76,7 +76,8 @@ def describe_network(net: nn.Module) -> list[str]:
     constants of neurons.
 
     >>> import spikeloom as snn
-    >>> describe_network(nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.5, learn_threshold=True)))[1].split(", ")[:3]
+    >>> net = nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.5, learn_threshold=True))
+    >>> describe_network(net)[1].split(", ")[:3]
     ['1: Leaky(threshold learned []', 'graded_spikes_factor=1', 'beta=0.5']
     """
     lines = []
@@ -188,7 +189,7 @@ def check_same(
 
     >>> check_same("checkpoint.pt", {"epochs": 3}, {"epochs": 4})
     Traceback (most recent call last):
-    ValueError: a resumed run must have the settings it began with, but epochs was 3 in checkpoint.pt and is 4 now; ...
+    ValueError: a resumed run must have the settings it began with, but epochs was 3 in ...
     """
     differs = difference(old, new)
     if differs:

@@ -99,7 +99,7 @@ for _name in ("Noisy", "Halving"):
     del REGISTRY[_name]  # the laws of the registry are about the library's own neurons
 
 _SUBCLASSES: dict[str, type[Any]] = {"Noisy": Noisy, "Halving": Halving}
-_SHAPED = [name for name in STEPPING if getattr(OWN[name], "example_shape", (H,)) == (H,)]
+_SHAPED = [name for name in STEPPING if OWN[name].example_shape == (H,)]
 NEURONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     **{name: (OWN[name], {**OWN[name].example}) for name in _SHAPED},
     **{name: (cls, {"beta": 0.9, "threshold": 0.4}) for name, cls in _SUBCLASSES.items()},

@@ -30,7 +30,8 @@ class Verdict:
         self.word, self.why, self.program = word, why, program
 
     def __repr__(self) -> str:
-        return f"seed {self.program.seed}, {self.word}: {self.why}\n{self.program}\n{self.program.text}"
+        head = f"seed {self.program.seed}, {self.word}: {self.why}"
+        return f"{head}\n{self.program}\n{self.program.text}"
 
 
 def check(seed: int, layerwise: Wrap, style: str | None = None) -> Verdict:

@@ -1,9 +1,9 @@
-"""Spike-timing-dependent plasticity under snnTorch's names; the rule itself is in
-`spikeloom.learning.stdp`.
+"""Spike-timing-dependent plasticity under snnTorch's names.
 
-The functions run one step of a rule: from spikes and traces to new traces and a change of the
+The functions run one step of a rule: they map spikes and traces to new traces and a change of the
 weight, which the caller adds. `STDPLearner` records the spikes of a synapse and a neuron while a
-network runs and sums the changes. Weights are never written here.
+network runs, and sums the changes. Nothing here writes a weight. The rule itself is in
+`spikeloom.learning.stdp`.
 """
 
 from .learner import STDPLearner

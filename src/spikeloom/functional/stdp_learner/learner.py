@@ -1,4 +1,4 @@
-"""A learner that watches a synapse and the neuron behind it."""
+"""A learner that records a synapse and the neuron behind it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,16 +19,16 @@ __all__ = ["STDPLearner"]
 
 
 class STDPLearner(nn.Module):
-    """Records spikes around a synapse while the network runs, and computes a change of its weight
-    from them.
+    """Records the spikes around a synapse and computes a change of its weight from them.
 
     It attaches monitors to both modules. Run the network, in a loop or with `snn.run`, then call
     `step`. Traces continue from one `step` to the next; call `reset` between unrelated batches.
 
     Args:
         synapse: ``nn.Linear``, ``nn.Conv1d`` or ``nn.Conv2d``.
-        sn: the neuron that it feeds; it may return spikes alone or ``(spk, state...)`` (a crash in
-        snnTorch). (The other arguments are those of `stdp_linear_single_step`.)
+        sn: the neuron that it feeds; it returns spikes alone or ``(spk, state...)``, with which
+            snnTorch fails.
+        tau_pre, tau_post, f_pre, f_post: as for `stdp_linear_single_step`.
 
     Raises:
         TypeError: another kind of synapse.
@@ -54,8 +54,10 @@ class STDPLearner(nn.Module):
         super().__init__()
         self._single_step(synapse)
         PairRule.of_times(tau_pre, tau_post)
-        self.tau_pre, self.tau_post = tau_pre, tau_post
-        self.f_pre, self.f_post = f_pre, f_post
+        self.tau_pre = tau_pre
+        self.tau_post = tau_post
+        self.f_pre = f_pre
+        self.f_post = f_post
         self.synapse = synapse
         self.in_spike_monitor = InputMonitor(synapse, function_on_input=_spikes)
         self.out_spike_monitor = OutputMonitor(sn, function_on_output=_spikes)
@@ -63,26 +65,26 @@ class STDPLearner(nn.Module):
         self.trace_post: Tensor | None = None
 
     def reset(self) -> None:
-        """Forget traces and recorded spikes."""
+        """Drops traces and recorded spikes."""
         self.trace_pre = self.trace_post = None
         self._forget()
 
     def disable(self) -> None:
-        """Stop recording, e.g. while testing."""
+        """Stops recording, e.g. while testing."""
         self.in_spike_monitor.disable()
         self.out_spike_monitor.disable()
 
     def enable(self) -> None:
-        """Record again."""
+        """Resumes recording."""
         self.in_spike_monitor.enable()
         self.out_spike_monitor.enable()
 
     def step(self, on_grad: bool = True, scale: float = 1.0) -> Tensor | None:
-        """Sum the changes over the steps recorded since the last call, and forget those steps.
+        """Sums the changes over the steps recorded since the last call, and drops those steps.
 
         Args:
-            on_grad: subtract the change from ``synapse.weight.grad``, so that any optimiser adds
-                it.
+            on_grad: whether to subtract the change from ``synapse.weight.grad``, so that any
+                optimiser adds it.
             scale: factor of the change.
 
         Returns:
@@ -93,13 +95,20 @@ class STDPLearner(nn.Module):
                 times.
         """
         pairs = self._recorded()
-        single_step, weight = self._single_step(self.synapse), self.synapse.get_parameter("weight")
+        single_step = self._single_step(self.synapse)
+        weight = self.synapse.get_parameter("weight")
         change = torch.zeros_like(weight, requires_grad=False)
-        settings = (self.tau_pre, self.tau_post, self.f_pre, self.f_post)
         for pre, post in pairs:
-            traces = (self.trace_pre, self.trace_post)
             self.trace_pre, self.trace_post, dw = single_step(
-                self.synapse, pre, post, *traces, *settings
+                self.synapse,
+                pre,
+                post,
+                self.trace_pre,
+                self.trace_post,
+                tau_pre=self.tau_pre,
+                tau_post=self.tau_post,
+                f_pre=self.f_pre,
+                f_post=self.f_post,
             )
             change += dw
         change *= scale
@@ -113,12 +122,13 @@ class STDPLearner(nn.Module):
         self.out_spike_monitor.clear_recorded_data()
 
     def _recorded(self) -> list[tuple[Tensor, Tensor]]:
-        pre, post = list(self.in_spike_monitor.records), list(self.out_spike_monitor.records)
+        pre = list(self.in_spike_monitor.records)
+        post = list(self.out_spike_monitor.records)
         if not pre or len(pre) != len(post):
             raise RuntimeError(
                 f"a step needs as many calls of the synapse as of the neuron, got {len(pre)} and "
-                f"{len(post)}; run the "
-                "network before step(), or call reset() after an interrupted run"
+                f"{len(post)}; run the network before step(), or call reset() after an interrupted "
+                "run"
             )
         self._forget()
         return list(zip(pre, post, strict=True))
@@ -127,17 +137,15 @@ class STDPLearner(nn.Module):
     def _single_step(synapse: nn.Module) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
         if isinstance(synapse, nn.Linear):
             return stdp_linear_single_step
-        if isinstance(synapse, (nn.Conv1d, nn.Conv2d)):
-            return (
-                stdp_conv2d_single_step
-                if isinstance(synapse, nn.Conv2d)
-                else stdp_conv1d_single_step
-            )
+        if isinstance(synapse, nn.Conv1d):
+            return stdp_conv1d_single_step
+        if isinstance(synapse, nn.Conv2d):
+            return stdp_conv2d_single_step
         raise TypeError(
             f"synapse must be nn.Linear, nn.Conv1d or nn.Conv2d, got {type(synapse).__name__}"
         )
 
 
 def _spikes(value: Any) -> Tensor:
-    """The spikes of what a module takes or returns, without their graph."""
+    """The detached spikes of an input or output of a module."""
     return (value[0] if isinstance(value, tuple) else value).detach()

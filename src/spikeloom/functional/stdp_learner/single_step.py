@@ -1,5 +1,4 @@
-"""One step of STDP for one synapse: spikes and traces in, new traces and a change of the weight
-out."""
+"""One step of STDP for one synapse, as functions of its spikes and traces."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,9 +38,9 @@ def stdp_linear_single_step(
 
     Args:
         fc: the synapse.
-        in_spike: what enters it, [B, in_features].
+        in_spike: its input, [B, in_features].
         out_spike: spikes of the neurons it feeds, [B, out_features].
-        trace_pre: trace of the input after the step before; None or 0 for none.
+        trace_pre: trace of the input after the previous step; None or 0 for none.
         trace_post: trace of the output, likewise.
         tau_pre: time constant of ``trace_pre``, in steps, at least 1.
         tau_post: time constant of ``trace_post``.
@@ -57,7 +56,9 @@ def stdp_linear_single_step(
 
     >>> fc = nn.Linear(2, 1, bias=False)
     >>> pre, post = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0]])
-    >>> stdp_linear_single_step(fc, pre, post, None, None, 2.0, 2.0, torch.zeros_like, torch.ones_like)[2]
+    >>> stdp_linear_single_step(
+    ...     fc, pre, post, None, None, 2.0, 2.0, torch.zeros_like, torch.ones_like
+    ... )[2]
     tensor([[1., 0.]])
     """
     rule = PairRule.of_times(tau_pre, tau_post, f_pre, f_post)
@@ -77,11 +78,10 @@ def mstdp_linear_single_step(
     f_pre: Weighting = unchanged,
     f_post: Weighting = unchanged,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of reward-modulated STDP: the eligibility of each sample, to be multiplied by its
-    reward and summed.
+    """One step of reward-modulated STDP: the eligibility of each sample.
 
-    Args and errors as for `stdp_linear_single_step`, but traces decay by ``exp(-1 / tau)``, tau >
-    0.
+    The caller multiplies it by the sample's reward and sums. Arguments and errors are those of
+    `stdp_linear_single_step`, but traces decay by ``exp(-1 / tau)``, tau > 0.
 
     Returns:
         The new traces, and the eligibility, [B, out_features, in_features].
@@ -106,17 +106,19 @@ def mstdpet_linear_single_step(
     f_pre: Weighting = unchanged,
     f_post: Weighting = unchanged,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of reward-modulated STDP with an eligibility trace, which the caller keeps.
+    """One step of reward-modulated STDP with an eligibility trace, which the caller holds.
 
     As in snnTorch it returns the eligibility of this step; ``tau_trace``, with which the caller
-    filters it, has no effect here. Args and errors as for `mstdp_linear_single_step`; one sample,
-    [in_features], will do as well.
+    filters it, has no effect here. Arguments and errors are those of `mstdp_linear_single_step`; a
+    single sample, [in_features], is accepted too.
 
     Returns:
         The new traces, and the eligibility, [out_features, in_features], with the batch axis in
         front if there is one.
 
-    >>> mstdpet_linear_single_step(nn.Linear(3, 2), torch.ones(3), torch.ones(2), None, None, 2.0, 2.0, 5.0)[2].shape
+    >>> mstdpet_linear_single_step(
+    ...     nn.Linear(3, 2), torch.ones(3), torch.ones(2), None, None, 2.0, 2.0, 5.0
+    ... )[2].shape
     torch.Size([2, 3])
     """
     return mstdp_linear_single_step(
@@ -137,15 +139,17 @@ def stdp_conv2d_single_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step of pair-based STDP for a two-dimensional convolution.
 
-    Args and errors as for `stdp_linear_single_step`, with spikes [B, C, H, W] before and behind
-    ``conv``. Any stride, padding, dilation and groups will do; snnTorch refuses the last two.
+    Arguments and errors are those of `stdp_linear_single_step`, with spikes [B, C, H, W] before and
+    behind ``conv``. Any stride, padding, dilation and groups work; snnTorch refuses the last two.
 
     Returns:
         The new traces, that of the input with the padding of the convolution as in snnTorch, and
         the change of the weight, summed over batch and positions.
 
     >>> spikes = torch.ones(1, 1, 3, 3), torch.ones(1, 2, 3, 3)
-    >>> pre, _, change = stdp_conv2d_single_step(nn.Conv2d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0)
+    >>> pre, _, change = stdp_conv2d_single_step(
+    ...     nn.Conv2d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0
+    ... )
     >>> pre.shape, change.shape
     (torch.Size([1, 1, 5, 5]), torch.Size([2, 1, 3, 3]))
     """
@@ -165,11 +169,14 @@ def stdp_conv1d_single_step(
     f_pre: Weighting = unchanged,
     f_post: Weighting = unchanged,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of pair-based STDP for a one-dimensional convolution: `stdp_conv2d_single_step` with
-    one axis less.
+    """One step of pair-based STDP for a one-dimensional convolution.
+
+    Arguments, results and errors are those of `stdp_conv2d_single_step`, with one axis less.
 
     >>> spikes = torch.ones(1, 1, 3), torch.ones(1, 2, 3)
-    >>> pre, _, change = stdp_conv1d_single_step(nn.Conv1d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0)
+    >>> pre, _, change = stdp_conv1d_single_step(
+    ...     nn.Conv1d(1, 2, 3, padding=1), *spikes, None, None, 2.0, 2.0
+    ... )
     >>> pre.shape, change.shape
     (torch.Size([1, 1, 5]), torch.Size([2, 1, 3]))
     """
@@ -199,7 +206,7 @@ def _conv_step(
     trace_post: Trace,
     *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pads first, because the trace that snnTorch returns is that of the padded input."""
+    """Pads first, because snnTorch returns the trace of the padded input."""
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     padded = F.pad(pre, conv._reversed_padding_repeated_twice, mode)
     convolve: Callable[..., Tensor] = F.conv2d if isinstance(conv, nn.Conv2d) else F.conv1d

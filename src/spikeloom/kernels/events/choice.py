@@ -71,7 +71,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None, density: float) -> bool:
     trained = torch.is_grad_enabled() and weight.requires_grad
     rows, steps = x.numel() // x.shape[-1], round(2 * math.log2(density))
-    key = f"{rows.bit_length()} {tuple(weight.shape)} {weight.stride(0) == 1} {x.dtype} {steps} {trained}"
+    key = (
+        f"{rows.bit_length()} {tuple(weight.shape)} {weight.stride(0) == 1} {x.dtype} {steps} "
+        f"{trained}"
+    )
     key += f" {torch.get_num_threads()}"
     answers, file = _answers(), _file()
     if key not in answers:

@@ -124,7 +124,9 @@ class Training:
 
         >>> import spikeloom as snn
         >>> x, y, *_ = snn.data.digits(flat=True)
-        >>> net = snn.learning.DiehlAndCook2015(neurons=20, inputs=64, generator=torch.Generator().manual_seed(0))
+        >>> net = snn.learning.DiehlAndCook2015(
+        ...     neurons=20, inputs=64, generator=torch.Generator().manual_seed(0)
+        ... )
         >>> rows = net.fit(x[:32], engine="batched", labels=y[:32], every=16)
         >>> [row.images for row in rows]
         [16, 32]
@@ -194,7 +196,9 @@ class Training:
         Args and errors as for `fit`.
 
         >>> from spikeloom.learning import DiehlAndCook2015
-        >>> DiehlAndCook2015(neurons=5, inputs=16).responses(torch.zeros(2, 16), engine="batched").sum()
+        >>> DiehlAndCook2015(neurons=5, inputs=16).responses(
+        ...     torch.zeros(2, 16), engine="batched"
+        ... ).sum()
         tensor(0)
         """
         way = self.way(engine, batch)

@@ -263,7 +263,9 @@ def lif_maxima(
     Raises:
         TypeError, ValueError: as `lif_spikes`.
 
-    >>> lif_maxima(torch.tensor([[0.0]]), torch.tensor([[4.0], [-1.0]]), tau_m=2.0, tau_s=1.0, until=10.0)
+    >>> lif_maxima(
+    ...     torch.tensor([[0.0]]), torch.tensor([[4.0], [-1.0]]), tau_m=2.0, tau_s=1.0, until=10.0
+    ... )
     tensor([[1., 0.]])
     """
     plan = Plan(until, None, 0.0, engine, value)

@@ -56,7 +56,8 @@ def event_pass(
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Synaptic(0.8, 0.9, init_hidden=True))
-    >>> shown = event_pass(net, 2 * torch.rand(20, 4, 3), torch.tensor([0, 1, 1, 0]), snn.functional.ce_temporal_loss())
+    >>> x, labels = 2 * torch.rand(20, 4, 3), torch.tensor([0, 1, 1, 0])
+    >>> shown = event_pass(net, x, labels, snn.functional.ce_temporal_loss())
     >>> shown.loss.backward(); net[0].weight.grad.shape
     torch.Size([2, 3])
     """

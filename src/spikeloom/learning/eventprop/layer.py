@@ -43,7 +43,9 @@ class EventLIF(nn.Module):
     Raises:
         ValueError: a readout with recurrent weights; otherwise, in use, as `lif_spikes`.
 
-    >>> net = nn.Sequential(EventLIF(3, 20, until=50.0, mean=4.0), EventLIF(20, 2, until=50.0, max_spikes=1))
+    >>> net = nn.Sequential(
+    ...     EventLIF(3, 20, until=50.0, mean=4.0), EventLIF(20, 2, until=50.0, max_spikes=1)
+    ... )
     >>> net(torch.tensor([[0.0, 5.0, torch.inf]])).shape
     torch.Size([1, 2, 1])
     """
@@ -140,4 +142,7 @@ class EventLIF(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and constants."""
         neurons, inputs = self.weight.shape
-        return f"{inputs}, {neurons}, tau_m={float(self.tau_m):g}, tau_s={float(self.tau_s):g}, until={self.until:g}"
+        return (
+            f"{inputs}, {neurons}, tau_m={float(self.tau_m):g}, tau_s={float(self.tau_s):g}, "
+            f"until={self.until:g}"
+        )

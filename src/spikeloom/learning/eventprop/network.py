@@ -4,7 +4,8 @@ A step of a `Synaptic` neuron is the exact solution of a current-based LIF neuro
 synapses, for input that arrives at the beginning of the step, in units of the step:
 
 .. math::
-    \tau_s = -1 / \ln\alpha \qquad \tau_m = -1 / \ln\beta \qquad \theta = \theta_{step} \, g(1) \qquad
+    \tau_s = -1 / \ln\alpha \qquad \tau_m = -1 / \ln\beta \qquad
+    \theta = \theta_{step} \, g(1) \qquad
     g(s) = \frac{\tau_s}{\tau_m - \tau_s} (e^{-s/\tau_m} - e^{-s/\tau_s})
 
 The membrane of step n is V at time n + 1, divided by g(1). What differs is that a spike of the
@@ -230,7 +231,10 @@ def _stages(net: nn.Module) -> Iterator[Stage]:
 
 def _hint(module: nn.Module) -> str:
     if isinstance(module, Neuron):
-        return "its spikes do not follow continuously from a current that decays: write snn.Synaptic(alpha=, beta=)"
+        return (
+            "its spikes do not follow continuously from a current that decays: write "
+            "snn.Synaptic(alpha=, beta=)"
+        )
     return "leave it out"
 
 

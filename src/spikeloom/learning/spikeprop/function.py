@@ -161,8 +161,10 @@ def srm_first_spikes(
 
     .. math::
         u_j(t) = \sum_{i, k} w_{ji}^k \varepsilon(t - t_i - d^k) \qquad u_j(t_j) = \theta \qquad
-        \frac{\partial t_j}{\partial w_{ji}^k} = - \frac{\varepsilon(t_j - t_i - d^k)}{\dot u_j(t_j)} \qquad
-        \frac{\partial t_j}{\partial t_i} = \frac{\sum_k w_{ji}^k \dot\varepsilon(t_j - t_i - d^k)}{\dot u_j(t_j)}
+        \frac{\partial t_j}{\partial w_{ji}^k} =
+        - \frac{\varepsilon(t_j - t_i - d^k)}{\dot u_j(t_j)} \qquad
+        \frac{\partial t_j}{\partial t_i} =
+        \frac{\sum_k w_{ji}^k \dot\varepsilon(t_j - t_i - d^k)}{\dot u_j(t_j)}
 
     The membranes are laid on a grid of step ``dt`` by one matrix product, and the first crossing is
     then refined to the precision of float64. A crossing and return between two points of the grid

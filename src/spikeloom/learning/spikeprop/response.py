@@ -75,7 +75,9 @@ class AlphaResponse(Response):
 class DoubleExponential(Response):
     r"""The kernel of a current-based LIF neuron with exponential synapses, until its first spike.
 
-    .. math:: \varepsilon(s) = \frac{\tau_s}{\tau - \tau_s} \left(e^{-s / \tau} - e^{-s / \tau_s}\right), \quad s > 0
+    .. math::
+        \varepsilon(s) = \frac{\tau_s}{\tau - \tau_s} \left(e^{-s / \tau} - e^{-s / \tau_s}\right),
+        \quad s > 0
 
     With it a layer is `learning.lif_spikes` with ``max_spikes=1``.
 

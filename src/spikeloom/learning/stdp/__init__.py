@@ -1,4 +1,4 @@
-"""Spike-timing-dependent plasticity: the base of its rules, the rules, and their event-driven form."""
+"""Spike-timing-dependent plasticity: the base of its rules, and the rules."""
 
 from .rule import Memory, Rule, Term
 from .rules import Exponential, PairRule, PostPre, PowerLaw, Triplet, unchanged

@@ -101,6 +101,8 @@ class Rule(Registered):
                 value = real(field.name, value, 0.0, open_low=True, example=20.0)
             if field.name.startswith("mu"):
                 value = real(field.name, value, 0.0, 100.0)
+            if field.name == "beta":  # of an exponential function of the weight
+                value = real(field.name, value, 0.0, 50.0)
             object.__setattr__(self, field.name, real(field.name, value))
         self._check_bounds()
 

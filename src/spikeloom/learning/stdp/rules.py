@@ -19,7 +19,8 @@ __all__ = ["Exponential", "PairRule", "PostPre", "PowerLaw", "Triplet", "unchang
 class PowerLaw(Rule, name="power_law"):
     r"""Potentiation at a spike of the output, less a constant target, and slower near the bound.
 
-    .. math:: \Delta w = \alpha (x_{pre} - x_{tar}) (w_{max} - w)^\mu \text{ at each spike of the output}
+    .. math::
+        \Delta w = \alpha (x_{pre} - x_{tar}) (w_{max} - w)^\mu \text{ at each spike of the output}
 
     ``x_tar`` is a constant to which the trace of the input is compared (n3ml's manual calls it a
     postsynaptic trace): inputs whose trace is below it were not part of the cause, and lose weight.
@@ -36,7 +37,8 @@ class PowerLaw(Rule, name="power_law"):
     >>> _ = torch.nn.init.constant_(fc.weight, 0.5)
     >>> memory, _ = PowerLaw().step(fc, torch.ones(1, 1), torch.zeros(1, 1))
     >>> rule = PowerLaw(alpha=1.0, x_tar=0.0, mu=1.0, tau_pre=1.0)
-    >>> rule.step(fc, torch.zeros(1, 1), torch.ones(1, 1), memory)[1]  # one step later: exp(-1) * 0.5
+    >>> _, change = rule.step(fc, torch.zeros(1, 1), torch.ones(1, 1), memory)
+    >>> change  # one step later: exp(-1) * 0.5
     tensor([[0.1839]])
     """
 
@@ -56,8 +58,10 @@ class PowerLaw(Rule, name="power_law"):
 class PostPre(Rule, name="post_pre"):
     r"""Potentiation at a spike of the output, depression at a spike of the input.
 
-    .. math:: \Delta w = \eta_{post} (x_{pre} - x_{tar}) (w_{max} - w)^{\mu_{post}} \text{ at spikes of the output}
-        \qquad \Delta w = -\eta_{pre} x_{post} (w - w_{min})^{\mu_{pre}} \text{ at spikes of the input}
+    .. math::
+        \Delta w = \eta_{post} (x_{pre} - x_{tar}) (w_{max} - w)^{\mu_{post}}
+        \text{ at spikes of the output} \qquad
+        \Delta w = -\eta_{pre} x_{post} (w - w_{min})^{\mu_{pre}} \text{ at spikes of the input}
 
     With both exponents 0 the bounds are hard, with both 1 soft; ``pairs="all"`` with ``x_tar=0`` is
     classical STDP.
@@ -74,8 +78,10 @@ class PostPre(Rule, name="post_pre"):
     Comput. Neurosci. 9:99.
 
     >>> fc = torch.nn.Linear(1, 1, bias=False)
-    >>> memory, _ = PostPre(nu_pre=1.0).step(fc, torch.zeros(1, 1), torch.ones(1, 1))  # the output fires
-    >>> PostPre(nu_pre=1.0).step(fc, torch.ones(1, 1), torch.zeros(1, 1), memory)[1]  # then the input: -exp(-1 / 20)
+    >>> rule = PostPre(nu_pre=1.0)
+    >>> memory, _ = rule.step(fc, torch.zeros(1, 1), torch.ones(1, 1))  # the output fires
+    >>> _, change = rule.step(fc, torch.ones(1, 1), torch.zeros(1, 1), memory)
+    >>> change  # the input fires one step later: -exp(-1 / 20)
     tensor([[-0.9512]])
     """
 
@@ -105,14 +111,15 @@ class Exponential(Rule, name="exponential"):
     r"""Potentiation and depression at a spike of the output, with an exponential dependence on the
     weight.
 
-    .. math:: \Delta w = \alpha \left( x_{pre} e^{-\beta w} - x_{tar} e^{-\beta (w_{max} - w)} \right)
+    .. math::
+        \Delta w = \alpha \left( x_{pre} e^{-\beta w} - x_{tar} e^{-\beta (w_{max} - w)} \right)
         \text{ at each spike of the output}
 
     Args:
         alpha: rate of learning.
         x_tar: how strong the depression is.
         beta: how fast potentiation fades with a growing weight, and depression with a shrinking
-        one. (The other arguments are those of `Rule`.)
+        one; in [0, 50]. (The other arguments are those of `Rule`.)
 
     Source: Diehl & Cook (2015), Front. Comput. Neurosci. 9:99, recalled.
 
@@ -159,7 +166,8 @@ class Triplet(Rule, name="triplet"):
     Source: the rule that the released code of Diehl & Cook (2015), Front. Comput. Neurosci. 9:99,
     runs.
 
-    >>> fc, one, rule = torch.nn.Linear(1, 1, bias=False), torch.ones(1, 1), Triplet(nu_pre=0.0, nu_post=1.0)
+    >>> rule = Triplet(nu_pre=0.0, nu_post=1.0)
+    >>> fc, one = torch.nn.Linear(1, 1, bias=False), torch.ones(1, 1)
     >>> memory, first = rule.step(fc, one, one)
     >>> memory, second = rule.step(fc, one, one, memory)
     >>> first.item(), second.item()  # exp(-1 / 40)

@@ -1,9 +1,10 @@
 """The form of a rule at spikes: what a spike does to the traces and to a weight, as arithmetic.
 
 A rule's ``terms`` are traced once, for one synapse, and specialised for the four cases of a step: a
-spike of the input or none, a spike of the output or none. Where the traces decay by constant factors
-and the weight is constant without spikes, nothing needs to be computed between spikes, whatever the
-rule. Constants are folded, and a maximum goes where the range of a trace decides it; both are exact.
+spike of the input or none, a spike of the output or none. Where the traces decay by constant
+factors and the weight is constant without spikes, nothing needs to be computed between spikes,
+whatever the rule. Constants are folded, and a maximum goes where the range of a trace decides it;
+both are exact.
 """
 
 import math
@@ -144,7 +145,8 @@ def _value(packet: Any, nodes: list[Node | None], args: tuple[Any, ...]) -> floa
 
 
 def folded(built: Folded, source: Program, roots: list[int], values: dict[str, float]) -> list[int]:
-    """Add the nodes of ``source`` to ``built``, with numbers for some inputs; the roots' numbers."""
+    """Add the nodes of ``source`` to ``built``, with numbers for some inputs; the roots'
+    numbers."""
     moved: list[int] = []
     for node in source.nodes:
         if node.name in values:

@@ -1,4 +1,4 @@
-"""DVS Gesture: hand and arm gestures of 29 people, seen by an event camera."""
+"""DVS Gesture: hand and arm gestures of 29 people, recorded by an event camera."""
 
 import os
 import re
@@ -34,30 +34,30 @@ NAME = re.compile(r"user(\d+)_(\w+)\.aedat")
 
 
 class DVSGesture(EventDataset):
-    """DVS Gesture: 1176 training (users 1 to 23) and 288 test recordings (users 24 to 29) of 11
-    gestures.
+    """DVS Gesture: 1176 training and 288 test recordings of 11 gestures.
 
-    ``root`` holds ``DvsGesture.tar.gz``, or the folder ``DvsGesture`` of its contents. The cache is
+    Users 1 to 23 are the training part, users 24 to 29 the test part. ``root`` holds
+    ``DvsGesture.tar.gz``, or the folder ``DvsGesture`` of its contents. The cache is
     ``dvs_gesture_train.hdf5`` or ``dvs_gesture_test.hdf5``.
 
-    Where snnTorch differs: it reads at most 0.5 s (training) or 1.8 s (test) whatever ``num_steps``
-    and ``dt`` say, ignores ``target_transform``, cuts the light "fluorescent_led" to "fluorescent",
-    and its version 1.0.0 writes a cache without events.
+    Differences from snnTorch: it reads at most 0.5 s (training) or 1.8 s (test) regardless of
+    ``num_steps`` and ``dt``, ignores ``target_transform``, truncates the light "fluorescent_led" to
+    "fluorescent", and its version 1.0.0 writes a cache without events.
 
     Args:
         root: folder of the original files, and of the cache.
-        train: the training part instead of the test part.
-        transform: takes the place of frames: gets the events of a recording as an integer array [n,
-            4] with the columns time (microseconds from the beginning), polarity, x, y.
+        train: whether to use the training part instead of the test part.
+        transform: replaces the conversion to frames; it receives the events of a recording as an
+            integer array [n, 4] with the columns time (microseconds from the beginning), polarity,
+            x, y.
         target_transform: applied to the class.
-        download_and_create: whether files may be downloaded and the cache be written if there is
-            none.
+        download_and_create: whether missing files may be downloaded and a missing cache written.
         num_steps: number of time steps T. Default: 500 for training, 1800 for test.
-        dt: duration of a step in microseconds; events after num_steps x dt are left out.
-        ds: number of pixels, in x and y or as a pair, that become one; a divisor of 128.
-        return_meta: items also hold the light and the user, as texts.
-        time_shuffle: begin at a random time, so that num_steps x dt fits where the recording is
-            long enough.
+        dt: duration of a step in microseconds; events after num_steps x dt are dropped.
+        ds: downsampling factor, one number or a pair for x and y; a divisor of 128.
+        return_meta: whether items also hold the light and the user, as strings.
+        time_shuffle: whether to begin at a random time from which the recording, if it is long
+            enough, still has num_steps x dt.
         generator: source of the random times.
 
     Returns:
@@ -65,7 +65,7 @@ class DVSGesture(EventDataset):
         the class from 0; with ``return_meta`` also light and user.
 
     Raises:
-        ConnectionError: files are absent and cannot be downloaded.
+        ConnectionError: files are missing and cannot be downloaded.
         FileNotFoundError: there is no cache and ``download_and_create`` is False.
         ImportError: h5py is not installed.
         ValueError: a file is damaged, or a number is out of range.
@@ -107,8 +107,11 @@ class DVSGesture(EventDataset):
         *,
         generator: torch.Generator | None = None,
     ) -> None:
-        num_steps = (500 if train else 1800) if num_steps is None else num_steps
-        given = ds if isinstance(ds, (tuple, list)) else (1 if ds is None else ds,) * 2
+        if num_steps is None:
+            num_steps = 500 if train else 1800
+        if ds is None:
+            ds = 1
+        given = ds if isinstance(ds, (tuple, list)) else (ds, ds)
         pair = tuple(whole("ds", factor) for factor in given)
         if len(pair) != 2 or not all(factor > 0 and SENSOR % factor == 0 for factor in pair):
             raise ValueError(
@@ -129,16 +132,17 @@ class DVSGesture(EventDataset):
                 yield from gestures(file, user=f"user{found[1]}", light=found[2])
 
     def files(self) -> list[Path]:
-        """The recordings of both parts, unpacked if they were not."""
+        """The files of both parts, unpacked if necessary."""
         for folder in (self.root / "DvsGesture", self.root):
             files = sorted(folder.glob("user*.aedat"))
             if files:
                 return files
-        packed, whole = find_or_fetch(ARCHIVE, self.root), self.root / "DvsGesture"
+        packed = find_or_fetch(ARCHIVE, self.root)
+        unpacked = self.root / "DvsGesture"
         with tempfile.TemporaryDirectory(dir=self.root) as part, tarfile.open(packed) as archive:
             unpack(archive, Path(part))
-            os.replace(Path(part) / whole.name, whole)
-        return sorted(whole.glob("user*.aedat"))
+            os.replace(Path(part) / unpacked.name, unpacked)
+        return sorted(unpacked.glob("user*.aedat"))
 
     def select(self, events: np.ndarray) -> np.ndarray:
         duration = self.num_steps * self.dt
@@ -158,29 +162,25 @@ class DVSGesture(EventDataset):
 
     def __getitem__(self, index: int) -> Any:
         frames, target, recording = self.item(index)
-        return (
-            (frames, target, recording.texts["light"], recording.texts["user"])
-            if self.return_meta
-            else (frames, target)
-        )
+        if self.return_meta:
+            return frames, target, recording.texts["light"], recording.texts["user"]
+        return frames, target
 
 
 def gestures(file: Path, *, user: str, light: str) -> Iterator[Recording]:
-    """The gestures in a file, cut at the times of its label file; times count from a gesture's
-    first event."""
+    """The gestures in a file, cut by its label file; times count from a gesture's first event."""
     events = read_aedat(file)
     outside = (events["x"] >= SENSOR) | (events["y"] >= SENSOR)
     if outside.any():
         first = int(outside.argmax())
         raise ValueError(
             f"addresses must be in [0, {SENSOR - 1}], got ({events['x'][first]}, "
-            f"{events['y'][first]}) at event "
-            f"{first} of {file}; get the file again"
+            f"{events['y'][first]}) at event {first} of {file}; get the file again"
         )
     for label, start, end in read_gesture_labels(file.with_name(f"{file.stem}_labels.csv")):
         if not 1 <= label <= len(DVSGesture.classes):
             raise ValueError(
-                f"classes must lie in [1, 11], got {label} in the labels of {file}; get the file "
+                f"classes must be in [1, 11], got {label} in the labels of {file}; get the file "
                 "again"
             )
         gesture = events[(events["t"] >= start) & (events["t"] < end)]

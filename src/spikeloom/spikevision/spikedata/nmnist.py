@@ -1,4 +1,4 @@
-"""N-MNIST: MNIST digits seen by an event camera that makes three saccades."""
+"""N-MNIST: MNIST digits recorded by an event camera that makes three saccades."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -36,38 +36,38 @@ ARCHIVES = {
         PAGE,
     ),
 }
-SIZE = 32  # pixels kept of the sensor's 34
+SIZE = 32  # pixels used of the sensor's 34
 
 
 class NMNIST(EventDataset):
     """N-MNIST: 60000 training and 10000 test recordings of MNIST digits, about 300 ms each.
 
     ``root`` holds ``Train.zip`` and ``Test.zip``, or the folders ``Train`` and ``Test`` of their
-    contents. The cache is ``n_mnist_train.hdf5`` or ``n_mnist_test.hdf5``, and the zip files are
-    not needed afterwards.
+    contents. The cache is ``n_mnist_train.hdf5`` or ``n_mnist_test.hdf5``; once it exists, the zip
+    files are not needed.
 
-    Where snnTorch differs: it keeps only as many recordings of each digit as of the rarest one
-    (54210 and 8920), which ``balanced`` does too, it replaces the user's ``target_transform``, and
-    its version 1.0.0 writes a cache without events.
+    Differences from snnTorch: it reduces every digit to as many recordings as the rarest one has
+    (54210 and 8920 in all; ``balanced`` does the same), replaces the user's ``target_transform``,
+    and its version 1.0.0 writes a cache without events.
 
     Args:
         root: folder of the original files, and of the cache.
-        train: the training part instead of the test part.
-        transform: takes the place of frames: gets the events of a recording as an integer array [n,
-            4] with the columns time (microseconds from the first event), polarity, x, y.
+        train: whether to use the training part instead of the test part.
+        transform: replaces the conversion to frames; it receives the events of a recording as an
+            integer array [n, 4] with the columns time (microseconds from the first event),
+            polarity, x, y.
         target_transform: applied to the digit.
-        download_and_create: whether files may be downloaded and the cache be written if there is
-            none.
+        download_and_create: whether missing files may be downloaded and a missing cache written.
         num_steps: number of time steps T.
-        dt: duration of a step in microseconds; events after num_steps x dt are left out.
-        balanced: the same number of recordings of each digit, the first ones.
+        dt: duration of a step in microseconds; events after num_steps x dt are dropped.
+        balanced: whether to use the same number of recordings of each digit, the first ones.
 
     Returns:
         Items are frames [T, 2, 32, 32] of counts, float32, polarity 0 being OFF, and the digit.
-        Events in the last two rows and columns of the 34 x 34 sensor are left out, as in snnTorch.
+        Events in the last two rows and columns of the 34 x 34 sensor are dropped, as in snnTorch.
 
     Raises:
-        ConnectionError: files are absent and cannot be downloaded.
+        ConnectionError: files are missing and cannot be downloaded.
         FileNotFoundError: there is no cache and ``download_and_create`` is False.
         ImportError: h5py is not installed.
         ValueError: a file is damaged, or a number is out of range.
@@ -76,7 +76,8 @@ class NMNIST(EventDataset):
 
     >>> folder = Path("nmnist/Train/7")
     >>> folder.mkdir(parents=True)
-    >>> _ = (folder / "00001.bin").write_bytes(bytes([3, 4, 128, 0, 0, 5, 6, 0, 10, 0]))  # two events, 2.56 ms apart
+    >>> events = bytes([3, 4, 128, 0, 0, 5, 6, 0, 10, 0])  # two events, 2.56 ms apart
+    >>> _ = (folder / "00001.bin").write_bytes(events)
     >>> frames, digit = NMNIST("nmnist", num_steps=3, dt=1000)[0]
     >>> frames.nonzero().tolist(), digit
     ([[0, 1, 4, 3], [2, 0, 6, 5]], 7)
@@ -125,7 +126,7 @@ class NMNIST(EventDataset):
 
 
 def recording(raw: bytes, file: Path) -> Recording:
-    """A file of the set, whose folder is its class."""
+    """The recording of a file; the name of its folder is the class."""
     events = read_nmnist(raw, str(file))
     events["t"] -= events["t"].min(initial=np.iinfo(np.int64).max)
     return Recording(events, int(file.parent.name))

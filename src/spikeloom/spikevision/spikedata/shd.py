@@ -1,4 +1,4 @@
-"""Spiking Heidelberg Digits: spoken digits as spikes of an artificial cochlea."""
+"""Spiking Heidelberg Digits: spoken digits as spikes of a cochlea model."""
 
 import gzip
 import io
@@ -34,41 +34,39 @@ ARCHIVES = {
     ),
 }
 UNITS = 700
-LONGEST = 60.0  # seconds, far beyond any recording; the longest one takes 1.4
+LONGEST = 60.0  # seconds; the longest recording takes 1.4
 RULE = "a whole file of SHD"
 REMEDY = "get it again"
 
 
 class SHD(EventDataset):
-    """Spiking Heidelberg Digits: 8156 training and 2264 test recordings of digits in English and
-    German.
+    """Spiking Heidelberg Digits: 8156 training and 2264 test recordings in English and German.
 
-    ``root`` holds ``shd_train.h5`` and ``shd_test.h5``, packed as ``.zip`` or ``.gz`` or not. The
+    ``root`` holds ``shd_train.h5`` and ``shd_test.h5``, uncompressed or as ``.zip`` or ``.gz``. The
     cache is ``shd_train.hdf5`` or ``shd_test.hdf5``.
 
-    Where snnTorch differs: it reads num_steps x 1 ms whatever ``dt`` says, computes times in the
+    Differences from snnTorch: it reads num_steps x 1 ms regardless of ``dt``, computes times in the
     float16 of the files, which overflows, replaces the user's ``target_transform``, and its version
     1.0.0 writes a cache without events.
 
     Args:
         root: folder of the original files, and of the cache.
-        train: the training part instead of the test part.
-        transform: takes the place of frames: gets the spikes of a recording as an integer array [n,
-            2] with the columns time (microseconds from the first spike) and unit.
+        train: whether to use the training part instead of the test part.
+        transform: replaces the conversion to counts; it receives the spikes of a recording as an
+            integer array [n, 2] with the columns time (microseconds from the first spike) and unit.
         target_transform: applied to the class.
-        download_and_create: whether files may be downloaded and the cache be written if there is
-            none.
+        download_and_create: whether missing files may be downloaded and a missing cache written.
         num_steps: number of time steps T.
-        ds: number of neighbouring units that become one; a divisor of 700.
-        dt: duration of a step in microseconds; spikes after num_steps x dt are left out.
+        ds: number of neighbouring units that are merged into one; a divisor of 700.
+        dt: duration of a step in microseconds; spikes after num_steps x dt are dropped.
 
     Returns:
         Items are counts [T, 700 / ds], float32, in reversed order of the units (as in snnTorch:
-        column 0 is unit 699),
-        and the class: 0 to 9 are the digits in English, 10 to 19 those in German.
+        column 0 is unit 699), and the class: 0 to 9 are the digits in English, 10 to 19 those in
+        German.
 
     Raises:
-        ConnectionError: files are absent and cannot be downloaded.
+        ConnectionError: files are missing and cannot be downloaded.
         FileNotFoundError: there is no cache and ``download_and_create`` is False.
         ImportError: h5py is not installed.
         ValueError: a file is damaged, or a number is out of range.
@@ -124,7 +122,7 @@ def raw_recordings(root: Path, part: str) -> Iterator[Recording]:
     """The recordings of a part, from its HDF5 file.
 
     Raises:
-        ValueError: the file is damaged, or its lists do not belong together.
+        ValueError: the file is damaged, or its lists differ in length.
     """
     h5py = require("h5py", extra="data", purpose="reading SHD")
     path = packed_or_not(root, part)
@@ -138,8 +136,7 @@ def raw_recordings(root: Path, part: str) -> Iterator[Recording]:
         if len(set(shapes)) > 1 or labels.ndim != 1:
             raise ValueError(
                 f"{path} must hold a list of times, a list of units and a label for each "
-                "recording, "
-                f"got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
+                f"recording, got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}; {REMEDY}"
             )
         for index in range(len(labels)):
             with damage_named(path, RULE, REMEDY):
@@ -152,7 +149,7 @@ def recording(time: np.ndarray, unit: np.ndarray, label: np.generic, what: str) 
     """One recording, its times counted from the first spike.
 
     Raises:
-        ValueError: the two lists differ in length, or hold what is no time, no unit or no class.
+        ValueError: the lists differ in length, or a time, a unit or the class is out of range.
     """
     if time.ndim != 1 or time.shape != unit.shape or time.dtype.kind not in "fiu":
         raise ValueError(
@@ -168,8 +165,7 @@ def recording(time: np.ndarray, unit: np.ndarray, label: np.generic, what: str) 
     if len(unit) and (unit.dtype.kind not in "iu" or unit.min() < 0 or unit.max() >= UNITS):
         raise ValueError(
             f"units must be whole numbers in [0, {UNITS - 1}], got {unit.dtype} from {unit.min()} "
-            f"to {unit.max()} in "
-            f"{what}; {REMEDY}"
+            f"to {unit.max()} in {what}; {REMEDY}"
         )
     if label.dtype.kind not in "iu" or not 0 <= int(label) < len(SHD.classes):
         raise ValueError(
@@ -184,7 +180,7 @@ def recording(time: np.ndarray, unit: np.ndarray, label: np.generic, what: str) 
 
 
 def packed_or_not(root: Path, part: str) -> Path:
-    """The file of a part: plain, packed by gzip, or the published zip file."""
+    """The file of a part: uncompressed, compressed by gzip, or the published zip file."""
     for name in (f"shd_{part}.h5", f"shd_{part}.h5.gz"):
         if (root / name).is_file():
             return root / name
@@ -203,7 +199,7 @@ def unpacked(path: Path, part: str) -> io.BufferedIOBase:
 
 
 def in_memory(file: Any) -> io.BytesIO:
-    """A copy that can be read from any place; the files of SHD hold 0.1 to 0.4 GB."""
+    """A seekable copy; the files of SHD have 0.1 to 0.4 GB."""
     copy = io.BytesIO()
     shutil.copyfileobj(file, copy, 1 << 20)
     copy.seek(0)

@@ -1,0 +1,222 @@
+"""C for what has a memory: neurons, printed from their equations, and delays.
+
+A neuron is printed from the program that its transition traces to, the same one from which the
+fused loops are printed. So every neuron whose step is arithmetic of its own can be written, also
+one that a user wrote.
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.neuron import Neuron
+from ..core.transition import Transition
+from ..kernels.program import Node, Program, Ref
+from ..kernels.scalars import unsupported
+from ..kernels.trace import program
+from ..layers.delay import SynapticDelay
+from ..neurons.recurrent import Recurrent
+from .c_arithmetic import CScalars
+from .c_layers import Block, Site, _table, layer_block
+
+__all__ = ["delay_block", "neuron_block"]
+
+NEAR = 1e-7  # weights of a delay below this are rounding of a whole number of steps
+
+
+def neuron_block(site: Site, neuron: Neuron) -> Block:
+    """Return the C of a neuron.
+
+    Raises:
+        ValueError: its step is not arithmetic of one neuron, or has an operation without C.
+    """
+    block, feedback = Block(), None
+    transition = neuron.transition
+    if isinstance(neuron, Recurrent) and not transition.elementwise:
+        feedback, transition = neuron.recurrent, _charged(neuron)
+    built = _built(site, transition)
+    params = neuron.params(site.arithmetic.dtype)
+    _print(site, neuron, _Known(site, built, transition.names, params), block)
+    if feedback is not None:
+        _feed_back(site, feedback, block)
+    factor = params.graded_spikes_factor
+    signed = neuron.transition.neuron.retract is not None
+    block.spikes = neuron.spiking and not signed and bool((factor == 1).all())
+    return block
+
+
+def _built(site: Site, transition: Transition) -> Program:
+    built = program(transition, site.arithmetic.dtype)
+    if isinstance(built, str):
+        raise ValueError(f"neuron {site.path!r} cannot be written as C: {built}")
+    missing = unsupported(built)
+    if missing:
+        raise ValueError(f"neuron {site.path!r} cannot be written as C: no form for {missing}")
+    return built
+
+
+def _charged(neuron: Recurrent) -> Transition:
+    """The transition of a recurrent neuron that receives input and feedback as one current."""
+    cell = type(neuron)
+    equations = SimpleNamespace(
+        **{name: getattr(cell, name) for name in ("trigger", "retract", "settle", "State")},
+        integrate=cell.charge,
+        elementwise=True,
+        overridden=(),
+    )
+    return replace(neuron.transition, neuron=_Hashed(equations))
+
+
+class _Hashed:
+    """Equations as a value that a transition can hold: compared by identity."""
+
+    def __init__(self, equations: SimpleNamespace) -> None:
+        self.__dict__.update(vars(equations))
+
+
+class _Known:
+    """What an equation computes from parameters alone, computed here instead of at every step.
+
+    Args:
+        site: of the neuron.
+        built: program of one step; a copy with constants in the place of scalars is kept.
+        names: of the parameters.
+        params: their values.
+    """
+
+    def __init__(self, site: Site, built: Program, names: Any, params: Any) -> None:
+        values = {f"p_{n}": getattr(params, n).detach() for n in names}
+        scalars = {n: v.flatten()[0].item() for n, v in values.items() if v.numel() == 1}
+        self.site, self.program = site, built.specialised(scalars)
+        nodes = self.program.nodes
+        states = (i for n, i in self.program.inputs.items() if n[0] in "xs")
+        varying = self.program.reached(states)
+        self.tensors: dict[int, Tensor] = {}
+        for index, node in enumerate(nodes):
+            if index in varying or node.name[:1] in ("o", "g", "e"):
+                continue
+            if node.value is None:
+                value = values.get(node.name) if node.op is None else self._computed(node)
+                if value is None:
+                    continue
+                if value.numel() == 1:
+                    nodes[index] = replace(Node(dtype=node.dtype), value=float(value))
+                self.tensors[index] = value
+
+    def _computed(self, node: Node) -> Tensor | None:
+        args = [self._argument(a) for a in node.args]
+        return None if any(a is None for a in args) and None not in node.args else node.op(*args)
+
+    def _argument(self, argument: Any) -> Any:
+        if not isinstance(argument, Ref):
+            return argument
+        node = self.program.nodes[argument.index]
+        if node.value is not None:
+            return torch.tensor(node.value, dtype=node.dtype)
+        return self.tensors.get(argument.index)
+
+    def read(self, order: list[int], roots: list[int], tables: list[str]) -> dict[int, str]:
+        """Return how each known value that the operations of ``order`` read is read."""
+        nodes = self.program.nodes
+        wanted = {r for i in order if i not in self.tensors for r in nodes[i].refs} | set(roots)
+        found = {}
+        for index in sorted(wanted & self.tensors.keys()):
+            if nodes[index].value is None:
+                found[index] = _table(self.site, self._name(index), self.tensors[index], tables)
+        return found
+
+    def _name(self, index: int) -> str:
+        """Return the names of the parameters that a value is computed from."""
+        node = self.program.nodes[index]
+        if node.op is None:
+            return node.name.removeprefix("p_")
+        return "_".join(dict.fromkeys(self._name(r) for r in node.refs)).strip("_")
+
+
+def _print(site: Site, neuron: Neuron, known: _Known, block: Block) -> None:
+    """Print one step of all neurons of a layer as a loop."""
+    built = known.program
+    real = site.arithmetic.real
+    fields = neuron.State._fields
+    states = {f"s_{f}": f"s->{site.name(f)}[i]" for f in fields}
+    inputs = {"x_i" if name == "x" else name: index for name, index in built.inputs.items()}
+    roots = [built.forward["spk"], *(built.forward[f"n_{f}"] for f in fields)]
+    read = known.read(built.needed(roots), roots, block.tables)
+    locals_ = {i: f"p_{known._name(i)}" for i in read}
+    sources = {"x_i": "x[i]", **states, **{locals_[i]: text for i, text in read.items()}}
+    names = {i: n for n, i in inputs.items()} | locals_
+    scalars = CScalars(built, names, site.arithmetic)
+    lines = scalars.assignments(roots, known.tensors)
+    results = [scalars.operand_of(root) for root in roots]
+    text = " ".join([*(line.partition("=")[2] for line in lines), *results])
+    loads = [f"const {real} {n} = {sources[n]};" for n in sources if scalars.reads(n, text)]
+    stores = [f"{states[f's_{f}']} = {r};" for f, r in zip(fields, results[1:], strict=True)]
+    block.body = [
+        *scalars.constants(text),
+        f"for (int i = 0; i < {site.size}; i++) {{",
+        *(f"    {line}" for line in (*loads, *lines, *stores, f"y[i] = {results[0]};")),
+        "}",
+    ]
+    if "x[i]" not in " ".join(block.body):
+        block.body.insert(0, "(void)x;")
+    zeros = torch.zeros(1, *site.shape_out, dtype=site.arithmetic.dtype)
+    for name, value in zip(fields, neuron.initial(zeros), strict=True):
+        block.state[site.name(name)] = site.size
+        if bool(value.any()):
+            start = _table(site, f"start_{name}", value[0], block.tables)
+            loop = f"for (int i = 0; i < {site.size}; i++)"
+            block.reset.append(f"{loop} s->{site.name(name)}[i] = {start};")
+
+
+def _feed_back(site: Site, feedback: Any, block: Block) -> None:
+    """Add what the last spikes send back to the input of the neuron."""
+    if not isinstance(feedback, nn.Module):
+        raise ValueError(f"neuron {site.path!r}: a feedback that is a function cannot be written")
+    shape = site.shape_out
+    inner = replace(site, shape_in=shape, shape_out=shape, spikes=False)
+    loop = layer_block(inner, feedback)
+    size = site.size
+    block.tables = loop.tables + block.tables
+    block.state[site.name("current")] = size
+    block.body = [
+        "{",
+        f"    {site.arithmetic.real} *y = s->{site.name('current')};",
+        f"    const {site.arithmetic.real} *x = s->{site.name('spk')};",
+        *(f"    {line}" for line in loop.body),
+        "}",
+        f"for (int i = 0; i < {size}; i++) s->{site.name('current')}[i] += x[i];",
+        *(line.replace("x[i]", f"s->{site.name('current')}[i]") for line in block.body),
+    ]
+
+
+def delay_block(site: Site, delay: SynapticDelay) -> Block:
+    """Return the C of a delay: a ring of the last inputs, read at the positions of the delays."""
+    taps = delay.taps(torch.float64).detach()  # [D + 1] or [D + 1, channels]
+    if site.arithmetic.whole and bool((taps != taps.round()).any()):
+        raise ValueError(f"delay {site.path!r} is no whole number of steps")
+    block, size, depth = Block(), site.size, delay.max_delay + 1
+    ring, now = site.name("ring"), site.name("now")
+    block.state = {ring: size * depth, now: 1}
+    block.body = [
+        f"const int now = (int)s->{now}[0];",
+        f"for (int i = 0; i < {size}; i++) s->{ring}[now * {size} + i] = x[i];",
+        f"for (int i = 0; i < {size}; i++) y[i] = 0;",
+    ]
+    for k in range(depth):
+        if bool((taps[k].abs() > NEAR).any()):
+            block.body += _tap(site, taps[k], k, depth, block.tables)
+    block.body.append(f"s->{now}[0] = ({site.arithmetic.real})((now + 1) % {depth});")
+    block.spikes = site.spikes and taps.dim() == 1 and bool(((taps == 0) | (taps == 1)).all())
+    return block
+
+
+def _tap(site: Site, weight: Tensor, k: int, depth: int, tables: list[str]) -> list[str]:
+    shape = (-1, *[1] * (len(site.shape_out) - 1)) if weight.dim() else ()
+    text = _table(site, f"tap{k}", weight.reshape(shape), tables)
+    place = f"s->{site.name('ring')}[(now + {depth - k}) % {depth} * {site.size} + i]"
+    one = bool((weight == 1).all())
+    value = place if one else f"{text} * {place}"
+    return [f"for (int i = 0; i < {site.size}; i++) y[i] += {value};"]

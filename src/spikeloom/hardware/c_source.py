@@ -1,0 +1,303 @@
+"""A network as one file of C99 without dependencies: `to_c`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import files
+from ..core import checks
+from ..core.neuron import Neuron
+from ..core.tree import reset
+from ..layers.delay import SynapticDelay
+from ..nir.network import Network
+from ..nir.wiring import INPUT, Part, Wiring, wiring_of
+from ..run import run
+from .c_arithmetic import DOUBLE, FLOAT, INTEGER, Arithmetic
+from .c_layers import Block, Site, layer_block, serves
+from .c_neurons import delay_block, neuron_block
+from .fixed import FixedPointLeaky
+
+__all__ = ["to_c"]
+
+
+def to_c(
+    net: nn.Module,
+    sample: Tensor,
+    path: Any = None,
+    *,
+    name: str = "network",
+    test: Tensor | None = None,
+) -> str:
+    """Write a network as one C99 file without dependencies and without ``malloc``.
+
+    The file defines ``struct NAME_state``, ``NAME_reset(state)`` and ``NAME_step(state, input,
+    output)``, which computes one time step of one sample. Weights of silent inputs are skipped, and
+    weights of spikes are added, not multiplied. Layers that a graph runs in a loop read what was
+    sent one step before. Neurons are printed from their equations: every neuron whose step is
+    arithmetic of its own, also one that a user wrote.
+
+    The type of the numbers is that of the network: ``float``, ``double``, or ``int32_t`` with
+    8-bit weights for a network of `quantize`. Compile with ``-ffp-contract=off``, since a fused
+    product and sum rounds once where PyTorch rounds twice. Sums of the weights of many spikes are
+    taken in another order than PyTorch's: a membrane may differ in its last bits, and a neuron
+    whose membrane meets its threshold up to those bits may spike otherwise. Integers are exact.
+
+    Args:
+        net: takes one time step [B, ...] per call, its neurons called with their input only; or
+            what `from_nir` returned. Layers: linear, convolutions of one and two axes, average and
+            maximum pooling, batch normalization in evaluation, ReLU, flattening, sums, products
+            with constants, delays, neurons.
+        sample: one step of input, [B, ...]; only its shape and dtype matter.
+        path: file to write; it must not exist. Default: only return the text.
+        name: prefix of all names in the file, a C identifier.
+        test: input over time, [T, ...] without a batch axis; then the file has a ``main``, compiled
+            where ``NAME_TEST`` is defined, that compares its outputs with those of ``snn.run`` and
+            returns 0 if all are equal.
+
+    Returns:
+        The text of the file.
+
+    Raises:
+        ValueError: something in the network cannot be written (the message names it), or ``name``
+            is no C identifier.
+        TypeError: ``net`` is no module, or the dtype is neither float32 nor float64.
+        FileExistsError: ``path`` exists.
+
+    >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
+    >>> text = snn.hardware.to_c(net, torch.zeros(1, 3))
+    >>> [line for line in text.splitlines() if line.startswith("void")]
+    ['void network_reset(struct network_state *s)', 'void network_step(', 'void network_step(']
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+    if not re.fullmatch(r"[A-Za-z_]\w*", str(name)):
+        raise ValueError(f"name must be a C identifier such as 'network', got {name!r}")
+    checks.floating(sample, "the sample")
+    if sample.dim() < 2:
+        raise ValueError(
+            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write "
+            "sample[None]"
+        )
+    if path is not None and Path(path).exists():
+        raise FileExistsError(f"{path} exists; choose another path, or remove the file")
+    wiring = wiring_of(net, sample, accepts=_accepts)
+    text = _File(net, wiring, _arithmetic(net, sample), name).text(test)
+    if path is not None:
+        with files.explained(Path(path)), files.atomic(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def _accepts(module: nn.Module) -> bool:
+    return serves(module) or isinstance(module, (nn.Flatten, SynapticDelay))
+
+
+def _arithmetic(net: nn.Module, sample: Tensor) -> Arithmetic:
+    if any(isinstance(module, FixedPointLeaky) for module in net.modules()):
+        return INTEGER
+    found = {torch.float32: FLOAT, torch.float64: DOUBLE}.get(sample.dtype)
+    if found is None:
+        raise TypeError(f"C has float32 and float64, got a sample of {sample.dtype}")
+    return found
+
+
+class _File:
+    """The parts of a network on their way to C."""
+
+    def __init__(self, net: nn.Module, wiring: Wiring, arithmetic: Arithmetic, name: str) -> None:
+        self.net, self.wiring, self.arithmetic, self.name = net, wiring, arithmetic, name
+        self.kinds = {n: type(p.what).__name__ for n, p in wiring.parts.items()}
+        self.index = {n: i for i, n in enumerate(wiring.parts)}
+        self.spikes: dict[str, bool] = {}
+        self.blocks: dict[str, Block] = {}
+        self.inputs: dict[str, list[str]] = {}  # expressions whose sum a part receives
+        for part_name, part in wiring.parts.items():
+            self._enter(part_name, part)
+
+    def _enter(self, name: str, part: Part) -> None:
+        spikes = len(part.sources) == 1 and self.spikes.get(part.sources[0], False)
+        site = Site(self.index[name], name, part.shape_in, part.shape_out, spikes, self.arithmetic)
+        if part.what is None or isinstance(part.what, nn.Flatten):
+            block = Block(body=[f"for (int i = 0; i < {site.size}; i++) y[i] = x[i];"])
+            block.spikes = spikes
+        elif isinstance(part.what, Neuron):
+            block = neuron_block(site, part.what)
+        elif isinstance(part.what, SynapticDelay):
+            block = delay_block(site, part.what)
+        else:
+            block = layer_block(site, part.what)
+        self.blocks[name] = block
+        self.spikes[name] = block.spikes
+
+    # -- the text ------------------------------------------------------------------------------
+
+    def text(self, test: Tensor | None) -> str:
+        """Return the whole file."""
+        layers = [self._function(name, block) for name, block in self.blocks.items()]
+        sections = [
+            self._header(),
+            self._state(),
+            *layers,
+            self._reset(),
+            self._step(),
+            *([] if test is None else [self._test(test)]),
+        ]
+        return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+    def _sizes(self) -> tuple[int, list[int]]:
+        outputs = []
+        for sources in self.wiring.outputs:
+            first = sources[0]
+            shape = self.wiring.shape if first == INPUT else self.wiring.parts[first].shape_out
+            outputs.append(torch.Size(shape).numel())
+        return torch.Size(self.wiring.shape).numel(), outputs
+
+    def _header(self) -> list[str]:
+        version = getattr(sys.modules[__name__.partition(".")[0]], "__version__", "")
+        inputs, outputs = self._sizes()
+        shown = " and ".join(map(str, outputs))
+        lines = [
+            f"/* {self.name}: written by Spikeloom {version}. C99, no dependencies, no allocation.",
+            " *",
+            f" *     struct {self.name}_state state;",
+            f" *     {self.name}_reset(&state);",
+            f" *     {self.name}_step(&state, input, output);   once for each time step",
+            " *",
+            f" * input: {inputs} numbers, output: {shown} numbers. Compile with -ffp-contract=off.",
+            " */",
+        ]
+        body = "\n".join(line for block in self.blocks.values() for line in block.body)
+        functions = r"\b(exp|log|sqrt|sin|cos|tanh|atan|erf|floor)f?\(|INFINITY"
+        if re.search(functions, body):
+            lines.append("#include <math.h>")
+        lines.append("#include <stdint.h>" if self.arithmetic.whole else "")
+        return [line for line in lines if line]
+
+    def _state(self) -> list[str]:
+        real, lines = self.arithmetic.real, [f"struct {self.name}_state {{"]
+        for name, block in self.blocks.items():
+            part, index = self.wiring.parts[name], self.index[name]
+            size = torch.Size(part.shape_out).numel()
+            lines.append(f"    {real} y_{index}[{size}]; /* output of {name} */")
+            if len(part.sources) > 1:
+                lines.append(f"    {real} x_{index}[{torch.Size(part.shape_in).numel()}];")
+            lines += [f"    {real} {field}[{length}];" for field, length in block.state.items()]
+        return [*lines, "};"]
+
+    def _function(self, name: str, block: Block) -> list[str]:
+        part, real, index = self.wiring.parts[name], self.arithmetic.real, self.index[name]
+        shapes = " -> ".join(
+            " x ".join(map(str, shape)) for shape in (part.shape_in, part.shape_out)
+        )
+        lines = [f"/* {name}: {self.kinds[name]}, {shapes} */", *block.tables]
+        state = f"struct {self.name}_state *s, " if self._reads_state(block) else ""
+        lines.append(f"static void layer_{index}({state}const {real} *x, {real} *y)")
+        return [*lines, "{", *(f"    {line}" for line in block.body), "}"]
+
+    @staticmethod
+    def _reads_state(block: Block) -> bool:
+        return any("s->" in line for line in block.body)
+
+    def _reset(self) -> list[str]:
+        lines = [f"void {self.name}_reset(struct {self.name}_state *s)", "{"]
+        lines += [f"    static const struct {self.name}_state rest;", "    *s = rest;"]
+        for block in self.blocks.values():
+            lines += [f"    {line}" for line in block.reset]
+        for index, values in self._at_rest().items():
+            for position, value in enumerate(values):
+                if value:
+                    text = self.arithmetic.literal(value)
+                    lines.append(f"    s->y_{index}[{position}] = {text};")
+        return [*lines, "}"]
+
+    def _at_rest(self) -> dict[int, list[float]]:
+        """What layers in a loop send before the first step."""
+        net = self.net
+        if not isinstance(net, Network) or not net.loop_bias:
+            return {}
+        like = torch.zeros(1, *self.wiring.shape, dtype=self.wiring.dtype)
+        if not net.shapes:
+            net.shapes = net.shapes_for(like)
+        found = {}
+        for name in net.delayed:
+            value = None if name in net.inputs else net._at_rest(name, like)
+            if value is not None:
+                last = [n for n in self.index if n == name or n.startswith(f"{name}.")][-1]
+                found[self.index[last]] = value.detach().flatten().tolist()
+        return found
+
+    def _source(self, name: str) -> str:
+        return "input" if name == INPUT else f"s->y_{self.index[name]}"
+
+    def _step(self) -> list[str]:
+        real = self.arithmetic.real
+        _, outputs = self._sizes()
+        names = ["output"] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
+        arguments = "".join(f", {real} *{name}" for name in names)
+        head = f"struct {self.name}_state *s, const {real} *input{arguments}"
+        lines = [f"void {self.name}_step(", f"    {head});", f"void {self.name}_step("]
+        lines += [f"    {head})", "{"]
+        for name, block in self.blocks.items():
+            part, index = self.wiring.parts[name], self.index[name]
+            source = self._source(part.sources[0])
+            if len(part.sources) > 1:
+                size = torch.Size(part.shape_in).numel()
+                total = " + ".join(f"{self._source(n)}[i]" for n in part.sources)
+                lines.append(f"    for (int i = 0; i < {size}; i++) s->x_{index}[i] = {total};")
+                source = f"s->x_{index}"
+            state = "s, " if self._reads_state(block) else ""
+            lines.append(f"    layer_{index}({state}{source}, s->y_{index});")
+        for target, sources, size in zip(names, self.wiring.outputs, outputs, strict=True):
+            total = " + ".join(f"{self._source(n)}[i]" for n in sources)
+            lines.append(f"    for (int i = 0; i < {size}; i++) {target}[i] = {total};")
+        return [*lines, "}"]
+
+    def _test(self, test: Tensor) -> list[str]:
+        """A program that runs the test vector and counts what differs."""
+        shape = self.wiring.shape
+        if tuple(test.shape[1:]) != tuple(shape) or len(test) == 0:
+            raise ValueError(
+                f"test must be [T, {', '.join(map(str, shape))}] with T > 0, got "
+                f"{tuple(test.shape)}"
+            )
+        inputs, outputs = self._sizes()
+        if len(outputs) > 1:
+            raise ValueError("a test vector needs a network with one output")
+        expected = _outputs(self.net, test.to(self.wiring.dtype)[:, None])
+        steps, size, real = len(test), outputs[0], self.arithmetic.real
+        table = self.arithmetic.table
+        return [
+            f"#ifdef {self.name.upper()}_TEST",
+            "#include <stdio.h>",
+            *table("test_input", test.double().flatten().tolist(), f"[{steps} * {inputs}]"),
+            *table("test_output", expected.double().flatten().tolist(), f"[{steps} * {size}]"),
+            "int main(void)",
+            "{",
+            f"    static struct {self.name}_state state;",
+            f"    {real} output[{size}];",
+            "    int wrong = 0;",
+            f"    {self.name}_reset(&state);",
+            f"    for (int t = 0; t < {steps}; t++) {{",
+            f"        {self.name}_step(&state, test_input + t * {inputs}, output);",
+            f"        for (int i = 0; i < {size}; i++)",
+            f"            wrong += output[i] != test_output[t * {size} + i];",
+            "    }",
+            f'    printf("%d of %d outputs differ\\n", wrong, {steps * size});',
+            "    return wrong != 0;",
+            "}",
+            "#endif",
+        ]
+
+
+def _outputs(net: nn.Module, x: Tensor) -> Tensor:
+    """What `run` returns over time for one sample, the network put to rest before and after."""
+    reset(net)
+    with torch.no_grad():
+        out = run(net, x)
+    reset(net)
+    first = out[0] if isinstance(out, tuple) else out
+    return first

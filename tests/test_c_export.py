@@ -1,0 +1,265 @@
+"""Networks as C: compiled and run, they spike as `snn.run` says."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikeloom as snn
+
+COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
+FLAGS = ["-std=c99", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+
+
+def compiled(text: str, folder: Path, *flags: str) -> Path:
+    source, program = folder / "network.c", folder / "network"
+    source.write_text(text)
+    command = [COMPILER, *FLAGS, *flags, str(source), "-o", str(program), "-lm"]
+    made = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return program
+
+
+def differing(net: nn.Module, x: Tensor, folder: Path) -> str:
+    """What the program of the test vector prints for input over time, [T, ...]."""
+    program = compiled(snn.hardware.to_c(net, x[:1], test=x), folder, "-DNETWORK_TEST")
+    return subprocess.run([str(program)], capture_output=True, text=True).stdout.strip()
+
+
+def on_a_grid(net: nn.Module) -> nn.Module:
+    """Weights that are multiples of 1/16: their sums are exact in any order."""
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+                for parameter in module.parameters():
+                    parameter.copy_((parameter * 48).round() / 16)
+    return net.eval()
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.lif = nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True)
+        self.second, self.last = nn.Linear(8, 8), snn.Leaky(0.8, init_hidden=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spk = self.lif(self.first(x))
+        return self.last(self.second(spk) + 0.5 * spk)
+
+
+class Izhikevich(snn.Neuron):
+    class State(NamedTuple):
+        v: Tensor
+        u: Tensor
+
+    @staticmethod
+    def integrate(x: Tensor, state, p):
+        v = state.v + 0.25 * (0.04 * state.v * state.v + 5 * state.v + 140 - state.u + 20 * x)
+        u = state.u + 0.25 * 0.02 * (0.2 * state.v - state.u)
+        fired = (v >= 30).to(v.dtype)
+        return state._replace(v=v + fired * (-65 - v), u=u + fired * 8)
+
+    @staticmethod
+    def trigger(state, p):
+        return state.v
+
+    def initial(self, x: Tensor):
+        return self.State(torch.full_like(x, -65.0), torch.full_like(x, -13.0))
+
+
+def hidden(cls, *args, **options):
+    return cls(*args, init_hidden=True, **options)
+
+
+NETWORKS = {
+    "dense": lambda: nn.Sequential(
+        nn.Linear(6, 8), hidden(snn.Leaky, 0.9), nn.Linear(8, 4), hidden(snn.Synaptic, 0.8, 0.9)
+    ),
+    "vectors of parameters": lambda: nn.Sequential(
+        nn.Linear(6, 8),
+        hidden(snn.Leaky, torch.rand(8), threshold=torch.rand(8) + 0.5, reset_mechanism="zero"),
+    ),
+    "graded spikes": lambda: nn.Sequential(
+        nn.Linear(6, 8), hidden(snn.Leaky, 0.9, graded_spikes_factor=0.5), nn.Linear(8, 4)
+    ),
+    "resets in the same step": lambda: nn.Sequential(
+        nn.Linear(6, 8),
+        hidden(snn.Leaky, 0.9, reset_delay=False),
+        nn.Linear(8, 4),
+        hidden(snn.Leaky, 0.5, reset_mechanism="none"),
+    ),
+    "adaptive": lambda: nn.Sequential(nn.Linear(6, 8), hidden(snn.AdLIF)),
+    "signed": lambda: nn.Sequential(nn.Linear(6, 8), hidden(snn.SignedIF), nn.Linear(8, 4)),
+    "recurrent": lambda: nn.Sequential(
+        nn.Linear(6, 8),
+        hidden(snn.RLeaky, 0.9, linear_features=8),
+        nn.Linear(8, 4),
+        hidden(snn.RSynaptic, 0.9, 0.8, all_to_all=False, V=0.5),
+    ),
+    "delayed": lambda: nn.Sequential(
+        nn.Linear(6, 8),
+        hidden(snn.Leaky, 0.9),
+        snn.SynapticDelay(4, 3.0),
+        nn.Linear(8, 4),
+        snn.SynapticDelay(3, torch.tensor([0.0, 1.5, 2.0, 3.0]), channels=4),
+        hidden(snn.LI, 0.9),
+    ),
+    "branches": Branches,
+    "a user's neuron": lambda: nn.Sequential(
+        nn.Linear(6, 8), hidden(Izhikevich, reset_mechanism="none")
+    ),
+}
+
+IMAGES = {
+    "strided": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        hidden(snn.Leaky, 0.8),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 5),
+        hidden(snn.Leaky, 0.9),
+    ),
+    "grouped and dilated": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, (3, 2), groups=2, dilation=(1, 3), bias=False),
+        hidden(snn.Leaky, 0.8),
+        nn.AvgPool2d(2, padding=1),
+        nn.Conv2d(4, 3, 3, padding="same"),
+    ),
+    "recurrent convolution": lambda: nn.Sequential(
+        nn.Conv2d(2, 3, 3), hidden(snn.RLeaky, 0.8, conv2d_channels=3, kernel_size=3)
+    ),
+    "normalized": lambda: nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), hidden(snn.Leaky, torch.rand(3, 1, 1))
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_c_of_a_network_spikes_as_run_does(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(NETWORKS[name]())
+    x = (torch.rand(40, 6) < 0.4).float()
+    outputs = snn.run(net, x[:, None])
+    assert (outputs[0] if isinstance(outputs, tuple) else outputs).any()
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_c_of_a_convolutional_network_spikes_as_run_does(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(IMAGES[name]())
+    x = (torch.rand(20, 2, 12, 12) < 0.4).float()
+    assert snn.run(net, x[:, None]).any()
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+@needs_compiler
+def test_doubles_and_a_32_bit_target_compile_and_agree(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(NETWORKS["dense"]()).double()
+    x = torch.rand(30, 6).double()
+    assert differing(net, x, tmp_path).startswith("0 of ")
+    text = snn.hardware.to_c(net.float(), x[:1].float())
+    (tmp_path / "small.c").write_text(text)
+    command = [COMPILER, *FLAGS, "-m32", "-c", str(tmp_path / "small.c"), "-o", str(tmp_path / "o")]
+    made = subprocess.run([str(w) for w in command], capture_output=True, text=True)
+    if "unrecognized" in made.stderr or "sorry" in made.stderr:
+        pytest.skip("the compiler has no 32-bit target")
+    assert made.returncode == 0, made.stderr
+
+
+@needs_compiler
+def test_a_graph_with_a_loop_reads_what_was_sent_one_step_before(tmp_path: Path) -> None:
+    nir = pytest.importorskip("nir")
+    import numpy as np
+
+    torch.manual_seed(0)
+    weight = (torch.randn(3, 3) * 4).round() / 4
+    lif = {"tau": np.full(3, 2e-4), "r": np.full(3, 2.0), "v_leak": np.zeros(3)}
+    graph = nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([3])),
+            "a": nir.LIF(**lif, v_threshold=np.ones(3)),
+            "b": nir.Affine(weight.numpy(), np.full(3, 0.25)),
+            "c": nir.Linear(np.eye(3)),
+            "output": nir.Output(np.array([3])),
+        },
+        [("input", "a"), ("a", "c"), ("c", "b"), ("b", "a"), ("a", "output")],
+    )
+    net = snn.nir.from_nir(graph, dt=1e-4, reset="subtract", delay=False)
+    x = (torch.rand(40, 3) * 8).round() / 8
+    assert snn.run(net, x[:, None]).any()
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+@needs_compiler
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_integers_in_c_equal_the_integer_network(
+    bits: int, per_channel: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(bits)
+    net = on_a_grid(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.MaxPool2d(2),
+            hidden(snn.Leaky, 0.9),
+            nn.Flatten(),
+            nn.Linear(64, 6),
+            hidden(snn.Leaky, torch.rand(6), reset_mechanism="zero"),
+        )
+    )
+    image = torch.rand(1, 1, 8, 8)
+    made = snn.hardware.quantize(
+        net, image, weight_bits=bits, per_channel=per_channel, input_step=1 / 255
+    )
+    x = (torch.rand(30, 1, 8, 8) * 255).round()
+    assert snn.run(made, x[:, None]).any()
+    snn.reset(made)
+    assert differing(made, x, tmp_path).startswith("0 of ")
+
+
+def test_what_cannot_be_written_is_named_before_a_file_is_made(tmp_path: Path) -> None:
+    x = torch.zeros(1, 6)
+    path = tmp_path / "network.c"
+    with pytest.raises(ValueError, match=r"'1' \(GELU\)|GELU"):
+        snn.hardware.to_c(nn.Sequential(nn.Linear(6, 8), nn.GELU()), x, path)
+    with pytest.raises(ValueError, match=r"'1'.*inhibition"):
+        snn.hardware.to_c(
+            nn.Sequential(nn.Linear(6, 8), hidden(snn.Leaky, 0.9, inhibition=True)), x, path
+        )
+    with pytest.raises(ValueError, match=r"net\.eval"):
+        snn.hardware.to_c(
+            nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8)).train(), x.repeat(2, 1), path
+        )
+    with pytest.raises(ValueError, match="C identifier such as 'network', got '1st'"):
+        snn.hardware.to_c(nn.Linear(6, 8), x, path, name="1st")
+    with pytest.raises(TypeError, match=r"float32 and float64, got a sample of torch\.bfloat16"):
+        snn.hardware.to_c(nn.Linear(6, 8).bfloat16(), x.bfloat16(), path)
+    with pytest.raises(ValueError, match=r"test must be \[T, 6\]"):
+        snn.hardware.to_c(nn.Linear(6, 8), x, path, test=torch.zeros(3, 5))
+    assert not path.exists()
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"network\.c exists"):
+        snn.hardware.to_c(nn.Linear(6, 8), x, path)
+    assert path.read_text() == "mine"
+
+
+@needs_compiler
+def test_random_networks_in_c_spike_as_run_does(tmp_path: Path) -> None:
+    campaign = Path(__file__).resolve().parent.parent / "campaigns" / "c_export.py"
+    command = [sys.executable, str(campaign), "--out", str(tmp_path), "--number", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0 and "8 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
