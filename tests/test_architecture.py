@@ -296,6 +296,45 @@ def test_the_edges_stay_on_one_floor_and_have_no_cycle() -> None:
             del followers[name]
 
 
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others."""
+    reached = {name: set(after) for name, after in edges.items()}
+    while True:
+        grown = {
+            n: after.union(*(reached.get(a, set()) for a in after)) for n, after in reached.items()
+        }
+        if grown == reached:
+            break
+        reached = grown
+    groups = {
+        tuple(sorted(other for other in after if name in reached.get(other, set())))
+        for name, after in reached.items()
+        if name in after
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def inner_edges() -> dict[str, set[str]]:
+    """The imports between the files of the package, wherever they stand in a file."""
+    known = {dotted(file) for file in FILES}
+    edges: dict[str, set[str]] = {}
+    for file in FILES:
+        ours = (found.module for found in imports(file) if found.module.startswith("spikeloom."))
+        targets = {module.removeprefix("spikeloom.") for module in ours}
+        edges[dotted(file)] = {name for name in targets if name in known} - {dotted(file)}
+    return edges
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    found = circles(inner_edges())
+    assert not found, "files import each other: " + "; ".join(", ".join(group) for group in found)
+
+
+def test_a_circle_of_imports_inside_a_part_is_found() -> None:
+    edges = {"a.x": {"a.y"}, "a.y": {"a.z"}, "a.z": {"a.x"}, "a.w": {"a.x"}, "b": set()}
+    assert circles(edges) == [["a.x", "a.y", "a.z"]]
+
+
 @pytest.mark.parametrize(
     ("file", "line", "answer"),
     [
