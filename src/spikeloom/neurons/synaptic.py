@@ -49,6 +49,8 @@ class Synaptic(LIF):
         syn: Tensor  # synaptic current, [B, ...], in the unit of the input
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
+    syn: Tensor
+    alpha: Tensor
     is_linear: ClassVar[bool] = True
     example: ClassVar[Mapping[str, Any]] = {"alpha": 0.8, "beta": 0.9}
 
