@@ -97,7 +97,8 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     """
     path = path_of("path", path)
     if path.is_dir():
-        folder, path = path, path / OF_RUNS
+        folder = path
+        path = folder / OF_RUNS
         if not path.exists():
             raise FileNotFoundError(
                 f"{folder} holds no finished run: there is no {path.name}; write the path of a "

@@ -77,7 +77,8 @@ def fit(
 
     Under torchrun, or in an open process group, all processes are one training: each computes its
     share of every batch (``batch_size`` counts the whole batch), gradients are means over all
-    samples, and the first process writes. A loss must then be a mean over samples.
+    samples, and the first process writes. Losses and penalties must then be means over
+    samples.
 
     Args:
         net: the network of one step or of `spikeloom.layerwise`, trained in place; or a function
@@ -173,7 +174,7 @@ def fit(
     request = Request(**given)
     request.check(**files)
     with ExitStack() as stack:
-        here = stack.enter_context(together(request.device))
+        here = together(request.device)
         folder = None if out is None else RunFolder(out, seed)
         if folder is not None:
             reserved = folder.reserved(resume, force)
