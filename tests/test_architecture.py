@@ -38,7 +38,7 @@ FLOOR = {
     "decode": 3,
     "utils": 3,
     "backprop": 3,
-    "run": 3,
+    "running": 3,
     "learning.hebbian": 2,  # below `functional`, where snnTorch keeps its STDP learner
     "learning.registry": 2,
     "learning.stdp": 2,
@@ -74,21 +74,21 @@ EDGES = {
     ("surrogate", "core.surrogate"),
     ("layers", "kernels"),  # a spike-aware layer is a module around its operator
     ("functional", "decode"),  # losses read spike counts and first spikes
-    ("learning", "run"),  # a rule shows a network a sequence
+    ("learning", "running"),  # a rule shows a network a sequence
     ("learning.stdp", "learning.hebbian"),
     ("learning.stdp", "learning.registry"),
     ("learning.stdp", "kernels"),  # a rule is traced, and printed as scalar arithmetic
     ("learning", "functional"),  # a rule of `fit` knows its loss
-    ("nir", "run"),  # both read a network as the graph of its modules
+    ("nir", "running"),  # both read a network as the graph of its modules
     ("doctor", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
-    ("backprop", "run"),
-    ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
+    ("backprop", "running"),
+    ("chaos", "running"),  # a batch is run to measure how strongly a layer feeds back
     ("conversion", "functional"),  # operations are spikes times fan-out
-    ("conversion", "run"),  # a converted network is run to compare rates
+    ("conversion", "running"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "learning"),  # gradients of the rules are compared
-    ("doctor", "run"),
+    ("doctor", "running"),
     ("export_nir", "nir"),
     ("import_nir", "nir"),
     ("export", "export_nir"),

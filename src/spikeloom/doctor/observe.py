@@ -21,7 +21,7 @@ from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from ..core.taps import Moment, Watch
 from ..functional.loss import ce_max_membrane_loss, mse_membrane_loss
-from ..run import layerwise, run
+from ..running import layerwise, run
 
 __all__ = ["Activity", "Observation", "Synapse", "forward", "observe", "observed", "restored"]
 
