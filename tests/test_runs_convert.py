@@ -13,8 +13,6 @@ import torch
 from spikeloom.cli import main
 from spikeloom.train import checkpoint
 
-pytest.importorskip("sklearn")
-
 CONVERT = ["convert", "--model", "mlp", "--epochs", "1", "--max-steps", "2", "--quiet"]
 
 
