@@ -141,9 +141,11 @@ def test_a_parameter_assigned_through_data_or_a_checkpoint_is_looked_at() -> Non
 
 def test_parameters_are_read_only_where_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
-    real = snn.Neuron._look
+    real = snn.Neuron._check_values
     monkeypatch.setattr(
-        snn.Neuron, "_look", lambda neuron, changed: (looks.append(changed), real(neuron, changed))
+        snn.Neuron,
+        "_check_values",
+        lambda neuron, changed: (looks.append(changed), real(neuron, changed)),
     )
     neuron, x = (
         snn.RLeaky(0.9, linear_features=3, learn_beta=True, init_hidden=True),

@@ -93,7 +93,6 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 UNREVISED = (
-    "src/spikeloom/cli/",
     "src/spikeloom/core/",
     "src/spikeloom/doctor/",
     "src/spikeloom/hardware/",

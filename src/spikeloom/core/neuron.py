@@ -13,10 +13,10 @@ return.
 
 import inspect
 import warnings
-import weakref
 from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from .transition import TRANSITIONS, Transition, over_threshold
 
 __all__ = ["REGISTRY", "Neuron", "TimeAxisWarning"]
 
-# every subclass by name, for the laws, the reference pages and NIR
+# every subclass by name, for the laws, files and NIR; names of the library's own stay theirs
 REGISTRY: dict[str, type["Neuron"]] = {}
 
 _SETTINGS = frozenset(
@@ -49,26 +49,14 @@ class TimeAxisWarning(UserWarning):
     """An input in step mode has the number of axes of a sequence."""
 
 
-class Live:
+class Live(WeakSet[Any]):
     """A list-like view of the neurons alive; it keeps none of them alive."""
 
-    def __init__(self) -> None:
-        self._refs: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def add(self, neuron: Any) -> None:
-        self._refs.add(neuron)
-
-    def clear(self) -> None:
-        self._refs.clear()
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
     def __iter__(self) -> Iterator[Any]:
-        return iter(list(self._refs))
+        return iter(list(super().__iter__()))
 
     def __getitem__(self, index: int) -> Any:
-        return list(self._refs)[index]
+        return list(self)[index]
 
 
 class StateField:
@@ -100,6 +88,10 @@ class OneOrAll:
         return lambda: (
             [self.method(each) for each in owner.live if isinstance(each, owner)] and None
         )
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _cast(x: Tensor) -> bool:
@@ -184,7 +176,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         cls.overridden = doors.overridden_by(cls)
         if cls.State is Neuron.State:
             return  # a mixin, or a base
-        REGISTRY[cls.__name__] = cls
+        known = REGISTRY.get(cls.__name__)
+        if known is None or _is_ours(cls) or not _is_ours(known):
+            REGISTRY[cls.__name__] = cls
         equations = [name for name in _EQUATIONS if getattr(cls, name) is not None]
         pure = all(
             isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations
@@ -278,13 +272,15 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return state._replace(spk=spk) if "spk" in state._fields else state
 
     def initial(self, x: Tensor) -> Any:
-        """The state at rest for inputs like ``x``, [B, ...]: zeros of its shape, device and memory
-        format.
+        """The state at rest for inputs like ``x``, [B, ...]: zeros of `state_shape` on its device.
 
-        Its dtype is that of ``x``, but float32 where autocast makes inputs of 16 bits.
+        Its memory format is that of ``x`` where the shapes agree. Its dtype is that of ``x``, but
+        float32 where autocast makes inputs of 16 bits.
         """
         dtype = torch.float32 if _cast(x) else x.dtype
-        return self.State(*(torch.zeros_like(x, dtype=dtype) for _ in self.State._fields))
+        shape = self.state_shape(x)
+        like = x if shape == x.shape else x.new_empty(shape)
+        return self.State(*(torch.zeros_like(like, dtype=dtype) for _ in self.State._fields))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
@@ -351,10 +347,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
         """Run `scan`; one of a subclass need not look at its input."""
         if getattr(self.scan, "__func__", None) is not Neuron.scan:
-            self._look(x)
+            self._check_finite(x)
         return self.scan(x, state, num_steps=num_steps)
 
-    def _look(self, x: Tensor) -> None:
+    def _check_finite(self, x: Tensor) -> None:
         # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
         if not torch.compiler.is_compiling() and x.device.type == "cpu":
             checks.finite(x, f"the input of {type(self).__name__}")
@@ -384,7 +380,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
         if not dispatch.looks(name):
-            self._look(x)
+            self._check_finite(x)
         if run is not None:
             return run(
                 self.key, x, self._in(state, dtype), self.params(dtype), num_steps, path=path
@@ -675,16 +671,6 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     reset_hidden = OneOrAll(_reset_hidden)
 
     # -- configuration -----------------------------------------------------------------------------
-
-    @property
-    def mode(self) -> str:
-        """``"step"`` for inputs [B, ...], ``"sequence"`` for inputs [T, B, ...]."""
-        return self._mode
-
-    @mode.setter
-    def mode(self, name: str) -> None:
-        self._mode = checks.choice(f"mode of {type(self).__name__}", name, self.modes)
-        self._checked = None
 
     @property
     def reset_mechanism(self) -> str:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..core import checks
 from .hebbian import correlate, outer, weight_of
 from .stdp import Memory, PostPre, Rule
-from .stdp.rule import Product
 
 __all__ = ["MSTDP", "MSTDPET", "Eligibility"]
 
@@ -182,15 +181,13 @@ def _each(
     rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None
 ) -> tuple[Memory, Tensor]:
     """Traces, and the change that each sample proposes, [B, *weight.shape]."""
-    if type(synapse) is nn.Linear and pre.dim() == 2:
-        product: Product = outer
-    else:
 
-        def product(pre: Tensor, post: Tensor) -> Tensor:
-            each = zip(pre.split(1), post.split(1), strict=True)
-            return torch.stack([correlate(synapse, a, b) for a, b in each])
+    def apart(pre: Tensor, post: Tensor) -> Tensor:
+        each = zip(pre.split(1), post.split(1), strict=True)
+        return torch.stack([correlate(synapse, a, b) for a, b in each])
 
-    return rule.proposed(weight_of(synapse), product, pre, post, memory)
+    plain = type(synapse) is nn.Linear and pre.dim() == 2
+    return rule.proposed(weight_of(synapse), outer if plain else apart, pre, post, memory)
 
 
 def _weighed(rule: Rule, changes: Tensor, reward: Any) -> Tensor:

@@ -137,10 +137,6 @@ class SConv2dLSTM(Neuron):
             return F.max_pool2d(mem, self.max_pool)
         return F.avg_pool2d(mem, self.avg_pool) if self.avg_pool else mem
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, out_channels, H, W]."""
-        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """``out_channels`` in the place of ``in_channels``."""
         checks.at_most_axes("SConv2dLSTM", "B, channels, height, width", x)

@@ -63,6 +63,7 @@ class Layer:
         real_views: numbers of the recorded views of the tensor that it is a view of.
         following: the layer of the operation that came next in the previous step.
         pattern: the expected arguments of the next call.
+        names: names of those arguments that are passed by name, the last ones of the pattern.
     """
 
     def __init__(self, function: Any, kind: str, modes: Any, where: str, name: str = "") -> None:
@@ -91,6 +92,7 @@ class Layer:
         self.following: Layer | None = None
         self.real_views: list[int] | None = None
         self.pattern: list[tuple[Any, Any, int]] | None = None
+        self.names: tuple[str, ...] = ()
 
     def references(self) -> Iterable[Reference]:
         """Return single values of other layers that the layer reads besides its slots."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import modes
-from .arguments import CONSTANTS, expectation, worth_recording
+from .arguments import CONSTANTS, expectation, is_predictable, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution
 from .outlines import inferred
@@ -185,9 +185,13 @@ class Record:
         layer.infos, layer.wrap, layer.alias = known
         self.keys[key] = layer
         self.enter(layer)
-        plain = all(type(v) in (Deferred, nn.Parameter, int, float, type(None)) for v in args)
-        if plain and not kwargs and not self.inference and kind not in ("index", "stack"):
-            layer.pattern = [expectation(value) for value in args]
+        values = [*args, *kwargs.values()]
+        # slots are numbered by the sorted names, an expected call by their order
+        by_name = any(type(value) is Deferred for value in kwargs.values())
+        usual = all(map(is_predictable, values)) and not by_name
+        if usual and not self.inference and kind != "index":
+            layer.pattern = [expectation(value) for value in values]
+            layer.names = tuple(kwargs)
         return layer
 
     def _template(self, value: Any, layer: Layer, signs: list[Any]) -> Any:

@@ -57,8 +57,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
         if checks.transformed():
             return self._in_transform(func, args, kwargs or {})
         layer = self.last.following
-        if layer is not None and layer.function is func and not kwargs:
-            at = self._expected(layer, args)
+        if layer is not None and layer.function is func and not (self.epochs or self.off):
+            at = self._expected(layer, args, kwargs)
             if at is not None:
                 return self.occur(layer, at, args)
         kwargs = kwargs or {}
@@ -74,13 +74,19 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return False
         return modes.saving_hooks() is self.execution.hooked
 
-    def _expected(self, layer: Layer, args: Any) -> tuple[int, ...] | None:
+    def _expected(
+        self, layer: Layer, args: Any, kwargs: dict[str, Any] | None
+    ) -> tuple[int, ...] | None:
         """Return what a call reads if the same call came next in the step before; else None.
 
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
-        if pattern is None or len(pattern) != len(args) or self.epochs or self.off:
+        names: tuple[str, ...] = ()
+        if kwargs:
+            names = tuple(kwargs)
+            args = (*args, *kwargs.values())
+        if pattern is None or len(pattern) != len(args) or names != layer.names:
             return None
         if modes.current() is not layer.modes:
             return None
@@ -95,7 +101,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
             elif kind is nn.Parameter:
                 if value is not wanted or value._version != version:
                     return None
-            elif value != wanted or value == 0:  # 0.0 == -0.0
+            # 0.0 == -0.0
+            elif value is not wanted and (kind is tuple or value != wanted or value == 0):
                 return None
         return tuple(at)
 

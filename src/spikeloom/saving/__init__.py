@@ -27,8 +27,8 @@ def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Pat
     """Writes the weights and the architecture of a network to a safetensors file.
 
     The write is atomic. The network is a known layer or a nested ``nn.Sequential`` of known layers:
-    the common layers of ``torch.nn``, and the neurons and layers of this library. States of neurons
-    are not saved.
+    the common layers of ``torch.nn``, the neurons and layers of this library, and neurons of your
+    own, whose module must be imported before `load`. States of neurons are not saved.
 
     Args:
         net: the network; or, for a network with its own class, its ``state_dict``, which `load`
@@ -97,7 +97,8 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     """
     path = path_of("path", path)
     if path.is_dir():
-        folder, path = path, path / OF_RUNS
+        folder = path
+        path = folder / OF_RUNS
         if not path.exists():
             raise FileNotFoundError(
                 f"{folder} holds no finished run: there is no {path.name}; write the path of a "

@@ -175,11 +175,11 @@ class Rule(Registered):
         _check_spikes(weight, pre, post)
         if self.reduction == "max":
             return self._largest(synapse, weight, *self.collected(pre, post, memory))
-        memory = self.initial if memory is None else memory
+        traces: Memory = self.initial if memory is None else memory
         parts: dict[int, list[Term]] = {}
         firing = _firing(post)
         for pre_t, post_t, rows in zip(pre, post, firing, strict=True):
-            memory, terms = self.terms(pre_t, post_t, memory)
+            traces, terms = self.terms(pre_t, post_t, traces)
             for k, term in enumerate(terms):
                 parts.setdefault(k, []).append(_busy(term, rows if term.post is post_t else None))
         change = torch.zeros_like(weight)
@@ -192,7 +192,7 @@ class Rule(Registered):
             change += whole.strength(weight) * _product(
                 synapse, whole._replace(shift=terms[0].shift)
             )
-        return memory, change / pre.shape[1] if self.reduction == "mean" else change
+        return traces, change / pre.shape[1] if self.reduction == "mean" else change
 
     def proposed(
         self,
@@ -246,12 +246,12 @@ class Rule(Registered):
         self, pre: Tensor, post: Tensor, memory: Memory | None = None
     ) -> tuple[Memory, list[Term]]:
         """The traces after all steps, and the products of each of them, [T, B, ...]."""
-        memory = self.initial if memory is None else memory
+        traces: Memory = self.initial if memory is None else memory
         rows: list[tuple[Term, ...]] = []
         for pre_t, post_t in zip(pre, post, strict=True):
-            memory, terms = self.terms(pre_t, post_t, memory)
+            traces, terms = self.terms(pre_t, post_t, traces)
             rows.append(terms)
-        return memory, [
+        return traces, [
             c[0]._replace(
                 pre=torch.stack([t.pre for t in c]), post=torch.stack([t.post for t in c])
             )
