@@ -63,7 +63,7 @@ def expanded(
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign:
-            raise ValueError(f"--set must be KEY=VALUE, got {pair!r}; write --set epochs=5")
+            raise ValueError(f'--set must be KEY=VALUE, got {pair!r}; write --set "epochs=5"')
         before += _words({name.strip(): _value(value.strip())}, "--set", command)
     at = words.index(args.command) + 1
     return parser.parse_args([*words[:at], *before, *words[at:]])

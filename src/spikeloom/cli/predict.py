@@ -68,7 +68,7 @@ def _sample(file: Path, found: runs.Finished) -> Tensor:
         file,
         num_steps=steps,
         sensor_size=(shape[3], shape[2], shape[1]) if events else None,
-        size=(shape[1], shape[2]) if is_image else None,
+        image_size=(shape[1], shape[2]) if is_image else None,
         channels=shape[0] if is_image else None,
         readers=sources.READERS,
     )

@@ -58,7 +58,7 @@ def load(args: argparse.Namespace) -> Split:
         name,
         test=getattr(args, "test", 0.2),
         num_steps=getattr(args, "num_steps", 20),
-        size=None if size is None else (size[0], size[1]),
+        image_size=None if size is None else (size[0], size[1]),
         readers=READERS,
     )
 

@@ -37,7 +37,7 @@ def folder(
     test: float = 0.2,
     num_steps: int = 20,
     sensor_size: tuple[int, int, int] | None = None,
-    size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
     readers: Mapping[str, Reader] | None = None,
 ) -> Split:
     """Read a folder of samples into memory, divided into training and test samples.
@@ -52,7 +52,7 @@ def folder(
         test: part of the samples that tests, in (0, 1), where they are not divided.
         num_steps: time steps T of sounds and events.
         sensor_size: width, height and polarities of events. Default: what the events need.
-        size: height and width of images; others are resized. Default: they must be alike.
+        image_size: height and width of images; others are resized. Default: they must be alike.
         readers: further kinds of files: suffix to a function from the path to a tensor or to
             events.
 
@@ -81,7 +81,12 @@ def folder(
     single = path if path.is_file() else path / "data.npz"
     if single.is_file():
         return _of_arrays(single, test)
-    how = {"num_steps": num_steps, "sensor_size": sensor_size, "size": size, "readers": readers}
+    how = {
+        "num_steps": num_steps,
+        "sensor_size": sensor_size,
+        "image_size": image_size,
+        "readers": readers,
+    }
     parts = [path / "train", path / "test"]
     if all(part.is_dir() for part in parts):
         names = _classes(parts[0])
@@ -109,7 +114,7 @@ def read_sample(
     *,
     num_steps: int = 20,
     sensor_size: tuple[int, int, int] | None = None,
-    size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     readers: Mapping[str, Reader] | None = None,
 ) -> Tensor:
@@ -117,7 +122,7 @@ def read_sample(
 
     Args:
         path: the file.
-        num_steps, sensor_size, size, readers: as for `folder`.
+        num_steps, sensor_size, image_size, readers: as for `folder`.
         channels: of images: 1 for grey, 3 for colours. Default: what the file has.
 
     Raises:
@@ -131,18 +136,22 @@ def read_sample(
     if readers and kind in readers:
         found = readers[kind](path)
     elif kind in IMAGES:
-        return _image(path, size, channels)
+        return _image(path, image_size, channels)
     elif kind == ".wav":
         return _sound(path, num_steps)
     elif kind == ".npy":
-        with damage_named(path, "a whole npy file", "make it again"):
-            found = np.load(path, allow_pickle=False)
+        found = _array(path)
     else:
         known = (*IMAGES, ".wav", ".npy", *(readers or ()))
         raise ValueError(f"{path} is of no known kind; write one of {', '.join(known)}")
     if isinstance(found, np.ndarray) and found.dtype.names:
         return to_frames(found, sensor_size or _sensor([found]), num_steps=num_steps)
     return _scaled(np.asarray(found))
+
+
+def _array(path: Path) -> np.ndarray:
+    with damage_named(path, "a whole npy file", "make it again"):
+        return np.load(path, allow_pickle=False)
 
 
 def _of_arrays(path: Path, test: float) -> Split:
@@ -222,13 +231,13 @@ def _files(
 def _read(files: list[Path], how: dict[str, Any]) -> Tensor:
     """All files as one tensor."""
     if how["sensor_size"] is None and files[0].suffix == ".npy":
-        arrays = [np.load(file, allow_pickle=False) for file in files]
+        arrays = [_array(file) for file in files]
         if arrays[0].dtype.names:
             how = {**how, "sensor_size": _sensor(arrays)}
     samples = [read_sample(file, **how) for file in files]
     for file, sample in zip(files, samples, strict=True):
         if sample.shape != samples[0].shape:
-            hint = "write size=(height, width)" if sample.dim() == 3 else "make them alike"
+            hint = "write image_size=(32, 32)" if sample.dim() == 3 else "make them alike"
             raise ValueError(
                 f"samples must be alike, got {list(samples[0].shape)} in {files[0]} and "
                 f"{list(sample.shape)} in {file}; {hint}"
