@@ -83,8 +83,8 @@ def repair(
 
     Mends what `check` finds in the dynamics, and leaves all else as it is: a surrogate that is too
     steep or too flat becomes an arc tangent as wide as the threshold; leaks that do not fit the
-    number of steps remember half of it; a layer that is silent or saturated gets the threshold 1, no
-    bias, and weights scaled until its membranes fluctuate so that the threshold is two standard
+    number of steps remember half of it; a layer that is silent or saturated gets the threshold 1,
+    no bias, and weights scaled until its membranes fluctuate so that the threshold is two standard
     deviations away. Where gradients vanish, all layers are scaled so, from the first to the last.
     Meant for networks before training: trained weights change their meaning.
 
