@@ -91,6 +91,7 @@ EDGES = {
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
+    ("cli", "saving"),  # a repaired network is written
     ("cli", "train"),
     ("n3ml", "data"),
     ("n3ml", "spikeplot"),  # its picture of the weights
@@ -109,6 +110,7 @@ EXTRA = {
     "sklearn": "data",
     "h5py": "data",
     "PIL": "data",
+    "neurobench": "bench",
     "nir": "nir",
     "tonic": "events",
     "triton": "",

@@ -14,11 +14,16 @@ from typing import Any, NoReturn
 
 from ..train.card import versions
 from ..train.interrupt import terminable
-from . import convert, stdp, train
+from . import convert, doctor, stdp, train
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: dict[str, ModuleType] = {"train": train, "stdp": stdp, "convert": convert}
+COMMANDS: dict[str, ModuleType] = {
+    "train": train,
+    "stdp": stdp,
+    "convert": convert,
+    "doctor": doctor,
+}
 
 DESCRIPTION = "Spiking neural networks on PyTorch."
 USER_ERROR, INTERRUPTED = 2, 130

@@ -251,8 +251,9 @@ def _drops(function: Any, args: Any, kwargs: Any) -> bool:
 
 def _updates(seen: Observation, num_steps: int | None, loss: Loss, steps: int) -> None:
     """Measure the first update, and train a copy for a few steps."""
-    known = seen.optimizer is not None and seen.attached and bool(seen.raw)
-    if not known or not all(bool(torch.isfinite(g).all()) for g in seen.raw.values()):
+    if seen.optimizer is None or not seen.attached or not seen.raw:
+        return
+    if not all(bool(torch.isfinite(g).all()) for g in seen.raw.values()):
         return
     tree.reset(seen.net)
     groups = seen.optimizer.param_groups
