@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom import data, spikegen
 from spikeloom.learning import EventNetwork, first_times, stbp_neuron
-from spikeloom.train.rules import RULES
+from spikeloom.train.rules import Rule, rules_of
 
 STEPS, EPOCHS, SEEDS, HIDDEN = 16, 10, 3, 100
 MARKS = "<!-- begin: benchmarks/rules.py -->", "<!-- end: benchmarks/rules.py -->"
@@ -200,7 +200,7 @@ def main() -> None:
         json.loads(args.out.read_text()) if args.out and args.out.exists() else {"rows": {}}
     )
     for name in CONTENDERS:
-        if name.partition(" ")[0] not in RULES:
+        if name.partition(" ")[0] not in rules_of(Rule):
             continue  # a rule that is not there has no row; once it is, the next run computes it
         runs = found["rows"].setdefault(name, [])
         for seed in range(1 if args.smoke else SEEDS):

@@ -45,9 +45,10 @@ NAN_PASSES = {
     "SpikeLinear",
     "QCFS",
     "to_nir",
+    "EventFrames",  # reads its data set when a sample is asked for
 }
-CALLED = {"loss", "system", "step", "regularization"}
-DOCUMENTED = (TypeError, ValueError, IndexError, KeyError, FileNotFoundError, ImportError)
+CALLED = {"loss", "system", "step", "regularization", "encode", "state_quant"}
+DOCUMENTED = (TypeError, ValueError, IndexError, KeyError, OSError, ImportError)
 
 
 def kind(number: int) -> str:
@@ -262,7 +263,7 @@ def outcome_of(
 
 def judged(name: str, spoilt: list[tuple[str, Any]], result: Any) -> tuple[str, str]:
     """Whether a result hides a NaN."""
-    if name in NAN_PASSES:
+    if name in NAN_PASSES or dict(spoilt).get("net") is print:  # a function that takes anything
         return "returned", ""
     given = any(has_nan(value) for _, value in spoilt)
     if has_nan(result):

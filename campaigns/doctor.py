@@ -4,12 +4,12 @@
     python campaigns/doctor.py --out folder --parts repair
 
 Part ``faults``: each fault of `doctor_networks.FAULTS` in each of five networks on each of three
-data sets, chosen anew in ``--number`` rounds; `doctor.check` must put it first. Part ``healthy``:
-thirty networks that train, in which it must find nothing. Part ``repair``: networks with a fault of
-initialisation, threshold, slope or learning rate train after `doctor.repair`, and must come within
-one point of the same network without the fault.
+data sets, drawn again in each of ``--number`` rounds; `doctor.check` must list it first. Part
+``healthy``: thirty networks that train, in which it must find nothing. Part ``repair``: networks
+with a fault of initialisation, threshold, slope or learning rate train after `doctor.repair`, and
+must come within one point of the same network without the fault.
 
-Eight faults and one network were kept out while the limits of the doctor were chosen; figures are
+Eight faults and one network were excluded while the limits of the doctor were chosen; figures are
 printed for both parts. Without the folder of MNIST and of the spoken words (``SPIKELOOM_DATA``)
 only the digits of scikit-learn are used.
 """

@@ -5,8 +5,8 @@
 Each trial changes one place of one file in a copy of the repository: a comparison is flipped, + and
 - or and and or are exchanged, a number is moved by one, ``not`` is removed, a condition is negated,
 or a function returns None. Then the recorded API and the test files that name most of what the file
-defines are run until one fails. Survivors are printed with the line as it was and as it became. Some change nothing
-that can be observed, such as a message or a limit of a cache; read them.
+defines are run until one fails. Survivors are printed with the line as it was and as it became.
+Some change nothing that can be observed, such as a message or a limit of a cache; read them.
 """
 
 import ast

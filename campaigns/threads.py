@@ -7,7 +7,7 @@ A trial starts four threads at once, each with a network, data and generators of
 layers. Each does some rounds. Its results must equal those of the same work done before without
 other threads, no thread may raise, the draws of each generator must be those of that generator
 alone, and torch must work afterwards. Every fourth trial lets two threads enter one network: each
-must be right, or refused in words.
+must be right, or refused in words. Of two plain loops one may end wrong if the other is refused.
 """
 
 import random
@@ -24,7 +24,7 @@ import spikeloom as snn
 
 ROUNDS = 4
 STEPS = 6
-WORDS = "is running in another thread"
+WORDS = "another thread"
 
 
 class Blocks(nn.Module):
@@ -151,16 +151,21 @@ def shared(seed: int) -> str | None:
         return torch.stack([net(step) for step in x])
 
     recorded = snn.layerwise(function)
-    ways = [lambda: snn.run(net, x), lambda: recorded(net, x)]
+    ways = [lambda: snn.run(net, x), lambda: recorded(net, x), lambda: function(net, x)]
     expected = rounds(ways[0])
-    for found in together([chosen.choice(ways) for _ in range(2)]):
-        if isinstance(found, RuntimeError) and WORDS in str(found):
+    pair = [chosen.choice(ways) for _ in range(2)]
+    results = together(pair)
+    refused = [isinstance(r, RuntimeError) and WORDS in str(r) for r in results]
+    for found, by_words in zip(results, refused, strict=True):
+        if by_words:
             continue
         if isinstance(found, BaseException):
             return f"one network in two threads raised {type(found).__name__}: {found}"
-        if not all(torch.allclose(a, b, atol=1e-6) for a, b in zip(expected, found, strict=True)):
-            return "one network in two threads gave wrong values"
-    if not torch.allclose(ways[0](), expected[0]):
+        equal = all(torch.allclose(a, b, atol=1e-6) for a, b in zip(expected, found, strict=True))
+        if not equal and not (any(refused) and ways[2] in pair):
+            return "one network in two threads gave wrong values without a word"
+    snn.reset(net)
+    if not torch.allclose(ways[0](), expected[0], atol=1e-6):
         return "the network is not usable afterwards"
     return None
 

@@ -26,7 +26,7 @@ __all__ = ["campaign"]
 
 Case = Callable[[int, int], dict[str, Any]]
 FAULTS = ("undocumented", "crash", "hang", "silent")
-STARTUP_S = 120.0  # for importing torch on a loaded machine
+STARTUP_S = 600.0  # for importing torch, on a machine with other work and at a low priority
 
 
 def campaign(
@@ -49,7 +49,7 @@ def campaign(
     parser.add_argument("--number", type=int, default=default, help=f"number of {unit}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first one")
-    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one")
     parser.add_argument("--out", type=Path, help="file of results, continued if it exists")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeloom.conversion.graph import called, shaped, traced
+from spikeloom.conversion.fx_graph import called, shaped, traced
 from spikeloom.conversion.normalise import normalised
 
 X = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -39,6 +39,9 @@ FLOOR = {
     "utils": 3,
     "backprop": 3,
     "run": 3,
+    "learning.hebbian": 2,  # below `functional`, where snnTorch keeps its STDP learner
+    "learning.registry": 2,
+    "learning.stdp": 2,
     "learning": 3,
     "conversion": 3,
     "chaos": 3,
@@ -72,12 +75,16 @@ EDGES = {
     ("layers", "kernels"),  # a spike-aware layer is a module around its operator
     ("functional", "decode"),  # losses read spike counts and first spikes
     ("learning", "run"),  # a rule shows a network a sequence
-    ("functional", "learning"),  # snnTorch keeps its STDP learner there
+    ("learning.stdp", "learning.hebbian"),
+    ("learning.stdp", "learning.registry"),
+    ("learning.stdp", "kernels"),  # a rule is traced, and printed as scalar arithmetic
+    ("learning", "functional"),  # a rule of `fit` knows its loss
     ("nir", "run"),  # both read a network as the graph of its modules
     ("doctor", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
     ("backprop", "run"),
     ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
+    ("conversion", "functional"),  # operations are spikes times fan-out
     ("conversion", "run"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "learning"),  # gradients of the rules are compared
@@ -99,7 +106,8 @@ EDGES = {
     ("__main__", "cli"),
 }
 
-AT_HOME = {"torch", "numpy", *sys.stdlib_module_names}
+# torch requires typing_extensions
+AT_HOME = {"torch", "numpy", "typing_extensions", *sys.stdlib_module_names}
 
 # Optional packages: module -> the extra that installs it ("" comes with torch).
 EXTRA = {
@@ -113,6 +121,7 @@ EXTRA = {
     "neurobench": "bench",
     "nir": "nir",
     "tonic": "events",
+    "tensorboard": "log",
     "triton": "",
 }
 

@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(settings: CSBP, tmp_path: Path) 
 
 
 def test_a_literal_strength_that_is_no_chaos_warns() -> None:
-    with pytest.warns(ChaosWarning, match="is no chaos"):
+    with pytest.warns(ChaosWarning, match="is not chaotic"):
         fit(chaos=Z(1e-3), epochs=1)
 
 

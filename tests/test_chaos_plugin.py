@@ -284,8 +284,8 @@ def test_the_published_multi_layer_recipe_warns_that_it_kills_neurons() -> None:
         ({"layers": "4"}, ValueError, "a name in layers must be one of"),
         ({"layers": lambda path, module: False}, ValueError, "layers must select at least one"),
         ({"layers": 3}, TypeError, "layers must be"),
-        ({"layers": "0", "signal": "membrane"}, TypeError, "is one of neurons, got Linear '0'"),
-        ({"layers": "0", "center": "threshold"}, TypeError, "is one of neurons, got Linear '0'"),
+        ({"layers": "0", "signal": "membrane"}, TypeError, "needs neurons, got Linear '0'"),
+        ({"layers": "0", "center": "threshold"}, TypeError, "needs neurons, got Linear '0'"),
     ],
 )
 def test_layers_that_make_no_sense_are_refused(options: dict, error: type, match: str) -> None:
@@ -305,5 +305,5 @@ def test_other_mistakes_are_refused() -> None:
     snn.run(net, inputs())
     with pytest.raises(RuntimeError, match=r"call chaos\.calibrate\(batch\) once before"):
         chaos()
-    with pytest.raises(ValueError, match="measured for an optimiser"):
+    with pytest.raises(ValueError, match="measurement of a strength needs an optimiser"):
         chaos.calibrate(inputs())

@@ -211,7 +211,7 @@ def test_a_report_tells_strength_regime_and_who_can_learn() -> None:
     assert chaos.report().layers["1"].supported == pytest.approx(float(torch.stack(inside).mean()))
     chaos.step()
     assert chaos.report().layers["1"].regime == "stable"
-    assert chaos.report().warnings[0].startswith("layer '1': A = 1.75 is no chaos, a bias")
+    assert chaos.report().warnings[0].startswith("layer '1': A = 1.75 is not chaotic, a bias")
     sgd.param_groups[0]["lr"] = 0.2  # a schedule counts
     strength = chaos.report().layers["1"].A
     assert strength == pytest.approx(3.5, rel=1e-5)
@@ -269,7 +269,7 @@ def test_literal_strengths_far_below_the_flip_are_called_a_weak_bias() -> None:
         torch.rand(32, 784),
     )
     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
-    with pytest.warns(ChaosWarning, match=r"layer '1': A = 0\.00\d+ is no chaos, a weak bias"):
+    with pytest.warns(ChaosWarning, match=r"layer '1': A = 0\.00\d+ is not chaotic, a weak bias"):
         attach(net, Z(15.0), scale=10.0, optimizer=sgd, batch=x, num_steps=5)
 
 

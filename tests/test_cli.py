@@ -151,8 +151,11 @@ def test_the_folder_is_named_after_the_run_and_not_overwritten(
     assert main([*SMALL, "--force", "--lr", "0.01", "--quiet"]) == 0
     assert main([*SMALL, "--resume"]) == 2
     assert "optimizer.lr was 0.01 in" in capsys.readouterr().err
-    assert main([*SMALL, "--resume", "--epochs", "2", "--lr", "0.01"]) == 2
-    assert "epochs was 1 in" in capsys.readouterr().err
+    longer = [word if word != "1" else "2" for word in SMALL]
+    assert main([*longer, "--resume", "--lr", "0.01", "--quiet"]) == 0
+    assert "after epoch 2, the last one" in capsys.readouterr().out
+    assert main([*SMALL, "--resume", "--lr", "0.01"]) == 2
+    assert "epochs was 2 in" in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_what_a_resume_needs(tmp_path, monkeypatch, capsys) -> None:

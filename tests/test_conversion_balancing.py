@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import QCFS, Converted, convert, spike_norm, with_qcfs
-from spikeloom.conversion.observe import flows, ordinary_flows
+from spikeloom.conversion.converted import OrdinaryTwin
+from spikeloom.conversion.observe import neuron_sums
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,9 @@ def test_spikes_of_the_size_of_their_threshold_balance_like_unit_spikes() -> Non
 def test_spike_norm_says_that_nothing_reached_a_layer() -> None:
     net = nn.Sequential(nn.Linear(2, 3, bias=False), snn.ScaledIF(1.0, init_hidden=True))
     nn.init.constant_(net[0].weight, -1.0)  # pyright: ignore[reportArgumentType] (a tensor)
-    with pytest.raises(ValueError, match=r"nothing above zero reached '1' in 3 steps"):
+    with pytest.raises(
+        ValueError, match=r"the input of '1' must be positive in some step, got none in 3 steps"
+    ):
         spike_norm(net, {"1": net[1]}, [torch.ones(1, 2)], lambda x: x, 3)  # pyright: ignore[reportArgumentType]
 
 
@@ -158,12 +161,13 @@ def test_calibration_brings_mean_rates_to_the_mean_activations(
     what: str, ann: nn.Module, x: Tensor
 ) -> None:
     def lack(net: Converted) -> float:
-        with flows(net) as found:
+        with neuron_sums(net) as found:
             net(x, 4)
-        wanted, _ = ordinary_flows(net, x)
+        twin = OrdinaryTwin(net, record=True)
+        twin.run(x)
         return sum(
-            float((found[p].given / 4 - wanted[p]).detach().mean((0, 2, 3)).abs().sum())
-            for p in wanted
+            float((sums.given / 4 - twin.values[path]).detach().mean((0, 2, 3)).abs().sum())
+            for path, sums in found.items()
         )
 
     options: dict[str, Any] = {"method": "max", "num_steps": 4, "initial_mem": 0.3}

@@ -34,6 +34,7 @@ def test_poisson_input_refuses_negative_numbers() -> None:
         ValueError, match=r'codes numbers >= 0, got -1; write input="signed_poisson"'
     ):
         converted(-torch.ones(1, 6))
+    assert torch.isfinite(converted(torch.zeros(1, 6))).all()  # an image has black pixels
 
 
 def test_a_spike_readout_counts_spikes_of_the_last_layer() -> None:
@@ -105,7 +106,7 @@ def test_the_gate_passes_spikes_of_the_input_that_leads() -> None:
         ({"warm_up": 1.0}, r"warm_up must be in \[0, 1\), got 1; write warm_up=0"),
         (
             {"signed": True, "reset": "zero"},
-            r'signed=True takes spikes back, .*; write reset="subtract"',
+            r'signed=True needs a reset that loses nothing, .*; write reset="subtract"',
         ),
         ({"scaling_factor": 0.0}, r"scaling_factor must be positive, got 0"),
         ({"max_pool": "median"}, r"max_pool must be one of 'max', 'gate', 'avg'"),
@@ -147,7 +148,7 @@ def test_wrong_samples_are_named(data: Any, kind: type[Exception], message: str)
 
 
 def test_a_network_without_rectifiers_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"has no ReLU"):
+    with pytest.raises(ValueError, match=r"must have a ReLU"):
         convert(nn.Linear(6, 3), torch.rand(5, 6))
     assert convert(nn.Linear(6, 3), torch.rand(5, 6), readout="spikes")(torch.rand(2, 6)).shape == (
         2,

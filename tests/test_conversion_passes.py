@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from spikeloom.conversion import QCFS
 from spikeloom.conversion.activations import Activation
-from spikeloom.conversion.batchnorm import folded
-from spikeloom.conversion.graph import called
+from spikeloom.conversion.batchnorm_folding import folded
+from spikeloom.conversion.fx_graph import called
 
 RELUS: dict[str, Callable[..., Tensor]] = {
     "module": lambda x, c, r: r(c(x)),

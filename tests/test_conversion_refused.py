@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import spikeloom as snn
-from spikeloom.conversion.batchnorm import folded
+from spikeloom.conversion.batchnorm_folding import folded
 from spikeloom.conversion.bounds import bounds
 from spikeloom.conversion.check import checked
-from spikeloom.conversion.graph import traced
+from spikeloom.conversion.fx_graph import traced
 from spikeloom.conversion.histogram import Histogram
 
 # -- what cannot be converted ----------------------------------------------------------------------

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import SpikingMaxPool, convert, fine_tune
-from spikeloom.conversion.observe import fan_out
+from spikeloom.conversion.error_parts import LayerError
+from spikeloom.conversion.loss_report import Report
+from spikeloom.conversion.report_views import picture
+from spikeloom.functional import fan_out
 
 # -- the report ------------------------------------------------------------------------------------
 
@@ -116,9 +119,8 @@ def test_operations_are_those_of_a_literal_count(digits: Any) -> None:
 
 def test_fan_out_counts_synapses_of_strided_and_grouped_convolutions() -> None:
     conv = nn.Conv2d(4, 6, 3, stride=2, groups=2)
-    assert (
-        fan_out(conv, torch.zeros(1, 4, 7, 7)).sum() == 9 * 6 * 9 * 2
-    )  # places, outputs, kernel, channels a group
+    # Positions, outputs, kernel, channels per group.
+    assert fan_out(conv, (4, 7, 7)).sum() == 9 * 6 * 9 * 2
 
 
 def test_the_steps_of_early_exit_are_the_first_ones_that_are_sure(digits: Any) -> None:
@@ -142,8 +144,11 @@ def test_the_steps_of_early_exit_are_the_first_ones_that_are_sure(digits: Any) -
 def test_a_report_is_printed_saved_and_drawn(digits: Any, tmp_path: Path) -> None:
     net, data = digits
     report = convert(net, images(data.x_train[:300])).report(
-        (images(data.x_test), data.y_test), max_steps=4
+        (images(data.x_test), data.y_test), max_steps=4, tolerance=0.3
     )
+    wanted = report.ann_accuracy - report.tolerance
+    right = [step for step, share in enumerate(report.accuracy, 1) if share >= wanted]
+    assert report.enough == (right[0] if right else None)
     text = str(report)
     assert "ordinary network" in text and "quantisation" in text and "early exit" in text
     saved = json.loads(report.save(tmp_path / "report.json").read_text())
@@ -157,3 +162,13 @@ def test_a_report_is_printed_saved_and_drawn(digits: Any, tmp_path: Path) -> Non
 def spikes(net: Any, x: Tensor, steps: int) -> dict[str, Tensor]:
     record = snn.run(net.net, x, steps, record=[f"{path}.spk" for path in net.neurons]).record
     return {path: record[f"{path}.spk"] for path in net.neurons}
+
+
+def test_parts_of_an_error_are_stacked_away_from_zero_in_the_picture() -> None:
+    pytest.importorskip("matplotlib")
+    layers = (LayerError("1", 0.1, 0.2, -0.1, 0.3, -0.3, 5.0),)
+    report = Report(10, 1.0, (0.5, 1.0), 0.1, 2, 2, layers, 0.1, 3.0, 20.0, 5.0, 40.0, (), {})
+    bars = picture(report).axes[1].patches
+    bottoms = [bar.get_y() for bar in bars]
+    assert [bar.get_height() for bar in bars] == pytest.approx([20, -10, 30, -30])
+    assert bottoms == pytest.approx([0, 0, 20, -10])

@@ -199,5 +199,5 @@ def test_jpeg_subset_checks_its_offsets(tmp_path):
         ValueError, match=r"offset_train of .*a.npz must rise from 0 to \d+ in 1 steps"
     ):
         data.cifar10_jpeg(tmp_path / "a.npz")
-    with pytest.raises(FileNotFoundError, match="there is none at"):
+    with pytest.raises(FileNotFoundError, match="got none at"):
         data.cifar10_jpeg(tmp_path)

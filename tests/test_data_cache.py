@@ -118,7 +118,7 @@ def test_tonic_names_the_nearest_data_set(fake_tonic, tmp_path):
         ValueError, match="name must be one of 'Toy', got 'Toi'; did you mean 'Toy'"
     ):
         data.tonic("Toi", tmp_path, dt=100)
-    with pytest.raises(ValueError, match="num_steps or dt must say"):
+    with pytest.raises(ValueError, match="num_steps or dt must define"):
         data.tonic("Toy", tmp_path)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from stdp_networks import INPUTS, N, images, network, small
 
-from spikeloom.learning import DiehlAndCook2015, PowerLaw
+from spikeloom.learning import DiehlAndCook2015, PowerLaw, Term
 from spikeloom.learning.diehl_cook import batched
 
 MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
@@ -143,15 +143,16 @@ def test_a_presentation_does_not_change_its_batch() -> None:
     assert net.run({"inp": torch.zeros(3, INPUTS)}).shape == (3, N)
 
 
-def test_a_rule_of_ones_own_learns_in_the_batched_engine() -> None:
-    class Backwards(PowerLaw):
+def test_a_rule_that_needs_steps_without_spikes_learns_in_the_batched_engine() -> None:
+    class Leaking(PowerLaw):
         def terms(self, pre, post, memory):
-            memory, (term,) = super().terms(pre, post, memory)
-            return memory, (term._replace(shift=-1.0),)
+            memory, terms = super().terms(pre, post, memory)
+            everywhere = torch.ones_like(pre), torch.ones_like(post)
+            return memory, (*terms, Term(lambda w: -1e-4 * w, *everywhere))
 
-    net = small(rule=Backwards())
+    net = small(rule=Leaking())
     before = net.xe.w.clone()
     net.fit(images(), generator=torch.Generator().manual_seed(0))
     assert net.way().engine is batched and not torch.equal(before, net.xe.w)
-    with pytest.raises(RuntimeError, match='not Backwards; write engine="batched"'):
+    with pytest.raises(RuntimeError, match="Leaking is not event-driven, it changes weights in"):
         net.fit(images(), engine="event")

@@ -42,6 +42,16 @@ def twice_backward() -> None:
 nan = torch.full((5, 2, 6), float("nan"))
 
 MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "NaN that all steps share": (
+        lambda: snn.Leaky(0.9, mode="sequence")(nan[:1, :1, :1].expand(100, 2, 700)),
+        ValueError,
+        "the input of Leaky holds 1400 NaN or infinite values",
+    ),
+    "NaN that a layer makes of a static input": (
+        lambda: snn.run(nn.Sequential(broken(4, 1024), lif()), torch.rand(130, 4), 5),
+        ValueError,
+        r"layer '1' \(Leaky\): the input of Leaky holds 133120 NaN",
+    ),
     "wrong feature size": (
         lambda: snn.run(net(), torch.rand(5, 2, 7)),
         ValueError,
@@ -156,7 +166,32 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "integer input": (
         lambda: snn.run(net(), torch.ones(5, 2, 6, dtype=torch.int64)),
         TypeError,
-        r"x must be floating point, got torch\.int64 of shape \(5, 2, 6\); write x\.float\(\)",
+        r"layer '0' \(Linear\): its weight is torch\.float32, its input torch\.int64; write x\.to",
+    ),
+    "tokens that are no whole numbers": (
+        lambda: snn.run(nn.Sequential(nn.Embedding(7, 4), lif()), torch.rand(5, 2)),
+        TypeError,
+        r"layer '0' \(Embedding\): its input must be whole numbers, got torch\.float32; .*long",
+    ),
+    "two inputs": (
+        lambda: snn.run(net(), (torch.rand(5, 2, 6), torch.rand(5, 2, 6))),
+        TypeError,
+        r"x must be one torch\.Tensor, got tuple of 2; .*several inputs .*snn\.layerwise\(module\)",
+    ),
+    "complex input": (
+        lambda: snn.run(net(), torch.zeros(5, 2, 6, dtype=torch.complex64)),
+        TypeError,
+        r"x must be a dense tensor of real numbers, got torch\.complex64",
+    ),
+    "a script of hidden states": (
+        lambda: torch.jit.script(net()),
+        TypeError,
+        r"TorchScript cannot compile Leaky; write torch\.export",
+    ),
+    "a trace of hidden states": (
+        lambda: torch.jit.trace(net(), torch.rand(2, 6)),
+        TypeError,
+        r"would write the state of Leaky\(init_hidden=True\) .*as a constant; .*torch\.export",
     ),
     "integer input of a neuron": (
         lambda: snn.Leaky(0.9)(torch.ones(2, 3, dtype=torch.uint8)),
@@ -250,13 +285,14 @@ class Stateful(nn.Module):
         return x
 
 
-def broken() -> nn.Linear:
-    layer = nn.Linear(4, 2)
+def broken(inputs: int = 4, outputs: int = 2) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         layer.weight.fill_(float("nan"))
     return layer
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(("act", "error", "text"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named_with_what_came_and_what_to_write(
     act: Any, error: type[Exception], text: str
@@ -281,3 +317,25 @@ def test_an_error_leaves_the_network_usable() -> None:
     with pytest.raises(ValueError, match="features"):
         snn.run(network, torch.rand(5, 2, 7))
     assert snn.run(network, torch.rand(5, 2, 6)).shape == (5, 2, 2)
+
+
+def test_tokens_of_an_embedding_could_not_be_run_over_time() -> None:
+    net = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 5), lif())
+    x = torch.randint(7, (5, 2))
+    expected = torch.stack([net(step) for step in x])
+    assert torch.equal(snn.run(net, x), expected)
+    snn.run(net, x).sum().backward()
+    found = net[0].weight.grad
+    net.zero_grad()
+    expected.sum().backward()
+    torch.testing.assert_close(found, net[0].weight.grad)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
+def test_a_step_with_passed_states_is_traced() -> None:
+    lif = snn.Leaky(0.9)
+    traced = torch.jit.trace(lif, (torch.rand(2, 3), torch.zeros(2, 3)))
+    x, mem = torch.rand(2, 3), torch.rand(2, 3)
+    assert all(map(torch.equal, traced(x, mem), lif(x, mem)))

@@ -236,6 +236,10 @@ def test_accuracy_temporal_counts_silent_outputs_as_last_and_reads_graded_spikes
     spk[3, 0, 2] = 0.1
     spk[2, 0, 1] = 9.0
     assert SF.accuracy_temporal(spk, torch.tensor([1, 0, 0])) == 1
+    late = torch.zeros(T, 2, C)
+    late[T - 1, 0, 1] = 1  # ties with the silent ones, so that the lowest class wins
+    late[T - 2, 1, 1] = 1  # comes before them
+    assert SF.accuracy_temporal(late, torch.tensor([0, 1])) == 1
 
 
 def test_accuracies_say_what_is_wrong():

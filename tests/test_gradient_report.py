@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.functional import ce_rate_loss, mse_count_loss
-from spikeloom.learning import STBP_CURVES, bp_stdp, cosine, online
-from spikeloom.learning.gradients import GRADIENTS
+from spikeloom.learning import GRADIENTS, STBP_CURVES, bp_stdp, cosine, online
 
 T, B = 16, 8
 Y = torch.arange(B) % 3

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from ways import Cell, as_the_loop, built, every_way, loop, runs
+
+import spikeloom as snn
 
 X = torch.rand(8, 24, 3, generator=torch.Generator().manual_seed(0)) * 2
 
@@ -178,3 +181,21 @@ def test_a_buffer_that_changes_in_place_was_taken_for_a_used_graph(way: str) -> 
 def test_a_buffer_that_is_read_and_changed_kept_its_first_value(way: str) -> None:
     net, *_ = as_the_loop(way, lambda: Growing(True), X)
     assert net.count == len(X)
+
+
+def test_recorded_values_by_name_were_exchanged_at_the_second_step() -> None:
+    def forward(x: Tensor) -> Tensor:
+        return torch.stack([torch.lerp(v, weight=x[0] * 3, end=v + 1) for v in x])
+
+    x = torch.rand(4, 5)
+    assert torch.equal(snn.layerwise(forward)(x), forward(x))
+
+
+def test_a_normalised_shape_that_changes_was_that_of_the_step_before() -> None:
+    def forward(x: Tensor) -> list[Tensor]:
+        shapes = [(4, 5), (4, 5), (5,), (4, 5)]
+        return [F.layer_norm(v * 2, shape) for v, shape in zip(x, shapes, strict=True)]
+
+    x = torch.rand(4, 4, 5)
+    for one, other in zip(snn.layerwise(forward)(x), forward(x), strict=True):
+        torch.testing.assert_close(one, other)

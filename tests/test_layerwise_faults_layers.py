@@ -1,6 +1,7 @@
 """What a trace got wrong about axes, loops within loops, second derivatives, feedback and early
 exits."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -168,3 +169,31 @@ def test_an_early_exit_stops_where_the_loop_stops() -> None:
     )
     assert 0 < len(expected) < len(X) and len(found) == len(expected)
     torch.testing.assert_close(torch.stack(found), torch.stack(expected))
+
+
+def _replaced(neuron: Any) -> None:
+    neuron.recurrent = nn.Linear(3, 3, bias=False)
+    nn.init.constant_(neuron.recurrent.weight, 0.5)
+
+
+def _written(neuron: Any) -> None:
+    with torch.no_grad():
+        neuron.recurrent.weight.mul_(2)
+
+
+@pytest.mark.parametrize("change", [_replaced, _written])
+def test_a_change_of_the_feedback_between_two_steps_was_missed(change: Any) -> None:
+    def forward(neuron: Any, x: Tensor) -> Tensor:
+        spk, mem = neuron.init_rleaky()
+        membranes = []
+        for step in range(len(x)):
+            if step == 3:
+                change(neuron)
+            spk, mem = neuron(x[step], spk, mem)
+            membranes.append(mem)
+        return torch.stack(membranes)
+
+    torch.manual_seed(0)
+    neuron = snn.RLeaky(0.9, linear_features=3, threshold=0.5)
+    expected = forward(copy.deepcopy(neuron), X)
+    assert torch.equal(snn.layerwise(forward)(neuron, X), expected)

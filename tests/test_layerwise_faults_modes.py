@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from training import SETTINGS, split
-from ways import Cell, as_the_loop, every_way
+from ways import Cell, as_the_loop, every_way, runs
 
 import spikeloom as snn
 
@@ -41,6 +41,21 @@ NO_GRADIENT = {
 def test_a_frozen_encoder_was_trained_under(way: str, mode: Any) -> None:
     net, *_ = as_the_loop(way, lambda: Frozen(mode), X)
     assert net.enc.weight.grad is None and net.fc.weight.grad is not None
+
+
+@every_way
+@pytest.mark.parametrize("learn", [False, True], ids=["nothing learns", "under no_grad"])
+def test_a_spike_that_has_no_gradient_said_that_it_has_one(way: str, learn: bool) -> None:
+    class Net(Cell):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.set_grad_enabled(not learn):
+                spk = self.lif(x)
+            seen.append(spk.requires_grad)
+            return spk
+
+    seen: list[bool] = []
+    runs(way, Net(learn_beta=learn), X)
+    assert set(seen) == {False}
 
 
 @every_way
@@ -177,3 +192,90 @@ def test_a_decision_on_the_state_after_a_call_was_made_once(way: str) -> None:
             return spk * 2 if self.lif.mem.mean() > 0.2 else spk
 
     as_the_loop(way, Net, X)
+
+
+# -- functions with a gradient of their own --------------
+
+
+class Zif(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return grads[0] * (1 - x.abs()).clamp(min=0)
+
+
+class Inherited(Zif):
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return 7 * grads[0]
+
+
+class Pair(Zif):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        return Zif.forward(ctx, x), 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return Zif.backward(ctx, grads[0]) + 2 * grads[1]
+
+
+class Reversed(Zif):
+    """Returns its input, of which torch makes a view."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return -grads[0]
+
+
+class Doubled(Reversed):
+    """Writes its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        ctx.mark_dirty(x)
+        return x.mul_(2)
+
+
+class Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Any:
+        return x.round()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.saved_tensors[0]
+
+
+APPLIED = {f.__name__: f.apply for f in (Zif, Inherited, Pair, Reversed, Doubled, Rounded)}
+
+
+class Applying(Cell):
+    def __init__(self, apply: Any) -> None:
+        super().__init__()
+        self.apply_to = apply
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.apply_to(self.fc(x) + 0)
+        return self.lif(sum(found) if isinstance(found, tuple) else found)
+
+
+@every_way
+@pytest.mark.parametrize("apply", APPLIED.values(), ids=APPLIED)
+def test_a_function_that_was_bound_before_the_first_loop_lost_its_gradient(
+    way: str, apply: Any
+) -> None:
+    as_the_loop(way, lambda: Applying(apply), X)

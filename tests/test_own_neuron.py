@@ -14,9 +14,11 @@ from own_neurons import OwnAdaptive, OwnIzhikevich
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.core.neuron import REGISTRY
 from spikeloom.core.options import CommonOptions, Unpack, arguments
 from spikeloom.learning import online
 from spikeloom.nir import from_nir, neuron_nodes, register, to_nir
+from spikeloom.saving.architecture import build, describe
 
 HERE = Path(__file__).parent
 F = 3
@@ -165,6 +167,15 @@ def test_a_neuron_of_which_nothing_is_known_is_refused_with_a_reason_and_a_remed
         ValueError, match=r"Quarter has no NIR node; no NIR neuron has its equ.*use"
     ):
         to_nir(network(Quarter(init_hidden=True)))
+
+
+def test_a_class_with_the_name_of_a_built_in_one_does_not_take_its_place_in_files() -> None:
+    net = network(snn.Leaky(0.8, init_hidden=True))
+    graph, described = to_nir(net), describe(net)
+    own = type("Leaky", (Faster,), {})
+    assert REGISTRY["Leaky"] is snn.Leaky is not own
+    assert type(from_nir(graph).get_submodule("1")) is snn.Leaky
+    assert type(build(described)[1]) is snn.Leaky  # pyright: ignore[reportIndexIssue]
 
 
 @pytest.mark.usefixtures("registered")

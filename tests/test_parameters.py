@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import spikeloom as snn
 
@@ -141,9 +141,11 @@ def test_a_parameter_assigned_through_data_or_a_checkpoint_is_looked_at() -> Non
 
 def test_parameters_are_read_only_where_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
-    real = snn.Neuron._look
+    real = snn.Neuron._check_values
     monkeypatch.setattr(
-        snn.Neuron, "_look", lambda neuron, changed: (looks.append(changed), real(neuron, changed))
+        snn.Neuron,
+        "_check_values",
+        lambda neuron, changed: (looks.append(changed), real(neuron, changed)),
     )
     neuron, x = (
         snn.RLeaky(0.9, linear_features=3, learn_beta=True, init_hidden=True),
@@ -193,6 +195,20 @@ def test_a_state_that_is_not_finite_is_named_when_it_was_assigned() -> None:
     neuron.mem = torch.full((1, 2), NAN)
     with pytest.raises(ValueError, match="mem, a state of Leaky, holds 2"):
         neuron(torch.ones(1, 2))
+
+
+def test_a_state_that_is_not_finite_is_named_when_a_recorded_loop_passes_it() -> None:
+    neuron = snn.Leaky(0.9)
+
+    def loop(x: Tensor, mem: Tensor) -> Tensor:
+        for x_t in x:
+            _, mem = neuron(x_t, mem)
+        return mem
+
+    x = torch.ones(3, 1, 2)
+    assert torch.isfinite(snn.layerwise(loop)(x, torch.zeros(1, 2))).all()
+    with pytest.raises(ValueError, match="mem, a state of Leaky, holds 2"):
+        snn.layerwise(loop)(x, torch.full((1, 2), NAN))
 
 
 def test_a_membrane_that_overflows_in_float16_is_named() -> None:

@@ -32,7 +32,9 @@ def test_the_choice_ends_with_its_block() -> None:
 
 def test_an_unknown_rewrite_is_refused_with_the_known_ones() -> None:
     with (
-        pytest.raises(ValueError, match="rewrite must be one of 'pooling', 'events', got 'poling'"),
+        pytest.raises(
+            ValueError, match="rewrite must be one of 'pooling', 'readout', 'events', got 'poling'"
+        ),
         snn.rewrites("poling"),
     ):
         pass

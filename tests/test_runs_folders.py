@@ -187,6 +187,7 @@ def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
     snn.fit(build, split(), **SETTINGS, out=tmp_path / "run")  # a lock of a dead process is no lock
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoint.pt",
+        "net.safetensors",
         "run.json",
     ]
 
@@ -288,7 +289,7 @@ def test_temporaries_of_killed_processes_are_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"mine")
     snn.fit(plain, split(), **SETTINGS, out=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*kept, "checkpoint.pt", "run.json"]
+        [*kept, "checkpoint.pt", "net.safetensors", "run.json"]
     )
 
 

@@ -122,6 +122,13 @@ def test_every_known_layer_is_a_class_with_readable_arguments(name: str) -> None
     assert isinstance(KINDS[name], type) and issubclass(KINDS[name], nn.Module)
 
 
+def test_a_subclass_of_a_neuron_is_loaded_as_itself(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), Louder(0.7, init_hidden=True))
+    loaded = snn.load(snn.save(net, tmp_path / "a.safetensors"))
+    same(net, loaded)
+    assert type(loaded[1]) is Louder
+
+
 def test_a_loaded_network_computes_the_same(tmp_path: Path) -> None:
     for net, x in (
         (mlp([6], 3, 8), torch.rand(2, 6)),
@@ -152,6 +159,10 @@ class Own(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x) + 1
+
+
+class Wider(nn.Linear):
+    """A subclass of a known layer that is no neuron."""
 
 
 class Louder(snn.Leaky):
@@ -191,7 +202,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         r"layer '1' is a test_saving\.Own, which is no layer of",
     ),
     "own network": (Own, r"the network is a test_saving\.Own"),
-    "subclass": (lambda: nn.Sequential(Louder(0.9)), r"layer '0' is a test_saving\.Louder"),
+    "subclass": (lambda: nn.Sequential(Wider(2, 3)), r"layer '0' is a test_saving\.Wider"),
     "function": (
         lambda: nn.Sequential(snn.Leaky(0.9, spike_grad=snn.surrogate.custom_surrogate(custom))),
         r"layer '0': spike_grad cannot be saved",

@@ -141,5 +141,5 @@ def test_an_architecture_is_data_and_not_code(tmp_path: Path) -> None:
         '{"format": 9, "architecture": {}, "frozen": [], "training": true}',
     ):
         safetensors.write(path, {}, {"spikeloom.network": text})
-        with pytest.raises(ValueError, match=r"a\.safetensors (holds|has format)"):
+        with pytest.raises(ValueError, match=r"a\.safetensors must (hold|have format)"):
             snn.load(path)

@@ -1,6 +1,8 @@
 """Several threads: with networks of their own they do not meet; in one network the second is
 refused."""
 
+import copy
+import pickle
 import random
 import threading
 from collections.abc import Callable
@@ -158,3 +160,81 @@ def test_all_neurons_were_reset_while_another_thread_ran() -> None:
     net = Net(1, lambda: found.append(other_thread(snn.Leaky.reset_hidden)))
     snn.run(net, torch.rand(2, 3, 8))
     assert isinstance(found[0], RuntimeError) and REFUSED in str(found[0])
+
+
+def test_two_plain_loops_in_one_network_mixed_their_states() -> None:
+    net, x = Net(1), torch.rand(3, 2, 8)
+    net(x[0])
+    other_thread(lambda: (snn.reset(net), net(x[1])))
+    with pytest.raises(RuntimeError, match=r"another thread has called this Leaky.*deepcopy"):
+        net(x[1])
+    snn.reset(net)
+    expected = [net(step) for step in x]
+    snn.reset(net)
+    assert torch.equal(torch.stack([net(step) for step in x]), torch.stack(expected))
+
+
+@pytest.mark.parametrize("layer", [snn.Leaky(0.9, init_hidden=True), snn.SynapticDelay(2)])
+def test_a_call_that_overlapped_with_another_thread_s_left_a_mixed_state(
+    layer: nn.Module,
+) -> None:
+    x = torch.rand(2, 8)
+    found: list[Any] = []
+
+    def overtake(*_: Any) -> None:
+        if not found:
+            found.append(None)
+            found[0] = other_thread(lambda: (snn.reset(layer), layer(x)))
+
+    name = "_advance" if isinstance(layer, snn.Leaky) else "advance"
+    advance = getattr(layer, name)
+
+    def slow(*args: Any, **named: Any) -> Any:
+        result = advance(*args, **named)
+        overtake()
+        return result
+
+    vars(layer)[name] = slow
+    try:
+        with pytest.raises(RuntimeError, match="another thread has called this"):
+            layer(x)
+        with pytest.raises(RuntimeError, match="another thread has called this"):
+            layer(x)
+        refused = other_thread(lambda: layer(x))  # its state may be the one that was overwritten
+        assert isinstance(refused, RuntimeError) and "snn.reset(net)" in str(refused)
+    finally:
+        del vars(layer)[name]
+    snn.reset(layer)
+    layer(x)
+
+
+def test_a_run_is_handed_from_thread_to_thread() -> None:
+    net, x = Net(1), torch.rand(6, 2, 8)
+    with torch.no_grad():
+        expected = torch.stack([net(step) for step in x])
+        snn.reset(net)
+        found = [other_thread(lambda step=step: net(step)) for step in x]  # each ends after a step
+        assert torch.equal(torch.stack(found), expected)
+        snn.reset(net)
+        found = [net(x[0]), other_thread(lambda: net(x[1]))]
+        snn.detach(net)  # back to a thread that had it before
+        found += [net(x[2]), *other_thread(lambda: (snn.detach(net), net(x[3]), net(x[4]))[1:])]
+        snn.detach(net)
+        assert torch.equal(torch.stack([*found, net(x[5])]), expected)
+
+
+def test_states_that_are_passed_belong_to_no_thread() -> None:
+    lif, x, rest = snn.Leaky(0.9), torch.rand(2, 8), torch.zeros(2, 8)
+    expected = lif(x, rest)
+    for _ in range(2):
+        assert torch.equal(other_thread(lambda: lif(x, rest))[1], expected[1])
+        assert torch.equal(lif(x, rest)[1], expected[1])
+
+
+def test_a_copy_of_a_network_is_free_of_its_threads() -> None:
+    net, x = Net(1), torch.rand(2, 8)
+    other_thread(lambda: net(x))
+    net(x)
+    copied = copy.deepcopy(net)
+    assert torch.equal(other_thread(lambda: copied(x)), net(x))
+    assert torch.is_tensor(pickle.loads(pickle.dumps(net.lif))(x))

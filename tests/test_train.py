@@ -177,7 +177,7 @@ def test_several_seeds_give_a_spread(tmp_path) -> None:
     assert "over 3 seeds: mean" in str(result)
     names = sorted(path.name for path in tmp_path.iterdir())
     checkpoints = ["checkpoint-seed4.pt", "checkpoint-seed5.pt", "checkpoint.pt"]
-    assert names == [*checkpoints, "run.json"]
+    assert names == [*checkpoints, "net.safetensors", "run.json"]
     again = snn.fit(build, split(), **SETTINGS, seed=3, seeds=3, out=tmp_path, resume=True)
     assert again.each == result.each and same_weights(again.net, result.net)
 

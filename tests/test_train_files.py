@@ -263,7 +263,7 @@ def test_without_matplotlib_a_run_has_no_pictures_and_says_why(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = snn.fit(plain, split(), **{**SETTINGS, "progress": True}, out=tmp_path)
-    assert set(result.paths) == {"card", "checkpoint"}
+    assert set(result.paths) == {"card", "checkpoint", "net"}
     assert "no pictures: drawing the pictures of a run needs matplotlib" in capsys.readouterr().err
     assert "spikeloom[viz]" in json.loads((tmp_path / "run.json").read_text())["notes"]["pictures"]
 
@@ -280,6 +280,5 @@ def test_an_existing_run_is_not_overwritten(tmp_path) -> None:
     second = snn.fit(plain, split(), **{**SETTINGS, "epochs": 1}, out=tmp_path, force=True)
     assert len(second.history) == 1 != len(first.history)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["checkpoint.pt", "curves.png", "mine.txt", "raster.png", "run.json"], (
-        "old files are left over"
-    )
+    ours = ["checkpoint.pt", "curves.png", "mine.txt", "net.safetensors", "raster.png", "run.json"]
+    assert names == ours, "old files are left over"

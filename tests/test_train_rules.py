@@ -265,7 +265,7 @@ def test_a_rule_that_does_not_apply_says_why_before_any_work(name: str) -> None:
 
 
 def test_rules_have_checked_numbers() -> None:
-    with pytest.raises(ValueError, match="K must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="K must be 1 or more, got 0"):
         snn.train.TBPTT(K=0)
     with pytest.raises(ValueError, match="interval must be a whole number of steps from 1, got 0"):
         snn.train.BPSTDP(interval=0)

@@ -16,7 +16,7 @@ from .kernels import backends as _backends  # noqa: F401 (enters the printed loo
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
 from .layers.graded import GradedSpikes
-from .layers.spiking import SpikeLinear
+from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
 from .neurons.adlif import AdLIF
 from .neurons.alpha import Alpha
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from .export_nir import export_to_nir
     from .import_nir import import_from_nir
     from .saving import load, save
-    from .train import fit
+    from .train import evaluate, fit
 
 __all__ = [
     "IF",
@@ -115,6 +115,7 @@ __all__ = [
     "decode",
     "detach",
     "doctor",
+    "evaluate",
     "export",
     "export_nir",
     "export_to_nir",
@@ -145,6 +146,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "evaluate": "train",
     "export_to_nir": "export_nir",
     "fit": "train",
     "gradient_report": "doctor",
@@ -165,7 +167,7 @@ if not TYPE_CHECKING:
 
 
 def _closest(name: str) -> str:
-    """What follows the name in the error: the public name that looks most like it."""
+    """The end of the error message: the most similar public name, if any."""
     from difflib import get_close_matches
 
     found = [] if name.startswith("_") else get_close_matches(name, __all__, 1)

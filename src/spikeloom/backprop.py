@@ -291,6 +291,11 @@ def _membrane(net: nn.Module, output: Any) -> Tensor:
 
 def _check_parts(net: Any, dataloader: Any, optimizer: Any, regularization: Any) -> None:
     network(net)
+    if not any(p.requires_grad for p in net.parameters()):
+        raise ValueError(
+            "net must have parameters that learn, got none with requires_grad; write e.g. "
+            "nn.Linear(...) in front of the neurons"
+        )
     if not isinstance(dataloader, Iterable) or isinstance(
         dataloader, (str, bytes, Tensor, np.ndarray)
     ):

@@ -45,7 +45,14 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
     fired = _time_major(spk, "first_spike") != 0
     dtype = spk.dtype if spk.is_floating_point() else torch.int64
     step = fired.to(torch.uint8).argmax(0).to(dtype)  # argmax returns the first of equal maxima
-    return step.masked_fill(~fired.any(0), len(spk) if never is None else never)
+    silent = len(spk) if never is None else never
+    try:
+        return step.masked_fill(~fired.any(0), silent)
+    except RuntimeError as error:
+        raise ValueError(
+            f"never must be a number of {dtype}, as the steps are, got {silent:g}; write "
+            "spk.float() or leave never out"
+        ) from error
 
 
 def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:

@@ -1,8 +1,7 @@
-"""Annealing: how the strength of the chaotic loss falls, by step or by epoch.
+"""Annealing schedules of the strength of the chaotic loss, by step or by epoch.
 
-A schedule is a frozen value with ``factor(n, start)``: what the strength ``start`` is multiplied by
-after ``n`` steps or epochs. Strengths are in the unit in which they were given: intensity z, or
-dimensionless A.
+A schedule is a frozen value whose ``factor(n, start)`` is the factor of the strength ``start``
+after ``n`` steps or epochs. A strength is in its own unit: intensity z, or dimensionless A.
 """
 
 import math
@@ -19,7 +18,7 @@ Per = Literal["step", "epoch"]
 
 @dataclass(frozen=True, kw_only=True)
 class Anneal:
-    """Base of the schedules; by itself it keeps the strength.
+    """Base of the schedules; on its own, a constant strength.
 
     >>> Anneal().factor(1000, 3.8)
     1.0
@@ -31,13 +30,13 @@ class Anneal:
         checks.choice("per", self.per, ("step", "epoch"))
 
     def factor(self, n: int, start: float) -> float:
-        """The factor after ``n`` steps or epochs of a strength that began as ``start``."""
+        """The factor after ``n`` steps or epochs, for the initial strength ``start``."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Exponential(Anneal):
-    """Exponential annealing, the authors' own: ``beta^n``.
+    """Exponential annealing ``beta^n``, as in the authors' code.
 
     Args:
         beta: factor of one step or epoch, in (0, 1].
@@ -55,12 +54,7 @@ class Exponential(Anneal):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.in_range(
-            "beta",
-            self.beta,
-            0.0,
-            1.0,
-            open_low=True,
-            why="it is what one step leaves of the strength",
+            "beta", self.beta, 0.0, 1.0, open_low=True, why="it is the factor of one step"
         )
 
     def factor(self, n: int, start: float) -> float:
@@ -94,12 +88,11 @@ class Cosine(Anneal):
 
 @dataclass(frozen=True)
 class Until(Anneal):
-    """Exponential annealing down to the strength ``end``; below it the chaotic loss is switched
-    off.
+    """Exponential annealing down to the strength ``end``, below which the chaotic loss is off.
 
     Args:
-        end: the strength at which it ends, in the unit of the strength: ``Until(2.0, 0.98)`` with
-            ``A(3.8)`` ends where the oscillation ends.
+        end: the last strength, in the unit of the strength: ``Until(2.0, 0.98)`` with ``A(3.8)``
+            ends where the oscillation ends.
         beta: factor of one step or epoch, in (0, 1).
         per: ``"step"`` (default) or ``"epoch"``.
 
@@ -123,7 +116,7 @@ class Until(Anneal):
             1.0,
             open_low=True,
             open_high=True,
-            why="the end must be reached",
+            why="the strength must reach the end",
         )
 
     def factor(self, n: int, start: float) -> float:
@@ -136,7 +129,7 @@ class Function(Anneal):
     """A schedule of your own: any function of the number of steps or epochs.
 
     Args:
-        function: n to a factor, >= 0.
+        function: maps n to a factor, >= 0.
         per: ``"step"`` (default) or ``"epoch"``.
 
     Raises:
@@ -160,14 +153,15 @@ class Function(Anneal):
 
 
 def schedule(anneal: Anneal | Callable[[int], float] | None) -> Anneal:
-    """The schedule that a user meant: one as it is, None for a constant strength, a function per
-    step.
+    """Converts an argument to a schedule: None is a constant, a function counts steps.
 
     Raises:
-        TypeError: something else.
+        TypeError: ``anneal`` has another type.
     """
-    if anneal is None or isinstance(anneal, Anneal):
-        return Anneal() if anneal is None else anneal
+    if anneal is None:
+        return Anneal()
+    if isinstance(anneal, Anneal):
+        return anneal
     if callable(anneal):
         return Function(anneal)
     raise TypeError(

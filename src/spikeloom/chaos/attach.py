@@ -1,4 +1,4 @@
-"""The plug-in: chaotic back-propagation on any network, without editing it."""
+"""The plug-in that applies chaotic back-propagation to any network without changing it."""
 
 import math
 import warnings
@@ -13,10 +13,10 @@ from ..core.neuron import Neuron
 from ..core.numbers import network, random_source, whole
 from . import noise
 from .calibration import Batch, Gain, gains
-from .loss import ChaoticLoss
-from .report import ChaosWarning, Report, layer_report, rest_is_out_of_reach
-from .settings import CSBP, A, settings
-from .signals import hang
+from .csbp import CSBP, A, settings
+from .layer_report import ChaosWarning, Report, layer_report, rest_is_out_of_reach
+from .loss_function import ChaoticLoss
+from .signals import record
 
 __all__ = ["Chaos", "attach"]
 
@@ -31,35 +31,34 @@ def attach(
     generator: torch.Generator | None = None,
     **options: Any,
 ) -> "Chaos":
-    """Attach the chaotic loss to a network.
+    """Attaches the chaotic loss to a network.
 
-    It listens to the chosen layers in step mode, in sequence mode and under `snn.run` alike, while
-    they are in training mode and gradients are on. The network is not edited and runs as it ran
-    before; copies of it are not attached.
+    It records the selected layers in step mode, in sequence mode and under `snn.run`, while they
+    are in training mode and gradients are enabled. The network does not change; copies of it are
+    not attached.
 
     Args:
         net: any module with neurons.
         chaos: `CSBP` settings or a strength. Default: ``CSBP()``.
-        optimizer: needed by a dimensionless strength (`A`) and by reports of it;
-            ``torch.optim.SGD``.
+        optimizer: a ``torch.optim.SGD``, needed by a dimensionless strength (`A`) and its reports.
         batch: a batch on which the strength of each layer is measured: input over time [T, B, ...];
-            with ``num_steps`` a static input [B, ...]; or a function that runs the network that it
-            is given. Without it, call `Chaos.calibrate` before the first loss.
+            with ``num_steps`` a static input [B, ...]; or a function that runs a network. Without
+            it, call `Chaos.calibrate` before the first loss.
         num_steps: T of a static input.
-        generator: of the noise with ``drive="noise"``.
-        **options: arguments of `CSBP` that differ from those in ``chaos``.
+        generator: source of the noise with ``drive="noise"``.
+        **options: arguments of `CSBP` that override those in ``chaos``.
 
     Returns:
-        What is called to get the loss: ``loss = task + chaos()``, then ``chaos.step()`` after each
-        update and ``chaos.epoch()`` after each pass.
+        The chaotic loss: ``loss = task + chaos()``, then ``chaos.step()`` after each update and
+        ``chaos.epoch()`` after each pass.
 
     Raises:
-        TypeError, ValueError: an argument makes no sense, no layer is selected, or the optimiser is
-            not SGD although the strength is dimensionless.
+        TypeError, ValueError: an argument is invalid, no layer is selected, or the strength is
+            dimensionless and the optimiser is not SGD.
 
     Warns:
-        ChaosWarning: the rest point lies where the surrogate gradient of a layer is zero, or the
-            measured strength gives no chaos.
+        ChaosWarning: the surrogate gradient of a layer is zero at the rest point, or the measured
+            strength gives no chaos.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(
@@ -86,11 +85,11 @@ def attach(
 
 
 class Chaos:
-    """The chaotic loss of a network; made by `attach`.
+    """The chaotic loss of a network; `attach` returns it.
 
     Attributes:
         net: the network.
-        settings: what is attached.
+        settings: the settings.
         losses: the loss of each layer, by path.
         gains: the measured feedback of each layer, by path; empty before `calibrate`.
 
@@ -114,9 +113,11 @@ class Chaos:
                 f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}; write "
                 "torch.optim.SGD(net.parameters(), lr=0.1)"
             )
-        self.net, self.settings, self.optimizer = net, made, optimizer
+        self.net = net
+        self.settings = made
+        self.optimizer = optimizer
         self.generator = random_source(generator)
-        self.recorders, self._off = hang(net, made)
+        self.recorders, self._off = record(net, made)
         literal = math.nan if isinstance(made.strength, A) else made.strength.value
         self.losses: dict[str, ChaoticLoss] = {}
         self.gains: dict[str, Gain] = {}
@@ -125,7 +126,7 @@ class Chaos:
             self.losses[path].begin = literal
         if isinstance(made.strength, A) and made.strength.value == 0.0:
             for loss in self.losses.values():
-                loss.begin = loss.strength = 0.0  # off, whatever the feedback
+                loss.begin = loss.strength = 0.0  # off without a measurement of the feedback
         for path, recorder in self.recorders.items():
             if made.strength.value > 0 and rest_is_out_of_reach(recorder.module, made):
                 self._warn(
@@ -149,18 +150,17 @@ class Chaos:
     # -- training ----------------------------------------------------------------------------------
 
     def __call__(self) -> Tensor:
-        """The chaotic loss of what the layers did since the last call, summed over layers, ().
+        """The chaotic loss of the signals since the last call, summed over layers, ().
 
         Raises:
-            RuntimeError: nothing was recorded, or a dimensionless strength has not been measured
-                yet.
+            RuntimeError: nothing was recorded, or a dimensionless strength has not been measured.
         """
         missing = [path for path, loss in self.losses.items() if math.isnan(loss.begin)]
         if missing:
             raise RuntimeError(
                 f"strength={self.settings.strength} is relative to the data, and layer "
                 f"{missing[0]!r} has not been measured; call chaos.calibrate(batch) once before, "
-                "or give attach(..., optimizer=..., batch=...)"
+                "or write attach(..., optimizer=..., batch=...)"
             )
         terms = []
         for path, recorder in self.recorders.items():
@@ -171,32 +171,31 @@ class Chaos:
                     "training mode, with gradients, before each chaos()"
                 )
             terms.append(self.losses[path].of(chunks))
-        total = (
-            torch.stack([term.to(terms[0]) for term in terms]).sum() if len(terms) > 1 else terms[0]
-        )
+        total = terms[0]
+        if len(terms) > 1:
+            total = torch.stack([term.to(total) for term in terms]).sum()
         if self.settings.drive == "noise" and total.requires_grad:
-            return noise.matched(
-                total, [p for p in self.net.parameters() if p.requires_grad], self.generator
-            )
+            trained = [p for p in self.net.parameters() if p.requires_grad]
+            return noise.matched(total, trained, self.generator)
         return total
 
     def step(self) -> None:
-        """Anneal by one step; call it after each update of the weights."""
+        """Anneals by one step; call it after each update of the weights."""
         for loss in self.losses.values():
             loss.step()
 
     def epoch(self) -> None:
-        """Anneal by one epoch; call it after each pass over the data."""
+        """Anneals by one epoch; call it after each pass over the data."""
         for loss in self.losses.values():
             loss.epoch()
 
     def clear(self) -> None:
-        """Forget what was recorded since the last loss."""
+        """Drops the signals recorded since the last loss."""
         for recorder in self.recorders.values():
             recorder.moments.clear()
 
     def remove(self) -> None:
-        """Take the plug-in off the network."""
+        """Detaches the chaotic loss from the network."""
         for off in self._off:
             off()
         self._off = []
@@ -204,11 +203,10 @@ class Chaos:
     # -- measuring ---------------------------------------------------------------------------------
 
     def calibrate(self, batch: Batch, num_steps: int | None = None) -> None:
-        """Measure the feedback of each layer on a batch, and set the intensities of a dimensionless
-        strength.
+        """Measures the feedback of each layer on a batch and sets dimensionless strengths.
 
-        Spikes change while a network learns; calling it again sets the intensities anew, and
-        annealing goes on.
+        The feedback changes while the network learns; another call updates the intensities without
+        restarting the annealing.
 
         Args:
             batch: see `attach`.
@@ -222,8 +220,8 @@ class Chaos:
         """
         if self.optimizer is None:
             raise ValueError(
-                "a strength is measured for an optimiser, got none; write attach(net, ..., "
-                "optimizer=sgd)"
+                "the measurement of a strength needs an optimiser, got none; write attach(net, "
+                "..., optimizer=sgd)"
             )
         self.gains = gains(self.net, batch, self.settings, self.optimizer, num_steps)
         strength = self.settings.strength
@@ -236,26 +234,26 @@ class Chaos:
                 self._warn(text)
 
     def report(self) -> Report:
-        """Strength and regime of each layer now, and what its neurons did before the last loss."""
-        rows = {
+        """Reports the present strength and regime of each layer, and its last recorded sequence."""
+        layers = {
             path: layer_report(
                 recorder, self.losses[path], self.settings, self.gains.get(path), self.optimizer
             )
             for path, recorder in self.recorders.items()
         }
-        return Report(rows)
+        return Report(layers)
 
     # -- checkpoints -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Intensities, annealing and measured feedback, as plain values."""
+        """Intensities, annealing and measured feedback as plain values."""
         return {
             "losses": {path: loss.get_extra_state() for path, loss in self.losses.items()},
             "gains": {path: tuple(gain) for path, gain in self.gains.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of `state_dict`.
+        """Restores a state of `state_dict`.
 
         Raises:
             ValueError: it belongs to other layers.

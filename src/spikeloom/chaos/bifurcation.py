@@ -1,4 +1,4 @@
-"""Bifurcation diagrams: where a map ends up, for many strengths at once."""
+"""Bifurcation diagrams: the attractors of a map for many strengths at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from .exponents import whole
 
 __all__ = ["Diagram", "Sweep", "bifurcation"]
 
-LOCAL, LONGEST = 1e-9, 32
+LOCAL = 1e-9  # length of the difference between twins
+LONGEST = 32  # period
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Sweep:
     """One direction of a diagram.
 
     Attributes:
-        orbit: what was observed at the last steps, [keep, K].
-        exponent: largest Lyapunov exponent there, per step, [K].
-        period: of the orbit, [K]; 0 where there is none up to 32.
+        orbit: observed values of the last steps, [keep, K].
+        exponent: largest Lyapunov exponent over these steps, per step, [K].
+        period: period of the orbit, [K]; 0 if it is longer than 32 or there is none.
 
     >>> Sweep(torch.zeros(2, 1), torch.zeros(1), torch.ones(1)).period
     tensor([1.])
@@ -39,8 +40,8 @@ class Diagram:
 
     Attributes:
         values: strengths, ascending, [K].
-        up: swept from the lowest to the highest strength, each starting where its neighbour ended.
-        down: from the highest to the lowest. Where the two differ, two attractors coexist.
+        up: sweep from the lowest to the highest strength, each from the end of its neighbour.
+        down: sweep from the highest to the lowest. If the two differ, two attractors coexist.
 
     >>> still = Sweep(torch.zeros(2, 1), torch.zeros(1), torch.ones(1))
     >>> Diagram(torch.ones(1), still, still).hysteresis
@@ -53,7 +54,7 @@ class Diagram:
 
     @property
     def hysteresis(self) -> Tensor:
-        """Where both directions end on orbits of different periods, [K]."""
+        """Mask of the strengths at which the periods of both directions differ, [K]."""
         return self.up.period != self.down.period
 
 
@@ -68,29 +69,29 @@ def bifurcation(
     kick: float = 1e-6,
     observe: Callable[[Tensor], Tensor] | None = None,
 ) -> Diagram:
-    """Sweep a strength up and down, all strengths and both directions as one batch.
+    """Sweeps a strength up and down, all strengths and both directions as one batch.
 
-    While the sweep goes on, strength k waits at strength 0, 1, ... k for ``follow`` steps each, so
-    that it starts on the attractor of its neighbour without waiting for it.
+    Row k runs ``follow`` steps at each of the strengths 0, 1, ... k, so that it starts on the
+    attractor of its neighbour although all rows run in parallel.
 
     Args:
-        system: one step of a map: states [K, ...] and strengths [K] to states [K, ...], row by row,
-            in float64; for example `feedback`.
+        system: one step of a map from states [K, ...] and strengths [K] to states [K, ...], row by
+            row, in float64; for example `feedback`.
         values: strengths, two or more, all different; sorted ascending.
         start: state at the first strength, a number or [...].
-        settle: further steps at each strength before anything is observed.
+        settle: further steps at each strength before the observation.
         keep: observed steps.
-        follow: steps at each strength on the way.
-        kick: added to the state at each of these steps, because a sweep that rests exactly on a
-            point would stay there after it has become unstable.
-        observe: states [K, ...] to numbers [K]. Default: the first number of a state.
+        follow: steps at each strength of the sweep.
+        kick: added to the state at each of these steps, because a sweep exactly at a fixed point
+            would stay there after the point has become unstable.
+        observe: maps states [K, ...] to numbers [K]. Default: the first number of a state.
 
     Returns:
         A `Diagram`.
 
     Raises:
-        ValueError: values are too few, not different or not finite; or the map leaves the finite
-            numbers.
+        ValueError: values are too few, not different or not finite; or the map does not stay
+            finite.
 
     >>> from spikeloom.chaos import feedback
     >>> found = bifurcation(feedback, [1.9, 2.1, 3.8, 5.0])
@@ -119,16 +120,13 @@ def bifurcation(
     if not bool(orbit.isfinite().all()):
         raise ValueError("the map must stay finite, got NaN or infinity; choose smaller values")
     period = _periods(orbit)
-    up, down = (slice(None, number), slice(number, None))
-    return Diagram(
-        values,
-        Sweep(orbit[:, up], exponent[up], period[up]),
-        Sweep(orbit[:, down].flip(1), exponent[down].flip(0), period[down].flip(0)),
-    )
+    up = Sweep(orbit[:, :number], exponent[:number], period[:number])
+    down = Sweep(orbit[:, number:].flip(1), exponent[number:].flip(0), period[number:].flip(0))
+    return Diagram(values, up, down)
 
 
 def _strengths(values: Sequence[float] | Tensor) -> Tensor:
-    """Sorted and checked, [K]."""
+    """Checks strengths and sorts them, [K]."""
     values = numbers_of("values", values).flatten().sort().values
     checks.finite(values, "values")
     if len(values) < 2 or bool((values.diff() == 0).any()):
@@ -151,7 +149,8 @@ def _observed(
     twice = torch.cat([values, values])
     shape = (-1, *[1] * (x.dim() - 1))
     difference = torch.full_like(x, LOCAL) / x[0].numel() ** 0.5
-    rows, total = [], torch.zeros_like(values)
+    rows = []
+    total = torch.zeros_like(values)
     for _ in range(keep):
         x, twin = system(torch.cat([x, x + difference]), twice).chunk(2)
         difference = twin - x
@@ -165,8 +164,7 @@ def _observed(
 
 
 def _periods(orbit: Tensor) -> Tensor:
-    """Smallest period of each column that its last steps repeat to a ten thousandth of their span;
-    0 for none."""
+    """Smallest period of each column to 1e-4 of its span; 0 for none."""
     last = orbit[-2 * LONGEST :]
     span = last.max(0).values - last.min(0).values
     period = torch.zeros(orbit.shape[1], dtype=torch.long)

@@ -1,4 +1,4 @@
-"""How strongly the chaotic loss feeds back through each layer: power iteration on its curvature."""
+"""The feedback of the chaotic loss through each layer, by power iteration on its curvature."""
 
 import copy
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from ..core import dispatch
 from ..core.surrogate import Disabled
 from ..core.tree import named_neurons, reset
 from ..run import run
-from .loss import Chunk, divisor
+from .csbp import CSBP, Layers, Signal, Z
+from .loss_function import Chunk, divisor
 from .regime import descent, flip
-from .settings import CSBP, Layers, Signal, Z
-from .signals import hang, selected
+from .signals import record, selected
 
 __all__ = ["Gain", "critical_intensity", "gains"]
 
-Batch = Any  # input for `spikeloom.run`, or a function that runs the network it is given
+Batch = Any  # input for `spikeloom.run`, or a function that runs a network
 
 
 class Gain(NamedTuple):
@@ -26,7 +26,7 @@ class Gain(NamedTuple):
 
     Attributes:
         unit: the strength A of an intensity of 1.
-        lr: learning rate for which that holds.
+        lr: learning rate of this measurement.
 
     >>> 3.5 / Gain(unit=0.25, lr=0.1).unit  # the intensity that gives A = 3.5
     14.0
@@ -48,26 +48,22 @@ def critical_intensity(
     scale: float = 1.0,
     reduction: Any = "mean",
 ) -> dict[str, float]:
-    r"""The intensity z of each layer at which its rest point begins to oscillate.
+    r"""The intensity z of each layer above which it oscillates around its rest point.
 
     .. math::
         z_c = A_{flip}\, s^2 N / (I_0 (1 - I_0)\, \lambda_{max}(J \eta J^T)) \qquad
         A_{flip} = 2 (1 + m)
 
     with momentum m, J the derivative of the signal with respect to the weights that feed the layer,
-    and N what the reduction divides by. Spikes of earlier layers count as given.
+    and N the divisor of the reduction. Spikes of earlier layers are constant.
 
     Args:
         net: the network; neither its parameters nor its state change.
         batch: input over time [T, B, ...]; with ``num_steps`` a static input [B, ...]; or a
-            function that runs the network that it is given.
-        optimizer: ``torch.optim.SGD`` with the parameters of ``net``; its momentum counts.
+            function that runs a network.
+        optimizer: ``torch.optim.SGD`` with the parameters of ``net``, whose momentum is used.
         num_steps: T of a static input.
-        layers: see `CSBP`; so are the others.
-        signal: see there.
-        I0: see there.
-        scale: see there.
-        reduction: see there.
+        layers, signal, I0, scale, reduction: as for `CSBP`.
 
     Returns:
         Intensity by path of the layer.
@@ -95,7 +91,7 @@ def gains(
     optimizer: torch.optim.Optimizer,
     num_steps: int | None,
 ) -> dict[str, Gain]:
-    """The feedback of each selected layer; see `critical_intensity` for the arguments."""
+    """The feedback of each selected layer; the arguments are those of `critical_intensity`."""
     descent(optimizer)
     if not isinstance(batch, Tensor) and not callable(batch):
         raise TypeError(
@@ -119,13 +115,13 @@ def _measured(
     paths: list[str],
     alive: str | None = None,
 ) -> dict[str, Gain]:
-    # Statistics of batch norm, states and gradients of the original stay.
+    # The copy protects batch norm statistics, states and gradients of the original.
     twin = copy.deepcopy(net).train()
     reset(twin)
     for path, neuron in named_neurons(twin):
         if path != alive:
-            neuron.spike_grad = Disabled()  # what is upstream of a spike does not feed the layer
-    recorders, _ = hang(twin, settings)
+            neuron.spike_grad = Disabled()  # spikes of earlier layers are constant
+    recorders, _ = record(twin, settings)
     devices = [d for d in {p.device for p in net.parameters()} if d.type == "cuda"]
     with torch.random.fork_rng(devices=devices), torch.enable_grad(), dispatch.backend("eager"):
         run(twin, batch, num_steps) if isinstance(batch, Tensor) else batch(twin)
@@ -154,8 +150,7 @@ def _measured(
 
 
 def _largest(chunks: list[Chunk], learned: list[tuple[nn.Parameter, float]]) -> tuple[float, float]:
-    """Largest eigenvalue of ``J diag(lr) J^T`` with each step counted as often as it stands for;
-    the learning rate."""
+    """Largest eigenvalue of ``J diag(lr) J^T`` with repeated steps, and the learning rate."""
     h = [c.h for c in chunks if c.h.requires_grad]
     params = [p for p, _ in learned]
     if not h or not params:
@@ -166,7 +161,8 @@ def _largest(chunks: list[Chunk], learned: list[tuple[nn.Parameter, float]]) -> 
     used = [(p, lr, g) for (p, lr), g in zip(learned, pulled, strict=True) if g is not None]
     if not used:
         return 0.0, 0.0
-    params, rates = [p for p, _, _ in used], [lr for _, lr, _ in used]
+    params = [p for p, _, _ in used]
+    rates = [lr for _, lr, _ in used]
     pulled = [g for _, _, g in used]
     generator = torch.Generator().manual_seed(0)
     u = [torch.randn(v.shape, generator=generator).to(v) for v in h]
@@ -187,7 +183,8 @@ def _largest(chunks: list[Chunk], learned: list[tuple[nn.Parameter, float]]) -> 
             materialize_grads=True,
         )
         new = [w * v for w, v in zip(weights, pushed, strict=True)]
-        before, value = value, sum(float((a * b).sum()) for a, b in zip(u, new, strict=True))
+        before = value
+        value = sum(float((a * b).sum()) for a, b in zip(u, new, strict=True))
         u = new
         if abs(value - before) <= 1e-6 * abs(value):
             break

@@ -1,4 +1,4 @@
-"""Lyapunov exponents with their uncertainty: what all instruments return."""
+"""Lyapunov exponents with confidence intervals, the result of all instruments."""
 
 import math
 from collections.abc import Sequence
@@ -57,11 +57,11 @@ class Exponent:
 
 @dataclass(frozen=True)
 class Exponents:
-    """Exponents for differences of several sizes, with a control where there is one.
+    """Exponents for differences of several sizes, with an optional control.
 
     Attributes:
-        by_eps: one for each size, in the order asked for.
-        control: the same without chaotic loss, on the same data order; empty where there is none.
+        by_eps: one for each size, in the order of the argument.
+        control: the same without chaotic loss, on the same data order; empty without control.
 
     >>> one = Exponent(0.3, 0.2, 0.4, 1e-8, torch.zeros(3))
     >>> Exponents((one,)).chaotic
@@ -88,8 +88,7 @@ class Exponents:
 
     @property
     def chaotic(self) -> bool:
-        """Whether the exponent is positive beyond its uncertainty and, if there is a control, above
-        that of it."""
+        """Whether the confidence interval is above 0, and above that of the control, if any."""
         return self.low > 0 and all(self.low > c.high for c in self.control[:1])
 
     def __str__(self) -> str:
@@ -98,14 +97,15 @@ class Exponents:
 
 
 def estimate(rates: Tensor, eps: float, *, block: int | None = None, seed: int = 0) -> Exponent:
-    """Mean and confidence interval of local rates by a block bootstrap: neighbouring steps are not
-    independent.
+    """Mean and confidence interval of local rates by a block bootstrap.
+
+    Blocks are needed because neighbouring steps are not independent.
 
     Args:
         rates: growth per step, [steps] or [steps, starts].
-        eps: size of the difference, kept.
-        block: steps of a block. Default: the square root of their number.
-        seed: of the resampling.
+        eps: size of the difference, copied to the result.
+        block: steps per block. Default: the square root of the number of steps.
+        seed: seed of the resampling.
     """
     rates = rates.double().reshape(len(rates), -1)
     steps, starts = rates.shape
@@ -124,17 +124,15 @@ def estimate(rates: Tensor, eps: float, *, block: int | None = None, seed: int =
 
 
 def sizes(eps: float | Sequence[float]) -> tuple[float, ...]:
-    """The sizes of differences asked for.
+    """Checks the sizes of differences, and returns them as a tuple.
 
     Raises:
-        ValueError: none, or one that is not positive.
+        ValueError: there is none, or one is not positive.
     """
     if not isinstance(eps, (int, float, list, tuple)):
         raise TypeError(f"eps must be a size or several, got {eps!r}; write eps=1e-8")
-    found = tuple(
-        real("eps", size, example=1e-8)
-        for size in (eps if isinstance(eps, (list, tuple)) else (eps,))
-    )
+    given = eps if isinstance(eps, (list, tuple)) else (eps,)
+    found = tuple(real("eps", size, example=1e-8) for size in given)
     if not found:
         raise ValueError("eps must be a size or several, got none; write eps=1e-8")
     for value in found:
@@ -143,7 +141,7 @@ def sizes(eps: float | Sequence[float]) -> tuple[float, ...]:
 
 
 def whole(name: str, value: int, low: int = 1) -> None:
-    """Check a number of steps."""
+    """Checks a number of steps."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MOST_STEPS:
         raise ValueError(
             f"{name} must be a whole number from {low} to {MOST_STEPS}, got {value!r}; write "

@@ -1,12 +1,12 @@
 r"""The largest Lyapunov exponent of a map, by twin trajectories.
 
-Two copies start ``eps`` apart and take the same steps; after each, their difference is measured and
-scaled back.
+Two copies start ``eps`` apart and take the same steps; after each step, their difference is
+measured and rescaled to ``eps``.
 
 .. math:: \lambda = \frac{1}{n} \sum_i \ln \frac{d_i}{\epsilon}
 
-A positive exponent is chaos: differences grow by e^lambda per step. What has jumps (spikes) has
-another exponent for another eps, so that several are reported.
+A positive exponent is chaos: differences grow by e^lambda per step. The exponent of a system with
+jumps (spikes) depends on eps, so that several are reported.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,20 +39,20 @@ def lyapunov(
 
     Args:
         step: the map, [N, ...] to [N, ...], row by row; twins are further rows. With
-            ``counted=True`` it also receives the number of the step, from 0 with ``burn_in``
+            ``counted=True`` it also receives the index of the step, from 0 with ``burn_in``
             included, so that a strength may be annealed.
         start: N independent starts, [N, ...]; or one number.
-        steps: over which the exponent is averaged.
-        burn_in: steps before.
-        eps: size of the difference, or several; each costs one more row for each start.
-        counted: see ``step``.
-        seed: of the directions of the differences.
+        steps: steps over which the exponent is averaged.
+        burn_in: steps before them.
+        eps: size of the difference, or several; each adds one row per start.
+        counted: whether ``step`` receives the index of the step.
+        seed: seed of the directions of the differences.
 
     Returns:
         `Exponents`; ``local`` holds the rate at each step.
 
     Raises:
-        ValueError: a number makes no sense, or the map does not return the shape it is given.
+        ValueError: a number is out of range, or the map changes the shape of its argument.
 
     >>> logistic = lambda x: 4 * x * (1 - x)
     >>> found = lyapunov(logistic, torch.linspace(0.1, 0.4, 50), steps=2000)
@@ -86,7 +86,8 @@ def lyapunov(
     rates = torch.empty(steps, len(scales), len(x), dtype=torch.double)
     for n in range(burn_in, burn_in + steps):
         new = move(torch.cat([x[None], twins]).flatten(0, 1), n).reshape(len(scales) + 1, *x.shape)
-        x, difference = new[0], new[1:] - new[0]
+        x = new[0]
+        difference = new[1:] - x
         length = _length(difference)
         rates[n - burn_in], difference = _rescaled(difference, length, eps_, x, directions)
         twins = x + difference
@@ -108,8 +109,7 @@ def _unit(like: Tensor, generator: torch.Generator) -> Tensor:
 def _rescaled(
     difference: Tensor, length: Tensor, eps: Tensor, x: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The rates of a step, and the differences scaled back; one that has vanished starts anew in
-    another direction."""
+    """The rates of a step, and the rescaled differences; a vanished one gets a new direction."""
     floor = floor_of(x)
     gone = length < floor
     rates = (length.clamp(min=floor) / eps).log().reshape(length.shape[:2])
@@ -120,13 +120,12 @@ def _rescaled(
 
 
 def floor_of(x: Tensor) -> float:
-    """The smallest difference that float64 resolves beside values like ``x``."""
+    """The smallest difference that float64 resolves at the magnitude of ``x``."""
     return ROUNDING * max(float(x.abs().max()), 1e-300)
 
 
 def analytic(slopes: Any) -> float:
-    """Mean of ``ln |slope|`` along an orbit: the exponent of a scalar map whose derivative is
-    known.
+    """Mean of ``ln |slope|`` along an orbit: the exponent of a scalar map with known derivative.
 
     Args:
         slopes: derivatives at the points of the orbit, [steps].

@@ -1,4 +1,4 @@
-"""The control of chaos: Gaussian noise of the same size."""
+"""The control for chaos: Gaussian noise of the same size."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,14 @@ __all__ = ["matched"]
 def matched(
     loss: Tensor, params: list[nn.Parameter], generator: torch.Generator | None = None
 ) -> Tensor:
-    """A term of value 0 whose gradient is Gaussian noise, in each parameter as large as the
-    gradient of ``loss``.
+    """A term of value 0 whose gradient is Gaussian noise of the size of the gradient of ``loss``.
+
+    The root mean square is that of the gradient in each parameter.
 
     Args:
-        loss: whose gradient is replaced; its graph stays.
-        params: where it may have a gradient.
-        generator: of the noise. Default: torch's global one.
+        loss: the loss, whose graph is retained.
+        params: parameters for which it may have a gradient.
+        generator: source of the noise. Default: torch's global one.
 
     >>> w = nn.Parameter(torch.ones(10000))
     >>> matched((3 * w).sum(), [w], torch.Generator().manual_seed(0)).backward()

@@ -1,4 +1,4 @@
-"""The authors' neuron, and the single neuron of their first example, made of ours."""
+"""The authors' neuron, and the single neuron of their first example."""
 
 from typing import Any, NamedTuple
 
@@ -7,23 +7,22 @@ from torch import Tensor, nn
 
 from ..core.densities import ZIF
 from ..neurons.leaky import Leaky
-from .loss import density
+from .loss_function import density
 
 __all__ = ["SingleNeuron", "Trajectory", "lif"]
 
 
 def lif(beta: float = 0.5, threshold: float = 1.0, gamma: float = 1.0, **options: Any) -> Leaky:
-    """The LIF neuron of the authors' code: reset to zero in the step of the spike, through which
-    the gradient flows.
+    """The LIF neuron of the authors' code, reset to zero in the step of the spike.
 
     ``U = beta U + I``; ``S = H(U - threshold)``; ``U = (1 - S) U``, with the triangle
-    `snn.surrogate.ZIF` as surrogate.
+    `snn.surrogate.ZIF` as surrogate. The gradient flows through the reset.
 
     Args:
         beta: decay; 0.5 in the multi-layer example, 0.2 in the single-neuron one.
         threshold: firing threshold.
         gamma: half width of the triangle.
-        **options: of `snn.Leaky`, such as ``init_hidden=True``.
+        **options: options of `snn.Leaky`, such as ``init_hidden=True``.
 
     Returns:
         An `snn.Leaky` neuron.
@@ -41,13 +40,13 @@ def lif(beta: float = 0.5, threshold: float = 1.0, gamma: float = 1.0, **options
 
 
 class Trajectory(NamedTuple):
-    """What the single neuron did, one value an epoch, before its update.
+    """The course of `SingleNeuron`, one value per epoch, before its update.
 
     Attributes:
         weight: w.
         bias: b.
         task_loss: squared error of the rate.
-        loss: with the chaotic loss.
+        loss: task loss plus chaotic loss.
 
     >>> neuron = SingleNeuron()
     >>> neuron.train_on(torch.optim.SGD(neuron.parameters(), lr=0.001), epochs=1).task_loss
@@ -61,15 +60,14 @@ class Trajectory(NamedTuple):
 
 
 class SingleNeuron(nn.Module):
-    """The single neuron of the authors' first example: one weight, one bias, input 1, asked to be
-    silent.
+    """The single neuron of the authors' first example, whose target is silence at input 1.
 
     Args:
-        w: weight at the beginning.
-        b: bias at the beginning.
-        steps: simulated time steps. The example simulates 20,
-        divide_by: and divides the number of spikes by 10, so that its "rate" reaches 2 and its loss
-            4.
+        w: initial weight.
+        b: initial bias.
+        steps: simulated time steps, 20 in the example.
+        divide_by: divisor of the number of spikes. It is 10 in the example, so that the "rate" is
+            up to 2 and the loss up to 4.
         beta: decay of the membrane.
 
     Source: Wang, Tao & Chen (2024), Natl. Sci. Rev. 11, nwae037, single-neuron example of the
@@ -94,7 +92,8 @@ class SingleNeuron(nn.Module):
         nn.init.constant_(self.layer.weight, w)
         nn.init.constant_(self.layer.bias, b)
         self.neuron = lif(beta, init_hidden=True, mode="sequence")
-        self.steps, self.divide_by = steps, divide_by
+        self.steps = steps
+        self.divide_by = divide_by
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Rate [B, 1] and pre-activation [B, 1] for inputs [B, 1]."""
@@ -102,22 +101,21 @@ class SingleNeuron(nn.Module):
         return self.rate(h), h
 
     def rate(self, h: Tensor) -> Tensor:
-        """Spikes by ``divide_by``, for pre-activations [B, 1] that stay the same at every step."""
+        """Spikes divided by ``divide_by``, for constant pre-activations [B, 1]."""
         spk, _ = self.neuron.scan(h, num_steps=self.steps)
         return spk.sum(0) / self.divide_by
 
     def update(self, state: Tensor, z: Tensor | float, lr: float = 1.0, I0: float = 0.65) -> Tensor:
-        """One update of many such neurons at once: the map whose exponents and diagrams one can
-        compute.
+        """One update of many such neurons at once, as a map for exponents and diagrams.
 
         Args:
             state: weight and bias, [..., 2].
             z: intensities that broadcast against [...].
             lr: learning rate.
-            I0: see `ChaoticLoss`.
+            I0: as for `ChaoticLoss`.
 
         Returns:
-            Weight and bias after the update, [..., 2], without graph.
+            Weight and bias after the update, [..., 2], detached.
         """
         with torch.enable_grad():
             state = state.detach().requires_grad_()
@@ -129,12 +127,12 @@ class SingleNeuron(nn.Module):
     def train_on(
         self, optimizer: torch.optim.Optimizer, chaos: Any = None, epochs: int = 4000
     ) -> Trajectory:
-        """Train towards silence.
+        """Trains towards silence.
 
         Args:
-            optimizer: of the parameters.
+            optimizer: optimiser of the parameters.
             chaos: a `ChaoticLoss` of the pre-activation; annealed after each update.
-            epochs: updates.
+            epochs: number of updates.
         """
         x = torch.ones(1, 1, dtype=self.layer.weight.dtype)
         rows = torch.zeros(4, epochs, dtype=x.dtype)

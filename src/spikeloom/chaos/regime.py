@@ -1,12 +1,12 @@
-r"""What the chaotic loss does at a strength A: rest, oscillate, be chaotic, or lock.
+r"""Regimes of the chaotic loss at a strength A: stable, periodic, chaotic or locked.
 
 Along the leading direction of its input, a layer under gradient descent on the chaotic loss alone
 is one scalar:
 
 .. math:: u' = u - a (\sigma(u) - I_0) \qquad a = A / (I_0 (1 - I_0))
 
-Everything said about regimes is computed from this map, with the momentum of the optimiser; the
-gradient of the task is left out.
+All regimes are computed from this map, with the momentum of the optimiser and without the gradient
+of the task.
 """
 
 import math
@@ -21,12 +21,15 @@ from ..core.numbers import real
 
 __all__ = ["Descent", "Regime", "descent", "feedback", "flip", "regime"]
 
-CHAOTIC = 5e-3  # nats per step; what a periodic orbit of 4000 steps does not exceed
-LOCAL, SETTLE, KEEP, LONGEST = 1e-9, 2000, 4000, 64
+CHAOTIC = 5e-3  # nats per step, above the exponent of any periodic orbit of 4000 steps
+LOCAL = 1e-9  # length of the difference between twins
+SETTLE = 2000  # steps before the observation
+KEEP = 4000  # observed steps
+LONGEST = 64  # period
 
 
 class Descent(NamedTuple):
-    """The optimiser as the theory sees it.
+    """The parameters of an optimiser in the theory.
 
     >>> Descent(momentum=0.9)
     Descent(momentum=0.9, dampening=0.0, nesterov=False)
@@ -38,12 +41,12 @@ class Descent(NamedTuple):
 
 
 class Regime(NamedTuple):
-    """What happens at a strength.
+    """The behaviour at a strength.
 
     Attributes:
-        name: ``"stable"``, ``"periodic"`` (period 2, 4, 8 ...), ``"chaotic"``, or ``"locked"``:
-            periodic again, in a window such as that of period 3.
-        period: of the orbit; 0 where none was found.
+        name: ``"stable"``, ``"periodic"`` (period 2, 4, 8 ...), ``"chaotic"``, or ``"locked"``
+            (periodic in a window, such as that of period 3).
+        period: period of the orbit; 0 for none.
         exponent: largest Lyapunov exponent, per step.
 
     >>> Regime("locked", 3, -0.5).period
@@ -56,12 +59,12 @@ class Regime(NamedTuple):
 
 
 def feedback(u: Tensor, A: Tensor | float, I0: float = 0.65) -> Tensor:
-    """One step of the scalar map, elementwise; the system to hand to `bifurcation`.
+    """One step of the scalar map, elementwise; a system for `bifurcation`.
 
     Args:
-        u: [K] or any shape.
-        A: strengths that broadcast against it.
-        I0: see `ChaoticLoss`.
+        u: states, [K] or any shape.
+        A: strengths that broadcast against ``u``.
+        I0: as for `ChaoticLoss`.
 
     >>> feedback(torch.tensor([0.0]), 2.0)
     tensor([1.3187])
@@ -70,6 +73,7 @@ def feedback(u: Tensor, A: Tensor | float, I0: float = 0.65) -> Tensor:
     I0 = real("I0", I0, 0.0, 1.0, open_low=True, open_high=True, example=0.65)
     checks.finite(u, "u")
     if isinstance(A, Tensor):
+        checks.floating(A, "A")
         checks.finite(A, "A")
         _broadcasting(u, A)
     else:
@@ -78,7 +82,7 @@ def feedback(u: Tensor, A: Tensor | float, I0: float = 0.65) -> Tensor:
 
 
 def _broadcasting(u: Tensor, A: Tensor) -> None:
-    """Refuse strengths that do not broadcast against states."""
+    """Refuses strengths that do not broadcast against states."""
     try:
         torch.broadcast_shapes(u.shape, A.shape)
     except RuntimeError as error:
@@ -88,7 +92,7 @@ def _broadcasting(u: Tensor, A: Tensor) -> None:
 
 
 def descent(optimizer: Any) -> Descent:
-    """What the theory needs to know of an optimiser.
+    """The parameters of an optimiser for the theory.
 
     Raises:
         TypeError: it is not SGD.
@@ -126,7 +130,7 @@ def regime(A: float, how: Descent = Descent(), I0: float = 0.65) -> Regime:  # n
     Args:
         A: strength.
         how: optimiser.
-        I0: see `ChaoticLoss`.
+        I0: as for `ChaoticLoss`.
 
     >>> regime(1.9).name, regime(2.1)[:2], regime(3.8).name, regime(5.0)[:2]
     ('stable', ('periodic', 2), 'chaotic', ('locked', 3))
@@ -140,10 +144,14 @@ def _regime(A: float, how: Descent, I0: float) -> Regime:
     state = (math.log(I0 / (1 - I0)) + 0.1, 0.0)
     for _ in range(SETTLE):
         state = _step(state, A, how, I0)
-    twin, total, orbit = (state[0] + LOCAL, state[1]), 0.0, []
+    twin = (state[0] + LOCAL, state[1])
+    total = 0.0
+    orbit = []
     for _ in range(KEEP):
-        state, twin = _step(state, A, how, I0), _step(twin, A, how, I0)
-        du, dv = twin[0] - state[0], twin[1] - state[1]
+        state = _step(state, A, how, I0)
+        twin = _step(twin, A, how, I0)
+        du = twin[0] - state[0]
+        dv = twin[1] - state[1]
         distance = max(math.hypot(du, dv), 1e-300)
         total += math.log(distance / LOCAL)
         twin = (state[0] + du * LOCAL / distance, state[1] + dv * LOCAL / distance)

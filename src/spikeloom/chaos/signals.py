@@ -1,4 +1,4 @@
-"""Which layers the chaotic loss acts on, and what it reads of them."""
+"""Selects the layers of the chaotic loss and records their signals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,24 +12,23 @@ from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from ..core.taps import Moment, Watch
 from ..core.tree import named_neurons
-from .loss import Chunk
-from .settings import CSBP
+from .csbp import CSBP
+from .loss_function import Chunk
 
-__all__ = ["Recorder", "hang", "selected"]
+__all__ = ["SignalRecorder", "record", "selected"]
 
 
 def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
-    """The layers that ``layers`` means, by path.
+    """The layers of a selection, by path.
 
     Raises:
         ValueError: an unknown path, or no layer.
-        TypeError: neither a name nor a function.
+        TypeError: ``layers`` is neither a name nor a function.
     """
-    modules, neurons = dict(net.named_modules()), dict(named_neurons(net))
+    modules = dict(net.named_modules())
     if isinstance(layers, str) and layers in ("all", "hidden"):
-        found: dict[str, nn.Module] = dict(
-            list(neurons.items())[: -1 if layers == "hidden" else None]
-        )
+        neurons = list(named_neurons(net))
+        found: dict[str, nn.Module] = dict(neurons[:-1] if layers == "hidden" else neurons)
         if not found:
             raise ValueError(
                 f"layers={layers!r} must find spiking neurons, got a network of {len(neurons)}; "
@@ -47,38 +46,38 @@ def selected(net: nn.Module, layers: Any) -> dict[str, nn.Module]:
             f"{layers!r}"
         )
     if not found:
-        there = ", ".join(map(repr, modules))
+        paths = ", ".join(map(repr, modules))
         raise ValueError(
-            f"layers must select at least one of {there}, got none; write layers='all'"
+            f"layers must select at least one of {paths}, got none; write layers='all'"
         )
     return found
 
 
-class Recorder:
-    """Collects the signal of one layer until it is taken. It reads while the layer trains with
-    gradients.
+class SignalRecorder:
+    """Records the signal of one layer in training mode with gradients.
 
     Args:
         module: the layer.
-        signal: see `CSBP`.
+        signal: as for `CSBP`.
     """
 
     def __init__(self, module: nn.Module, signal: str) -> None:
-        self.module, self.signal = module, signal
+        self.module = module
+        self.signal = signal
         self.moments: list[Moment] = []
-        # Of the previous sequence, without graph: what a report looks at.
-        self.last: list[Moment] = []
+        self.last: list[Moment] = []  # of the previous sequence, detached, for reports
 
     def __call__(self, module: nn.Module, moment: Moment) -> None:
-        """Keep what is needed of a moment."""
+        """Records a moment."""
         if not (torch.is_grad_enabled() and module.training):
             return
         self.last = []  # not two sequences in memory at once
         self.moments.append(moment)
 
     def take(self) -> list[Chunk]:
-        """The signal since the last time, in chunks; forgets it."""
-        moments, self.moments = self.moments, []
+        """Returns the signal since the last call, in chunks, and clears the record."""
+        moments = self.moments
+        self.moments = []
         self.last = [_plain(m) for m in moments] if isinstance(self.module, Neuron) else []
         if not moments:
             return []
@@ -100,18 +99,21 @@ class Recorder:
         return Chunk(moment.x, 2 if moment.timed and moment.repeat == 1 else 1, moment.repeat)
 
 
-def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Callable[[], None]]]:
-    """Hang a recorder on each selected layer.
+def record(
+    net: nn.Module, settings: CSBP
+) -> tuple[dict[str, SignalRecorder], list[Callable[[], None]]]:
+    """Attaches a recorder to each selected layer.
 
     Returns:
-        The recorders by path, and functions that take them off.
+        The recorders by path, and functions that detach them.
 
     Raises:
-        TypeError: the signal is one of neurons and a layer is none.
+        TypeError: the signal exists only for neurons, and a layer has none.
     """
-    recorders, off = {}, []
+    recorders = {}
+    off = []
     for path, module in selected(net, settings.layers).items():
-        recorder = Recorder(module, settings.signal)
+        recorder = SignalRecorder(module, settings.signal)
         if isinstance(module, Neuron):
             module._taps = (*module._taps, recorder)
             off.append(lambda module=module, tap=recorder: _untap(module, tap))
@@ -121,9 +123,9 @@ def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Call
             or isinstance(module, Stateful)
         ):
             raise TypeError(
-                f"signal={settings.signal!r} with center={settings.center!r} is one of neurons, "
-                f"got {type(module).__name__} {path!r}; write signal='pre' and a number as center, "
-                "or name neurons"
+                f"signal={settings.signal!r} with center={settings.center!r} needs neurons, got "
+                f"{type(module).__name__} {path!r}; write signal='pre' and a number as center, or "
+                "select neurons"
             )
         else:
             off.append(module.register_forward_hook(Watch(recorder)).remove)
@@ -131,13 +133,12 @@ def hang(net: nn.Module, settings: CSBP) -> tuple[dict[str, Recorder], list[Call
     return recorders, off
 
 
-def _untap(module: Neuron, tap: Recorder) -> None:
+def _untap(module: Neuron, tap: SignalRecorder) -> None:
     module._taps = tuple(t for t in module._taps if t is not tap)
 
 
 def _units(module: nn.Module, h: Tensor) -> int:
-    """How many of the last axes of a layer's output are units, where nobody says which axes are
-    time and batch."""
+    """Number of unit axes of a layer's output if its time and batch axes are unknown."""
     if isinstance(module, nn.Linear):
         return 1
     if isinstance(module, conv._ConvNd):
@@ -146,7 +147,7 @@ def _units(module: nn.Module, h: Tensor) -> int:
 
 
 def _joined(chunks: list[Chunk]) -> list[Chunk]:
-    """Chunks of equal shape as one."""
+    """Stacks chunks of equal shape to one."""
     first = chunks[0]
     if len(chunks) == 1 or any(
         c.h.shape != first.h.shape or c.repeat != first.repeat for c in chunks
@@ -156,6 +157,6 @@ def _joined(chunks: list[Chunk]) -> list[Chunk]:
 
 
 def _plain(moment: Moment) -> Moment:
-    """A moment without graph, and without what nobody will ask for."""
+    """A detached moment without its output."""
     state = type(moment.state)(*(value.detach() for value in moment.state))
     return moment._replace(x=moment.x.detach(), output=None, state=state)

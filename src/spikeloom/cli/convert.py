@@ -11,8 +11,8 @@ from torch import nn
 
 from ..conversion import METHODS
 from ..conversion.calibrate import CALIBRATIONS
-from ..conversion.network import INPUTS, READOUTS
-from ..conversion.pooling import RULES
+from ..conversion.converted import INPUTS, READOUTS
+from ..conversion.spiking_max_pool import RULES
 from ..data import Split
 from ..train.convert import ORDINARY, ConversionFolder, check_options, convert_and_report
 from ..train.ordinary import OrdinaryTraining

@@ -5,9 +5,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..learning import DiehlAndCook2015
-from ..learning.diehl_cook.constants import RULES
+from ..learning import DiehlAndCook2015, Rule
 from ..learning.diehl_cook.training import ENGINES
+from ..learning.registry import rules_of
 from ..train.progress import progress_for
 from ..train.stdp import StdpFolder, StdpRun
 from .train import load
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--neurons", 100, type=int, metavar="N", help="excitatory neurons")
     option(
         "--rule",
-        choices=list(RULES),
+        choices=list(rules_of(Rule)),
         help="learning rule with its default numbers (default: a tuned power law)",
     )
     option(

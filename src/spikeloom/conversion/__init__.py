@@ -1,16 +1,16 @@
-"""Conversion of ordinary networks into spiking ones: ``snn.conversion.convert(ann, samples)``.
+"""Conversion of ordinary networks to spiking ones: ``snn.conversion.convert(ann, samples)``.
 
-Passes over the ``torch.fx`` graph of any network of rectifiers make its spiking twin with the same
-weights; a report says what it loses, where, and what it costs.
+Passes over the ``torch.fx`` graph of a network of rectifiers give a spiking network with the same
+weights; a report shows the loss of accuracy, its sources, and the costs.
 """
 
 from .activations import QCFS
 from .convert import METHODS, convert
-from .errors import LayerError
-from .network import Converted, Settings
-from .pooling import SpikingMaxPool
-from .report import Exit, Report
+from .converted import Converted, Settings
+from .error_parts import LayerError
+from .loss_report import Exit, Report
 from .spike_norm import spike_norm
+from .spiking_max_pool import SpikingMaxPool
 from .tuning import fine_tune, with_qcfs
 
 __all__ = [

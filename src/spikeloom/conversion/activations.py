@@ -1,9 +1,7 @@
-"""The activations that a spiking neuron can stand for: rectified, perhaps clipped, perhaps in
-steps.
+"""The activations that a spiking neuron can replace: rectified, optionally clipped or quantised.
 
-Each call of a ReLU in an ordinary network, however it is spelled, becomes one `Activation` of its
-own; `QCFS` is an activation to train with, whose steps are those of a neuron that fires over a few
-time steps.
+Each call of a ReLU in an ordinary network, in any spelling, becomes its own `Activation`; `QCFS` is
+an activation for training, quantised like the rate of a neuron over a few time steps.
 """
 
 from typing import Any
@@ -13,16 +11,16 @@ from torch import Tensor, fx, nn
 
 from ..core.numbers import real, tensor, whole
 
-__all__ = ["QCFS", "SITES", "Activation", "Readout"]
+__all__ = ["QCFS", "SITES", "Activation", "OutputActivation"]
 
 
 class Activation(nn.Module):
-    r"""Rectified linear unit, clipped where the network's own is.
+    r"""Rectified linear unit with an optional upper limit.
 
     .. math:: a = \min(\max(z, 0), \text{ceiling})
 
     Args:
-        ceiling: greatest output, as 6 of ReLU6; None: there is none.
+        ceiling: largest output, such as 6 for ReLU6; None for no limit.
 
     >>> Activation(6.0)(torch.tensor([-1.0, 2.0, 9.0]))
     tensor([0., 2., 6.])
@@ -37,20 +35,19 @@ class Activation(nn.Module):
         return z.clamp(0, self.ceiling)
 
     def extra_repr(self) -> str:
-        """The ceiling, if there is one."""
+        """Shows the ceiling, if there is one."""
         return "" if self.ceiling is None else f"ceiling={self.ceiling}"
 
 
-class Readout(Activation):
-    """Stands behind the last layer where the output is read as spikes; the ordinary network has
-    nothing there.
+class OutputActivation(Activation):
+    """The activation behind the last layer for spiking output; the ordinary network has none.
 
-    >>> Readout().ceiling is None
+    >>> OutputActivation().ceiling is None
     True
     """
 
 
-class _Steps(torch.autograd.Function):
+class _StraightThroughFloor(torch.autograd.Function):
     """``floor`` whose gradient is that of the identity."""
 
     @staticmethod
@@ -63,21 +60,20 @@ class _Steps(torch.autograd.Function):
 
 
 class QCFS(nn.Module):
-    r"""Quantisation-clip-floor-shift activation: what a spiking neuron can express in a few steps,
-    to train with.
+    r"""Quantisation-clip-floor-shift activation, a trainable model of a neuron over a few steps.
 
     .. math:: a = \frac{\lambda}{L} \, \text{clip}(\lfloor z L / \lambda + 1/2 \rfloor, 0, L)
 
     The threshold :math:`\lambda` is trained with the weights; the gradient of the floor is 1.
-    A network trained so loses least when it is converted with a start at half of the threshold.
+    Conversion of a network trained with it loses least if membranes start at half of the threshold.
 
     Args:
-        levels: L, number of steps above zero, >= 1; about the number of time steps for which the
+        levels: L, number of levels above zero, >= 1; about the number of time steps for which the
             network will run.
-        threshold: of the beginning, > 0.
+        threshold: initial threshold, > 0.
 
     Raises:
-        ValueError: ``levels`` is no positive integer or ``threshold`` not positive.
+        ValueError: ``levels`` is not a positive integer, or ``threshold`` not positive.
 
     Source: Bu et al. (2022), Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency
     Spiking Neural Networks, ICLR, equation 15.
@@ -95,7 +91,7 @@ class QCFS(nn.Module):
 
     @property
     def ceiling(self) -> float:
-        """The greatest output: the threshold."""
+        """The largest output, the threshold."""
         return float(self.threshold.detach())
 
     def forward(self, z: Tensor) -> Tensor:
@@ -103,10 +99,12 @@ class QCFS(nn.Module):
         if not isinstance(z, fx.Proxy) and tensor("z", z).is_complex():
             raise TypeError(f"z must be real, got {z.dtype}; write z.real")
         share = (z / self.threshold).clamp(0, 1)
-        return _Steps.apply(share * self.levels + 0.5) * (self.threshold / self.levels)
+        return _StraightThroughFloor.apply(share * self.levels + 0.5) * (
+            self.threshold / self.levels
+        )
 
     def extra_repr(self) -> str:
-        """The number of steps."""
+        """Shows the number of levels."""
         return f"levels={self.levels}"
 
 

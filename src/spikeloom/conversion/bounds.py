@@ -1,4 +1,4 @@
-"""The largest activation that the weights allow, layer by layer: model-based balancing."""
+"""The largest activation that the weights allow, layer by layer, for model-based balancing."""
 
 import operator
 from typing import Any
@@ -8,30 +8,31 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import conv, pooling
 
 from .activations import SITES
-from .graph import place
-from .samples import batches
+from .fx_graph import place
+from .sample_batches import batches
 
 __all__ = ["bounds"]
 
 
 class Interval:
-    """All that a signal can be: a number between ``low`` and ``high``."""
+    """The range of a signal, from ``low`` to ``high``."""
 
     def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
+        self.low = low
+        self.high = high
 
 
 def bounds(gm: fx.GraphModule, data: Any) -> dict[str, float]:
-    """The greatest value that each activation can have for inputs in the range of the samples.
+    """The largest possible value of each activation for inputs in the range of the samples.
 
     For a layer without bias behind non-negative signals it is the largest sum of the positive
-    weights of a neuron times the bound of the layer before, which is the scale of Diehl et al.'s
-    model-based balancing.
+    weights of a neuron times the bound of the previous layer, the scale of the model-based
+    balancing of Diehl et al.
 
     Raises:
-        ValueError: an operation is not known here.
+        ValueError: an operation is not supported.
 
-    >>> from spikeloom.conversion.graph import shaped, traced
+    >>> from spikeloom.conversion.fx_graph import shaped, traced
     >>> from spikeloom.conversion.normalise import normalised
     >>> net = nn.Sequential(nn.Linear(2, 1, bias=False), nn.ReLU())
     >>> _ = net[0].weight.data.copy_(torch.tensor([[2.0, -1.0]]))
@@ -40,7 +41,8 @@ def bounds(gm: fx.GraphModule, data: Any) -> dict[str, float]:
     {'1': 2.0}
     """
     extremes = [(float(x.min()), float(x.max())) for x in batches(data, gm)]
-    low, high = min(a for a, _ in extremes), max(b for _, b in extremes)
+    low = min(a for a, _ in extremes)
+    high = max(b for _, b in extremes)
     env: dict[fx.Node, Any] = {}
     found: dict[str, float] = {}
     for node in gm.graph.nodes:
@@ -64,9 +66,8 @@ def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
         if isinstance(module, (nn.Linear, conv._ConvNd)):
             return _weighted(module, args[0])
         if isinstance(module, SITES):
-            return Interval(
-                max(args[0].low, 0.0), max(min(args[0].high, module.ceiling or float("inf")), 0.0)
-            )
+            high = min(args[0].high, module.ceiling or float("inf"))
+            return Interval(max(args[0].low, 0.0), max(high, 0.0))
         if isinstance(
             module, (nn.Flatten, pooling._MaxPoolNd, pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd)
         ):
@@ -77,11 +78,8 @@ def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
         return Interval(args[0].low + args[1].low, args[0].high + args[1].high)
     elif node.target in (operator.add, operator.mul) and len(signals) == 1:
         call: Any = node.target
-        signal, constant = (
-            signals[0],
-            torch.as_tensor(next(a for a in args if not isinstance(a, Interval))),
-        )
-        ends = [torch.as_tensor(call(constant, end)) for end in (signal.low, signal.high)]
+        constant = torch.as_tensor(next(a for a in args if not isinstance(a, Interval)))
+        ends = [torch.as_tensor(call(constant, end)) for end in (signals[0].low, signals[0].high)]
         return Interval(float(min(e.min() for e in ends)), float(max(e.max() for e in ends)))
     raise ValueError(
         f'{place(gm, node)} has no bound by weights; write method="diehl_data" or '
@@ -90,16 +88,13 @@ def _through(gm: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
 
 
 def _weighted(module: Any, x: Interval) -> Interval:
-    weight = (
-        module.weight.transpose(0, 1)
-        if module.__class__.__name__.startswith("ConvTranspose")
-        else module.weight
-    )
+    weight = module.weight
+    if isinstance(module, conv._ConvTransposeNd):
+        weight = weight.transpose(0, 1)
     rows = weight.flatten(1)
-    positive, negative = rows.clamp(min=0).sum(1), rows.clamp(max=0).sum(1)
+    positive = rows.clamp(min=0).sum(1)
+    negative = rows.clamp(max=0).sum(1)
     bias: Tensor | float = 0.0 if module.bias is None else module.bias
-    low, high = (
-        positive * x.low + negative * x.high + bias,
-        positive * x.high + negative * x.low + bias,
-    )
+    low = positive * x.low + negative * x.high + bias
+    high = positive * x.high + negative * x.low + bias
     return Interval(float(low.min()), float(high.max()))

@@ -1,5 +1,4 @@
-"""Calibration: what a neuron's rate lacks on average over samples is given to it as a current or as
-a start."""
+"""Calibration of mean rates on samples by a constant current or an initial membrane."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ..neurons.scaled_if import ScaledIF
-from .network import Converted, OrdinaryTwin
-from .samples import batches
+from .converted import Converted, OrdinaryTwin
+from .sample_batches import batches
 
 __all__ = ["CALIBRATIONS", "calibrated"]
 
@@ -22,14 +21,14 @@ CALIBRATIONS = ("bias", "potential", "both")
 def calibrated(
     converted: Converted, data: Any, what: str, generator: torch.Generator | None = None
 ) -> None:
-    """Correct each layer in turn, so that its mean rate over the samples is the mean activation.
+    """Corrects each layer in turn, so that its mean rate over the samples is the mean activation.
 
-    ``"bias"`` gives each channel a constant current, ``"potential"`` each neuron another membrane
-    to start from, and ``"both"`` first the one to all layers, and then the other.
+    ``"bias"`` adds a constant current to each channel, ``"potential"`` shifts the initial membrane
+    of each neuron, and ``"both"`` does the first in all layers and then the second.
 
     Args:
-        converted: is changed in place.
-        data: samples; a few hundred do.
+        converted: the network, modified in place.
+        data: samples, a few hundred.
         what: ``"bias"``, ``"potential"`` or ``"both"``.
         generator: source of the random spikes of Poisson input.
 
@@ -47,32 +46,26 @@ def calibrated(
     wanted = _activations(converted, samples)
     kinds = ("bias", "potential") if what == "both" else (what,)
     for kind, (path, neuron) in itertools.product(kinds, converted.neurons.items()):
-        lacking = wanted[path] - _rates(converted, neuron, samples, steps, generator)
+        missing = wanted[path] - _rates(converted, neuron, samples, steps, generator)
         if kind == "bias":
-            neuron.current = neuron.current + _by_channel(lacking)
+            neuron.current = neuron.current + _by_channel(missing)
         else:
-            neuron.initial_mem = neuron.initial_mem + steps * lacking / neuron.threshold
+            neuron.initial_mem = neuron.initial_mem + steps * missing / neuron.threshold
 
 
 def _by_channel(values: Tensor) -> Tensor:
-    """Means over the places of each channel, [C, 1, ...]."""
+    """Means over the positions of each channel, [C, 1, ...]."""
     return values if values.dim() == 1 else values.mean(tuple(range(1, values.dim())), keepdim=True)
 
 
 def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tensor]:
-    """Mean activation of each element of each site of the ordinary network."""
-    total: dict[str, Any] = {}
-
-    class Watching(OrdinaryTwin):
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            if n.op == "call_module" and n.target in converted.neurons:
-                act = converted.stands_for[str(n.target)](self.fetch_args_kwargs_from_env(n)[0][0])
-                total[str(n.target)] = total.get(str(n.target), 0.0) + act.sum(0)
-            return value
-
+    """Mean activation of each unit of the ordinary network, by path of the neuron."""
+    total: dict[str, Any] = dict.fromkeys(converted.neurons, 0.0)
     for x in samples:
-        Watching(converted).run(x)
+        twin = OrdinaryTwin(converted, record=True)
+        twin.run(x)
+        for path in total:
+            total[path] = total[path] + twin.values[path].sum(0)
     return {path: value / sum(map(len, samples)) for path, value in total.items()}
 
 
@@ -83,7 +76,7 @@ def _rates(
     steps: int,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Mean output of each element of a neuron's layer, over steps and samples."""
+    """Mean output of each neuron of a layer, over steps and samples."""
     totals: list[Tensor] = []
 
     def tap(module: nn.Module, moment: Any) -> None:
@@ -98,7 +91,7 @@ def _rates(
 
 @contextmanager
 def tapped_by(neuron: Any, tap: Callable[..., None]) -> Iterator[None]:
-    """Tell ``tap`` what a neuron receives and gives, inside the block."""
+    """Calls ``tap`` with the input and output of a neuron inside the block."""
     before = neuron._taps
     neuron._taps = (*before, tap)
     try:

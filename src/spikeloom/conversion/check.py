@@ -1,9 +1,8 @@
-"""What can be converted: everything linear, rectifiers, and maxima over windows. The rest is
-refused by name and place.
+"""Checks that a network can be converted: linear operations, rectifiers and max pooling.
 
-A signal is a value that depends on the network's input. The mean of what a linear operation makes
-of spikes is what it makes of their mean, so that it may stay as it is; any other needs a neuron
-that does the like over time.
+A signal is a value that depends on the input of the network. A linear operation commutes with the
+mean over time and needs no change; any other operation needs a spiking counterpart, and is refused
+with its name and path if there is none.
 """
 
 import operator
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.modules import batchnorm, conv, instancenorm, padding, pooling
 
 from .activations import SITES
-from .graph import place
+from .fx_graph import name_of, place
 
 __all__ = ["HEADS", "checked", "head_of"]
 
@@ -31,71 +30,70 @@ _HEAD_FUNCTIONS = {
 
 _MODULES = (
     *SITES,
-    *(
-        nn.Linear,
-        nn.Flatten,
-        nn.Unflatten,
-        nn.Upsample,
-        nn.PixelShuffle,
-        nn.PixelUnshuffle,
-        nn.ZeroPad1d,
-        nn.ZeroPad2d,
-    ),
-    *(conv._ConvNd, padding._ReflectionPadNd, padding._ReplicationPadNd),
-    *(
-        pooling._AvgPoolNd,
-        pooling._AdaptiveAvgPoolNd,
-        pooling._MaxPoolNd,
-        pooling._AdaptiveMaxPoolNd,
-    ),
+    nn.Linear,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Upsample,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ZeroPad1d,
+    nn.ZeroPad2d,
+    conv._ConvNd,
+    padding._ReflectionPadNd,
+    padding._ReplicationPadNd,
+    pooling._AvgPoolNd,
+    pooling._AdaptiveAvgPoolNd,
+    pooling._MaxPoolNd,
+    pooling._AdaptiveMaxPoolNd,
 )
 _LINEAR = {
-    *(F.pad, F.interpolate),
-    *(
-        torch.cat,
-        torch.concat,
-        torch.stack,
-        torch.flatten,
-        torch.reshape,
-        torch.permute,
-        torch.transpose,
-    ),
-    *(
-        torch.squeeze,
-        torch.unsqueeze,
-        torch.chunk,
-        torch.split,
-        torch.mean,
-        torch.sum,
-        torch.neg,
-        torch.narrow,
-    ),
-    *(operator.getitem, operator.neg, getattr),
-    *(
-        "view",
-        "reshape",
-        "flatten",
-        "permute",
-        "transpose",
-        "squeeze",
-        "unsqueeze",
-        "chunk",
-        "split",
-        "mean",
-        "sum",
-    ),
-    *("size", "dim", "neg", "expand", "narrow", "unflatten"),
+    F.pad,
+    F.interpolate,
+    torch.cat,
+    torch.concat,
+    torch.stack,
+    torch.flatten,
+    torch.reshape,
+    torch.permute,
+    torch.transpose,
+    torch.squeeze,
+    torch.unsqueeze,
+    torch.chunk,
+    torch.split,
+    torch.mean,
+    torch.sum,
+    torch.neg,
+    torch.narrow,
+    operator.getitem,
+    operator.neg,
+    getattr,
+    "view",
+    "reshape",
+    "flatten",
+    "permute",
+    "transpose",
+    "squeeze",
+    "unsqueeze",
+    "chunk",
+    "split",
+    "mean",
+    "sum",
+    "size",
+    "dim",
+    "neg",
+    "expand",
+    "narrow",
+    "unflatten",
 }
 _SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 _PRODUCTS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
 
 _INSTEAD = {
-    "sigmoid": "its output is no rate of a neuron that fires in proportion to its input; train "
-    "with nn.ReLU instead",
+    "sigmoid": "its output is not the rate of a neuron that fires in proportion to its input; "
+    "train with nn.ReLU instead",
     "softmax": "inside a network it divides signals by each other; keep it out, or put it last",
     "pool": "a maximum with indices has no spikes to pass; use nn.MaxPool2d without return_indices",
-    "norm": "it divides by statistics of the very sample; train with batch norm, which is folded "
-    "away",
+    "norm": "it divides by statistics of each sample; train with batch norm, which can be folded",
     "mul": "a product of two signals is not linear; add or concatenate them, or train without "
     "gates",
     "div": "a quotient of two signals is not linear; add or concatenate them, or train without "
@@ -108,15 +106,15 @@ _INSTEAD = {
 
 
 def checked(gm: fx.GraphModule) -> fx.GraphModule:
-    """Check that every operation of a normalised graph can be converted.
+    """Checks that every operation of a normalised graph can be converted.
 
     Raises:
-        ValueError: one cannot; the message names it, its place, and what to do.
+        ValueError: one cannot; the message gives its name, its path and a remedy.
 
-    >>> from spikeloom.conversion.graph import traced
+    >>> from spikeloom.conversion.fx_graph import traced
     >>> checked(traced(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())))
     Traceback (most recent call last):
-    ValueError: Sigmoid '1' cannot be converted: its output is no rate of a neuron that fires in ...
+    ValueError: Sigmoid '1' cannot be converted: its output is not the rate of a neuron that ...
     """
     signals: set[fx.Node] = set()
     head = head_of(gm)
@@ -132,7 +130,7 @@ def checked(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def head_of(gm: fx.GraphModule) -> fx.Node | None:
-    """A softmax that is the last operation: the readout applies it to its mean."""
+    """The softmax that is the last operation, if any; the readout applies it to its mean."""
     last = next(node for node in gm.graph.nodes if node.op == "output").args[0]
     if not isinstance(last, fx.Node) or len(last.users) > 1:
         return None
@@ -151,9 +149,10 @@ def _one_output(node: fx.Node) -> None:
 
 
 def _is_size(node: fx.Node) -> bool:
-    """Whether an operation asks a signal for what does not depend on its values."""
-    asked = node.target is getattr and node.args[1] in ("shape", "ndim", "dtype", "device")
-    return asked or node.target in ("size", "dim")
+    """Whether an operation reads a property of a signal that does not depend on its values."""
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim", "dtype", "device")
+    return node.target in ("size", "dim")
 
 
 def _allowed(gm: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> bool:
@@ -161,9 +160,9 @@ def _allowed(gm: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> bool:
         module: Any = gm.get_submodule(str(node.target))
         return isinstance(module, _MODULES) and not getattr(module, "return_indices", False)
     if node.target in _PRODUCTS:
-        divides = node.target in (operator.truediv, torch.div, "div")
-        below = node.args[1] in signals if divides else all(arg in signals for arg in node.args[:2])
-        return not below
+        if node.target in (operator.truediv, torch.div, "div"):
+            return node.args[1] not in signals
+        return not all(arg in signals for arg in node.args[:2])
     return node.target in _LINEAR or node.target in _SUMS
 
 
@@ -183,12 +182,10 @@ def _instead(gm: fx.GraphModule, node: fx.Node) -> str:
         if type(module).__module__ == nn.ReLU.__module__:
             return _INSTEAD["sigmoid"]
         if isinstance(module, batchnorm._BatchNorm):
-            return "fold it first: spikeloom.conversion.batchnorm.folded"
+            return "fold it first: spikeloom.conversion.batchnorm_folding.folded"
         name = type(module).__name__.lower()
     else:
-        name = (
-            node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-        ).lower()
+        name = name_of(node).lower()
     return next((text for word, text in _INSTEAD.items() if word in name), _of_function(name))
 
 

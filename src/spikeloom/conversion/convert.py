@@ -1,4 +1,4 @@
-"""The one call that makes a spiking network of an ordinary one."""
+"""`convert`, which makes a spiking network from an ordinary one."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,17 +10,17 @@ from ..core import checks
 from ..core.numbers import flag, network, random_source, real, whole
 from ..neurons.scaled_if import ScaledIF
 from .activations import SITES
-from .batchnorm import folded
+from .batchnorm_folding import folded
 from .calibrate import CALIBRATIONS, calibrated
 from .check import checked
-from .graph import called, shaped, traced
-from .network import INPUTS, READOUTS, Converted, Settings
+from .converted import INPUTS, READOUTS, Converted, Settings
+from .fx_graph import called, shaped, traced
 from .normalise import normalised
-from .pooling import RULES
-from .samples import batches, first_batch, home_of
+from .replacement import spiking, with_readout, without_head
+from .sample_batches import batches, first_batch, home_of
 from .scales import SCALES, scales
 from .spike_norm import spike_norm
-from .spiking import spiking, with_readout, without_head
+from .spiking_max_pool import RULES
 
 __all__ = ["METHODS", "check_settings", "convert", "ordinary"]
 
@@ -48,47 +48,45 @@ def convert(
     signed: bool = False,
     generator: torch.Generator | None = None,
 ) -> Converted:
-    """Convert an ordinary network with rectifiers into a spiking one with the same weights.
+    """Converts an ordinary network with rectifiers to a spiking one with the same weights.
 
-    The network is copied, traced with ``torch.fx``, batch norm folded, dropout dropped, and each
-    call of a ReLU becomes a `ScaledIF` neuron whose threshold is the scale of that activation over
-    the samples. Defaults are what loses least.
+    The network is copied and traced with ``torch.fx``, batch norm is folded, dropout is removed,
+    and each call of a ReLU becomes a `ScaledIF` neuron whose threshold is the scale of that
+    activation over the samples. The defaults lose least.
 
     Args:
         ann: any network that ``torch.fx`` traces, of linear layers, convolutions, batch norm, ReLU
             in any spelling, ReLU6, `QCFS`, pooling, dropout, flattening, sums and concatenations.
-            It is left as it is.
-        calibration: samples as the network takes them, a few hundred: a tensor [N, ...], or an
-            iterable of batches (x or (x, y, ...)), such as a ``DataLoader``.
-        method: where thresholds come from. ``"percentile"`` of the activations; ``"max"`` of them;
-            ``"mmse"``: least mean square error after ``num_steps``; ``"qcfs"``: what the network
-            was trained with; ``"diehl_data"``: the largest activation or weight; ``"diehl_model"``:
-            the largest activation that the weights allow; ``"spike_norm"``: the largest input of a
-            step while the layers before spike.
-        num_steps: T for which ``"mmse"`` and ``calibrate`` work, and the default of running the
-            result.
-        percentile: in (0, 100].
-        per_channel: a threshold for each channel (or each neuron of a linear layer) instead of one
-            for each layer.
-        scaling_factor: by which all thresholds are multiplied.
-        balancing_steps: steps for which ``"spike_norm"`` shows each batch to each layer.
-        reset: of the neurons, ``"subtract"`` or ``"zero"``.
-        initial_mem: membrane at rest as a fraction of the threshold; 0.5 halves the error, 0 is
-            what was published before 2022.
-        input: ``"current"``: the sample itself at each step; ``"poisson"``: spikes with its values
-            as probabilities; ``"signed_poisson"``: with its magnitudes, the spikes bearing the
-            sign.
-        readout: the output is the mean of what the last layer computes, ``"membrane"``, or of its
-            spikes, ``"spikes"``.
+            It does not change.
+        calibration: a few hundred input samples: a tensor [N, ...], or an iterable of batches (x or
+            (x, y, ...)), such as a ``DataLoader``.
+        method: source of the thresholds. ``"percentile"`` or ``"max"`` of the activations;
+            ``"mmse"`` for the least mean square error after ``num_steps``; ``"qcfs"`` for the
+            trained thresholds; ``"diehl_data"`` for the largest activation or weight;
+            ``"diehl_model"`` for the largest activation that the weights allow; ``"spike_norm"``
+            for the largest input of a step while the previous layers spike.
+        num_steps: T of ``"mmse"`` and ``calibrate``, and the default T of the result.
+        percentile: percentile of the activations, in (0, 100].
+        per_channel: whether each channel (or each neuron of a linear layer) has its own threshold.
+        scaling_factor: factor of all thresholds.
+        balancing_steps: steps of each batch and layer for ``"spike_norm"``.
+        reset: reset of the neurons, ``"subtract"`` or ``"zero"``.
+        initial_mem: membrane at rest as a fraction of the threshold; 0.5 halves the error, 0 was
+            usual before 2022.
+        input: ``"current"`` for the sample itself at each step; ``"poisson"`` for spikes with its
+            values as probabilities; ``"signed_poisson"`` for spikes with its magnitudes as
+            probabilities and its signs.
+        readout: ``"membrane"`` for the mean output of the last layer, ``"spikes"`` for that of
+            spikes behind it.
         max_pool: ``"max"`` of the rates, ``"gate"`` or ``"avg"``; see `SpikingMaxPool`.
-        calibrate: None, or what is corrected on the samples in the end, ``"bias"``, ``"potential"``
-            or ``"both"``.
-        warm_up: fraction of the steps, rounded down, that the readout leaves out at the beginning,
-            in [0, 1): until spikes have made their way, deep networks answer wrongly. Try it on
-            your network: of two it helped one.
-        signed: neurons are `SignedIF`, which take back by a negative spike what they fired too
-            early. Deep networks need far fewer steps then; but spikes have two signs, and NIR has
-            no such neuron.
+        calibrate: correction on the samples at the end, ``"bias"``, ``"potential"``, ``"both"`` or
+            None.
+        warm_up: fraction of the steps at the beginning, rounded down, that the readout ignores, in
+            [0, 1): the output of deep networks is wrong until spikes have passed all layers. Test
+            it on your network; it helped in one of two.
+        signed: whether neurons are `SignedIF`, which correct excess spikes by negative ones. Deep
+            networks then need far fewer steps, but spikes have two signs, and NIR has no such
+            neuron.
         generator: source of the random spikes of ``"spike_norm"`` and of calibration with Poisson
             input.
 
@@ -96,9 +94,9 @@ def convert(
         The converted network.
 
     Raises:
-        TypeError: ``ann`` is no module, or the samples are no floating-point tensors.
-        ValueError: an option is unknown or out of range, there is no sample, or the network holds
-            what cannot be converted; the message names it, its place, and what to do.
+        TypeError: ``ann`` is not a module, or the samples are not floating-point tensors.
+        ValueError: an option is unknown or out of range, there is no sample, or an operation of the
+            network cannot be converted; the message gives its name, its path and a remedy.
 
     Source: Rueckauer et al. (2017), Front. Neurosci. 11:682 (percentile, reset by subtraction,
     membrane readout); Diehl et al. (2015), Proc. IJCNN; Sengupta et al. (2019), Front. Neurosci.
@@ -114,19 +112,32 @@ def convert(
     """
     network(ann, "the network")
     generator = random_source(generator)
-    coding = (reset, initial_mem, input, readout, max_pool, calibrate, warm_up, signed)
-    settings = Settings(method, num_steps, percentile, per_channel, scaling_factor, *coding)
+    settings = Settings(
+        method=method,
+        num_steps=num_steps,
+        percentile=percentile,
+        per_channel=per_channel,
+        scaling_factor=scaling_factor,
+        reset=reset,
+        initial_mem=initial_mem,
+        input=input,
+        readout=readout,
+        max_pool=max_pool,
+        calibrate=calibrate,
+        warm_up=warm_up,
+        signed=signed,
+    )
     check_settings(settings, balancing_steps)
     gm, head = ordinary(ann, calibration, readout)
-    norm = method == "spike_norm"
-    found = {str(node.target): torch.ones(()) for node, _ in called(gm, *SITES)} if norm else {}
-    found = found or {
-        k: v * scaling_factor for k, v in scales(gm, calibration, method, settings).items()
-    }
-    stands_for = spiking(gm, found, settings)
-    scale = max(1.0, max(float(x.abs().max()) for x in batches(calibration, gm)))
-    converted = Converted(gm, stands_for, settings, scale, head).to(home_of(ann)[0])
-    if norm:
+    if method == "spike_norm":
+        thresholds = {str(node.target): torch.ones(()) for node, _ in called(gm, *SITES)}
+    else:
+        found = scales(gm, calibration, method, settings)
+        thresholds = {path: scale * scaling_factor for path, scale in found.items()}
+    stands_for = spiking(gm, thresholds, settings)
+    largest = max(1.0, max(float(x.abs().max()) for x in batches(calibration, gm)))
+    converted = Converted(gm, stands_for, settings, largest, head).to(home_of(ann)[0])
+    if method == "spike_norm":
         _spike_normed(converted, calibration, balancing_steps, generator)
     if calibrate is not None:
         calibrated(converted, calibration, calibrate, generator)
@@ -136,8 +147,7 @@ def convert(
 def ordinary(
     ann: nn.Module, calibration: Any, readout: str = "membrane"
 ) -> tuple[fx.GraphModule, nn.Module | None]:
-    """The normalised graph of a network, with batch norm folded, and the softmax that was its last
-    operation.
+    """The normalised graph of a network with batch norm folded, and its final softmax, if any.
 
     >>> ordinary(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Softmax(-1)), torch.zeros(1, 2))[1]
     Softmax(dim=-1)
@@ -149,8 +159,7 @@ def ordinary(
         with_readout(gm)
     if not list(called(gm, *SITES)):
         raise ValueError(
-            "the network has no ReLU, so that nothing in it could spike; convert one that has, or "
-            "read its output as "
+            "the network must have a ReLU, got none; convert one that has, or read its output as "
             'spikes: readout="spikes"'
         )
     return gm, head
@@ -159,19 +168,18 @@ def ordinary(
 def _spike_normed(
     converted: Converted, data: Any, steps: int, generator: torch.Generator | None
 ) -> None:
-    """Set the thresholds by Spike-norm, on spikes even where the network will run on constant
-    input."""
+    """Sets the thresholds by Spike-norm, on spikes even if the network will run on current."""
     settings = converted.settings
     code = "signed_poisson" if settings.input == "current" else settings.input
     coded = Converted(
         converted.net, {}, replace(settings, input=code), float(converted.input_scale)
     )
-    ceilings: dict[int, Any] = {
+    activations: dict[int, Any] = {
         id(n): converted.stands_for[path] for path, n in converted.neurons.items()
     }
 
     def balance(neuron: ScaledIF, value: Tensor) -> None:
-        ceiling = ceilings[id(neuron)].ceiling
+        ceiling = activations[id(neuron)].ceiling
         neuron.balance(value if ceiling is None else value.clamp(max=ceiling))
 
     spike_norm(
@@ -186,7 +194,7 @@ def _spike_normed(
 
 
 def check_settings(settings: Settings, balancing_steps: int = 100) -> None:
-    """Check the options of a conversion.
+    """Checks the options of a conversion.
 
     Raises:
         ValueError: one is unknown, or out of range.
@@ -201,7 +209,7 @@ def check_settings(settings: Settings, balancing_steps: int = 100) -> None:
         flag(name, getattr(settings, name))
     if settings.signed and settings.reset != "subtract":
         raise ValueError(
-            'signed=True takes spikes back, which reset="zero" forgets; write reset="subtract"'
+            'signed=True needs a reset that loses nothing, got reset="zero"; write reset="subtract"'
         )
     checks.choice("input", settings.input, INPUTS)
     checks.choice("readout", settings.readout, READOUTS)

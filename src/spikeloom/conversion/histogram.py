@@ -1,5 +1,4 @@
-"""Percentiles of a stream of numbers without keeping it: histograms whose range doubles as larger
-numbers come."""
+"""Percentiles of a stream of numbers, by histograms whose range doubles for larger numbers."""
 
 import torch
 from torch import Tensor
@@ -12,9 +11,9 @@ BINS = 4096
 class Histogram:
     """Counts of non-negative numbers in equal bins, for one stream or for each of several.
 
-    The range is a power of two times the first batch's maximum; where a number exceeds it, it
-    doubles and neighbouring bins are merged. A percentile is thus off by at most one bin, 1 / 2048
-    of the largest number seen.
+    The range is a power of two times the maximum of the first batch; if a number exceeds it, it
+    doubles and pairs of bins are merged. The error of a percentile is thus at most one bin, 1 /
+    2048 of the largest number.
 
     Args:
         groups: number of streams.
@@ -27,18 +26,16 @@ class Histogram:
 
     def __init__(self, groups: int = 1) -> None:
         self.counts = torch.zeros(groups, BINS, dtype=torch.float64)
-        self.zeros = torch.zeros(groups, dtype=torch.float64)  # counted apart: most activations are
+        # Most activations are zero: a count of their own keeps the first bin exact.
+        self.zeros = torch.zeros(groups, dtype=torch.float64)
         self.range = torch.zeros(groups, dtype=torch.float64)
         self.largest = torch.zeros(groups, dtype=torch.float64)
 
     def add(self, values: Tensor) -> None:
-        """Count numbers; with several groups, ``values`` is [B, groups, ...]."""
+        """Counts numbers; with several groups, ``values`` is [B, groups, ...]."""
         groups = len(self.range)
-        rows = (
-            values.detach().transpose(0, 1).reshape(groups, -1)
-            if groups > 1
-            else values.detach().reshape(1, -1)
-        )
+        rows = values.detach()
+        rows = rows.transpose(0, 1).reshape(groups, -1) if groups > 1 else rows.reshape(1, -1)
         top = rows.amax(1).double().cpu()
         self.largest = torch.maximum(self.largest, top)
         self.range = torch.where(self.range > 0, self.range, top * (1 + 1e-6))
@@ -60,8 +57,7 @@ class Histogram:
         return (torch.arange(BINS) + 0.5) / BINS * self.range[:, None]
 
     def percentile(self, percent: float) -> Tensor:
-        """The number below which ``percent`` of all lie, for each group; linear within a bin, at
-        most the largest."""
+        """The percentile of each group, linear within a bin and at most the largest number."""
         below = self.counts.cumsum(1)
         wanted = (below[:, -1:] + self.zeros[:, None]) * (percent / 100) - self.zeros[:, None]
         index = torch.searchsorted(below, wanted).clamp(max=BINS - 1)

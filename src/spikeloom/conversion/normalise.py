@@ -1,5 +1,4 @@
-"""Passes that give every operation one spelling: activations, pooling, flattening; and remove what
-does nothing."""
+"""Passes that rewrite activations, pooling and flattening as modules."""
 
 import operator
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules import dropout, pooling
 
 from .activations import QCFS, SITES, Activation
-from .graph import called, place, put, replace
+from .fx_graph import called, place, put, replace
 
 __all__ = [
     "normalised",
@@ -26,17 +25,20 @@ __all__ = [
 
 _RELU = {F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}
 _CLAMP = {
-    *(
-        torch.clamp,
-        torch.clamp_,
-        torch.clip,
-        torch.clip_,
-        torch.clamp_min,
-        torch.clamp_min_,
-        F.hardtanh,
-        F.hardtanh_,
-    ),
-    *("clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_"),
+    torch.clamp,
+    torch.clamp_,
+    torch.clip,
+    torch.clip_,
+    torch.clamp_min,
+    torch.clamp_min_,
+    F.hardtanh,
+    F.hardtanh_,
+    "clamp",
+    "clamp_",
+    "clip",
+    "clip_",
+    "clamp_min",
+    "clamp_min_",
 }
 _IDLE = {
     "contiguous",
@@ -53,12 +55,11 @@ _IN_PLACE_METHODS = {"add_": operator.add, "sub_": operator.sub, "mul_": operato
 
 
 def normalised(gm: fx.GraphModule) -> fx.GraphModule:
-    """All passes of this file; the graph must be `shaped`.
+    """Applies all passes of this file; the graph must be `shaped`.
 
-    >>> from spikeloom.conversion.graph import shaped, traced
-    >>> gm = shaped(
-    ...     traced(nn.Sequential(nn.Linear(2, 3), nn.Dropout(), nn.ReLU())), torch.zeros(1, 2)
-    ... )
+    >>> from spikeloom.conversion.fx_graph import shaped, traced
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Dropout(), nn.ReLU())
+    >>> gm = shaped(traced(net), torch.zeros(1, 2))
     >>> layers = [n.target for n in normalised(gm).graph.nodes if n.op == "call_module"]
     >>> [type(gm.get_submodule(layer)).__name__ for layer in layers]
     ['Linear', 'Activation']
@@ -80,8 +81,7 @@ def normalised(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def without_writes(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write what works in place as what returns a new value, which all later readers of the old one
-    then read."""
+    """Replaces in-place operations by pure ones, whose results all later readers use."""
     for node in list(gm.graph.nodes):
         if not node.all_input_nodes or not _writes(gm, node):
             continue
@@ -90,7 +90,8 @@ def without_writes(gm: fx.GraphModule) -> fx.GraphModule:
         if node.target in _IN_PLACE:
             node.target = _IN_PLACE[node.target]
         elif node.target in _IN_PLACE_METHODS:
-            node.op, node.target = "call_function", _IN_PLACE_METHODS[str(node.target)]
+            node.op = "call_function"
+            node.target = _IN_PLACE_METHODS[str(node.target)]
     return gm
 
 
@@ -105,7 +106,7 @@ def _writes(gm: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def without_idle(gm: fx.GraphModule) -> fx.GraphModule:
-    """Take out what does nothing after training."""
+    """Removes operations that do nothing in evaluation mode."""
     idle_modules = [node for node, _ in called(gm, nn.Identity, dropout._DropoutNd)]
     for node in list(gm.graph.nodes):
         if node in idle_modules or node.target in _IDLE:
@@ -125,22 +126,20 @@ _CONVS = {
 
 
 def with_layers(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write products and convolutions with the network's own parameters as layers."""
+    """Replaces functional linear operations on parameters of the network by layers."""
     for node in list(gm.graph.nodes):
         if node.target is not F.linear and node.target not in _CONVS:
             continue
         names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
         given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        source, parameters = (
-            given.pop("input"),
-            [given.pop(name, None) for name in ("weight", "bias")],
-        )
+        source = given.pop("input")
+        parameters = [given.pop(name, None) for name in ("weight", "bias")]
         if any(isinstance(p, fx.Node) and p.op != "get_attr" for p in parameters):
             continue  # weights that are signals; `checked` refuses them
-        values: list[Any] = [
+        weight, bias = (
             p if p is None else operator.attrgetter(str(p.target))(gm) for p in parameters
-        ]
-        replace(gm, node, _layer(node.target, given, *values), source)
+        )
+        replace(gm, node, _layer(node.target, given, weight, bias), source)
     return gm
 
 
@@ -166,22 +165,19 @@ def _layer(function: Any, options: dict[str, Any], weight: Any, bias: Any) -> nn
 
 
 def with_activations(gm: fx.GraphModule) -> fx.GraphModule:
-    """Give each call of a rectifier, in whatever spelling, a module of its own, at the path of the
-    first call."""
+    """Replaces each call of a rectifier, in any spelling, by its own module."""
     found = [
         (node, module) for node in gm.graph.nodes if (module := _activation(gm, node)) is not None
     ]
     paths = {node: str(node.target) if node.op == "call_module" else node.name for node, _ in found}
     for path in {paths[node] for node, _ in found if node.op == "call_module"}:
-        parent, _, name = path.rpartition(".")
-        delattr(gm.get_submodule(parent) if parent else gm, name)
+        gm.delete_submodule(path)
     taken: set[int] = set()
     for node, module in found:
         own = _copy(module) if id(module) in taken else module  # a QCFS that is called twice
         taken.add(id(module))
-        replace(
-            gm, node, own, node.args[0] if isinstance(node.args[0], fx.Node) else None, paths[node]
-        )
+        source = node.args[0] if isinstance(node.args[0], fx.Node) else None
+        replace(gm, node, own, source, paths[node])
     return gm
 
 
@@ -190,7 +186,7 @@ def _copy(qcfs: Any) -> nn.Module:
 
 
 def _activation(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """What stands for an operation that is a rectifier; None for any other."""
+    """The module that replaces an operation if it is a rectifier, else None."""
     if node.op == "call_module":
         module = gm.get_submodule(str(node.target))
         if isinstance(module, SITES):
@@ -199,11 +195,9 @@ def _activation(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
             return Activation(6.0)
         if isinstance(module, nn.ReLU):
             return Activation()
-        return (
-            _clipped(gm, node, module.min_val, module.max_val)
-            if isinstance(module, nn.Hardtanh)
-            else None
-        )
+        if isinstance(module, nn.Hardtanh):
+            return _clipped(gm, node, module.min_val, module.max_val)
+        return None
     if node.op not in ("call_function", "call_method"):
         return None
     if node.target in _RELU:
@@ -220,18 +214,15 @@ def _activation(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 
 def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...]) -> list[Any]:
-    """The arguments after the first one, wherever they stand."""
+    """The arguments after the first one, positional or by keyword."""
     given = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
     return [given.get(name, default) for name, default in zip(names, defaults, strict=True)]
 
 
 def _clipped(gm: fx.GraphModule, node: fx.Node, low: Any, high: Any) -> Activation:
     numbers = (int, float)
-    if (
-        not isinstance(low, numbers)
-        or low != 0
-        or not (high is None or (isinstance(high, numbers) and high > 0))
-    ):
+    rises = high is None or (isinstance(high, numbers) and high > 0)
+    if not isinstance(low, numbers) or low != 0 or not rises:
         raise ValueError(
             f"{place(gm, node)} clips to [{low}, {high}], and the rate of a neuron cannot be "
             "negative; clip to [0, c], or use nn.ReLU"
@@ -261,8 +252,7 @@ for _n, _max, _avg in ((1, nn.MaxPool1d, nn.AvgPool1d), (2, nn.MaxPool2d, nn.Avg
 
 
 def with_pools(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write pooling functions, and means over all places, as modules; adaptive averages as ordinary
-    ones."""
+    """Replaces pooling functions and means over images by modules."""
     for node in list(gm.graph.nodes):
         if node.op == "call_function" and node.target in _POOLS:
             cls, names = _POOLS[node.target]
@@ -278,14 +268,12 @@ def with_pools(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def _mean(gm: fx.GraphModule, node: fx.Node) -> fx.Node:
-    """A mean over all places of an image as pooling, with flattening unless the axes are kept."""
+    """Replaces a mean over all pixels by pooling, with flattening unless it retains the axes."""
     source = node.all_input_nodes[0]
     shape = source.meta.get("shape") or ()
     dim, keep = _arguments(node, ("dim", "keepdim"), (None, False))
-    axes = (
-        {d % len(shape) for d in ([dim] if isinstance(dim, int) else dim or [])} if shape else set()
-    )
-    if len(shape) not in (3, 4) or axes != set(range(2, len(shape))):
+    dims = [dim] if isinstance(dim, int) else dim or []
+    if len(shape) not in (3, 4) or {d % len(shape) for d in dims} != set(range(2, len(shape))):
         return node
     pool = nn.AdaptiveAvgPool1d(1) if len(shape) == 3 else nn.AdaptiveAvgPool2d(1)
     with gm.graph.inserting_before(node):
@@ -300,8 +288,9 @@ def _mean(gm: fx.GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _ordinary(gm: fx.GraphModule, node: fx.Node) -> None:
-    """An adaptive average whose windows are equal, as the ordinary one: that has a place in NIR."""
-    before, after = node.all_input_nodes[0].meta.get("shape"), node.meta.get("shape")
+    """Replaces an adaptive average with equal windows by a plain one, which NIR supports."""
+    before = node.all_input_nodes[0].meta.get("shape")
+    after = node.meta.get("shape")
     if not before or not after or any(b % a for b, a in zip(before[2:], after[2:], strict=True)):
         return
     sizes = tuple(b // a for b, a in zip(before[2:], after[2:], strict=True))
@@ -312,11 +301,11 @@ def _ordinary(gm: fx.GraphModule, node: fx.Node) -> None:
 
 
 def with_flattening(gm: fx.GraphModule) -> fx.GraphModule:
-    """Write what makes one axis of all axes of a sample as ``nn.Flatten``: no batch size is left in
-    the graph."""
+    """Replaces flattening in any spelling by ``nn.Flatten``, which holds no batch size."""
     for node in list(gm.graph.nodes):
         if node.target in ("view", "reshape", "flatten", torch.reshape, torch.flatten):
-            before, after = node.args[0].meta.get("shape"), node.meta.get("shape")
+            before = node.args[0].meta.get("shape")
+            after = node.meta.get("shape")
             if before and after and after == (before[0], prod(before[1:])) and len(before) > 1:
                 replace(gm, node, nn.Flatten(1), node.args[0])
     return gm

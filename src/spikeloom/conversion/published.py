@@ -1,8 +1,7 @@
-"""The networks of Diehl et al. (2015) and Sengupta et al. (2019), ordinary and spiking, under the
-names of n3ml.
+"""The networks of Diehl et al. (2015) and Sengupta et al. (2019) under the names of n3ml.
 
-The spiking ones send spikes of size 1 and compare with thresholds of their own, as published: here
-weights stay and thresholds move. They run on any device and take batches of any size.
+The spiking ones send spikes of size 1 and balance the thresholds instead of the weights, as
+published. They run on any device and for any batch size.
 """
 
 import math
@@ -20,8 +19,8 @@ from ..core.tree import reset
 from ..neurons.scaled_if import ScaledIF
 from ..run import run
 from .convert import ordinary
-from .network import SEGMENT, Settings
-from .samples import batches
+from .converted import SEGMENT, Settings
+from .sample_batches import batches
 from .scales import scales
 from .spike_norm import spike_norm
 
@@ -37,8 +36,9 @@ __all__ = [
 
 
 class Diehl2015(nn.Sequential):
-    """The convolutional network of Diehl et al.: 28x28-12c5-2s-64c5-2s-10o, ReLU, no bias, average
-    pooling, dropout.
+    """The convolutional network of Diehl et al., 28x28-12c5-2s-64c5-2s-10o.
+
+    It has ReLU, average pooling and dropout, and no bias.
 
     Source: Diehl et al. (2015), Proc. IJCNN, section III.
 
@@ -59,8 +59,9 @@ class Diehl2015(nn.Sequential):
 
 
 class VGG16(nn.Sequential):
-    """VGG-16 for images of 3 x 32 x 32, as Sengupta et al. have it: no bias, no batch norm, average
-    pooling, dropout.
+    """The VGG-16 of Sengupta et al. for images of 3 x 32 x 32.
+
+    It has average pooling and dropout, and neither bias nor batch norm.
 
     Source: Sengupta et al. (2019), Front. Neurosci. 13:95, section 2.3; sizes and dropout rates as
     in n3ml.
@@ -75,10 +76,10 @@ class VGG16(nn.Sequential):
         for i, (inputs, outputs) in enumerate(pairwise((3, *widths)), 1):
             layers[f"conv{i}"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             layers[f"conv{i}_relu"] = nn.ReLU()
-            pooled = i in (2, 4, 7, 10)
-            layers[f"conv{i}_avgpool" if pooled else f"conv{i}_drop"] = (
-                nn.AvgPool2d(2) if pooled else nn.Dropout(0.2)
-            )
+            if i in (2, 4, 7, 10):
+                layers[f"conv{i}_avgpool"] = nn.AvgPool2d(2)
+            else:
+                layers[f"conv{i}_drop"] = nn.Dropout(0.2)
         layers["flat"] = nn.Flatten()
         for i, (inputs, outputs) in enumerate(pairwise((2048, 4096, 4096)), 14):
             layers[f"fc{i}"] = nn.Linear(inputs, outputs, bias=False)
@@ -93,17 +94,15 @@ class VGG16(nn.Sequential):
 
 
 class UnitNetwork(nn.Sequential):
-    """A chain of layers with a spiking neuron in the place of each ReLU and one behind the last
-    layer.
+    """A chain of layers with a spiking neuron for each ReLU and one behind the last layer.
 
-    Its parameters have the names that they have in the ordinary network, so that weights are copied
-    by name.
+    Its parameters have the names of the ordinary network, so that weights are copied by name.
 
     Args:
         ann: a chain with ReLUs; its layers are shared, as in n3ml.
-        threshold: of each neuron, in order. Default: 1.
+        threshold: threshold of each neuron, in order. Default: 1.
         reset: ``"zero"`` or ``"subtract"``.
-        batch_size: n3ml's argument; any batch may come.
+        batch_size: n3ml's argument; it has no effect.
 
     >>> snn_net = UnitNetwork(Diehl2015())
     >>> snn_net.update_threshold([0.5, 0.5, 0.5])
@@ -140,14 +139,14 @@ class UnitNetwork(nn.Sequential):
         }
 
     def step(self) -> nn.Sequential:
-        """One time step as an ordinary network, with the same layers and neurons."""
+        """One time step as a normal network with the same layers and neurons."""
         return nn.Sequential(OrderedDict(self.named_children()))
 
     def update_threshold(self, threshold: Sequence[float]) -> None:
-        """Set the threshold of each neuron, in order.
+        """Sets the threshold of each neuron, in order.
 
         Raises:
-            ValueError: there are more or fewer neurons, or a threshold is not positive.
+            ValueError: the number of neurons differs, or a threshold is not positive.
         """
         if len(threshold) != len(self.neurons):
             raise ValueError(
@@ -158,26 +157,29 @@ class UnitNetwork(nn.Sequential):
             unit_threshold(neuron, torch.as_tensor(value))
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        r"""Returns one step of Poisson input, [B, ...]: a spike of x's sign at rate \|x\|."""
+        r"""One step of Poisson input, [B, ...]: a spike with the sign of x at rate \|x\|."""
         drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return (drawn < x.abs()).to(x.dtype) * x.sign()
 
     def forward(
         self, input: Tensor, num_steps: int = 0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Number of spikes of each output over ``num_steps`` steps of Poisson input, from rest, [B,
-        outputs].
+        """Number of spikes of each output over ``num_steps`` steps of Poisson input, from rest.
 
         Args:
-            input: samples, [B, ...]; magnitudes are probabilities, above 1 they saturate.
+            input: samples, [B, ...]; magnitudes are probabilities and saturate at 1.
             num_steps: T.
             generator: source of the random spikes.
+
+        Returns:
+            [B, outputs].
         """
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(
                 f"num_steps must be a positive integer, got {num_steps!r}; write num_steps=100"
             )
-        net, counts = self.step(), torch.zeros(())
+        net = self.step()
+        counts = torch.zeros(())
         reset(net)
         for done in range(0, num_steps, SEGMENT):
             spikes = [self.encode(input, generator) for _ in range(min(SEGMENT, num_steps - done))]
@@ -187,7 +189,7 @@ class UnitNetwork(nn.Sequential):
 
 
 def unit_threshold(neuron: ScaledIF, value: Tensor) -> None:
-    """Set the threshold of a neuron whose spikes stay of size 1."""
+    """Sets the threshold of a neuron with spikes of size 1."""
     checks.in_range(
         "threshold", value, 0.0, float("inf"), open_low=True, why="a neuron at rest would fire"
     )
@@ -229,9 +231,9 @@ class SVGG16(UnitNetwork):
 def activation_based(train_loader: Any, model: nn.Module) -> list[float]:
     """Thresholds by data-based balancing, for `UnitNetwork.update_threshold`.
 
-    The scale of a layer is its largest activation or weight over the samples, that of the input 1;
-    a layer's threshold is its scale over that of the layer before, which does to spikes what the
-    published rescaling of weights does.
+    The scale of a layer is its largest activation or weight over the samples, that of the input is
+    1; the threshold of a layer is its scale divided by that of the previous layer, which has the
+    same effect on spikes as the published rescaling of weights.
 
     Args:
         train_loader: samples, as for `convert`.
@@ -259,15 +261,14 @@ def spikenorm(
     num_steps: int,
     scaling_factor: float = 1.0,
 ) -> list[float]:
-    """Thresholds by Spike-norm, for `UnitNetwork.update_threshold`; see `spike_norm`. The model
-    takes them over.
+    """Thresholds by `spike_norm`, which are also set in the model.
 
     Args:
-        train_loader: batches of samples, all of which are shown.
-        encoder: one step of input of a batch.
+        train_loader: batches of samples, all of which are used.
+        encoder: maps a batch to one step of input.
         model: the spiking network.
-        num_steps: steps for which a batch is shown to each layer.
-        scaling_factor: by which all thresholds are multiplied in the end.
+        num_steps: steps of each batch and layer.
+        scaling_factor: factor of all thresholds at the end.
 
     Returns:
         One threshold for each neuron, in order.
@@ -278,6 +279,13 @@ def spikenorm(
     [2.0]
     """
     data = batches(train_loader, model)
-    options: dict[str, Any] = {"scaling_factor": scaling_factor, "balance": unit_threshold}
-    found = spike_norm(model.step(), model.neurons, data, encoder, num_steps, **options)
+    found = spike_norm(
+        model.step(),
+        model.neurons,
+        data,
+        encoder,
+        num_steps,
+        scaling_factor=scaling_factor,
+        balance=unit_threshold,
+    )
     return [float(value) for value in found.values()]

@@ -1,8 +1,7 @@
-"""How large the spikes of each neuron are: the scale of each activation, measured on samples or
-bound by weights.
+"""The scale of each activation, which becomes the size of its spikes.
 
-All scales are in the unit of the network's own activations, so that nothing has to be rescaled
-between layers.
+Scales are measured on samples or bounded by weights. All are in the unit of the activations, so
+that nothing is rescaled between layers.
 """
 
 from collections.abc import Callable
@@ -13,9 +12,9 @@ from torch import Tensor, fx, nn
 
 from .activations import SITES
 from .bounds import bounds
-from .graph import called
+from .fx_graph import called
 from .histogram import Histogram
-from .samples import batches
+from .sample_batches import batches
 
 __all__ = ["SCALES", "histograms", "scales"]
 
@@ -29,7 +28,7 @@ def scales(gm: fx.GraphModule, data: Any, method: str, settings: Any) -> Scales:
         gm: the normalised graph of the ordinary network.
         data: samples, see `batches`.
         method: a key of `SCALES`.
-        settings: of the conversion.
+        settings: settings of the conversion.
     """
     found = SCALES[method](gm, data, settings)
     sites: dict[str, Any] = {str(node.target): module for node, module in called(gm, *SITES)}
@@ -41,20 +40,19 @@ def scales(gm: fx.GraphModule, data: Any, method: str, settings: Any) -> Scales:
 
 @torch.no_grad()
 def histograms(gm: fx.GraphModule, data: Any, per_channel: bool) -> dict[str, Histogram]:
-    """The distribution of each activation on samples; for each channel, axis 1, by itself if asked
-    for."""
+    """The distribution of each activation on samples, optionally for each channel (axis 1)."""
     found: dict[str, Histogram] = {}
     handles = []
     for node, module in called(gm, *SITES):
 
-        def watch(
+        def record(
             module: nn.Module, args: Any, output: Tensor, path: str = str(node.target)
         ) -> None:
             if path not in found:
                 found[path] = Histogram(output.shape[1] if per_channel else 1)
             found[path].add(output)
 
-        handles.append(module.register_forward_hook(watch))
+        handles.append(module.register_forward_hook(record))
     try:
         for x in batches(data, gm):
             gm(x)
@@ -65,8 +63,7 @@ def histograms(gm: fx.GraphModule, data: Any, per_channel: bool) -> dict[str, Hi
 
 
 def _shape(gm: fx.GraphModule, path: str, values: Tensor) -> Tensor:
-    """One number, or one for each channel, broadcasting against a batch; silent channels get the
-    largest."""
+    """Shapes scales to broadcast against a batch, and gives silent channels the largest one."""
     values = values.float()
     largest = values.max()
     values = torch.where(values > 0, values, largest if largest > 0 else torch.ones(()))
@@ -79,7 +76,7 @@ def _shape(gm: fx.GraphModule, path: str, values: Tensor) -> Tensor:
 def _percentile(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
     found = histograms(gm, data, settings.per_channel)
     values = {path: hist.percentile(settings.percentile) for path, hist in found.items()}
-    # where fewer are active than lie above the percentile, it is 0, and their maximum has to do
+    # The percentile is 0 if fewer values are active than it leaves above: then use the maximum.
     return {
         path: _shape(gm, path, torch.where(v > 0, v, found[path].largest))
         for path, v in values.items()
@@ -112,28 +109,28 @@ def _mmse(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
 
 
 def least_square(hist: Histogram, settings: Any) -> Tensor:
-    """The thresholds whose neurons, firing for ``num_steps`` steps, are nearest to the activation
-    in the mean square.
+    """The thresholds with the least mean square error after ``num_steps`` steps.
 
     >>> from types import SimpleNamespace
     >>> hist = Histogram(); hist.add(torch.linspace(0, 1, 1001))
     >>> least_square(hist, SimpleNamespace(num_steps=4, initial_mem=0.5)).item() > 0.8
     True
     """
-    centres, counts, steps = hist.centres(), hist.counts, settings.num_steps
-    best, least = hist.largest.clone(), torch.full_like(hist.largest, float("inf"))
+    centres = hist.centres()
+    steps = settings.num_steps
+    best = hist.largest.clone()
+    least = torch.full_like(best, float("inf"))
     for share in torch.linspace(0.05, 1.0, 96, dtype=torch.float64):
         theta = (hist.largest * share)[:, None].clamp(min=1e-300)
         fired = (centres * steps / theta + settings.initial_mem).floor().clamp(0, steps)
-        error = (counts * (fired * theta / steps - centres) ** 2).sum(1)
-        better = error < least
-        best, least = torch.where(better, theta[:, 0], best), torch.where(better, error, least)
+        error = (hist.counts * (fired * theta / steps - centres) ** 2).sum(1)
+        best = torch.where(error < least, theta[:, 0], best)
+        least = torch.minimum(error, least)
     return best
 
 
 def _diehl_data(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
-    """The larger one of the largest weight and the largest activation, as Diehl et al. (2015) have
-    it."""
+    """The larger of the largest weight and the largest activation, after Diehl et al. (2015)."""
     found = _max(gm, data, settings)
     weights = _layer_before(gm)
     for path, scale in found.items():
@@ -143,7 +140,7 @@ def _diehl_data(gm: fx.GraphModule, data: Any, settings: Any) -> Scales:
 
 
 def _layer_before(gm: fx.GraphModule) -> dict[str, Tensor]:
-    """The weight of the layer that each activation reads directly."""
+    """The weight of the layer directly before each activation."""
     found = {}
     for node, _ in called(gm, *SITES):
         source = node.all_input_nodes[0]

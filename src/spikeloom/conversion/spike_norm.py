@@ -1,4 +1,4 @@
-"""Spike-norm: thresholds from what reaches each layer while the layers before it spike."""
+"""Spike-norm: thresholds from the input of each layer while the previous layers spike."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["spike_norm"]
 
 
 class _Reached(Exception):
-    """Ends a step at the layer that is being measured."""
+    """Ends a step at the layer under measurement."""
 
 
 @torch.no_grad()
@@ -27,27 +27,25 @@ def spike_norm(
     scaling_factor: float = 1.0,
     balance: Callable[[ScaledIF, Tensor], None] = ScaledIF.balance,
 ) -> dict[str, Tensor]:
-    """Set the threshold of each neuron to the largest weighted input of a step, layer by layer,
-    batch by batch.
+    """Sets the threshold of each neuron to the largest weighted input of a step, layer by layer.
 
-    With the layers before it spiking at the thresholds found so far, each batch is shown for
-    ``num_steps`` steps from rest, once for each layer. A threshold is raised where a batch calls
-    for it and never lowered.
+    Each batch runs for ``num_steps`` steps from rest, once for each layer, with the previous layers
+    spiking at the present thresholds. A batch may raise a threshold, but never lowers it.
 
     Args:
         net: one time step, [B, ...].
         neurons: its neurons by path, in the order of execution.
         data: batches of samples.
-        encode: makes one step of input of a batch, such as Poisson spikes.
-        num_steps: steps for which a batch is shown to each layer.
-        scaling_factor: by which all thresholds are multiplied in the end.
+        encode: maps a batch to one step of input, such as Poisson spikes.
+        num_steps: steps of each batch and layer.
+        scaling_factor: factor of all thresholds at the end.
         balance: sets the threshold of a neuron.
 
     Returns:
         The thresholds by path.
 
     Raises:
-        ValueError: nothing above zero reached a layer.
+        ValueError: the input of a layer is never positive.
 
     Source: Sengupta et al. (2019), Front. Neurosci. 13:95, algorithm 1.
 
@@ -62,8 +60,8 @@ def spike_norm(
             found[path] = max(found[path], _largest(net, neuron, x, encode, num_steps))
             if found[path] <= 0:
                 raise ValueError(
-                    f"nothing above zero reached {path!r} in {num_steps} steps; show the samples "
-                    "for longer (num_steps)"
+                    f"the input of {path!r} must be positive in some step, got none in "
+                    f"{num_steps} steps; write a larger num_steps"
                 )
             balance(neuron, neuron.threshold.new_tensor(found[path]))
     if not found or not all(found.values()):

@@ -1,5 +1,4 @@
-"""Training a network for few steps: its rectifiers become QCFS activations, and it is trained a
-little further."""
+"""Fine-tuning a network for few time steps, with QCFS activations as rectifiers."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from ..core.autocast import fresh_casts
 from .activations import QCFS, Activation
-from .graph import called, shaped, traced
+from .fx_graph import called, shaped, traced
 from .normalise import with_activations, with_layers, without_writes
-from .samples import first_batch, home_of, labelled
+from .sample_batches import first_batch, home_of, labelled, tensor_pair
 from .scales import histograms
 
 __all__ = ["fine_tune", "with_qcfs"]
@@ -23,8 +22,7 @@ __all__ = ["fine_tune", "with_qcfs"]
 def with_qcfs(
     ann: nn.Module, calibration: Any, levels: int = 4, percentile: float = 99.9
 ) -> fx.GraphModule:
-    """A copy of a network in which each rectifier is a `QCFS` of its own, its threshold a
-    percentile of the activation.
+    """A copy of a network with a `QCFS` for each rectifier.
 
     Batch norm and dropout modules stay and can be trained; dropout that is called as a function
     does nothing.
@@ -32,8 +30,8 @@ def with_qcfs(
     Args:
         ann: the network, as for `convert`.
         calibration: samples, as for `convert`.
-        levels: steps of each activation.
-        percentile: of the activations, where the thresholds begin.
+        levels: levels of each activation.
+        percentile: percentile of the activations for the initial thresholds.
 
     >>> net = with_qcfs(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.rand(9, 2))
     >>> [type(module).__name__ for module in net.children()]
@@ -50,10 +48,7 @@ def with_qcfs(
         path = str(node.target)
         start = float(found[path].percentile(percentile))
         start = min(start, module.ceiling or start) or 1.0
-        parent, _, name = path.rpartition(".")
-        setattr(
-            gm.get_submodule(parent) if parent else gm, name, QCFS(levels, start).to(device, dtype)
-        )
+        gm.set_submodule(path, QCFS(levels, start).to(device, dtype))
     for module in gm.modules():
         module.train(ann.training)
     return gm
@@ -72,36 +67,32 @@ def fine_tune(
     generator: torch.Generator | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> fx.GraphModule:
-    """Swap the rectifiers of a network for `QCFS` and train it further, for conversion with
-    ``method="qcfs"``.
+    """Replaces rectifiers by `QCFS` and trains further, for conversion with ``method="qcfs"``.
 
     Args:
-        ann: a trained network; it is left as it is.
+        ann: a trained network, which does not change.
         data: training samples with labels: a pair of tensors, or an iterable of batches (x, y) that
-            can be read several times. Pairs of tensors are shuffled anew in every epoch.
-        levels: steps of each activation, about the T that it will run for.
+            can be read several times. A pair of tensors is shuffled in every epoch.
+        levels: levels of each activation, about the T of the spiking network.
         epochs: passes over the samples.
-        lr: learning rate of Adam at the beginning; it falls to 0 along a cosine.
-        percentile: of the activations, where the thresholds begin.
-        loss: of output and labels.
-        generator: source of the order of pairs of tensors.
+        lr: initial learning rate of Adam; it falls to 0 along a cosine.
+        percentile: percentile of the activations for the initial thresholds.
+        loss: function of output and labels.
+        generator: source of the order of a pair of tensors.
         progress: called after each epoch with its number from 1 and its mean loss.
 
     Returns:
         The trained network with QCFS activations, in evaluation mode.
 
     Raises:
-        ValueError: ``epochs`` is no positive integer, or as `convert`.
+        ValueError: ``epochs`` is not a positive integer, or an error of `convert`.
 
-    Source: Bu et al. (2022), ICLR: the activation; that training starts from an ordinary network is
-    ours.
+    Source: Bu et al. (2022), ICLR, for the activation; they train from scratch, not from an
+    ordinary network.
 
     >>> x = torch.rand(64, 2)
-    >>> net = fine_tune(
-    ...     nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)),
-    ...     (x, (x[:, 0] > x[:, 1]).long()),
-    ... )
-    >>> net.training
+    >>> ann = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> fine_tune(ann, (x, (x[:, 0] > x[:, 1]).long())).training
     False
     """
     if not isinstance(epochs, int) or epochs < 1:
@@ -114,7 +105,8 @@ def fine_tune(
     optimizer = torch.optim.Adam(net.parameters(), lr)
     done = 0
     for epoch in range(1, epochs + 1):
-        total, number = 0.0, 0
+        total = 0.0
+        number = 0
         for x, y in _shuffled(data, ann, generator):
             for group in optimizer.param_groups:
                 group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * done / steps))
@@ -122,7 +114,9 @@ def fine_tune(
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-            total, number, done = total + float(value.detach()) * len(x), number + len(x), done + 1
+            total += float(value.detach()) * len(x)
+            number += len(x)
+            done += 1
         if progress is not None:
             progress(epoch, total / number)
     for module in net.modules():
@@ -131,13 +125,8 @@ def fine_tune(
 
 
 def _shuffled(data: Any, net: nn.Module, generator: torch.Generator | None, batch: int = 64) -> Any:
-    """Batches: of a pair of tensors in random order, of anything else as it comes."""
-    pair = (
-        isinstance(data, (tuple, list))
-        and len(data) == 2
-        and all(isinstance(d, Tensor) for d in data)
-    )
-    if not pair:
+    """Batches of a pair of tensors in random order, or the batches of an iterable."""
+    if not tensor_pair(data):
         return labelled(data, net)
     x, y = data
     order = torch.randperm(len(x), generator=generator).split(batch)

@@ -1,8 +1,8 @@
-"""The converted network with spikes of size 1, as hardware and exchange formats have them.
+"""The converted network with spikes of size 1, for hardware and exchange formats.
 
-Within the library spikes carry their neuron's threshold. Here that size moves into the weights of
-the layers that read them, through pooling and flattening; where a sum or a concatenation reads them
-it stays as a factor of its own.
+In `Converted` a spike has the size of the threshold of its neuron. Here that size moves into the
+weights of the next layers, through pooling and flattening; before a sum or a concatenation it
+becomes a separate factor.
 """
 
 import copy
@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import pooling
 
 from ..neurons.scaled_if import ScaledIF
-from .graph import called, place, put
-from .pooling import SpikingMaxPool
+from .fx_graph import called, place, put
+from .spiking_max_pool import SpikingMaxPool
 
 __all__ = ["unit_spikes"]
 
@@ -24,14 +24,13 @@ _PASSING = (pooling._AvgPoolNd, pooling._AdaptiveAvgPoolNd, SpikingMaxPool, nn.F
 
 @torch.no_grad()
 def unit_spikes(net: fx.GraphModule) -> fx.GraphModule:
-    """One step of a converted network whose neurons send spikes of size 1, and whose outputs are
-    the same.
+    """One step of a converted network with spikes of size 1 and the same outputs.
 
     Args:
         net: ``Converted.net``.
 
     Raises:
-        ValueError: a calibrated current has no bias that could take it over.
+        ValueError: there is no bias for a calibrated current.
 
     >>> import spikeloom as snn
     >>> ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -54,7 +53,7 @@ def unit_spikes(net: fx.GraphModule) -> fx.GraphModule:
 
 
 def _own_layers(net: fx.GraphModule) -> None:
-    """Give each call of a layer weights of its own, for each is rescaled by itself."""
+    """Gives each call of a layer its own weights, since each is rescaled separately."""
     taken: set[str] = set()
     for node, module in called(net, *_LAYERS):
         if str(node.target) in taken:
@@ -63,7 +62,7 @@ def _own_layers(net: fx.GraphModule) -> None:
 
 
 def _move_current(net: fx.GraphModule, node: fx.Node, neuron: ScaledIF) -> None:
-    """Add a neuron's constant current to the bias of the layer before it."""
+    """Adds a neuron's constant current to the bias of the previous layer."""
     current = neuron.current.detach()
     if not current.any():
         neuron.current = torch.zeros_like(current)
@@ -72,9 +71,8 @@ def _move_current(net: fx.GraphModule, node: fx.Node, neuron: ScaledIF) -> None:
     layer: Any = net.get_submodule(str(source.target)) if source.op == "call_module" else None
     if not isinstance(layer, _LAYERS) or len(source.users) > 1:
         raise ValueError(
-            f"{place(net, node)} has a calibrated current, and no layer of its own before it "
-            "whose bias could take it; "
-            'convert without calibrate="bias"'
+            f"{place(net, node)} has a calibrated current, and needs its own layer before it, "
+            'whose bias can absorb it; convert without calibrate="bias"'
         )
     channels = layer.weight.shape[0]
     added = current.flatten().expand(channels)
@@ -83,7 +81,7 @@ def _move_current(net: fx.GraphModule, node: fx.Node, neuron: ScaledIF) -> None:
 
 
 def _spread(net: fx.GraphModule, node: fx.Node, size: Tensor) -> None:
-    """Let every reader of a neuron take over the size of its spikes."""
+    """Moves the size of a neuron's spikes into every operation that reads them."""
     for user in list(node.users):
         module: Any = net.get_submodule(str(user.target)) if user.op == "call_module" else None
         if isinstance(module, _LAYERS):
@@ -95,7 +93,7 @@ def _spread(net: fx.GraphModule, node: fx.Node, size: Tensor) -> None:
 
 
 def _rescale(layer: Any, size: Tensor) -> None:
-    """Multiply what a layer makes of each input channel."""
+    """Scales the weights of each input channel of a layer."""
     if size.dim() == 0 or size.numel() == 1:
         layer.weight = nn.Parameter(layer.weight * size.reshape(()))
         return
@@ -104,12 +102,9 @@ def _rescale(layer: Any, size: Tensor) -> None:
     inputs = layer.weight.shape[1]
     if axes == 0:
         factors = size.reshape(1, -1)
-    else:  # the weight of a group sees its own channels
-        rows = (
-            size.flatten()
-            .reshape(groups, inputs)
-            .repeat_interleave(layer.weight.shape[0] // groups, 0)
-        )
+    else:  # the weight of a group has only its own channels
+        rows = size.flatten().reshape(groups, inputs)
+        rows = rows.repeat_interleave(layer.weight.shape[0] // groups, 0)
         factors = rows.reshape(*rows.shape, *(1 for _ in range(axes)))
     layer.weight = nn.Parameter(layer.weight * factors)
 
@@ -120,7 +115,7 @@ def _flattened(node: fx.Node, size: Tensor) -> Tensor:
 
 
 def _factor(net: fx.GraphModule, node: fx.Node, user: fx.Node, size: Tensor) -> None:
-    """Multiply spikes by their size before an operation that has no weights."""
+    """Multiplies spikes by their size before an operation without weights."""
     name = f"{node.name}_size"
     if not hasattr(net, name):
         net.register_buffer(name, size)

@@ -1,7 +1,9 @@
 """Which thread runs a network: its neurons hold the state of one run, so that two would mix.
 
 `spikeloom.run` and `spikeloom.layerwise` claim the modules that have a state. Another thread that
-calls or resets one of them meanwhile is refused. Two plain loops over one network are not seen.
+calls or resets one of them meanwhile is refused. In plain loops, a module knows the thread that
+moved its state last and those whose state it was before: such a thread is refused when it goes on
+without a reset, because the state is no longer its own.
 """
 
 import os
@@ -9,8 +11,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
-__all__ = ["alone", "claimed", "refuse_others"]
+__all__ = ["alone", "claimed", "go_on", "refuse_others", "stayed", "take"]
 
 Owner = tuple[int, int]  # process and thread: a fork copies the table, but not the threads
 
@@ -50,6 +53,7 @@ def alone(modules: Iterable[Any]) -> Iterator[None]:
             if owner != me:
                 raise _refusal(module)
             mine.append(id(module))
+            take(module)
         yield
     finally:
         for key in mine:
@@ -68,9 +72,8 @@ def refuse_others(module: Any) -> None:
     >>> import spikeloom as snn
     >>> refuse_others(snn.Leaky(0.9))
     """
-    me = _me()
-    owner = claimed.get(id(module), me)
-    if owner != me and owner[0] == me[0]:
+    owner = claimed.get(id(module))
+    if owner is not None and owner[1] != threading.get_ident() and owner[0] == os.getpid():
         raise _refusal(module)
 
 
@@ -79,4 +82,74 @@ def _refusal(module: Any) -> RuntimeError:
         f"the network of this {type(module).__name__} is running in another thread, and its "
         "neurons "
         "hold the state of one run; give each thread a network of its own: copy.deepcopy(net)"
+    )
+
+
+class _Thread:
+    """Identity of a thread; unlike its number it is never given to another one."""
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.thread = _Thread()
+
+
+_here = _Here()
+_MIXED = _Thread()  # moves a state that two threads wrote at once, until a reset
+
+
+def take(module: Any) -> None:
+    """Make the state of a module that of this thread, as a reset or ``snn.detach`` does.
+
+    >>> import spikeloom as snn
+    >>> take(snn.Leaky(0.9))
+    """
+    before, thread = module._mover, _here.thread
+    if before is thread:
+        return
+    if before is not None:
+        if module._ousted is None:
+            module.__dict__["_ousted"] = WeakSet()
+        module._ousted.discard(thread)
+        module._ousted.add(before)
+    module.__dict__["_mover"] = thread
+
+
+def go_on(module: Any) -> None:
+    """Make this thread the one that moves the remembered state of a module.
+
+    Raises:
+        RuntimeError: another thread has moved it since the last call of this thread.
+
+    >>> import spikeloom as snn
+    >>> go_on(snn.Leaky(0.9))
+    """
+    if module._mover is _here.thread:
+        return
+    ousted = module._ousted is not None and _here.thread in module._ousted
+    if ousted or module._mover is _MIXED:
+        raise _mixture(module)
+    take(module)
+
+
+def stayed(module: Any) -> None:
+    """Check that no other thread moved the state of a module during a call of this thread.
+
+    Raises:
+        RuntimeError: one did.
+
+    >>> import spikeloom as snn
+    >>> lif = snn.Leaky(0.9); go_on(lif); stayed(lif)
+    """
+    if module._mover is not _here.thread:
+        module.__dict__["_mover"] = _MIXED
+        raise _mixture(module)
+
+
+def _mixture(module: Any) -> RuntimeError:
+    return RuntimeError(
+        f"another thread has called this {type(module).__name__} since the last call of this "
+        "thread, and its state is that of one run; give each thread a network of its own: "
+        "copy.deepcopy(net); to take a run over from another thread write snn.detach(net), to "
+        "begin one snn.reset(net)"
     )

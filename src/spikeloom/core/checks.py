@@ -29,6 +29,7 @@ __all__ = [
     "has_samples",
     "in_range",
     "installed",
+    "not_traced",
     "readable",
     "require",
     "transformed",
@@ -287,16 +288,33 @@ def has_samples(x: Tensor, what: str = "the input", axis: int = 0) -> None:
         )
 
 
+def not_traced(neuron: Any) -> None:
+    """Refuse ``torch.jit.trace`` of a neuron whose remembered state would become a constant.
+
+    Raises:
+        TypeError: it has ``init_hidden=True``.
+
+    >>> import spikeloom as snn
+    >>> not_traced(snn.Leaky(0.9))
+    """
+    if neuron.init_hidden:
+        raise TypeError(
+            f"torch.jit.trace would write the state of {type(neuron).__name__}(init_hidden=True) "
+            "into the trace as a constant; write torch.export.export of a module whose forward "
+            "calls snn.run(net, x)"
+        )
+
+
 def readable(x: Tensor) -> bool:
-    """Whether the values of ``x`` can be read now: not on meta, not fake, not inside a transform or
-    a graph capture.
+    """Whether the values of ``x`` can be read now: not on meta, not fake, not inside a transform, a
+    trace or a graph capture.
 
     >>> readable(torch.ones(1)), readable(torch.ones(1, device="meta"))
     (True, False)
     """
     if torch.compiler.is_compiling() or x.device.type == "meta" or transformed():
         return False
-    if torch._C._len_torch_dispatch_stack() > 0:
+    if torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None:
         return False
     if type(x) not in _PLAIN and hasattr(x, "fake_mode"):
         return False

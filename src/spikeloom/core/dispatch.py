@@ -50,7 +50,7 @@ class Backend:
         run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key
             of the transition; the states over time, or without ``path`` the last ones; ``residual``
             "" leaves that choice to it.
-        looks: ``run`` refuses itself an input over time that is not finite.
+        looks: ``run`` refuses itself an input that is not finite.
     """
 
     name: str
@@ -123,7 +123,9 @@ def residual(name: str) -> Iterator[None]:
             where the input is kept anyway or is constant in time; the default for the latter on the
             CPU with numba). ``"half"`` keeps the distance of the membrane from the threshold in
             bfloat16: half of the memory, who fired stays exact, and gradients are off by 1e-3 or
-            less for most surrogates (``benchmarks/residuals.py`` measures it for each).
+            less for most surrogates (``benchmarks/residuals.py`` measures it for each). This is
+            relative to the sum of the magnitudes: the gradient of a learned scalar, such as one
+            beta of a layer, is a sum whose terms may cancel, and can be off by a fifth or more.
 
     Raises:
         ValueError: no such residual.
@@ -195,8 +197,10 @@ def _why_eager(transition: Transition, x: Tensor) -> str:
     )
 
 
-def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1) -> Any:
-    """What runs this call, or None for the eager loop.
+def chosen(
+    transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1
+) -> tuple[str, Any]:
+    """Name of the backend that runs this call, and its ``run``; None for the eager loop.
 
     Args:
         transition: what to run.
@@ -211,7 +215,7 @@ def chosen(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int = 1
         name, kept = _choice(transition, x, dtype, steps)
     else:
         name, kept = _constant_choice(transition, x.dtype, x.device.type, dtype)
-    return None if name == "eager" else partial(_TABLE[name].run, residual=kept)
+    return name, None if name == "eager" else partial(_TABLE[name].run, residual=kept)
 
 
 def _choice(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int) -> tuple[str, str]:
@@ -249,12 +253,8 @@ def name_of(
     return name
 
 
-def looks(transition: Transition, x: Tensor) -> bool:
-    """Whether the backend of a sequence [T, B, ...] looks for NaN itself, so that nobody has to
-    read it before."""
-    if x.dtype.itemsize < 4:  # computed in the type of the states, which are not there yet
-        return False
-    name = name_of(transition, x)
+def looks(name: str) -> bool:
+    """Whether a backend refuses itself an input that is not finite."""
     return name != "eager" and _TABLE[name].looks
 
 

@@ -13,10 +13,10 @@ return.
 
 import inspect
 import warnings
-import weakref
 from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from .transition import TRANSITIONS, Transition, over_threshold
 
 __all__ = ["REGISTRY", "Neuron", "TimeAxisWarning"]
 
-# every subclass by name, for the laws, the reference pages and NIR
+# every subclass by name, for the laws, files and NIR; names of the library's own stay theirs
 REGISTRY: dict[str, type["Neuron"]] = {}
 
 _SETTINGS = frozenset(
@@ -49,26 +49,14 @@ class TimeAxisWarning(UserWarning):
     """An input in step mode has the number of axes of a sequence."""
 
 
-class Live:
+class Live(WeakSet[Any]):
     """A list-like view of the neurons alive; it keeps none of them alive."""
 
-    def __init__(self) -> None:
-        self._refs: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def add(self, neuron: Any) -> None:
-        self._refs.add(neuron)
-
-    def clear(self) -> None:
-        self._refs.clear()
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
     def __iter__(self) -> Iterator[Any]:
-        return iter(list(self._refs))
+        return iter(list(super().__iter__()))
 
     def __getitem__(self, index: int) -> Any:
-        return list(self._refs)[index]
+        return list(self)[index]
 
 
 class StateField:
@@ -100,6 +88,10 @@ class OneOrAll:
         return lambda: (
             [self.method(each) for each in owner.live if isinstance(each, owner)] and None
         )
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _cast(x: Tensor) -> bool:
@@ -184,7 +176,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         cls.overridden = doors.overridden_by(cls)
         if cls.State is Neuron.State:
             return  # a mixin, or a base
-        REGISTRY[cls.__name__] = cls
+        known = REGISTRY.get(cls.__name__)
+        if known is None or _is_ours(cls) or not _is_ours(known):
+            REGISTRY[cls.__name__] = cls
         equations = [name for name in _EQUATIONS if getattr(cls, name) is not None]
         pure = all(
             isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations
@@ -278,13 +272,15 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return state._replace(spk=spk) if "spk" in state._fields else state
 
     def initial(self, x: Tensor) -> Any:
-        """The state at rest for inputs like ``x``, [B, ...]: zeros of its shape, device and memory
-        format.
+        """The state at rest for inputs like ``x``, [B, ...]: zeros of `state_shape` on its device.
 
-        Its dtype is that of ``x``, but float32 where autocast makes inputs of 16 bits.
+        Its memory format is that of ``x`` where the shapes agree. Its dtype is that of ``x``, but
+        float32 where autocast makes inputs of 16 bits.
         """
         dtype = torch.float32 if _cast(x) else x.dtype
-        return self.State(*(torch.zeros_like(x, dtype=dtype) for _ in self.State._fields))
+        shape = self.state_shape(x)
+        like = x if shape == x.shape else x.new_empty(shape)
+        return self.State(*(torch.zeros_like(like, dtype=dtype) for _ in self.State._fields))
 
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
@@ -346,18 +342,18 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                 f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, "
                 "...]"
             )
-        if not torch.compiler.is_compiling() and x.device.type == "cpu":
-            unseen = num_steps is not None or not dispatch.looks(self.transition, x)
-            if unseen:
-                checks.finite(x, f"the input of {type(self).__name__}")
         return self._run(x, state, num_steps, path=True)
 
     def _scanned(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        """Run `scan` on an input that was checked; the checks of `scan` itself would read it
-        again."""
-        if getattr(self.scan, "__func__", None) is Neuron.scan:
-            return self._run(x, state, num_steps, path=True)
+        """Run `scan`; one of a subclass need not look at its input."""
+        if getattr(self.scan, "__func__", None) is not Neuron.scan:
+            self._check_finite(x)
         return self.scan(x, state, num_steps=num_steps)
+
+    def _check_finite(self, x: Tensor) -> None:
+        # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
+        if not torch.compiler.is_compiling() and x.device.type == "cpu":
+            checks.finite(x, f"the input of {type(self).__name__}")
 
     def final(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
@@ -382,7 +378,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     ) -> tuple[Tensor, Any]:
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
-        run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        if not dispatch.looks(name):
+            self._check_finite(x)
         if run is not None:
             return run(
                 self.key, x, self._in(state, dtype), self.params(dtype), num_steps, path=path
@@ -456,6 +454,15 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
         """What ``forward`` does where nothing is recorded."""
+        passed = (state or named) and any(v is not None for v in (*state, *named.values()))
+        if passed or torch.compiler.is_compiling() or not self.carries:
+            return self._called(input_, state, named)
+        alone.go_on(self)
+        found = self._called(input_, state, named)
+        alone.stayed(self)
+        return found
+
+    def _called(self, input_: Tensor, state: Any, named: dict[str, Any]) -> Any:
         return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None))
 
     def advance(
@@ -581,6 +588,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """
         if not isinstance(x, Tensor) or not x.is_floating_point():
             checks.floating(x, f"the input of {type(self).__name__}")
+        if torch._C._get_tracing_state() is not None:
+            checks.not_traced(self)
+            return
         seen = (x.shape, x.dtype, x.device, sequence)
         if seen != self._checked:
             checks.floating(x, f"the input of {type(self).__name__}")
@@ -588,8 +598,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self._inspect_fit(x.detach()[0] if timed else x)
             self._checked = seen
         self.inspect_values()
-        # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
-        if x.device.type == "cpu" and not (timed and dispatch.looks(self.transition, x)):
+        if x.device.type == "cpu" and not sequence:  # a sequence is checked where it runs
             checks.finite(x, f"the input of {type(self).__name__}")
 
     def _inspect_axes(self, x: Tensor, sequence: bool, timed: bool) -> None:
@@ -655,22 +664,13 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """Forget the state."""
         if alone.claimed:
             alone.refuse_others(self)
+        alone.take(self)
         self._hidden = self._signal = None
 
     detach_hidden: Any = OneOrAll(Stateful.detach_hidden)
     reset_hidden = OneOrAll(_reset_hidden)
 
     # -- configuration -----------------------------------------------------------------------------
-
-    @property
-    def mode(self) -> str:
-        """``"step"`` for inputs [B, ...], ``"sequence"`` for inputs [T, B, ...]."""
-        return self._mode
-
-    @mode.setter
-    def mode(self, name: str) -> None:
-        self._mode = checks.choice(f"mode of {type(self).__name__}", name, self.modes)
-        self._checked = None
 
     @property
     def reset_mechanism(self) -> str:

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 
+_INT64 = 2**63 - 1  # torch and NumPy take no larger whole number, not even for a real one
 MOST_UNITS = 2**24  # of one layer: its weights alone would not fit into memory
 
 
@@ -39,7 +40,7 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
         name: name of the argument, for the message.
         value: an int, or anything with ``__index__``, such as ``numpy.int64``; no bool.
         least: lowest value allowed.
-        most: highest value allowed; None for no limit.
+        most: highest value allowed; None for that of int64.
 
     Raises:
         TypeError: ``value`` is no whole number.
@@ -56,8 +57,9 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
         raise TypeError(
             f"{name} must be a whole number, got {_shown(value)}; write {name}={least}"
         ) from None
-    if number < least or (most is not None and number > most):
-        rule = f"be {least} or more" if most is None else f"be in [{least}, {most}]"
+    if number < least or number > (_INT64 if most is None else most):
+        rule = f"be in [{least}, {_INT64 if most is None else most}]"
+        rule = f"be {least} or more" if most is None and number < least else rule
         raise ValueError(f"{name} must {rule}, got {number}; write {name}={least}")
     return number
 
@@ -118,9 +120,15 @@ def _float(name: str, value: Any, example: float) -> float:
         )
     number: Any = value
     try:
-        return float(number)
+        found = float(number)
     except OverflowError:  # an int or a fraction beyond float64
         return math.inf if number > 0 else -math.inf
+    if isinstance(number, int) and abs(number) > _INT64:
+        raise ValueError(
+            f"{name} must be a whole number of 64 bits or a float, got {found:.3g}; write "
+            f"{name}={example:g}"
+        )
+    return found
 
 
 def flag(name: str, value: Any) -> bool:

@@ -149,9 +149,9 @@ class Parameters(nn.Module):
                 if value is not None and not _is_known(known.get(f"{child}.{name}"), value):
                     changed.append((f"{child}.{name}", value))
         if changed and all(checks.readable(value) for _, value in changed):
-            self._look(changed)
+            self._check_values(changed)
 
-    def _look(self, changed: list[tuple[str, Tensor]]) -> None:
+    def _check_values(self, changed: list[tuple[str, Tensor]]) -> None:
         kind = type(self).__name__
         with torch.no_grad():
             for name, value in changed:

@@ -73,6 +73,8 @@ class Stateful(nn.Module):
     _hidden: Any = None
     _foreign: bool = False  # whether a state was assigned, and not yet checked
     _mode: str = "step"
+    _mover: Any = None  # the thread that moved the state last, see `spikeloom.core.alone`
+    _ousted: Any = None  # threads whose state it was before
 
     def forward(self, input_: Tensor) -> Any:
         """Run one step or, in sequence mode, all steps of ``input_``, and remember the last
@@ -87,7 +89,12 @@ class Stateful(nn.Module):
 
     def called(self, input_: Tensor) -> Any:
         """What ``forward`` does where nothing is recorded."""
-        return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+        if torch.compiler.is_compiling():
+            return self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+        alone.go_on(self)
+        found = self.returned(*self.advance(input_, sequence=self._mode == "sequence"))
+        alone.stayed(self)
+        return found
 
     def advance(
         self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
@@ -112,11 +119,12 @@ class Stateful(nn.Module):
     @property
     def hidden(self) -> Any:
         """The remembered state; every field has shape (0,) where there is none."""
-        if self._hidden is not None:
-            wrapped = not torch.compiler.is_compiling() and self._hidden
-            if wrapped and is_functorch_wrapped_tensor(self._hidden[0]):
-                self._hidden = self.State(*(_outlived(self, value) for value in self._hidden))
-            return self._hidden
+        hidden = self._hidden  # read once, another thread may reset it
+        if hidden is not None:
+            wrapped = not torch.compiler.is_compiling() and hidden
+            if wrapped and is_functorch_wrapped_tensor(hidden[0]):
+                hidden = self._hidden = self.State(*(_outlived(self, value) for value in hidden))
+            return hidden
         return self.State(*(torch.zeros(0) for _ in self.State._fields))
 
     def inspect_state(self, name: str, value: Tensor, x: Tensor, *, passed: bool) -> Tensor:
@@ -178,6 +186,7 @@ class Stateful(nn.Module):
         """
         if alone.claimed:
             alone.refuse_others(self)
+        alone.take(self)
         self._hidden = None
         recorder = recording.local.recorder
         if recorder is not None:
@@ -187,10 +196,18 @@ class Stateful(nn.Module):
 
     def detach_hidden(self) -> None:
         """Cut the remembered state from the graph and keep its values."""
+        alone.take(self)
         if self._hidden is not None:
             self._hidden = self.State(*(value.detach() for value in self._hidden))
 
     # -- configuration, copies, devices ------------------------------------------------------------
+
+    def __prepare_scriptable__(self) -> Any:
+        """What ``torch.jit.script`` calls first; it cannot compile a module with a state."""
+        raise TypeError(
+            f"TorchScript cannot compile {type(self).__name__}; write torch.export.export of a "
+            "module whose forward calls snn.run(net, x)"
+        )
 
     @property
     def mode(self) -> str:
@@ -203,8 +220,11 @@ class Stateful(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         hidden = self._hidden
+        kept = self.__dict__.copy()
+        kept.pop("_mover", None)
+        kept.pop("_ousted", None)
         return {
-            **self.__dict__,
+            **kept,
             "_hidden": hidden and self.State(*(value.detach() for value in hidden)),
         }
 

@@ -4,7 +4,7 @@ and objects."""
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -113,10 +113,10 @@ def _held(net: nn.Module) -> Iterator[nn.Module]:
     inside = {id(module) for module in net.modules()}
     if all(id(neuron) in inside for neuron in Neuron.live):
         return
-    visited, waiting = (
-        set(inside),
-        [value for module in net.modules() for value in vars(module).values()],
-    )
+    visited = set(inside)
+    waiting: list[Any] = []
+    for module in net.modules():
+        waiting.extend(vars(module).values())  # at once, other threads may add attributes
     while waiting:
         value = waiting.pop()
         if id(value) in visited or isinstance(value, _NEVER):

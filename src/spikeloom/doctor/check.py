@@ -46,8 +46,8 @@ def check(
 
     Args:
         net: the network.
-        batch: input and labels. The input is what the network or `spikeloom.run` takes:
-            [T, B, ...], or with ``num_steps`` a static input [B, ...]. Labels are [B].
+        batch: input and labels. The input is that of the network or of `spikeloom.run`: [T, B,
+            ...], or with ``num_steps`` a static input [B, ...]. Labels are [B].
         loss: of outputs [T, B, N] and labels, one number; of a network that returns a tuple, the
             outputs are its first part. A loss of membranes receives those of the last neuron.
             Default: ``ce_rate_loss()``.

@@ -324,7 +324,7 @@ class NeuronCounter:
             yield self.feedback.row(samples)
 
     def _products(self) -> float:
-        """Products of modules inside a neuron that receive numbers, as the cell of an SLSTM."""
+        """Products of modules inside a neuron with analog input, such as the cell of an SLSTM."""
         if getattr(self.neuron, "recurrent", None) is not None:
             return 0.0
         found = 0.0

@@ -15,7 +15,9 @@ from ..core import checks, tree
 from ..core.numbers import network, whole
 from ..core.table import aligned
 from ..functional.loss import ce_rate_loss
-from ..learning.gradients import GRADIENTS, Loss
+from ..learning.bptt import BPTT
+from ..learning.registry import rules_of
+from ..learning.training import Loss, TrainingRule
 
 __all__ = ["GradientReport", "GradientRow", "gradient_report"]
 
@@ -95,7 +97,7 @@ def gradient_report(
     *,
     num_steps: int | None = None,
     loss: Loss | None = None,
-    rules: Iterable[str] | None = None,
+    rules: Iterable[str | TrainingRule] | None = None,
 ) -> GradientReport:
     """Compare the gradients that the learning rules give for one batch, parameter by parameter.
 
@@ -110,7 +112,8 @@ def gradient_report(
         num_steps: T of a static input.
         loss: of output spikes [T, B, N] and classes, one number. Default: ``ce_rate_loss()``, a
             mean over single steps as "eprop" needs it. "bp_stdp" has an error of its own.
-        rules: names in ``learning.GRADIENTS``. Default: all of them.
+        rules: names in ``learning.RULES``, or rules such as ``TBPTT(K=2)``. Default: every rule
+            of `fit`.
 
     Raises:
         TypeError, ValueError: the batch is no such pair, a name is unknown, or no gradient goes
@@ -138,11 +141,12 @@ def gradient_report(
         )
     x, y = batch
     checks.floating(x, "x")
-    wanted = (
-        list(GRADIENTS)
-        if rules is None
-        else [checks.choice("a rule", name, GRADIENTS) for name in rules]
-    )
+    known = rules_of(TrainingRule)
+    wanted: list[TrainingRule] = []
+    for rule in known if rules is None else rules:
+        if not isinstance(rule, TrainingRule):
+            rule = known[checks.choice("a rule", rule, known)]()
+        wanted.append(rule)
     if num_steps is not None:
         num_steps = whole("num_steps", num_steps, 1, 2**24)
         x = x.unsqueeze(0).expand(num_steps, *x.shape)
@@ -165,21 +169,21 @@ def gradient_report(
 
 
 def _gradients(
-    net: nn.Module, x: Tensor, y: Tensor, loss: Loss, wanted: list[str]
+    net: nn.Module, x: Tensor, y: Tensor, loss: Loss, wanted: list[TrainingRule]
 ) -> tuple[dict[str, list[Tensor]], dict[str, str]]:
     found: dict[str, list[Tensor]] = {}
     refused: dict[str, str] = {}
     training = net.training
     net.eval()
     try:
-        for rule in dict.fromkeys(["bptt", *wanted]):
+        for rule in dict.fromkeys([BPTT(), *wanted]):
             tree.reset(net)
             try:
-                found[rule] = GRADIENTS[rule](net, x, y, loss)
+                found[str(rule)] = rule.gradients(net, x, y, loss)
             except (TypeError, ValueError) as error:
-                if rule == "bptt":
+                if rule == BPTT():
                     raise
-                refused[rule] = str(error)
+                refused[str(rule)] = str(error)
     finally:
         net.train(training)
         tree.reset(net)

@@ -24,7 +24,7 @@ def accuracy_rate(
     Args:
         spk_out: spikes of the output layer, [T, B, N].
         targets: class labels, [B].
-        population_code: whether contiguous groups of N / C outputs stand for the classes.
+        population_code: whether contiguous groups of N / C outputs represent the classes.
         num_classes: C, required for a population code.
 
     Returns:

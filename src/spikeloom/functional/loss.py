@@ -1,7 +1,7 @@
 """Losses of spike trains and membranes against class labels.
 
 Each is built from its settings and called as ``loss(spk_out, targets)`` with [T, B, N] and [B].
-With a population code, contiguous groups of N / C outputs stand for the C classes. A call raises
+With a population code, contiguous groups of N / C outputs represent the C classes. A call raises
 TypeError or ValueError for other kinds or shapes, for NaN and infinity, for labels outside [0, C),
 and for N no multiple of C.
 """
@@ -33,7 +33,11 @@ class _Classification(LossFunctions):
     """A loss of labels [B] that may read a population code."""
 
     def __init__(
-        self, population_code: bool, num_classes: int | bool, reduction: str, weight: Tensor | None
+        self,
+        population_code: bool = False,
+        num_classes: int | bool = False,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__(reduction, weight)
         self.population_code = flag("population_code", population_code)
@@ -56,7 +60,7 @@ class ce_rate_loss(_Classification):
     """Cross entropy at every step, averaged over time: ``1/T sum_t CE(spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the mean of a group is its
+        population_code: whether groups of outputs represent the classes; the mean of a group is its
             logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -69,15 +73,6 @@ class ce_rate_loss(_Classification):
     >>> ce_rate_loss()(torch.zeros(5, 2, 10), torch.tensor([3, 1]))
     tensor([2.3026])
     """
-
-    def __init__(
-        self,
-        population_code: bool = False,
-        num_classes: int | bool = False,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(population_code, num_classes, reduction, weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         logits = spk_out  # [T, B, C]
@@ -95,7 +90,7 @@ class ce_count_loss(_Classification):
     """Cross entropy of the spike counts: ``CE(sum_t spk[t], targets)``.
 
     Args:
-        population_code: whether groups of outputs stand for the classes; the sum of a group is its
+        population_code: whether groups of outputs represent the classes; the sum of a group is its
             logit.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
@@ -107,15 +102,6 @@ class ce_count_loss(_Classification):
     >>> ce_count_loss()(torch.zeros(5, 2, 10), torch.tensor([3, 1]))
     tensor(2.3026)
     """
-
-    def __init__(
-        self,
-        population_code: bool = False,
-        num_classes: int | bool = False,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(population_code, num_classes, reduction, weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         return self._cross_entropy(self._counts(spk_out), targets)
@@ -136,7 +122,7 @@ class ce_max_membrane_loss(_Classification):
     """
 
     def __init__(self, reduction: str = "mean", weight: Tensor | None = None) -> None:
-        super().__init__(False, False, reduction, weight)
+        super().__init__(reduction=reduction, weight=weight)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         return self._cross_entropy(spk_out.max(0).values, targets)
@@ -152,7 +138,7 @@ class mse_count_loss(_Classification):
     Args:
         correct_rate: target rate of the class, in spikes per step.
         incorrect_rate: target rate of the other classes.
-        population_code: whether groups of outputs stand for the classes.
+        population_code: whether groups of outputs represent the classes.
         num_classes: C, required for a population code.
         reduction: "mean", "sum" or "none".
         weight: [C], factor of each class, applied to all errors of a sample of that class.

@@ -273,7 +273,7 @@ class ce_temporal_loss(LossFunctions):
         logits = -time if self.inverse == "negate" else 1 / (time + 1)
         weight = self.weight
         if weight is not None:
-            weight = torch.as_tensor(weight, dtype=logits.dtype, device=logits.device)
+            weight = torch.as_tensor(weight, dtype=logits.dtype, device=logits.device).detach()
             if len(weight) != logits.shape[-1]:
                 raise ValueError(
                     f"weight must hold one number per class, got {len(weight)} for "

@@ -77,7 +77,8 @@ class rate_band:
                 f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}"
             )
         rate = rates(spk_out).mean(0)  # [...]
-        return self.Lambda * ((self.low - rate).relu() ** 2 + (rate - self.high).relu() ** 2).mean()
+        below, above = (self.low - rate).relu(), (rate - self.high).relu()
+        return (self.Lambda * below * below + self.Lambda * above * above).mean()  # 0 x inf is NaN
 
 
 class synops:
@@ -143,7 +144,7 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
     Args:
         synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
         shape: shape of one sample, without time and batch.
-        pruned: weights of exactly 0 are no connections. Default: they count.
+        pruned: whether weights of exactly 0 do not count as connections.
 
     Returns:
         ``shape``, numbers of connections, on the device of the weights.

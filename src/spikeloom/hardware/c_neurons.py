@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.neuron import Neuron
-from ..neurons.recurrent import Recurrent
 from ..core.transition import Transition
 from ..kernels.program import Node, Program, Ref
 from ..kernels.scalars import unsupported
 from ..kernels.trace import program
 from ..layers.delay import SynapticDelay
+from ..neurons.recurrent import Recurrent
 from .c_arithmetic import CScalars
 from .c_layers import Block, Site, _table, layer_block
 

@@ -67,8 +67,8 @@ def forward(
 
 @contextmanager
 def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
-    """Yield the forward loop with spikes that checks, while it reads its input, whether it is
-    finite.
+    """Yield the forward loop with spikes that checks, while it reads an input over time, whether it
+    is finite; a constant one is checked before.
 
     Args:
         call: the task and its tensors.
@@ -76,15 +76,16 @@ def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> I
         vector: which parameters have one value for each neuron.
 
     Raises:
-        ValueError: at the end of the block, the input is not finite.
+        ValueError: the input is not finite; one over time is refused at the end of the block.
     """
+    name = f"the input of {call.task.transition.neuron.__name__}"
+    if call.task.constant and call.x is not None:
+        checks.finite(call.x, name)
     bad = call.step.new_zeros(1)
     given["BAD"] = Memory(bad, bad.data_ptr(), 0)
-    yield compiled_forward(
-        call.task, vector, True, not call.task.constant
-    )  # a constant one is checked before
+    yield compiled_forward(call.task, vector, True, not call.task.constant)
     if bad and call.x is not None:
-        checks.finite(call.x, f"the input of {call.task.transition.neuron.__name__}")
+        checks.finite(call.x, name)
 
 
 def last_states(call: Call, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Memory]]:

@@ -6,7 +6,7 @@ dialects spell the same operations, and each rounds as torch's own operation doe
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,7 @@ PYTHON = Dialect(
         "tanh_backward": "{0} * (one - {1} * {1})",
         "sigmoid": "one / (one + exp(-{0}))",
         "atan": "atan({0})",
+        "pow": "{0} ** {1}",  # exponents without a product in `_POWERS`, where a caller allows them
         "erf": "real(erf({0}))",
         "sgn": _SIGN,
         "sign": _SIGN,
@@ -197,8 +198,8 @@ class Scalars:
         if name in COMPARISONS:
             test = f"({args[0]} {_COMPARE[name]} {args[1]})"
             return test if node.dtype == torch.bool else select.format(test, "one", "zero")
-        if name == "pow":
-            return _POWERS[_exponent(self.program, node) or 0.0].format(args[0])
+        if name == "pow" and (exponent := _exponent(self.program, node)) in _POWERS:
+            return _POWERS[exponent].format(args[0])
         if name in ("clamp", "clamp_min", "clamp_max"):
             given = [None, node.args[1]] if name == "clamp_max" else [*node.args[1:], None]
             low, high = given[:2]
@@ -242,10 +243,21 @@ def obstacle(transition: Transition, dtype: torch.dtype) -> str | None:
     return f"it has no form for {missing}" if missing else None
 
 
-def unsupported(built: Program) -> str:
-    """Names of the operations of a program that have no form here; empty if there is none."""
+def unsupported(built: Program, order: Iterable[int] | None = None, *, powers: bool = False) -> str:
+    """Names of the operations of a program that have no form here; empty if there is none.
+
+    Args:
+        built: the program.
+        order: the operations to look at. Default: all.
+        powers: accept every power; its rounding is that of the language, not torch's.
+    """
+    nodes = built.nodes if order is None else [built.nodes[i] for i in order]
     found = {
-        reason for node in built.nodes if node.op is not None and (reason := _obstacle(built, node))
+        reason
+        for node in nodes
+        if node.op is not None
+        and not (powers and operation(node.op) == "pow")
+        and (reason := _obstacle(built, node))
     }
     return ", ".join(sorted(found))
 

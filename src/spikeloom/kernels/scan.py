@@ -20,7 +20,7 @@ from .layout import ordered, stacked
 from .second import differentiable_gradients
 from .task import Call, Flow, Task, labels, needed, reads_of, task_of
 
-__all__ = ["PRINTERS", "ones_of", "scan", "scanned"]
+__all__ = ["PRINTERS", "gradient_of", "ones_of", "scan", "scanned"]
 
 PRINTERS = {
     "torch": "torch_run",
@@ -185,7 +185,9 @@ def _backward(
     else:
         found = _printer(printer).backward(call, dict(zip(task.keep, saved, strict=True)), flow)
     inputs = dict(zip(labels(transition), [step, *state, *params], strict=True))
-    return [_gradient(found, n, v) if n in names else step.new_empty(0) for n, v in inputs.items()]
+    return [
+        gradient_of(found, n, v) if n in names else step.new_empty(0) for n, v in inputs.items()
+    ]
 
 
 def _ends(task: Task, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
@@ -202,7 +204,7 @@ def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
     return torch.empty_like(saved[0][0], dtype=state[0].dtype) if saved else state[0]
 
 
-def _gradient(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
+def gradient_of(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
     """Return a gradient in the shape of its argument; a shared parameter receives the sum over
     neurons."""
     return found[label].sum_to_size(value.shape).clone() if label[0] == "p" else found[label]

@@ -19,10 +19,17 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
-__all__ = ["cache_folder", "compiled_function", "compiled_module", "written"]
+__all__ = [
+    "cache_folder",
+    "compiled_function",
+    "compiled_library",
+    "compiled_module",
+    "first_class",
+    "written",
+]
 
 _compiled: list[Any] = []  # keeps the machine code alive
 
@@ -119,6 +126,24 @@ def compiled_function(
         A function of addresses and numbers.
     """
     from numba import types
+
+    made = first_class(source, name, signature, fastmath)
+    kinds: Any = (
+        ctypes.c_void_p if isinstance(kind, types.CPointer) else ctypes.c_int64
+        for kind in signature
+    )
+    return ctypes.CFUNCTYPE(None, *kinds)(cast(Any, made.address))
+
+
+@cache
+def first_class(
+    source: str, name: str, signature: Any, fastmath: frozenset[str] = frozenset()
+) -> Any:
+    """Compile a function as `compiled_function` does, as an argument of other compiled functions.
+
+    A caller is compiled once for all functions of the same signature.
+    """
+    from numba import types
     from numba.core.ccallback import CFunc
 
     function = getattr(compiled_module(source), name)
@@ -127,11 +152,40 @@ def compiled_function(
     _keep(made, function)
     made.compile()
     _compiled.append(made)
-    kinds: Any = (
-        ctypes.c_void_p if isinstance(kind, types.CPointer) else ctypes.c_int64
-        for kind in signature
-    )
-    return ctypes.CFUNCTYPE(None, *kinds)(cast(Any, made.address))
+    return made
+
+
+@cache
+def compiled_library(*modules: ModuleType) -> ModuleType:
+    """Return a module with all functions of hand-written modules, compiled; they call each other.
+
+    Args:
+        modules: their functions are plain Python that numba compiles. A name means the same in all
+            of them.
+    """
+    import numba
+
+    digest = hashlib.sha256(f"{sys.version}|{version('numba')}".encode())
+    for module in modules:
+        digest.update(Path(cast(str, module.__file__)).read_bytes())
+    library = ModuleType(f"kernel_{digest.hexdigest()[:20]}")
+    sys.modules[library.__name__] = library  # numba's cache looks the module up by name
+    functions: dict[str, FunctionType] = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            if not name.startswith("__"):
+                setattr(library, name, value)
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                functions[name] = value
+    for name, function in functions.items():
+        # numba's cache takes the name of the file as the stamp of the whole library
+        code = function.__code__.replace(co_filename=f"<{library.__name__}>")
+        made = numba.njit(nogil=True, error_model="numpy")(
+            FunctionType(code, vars(library), name, function.__defaults__)
+        )
+        _keep(made, made.py_func)
+        setattr(library, name, made)
+    return library
 
 
 def _keep(made: Any, function: Callable[..., Any]) -> None:

@@ -6,6 +6,7 @@ the record. Custom neurons are traced in the same way.
 
 import threading
 from collections import namedtuple
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ..core.transition import Transition
 from .program import COMPARISONS, Node, Program, Ref, latest, operation
 from .recorder import pulled_back, recorded
 
-__all__ = ["Untraceable", "program"]
+__all__ = ["Untraceable", "pointwise", "program"]
 
 
 class Untraceable(Exception):
@@ -33,11 +34,35 @@ def program(transition: Transition, dtype: torch.dtype) -> Program | str:
     """
     if transition.obstacle():
         return transition.obstacle()
+    return _traced(lambda: _build(transition, dtype))
+
+
+def pointwise(
+    function: Callable[..., Sequence[Tensor]], labels: list[str], dtype: torch.dtype
+) -> tuple[Program, list[int]] | str:
+    """Return the program of a pointwise function and the numbers of its results, or the reason.
+
+    Args:
+        function: of tensors of one shape, one for each label; returns tensors of that shape.
+        labels: names of its arguments.
+        dtype: floating-point type of the trace.
+    """
+
+    def build() -> tuple[Program, list[int]]:
+        inputs = [torch.full((4,), 0.5, dtype=dtype) for _ in labels]
+        with torch.no_grad():
+            return _Importer(labels, dtype).run(recorded(function, inputs))
+
+    return _traced(build)
+
+
+def _traced(build: Callable[[], Any]) -> Any:
+    """Return what ``build`` returns, or the text of its error."""
     result: list[Any] = []
 
     def work() -> None:
         try:
-            result.append(_build(transition, dtype))
+            result.append(build())
         except Exception as error:  # an error of a user's equations is the reason
             first = (str(error).splitlines() or [""])[0]
             result.append(f"its equations cannot be traced ({type(error).__name__}: {first})")
@@ -77,8 +102,7 @@ def _build(transition: Transition, dtype: torch.dtype) -> Program:
     inputs = [torch.full((4,), 0.5, dtype=dtype, requires_grad=i < k) for i in range(len(labels))]
     graph = recorded(joint, inputs)
     built = _Importer(labels, dtype).run(graph)
-    outputs = built.pop()
-    done: Program = built.pop()
+    done, outputs = built
     done.forward = dict(zip(["spk", *(f"n_{f}" for f in fields)], outputs[:n], strict=True))
     found = dict(zip(labels[:k], outputs[n:], strict=True))
     done.joined = {label: i for label, i in found.items() if label[0] in "xs"}
@@ -119,7 +143,7 @@ class _Importer:
         self.dtype, self.program, self.labels = dtype, Program(), labels
         self.env: dict[Any, int] = {}
 
-    def run(self, graph: Any) -> list[Any]:
+    def run(self, graph: Any) -> tuple[Program, list[int]]:
         labels = iter(self.labels)
         for node in graph.nodes:
             if node.op == "placeholder":
@@ -131,9 +155,8 @@ class _Importer:
                 self.env[node] = self.call(node)
             elif node.op == "output":
                 flat = tree_leaves(node.args[0])
-                return [
-                    self.program,
-                    [self.constant(0.0) if a is None else self.env[a] for a in flat],
+                return self.program, [
+                    self.constant(0.0) if a is None else self.env[a] for a in flat
                 ]
             else:
                 raise Untraceable(

@@ -1,8 +1,13 @@
-"""Learning rules that are not plain backpropagation: gradients carried forward in time, and Hebbian
-rules.
+"""Learning rules: of `fit` (`TrainingRule`), and of plasticity (`Rule`); `RULES` names them all.
 
 A rule adds to ``weight.grad`` or returns a change; any optimiser applies it.
 """
+
+from .bptt import BPTT, TBPTT
+from .online import EProp, Online, cosine, online
+
+# isort: split
+# the rules above come first in RULES, and so in reports
 
 from .bp_stdp import BPSTDP, Presentation, bp_stdp
 from .diehl_cook import DiehlAndCook2015, Row
@@ -10,17 +15,15 @@ from .eventprop import (
     EventLIF,
     EventNetwork,
     EventPass,
+    EventProp,
     event_loss,
     event_pass,
     lif_maxima,
     lif_spikes,
 )
-from .gradients import GRADIENTS, gives_gradients
 from .hebbian import correlate, outer, trace
-from .online import Online, cosine, online
+from .registry import RULES
 from .reward import MSTDP, MSTDPET, Eligibility
-from .rule import Memory, Rule, Term
-from .rules import Exponential, PostPre, PowerLaw, Triplet
 from .spike_errors import SpikeError, desired_spikes
 from .spikeprop import (
     AlphaResponse,
@@ -31,29 +34,47 @@ from .spikeprop import (
     SpikeProp,
     srm_first_spikes,
 )
-from .stbp import STBP_CURVES, Wu2018, stbp_neuron
-from .stdp import PairRule, Traces
+from .stbp import STBP, STBP_CURVES, Wu2018, stbp_neuron
+from .stdp import (
+    Exponential,
+    Memory,
+    PairRule,
+    PostPre,
+    PowerLaw,
+    Rule,
+    Term,
+    Traces,
+    Triplet,
+)
 from .tavanaei_maida import TavanaeiAndMaida, TravanaeiAndMaida2017
 from .timing import first_spike_loss, first_times, push_silent
+from .training import GRADIENTS, Outcome, TrainingRule, gives_gradients
 
 __all__ = [
     "BPSTDP",
+    "BPTT",
     "GRADIENTS",
     "MSTDP",
     "MSTDPET",
+    "RULES",
+    "STBP",
     "STBP_CURVES",
+    "TBPTT",
     "AlphaResponse",
     "Bohte",
     "Bohte2002",
     "DiehlAndCook2015",
     "DoubleExponential",
+    "EProp",
     "Eligibility",
     "EventLIF",
     "EventNetwork",
     "EventPass",
+    "EventProp",
     "Exponential",
     "Memory",
     "Online",
+    "Outcome",
     "PairRule",
     "PostPre",
     "PowerLaw",
@@ -66,6 +87,7 @@ __all__ = [
     "TavanaeiAndMaida",
     "Term",
     "Traces",
+    "TrainingRule",
     "TravanaeiAndMaida2017",
     "Triplet",
     "Wu2018",

@@ -19,6 +19,8 @@ at a time, so that weights can change in between.
 """
 
 from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -27,13 +29,22 @@ from torch.nn.modules import conv
 
 from ..core import checks, tree
 from ..core.numbers import tensor
+from ..kernels.events.choice import by_input_alone
 from ..neurons.integrate_fire import IF
 from ..run import run
-from .spike_errors import check_numbers, desired_spikes, spike_errors, window_counts
+from .spike_errors import (
+    SpikeError,
+    check_numbers,
+    desired_spikes,
+    spike_errors,
+    window_counts,
+)
 from .stages import Stage, pulled, stages
+from .training import Loss, Outcome, TrainingRule, collected, refusal
 
 __all__ = [
     "BPSTDP",
+    "BPSTDPTraining",
     "Presentation",
     "bp_stdp",
     "check_network",
@@ -277,3 +288,61 @@ def _check_input(x: Tensor, labels: Tensor, epsilon: int) -> None:
             f"{float(x.max()):g}; "
             "encode them, e.g. snn.spikegen.rate(x, num_steps=20)"
         )
+
+
+@dataclass(frozen=True)
+class BPSTDPTraining(TrainingRule, name="bp_stdp"):
+    """Errors of output spikes, passed down through the weights: `bp_stdp` as a rule of `fit`.
+
+    It trains networks of `IF` neurons. Samples are spikes (``encode="rate"``), the optimiser is SGD
+    of rate 0.02 unless another one is given, and the loss is the rule's own error. Its public name
+    is ``train.BPSTDP``.
+
+    Args:
+        epsilon: steps before a desired spike in which spikes count.
+        interval: steps between the desired spikes of the class neuron.
+
+    >>> BPSTDPTraining(epsilon=2)
+    BPSTDP(epsilon=2, interval=4)
+    """
+
+    epsilon: int = 4
+    interval: int = 4
+
+    def __post_init__(self) -> None:
+        check_numbers(self.epsilon, self.interval)
+
+    def __repr__(self) -> str:
+        return f"BPSTDP(epsilon={self.epsilon}, interval={self.interval})"
+
+    def loss(self, given: Any) -> Callable[..., Tensor]:
+        if given is not None:
+            raise ValueError(
+                refusal(self, "it has an error of its own, got loss", "leave loss out")
+            )
+        return SpikeError(self.epsilon, self.interval)
+
+    def optimizer(self, parameters: Iterable[Tensor], lr: float | None) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, 0.02 if lr is None else lr)
+
+    def check(self, job: Any, probe: Any) -> None:
+        check_network(job.net)
+        desired_spikes(probe.num_steps, self.interval)
+        value, static = job.encoder.call(job.samples.example[:2].to(job.device))
+        if static is not None or not bool(((value == 0) | (value == 1)).all()):
+            why = f"it counts input spikes, got encode={job.encoder.name!r}"
+            raise ValueError(refusal(self, why, 'write encode="rate"'))
+
+    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
+        value, _ = job.encoder.call(x)
+        job.optimizer.zero_grad()
+        desired = desired_spikes(len(value), self.interval)
+        with by_input_alone():  # a resumed run has not seen earlier batches
+            shown = bp_stdp(job.net, value, y, epsilon=self.epsilon, desired=desired)
+        job.optimizer.step()
+        return Outcome(shown.error.item(), shown.spikes[job.last], shown.spikes)
+
+    def gradients(self, net: Any, x: Tensor, y: Tensor, loss: Loss) -> list[Tensor]:
+        """The gradient of each parameter; ``loss`` has no effect, the rule has its own error."""
+        desired = desired_spikes(len(x), self.interval)
+        return collected(net, lambda: bp_stdp(net, x, y, epsilon=self.epsilon, desired=desired))

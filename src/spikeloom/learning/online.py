@@ -16,7 +16,9 @@ about 1 - beta for each of these layers: use an optimiser that does not mind, su
 knows no reset: exact are the resets ``"subtract"`` (with ``reset_delay=True``) and ``"none"``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -27,10 +29,15 @@ from ..core import checks, tree
 from ..core.neuron import REGISTRY, Neuron
 from ..core.numbers import whole
 from ..core.stateful import Stateful
+from ..core.taps import Moment
+from ..functional.loss import ce_rate_loss, mse_membrane_loss
+from ..functional.loss_base import LossFunctions
 from ..run.errors import expect
 from .stages import flat
+from .training import Loss as BatchLoss
+from .training import Outcome, TrainingRule, collected, first, refusal
 
-__all__ = ["Online", "cosine", "online"]
+__all__ = ["EProp", "Online", "cosine", "online"]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -351,3 +358,95 @@ def cosine(first: Iterable[Tensor], second: Iterable[Tensor]) -> float:
             "depends on it"
         )
     return float(a @ b / length)
+
+
+@dataclass(frozen=True)
+class EProp(TrainingRule, name="eprop"):
+    """Gradients carried forward in time by traces of the synapses, with memory that does not grow
+    with T.
+
+    The loss is the mean over the steps of a loss of one step: ``ce_rate_loss()`` (the default),
+    ``mse_membrane_loss()``, or a function of yours, called with the outputs [1, B, N] of each step.
+
+    >>> EProp().name
+    'eprop'
+    """
+
+    def loss(self, given: Any) -> Callable[..., Tensor]:
+        if isinstance(given, LossFunctions) and not isinstance(
+            given, (ce_rate_loss, mse_membrane_loss)
+        ):
+            raise ValueError(
+                refusal(
+                    self,
+                    f"{given.__name__} is no mean over single steps",
+                    "write loss=ce_rate_loss() or leave it out",
+                )
+            )
+        return ce_rate_loss() if given is None else given
+
+    def check(self, job: Any, probe: Any) -> None:
+        Online(job.net, _unused)
+
+    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
+        value, static = job.encoder.call(x)
+        steps = len(value) if static is None else static
+        seen: list[Tensor] = []
+
+        def loss(output: Any, labels: Tensor) -> Tensor:
+            outputs = job.output_of(output).unsqueeze(0)
+            seen.append(outputs.detach())
+            return job.loss(outputs, labels)
+
+        learner = Online(job.net, loss)
+        learner.reset()
+        job.optimizer.zero_grad()
+        with _spikes(job) as spikes:
+            losses = [
+                learner.step(value[t] if static is None else value, y, scale=1 / steps)
+                for t in range(steps)
+            ]
+        job.optimizer.step()
+        fired = {path: torch.stack(each) for path, each in spikes.items()}
+        return Outcome(torch.stack(losses).mean().item(), torch.cat(seen), fired)
+
+    def gradients(self, net: Any, x: Tensor, y: Tensor, loss: BatchLoss) -> list[Tensor]:
+        seen: list[Tensor] = []
+        values: list[float] = []
+
+        def of_step(output: Any, target: Tensor) -> Tensor:
+            spk = first(output).unsqueeze(0)
+            seen.append(spk.detach())
+            return loss(spk, target)
+
+        found = collected(net, lambda: values.append(float(online(net, x, y, of_step))))
+        whole = float(loss(torch.cat(seen), y))
+        if abs(values[0] - whole) > 1e-4 * max(abs(whole), 1e-6):
+            raise ValueError(
+                f"the loss is no mean over single steps: {whole:.4g} for all of them, "
+                f"{values[0]:.4g} on average; write loss=functional.ce_rate_loss()"
+            )
+        return found
+
+
+@contextmanager
+def _spikes(job: Any) -> Iterator[dict[str, list[Tensor]]]:
+    """What each layer fires inside the block, one entry a step."""
+    found: dict[str, list[Tensor]] = {path: [] for path in job.layers}
+    neurons: dict[str, Any] = {path: job.net.get_submodule(path) for path in job.layers}
+    before = {path: neuron._taps for path, neuron in neurons.items()}
+
+    def tap(path: str) -> Callable[[Any, Moment], None]:
+        return lambda neuron, moment: found[path].append(moment.output.detach())
+
+    for path, neuron in neurons.items():
+        neuron._taps = (*before[path], tap(path))
+    try:
+        yield found
+    finally:
+        for path, neuron in neurons.items():
+            neuron._taps = before[path]
+
+
+def _unused(output: Any, target: Any) -> Tensor:
+    raise NotImplementedError("only the network is checked")

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from .hebbian import correlate, outer, weight_of
-from .rule import Memory, Rule, Term
-from .rules import PostPre
+from .stdp import Memory, PostPre, Rule
 
 __all__ = ["MSTDP", "MSTDPET", "Eligibility"]
 
@@ -182,23 +181,13 @@ def _each(
     rule: Rule, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None
 ) -> tuple[Memory, Tensor]:
     """Traces, and the change that each sample proposes, [B, *weight.shape]."""
-    traces, terms = rule.terms(pre, post, memory or Memory())
-    weight = weight_of(synapse)
-    if type(synapse) is nn.Linear and pre.dim() == 2:
-        none = weight.new_zeros(len(pre), *weight.shape)
-        return traces, sum(
-            (t.strength(weight) * outer(t.pre + t.shift, t.post) for t in terms), none
-        )
 
-    def one(term: Term, b: int) -> Tensor:
-        return term.strength(weight) * correlate(
-            synapse, term.pre[b : b + 1] + term.shift, term.post[b : b + 1]
-        )
+    def apart(pre: Tensor, post: Tensor) -> Tensor:
+        each = zip(pre.split(1), post.split(1), strict=True)
+        return torch.stack([correlate(synapse, a, b) for a, b in each])
 
-    changes = [
-        sum((one(term, b) for term in terms), torch.zeros_like(weight)) for b in range(len(pre))
-    ]
-    return traces, torch.stack(changes)
+    plain = type(synapse) is nn.Linear and pre.dim() == 2
+    return rule.proposed(weight_of(synapse), outer if plain else apart, pre, post, memory)
 
 
 def _weighed(rule: Rule, changes: Tensor, reward: Any) -> Tensor:

@@ -15,15 +15,23 @@ the authors' later code (threshold 0.5, decay 0.2, a rectangle of width 1). A sp
 here, u >= V there.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..core import checks
 from ..core.densities import Gaussian, Logistic, Polynomial, Rectangular
+from ..core.tree import named_neurons
+from ..functional.loss import mse_rate_loss
 from ..neurons.leaky import Leaky
 from ..run import run
+from .bptt import BPTT
+from .training import Loss, refusal
 
-__all__ = ["STBP_CURVES", "Wu2018", "stbp_neuron"]
+__all__ = ["STBP", "STBP_CURVES", "Wu2018", "stbp_neuron"]
 
 STBP_CURVES = {
     "rectangular": Rectangular,
@@ -160,3 +168,45 @@ class Wu2018(nn.Module):
         shape = (self.time_interval, *x.shape)
         draw = torch.rand(shape, dtype=x.dtype, device=x.device, generator=self.generator)
         return run(self.net, (draw < x).to(x.dtype)).mean(0)
+
+
+@dataclass(frozen=True)
+class STBP(BPTT, name="stbp"):
+    """Backpropagation in space and time: `BPTT` for networks of `stbp_neuron`.
+
+    The loss is ``mse_rate_loss()`` unless another one is given.
+
+    >>> STBP().name
+    'stbp'
+    """
+
+    def loss(self, given: Any) -> Callable[..., Tensor]:
+        return mse_rate_loss() if given is None else given
+
+    def check(self, job: Any, probe: Any) -> None:
+        super().check(job, probe)
+        self._check_neurons(job.net)
+
+    def gradients(self, net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> list[Tensor]:
+        self._check_neurons(net)
+        return super().gradients(net, x, y, loss)
+
+    def _check_neurons(self, net: nn.Module) -> None:
+        for path, neuron in named_neurons(net):
+            if (
+                type(neuron) is not Leaky
+                or neuron.reset_mechanism != "zero_attached"
+                or not neuron.reset_delay
+            ):
+                kind = type(neuron).__name__
+                why = (
+                    f"{kind} {path!r} is not its neuron, whose spike clears the membrane and "
+                    "passes the gradient"
+                )
+            elif not isinstance(neuron.spike_grad, tuple(STBP_CURVES.values())):
+                why = (
+                    f"the surrogate of {path!r} is none of its four curves, got {neuron.spike_grad}"
+                )
+            else:
+                continue
+            raise TypeError(refusal(self, why, "write snn.learning.stbp_neuron() in its place"))

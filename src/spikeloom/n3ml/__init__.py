@@ -1,9 +1,6 @@
-"""The names of n3ml, so that the steps of its manual run with ``n3ml`` replaced by
-``spikeloom.n3ml``.
+"""The names of n3ml, so that its manual runs with ``n3ml`` replaced by ``spikeloom.n3ml``.
 
-Thin faces without logic: what stands behind a name is in the library proper, and
-``docs/compatibility.md`` says where the manual's code does not run as printed and what happens here
-instead.
+These modules contain no logic. ``docs/compatibility.md`` lists the differences from the manual.
 """
 
 from . import data, encoder, model, optimizer, threshold, visualizer

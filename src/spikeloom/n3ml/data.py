@@ -10,8 +10,7 @@ __all__ = ["IRISDataLoader"]
 
 
 class IRISDataLoader:
-    """The irises in cm, divided once: another `run` gives the same division, so that no test sample
-    is ever learned.
+    """The irises in cm; every `run` gives the same division, so that no test sample is learned.
 
     Args:
         ratio: share of the training samples; 0.8, that of `data.iris`.
@@ -47,6 +46,6 @@ class IRISDataLoader:
         return dict(self._data)
 
     def summarize(self) -> dict[str, Tensor]:
-        """Least and greatest length of all samples, [4] each."""
+        """Smallest and largest lengths of all samples, [4] each."""
         every = torch.cat([self._data["train.data"], self._data["test.data"]])
         return {"min": every.min(0).values, "max": every.max(0).values}

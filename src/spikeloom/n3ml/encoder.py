@@ -22,16 +22,17 @@ class Simple(BernoulliEncoder):
 
 
 class Population:
-    """`population_times` for features of several ranges, with n3ml's arguments; a time of -1 is no
-    spike.
+    """`population_times` with n3ml's arguments, for features with different ranges.
+
+    A time of -1 means no spike.
 
     Args:
-        neurons: of each feature.
-        minimum: least value of each feature, [F].
-        maximum: greatest value of each feature, [F].
+        neurons: neurons per feature.
+        minimum: smallest value of each feature, [F].
+        maximum: largest value of each feature, [F].
         max_firing_time: time of a response of 0.
-        not_to_fire: neurons that would fire later than this do not fire.
-        dt: times are multiples of it.
+        not_to_fire: largest time at which a neuron fires.
+        dt: unit of time; times are multiples of it.
 
     >>> encoder = Population(
     ...     4, torch.tensor([0.0]), torch.tensor([2.0]), max_firing_time=30, not_to_fire=28, dt=1
@@ -49,8 +50,12 @@ class Population:
         not_to_fire: float = 28,
         dt: float = 1,
     ) -> None:
-        self.neurons, self.minimum, self.maximum = neurons, minimum, maximum
-        self.max_firing_time, self.not_to_fire, self.dt = max_firing_time, not_to_fire, dt
+        self.neurons = neurons
+        self.minimum = minimum
+        self.maximum = maximum
+        self.max_firing_time = max_firing_time
+        self.not_to_fire = not_to_fire
+        self.dt = dt
 
     def run(self, x: Tensor) -> Tensor:
         """Times [..., F, neurons] for features [..., F]."""

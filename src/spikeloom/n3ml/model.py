@@ -19,7 +19,7 @@ __all__ = [
 
 
 class DiehlAndCook2015Infer(DiehlAndCook2015):
-    """The network in evaluation mode from the start: thresholds are frozen, nothing is learned.
+    """`DiehlAndCook2015` in evaluation mode, with constant thresholds and weights.
 
     >>> DiehlAndCook2015Infer(neurons=4, inputs=16).training
     False

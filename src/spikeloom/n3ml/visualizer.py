@@ -11,11 +11,11 @@ __all__ = ["plot"]
 
 
 def plot(fig: Any, mat: Any, w: Any) -> tuple[Any, Any]:
-    """Draw the receptive fields, in the same figure at every call.
+    """Draws the receptive fields, in the same figure at every call.
 
     Args:
-        fig: the figure of the call before; None at the first one.
-        mat: its image; likewise.
+        fig: the figure of the previous call; None for the first one.
+        mat: the image of the previous call, likewise.
         w: weights, [neurons, pixels], an array or a tensor.
 
     Returns:

@@ -145,10 +145,6 @@ class AssociativeLeaky(Neuron):
         query = self.to_q(x).unflatten(-1, (self.d_key, self.d_key))
         return (spk.unflatten(-1, (self.d_value, self.d_key)) @ query).flatten(-2)
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, d_value * d_key]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """The number of neurons in the place of ``in_dim``."""
         checks.axis_has("AssociativeLeaky", "in_dim", self.in_dim, x, -1)

@@ -161,10 +161,6 @@ class LeakyParallel(Neuron):
         """The membrane over time, [T, B, hidden_size]."""
         return self.rnn(x, state.mem.unsqueeze(0).contiguous())[0]
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, hidden_size]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """``hidden_size`` in the place of ``input_size``."""
         checks.axis_has("LeakyParallel", "input_size", self.rnn.input_size, x, -1)

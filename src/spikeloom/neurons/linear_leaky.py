@@ -92,10 +92,6 @@ class LinearLeaky(StateLeaky):
         start = self.initial(x if num_steps is not None else x[0]) if state is None else state
         return super().scan(self.linear(x), start, num_steps=num_steps)
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, out_features]."""
-        return self.State(x.new_zeros(self.state_shape(x)))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """``out_features`` in the place of ``in_features``."""
         checks.axis_has("LinearLeaky", "in_features", self.linear.in_features, x, -1)

@@ -137,14 +137,15 @@ class SConv2dLSTM(Neuron):
             return F.max_pool2d(mem, self.max_pool)
         return F.avg_pool2d(mem, self.avg_pool) if self.avg_pool else mem
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, out_channels, H, W]."""
-        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """``out_channels`` in the place of ``in_channels``."""
         checks.at_most_axes("SConv2dLSTM", "B, channels, height, width", x)
         checks.axis_has("SConv2dLSTM", "in_channels", self.in_channels, x, -3)
+        if not x.shape[-2:].numel():
+            raise ValueError(
+                f"SConv2dLSTM needs images of at least one pixel, got {tuple(x.shape)}; write "
+                "[B, channels, height, width]"
+            )
         return torch.Size((*x.shape[:-3], self.out_channels, *x.shape[-2:]))
 
     _base_zero = Neuron._zero_of_membrane

@@ -99,10 +99,6 @@ class SLSTM(Neuron):
         mem, syn = self.lstm_cell(x, (state.mem, state.syn))
         return state._replace(syn=syn, mem=mem)
 
-    def initial(self, x: Tensor) -> Any:
-        """Zeros, [B, hidden_size]."""
-        return self.State(*(x.new_zeros(self.state_shape(x)) for _ in self.State._fields))
-
     def state_shape(self, x: Tensor) -> torch.Size:
         """``hidden_size`` in the place of ``input_size``."""
         checks.at_most_axes("SLSTM", "B, features", x)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .convention import Convention
-from .node import Node, array, fail
+from .node import FIELDS, Node
 
 __all__ = ["Circuit", "circuit_of"]
 
@@ -41,11 +41,10 @@ class Circuit:
         return bool((self.gain == 1).all())
 
 
-def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circuit:
+def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
     """The numbers of a node of type I, IF, LI, LIF, CubaLI or CubaLIF.
 
     Args:
-        name: of the node, for messages.
         node: which it is.
         dt: time step in the unit of its time constants.
         convention: see `Convention`.
@@ -55,8 +54,10 @@ def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circ
             shorter than ``dt``, or the neuron would fire at rest or after its own reset.
     """
     kind = node.kind
-    fields = {key: array(name, node, key) for key in (*_required(kind), *_optional(node))}
-    _same_shape(name, node, fields)
+    # older files leave these two out; NIR's defaults are w_in = 1 and v_reset = 0
+    optional = [key for key in ("w_in", "v_reset") if node.fields.get(key) is not None]
+    fields = {key: node.array(key) for key in (*FIELDS[kind], *optional)}
+    _same_shape(node, fields)
     taus = {
         key: _seconds(value, dt, convention)
         for key, value in fields.items()
@@ -64,10 +65,10 @@ def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circ
     }
     beta, alpha, gain = np.ones(()), None, fields["r"] * dt
     if "tau" in taus or "tau_mem" in taus:
-        leak = _leak(name, node, "tau" if "tau" in taus else "tau_mem", taus, dt, convention)
+        leak = _leak(node, "tau" if "tau" in taus else "tau_mem", taus, dt, convention)
         beta, gain = 1.0 - leak, fields["r"] * leak
     if "tau_syn" in taus:
-        leak = _leak(name, node, "tau_syn", taus, dt, convention)
+        leak = _leak(node, "tau_syn", taus, dt, convention)
         alpha, gain = 1.0 - leak, gain * fields.get("w_in", np.ones(())) * leak
     if kind == "IF" and convention.rates:
         gain = np.where(fields["r"] == 1.0, 1.0, gain)
@@ -79,7 +80,7 @@ def circuit_of(name: str, node: Node, dt: float, convention: Convention) -> Circ
         compact(gain), compact(beta), None if alpha is None else compact(alpha), compact(rest)
     )
     if "v_threshold" in fields:
-        _fires(name, node, circuit, fields, rest)
+        _fires(node, circuit, fields, rest)
     return circuit
 
 
@@ -93,48 +94,24 @@ def compact(value: Array) -> Array:
     return first if (value == first).all() else value
 
 
-def _required(kind: str) -> tuple[str, ...]:
-    taus = {"I": (), "IF": ()}.get(
-        kind, ("tau_syn", "tau_mem") if kind.startswith("Cuba") else ("tau",)
-    )
-    leak = () if kind in ("I", "IF") else ("v_leak",)
-    return (*taus, "r", *leak, *(("v_threshold",) if kind.endswith("F") else ()))
-
-
-def _optional(node: Node) -> tuple[str, ...]:
-    """What older files leave out; NIR's defaults are w_in = 1 and v_reset = 0."""
-    possible = (
-        ("w_in", "v_reset")
-        if node.kind == "CubaLIF"
-        else ("w_in",)
-        if node.kind == "CubaLI"
-        else ("v_reset",)
-    )
-    return tuple(key for key in possible if node.fields.get(key) is not None)
-
-
-def _same_shape(name: str, node: Node, fields: dict[str, Array]) -> None:
+def _same_shape(node: Node, fields: dict[str, Array]) -> None:
     shapes = {value.shape for value in fields.values() if value.shape}
     if len(shapes) > 1:
         text = ", ".join(f"{key} {value.shape}" for key, value in fields.items())
-        raise fail(name, node, f"all fields must have the shape of the layer, got {text}")
+        raise node.fail(f"all fields must have the shape of the layer, got {text}")
 
 
 def _seconds(tau: Array, dt: float, convention: Convention) -> Array:
     return np.where(tau < dt, tau / dt, tau) if convention.rates else tau
 
 
-def _leak(
-    name: str, node: Node, key: str, taus: dict[str, Array], dt: float, convention: Convention
-) -> Array:
+def _leak(node: Node, key: str, taus: dict[str, Array], dt: float, convention: Convention) -> Array:
     """The fraction that is lost in one step."""
     tau = taus[key]
     if convention.exponential and (tau > 0).all():
         return -np.expm1(-dt / tau)
     if (tau < dt * (1 - UNITY)).any():
-        raise fail(
-            name,
-            node,
+        raise node.fail(
             f"{key}={tau.min():.4g} is shorter than the time step dt={dt:g}, so that the membrane "
             "would overshoot; "
             "pass the dt of the network that was written, or, for a file of Norse, "
@@ -143,19 +120,15 @@ def _leak(
     return np.minimum(dt / tau, 1.0)
 
 
-def _fires(name: str, node: Node, circuit: Circuit, fields: dict[str, Array], rest: Array) -> None:
+def _fires(node: Node, circuit: Circuit, fields: dict[str, Array], rest: Array) -> None:
     threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
     if (threshold <= rest).any():
-        raise fail(
-            name,
-            node,
+        raise node.fail(
             "v_threshold must be above v_leak (0 for IF); this neuron would fire at rest",
         )
     if (reset > threshold).any():
         hint = "" if "v_reset" in fields else " (the file has none, which NIR reads as 0)"
-        raise fail(
-            name,
-            node,
+        raise node.fail(
             f"v_reset is above v_threshold{hint}; this neuron would fire at every step",
         )
     circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)

@@ -5,11 +5,13 @@ membrane, and for when. Our own graphs carry this in their metadata. For graphs 
 be said, piece by piece or by the name of the library that wrote them.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..core import checks
 
-__all__ = ["CONVENTIONS", "Convention", "convention_of"]
+__all__ = ["CONVENTIONS", "Convention", "check_rule", "convention_of"]
 
 RESETS = ("subtract", "zero", "none")
 
@@ -50,12 +52,19 @@ class Convention:
     from_reset: bool = False
 
     def __post_init__(self) -> None:
-        if self.dt is not None:
-            checks.in_range(
-                "dt", self.dt, 0.0, float("inf"), open_low=True, why="it is a time step"
-            )
-        if self.reset is not None:
-            checks.choice("reset", self.reset, RESETS)
+        check_rule(self.dt, self.reset)
+
+
+def check_rule(dt: Any, reset: Any) -> None:
+    """Check a time step and a reset rule; None leaves it open.
+
+    Raises:
+        ValueError: ``dt`` is not positive or ``reset`` unknown.
+    """
+    if dt is not None:
+        checks.in_range("dt", dt, 0.0, math.inf, open_low=True, why="it is a time step")
+    if reset is not None:
+        checks.choice("reset", reset, RESETS)
 
 
 # As their own exporters and cells compute. snnTorch 1.0.0. Norse 1.1.0: its exporter writes dt /

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .loops import Loop, graded, loops_of, order_of
 from .metadata import check_own
 from .network import Network, Step, paths_of
 from .neuron_modules import is_neuron, neuron_module
-from .node import Node, fail
+from .node import Node
 from .reading import Flat, read
 from .settings import Settings
 
@@ -122,17 +123,12 @@ class _Made:
     merged: dict[str, str] = field(default_factory=dict)
     inside: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(
-        self,
-        name: str,
-        module: nn.Module,
-        node: Node,
-        group: list[str],
-        inside: list[tuple[str, str]],
-    ) -> None:
-        self.modules[name], self.nodes[name] = module, node
-        self.merged |= dict.fromkeys(group, name)
-        self.inside |= set(inside)
+    def add(self, name: str, module: nn.Module, node: Node, path: list[str]) -> None:
+        """Enter the module that stands for the nodes along a path of edges."""
+        self.modules[name] = module
+        self.nodes[name] = node
+        self.merged |= dict.fromkeys(path, name)
+        self.inside |= set(pairwise(path))
 
 
 def _network(flat: Flat, settings: Settings) -> Network:
@@ -192,53 +188,46 @@ def _modules(flat: Flat, settings: Settings) -> _Made:
         if name in made.merged:
             continue
         if not is_neuron(node):
-            with _named(name, node):
-                layer = layer_module(name, node, settings.dtype)
-            made.add(name, layer, node, [name], [])
+            with _named(node):
+                layer = layer_module(node, settings.dtype)
+            made.add(name, layer, node, [name])
             continue
         behind = graded(flat, name)
         scale = None if behind is None else flat.nodes[behind]
-        with _named(name, node):
-            module = neuron_module(name, node, settings, scale=scale)
+        with _named(node):
+            module = neuron_module(node, settings, scale=scale)
         if module is None:
-            raise fail(name, node, "has no module of its own")
+            raise node.fail("has no module of its own")
         if behind is not None:
             made.modules.pop(behind, None)
             made.nodes.pop(behind, None)
-        made.add(
-            name,
-            module,
-            node,
-            [name, *([behind] if behind else [])],
-            [(name, behind)] if behind else [],
-        )
+        made.add(name, module, node, [name, *([behind] if behind else [])])
     return made
 
 
 @contextmanager
-def _named(name: str, node: Node) -> Iterator[None]:
+def _named(node: Node) -> Iterator[None]:
     """Add the node to what the constructor of a module raises about its fields."""
     try:
         yield
     except (RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError) as error:
         if str(error).startswith("node "):
             raise
-        raise fail(name, node, (str(error) or type(error).__name__).splitlines()[0]) from error
+        raise node.fail((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
 def _loop(made: _Made, flat: Flat, loop: Loop, settings: Settings) -> None:
     """Add the recurrent neuron that a loop is, if it is one of ours."""
     scale = None if loop.scale is None else flat.nodes[loop.scale]
     node, feedback = flat.nodes[loop.neuron], flat.nodes[loop.feedback]
-    with _named(loop.neuron, node):
-        module = neuron_module(loop.neuron, node, settings, feedback=feedback, scale=scale)
+    with _named(node):
+        module = neuron_module(node, settings, feedback=feedback, scale=scale)
     if module is None:
         return
     group = [loop.neuron, *([loop.scale] if loop.scale else []), loop.feedback]
     path = loop.neuron.rpartition(".")[0]  # a subgraph that is nothing but this loop gives its name
     alone = {name for name in flat.nodes if name.startswith(f"{path}.")} == set(group)
-    inside = list(zip(group, [*group[1:], loop.neuron], strict=True))
-    made.add(path if path and alone else loop.neuron, module, node, group, inside)
+    made.add(path if path and alone else loop.neuron, module, node, [*group, loop.neuron])
 
 
 def _has_bias(node: Node) -> bool:

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ..core.neuron import REGISTRY, Neuron
+from ..core.neuron import REGISTRY
 from ..core.options import arguments
 from ..neurons.leaky import Leaky
 from .convention import RESETS
-from .node import Node, fail
+from .node import Node
 
 __all__ = ["LONGEST", "check_arguments", "check_metadata", "check_own"]
 
 LONGEST = 2**20  # steps of a delay
 
 
-def check_metadata(name: str, node: Node) -> None:
+def check_metadata(node: Node) -> None:
     """Check the metadata of a node.
 
     Raises:
@@ -27,40 +27,37 @@ def check_metadata(name: str, node: Node) -> None:
     """
     record = node.metadata
     if not isinstance(record, Mapping):
-        raise fail(name, node, f"its metadata must be a group, got {type(record).__name__}")
-    for key in ("bias", "graded"):
-        _truth(name, node, key)
-    if node.kind in ("Delay", "Scale"):
-        _truth(name, node, "learn")
+        raise node.fail(f"its metadata must be a group, got {type(record).__name__}")
+    flags = ("bias", "graded", "delay", *(["learn"] if node.kind in ("Delay", "Scale") else []))
+    for key in flags:
+        _require(node, key, _is_number(record.get(key, False), "biuf"), "be true or false")
     if node.kind == "Delay":
-        _check_delay(name, node)
-    if "reset" in record:
-        resets = {**dict.fromkeys(RESETS), **REGISTRY.get(str(record.get("neuron")), Neuron).resets}
-        if str(record["reset"]) not in {**resets, **Leaky.resets}:
-            known = ", ".join({**resets, **Leaky.resets})
-            given = _shown(record["reset"])
-            raise fail(name, node, f"metadata 'reset' must be one of {known}, got {given}")
-    _truth(name, node, "delay")
-    if "surrogate" in record:
-        _check_surrogate(name, node)
+        steps = np.asarray(record.get("steps", 0.0)).dtype.kind in "fiu"
+        _require(node, "steps", steps, "be numbers")
+        longest = record.get("longest", 1)
+        within = _is_number(longest) and 0 <= longest <= LONGEST
+        _require(node, "longest", within, f"be in [0, {LONGEST}]")
+    own = REGISTRY.get(str(record.get("neuron")), Leaky).resets
+    resets = dict.fromkeys((*RESETS, *Leaky.resets, *own))
+    known = str(record.get("reset", "none")) in resets
+    _require(node, "reset", known, f"be one of {', '.join(resets)}")
+    surrogate = record.get("surrogate", {"name": ""})
+    named = isinstance(surrogate, Mapping) and isinstance(surrogate.get("name"), str)
+    _require(node, "surrogate", named, "be a group with a name")
+    for key, value in surrogate.items():
+        if key != "name" and not _is_number(value):
+            raise node.fail(f"{key!r} of its surrogate must be a number, got {_shown(value)}")
 
 
-def check_arguments(name: str, node: Node, cls: type) -> None:
+def check_arguments(node: Node, cls: type) -> None:
     """Check the record of a neuron of ours: its arguments and what learns."""
     given = node.metadata.get("arguments", {})
-    if not isinstance(given, Mapping) or not given.keys() <= arguments(cls).keys():
-        raise fail(
-            name,
-            node,
-            f"metadata 'arguments' must name arguments of {cls.__name__}, got {_shown(given)}",
-        )
+    known = isinstance(given, Mapping) and given.keys() <= arguments(cls).keys()
+    _require(node, "arguments", known, f"name arguments of {cls.__name__}")
     for key, value in given.items():
         if np.asarray(value).dtype.kind not in "fiu" or not np.isfinite(value).all():
-            raise fail(name, node, f"metadata {key!r} must be finite numbers, got {_shown(value)}")
-    if not isinstance(node.metadata.get("learn", ""), str):
-        raise fail(
-            name, node, f"metadata 'learn' must be a text, got {_shown(node.metadata['learn'])}"
-        )
+            raise node.fail(f"metadata {key!r} must be finite numbers, got {_shown(value)}")
+    _require(node, "learn", isinstance(node.metadata.get("learn", ""), str), "be a text")
 
 
 def check_own(own: Any) -> None:
@@ -74,50 +71,22 @@ def check_own(own: Any) -> None:
             f"the metadata 'spikeloom' of the graph must be a group, got {_shown(own)}"
         )
     if "dt" in own:
-        dt = np.asarray(own["dt"])
-        if dt.ndim or dt.dtype.kind not in "fiu" or not (np.isfinite(dt) and dt > 0):
+        dt = own["dt"]
+        if not _is_number(dt) or not 0 < dt < np.inf:
             raise ValueError(
                 "the metadata 'dt' of the graph must be a positive number, got "
-                f"{_shown(own['dt'])}; "
-                "pass dt=1e-4 and remove it"
+                f"{_shown(dt)}; pass dt=1e-4 and remove it"
             )
 
 
-def _truth(name: str, node: Node, key: str) -> None:
-    value = np.asarray(node.metadata.get(key, False))
-    if value.ndim or value.dtype.kind not in "biuf":
-        raise fail(
-            name, node, f"metadata {key!r} must be true or false, got {_shown(node.metadata[key])}"
-        )
+def _require(node: Node, key: str, good: bool, rule: str) -> None:
+    if not good:
+        raise node.fail(f"metadata {key!r} must {rule}, got {_shown(node.metadata[key])}")
 
 
-def _check_delay(name: str, node: Node) -> None:
-    steps = np.asarray(node.metadata.get("steps", 0.0))
-    if steps.dtype.kind not in "fiu":
-        raise fail(
-            name, node, f"metadata 'steps' must be numbers, got {_shown(node.metadata['steps'])}"
-        )
-    longest = np.asarray(node.metadata.get("longest", 1))
-    if longest.ndim or longest.dtype.kind not in "fiu" or not 0 <= longest <= LONGEST:
-        raise fail(
-            name,
-            node,
-            f"metadata 'longest' must be in [0, {LONGEST}], got {_shown(node.metadata['longest'])}",
-        )
-
-
-def _check_surrogate(name: str, node: Node) -> None:
-    record = node.metadata["surrogate"]
-    if not isinstance(record, Mapping) or not isinstance(record.get("name"), str):
-        raise fail(
-            name, node, f"metadata 'surrogate' must be a group with a name, got {_shown(record)}"
-        )
-    for key, value in record.items():
-        number = np.asarray(value)
-        if key != "name" and (number.ndim or number.dtype.kind not in "fiu"):
-            raise fail(
-                name, node, f"{key!r} of its surrogate must be a number, got {_shown(value)}"
-            )
+def _is_number(value: Any, kinds: str = "fiu") -> bool:
+    number = np.asarray(value)
+    return number.ndim == 0 and number.dtype.kind in kinds
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core.neuron import REGISTRY, Neuron
+from ..core.numbers import callable_
 from ..neurons.recurrent import Recurrent
 from .layer_nodes import layer_node
 from .node import FIELDS, Node
@@ -74,9 +75,9 @@ def register(cls: type[Neuron], *, write: Write, read: Read | None = None) -> No
         raise TypeError(
             f"register needs a class of neurons, got {cls!r}; write register(Mine, ...)"
         )
-    for name, function in (("write", write), ("read", read)):
-        if not callable(function) and (name == "write" or function is not None):
-            raise TypeError(f"{name} must be a function of two arguments, got {function!r}")
+    callable_("write", write, "lambda p, dt: ('LIF', {...})")
+    if read is not None:
+        callable_("read", read, "lambda fields, dt: {...}")
     _registered[cls] = Row(cls, write, read)
 
 
@@ -97,7 +98,29 @@ def class_of(name: Any) -> type[Neuron] | None:
     (<class 'spikeloom.neurons.leaky.Leaky'>, None)
     """
     cls = REGISTRY.get(str(name))
-    return None if cls is None or row_of(cls) is None or _changed(cls) else cls
+    return None if cls is None or _obstacle(cls) else cls
+
+
+def _obstacle(cls: type[Neuron], overridden: tuple[str, ...] = ()) -> str:
+    """Why a class has no NIR node, and what to use instead; empty if it has one.
+
+    Args:
+        cls: a class of neurons.
+        overridden: methods that were assigned to one neuron.
+    """
+    row = row_of(cls)
+    if row is None:
+        return cls.no_nir_node
+    base = row.owner
+    look = inspect.getattr_static
+    changed = [n for n in _DYNAMICS if look(cls, n, None) is not look(base, n, None)]
+    if any(reset != base.resets.get(name) for name, reset in cls.resets.items()):
+        changed.append("resets")
+    names = ", ".join(dict.fromkeys((*changed, *cls.overridden, *overridden)))
+    return names and (
+        f"it changes {names} of {base.__name__}, whose node would say something else; use "
+        f"{base.__name__}, or spikeloom.nir.register({cls.__name__}, write=...)"
+    )
 
 
 def neuron_nodes(
@@ -118,10 +141,10 @@ def neuron_nodes(
     Raises:
         ValueError: NIR has no node for what the neuron does.
     """
+    obstacle = _obstacle(type(neuron), neuron.overridden)
     row = row_of(type(neuron))
-    changed = [] if row is None else [*_changed(type(neuron)), *neuron.overridden]
-    if row is None or changed:
-        raise refusal(type(neuron), path, changed)
+    if obstacle or row is None:
+        raise refusal(type(neuron), path, obstacle)
     for name in ("inhibition", "state_quant"):
         if getattr(neuron, name):
             raise ValueError(
@@ -154,43 +177,13 @@ def _written(row: Row, p: Mapping[str, Any], dt: float) -> Node:
     return Node(*made)
 
 
-def refusal(cls: type[Neuron], path: str, changed: list[str] | None = None) -> ValueError:
-    """The error for a class without NIR node.
-
-    Args:
-        cls: the class of neurons.
-        path: of the neuron in its network.
-        changed: what the class changes of a base that has a node.
+def refusal(cls: type[Neuron], path: str, why: str = "") -> ValueError:
+    """The error for a neuron without NIR node.
 
     >>> refusal(snn.Alpha, "1")
     ValueError("Alpha has no NIR node; its membrane is ... Synaptic (layer '1')")
     """
-    row, kind = row_of(cls), cls.__name__
-    if row is not None and changed:
-        names, base = ", ".join(dict.fromkeys(changed)), row.owner.__name__
-        return ValueError(
-            f"{kind} has no NIR node; it changes {names} of {base}, whose node would say something "
-            f"else; use {base}, or spikeloom.nir.register({kind}, write=...) (layer {path!r})"
-        )
-    return ValueError(f"{kind} has no NIR node; {cls.no_nir_node} (layer {path!r})")
-
-
-def _changed(cls: type[Neuron]) -> list[str]:
-    """What a class changes of the dynamics of the base whose row it has."""
-    row = row_of(cls)
-    if row is None or row.owner is cls:
-        return []
-    names = [
-        name
-        for name in _DYNAMICS
-        if inspect.getattr_static(cls, name, None)
-        is not inspect.getattr_static(row.owner, name, None)
-    ]
-    same = all(
-        cls.resets[name] == reset for name, reset in row.owner.resets.items() if name in cls.resets
-    )
-    extra = not set(cls.resets) <= set(row.owner.resets)
-    return [*names, *cls.overridden, *(["resets"] if extra or not same else [])]
+    return ValueError(f"{cls.__name__} has no NIR node; {why or _obstacle(cls)} (layer {path!r})")
 
 
 def _spread(value: Any, shape: tuple[int, ...]) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIELDS", "Node", "array", "fail", "nearest", "number"]
+__all__ = ["FIELDS", "Node", "nearest", "number"]
 
 # The fields that have a meaning here, for each type of nir >= 1.0.8.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -42,21 +42,45 @@ class Node:
         fields: what it is made of, by NIR's names.
         metadata: what else was written with it.
         shape: of its input, without batch and time; None where the graph does not say.
+        name: in its graph, for messages.
     """
 
     kind: str
     fields: dict[str, Any]
     metadata: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] | None = None
+    name: str = ""
 
+    def fail(self, what: str) -> ValueError:
+        """An error that names the node and its type.
 
-def fail(name: str, node: Node, what: str) -> ValueError:
-    """An error that names the node and its type.
+        >>> Node("Affine", {}, name="fc").fail("its weight is empty")
+        ValueError("node 'fc' (Affine): its weight is empty")
+        """
+        return ValueError(f"node {self.name!r} ({self.kind}): {what}")
 
-    >>> fail("fc", Node("Affine", {}), "its weight is empty")
-    ValueError("node 'fc' (Affine): its weight is empty")
-    """
-    return ValueError(f"node {name!r} ({node.kind}): {what}")
+    def need(self, *keys: str) -> None:
+        """Raise a ValueError unless the node has these fields."""
+        for key in keys:
+            if self.fields.get(key) is None:
+                known = ", ".join(self.fields) or "none"
+                raise self.fail(f"the field {key!r} is missing; it has {known}")
+
+    def array(self, key: str) -> np.ndarray:
+        """A numeric field as float64.
+
+        Raises:
+            ValueError: it is missing, no number, or not finite.
+        """
+        self.need(key)
+        value = self.fields[key]
+        value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+        if value.dtype.kind not in "fiub":
+            raise self.fail(f"{key} must be numbers, got {value!r}")
+        value = value.astype(np.float64)
+        if not np.isfinite(value).all():
+            raise self.fail(f"{key} holds NaN or infinite values; write finite ones")
+        return value
 
 
 def nearest(kind: str) -> str:
@@ -68,26 +92,6 @@ def nearest(kind: str) -> str:
     lower = {name.lower(): name for name in FIELDS}
     near = difflib.get_close_matches(kind.lower(), lower, n=1, cutoff=0.5)
     return f"did you mean {lower[near[0]]!r}?" if near else f"NIR has {', '.join(FIELDS)}"
-
-
-def array(name: str, node: Node, key: str) -> np.ndarray:
-    """A numeric field as float64.
-
-    Raises:
-        ValueError: it is missing, no number, or not finite.
-    """
-    if key not in node.fields:
-        raise fail(
-            name, node, f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}"
-        )
-    value = node.fields[key]
-    value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-    if value.dtype.kind not in "fiub":
-        raise fail(name, node, f"{key} must be numbers, got {value!r}")
-    value = value.astype(np.float64)
-    if not np.isfinite(value).all():
-        raise fail(name, node, f"{key} holds NaN or infinite values; write finite ones")
-    return value
 
 
 def number(value: Any) -> Any:

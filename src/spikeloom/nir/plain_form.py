@@ -95,23 +95,18 @@ def _fits(weight: np.ndarray, settings: Settings, missing: np.ndarray) -> bool:
 def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
     """The weight with zeros from each group to the inputs of the others."""
     out, inputs, *kernel = weight.shape
-    dense = np.zeros((out, inputs * groups, *kernel), weight.dtype)
-    for group in range(groups):
-        rows = slice(group * out // groups, (group + 1) * out // groups)
-        dense[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return dense
+    each = np.arange(groups)
+    dense = np.zeros((groups, out // groups, groups, inputs, *kernel), weight.dtype)
+    dense[each, :, each] = weight.reshape(groups, out // groups, inputs, *kernel)
+    return dense.reshape(out, groups * inputs, *kernel)
 
 
 def _grouped(weight: np.ndarray, groups: int) -> np.ndarray | None:
     """The inverse of `_ungrouped`; None where there is a weight between groups."""
-    out, inputs = weight.shape[:2]
+    out, inputs, *kernel = weight.shape
     if not 1 < groups <= out or out % groups or inputs % groups:
         return None
-    each = inputs // groups
-    rows = out // groups
-    blocks = [
-        weight[group * rows : (group + 1) * rows, group * each : (group + 1) * each]
-        for group in range(groups)
-    ]
-    small = np.concatenate(blocks)
+    each = np.arange(groups)
+    blocks = weight.reshape(groups, out // groups, groups, inputs // groups, *kernel)
+    small = blocks[each, :, each].reshape(out, inputs // groups, *kernel)
     return small if np.array_equal(_ungrouped(small, groups), weight) else None

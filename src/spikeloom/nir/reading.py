@@ -14,7 +14,7 @@ import numpy as np
 
 from .file import DEEPEST, content_of
 from .metadata import check_metadata
-from .node import FIELDS, Node, fail, nearest
+from .node import FIELDS, Node, nearest
 
 __all__ = ["Flat", "read"]
 
@@ -71,29 +71,29 @@ def _from_fields(name: str, content: dict[str, Any]) -> Node:
         raise ValueError(f"node {name!r} must be a group of fields, got {type(content).__name__}")
     reserved = ("type", "metadata", "shape", "input_type", "version")
     fields = {k: v for k, v in content.items() if k not in reserved}
-    node = Node(str(content.get("type", "?")), fields, content.get("metadata", {}))
+    node = Node(str(content.get("type", "?")), fields, content.get("metadata", {}), name=name)
     if node.kind == "NIRGraph":
-        _need(name, node, "nodes", "edges")
+        node.need("nodes", "edges")
         if not isinstance(fields["nodes"], dict):
-            raise fail(name, node, "its nodes must be a group, got a dataset")
+            raise node.fail("its nodes must be a group, got a dataset")
         node.fields["nodes"] = {k: _from_fields(k, v) for k, v in fields["nodes"].items()}
-        node.fields["edges"] = _edges(name, node)
+        node.fields["edges"] = _edges(node)
     else:
-        node.shape = _shape(name, node, content.get("shape", content.get("input_type")))
+        node.shape = _shape(node, content.get("shape", content.get("input_type")))
     return node
 
 
-def _edges(name: str, node: Node) -> list[Edge]:
+def _edges(node: Node) -> list[Edge]:
     """Edges of a file: an array of names, [E, 2]."""
     value = node.fields["edges"]
     edges = np.asarray(value)
     if isinstance(value, dict) or (edges.size and (edges.ndim != 2 or edges.shape[1] != 2)):
-        raise fail(name, node, f"its edges must be pairs of names, [E, 2], got {edges.shape}")
+        raise node.fail(f"its edges must be pairs of names, [E, 2], got {edges.shape}")
     pairs = []
     for edge in edges.reshape(-1, 2).tolist():
         ends = [end.decode("utf-8", "replace") if isinstance(end, bytes) else end for end in edge]
         if not all(isinstance(end, str) for end in ends):
-            raise fail(name, node, f"its edges must be pairs of names, got {ends}")
+            raise node.fail(f"its edges must be pairs of names, got {ends}")
         pairs.append((ends[0], ends[1]))
     return pairs
 
@@ -107,18 +107,18 @@ def _from_object(name: str, graph: Any, depth: int) -> Node:
         )
     reserved = ("metadata", "input_type", "output_type")
     own = {k: v for k, v in vars(graph).items() if k not in reserved}
-    node = Node(type(graph).__name__, own, dict(graph.metadata))
+    node = Node(type(graph).__name__, own, dict(graph.metadata), name=name)
     if node.kind == "NIRGraph":
         node.fields["nodes"] = {
             k: _from_object(k, each, depth + 1) for k, each in graph.nodes.items()
         }
         node.fields["edges"] = [(str(a), str(b)) for a, b in graph.edges]
     elif isinstance(graph.input_type, dict):
-        node.shape = _shape(name, node, next(iter(graph.input_type.values()), None))
+        node.shape = _shape(node, next(iter(graph.input_type.values()), None))
     return node
 
 
-def _shape(name: str, node: Node, value: Any) -> tuple[int, ...] | None:
+def _shape(node: Node, value: Any) -> tuple[int, ...] | None:
     """Shape of one sample, or None where the graph does not say it."""
     if value is None:
         return None
@@ -127,21 +127,11 @@ def _shape(name: str, node: Node, value: Any) -> tuple[int, ...] | None:
     if not numeric or not np.isfinite(sizes).all() or (sizes != np.floor(sizes)).any():
         if node.kind not in FIELDS:
             return None  # refused by its type
-        raise fail(name, node, f"its shape must be whole numbers, got {value!r}")
+        raise node.fail(f"its shape must be whole numbers, got {value!r}")
     shape = tuple(int(size) for size in sizes)
     if min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
-        raise fail(name, node, f"its shape must have 0 to {MOST_ELEMENTS} elements, got {shape}")
+        raise node.fail(f"its shape must have 0 to {MOST_ELEMENTS} elements, got {shape}")
     return shape
-
-
-def _need(name: str, node: Node, *keys: str) -> None:
-    for key in keys:
-        if key not in node.fields:
-            raise fail(
-                name,
-                node,
-                f"the field {key!r} is missing; it has {', '.join(node.fields) or 'none'}",
-            )
 
 
 # -- one graph without subgraphs -------------------------------------------------------------------
@@ -158,59 +148,60 @@ def _flattened(root: Node) -> Flat:
             f"the metadata of the graph must be a group, got {type(root.metadata).__name__}"
         )
     flat = Flat(metadata=dict(root.metadata))
-    _check_edges("", root)
-    for name, node in root.fields["nodes"].items():
-        _enter(flat, name, node)
-    names = {name: _ends(root.fields["nodes"][name], name) for name in root.fields["nodes"]}
-    flat.edges += [(names[a][1], names[b][0]) for a, b in root.fields["edges"]]
-    flat.inputs = {
-        n: node.shape for n, node in root.fields["nodes"].items() if node.kind == "Input"
-    }
-    flat.outputs = [n for n, node in root.fields["nodes"].items() if node.kind == "Output"]
+    root.name = ""
+    _check_edges(root)
+    _enter_graph(flat, root)
+    ends = root.fields["nodes"]
+    flat.inputs = {name: node.shape for name, node in ends.items() if node.kind == "Input"}
+    flat.outputs = [name for name, node in ends.items() if node.kind == "Output"]
     _splice(flat)
     _open_ends(flat)
     return flat
 
 
-def _enter(flat: Flat, name: str, node: Node) -> None:
+def _enter_graph(flat: Flat, graph: Node) -> None:
+    """Add what is in a graph, nodes and edges."""
+    nodes = graph.fields["nodes"]
+    for child, node in nodes.items():
+        node.name = f"{graph.name}.{child}" if graph.name else child
+        _enter(flat, node)
+    flat.edges += [(_ends(nodes[a])[1], _ends(nodes[b])[0]) for a, b in graph.fields["edges"]]
+
+
+def _enter(flat: Flat, node: Node) -> None:
     """Add a node, or what is in it."""
     if node.kind != "NIRGraph":
-        _check(name, node)
-        flat.nodes[name] = node
+        _check(node)
+        flat.nodes[node.name] = node
         return
-    _check_edges(name, node)
+    _check_edges(node)
     for kind in ("Input", "Output"):
         count = sum(each.kind == kind for each in node.fields["nodes"].values())
         if count != 1:
-            raise fail(
-                name,
-                node,
+            raise node.fail(
                 f"a subgraph must have one {kind}, got {count}; give it one, and split it if "
                 "needed",
             )
-    for child, each in node.fields["nodes"].items():
-        _enter(flat, f"{name}.{child}", each)
-    names = {child: _ends(each, f"{name}.{child}") for child, each in node.fields["nodes"].items()}
-    flat.edges += [(names[a][1], names[b][0]) for a, b in node.fields["edges"]]
+    _enter_graph(flat, node)
 
 
-def _ends(node: Node, name: str) -> Edge:
+def _ends(node: Node) -> Edge:
     """The nodes that receive and send for a node: of a subgraph its Input and its Output."""
     if node.kind != "NIRGraph":
-        return name, name
-    kinds = {each.kind: child for child, each in node.fields["nodes"].items()}
-    return f"{name}.{kinds['Input']}", f"{name}.{kinds['Output']}"
+        return node.name, node.name
+    names = {each.kind: each.name for each in node.fields["nodes"].values()}
+    return names["Input"], names["Output"]
 
 
-def _check(name: str, node: Node) -> None:
+def _check(node: Node) -> None:
     if node.kind not in FIELDS:
-        raise fail(name, node, f"there is no NIR type {node.kind!r}; {nearest(node.kind)}")
-    _need(name, node, *FIELDS[node.kind])
-    check_metadata(name, node)
+        raise node.fail(f"there is no NIR type {node.kind!r}; {nearest(node.kind)}")
+    node.need(*FIELDS[node.kind])
+    check_metadata(node)
 
 
-def _check_edges(name: str, graph: Node) -> None:
-    where = f"subgraph {name!r}" if name else "the graph"
+def _check_edges(graph: Node) -> None:
+    where = f"subgraph {graph.name!r}" if graph.name else "the graph"
     nodes, seen = graph.fields["nodes"], set()
     for edge in graph.fields["edges"]:
         for end in edge:

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 
-from ..core import checks
-from .convention import RESETS, Convention
-from .node import Node, fail
+from .convention import Convention, check_rule
+from .node import Node
 
 __all__ = ["Settings"]
 
@@ -37,40 +36,32 @@ class Settings:
     dtype: torch.dtype
 
     def __post_init__(self) -> None:
-        if self.dt is not None:
-            checks.in_range(
-                "dt", self.dt, 0.0, float("inf"), open_low=True, why="it is a time step"
-            )
-        if self.reset is not None:
-            checks.choice("reset", self.reset, RESETS)
+        check_rule(self.dt, self.reset)
 
-    def time_step(self, name: str, node: Node) -> float:
+    def time_step(self, node: Node) -> float:
         """dt, in the unit of the graph's time constants."""
-        for value in (self.dt, self.recorded_dt, self.convention.dt):
-            if value is not None:
-                return float(value)
-        raise fail(
-            name,
-            node,
-            f"the graph does not say its time step, and NIR has no field for it; pass dt=1e-4{_OR}",
-        )
+        found = _first(self.dt, self.recorded_dt, self.convention.dt)
+        if found is None:
+            raise node.fail(
+                "the graph does not say its time step, and NIR has no field for it; pass "
+                f"dt=1e-4{_OR}"
+            )
+        return float(found)
 
-    def reset_rule(self, name: str, node: Node) -> tuple[str, bool]:
+    def reset_rule(self, node: Node) -> tuple[str, bool]:
         """The reset mechanism, and whether it acts one step later."""
         record, convention = node.metadata, self.convention
-        reset = next(
-            (v for v in (self.reset, record.get("reset"), convention.reset) if v is not None), None
-        )
-        delay = next(
-            (v for v in (self.delay, record.get("delay"), convention.delay) if v is not None), None
-        )
+        reset = _first(self.reset, record.get("reset"), convention.reset)
+        delay = _first(self.delay, record.get("delay"), convention.delay)
         if reset is None or (delay is None and reset != "none"):
-            raise fail(
-                name,
-                node,
+            raise node.fail(
                 "the graph does not say what a spike does to the membrane and when, and NIR has "
                 "no field for it; "
                 "pass reset='zero' or 'subtract', and delay=True (one step after the spike) or "
                 f"False{_OR}",
             )
         return str(reset), bool(delay)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

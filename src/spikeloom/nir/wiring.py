@@ -17,7 +17,7 @@ from torch.nn.modules import dropout
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from .layer_nodes import layer_node
-from .network import Network
+from .network import Network, Step
 from .neuron_nodes import refusal
 from .trace import NoGraph, graph_of
 
@@ -272,23 +272,22 @@ def _of_network(net: Network, sample: Tensor) -> Wiring:
         )
     with torch.no_grad():
         shapes = net.shapes_for(sample)
+    chains = {step.name: _chain(net, step) for step in net.steps}
+    ends = {name: next(reversed(chain)) for name, chain in chains.items()}
+    ends |= dict.fromkeys(net.inputs, INPUT)
     parts: dict[str, Part] = {}
-    ends = dict.fromkeys(net.inputs, INPUT)
-    for step in net.steps:  # a node may be a chain of modules, the last of which sends its output
-        module = net.get_submodule(step.path)
-        chain = (
-            list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
-        )
-        ends[step.name] = ".".join(filter(None, (step.name, chain[-1][0])))
     for step in net.steps:
-        module, (shape_in, shape_out) = net.get_submodule(step.path), shapes[step.name]
-        sources = tuple(ends[s] for s in (*step.sources, *step.delayed))
-        chain = (
-            list(module.named_children()) if isinstance(module, nn.Sequential) else [("", module)]
-        )
-        for child, what in chain:
-            name = ".".join(filter(None, (step.name, child)))
-            parts[name] = Part(what, sources, shape_in, shape_out)
+        sources = tuple(ends[source] for source in (*step.sources, *step.delayed))
+        for name, module in chains[step.name].items():
+            parts[name] = Part(module, sources, *shapes[step.name])
             sources = (name,)
-    outputs = [tuple(ends[s] for s in sources) for sources in net.outputs]
+    outputs = [tuple(ends[source] for source in sources) for sources in net.outputs]
     return Wiring(parts, outputs, tuple(sample.shape[1:]), sample.dtype)
+
+
+def _chain(net: Network, step: Step) -> dict[str, nn.Module]:
+    """The modules of a node by name, the last of which sends its output."""
+    module = net.get_submodule(step.path)
+    if not isinstance(module, nn.Sequential):
+        return {step.name: module}
+    return {f"{step.name}.{child}": each for child, each in module.named_children()}

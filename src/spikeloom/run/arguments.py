@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from .deferred import Deferred
 from .tables import INPLACE_FLAG
 
-__all__ = ["CONSTANTS", "FEW", "check_bounds", "expectation", "takes_inplace", "worth_recording"]
+__all__ = [
+    "CONSTANTS",
+    "FEW",
+    "check_bounds",
+    "expectation",
+    "is_predictable",
+    "takes_inplace",
+    "worth_recording",
+]
 
 FEW = 64  # elements. An operation that reads no recorded value and only tensors up to this size is
 # computed immediately: for a counter or a schedule that costs less than recording
@@ -22,6 +30,13 @@ def worth_recording(value: Any) -> bool:
     if type(value) is nn.Parameter:
         return True
     return isinstance(value, Tensor) and value.numel() > FEW
+
+
+def is_predictable(value: Any) -> bool:
+    """Whether a look at an argument tells that it is the same as in the step before."""
+    if type(value) is tuple:
+        return all(type(item) is int for item in value)
+    return type(value) in (Deferred, nn.Parameter, int, float, bool, type(None))
 
 
 def expectation(value: Any) -> tuple[Any, Any, int]:

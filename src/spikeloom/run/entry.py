@@ -73,7 +73,7 @@ def run(
     Args:
         net: any module. Its neurons keep the last state.
         x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every
-            step.
+            step. Whole numbers are for networks that begin with an ``nn.Embedding``.
         num_steps: T of a static input.
         record: what to return besides the output: True for everything, or names such as ``"1"``
             (all of that neuron), ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in
@@ -95,7 +95,7 @@ def run(
         tuple. With ``record`` or ``explain``: a `Run` of output, records and plan.
 
     Raises:
-        TypeError: ``x`` is not a floating-point tensor, or a layer received another dtype or a
+        TypeError: ``x`` is not one tensor of real numbers, or a layer received another dtype or a
             tuple.
         ValueError: the axes or features of a layer's input are wrong (the message begins with the
             path of the layer), ``x`` is not finite, a name is unknown, or ``net`` has its own loop
@@ -174,8 +174,9 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
             "whose forward calls "
             "snn.run(self.net, x) instead"
         )
-    checks.floating(x, "x")
-    checks.finite(x, "x")
+    _one_tensor(x)
+    if x.is_floating_point():
+        checks.finite(x, "x")
     checks.choice("batch_norm", batch_norm, ("step", "time"))
     if num_steps is None:
         if x.dim() < 2 or len(x) < 1:
@@ -195,6 +196,22 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
             "B, ...]"
         )
     return steps
+
+
+def _one_tensor(x: Any) -> None:
+    if not isinstance(x, Tensor):
+        kind = (
+            f"{type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list)) else type(x).__name__
+        )
+        raise TypeError(
+            f"x must be one torch.Tensor, got {kind}; write torch.as_tensor(x), and for "
+            "several inputs a module with the loop over time: snn.layerwise(module)(a, b)"
+        )
+    if x.is_complex() or x.layout is not torch.strided:
+        raise TypeError(
+            f"x must be a dense tensor of real numbers, got {x.dtype}, {x.layout}; write x.real or "
+            "x.to_dense()"
+        )
 
 
 def _check_memory(memory: str, batch_norm: str) -> None:

@@ -71,7 +71,19 @@ def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
         raise RuntimeError(
             f"its weight is on {weight.device}, its input on {value.device}; write net.to(device)"
         )
-    if value.is_floating_point() and value.dtype != weight.dtype and not _autocast(value):
+    _expect_dtype(module, value, weight)
+
+
+def _expect_dtype(module: nn.Module, value: Tensor, weight: Tensor) -> None:
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        if value.is_floating_point():
+            raise TypeError(f"its input must be whole numbers, got {value.dtype}; write x.long()")
+        return
+    if value.is_floating_point():
+        fits = value.dtype == weight.dtype or _autocast(value)
+    else:  # a layer of the user may look its weights up
+        fits = not type(module).__module__.startswith("torch.nn.")
+    if not fits:
         raise TypeError(
             f"its weight is {weight.dtype}, its input {value.dtype}; write x.to({weight.dtype})"
         )

@@ -154,12 +154,11 @@ class Execution:
 
     def execute(self, layer: Layer) -> None:
         """Run the pending occurrences of one layer; its arguments must be computed already."""
-        for real, version in layer.reals:
-            if not real.is_inference() and real._version != version:
-                raise Refused(
-                    f"a tensor that is read at {layer.where} was changed in place by something "
-                    "that is not a torch function; change it before the call or after it"
-                )
+        if layer.changed():
+            raise Refused(
+                f"a tensor that is read at {layer.where} was changed in place by something "
+                "that is not a torch function; change it before the call or after it"
+            )
         span = self.span(layer)
         self.fused = self.fused or len(span) > 1
         before = recording.local.recorder

@@ -1,17 +1,18 @@
 """Intercepts calls that torch function modes miss: ``Function.apply``, ``torch.func``, checkpoints.
 
 Without this a hand-written surrogate (``act = ZIF.apply``) would lose the gradient of a recorded
-value. Where ``Function.apply`` is written in Python, its code is replaced once, so that references
-bound earlier are covered too; where it is written in C (torch 2.14), the attribute is replaced.
-``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` receive computed values. While
-nothing is recorded, all of them call the original.
+value. ``apply`` itself cannot be replaced, because it may be bound to a name before, and in torch
+2.14 it is written in C. But it first makes a context, which is a class of Python, and then looks up
+``forward``. ``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` receive computed
+values. While nothing is recorded, all of them call the original.
 """
 
 import functools
 import threading
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch._functorch import apis, eager_transforms
@@ -19,19 +20,14 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from ..core import recording
-from .deferred import Deferred
+from .deferred import Deferred, Info
 
 __all__ = ["install"]
 
 _lock = threading.Lock()
 _installed: list[bool] = []
-_SOURCE = """
-def make(__class__):
-    def apply(cls, *args, **kwargs):
-        __class__
-        return _spikeloom_apply(cls, args, kwargs)
-    return apply
-"""
+_guarded: WeakSet[Any] = WeakSet()  # functions whose ``forward`` was replaced
+_applied = threading.local()  # grad: the gradient mode in which the last function was applied
 
 
 def install() -> None:
@@ -40,53 +36,59 @@ def install() -> None:
         if _installed:
             return
         _installed.append(True)
-        function: Any = torch.autograd.Function
-        if hasattr(function.apply, "__func__"):
-            _replace_code(function)
-        else:
-            _replace_attribute(function)
+        torch.autograd.function.BackwardCFunction.__init__ = _started
         _replace(apis, "vmap_impl")
         _replace(eager_transforms, "grad_impl")
         _replace(eager_transforms, "grad_and_value_impl")
         _replace_checkpoint()
 
 
-def _seen(original: Callable[..., Any]) -> Callable[..., Any]:
-    def seen(cls: Any, args: Any, kwargs: Any) -> Any:
+def _started(context: Any) -> None:
+    """Note that a function is applied; C calls this before it switches gradients off."""
+    if recording.local.recorder is None:
+        return
+    _applied.grad = torch.is_grad_enabled()
+    cls = type(context)._forward_cls
+    with _lock:
+        if cls not in _guarded:
+            _guarded.add(cls)
+            cls.forward = staticmethod(_guard(cls, cls.forward))
+
+
+def _guard(cls: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``forward`` so that it gives recorded values to the recorder, which computes them."""
+    with_context = cls.setup_context is torch.autograd.Function.setup_context
+
+    @functools.wraps(forward)
+    def guarded(*args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return forward(*args)
         recorder = recording.local.recorder
-        if recorder is None:
-            return original(cls, *args, **kwargs)
-        if not any(type(v) is Deferred for v in pytree.tree_leaves((args, kwargs))):
-            return original(cls, *args, **kwargs)
-        return recorder.applied(cls, args, kwargs, original)
+        given = args[1:] if with_context else args
+        if recorder is None or not any(map(_is_recorded, given)):
+            return forward(*args)
+        with torch.set_grad_enabled(_applied.grad):
+            return _shielded(cls, recorder, recorder.applied(cls, given))
 
-    return seen
-
-
-def _replace_code(function: Any) -> None:
-    apply = function.apply.__func__
-    original = FunctionType(
-        apply.__code__, apply.__globals__, "apply", apply.__defaults__, apply.__closure__
-    )
-    original.__kwdefaults__ = apply.__kwdefaults__
-    apply.__globals__["_spikeloom_apply"] = _seen(original)
-    namespace: dict[str, Any] = {}
-    exec(_SOURCE, apply.__globals__, namespace)
-    apply.__code__ = namespace["make"](function).__code__
+    return guarded
 
 
-def _replace_attribute(function: Any) -> None:
-    descriptor = function.__dict__["apply"]
+def _is_recorded(value: Any) -> bool:
+    if isinstance(value, (list, tuple, dict)):
+        return any(type(leaf) is Deferred for leaf in pytree.tree_leaves(value))
+    return type(value) is Deferred
 
-    def original(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        return descriptor.__get__(None, cls)(*args, **kwargs)
 
-    seen = _seen(original)
-
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        return seen(cls, args, kwargs)
-
-    function.apply = classmethod(apply)
+def _shielded(cls: Any, recorder: Any, result: Any) -> Any:
+    """Put placeholders in place of tensors with a graph, which C would cut."""
+    several = type(result) is tuple
+    found = list(result) if several else [result]
+    with torch._C.DisableTorchFunction():
+        for i, value in enumerate(found):
+            if type(value) is torch.Tensor and value.requires_grad:
+                copy = value.clone()  # of a view, or of an input that was written
+                found[i] = recorder.given((cls, i, Info.of(copy).sign), copy)
+    return tuple(found) if several else found[0]
 
 
 def _replace_checkpoint() -> None:

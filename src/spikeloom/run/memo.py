@@ -21,8 +21,12 @@ class Memo:
         self.epochs = epochs
         self.transition = neuron.transition
         self.versions = [(tensor, tensor._version) for tensor in tensors]
-        self.identities = _identities(neuron)
-        self.plain = not neuron._modules and neuron.carries
+        self.children = [child for child in neuron._modules.values() if child is not None]
+        self.stores = [neuron._parameters, neuron._buffers]
+        self.stores += [child._parameters for child in self.children]
+        self.attributes = len(vars(neuron))
+        self.taps = neuron._taps
+        self.plain = neuron.carries and not any(child._modules for child in self.children)
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
         """Whether a call of the neuron is the next step."""
@@ -30,19 +34,30 @@ class Memo:
             return False
         if modes.current() is not self.mode or neuron.transition is not self.transition:
             return False
+        if neuron._taps is not self.taps or len(vars(neuron)) != self.attributes:
+            return False
         before = state
         if neuron.init_hidden:
             before = () if state else neuron._hidden
         if not before or len(before) != len(self.layer.outs):
             return False
-        if modes.saving_hooks() is not record.execution.hooked:
-            return False
-        if not self.layer.follows(before) or _identities(neuron) != self.identities:
-            return False
-        return all(tensor._version == version for tensor, version in self.versions)
+        return self.layer.follows(before) and self._unchanged(neuron)
 
-
-def _identities(neuron: Any) -> tuple[int, ...]:
-    parameters = neuron._parameters.values()
-    buffers = neuron._buffers.values()
-    return (*map(id, parameters), *map(id, buffers), len(vars(neuron)), id(neuron._taps))
+    def _unchanged(self, neuron: Any) -> bool:
+        """Whether parameters and buffers are the same tensors, and not written."""
+        if len(neuron._modules) != len(self.children):
+            return False
+        for child, known in zip(neuron._modules.values(), self.children, strict=True):
+            if child is not known or child._forward_hooks or child._forward_pre_hooks:
+                return False
+        number = 0
+        for store in self.stores:
+            for value in store.values():
+                if value is not None:
+                    if number == len(self.versions):
+                        return False
+                    tensor, version = self.versions[number]
+                    if value is not tensor or value._version != version:
+                        return False
+                    number += 1
+        return number == len(self.versions)

@@ -10,24 +10,28 @@ from torch.autograd import graph
 
 __all__ = ["Modes", "current", "saving_hooks", "under"]
 
-Modes = tuple[bool, tuple[Any, ...]]
+Modes = tuple[bool, tuple[Any, ...], bool]
 
-_GRAD: Modes = (True, ())
-_NO_GRAD: Modes = (False, ())
+_WITHOUT_CAST: list[list[Modes]] = [
+    [(grad, (), hooked) for hooked in (False, True)] for grad in (False, True)
+]
 _DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def current() -> Modes:
-    """Return grad mode, and device and dtype of each active autocast; equal modes are one object.
+    """Return grad mode, device and dtype of each active autocast, and whether hooks for saved
+    tensors are active; equal modes without autocast are one object.
 
     >>> current()
-    (True, ())
+    (True, (), False)
     """
-    cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
-    if not cast:
-        return _GRAD if torch.is_grad_enabled() else _NO_GRAD
-    dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
-    return torch.is_grad_enabled(), dtypes
+    hooked = _top_saved_tensors_default_hooks(False) is not None
+    for device in _DEVICES:
+        if torch.is_autocast_enabled(device):
+            cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
+            dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
+            return torch.is_grad_enabled(), dtypes, hooked
+    return _WITHOUT_CAST[torch.is_grad_enabled()][hooked]
 
 
 def saving_hooks() -> bool:
@@ -44,7 +48,7 @@ def under(modes: Modes, *, hooks: bool = False) -> AbstractContextManager[None]:
             around the computation is not the block around the recorded operation.
     """
     unhooked = not hooks and saving_hooks()
-    if current() == modes and not unhooked:
+    if current()[:2] == modes[:2] and not unhooked:
         return torch._C.DisableTorchFunction()
     return _switched(modes, unhooked)
 

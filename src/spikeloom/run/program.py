@@ -55,13 +55,15 @@ class Layer:
         where: file and line of the user at the first call.
         name: path of the module, or file and line, for the plan.
         title: type of the module or name of the function, for the plan.
-        size: elements of the first output.
+        size: elements of the first output; 0 for views.
         is_module: ``name`` is the path of a module.
         chain: each occurrence continues from the previous one (a running sum).
         effect: it writes buffers and therefore runs even if none of its values is needed.
         consumed: a later layer has read a value.
+        real_views: numbers of the recorded views of the tensor that it is a view of.
         following: the layer of the operation that came next in the previous step.
         pattern: the expected arguments of the next call.
+        names: names of those arguments that are passed by name, the last ones of the pattern.
     """
 
     def __init__(self, function: Any, kind: str, modes: Any, where: str, name: str = "") -> None:
@@ -88,11 +90,17 @@ class Layer:
         self.effect = False
         self.consumed = False
         self.following: Layer | None = None
+        self.real_views: list[int] | None = None
         self.pattern: list[tuple[Any, Any, int]] | None = None
+        self.names: tuple[str, ...] = ()
 
     def references(self) -> Iterable[Reference]:
         """Return single values of other layers that the layer reads besides its slots."""
         return ()
+
+    def changed(self) -> bool:
+        """Whether a tensor that the layer reads was changed in place since it was recorded."""
+        return any(not v.is_inference() and v._version != seen for v, seen in self.reals)
 
     def own(self, first: int) -> Iterable[Reference]:
         """Return the layer's own values from which the occurrences from ``first`` on start."""

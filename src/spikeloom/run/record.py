@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import modes
-from .arguments import CONSTANTS, expectation, worth_recording
+from .arguments import CONSTANTS, expectation, is_predictable, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution
 from .outlines import inferred
@@ -24,6 +24,8 @@ __all__ = ["Record", "Unknown"]
 PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
 # recording of any length needs little memory besides what autograd keeps
 UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further
+
+_wrapper: Any = Tensor._make_wrapper_subclass  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Unknown(Exception):
@@ -51,7 +53,7 @@ class Record:
         self.epochs: dict[int, int] = {}  # by storage, writes that ``_version`` does not count
         self.snapshots: dict[int, Deferred] = {}
         self.off = False
-        self.last: Layer | None = None
+        self.last = Layer("start", "start", (), "")  # the layer of the last operation
         self.size = 0  # elements that are recorded and not computed yet
         self.lead: Layer | None = None  # the first layer with a second occurrence
         self.inference = torch.is_inference_mode_enabled()
@@ -183,9 +185,13 @@ class Record:
         layer.infos, layer.wrap, layer.alias = known
         self.keys[key] = layer
         self.enter(layer)
-        plain = all(type(v) in (Deferred, nn.Parameter, int, float, type(None)) for v in args)
-        if plain and not kwargs and not self.inference and kind not in ("index", "stack"):
-            layer.pattern = [expectation(value) for value in args]
+        values = [*args, *kwargs.values()]
+        # slots are numbered by the sorted names, an expected call by their order
+        by_name = any(type(value) is Deferred for value in kwargs.values())
+        usual = all(map(is_predictable, values)) and not by_name
+        if usual and not self.inference and kind != "index":
+            layer.pattern = [expectation(value) for value in values]
+            layer.names = tuple(kwargs)
         return layer
 
     def _template(self, value: Any, layer: Layer, signs: list[Any]) -> Any:
@@ -209,7 +215,8 @@ class Record:
     def enter(self, layer: Layer) -> None:
         """Append a layer to the program."""
         layer.number = len(self.layers)
-        layer.size = layer.infos[0].shape.numel() if layer.infos else 0
+        own = layer.infos and layer.alias is None  # a view has no memory of its own
+        layer.size = layer.infos[0].shape.numel() if own else 0
         self.layers.append(layer)
         for real, _ in layer.reals:
             self.readers.add(real.untyped_storage()._cdata)
@@ -223,8 +230,7 @@ class Record:
 
     def occur(self, layer: Layer, at: tuple[Any, ...], args: Any = ()) -> Any:
         """Add one occurrence to a layer and return the placeholders of its outputs."""
-        if self.last is not None:
-            self.last.following = layer
+        self.last.following = layer
         self.last = layer
         index = layer.seen.get(at)
         if index is None:
@@ -255,8 +261,9 @@ class Record:
     def defer(self, layer: Layer, out: int, index: int) -> Deferred:
         """Return the placeholder of an output."""
         info = layer.infos[out]
-        result: Any = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
-            Deferred, info.shape, dtype=info.dtype, device=info.device
+        # strides, offset and memory format are open; torch parses positions faster than names
+        result = _wrapper(
+            Deferred, info.shape, None, None, None, info.dtype, torch.strided, info.device
         )
         fields = result.__dict__
         fields["recorder"] = self

@@ -85,7 +85,6 @@ def recorded(
 
 def _complete(recorder: Recorder, error: BaseException) -> None:
     """Compute the remaining layers after an error; later errors do not replace the first."""
-    recorder.last = None
     try:
         recorder.finish(None)
     except Exception as other:

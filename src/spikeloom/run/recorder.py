@@ -56,12 +56,11 @@ class Recorder(StatefulModules, TorchFunctionMode):
     ) -> Any:
         if checks.transformed():
             return self._in_transform(func, args, kwargs or {})
-        if not kwargs and self.last is not None:
-            layer = self.last.following
-            if layer is not None and layer.function is func:
-                at = self._expected(layer, args)
-                if at is not None:
-                    return self.occur(layer, at, args)
+        layer = self.last.following
+        if layer is not None and layer.function is func and not (self.epochs or self.off):
+            at = self._expected(layer, args, kwargs)
+            if at is not None:
+                return self.occur(layer, at, args)
         kwargs = kwargs or {}
         kind = KINDS.get(func)
         if kind is not None and self._recordable(kwargs):
@@ -75,15 +74,21 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return False
         return modes.saving_hooks() is self.execution.hooked
 
-    def _expected(self, layer: Layer, args: Any) -> tuple[int, ...] | None:
+    def _expected(
+        self, layer: Layer, args: Any, kwargs: dict[str, Any] | None
+    ) -> tuple[int, ...] | None:
         """Return what a call reads if the same call came next in the step before; else None.
 
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
-        if pattern is None or len(pattern) != len(args) or self.epochs or self.off:
+        names: tuple[str, ...] = ()
+        if kwargs:
+            names = tuple(kwargs)
+            args = (*args, *kwargs.values())
+        if pattern is None or len(pattern) != len(args) or names != layer.names:
             return None
-        if modes.current() is not layer.modes or modes.saving_hooks() is not self.execution.hooked:
+        if modes.current() is not layer.modes:
             return None
         at = []
         for value, (kind, wanted, version) in zip(args, pattern, strict=True):
@@ -96,7 +101,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
             elif kind is nn.Parameter:
                 if value is not wanted or value._version != version:
                     return None
-            elif value != wanted or value == 0:  # 0.0 == -0.0
+            # 0.0 == -0.0
+            elif value is not wanted and (kind is tuple or value != wanted or value == 0):
                 return None
         return tuple(at)
 
@@ -126,23 +132,31 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 return self.given((function, Info.of(made).sign[:3]), made)
         return self.on_values(function, args, kwargs)
 
-    def applied(self, function: Any, args: Any, kwargs: dict[str, Any], original: Any) -> Any:
+    def applied(self, function: Any, args: Any) -> Any:
         """Compute an ``autograd.Function`` of the user immediately, with its own backward."""
         self.force(f"{function.__name__}.apply")
         with torch._C.DisableTorchFunction():
-            values, options = pytree.tree_map(self.value, (args, kwargs))
+            values = pytree.tree_map(self.value, args)
         off = self.off
         self.off = True  # recorded values that its forward reads from a closure are computed then
         try:
-            result = original(function, *values, **options)
+            result = function.apply(*values)
         finally:
             self.off = off
-        received = {id(v) for v in pytree.tree_leaves((values, options))}
+        received = {id(v) for v in pytree.tree_leaves(values)}
+        several = type(result) is tuple
         with torch._C.DisableTorchFunction():
-            fresh = type(result) is Tensor and id(result) not in received
-            if fresh and not result._is_view() and not self.off:
-                return self.given((function, Info.of(result).sign), result)
-        return result
+            found = [
+                self._held((function, i), value) if id(value) not in received else value
+                for i, value in enumerate(result if several else (result,))
+            ]
+        return tuple(found) if several else found[0]
+
+    def _held(self, key: Any, value: Any) -> Any:
+        """Return the placeholder of a new tensor; views and other values as they are."""
+        if type(value) is not Tensor or value._is_view() or self.off:
+            return value
+        return self.given((*key, Info.of(value).sign), value)
 
     def outside(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a call that needs the values of its arguments and of its closure."""
@@ -243,7 +257,6 @@ class Recorder(StatefulModules, TorchFunctionMode):
             part.clear()
         if self.execution.memory != "checkpoint":  # a checkpoint runs layers again in backward
             self.layers.clear()
-        self.last = None
         self.lead = None
         self.execution.values.parts.clear()
 

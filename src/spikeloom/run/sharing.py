@@ -44,8 +44,10 @@ class Sharing(Record):
             self.views.setdefault(source.number, []).append(result.number)
         elif isinstance(source, Tensor):
             self.parents[result.number] = source, layer, args[1:]
-            storage = source.untyped_storage()._cdata
-            self.real_views.setdefault(storage, []).append(result.number)
+            if layer.real_views is None:
+                storage = source.untyped_storage()._cdata
+                layer.real_views = self.real_views.setdefault(storage, [])
+            layer.real_views.append(result.number)
 
     def parent(self, number: int) -> Any:
         """Return what a value shares memory with: an earlier value, a tensor, or None."""
@@ -276,12 +278,11 @@ class Sharing(Record):
 
     def _settle_views(self, storage: int) -> None:
         """Turn the recorded views of a tensor that is about to be written into real views."""
-        for number in self.real_views.pop(storage, ()):
-            if (
-                type(self.deferred[number]) is Deferred
-                and sys.getrefcount(self.deferred[number]) > 2
-            ):
-                self.settle(self.deferred[number])
+        numbers = self.real_views.get(storage, [])
+        while numbers:
+            value = self.deferred[numbers.pop()]
+            if type(value) is Deferred and sys.getrefcount(value) > 3:  # list, `value`, the call
+                self.settle(value)
 
 
 def _writes(function: Any, name: str, kwargs: dict[str, Any]) -> bool:

@@ -23,7 +23,7 @@ class Special(Sharing):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.sequences: dict[int, tuple[Layer, int]] = {}  # by identity, with the version
+        self.sequences: dict[int, tuple[Layer, int, int]] = {}  # layer, version and length
 
     def call(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record a function of the tables."""
@@ -87,17 +87,17 @@ class Special(Sharing):
                 return self.computed(function, (x, index), {})
         check_bounds(x, items)
         if type(index) is int and type(x) is not Deferred:
-            self.sequences[id(x)] = layer, x._version if not x.is_inference() else 0
+            self.sequences[id(x)] = layer, x._version if not x.is_inference() else 0, len(x)
         return self.occur(layer, (*at, *numbers), (x, index))
 
     def _sequence(self, x: Any, index: int) -> Layer | None:
         """Return the layer of the steps of ``x`` if this is one more of them."""
-        layer, version = self.sequences.get(id(x), (None, 0))
-        if layer is None or self.inference or x._version != version or self.may_change(x):
+        layer, version, length = self.sequences.get(id(x), (None, 0, 0))
+        if layer is None or self.inference or x._version != version or not 0 <= index < length:
             return None
-        if self.epochs or modes.current() is not layer.modes or not 0 <= index < len(x):
+        if self.epochs or (self.mutated and self.may_change(x)):
             return None
-        return layer
+        return layer if modes.current() is layer.modes else None
 
     def stack(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record ``torch.stack`` or ``torch.cat``; no work if the steps are stacked already."""

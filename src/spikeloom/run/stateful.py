@@ -46,20 +46,17 @@ class StatefulModules(Special):
     def stateful(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
         """Record or compute one call of a module with a state."""
         with torch._C.DisableTorchFunction():  # the recorder's own operations are not recorded
-            return self._called(module, x, state, named)
-
-    def _called(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
-        memo: Any = self.memos.get(id(module))
-        usual = not named and not self.off and type(x) is Deferred
-        if memo is not None and usual and memo.holds(self, module, x, state):
-            return self.fire(module, memo.layer, x)
-        obstacle = self._obstacle(module, x)
-        if obstacle is None:
-            values = self._states(module, x, state, named)
-            if values is not None:
-                return self._recorded(module, x, values)
-            obstacle = "its state"
-        return self._now(module, x, state, named, obstacle)
+            memo: Any = self.memos.get(id(module))
+            usual = not named and not self.off and type(x) is Deferred
+            if memo is not None and usual and memo.holds(self, module, x, state):
+                return self.fire(module, memo.layer, x)
+            obstacle = self._obstacle(module, x)
+            if obstacle is None:
+                values = self._states(module, x, state, named)
+                if values is not None:
+                    return self._recorded(module, x, values)
+                obstacle = "its state"
+            return self._now(module, x, state, named, obstacle)
 
     def _obstacle(self, module: Stateful, x: Any) -> str | None:
         """Return why calls of a module are not recorded; None if they are."""
@@ -183,9 +180,9 @@ class StatefulModules(Special):
     def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
         """Return the metadata of the output and of each state, from one step on zeros."""
         signs = tuple((v.shape, v.dtype) for v in start)
-        owner = layer.function if layer.outlined_by_equations else id(layer.module)
+        owner = layer.function if layer.elementwise else id(layer.module)
         sign = (owner, layer.modes, signs, info.sign, grad)
-        outlines = _outlines if layer.outlined_by_equations else self.outlines
+        outlines = _outlines if layer.elementwise else self.outlines
         if sign not in outlines:
             if len(outlines) >= _OUTLINES:
                 outlines.clear()
@@ -195,8 +192,7 @@ class StatefulModules(Special):
 
     def fire(self, module: Any, layer: StatefulLayer, x: Deferred) -> Any:
         """Add one occurrence to a module's layer."""
-        if self.last is not None:
-            self.last.following = layer
+        self.last.following = layer
         self.last = layer
         self.size += layer.size
         if layer is self.lead or self.lead is None:
@@ -205,8 +201,8 @@ class StatefulModules(Special):
         layer.occurrences.append((x.index,))
         output = self.defer(layer, 0, index)
         state = [output if out == 0 else self.defer(layer, out, index) for out in layer.outs]
-        module._hidden = module.State(*state)
-        return module.returned(output, module._hidden)
+        hidden = vars(module)["_hidden"] = module.State._make(state)
+        return module.returned(output, hidden)
 
     # -- taps of other layers ----------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class StatefulLayer(Layer):
     """
 
     sequential = False  # runs whole sequences only
-    outlined_by_equations = False  # modules with equal equations have outputs of equal metadata
+    elementwise = False  # runs by elementwise equations alone
 
     def __init__(self, module: Any, mode: Any, where: str) -> None:
         super().__init__(module, "stateful", mode, where)
@@ -158,17 +158,14 @@ class NeuronLayer(StatefulLayer):
         self.record_type = neuron._record
         self.key = neuron.key
         self.taps = neuron._taps
-        self.outlined_by_equations = self.function.elementwise
+        self.elementwise = self.function.elementwise
 
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         return self.ordered(*self.module.step(x, state))
 
     def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
         count = len(span)
-        x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
-        state = self.started(execution)
-        if state is None:
-            state = self.module.initial(x if constant else x[0])
+        x, constant, state = self.given(execution, span)
         path = bool(self.taps) or self.path_wanted(span, need)
         if count == 1:
             checks.finite(x, f"the input of {self.title}")
@@ -182,6 +179,15 @@ class NeuronLayer(StatefulLayer):
         if self.taps and not execution.again:
             self._tell(execution, x, spk, states, count, constant)
         return how
+
+    def given(self, execution: Execution, span: range) -> tuple[Tensor, bool, Any]:
+        """Return the input of the pending occurrences, whether it is constant, and the state that
+        they start from."""
+        x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
+        state = self.started(execution)
+        if state is None:
+            state = self.module.initial(x if constant else x[0])
+        return x, constant, state
 
     def _tell(
         self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool
@@ -199,6 +205,9 @@ class NeuronLayer(StatefulLayer):
         values = execution.values
         found = {**dict(zip(self.outs, states, strict=True)), 0: spk}  # a state may be the spikes
         for out, value in found.items():
+            if value is None:  # it ran together with its only reader
+                values.put(self, out, count, [None] * count)
+                continue
             if not self.infos[out].requires_grad:
                 value = value.detach()
             if count == 1:
@@ -232,16 +241,16 @@ class NeuronLayer(StatefulLayer):
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         state = type(state)(*(value.to(dtype) for value in state))
         params = self.arguments(dtype)
-        if not (transition.elementwise and dispatch.looks(transition, x)):
-            checks.finite(x, f"the input of {self.title}")
         keep, remark = execution.residual(transition, x, steps, dtype)
+        name, run = "eager", None
         if transition.elementwise:
             with keep:
-                run = dispatch.chosen(transition, x, dtype, steps or 1)
-                if run is not None:
-                    spk, states = run(self.key, x, state, params, steps, path=path)
-                    name = dispatch.name_of(transition, x, dtype, steps or 1)
-                    return spk, states, f"scan over time ({name}){remark}"
+                name, run = dispatch.chosen(transition, x, dtype, steps or 1)
+        if not dispatch.looks(name):
+            checks.finite(x, f"the input of {self.title}")
+        if run is not None:
+            spk, states = run(self.key, x, state, params, steps, path=path)
+            return spk, states, f"scan over time ({name}){remark}"
         spikes = []
         collected = []
         for x_t in x.unbind(0) if steps is None else [x] * steps:
@@ -259,7 +268,7 @@ class ScannedLayer(NeuronLayer):
     def __init__(self, neuron: Neuron, mode: Any, where: str) -> None:
         super().__init__(neuron, mode, where)
         self.sequential = "step" not in neuron.modes
-        self.outlined_by_equations = False
+        self.elementwise = False
 
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         if not self.sequential:

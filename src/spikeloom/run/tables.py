@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..layers.spiking import spike_linear
+from ..layers.spike_linear import spike_linear
 
 __all__ = [
     "ADD",

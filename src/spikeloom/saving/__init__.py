@@ -20,14 +20,15 @@ __all__ = ["load", "save"]
 Net = TypeVar("Net", bound=nn.Module)
 KEY = "spikeloom.network"
 FORMAT = 1
+OF_RUNS = "net.safetensors"  # the network in the folder of a run
 
 
 def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Path:
     """Writes the weights and the architecture of a network to a safetensors file.
 
     The write is atomic. The network is a known layer or a nested ``nn.Sequential`` of known layers:
-    the common layers of ``torch.nn``, and the neurons and layers of this library. States of neurons
-    are not saved.
+    the common layers of ``torch.nn``, the neurons and layers of this library, and neurons of your
+    own, whose module must be imported before `load`. States of neurons are not saved.
 
     Args:
         net: the network; or, for a network with its own class, its ``state_dict``, which `load`
@@ -77,7 +78,7 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     """Reads a network written by `save`, or loads weights of a safetensors file into a network.
 
     Args:
-        path: path of the file.
+        path: path of the file, or of the folder of a finished run of `spikeloom.fit`.
         into: a network whose weights are replaced by those of the file; for networks with their own
             class.
 
@@ -95,6 +96,14 @@ def load(path: "str | PathLike[str]", into: Any = None) -> Any:
     Linear(in_features=2, out_features=1, bias=True)
     """
     path = path_of("path", path)
+    if path.is_dir():
+        folder = path
+        path = folder / OF_RUNS
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{folder} holds no finished run: there is no {path.name}; write the path of a "
+                "file, or finish the run with snn.fit(..., resume=True)"
+            )
     if not path.exists():
         raise FileNotFoundError(
             f"path must be the file of a network, got {path}, which does not exist; write the path "

@@ -18,7 +18,7 @@ from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
 from ..layers.graded import GradedSpikes
-from ..layers.spiking import SpikeLinear
+from ..layers.spike_linear import SpikeLinear
 from .values import decoded, encoded
 
 __all__ = ["build", "describe"]
@@ -45,15 +45,16 @@ REMEDY = "write snn.save(net.state_dict(), path) and snn.load(path, into=net)"
 
 
 def kinds() -> dict[str, type[nn.Module]]:
-    """The layers that can be saved, by name.
+    """The layers that can be saved, by name; a neuron of one's own once its module is imported.
 
     >>> kinds()["spikeloom.Leaky"].__name__
     'Leaky'
     """
     neurons = {
-        f"spikeloom.{n}": k
-        for n, k in REGISTRY.items()
-        if k.__module__.startswith("spikeloom.neurons.")
+        f"spikeloom.{name}"
+        if kind.__module__.startswith("spikeloom.neurons.")
+        else f"{kind.__module__}.{kind.__qualname__}": kind
+        for name, kind in REGISTRY.items()
     }
     return KINDS | neurons
 
@@ -217,7 +218,8 @@ def build(described: Any, depth: int = 0) -> nn.Module:
     options = described.get("options")
     if known is None or not isinstance(options, dict):
         raise ValueError(
-            f"the architecture has the unknown layer {kind!r}; a newer version may know it"
+            f"the architecture has the unknown layer {kind!r}; import the module that defines it "
+            "before load, or update spikeloom"
         )
     try:
         # Initial weights must not advance the caller's generator.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..core.numbers import flag, real, tensor
-from .inputs import intensities
+from .input_checks import intensities
 
 __all__ = ["delta"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.checks import in_range
 from ..core.numbers import flag, real
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 
 __all__ = [
     "latency",

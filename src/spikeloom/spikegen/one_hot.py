@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..core.numbers import blank, tensor, whole
-from .inputs import intensities
+from .input_checks import intensities
 
 __all__ = ["from_one_hot", "to_one_hot", "to_one_hot_inverse"]
 

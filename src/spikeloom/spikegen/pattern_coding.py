@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.checks import in_range
 from ..core.numbers import flag, whole
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 
 __all__ = ["burst", "phase"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.checks import choice, in_range
 from ..core.numbers import random_source, real, tensor
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 from .rate_coding import rate
 
 __all__ = ["population", "population_centers", "population_times", "receptive_fields"]

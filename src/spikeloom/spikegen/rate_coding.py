@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.checks import in_range
 from ..core.numbers import flag, random_source, real, tensor
-from .inputs import intensities, saturating, step_count
+from .input_checks import intensities, saturating, step_count
 
 __all__ = ["poisson", "rate", "rate_conv"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.checks import choice
 from ..core.numbers import flag, random_source, real, tensor
-from .inputs import intensities, step_count
+from .input_checks import intensities, step_count
 from .latency_coding import latency
 from .one_hot import to_one_hot
 

@@ -6,10 +6,10 @@ matplotlib's global settings, and none needs a display.
 
 from .counts import spike_count
 from .dynamics import bifurcation, lyapunov
+from .history import loss_curves
 from .movie import Camera, animator
 from .records import raster, traces
 from .summaries import confusion, rates, weights
-from .training import loss_curves
 
 __all__ = [
     "Camera",

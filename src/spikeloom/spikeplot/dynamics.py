@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..chaos import Diagram, Exponents
-from .style import BLUE, GREY, INK, ORANGE, axes_or_new, label, tidy
+from .style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    axes_or_new,
+    label,
+    running_mean,
+    steps_of_window,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,22 +92,18 @@ def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50
     """
     if not isinstance(exponents, Exponents):
         raise TypeError(f"exponents must come from chaos.lyapunov, got {type(exponents).__name__}")
-    if not isinstance(window, int) or window < 1:
-        raise ValueError(
-            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
-            "mean"
-        )
+    steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     groups = (("", ORANGE, exponents.by_eps), ("control, ", BLUE, exponents.control))
     for prefix, colour, several in groups:
         for number, one in enumerate(several):
-            rate = one.local.numpy()
-            box = np.ones(min(window, len(rate)))
-            smooth = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
-            shade = 1.0 - 0.7 * number / max(len(several), 1)
             ax.plot(
-                smooth, color=colour, alpha=shade, linewidth=1.4, label=f"{prefix}eps {one.eps:g}"
+                running_mean(one.local.numpy(), window),
+                color=colour,
+                alpha=1.0 - 0.7 * number / max(len(several), 1),
+                linewidth=1.4,
+                label=f"{prefix}eps {one.eps:g}",
             )
     ax.margins(x=0.01)
     label(ax, "step", "local exponent")

@@ -27,6 +27,8 @@ __all__ = [
     "figure_or_new",
     "integer_ticks",
     "label",
+    "running_mean",
+    "steps_of_window",
     "tidy",
 ]
 
@@ -55,6 +57,26 @@ def array(data: Any, what: str) -> np.ndarray:
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
     return tensor.numpy()
+
+
+def steps_of_window(window: Any) -> int:
+    """Checks the number of steps of a running mean."""
+    if not isinstance(window, int) or window < 1:
+        raise ValueError(
+            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
+            "mean"
+        )
+    return window
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred mean over ``window`` values, over fewer at both ends.
+
+    >>> running_mean(np.array([0.0, 3.0, 0.0]), 3)
+    array([1.5, 1. , 1.5])
+    """
+    box = np.ones(min(window, len(values)))
+    return np.convolve(values, box, "same") / np.convolve(np.ones_like(values), box, "same")
 
 
 def axes_or_new(ax: "Axes | None", **figure_options: Any) -> "Axes":

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from .style import INK, PALETTE, array, axes_or_new, integer_ticks, label, tidy
+from .style import (
+    INK,
+    PALETTE,
+    array,
+    axes_or_new,
+    integer_ticks,
+    label,
+    running_mean,
+    steps_of_window,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,18 +130,12 @@ def rates(
     >>> [(line.get_label(), float(line.get_ydata().mean())) for line in ax.lines]
     [('hidden', 1.0), ('output', 0.0)]
     """
-    if not isinstance(window, int) or window < 1:
-        raise ValueError(
-            f"window must be a number of steps, 1 or more, got {window!r}; write window=1 for no "
-            "mean"
-        )
+    steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
     layers = data if isinstance(data, Mapping) else {"": data}
     for number, (name, spk) in enumerate(layers.items()):
         values = array(spk, name or "data").astype(float)
-        rate = values.reshape(len(values), -1).mean(1)
-        box = np.ones(min(window, len(rate)))
-        rate = np.convolve(rate, box, "same") / np.convolve(np.ones_like(rate), box, "same")
+        rate = running_mean(values.reshape(len(values), -1).mean(1), window)
         time = np.arange(len(rate)) * (dt or 1)
         ax.plot(
             time, rate / (dt or 1), color=PALETTE[number % len(PALETTE)], linewidth=1.6, label=name

@@ -92,7 +92,7 @@ def fetch(archive: Archive, folder: Path, *, timeout: float = 30.0) -> Path:
 
     Raises:
         ConnectionError: the server cannot be reached or closes the connection. The part received
-            so far is kept.
+            so far remains.
         ValueError: the file has another checksum. It is deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)

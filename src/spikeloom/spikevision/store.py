@@ -55,10 +55,10 @@ class EventStore:
 
     >>> import numpy as np
     >>> events = np.array([(1, 2, 3, 1)], EVENT)
-    >>> EventStore.write(Path("toy.hdf5"), [Recording(events, 7, {"light": "led"})])
+    >>> EventStore.write(Path("toy.hdf5"), [Recording(events, 7, {"light": "lab"})])
     >>> store = EventStore(Path("toy.hdf5"))
     >>> len(store), store[0].events.tolist(), store[0].label, store[0].texts
-    (1, [(1, 2, 3, 1)], 7, {'light': 'led'})
+    (1, [(1, 2, 3, 1)], 7, {'light': 'lab'})
     """
 
     def __init__(self, path: Path) -> None:

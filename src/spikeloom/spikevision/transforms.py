@@ -163,7 +163,7 @@ class ToCountFrame:
     size: Sequence[int] = (2, 32, 32)
 
     def __post_init__(self) -> None:
-        whole("T", self.T, 1)
+        object.__setattr__(self, "T", whole("T", self.T, 1))
         _whole_numbers("size", self.size, 1)
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
@@ -262,7 +262,7 @@ class Repeat:
     n_repeat: int
 
     def __post_init__(self) -> None:
-        whole("n_repeat", self.n_repeat, 0, 2**31)
+        object.__setattr__(self, "n_repeat", whole("n_repeat", self.n_repeat, 0, 2**24))
 
     def __call__(self, target: Any) -> np.ndarray:
         if isinstance(target, Tensor):
@@ -286,7 +286,7 @@ class toOneHot:
     num_classes: int
 
     def __post_init__(self) -> None:
-        whole("num_classes", self.num_classes, 1, 2**20)
+        object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes, 1, 2**20))
 
     def __call__(self, integers: Any) -> Tensor:
         if isinstance(integers, Tensor):

@@ -4,8 +4,11 @@ Here are files and terminals: checkpoints, run cards, pictures, a progress bar. 
 elsewhere.
 """
 
+from .callbacks import BestCheckpoint, Callback, CSVLog, EarlyStopping, TensorBoardLog, TrainingRun
+from .evaluation import Evaluation, evaluate
 from .fit import fit
 from .interrupt import Interrupted
+from .metrics import confusion, macro_f1, top_k
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
 from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp, EventProp
@@ -16,12 +19,23 @@ __all__ = [
     "STBP",
     "TBPTT",
     "Accuracy",
+    "BestCheckpoint",
+    "CSVLog",
+    "Callback",
     "EProp",
+    "EarlyStopping",
+    "Evaluation",
     "EventProp",
     "Interrupted",
     "Result",
+    "TensorBoardLog",
+    "TrainingRun",
+    "confusion",
     "conv",
+    "evaluate",
     "fit",
+    "macro_f1",
     "mlp",
     "neurons",
+    "top_k",
 ]

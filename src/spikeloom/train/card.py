@@ -1,6 +1,7 @@
 """The run card: one JSON file that says what was trained, on what, with which result."""
 
 import json
+import math
 import platform
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from .checkpoint import atomic
-from .job import Job, Probe, device_of
+from .job import Job, Probe
+from .model import device_of
 from .result import Result
 from .settings import Settings
 from .threads import Threads
@@ -24,6 +26,7 @@ NOTE = (
     "the test samples "
     "themselves and therefore too good"
 )
+ONCE = "the test samples were looked at once, after the training"
 
 
 def versions() -> dict[str, str]:
@@ -60,7 +63,8 @@ def card(
         threads: in use, and why.
         notes: remarks, by the entry that they belong to.
     """
-    last, best = result.test_accuracy
+    last, best = (None if math.isnan(value) else value for value in result.test_accuracy)
+    note = ONCE if job.samples.validation is not None else NOTE
     several = len(result.each) > 1
     return {
         "format": 1,
@@ -72,9 +76,13 @@ def card(
             "classes": probe.classes,
         },
         "seeds": list(result.seeds),
-        "test_accuracy": {"last": last, "best": best, "quoted": "last", "note": NOTE},
+        "test_accuracy": {"last": last, "best": best, "quoted": "last", "note": note},
+        "test": result.test,
         "prediction": job.readout.rule,
-        "spread": {"of": "test accuracy after the last epoch", "each": list(result.each)}
+        "spread": {
+            "of": f"{result.scored.replace('_', ' ')} after the last epoch",
+            "each": list(result.each),
+        }
         | {"mean": result.mean, "std": result.std if several else None, "std_is": "sample, n - 1"},
         "spikes_per_neuron_and_sample": {
             "mean": mean_of(result.spikes_per_neuron, probe.layers),
@@ -84,8 +92,10 @@ def card(
         | {"of": "training and its evaluations after each epoch, all seeds"},
         "threads": {"number": threads.number, "why": threads.why},
         "device": str(device_of(result.net)),
+        "processes": job.optimizer.here.size,
         "multiply_adds_per_sample": probe.multiply_adds,
         "versions": versions(),
+        "ended_early": result.stopped,
         "files": {kind: path.name for kind, path in result.paths.items()},
         "notes": dict(notes),
         "history": list(result.history),

@@ -27,7 +27,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT = 2
+FORMAT = 3
 MARK = b"spikeloom sha256 "
 COMMENT = len(MARK) + 64
 END = 22  # bytes of the record that ends a zip archive without comment

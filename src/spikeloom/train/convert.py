@@ -11,7 +11,7 @@ from torch import nn
 
 from ..conversion import Converted, Report, convert, fine_tune
 from ..conversion.convert import check_settings, ordinary
-from ..conversion.network import Settings
+from ..conversion.converted import Settings
 from ..conversion.published import Diehl2015
 from ..core import checks
 from ..data import Split

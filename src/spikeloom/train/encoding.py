@@ -9,7 +9,7 @@ from ..core import checks
 from ..spikegen import rate
 from .settings import name_of, whole
 
-__all__ = ["ENCODINGS", "Encoder", "encoder"]
+__all__ = ["ENCODINGS", "TIMED", "Encoder", "encoder"]
 
 
 class Encoder(NamedTuple):
@@ -38,7 +38,7 @@ def bernoulli(num_steps: int | None) -> Encoder:
     return Encoder("rate", lambda x: (rate(x, num_steps), None), in_unit=True)
 
 
-def sequence(num_steps: int | None) -> Encoder:
+def sequence(num_steps: int | None, name: str = "sequence") -> Encoder:
     """Samples carry time themselves: [B, T, ...] becomes [T, B, ...]."""
 
     def call(x: Tensor) -> tuple[Tensor, None]:
@@ -56,18 +56,30 @@ def sequence(num_steps: int | None) -> Encoder:
             )
         return x.transpose(0, 1), None
 
-    return Encoder("sequence", call)
+    return Encoder(name, call)
+
+
+def time_first(num_steps: int | None) -> Encoder:
+    """As `sequence`, for loaders that yield [T, B, ...]; batches are transposed as they are
+    read."""
+    return sequence(num_steps, "time_first")
 
 
 ENCODINGS: dict[str, Callable[[int | None], Encoder]] = {
     "direct": direct,
     "rate": bernoulli,
     "sequence": sequence,
+    "time_first": time_first,
 }
+TIMED = ("sequence", "time_first")  # encodings of samples that carry time themselves
 
 
-def encoder(encode: Any, num_steps: int | None) -> Encoder:
+def encoder(encode: Any, num_steps: int | None, *, own_loop: bool = False) -> Encoder:
     """The encoder for the arguments ``encode`` and ``num_steps`` of `fit`.
+
+    Args:
+        encode, num_steps: as for `fit`.
+        own_loop: the network has a loop over time of its own, which knows its number of steps.
 
     Raises:
         ValueError: an unknown name, or ``num_steps`` is missing or not positive.
@@ -79,6 +91,11 @@ def encoder(encode: Any, num_steps: int | None) -> Encoder:
     (torch.Size([5, 2, 3]), None)
     """
     encode = "direct" if encode is None else encode
+    if own_loop and encode == "direct" and num_steps is not None:
+        raise ValueError(
+            f"a network with a loop of its own counts its steps itself, got num_steps={num_steps}; "
+            "leave num_steps out"
+        )
     if isinstance(encode, str):
         checks.choice("encode", encode, ENCODINGS)
     elif not callable(encode):
@@ -87,7 +104,7 @@ def encoder(encode: Any, num_steps: int | None) -> Encoder:
         )
     if num_steps is not None:
         whole("num_steps", num_steps)
-    elif encode != "sequence":
+    elif encode not in TIMED and not (own_loop and encode == "direct"):
         raise ValueError(
             f"encode={name_of(encode)!r} needs the number of time steps, got none; write "
             "num_steps=12, or "

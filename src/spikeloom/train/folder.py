@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import explained, reserved, swept
+from ..saving import OF_RUNS
 from . import checkpoint
 
 __all__ = ["Folder", "RunFolder"]
@@ -119,9 +120,16 @@ class RunFolder(Folder):
         self.card = self.path / "run.json"
         self.raster = self.path / "raster.png"
         self.curves = self.path / "curves.png"
+        self.net = self.path / OF_RUNS
 
     def names(self) -> list[str]:
-        return ["checkpoint.pt", "checkpoint-seed*.pt", "run.json", "raster.png", "curves.png"]
+        kept = ["checkpoint.pt", "checkpoint-seed*.pt", "run.json", "raster.png", "curves.png"]
+        by_callbacks = [
+            f"{stem}{seed}{end}"
+            for stem, end in (("best", ".pt"), ("history", ".csv"))
+            for seed in ("", "-seed*")
+        ]
+        return [*kept, OF_RUNS, *by_callbacks]
 
     @property
     def first(self) -> Path:
@@ -129,7 +137,12 @@ class RunFolder(Folder):
 
     def checkpoint(self, seed: int) -> Path:
         """Checkpoint of one seed."""
-        return self.path / ("checkpoint.pt" if seed == self.seed else f"checkpoint-seed{seed}.pt")
+        return self.of_seed("checkpoint.pt", seed)
+
+    def of_seed(self, name: str, seed: int) -> Path:
+        """Path of a file that there is once for each seed."""
+        stem, dot, end = name.partition(".")
+        return self.path / (name if seed == self.seed else f"{stem}-seed{seed}{dot}{end}")
 
     def state(self, seed: int) -> dict[str, Any] | None:
         """What the checkpoint of a seed holds; None if there is none."""

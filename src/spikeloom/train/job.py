@@ -1,98 +1,51 @@
 """One training job: a network with all that is needed to run, judge and change it, checked before
 work begins."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ..chaos import Chaos
-from ..core.numbers import network
-from ..core.tree import named_neurons, reset
-from ..kernels.events.choice import by_input_alone
-from ..run import run
-from .encoding import Encoder
-from .models import is_spiking
-from .readout import Readout, one_number
+from ..core.tree import reset
+from .model import Model, device_of, fork_random_state, has_own_loop, spiking_layers
+from .readout import check_targets, one_number
 from .samples import Samples
+from .update import Update
 
-__all__ = ["Job", "Probe", "device_of", "fork_random_state", "probe"]
+__all__ = ["Job", "Probe", "device_of", "fork_random_state", "probe", "spiking_layers"]
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Model):
     """A network and how it is trained on what.
 
     Attributes:
-        net: one step of the network.
-        optimizer: of its parameters.
-        samples: training and test data.
-        encoder: from samples to input over time.
-        readout: loss and prediction.
+        optimizer: changes its parameters; `Update`, which accumulates, clips and sums.
+        samples: training, validation and test data.
         epochs: passes over the training samples.
-        schedule: share of the training that is done, in [0, 1), to a factor of the learning rate.
-        seed: of all random draws.
-        layers: paths of the spiking neurons.
-        last: path of the last neuron.
+        given_loss: as given to `fit`.
+        penalty: functions of the spikes [T, B, ...] of layers, added to the loss, by path.
         chaos: the chaotic loss attached to the network, or None.
     """
 
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    samples: Samples
-    encoder: Encoder
-    readout: Readout
-    epochs: int
-    schedule: Callable[[float], float]
-    seed: int
-    layers: tuple[str, ...]
-    last: str
-    chaos: Chaos | None = None
+    optimizer: Update = field(kw_only=True)
+    samples: Samples = field(kw_only=True)
+    epochs: int = field(kw_only=True)
+    given_loss: Any = field(kw_only=True, default=None)
+    penalty: Mapping[str, Callable[[Tensor], Tensor]] = field(kw_only=True, default_factory=dict)
+    chaos: Chaos | None = field(kw_only=True, default=None)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples
-        [B, ...]."""
-        return self.run(*self.encoder.call(x))
-
-    def run(
-        self, x: Tensor, num_steps: int | None, *, reset: bool = True
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`, for input over time [T, B, ...], or [B, ...] that is the same at each of
-        ``num_steps``."""
-        membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
-        names = [*(f"{path}.spk" for path in self.layers), *membrane]
-        with (
-            by_input_alone()
-        ):  # what earlier batches looked like must not matter: a resumed run has not seen them
-            result = run(self.net, x, num_steps, record=names, reset=reset)
-        spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
-        output = result.output[0] if isinstance(result.output, tuple) else result.output
-        return result.record[membrane[0]] if membrane else output, spikes
-
-    def output_of(self, step: Any) -> Tensor:
-        """What the loss reads of the output of one step, [B, N].
-
-        Raises:
-            TypeError: it reads membranes, and the network returns spikes only.
-        """
-        if self.readout.field == "spk":
-            return step[0] if isinstance(step, tuple) else step
-        last: Any = self.net.get_submodule(self.last)
-        fields = [name for name in last.State._fields if name != "spk"]
-        if not isinstance(step, tuple) or len(step) != 1 + len(fields):
-            raise TypeError(
-                f"{self.readout.name} reads membranes, got a network that returns "
-                f"{type(step).__name__}; "
-                "build its last neuron with output=True"
-            )
-        return step[1 + fields.index("mem")]
-
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The loss as a scalar."""
-        return one_number(self.readout.loss(outputs, labels), self.readout.name)
+    def objective(self, outputs: Tensor, targets: Tensor, spikes: Mapping[str, Tensor]) -> Tensor:
+        """The loss with the penalties of hidden spikes, a scalar."""
+        total = self.loss(outputs, targets)
+        for path, function in self.penalty.items():
+            total = total + one_number(function(spikes[path]), "penalty")
+        return total
 
     def measure(self, x: Tensor) -> None:
         """Measure how strongly the chaotic loss feeds back, on samples [B, ...], if it has not been
@@ -100,15 +53,15 @@ class Job:
         chaos = self.chaos
         if chaos is None or chaos.gains or chaos.settings.strength.value == 0.0:
             return
-        if isinstance(self.optimizer, torch.optim.SGD):
+        if isinstance(self.optimizer.optimizer, torch.optim.SGD):
             with fork_random_state(self.device):
                 value, num_steps = self.encoder.call(x)
                 chaos.calibrate(value, num_steps)
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return device_of(self.net)
+    def model(self) -> Model:
+        """The network without its training."""
+        return Model(**{each.name: getattr(self, each.name) for each in fields(Model)})
 
 
 class Probe(NamedTuple):
@@ -127,50 +80,25 @@ class Probe(NamedTuple):
     classes: int
 
 
-def device_of(net: nn.Module) -> torch.device:
-    """Device of the first parameter.
+class _Products(TorchDispatchMode):
+    """Counts the operations of products with weights.
 
-    >>> device_of(nn.Linear(1, 1))
-    device(type='cpu')
+    torch's own counter also follows modules by hooks, which fail where a layer computes its weights
+    without gradient.
     """
-    return next(net.parameters()).device
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
 
-def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
-    """Random draws inside the block leave torch's global generators outside as they were.
-
-    >>> before = torch.get_rng_state()
-    >>> with fork_random_state(torch.device("cpu")):
-    ...     _ = torch.rand(3)
-    >>> torch.equal(before, torch.get_rng_state())
-    True
-    """
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def spiking_layers(net: Any) -> tuple[tuple[str, ...], str]:
-    """Paths of the spiking neurons of a network, and of its last neuron.
-
-    Raises:
-        TypeError: ``net`` is no module.
-        ValueError: it has nothing to train, or no neuron.
-
-    >>> import spikeloom as snn
-    >>> spiking_layers(nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.9, init_hidden=True)))
-    (('1',), '1')
-    """
-    network(net)
-    if not any(p.requires_grad for p in net.parameters()):
-        raise ValueError(
-            "net must have parameters that require a gradient, got none; add an nn.Linear"
-        )
-    every = list(named_neurons(net))
-    if not every:
-        raise ValueError(
-            "net must have at least one spiking neuron, got none; "
-            "add snn.Leaky(beta=0.9, init_hidden=True) after each linear layer"
-        )
-    return tuple(path for path, neuron in every if is_spiking(neuron)), every[-1][0]
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.operations += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def probe(job: Job) -> Probe:
@@ -178,36 +106,62 @@ def probe(job: Job) -> Probe:
     count its work.
 
     Raises:
-        ValueError: samples do not suit the encoding, outputs are not [T, B, classes], or a label
-            has no output.
+        ValueError: samples do not suit the encoding, outputs are not [T, B, classes], a label has
+            no output, or the loss does not take them.
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    _check_span(job)
+    training = job.net.training
+    x, y = (part[:2].to(job.device) for part in (job.samples.example, job.samples.labels))
+    job.net.eval()
+    try:
+        with fork_random_state(job.device), torch.no_grad():
+            try:
+                outputs, spikes = job.forward(x)
+            except ValueError as error:
+                raise _own_loop(job, error) from error
+            _check_output(job, outputs)
+            _check_loss(job, outputs, y, spikes)
+            reset(job.net)
+            with _Products() as counter:
+                job.forward(x)
+    finally:
+        job.net.train(training)
+        reset(job.net)
+    classes = job.readout.num_classes or outputs.shape[-1]
+    layers = {path: spk[0, 0].numel() for path, spk in spikes.items()}
+    return Probe(counter.operations // 2 // len(x), len(outputs), layers, classes)
 
-    x, (low, high) = job.samples.example[:2].to(job.device), job.samples.span
+
+def _check_span(job: Job) -> None:
+    low, high = job.samples.span
     if job.encoder.in_unit and not (low >= 0 and high <= 1):
         raise ValueError(
             f'encode="{job.encoder.name}" takes probabilities in [0, 1], got samples from {low:g} '
             f"to {high:g}; "
             "scale them, e.g. x / x.max()"
         )
-    training = job.net.training
-    job.net.eval()
-    try:
-        with (
-            fork_random_state(job.device),
-            torch.no_grad(),
-            FlopCounterMode(display=False) as counter,
-        ):
-            outputs, spikes = job.forward(x)
-    finally:
-        job.net.train(training)
-        reset(job.net)
-    if outputs.dim() != 3:
-        raise ValueError(
-            f"the network must return [T, B, classes], got {tuple(outputs.shape)}; end it with "
-            "nn.Flatten(), nn.Linear(features, classes) and a neuron with init_hidden=True, "
-            "output=True"
+
+
+def _own_loop(job: Job, error: ValueError) -> ValueError:
+    """The error of a network with a loop of its own, with a remedy for `fit`."""
+    if "loop over time of its own" not in str(error):
+        return error
+    return ValueError(
+        f"{type(job.net).__name__} has a loop over time of its own; write "
+        "snn.fit(snn.layerwise(net), ...), or a forward of one time step"
+    )
+
+
+def _check_output(job: Job, outputs: Any) -> None:
+    if not isinstance(outputs, Tensor) or outputs.dim() != 3:
+        came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        hint = (
+            "stack the outputs of its steps, [B, classes] each, by torch.stack"
+            if has_own_loop(job.net)
+            else "end it with nn.Flatten(), nn.Linear(features, classes) and a neuron with "
+            "init_hidden=True, output=True"
         )
+        raise ValueError(f"the network must return [T, B, classes], got {came}; {hint}")
     classes = job.readout.num_classes or outputs.shape[-1]
     highest = job.samples.highest
     if highest is not None and highest >= classes:
@@ -216,5 +170,18 @@ def probe(job: Job) -> Probe:
             f"{classes}; "
             f"change the last layer to {highest + 1} outputs, or the labels to 0 ... {classes - 1}"
         )
-    layers = {path: spk[0, 0].numel() for path, spk in spikes.items()}
-    return Probe(counter.get_total_flops() // 2 // len(x), len(outputs), layers, classes)
+
+
+def _check_loss(job: Job, outputs: Tensor, y: Tensor, spikes: Mapping[str, Tensor]) -> None:
+    """Compute the loss once, so that one that does not fit is refused before any work."""
+    given = job.given_loss
+    if given is not None:
+        check_targets(given, job.readout.scores(outputs), y)
+    try:
+        job.objective(outputs, y, spikes)
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"{job.readout.name} cannot be computed of outputs {tuple(outputs.shape)} and targets "
+            f"{tuple(y.shape)}: {str(error).splitlines()[0]}; a loss is called with the outputs "
+            "[T, B, N] and the targets, one of torch.nn with one number for each output"
+        ) from error

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .job import Job, fork_random_state
+from .model import Model, fork_random_state
+from .processes import Share, gathered
+from .samples import Batches
 
-__all__ = ["Tally", "evaluate"]
+__all__ = ["Score", "Tally", "evaluate"]
 
 
 @dataclass
@@ -17,7 +19,7 @@ class Tally:
     """Sums over batches, and the means that they give.
 
     >>> tally = Tally()
-    >>> tally.add(0.5, torch.tensor([1, 0]), torch.tensor([1, 1]), {"1": torch.ones(4, 2, 3)})
+    >>> tally.add(0.5, hits=1, number=2, spikes={"1": torch.ones(4, 2, 3)})
     >>> tally.loss, tally.accuracy, tally.spikes_per_neuron
     (0.5, 0.5, {'1': 4.0})
     """
@@ -30,21 +32,17 @@ class Tally:
     neuron_steps: int = 0  # neurons of all layers x steps x samples
 
     def add(
-        self,
-        loss: float,
-        predicted: Tensor,
-        labels: Tensor,
-        spikes: Mapping[str, Tensor] | None = None,
+        self, loss: float, hits: int, number: int, spikes: Mapping[str, Tensor] | None = None
     ) -> None:
         """Count one batch; ``loss`` is its mean. Counting spikes costs about a tenth of a forward
         pass."""
-        number = len(labels)
         self.samples += number
         self.loss_sum += loss * number
-        self.hits += int((predicted == labels).sum())
+        self.hits += hits
         for path, spk in (spikes or {}).items():
+            spk = spk[:, :number]
             self.spikes[path] = self.spikes.get(path, 0) + int(spk.detach().count_nonzero())
-            self.neurons[path] = spk[0, 0].numel()
+            self.neurons[path] = spk.shape[2:].numel()
             self.neuron_steps += spk.numel()
 
     @property
@@ -73,21 +71,81 @@ class Tally:
         """All sums as plain values; ``Tally(**state)`` brings them back."""
         return asdict(self)
 
+    def summed(self, here: Share) -> "Tally":
+        """The sums of all processes."""
+        paths = list(self.spikes)
+        numbers = [self.samples, self.hits, self.loss_sum, self.neuron_steps]
+        totals = here.sum([*numbers, *(self.spikes[path] for path in paths)])
+        samples, hits, loss_sum, neuron_steps = totals[:4]
+        spikes = {path: round(total) for path, total in zip(paths, totals[4:], strict=True)}
+        return Tally(
+            round(samples), round(hits), loss_sum, spikes, self.neurons, round(neuron_steps)
+        )
 
-def evaluate(job: Job) -> Tally:
-    """Run all test samples. Leaves the parameters, the mode and torch's generators as they were.
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluation found.
+
+    Attributes:
+        tally: sums over the samples.
+        accuracy: share of hits; None where the targets are values.
+        metrics: the further figures, by name.
+        scores: one number for each class or value, [N, ...], in the order of the samples; of all
+            processes where there are metrics, else of this one.
+        targets: [N, ...].
+    """
+
+    tally: Tally
+    accuracy: float | None
+    metrics: dict[str, float]
+    scores: Tensor
+    targets: Tensor
+
+    def row(self, part: str) -> dict[str, float]:
+        """The figures with the name of the part of the data in front."""
+        found = {"loss": self.tally.loss}
+        if self.accuracy is not None:
+            found["accuracy"] = self.accuracy
+        return {f"{part}_{name}": value for name, value in (found | self.metrics).items()}
+
+
+def hits_of(model: Model, scores: Tensor, targets: Tensor) -> int:
+    """Number of samples whose class is predicted rightly; 0 where the targets are values."""
+    if not model.readout.classifies:
+        return 0
+    return int((model.readout.predict(scores) == targets).sum())
+
+
+def evaluate(model: Model, batches: Batches, here: Share | None = None) -> Score:
+    """Run all samples. Leaves the parameters, the mode and torch's generators as they were.
 
     Random draws (rate coding) are the same in every evaluation of a seed.
     """
-    tally, training = Tally(), job.net.training
-    job.net.eval()
+    here = Share() if here is None else here
+    tally, training = Tally(), model.net.training
+    scores: list[Tensor] = []
+    targets: list[Tensor] = []
+    model.net.eval()
     try:
-        with fork_random_state(job.device), torch.no_grad():
-            torch.manual_seed(job.seed)
-            for x, y in job.samples.test.start():
-                x, y = x.to(job.device), y.to(job.device)
-                outputs, spikes = job.forward(x)
-                tally.add(job.loss(outputs, y).item(), job.readout.predict(outputs), y, spikes)
+        with fork_random_state(model.device), torch.no_grad():
+            torch.manual_seed(model.seed)
+            for batch in batches.start():
+                x, y = batch.x.to(model.device), batch.y.to(model.device)
+                outputs, spikes = model.forward(x)
+                found = model.readout.scores(outputs)[: batch.count]
+                y_counted = y[: batch.count]
+                loss = model.loss(outputs, y).item()
+                tally.add(loss, hits_of(model, found, y_counted), batch.count, spikes)
+                scores.append(found.float().cpu())
+                targets.append(y_counted.cpu())
     finally:
-        job.net.train(training)
-    return tally
+        model.net.train(training)
+    tally = tally.summed(here) if here.size > 1 else tally
+    every, wanted = torch.cat(scores), torch.cat(targets)
+    if model.metrics and here.size > 1:
+        parts = gathered((every, wanted))
+        every, wanted = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    metrics = {name: float(function(every, wanted)) for name, function in model.metrics.items()}
+    accuracy = tally.accuracy if model.readout.classifies else None
+    return Score(tally, accuracy, metrics, every, wanted)

@@ -12,7 +12,8 @@ from ..core.tree import reset
 from ..spikeplot import loss_curves, raster
 from ..spikeplot.style import BLUE, GREY, INK, ORANGE, integer_ticks, label, tidy
 from .checkpoint import atomic
-from .job import Job, fork_random_state
+from .job import Job
+from .model import fork_random_state
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def draw_raster(job: Job, path: Path) -> None:
     finally:
         job.net.train(training)
         reset(job.net)
-    guess = int(job.readout.predict(outputs)[0])
+    guess = int(job.readout.predict(job.readout.scores(outputs))[0])
     hidden = {p: s[:, 0].flatten(1) for p, s in spikes.items() if p != job.last}
     shown = dict(list(hidden.items())[:SHOWN_LAYERS])
     fig = figure((11, 3.4 + 2.2 * len(shown)))

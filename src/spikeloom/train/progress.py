@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from torch import Tensor
 
 from ..core.checks import require
+from .result import shown
 
 __all__ = ["Bar", "Lines", "Progress", "progress_for"]
 
@@ -110,7 +111,9 @@ class Bar(Progress):
         self.bar.update()
 
     def epoch(self, row: dict[str, float]) -> None:
-        self.accuracy = f", test {100 * row['test_accuracy']:.1f} %"
+        name = judged(row)
+        part = name.partition("_")[0]
+        self.accuracy = f", {part} {shown(name, row[name], 1)}"
         self._name(int(row["epoch"]) + 1)
 
     def close(self) -> None:
@@ -120,10 +123,26 @@ class Bar(Progress):
 
 
 def summary(row: dict[str, float]) -> str:
-    """Loss, accuracy and spike rate of an epoch."""
-    return (
-        f"loss {row['train_loss']:.4f}  test accuracy {100 * row['test_accuracy']:.2f} %  "
-        f"spikes {row['spike_rate']:.3f} per neuron and step"
+    """Loss, the figure by which an epoch is judged, and spike rate of an epoch."""
+    name = judged(row)
+    words = name.replace("train_", "training ").replace("_", " ")
+    parts = [f"loss {row['train_loss']:.4f}"]
+    if name != "train_loss":
+        parts.append(f"{words} {shown(name, row[name])}")
+    if "spike_rate" in row:
+        parts.append(f"spikes {row['spike_rate']:.3f} per neuron and step")
+    return "  ".join(parts)
+
+
+def judged(row: dict[str, float]) -> str:
+    """The figure by which an epoch is judged, of those that are there.
+
+    >>> judged({"train_loss": 0.5, "validation_loss": 0.6})
+    'validation_loss'
+    """
+    parts = ("validation", "test", "train")
+    return next(
+        name for part in parts for name in (f"{part}_accuracy", f"{part}_loss") if name in row
     )
 
 

@@ -20,13 +20,17 @@ KEYS: dict[str, Any] = {
     "tally": dict,
     "history": list,
     "spikes": dict,
+    "stopped": str,
     "seconds": dict,
     "random": dict,
+    "random_of_others": list,
     "model": dict,
     "optimizer": dict,
+    "schedule": (dict, type(None)),
+    "callbacks": list,
     "chaos": (dict, type(None)),
 }
-ROW = {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "spike_rate"}
+ROW = {"epoch", "train_loss"}
 
 
 def refuse(path: str, what: str) -> NoReturn:
@@ -87,8 +91,9 @@ def check(path: str, state: dict[str, Any]) -> None:
     for index, row in enumerate(state["history"], 1):
         if not isinstance(row, dict) or not row.keys() >= ROW or row["epoch"] != index:
             refuse(path, f"row {index} of the history is not that of epoch {index}")
-        for name in ("train_accuracy", "test_accuracy"):
-            number(path, f"{name} of epoch {index}", row[name], 0, 1)
+        for name in row:
+            if name.endswith("_accuracy"):
+                number(path, f"{name} of epoch {index}", row[name], 0, 1)
     for name in ("epoch", "now"):
         keys(path, state["random"], {name: dict}, "random.")
         keys(path, state["random"][name], {"cpu": Tensor}, f"random.{name}.")
@@ -116,7 +121,7 @@ def fits(path: str, state: dict[str, Any], job: Job) -> None:
     number(path, "tally.samples", samples, state["batch"], math.inf if state["batch"] else 0)
     number(path, "tally.hits", state["tally"]["hits"], 0, samples)
     _model(path, state["model"], job)
-    _optimizer(path, state["optimizer"], job.optimizer.state_dict())
+    _optimizer(path, state["optimizer"], job.optimizer.optimizer.state_dict())
     if (state["chaos"] is None) != (job.chaos is None):
         refuse(path, "chaos is missing")
     if job.samples.train.generator is not None and "order" not in state["random"]["now"]:

@@ -3,20 +3,25 @@
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .model import Model
 
 __all__ = ["Accuracy", "Result"]
 
 
 class Accuracy(NamedTuple):
-    """Share of the test samples that are classified rightly, in [0, 1].
+    """Share of the test samples that are classified rightly, in [0, 1]; NaN without test samples
+    or classes.
 
     Attributes:
-        last: after the last epoch; the figure to quote.
+        last: of the trained network; the figure to quote.
         best: highest of all epochs. Chosen by the test samples themselves, therefore too good by a
-            little.
+            little; with validation samples the test samples are looked at once, and it is ``last``.
 
     >>> Accuracy(last=0.97, best=0.98).last
     0.97
@@ -32,18 +37,22 @@ class Result:
 
     Attributes:
         net: the trained network.
-        history: one row for each epoch: ``epoch``, ``train_loss``, ``train_accuracy``,
-            ``test_loss``, ``test_accuracy``, ``spike_rate`` (test samples; spikes per neuron and
-            step).
+        history: one row for each epoch: ``epoch``, ``train_loss``, ``train_accuracy``, then loss,
+            accuracy and metrics of the validation samples (``validation_loss`` ...) or, without
+            those, of the test samples (``test_loss`` ...), and their ``spike_rate`` in spikes per
+            neuron and step. Accuracies are there where the targets are classes.
         test_accuracy: of the last and of the best epoch.
         spikes_per_neuron: mean of each spiking layer for one test sample, by the layer's path.
         seeds: that were trained, in order.
-        each: test accuracy after the last epoch for each seed.
+        each: ``score`` for each seed.
         seconds: training with its evaluations, all seeds, as the clock on the wall counts.
         cpu_seconds: the same in processor time.
         threads: that torch used.
-        paths: files by kind: ``"card"``, ``"checkpoint"``, ``"raster"``, ``"curves"``; empty
-            without ``out``.
+        paths: files by kind: ``"card"``, ``"checkpoint"``, ``"net"``, ``"raster"``, ``"curves"``;
+            empty without ``out``.
+        test: loss, accuracy and metrics of the trained network on the test samples.
+        scored: what ``each`` holds: ``"test_accuracy"``, or the next best figure there is.
+        stopped: why a callback ended the training, or "".
 
     >>> history = ({"epoch": 1, "test_accuracy": 0.975},)
     >>> accuracy = Accuracy(0.975, 0.975)
@@ -63,10 +72,14 @@ class Result:
     cpu_seconds: float
     threads: int
     paths: dict[str, Path] = field(default_factory=dict)
+    test: dict[str, float] = field(default_factory=dict)
+    scored: str = "test_accuracy"
+    stopped: str = ""
+    _model: "Model | None" = field(default=None, repr=False, compare=False)
 
     @property
     def mean(self) -> float:
-        """Mean test accuracy over the seeds, after the last epoch."""
+        """Mean of ``each`` over the seeds."""
         return statistics.fmean(self.each)
 
     @property
@@ -74,22 +87,74 @@ class Result:
         """Standard deviation of it over the seeds (n - 1 in the denominator); 0 for one seed."""
         return statistics.stdev(self.each) if len(self.each) > 1 else 0.0
 
-    def __str__(self) -> str:
-        last, best = (100 * value for value in self.test_accuracy)
-        lines = [
-            f"test accuracy {last:.2f} % after epoch {len(self.history)}, the last one "
-            f"(highest of all epochs: {best:.2f} %)"
-        ]
-        if len(self.each) > 1:
-            lines.append(
-                f"over {len(self.each)} seeds: mean {100 * self.mean:.2f} %, standard deviation "
-                f"{100 * self.std:.2f}, "
-                f"from {100 * min(self.each):.2f} to {100 * max(self.each):.2f} %"
+    def predict(self, x: Any) -> Tensor:
+        """Classes [N] for samples [N, ...], or the predicted values [N, ...] of a regression.
+
+        Args:
+            x: samples as they were given to `fit`, on any device.
+
+        >>> import spikeloom as snn
+        >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
+        >>> data = snn.data.iris()
+        >>> result = snn.fit(net, data, num_steps=5, epochs=1, progress=False)
+        >>> result.predict(data.x_test).shape
+        torch.Size([30])
+        """
+        return self._known().predict(torch.as_tensor(x))
+
+    def scores(self, x: Any) -> Tensor:
+        """One number for each class or value, [N, ...], such as spike counts; see `predict`."""
+        return self._known().scores(torch.as_tensor(x))
+
+    def _known(self) -> "Model":
+        if self._model is None:
+            raise ValueError(
+                "a result that was pickled does not know how its network reads samples; write "
+                "snn.evaluate(result.net, ...)"
             )
+        return self._model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None}  # functions of the caller cannot be pickled
+
+    def __str__(self) -> str:
+        return "\n".join([*self._figures(), *self._costs()])
+
+    def _figures(self) -> list[str]:
+        """What was reached."""
+        lines = [f"{self._quoted()} after epoch {len(self.history)}, the last one"]
+        highest = self.test_accuracy.best
+        if "test_accuracy" in self.history[-1]:
+            lines[0] += f" (highest of all epochs: {100 * highest:.2f} %)"
+        if self.stopped:
+            lines[0] += f" ({self.stopped})"
+        figures = [
+            f"{name} {shown(name, value)}"
+            for name, value in self.test.items()
+            if f"test_{name}" != self.scored and name != "loss"
+        ]
+        lines += [f"test {', '.join(figures)}"] if figures else []
+        if len(self.each) > 1:
+            unit = 100 if self.scored.endswith("accuracy") else 1
+            mark = " %" if unit == 100 else ""
+            low, high = min(self.each), max(self.each)
+            lines.append(
+                f"over {len(self.each)} seeds: mean {unit * self.mean:.2f}{mark}, standard "
+                f"deviation {unit * self.std:.2f}, from {unit * low:.2f} to {unit * high:.2f}{mark}"
+            )
+        return lines
+
+    def _quoted(self) -> str:
+        part, _, figure = self.scored.partition("_")
+        part = "training" if part == "train" else part
+        return f"{part} {figure} {shown(figure, self.each[0])}"
+
+    def _costs(self) -> list[str]:
+        """Spikes, time and files."""
         spikes = ", ".join(
             f"{count:.2f} in layer {path}" for path, count in self.spikes_per_neuron.items()
         )
-        lines += (
+        lines = (
             [f"{spikes.replace(' in layer', ' spikes per neuron and sample in layer', 1)}"]
             if spikes
             else []
@@ -100,5 +165,13 @@ class Result:
             f"{threads}"
         )
         pictures = [str(self.paths[kind]) for kind in ("raster", "curves") if kind in self.paths]
-        lines += [f"pictures: {', '.join(pictures)}"] if pictures else []
-        return "\n".join(lines)
+        return [*lines, f"pictures: {', '.join(pictures)}"] if pictures else lines
+
+
+def shown(name: str, value: float, digits: int = 2) -> str:
+    """A figure for people: shares in percent, with some digits after the point.
+
+    >>> shown("accuracy", 0.975), shown("loss", 0.1234)
+    ('97.50 %', '0.1234')
+    """
+    return f"{100 * value:.{digits}f} %" if name.endswith("accuracy") else f"{value:.4g}"

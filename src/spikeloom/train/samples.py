@@ -1,4 +1,4 @@
-"""Training and test data in any of the accepted forms, as batches ``(x, y)`` in a reproducible
+"""Training, validation and test data in any of the accepted forms, as batches in a reproducible
 order."""
 
 from collections.abc import Iterable, Iterator, Sized
@@ -6,17 +6,37 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data.distributed import DistributedSampler
 
 from ..core import checks
-from ..data import Split
+from ..data import Split, stratified
+from .processes import Share
 from .settings import checksum
 
-__all__ = ["LoaderBatches", "Samples", "TensorBatches", "samples"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "LoaderBatches",
+    "Samples",
+    "TensorBatches",
+    "evaluated",
+    "samples",
+]
 
 FORMS = (
-    "a Split such as data.digits(), tensors (x_train, y_train, x_test, y_test), or loaders "
-    "(train_loader, test_loader)"
+    "a Split such as data.digits(), tensors (x_train, y_train, x_test, y_test), or data sets or "
+    "loaders (train, test) or (train, validation, test)"
 )
+PARTS = ("training", "validation", "test")
+
+
+class Batch(NamedTuple):
+    """Samples [B, ...] and targets [B, ...] for this process; ``count`` of them count."""
+
+    x: Tensor
+    y: Tensor
+    count: int
 
 
 class Batches(Protocol):
@@ -26,7 +46,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def start(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def start(self, skip: int = 0) -> Iterator[Batch]:
         """A new pass over the data without its first ``skip`` batches. Draws the order now, not at
         the first batch."""
         ...
@@ -37,60 +57,83 @@ class Samples(NamedTuple):
 
     Attributes:
         train: batches in random order.
-        test: batches in fixed order.
+        validation: batches in fixed order, looked at after each epoch, or None.
+        test: batches in fixed order, or None.
         description: for run cards and for the comparison before a resume.
-        example: a few test samples, [B, ...].
-        labels: of the examples, [B].
+        example: a few test samples, [B, ...]; training samples where there are no others.
+        labels: of the examples, [B, ...].
         highest: largest label, where it is known in advance.
         batch_size: samples in a full batch.
-        span: smallest and largest value of the samples; of loaders, of the first test batch.
+        span: smallest and largest value of the samples; of loaders, of the first batch.
+        classifies: whether the targets are class numbers.
+        counts: training samples of each class, where known.
     """
 
     train: Batches
-    test: Batches
+    validation: Batches | None
+    test: Batches | None
     description: dict[str, Any]
     example: Tensor
     labels: Tensor
     highest: int | None
     batch_size: int
     span: tuple[float, float]
+    classifies: bool
+    counts: Tensor | None = None
 
 
 class TensorBatches:
-    """Batches of samples that lie in memory.
+    """Batches of samples in memory.
 
     >>> batches = TensorBatches(torch.arange(5.0), torch.arange(5), 2)
-    >>> [y.tolist() for _, y in batches.start(skip=1)]
+    >>> [batch.y.tolist() for batch in batches.start(skip=1)]
     [[2, 3], [4]]
     """
 
     def __init__(
-        self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        here: Share | None = None,
     ) -> None:
         self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
+        self.here = Share() if here is None else here
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
 
-    def start(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches in the order of `generator`, or as they lie if there is none."""
+    def start(self, skip: int = 0) -> Iterator[Batch]:
+        """Batches in the order of `generator`, or in their own if there is none."""
         number = len(self.x)
-        shuffled = (
-            None if self.generator is None else torch.randperm(number, generator=self.generator)
+        order = (
+            torch.arange(number)
+            if self.generator is None
+            else torch.randperm(number, generator=self.generator)
         )
-        chosen = (
-            slice(i, i + self.batch_size)
-            for i in range(skip * self.batch_size, number, self.batch_size)
-        )
-        indices = chosen if shuffled is None else (shuffled[part] for part in chosen)
-        return ((self.x[index], self.y[index]) for index in indices)
+        return (self._batch(part) for part in order.split(self.batch_size)[skip:])
+
+    def _batch(self, indices: Tensor) -> Batch:
+        chosen, count = self.here.of(indices)
+        return Batch(self.x[chosen], self.y[chosen], count)
 
 
 class LoaderBatches:
-    """Batches of a loader such as ``torch.utils.data.DataLoader``; it decides about order and size
-    itself."""
+    """Batches of a loader such as ``torch.utils.data.DataLoader``, which decides about order and
+    size itself.
 
-    def __init__(self, loader: Any, what: str) -> None:
+    Args:
+        loader: yields ``(x, y)``.
+        what: the part of the data, for errors.
+        time_first: whether its samples are [T, B, ...] instead of [B, ...].
+        here: this process. The samples of a batch are divided among the processes; a DataLoader
+            reads only those of its own.
+    """
+
+    def __init__(
+        self, loader: Any, what: str, *, time_first: bool = False, here: Share | None = None
+    ) -> None:
         if not isinstance(loader, Sized):
             raise TypeError(
                 f"the {what} loader must know its number of batches, got {type(loader).__name__} "
@@ -100,36 +143,132 @@ class LoaderBatches:
         if not len(loader):
             raise ValueError(f"the {what} loader must have at least one batch, got none")
         self.loader: Any = loader
-        self.what = what
+        self.what, self.time_first = what, time_first
+        self.here = Share() if here is None else here
         self.generator = getattr(loader, "generator", None)
+        self.divided = self.here.size > 1 and _batch_sampler(loader, what) is not None
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def start(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def start(self, skip: int = 0) -> Iterator[Batch]:
         """One pass over the loader; each batch is checked. The skipped ones are fetched here and
-        now."""
+        now, unless only their indices are needed."""
+        if self.divided:
+            return self._own(skip)
         batches = iter(self.loader)
         for _ in range(skip):
             next(batches)
-        return self._checked(batches)
+        return self._whole(batches)
 
-    def _checked(self, batches: Iterator[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _whole(self, batches: Iterator[Any]) -> Iterator[Batch]:
         for batch in batches:
-            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-                raise TypeError(f"the {self.what} loader must yield (x, y), got {_kind(batch)}")
-            x, y = (torch.as_tensor(part) for part in batch)
-            check_samples(x, y, f"of the {self.what} loader")
-            yield x, y
+            x, y = self._checked(batch)
+            (x, count), (y, _) = self.here.of(x), self.here.of(y)
+            yield Batch(x, y, count)
+
+    def _own(self, skip: int) -> Iterator[Batch]:
+        """Batches of a DataLoader that holds the indices of this process only."""
+        loader = self.loader
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)  # as iter() draws
+        shares = [self.here.of(list(batch)) for batch in loader.batch_sampler][skip:]
+        own = DataLoader(
+            loader.dataset,
+            batch_sampler=[indices for indices, _ in shares],
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            worker_init_fn=loader.worker_init_fn,
+            generator=torch.Generator().manual_seed(self.here.rank),
+        )
+        return (
+            Batch(*self._checked(batch), count)
+            for batch, (_, count) in zip(own, shares, strict=True)
+        )
+
+    def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError(f"the {self.what} loader must yield (x, y), got {_kind(batch)}")
+        x, y = (_of_batch(part, self.what) for part in batch)
+        if not x.is_floating_point() and x.dtype.is_signed and not x.is_complex():
+            x = x.float()  # counts of events
+        if self.time_first:
+            x = x.transpose(0, 1)
+        return x, check_samples(x, y, f"of the {self.what} loader", loader=True)
 
 
-def samples(data: Any, batch_size: int, seed: int) -> Samples:
+def _of_batch(part: Any, what: str) -> Tensor:
+    if isinstance(part, (list, tuple)) and part and all(isinstance(p, Tensor) for p in part):
+        raise TypeError(
+            f"the {what} loader must yield tensors, got a {type(part).__name__} of {len(part)} "
+            "tensors; write a collate function that returns torch.stack(samples), torch.stack("
+            "targets), or data.pad_sequences for samples of different length"
+        )
+    return torch.as_tensor(part)
+
+
+def _batch_sampler(loader: Any, what: str) -> Any:
+    """The sampler of a DataLoader whose batches can be divided by their indices, or None."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return None
+    if isinstance(loader.sampler, DistributedSampler):
+        raise TypeError(
+            f"the {what} loader divides its samples among processes already, got a "
+            "DistributedSampler; write shuffle=True instead, fit divides every batch itself"
+        )
+    if loader.generator is None and not isinstance(
+        loader.sampler, torch.utils.data.SequentialSampler
+    ):
+        raise TypeError(
+            f"the {what} loader must draw one order in all processes, got a DataLoader without "
+            "generator; write generator=torch.Generator().manual_seed(0), or give fit the data set"
+        )
+    return loader.batch_sampler
+
+
+class Division(NamedTuple):
+    """How data become batches.
+
+    Attributes:
+        batch_size: for tensors and data sets; loaders have their own.
+        seed: of the order of the training samples.
+        validation: the part that is taken from the training samples, a number in (0, 1), or data.
+        time_first: whether loaders yield [T, B, ...].
+        workers: processes that load samples of a data set.
+        here: this process.
+    """
+
+    batch_size: int
+    seed: int
+    validation: Any = None
+    time_first: bool = False
+    workers: int = 0
+    here: Share = Share()
+
+    def order(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+
+def samples(
+    data: Any,
+    batch_size: int,
+    seed: int,
+    *,
+    validation: Any = None,
+    time_first: bool = False,
+    workers: int = 0,
+    here: Share | None = None,
+) -> Samples:
     """``data`` of `fit` as batches.
 
     Args:
         data: one of the forms that `fit` accepts.
-        batch_size: for tensors; loaders have their own.
-        seed: of the order of the training samples, for tensors.
+        batch_size: for tensors and data sets; loaders have their own.
+        seed: of the order of the training samples, for tensors and data sets.
+        validation: as for `fit`.
+        time_first: whether loaders yield samples [T, B, ...].
+        workers: processes that load samples of a data set.
+        here: this process.
 
     Raises:
         TypeError: another form, or samples or labels of a wrong type.
@@ -139,115 +278,275 @@ def samples(data: Any, batch_size: int, seed: int) -> Samples:
     >>> samples((x, y, x, y), 2, seed=0).description["train_samples"]
     3
     """
+    how = Division(
+        batch_size, seed, validation, time_first, workers, Share() if here is None else here
+    )
     if isinstance(data, Split):
         described = {"name": data.name, "description": data.description}
-        return _from_tensors(tuple(data[:4]), described, batch_size, seed)
-    if isinstance(data, (tuple, list)) and len(data) == 4:
+        return _from_tensors(tuple(data[:4]), described, how)
+    if isinstance(data, (tuple, list)) and len(data) == 4 and not _is_batches(data):
         described = {
             "name": "tensors",
             "description": "samples and labels passed to fit, divided by the caller",
         }
-        return _from_tensors(tuple(map(_tensor, data)), described, batch_size, seed)
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        if not any(isinstance(part, Tensor) for part in data) and all(
-            isinstance(part, Iterable) for part in data
-        ):
-            return _from_loaders(*data)
-        raise TypeError(f"data must have a test part, got two tensors; write {FORMS}")
+        return _from_tensors(tuple(map(_tensor, data)), described, how)
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(map(_is_loader, data)):
+        if len(data) == 3 and validation is not None:
+            raise ValueError(
+                f"data holds validation samples already, got validation={_kind(validation)} "
+                "too; leave one out"
+            )
+        held = data[1] if len(data) == 3 else how.validation
+        return _from_loaders(data[0], held, data[-1], how)
+    if isinstance(data, (DataLoader, Dataset)):
+        return _from_loaders(data, how.validation, None, how)
+    if isinstance(data, (tuple, list)) and len(data) == 2 and _has_arrays(data):
+        raise TypeError(
+            f"data must have a test part, got two tensors; write {FORMS}, or "
+            "torch.utils.data.TensorDataset(x, y) to train without one"
+        )
     raise TypeError(f"data must be {FORMS}; got {_kind(data)}")
 
 
-def check_samples(x: Tensor, y: Tensor, part: str) -> None:
-    """Check samples [N, ...] and their labels [N].
+def _is_array(part: Any) -> bool:
+    return isinstance(part, Tensor) or hasattr(part, "__array_interface__")
+
+
+def _has_arrays(data: Any) -> bool:
+    return any(map(_is_array, data))
+
+
+def _is_loader(part: Any) -> bool:
+    return isinstance(part, (Iterable, Dataset)) and not _is_array(part)
+
+
+def _is_batches(data: Any) -> bool:
+    """Whether this is a list of batches rather than four arrays."""
+    return isinstance(data, list) and isinstance(data[0], (tuple, list)) and len(data[0]) == 2
+
+
+def check_samples(x: Tensor, y: Tensor, part: str, *, loader: bool = False) -> Tensor:
+    """Check samples [N, ...] and their targets: classes [N], or values [N, ...].
+
+    Args:
+        x: samples.
+        y: targets.
+        part: of the data, for errors.
+        loader: whether they are a batch of a loader, where remedies go into the data set.
+
+    Returns:
+        The targets, int64 or floating point.
 
     Raises:
-        TypeError: samples that are no floats, labels that are no whole numbers.
+        TypeError: samples that are no floats, targets that are no numbers.
         ValueError: other shapes, NaN, a negative label.
 
     >>> check_samples(torch.zeros(2, 3), torch.tensor([0, 1]), "of the training part")
+    tensor([0, 1])
     """
     if not x.is_floating_point():
-        hint = "write x.float() / 255" if x.dtype == torch.uint8 else "write x.float()"
+        scaled = "x.float() / 255" if x.dtype == torch.uint8 else "x.float()"
+        hint = f"transform=lambda x: {scaled} in the data set" if loader else scaled
         raise TypeError(
             f"samples {part} must be floating point, got {x.dtype} of shape {tuple(x.shape)}; "
-            f"{hint}"
+            f"write {hint}"
         )
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+    if y.is_complex():
+        raise TypeError(f"labels {part} must be real numbers, got {y.dtype}; write y.real")
+    values = y.is_floating_point() or y.dtype == torch.bool
+    if y.dim() != 1 and not values:
         hint = (
-            "write y.argmax(1) for one-hot labels"
-            if y.dim() == 2
-            else "write y.long() if they are classes"
-        )
-        raise TypeError(
-            f"labels {part} must be whole numbers, got {y.dtype} of shape {tuple(y.shape)}; "
-            f"{hint}. fit classifies: "
-            "for regression write a loop of your own around snn.run"
-        )
-    if y.dim() != 1:
-        hint = (
-            "write y.argmax(1) for one-hot labels"
+            "write y.argmax(1) for one-hot labels, y.float() for several labels a sample"
             if y.dim() == 2
             else "write one class for each sample"
         )
         raise ValueError(f"labels {part} must have shape [N], got {tuple(y.shape)}; {hint}")
-    if x.dim() < 2 or len(x) != len(y) or not len(x):
+    if x.dim() < 2 or not y.dim() or len(x) != len(y) or not len(x):
+        first = x.dim() > 2 and y.dim() == 1 and x.shape[1] == len(y)
+        hint = '; batches [T, B, ...] need encode="time_first"' if first else ""
+        count = len(y) if y.dim() else "no axis of"
         raise ValueError(
             f"samples {part} must have shape [N, ...] with one label each, got samples "
             f"{tuple(x.shape)} and "
-            f"{len(y)} labels; the first axis is the sample"
+            f"{count} labels; the first axis is the sample{hint}"
         )
     checks.finite(x, f"samples {part}")
+    if values:
+        target = y if y.is_floating_point() else y.float()
+        checks.finite(target, f"targets {part}")
+        return target
     if int(y.min()) < 0:
         raise ValueError(f"labels {part} must count from 0, got {int(y.min())}; write y - y.min()")
+    return y.long()
 
 
-def _from_tensors(
-    parts: tuple[Tensor, ...], described: dict[str, Any], batch_size: int, seed: int
-) -> Samples:
+def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], how: Division) -> Samples:
     x_train, y_train, x_test, y_test = parts
-    check_samples(x_train, y_train, "of the training part")
-    check_samples(x_test, y_test, "of the test part")
+    y_train = check_samples(x_train, y_train, "of the training part")
+    y_test = check_samples(x_test, y_test, "of the test part")
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
         raise ValueError(
             f"training and test samples must be alike, got {tuple(x_train.shape)} of "
             f"{x_train.dtype} and "
             f"{tuple(x_test.shape)} of {x_test.dtype}"
         )
-    highest = int(max(y_train.max(), y_test.max()))
+    if y_train.is_floating_point() != y_test.is_floating_point():
+        raise TypeError(
+            "training and test targets must be alike, got "
+            f"{parts[1].dtype} and {parts[3].dtype}; write whole numbers for both, or floats"
+        )
+    classifies = not y_train.is_floating_point()
+    highest = int(max(y_train.max(), y_test.max())) if classifies else None
     description = {
         **described,
         "train_samples": len(x_train),
         "test_samples": len(x_test),
         "sample_shape": list(x_train.shape[1:]),
-        "classes": highest + 1,
+        **({"classes": highest + 1} if highest is not None else {}),
         "checksum": checksum(parts),
     }
-    train = TensorBatches(x_train, y_train.long(), batch_size, torch.Generator().manual_seed(seed))
-    test = TensorBatches(x_test, y_test.long(), batch_size)
+    validation = None
+    if how.validation is not None:
+        x_train, y_train, x, y = _validation(x_train, y_train, how.validation)
+        validation = TensorBatches(x, y, how.batch_size, here=how.here)
+        description |= {
+            "train_samples": len(x_train),
+            "validation_samples": len(x),
+            "validation_checksum": checksum((x, y)),
+        }
     return Samples(
-        train,
-        test,
+        TensorBatches(x_train, y_train, how.batch_size, how.order(), how.here),
+        validation,
+        TensorBatches(x_test, y_test, how.batch_size, here=how.here),
         description,
         x_test[:16],
-        y_test[:16].long(),
+        y_test[:16],
         highest,
-        batch_size,
+        how.batch_size,
         span(x_train, x_test),
+        classifies,
+        torch.bincount(y_train, minlength=highest + 1) if highest is not None else None,
     )
 
 
-def _from_loaders(train_loader: Any, test_loader: Any) -> Samples:
-    train, test = LoaderBatches(train_loader, "training"), LoaderBatches(test_loader, "test")
-    x, y = next(test.start())
+def _validation(x: Tensor, y: Tensor, given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training and validation samples: a part of the training samples, or ``(x, y)``."""
+    if isinstance(given, (tuple, list)) and len(given) == 2 and _has_arrays(given):
+        held, labels = map(_tensor, given)
+        labels = check_samples(held, labels, "of the validation part")
+        if held.shape[1:] != x.shape[1:] or labels.dtype != y.dtype:
+            raise ValueError(
+                f"training and validation samples must be alike, got {tuple(x.shape)} and "
+                f"{tuple(held.shape)}, targets of {y.dtype} and {labels.dtype}"
+            )
+        return x, y, held, labels
+    number = _share_of(given, len(x), "(x, y)")
+    keys = y.numpy() if not y.is_floating_point() else torch.zeros(len(y)).numpy()
+    train, held = (torch.from_numpy(part) for part in stratified(keys, number))
+    return x[train], y[train], x[held], y[held]
+
+
+def _share_of(given: Any, total: int, form: str) -> int:
+    """Number of samples in a part of ``total``."""
+    if isinstance(given, bool) or not isinstance(given, float):
+        raise TypeError(
+            f"validation must be a part of the training samples or {form}, got {_kind(given)}; "
+            "write validation=0.1"
+        )
+    number = round(given * total)
+    if not 0 < given < 1 or not 0 < number < total:
+        raise ValueError(
+            "validation must leave samples on both sides, in (0, 1), got "
+            f"{given:g} of {total} samples; write validation=0.1"
+        )
+    return number
+
+
+def _from_loaders(train: Any, validation: Any, test: Any, how: Division) -> Samples:
+    kinds = [type(part).__name__ for part in (train, test) if part is not None]
+    divided = isinstance(validation, float)
+    if divided:
+        train, validation = _divided(train, validation)
+    given = dict(zip(PARTS, (train, validation, test), strict=True))
+    batches = {part: _loader(value, part, how) for part, value in given.items()}
+    found, held, last = (batches[part] for part in PARTS)
+    assert found is not None
+    shown = last or held or LoaderBatches(_peek(train, how), "training", time_first=how.time_first)
+    x, y, _ = next(shown.start())
+    names = ("train", "validation", "test")
     description = {
         "name": "loaders",
-        "description": f"{type(train_loader).__name__} and {type(test_loader).__name__} passed to "
-        "fit",
-        "train_batches": len(train),
-        "test_batches": len(test),
+        "description": f"{' and '.join(kinds)} passed to fit",
+        **{
+            f"{name}_batches": len(part)
+            for name, part in zip(names, (found, held, last), strict=True)
+            if part is not None
+        },
         "sample_shape": list(x.shape[1:]),
+        **({"validation_part": how.validation} if divided else {}),
     }
-    return Samples(train, test, description, x[:16], y[:16].long(), None, len(x), span(x))
+    return Samples(
+        found,
+        held,
+        last,
+        description,
+        x[:16],
+        y[:16],
+        None,
+        len(x) * how.here.size,
+        span(x),
+        not y.is_floating_point(),
+    )
+
+
+def _divided(train: Any, part: float) -> tuple[Any, Any]:
+    """A data set in two parts, the same ones on every machine."""
+    if isinstance(train, IterableDataset) or not isinstance(train, Dataset):
+        raise TypeError(
+            f"validation={part:g} divides tensors and data sets, got {type(train).__name__}; write "
+            "data=(train_loader, validation_loader, test_loader)"
+        )
+    sized: Any = train
+    number = _share_of(part, len(sized), "a data set")
+    kept, held = stratified(torch.zeros(len(sized)).numpy(), number)
+    return Subset(train, kept.tolist()), Subset(train, held.tolist())
+
+
+def _peek(train: Any, how: Division) -> Any:
+    """The training samples for a look at the first batch, which draws no order."""
+    if isinstance(train, Dataset):
+        return DataLoader(train, how.batch_size)
+    return train
+
+
+def _loader(value: Any, part: str, how: Division) -> LoaderBatches | None:
+    if value is None:
+        return None
+    if isinstance(value, Dataset):
+        options: dict[str, Any] = {"num_workers": how.workers}
+        if part == "training" and not isinstance(value, IterableDataset):
+            options |= {"shuffle": True, "generator": how.order()}
+        value = DataLoader(value, how.batch_size, **options)
+    return LoaderBatches(value, part, time_first=how.time_first, here=how.here)
+
+
+def evaluated(data: Any, batch_size: int, *, time_first: bool, workers: int) -> Batches:
+    """Samples of an evaluation in fixed order: ``(x, y)``, a data set or a loader.
+
+    Raises:
+        TypeError: another form.
+    """
+    if isinstance(data, (tuple, list)) and len(data) == 2 and _has_arrays(data):
+        x, y = map(_tensor, data)
+        return TensorBatches(x, check_samples(x, y, "to evaluate"), batch_size)
+    if isinstance(data, Dataset):
+        data = DataLoader(data, batch_size, num_workers=workers)
+    if not isinstance(data, Iterable) or isinstance(data, (str, tuple, Tensor)):
+        raise TypeError(
+            "data must be samples and targets (x, y), a Split, a data set or a loader, got "
+            f"{_kind(data)}"
+        )
+    return LoaderBatches(data, "evaluation", time_first=time_first)
 
 
 def span(*parts: Tensor) -> tuple[float, float]:
@@ -263,8 +562,10 @@ def _tensor(value: Any) -> Tensor:
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
+        frames = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
+        hint = "; write torch.stack(samples) for a list of tensors" if frames else ""
         raise TypeError(
-            f"data must be {FORMS}; one of the four is {type(value).__name__}"
+            f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"
         ) from error
 
 

@@ -54,8 +54,10 @@ class STDPLearner(nn.Module):
         super().__init__()
         self._single_step(synapse)
         PairRule.of_times(tau_pre, tau_post)
-        self.tau_pre, self.tau_post = tau_pre, tau_post
-        self.f_pre, self.f_post = f_pre, f_post
+        self.tau_pre = tau_pre
+        self.tau_post = tau_post
+        self.f_pre = f_pre
+        self.f_post = f_post
         self.synapse = synapse
         self.in_spike_monitor = InputMonitor(synapse, function_on_input=_spikes)
         self.out_spike_monitor = OutputMonitor(sn, function_on_output=_spikes)
@@ -93,7 +95,8 @@ class STDPLearner(nn.Module):
                 times.
         """
         pairs = self._recorded()
-        single_step, weight = self._single_step(self.synapse), self.synapse.get_parameter("weight")
+        single_step = self._single_step(self.synapse)
+        weight = self.synapse.get_parameter("weight")
         change = torch.zeros_like(weight, requires_grad=False)
         for pre, post in pairs:
             self.trace_pre, self.trace_post, dw = single_step(
@@ -119,7 +122,8 @@ class STDPLearner(nn.Module):
         self.out_spike_monitor.clear_recorded_data()
 
     def _recorded(self) -> list[tuple[Tensor, Tensor]]:
-        pre, post = list(self.in_spike_monitor.records), list(self.out_spike_monitor.records)
+        pre = list(self.in_spike_monitor.records)
+        post = list(self.out_spike_monitor.records)
         if not pre or len(pre) != len(post):
             raise RuntimeError(
                 f"a step needs as many calls of the synapse as of the neuron, got {len(pre)} and "

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...learning.hebbian import correlate, outer, pullback
-from ...learning.stdp import PairRule, Product, Traces, unchanged
+from ...learning.stdp import Memory, PairRule, unchanged
+from ...learning.stdp.rule import Product
 
 __all__ = [
     "mstdp_linear_single_step",
@@ -193,10 +194,7 @@ def _one_step(
     trace_pre: Trace,
     trace_post: Trace,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    previous = Traces(
-        0.0 if trace_pre is None else trace_pre, 0.0 if trace_post is None else trace_post
-    )
-    traces, change = rule.step(weight, product, pre, post, previous)
+    traces, change = rule.proposed(weight, product, pre, post, Memory(trace_pre, trace_post))
     return traces.pre, traces.post, change
 
 

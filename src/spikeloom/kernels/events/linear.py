@@ -2,7 +2,8 @@
 result.
 
 The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses
-events as well. The backward pass keeps the same tensors as the dense layer.
+events as well. The backward pass keeps the input, as the dense layer does, and the list of its
+nonzero entries.
 """
 
 from typing import Any, NamedTuple, cast
@@ -17,7 +18,7 @@ from .loops import compiled
 
 __all__ = ["demand", "density", "linear", "refusal"]
 
-BLOCK = 2**22  # bytes of the table at a time, so that it stays in the cache while all rows use it
+BLOCK = 2**20  # bytes of the table at a time: half of a cache, in which it stays for all rows
 
 
 class Entries(NamedTuple):
@@ -81,7 +82,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     tensor([[1.],
             [2.]])
     """
-    flat = x.reshape(-1, x.shape[-1])
+    flat = x.reshape(x.shape[:-1].numel(), x.shape[-1])
     y = cast(Tensor, _Product.apply(flat, weight, bias))
     return y.view(*x.shape[:-1], len(weight))
 
@@ -93,7 +94,7 @@ def density(x: Tensor) -> float:
     >>> density(torch.eye(4))
     0.25
     """
-    rows = x.detach().reshape(-1, x.shape[-1])
+    rows = x.detach().reshape(x.shape[:-1].numel(), x.shape[-1])
     sample = rows[:: max(1, len(rows) // 32)]
     return int(sample.count_nonzero()) / max(1, sample.numel())
 
@@ -101,34 +102,47 @@ def density(x: Tensor) -> float:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return product(x, weight, bias)
+        entries = _listed(x)
+        ctx.save_for_backward(x, weight, *(entries if ctx.needs_input_grad[1] else ()))
+        return _product(entries, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (x, weight), grad, wanted = ctx.saved_tensors, grads[0], ctx.needs_input_grad
+        x, weight, *listed = ctx.saved_tensors
+        grad, wanted = grads[0], ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
         dw = None
-        if wanted[1]:  # gradients of gradients are ordinary operations
-            dw = grad.t() @ x if torch.is_grad_enabled() else weight_gradient(grad, x)
+        if wanted[1] and torch.is_grad_enabled():  # gradients of gradients are ordinary operations
+            dw = grad.t() @ x
+        elif wanted[1]:
+            dw = _weight_gradient(grad, Entries(*listed), x.shape[1])
         return dx, dw, grad.sum(0) if wanted[2] else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias`` for ``x`` [R, K], without gradients."""
+    return _product(_listed(x), weight, bias)
+
+
+def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
+    rows = len(entries.ptr) - 1
     out = (
-        x.new_zeros(len(x), len(weight))
+        weight.new_zeros(rows, len(weight))
         if bias is None
-        else bias.detach().expand(len(x), -1).clone(memory_format=torch.contiguous_format)
+        else bias.detach().expand(rows, -1).clone(memory_format=torch.contiguous_format)
     )
-    _add(_listed(x), materialised(weight.detach().t().contiguous()), out)
+    _add(entries, materialised(weight.detach().t().contiguous()), out)
     return out
 
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """``grad.T @ x`` for ``x`` [R, K], without gradients; its transpose is contiguous."""
-    out = grad.new_zeros(x.shape[1], grad.shape[1])
-    _add(_turned(_listed(x), len(x), x.shape[1]), materialised(grad.detach().contiguous()), out)
+    return _weight_gradient(grad, _listed(x), x.shape[1])
+
+
+def _weight_gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
+    out = grad.new_zeros(width, grad.shape[1])
+    _add(_turned(entries, len(grad), width), materialised(grad.detach().contiguous()), out)
     return out.t()
 
 
@@ -162,8 +176,8 @@ def _turned(entries: Entries, rows: int, width: int) -> Entries:
 
 def _add(entries: Entries, table: Tensor, out: Tensor) -> None:
     """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    columns = max(1, table.shape[1])
-    height = max(1, BLOCK // (table.element_size() * columns))
+    columns = table.shape[1]
+    height = max(1, BLOCK // (table.element_size() * max(1, columns)))
     begin = torch.empty_like(entries.ptr)
     numbers = (height, len(table), columns, begin.data_ptr())
     split(

@@ -1,7 +1,4 @@
-"""The loops of the batched engine, which numba compiles together with those of `event_loop`.
-
-``all_`` holds the states of all samples, with one more axis in front.
-"""
+"""The loops of the batched engine, which numba compiles together with those of `event_loop`."""
 
 from __future__ import annotations
 
@@ -9,60 +6,42 @@ from typing import Any
 
 import numpy as np
 
-from .event_arrays import Work
-from .event_loop import crossers, decay, draw, hold, spike
+from .event_loop import crossers, draw, fire, inhibit, raised, settle
 
 
-def sample(all_: Any, b: int) -> Any:
-    """The state of one sample of a batch, as views."""
-    return Work(
-        all_.mem[b],
-        all_.inh[b],
-        all_.seen[b],
-        all_.quiet[b],
-        all_.inh_quiet[b],
-        all_.x[b],
-        all_.x_at[b],
-        all_.y[b],
-        all_.z[b],
-        all_.y_at[b],
-        all_.size[b],
-        all_.held[b],
-        all_.kept[b],
-        all_.fired[b],
-        all_.inhibitors[b],
-        all_.learners[b],
-        all_.before[b],
-        all_.count[b],
-    )
+def batch(
+    net: Any, s: Any, c: Any, f: Any, current: Any, train: Any, done: int, learn: bool
+) -> None:
+    """Steps of a whole batch from its input drive [T, B * N]; spikes enter ``train``, [T, B * N].
 
-
-def batch(net: Any, all_: Any, c: Any, current: Any, train: Any, done: int, learn: bool) -> None:
-    """Steps of a whole batch from its input drive [T, B, N]; spikes enter ``train``, [T, B, N],
-    thresholds ``net``.
-
-    The thresholds are those of all samples, and rise when all have made their step.
+    The thresholds of ``net`` are those of all samples, and rise when all have made their step.
     """
+    x, exc, over, theta, levels, fired = s.x, s.exc, s.over, net.theta, c.levels, s.fired
+    row, k, one_winner, rise = exc[c.theta_row], c.exc, c.one_winner, c.theta_plus
+    inhibition, samples, neurons, level = (
+        c.inhibition,
+        s.size.shape[0],
+        theta.shape[0],
+        np.float32(1),
+    )
+    answers = s.size.sum()
     for t in range(current.shape[0]):
-        now = done + t
-        level = c.levels[now] if learn else np.float32(1)
-        for b in range(current.shape[1]):
-            s = sample(all_, b)
-            decay(s, c)
-            row = current[t, b]
-            for j in range(row.shape[0]):
-                s.mem[j] += row[j]
-            hold(s, c, now)
-            fired = crossers(net, s, c, level, now)
-            if fired:
-                spike(net, s, c, level, fired, False, now)
-                for k in range(fired):
-                    train[t, b, s.fired[k]] = 1
+        x[:] = current[t]
+        if answers:
+            inhibit(x, s, inhibition)
         if learn:
-            for b in range(current.shape[1]):
-                for j in range(current.shape[2]):
-                    if train[t, b, j]:
-                        net.theta[j] += c.theta_plus / level
+            level = levels[done + t]
+        raised(theta, level, row)
+        f.exc_excess(x, exc, over, k)
+        found = crossers(over, fired, samples, one_winner)
+        if found:
+            fire(s, c, f, found)
+        f.exc_rests(x, exc, 1, k)
+        answers = settle(s, c, f, found, done + t) if found else 0
+        for n in range(found):
+            train[t, fired[n]] = 1
+            if learn:
+                theta[fired[n] % neurons] += rise / level
 
 
 def write(images: Any, seeds: Any, per_step: float, steps: int, ev: Any, spikes: Any) -> None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..rule import Memory
 from . import event
 from .circuit import CircuitState, at_rest
 
@@ -127,7 +126,7 @@ def presented(
     Where it learns, weights and thresholds have changed afterwards; the weights are not normalised.
     """
     steps, samples = spikes.shape[:2]
-    memory = Memory()
+    memory = None
     loop = (
         _Steps(net, samples, learn)
         if event.loop_refusal(net)

@@ -2,20 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ...core import checks
-from ..rule import Rule
-from ..rules import Exponential, PostPre, PowerLaw, Triplet
 
-__all__ = ["RULES", "SYNAPSES", "WINNERS", "Constants", "rule_of"]
+__all__ = ["SYNAPSES", "WINNERS", "Constants"]
 
-RULES: dict[str, type[Rule]] = {
-    "power_law": PowerLaw,
-    "post_pre": PostPre,
-    "exponential": Exponential,
-    "triplet": Triplet,
-}
 SYNAPSES = ("current", "conductance")
 WINNERS = ("one", "all")
 
@@ -103,20 +94,3 @@ class Constants:
     def periods(self, exc: float, inh: float) -> tuple[int, int]:
         """Refractory periods in ms as steps."""
         return round(exc / self.dt), round(inh / self.dt)
-
-
-def rule_of(rule: Any) -> Rule:
-    """The rule for the argument ``rule``: a name with default numbers, or a rule.
-
-    Raises:
-        ValueError: there is no rule of that name.
-        TypeError: neither a name nor a rule.
-    """
-    if isinstance(rule, Rule):
-        return rule
-    if not isinstance(rule, str):
-        raise TypeError(
-            f"rule must be one of {', '.join(map(repr, RULES))} or a rule such as PowerLaw(), got "
-            f"{rule!r}"
-        )
-    return RULES[checks.choice("rule", rule, RULES)]()

@@ -1,26 +1,25 @@
 """The event-driven engine: one image after the other, every change at its spike, compiled by numba
 (extra ``cpu``).
 
-The loops are in `event_loop`; this file turns a network into the arrays that they work on, and
-back.
+The loops are in `event_loop`; `printed` prints the neurons and the rule for them. This file turns a
+network into the arrays that they work on, and back.
 """
 
-import inspect
-import re
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...core.checks import require
-from ...kernels.sources import compiled_module
-from ..rule import Rule
-from ..rules import Exponential, PostPre, PowerLaw, Triplet
+from ...kernels.sources import compiled_library, first_class
+from ..stdp import Rule
+from ..stdp.spike_form import SpikeForm, spike_form
 from . import batch_loop, event_loop
-from .event_arrays import Coefficients, Events, Learned, Numbers, Work
+from .event_arrays import Coefficients, Events, Functions, Learned, Numbers, Traces, Work
+from .printed import Cell, cell_of, plasticity_source
 
 __all__ = ["Batch", "drawn", "loop_refusal", "presented", "refusal", "show"]
 
@@ -32,14 +31,7 @@ f32 = np.float32
 def compiled() -> ModuleType:
     """The loops, compiled; machine code is kept on disk."""
     require("numba", extra="cpu", purpose='engine="event"')
-    source, rest = inspect.getsource(event_loop), inspect.getsource(batch_loop)
-    first = "from __future__ import annotations\n"
-    source = source.replace(first, f"{first}import numba\nfrom {Work.__module__} import Work\n")
-    source += (
-        "\n" + rest[rest.index("\ndef ") :]
-    )  # without its imports: it stands in the same file now
-    jit = "@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\ndef "
-    return compiled_module(re.sub(r"^def ", jit, source, flags=re.MULTILINE))
+    return compiled_library(event_loop, batch_loop)
 
 
 def loop_refusal(net: Any) -> str:
@@ -57,79 +49,125 @@ def loop_refusal(net: Any) -> str:
 
 def refusal(net: Any) -> str:
     """Why this engine does not serve a network; empty if it does."""
-    if type(net.rule) not in (PowerLaw, PostPre, Exponential, Triplet):
-        return f"it knows PowerLaw, PostPre, Exponential and Triplet, not {type(net.rule).__name__}"
+    form = _form(net.rule)
+    if isinstance(form, str):
+        return f"{type(net.rule).__name__} is not event-driven, {form}"
     return loop_refusal(net)
 
 
-def coefficients(rule: Rule, steps: int) -> Coefficients:
-    """The numbers of a rule."""
+class _Same(NamedTuple):
+    """A rule as a key, by identity: rules of users may hold what equality does not compare."""
 
-    def table(tau: float) -> np.ndarray:
-        return np.exp(-np.arange(steps + 1) / tau).astype(f32)
+    rule: Rule
 
-    slow = rule.tau_slow if isinstance(rule, Triplet) else 1.0
-    bare = Coefficients(
-        x_table=table(rule.tau_pre),
-        y_table=table(rule.tau_post),
-        z_table=table(slow),
-        additive=rule.pairs == "all",
-        w_min=f32(rule.w_min),
-        w_max=f32(rule.w_max),
-        triplet=isinstance(rule, Triplet),
-        exponential=isinstance(rule, Exponential),
-    )
-    given: dict[str, Any] = {
-        "nu_post": getattr(rule, "alpha", getattr(rule, "nu_post", 0.0)),
-        "mu_post": getattr(rule, "mu", getattr(rule, "mu_post", 0.0)),
-        **{name: getattr(rule, name, 0.0) for name in ("x_tar", "nu_pre", "mu_pre", "beta")},
-    }
-    return bare._replace(**{name: f32(value) for name, value in given.items()})
+    def __hash__(self) -> int:
+        return id(self.rule)
+
+    def __eq__(self, other: Any) -> bool:
+        return self.rule is other.rule
 
 
-def numbers(net: Any, steps: int, samples: int = 1) -> Numbers:
+def _form(rule: Rule) -> SpikeForm | str:
+    return _printed(_Same(rule))[0]
+
+
+@lru_cache(maxsize=64)
+def _printed(same: _Same) -> tuple[SpikeForm | str, str, np.ndarray]:
+    """The form of a rule, its text and the constants of that."""
+    form = spike_form(same.rule)
+    if isinstance(form, str):
+        return form, "", np.zeros(0, f32)
+    return form, *plasticity_source(form, NEVER)
+
+
+def _numbers(net: Any, exc: Cell, inh: Cell, steps: int, samples: int) -> Numbers:
     """The constants of a network; theta decays in presented time, hence for all samples of a
     step."""
-    c, exc, inh = net.constants, net.exc.neuron, net.inh.neuron
+    c = net.constants
     return Numbers(
-        exc_decay=f32(exc.beta.item()),
         gain=f32(c.gain),
+        excitation=f32(c.exc),
         inhibition=f32(c.inh),
-        threshold=f32(exc.threshold.item() - exc.theta_offset.item()),
         one_winner=c.winner == "one",
-        exc_reset=f32(exc.reset_to.item()),
-        exc_refractory=int(exc.refractory_steps),
         theta_plus=f32(c.theta_plus),
         theta_rest=f32(c.theta_rest),
         levels=np.exp(-samples * c.dt / c.tc_theta * np.arange(1, steps + 1)).astype(f32),
-        inh_table=(inh.beta.item() ** np.arange(steps + 1)).astype(f32),
-        excitation=f32(c.exc),
-        inh_threshold=f32(inh.threshold.item()),
-        inh_reset=f32(inh.reset_to.item()),
-        inh_refractory=int(inh.refractory_steps),
         rate=c.probability(0),
         boost=c.boost * c.dt / 1000,
         steps=steps,
         retries=c.retries,
         min_spikes=c.min_spikes,
         norm=f32(c.norm),
+        theta_row=exc.fields.index("theta"),
+        exc=exc.k,
+        inh=inh.k,
     )
 
 
-def work(inputs: int, neurons: int, *samples: int) -> Work:
-    """Arrays for a presentation, at rest; with one more axis for ``samples``."""
-    n, i, long = neurons, inputs, np.int64
-    sizes = {"x": i, "x_at": i, "size": 3}
-    kinds = dict.fromkeys(
-        ("seen", "quiet", "inh_quiet", "x_at", "y_at", "size", "held", "fired", "inhibitors"), long
+class Machine(NamedTuple):
+    """A network as the loops take it."""
+
+    learned: Learned  # a copy, with the weights transposed
+    work: Work
+    numbers: Numbers
+    functions: Functions
+
+
+def machine(net: Any, learned: Learned, steps: int, samples: int = 1) -> Machine:
+    """Arrays and functions of a network, at rest.
+
+    Args:
+        net: a `DiehlAndCook2015`.
+        learned: its weights and thresholds.
+        steps: of a presentation.
+        samples: presented together; they share thresholds.
+    """
+    circuit = net.circuit(1, learn=False)
+    exc = cell_of(net.exc.neuron, circuit.p_exc)
+    inh = cell_of(net.inh.neuron, circuit.p_inh)
+    functions = Functions(exc.excess, exc.rests, exc.fires, inh.excess, inh.rests, inh.fires)
+    size, rows = samples * net.neurons, len(exc.fields)
+    work = Work(
+        exc=np.zeros((rows, size), f32),
+        inh=np.zeros((size, len(inh.fields), 1), f32),
+        inh_at=np.full(size, NEVER),
+        x=np.zeros(size, f32),
+        drive=np.zeros(1, f32),
+        answers=np.zeros(size, f32),
+        over=np.zeros(size, f32),
+        fresh=np.zeros((max(rows, len(inh.fields)), size), f32),
+        fired=np.zeros(size, np.int64),
+        count=np.zeros(size, np.int32),
+        size=np.zeros(samples, np.int64),
     )
-    kinds |= {"learners": long, "count": np.int32}
-    state = Work(
-        *(np.zeros((*samples, sizes.get(name, n)), kinds.get(name, f32)) for name in Work._fields)
+    return Machine(learned, work, _numbers(net, exc, inh, steps, samples), functions)
+
+
+def _traces(net: Any, form: SpikeForm) -> Traces:
+    """The traces of a rule before a presentation."""
+    n, inputs = net.neurons, net.inputs
+    return Traces(
+        pre=np.zeros((len(form.pre), inputs), f32),
+        pre_at=np.full(inputs, NEVER),
+        post=np.zeros((len(form.post), n), f32),
+        post_at=np.full(n, NEVER),
+        learners=np.zeros(n, np.int64),
+        size=np.zeros(1, np.int64),
+        aside=np.zeros(inputs, f32),
     )
-    for name in ("seen", "quiet", "inh_quiet", "x_at", "y_at"):
-        getattr(state, name)[:] = NEVER
-    return state
+
+
+def _coefficients(rule: Rule, form: SpikeForm, k: np.ndarray, steps: int) -> Coefficients:
+    ages = np.arange(steps + 1)
+    tables = [form.decays[trace] ** ages for trace in (*form.pre, *form.post)]
+    return Coefficients(
+        tables=np.array(tables, f32).reshape(-1, steps + 1),
+        k=k,
+        w_min=f32(rule.w_min),
+        w_max=f32(rule.w_max),
+        by_input=form.changes[1, 0] is not None,
+        everywhere=form.everywhere,
+    )
 
 
 def events(inputs: int, steps: int) -> Events:
@@ -155,21 +193,18 @@ def closed(net: Any, learned: Learned) -> None:
 def show(net: Any, x: Tensor, seeds: Tensor, learn: bool, batch: int, chunk: int | None) -> Tensor:
     """Present images one after the other; as for `batched.show`, with ``batch`` and ``chunk`` equal
     to 1."""
-    steps, loops, learned = net.constants.steps, compiled(), opened(net)
+    steps = net.constants.steps
     counts = np.zeros((len(x), net.neurons), np.int32)
-    loops.show(
-        learned,
-        work(net.inputs, net.neurons),
-        numbers(net, steps),
-        coefficients(net.rule, steps),
+    images = np.ascontiguousarray(x.numpy(), f32)
+    _apply(
+        net,
         events(net.inputs, steps),
-        np.ascontiguousarray(x.numpy(), f32),
+        steps,
+        learn,
+        images,
         seeds.numpy().astype(np.uint64),
         counts,
-        learn,
     )
-    if learn:
-        closed(net, learned)
     return torch.from_numpy(counts)
 
 
@@ -178,17 +213,45 @@ def presented(net: Any, spikes: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
 
     Where it learns, weights and thresholds have changed afterwards; the weights are not normalised.
     """
-    steps, loops, learned = len(spikes), compiled(), opened(net)
+    steps = len(spikes)
     when, which = (spikes != 0).nonzero(as_tuple=True)
-    ev, state = events(net.inputs, steps), work(net.inputs, net.neurons)
+    ev = events(net.inputs, steps)
     ev.start[1:] = np.cumsum(np.bincount(when.numpy(), minlength=steps))
     ev.sorted[: len(which)] = which.numpy()
-    loops.present(
-        learned, state, numbers(net, steps), coefficients(net.rule, steps), ev, steps, learn
+    state = _apply(net, ev, steps, learn)
+    return torch.from_numpy(state.count), membranes(net, state)
+
+
+def _apply(net: Any, ev: Events, steps: int, learn: bool, *images: np.ndarray) -> Work:
+    """Run `event_loop.show` on images, or `event_loop.present` on the spikes of ``ev``."""
+    from numba import typeof, types
+
+    form, source, constants = _printed(_Same(net.rule))
+    assert isinstance(form, SpikeForm)  # `refusal` has checked it
+    learned, work, numbers, functions = machine(net, opened(net), steps)
+    rule, traces = _coefficients(net.rule, form, constants, steps), _traces(net, form)
+    rows = ev.sorted[:0]
+    at_spikes = (learned.w, traces, rule, rows, work.fired)
+    at_inputs = (rows, traces.pre, traces.pre_at, rule.tables, rule.k)
+    signature = (*(typeof(each) for each in at_spikes), types.int64, types.int64)
+    functions = functions._replace(
+        plasticity=first_class(source, "plasticity", signature),
+        trace=first_class(source, "trace", (*(typeof(each) for each in at_inputs), types.int64)),
     )
+    given = (learned, work, numbers, functions, rule, traces, ev)
+    if images:
+        compiled().show(*given, *images, learn)
+    else:
+        compiled().present(*given, steps, learn)
     if learn:
         closed(net, learned)
-    return torch.from_numpy(state.count), torch.from_numpy(state.mem)
+    return work
+
+
+def membranes(net: Any, state: Work) -> Tensor:
+    """Membranes of the excitatory neurons of all samples, [B N]."""
+    row = net.exc.neuron.State._fields.index("mem")
+    return torch.from_numpy(state.exc[row])
 
 
 def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
@@ -212,9 +275,9 @@ class Batch:
     """
 
     def __init__(self, net: Any, samples: int, steps: int, learn: bool) -> None:
-        self.learned = Learned(np.zeros((0, 0), f32), net.exc.theta.numpy().copy())
-        self.work, self.numbers = work(0, net.neurons, samples), numbers(net, steps, samples)
-        self.loops, self.learn, self.done = compiled(), learn, 0
+        none = Learned(np.zeros((0, 0), f32), net.exc.theta.numpy().copy())
+        self.machine = machine(net, none, steps, samples)
+        self.net, self.loops, self.learn, self.done = net, compiled(), learn, 0
 
     def run(self, spikes: Tensor, weight: Tensor, gain: float) -> Tensor:
         """Excitatory spikes for the input spikes of some steps, [T, B, inputs]."""
@@ -222,26 +285,18 @@ class Batch:
         rows, w = spikes.flatten(0, 1).numpy(), weight.detach().numpy().T.copy()
         self.loops.product(rows, w, f32(gain), drive.flatten(0, 1).numpy())
         train = torch.zeros_like(drive)
-        self.loops.batch(
-            self.learned,
-            self.work,
-            self.numbers,
-            drive.numpy(),
-            train.numpy(),
-            self.done,
-            self.learn,
-        )
+        flat = (each.flatten(1).numpy() for each in (drive, train))
+        self.loops.batch(*self.machine, *flat, self.done, self.learn)
         self.done += len(drive)
         return train
 
     @property
     def theta(self) -> Tensor:
         """Thresholds as they are now, [N]."""
-        return torch.from_numpy(
-            self.learned.theta * (self.numbers.levels[self.done - 1] if self.learn else f32(1))
-        )
+        level = self.machine.numbers.levels[self.done - 1] if self.learn else f32(1)
+        return torch.from_numpy(self.machine.learned.theta * level)
 
     @property
     def mem(self) -> Tensor:
         """Membranes of the excitatory neurons, [B, N]."""
-        return torch.from_numpy(self.work.mem)
+        return membranes(self.net, self.machine.work).reshape(-1, self.net.neurons)

@@ -1,19 +1,18 @@
 """The loops of the event-driven engine, as plain functions that numba compiles (see `event`).
 
-Time is a loop, space is events: a step costs one pass over the excitatory membranes and one row of
-weights for each input spike. What only matters at spikes (traces, inhibitory membranes, refractory
-periods) is brought up to date there, with tables of powers instead of decays. Weights lie as
-[inputs, neurons] here, so that a row is contiguous.
+A step costs one row of weights for each input spike, and the equations of the neurons. These and
+the change of the weights at spikes are printed (see `printed`) and come as functions ``f``. Weights
+are [inputs, neurons] here, so that a row is contiguous.
 
 Within a step: drive of the weights as they are, excitatory spikes, inhibitory spikes (felt one step
-later), traces, weights. Arguments are grouped in the named tuples of `event`: ``c`` constants,
-``rule`` the learning rule, ``net`` what is learned, ``s`` the state of a presentation, ``ev`` its
-input spikes.
+later), weights, traces. Arguments are grouped in the named tuples of `event_arrays`: ``c``
+constants, ``rule`` numbers of the learning rule, ``net`` what is learned, ``s`` the neurons and
+``traces`` the traces in a presentation, ``ev`` its input spikes.
 """
 
 from __future__ import annotations
 
-from math import exp, log, log1p
+from math import log, log1p
 from typing import Any
 
 import numpy as np
@@ -61,206 +60,167 @@ def draw(x: Any, per_step: float, steps: int, seed: Any, ev: Any) -> None:
         ev.place[t] += 1
 
 
-def rest(s: Any) -> None:
+def rest(s: Any, traces: Any) -> None:
     """Forget the last presentation."""
-    s.mem[:] = 0
+    s.exc[:] = 0
     s.inh[:] = 0
-    s.seen[:] = NEVER
-    s.quiet[:] = NEVER
-    s.inh_quiet[:] = NEVER
-    s.x[:] = 0
-    s.x_at[:] = NEVER
-    s.y[:] = 0
-    s.z[:] = 0
-    s.y_at[:] = NEVER
+    s.inh_at[:] = NEVER
+    s.answers[:] = 0
     s.size[:] = 0
+    s.count[:] = 0
+    traces.pre[:] = 0
+    traces.pre_at[:] = NEVER
+    traces.post[:] = 0
+    traces.post_at[:] = NEVER
+    traces.size[:] = 0
 
 
-def decayed(value: Any, since: int, now: int, table: Any) -> Any:
-    """A trace that was ``value`` at step ``since``."""
-    k = now - since
-    return value * table[k] if k < table.shape[0] else value * np.float32(0)
+def drive(w: Any, gain: Any, rows: Any, x: Any) -> None:
+    """The input of the excitatory neurons by spikes of the inputs ``rows``, into ``x``."""
+    x[:] = 0
+    for e in range(rows.shape[0]):
+        row = w[rows[e]]
+        for j in range(x.shape[0]):
+            x[j] += gain * row[j]
 
 
-def decay(s: Any, c: Any) -> None:
-    """Decay of the excitatory membranes, and the inhibition by the spikes of the last step."""
-    mem, held, inhibiting = s.mem, s.size[0], s.size[1]
-    for k in range(held):
-        s.kept[k] = mem[s.held[k]]
-    loss = c.inhibition * np.float32(inhibiting)
-    for j in range(mem.shape[0]):
-        mem[j] = mem[j] * c.exc_decay - loss
-    for k in range(inhibiting):
-        mem[s.inhibitors[k]] += c.inhibition
-    s.size[1] = 0
+def inhibit(x: Any, s: Any, inhibition: Any) -> None:
+    """Subtract what the inhibitory spikes of the step before do to all neurons but the partner."""
+    samples = s.size.shape[0]
+    n = x.shape[0] // samples
+    for b in range(samples):
+        spikes = np.float32(s.size[b])
+        for g in range(b * n, b * n + n if s.size[b] else 0):
+            x[g] -= inhibition * (spikes - s.answers[g])
+            s.answers[g] = 0
+        s.size[b] = 0
 
 
-def hold(s: Any, c: Any, t: int) -> None:
-    """Take back from the refractory neurons what is not decay, and release those whose silence
-    ends."""
-    n = 0
-    for k in range(s.size[0]):
-        j = s.held[k]
-        s.mem[j] = s.kept[k] * c.exc_decay
-        if s.quiet[j] > t:
-            s.held[n] = j
-            n += 1
-    s.size[0] = n
+def raised(theta: Any, level: Any, row: Any) -> None:
+    """The rise of the thresholds of all samples, ``level * theta``, into ``row``."""
+    n = theta.shape[0]
+    for first in range(0, row.shape[0], n):
+        for j in range(n):
+            row[first + j] = theta[j] * level
 
 
-def drive(net: Any, s: Any, c: Any, ev: Any, t: int) -> None:
-    """One step of the excitatory membranes under the input spikes of that step."""
-    decay(s, c)
-    mem = s.mem
-    for e in range(ev.start[t], ev.start[t + 1]):
-        row = net.w[ev.sorted[e]]
-        for j in range(mem.shape[0]):
-            mem[j] += c.gain * row[j]
-    hold(s, c, t)
-
-
-def crossers(net: Any, s: Any, c: Any, level: Any, t: int) -> int:
-    """List who fires in this step, all or the one furthest above its threshold; returns their
-    number."""
-    mem, theta, n = s.mem, net.theta, 0
-    for j in range(mem.shape[0]):
-        n += mem[j] > c.threshold + theta[j] * level
-    if n == 0:
+def crossers(over: Any, fired: Any, samples: int, one_winner: bool) -> int:
+    """List who fires, in each sample all or the one furthest above its threshold."""
+    some = False
+    for g in range(over.shape[0]):
+        some |= over[g] > 0
+    if not some:
         return 0
-    n, best = 0, np.float32(0)
-    for j in range(mem.shape[0]):
-        over = mem[j] - c.threshold - theta[j] * level
-        if over <= 0 or t <= s.quiet[j]:
-            continue
-        if c.one_winner and n:
-            if over > best:
-                s.fired[0], best = j, over
-            continue
-        s.fired[n], best = j, over
-        n += 1
-    return n
+    n, found = over.shape[0] // samples, 0
+    for b in range(samples):
+        best, first = np.float32(0), found
+        for g in range(b * n, b * n + n):
+            if over[g] <= best:
+                continue
+            if one_winner:
+                best, found = over[g], first
+            fired[found] = g
+            found += 1
+    return found
 
 
-def spike(net: Any, s: Any, c: Any, level: Any, fired: int, learn: bool, t: int) -> None:
-    """Reset who fired, raise thresholds, and let the partners among the inhibitory neurons
-    answer."""
-    answering = 0
+def fire(s: Any, c: Any, f: Any, fired: int) -> None:
+    """The states of the excitatory neurons that fire, into ``s.fresh``."""
     for k in range(fired):
-        j = s.fired[k]
-        s.mem[j] = c.exc_reset
-        s.count[j] += 1
-        if c.exc_refractory > 0:
-            s.quiet[j] = t + c.exc_refractory
-            s.held[s.size[0]] = j
-            s.size[0] += 1
-        if learn:
-            net.theta[j] += c.theta_plus / level
-        past = decayed(s.inh[j], s.seen[j], t, c.inh_table)
-        s.inh[j], s.seen[j] = past, t
-        if t > s.inh_quiet[j]:
-            s.inh[j] = past + c.excitation
-            if s.inh[j] > c.inh_threshold:
-                s.inh[j] = c.inh_reset
-                s.inh_quiet[j] = t + c.inh_refractory
-                s.inhibitors[answering] = j
-                answering += 1
-    s.size[1] = answering
+        f.exc_fires(s.x, s.exc, s.fresh, s.fired[k], k, c.exc)
 
 
-def pre_traces(s: Any, rule: Any, ev: Any, t: int) -> None:
-    """Traces of the inputs that spike now."""
-    for e in range(ev.start[t], ev.start[t + 1]):
-        i = ev.sorted[e]
-        old = decayed(s.x[i], s.x_at[i], t, rule.x_table) if rule.additive else np.float32(0)
-        s.x[i], s.x_at[i] = old + np.float32(1), t
-
-
-def post_traces(s: Any, rule: Any, fired: int, t: int) -> None:
-    """Traces of the neurons that spike now, which become learners; ``before`` is the slow trace as
-    it was."""
+def settle(s: Any, c: Any, f: Any, fired: int, t: int) -> int:
+    """Write the states of neurons that fire, and let their partners answer; the number of
+    answers."""
+    n = s.count.shape[0] // s.size.shape[0]
+    answers = 0
     for k in range(fired):
-        j = s.fired[k]
-        y, z = (
-            decayed(s.y[j], s.y_at[j], t, rule.y_table),
-            decayed(s.z[j], s.y_at[j], t, rule.z_table),
-        )
-        if s.y_at[j] == NEVER:
-            s.learners[s.size[2]] = j
-            s.size[2] += 1
-        s.before[k] = z
-        s.y[j] = y + np.float32(1) if rule.additive else np.float32(1)
-        s.z[j] = z + np.float32(1) if rule.additive else np.float32(1)
-        s.y_at[j] = t
-
-
-def potentiate(net: Any, s: Any, rule: Any, fired: int, t: int) -> None:
-    """Change all weights of the neurons that spike now."""
-    w, one = net.w, np.float32(1)
+        g = s.fired[k]
+        for row in range(s.exc.shape[0]):
+            s.exc[row, g] = s.fresh[row, k]
+        s.count[g] += 1
     for k in range(fired):
-        j = s.fired[k]
-        y = s.y[j]
-        factor = s.before[k] if rule.triplet else one
-        for i in range(w.shape[0]):
-            x, old = decayed(s.x[i], s.x_at[i], t, rule.x_table), w[i, j]
-            if rule.exponential:
-                gain = x * np.float32(exp(-rule.beta * old))
-                gain -= rule.x_tar * np.float32(exp(-rule.beta * (rule.w_max - old)))
-            else:
-                gain = (x - rule.x_tar) * factor
-                if rule.mu_post == one:
-                    gain *= max(rule.w_max - old, np.float32(0))
-                elif rule.mu_post != np.float32(0):
-                    gain *= max(rule.w_max - old, np.float32(0)) ** rule.mu_post
-            new = old + rule.nu_post * gain
-            if s.x_at[i] == t:
-                new -= depression(old, y, rule)
-            w[i, j] = min(max(new, rule.w_min), rule.w_max)
+        g = s.fired[k]
+        if answer(s, c, f, g, t):
+            s.answers[g] = 1
+            s.size[g // n] += 1
+            answers += 1
+    return answers
 
 
-def depression(old: Any, y: Any, rule: Any) -> Any:
-    """What a spike of the input takes from a weight."""
-    soft = np.float32(1)
-    if rule.mu_pre != np.float32(0):
-        soft = max(old - rule.w_min, np.float32(0)) ** rule.mu_pre
-    return rule.nu_pre * y * soft
+def answer(s: Any, c: Any, f: Any, g: int, t: int) -> bool:
+    """The step of an inhibitory neuron in which its partner fires; whether it fires too.
+
+    Without input it does not fire, so that the steps since its last input are made up for here. At
+    rest it stays at rest.
+    """
+    state, over = s.inh[g], s.over[:1]
+    if s.inh_at[g] != NEVER:
+        s.drive[0] = 0
+        f.inh_rests(s.drive, state, t - 1 - s.inh_at[g], c.inh)
+    s.inh_at[g] = t
+    s.drive[0] = c.excitation
+    f.inh_excess(s.drive, state, over, c.inh)
+    if over[0] <= 0:
+        f.inh_rests(s.drive, state, 1, c.inh)
+        return False
+    f.inh_fires(s.drive, state, s.fresh, 0, 0, c.inh)
+    for row in range(state.shape[0]):
+        state[row, 0] = s.fresh[row, 0]
+    return True
 
 
-def depress(net: Any, s: Any, rule: Any, ev: Any, t: int) -> None:
-    """Change the weights between the inputs that spike now and the neurons that have spiked
-    before."""
-    for k in range(s.size[2]):
-        j = s.learners[k]
-        if s.y_at[j] == t:
-            continue  # done with the potentiation
-        y = decayed(s.y[j], s.y_at[j], t, rule.y_table)
-        for e in range(ev.start[t], ev.start[t + 1]):
-            i = ev.sorted[e]
-            old = net.w[i, j]
-            net.w[i, j] = min(max(old - depression(old, y, rule), rule.w_min), rule.w_max)
+def present(
+    net: Any,
+    s: Any,
+    c: Any,
+    f: Any,
+    rule: Any,
+    traces: Any,
+    ev: Any,
+    steps: int,
+    learn: bool,
+) -> int:
+    """Show the spikes of ``ev`` from the state in ``s``; returns the number of excitatory spikes.
 
-
-def present(net: Any, s: Any, c: Any, rule: Any, ev: Any, steps: int, learn: bool) -> int:
-    """Show the spikes of ``ev`` from the state in ``s``; returns the number of excitatory
-    spikes."""
-    level, total = np.float32(1), 0
+    Within the loop, the named tuples are read at spikes only: to read an array from one, or to pass
+    one on, costs as much as the equations of fifty neurons.
+    """
+    level, total, answers = np.float32(1), 0, 0
+    x, exc, over, theta, w, gain = s.x, s.exc, s.over, net.theta, net.w, c.gain
+    start, source, levels, fired, learners = ev.start, ev.sorted, c.levels, s.fired, traces.size
+    row, k, one_winner, rise = exc[c.theta_row], c.exc, c.one_winner, c.theta_plus
+    pre, pre_at, tables, numbers = traces.pre, traces.pre_at, rule.tables, rule.k
+    inhibition, by_input = c.inhibition, rule.by_input
+    if rule.everywhere:
+        learners[0] = theta.shape[0]
+        for j in range(theta.shape[0]):
+            traces.learners[j] = j
     for t in range(steps):
-        drive(net, s, c, ev, t)
+        rows = source[start[t] : start[t + 1]]
+        drive(w, gain, rows, x)
+        if answers:
+            inhibit(x, s, inhibition)
         if learn:
-            level = c.levels[t]
-            pre_traces(s, rule, ev, t)
-        fired = crossers(net, s, c, level, t)
-        if fired:
-            total += fired
-            spike(net, s, c, level, fired, learn, t)
+            level = levels[t]
+        raised(theta, level, row)
+        f.exc_excess(x, exc, over, k)
+        found = crossers(over, fired, 1, one_winner)
+        if found:
+            fire(s, c, f, found)
+        f.exc_rests(x, exc, 1, k)
+        answers = settle(s, c, f, found, t) if found else 0
+        total += found
         if learn:
-            if fired:
-                post_traces(s, rule, fired, t)
-                potentiate(net, s, rule, fired, t)
-            if rule.nu_pre != 0 and s.size[2]:
-                depress(net, s, rule, ev, t)
+            for n in range(found):
+                theta[fired[n]] += rise / level
+            if found or (by_input and learners[0]):
+                f.plasticity(w, traces, rule, rows, fired, found, t)
+            f.trace(rows, pre, pre_at, tables, numbers, t)
     if learn:
-        for j in range(net.theta.shape[0]):
-            net.theta[j] *= level
+        for j in range(theta.shape[0]):
+            theta[j] *= level
     return total
 
 
@@ -276,7 +236,17 @@ def normalize(w: Any, j: int, norm: Any) -> None:
 
 
 def show(
-    net: Any, s: Any, c: Any, rule: Any, ev: Any, images: Any, seeds: Any, counts: Any, learn: bool
+    net: Any,
+    s: Any,
+    c: Any,
+    f: Any,
+    rule: Any,
+    traces: Any,
+    ev: Any,
+    images: Any,
+    seeds: Any,
+    counts: Any,
+    learn: bool,
 ) -> int:
     """Show images one after the other, each again and brighter while it is answered by too few
     spikes."""
@@ -284,13 +254,12 @@ def show(
     for n in range(images.shape[0]):
         for again in range(c.retries + 1):
             draw(images[n], c.rate + again * c.boost, c.steps, seeds[n : n + 1], ev)
-            rest(s)
-            s.count[:] = 0
-            total = present(net, s, c, rule, ev, c.steps, learn)
+            rest(s, traces)
+            total = present(net, s, c, f, rule, traces, ev, c.steps, learn)
             shown += 1
             if learn:
-                for k in range(s.size[2]):
-                    normalize(net.w, s.learners[k], c.norm)
+                for k in range(traces.size[0]):
+                    normalize(net.w, traces.learners[k], c.norm)
                 for j in range(net.theta.shape[0]):
                     net.theta[j] *= c.theta_rest
             if total >= c.min_spikes:

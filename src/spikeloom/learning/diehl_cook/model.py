@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ...core import checks
-from ..rule import Memory, Rule
-from ..rules import PowerLaw
+from ..registry import rule_of
+from ..stdp import Memory, PowerLaw, Rule
 from .circuit import Circuit, CircuitState, at_rest
-from .constants import Constants, rule_of
+from .constants import Constants
 from .images import grid
 from .parts import Population, Synapse, cells
 from .training import Training
@@ -120,7 +120,7 @@ class DiehlAndCook2015(Training, nn.Module):
     ) -> None:
         super().__init__()
         self.neurons, self.inputs = _count("neurons", neurons), _count("inputs", inputs)
-        self.rule = rule_of(DEFAULT_RULE if rule is None else rule)
+        self.rule = rule_of(DEFAULT_RULE if rule is None else rule, Rule)
         norm = 0.1 * inputs if norm is None else norm
         drive = (norm, 78.4 / norm if gain is None else gain, exc, inh, tau_exc, tau_inh)
         theta = (

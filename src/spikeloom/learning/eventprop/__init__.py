@@ -1,7 +1,7 @@
 """Exact gradients of spiking networks in continuous time: EventProp (Wunderlich & Pehle 2021)."""
 
 from .function import lif_maxima, lif_spikes
-from .gradient import EventPass, event_loss, event_pass
+from .gradient import EventPass, EventProp, event_loss, event_pass
 from .layer import EventLIF
 from .network import EventNetwork
 
@@ -9,6 +9,7 @@ __all__ = [
     "EventLIF",
     "EventNetwork",
     "EventPass",
+    "EventProp",
     "event_loss",
     "event_pass",
     "lif_maxima",

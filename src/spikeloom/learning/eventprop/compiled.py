@@ -2,18 +2,18 @@
 they are."""
 
 import inspect
-import re
 from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from ...core.checks import choice, require
-from ...kernels.sources import compiled_module
+from ...kernels.sources import compiled_library
 from . import closed_forms, feedforward, readout_loops, recurrent
 
 __all__ = ["ENGINES", "loops"]
 
 ENGINES = ("auto", "numba", "python")
+MODULES = (closed_forms, feedforward, recurrent, readout_loops)
 
 
 def loops(engine: str = "auto") -> Any:
@@ -42,7 +42,7 @@ def _plain() -> SimpleNamespace:
     return SimpleNamespace(
         **{
             name: function
-            for module in (closed_forms, feedforward, recurrent, readout_loops)
+            for module in MODULES
             for name, function in vars(module).items()
             if inspect.isfunction(function)
         }
@@ -52,11 +52,4 @@ def _plain() -> SimpleNamespace:
 @cache
 def _compiled() -> ModuleType:
     require("numba", extra="cpu", purpose='engine="numba"')
-    text = "from __future__ import annotations\nfrom typing import Any\n"
-    text += "import numba\nimport numpy as np\n"
-    text += "from math import exp, expm1, inf, log, log1p, sqrt\nINPUT, ARRIVAL, SPIKE = 0, 1, 2\n"
-    for module in (closed_forms, feedforward, recurrent, readout_loops):
-        source = inspect.getsource(module)
-        text += source[source.index("\ndef ") :]  # without its imports: all stand in one file
-    jit = "@numba.njit(nogil=True, error_model='numpy', cache=CACHE)\ndef "
-    return compiled_module(re.sub(r"^def ", jit, text, flags=re.MULTILINE))
+    return compiled_library(*MODULES)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core import checks
-from ...core.numbers import real
+from ...core.numbers import real, whole
 from .arrays import Events, Neurons
 from .compiled import ENGINES
 
@@ -88,7 +88,7 @@ def checked(
         raise ValueError(
             f"value must have the shape of times {tuple(times.shape)}, got {tuple(value.shape)}"
         )
-    limit = NO_LIMIT if plan.limit is None else plan.limit
+    limit = NO_LIMIT if plan.limit is None else whole("max_spikes", plan.limit, 1, NO_LIMIT)
     times = times if times.dim() == 3 else times.unsqueeze(-1)
     return plan._replace(until=float(plan.until), limit=limit), times, constants
 
@@ -96,10 +96,6 @@ def checked(
 def _plan(plan: Plan) -> None:
     checks.choice("engine", plan.engine, ENGINES)
     real("until", plan.until, example=50.0)
-    if plan.limit is not None and (type(plan.limit) is not int or plan.limit < 1):
-        raise ValueError(
-            f"max_spikes must be a positive integer or None, got {plan.limit!r}; write max_spikes=1"
-        )
     real("slope_floor", plan.slope_floor, 0.0, example=0.01)
 
 

@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from ...core import checks
-from . import events, pooling
+from . import events, pooling, readout
 
 __all__ = ["applied", "rewrites"]
 
-_ALL: dict[str, Any] = {module.NAME: module for module in (pooling, events)}
+_ALL: dict[str, Any] = {module.NAME: module for module in (pooling, readout, events)}
 _active: ContextVar[tuple[str, ...]] = ContextVar("spikeloom_rewrites", default=tuple(_ALL))
 
 
@@ -27,9 +27,10 @@ def rewrites(*names: str) -> Iterator[None]:
 
     Args:
         names: ``"pooling"``: a convolution and the max pooling that is its only reader run
-            together, a few images at a time. ``"events"``: a linear layer whose input is mostly
-            zero is computed from the nonzero elements if a timing of both ways on this machine
-            was in favour.
+            together, a few images at a time. ``"readout"``: a neuron and the linear layer with few
+            outputs that is its only reader run together, a few samples at a time. ``"events"``:
+            a linear layer whose input is mostly zero is computed from the nonzero elements if a
+            timing of both ways on this machine was in favour.
 
     Raises:
         ValueError: a name is unknown.

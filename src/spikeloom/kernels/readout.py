@@ -1,0 +1,209 @@
+"""A neuron and the linear layer with few outputs that is the only reader of its spikes.
+
+Both run together, a few samples at a time. The spikes over time and their gradient, often the
+largest tensors of a classifier, then never exist as a whole: those of a few samples are computed,
+read while they are in the cache, and computed once more from the input in the backward pass.
+Spikes and states are those of the neuron alone; products and gradients are summed in another order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ..core.transition import TRANSITIONS
+from .layout import ordered
+from .numba_cpu import given_of, last_states, looking, prepared
+from .numba_loop import Memory, compiled_backward, compiled_forward
+from .scan import gradient_of, ones_of, scanned
+from .task import Call, Flow, labels, needed, task_of
+from .threads import sweep
+
+__all__ = ["read"]
+
+SCRATCH = 2**19  # values of the samples that run at a time: 2 MiB, which fit into a cache
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What runs, without its tensors.
+
+    Args:
+        key: of the transition, see `Transition.key`.
+        constant: steps of a constant input, else 0.
+        fields: number of states.
+        wanted: which of input, states and parameters need a gradient.
+    """
+
+    key: str
+    constant: int
+    fields: int
+    wanted: tuple[bool, ...]
+
+    def call(self, tensors: Sequence[Tensor], residual: str) -> Call:
+        """Return the call of the neuron for a printer; ``tensors`` are input, states,
+        parameters."""
+        x, state, params = tensors[0], tensors[1 : 1 + self.fields], tensors[1 + self.fields :]
+        step = x if self.constant else x[0]
+        ones = ones_of(TRANSITIONS[self.key], params)
+        task = task_of(self.key, x.dtype, ones, self.constant > 0, False, residual, self.wanted)
+        state = [ordered(s, step) for s in state]
+        return Call(task, x, self.constant or len(x), state, params, step, x.dtype)
+
+
+def read(
+    key: str,
+    x: Tensor,
+    state: Any,
+    params: Sequence[Tensor],
+    num_steps: int | None,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the output of the linear layer, [T, B, ..., N], and the last states, [B, ..., K].
+
+    Args:
+        key: of the neuron's transition, see `Transition.key`.
+        x: input of the neuron, [T, B, ..., K], or [B, ..., K] with ``num_steps``; contiguous.
+        state: initial states, [B, ..., K].
+        params: of the neuron, in the order of the transition's names.
+        num_steps: T of a constant input.
+        weight: of the layer, [N, K].
+        bias: of the layer, [N].
+    """
+    tensors = [x, *state, *params]
+    recording = torch.is_grad_enabled()
+    wanted = tuple(t.requires_grad and recording for t in tensors)
+    job = _Job(key, num_steps or 0, len(state), wanted)
+    run: Any = _Read.apply if recording else _run
+    y, *last = run(job, weight, bias, *tensors)
+    return y, last
+
+
+def _run(job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:
+    call = job.call(tensors, "input")
+    weight = weight.detach()
+    outputs, inputs = weight.shape
+    shape = call.step.shape[:-1]
+    y = weight.new_empty(call.steps, shape.numel(), outputs)
+    lasts, seen = last_states(call, call.task.fields)
+    given, vector = given_of(call)
+    given |= seen
+    with looking(call, given, vector) as run:
+        for start, stop in _chunks(shape.numel(), call.steps * inputs):
+            spk, own = _scratch(call, "SPK", start * inputs, stop * inputs)
+            _swept(run, given | own, call.steps, start * inputs, stop * inputs)
+            rows = spk.view(-1, inputs)
+            y[:, start:stop] = linear(rows, weight, bias).view(call.steps, -1, outputs)
+    return y.view(call.steps, *shape, outputs), *lasts.values()
+
+
+def _chunks(samples: int, size: int) -> list[tuple[int, int]]:
+    """Return first and last sample of each chunk; ``size`` is the number of values of a sample."""
+    length = max(1, SCRATCH * torch.get_num_threads() // max(1, size))
+    return [(start, min(start + length, samples)) for start in range(0, samples, length)]
+
+
+def _scratch(call: Call, name: str, start: int, stop: int) -> tuple[Tensor, dict[str, Memory]]:
+    """Return memory [T, n] for the neurons from ``start`` to ``stop``, and the same for a loop that
+    counts neurons from 0."""
+    scratch = call.step.new_empty(call.steps, stop - start)
+    address = scratch.data_ptr() - start * scratch.element_size()
+    return scratch, {name: Memory(scratch, address, stop - start)}
+
+
+def _swept(run: Any, given: dict[str, Memory], steps: int, start: int, stop: int) -> None:
+    """Run a loop for the neurons from ``start`` to ``stop``; its states over time begin there."""
+    sweep(lambda a, b: run(given, steps, start + a, start + b, start), stop - start, steps)
+
+
+class _Read(torch.autograd.Function):
+    """Keeps the input of the neuron and computes its spikes once more."""
+
+    @staticmethod
+    def forward(ctx: Any, job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.job = job
+        ctx.save_for_backward(weight, *tensors)
+        return _run(job, weight, bias, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        job = ctx.job
+        weight, *tensors = ctx.saved_tensors
+        weighted, biased = ctx.needs_input_grad[1:3]
+        grad = grads[0]
+        db = grad.flatten(0, -2).sum(0) if biased and grad is not None else None
+        if torch.is_grad_enabled():  # second derivatives are needed
+            wanted = (weighted, *job.wanted)
+            dw, *found = _differentiable(job, grads, (weight, *tensors), wanted)
+            return None, dw, db, *found
+        call = job.call(tensors, "state")
+        if grad is None:
+            grad = weight.new_zeros(call.steps, *call.step.shape[:-1], len(weight))
+        with torch.autocast("cpu", enabled=False):
+            dw, found = _backward(job, call, weight, grad.flatten(1, -2), grads[1:], weighted)
+        pairs = zip(labels(call.task.transition), tensors, job.wanted, strict=True)
+        own = [gradient_of(found, name, v) if wanted else None for name, v, wanted in pairs]
+        return None, dw, db, *own
+
+
+def _backward(
+    job: _Job, call: Call, weight: Tensor, grad: Tensor, ends: Any, weighted: bool
+) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Return the gradient of the weight, and those of the neuron by the names of `labels`.
+
+    Args:
+        job: what runs.
+        call: of the neuron; its residual is ``"state"``.
+        weight: of the linear layer, [N, K].
+        grad: of the output, [T, samples, N].
+        ends: gradients of the last states, None where there is none.
+        weighted: whether the gradient of the weight is needed.
+    """
+    task, steps, inputs = call.task, call.steps, weight.shape[1]
+    names = needed(task.transition, job.wanted)
+    asked = tuple(n for n in names if n[0] != "s")
+    known_ends = {f: g for f, g in zip(task.fields, ends, strict=True) if g is not None}
+    nothing = [None] * len(task.fields)
+    given, vector, found = prepared(call, Flow([None, *nothing], known_ends, asked))
+    given |= last_states(call, task.lasts)[1]
+    again = compiled_forward(task, vector, True)
+    flows = (True, *map(bool, nothing))
+    back = compiled_backward(task, vector, flows, asked) if names else None
+    dw = torch.zeros_like(weight) if weighted else None
+    for start, stop in _chunks(grad.shape[1], steps * inputs * (1 + len(task.paths))):
+        spk, own = _scratch(call, "SPK", start * inputs, stop * inputs)
+        for f in task.paths:
+            path = spk.new_empty(spk.shape)
+            own[f"N_{f}"] = Memory(path, path.data_ptr(), path.stride(0))
+        _swept(again, given | own, steps, start * inputs, stop * inputs)
+        rows, spikes = grad[:, start:stop].flatten(0, 1), spk.view(-1, inputs)
+        if dw is not None:
+            dw.addmm_(rows.t(), spikes)
+        if back is not None:
+            torch.mm(rows, weight, out=spikes)  # the spikes are not needed any more
+            own["E_spk"] = own["SPK"]
+            _swept(back, given | own, steps, start * inputs, stop * inputs)
+    return dw, found
+
+
+def _differentiable(
+    job: _Job, grads: Any, tensors: Sequence[Tensor], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Compute the gradients of weight, input, states and parameters as differentiable functions."""
+    # views, so that the gradient of an input that depends on another input stops at the input
+    weight, x, *rest = views = [v.view_as(v) for v in tensors]
+    state, params = rest[: job.fields], rest[job.fields :]
+    spk, *last = scanned("numba", job.key, "input", False, x, job.constant, state, params)
+    outputs = (linear(spk, weight), *last)
+    pairs = [
+        (y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad
+    ]
+    ys, flow = zip(*pairs, strict=True)
+    inputs = [v for v, w in zip(views, wanted, strict=True) if w]
+    found = iter(torch.autograd.grad(ys, inputs, flow, create_graph=True, allow_unused=True))
+    return [next(found) if w else None for w in wanted]

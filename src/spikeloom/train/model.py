@@ -1,0 +1,217 @@
+"""A network with what is needed to run and judge it over time, with or without a training."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.numbers import network
+from ..core.taps import Moment
+from ..core.tree import named_neurons
+from ..core.tree import reset as reset_states
+from ..kernels.events.choice import by_input_alone
+from ..run import run
+from ..run.wrapper import LayerwiseModule
+from .encoding import Encoder
+from .models import is_spiking
+from .readout import Readout, one_number
+
+__all__ = ["Model", "device_of", "fork_random_state", "has_own_loop", "spiking_layers"]
+
+AT_ONCE = 256  # samples that `Model.scores` runs at a time
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, its input and its output.
+
+    Attributes:
+        net: one step of the network, or a network of `spikeloom.layerwise` with its own loop.
+        encoder: from samples to input over time.
+        readout: loss and prediction.
+        seed: of random draws in evaluations.
+        layers: paths of the spiking neurons.
+        last: path of the last neuron.
+        metrics: functions of scores [N, ...] and targets [N, ...], by name.
+        precision: dtype of autocast, or None.
+    """
+
+    net: nn.Module
+    encoder: Encoder
+    readout: Readout
+    seed: int
+    layers: tuple[str, ...]
+    last: str
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] = field(default_factory=dict)
+    precision: torch.dtype | None = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples
+        [B, ...]."""
+        return self.run(*self.encoder.call(x))
+
+    def run(
+        self, x: Tensor, num_steps: int | None, *, reset: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, for input over time [T, B, ...], or [B, ...] that is the same at each of
+        ``num_steps``."""
+        with self._autocast(), by_input_alone():
+            # what earlier batches looked like must not matter: a resumed run has not seen them
+            if isinstance(self.net, LayerwiseModule):
+                return self._own_loop(x)
+            membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
+            names = [*(f"{path}.spk" for path in self.layers), *membrane]
+            result = run(self.net, x, num_steps, record=names, reset=reset)
+        spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
+        output = result.output[0] if isinstance(result.output, tuple) else result.output
+        return result.record[membrane[0]] if membrane else output, spikes
+
+    def _own_loop(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        reset_states(self.net)
+        with _spikes(self.net, self.layers) as parts:
+            output = self.net(x)
+        if isinstance(output, tuple):
+            output = output[-1 if self.readout.field == "mem" else 0]
+        spikes = {path: torch.cat(found) for path, found in parts.items() if found}
+        return output, spikes
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+    def output_of(self, step: Any) -> Tensor:
+        """What the loss reads of the output of one step, [B, N].
+
+        Raises:
+            TypeError: it reads membranes, and the network returns spikes only.
+        """
+        if self.readout.field == "spk":
+            return step[0] if isinstance(step, tuple) else step
+        last: Any = self.net.get_submodule(self.last)
+        fields = [name for name in last.State._fields if name != "spk"]
+        if not isinstance(step, tuple) or len(step) != 1 + len(fields):
+            raise TypeError(
+                f"{self.readout.name} reads membranes, got a network that returns "
+                f"{type(step).__name__}; "
+                "build its last neuron with output=True"
+            )
+        return step[1 + fields.index("mem")]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss as a scalar."""
+        return one_number(self.readout.loss(outputs, targets), self.readout.name)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """One number for each class or value of samples [N, ...], a part at a time, in evaluation
+        mode."""
+        training = self.net.training
+        self.net.eval()
+        try:
+            with fork_random_state(self.device), torch.no_grad():
+                torch.manual_seed(self.seed)
+                parts = [
+                    self.readout.scores(self.forward(part.to(self.device))[0])
+                    for part in x.split(AT_ONCE)
+                ]
+        finally:
+            self.net.train(training)
+            reset_states(self.net)
+        return torch.cat(parts)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Classes [N] of samples [N, ...], or values [N, ...]."""
+        return self.readout.predict(self.scores(x))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return device_of(self.net)
+
+
+@contextmanager
+def _spikes(net: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, list[Tensor]]]:
+    """What each layer fires inside the block, in parts [T, B, ...]."""
+    found: dict[str, list[Tensor]] = {path: [] for path in layers}
+    neurons: dict[str, Any] = {path: net.get_submodule(path) for path in layers}
+    before = {path: neuron._taps for path, neuron in neurons.items()}
+
+    def tap(path: str) -> Callable[[Any, Moment], None]:
+        def note(neuron: Any, moment: Moment) -> None:
+            found[path].append(moment.output if moment.timed else moment.output.unsqueeze(0))
+
+        return note
+
+    for path, neuron in neurons.items():
+        neuron._taps = (*before[path], tap(path))
+    try:
+        yield found
+    finally:
+        for path, neuron in neurons.items():
+            neuron._taps = before[path]
+
+
+def has_own_loop(net: Any) -> bool:
+    """Whether a network is one of `spikeloom.layerwise`, whose call runs all time steps.
+
+    >>> has_own_loop(nn.Linear(1, 1))
+    False
+    """
+    return isinstance(net, LayerwiseModule)
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Device of the first parameter.
+
+    >>> device_of(nn.Linear(1, 1))
+    device(type='cpu')
+    """
+    return next(net.parameters()).device
+
+
+def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
+    """Random draws inside the block leave torch's global generators outside as they were.
+
+    >>> before = torch.get_rng_state()
+    >>> with fork_random_state(torch.device("cpu")):
+    ...     _ = torch.rand(3)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def spiking_layers(net: Any, *, trains: bool = True) -> tuple[tuple[str, ...], str]:
+    """Paths of the spiking neurons of a network, and of its last neuron.
+
+    Args:
+        net: the network.
+        trains: whether it must have something to train.
+
+    Raises:
+        TypeError: ``net`` is no module.
+        ValueError: it has nothing to train, or no neuron.
+
+    >>> import spikeloom as snn
+    >>> spiking_layers(nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.9, init_hidden=True)))
+    (('1',), '1')
+    """
+    network(net)
+    if trains and not any(p.requires_grad for p in net.parameters()):
+        frozen = sum(1 for _ in net.parameters())
+        hint = (
+            f"all of its {frozen} are frozen: write net.requires_grad_(True), or leave some free"
+            if frozen
+            else "add an nn.Linear"
+        )
+        raise ValueError(f"net must have parameters that require a gradient, got none; {hint}")
+    every = list(named_neurons(net))
+    if not every:
+        raise ValueError(
+            "net must have at least one spiking neuron, got none; "
+            "add snn.Leaky(beta=0.9, init_hidden=True) after each linear layer"
+        )
+    return tuple(path for path, neuron in every if is_spiking(neuron)), every[-1][0]
