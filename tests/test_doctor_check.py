@@ -348,3 +348,51 @@ def test_the_campaign_finds_the_faults_of_one_network(tmp_path: Path) -> None:
     )
     assert done.returncode == 0 and "WRONG" not in done.stdout, done.stdout + done.stderr
     assert LIMITS.silent == 0.98
+
+
+# -- fit says it at its end ------------------------------------------------------------------------
+
+SETTINGS: dict[str, Any] = {"num_steps": T, "epochs": 2, "progress": False}
+UNTRAINED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], str]] = {
+    "bias": (lambda: changed(lambda n: n[1].bias.fill_(5.0)), {}, "saturated layer"),
+    "threshold": (
+        lambda: changed(lambda n: n[4].threshold.fill_(50.0)),
+        {},
+        "output never fires",
+    ),
+    "slope": (
+        lambda: net((64, 64, 64), spike_grad=snn.surrogate.fast_sigmoid(500)),
+        {},
+        "surrogate too steep",
+    ),
+    "high rate": (net, {"lr": 100.0}, "learning rate too high"),
+    "low rate": (net, {"lr": 1e-7}, "learning rate too low"),
+}
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_a_training_that_learned_nothing_says_why_in_two_lines(name: str) -> None:
+    build, options, fault = UNTRAINED[name]
+    result = snn.fit(build(), DIGITS, **SETTINGS, **options)
+    assert result.findings[0].fault == fault
+    first_line, second_line = str(result).splitlines()[-2:]
+    assert first_line.startswith(f"nothing was learned: {fault}")
+    assert second_line.startswith("write: ") and "docs/not_learning.md" in second_line
+
+
+def test_zeros_as_input_are_named_at_the_end_of_a_training() -> None:
+    zeros = [torch.zeros_like(part) for part in (DIGITS.x_train, DIGITS.x_test)]
+    data = (zeros[0], DIGITS.y_train, zeros[1], DIGITS.y_test)
+    assert snn.fit(net(), data, **SETTINGS).findings[0].fault == "input does not vary"
+
+
+def test_a_training_that_learns_says_nothing_and_one_may_decline() -> None:
+    made = net(seed=1)
+    with_check = snn.fit(copy.deepcopy(made), DIGITS, **{**SETTINGS, "epochs": 4})
+    assert with_check.findings == () and "nothing was learned" not in str(with_check)
+    without = snn.fit(copy.deepcopy(made), DIGITS, **{**SETTINGS, "epochs": 4}, check=False)
+    assert without.history == with_check.history, "the check changed the training"
+    silent = changed(lambda n: n[1].bias.fill_(5.0))
+    assert snn.fit(silent, DIGITS, **SETTINGS, check=False).findings == ()
+    with pytest.raises(TypeError, match="check must be True or False"):
+        snn.fit(net(), DIGITS, **SETTINGS, check="yes")  # pyright: ignore

@@ -330,7 +330,8 @@ class NeuronCounter:
         found = 0.0
         for module in self.neuron.children():
             wide = [p for p in module.parameters() if p.dim() > 1]
-            places = self.units / max(module.weight.shape[0], 1) if hasattr(module, "weight") else 1
+            filters = module._parameters.get("weight")  # of a convolution, at each place
+            places = 1.0 if filters is None else self.units / max(len(filters), 1)
             found += places * sum(p.numel() for p in wide)
         return found
 
