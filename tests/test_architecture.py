@@ -98,6 +98,7 @@ EDGES = {
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
+    ("cli", "saving"),  # a repaired network is written
     ("cli", "train"),
     ("cli", "saving"),  # a finished run is opened
     ("cli", "hardware"),  # a trained network is written as C
@@ -120,6 +121,7 @@ EXTRA = {
     "tqdm": "viz",
     "h5py": "data",
     "PIL": "data",
+    "neurobench": "bench",
     "nir": "nir",
     "tonic": "events",
     "tensorboard": "log",
