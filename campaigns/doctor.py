@@ -3,15 +3,15 @@
     python campaigns/doctor.py --out folder
     python campaigns/doctor.py --out folder --parts repair
 
-Part ``faults``: each fault of `doctor_networks.FAULTS` in each of five networks on each of three data
-sets, chosen anew in ``--number`` rounds; `doctor.check` must put it first. Part ``healthy``: thirty
-networks that train, in which it must find nothing. Part ``repair``: networks with a fault of
-initialisation, threshold, slope or learning rate train after `doctor.repair`, and must come within
-one point of the same network without the fault.
+Part ``faults``: each fault of `doctor_networks.FAULTS` in each of five networks on each of three
+data sets, drawn again in each of ``--number`` rounds; `doctor.check` must list it first. Part
+``healthy``: thirty networks that train, in which it must find nothing. Part ``repair``: networks
+with a fault of initialisation, threshold, slope or learning rate train after `doctor.repair`, and
+must come within one point of the same network without the fault.
 
-Eight faults and one network were kept out while the limits of the doctor were chosen; figures are
-printed for both parts. Without the folder of MNIST and of the spoken words (``SPIKELOOM_DATA``) only
-the digits of scikit-learn are used.
+Eight faults and one network were excluded while the limits of the doctor were chosen; figures are
+printed for both parts. Without the folder of MNIST and of the spoken words (``SPIKELOOM_DATA``)
+only the digits of scikit-learn are used.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from torch import nn
 
 import spikeloom as snn
 
-EPOCHS = {"digits": 12, "mnist": 5, "words": 10}
+EPOCHS = {"digits": 12, "mnist": 5, "words": 6}
 FOUND, FALSE, MENDED = 0.95, 0.05, 0.90  # what the campaign must reach
 POINT = 0.01
 

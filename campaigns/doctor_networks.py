@@ -1,7 +1,7 @@
 """Networks, data and faults of the campaign ``doctor.py``.
 
-A case is a network with its batch, loss and optimizer. A fault changes one thing of a case and names
-what `doctor.check` must say first, and where.
+A case is a network with its batch, loss and optimizer. A fault changes one thing of a case, and
+names the finding that `doctor.check` must list first, and its layer.
 """
 
 import os

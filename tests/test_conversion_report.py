@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from spikeloom.conversion.errors import LayerError
-from spikeloom.conversion.report import Report
-from spikeloom.conversion.tables import picture
 from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import SpikingMaxPool, convert, fine_tune
+from spikeloom.conversion.error_parts import LayerError
+from spikeloom.conversion.loss_report import Report
+from spikeloom.conversion.report_views import picture
 from spikeloom.functional import fan_out
 
 # -- the report ------------------------------------------------------------------------------------

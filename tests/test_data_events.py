@@ -5,6 +5,7 @@ import pytest
 import torch
 from event_files import some_events
 
+import spikeloom as snn
 from spikeloom import data
 
 
@@ -157,6 +158,23 @@ def test_shorter_recordings_end_in_silence():
     assert torch.equal(data.pad_sequences(samples, batch_first=True)[0], x.transpose(0, 1))
     with pytest.raises(ValueError, match=r"got \[\(2, 3\), \(2, 4\)\]"):
         data.pad_sequences([(torch.ones(2, 3), 0), (torch.ones(2, 4), 0)])
+
+
+def test_spikes_after_the_end_of_a_recording_were_counted():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
+    torch.nn.init.constant_(net[0].bias, 0.4)
+    samples = [(torch.rand(4, 3), 0), (torch.rand(20, 3), 1)]
+    x, _, lengths = data.pad_sequences(samples, lengths=True)
+    spk = snn.run(net, x)
+    assert spk[4:, 0].any()
+    masked = data.mask_sequences(spk, lengths)
+    assert not masked[4:, 0].any() and torch.equal(masked[:4], spk[:4])
+    assert torch.equal(masked[:, 1], spk[:, 1])
+    swapped = data.mask_sequences(spk.transpose(0, 1), lengths, batch_first=True)
+    assert torch.equal(swapped, masked.transpose(0, 1))
+    for wrong in (torch.tensor([4]), torch.tensor([4, 21]), torch.tensor([4.0, 20.0])):
+        with pytest.raises(ValueError, match=r"2 whole numbers in \[0, 20\]"):
+            data.mask_sequences(spk, wrong)
 
 
 def test_frames_need_a_sensor():

@@ -123,7 +123,9 @@ def residual(name: str) -> Iterator[None]:
             where the input is kept anyway or is constant in time; the default for the latter on the
             CPU with numba). ``"half"`` keeps the distance of the membrane from the threshold in
             bfloat16: half of the memory, who fired stays exact, and gradients are off by 1e-3 or
-            less for most surrogates (``benchmarks/residuals.py`` measures it for each).
+            less for most surrogates (``benchmarks/residuals.py`` measures it for each). This is
+            relative to the sum of the magnitudes: the gradient of a learned scalar, such as one
+            beta of a layer, is a sum whose terms may cancel, and can be off by a fifth or more.
 
     Raises:
         ValueError: no such residual.

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.numbers import blank, flag, tensor, whole
 from .steps import step_of
 
-__all__ = ["EVENT", "pad_sequences", "to_events", "to_frames"]
+__all__ = ["EVENT", "mask_sequences", "pad_sequences", "to_events", "to_frames"]
 
 _MOST_EVENTS = 2**30
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
@@ -191,7 +191,7 @@ def pad_sequences(
         samples: pairs of a recording [T_i, ...] and its target, a number or a tensor of the same
             shape for all.
         batch_first: whether the batch is [B, T, ...] instead of [T, B, ...].
-        lengths: whether to return also the T_i, int64 [B].
+        lengths: whether to return also the T_i, int64 [B], for `mask_sequences`.
 
     Returns:
         Recordings [T, B, ...] with T the largest T_i, and targets [B, ...].
@@ -228,6 +228,45 @@ def pad_sequences(
     if lengths:
         return batch, targets, torch.tensor([len(x) for x in recordings])
     return batch, targets
+
+
+def mask_sequences(x: Tensor, lengths: Tensor, *, batch_first: bool = False) -> Tensor:
+    """Sets the steps after the end of each recording to 0.
+
+    A neuron goes on firing in the silence that `pad_sequences` adds. With masked outputs, losses
+    and accuracies count the spikes inside the recordings only.
+
+    Args:
+        x: outputs of a batch that was padded, [T, B, ...].
+        lengths: the T_i, [B].
+        batch_first: whether ``x`` is [B, T, ...].
+
+    Returns:
+        ``x`` with zeros from T_i on.
+
+    Raises:
+        TypeError: ``x`` or ``lengths`` is no tensor.
+        ValueError: the lengths are not one for each recording, or not in [0, T].
+
+    >>> mask_sequences(torch.ones(3, 2, 1), torch.tensor([1, 3]))[..., 0]
+    tensor([[1., 1.],
+            [0., 1.],
+            [0., 1.]])
+    """
+    batch_first = flag("batch_first", batch_first)
+    if tensor("x", x).dim() < 2:
+        raise ValueError(f"x must be a batch over time, got {tuple(x.shape)}; write [T, B, ...]")
+    batch, steps = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+    ends = tensor("lengths", lengths).to(x.device)
+    whole_ones = not ends.is_floating_point() and not ends.is_complex() and ends.dtype != torch.bool
+    if not whole_ones or ends.shape != (batch,) or bool(((ends < 0) | (ends > steps)).any()):
+        raise ValueError(
+            f"lengths must be {batch} whole numbers in [0, {steps}], got {ends.dtype} of shape "
+            f"{tuple(ends.shape)}; write pad_sequences(samples, lengths=True)[2]"
+        )
+    inside = torch.arange(steps, device=x.device).unsqueeze(1) < ends
+    inside = inside.t() if batch_first else inside
+    return x.masked_fill(~inside.reshape(*x.shape[:2], *(1 for _ in x.shape[2:])), 0)
 
 
 def _pair(sample: Any, index: int) -> tuple[Tensor, Tensor]:

@@ -81,12 +81,12 @@ def repair(
 ) -> Repair:
     """Give a network initial weights, thresholds and slopes with which it learns.
 
-    Mends what `check` finds in the dynamics, and leaves all else as it is: a surrogate that is too
-    steep or too flat becomes an arc tangent as wide as the threshold; leaks that do not fit the
-    number of steps remember half of it; a layer that is silent or saturated gets the threshold 1, no
-    bias, and weights scaled until its membranes fluctuate so that the threshold is two standard
-    deviations away. Where gradients vanish, all layers are scaled so, from the first to the last.
-    Meant for networks before training: trained weights change their meaning.
+    Repairs only what `check` finds in the dynamics: a surrogate that is too steep or too flat
+    becomes an arc tangent as wide as the threshold; leaks that do not fit the number of steps get a
+    time constant of half of it; a layer that is silent or saturated gets the threshold 1, no bias,
+    and weights scaled until the threshold is two standard deviations of its membranes away. If
+    gradients vanish, all layers are scaled in that manner, from the first to the last. It is meant
+    for networks before training: scaling changes the meaning of trained weights.
 
     Args:
         net, batch, loss, num_steps: as for `check`.

@@ -144,7 +144,7 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
     Args:
         synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
         shape: shape of one sample, without time and batch.
-        pruned: weights of exactly 0 are no connections. Default: they count.
+        pruned: whether weights of exactly 0 do not count as connections.
 
     Returns:
         ``shape``, numbers of connections, on the device of the weights.

@@ -85,8 +85,8 @@ class Callback:
     ...     def on_epoch(self, run):
     ...         print(run.epoch, run.history[-1]["train_accuracy"] > 0)
     >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
-    >>> options = {"num_steps": 5, "epochs": 2, "progress": False}
-    >>> _ = snn.fit(net, snn.data.iris(), callbacks=[Print()], **options)
+    >>> data = snn.data.iris()
+    >>> _ = snn.fit(net, data, num_steps=5, epochs=2, callbacks=[Print()], progress=False)
     1 True
     2 True
     """

@@ -58,8 +58,8 @@ class Evaluation:
         figures = {} if self.accuracy is None else {"accuracy": self.accuracy}
         figures |= {"loss": self.loss, **self.metrics}
         head = ", ".join(f"{name} {shown(name, value)}" for name, value in figures.items())
-        count, rate = len(self.targets), self.spike_rate
-        return f"{head} on {count} samples; {rate:.3f} spikes per neuron and step"
+        rate = f"{self.spike_rate:.3f} spikes per neuron and step"
+        return f"{head} on {len(self.targets)} samples; {rate}"
 
 
 def evaluate(

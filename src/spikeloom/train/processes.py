@@ -5,9 +5,9 @@ Gradients are means over the samples of the whole batch, so that N processes tra
 Random layers draw other numbers in each process, and batch norm sees the samples of its process.
 """
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -63,29 +63,29 @@ def share() -> Share:
     return Share(distributed.get_rank(), distributed.get_world_size())
 
 
-@contextmanager
-def together(device: Any = None) -> Iterator[Share]:
+def together(device: Any = None) -> Share:
     """Open the process group of a process that torchrun has started, unless one is open already.
 
-    Args:
-        device: where the network will be. On a GPU NCCL serves, and the process takes the GPU of
-            its local rank.
+    It stays open for the further trainings of this process: one address cannot be opened twice.
 
-    >>> with together() as found:
-    ...     found
+    Args:
+        device: where the network will be. On a GPU the process takes the one of its local rank.
+
+    >>> together()
     Share(rank=0, size=1)
     """
-    ours = _launched() > 1 and not (distributed.is_available() and distributed.is_initialized())
-    cuda = device is not None and torch.device(device).type == "cuda"
-    if cuda and "LOCAL_RANK" in os.environ:
+    if device is not None and torch.device(device).type == "cuda" and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if ours:
-        distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield share()
-    finally:
-        if ours:
-            distributed.destroy_process_group()
+    if _launched() > 1 and distributed.is_available() and not distributed.is_initialized():
+        on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        atexit.register(_close)
+    return share()
+
+
+def _close() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def everywhere(function: Any) -> Any:

@@ -131,7 +131,8 @@ def fire(s: Any, c: Any, f: Any, fired: int) -> None:
 
 
 def settle(s: Any, c: Any, f: Any, fired: int, t: int) -> int:
-    """Write the states of neurons that fire, and let their partners answer; the number of answers."""
+    """Write the states of neurons that fire, and let their partners answer; the number of
+    answers."""
     n = s.count.shape[0] // s.size.shape[0]
     answers = 0
     for k in range(fired):

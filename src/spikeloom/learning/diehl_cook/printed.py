@@ -1,4 +1,5 @@
-"""Prints what the event-driven engine computes at spikes and in steps, from a rule and from neurons.
+"""Prints what the event-driven engine computes at spikes and in steps, from a rule and from
+neurons.
 
 A rule becomes two functions: the change of the weights and of the traces of the outputs at the
 spikes of a step, and that of the traces of the inputs; traces are brought up to date where they are

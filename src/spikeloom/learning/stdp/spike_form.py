@@ -1,9 +1,10 @@
 """The form of a rule at spikes: what a spike does to the traces and to a weight, as arithmetic.
 
 A rule's ``terms`` are traced once, for one synapse, and specialised for the four cases of a step: a
-spike of the input or none, a spike of the output or none. Where the traces decay by constant factors
-and the weight is constant without spikes, nothing needs to be computed between spikes, whatever the
-rule. Constants are folded, and a maximum goes where the range of a trace decides it; both are exact.
+spike of the input or none, a spike of the output or none. Where the traces decay by constant
+factors and the weight is constant without spikes, nothing needs to be computed between spikes,
+whatever the rule. Constants are folded, and a maximum goes where the range of a trace decides it;
+both are exact.
 """
 
 import math
@@ -97,11 +98,12 @@ class Folded(Program):
         place = 0 if values[0] is None else 1
         if not isinstance(args[place], Ref):
             return None
-        bound = 0.0 if len(args) == 1 else values[1 - place]
-        if bound is None:
-            bound = args[1] if isinstance(args[1], (int, float)) else -math.inf
+        given = [*args, 0.0][1 if place == 0 else 0]  # relu has one argument
+        bound = values[1 - place] if isinstance(given, Ref) else given
+        if not isinstance(bound, (int, float)):
+            return None
         low, high = self.range_of(args[place].index)
-        if low >= bound > -math.inf:
+        if low >= bound:
             return args[place].index
         return self.constant(bound, dtype) if high <= bound else None
 
@@ -143,7 +145,8 @@ def _value(packet: Any, nodes: list[Node | None], args: tuple[Any, ...]) -> floa
 
 
 def folded(built: Folded, source: Program, roots: list[int], values: dict[str, float]) -> list[int]:
-    """Add the nodes of ``source`` to ``built``, with numbers for some inputs; the roots' numbers."""
+    """Add the nodes of ``source`` to ``built``, with numbers for some inputs; the roots'
+    numbers."""
     moved: list[int] = []
     for node in source.nodes:
         if node.name in values:

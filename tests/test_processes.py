@@ -1,0 +1,176 @@
+"""Several processes are one training: equal to one process, stopped and resumed, one writes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import several
+import torch
+from torch import distributed
+from training import SETTINGS, build, leave_out_pictures, split
+
+import spikeloom as snn
+from spikeloom.train.processes import Share
+from spikeloom.train.samples import LoaderBatches, TensorBatches
+
+SCRIPT = Path(several.__file__)
+
+pytestmark = pytest.mark.skipif(
+    not (distributed.is_available() and distributed.is_gloo_available()), reason="torch lacks gloo"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out_pictures(monkeypatch)
+
+
+def launch(number: int, case: str, folder: Path, *words: str) -> list[int]:
+    """Start as many processes as torchrun would, and return their exit codes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), case, str(folder), *words],
+            env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(number)
+    ]
+    try:
+        return [process.wait(240) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def load(folder: Path, rank: int = 0) -> Any:
+    return torch.load(folder / f"found-{rank}.pt", weights_only=False)
+
+
+def distance(a: Any, b: Any) -> float:
+    """Largest difference of nested numbers."""
+    if isinstance(a, torch.Tensor):
+        return (a - b).abs().max().item()
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        return max([distance(a[name], b[name]) for name in a], default=0.0)
+    if isinstance(a, list):
+        assert len(a) == len(b)
+        return max([distance(x, y) for x, y in zip(a, b, strict=True)], default=0.0)
+    return abs(a - b)
+
+
+# -- shares ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("number", [1, 2, 4, 9])
+def test_a_sample_is_trained_on_twice_or_not_at_all(size, number) -> None:
+    parts = [Share(rank, size).of(list(range(number))) for rank in range(size)]
+    assert all(part for part, _ in parts), "a process has nothing to run"
+    counted = sorted(index for part, count in parts for index in part[:count])
+    assert counted == list(range(number))
+
+
+def test_processes_draw_different_orders() -> None:
+    x, y = torch.arange(10.0)[:, None], torch.arange(10)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(x, y), 4, True, generator=torch.Generator().manual_seed(3)
+    )
+    state = loader.generator.get_state()
+
+    def order(rank: int, size: int, skip: int = 0) -> list[list[int]]:
+        loader.generator.set_state(state)
+        batches = LoaderBatches(loader, "training", here=Share(rank, size)).start(skip)
+        return [batch.y[: batch.count].tolist() for batch in batches]
+
+    whole = order(0, 1)
+    parts = [order(rank, 3) for rank in range(3)]
+    for number, batch in enumerate(whole):
+        assert sorted(batch) == sorted(y for part in parts for y in part[number])
+    assert order(1, 3, skip=1) == parts[1][1:]
+    tensors = [
+        TensorBatches(x, y, 4, torch.Generator().manual_seed(0), Share(rank, 2)) for rank in (0, 1)
+    ]
+    seen = [batch.y.tolist() for part in tensors for batch in part.start()]
+    assert sorted(y for part in seen for y in part) == list(range(10))
+
+
+def test_a_loader_that_is_divided_already_is_divided_again() -> None:
+    data = torch.utils.data.TensorDataset(torch.rand(8, 2), torch.zeros(8).long())
+    sampler = torch.utils.data.distributed.DistributedSampler(data, 2, 0)
+    for loader, text in (
+        (torch.utils.data.DataLoader(data, 4, sampler=sampler), "write shuffle=True instead"),
+        (torch.utils.data.DataLoader(data, 4, True), r"write generator=torch.Generator\(\)"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            LoaderBatches(loader, "training", here=Share(0, 2))
+        LoaderBatches(loader, "training")
+
+
+def test_an_open_process_group_of_one_changes_the_result(tmp_path) -> None:
+    alone = snn.fit(build, split(), **SETTINGS)
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        assert snn.fit(build, split(), **SETTINGS).history == alone.history
+        assert distributed.is_initialized(), "a group that the caller opened is closed"
+    finally:
+        distributed.destroy_process_group()
+
+
+# -- trainings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3])
+def test_several_processes_train_otherwise_than_one(number, tmp_path) -> None:
+    assert launch(number, "all", tmp_path) == [0] * number
+    ranks = [load(tmp_path, rank) for rank in range(number)]
+    for case in several.CASES:
+        alone = several.found(several.train(case))
+        for rank in ranks:
+            assert distance(alone, rank[case]) < 1e-6, case
+        assert distance(ranks[0][case], ranks[-1][case]) == 0, case
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "number"), [("killed", 1), ("killed", 3), ("stopped", 2)])
+def test_two_processes_that_end_cannot_go_on_as_another_number(case, number, tmp_path) -> None:
+    codes = launch(2, case, tmp_path)
+    if case == "stopped":
+        assert codes == [0, 0]
+        told = [(tmp_path / f"error-{rank}.txt").read_text() for rank in (0, 1)]
+        assert all("after 3 of 5 epochs and 3 of 10 batches" in text for text in told)
+    else:
+        assert codes[0] == codes[1] == -9
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
+    assert launch(number, case, tmp_path, "resume") == [0] * number
+    alone = several.found(several.train("plain"))
+    assert distance(alone, load(tmp_path)) < 1e-6
+
+
+@pytest.mark.slow
+def test_every_process_writes_or_an_error_of_the_first_one_lets_the_others_wait(tmp_path) -> None:
+    assert launch(2, "logs", tmp_path) == [0, 0]
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert {"checkpoint.pt", "history.csv", "net.safetensors", "run.json"} <= set(names)
+    assert len(load(tmp_path, 1)["history"]) == 2, "a callback stops one of two processes"
+    refused = tmp_path / "refused"
+    refused.mkdir()
+    launch(2, "refused", refused)
+    told = [(refused / f"error-{rank}.txt").read_text() for rank in (0, 1)]
+    assert all("holds a run already" in text for text in told)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_two_networks(tmp_path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = ["--nproc_per_node=2", str(SCRIPT), "logs", str(tmp_path)]
+    subprocess.run([*command, *words], check=True, timeout=240, capture_output=True)
+    assert distance(load(tmp_path, 0), load(tmp_path, 1)) == 0
