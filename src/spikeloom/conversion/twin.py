@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from ..core import checks
 from ..core.tree import named_neurons, reset
 from ..neurons.scaled_if import ScaledIF
-from ..run import run
+from ..running import run
 from .activations import OutputActivation
 
 __all__ = ["INPUTS", "READOUTS", "OrdinaryTwin", "Settings", "SpikingTwin"]
