@@ -102,7 +102,6 @@ EDGES = {
     ("cli", "train"),
     ("cli", "saving"),  # a finished run is opened
     ("cli", "hardware"),  # a trained network is written as C
-    ("cli", "nir"),
     ("cli", "spikevision"),  # its readers of event files
     ("n3ml", "data"),
     ("n3ml", "spikeplot"),  # its picture of the weights
