@@ -75,7 +75,13 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_force_with_a_wrong_option_does_not_empty_the_folder(
     command: str, wrong: list[str], tmp_path: Path
 ) -> None:
-    for name in ("checkpoint.pt", "run.json", "ordinary.pt", "converted.pt", "report.json"):
+    for name in (
+        "checkpoint.pt",
+        "run.json",
+        "ordinary.pt",
+        "converted.safetensors",
+        "report.json",
+    ):
         (tmp_path / name).write_text("old")
     before = content(tmp_path)
     assert main([*COMMANDS[command], *wrong, "--out", str(tmp_path), "--force"]) == 2

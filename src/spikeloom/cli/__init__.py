@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ..train.card import versions
 from ..train.interrupt import terminable
-from . import config, convert, evaluate, export, info, predict, stdp, train
+from . import config, convert, doctor, evaluate, export, info, predict, stdp, train
 
 __all__ = ["COMMANDS", "main"]
 
@@ -26,6 +26,7 @@ COMMANDS: dict[str, ModuleType] = {
     "info": info,
     "stdp": stdp,
     "convert": convert,
+    "doctor": doctor,
 }
 
 DESCRIPTION = "Spiking neural networks on PyTorch."

@@ -11,8 +11,8 @@ from torch import nn
 
 from ..conversion import METHODS
 from ..conversion.calibrate import CALIBRATIONS
-from ..conversion.converted import INPUTS, READOUTS
 from ..conversion.spiking_max_pool import RULES
+from ..conversion.twin import INPUTS, READOUTS
 from ..data import Split
 from ..train.convert import ORDINARY, ConversionFolder, check_options, convert_and_report
 from ..train.ordinary import OrdinaryTraining

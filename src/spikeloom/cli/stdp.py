@@ -32,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--neurons", 100, type=int, metavar="N", help="excitatory neurons")
     option(
         "--rule",
-        choices=list(rules_of(Rule)),
-        help="learning rule with its default numbers (default: a tuned power law)",
+        metavar="RULE",
+        help=f"learning rule with default numbers: {', '.join(rules_of(Rule))}, or FILE.py:NAME "
+        "(default: a tuned power law)",
     )
     option(
         "--engine",

@@ -158,6 +158,11 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     example_shape: ClassVar[tuple[int, ...]] = (5,)
     example_gain: ClassVar[float] = 1.0
 
+    # for editors: fields of ``State`` and parameters are attributes
+    mem: Tensor
+    threshold: Tensor
+    graded_spikes_factor: Tensor
+
     # set for every class and instance
     elementwise: ClassVar[bool] = True
     live: ClassVar[Live] = Live()

@@ -36,7 +36,8 @@ def install() -> None:
         if _installed:
             return
         _installed.append(True)
-        torch.autograd.function.BackwardCFunction.__init__ = _started
+        context: Any = torch.autograd.function.BackwardCFunction
+        context.__init__ = _started
         _replace(apis, "vmap_impl")
         _replace(eager_transforms, "grad_impl")
         _replace(eager_transforms, "grad_and_value_impl")
