@@ -584,8 +584,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         origin = "was passed" if explicit else "is remembered from the previous call"
         raise ValueError(
             f"{type(self).__name__}: {name} of shape {tuple(value.shape)} {origin}, but this "
-            f"input needs {tuple(shape)}; call snn.reset(net) before a batch of another size, write "
-            "one neuron object for each layer, or pass a state that fits"
+            f"input needs {tuple(shape)}; call snn.reset(net) before a batch of another size, "
+            "write one neuron object for each layer, or pass a state that fits"
         )
 
     # -- checks of a call before any work ----------------------------------------------------------
