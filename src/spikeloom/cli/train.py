@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print the result and where the files are."""
-    neuron: str = ALSO.get(args.neuron, args.neuron)
+    neuron = ALSO.get(args.neuron) or args.neuron
     checks.choice("neuron", neuron, neurons())
     data = sources.load(args)
     settings = {name: getattr(args, name) for name in ("alpha", "beta") if hasattr(args, name)}
