@@ -98,7 +98,6 @@ EDGES = {
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
-    ("cli", "saving"),  # a repaired network is written
     ("cli", "train"),
     ("cli", "saving"),  # a finished run is opened
     ("cli", "hardware"),  # a trained network is written as C
