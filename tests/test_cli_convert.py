@@ -12,8 +12,6 @@ import spikeloom as snn
 from spikeloom.cli import main
 from spikeloom.data import digits
 
-pytest.importorskip("sklearn")
-
 SMALL = ["convert", "--epochs", "3", "--max-steps", "4"]
 
 

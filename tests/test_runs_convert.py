@@ -13,8 +13,6 @@ import torch
 import spikeloom as snn
 from spikeloom.cli import main
 
-pytest.importorskip("sklearn")
-
 CONVERT = ["convert", "--model", "mlp", "--epochs", "1", "--max-steps", "2", "--quiet"]
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from ..conversion.activations import QCFS
 from ..conversion.check import OPERATIONS
-from ..conversion.converted import Converted, Settings
+from ..conversion.converted import Converted
+from ..conversion.twin import Settings
 from .values import decoded, encoded
 
 __all__ = ["build_converted", "describe_converted"]

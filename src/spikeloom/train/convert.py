@@ -11,8 +11,8 @@ from torch import nn
 
 from ..conversion import Converted, Report, convert, fine_tune
 from ..conversion.convert import check_settings, ordinary
-from ..conversion.converted import Settings
 from ..conversion.published import Diehl2015
+from ..conversion.twin import Settings
 from ..core import checks
 from ..data import Split
 from ..saving import safetensors
