@@ -98,11 +98,9 @@ EDGES = {
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
-    ("cli", "saving"),  # a repaired network is written
+    ("cli", "saving"),  # a repaired network is written, a finished run is opened
     ("cli", "train"),
-    ("cli", "saving"),  # a finished run is opened
     ("cli", "hardware"),  # a trained network is written as C
-    ("cli", "nir"),
     ("cli", "spikevision"),  # its readers of event files
     ("n3ml", "data"),
     ("n3ml", "spikeplot"),  # its picture of the weights
