@@ -98,8 +98,8 @@ EDGES = {
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
-    ("cli", "saving"),  # a repaired network is written, a finished run is opened
     ("cli", "train"),
+    ("cli", "saving"),  # a finished run is opened
     ("cli", "hardware"),  # a trained network is written as C
     ("cli", "spikevision"),  # its readers of event files
     ("n3ml", "data"),

@@ -334,6 +334,7 @@ def test_wrong_arguments_are_refused_in_words(arguments: Any, error: Any, text: 
         snn.doctor.check(*arguments, num_steps=T)
 
 
+@pytest.mark.slow
 def test_the_campaign_finds_the_faults_of_one_network(tmp_path: Path) -> None:
     command = [sys.executable, str(CAMPAIGNS / "doctor.py"), "--out", str(tmp_path)]
     command += ["--data", "digits", "--networks", "recurrent", "--parts", "faults"]

@@ -249,8 +249,8 @@ def _sensor(recordings: list[np.ndarray]) -> tuple[int, int, int]:
     """Width, height and polarities that hold all events."""
 
     def most(name: str) -> int:
-        present = [r for r in recordings if name in (r.dtype.names or ()) and len(r)]
-        return max((int(r[name].max()) for r in present), default=0) + 1
+        usable = [r for r in recordings if name in (r.dtype.names or ()) and len(r)]
+        return max((int(r[name].max()) for r in usable), default=0) + 1
 
     return most("x"), most("y"), most("p")
 
