@@ -6,7 +6,7 @@
 One training step (forward, loss, backward; for the decorated step also Adam), float32, one thread,
 CPU time, medians of interleaved rounds. "times snntorch" compares with snnTorch's loop, where it is
 installed, else "times loop" with the plain one. The first table is the cost of recording an
-operation.
+operation, the last one what each rewrite is worth.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from loop_networks import CASES, Case, forward_pass, loss_of, training_step
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.run.recorder import Recorder
+from spikeloom.running.recorder import Recorder
 
 Step = Callable[[], float]
 
@@ -87,6 +87,29 @@ def compared(name: str, case: Case, repeats: int, smoke: bool) -> dict[str, Any]
         row[f"{way}, times {base}"] = times[base] / times[way] if way in times else None
     row["losses apart"] = max(losses.values()) - min(losses.values())
     return row
+
+
+REWRITES = ("pooling", "readout", "events")
+
+
+def without_each(name: str, case: Case, repeats: int, smoke: bool) -> dict[str, Any]:
+    """`snn.layerwise` with all rewrites, and how much longer it takes without one of them."""
+    torch.manual_seed(0)
+    x, net = case.data(smoke), case.make(snn, smoke)
+    num_steps = min(case.num_steps, 5) if smoke else case.num_steps
+
+    def without(left_out: str) -> Step:
+        step = _step(case, copy.deepcopy(net), x, num_steps, snn.layerwise)
+
+        def run() -> float:
+            with snn.rewrites(*(name for name in REWRITES if name != left_out)):
+                return step()
+
+        return run
+
+    times = interleaved({name: without(name) for name in ("", *REWRITES)}, repeats)
+    row: dict[str, Any] = {"network": name, "all [ms]": times[""] * 1e3 / case.rounds}
+    return row | {f"without {name}, times": times[name] / times[""] for name in REWRITES}
 
 
 # -- the cost of recording -------------------------------------------------------------------------
@@ -175,6 +198,8 @@ def main() -> None:
     wanted = {name: case for name, case in CASES.items() if asked(name, args.only)}
     rows = [compared(name, case, args.repeats, args.smoke) for name, case in wanted.items()]
     report("Training step of networks with a loop of their own, 1 thread", rows)
+    rows = [without_each(name, case, args.repeats, args.smoke) for name, case in wanted.items()]
+    report("The same with snn.layerwise, without one of the rewrites, 1 thread", rows)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from spikeloom.core.neuron import REGISTRY
 from spikeloom.core.options import CommonOptions, Unpack, arguments
 from spikeloom.learning import online
 from spikeloom.nir import from_nir, neuron_nodes, register, to_nir
+from spikeloom.nir.neurons import SameStepLeaky
 from spikeloom.saving.architecture import build, describe
 
 HERE = Path(__file__).parent
@@ -260,6 +261,14 @@ def test_other_equations_do_not_inherit_that_they_are_linear() -> None:
             torch.zeros(2, F),
             nn.functional.mse_loss,
         )
+
+
+def test_a_membrane_that_a_spike_overwrites_was_kept_in_16_bits_with_wrong_gradients() -> None:
+    x = torch.rand(5, 1, 2)
+    text = "residual 'half' does not serve .* depend on more than"
+    for neuron in (OwnIzhikevich(), SameStepLeaky(0.9, reset_to=-0.2, reset_mechanism="zero")):
+        with snn.backend("torch"), snn.residual("half"), pytest.raises(RuntimeError, match=text):
+            neuron.scan(x)
 
 
 @pytest.mark.slow

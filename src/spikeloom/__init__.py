@@ -38,7 +38,7 @@ from .neurons.signed_if import SignedIF
 from .neurons.slstm import SLSTM
 from .neurons.state_leaky import StateLeaky
 from .neurons.synaptic import Synaptic
-from .run import layerwise, rewrites, run
+from .running import layerwise, rewrites, run
 
 SpikingNeuron = Neuron
 __version__ = "0.1.0"

@@ -89,7 +89,7 @@ def test_sixteen_bits_leave_spikes_alone_and_gradients_nearly_or_are_refused(
     # a sum over all neurons may cancel to less than its terms' errors
     scale = expected[1][0].norm()
     for a, b in zip(found[1], expected[1], strict=True):
-        assert (a - b).norm() <= 2**-6 * max(b.norm(), scale)  # bfloat16 rounds by 2**-9
+        assert (a - b).norm() <= 1e-2 * max(b.norm(), scale)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ..train.encoding import ENCODINGS, encoder
 from ..train.reading import network
 from ..train.readout import readout
 from ..train.settings import whole
-from .train import load
+from .sources import bundled
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             f"{args.file} must hold a network with spiking neurons, got none; "
             "spikeloom convert makes one of an ordinary network"
         )
-    data = load(args.data, getattr(args, "data_root", None))
+    data = bundled(args.data, getattr(args, "data_root", None))
     x, y = batch(data, args.batch_size, args.flat)
     torch.manual_seed(args.seed)
     value, num_steps = encoder(args.encode, args.num_steps).call(x)

@@ -6,12 +6,13 @@ weights; a report shows the loss of accuracy, its sources, and the costs.
 
 from .activations import QCFS
 from .convert import METHODS, convert
-from .converted import Converted, Settings
+from .converted import Converted
 from .error_parts import LayerError
 from .loss_report import Exit, Report
 from .spike_norm import spike_norm
 from .spiking_max_pool import SpikingMaxPool
 from .tuning import fine_tune, with_qcfs
+from .twin import Settings, SpikingTwin
 
 __all__ = [
     "METHODS",
@@ -22,6 +23,7 @@ __all__ = [
     "Report",
     "Settings",
     "SpikingMaxPool",
+    "SpikingTwin",
     "convert",
     "fine_tune",
     "spike_norm",

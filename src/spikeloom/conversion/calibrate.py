@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..neurons.scaled_if import ScaledIF
-from .converted import Converted, OrdinaryTwin
 from .sample_batches import batches
+from .twin import OrdinaryTwin, SpikingTwin
 
 __all__ = ["CALIBRATIONS", "calibrated"]
 
@@ -19,7 +19,7 @@ CALIBRATIONS = ("bias", "potential", "both")
 
 @torch.no_grad()
 def calibrated(
-    converted: Converted, data: Any, what: str, generator: torch.Generator | None = None
+    converted: SpikingTwin, data: Any, what: str, generator: torch.Generator | None = None
 ) -> None:
     """Corrects each layer in turn, so that its mean rate over the samples is the mean activation.
 
@@ -58,7 +58,7 @@ def _by_channel(values: Tensor) -> Tensor:
     return values if values.dim() == 1 else values.mean(tuple(range(1, values.dim())), keepdim=True)
 
 
-def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tensor]:
+def _activations(converted: SpikingTwin, samples: list[Tensor]) -> dict[str, Tensor]:
     """Mean activation of each unit of the ordinary network, by path of the neuron."""
     total: dict[str, Any] = dict.fromkeys(converted.neurons, 0.0)
     for x in samples:
@@ -70,7 +70,7 @@ def _activations(converted: Converted, samples: list[Tensor]) -> dict[str, Tenso
 
 
 def _rates(
-    converted: Converted,
+    converted: SpikingTwin,
     neuron: ScaledIF,
     samples: list[Tensor],
     steps: int,

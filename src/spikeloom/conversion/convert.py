@@ -13,7 +13,7 @@ from .activations import SITES
 from .batchnorm_folding import folded
 from .calibrate import CALIBRATIONS, calibrated
 from .check import checked
-from .converted import INPUTS, READOUTS, Converted, Settings
+from .converted import Converted
 from .fx_graph import called, shaped, traced
 from .normalise import normalised
 from .replacement import spiking, with_readout, without_head
@@ -21,6 +21,7 @@ from .sample_batches import batches, first_batch, home_of
 from .scales import SCALES, scales
 from .spike_norm import spike_norm
 from .spiking_max_pool import RULES
+from .twin import INPUTS, READOUTS, Settings
 
 __all__ = ["METHODS", "check_settings", "convert", "ordinary"]
 

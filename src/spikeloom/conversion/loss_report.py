@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.notebook import Printed
 from ..files import atomic
-from .converted import Converted, OrdinaryTwin
 from .error_parts import LayerError, Sums, parts_of
 from .observe import neuron_sums, operations
 from .sample_batches import labelled
+from .twin import OrdinaryTwin, SpikingTwin
 
 __all__ = ["Exit", "Report", "report"]
 
@@ -39,7 +40,7 @@ class Exit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Printed):
     """The result of `Converted.report`; it prints as a table.
 
     Attributes:
@@ -117,7 +118,7 @@ class Report:
 
 @torch.no_grad()
 def report(
-    converted: Converted,
+    converted: SpikingTwin,
     data: Any,
     *,
     max_steps: int = 32,
@@ -168,7 +169,21 @@ def report(
     )
 
 
-def probabilities(converted: Converted, outputs: Tensor) -> Tensor:
+def early_exit(
+    converted: SpikingTwin,
+    x: Tensor,
+    confidence: float,
+    num_steps: int | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `Converted.early_exit`."""
+    checks.in_range("confidence", confidence, 0.0, 1.0, open_low=True, why="it is a probability")
+    outputs = converted(x, num_steps, trace=True, generator=generator)
+    at = exit_steps(probabilities(converted, outputs), confidence)
+    return outputs[at, torch.arange(len(x), device=x.device)], at + 1
+
+
+def probabilities(converted: SpikingTwin, outputs: Tensor) -> Tensor:
     """Softmax of outputs, unless the head of the network already applies it."""
     if converted.head is None:
         return outputs.softmax(-1)
@@ -187,7 +202,7 @@ def exit_steps(probability: Tensor, confidence: float) -> Tensor:
 
 
 def _budget(
-    converted: Converted, x: Tensor, steps: int, generator: torch.Generator | None
+    converted: SpikingTwin, x: Tensor, steps: int, generator: torch.Generator | None
 ) -> dict[str, Any]:
     """Errors of layers and output, spikes and operations on some samples, by fields of `Report`."""
     sums = {path: Sums() for path in converted.neurons}

@@ -10,7 +10,7 @@ from torch.nn.modules import conv
 from ..core.taps import Watch, untold
 from ..functional.reg import fan_out
 from .calibrate import tapped_by
-from .converted import Converted
+from .twin import SpikingTwin
 
 __all__ = ["NeuronSums", "Operations", "neuron_sums", "operations"]
 
@@ -33,7 +33,7 @@ class NeuronSums:
 
 
 @contextmanager
-def neuron_sums(converted: Converted) -> Iterator[dict[str, NeuronSums]]:
+def neuron_sums(converted: SpikingTwin) -> Iterator[dict[str, NeuronSums]]:
     """Records the inputs and outputs of all neurons inside the block, by path.
 
     >>> import spikeloom as snn
@@ -73,7 +73,7 @@ class Operations:
 
 
 @contextmanager
-def operations(converted: Converted) -> Iterator[dict[str, Operations]]:
+def operations(converted: SpikingTwin) -> Iterator[dict[str, Operations]]:
     """Counts the operations of each layer with weights inside the block, by path."""
     layers = {
         p: m for p, m in converted.net.named_modules() if isinstance(m, (nn.Linear, conv._ConvNd))

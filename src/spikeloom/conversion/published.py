@@ -17,12 +17,12 @@ from torch.nn.modules import dropout
 from ..core import checks
 from ..core.tree import reset
 from ..neurons.scaled_if import ScaledIF
-from ..run import run
+from ..running import run
 from .convert import ordinary
-from .converted import SEGMENT, Settings
 from .sample_batches import batches
 from .scales import scales
 from .spike_norm import spike_norm
+from .twin import SEGMENT, Settings
 
 __all__ = [
     "SVGG16",

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from .parameters import record
 from .reset import Reset
 from .surrogate import Disabled, Surrogate
 
@@ -152,8 +153,16 @@ class Transition:
         leaves behind.
         """
         plain = self.neuron.trigger is over_threshold and self.neuron.retract is None
-        alone = plain and (self.delay or not self.reset.acts)
+        alone = plain and (self.delay or not self.reset.acts) and self._settles_beside_mem()
         return {"mem": "threshold"} if alone else {}
+
+    def _settles_beside_mem(self) -> bool:
+        """Whether ``settle`` passes on the membrane that the spike was decided by."""
+        if not self.neuron.elementwise:
+            return False
+        state = self.neuron.State(*(torch.zeros(()) for _ in self.neuron.State._fields))
+        p = record(self.names)(*(torch.zeros(()) for _ in self.names))
+        return self.neuron.settle(state, torch.zeros(()), p).mem is state.mem
 
     def key(self) -> str:
         """A readable name, unique among all transitions of this process."""

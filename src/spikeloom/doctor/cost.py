@@ -18,7 +18,7 @@ from ..core.table import aligned
 from ..core.taps import Moment, Watch, untold
 from ..core.tree import named_neurons
 from ..functional.reg import fan_out
-from ..run import layerwise, run
+from ..running import layerwise, run
 from .check import style_of
 from .energy import ARITHMETIC, MEMORY, EnergyModel, matched_bits
 from .observe import restored

@@ -20,7 +20,7 @@ from ..core import tree
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from ..core.taps import Moment, Watch
-from ..run import layerwise, run
+from ..running import layerwise, run
 
 __all__ = ["Activity", "Observation", "Synapse", "forward", "observe", "observed", "restored"]
 

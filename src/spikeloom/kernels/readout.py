@@ -19,12 +19,13 @@ from .layout import ordered
 from .numba_cpu import given_of, last_states, looking, prepared
 from .numba_loop import Memory, compiled_backward, compiled_forward
 from .scan import gradient_of, ones_of, scanned
+from .second import differentiable
 from .task import Call, Flow, labels, needed, task_of
 from .threads import sweep
 
 __all__ = ["read"]
 
-SCRATCH = 2**19  # values of the samples that run at a time: 2 MiB, which fit into a cache
+SCRATCH = 2**17  # values of the samples that run at a time: half a MiB, for a second-level cache
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,14 @@ class _Read(torch.autograd.Function):
         grad = grads[0]
         db = grad.flatten(0, -2).sum(0) if biased and grad is not None else None
         if torch.is_grad_enabled():  # second derivatives are needed
+
+            def outputs(weight: Tensor, x: Tensor, *rest: Tensor) -> list[Tensor]:
+                parts = rest[: job.fields], rest[job.fields :]
+                spk, *last = scanned("numba", job.key, "input", False, x, job.constant, *parts)
+                return [linear(spk, weight), *last]
+
             wanted = (weighted, *job.wanted)
-            dw, *found = _differentiable(job, grads, (weight, *tensors), wanted)
+            dw, *found = differentiable(outputs, (weight, *tensors), wanted, grads)
             return None, dw, db, *found
         call = job.call(tensors, "state")
         if grad is None:
@@ -189,21 +196,3 @@ def _backward(
             own["E_spk"] = own["SPK"]
             _swept(back, given | own, steps, start * inputs, stop * inputs)
     return dw, found
-
-
-def _differentiable(
-    job: _Job, grads: Any, tensors: Sequence[Tensor], wanted: Sequence[bool]
-) -> list[Tensor | None]:
-    """Compute the gradients of weight, input, states and parameters as differentiable functions."""
-    # views, so that the gradient of an input that depends on another input stops at the input
-    weight, x, *rest = views = [v.view_as(v) for v in tensors]
-    state, params = rest[: job.fields], rest[job.fields :]
-    spk, *last = scanned("numba", job.key, "input", False, x, job.constant, state, params)
-    outputs = (linear(spk, weight), *last)
-    pairs = [
-        (y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad
-    ]
-    ys, flow = zip(*pairs, strict=True)
-    inputs = [v for v, w in zip(views, wanted, strict=True) if w]
-    found = iter(torch.autograd.grad(ys, inputs, flow, create_graph=True, allow_unused=True))
-    return [next(found) if w else None for w in wanted]

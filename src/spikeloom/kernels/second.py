@@ -1,8 +1,8 @@
-"""Second derivatives of a printed loop: the plain loop runs again and computes the first
-derivatives."""
+"""Second derivatives: the forward pass runs again as ordinary operations, whose gradients can be
+differentiated."""
 
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,35 @@ from torch import Tensor
 
 from ..core.transition import TRANSITIONS, Transition
 
-__all__ = ["differentiable_gradients"]
+__all__ = ["differentiable", "differentiable_gradients"]
+
+
+def differentiable(
+    function: Callable[..., Sequence[Tensor]],
+    tensors: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+    grads: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Return gradients of ``tensors`` that can be differentiated; None where one is not ``wanted``.
+
+    Args:
+        function: computes the outputs from the tensors.
+        tensors: its arguments.
+        wanted: which of them need a gradient.
+        grads: gradients of the outputs; None where there is none.
+    """
+    # views, because one input may depend on another, whose gradient would then be counted twice
+    views = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
+    outputs = function(*views)
+    flowing = [
+        (y, g) for y, g in zip(outputs, grads, strict=False) if g is not None and y.requires_grad
+    ]
+    if not flowing:
+        return [None] * len(views)
+    outputs, flow = zip(*flowing, strict=True)
+    inputs: list[Any] = [view for view, asked in zip(views, wanted, strict=True) if asked]
+    found = iter(torch.autograd.grad(outputs, inputs, flow, create_graph=True, allow_unused=True))
+    return [next(found) if asked else None for asked in wanted]
 
 
 def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
@@ -31,24 +59,15 @@ def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
             f'{ctx.residual!r} does not keep; write with snn.residual("input"), or with '
             'snn.backend("eager")'
         )
-    # views, because one input may depend on another, whose gradient would then be counted twice
-    views = [tensor.view_as(tensor) for tensor in ctx.saved_tensors[: 1 + n + k]]
-    x, state, params = views[0], views[1 : 1 + n], views[1 + n :]
-    steps = [x] * ctx.steps if ctx.constant else x.unbind(0)
-    spk, states = _looped(TRANSITIONS[ctx.key], steps, state, params)
-    outputs = [
-        torch.stack(spk),
-        *(torch.stack(path) if ctx.path else path[-1] for path in zip(*states, strict=True)),
-    ]
-    flowing = [
-        (y, g) for y, g in zip(outputs, grads, strict=False) if g is not None and y.requires_grad
-    ]
-    inputs = [view for view, wanted in zip(views, ctx.wanted, strict=True) if wanted]
-    if not flowing:
-        return [None] * len(views)
-    outputs, flow = zip(*flowing, strict=True)
-    found = iter(torch.autograd.grad(outputs, inputs, flow, create_graph=True, allow_unused=True))
-    return [next(found) if wanted else None for wanted in ctx.wanted]
+    transition = TRANSITIONS[ctx.key]
+
+    def outputs(x: Tensor, *tensors: Tensor) -> list[Tensor]:
+        steps = [x] * ctx.steps if ctx.constant else x.unbind(0)
+        spk, states = _looped(transition, steps, tensors[:n], tensors[n:])
+        paths = zip(*states, strict=True)
+        return [torch.stack(spk), *(torch.stack(p) if ctx.path else p[-1] for p in paths)]
+
+    return differentiable(outputs, ctx.saved_tensors[: 1 + n + k], ctx.wanted, grads)
 
 
 def _looped(

@@ -127,7 +127,7 @@ def compiled_function(
     """
     from numba import types
 
-    made = first_class(source, name, signature, fastmath)
+    made = _native(source, name, signature, fastmath)
     kinds: Any = (
         ctypes.c_void_p if isinstance(kind, types.CPointer) else ctypes.c_int64
         for kind in signature
@@ -136,13 +136,15 @@ def compiled_function(
 
 
 @cache
-def first_class(
-    source: str, name: str, signature: Any, fastmath: frozenset[str] = frozenset()
-) -> Any:
+def first_class(source: str, name: str, signature: Any) -> Any:
     """Compile a function as `compiled_function` does, as an argument of other compiled functions.
 
     A caller is compiled once for all functions of the same signature.
     """
+    return _native(source, name, signature, frozenset())
+
+
+def _native(source: str, name: str, signature: Any, fastmath: frozenset[str]) -> Any:
     from numba import types
     from numba.core.ccallback import CFunc
 
@@ -155,7 +157,6 @@ def first_class(
     return made
 
 
-@cache
 def compiled_library(*modules: ModuleType) -> ModuleType:
     """Return a module with all functions of hand-written modules, compiled; they call each other.
 

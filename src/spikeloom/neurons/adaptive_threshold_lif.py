@@ -1,16 +1,14 @@
 """Leaky integrate-and-fire neuron whose threshold rises with its spikes: the excitatory cell of
 Diehl & Cook."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.options import SpikeOptions, Unpack
-from ..core.reset import Reset
-from .refractory_lif import RESETS, RefractoryLIF, unless_silent
+from .refractory_lif import RefractoryLIF, unless_silent
 
 __all__ = ["AdaptiveThresholdLIF", "adapt"]
 
@@ -62,8 +60,7 @@ class AdaptiveThresholdLIF(RefractoryLIF):
         refractory: Tensor  # steps of silence that are left, [B, ...]
         theta: Tensor  # rise of the threshold, [B, ...]
 
-    resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[Mapping[str, Any]] = {
+    example = {
         **RefractoryLIF.example,
         "threshold": 0.6,
         "theta_decay": 0.9,

@@ -1,16 +1,15 @@
 """Adaptive leaky integrate-and-fire neuron: a second variable pulls the membrane down, and makes it
 resonate."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..core.decays import unit
 from ..core.neuron import Neuron
 from ..core.options import CommonOptions, Unpack
-from ..core.reset import Keep, Reset, Subtract, Zero
+from ..core.reset import Keep, Subtract, Zero
 
 __all__ = ["AdLIF"]
 
@@ -74,13 +73,13 @@ class AdLIF(Neuron):
         mem: Tensor  # membrane potential U, [B, ...], in the unit of the threshold
         adapt: Tensor  # adaptation W, [B, ...], in the unit of the input
 
-    resets: ClassVar[Mapping[str, Reset]] = {
+    resets = {
         "subtract": _CutSubtract(),
         "zero": _CutZero(),
         "none": Keep(),
     }
-    example: ClassVar[Mapping[str, Any]] = {"threshold": 0.2}
-    no_nir_node: ClassVar[str] = "NIR has no adaptation; use Leaky or Synaptic"
+    example = {"threshold": 0.2}
+    no_nir_node = "NIR has no adaptation; use Leaky or Synaptic"
 
     def __init__(
         self,

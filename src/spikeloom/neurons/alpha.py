@@ -1,8 +1,8 @@
 """Alpha neuron: the membrane is a difference of two exponentially filtered inputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,16 +81,16 @@ class Alpha(LIF):
         syn_inh: Tensor  # inhibitory current, <= 0 for positive input
         mem: Tensor  # membrane potential, in the unit of the threshold
 
-    resets: ClassVar[Mapping[str, Reset]] = {
+    resets = {
         "subtract": _SubtractAlpha(),
         "zero": ZeroAll(),
         "none": Keep(),
     }
-    no_nir_node: ClassVar[str] = (
+    no_nir_node = (
         "its membrane is a difference of two filtered inputs, of which NIR neurons have one; "
         "use Synaptic"
     )
-    example: ClassVar[Mapping[str, Any]] = {"alpha": 0.9, "beta": 0.6, "threshold": 0.3}
+    example = {"alpha": 0.9, "beta": 0.6, "threshold": 0.3}
 
     def __init__(
         self,

@@ -1,15 +1,14 @@
 """Associative memory whose matrix of membranes fires, for whole sequences."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 
 __all__ = ["AssociativeLeaky"]
 
@@ -53,11 +52,11 @@ class AssociativeLeaky(Neuron):
     class State(NamedTuple):
         mem: Tensor  # U, [B, d_value * d_key]
 
-    modes: ClassVar[tuple[str, ...]] = ("sequence",)
-    carries: ClassVar[bool] = False
-    resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    no_nir_node: ClassVar[str] = "its memory is a matrix, which no NIR neuron has; use Leaky"
-    example: ClassVar[Mapping[str, Any]] = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
+    modes = ("sequence",)
+    carries = False
+    resets = {"none": Keep()}
+    no_nir_node = "its memory is a matrix, which no NIR neuron has; use Leaky"
+    example = {"in_dim": 5, "d_value": 3, "d_key": 2, "threshold": 0.1}
 
     def __init__(
         self,

@@ -1,17 +1,15 @@
 """Leaky integrate-and-fire neurons with synaptic conductances: both cells of Diehl & Cook as
 published."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.options import SpikeOptions, Unpack
-from ..core.reset import Reset
 from .adaptive_threshold_lif import AdaptiveThresholdLIF, adapt
-from .refractory_lif import RESETS, RefractoryLIF, unless_silent
+from .refractory_lif import RefractoryLIF, unless_silent
 
 __all__ = ["AdaptiveConductanceLIF", "ConductanceLIF"]
 
@@ -63,8 +61,7 @@ class ConductanceLIF(RefractoryLIF):
         g_exc: Tensor  # excitatory conductance, [B, ...], in units of the leak
         g_inh: Tensor  # inhibitory conductance, likewise
 
-    resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[Mapping[str, Any]] = {
+    example = {
         "leak": 0.2,
         "threshold": 0.4,
         "reset_to": 0.1,
@@ -153,8 +150,7 @@ class AdaptiveConductanceLIF(ConductanceLIF):
         g_inh: Tensor  # inhibitory conductance, likewise
         theta: Tensor  # rise of the threshold, [B, ...]
 
-    resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[Mapping[str, Any]] = {
+    example = {
         **ConductanceLIF.example,
         "threshold": 0.3,
         "theta_decay": 0.9,

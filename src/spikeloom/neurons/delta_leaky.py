@@ -1,12 +1,11 @@
 """Leaky integrator that fires when its membrane changes."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..core import checks
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 from .leaky import Leaky
 
 __all__ = ["DeltaLeaky"]
@@ -47,12 +46,10 @@ class DeltaLeaky(Leaky):
         mem: Tensor  # membrane potential, [B, ...]
         mem_prev: Tensor  # that of the step before
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep(), "zero": Keep(), "none": Keep()}
-    positive: ClassVar[tuple[str, ...]] = ("delta_threshold",)
-    no_nir_node: ClassVar[str] = (
-        "it fires when its membrane changes, which no NIR neuron does; use Leaky"
-    )
-    example: ClassVar[Mapping[str, Any]] = {"delta_threshold": 0.5, "beta": 0.8}
+    resets = {"subtract": Keep(), "zero": Keep(), "none": Keep()}
+    positive = ("delta_threshold",)
+    no_nir_node = "it fires when its membrane changes, which no NIR neuron does; use Leaky"
+    example = {"delta_threshold": 0.5, "beta": 0.8}
 
     def __init__(
         self,

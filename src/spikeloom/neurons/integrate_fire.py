@@ -1,12 +1,12 @@
 """Integrate-and-fire neuron without leak."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..core.neuron import Neuron
-from ..core.reset import Keep, Reset, Subtract, ZeroBefore
+from ..core.reset import Keep, Subtract, ZeroBefore
 from .leaky import Leaky
 
 __all__ = ["IF"]
@@ -39,13 +39,13 @@ class IF(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    resets: ClassVar[Mapping[str, Reset]] = {
+    resets = {
         "subtract": Subtract(),
         "zero": ZeroBefore(),
         "none": Keep(),
     }
-    is_linear: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"threshold": 1.0}
+    is_linear = True
+    example = {"threshold": 1.0}
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:

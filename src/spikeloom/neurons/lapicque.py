@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,9 +56,9 @@ class Lapicque(LIF):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in volt
 
-    positive: ClassVar[tuple[str, ...]] = ("threshold", "R", "C", "time_step")
-    example: ClassVar[Mapping[str, Any]] = {"beta": 0.8}
-    example_gain: ClassVar[float] = 12.0  # R comes from beta and is small
+    positive = ("threshold", "R", "C", "time_step")
+    example = {"beta": 0.8}
+    example_gain = 12.0  # R comes from beta and is small
 
     def __init__(
         self,

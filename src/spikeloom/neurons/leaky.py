@@ -1,13 +1,13 @@
 """First-order leaky integrate-and-fire neuron, and the base of those whose membrane decays."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..core.decays import time_constant, unit
 from ..core.neuron import Neuron
-from ..core.reset import Keep, Reset, Subtract, ZeroBefore, ZeroBeforeAttached
+from ..core.reset import Keep, Subtract, ZeroBefore, ZeroBeforeAttached
 
 __all__ = ["LIF", "Leaky"]
 
@@ -34,6 +34,8 @@ class LIF(Neuron):
     >>> Doubled(beta=0.5)(torch.tensor([0.5, 1.5]))
     tensor([0., 1.])
     """
+
+    beta: Tensor
 
     def __init__(
         self,
@@ -117,14 +119,14 @@ class Leaky(LIF):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    resets: ClassVar[Mapping[str, Reset]] = {
+    resets = {
         "subtract": Subtract(),
         "zero": ZeroBefore(),
         "none": Keep(),
         "zero_attached": ZeroBeforeAttached(),
     }
-    is_linear: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9}
+    is_linear = True
+    example = {"beta": 0.9}
 
     def _made(self) -> None:
         self._init_mem()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.decays import time_constant
 from ..core.neuron import Neuron
 from ..core.options import CallOptions, Unpack
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 from ..core.surrogate import Surrogate
 from .leaky import Leaky
 
@@ -61,10 +61,10 @@ class LI(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the input
 
-    spiking: ClassVar[bool] = False
-    resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    is_linear: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9}
+    spiking = False
+    resets = {"none": Keep()}
+    is_linear = True
+    example = {"beta": 0.9}
 
     def __init__(
         self,

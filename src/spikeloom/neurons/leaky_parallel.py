@@ -1,14 +1,13 @@
 """Leaky neurons as a rectified recurrent network, for whole sequences."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 
 __all__ = ["LeakyParallel"]
 
@@ -57,13 +56,13 @@ class LeakyParallel(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, >= 0, [B, hidden_size]
 
-    modes: ClassVar[tuple[str, ...]] = ("sequence",)
-    carries: ClassVar[bool] = False
-    resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    no_nir_node: ClassVar[str] = (
+    modes = ("sequence",)
+    carries = False
+    resets = {"none": Keep()}
+    no_nir_node = (
         "it is a recurrent layer of torch that runs whole sequences; use Linear and RLeaky"
     )
-    example: ClassVar[Mapping[str, Any]] = {
+    example = {
         "input_size": 5,
         "hidden_size": 4,
         "beta": 0.7,

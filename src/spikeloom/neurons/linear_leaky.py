@@ -1,7 +1,6 @@
 """A linear layer and a leaky integrator in one, for whole sequences."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +35,8 @@ class LinearLeaky(StateLeaky):
     (torch.Size([4, 1, 2]), torch.Size([4, 1, 2]))
     """
 
-    no_nir_node: ClassVar[str] = (
-        "it runs whole sequences from rest; use Linear and Leaky(beta=exp(beta - 1))"
-    )
-    example: ClassVar[Mapping[str, Any]] = {
+    no_nir_node = "it runs whole sequences from rest; use Linear and Leaky(beta=exp(beta - 1))"
+    example = {
         "beta": 0.7,
         "in_features": 5,
         "out_features": 4,

@@ -1,8 +1,7 @@
 """Leaky integrate-and-fire neuron with a refractory period: the inhibitory cell of Diehl & Cook."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,19 +9,16 @@ from torch import Tensor
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.options import SpikeOptions, Unpack
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 from .leaky import Leaky
 
-__all__ = ["RESETS", "Potential", "RefractoryLIF", "unless_silent"]
+__all__ = ["Potential", "RefractoryLIF", "unless_silent"]
 
 
 @dataclass(frozen=True)
 class Potential(Keep):
     """The membrane is set to a potential, by ``settle``, in the step of the spike
     (``reset_mechanism="potential"``)."""
-
-
-RESETS: dict[str, Reset] = {"potential": Potential()}
 
 
 def unless_silent(state: Any, value: Tensor, instead: float = 0.0) -> Tensor:
@@ -67,8 +63,8 @@ class RefractoryLIF(Neuron):
         mem: Tensor  # membrane above rest, [B, ...]
         refractory: Tensor  # steps of silence that are left, [B, ...]
 
-    resets: ClassVar[Mapping[str, Reset]] = RESETS
-    example: ClassVar[Mapping[str, Any]] = {
+    resets = {"potential": Potential()}
+    example = {
         "beta": 0.8,
         "threshold": 0.9,
         "reset_to": 0.2,

@@ -1,7 +1,6 @@
 """Leaky integrate-and-fire neuron with feedback of its spikes."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -54,7 +53,7 @@ class RLeaky(Recurrent):
         spk: Tensor  # spikes of the last step, [B, ...]
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9, "linear_features": 5}
+    example = {"beta": 0.9, "linear_features": 5}
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
 """Second-order leaky integrate-and-fire neuron with feedback of its spikes."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -56,7 +55,7 @@ class RSynaptic(Recurrent):
         syn: Tensor  # synaptic current, [B, ...], in the unit of the input
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    example: ClassVar[Mapping[str, Any]] = {"alpha": 0.8, "beta": 0.9, "linear_features": 5}
+    example = {"alpha": 0.8, "beta": 0.9, "linear_features": 5}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@ conversion."""
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from torch import Tensor
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.options import CommonOptions, Unpack
-from ..core.reset import Keep, Reset, Subtract, ZeroBefore
 from .integrate_fire import IF
 
 __all__ = ["ScaledIF"]
@@ -53,12 +52,8 @@ class ScaledIF(Neuron):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the input
 
-    resets: ClassVar[Mapping[str, Reset]] = {
-        "subtract": Subtract(),
-        "zero": ZeroBefore(),
-        "none": Keep(),
-    }
-    example: ClassVar[Mapping[str, Any]] = {"threshold": 0.8, "initial_mem": 0.5}
+    resets = IF.resets
+    example = {"threshold": 0.8, "initial_mem": 0.5}
     initial_mem: Tensor
     current: Tensor
 

@@ -1,7 +1,6 @@
 """Convolutional LSTM cell whose hidden state is a membrane that fires."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +10,6 @@ from ..core import checks
 from ..core.neuron import Neuron
 from ..core.numbers import MOST_UNITS, flag, whole
 from ..core.options import AddedOptions, Unpack
-from ..core.reset import Keep, Reset, Subtract, Zero
 from .recurrent import same_size
 from .slstm import SLSTM
 
@@ -58,15 +56,14 @@ class SConv2dLSTM(Neuron):
         syn: Tensor  # cell state, [B, out_channels, H, W]
         mem: Tensor  # hidden state, [B, out_channels, H, W], in (-1, 1)
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
-    no_nir_node: ClassVar[str] = SLSTM.no_nir_node
-    example: ClassVar[Mapping[str, Any]] = {
+    no_nir_node = SLSTM.no_nir_node
+    example = {
         "in_channels": 2,
         "out_channels": 3,
         "kernel_size": 3,
         "threshold": 0.05,
     }
-    example_shape: ClassVar[tuple[int, ...]] = (2, 4, 4)
+    example_shape = (2, 4, 4)
 
     def __init__(
         self,

@@ -1,13 +1,12 @@
 """Integrate-and-fire neuron that takes spikes back: after conversion, its count follows its input
 both ways."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 from .scaled_if import ScaledIF
 
 __all__ = ["SignedIF"]
@@ -47,10 +46,10 @@ class SignedIF(ScaledIF):
         mem: Tensor  # membrane potential, [B, ...], in the unit of the input
         count: Tensor  # spikes so far, less those taken back
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep()}
+    resets = {"subtract": Keep()}
 
-    nir_node: ClassVar[Any] = None
-    no_nir_node: ClassVar[str] = "it takes spikes back, which no NIR neuron does; use ScaledIF"
+    nir_node: ClassVar[Any] = None  # not that of `ScaledIF`
+    no_nir_node = "it takes spikes back, which no NIR neuron does; use ScaledIF"
 
     @staticmethod
     def retract(state: Any, p: Any) -> Tensor:

@@ -1,7 +1,6 @@
 """LSTM cell whose hidden state is a membrane that fires."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,6 @@ from ..core import checks
 from ..core.neuron import Neuron
 from ..core.numbers import MOST_UNITS, flag, whole
 from ..core.options import AddedOptions, Unpack
-from ..core.reset import Keep, Reset, Subtract, Zero
 
 __all__ = ["SLSTM"]
 
@@ -52,11 +50,8 @@ class SLSTM(Neuron):
         syn: Tensor  # cell state, [B, hidden_size]
         mem: Tensor  # hidden state, [B, hidden_size], in (-1, 1)
 
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
-    no_nir_node: ClassVar[str] = (
-        "its gates multiply signals, which no NIR neuron does; use RSynaptic"
-    )
-    example: ClassVar[Mapping[str, Any]] = {"input_size": 5, "hidden_size": 5, "threshold": 0.1}
+    no_nir_node = "its gates multiply signals, which no NIR neuron does; use RSynaptic"
+    example = {"input_size": 5, "hidden_size": 5, "threshold": 0.1}
 
     def __init__(
         self,

@@ -1,15 +1,14 @@
 """Leaky integrators that take whole sequences and are never reset."""
 
 import warnings
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import checks
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 from .leaky import LIF
 
 __all__ = ["StateLeaky"]
@@ -55,13 +54,13 @@ class StateLeaky(LIF):
     class State(NamedTuple):
         mem: Tensor  # membrane potential, [B, channels], in the unit of the threshold
 
-    modes: ClassVar[tuple[str, ...]] = ("sequence",)
-    carries: ClassVar[bool] = False
-    resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    no_nir_node: ClassVar[str] = (
+    modes = ("sequence",)
+    carries = False
+    resets = {"none": Keep()}
+    no_nir_node = (
         "it runs whole sequences from rest; use Leaky(beta=exp(beta - 1), reset_mechanism='none')"
     )
-    example: ClassVar[Mapping[str, Any]] = {"beta": 0.7, "channels": 5}
+    example = {"beta": 0.7, "channels": 5}
 
     def __init__(
         self,

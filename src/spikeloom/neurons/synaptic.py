@@ -1,7 +1,7 @@
 """Second-order leaky integrate-and-fire neuron: a decaying current charges a decaying membrane."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -45,12 +45,15 @@ class Synaptic(LIF):
     (tensor([[1.]]), tensor([[0.7000]]), tensor([[1.1000]]))
     """
 
+    syn: Tensor
+    alpha: Tensor
+
     class State(NamedTuple):
         syn: Tensor  # synaptic current, [B, ...], in the unit of the input
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold
 
-    is_linear: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"alpha": 0.8, "beta": 0.9}
+    is_linear = True
+    example = {"alpha": 0.8, "beta": 0.9}
 
     def __init__(
         self,

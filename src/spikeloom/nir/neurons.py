@@ -2,14 +2,14 @@
 kind."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.neuron import Neuron
 from ..core.options import SpikeOptions, Unpack
-from ..core.reset import Keep, Reset
+from ..core.reset import Keep
 from ..neurons.leaky import Leaky
 
 __all__ = ["SameStepLeaky", "Threshold"]
@@ -26,14 +26,14 @@ class Threshold(Neuron):
     tensor([[0., 0., 1.]])
     """
 
-    positive: ClassVar[tuple[str, ...]] = ()
+    positive = ()
 
     class State(NamedTuple):
         mem: Tensor  # the input of this step, [B, ...]
 
     threshold: Tensor
-    resets: ClassVar[Mapping[str, Reset]] = {"none": Keep()}
-    example: ClassVar[Mapping[str, Any]] = {"threshold": 0.2}
+    resets = {"none": Keep()}
+    example = {"threshold": 0.2}
 
     def __init__(self, threshold: Any = 1.0, **options: Unpack[SpikeOptions]) -> None:
         value = torch.as_tensor(threshold)
@@ -82,8 +82,8 @@ class SameStepLeaky(Neuron):
     """
 
     State = _Membrane
-    resets: ClassVar[Mapping[str, Reset]] = {"subtract": Keep(), "zero": Keep()}  # `settle` does it
-    example: ClassVar[Mapping[str, Any]] = {"beta": 0.9, "reset_to": -0.2}
+    resets = {"subtract": Keep(), "zero": Keep()}  # `settle` does it
+    example = {"beta": 0.9, "reset_to": -0.2}
 
     def __init__(
         self,

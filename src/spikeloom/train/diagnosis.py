@@ -14,7 +14,7 @@ from torch import nn
 from ..doctor import Finding
 from ..doctor.check import examine
 from ..doctor.rules import PAGE, findings
-from ..run.wrapper import LayerwiseModule
+from ..running.wrapper import LayerwiseModule
 from .job import Job
 from .model import fork_random_state
 

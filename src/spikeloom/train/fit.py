@@ -236,7 +236,7 @@ class Session:
             cpu_seconds=sum(trainer.cpu for trainer in finished),
             threads=first.threads.number,
             paths=everywhere(lambda: self._files(first, shown)),
-            test={} if shown.test is None else shown.test.row("test"),
+            test={} if shown.test is None else shown.test.figures,
             scored=scored,
             stopped=shown.stopped,
             findings=first.findings(shown),

@@ -98,11 +98,12 @@ class Folded(Program):
         place = 0 if values[0] is None else 1
         if not isinstance(args[place], Ref):
             return None
-        bound = 0.0 if len(args) == 1 else values[1 - place]
-        if bound is None:
-            bound = args[1] if isinstance(args[1], (int, float)) else -math.inf
+        given = [*args, 0.0][1 if place == 0 else 0]  # relu has one argument
+        bound = values[1 - place] if isinstance(given, Ref) else given
+        if not isinstance(bound, (int, float)):
+            return None
         low, high = self.range_of(args[place].index)
-        if low >= bound > -math.inf:
+        if low >= bound:
             return args[place].index
         return self.constant(bound, dtype) if high <= bound else None
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...core import checks
+from ...kernels.second import differentiable
 from ..tables import MAX_POOL
 
 __all__ = ["NAME", "applied"]
@@ -164,7 +165,8 @@ class _ConvolutionPooling(torch.autograd.Function):
         pair = ctx.pair
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # second derivatives are needed
-            return *_differentiable(grads[0], x, weight, bias, pair, wanted), None
+            pooled = lambda *given: [torch.max_pool2d(pair.convolved(*given), *pair.pool)]  # noqa: E731
+            return *differentiable(pooled, (x, weight, bias), wanted, grads), None
         dx = torch.empty(x.shape, memory_format=torch.channels_last) if wanted[0] else None
         sums: list[Any] = [None, None]
         parts = zip(grads[0].split(pair.rows), positions, x.split(pair.rows), strict=True)
@@ -179,15 +181,3 @@ class _ConvolutionPooling(torch.autograd.Function):
                 dx[i * pair.rows :][: len(grad)] = found[0]
             sums = [f if s is None else s.add_(f) for s, f in zip(sums, found[1:], strict=True)]
         return dx, *sums, None
-
-
-def _differentiable(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, pair: _Pair, wanted: Any
-) -> list[Tensor | None]:
-    """Compute the gradients as differentiable functions; computes the convolution again."""
-    # views, so that the gradient of an input that depends on another input stops at the input
-    given = [None if v is None else v.view_as(v) for v in (x, weight, bias)]
-    whole = torch.max_pool2d(pair.convolved(given[0], given[1], given[2]), *pair.pool)  # pyright: ignore
-    inputs: list[Any] = [v for v, w in zip(given, wanted, strict=True) if w]
-    found = iter(torch.autograd.grad(whole, inputs, grad, create_graph=True))
-    return [next(found) if w else None for w in wanted]
