@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import BackwardHook
 
 from ..core import recording
-from .deferred import Deferred, Info
+from .deferred import Deferred
 
 __all__ = ["install"]
 
@@ -71,7 +71,7 @@ def _guard(cls: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
         if recorder is None or not any(map(_is_recorded, given)):
             return forward(*args)
         with torch.set_grad_enabled(_applied.grad):
-            return _shielded(cls, recorder, recorder.applied(cls, given))
+            return recorder.applied(cls, given)
 
     return guarded
 
@@ -80,18 +80,6 @@ def _is_recorded(value: Any) -> bool:
     if isinstance(value, (list, tuple, dict)):
         return any(type(leaf) is Deferred for leaf in pytree.tree_leaves(value))
     return type(value) is Deferred
-
-
-def _shielded(cls: Any, recorder: Any, result: Any) -> Any:
-    """Put placeholders in place of tensors with a graph, which C would cut."""
-    several = type(result) is tuple
-    found = list(result) if several else [result]
-    with torch._C.DisableTorchFunction():
-        for i, value in enumerate(found):
-            if type(value) is torch.Tensor and value.requires_grad:
-                copy = value.clone()  # of a view, or of an input that was written
-                found[i] = recorder.given((cls, i, Info.of(copy).sign), copy)
-    return tuple(found) if several else found[0]
 
 
 def _replace_checkpoint() -> None:

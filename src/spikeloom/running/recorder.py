@@ -147,14 +147,18 @@ class Recorder(StatefulModules, TorchFunctionMode):
         several = type(result) is tuple
         with torch._C.DisableTorchFunction():
             found = [
-                self._held((function, i), value) if id(value) not in received else value
+                self._held((function, i), value, id(value) in received)
                 for i, value in enumerate(result if several else (result,))
             ]
         return tuple(found) if several else found[0]
 
-    def _held(self, key: Any, value: Any) -> Any:
-        """Return the placeholder of a new tensor; views and other values as they are."""
-        if type(value) is not Tensor or value._is_view() or self.off:
+    def _held(self, key: Any, value: Any, is_input: bool) -> Any:
+        """Return the placeholder of a tensor; C would cut the graph of the tensor itself."""
+        if type(value) is not Tensor:
+            return value
+        if value.requires_grad:
+            value = value.clone() if is_input else value  # an input that was written
+        elif is_input or value._is_view() or self.off:
             return value
         return self.given((*key, Info.of(value).sign), value)
 
