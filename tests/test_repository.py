@@ -93,14 +93,9 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 UNREVISED = (
-    "src/spikeloom/core/",
     "src/spikeloom/doctor/",
-    "src/spikeloom/hardware/",
-    "src/spikeloom/kernels/",
     "src/spikeloom/learning/",
-    "src/spikeloom/neurons/",
     "src/spikeloom/nir/",
-    "src/spikeloom/running/",
     "src/spikeloom/train/",
 )
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
