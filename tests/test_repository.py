@@ -94,7 +94,6 @@ WORDS = re.compile(
 )
 UNREVISED = (
     "src/spikeloom/doctor/",
-    "src/spikeloom/learning/",
     "src/spikeloom/nir/",
     "src/spikeloom/train/",
 )
