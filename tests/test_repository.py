@@ -92,11 +92,7 @@ WORDS = re.compile(
     r"|looks|kept|ways)\b",
     re.IGNORECASE,
 )
-UNREVISED = (
-    "src/spikeloom/doctor/",
-    "src/spikeloom/nir/",
-    "src/spikeloom/train/",
-)
+UNREVISED = ("src/spikeloom/doctor/",)
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
