@@ -45,7 +45,7 @@ def test_a_broken_network_gets_code_1_a_picture_and_a_repaired_file(tmp_path, ca
     [
         (["nowhere"], "no file"),
         (["."], "a folder without a network"),
-        (["net", "--steps", "0"], "--steps must be at least 1"),
+        (["net", "--steps", "0"], "write --steps 1"),
         (["net", "--lr", "0"], "lr must"),
     ],
 )

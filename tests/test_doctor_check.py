@@ -387,6 +387,14 @@ def test_zeros_as_input_are_named_at_the_end_of_a_training() -> None:
     assert snn.fit(net(), data, **SETTINGS).findings[0].fault == "input does not vary"
 
 
+def test_a_training_that_learns_pays_for_a_copy_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise AssertionError("the doctor ran a network that learned")
+
+    monkeypatch.setattr("spikeloom.train.diagnosis.examine", refuse)
+    assert snn.fit(net(seed=1), DIGITS, **{**SETTINGS, "epochs": 4}).findings == ()
+
+
 def test_a_training_that_learns_says_nothing_and_one_may_decline() -> None:
     made = net(seed=1)
     with_check = snn.fit(copy.deepcopy(made), DIGITS, **{**SETTINGS, "epochs": 4})
