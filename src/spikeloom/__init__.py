@@ -23,13 +23,18 @@ from .neurons.alpha import Alpha
 from .neurons.associative_leaky import AssociativeLeaky
 from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
+from .neurons.exponential_if import EIF, AdEx
 from .neurons.integrate_fire import IF
+from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
 from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
+from .neurons.parametric_lif import PLIF
+from .neurons.quadratic_if import QIF
 from .neurons.refractory_lif import RefractoryLIF
+from .neurons.resonate_fire import BalancedResonateFire, ResonateFire
 from .neurons.rleaky import RLeaky
 from .neurons.rsynaptic import RSynaptic
 from .neurons.scaled_if import ScaledIF
@@ -38,6 +43,7 @@ from .neurons.signed_if import SignedIF
 from .neurons.slstm import SLSTM
 from .neurons.state_leaky import StateLeaky
 from .neurons.synaptic import Synaptic
+from .neurons.ternary_lif import TernaryLIF
 from .running import layerwise, rewrites, run
 
 SpikingNeuron = Neuron
@@ -75,20 +81,26 @@ if TYPE_CHECKING:
     from .train import evaluate, fit
 
 __all__ = [
+    "EIF",
     "IF",
     "LI",
     "LIF",
+    "PLIF",
+    "QIF",
     "SLSTM",
+    "AdEx",
     "AdLIF",
     "AdaptiveConductanceLIF",
     "AdaptiveThresholdLIF",
     "Alpha",
     "AssociativeLeaky",
+    "BalancedResonateFire",
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
     "DeltaLeaky",
     "GradedSpikes",
+    "Izhikevich",
     "Lapicque",
     "Leaky",
     "LeakyParallel",
@@ -98,6 +110,7 @@ __all__ = [
     "RLeaky",
     "RSynaptic",
     "RefractoryLIF",
+    "ResonateFire",
     "SConv2dLSTM",
     "ScaledIF",
     "SignedIF",
@@ -106,6 +119,7 @@ __all__ = [
     "StateLeaky",
     "Synaptic",
     "SynapticDelay",
+    "TernaryLIF",
     "backend",
     "backends",
     "backprop",

@@ -32,6 +32,9 @@ CASES = [
     ("AdLIF", {}),
     ("DeltaLeaky", {}),
     ("IF", {}),
+    ("AdEx", {}),
+    ("BalancedResonateFire", {}),
+    ("TernaryLIF", {}),
     ("Synaptic", {"reset_delay": False}),
 ]
 

@@ -194,7 +194,7 @@ def _neuron_option(neuron: Any, name: str) -> Any:
         value = getattr(neuron, name)
         loaded = name in neuron.state_dict()
         return _like(value, _plain(neuron, name)) if loaded else value.detach()
-    if name.startswith("learn_") and name != "learn_recurrent":
+    if name.startswith("learn_") and name not in ("learn_recurrent", "learn_parameters"):
         return isinstance(getattr(neuron, name.removeprefix("learn_")), nn.Parameter)
     return getattr(neuron, name)
 
