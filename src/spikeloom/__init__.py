@@ -15,6 +15,7 @@ from .core.tree import detach, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
+from .layers.delayed_linear import DelayedLinear
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -98,6 +99,7 @@ __all__ = [
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedLinear",
     "DeltaLeaky",
     "GradedSpikes",
     "Izhikevich",
