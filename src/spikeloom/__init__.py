@@ -25,6 +25,7 @@ from .neurons.associative_leaky import AssociativeLeaky
 from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.exponential_if import EIF, AdEx
+from .neurons.glif import GLIF
 from .neurons.integrate_fire import IF
 from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EIF",
+    "GLIF",
     "IF",
     "LI",
     "LIF",

@@ -117,8 +117,8 @@ class Delayed(Stateful):
         if past.shape != shape:
             raise ValueError(
                 f"{type(self).__name__} remembers inputs of shape {tuple(past.shape[1:])}, got a "
-                f"step of shape {tuple(x.shape[1:])}; call snn.reset(net) before a batch of another "
-                "size"
+                f"step of shape {tuple(x.shape[1:])}; call snn.reset(net) before a batch of "
+                "another size"
             )
         if not torch.compiler.is_compiling():
             past = self.inspect_state("past", past, x, passed=False)
