@@ -22,7 +22,7 @@ from loop_networks import CASES, Case, forward_pass, loss_of, training_step
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.run.recorder import Recorder
+from spikeloom.running.recorder import Recorder
 
 Step = Callable[[], float]
 

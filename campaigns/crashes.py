@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from journal import Journal, options, trials
 
+import spikeloom as snn
 from spikeloom.cli import main as command
 
 COMMANDS = {
@@ -91,9 +92,10 @@ def result(folder: Path) -> dict[str, Any]:
             found[path.name] = str(
                 {name: value for name, value in content.items() if name not in CHANGES}
             )
+        elif path.suffix == ".safetensors":
+            found[path.name] = dict(snn.load(path).state_dict())
         elif path.suffix == ".pt":
-            content = torch.load(path, weights_only=path.name != "converted.pt")
-            content = content.state_dict() if isinstance(content, torch.nn.Module) else content
+            content = torch.load(path, weights_only=True)
             found[path.name] = {
                 name: value for name, value in content.items() if name not in CHANGES
             }

@@ -30,7 +30,7 @@ from torch import nn
 
 import spikeloom as snn
 
-EPOCHS = {"digits": 12, "mnist": 5, "words": 10}
+EPOCHS = {"digits": 12, "mnist": 5, "words": 6}
 FOUND, FALSE, MENDED = 0.95, 0.05, 0.90  # what the campaign must reach
 POINT = 0.01
 

@@ -26,7 +26,7 @@ from spikeloom import surrogate
 from spikeloom.core import alone
 from spikeloom.core.neuron import Neuron
 from spikeloom.core.transition import MOST_TRANSITIONS, TRANSITIONS
-from spikeloom.run import outlines, stateful
+from spikeloom.running import outlines, stateful
 
 BLOCK = 50  # batches
 MOST_KIB = 4.0  # a batch; noise of the allocator is below 1 over 1,000 batches

@@ -1,6 +1,6 @@
 """Random mutations of the library: a mutation that no test near it notices shows what is untested.
 
-    python campaigns/mutations.py --out folder --number 30 [--files run/ core/checks.py]
+    python campaigns/mutations.py --out folder --number 30 [--files running/ core/checks.py]
 
 Each trial changes one place of one file in a copy of the repository: a comparison is flipped, + and
 - or and and or are exchanged, a number is moved by one, ``not`` is removed, a condition is negated,

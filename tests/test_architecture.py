@@ -38,7 +38,7 @@ FLOOR = {
     "decode": 3,
     "utils": 3,
     "backprop": 3,
-    "run": 3,
+    "running": 3,
     "learning.hebbian": 2,  # below `functional`, where snnTorch keeps its STDP learner
     "learning.registry": 2,
     "learning.stdp": 2,
@@ -74,21 +74,21 @@ EDGES = {
     ("surrogate", "core.surrogate"),
     ("layers", "kernels"),  # a spike-aware layer is a module around its operator
     ("functional", "decode"),  # losses read spike counts and first spikes
-    ("learning", "run"),  # a rule shows a network a sequence
+    ("learning", "running"),  # a rule shows a network a sequence
     ("learning.stdp", "learning.hebbian"),
     ("learning.stdp", "learning.registry"),
     ("learning.stdp", "kernels"),  # a rule is traced, and printed as scalar arithmetic
     ("learning", "functional"),  # a rule of `fit` knows its loss
-    ("nir", "run"),  # both read a network as the graph of its modules
+    ("nir", "running"),  # both read a network as the graph of its modules
     ("doctor", "decode"),
     ("backprop", "functional"),  # truncated BPTT takes a loss
-    ("backprop", "run"),
-    ("chaos", "run"),  # a batch is run to measure how strongly a layer feeds back
+    ("backprop", "running"),
+    ("chaos", "running"),  # a batch is run to measure how strongly a layer feeds back
     ("conversion", "functional"),  # operations are spikes times fan-out
-    ("conversion", "run"),  # a converted network is run to compare rates
+    ("conversion", "running"),  # a converted network is run to compare rates
     ("doctor", "functional"),
     ("doctor", "learning"),  # gradients of the rules are compared
-    ("doctor", "run"),
+    ("doctor", "running"),
     ("export_nir", "nir"),
     ("import_nir", "nir"),
     ("export", "export_nir"),
@@ -99,6 +99,9 @@ EDGES = {
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
     ("cli", "train"),
+    ("cli", "saving"),  # a finished run is opened
+    ("cli", "hardware"),  # a trained network is written as C
+    ("cli", "spikevision"),  # its readers of event files
     ("n3ml", "data"),
     ("n3ml", "spikeplot"),  # its picture of the weights
     ("n3ml", "train"),
@@ -114,9 +117,9 @@ EXTRA = {
     "llvmlite": "cpu",  # comes with numba
     "matplotlib": "viz",
     "tqdm": "viz",
-    "sklearn": "data",
     "h5py": "data",
     "PIL": "data",
+    "neurobench": "bench",
     "nir": "nir",
     "tonic": "events",
     "tensorboard": "log",
@@ -352,15 +355,15 @@ def test_a_circle_of_imports_inside_a_part_is_found() -> None:
         ),
         (
             "data/x.py",
-            "import sklearn.datasets",
-            "sklearn is optional; import it inside the function",
+            "import h5py",
+            "h5py is optional; import it inside the function",
         ),
         (
             "data/x.py",
-            "sklearn = require('sklearn', extra='data', purpose='')",
-            "sklearn is optional",
+            "h5py = require('h5py', extra='data', purpose='')",
+            "h5py is optional",
         ),
-        ("data/x.py", "def f():\n    require('sklearn', extra='data', purpose='')", None),
+        ("data/x.py", "def f():\n    require('h5py', extra='data', purpose='')", None),
         ("data/x.py", "if TYPE_CHECKING:\n    import h5py", None),
         ("data/x.py", "def f():\n    import pandas", "pandas is no dependency"),
         ("__init__.py", "from .neurons import Leaky", None),

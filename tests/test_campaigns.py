@@ -19,7 +19,6 @@ def campaign(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 def test_runs_that_are_hit_by_signals_resume_exactly(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
     for number in (1, 2):  # the second call goes on
         done = campaign("crashes", "--out", tmp_path, "--number", number, "--commands", "train")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -31,7 +30,6 @@ def test_runs_that_are_hit_by_signals_resume_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
     done = campaign("damaged", "--out", tmp_path, "--number", 12)
     assert done.returncode == 0 and "12 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
 

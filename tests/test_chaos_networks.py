@@ -13,7 +13,6 @@ from spikeloom.chaos import CSBP, A, ChaosWarning, Z, attach, lif
 
 
 def test_the_published_multi_layer_recipe_silently_kills_a_network_and_the_report_tells() -> None:
-    pytest.importorskip("sklearn")
     split = snn.data.digits(flat=True)
     accuracies, shares = [], []
     for recipe in (Z(0.0), CSBP(Z(10.0), scale=10.0, reduction="sum", anneal=ch.Exponential(0.97))):
@@ -70,14 +69,12 @@ def mean_drive(strength: float, updates: int) -> Tensor:
 
 
 def test_a_spiking_network_oscillates_for_a_strength_above_the_flip_and_not_below_it() -> None:
-    pytest.importorskip("sklearn")
     assert mean_drive(1.9, 200).std() < 0.01
     assert mean_drive(2.1, 200).std() > 0.3
 
 
 @pytest.mark.slow
 def test_asked_for_chaos_a_spiking_network_has_a_positive_exponent() -> None:
-    pytest.importorskip("sklearn")
     options = {"steps": 150, "burn_in": 80, "eps": 1e-8}
     chaotic = ch.lyapunov_of_training(lambda: digits_run(3.5), **options)  # type: ignore[arg-type]
     stable = ch.lyapunov_of_training(lambda: digits_run(1.9), control=False, **options)  # type: ignore[arg-type]

@@ -16,8 +16,6 @@ import spikeloom
 from spikeloom.cli import COMMANDS, main
 from spikeloom.train import BPTT
 
-pytest.importorskip("sklearn")
-
 SMALL = ["train", "--hidden", "8", "--steps", "4", "--epochs", "1", "--batch-size", "512"]
 
 
@@ -204,13 +202,13 @@ def test_mnist_comes_from_files(model, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_real_mnist_is_learned(data_dir, tmp_path, monkeypatch) -> None:
-    from spikeloom.cli import train
+    from spikeloom.cli import sources
 
     def part(root):
         data = spikeloom.data.mnist(root)
         return data._replace(**{name: getattr(data, name)[:1000] for name in data._fields[:4]})
 
-    monkeypatch.setattr(train, "mnist", part)
+    monkeypatch.setattr(sources, "mnist", part)
     words = [
         "train",
         "--data",

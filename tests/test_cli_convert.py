@@ -12,8 +12,6 @@ import spikeloom as snn
 from spikeloom.cli import main
 from spikeloom.data import digits
 
-pytest.importorskip("sklearn")
-
 SMALL = ["convert", "--epochs", "3", "--max-steps", "4"]
 
 
@@ -26,17 +24,17 @@ def test_the_command_trains_converts_and_reports(
     shown = capsys.readouterr()
     assert "training 3/3  loss" in shown.err and "converting with 500 samples" in shown.err
     assert "360 samples; ordinary network" in shown.out and "early exit" in shown.out
-    assert f"network: {out / 'converted.pt'}" in shown.out
+    assert f"network: {out / 'converted.safetensors'}" in shown.out
     report = json.loads((out / "report.json").read_text())
     assert len(report["accuracy"]) == 4 and report["accuracy"][-1] > 0.7
     assert (out / "report.png").stat().st_size > 10_000
-    net = torch.load(out / "converted.pt", weights_only=False)
+    net = snn.load(out / "converted.safetensors")
     data = digits()
     right = (net(data.x_test, 4).argmax(1) == data.y_test).float().mean()
     assert float(right) == pytest.approx(report["accuracy"][-1])
     assert main([*SMALL, "--out", str(out)]) == 2
     assert (
-        "holds a conversion already (ordinary.pt, converted.pt, report.json, report.png)"
+        "holds a conversion already (ordinary.pt, converted.safetensors, report.json, report.png)"
         in capsys.readouterr().err
     )
     command = [

@@ -11,7 +11,6 @@ import torch
 from spikeloom.cli import main
 from spikeloom.train import stdp
 
-pytest.importorskip("sklearn")
 pytest.importorskip("numba")
 
 SMALL = ["stdp", "--neurons", "16", "--epochs", "1", "--every", "500"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import QCFS, Converted, convert, spike_norm, with_qcfs
-from spikeloom.conversion.converted import OrdinaryTwin
 from spikeloom.conversion.observe import neuron_sums
+from spikeloom.conversion.twin import OrdinaryTwin
 
 
 @pytest.fixture(scope="module")

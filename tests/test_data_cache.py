@@ -125,5 +125,5 @@ def test_tonic_names_the_nearest_data_set(fake_tonic, tmp_path):
 def test_tonic_is_an_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tonic", None)
     monkeypatch.delitem(sys.modules, "tonic.datasets", raising=False)
-    with pytest.raises(ImportError, match=r'pip install "spikeloom\[events\]"'):
+    with pytest.raises(ImportError, match=r"pip install tonic \(of the extra spikeloom\[events\]"):
         data.tonic("NMNIST", tmp_path, dt=1000)

@@ -4,16 +4,18 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spikeloom.train.rules import Rule, rules_of
+from spikeloom.train.rules import RULES, Rule, rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
+NEEDS = re.compile(r"# needs: (\w+)\n")  # a block that is skipped without this package
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 TEST = re.compile(r"`(test_\w+)`")
 
@@ -27,6 +29,15 @@ def pages_to_run() -> list[Any]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def rules_of_pages() -> Iterator[None]:
+    """Pages define rules, whose names leave the table afterwards."""
+    before = dict(RULES)
+    yield
+    RULES.clear()
+    RULES.update(before)
+
+
 @pytest.mark.parametrize("page", pages_to_run())
 def test_the_code_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -37,7 +48,31 @@ def test_the_code_of_a_page_runs(
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {"__name__": "page"}
     for block in blocks:
-        exec(compile(block, str(page), "exec"), scope)
+        if not NEEDS.match(block):
+            exec(compile(block, str(page), "exec"), scope)
+
+
+def blocks_with_needs() -> list[Any]:
+    """Blocks that begin with ``# needs: PACKAGE``, with the first block of their page."""
+    found = [(page, BLOCK.findall(page.read_text())) for page in PAGES]
+    return [
+        pytest.param(needs[1], blocks[0], block, id=f"{page.name}-{needs[1]}")
+        for page, blocks in found
+        for block in blocks
+        if (needs := NEEDS.match(block))
+    ]
+
+
+@pytest.mark.parametrize(("package", "first", "block"), blocks_with_needs())
+@pytest.mark.filterwarnings("ignore")
+def test_a_block_with_another_package_runs(
+    package: str, first: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {"__name__": "page"}
+    for text in (first, block):
+        exec(compile(text, package, "exec"), scope)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

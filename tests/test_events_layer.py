@@ -112,7 +112,7 @@ def test_always_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> N
         layer(x.to("meta"))
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(
-        ImportError, match=r"numba, which is not installed; write: pip install \"spikeloom\[cpu\]\""
+        ImportError, match=r"numba, which is not installed; write: pip install numba \("
     ):
         layer(x)
 

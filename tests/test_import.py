@@ -1,12 +1,17 @@
 """Modules that `import spikeloom` must not load; its time is measured by
 `benchmarks/import_time.py`."""
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
+import types
 
 import pytest
 from test_architecture import FLOOR
+
+import spikeloom
 
 LIST = """
 import json, sys
@@ -56,3 +61,14 @@ def test_importing_spikeloom_leaves_what_handles_files_and_pictures_for_later(
     assert not loaded, (
         f"import spikeloom loads {loaded}; let the package's __getattr__ load them on first use"
     )
+
+
+def test_no_package_is_hidden_behind_a_function_of_its_name() -> None:
+    hidden = []
+    for found in pkgutil.walk_packages(spikeloom.__path__, "spikeloom."):
+        if found.ispkg:
+            parent, _, name = found.name.rpartition(".")
+            importlib.import_module(found.name)
+            if not isinstance(getattr(importlib.import_module(parent), name), types.ModuleType):
+                hidden.append(found.name)
+    assert not hidden, f"`import {hidden[0]}.x as x` fails; rename the package"

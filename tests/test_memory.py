@@ -9,7 +9,7 @@ from sparse import saved_bytes
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.run import memory
+from spikeloom.running import memory
 
 T, B = 30, 4
 

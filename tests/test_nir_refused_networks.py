@@ -191,6 +191,6 @@ def test_further_arguments_of_forward_are_constants() -> None:
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(
-        ImportError, match=r"writing a NIR graph needs nir.*pip install .spikeloom\[nir\]"
+        ImportError, match=r"writing a NIR graph needs nir.*pip install nir .*spikeloom\[nir\]"
     ):
         to_nir(row())

@@ -17,8 +17,6 @@ from spikeloom.cli import main
 from spikeloom.train.convert import ORDINARY
 from spikeloom.train.reading import network
 
-pytest.importorskip("sklearn")
-
 
 class Evil:
     """An object whose unpickling makes a folder."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.run.rewrites import readout as rewrite
+from spikeloom.running.rewriting import readout as rewrite
 
 pytest.importorskip("numba")
 from spikeloom.kernels import readout

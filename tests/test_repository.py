@@ -80,7 +80,7 @@ def test_what_torch_retires_in_itself_fails_no_test_and_what_we_still_use_does(
         warn_in("torch", category)
         warn_in("torch.fx.graph", category)
     assert len(seen) == 2
-    for module in ("spikeloom.run", "torchvision", "__main__"):
+    for module in ("spikeloom.running", "torchvision", "__main__"):
         with pytest.raises(category):
             warn_in(module, category)
 
@@ -100,7 +100,7 @@ UNREVISED = (
     "src/spikeloom/learning/",
     "src/spikeloom/neurons/",
     "src/spikeloom/nir/",
-    "src/spikeloom/run/",
+    "src/spikeloom/running/",
     "src/spikeloom/train/",
 )
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)

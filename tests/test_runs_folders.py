@@ -75,8 +75,13 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_force_with_a_wrong_option_does_not_empty_the_folder(
     command: str, wrong: list[str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("sklearn")
-    for name in ("checkpoint.pt", "run.json", "ordinary.pt", "converted.pt", "report.json"):
+    for name in (
+        "checkpoint.pt",
+        "run.json",
+        "ordinary.pt",
+        "converted.safetensors",
+        "report.json",
+    ):
         (tmp_path / name).write_text("old")
     before = content(tmp_path)
     assert main([*COMMANDS[command], *wrong, "--out", str(tmp_path), "--force"]) == 2
@@ -139,7 +144,6 @@ def test_an_impossible_folder_is_refused_before_the_first_epoch(tmp_path: Path) 
 def test_a_folder_that_takes_no_file_is_refused_before_work(
     command: str, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    pytest.importorskip("sklearn")
     write = Path.write_bytes
 
     def refusing(path: Path, data: bytes) -> int:

@@ -58,7 +58,6 @@ def test_a_signal_outside_of_the_command_is_no_traceback(
 
 
 def test_a_command_that_is_terminated_can_be_resumed(tmp_path: Path, monkeypatch, capsys) -> None:
-    pytest.importorskip("sklearn")
     learn = BPTT.learn
 
     def terminated(*arguments: Any) -> Any:
@@ -81,7 +80,6 @@ def test_a_command_that_is_terminated_can_be_resumed(tmp_path: Path, monkeypatch
 def test_a_process_that_gets_a_signal_ends_with_one_line_and_leaves_no_lock(
     number: int, tmp_path: Path
 ) -> None:
-    pytest.importorskip("sklearn")
     words = [
         "train",
         "--hidden",
@@ -144,7 +142,6 @@ def test_a_signal_that_a_finaliser_loses_still_stops_the_run(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """Python ignores what is raised while it calls a finaliser: the command ran on to its end."""
-    pytest.importorskip("sklearn")
 
     class Finalised:
         def __del__(self) -> None:

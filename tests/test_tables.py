@@ -10,7 +10,7 @@ import spikeloom as snn
 from spikeloom import surrogate
 from spikeloom.core import transition
 from spikeloom.core.transition import TRANSITIONS
-from spikeloom.run import outlines, stateful
+from spikeloom.running import outlines, stateful
 
 
 def test_the_table_of_transitions_only_grew(monkeypatch: pytest.MonkeyPatch) -> None:

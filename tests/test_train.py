@@ -37,7 +37,6 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_dozen_lines_train_on_real_data() -> None:
-    pytest.importorskip("sklearn")
     data = snn.data.digits()
     net = nn.Sequential(
         nn.Flatten(),

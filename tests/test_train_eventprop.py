@@ -11,8 +11,6 @@ from spikeloom import data
 from spikeloom.functional import ce_rate_loss, ce_temporal_loss, mse_temporal_loss
 from spikeloom.learning import EventNetwork, event_loss, event_pass
 
-pytest.importorskip("sklearn")
-
 
 def latency(x: Tensor, num_steps: int) -> Tensor:
     """One spike for each pixel that is not dark, the brighter the earlier."""

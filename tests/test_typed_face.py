@@ -61,6 +61,9 @@ snn.import_nir.import_from_nir
 with snn.backend("eager"):
     snn.run(net, x)
 lif = snn.LIF(beta=0.9)
+reveal_type(lif.mem)  # type: Tensor
+reveal_type(snn.Leaky(0.9).beta)  # type: Tensor
+reveal_type(snn.Synaptic(0.9, 0.8).syn)  # type: Tensor
 lif = snn.SpikingNeuron
 snn.AdLIF(0.9, 0.98, 0.5, 10.0, 1.0, init_hidden=True, mode="sequence")
 

@@ -46,7 +46,7 @@ from .neurons.slstm import SLSTM
 from .neurons.state_leaky import StateLeaky
 from .neurons.synaptic import Synaptic
 from .neurons.ternary_lif import TernaryLIF
-from .run import layerwise, rewrites, run
+from .running import layerwise, rewrites, run
 
 SpikingNeuron = Neuron
 __version__ = "0.1.0"

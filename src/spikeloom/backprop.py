@@ -19,7 +19,7 @@ from .core.checks import flags
 from .core.neuron import Neuron
 from .core.numbers import device_of, network, tensor
 from .functional.loss import LossFunctions, ce_max_membrane_loss, mse_membrane_loss
-from .run import run
+from .running import run
 
 __all__ = ["BPTT", "RTRL", "TBPTT"]
 

@@ -1,7 +1,6 @@
 """The rewrite of a convolution with its pooling gives the results of the plain interpreter."""
 
 import copy
-import sys
 from typing import Any
 
 import pytest
@@ -9,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.running.rewriting import pooling as images
 
 from .networks import lif
 
-images = sys.modules["spikeloom.run.rewrites.pooling"]
 static_or_not = pytest.mark.parametrize("static", [False, True], ids=["over time", "static"])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core import dispatch
 from ..core.surrogate import Disabled
 from ..core.tree import named_neurons, reset
-from ..run import run
+from ..running import run
 from .csbp import CSBP, Layers, Signal, Z
 from .loss_function import Chunk, divisor
 from .regime import descent, flip

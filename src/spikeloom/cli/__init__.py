@@ -14,11 +14,20 @@ from typing import Any, NoReturn
 
 from ..train.card import versions
 from ..train.interrupt import terminable
-from . import convert, stdp, train
+from . import config, convert, doctor, evaluate, export, info, predict, stdp, train
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: dict[str, ModuleType] = {"train": train, "stdp": stdp, "convert": convert}
+COMMANDS: dict[str, ModuleType] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "info": info,
+    "stdp": stdp,
+    "convert": convert,
+    "doctor": doctor,
+}
 
 DESCRIPTION = "Spiking neural networks on PyTorch."
 USER_ERROR, INTERRUPTED = 2, 130
@@ -62,7 +71,11 @@ def _command(argv: Sequence[str] | None) -> int:
         return 0
     debug = getattr(args, "debug", False)
     try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        args = config.expanded(words, args, parser, commands[args.command])
         return int(COMMANDS[args.command].run(args))
+    except SystemExit:  # an option of a file is wrong, which the parser has said
+        return USER_ERROR
     except KeyboardInterrupt as stop:
         code, message = INTERRUPTED, str(stop) or "interrupted"
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:

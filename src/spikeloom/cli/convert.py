@@ -21,7 +21,7 @@ from ..train.processes import check_alone
 from ..train.progress import progress_for
 from ..train.reading import network, weights
 from ..train.settings import checksum, whole
-from .train import load
+from .sources import bundled
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="state_dict or safetensors file of the named network, which is not trained",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
-    option("--data", "digits", choices=list(EPOCHS), help="data set; digits come with scikit-learn")
+    option("--data", "digits", choices=list(EPOCHS), help="data set")
     option("--data-root", metavar="DIR", help="folder with mnist.npz or the IDX files of MNIST")
     parser.add_argument("--flat", action="store_true", help="the network takes flattened samples")
     option(
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     rest: dict[str, Any] = {name: getattr(args, name) for name in names}
     check_options(options, **rest)
     check_source(args)
-    data = load(args.data, getattr(args, "data_root", None))
+    data = bundled(args.data, getattr(args, "data_root", None))
     if args.flat:
         data = data._replace(x_train=data.x_train.flatten(1), x_test=data.x_test.flatten(1))
     say = progress_for(not args.quiet).say

@@ -10,7 +10,7 @@ from ..learning.diehl_cook.training import ENGINES
 from ..learning.registry import rules_of
 from ..train.progress import progress_for
 from ..train.stdp import StdpFolder, StdpRun
-from .train import load
+from .sources import bundled
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def option(name: str, default: Any = None, **more: Any) -> None:
         parser.add_argument(name, default=argparse.SUPPRESS if default is None else default, **more)
 
-    option("--data", "digits", choices=list(EPOCHS), help="data set; digits come with scikit-learn")
+    option("--data", "digits", choices=list(EPOCHS), help="data set")
     option("--data-root", metavar="DIR", help="folder with mnist.npz or the IDX files of MNIST")
     option("--neurons", 100, type=int, metavar="N", help="excitatory neurons")
     option(
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print the result and where the files are."""
-    data = load(args.data, getattr(args, "data_root", None))
+    data = bundled(args.data, getattr(args, "data_root", None))
     settings = {
         "data": data.description,
         "neurons": args.neurons,

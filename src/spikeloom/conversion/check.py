@@ -16,7 +16,7 @@ from torch.nn.modules import batchnorm, conv, instancenorm, padding, pooling
 from .activations import SITES
 from .fx_graph import name_of, place
 
-__all__ = ["HEADS", "checked", "head_of"]
+__all__ = ["HEADS", "OPERATIONS", "checked", "head_of"]
 
 HEADS = (nn.Softmax, nn.LogSoftmax)
 _HEAD_FUNCTIONS = {
@@ -87,6 +87,7 @@ _LINEAR = {
 }
 _SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 _PRODUCTS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
+OPERATIONS = _LINEAR | _SUMS | _PRODUCTS  # functions, and names of methods
 
 _INSTEAD = {
     "sigmoid": "its output is not the rate of a neuron that fires in proportion to its input; "

@@ -17,7 +17,7 @@ from torch.nn.modules import dropout
 from ..core import checks
 from ..core.tree import reset
 from ..neurons.scaled_if import ScaledIF
-from ..run import run
+from ..running import run
 from .convert import ordinary
 from .sample_batches import batches
 from .scales import scales

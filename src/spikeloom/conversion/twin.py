@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from ..core import checks
 from ..core.tree import named_neurons, reset
 from ..neurons.scaled_if import ScaledIF
-from ..run import run
+from ..running import run
 from .activations import OutputActivation
 
 __all__ = ["INPUTS", "READOUTS", "OrdinaryTwin", "Settings", "SpikingTwin"]
@@ -47,6 +47,11 @@ class SpikingTwin(nn.Module):
     """A spiking network with the weights of an ordinary one: what runs, without what measures it.
 
     Args: as for `Converted`, which users receive.
+
+    >>> import spikeloom as snn
+    >>> ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    >>> isinstance(snn.conversion.convert(ann, torch.rand(9, 2)), SpikingTwin)
+    True
     """
 
     input_scale: Tensor

@@ -108,10 +108,9 @@ def take(module: Any) -> None:
     if before is thread:
         return
     if before is not None:
-        if module._ousted is None:
-            module.__dict__["_ousted"] = WeakSet()
-        module._ousted.discard(thread)
-        module._ousted.add(before)
+        ousted: WeakSet[_Thread] = module.__dict__.setdefault("_ousted", WeakSet())
+        ousted.discard(thread)
+        ousted.add(before)
     module.__dict__["_mover"] = thread
 
 

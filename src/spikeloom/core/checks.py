@@ -38,6 +38,7 @@ __all__ = [
 
 
 _PLAIN = (Tensor, nn.Parameter)
+DISTRIBUTIONS = {"PIL": "pillow"}  # packages that are installed under another name
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -62,7 +63,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
             raise  # the module is there, something that it imports is not
         raise ImportError(
             f"{purpose} needs {top}, which is not installed; write: pip install "
-            f'"spikeloom[{extra}]"'
+            f"{DISTRIBUTIONS.get(top, top)} (of the extra spikeloom[{extra}])"
         ) from error
 
 

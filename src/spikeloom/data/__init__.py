@@ -9,6 +9,7 @@ from .bridge import EventFrames, tonic
 from .bundled import digits, iris
 from .cache import DiskCache
 from .events import EVENT, mask_sequences, pad_sequences, to_events, to_frames
+from .folder import folder
 from .generators import delayed_xor, randman, xor_times, yin_yang
 from .images import cifar10_jpeg, mnist, read_idx
 from .saccades import saccade
@@ -24,6 +25,7 @@ __all__ = [
     "delayed_xor",
     "digits",
     "disjoint",
+    "folder",
     "iris",
     "mask_sequences",
     "mask_spans",

@@ -1,13 +1,17 @@
-"""Data sets that are part of scikit-learn and need neither download nor files."""
+"""Small real data sets inside the package: no download and no further package."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..core.checks import require
 from ..core.numbers import whole
+from .npz import read_npz
 from .split import Split, stratified
 
 __all__ = ["digits", "iris"]
+
+FILES = Path(__file__).parent / "files"
 
 # Sepal length, width, petal length, width.
 IRIS_RANGE_CM = np.array([[4.0, 2.0, 1.0, 0.0], [8.0, 4.5, 7.0, 2.5]])
@@ -41,21 +45,20 @@ def digits(split: int = 0, *, flat: bool = False) -> Split:
         float32 in [0, 1] (multiples of 1/16), and the digits as int64.
 
     Raises:
-        ImportError: scikit-learn is not installed.
         ValueError: ``split`` is negative.
 
     Source: Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
-    Learning Repository.
+    Learning Repository, CC BY 4.0.
 
     >>> digits()
     Split(digits: 1437 training and 360 test samples of shape [1, 8, 8], 10 classes)
     """
-    bundle = require("sklearn.datasets", extra="data", purpose="data.digits()").load_digits()
-    images = bundle.images / 16.0
+    bundle = read_npz(FILES / "digits.npz", ("images", "target"))
+    images = bundle["images"] / 16.0
     x = images.reshape(len(images), -1) if flat else images[:, None]
     return divide(
         x,
-        bundle.target,
+        bundle["target"],
         360,
         split,
         "digits",
@@ -77,15 +80,17 @@ def iris(split: int = 0) -> Split:
         virginica 2.
 
     Raises:
-        ImportError: scikit-learn is not installed.
         ValueError: ``split`` is negative.
 
-    Source: Fisher (1936), Annals of Eugenics 7, 179-188.
+    Source: Fisher (1936), Annals of Eugenics 7, 179-188; the data of the UCI Machine Learning
+    Repository, CC BY 4.0.
 
     >>> iris()
     Split(iris: 120 training and 30 test samples of shape [4], 3 classes)
     """
-    bundle = require("sklearn.datasets", extra="data", purpose="data.iris()").load_iris()
+    bundle = read_npz(FILES / "iris.npz", ("tenths", "target"))  # lengths in tenths of a cm
     low, high = IRIS_RANGE_CM
-    x = (bundle.data - low) / (high - low)
-    return divide(x, bundle.target, 30, split, "iris", "Fisher's irises, lengths scaled to [0, 1]")
+    x = (bundle["tenths"] / 10 - low) / (high - low)
+    return divide(
+        x, bundle["target"], 30, split, "iris", "Fisher's irises, lengths scaled to [0, 1]"
+    )

@@ -110,7 +110,7 @@ def mel(
     top = rate / 2 if highest is None else highest
     if not 0 <= lowest < top <= rate / 2:
         raise ValueError(
-            f"the bands must lie between 0 and rate / 2 = {rate / 2:g} Hz, got lowest={lowest} and "
+            f"the bands must be between 0 and rate / 2 = {rate / 2:g} Hz, got lowest={lowest} and "
             f"highest={top}"
         )
     frames = audio.unfold(-1, size, step) * torch.hann_window(

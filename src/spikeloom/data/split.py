@@ -20,6 +20,7 @@ class Split(NamedTuple):
         y_test: their classes, [M].
         name: short name of the data set, used in run cards.
         description: the data and their division, in a sentence or two.
+        classes: names of the classes, in the order of their numbers; empty if they have none.
 
     >>> import torch
     >>> x, y = torch.zeros(4, 4), torch.tensor([0, 1, 1, 0])
@@ -33,6 +34,7 @@ class Split(NamedTuple):
     y_test: Tensor
     name: str
     description: str
+    classes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

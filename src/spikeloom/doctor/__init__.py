@@ -1,5 +1,6 @@
 """Diagnosis of a network on a batch: why it does not learn, what to change, what it costs."""
 
+from .bench import neurobench
 from .check import check
 from .cost import Cost, LayerCost, cost
 from .energy import ARITHMETIC, MEMORY, EnergyModel
@@ -26,5 +27,6 @@ __all__ = [
     "check",
     "cost",
     "gradient_report",
+    "neurobench",
     "repair",
 ]

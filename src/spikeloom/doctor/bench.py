@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..core.checks import require
 from ..core.neuron import Neuron
 from ..core.numbers import network
-from ..run import run
+from ..running import run
 
 __all__ = ["neurobench"]
 

@@ -85,6 +85,7 @@ def examine(
     *,
     cheap: bool = False,
     style: str | None = None,
+    membranes: bool | None = None,
 ) -> Observation:
     """What `check` knows before it judges.
 
@@ -92,6 +93,7 @@ def examine(
         net, batch, loss, num_steps, optimizer, lr: as for `check`.
         cheap: one forward and one backward pass only.
         style: ``"step"`` or ``"loop"``, where it is known and ``cheap``.
+        membranes: whether the loss reads the membranes of the last neuron. Default: by its class.
     """
     x, y = pair(net, batch)
     loss = ce_rate_loss() if loss is None else loss
@@ -101,7 +103,9 @@ def examine(
         num_steps = whole("num_steps", num_steps, 1, 2**24)
     if optimizer is None and lr is not None:
         optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=lr)
-    seen = Observation(net, x, y, style or "step", optimizer=optimizer)
+    if membranes is None:
+        membranes = isinstance(loss, (mse_membrane_loss, ce_max_membrane_loss))
+    seen = Observation(net, x, y, style or "step", membranes, optimizer=optimizer)
     if not _finite(seen):
         return seen
     with restored(net), warnings.catch_warnings():
@@ -251,8 +255,9 @@ def _drops(function: Any, args: Any, kwargs: Any) -> bool:
 
 def _updates(seen: Observation, num_steps: int | None, loss: Loss, steps: int) -> None:
     """Measure the first update, and train a copy for a few steps."""
-    known = seen.optimizer is not None and seen.attached and bool(seen.raw)
-    if not known or not all(bool(torch.isfinite(g).all()) for g in seen.raw.values()):
+    if seen.optimizer is None or not seen.attached or not seen.raw:
+        return
+    if not all(bool(torch.isfinite(g).all()) for g in seen.raw.values()):
         return
     tree.reset(seen.net)
     groups = seen.optimizer.param_groups
@@ -278,7 +283,8 @@ def trial(
     """
     loss = ce_rate_loss() if loss is None else loss
     net, optimizer = copy.deepcopy((seen.net, seen.optimizer))
-    twin = Observation(net, seen.x, seen.y, seen.style, losses=[seen.loss or 0.0])
+    twin = Observation(net, seen.x, seen.y, seen.style, seen.membranes)
+    twin.losses = [seen.loss or 0.0]
     for group in optimizer.param_groups if lr is not None else ():
         group["lr"] = lr
     parameters = dict(net.named_parameters())
@@ -317,7 +323,7 @@ def _trial_loss(twin: Observation, num_steps: int | None, loss: Loss) -> Tensor 
     try:
         net.train()
         tree.reset(net)
-        if not isinstance(loss, (mse_membrane_loss, ce_max_membrane_loss)):
+        if not twin.membranes:
             return loss(forward(net, twin.x, num_steps, twin.style), twin.y).sum()
         with observed(net) as (activities, _):
             forward(net, twin.x, num_steps, twin.style)

@@ -18,7 +18,7 @@ from ..core.table import aligned
 from ..core.taps import Moment, Watch, untold
 from ..core.tree import named_neurons
 from ..functional.reg import fan_out
-from ..run import layerwise, run
+from ..running import layerwise, run
 from .check import style_of
 from .energy import ARITHMETIC, MEMORY, EnergyModel, matched_bits
 from .observe import restored
@@ -179,6 +179,7 @@ class Counter:
 
     path: str
     layer: nn.Module
+    sequence: bool = False  # whether neurons receive all steps at once, and linear layers too
     reach: Any = None  # synapses of each input element
     kind: str = ""
     synaptic: float = 0.0
@@ -193,7 +194,9 @@ class Counter:
     def __call__(self, layer: nn.Module, moment: Moment) -> None:
         """Add a call, or a stretch of time."""
         x = moment.x.detach()
-        self.add(x if moment.timed else x.unsqueeze(0), moment.repeat)
+        whole = self.sequence and isinstance(layer, nn.Linear) and x.dim() > 2
+        timed = moment.timed or (moment.timed is None and whole)
+        self.add(x if timed else x.unsqueeze(0), moment.repeat)
 
     def add(self, x: Tensor, repeat: int = 1) -> None:
         """Add inputs [T, B, ...]; ``repeat``: one input that stands for as many equal steps."""
@@ -327,7 +330,8 @@ class NeuronCounter:
         found = 0.0
         for module in self.neuron.children():
             wide = [p for p in module.parameters() if p.dim() > 1]
-            places = self.units / max(module.weight.shape[0], 1) if hasattr(module, "weight") else 1
+            filters = module._parameters.get("weight")  # of a convolution, at each place
+            places = 1.0 if filters is None else self.units / max(len(filters), 1)
             found += places * sum(p.numel() for p in wide)
         return found
 
@@ -336,6 +340,7 @@ class NeuronCounter:
 def counted(net: nn.Module) -> Iterator[dict[str, Any]]:
     """Count, inside the block, the operations of each layer, by path."""
     inside = {id(c) for m in net.modules() if isinstance(m, Stateful) for c in m.children()}
+    sequence = any(neuron.mode == "sequence" for _, neuron in named_neurons(net))
     found: dict[str, Any] = {}
     with ExitStack() as stack:
         for path, module in net.named_modules():
@@ -344,7 +349,7 @@ def counted(net: nn.Module) -> Iterator[dict[str, Any]]:
                 stack.callback(setattr, module, "_taps", module._taps)
                 module._taps = (*module._taps, found[path])
             elif isinstance(module, WEIGHTED) and id(module) not in inside:
-                found[path] = Counter(path, module)
+                found[path] = Counter(path, module, sequence)
                 stack.callback(module.register_forward_hook(Watch(found[path])).remove)
         yield found
 

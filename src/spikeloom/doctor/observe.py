@@ -20,8 +20,7 @@ from ..core import tree
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from ..core.taps import Moment, Watch
-from ..functional.loss import ce_max_membrane_loss, mse_membrane_loss
-from ..run import layerwise, run
+from ..running import layerwise, run
 
 __all__ = ["Activity", "Observation", "Synapse", "forward", "observe", "observed", "restored"]
 
@@ -237,6 +236,7 @@ class Observation:
         net: the network.
         x, y: the batch.
         style: ``"step"`` or ``"loop"``: the network computes one step, or has its own loop.
+        membranes: whether the loss reads the membranes of the last neuron.
         steps: T.
         activities: of the neurons, in the order in which they ran.
         synapses: of the layers with weights, in that order.
@@ -258,6 +258,7 @@ class Observation:
     x: Tensor
     y: Tensor
     style: str
+    membranes: bool = False
     steps: int = 0
     activities: list[Activity] = field(default_factory=list)
     synapses: list[Synapse] = field(default_factory=list)
@@ -348,7 +349,7 @@ def observe(
         seen.activities = _in_order(activities.values())
         seen.synapses = _in_order(synapses.values())
         seen.uncalled = [s.path for s in synapses.values() if s.order < 0]
-        if isinstance(loss, (mse_membrane_loss, ce_max_membrane_loss)) and seen.activities:
+        if seen.membranes and seen.activities:
             output = torch.cat(seen.activities[-1].membranes)
         seen.output = output
         seen.steps = max((a.steps for a in seen.activities), default=1)

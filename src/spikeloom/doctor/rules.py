@@ -56,14 +56,16 @@ class Limits:
     Attributes:
         small_input, large_input: root mean square of the non-zero values of the input.
         steep: width of the surrogate, in thresholds.
-        far: membranes of a silent layer, in thresholds from the threshold, that no surrogate helps.
         leak: decay of the membrane per step below which nothing is remembered.
         memory: time constant over T, above which nothing is forgotten ...
         drift: ... and root mean square of the last membranes, in thresholds, that it leads to.
         silent: share of neurons that fire for no sample ...
-        reach: ... and mean of the surrogate, its peak being 1, below which they do not recover.
+        far: ... and distance of half of the membranes from the threshold. Weights at rest are 1
+            away and recover, however narrow the surrogate is ...
+        reach: ... and mean of the surrogate, its peak being 1, below which they do not.
         saturated: share of neurons that fire at almost every step.
-        vanishing: norm of the gradient at a layer's spikes over that at the output's.
+        vanishing: norm of the gradient at a layer's spikes over that at the output's. Adam divides
+            by the gradient, so that only those count that its ``eps`` of 1e-8 exceeds.
         exploding: the same, over one layer or between two steps of one.
         small_update, large_update: size of the first update over the size of the weights.
         rising: loss after a short training over the loss before.
@@ -75,14 +77,14 @@ class Limits:
     small_input: float = 0.01
     large_input: float = 8.0
     steep: float = 0.02
-    far: float = -0.5
     leak: float = 0.1
     memory: float = 5.0
     drift: float = 3.0
     silent: float = 0.98
-    reach: float = 0.02
+    far: float = 2.0
+    reach: float = 0.05
     saturated: float = 0.9
-    vanishing: float = 1e-4
+    vanishing: float = 1e-7
     exploding: float = 1e2
     small_update: float = 3e-5
     large_update: float = 1.0
@@ -355,8 +357,7 @@ def surrogate(seen: Observation) -> Iterator[Finding]:
         if curve is None or curve.peak == 0:
             continue
         healthy = f"wider than {LIMITS.steep:g}, narrower than 20 thresholds"
-        starved = a.silent >= LIMITS.silent and a.quantile(0.99) < LIMITS.far
-        if curve.width < LIMITS.steep and not starved:
+        if curve.width < LIMITS.steep and not _is_dead(a):
             text = f"it is below a tenth of its peak {curve.width:.2g} thresholds away from it"
             line = "spike_grad=snn.surrogate.atan(), or a smaller slope"
             yield Finding("surrogate too steep", a.path, text, curve.width, healthy, line)
@@ -399,13 +400,13 @@ def activity(seen: Observation) -> Iterator[Finding]:
     """Layers that are silent, or fire all the time, too far from the threshold to recover."""
     for a in seen.spiking:
         output = a is seen.spiking[-1]
-        if a.silent >= LIMITS.silent and a.reach < LIMITS.reach:
+        if _is_dead(a):
             fault = "output never fires" if output else "dead layer"
             text = (
                 f"{a.silent:.0%} of {a.units} neurons are silent, half of the membranes more than "
+                f"{_distance(a):.2g} below the threshold, where the surrogate is {a.reach:.2g}"
             )
-            text += f"{-a.quantile(0.5):.2g} thresholds below, where the surrogate is {a.reach:.2g}"
-            healthy = f"silent < {LIMITS.silent:.0%} or surrogate > {LIMITS.reach:g}"
+            healthy = f"silent < {LIMITS.silent:.0%}, or membranes within {LIMITS.far:g}"
             yield Finding(fault, a.path, text, a.silent, healthy, _repair(a))
             return
         if a.saturated >= LIMITS.saturated:
@@ -413,6 +414,16 @@ def activity(seen: Observation) -> Iterator[Finding]:
             text = f"{a.saturated:.0%} of {a.units} neurons fire at almost every step"
             yield Finding(fault, a.path, text, a.saturated, f"< {LIMITS.saturated:.0%}", _repair(a))
             return
+
+
+def _is_dead(a: Activity) -> bool:
+    """Whether a layer is silent, and too far from its threshold to recover."""
+    return a.silent >= LIMITS.silent and _distance(a) > LIMITS.far and a.reach < LIMITS.reach
+
+
+def _distance(a: Activity) -> float:
+    """How far half of the membranes are below the threshold."""
+    return -a.quantile(0.5) * a.threshold
 
 
 def _repair(a: Activity) -> str:

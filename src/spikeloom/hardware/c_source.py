@@ -15,7 +15,7 @@ from ..core.tree import reset
 from ..layers.delay import SynapticDelay
 from ..nir.network import Network
 from ..nir.wiring import INPUT, Part, Wiring, wiring_of
-from ..run import run
+from ..running import run
 from .c_arithmetic import DOUBLE, FLOAT, INTEGER, Arithmetic
 from .c_layers import Block, Site, layer_block, serves
 from .c_neurons import delay_block, neuron_block

@@ -60,7 +60,7 @@ def _numba_available() -> str | None:
     return (
         None
         if checks.installed("numba")
-        else 'numba is not installed; write: pip install "spikeloom[cpu]"'
+        else "numba is not installed; write: pip install numba (of the extra spikeloom[cpu])"
     )
 
 

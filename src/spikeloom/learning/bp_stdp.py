@@ -31,7 +31,7 @@ from ..core import checks, tree
 from ..core.numbers import tensor
 from ..kernels.events.choice import by_input_alone
 from ..neurons.integrate_fire import IF
-from ..run import run
+from ..running import run
 from .spike_errors import (
     SpikeError,
     check_numbers,

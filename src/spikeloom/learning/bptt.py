@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..core.numbers import whole
 from ..core.surrogate import Disabled
 from ..core.tree import detach, named_neurons, reset
-from ..run import run
+from ..running import run
 from .training import Loss, Outcome, TrainingRule, collected, first, learned, refusal
 
 __all__ = ["BPTT", "TBPTT"]

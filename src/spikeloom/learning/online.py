@@ -32,7 +32,7 @@ from ..core.stateful import Stateful
 from ..core.taps import Moment
 from ..functional.loss import ce_rate_loss, mse_membrane_loss
 from ..functional.loss_base import LossFunctions
-from ..run.errors import expect
+from ..running.errors import expect
 from .stages import flat
 from .training import Loss as BatchLoss
 from .training import Outcome, TrainingRule, collected, first, refusal

@@ -27,7 +27,7 @@ from ..core.densities import Gaussian, Logistic, Polynomial, Rectangular
 from ..core.tree import named_neurons
 from ..functional.loss import mse_rate_loss
 from ..neurons.leaky import Leaky
-from ..run import run
+from ..running import run
 from .bptt import BPTT
 from .training import Loss, refusal
 

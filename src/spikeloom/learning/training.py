@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.tree import named_neurons
-from ..run import run
+from ..running import run
 from .registry import RULES, Registered, rules_of
 
 __all__ = [

@@ -35,6 +35,8 @@ class LIF(Neuron):
     tensor([0., 1.])
     """
 
+    beta: Tensor
+
     def __init__(
         self,
         beta: Any,

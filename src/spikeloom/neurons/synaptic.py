@@ -45,6 +45,9 @@ class Synaptic(LIF):
     (tensor([[1.]]), tensor([[0.7000]]), tensor([[1.1000]]))
     """
 
+    syn: Tensor
+    alpha: Tensor
+
     class State(NamedTuple):
         syn: Tensor  # synaptic current, [B, ...], in the unit of the input
         mem: Tensor  # membrane potential, [B, ...], in the unit of the threshold

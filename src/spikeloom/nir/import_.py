@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core.numbers import flag
-from .convention import Convention, convention_of
+from .convention import CONVENTIONS, Convention, convention_of
 from .layer_modules import layer_module
 from .loops import Loop, graded, loops_of, order_of
 from .metadata import check_own
@@ -108,6 +108,8 @@ def _made(
         raise TypeError(f"dtype must be a floating-point dtype, got {dtype!r}; write torch.float32")
     recorded = float(own["dt"]) if "dt" in own else None
     delay = None if delay is None else flag("delay", delay)
+    if convention is None and own.get("target") in CONVENTIONS:
+        convention = str(own["target"])  # its decays and its threshold
     settings = Settings(dt, reset, delay, recorded, convention_of(convention), spike_grad, dtype)
     with torch.random.fork_rng(devices=[]):  # layers draw weights that are replaced at once
         return _network(flat, settings)

@@ -170,7 +170,8 @@ class _Reader:
             "reset_delay": delay,
             "threshold": self.fires_at(circuit),
         }
-        if issubclass(written, Lapicque) and self.feedback is None:
+        euler = not settings.convention.exponential  # as Lapicque is
+        if issubclass(written, Lapicque) and self.feedback is None and euler:
             tau, r = node.array("tau"), node.array("r")
             options["R"], options["C"] = self.tensor(compact(r)), self.tensor(compact(tau / r))
             return Lapicque(**options, time_step=self.tensor(dt))

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from ..core.numbers import network, path_of
 from . import safetensors
-from .architecture import build, describe
+from .architecture import FORMAT, KEY, build, contents, weights
 
 __all__ = ["load", "save"]
 
 Net = TypeVar("Net", bound=nn.Module)
-KEY = "spikeloom.network"
-FORMAT = 1
 OF_RUNS = "net.safetensors"  # the network in the folder of a run
 
 
@@ -28,7 +26,8 @@ def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Pat
 
     The write is atomic. The network is a known layer or a nested ``nn.Sequential`` of known layers:
     the common layers of ``torch.nn``, the neurons and layers of this library, and neurons of your
-    own, whose module must be imported before `load`. States of neurons are not saved.
+    own, whose module must be imported before `load`; or a converted network. States of neurons are
+    not saved.
 
     Args:
         net: the network; or, for a network with its own class, its ``state_dict``, which `load`
@@ -51,22 +50,14 @@ def save(net: nn.Module | dict[str, Tensor], path: "str | PathLike[str]") -> Pat
     """
     path = path_of("path", path)
     if isinstance(net, dict):
-        safetensors.write(path, _weights(net), {})
+        safetensors.write(path, weights(net), {})
         return path
     if not isinstance(net, nn.Module):
         raise TypeError(
             f"save takes a torch.nn.Module or its state_dict, got {type(net).__name__}; write "
             "save(net, path)"
         )
-    described = {
-        "format": FORMAT,
-        "architecture": describe(net),
-        "frozen": [name for name, p in net.named_parameters() if not p.requires_grad],
-        "training": net.training,
-    }
-    safetensors.write(
-        path, _weights(net.state_dict()), {KEY: json.dumps(described, allow_nan=False)}
-    )
+    safetensors.write(path, *contents(net))
     return path
 
 
@@ -167,12 +158,3 @@ def _check(path: Path, tensors: dict[str, Tensor], net: nn.Module) -> None:
                 f"{path} must hold the weights of this network, but {differs}; load it into the "
                 "network that was saved"
             )
-
-
-def _weights(state: dict[str, Any]) -> dict[str, Tensor]:
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name} must be a tensor, got {type(value).__name__}; save a state_dict of tensors"
-            )
-    return dict(state)

@@ -5,14 +5,17 @@ Nothing in it is executed: a kind is a key of a table, and an argument is a plai
 """
 
 import inspect
+import json
 import math
 from collections import OrderedDict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from ..conversion.activations import QCFS, Activation
+from ..conversion.activations import QCFS, Activation, OutputActivation
+from ..conversion.converted import Converted
+from ..conversion.spiking_max_pool import SpikingMaxPool
 from ..core.neuron import REGISTRY, Neuron
 from ..core.options import arguments
 from ..core.surrogate import Disabled
@@ -20,10 +23,13 @@ from ..layers.delay import SynapticDelay
 from ..layers.delayed_linear import DelayedLinear
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
+from .graphs import build_converted, describe_converted
 from .values import decoded, encoded
 
-__all__ = ["build", "describe"]
+__all__ = ["FORMAT", "KEY", "build", "contents", "describe", "weights"]
 
+KEY = "spikeloom.network"
+FORMAT = 1
 DEPTH = 50
 TORCH = """
 Linear Bilinear Identity Flatten Unflatten
@@ -33,11 +39,21 @@ LayerNorm GroupNorm RMSNorm Dropout Dropout1d Dropout2d Dropout3d AlphaDropout
 MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d
 AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
 AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
-ZeroPad2d Upsample PixelShuffle
+ZeroPad1d ZeroPad2d ReflectionPad1d ReflectionPad2d ReflectionPad3d
+ReplicationPad1d ReplicationPad2d ReplicationPad3d
+Upsample PixelShuffle PixelUnshuffle
 ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
 Softmax LogSoftmax
 """
-OURS = (SynapticDelay, DelayedLinear, GradedSpikes, SpikeLinear, QCFS, Activation)
+OURS = (
+    SynapticDelay,
+    DelayedLinear,
+    GradedSpikes,
+    SpikeLinear,
+    QCFS,
+    Activation,
+    OutputActivation,
+)
 KINDS: dict[str, type[nn.Module]] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in TORCH.split()},
     **{f"spikeloom.{kind.__name__}": kind for kind in OURS},
@@ -58,6 +74,42 @@ def kinds() -> dict[str, type[nn.Module]]:
         for name, kind in REGISTRY.items()
     }
     return KINDS | neurons
+
+
+def contents(net: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the texts of the file of a network.
+
+    Raises:
+        TypeError: a layer cannot be described.
+
+    >>> tensors, texts = contents(nn.Linear(2, 3))
+    >>> list(tensors), list(texts)
+    (['weight', 'bias'], ['spikeloom.network'])
+    """
+    described = {
+        "format": FORMAT,
+        "architecture": describe(net),
+        "frozen": [name for name, p in net.named_parameters() if not p.requires_grad],
+        "training": net.training,
+    }
+    return weights(net.state_dict()), {KEY: json.dumps(described, allow_nan=False)}
+
+
+def weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """A ``state_dict``, if it holds tensors only.
+
+    Raises:
+        TypeError: it holds something else.
+
+    >>> weights({"w": torch.ones(1)})
+    {'w': tensor([1.])}
+    """
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} must be a tensor, got {type(value).__name__}; save a state_dict of tensors"
+            )
+    return dict(state)
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
@@ -90,6 +142,14 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
             for name, child in module.named_children()
         }
         return {"kind": "torch.nn.Sequential", "children": children}
+    if type(module) is Converted:
+        try:
+            return describe_converted(module, path, _described)
+        except TypeError as error:
+            raise TypeError(f"{_named(path)} cannot be saved ({error}); {REMEDY}") from error
+    if type(module) is SpikingMaxPool:
+        options = {"pool": _described(module.pool, f"{path}.pool"), "rule": encoded(module.rule)}
+        return {"kind": "spikeloom.SpikingMaxPool", "options": options}
     kind = next((name for name, known in kinds().items() if known is type(module)), None)
     if kind is None:
         raise TypeError(
@@ -215,8 +275,12 @@ def build(described: Any, depth: int = 0) -> nn.Module:
         return nn.Sequential(
             OrderedDict((name, build(child, depth + 1)) for name, child in children.items())
         )
-    known = kinds().get(str(kind))
+    if kind == "spikeloom.Converted":
+        return _converted(described, depth)
     options = described.get("options")
+    if kind == "spikeloom.SpikingMaxPool" and isinstance(options, dict):
+        return SpikingMaxPool(build(options.get("pool"), depth + 1), str(options.get("rule")))
+    known = kinds().get(str(kind))
     if known is None or not isinstance(options, dict):
         raise ValueError(
             f"the architecture has the unknown layer {kind!r}; import the module that defines it "
@@ -230,16 +294,29 @@ def build(described: Any, depth: int = 0) -> nn.Module:
         raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error
 
 
+def _converted(described: dict[str, Any], depth: int) -> nn.Module:
+    try:
+        return build_converted(described, build, depth)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError) as error:
+        raise ValueError(f"the architecture has a graph that cannot be built: {error}") from error
+    except (RuntimeError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"the architecture has a graph that cannot be built: {error}") from error
+
+
 def _compare(net: nn.Module, built: nn.Module) -> None:
     """Refuses a network that differs from the one built from its description."""
-    for (path, ours), (_, theirs) in zip(net.named_modules(), built.named_modules(), strict=True):
-        if isinstance(ours, nn.Sequential):
+    found = dict(built.named_modules())
+    for path, ours in net.named_modules():
+        theirs = found.pop(path, nn.Module())
+        if isinstance(ours, (nn.Sequential, fx.GraphModule)):
             continue
         if _shapes(ours) != _shapes(theirs) or _settings(ours) != _settings(theirs):
             raise TypeError(
                 f"{_named(path)} is a {type(ours).__name__} that its constructor does not make as "
                 f"it is now; {REMEDY}"
             )
+    if found:
+        raise TypeError(f"{_named(next(iter(found)))} is in no description; {REMEDY}")
 
 
 def _shapes(module: nn.Module) -> dict[str, Any]:

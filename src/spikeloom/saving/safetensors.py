@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,19 @@ LONGEST_HEADER = 100_000_000  # bytes, as in the format's description
 SUM = "spikeloom.sha256"
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    before: Callable[[], None] | None = None,
+) -> None:
     """Writes tensors and texts atomically, with a checksum in the metadata.
 
     Args:
         path: path of the file.
         tensors: tensors by name.
         metadata: texts by name.
+        before: called when the file is complete, before it replaces an earlier one.
 
     Raises:
         TypeError: the format does not have the dtype of a tensor.
@@ -76,7 +82,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
     text = text.replace(b"0" * 64, _sum(text, parts).encode(), 1)
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    with atomic(path, before) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for data in parts:
             file.write(data)

@@ -15,7 +15,8 @@ from ..conversion.published import Diehl2015
 from ..conversion.twin import Settings
 from ..core import checks
 from ..data import Split
-from . import checkpoint
+from ..saving import safetensors
+from ..saving.architecture import contents
 from .folder import Folder
 from .settings import whole
 
@@ -79,11 +80,14 @@ class ConversionFolder(Folder):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.ordinary, self.network = path / "ordinary.pt", path / "converted.pt"
+        self.ordinary = path / "ordinary.pt"
+        self.network = path / "converted.safetensors"
+        self.pickled = path / "converted.pt"  # of an earlier version
         self.report, self.picture = path / "report.json", path / "report.png"
 
     def names(self) -> list[str]:
-        return [path.name for path in (self.ordinary, self.network, self.report, self.picture)]
+        networks = (self.ordinary, self.network, self.pickled)
+        return [path.name for path in (*networks, self.report, self.picture)]
 
     @property
     def first(self) -> Path:
@@ -146,6 +150,6 @@ def convert_and_report(
     report = converted.report(
         (data.x_test, data.y_test), max_steps=max_steps, tolerance=tolerance, generator=generator
     )
-    checkpoint.write(folder.network, converted, folder.clear)
+    safetensors.write(folder.network, *contents(converted), folder.clear)
     report.save(folder.report)
     return converted, report

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.autocast import fresh_casts
+from ..core.checks import flags
+from ..doctor import Finding
 from ..saving import save
-from . import restoring
+from . import diagnosis, restoring
 from . import threads as thread_choice
 from .callbacks import Callback, callbacks_of
 from .card import card, write_card
@@ -63,6 +65,7 @@ def fit(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    check: bool = True,
 ) -> Result:
     """Train a spiking network on samples with classes or values.
 
@@ -149,6 +152,8 @@ def fit(
             is complete.
         progress: show the progress on standard error: a bar on a terminal, else a line for each
             epoch.
+        check: keep a copy of the network, so that `doctor.check` can say in two lines at the end
+            why nothing was learned, if accuracy is at chance or the loss is flat.
 
     Returns:
         A `Result`; printing it tells the essentials.
@@ -170,7 +175,8 @@ def fit(
     """
     given = dict(locals())
     files = {name: given.pop(name) for name in ("out", "resume", "force")}
-    shown = given.pop("progress")
+    shown, check = given.pop("progress"), given.pop("check")
+    flags("fit", check=check)
     request = Request(**given)
     request.check(**files)
     with ExitStack() as stack:
@@ -180,7 +186,8 @@ def fit(
             reserved = folder.reserved(resume, force)
             everywhere(lambda: stack.enter_context(reserved) and None)
         stack.enter_context(fresh_casts())
-        return Session(request, folder, resume, progress_for(shown and here.main), here).run()
+        progress_ = progress_for(shown and here.main)
+        return Session(request, folder, resume, progress_, here, check).run()
 
 
 class Session:
@@ -192,6 +199,7 @@ class Session:
         resume: go on from the checkpoints that are there.
         progress: shown meanwhile.
         here: this process; the first one writes.
+        check: say why nothing was learned.
     """
 
     def __init__(
@@ -201,9 +209,10 @@ class Session:
         resume: bool,
         progress: Progress,
         here: Share,
+        check: bool,
     ) -> None:
         self.request, self.folder, self.resume, self.progress = request, folder, resume, progress
-        self.here = here
+        self.here, self.check = here, check
 
     def run(self) -> Result:
         """Train, write, and return the result."""
@@ -227,12 +236,15 @@ class Session:
             cpu_seconds=sum(trainer.cpu for trainer in finished),
             threads=first.threads.number,
             paths=everywhere(lambda: self._files(first, shown)),
-            test={} if shown.test is None else shown.test.row("test"),
+            test={} if shown.test is None else shown.test.figures,
             scored=scored,
             stopped=shown.stopped,
+            findings=first.findings(shown),
             _model=first.job.model,
         )
         everywhere(lambda: self._card(first, result))
+        for line in diagnosis.lines(result.findings):
+            self.progress.say(line)
         return result
 
     def _card(self, first: "Training", result: Result) -> None:
@@ -293,6 +305,7 @@ class Training:
 
     def __init__(self, session: Session, seed: int) -> None:
         self.session = session
+        self.beginning: diagnosis.Beginning | None = None
         request, folder = session.request, session.folder
         with fork_random_state(
             torch.device("cpu")
@@ -346,9 +359,16 @@ class Training:
             progress.say(
                 f"going on after epoch {trainer.epoch} and {trainer.batch} batches of the next one"
             )
+        by_gradient = session.request.learning.name in diagnosis.RULES
+        if session.check and self.state is None and session.here.main and by_gradient:
+            self.beginning = diagnosis.Beginning(self.job)
         with thread_choice.using(number):
             trainer.train()
         return trainer
+
+    def findings(self, trainer: Trainer) -> tuple[Finding, ...]:
+        """Why nothing was learned, if that is so."""
+        return () if self.beginning is None else self.beginning.findings(trainer.history)
 
 
 def summary(job: Job, found: Probe) -> str:

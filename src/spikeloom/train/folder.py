@@ -11,7 +11,9 @@ from ..files import explained, reserved, swept
 from ..saving import OF_RUNS
 from . import checkpoint
 
-__all__ = ["Folder", "RunFolder"]
+__all__ = ["OPTIONS", "Folder", "RunFolder"]
+
+OPTIONS = "train.toml"  # of the command that made a run
 
 
 class Folder:
@@ -129,7 +131,7 @@ class RunFolder(Folder):
             for stem, end in (("best", ".pt"), ("history", ".csv"))
             for seed in ("", "-seed*")
         ]
-        return [*kept, OF_RUNS, *by_callbacks]
+        return [*kept, OF_RUNS, OPTIONS, *by_callbacks]
 
     @property
     def first(self) -> Path:

@@ -102,12 +102,15 @@ class Score:
     scores: Tensor
     targets: Tensor
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Loss, accuracy where the targets are classes, and the metrics."""
+        found = {} if self.accuracy is None else {"accuracy": self.accuracy}
+        return {"loss": self.tally.loss, **found, **self.metrics}
+
     def row(self, part: str) -> dict[str, float]:
         """The figures with the name of the part of the data in front."""
-        found = {"loss": self.tally.loss}
-        if self.accuracy is not None:
-            found["accuracy"] = self.accuracy
-        return {f"{part}_{name}": value for name, value in (found | self.metrics).items()}
+        return {f"{part}_{name}": value for name, value in self.figures.items()}
 
 
 def hits_of(model: Model, scores: Tensor, targets: Tensor) -> int:

@@ -13,8 +13,8 @@ from ..core.taps import Moment
 from ..core.tree import named_neurons
 from ..core.tree import reset as reset_states
 from ..kernels.events.choice import by_input_alone
-from ..run import run
-from ..run.wrapper import LayerwiseModule
+from ..running import run
+from ..running.wrapper import LayerwiseModule
 from .encoding import Encoder
 from .models import is_spiking
 from .readout import Readout, one_number

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core.notebook import Printed
+from ..doctor import Finding
+from .diagnosis import lines
+
 if TYPE_CHECKING:
     from .model import Model
 
@@ -32,7 +36,7 @@ class Accuracy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Printed):
     """A finished training. Everything but ``each`` and the seconds is of the first seed.
 
     Attributes:
@@ -53,6 +57,8 @@ class Result:
         test: loss, accuracy and metrics of the trained network on the test samples.
         scored: what ``each`` holds: ``"test_accuracy"``, or the next best figure there is.
         stopped: why a callback ended the training, or "".
+        findings: what `doctor.check` finds in the network before the training, if accuracy is at
+            chance or the loss is flat after it.
 
     >>> history = ({"epoch": 1, "test_accuracy": 0.975},)
     >>> accuracy = Accuracy(0.975, 0.975)
@@ -75,6 +81,7 @@ class Result:
     test: dict[str, float] = field(default_factory=dict)
     scored: str = "test_accuracy"
     stopped: str = ""
+    findings: tuple[Finding, ...] = ()
     _model: "Model | None" = field(default=None, repr=False, compare=False)
 
     @property
@@ -118,7 +125,7 @@ class Result:
         return {**self.__dict__, "_model": None}  # functions of the caller cannot be pickled
 
     def __str__(self) -> str:
-        return "\n".join([*self._figures(), *self._costs()])
+        return "\n".join([*self._figures(), *self._costs(), *lines(self.findings)])
 
     def _figures(self) -> list[str]:
         """What was reached."""

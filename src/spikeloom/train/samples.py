@@ -282,7 +282,9 @@ def samples(
         batch_size, seed, validation, time_first, workers, Share() if here is None else here
     )
     if isinstance(data, Split):
-        described = {"name": data.name, "description": data.description}
+        described: dict[str, Any] = {"name": data.name, "description": data.description}
+        if data.classes:
+            described["class_names"] = list(data.classes)
         return _from_tensors(tuple(data[:4]), described, how)
     if isinstance(data, (tuple, list)) and len(data) == 4 and not _is_batches(data):
         described = {

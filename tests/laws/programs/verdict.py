@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import spikeloom as snn
-from spikeloom.run import record
+from spikeloom.running import record
 
 from .network import H, T
 from .observer import Failure, Wrap, observe

@@ -2,8 +2,8 @@
 
 A layer whose input is constant in time runs once. Elementwise functions run on ``[T, B, ...]``.
 Functions of single samples run with time folded into the batch. Neurons run their fused loop.
-Every other layer runs once for each occurrence, in order. Rewrites (`spikeloom.run.rewrites`) are
-tried first.
+Every other layer runs once for each occurrence, in order. Rewrites (`spikeloom.running.rewriting`)
+are tried first.
 """
 
 import sys
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import dispatch, recording
-from . import rewrites
+from . import rewriting
 from .deferred import Refused
 from .modes import under
 from .over_time import (
@@ -175,7 +175,7 @@ class Execution:
             self.note(layer, how)
 
     def _run(self, layer: Layer, span: range) -> str:
-        how = rewrites.applied(self, layer, span)
+        how = rewriting.applied(self, layer, span)
         if how:
             return how
         own: Callable[..., str] | None = getattr(layer, "run", None)

@@ -90,7 +90,7 @@ class Chain:
         self.repeated: set[int] = set()  # layers that differ from step to step
 
     def first(self, x: Any, static: int | None, place: Place) -> Any:
-        """Record the first step; arguments as for `spikeloom.run.loop`."""
+        """Record the first step; arguments as for `spikeloom.running.loop`."""
         for path, module in self.links:
             place.enter(path, module)
             expect(module, x, static)

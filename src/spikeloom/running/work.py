@@ -59,7 +59,7 @@ class Work:
     def loop(
         self, inputs: Iterable[Tensor], after: Callable[[int], None] = _nothing
     ) -> tuple[list[Any], dict[str, list[Any]]]:
-        """Run the plain loop, see `spikeloom.run.loop`."""
+        """Run the plain loop, see `spikeloom.running.loop`."""
         static = self.steps if self.is_static else None
         return loop(self.net, inputs, static, self.keys, self.place, after)
 

@@ -41,7 +41,7 @@ class Layer:
     Attributes:
         number: position in the program.
         function: the function that is called; for a neuron its transition.
-        kind: see `spikeloom.run.tables`.
+        kind: see `spikeloom.running.tables`.
         modes: grad mode and autocast at the call.
         args, kwargs: arguments, with a `Slot` in the place of each recorded value.
         slots: the slots, in order.

@@ -1,0 +1,311 @@
+"""A folder of samples of one's own as a `Split`: arrays, images, sounds, events.
+
+What is read: one ``.npz`` file with ``x`` and ``y`` or with the four parts, or one folder of files
+for each class, below ``train`` and ``test`` or alone.
+"""
+
+import math
+import wave
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.checks import require
+from ..core.numbers import path_of, real, whole
+from .damage import damage_named
+from .events import to_frames
+from .npz import read_npz
+from .split import Split, stratified
+
+__all__ = ["IMAGES", "folder", "read_sample"]
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
+FOUR = ("x_train", "y_train", "x_test", "y_test")
+BANDS = 40  # of the frequencies of a sound
+LEAST_HZ = 50.0
+Reader = Callable[[Path], Any]  # file to tensor, or to a structured array of events
+
+
+def folder(
+    path: "str | PathLike[str]",
+    *,
+    test: float = 0.2,
+    num_steps: int = 20,
+    sensor_size: tuple[int, int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
+    readers: Mapping[str, Reader] | None = None,
+) -> Split:
+    """Read a folder of samples into memory, divided into training and test samples.
+
+    The folder holds ``train`` and ``test``, each with one folder for each class; or the folders of
+    the classes alone, of whose files a part becomes the test samples, in every class and the same
+    on every machine. A file ``data.npz`` (or the path of any ``.npz`` file) holds ``x`` and ``y``,
+    or ``x_train``, ``y_train``, ``x_test`` and ``y_test``; uint8 is divided by 255.
+
+    Args:
+        path: the folder or file.
+        test: part of the samples that tests, in (0, 1), where they are not divided.
+        num_steps: time steps T of sounds and events.
+        sensor_size: width, height and polarities of events. Default: what the events need.
+        image_size: height and width of images; others are resized. Default: they must be alike.
+        readers: further kinds of files: suffix to a function from the path to a tensor or to
+            events.
+
+    Returns:
+        Images [C, H, W] in [0, 1]; sounds (``.wav``) as energies [T, 40] of frequency bands in [0,
+        1]; events (structured arrays in ``.npy``) as counts [T, P, H, W]; other arrays as they are.
+        Classes count from 0 in the order of their names, which are ``classes``.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no samples, samples of different shapes, or a damaged file.
+        ImportError: images need pillow.
+
+    >>> for name, value in (("cat", 0.0), ("dog", 1.0)):
+    ...     Path("pets", name).mkdir(parents=True)
+    ...     for i in range(5):
+    ...         np.save(Path("pets", name, f"{i}.npy"), np.full(3, value, np.float32))
+    >>> folder("pets"), folder("pets").classes
+    (Split(pets: 8 training and 2 test samples of shape [3], 2 classes), ('cat', 'dog'))
+    """
+    path = path_of("path", path)
+    real("test", test, 0.0, 1.0, open_low=True, open_high=True, example=0.2)
+    whole("num_steps", num_steps, 1)
+    if not path.exists():
+        raise FileNotFoundError(f"data must be a folder or a .npz file, and there is no {path}")
+    single = path if path.is_file() else path / "data.npz"
+    if single.is_file():
+        return _of_arrays(single, test)
+    how = {
+        "num_steps": num_steps,
+        "sensor_size": sensor_size,
+        "image_size": image_size,
+        "readers": readers,
+    }
+    parts = [path / "train", path / "test"]
+    if all(part.is_dir() for part in parts):
+        names = _classes(parts[0])
+        if _classes(parts[1]) != names:
+            raise ValueError(f"{parts[1]} must have the classes of {parts[0]}: {', '.join(names)}")
+        files, labels, number = [], [], []
+        for part in parts:
+            found, y = _files(part, names, readers)
+            files, labels, number = files + found, labels + y, [*number, len(found)]
+        x, y = _read(files, how), torch.tensor(labels)
+        train, held = torch.arange(number[0]), torch.arange(number[0], len(x))
+        division = "divided by its folders"
+    else:
+        names = _classes(path)
+        files, labels = _files(path, names, readers)
+        x, y = _read(files, how), torch.tensor(labels)
+        train, held = _divided(y, test)
+        division = f"a stratified part of {test:g} tests"
+    description = f"{len(x)} files of the folder {path.name}, {division}"
+    return Split(x[train], y[train], x[held], y[held], path.name, description, tuple(names))
+
+
+def read_sample(
+    path: Path,
+    *,
+    num_steps: int = 20,
+    sensor_size: tuple[int, int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    readers: Mapping[str, Reader] | None = None,
+) -> Tensor:
+    """Read one file as `folder` does.
+
+    Args:
+        path: the file.
+        num_steps, sensor_size, image_size, readers: as for `folder`.
+        channels: of images: 1 for grey, 3 for colours. Default: what the file has.
+
+    Raises:
+        ValueError: it is damaged, or of an unknown kind.
+
+    >>> np.save("a.npy", np.ones(3, np.float32))
+    >>> read_sample(Path("a.npy"))
+    tensor([1., 1., 1.])
+    """
+    kind = path.suffix.lower()
+    if readers and kind in readers:
+        found = readers[kind](path)
+    elif kind in IMAGES:
+        return _image(path, image_size, channels)
+    elif kind == ".wav":
+        return _sound(path, num_steps)
+    elif kind == ".npy":
+        found = _array(path)
+    else:
+        known = (*IMAGES, ".wav", ".npy", *(readers or ()))
+        raise ValueError(f"{path} is of no known kind; write one of {', '.join(known)}")
+    if isinstance(found, np.ndarray) and found.dtype.names:
+        return to_frames(found, sensor_size or _sensor([found]), num_steps=num_steps)
+    return _scaled(np.asarray(found))
+
+
+def _array(path: Path) -> np.ndarray:
+    with damage_named(path, "a whole npy file", "make it again"):
+        return np.load(path, allow_pickle=False)
+
+
+def _of_arrays(path: Path, test: float) -> Split:
+    with np.load(path, allow_pickle=False) as archive:
+        names = set(archive.files)
+    if set(FOUR) <= names:
+        arrays = read_npz(path, FOUR)
+        parts = [arrays[name] for name in FOUR]
+        division = "divided by the file"
+    elif {"x", "y"} <= names:
+        arrays = read_npz(path, ("x", "y"))
+        train, held = _divided(torch.from_numpy(arrays["y"]), test)
+        parts = [arrays[name][index.numpy()] for index in (train, held) for name in ("x", "y")]
+        division = f"a stratified part of {test:g} tests"
+    else:
+        raise ValueError(
+            f"{path} must hold the arrays x and y, or {', '.join(FOUR)}, got "
+            f"{', '.join(sorted(names))}; rename them"
+        )
+    x_train, y_train, x_test, y_test = parts
+    name = path.parent.name if path.name == "data.npz" else path.stem
+    return Split(
+        _scaled(x_train),
+        torch.from_numpy(y_train),
+        _scaled(x_test),
+        torch.from_numpy(y_test),
+        name,
+        f"arrays of the file {path.name}, {division}",
+    )
+
+
+def _divided(y: Tensor, test: float) -> tuple[Tensor, Tensor]:
+    number = round(test * len(y))
+    if not 0 < number < len(y):
+        raise ValueError(
+            f"test={test:g} must leave samples on both sides, got {len(y)} samples; write test=0.5"
+        )
+    keys = y.numpy() if y.dim() == 1 and not y.is_floating_point() else np.zeros(len(y))
+    train, held = stratified(keys, number)
+    return torch.from_numpy(train), torch.from_numpy(held)
+
+
+def _scaled(x: np.ndarray) -> Tensor:
+    """Floats as they are, bytes divided by 255, other numbers as floats."""
+    tensor = torch.from_numpy(np.ascontiguousarray(x))
+    if tensor.dtype == torch.uint8:
+        return tensor.float() / 255
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def _classes(path: Path) -> list[str]:
+    names = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(names) < 2:
+        raise ValueError(
+            f"{path} must hold one folder for each class, or data.npz, got {len(names)} folders; "
+            "put the files of each class into a folder named after it"
+        )
+    return names
+
+
+def _files(
+    path: Path, names: Iterable[str], readers: Mapping[str, Reader] | None
+) -> tuple[list[Path], list[int]]:
+    known = {*IMAGES, ".wav", ".npy", *(readers or ())}
+    files, labels = [], []
+    for label, name in enumerate(names):
+        found = sorted(p for p in (path / name).rglob("*") if p.suffix.lower() in known)
+        if not found:
+            raise ValueError(
+                f"{path / name} must hold samples, got none of {', '.join(sorted(known))}"
+            )
+        files += found
+        labels += [label] * len(found)
+    return files, labels
+
+
+def _read(files: list[Path], how: dict[str, Any]) -> Tensor:
+    """All files as one tensor."""
+    if how["sensor_size"] is None and files[0].suffix == ".npy":
+        arrays = [_array(file) for file in files]
+        if arrays[0].dtype.names:
+            how = {**how, "sensor_size": _sensor(arrays)}
+    samples = [read_sample(file, **how) for file in files]
+    for file, sample in zip(files, samples, strict=True):
+        if sample.shape != samples[0].shape:
+            hint = "write image_size=(32, 32)" if sample.dim() == 3 else "make them alike"
+            raise ValueError(
+                f"samples must be alike, got {list(samples[0].shape)} in {files[0]} and "
+                f"{list(sample.shape)} in {file}; {hint}"
+            )
+    return torch.stack(samples)
+
+
+def _sensor(recordings: list[np.ndarray]) -> tuple[int, int, int]:
+    """Width, height and polarities that hold all events."""
+
+    def most(name: str) -> int:
+        usable = [r for r in recordings if name in (r.dtype.names or ()) and len(r)]
+        return max((int(r[name].max()) for r in usable), default=0) + 1
+
+    return most("x"), most("y"), most("p")
+
+
+def _image(path: Path, size: tuple[int, int] | None, channels: int | None) -> Tensor:
+    pillow = require("PIL.Image", extra="data", purpose="reading images")
+    with damage_named(path, "a whole image", "make it again"), pillow.open(path) as image:
+        grey = image.mode in ("1", "L", "I;16") if channels is None else channels == 1
+        image = image.convert("L" if grey else "RGB")
+        if size is not None and image.size != (size[1], size[0]):
+            image = image.resize((size[1], size[0]))
+        pixels = np.asarray(image, dtype=np.float32) / 255
+    return torch.from_numpy(pixels[None] if grey else pixels.transpose(2, 0, 1).copy())
+
+
+def _sound(path: Path, num_steps: int) -> Tensor:
+    """Logarithms of the energies in bands of equal width on the mel scale, [T, bands], in [0, 1]
+    from 80 dB below the loudest one to that."""
+    with damage_named(path, "a whole wav file of whole numbers", "write 16-bit PCM"):
+        try:
+            with wave.open(str(path)) as file:
+                width, channels, rate = (
+                    file.getsampwidth(),
+                    file.getnchannels(),
+                    file.getframerate(),
+                )
+                raw = file.readframes(file.getnframes())
+        except wave.Error as error:
+            raise ValueError(str(error)) from error
+        kinds = {1: np.uint8, 2: np.int16, 4: np.int32}
+        if width not in kinds or not raw:
+            raise ValueError(f"samples of {8 * width} bits are not read")
+        values = np.frombuffer(raw, kinds[width]).astype(np.float32)
+    signal = torch.from_numpy(values).reshape(-1, channels).mean(1)
+    signal = signal - 128 if width == 1 else signal
+    signal = signal / float(2 ** (8 * width - 1))
+    hop = max(1, math.ceil(len(signal) / num_steps))
+    window = 2 ** max(5, math.ceil(math.log2(0.025 * rate)))
+    signal = torch.nn.functional.pad(signal, (0, hop * num_steps + max(window, hop) - len(signal)))
+    frames = signal.unfold(0, max(window, hop), hop)[:num_steps]
+    power = torch.fft.rfft(frames * torch.hann_window(frames.shape[1])).abs() ** 2
+    energy = power @ _mel(power.shape[1], rate)
+    decibel = 10 * torch.log10(energy.clamp(min=1e-10))
+    return ((decibel - decibel.max() + 80) / 80).clamp(0, 1)
+
+
+def _mel(bins: int, rate: int) -> Tensor:
+    """Triangles of equal width on the mel scale, [bins, bands].
+
+    Source: Stevens, Volkmann & Newman (1937), the form 2595 log10(1 + f / 700) of O'Shaughnessy
+    (1987).
+    """
+    low, high = (2595 * math.log10(1 + f / 700) for f in (LEAST_HZ, rate / 2))
+    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)
+    f = torch.linspace(0, rate / 2, bins)[:, None]
+    rising = (f - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - f) / (edges[2:] - edges[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0)

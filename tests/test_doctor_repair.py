@@ -1,0 +1,108 @@
+"""`doctor.repair`: broken networks train afterwards, and only what it says is changed."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import spikeloom as snn
+from spikeloom.core.curves import ATan
+from spikeloom.functional import ce_rate_loss
+
+pytest.importorskip("sklearn")
+DIGITS = snn.data.digits()
+BATCH = (DIGITS.x_train[:64], DIGITS.y_train[:64])
+T = 10
+
+
+def net(**neuron: Any) -> nn.Sequential:
+    torch.manual_seed(0)
+    options = {"beta": 0.9, "init_hidden": True, **neuron}
+    layers = [nn.Flatten(), nn.Linear(64, 50), snn.Leaky(**options)]
+    return nn.Sequential(*layers, nn.Linear(50, 10), snn.Leaky(**options))
+
+
+def after(net: nn.Module, lr: float = 5e-3, steps: int = 40) -> float:
+    """The loss on the batch after some steps."""
+    optimizer, loss = torch.optim.Adam(net.parameters(), lr), ce_rate_loss()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        value = loss(snn.run(net, BATCH[0], T), BATCH[1])
+        value.backward()
+        optimizer.step()
+    return float(value.detach())
+
+
+def broken(place: int, *, bias: float = 0.0, threshold: float = 1.0) -> nn.Sequential:
+    made = net()
+    with torch.no_grad():
+        made[place].bias.add_(bias)
+        made[place + 1].threshold.fill_(threshold)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [(1, {"bias": -8.0}), (1, {"bias": 6.0}), (3, {"threshold": 100.0}), (3, {"bias": 6.0})],
+)
+def test_a_layer_far_from_its_threshold_learns_again(place: int, change: Any) -> None:
+    made = broken(place, **change)
+    mended = snn.doctor.repair(made, BATCH, num_steps=T)
+    assert not mended.left and {c.path for c in mended.changes} <= {str(place), str(place + 1)}
+    assert after(mended.net) < after(made) - 0.1
+    assert after(mended.net) < 2.0, "chance is 2.3"
+
+
+@pytest.mark.parametrize("slope", [1e9, 1e-3])
+def test_a_surrogate_becomes_as_wide_as_the_threshold(slope: float) -> None:
+    made = net(spike_grad=snn.surrogate.sigmoid(slope), threshold=2.0)
+    mended = snn.doctor.repair(made, BATCH, num_steps=T)
+    assert [c.path for c in mended.changes if c.what == "surrogate"] == ["2", "4"]
+    assert isinstance(mended.net[2], snn.Leaky) and mended.net[2].spike_grad == ATan(alpha=1.0)
+
+
+def test_a_leak_remembers_half_of_the_steps() -> None:
+    mended = snn.doctor.repair(net(beta=0.01), BATCH, num_steps=T)
+    assert float(mended.net[2].beta) == pytest.approx(2.718281828 ** (-2 / T))
+
+
+def test_membranes_fluctuate_two_deviations_below_the_threshold() -> None:
+    made = broken(1, threshold=100.0)
+    mended = snn.doctor.repair(made, BATCH, num_steps=T)
+    record = snn.run(mended.net, BATCH[0], T, record=["2.mem"]).record
+    mem = record["2.mem"].detach()
+    assert float(mem.std()) == pytest.approx(0.5, rel=0.15)
+
+
+def test_a_healthy_network_is_left_alone() -> None:
+    made = net()
+    before = copy.deepcopy(made.state_dict())
+    mended = snn.doctor.repair(made, BATCH, num_steps=T)
+    assert not mended.changes and mended.lr is None and str(mended) == "nothing changed"
+    assert mended.net is not made
+    for values in (made.state_dict(), mended.net.state_dict()):
+        assert all(torch.equal(value, before[name]) for name, value in values.items())
+
+
+def test_a_copy_is_changed_unless_told() -> None:
+    made = broken(3, threshold=100.0)
+    snn.doctor.repair(made, BATCH, num_steps=T)
+    assert float(made[4].threshold) == 100.0
+    assert snn.doctor.repair(made, BATCH, num_steps=T, inplace=True).net is made
+    assert float(made[4].threshold) == 1.0
+
+
+@pytest.mark.parametrize("lr", [100.0, 1e-8])
+def test_a_learning_rate_is_proposed_that_learns(lr: float) -> None:
+    made = net()
+    mended = snn.doctor.repair(made, BATCH, num_steps=T, lr=lr)
+    assert mended.lr is not None and 1e-4 < mended.lr < 0.1
+    assert not mended.changes and after(mended.net, mended.lr) < 2.0
+
+
+def test_faults_of_the_data_are_left_with_their_remedy() -> None:
+    mended = snn.doctor.repair(net(), (255 * BATCH[0], BATCH[1]), num_steps=T)
+    assert [finding.fault for finding in mended.left] == ["input on another scale"]
+    assert "left: input on another scale" in str(mended)
