@@ -360,7 +360,7 @@ def cost(net: nn.Module, batch: Any, *, num_steps: int | None = None) -> Cost:
     A spike costs one addition for each synapse that it reaches; synapses beyond the border of a
     convolution, and weights of exactly 0, are none. An input that is no spikes costs
     multiply-accumulates. Bias, pooling and normalisation are not counted. Energy is estimated in
-    two ways, with the assumptions of each: arithmetic alone, which most papers print, and with
+    two models, with the assumptions of each: arithmetic alone, which most papers print, and with
     memory. Beside them are those of the same network without spikes, whose activations have as
     many levels as a spike count of T steps.
 
