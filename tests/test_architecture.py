@@ -93,6 +93,7 @@ EDGES = {
     ("import_nir", "nir"),
     ("export", "export_nir"),
     ("export", "import_nir"),
+    ("export", "hardware"),
     ("spikevision", "data"),
     ("train", "data"),
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
