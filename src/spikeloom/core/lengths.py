@@ -64,9 +64,8 @@ def cut(values: Tensor, lengths: Tensor) -> Tensor:
             [0., 1.],
             [0., 1.]])
     """
-    counts = torch.arange(len(values), device=values.device).unsqueeze(1) < lengths
-    counts = counts.view(*counts.shape, *[1] * (values.dim() - 2))
-    return torch.where(counts, values, torch.zeros_like(values))
+    inside = torch.arange(len(values), device=values.device).unsqueeze(1) < lengths
+    return values.masked_fill(~inside.reshape(*inside.shape, *[1] * (values.dim() - 2)), 0)
 
 
 def last_valid(values: Tensor, lengths: Tensor) -> Tensor:
