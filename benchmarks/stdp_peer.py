@@ -1,8 +1,8 @@
 """BindsNET for `stdp_speed.py`: trains on as many images as the first argument says for each line
 that it reads.
 
-The second one is the size of a batch, the third one a folder with mnist.npz; without it the images are random, with as many lit
-pixels.
+The second one is the size of a batch, the third one a folder with mnist.npz; without it the images
+are random, with as many lit pixels.
 
 Prints processor seconds. What BindsNET imports without needing it for a network is replaced by
 stand-ins.

@@ -113,7 +113,7 @@ def convolutional(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[in
         layers.append(nn.MaxPool2d(2, stride=chosen.choice([1, 2])))
     layers.append(neuron(chosen, out, (out, 1, 1), kind))
     if kind != "integers" and chosen.random() < 0.4:
-        layers.append(nn.AvgPool2d(2))
+        layers.append(nn.AvgPool2d(2, stride=1, padding=1))
     shape = (channels, side, side)
     with torch.no_grad():
         size = snn.run(nn.Sequential(*layers), torch.zeros(1, 1, *shape))

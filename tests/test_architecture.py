@@ -93,16 +93,15 @@ EDGES = {
     ("import_nir", "nir"),
     ("export", "export_nir"),
     ("export", "import_nir"),
+    ("export", "hardware"),
     ("spikevision", "data"),
     ("train", "data"),
     ("train", "saving"),  # the ordinary network of a conversion carries its architecture
     ("train", "spikeplot"),  # run cards come with pictures
     ("cli", "data"),
-    ("cli", "saving"),  # a repaired network is written
     ("cli", "train"),
     ("cli", "saving"),  # a finished run is opened
     ("cli", "hardware"),  # a trained network is written as C
-    ("cli", "nir"),
     ("cli", "spikevision"),  # its readers of event files
     ("n3ml", "data"),
     ("n3ml", "spikeplot"),  # its picture of the weights

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import QCFS, Converted, convert, spike_norm, with_qcfs
-from spikeloom.conversion.converted import OrdinaryTwin
 from spikeloom.conversion.observe import neuron_sums
+from spikeloom.conversion.twin import OrdinaryTwin
 
 
 @pytest.fixture(scope="module")
@@ -185,20 +185,11 @@ def test_swapping_in_qcfs_keeps_the_network_and_its_training_mode(
 
 
 def test_the_gradient_of_qcfs_passes_the_floor() -> None:
-    z = torch.linspace(-0.5, 1.5, 9, requires_grad=True)
+    # between the edges 0 and 1, where the gradient of clamp is another one since torch 2.14
+    z = torch.linspace(-0.45, 1.55, 9, requires_grad=True)
     qcfs = QCFS(4, 1.0)
     qcfs(z).sum().backward()
-    assert z.grad is not None and z.grad.tolist() == [
-        0,
-        0,
-        1,
-        1,
-        1,
-        1,
-        1,
-        0,
-        0,
-    ]  # inside [0, threshold]
+    assert z.grad is not None and z.grad.tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0]
     assert qcfs.threshold.grad is not None and torch.isfinite(qcfs.threshold.grad)
 
 

@@ -4,12 +4,13 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spikeloom.train.rules import Rule, rules_of
+from spikeloom.train.rules import RULES, Rule, rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -26,6 +27,15 @@ def pages_to_run() -> list[Any]:
         pytest.param(page, id=page.name, marks=[slow] if page.name == "spike_times.md" else [])
         for page in PAGES
     ]
+
+
+@pytest.fixture(autouse=True)
+def rules_of_pages() -> Iterator[None]:
+    """Pages define rules, whose names leave the table afterwards."""
+    before = dict(RULES)
+    yield
+    RULES.clear()
+    RULES.update(before)
 
 
 @pytest.mark.parametrize("page", pages_to_run())

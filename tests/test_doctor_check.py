@@ -334,6 +334,7 @@ def test_wrong_arguments_are_refused_in_words(arguments: Any, error: Any, text: 
         snn.doctor.check(*arguments, num_steps=T)
 
 
+@pytest.mark.slow
 def test_the_campaign_finds_the_faults_of_one_network(tmp_path: Path) -> None:
     command = [sys.executable, str(CAMPAIGNS / "doctor.py"), "--out", str(tmp_path)]
     command += ["--data", "digits", "--networks", "recurrent", "--parts", "faults"]
@@ -384,6 +385,14 @@ def test_zeros_as_input_are_named_at_the_end_of_a_training() -> None:
     zeros = [torch.zeros_like(part) for part in (DIGITS.x_train, DIGITS.x_test)]
     data = (zeros[0], DIGITS.y_train, zeros[1], DIGITS.y_test)
     assert snn.fit(net(), data, **SETTINGS).findings[0].fault == "input does not vary"
+
+
+def test_a_training_that_learns_pays_for_a_copy_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise AssertionError("the doctor ran a network that learned")
+
+    monkeypatch.setattr("spikeloom.train.diagnosis.examine", refuse)
+    assert snn.fit(net(seed=1), DIGITS, **{**SETTINGS, "epochs": 4}).findings == ()
 
 
 def test_a_training_that_learns_says_nothing_and_one_may_decline() -> None:

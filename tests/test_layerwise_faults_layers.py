@@ -171,9 +171,19 @@ def test_an_early_exit_stops_where_the_loop_stops() -> None:
     torch.testing.assert_close(torch.stack(found), torch.stack(expected))
 
 
+OTHER = nn.Linear(3, 3)
+
+
+def _hooked(neuron: Any) -> None:
+    neuron.recurrent.register_forward_hook(lambda module, args, output: output * 2)
+
+
 def _replaced(neuron: Any) -> None:
-    neuron.recurrent = nn.Linear(3, 3, bias=False)
-    nn.init.constant_(neuron.recurrent.weight, 0.5)
+    neuron.recurrent = OTHER
+
+
+def _exchanged(neuron: Any) -> None:
+    neuron.recurrent.weight = OTHER.weight
 
 
 def _written(neuron: Any) -> None:
@@ -181,7 +191,7 @@ def _written(neuron: Any) -> None:
         neuron.recurrent.weight.mul_(2)
 
 
-@pytest.mark.parametrize("change", [_replaced, _written])
+@pytest.mark.parametrize("change", [_hooked, _replaced, _exchanged, _written])
 def test_a_change_of_the_feedback_between_two_steps_was_missed(change: Any) -> None:
     def forward(neuron: Any, x: Tensor) -> Tensor:
         spk, mem = neuron.init_rleaky()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from ways import Cell, as_the_loop, every_way, lif, loop, runs
 
@@ -211,3 +212,29 @@ def test_an_in_place_relu_missed_an_input_that_is_not_contiguous(way: str) -> No
             return self.lif((y + x).t())
 
     as_the_loop(way, Net, X)
+
+
+# -- weights that are computed, tensors without values ------------------
+
+
+@every_way
+def test_a_spectral_norm_was_advanced_twice_a_step(way: str) -> None:
+    class Net(Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.utils.spectral_norm(self.fc)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(self.fc(x))
+
+    net, twin, _ = as_the_loop(way, Net, X)
+    assert torch.equal(net.fc.weight_u, twin.fc.weight_u)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_check_read_the_values_of_fake_tensors(learned: bool) -> None:
+    with FakeTensorMode():
+        net = nn.Sequential(nn.Linear(3, 4), lif(learn_beta=learned))
+        assert net(torch.rand(24, 3)).shape == (24, 4)
+        snn.reset(net)
+        assert snn.run(net, torch.rand(6, 24, 3)).shape == (6, 24, 4)

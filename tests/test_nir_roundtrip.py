@@ -26,6 +26,7 @@ CLASSES = [
     snn.ScaledIF,
     snn.LI,
     snn.Lapicque,
+    snn.PLIF,
     snn.Synaptic,
     snn.RLeaky,
     snn.RSynaptic,

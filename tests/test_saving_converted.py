@@ -31,7 +31,7 @@ class Residual(nn.Module):
         return torch.log_softmax(x, 1)
 
 
-def converted(**options: Any) -> conversion.Converted:
+def converted(**options: Any) -> Any:
     torch.manual_seed(0)
     return conversion.convert(Residual().eval(), X, **options)
 
@@ -49,8 +49,8 @@ def converted(**options: Any) -> conversion.Converted:
 def test_a_converted_network_could_only_be_kept_as_a_pickle(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    net = converted(**options)
-    loaded = snn.load(snn.save(net, tmp_path / "net.safetensors"))
+    net: Any = converted(**options)
+    loaded: Any = snn.load(snn.save(net, tmp_path / "net.safetensors"))
     assert isinstance(loaded, conversion.Converted) and loaded.settings == net.settings
     assert {n: v.shape for n, v in loaded.state_dict().items()} == {
         n: v.shape for n, v in net.state_dict().items()
@@ -67,7 +67,7 @@ def test_the_activations_that_neurons_stand_for_keep_their_thresholds(tmp_path: 
     ann = nn.Sequential(nn.Linear(4, 8), conversion.QCFS(4, 2.5), nn.Linear(8, 3))
     x = torch.rand(20, 4)
     net = conversion.convert(ann.eval(), x, method="qcfs")
-    loaded = snn.load(snn.save(net, tmp_path / "net.safetensors"))
+    loaded: Any = snn.load(snn.save(net, tmp_path / "net.safetensors"))
     assert torch.equal(net(x), loaded(x)) and torch.equal(net.ann(x), loaded.ann(x))
 
 

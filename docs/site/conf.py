@@ -1,5 +1,6 @@
 """Configuration of Sphinx for the site; `build.py` collects the sources."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -93,6 +94,27 @@ def plain_docstring(app, what, name, obj, options, lines) -> None:
         lines += ["", sentence]
 
 
+def constructor(app, what, name, obj, options, signature, returned):
+    """The parameters of a class; those of its metaclass, which Sphinx would show, are none."""
+    if what != "class":
+        return None
+    try:
+        known = inspect.signature(obj)
+    except (TypeError, ValueError):
+        return None
+    bare = [
+        parameter.replace(annotation=parameter.empty) for parameter in known.parameters.values()
+    ]
+    return str(known.replace(parameters=bare, return_annotation=known.empty)), None
+
+
+def skip_plain_attribute(app, what, name, obj, skip, options):
+    """Leave out attributes of classes that are no methods, properties or classes: what they mean is
+    among the arguments, or internal."""
+    shown = callable(obj) or isinstance(obj, (property, classmethod, staticmethod))
+    return None if shown else True
+
+
 def resolve_short_name(app, env, node, contnode):
     """Link ``snn.run`` and names without their module, which docstrings use."""
     target = node.get("reftarget", "").removeprefix("snn.")
@@ -128,4 +150,6 @@ def setup(app) -> None:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("html-page-context", add_edit_link)
     app.connect("autodoc-process-docstring", plain_docstring, priority=100)
+    app.connect("autodoc-process-signature", constructor)
+    app.connect("autodoc-skip-member", skip_plain_attribute)
     app.connect("missing-reference", resolve_short_name)

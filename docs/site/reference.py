@@ -46,7 +46,14 @@ GROUPS = {
     "layers": Group(
         "Layers",
         "Layers that are used between neurons: normalization through time, delays, graded spikes.",
-        names=("BatchNormTT1d", "BatchNormTT2d", "GradedSpikes", "SpikeLinear", "SynapticDelay"),
+        names=(
+            "BatchNormTT1d",
+            "BatchNormTT2d",
+            "DelayedLinear",
+            "GradedSpikes",
+            "SpikeLinear",
+            "SynapticDelay",
+        ),
         guide="spikes_as_events",
     ),
     "surrogates": Group(

@@ -15,6 +15,7 @@ from .core.tree import detach, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
+from .layers.delayed_linear import DelayedLinear
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -23,13 +24,19 @@ from .neurons.alpha import Alpha
 from .neurons.associative_leaky import AssociativeLeaky
 from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
+from .neurons.exponential_if import EIF, AdEx
+from .neurons.glif import GLIF
 from .neurons.integrate_fire import IF
+from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
 from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
+from .neurons.parametric_lif import PLIF
+from .neurons.quadratic_if import QIF
 from .neurons.refractory_lif import RefractoryLIF
+from .neurons.resonate_fire import BalancedResonateFire, ResonateFire
 from .neurons.rleaky import RLeaky
 from .neurons.rsynaptic import RSynaptic
 from .neurons.scaled_if import ScaledIF
@@ -38,6 +45,7 @@ from .neurons.signed_if import SignedIF
 from .neurons.slstm import SLSTM
 from .neurons.state_leaky import StateLeaky
 from .neurons.synaptic import Synaptic
+from .neurons.ternary_lif import TernaryLIF
 from .running import layerwise, rewrites, run
 
 SpikingNeuron = Neuron
@@ -75,20 +83,28 @@ if TYPE_CHECKING:
     from .train import evaluate, fit
 
 __all__ = [
+    "EIF",
+    "GLIF",
     "IF",
     "LI",
     "LIF",
+    "PLIF",
+    "QIF",
     "SLSTM",
+    "AdEx",
     "AdLIF",
     "AdaptiveConductanceLIF",
     "AdaptiveThresholdLIF",
     "Alpha",
     "AssociativeLeaky",
+    "BalancedResonateFire",
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedLinear",
     "DeltaLeaky",
     "GradedSpikes",
+    "Izhikevich",
     "Lapicque",
     "Leaky",
     "LeakyParallel",
@@ -98,6 +114,7 @@ __all__ = [
     "RLeaky",
     "RSynaptic",
     "RefractoryLIF",
+    "ResonateFire",
     "SConv2dLSTM",
     "ScaledIF",
     "SignedIF",
@@ -106,6 +123,7 @@ __all__ = [
     "StateLeaky",
     "Synaptic",
     "SynapticDelay",
+    "TernaryLIF",
     "backend",
     "backends",
     "backprop",

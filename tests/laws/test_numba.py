@@ -32,6 +32,9 @@ CASES = [
     ("AdLIF", {}),
     ("DeltaLeaky", {}),
     ("IF", {}),
+    ("AdEx", {}),
+    ("BalancedResonateFire", {}),
+    ("TernaryLIF", {}),
     ("Synaptic", {"reset_delay": False}),
 ]
 
@@ -61,6 +64,20 @@ def test_parameters_for_each_neuron_and_a_constant_input() -> None:
     assert torch.equal(found[0][0], found[1][0])
     for a, b in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [5, 64, 1000])
+def test_alpha_reads_a_logarithm_that_differs_from_that_of_torch_by_rounding(size: int) -> None:
+    alpha, beta = torch.linspace(0.8, 0.95, size), torch.linspace(0.5, 0.75, size)
+    neuron, x = snn.Alpha(alpha, beta, threshold=1e9, mode="sequence"), torch.rand(20, 3, size)
+    found = []
+    for backend in ("eager", "numba"):
+        with snn.backend(backend):
+            found.append(neuron.scan(x)[1])
+    a, b = found
+    assert torch.equal(a.syn_exc, b.syn_exc) and torch.equal(a.syn_inh, b.syn_inh)
+    rounding = torch.finfo(torch.float32).eps * float(a.mem.abs().max())
+    torch.testing.assert_close(a.mem, b.mem, rtol=0, atol=64 * rounding)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

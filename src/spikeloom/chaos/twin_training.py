@@ -128,7 +128,10 @@ def _muted(run: Run) -> Run:
 
 
 def _update(run: Run, n: int, seed: int) -> None:
-    torch.manual_seed(seed + n)
+    # torch.manual_seed formats a stack trace at every call while CUDA is installed but not in use
+    torch.default_generator.manual_seed(seed + n)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed + n)
     run.update(n)
 
 

@@ -119,9 +119,9 @@ def written(args: argparse.Namespace) -> str:
     'steps = 5\\nhidden = [8, 4]\\n'
     """
     names = {"num_steps": "steps", "encode": "encoding"}  # options that `fit` calls otherwise
-    kept = {
+    values = {
         names.get(name, name): value
         for name, value in vars(args).items()
         if name not in OWN and value is not None and value is not False
     }
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in kept.items())
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             f"the network takes samples {found.sample_shape}, got {shape} in {given}; write other "
             "data"
         )
-    told = evaluate(
+    result = evaluate(
         found.net,
         samples(data, args.part),
         num_steps=found.num_steps,
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         seed=found.card["seeds"][0],
     )
-    print(told)
+    print(result)
     if len(found.classes) <= MOST:
         print("confusion (rows: the class, columns: the prediction)")
         width = max(len(name) for name in found.classes)
-        for name, row in zip(found.classes, told.confusion.tolist(), strict=False):
+        for name, row in zip(found.classes, result.confusion.tolist(), strict=False):
             print(f"{name:>{width}} " + " ".join(f"{count:>5}" for count in row))
     return 0
 

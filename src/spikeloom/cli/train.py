@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def callbacks(args: argparse.Namespace) -> list[Any]:
-    """Early stopping with the best weights, if it is asked for."""
+    """Early stopping with the best weights, if the options request it."""
     patience = getattr(args, "patience", None)
     if patience is None:
         return []

@@ -12,7 +12,7 @@ from .loss_report import Exit, Report
 from .spike_norm import spike_norm
 from .spiking_max_pool import SpikingMaxPool
 from .tuning import fine_tune, with_qcfs
-from .twin import Settings
+from .twin import Settings, SpikingTwin
 
 __all__ = [
     "METHODS",
@@ -23,6 +23,7 @@ __all__ = [
     "Report",
     "Settings",
     "SpikingMaxPool",
+    "SpikingTwin",
     "convert",
     "fine_tune",
     "spike_norm",

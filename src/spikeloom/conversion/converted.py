@@ -29,6 +29,7 @@ class Converted(SpikingTwin):
         head: applied to the readout, such as the softmax at the end of the ordinary network.
 
     >>> import spikeloom as snn
+    >>> from torch import nn
     >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> net = snn.conversion.convert(ann, torch.rand(100, 4))
     >>> x = torch.rand(2, 4)

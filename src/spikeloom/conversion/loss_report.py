@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.notebook import Printed
 from ..files import atomic
 from .error_parts import LayerError, Sums, parts_of
 from .observe import neuron_sums, operations
@@ -39,7 +40,7 @@ class Exit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Printed):
     """The result of `Converted.report`; it prints as a table.
 
     Attributes:

@@ -47,6 +47,11 @@ class SpikingTwin(nn.Module):
     """A spiking network with the weights of an ordinary one: what runs, without what measures it.
 
     Args: as for `Converted`, which users receive.
+
+    >>> import spikeloom as snn
+    >>> ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    >>> isinstance(snn.conversion.convert(ann, torch.rand(9, 2)), SpikingTwin)
+    True
     """
 
     input_scale: Tensor

@@ -62,6 +62,8 @@ def detach(net: nn.Module) -> None:
     """Cut the state of every neuron and delay of ``net`` from the graph; its values stay (truncated
     backpropagation).
 
+    A thread that goes on with a run of another thread calls it first.
+
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
     >>> _ = lif(torch.ones(1, 2)); detach(lif); lif.mem.requires_grad

@@ -98,14 +98,14 @@ def folder(
             files, labels, number = files + found, labels + y, [*number, len(found)]
         x, y = _read(files, how), torch.tensor(labels)
         train, held = torch.arange(number[0]), torch.arange(number[0], len(x))
-        told = "divided by its folders"
+        division = "divided by its folders"
     else:
         names = _classes(path)
         files, labels = _files(path, names, readers)
         x, y = _read(files, how), torch.tensor(labels)
         train, held = _divided(y, test)
-        told = f"a stratified part of {test:g} tests"
-    description = f"{len(x)} files of the folder {path.name}, {told}"
+        division = f"a stratified part of {test:g} tests"
+    description = f"{len(x)} files of the folder {path.name}, {division}"
     return Split(x[train], y[train], x[held], y[held], path.name, description, tuple(names))
 
 
@@ -160,12 +160,12 @@ def _of_arrays(path: Path, test: float) -> Split:
     if set(FOUR) <= names:
         arrays = read_npz(path, FOUR)
         parts = [arrays[name] for name in FOUR]
-        told = "divided by the file"
+        division = "divided by the file"
     elif {"x", "y"} <= names:
         arrays = read_npz(path, ("x", "y"))
         train, held = _divided(torch.from_numpy(arrays["y"]), test)
         parts = [arrays[name][index.numpy()] for index in (train, held) for name in ("x", "y")]
-        told = f"a stratified part of {test:g} tests"
+        division = f"a stratified part of {test:g} tests"
     else:
         raise ValueError(
             f"{path} must hold the arrays x and y, or {', '.join(FOUR)}, got "
@@ -179,7 +179,7 @@ def _of_arrays(path: Path, test: float) -> Split:
         _scaled(x_test),
         torch.from_numpy(y_test),
         name,
-        f"arrays of the file {path.name}, {told}",
+        f"arrays of the file {path.name}, {division}",
     )
 
 
@@ -249,8 +249,8 @@ def _sensor(recordings: list[np.ndarray]) -> tuple[int, int, int]:
     """Width, height and polarities that hold all events."""
 
     def most(name: str) -> int:
-        kept = [r for r in recordings if name in (r.dtype.names or ()) and len(r)]
-        return max((int(r[name].max()) for r in kept), default=0) + 1
+        usable = [r for r in recordings if name in (r.dtype.names or ()) and len(r)]
+        return max((int(r[name].max()) for r in usable), default=0) + 1
 
     return most("x"), most("y"), most("p")
 

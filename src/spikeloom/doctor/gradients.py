@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core import checks, tree
+from ..core.notebook import Printed
 from ..core.numbers import network, whole
 from ..core.table import aligned
 from ..functional.loss import ce_rate_loss
@@ -49,7 +50,7 @@ class GradientRow:
 
 
 @dataclass(frozen=True)
-class GradientReport:
+class GradientReport(Printed):
     """What `gradient_report` found; printed, a table.
 
     Attributes:

@@ -3,12 +3,15 @@
 They return ``numpy.float64``, as in snnTorch, so that both ``float(acc)`` and ``acc.item()`` work.
 """
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
+from ..core.lengths import by_length, checked_lengths, cut
 from ..core.numbers import flag, whole
 from ..decode import first_spike, population_vote
-from .loss_base import check_labels, check_outputs
+from .loss_base import check_count, check_labels, check_outputs
 
 __all__ = ["accuracy_rate", "accuracy_temporal"]
 
@@ -18,6 +21,8 @@ def accuracy_rate(
     targets: Tensor,
     population_code: bool = False,
     num_classes: int | bool = False,
+    *,
+    lengths: Any = None,
 ) -> np.float64:
     """Share of samples whose class fires most; the lower class wins a tie.
 
@@ -26,6 +31,7 @@ def accuracy_rate(
         targets: class labels, [B].
         population_code: whether contiguous groups of N / C outputs represent the classes.
         num_classes: C, required for a population code.
+        lengths: steps of each sample that count, [B]. Default: all.
 
     Returns:
         Share in [0, 1].
@@ -42,18 +48,23 @@ def accuracy_rate(
     classes = num_classes if flag("population_code", population_code) else spk_out.shape[-1]
     if num_classes is not False:
         whole("num_classes", num_classes)
+    if lengths is not None:
+        spk_out = cut(
+            spk_out, checked_lengths(lengths, len(spk_out), spk_out.shape[1], spk_out.device)
+        )
     winner = population_vote(spk_out, classes)
     return _share(winner, check_labels(targets, winner.shape, classes, "accuracy_rate"))
 
 
-def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
+def accuracy_temporal(spk_out: Tensor, targets: Tensor, *, lengths: Any = None) -> np.float64:
     """Share of samples whose class fires first; the lower class wins a tie.
 
-    A silent output counts as firing at the last step, T - 1.
+    A silent output counts as firing at the last step, T - 1 or that of the sample.
 
     Args:
         spk_out: spikes of the output layer, [T, B, N]; any non-zero value counts as a spike.
         targets: class labels, [B].
+        lengths: steps of each sample that count, [B]. Default: all.
 
     Returns:
         Share in [0, 1].
@@ -67,10 +78,18 @@ def accuracy_temporal(spk_out: Tensor, targets: Tensor) -> np.float64:
     1.0
     """
     check_outputs(spk_out, "accuracy_temporal")
-    winner = first_spike(spk_out, never=len(spk_out) - 1).min(-1).indices
+    winner = _earliest(spk_out)
+    if lengths is not None:
+        ends = checked_lengths(lengths, len(spk_out), spk_out.shape[1], spk_out.device)
+        check_count(targets, spk_out, "accuracy_temporal")
+        winner = by_length(lambda spk, _: _earliest(spk), spk_out, targets, ends)
     return _share(
         winner, check_labels(targets, winner.shape, spk_out.shape[-1], "accuracy_temporal")
     )
+
+
+def _earliest(spk_out: Tensor) -> Tensor:
+    return first_spike(spk_out, never=len(spk_out) - 1).min(-1).indices
 
 
 def _share(winner: Tensor, labels: Tensor) -> np.float64:

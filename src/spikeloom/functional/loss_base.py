@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choice, finite, transformed
+from ..core.lengths import by_length, checked_lengths
 from ..core.numbers import tensor
 
 __all__ = ["LossFunctions", "check_labels", "check_outputs", "one_hot", "weighted"]
@@ -47,10 +48,23 @@ class LossFunctions:
         )
         return f"{self.__name__}({settings})"
 
-    def __call__(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, spk_out: Tensor, targets: Tensor, lengths: Any = None) -> Tensor:
+        """Return the loss of outputs [T, B, N]; ``lengths``, [B], are their steps that count."""
         check_outputs(spk_out, self.__name__)
         exact = spk_out if spk_out.dtype in (torch.float32, torch.float64) else spk_out.float()
-        return self._reduce(self._compute_loss(exact, targets))
+        if lengths is None:
+            return self._reduce(self._compute_loss(exact, targets))
+        if getattr(self, "time_var_targets", False):
+            raise ValueError(
+                f"{self.__name__}: lengths are for one target a sample, got time_var_targets=True; "
+                "write one call for each sample"
+            )
+        ends = checked_lengths(lengths, len(spk_out), spk_out.shape[1], spk_out.device)
+        check_count(targets, spk_out, self.__name__)
+        return self._reduce(self._compute_by_length(exact, targets, ends))
+
+    def _compute_by_length(self, spk_out: Tensor, targets: Tensor, ends: Tensor) -> Tensor:
+        return by_length(self._compute_loss, spk_out, targets, ends)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         raise NotImplementedError(f"{self.__name__} must define _compute_loss(spk_out, targets)")
@@ -132,6 +146,23 @@ def check_outputs(spk_out: Any, who: str) -> None:
     # A check of values breaks the graph.
     if spk_out.is_floating_point() and not torch.compiler.is_compiling():
         finite(spk_out, f"{who}: the output")
+
+
+def check_count(targets: Any, spk_out: Tensor, who: str) -> None:
+    """Checks that there is one target for each sample, before samples are chosen by their length.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another number of targets.
+
+    >>> check_count(torch.zeros(2), torch.zeros(5, 2, 3), "ce_rate_loss")
+    """
+    count = len(tensor("targets", targets)) if targets.dim() else 0
+    if count != spk_out.shape[1]:
+        raise ValueError(
+            f"{who} expects one target for each of {spk_out.shape[1]} samples, got shape "
+            f"{tuple(targets.shape)}"
+        )
 
 
 def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..core.checks import choice, finite
+from ..core.lengths import by_length
 from ..core.numbers import flag, real, tensor
 from .loss_base import LossFunctions, check_labels, check_outputs, one_hot, weighted
 from .spike_times import FirstSpike, MultiSpike, Tolerance
@@ -227,8 +228,8 @@ class mse_temporal_loss(LossFunctions):
             )
         self.spk_time_fn = SpikeTime(target_is_time, on_target, off_target, tolerance, multi_spike)
 
-    def __call__(self, spk_rec: Tensor, targets: Tensor) -> Tensor:
-        return super().__call__(spk_rec, targets)
+    def __call__(self, spk_rec: Tensor, targets: Tensor, lengths: Any = None) -> Tensor:
+        return super().__call__(spk_rec, targets, lengths)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         time, wanted = self.spk_time_fn(spk_out, targets)
@@ -265,12 +266,20 @@ class ce_temporal_loss(LossFunctions):
         self.inverse = choice("inverse", inverse, ["negate", "reciprocal"])
         self.spk_time_fn = SpikeTime()
 
-    def __call__(self, spk_rec: Tensor, targets: Tensor) -> Tensor:
-        return super().__call__(spk_rec, targets)
+    def __call__(self, spk_rec: Tensor, targets: Tensor, lengths: Any = None) -> Tensor:
+        return super().__call__(spk_rec, targets, lengths)
 
     def _compute_loss(self, spk_out: Tensor, targets: Tensor) -> Tensor:
+        return self._cross_entropy(self._logits(spk_out, targets), targets)
+
+    def _compute_by_length(self, spk_out: Tensor, targets: Tensor, ends: Tensor) -> Tensor:
+        return self._cross_entropy(by_length(self._logits, spk_out, targets, ends), targets)
+
+    def _logits(self, spk_out: Tensor, targets: Tensor) -> Tensor:
         time, _ = self.spk_time_fn(spk_out, targets)
-        logits = -time if self.inverse == "negate" else 1 / (time + 1)
+        return -time if self.inverse == "negate" else 1 / (time + 1)
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         weight = self.weight
         if weight is not None:
             weight = torch.as_tensor(weight, dtype=logits.dtype, device=logits.device).detach()

@@ -1,10 +1,11 @@
 """Interchange with other libraries and with hardware through NIR, the neuromorphic intermediate
 representation.
 
-`to_nir` writes a network as a graph of the package ``nir``, `from_nir` reads such a graph or its
-file, `register` says which node stands for a neuron of one's own. NIR describes neurons in
-continuous time; both translate by forward Euler, ``v += dt / tau (v_leak - v + r x)`` and a spike
-where ``v > v_threshold``. `Convention` says what NIR leaves open.
+`to_nir` writes a network as a graph of the package ``nir``, for any reader or for one library, and
+`check` lists what a library cannot run. `from_nir` reads such a graph or its file, `register` says
+which node stands for a neuron of one's own. NIR describes neurons in continuous time; both
+translate by forward Euler, ``v += dt / tau (v_leak - v + r x)`` and a spike where ``v >
+v_threshold``. `Convention` says what NIR leaves open.
 """
 
 from .convention import CONVENTIONS as CONVENTIONS
@@ -13,5 +14,6 @@ from .export import to_nir as to_nir
 from .import_ import from_nir as from_nir
 from .network import Network as Network
 from .neuron_nodes import register as register
+from .targets import check as check
 
-__all__ = ["CONVENTIONS", "Convention", "Network", "from_nir", "register", "to_nir"]
+__all__ = ["CONVENTIONS", "Convention", "Network", "check", "from_nir", "register", "to_nir"]

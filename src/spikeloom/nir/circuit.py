@@ -10,7 +10,7 @@ v_leak``. NIR's time constants are in seconds, alpha and beta are per step. All 
 the one rounding to the network's dtype comes last.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,25 @@ class Circuit:
     threshold: Array = field(default_factory=lambda: np.ones(()))
     reset_to: Array = field(default_factory=lambda: np.zeros(()))
 
+    def above_zero(self) -> tuple["Circuit", Array]:
+        """The same neuron with a membrane that starts at v = 0: ``u = v``, and a constant input.
+
+        Returns:
+            The circuit, with its threshold and reset in the unit of v, and the input of each step,
+            ``(1 - beta) v_leak``.
+        """
+        moved = replace(
+            self,
+            rest=np.zeros(()),
+            threshold=self.threshold + self.rest,
+            reset_to=self.reset_to + self.rest,
+        )
+        return moved, (1 - self.beta) * self.rest
+
+    def fires_at_rest(self) -> bool:
+        """Whether a membrane at rest, or after its own reset, is above the threshold."""
+        return bool((self.threshold <= 0).any() or (self.reset_to > self.threshold).any())
+
     def is_unscaled(self) -> bool:
         """Whether the input reaches the membrane as it is."""
         return bool((self.gain == 1).all())
@@ -51,7 +70,7 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
 
     Raises:
         ValueError: a field is missing or has another shape than the others, a time constant is
-            shorter than ``dt``, or the neuron would fire at rest or after its own reset.
+            shorter than ``dt``.
     """
     kind = node.kind
     # older files leave these two out; NIR's defaults are w_in = 1 and v_reset = 0
@@ -80,7 +99,8 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
         compact(gain), compact(beta), None if alpha is None else compact(alpha), compact(rest)
     )
     if "v_threshold" in fields:
-        _fires(node, circuit, fields, rest)
+        threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
+        circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)
     return circuit
 
 
@@ -118,17 +138,3 @@ def _leak(node: Node, key: str, taus: dict[str, Array], dt: float, convention: C
             "convention='norse'",
         )
     return np.minimum(dt / tau, 1.0)
-
-
-def _fires(node: Node, circuit: Circuit, fields: dict[str, Array], rest: Array) -> None:
-    threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
-    if (threshold <= rest).any():
-        raise node.fail(
-            "v_threshold must be above v_leak (0 for IF); this neuron would fire at rest",
-        )
-    if (reset > threshold).any():
-        hint = "" if "v_reset" in fields else " (the file has none, which NIR reads as 0)"
-        raise node.fail(
-            f"v_reset is above v_threshold{hint}; this neuron would fire at every step",
-        )
-    circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)

@@ -1,6 +1,7 @@
 """Writing: from a network to a NIR graph."""
 
 import sys
+import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from .layer_nodes import flatten_node, layer_node, scale_node
 from .modules import Offset
 from .neuron_nodes import neuron_nodes
 from .node import Node
+from .targets import SPIKELOOM, TARGETS, carried, check, fitted, time_step
 from .wiring import INPUT, Part, Wiring, wiring_of
 
 __all__ = ["to_nir"]
@@ -26,16 +28,19 @@ def to_nir(
     net: nn.Module,
     sample: Tensor | None = None,
     *,
-    dt: float = 1e-4,
+    dt: float | None = None,
     args: tuple[Any, ...] = (),
     name: str = "",
+    target: str | None = None,
 ) -> Any:
     """Write a network as a NIR graph.
 
     Every neuron parameter is written in the full shape of its layer. What NIR has no field for goes
     into the metadata, where `from_nir` finds it: time step, reset rule and delay, surrogate, what
-    learns. Other libraries ignore it and reset to zero in the step of the spike. Recurrent neurons
-    become a subgraph with a loop.
+    learns. Other libraries ignore it: most reset to zero in the step of the spike. With ``target``
+    the graph is written for one of them, so that it computes the same spikes, or refused. Without
+    it a `UserWarning` names the neurons with another reset. Recurrent neurons become a subgraph
+    with a loop.
 
     ``nir.write(path, graph)`` makes a file of it. Convolutions with groups, and those with kernels
     that are not square, are written with zeros between the groups and around the kernel, since
@@ -48,9 +53,14 @@ def to_nir(
             left out.
         sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the
             first layer is linear.
-        dt: time step in seconds, to turn decays per step into time constants.
+        dt: time step in seconds, to turn decays per step into time constants. Default: 1e-4, or
+            that of the target: 1e-3 for Norse, 1 for Sinabs, which counts in steps.
         args: further arguments of ``net.forward``.
         name: of the network, for the metadata.
+        target: the library that shall read the graph: ``"snntorch"``, ``"norse"``, ``"sinabs"``,
+            ``"spikingjelly"``, or ``"spikeloom"``, which takes every reset. snnTorch and Norse
+            flatten the batch axis with the others: after ``nn.Flatten`` they run single samples
+            without batch axis. `check` lists what they cannot run.
 
     Returns:
         A ``nir.NIRGraph`` with a node for each layer, called by its path in ``net``.
@@ -58,7 +68,8 @@ def to_nir(
     Raises:
         TypeError: ``net`` is no module, or an argument is of a wrong kind.
         ValueError: something in the network has no NIR node (the message names it), the sample does
-            not fit, or ``dt`` is not positive.
+            not fit, ``dt`` is not positive or not that of the target, or the target cannot run
+            the network with the same spikes.
         ImportError: nir is not installed.
 
     Source: Pedersen et al. (2024), Nat. Commun. 15, 8122, for NIR.
@@ -66,14 +77,17 @@ def to_nir(
     >>> import torch, spikeloom as snn
     >>> from spikeloom.nir import to_nir
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), snn.Leaky(beta=0.9, init_hidden=True))
-    >>> graph = to_nir(net)
+    >>> graph = to_nir(net, target="spikeloom")
     >>> list(graph.nodes), graph.edges
     (['input', '0', '1', 'output'], [('input', '0'), ('0', '1'), ('1', 'output')])
     >>> graph.nodes["1"].tau
     array([0.001, 0.001])
     """
     nir = checks.require("nir", extra="nir", purpose="writing a NIR graph")
-    dt = real("dt", dt, 0.0, open_low=True, example=1e-4)
+    if target not in (None, SPIKELOOM):
+        checks.choice("target", target, (*TARGETS, SPIKELOOM))
+    dt = None if dt is None else real("dt", dt, 0.0, open_low=True, example=1e-4)
+    dt = time_step(target, dt)
     if not isinstance(args, (tuple, list)):
         raise TypeError(
             f"args must be a tuple of further arguments, got {args!r}; write args=(...,)"
@@ -91,9 +105,37 @@ def to_nir(
     wiring = wiring_of(net, sample, tuple(args))
     version = str(getattr(sys.modules[__name__.partition(".")[0]], "__version__", "unknown"))
     own = {"dt": dt, "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
-    graph = _graph(nir, *_nodes(wiring, dt), wiring)
+    nodes, edges = _nodes(wiring, dt)
+    if target is None:
+        _warn(nodes)
+    else:
+        own["target"] = target
+    graph = _graph(nir, {n: fitted(node, target, dt) for n, node in nodes.items()}, edges, wiring)
     graph.metadata = {"spikeloom": own} | ({"name": name} if name else {})
+    if target in TARGETS:
+        obstacles = check(graph, target)
+        if obstacles:
+            raise ValueError(
+                f"{TARGETS[target].name} would not run this network with the same spikes: "
+                + "; ".join(obstacles)
+            )
     return graph
+
+
+def _warn(nodes: dict[str, Node]) -> None:
+    """Warn about neurons whose reset is not the one that most readers apply."""
+    found = []
+    for name, node in nodes.items():
+        inner = node.fields["nodes"].values() if node.kind == "NIRGraph" else [node]
+        found += [f"{name!r} ({reset})" for each in inner if (reset := carried(each))]
+    if found:
+        warnings.warn(
+            f"NIR has no field for the reset of {', '.join(found)}: Spikeloom reads it from the "
+            "metadata, other libraries reset to zero in the step of the spike and fire otherwise; "
+            "use reset_mechanism='zero', reset_delay=False, or pass target='spikeloom' (only "
+            f"Spikeloom shall read the graph), {', '.join(map(repr, TARGETS))}",
+            stacklevel=3,
+        )
 
 
 def _sample(net: nn.Module) -> Tensor:

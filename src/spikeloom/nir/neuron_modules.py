@@ -75,6 +75,7 @@ class _Reader:
     feedback: Node | None
     scale: Node | None
     options: dict[str, Any]
+    drive: Array | None = None  # what v_leak adds in each step to a membrane that starts at zero
 
     def module(self) -> nn.Module | None:
         exact = self.as_recorded()
@@ -147,6 +148,8 @@ class _Reader:
         node, settings = self.node, self.settings
         dt = settings.time_step(node)
         circuit = circuit_of(node, dt, settings.convention)
+        if settings.start == "zero" and circuit.rest.any():
+            circuit, self.drive = circuit.above_zero()
         if node.kind not in SPIKING:
             return self.readout(circuit)
         reset, delay = settings.reset_rule(node)
@@ -157,11 +160,14 @@ class _Reader:
             )
         leftover = settings.convention.leftover_reset or written not in (Neuron, SameStepLeaky)
         same_step = reset == "subtract" and not delay and not leftover
-        if reset != "none" and (same_step or (circuit.reset_to != 0).any()):
+        own_kind = circuit.fires_at_rest() or self.drive is not None
+        if reset == "none" and own_kind:
+            return None if self.feedback is not None else self.never_reset(circuit)
+        if reset != "none" and (same_step or own_kind or (circuit.reset_to != 0).any()):
             if delay:
                 raise node.fail(
-                    "v_reset differs from v_leak, and such a reset acts in the step of the spike; "
-                    "pass delay=False"
+                    "v_reset differs from v_leak, or the neuron fires at rest or starts at zero, "
+                    "and such a reset acts in the step of the spike; pass delay=False"
                 )
             return None if self.feedback is not None else self.same_step(circuit, reset)
         options = {
@@ -170,7 +176,8 @@ class _Reader:
             "reset_delay": delay,
             "threshold": self.fires_at(circuit),
         }
-        if issubclass(written, Lapicque) and self.feedback is None:
+        euler = not settings.convention.exponential  # as Lapicque is
+        if issubclass(written, Lapicque) and self.feedback is None and euler:
             tau, r = node.array("tau"), node.array("r")
             options["R"], options["C"] = self.tensor(compact(r)), self.tensor(compact(tau / r))
             return Lapicque(**options, time_step=self.tensor(dt))
@@ -202,15 +209,24 @@ class _Reader:
         )
         return self.chain(circuit, **self.synapse(circuit), neuron=neuron)
 
+    def never_reset(self, circuit: Circuit) -> nn.Module:
+        membrane = LI(self.tensor(circuit.beta), init_hidden=True)
+        neuron = Threshold(self.fires_at(circuit), **self.options)
+        return self.chain(circuit, **self.synapse(circuit), membrane=membrane, neuron=neuron)
+
     def readout(self, circuit: Circuit) -> nn.Module:
         neuron = LI(self.tensor(circuit.beta), init_hidden=True)
         rest = {"rest": Offset(self.tensor(circuit.rest))} if circuit.rest.any() else {}
         return self.chain(circuit, **self.synapse(circuit), neuron=neuron, **rest)
 
     def synapse(self, circuit: Circuit) -> dict[str, nn.Module]:
-        if circuit.alpha is None:
-            return {}
-        return {"synapse": LI(self.tensor(circuit.alpha), init_hidden=True)}
+        """What comes before the membrane: its synapse and its constant input."""
+        parts: dict[str, nn.Module] = {}
+        if circuit.alpha is not None:
+            parts["synapse"] = LI(self.tensor(circuit.alpha), init_hidden=True)
+        if self.drive is not None:
+            parts["drive"] = Offset(self.tensor(self.drive))
+        return parts
 
     def chain(self, circuit: Circuit, **parts: nn.Module) -> nn.Module:
         """The input scaled where it has to be, and then the parts."""

@@ -7,9 +7,12 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ..core import checks, tree
 from ..core.alone import alone
+from ..core.lengths import checked_lengths, cut, last_valid
+from ..core.neuron import Neuron
 from ..core.numbers import network
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
@@ -34,6 +37,7 @@ def run(
     record: Literal[False] | None = None,
     reset: bool = True,
     batch_norm: str = "step",
+    lengths: Any = None,
     memory: str = "exact",
     explain: Literal[False] = False,
 ) -> Any: ...
@@ -46,6 +50,7 @@ def run(
     record: bool | Iterable[str] | None = None,
     reset: bool = True,
     batch_norm: str = "step",
+    lengths: Any = None,
     memory: str = "exact",
     explain: bool = False,
 ) -> Run: ...
@@ -57,6 +62,7 @@ def run(
     record: bool | Iterable[str] | None = None,
     reset: bool = True,
     batch_norm: str = "step",
+    lengths: Any = None,
     memory: str = "exact",
     explain: bool = False,
 ) -> Any:
@@ -81,6 +87,11 @@ def run(
         reset: start from rest (default); False continues from the state of the previous call.
         batch_norm: statistics of batch norm in training: ``"step"`` uses those of each step, as the
             loop does; ``"time"`` uses those of all steps together.
+        lengths: steps of each sample where recordings of unequal length are padded to one batch,
+            [B]. Output and records are 0 after the end of a sample, the neurons keep the state of
+            its last step, and spikes and gradients are those of the samples run one by one; what
+            the padding holds does not matter. States of all steps are kept for this; delays forget
+            theirs.
         memory: what is kept for the backward pass. ``"exact"``: everything that it reads.
             ``"compressed"``: time is divided into segments, membranes are kept in 16 bits and
             spikes as bits; spikes are the same, gradients are off by about 1e-3 (`snn.residual`).
@@ -99,7 +110,8 @@ def run(
             tuple.
         ValueError: the axes or features of a layer's input are wrong (the message begins with the
             path of the layer), ``x`` is not finite, a name is unknown, or ``net`` has its own loop
-            over time.
+            over time; with ``lengths``, one is out of range, or a batch norm in training would take
+            its statistics from the padding.
         RuntimeError: another thread is running the same network.
 
     >>> import torch, spikeloom as snn
@@ -118,9 +130,15 @@ def run(
     _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
-    work = Work(net, x, steps, num_steps is not None, keys, batch_norm, memory)
+    batch = x.shape[1] if num_steps is None else len(x)
+    ends = None if lengths is None else checked_lengths(lengths, steps, batch, x.device)
+    kept = keys if ends is None else keys | _states(net)
+    work = Work(net, x, steps, num_steps is not None, kept, batch_norm, memory)
     execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
     output, records, plan = execute(work, reset)
+    if ends is not None:
+        output, records = _ended(net, output, records, ends)
+        records = {name: value for name, value in records.items() if name in keys}
     return Run(output, records, plan) if record or explain else output
 
 
@@ -136,6 +154,41 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
 
 
 _run_outside_graphs = outside_graphs(_run)
+
+
+def _states(net: nn.Module) -> set[str]:
+    """Return the names of all states of a network that may run on padded recordings."""
+    for path, module in net.named_modules():
+        counts = isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            module.training or not module.track_running_stats
+        )
+        if counts:
+            raise ValueError(
+                f"{path}: {type(module).__name__} in training would take its statistics from the "
+                "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
+                "nn.GroupNorm, or run recordings of equal length together"
+            )
+    return {f"{path}.{name}" for path, n in named_neurons(net) for name in n.State._fields}
+
+
+def _ended(
+    net: nn.Module, output: Any, records: dict[str, Tensor], ends: Tensor
+) -> tuple[Any, dict[str, Tensor]]:
+    """Cut off what follows the ends of the samples, and return the neurons to their last states."""
+    for name, value in records.items():
+        if value.shape[1] != len(ends):
+            raise ValueError(
+                f"lengths: {name} has {value.shape[1]} samples a step, the batch {len(ends)}; its "
+                "second axis must be the batch"
+            )
+    for path, neuron in named_neurons(net):
+        values = (records[f"{path}.{name}"] for name in neuron.State._fields)
+        neuron._hidden = neuron.State(*(last_valid(value, ends) for value in values))
+    for module in net.modules():
+        if isinstance(module, Stateful) and not isinstance(module, Neuron):
+            module._hidden = None
+    output = pytree.tree_map(lambda v: cut(v, ends) if isinstance(v, Tensor) else v, output)
+    return output, {name: cut(value, ends) for name, value in records.items()}
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
         raise TypeError(
             f"received {len(value)} values from the layer before it; a neuron inside "
             "nn.Sequential needs "
-            "init_hidden=True (and no output=True), so that it passes on its spikes only"
+            "init_hidden=True (and no output=True), so that it passes on its spikes only; after "
+            "nn.LSTM or nn.GRU pass on the first value"
         )
     weight = getattr(module, "weight", None)
     if not isinstance(value, Tensor) or not isinstance(weight, Tensor):

@@ -18,6 +18,7 @@ import torch
 from torch._functorch import apis, eager_transforms
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import BackwardHook
 
 from ..core import recording
 from .deferred import Deferred, Info
@@ -41,6 +42,7 @@ def install() -> None:
         _replace(apis, "vmap_impl")
         _replace(eager_transforms, "grad_impl")
         _replace(eager_transforms, "grad_and_value_impl")
+        _replace(BackwardHook, "_apply_on_tensors")  # hooks of modules look at grad_fn
         _replace_checkpoint()
 
 
@@ -107,7 +109,7 @@ def _plain(implementation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     return torch._dynamo.disable(implementation, wrapping=False)(*args, **kwargs)
 
 
-def _replace(module: ModuleType, name: str) -> None:
+def _replace(module: ModuleType | type, name: str) -> None:
     original = getattr(module, name)
     setattr(module, name, functools.wraps(original)(_outside(original)))
 

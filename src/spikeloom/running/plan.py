@@ -1,9 +1,12 @@
 """Describes how a network was executed, as a value that prints as a table."""
 
+import html
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from ..core.notebook import Printed
 
 __all__ = ["Forced", "Plan", "Row", "Run"]
 
@@ -34,7 +37,7 @@ class Forced(NamedTuple):
 
 
 @dataclass
-class Plan:
+class Plan(Printed):
     """How a network was executed over time.
 
     Args:
@@ -79,3 +82,15 @@ class Run(NamedTuple):
     output: Any  # of the network, stacked over time
     record: dict[str, Tensor]  # "path.spk", "path.mem", ...: [T, B, ...]
     plan: Plan
+
+    def _repr_html_(self) -> str:
+        shapes = {"output": self.output, **self.record}
+        lines = [f"{name}: {_shape(value)}" for name, value in shapes.items()]
+        return f"<pre>{html.escape(chr(10).join([*lines, str(self.plan)]))}</pre>"
+
+
+def _shape(value: Any) -> str:
+    """The shape of a tensor, or of each one in a tuple."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_shape, value))
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__

@@ -137,8 +137,9 @@ class Sharing(Record):
             swap_tensors(deferred, value)
         except RuntimeError as error:
             raise Refused(
-                f"the value made at {where} is held by a weak reference or by C++ ({error}); make "
-                "the reference after the call, or run this loop without snn.layerwise"
+                f"the value made at {where} is held by a weak reference, by C++ or by another "
+                f"thread ({error}); make the reference after the call, or run this loop without "
+                "snn.layerwise"
             ) from error
 
         if own is not None:

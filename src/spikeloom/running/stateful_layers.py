@@ -56,6 +56,7 @@ class StatefulLayer(Layer):
     Attributes:
         module: the module.
         start: the initial state, one reference or tensor for each field; None: at rest.
+        inside: parameters, children and hooks of the modules in it, at the first call.
         outs: for each field of the state, the output that holds it; 0 is the returned output.
     """
 
@@ -69,6 +70,7 @@ class StatefulLayer(Layer):
         self.start: list[Any] | None = None
         self.outs = [0 if name == "spk" else k + 1 for k, name in enumerate(fields)]
         self.chain = True
+        self.inside = [(store, dict(store)) for store in _stores(module)]
 
     def references(self) -> list[Reference]:
         return [value for value in self.start or () if type(value) is Reference]
@@ -120,6 +122,19 @@ class StatefulLayer(Layer):
             self.module._hidden = before
 
     def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
+        """Run the pending occurrences, with the modules inside as they were at the first one."""
+        later = [dict(store) for store, _ in self.inside]
+        try:
+            for store, first in self.inside:
+                store.clear()
+                store.update(first)
+            return self._run(execution, span, need)
+        finally:
+            for (store, _), now in zip(self.inside, later, strict=True):
+                store.clear()
+                store.update(now)
+
+    def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
         count = len(span)
         x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
         state = self.started(execution)
@@ -163,7 +178,7 @@ class NeuronLayer(StatefulLayer):
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         return self.ordered(*self.module.step(x, state))
 
-    def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
+    def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
         count = len(span)
         x, constant, state = self.given(execution, span)
         path = bool(self.taps) or self.path_wanted(span, need)
@@ -276,9 +291,9 @@ class ScannedLayer(NeuronLayer):
         spk, states = self.module.scan(x.unsqueeze(0), state)
         return self.ordered(spk[0], [value[0] for value in states])
 
-    def run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
+    def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
         if not self.sequential:
-            return super().run(execution, span, need)
+            return super()._run(execution, span, need)
         count = len(span)
         # it cannot continue from a state, so that all occurrences run again from rest
         x, constant = execution.along(self.slots[0], self.occurrences[: span.stop])
@@ -302,3 +317,10 @@ class ScannedLayer(NeuronLayer):
         if not path:
             states = self.module._last(states)
         return spk, states, "all steps at once"
+
+
+def _stores(module: Any) -> list[dict[str, Any]]:
+    """Return what decides how the modules inside ``module`` compute."""
+    inside = [inner for child in module.children() for inner in child.modules()]
+    names = ("_parameters", "_modules", "_forward_hooks", "_forward_pre_hooks")
+    return [module._modules, *(vars(inner)[name] for inner in inside for name in names)]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
+from ..core.notebook import Printed
 from ..core.numbers import device_of
 from ..data import Split
 from ..functional.loss_base import LossFunctions
@@ -26,7 +27,7 @@ __all__ = ["Evaluation", "evaluate"]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Printed):
     """What a network does on samples.
 
     Attributes:

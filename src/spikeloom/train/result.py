@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core.notebook import Printed
 from ..doctor import Finding
 from .diagnosis import lines
 
@@ -35,7 +36,7 @@ class Accuracy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Printed):
     """A finished training. Everything but ``each`` and the seconds is of the first seed.
 
     Attributes:

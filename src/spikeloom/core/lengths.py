@@ -1,0 +1,113 @@
+"""Recordings of unequal length in one padded batch: which steps count, and what the last of them
+holds.
+
+Time is the first axis and the batch the second one. Networks are causal and samples do not act on
+each other, so that padding cannot change what a recording yields before its end; what follows is
+cut off here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["by_length", "checked_lengths", "cut", "last_valid"]
+
+
+def checked_lengths(lengths: Any, num_steps: int, batch: int, device: Any = None) -> Tensor:
+    """Return the lengths of the samples of a batch as int64, [B].
+
+    Args:
+        lengths: steps of each sample, whole numbers in [1, ``num_steps``], [B].
+        num_steps: T of the padded batch.
+        batch: B.
+        device: of the result.
+
+    Raises:
+        TypeError: no whole numbers.
+        ValueError: another shape, or a length out of range.
+
+    >>> checked_lengths([2, 3], num_steps=3, batch=2)
+    tensor([2, 3])
+    """
+    try:
+        given = torch.as_tensor(lengths, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"lengths must hold one whole number for each sample, got {lengths!r}; write "
+            "lengths=torch.tensor([20, 17])"
+        ) from error
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise TypeError(
+            f"lengths must be whole numbers, got {given.dtype}; write lengths.long(), for a mask "
+            "[T, B] mask.sum(0)"
+        )
+    if given.shape != (batch,):
+        raise ValueError(
+            f"lengths must have shape ({batch},), one for each sample, got {tuple(given.shape)}"
+        )
+    if batch and not (given.min() >= 1 and given.max() <= num_steps):
+        wrong = given[(given < 1) | (given > num_steps)][0].item()
+        raise ValueError(
+            f"lengths must be in [1, {num_steps}], the steps of the batch, got {wrong}; leave "
+            "empty recordings out"
+        )
+    return given.long()
+
+
+def cut(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``values``, [T, B, ...], with zeros after the end of each sample.
+
+    >>> cut(torch.ones(3, 2), torch.tensor([1, 3]))
+    tensor([[1., 1.],
+            [0., 1.],
+            [0., 1.]])
+    """
+    inside = torch.arange(len(values), device=values.device).unsqueeze(1) < lengths
+    return values.masked_fill(~inside.reshape(*inside.shape, *[1] * (values.dim() - 2)), 0)
+
+
+def last_valid(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return the values, [B, ...], of the last step of each sample from ``values``, [T, B, ...].
+
+    >>> last_valid(torch.arange(6).view(3, 2), torch.tensor([1, 3]))
+    tensor([0, 5])
+    """
+    return values[lengths - 1, torch.arange(len(lengths), device=values.device)]
+
+
+def by_length(
+    function: Callable[[Tensor, Tensor], Tensor], values: Tensor, targets: Tensor, lengths: Tensor
+) -> Tensor:
+    """Return the results of a function of padded recordings and targets, without the padding.
+
+    The samples of equal length are one call, so that the function needs no mask.
+
+    Args:
+        function: of [T, B, ...] and [B, ...]; returns [B, ...].
+        values: padded recordings, [T, B, ...].
+        targets: [B, ...].
+        lengths: as `checked_lengths` returns them.
+
+    Raises:
+        ValueError: the first axis of a result is not that of the samples.
+
+    >>> ends = torch.tensor([2, 4])
+    >>> by_length(lambda x, y: x.mean(0) - y, torch.ones(4, 2).cumsum(0), torch.zeros(2), ends)
+    tensor([1.5000, 2.5000])
+    """
+    samples = [(lengths == length).nonzero().flatten() for length in lengths.unique()]
+    ends = [int(lengths[chosen[0]]) for chosen in samples]
+    parts = [
+        function(values[:end, chosen], targets[chosen])
+        for end, chosen in zip(ends, samples, strict=True)
+    ]
+    for part, chosen in zip(parts, samples, strict=True):
+        if part.shape[:1] != chosen.shape:
+            raise ValueError(
+                f"lengths need one result for each of {len(chosen)} samples, got shape "
+                f"{tuple(part.shape)}; several spike times, for example, have an axis before the "
+                "samples: write one call for each sample"
+            )
+    return torch.cat(parts)[torch.cat(samples).argsort()]

@@ -1,0 +1,174 @@
+"""Recordings of unequal length: a padded batch gives what the recordings give one by one."""
+
+from typing import Any
+
+import pytest
+import torch
+from laws.cases import OWN, build, current, takes
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import spikeloom as snn
+from spikeloom import functional as SF
+
+ENDS = torch.tensor([4, 9, 1])
+
+
+def padded_and_alone(net: nn.Module, x: Tensor, **options: Any) -> list[list[Tensor]]:
+    """Outputs, last states and gradients of a padded batch, and of its recordings one by one."""
+    x = x.clone().requires_grad_()
+    neurons = [m for m in net.modules() if isinstance(m, snn.Neuron)]
+
+    def run(x: Tensor, **more: Any) -> tuple[Tensor, list[Tensor]]:
+        out = snn.run(net, x, **more)
+        return torch.cat(tree_leaves(out), -1), [value for n in neurons for value in n.hidden]
+
+    def gradients(out: Tensor, states: list[Tensor]) -> list[Tensor]:
+        weights = torch.linspace(0.5, 2, out.numel(), dtype=out.dtype).view_as(out)
+        loss = (out * weights).sum() + sum(v.square().sum() for v in states)
+        learned = [p for p in net.parameters() if p.requires_grad]
+        found = torch.autograd.grad(loss, [x, *learned], allow_unused=True)
+        return [torch.zeros(()) if g is None else g for g in found]
+
+    out, states = run(x, lengths=ENDS, **options)
+    parts = [run(x[:end, b : b + 1]) for b, end in enumerate(ENDS)]
+    alone = torch.zeros_like(out)  # nothing fires after an end
+    for b, end in enumerate(ENDS):
+        alone[:end, b : b + 1] = parts[b][0]
+    last = [torch.cat(values) for values in zip(*(part[1] for part in parts), strict=True)]
+    return [[out, *states, *gradients(out, states)], [alone, *last, *gradients(alone, last)]]
+
+
+def takes_state(name: str) -> dict[str, Any]:
+    return {"init_hidden": True} if takes(OWN[name], "init_hidden") else {}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_padded_batch_gives_what_its_recordings_give_one_by_one(name: str) -> None:
+    net = nn.Sequential(build(name, learn=True, **takes_state(name)))
+    together, alone = padded_and_alone(net, current(name, steps=9))
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("memory", ["exact", "checkpoint"])
+def test_layers_before_and_after_a_neuron_do_not_act_across_the_end(memory: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(5, 6),
+        nn.LayerNorm(6),
+        snn.Synaptic(0.8, 0.7, threshold=0.3, init_hidden=True),
+        snn.SynapticDelay(3, 1.5, learn_delay=True),
+        snn.DelayedLinear(
+            6, 4, 3, learn_delay=True
+        ),  # its bias drives the last neuron after an end
+        snn.RLeaky(0.9, linear_features=4, threshold=0.4, init_hidden=True),
+    ).double()
+    x = 3 * torch.rand(9, 3, 5, dtype=torch.float64)
+    together, alone = padded_and_alone(net, x, memory=memory)
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_what_the_padding_holds_does_not_matter_and_a_run_goes_on_from_the_last_state() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.9, threshold=0.2, init_hidden=True)).double()
+    x, more = torch.rand(9, 3, 2).double(), torch.rand(5, 3, 2).double()
+    other = x.clone()
+    for b, end in enumerate(ENDS):
+        other[end:, b] = 1e6
+    first = snn.run(net, x, lengths=ENDS, record=["1.mem"])
+    second = snn.run(net, other, lengths=ENDS, record=["1.mem"])
+    assert torch.equal(first.output, second.output) and first.record.keys() == {"1.mem"}
+    assert torch.equal(first.record["1.mem"], second.record["1.mem"])
+    assert not first.record["1.mem"][4:, 0].any()
+    went_on = snn.run(net, more, reset=False)
+    for b, end in enumerate(ENDS):
+        joined = torch.cat([x[:end, b], more[:, b]]).unsqueeze(1)
+        torch.testing.assert_close(went_on[:, b : b + 1], snn.run(net, joined)[end:])
+
+
+def test_a_static_input_ends_for_each_sample_at_its_own_step() -> None:
+    net = nn.Sequential(snn.Leaky(0.9, threshold=0.5, init_hidden=True))
+    out = snn.run(net, torch.ones(3, 2), num_steps=9, lengths=ENDS)
+    assert out.sum((0, 2)).tolist() == [
+        2 * snn.run(net, torch.ones(1, 1), int(n)).sum() for n in ENDS
+    ]
+
+
+LOSSES = {
+    "ce_rate": SF.ce_rate_loss,
+    "ce_count": SF.ce_count_loss,
+    "ce_max_membrane": SF.ce_max_membrane_loss,
+    "mse_count": lambda **o: SF.mse_count_loss(0.8, 0.2, **o),
+    "mse_rate": SF.mse_rate_loss,
+    "mse_membrane": SF.mse_membrane_loss,
+    "ce_temporal": SF.ce_temporal_loss,
+    "mse_temporal": SF.mse_temporal_loss,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_padded_recordings_is_the_mean_of_their_losses(name: str) -> None:
+    spk = (torch.rand(9, 3, 4, generator=torch.Generator().manual_seed(1)) > 0.6).double()
+    spk.requires_grad_()
+    targets = torch.tensor([2, 0, 3])
+    together = LOSSES[name]()(spk, targets, lengths=ENDS)
+    alone = torch.stack(
+        [
+            LOSSES[name]()(spk[:end, b : b + 1], targets[b : b + 1]).reshape(())
+            for b, end in enumerate(ENDS.tolist())
+        ]
+    ).mean()
+    torch.testing.assert_close(together.reshape(()), alone)
+    found = [torch.autograd.grad(v.sum(), spk, retain_graph=True)[0] for v in (together, alone)]
+    torch.testing.assert_close(*found)
+
+
+def test_accuracies_of_padded_recordings_do_not_count_what_follows_their_end() -> None:
+    spk = torch.zeros(5, 2, 2)
+    spk[0, 0, 0] = spk[1:, 0, 1] = 1  # class 0 until step 1, class 1 afterwards
+    spk[3, 1, 0] = spk[4, 1, 1] = 1
+    targets, ends = torch.tensor([0, 0]), torch.tensor([1, 5])
+    assert SF.accuracy_rate(spk, targets) == 0.5
+    assert SF.accuracy_rate(spk, targets, lengths=ends) == 1.0
+    late = torch.zeros(6, 1, 2)
+    late[4, 0, 1] = 1
+    assert SF.accuracy_temporal(late, torch.tensor([0])) == 0.0
+    assert SF.accuracy_temporal(late, torch.tensor([0]), lengths=torch.tensor([3])) == 1.0
+
+
+MISTAKES = {
+    "too long": ([3, 10, 2], ValueError, r"lengths must be in \[1, 9\].*got 10"),
+    "empty": ([3, 0, 2], ValueError, r"lengths must be in \[1, 9\].*got 0"),
+    "another batch": ([3, 4], ValueError, r"lengths must have shape \(3,\).*got \(2,\)"),
+    "fractions": ([3.0, 4.0, 5.0], TypeError, r"lengths must be whole numbers, got torch.float32"),
+    "words": (["a"], TypeError, "lengths must hold one whole number"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong_lengths_are_refused_by_runs_losses_and_accuracies(mistake: str) -> None:
+    lengths, error, message = MISTAKES[mistake]
+    x, targets = torch.rand(9, 3, 4), torch.tensor([0, 1, 2])
+    for call in (
+        lambda: snn.run(snn.Leaky(0.9), x, lengths=lengths),
+        lambda: SF.ce_rate_loss()(x, targets, lengths=lengths),
+        lambda: SF.accuracy_rate(x, targets, lengths=lengths),
+        lambda: SF.accuracy_temporal(x, targets, lengths=lengths),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_a_batch_norm_that_would_learn_from_the_padding_is_refused() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(2), snn.Leaky(0.9, init_hidden=True))
+    x = torch.rand(9, 3, 2)
+    with pytest.raises(ValueError, match="0: BatchNorm1d in training would take its statistics"):
+        snn.run(net, x, lengths=ENDS)
+    assert snn.run(net.eval(), x, lengths=ENDS).shape == x.shape
+
+
+def test_a_loss_with_targets_at_every_step_refuses_lengths() -> None:
+    loss = SF.mse_membrane_loss(time_var_targets=True)
+    with pytest.raises(ValueError, match="lengths are for one target a sample"):
+        loss(torch.rand(9, 3, 4), torch.zeros(9, 3), lengths=ENDS)
