@@ -39,9 +39,9 @@ def names() -> list[str]:
 
 
 def introduction(text: str) -> str:
-    """The docstring of a tutorial as Markdown: its first line is the title."""
-    title, _, rest = (ast.get_docstring(ast.parse(text)) or "").partition("\n")
-    return f"# {title.rstrip('.')}\n{rest}"
+    """The docstring of a tutorial as Markdown: its first paragraph is the title."""
+    title, _, rest = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
+    return f"# {' '.join(title.split()).rstrip('.')}\n\n{rest}"
 
 
 def notebook(name: str) -> NotebookNode:
@@ -58,6 +58,16 @@ def notebook(name: str) -> NotebookNode:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return v4.new_notebook(cells=[*first, *cells], metadata=metadata)
+
+
+def without_paths(output: NotebookNode) -> NotebookNode | None:
+    """An output without the paths of saved pictures, whose folder is gone; None if nothing remains.
+    The pictures themselves are in the notebook."""
+    if "text" in output:
+        output["text"] = re.sub(r"^picture: .*\n?", "", output["text"], flags=re.MULTILINE)
+        return output if output["text"] else None
+    shown = output.get("data", {}).get("text/plain", "")
+    return None if re.match(r"(Posix|Windows)Path\(", shown) else output
 
 
 def execute(name: str, folder: Path, full: bool = False) -> Path:
@@ -77,11 +87,8 @@ def execute(name: str, folder: Path, full: bool = False) -> Path:
         )
         client.execute(env=settings)
     for cell in made.cells:
-        for output in cell.get("outputs", ()):
-            if "text" in output:  # paths of a folder that is gone
-                output["text"] = re.sub(r"^picture: .*\n?", "", output["text"], flags=re.MULTILINE)
         if "outputs" in cell:
-            cell.outputs = [shown for shown in cell.outputs if shown.get("text") != ""]
+            cell.outputs = [shown for shown in map(without_paths, cell.outputs) if shown]
     path = folder / f"{name}.ipynb"
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return path
