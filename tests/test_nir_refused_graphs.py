@@ -93,7 +93,8 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a threshold below rest and a late reset": (
         lambda: graph(lif(v_leak=N * 2)),
         {**KNOWN, "reset": "zero", "delay": True},
-        r"node 'n0' \(LIF\): v_reset differs from v_leak, or the neuron fires at rest.*pass delay=False",
+        r"node 'n0' \(LIF\): v_reset differs from v_leak, or the neuron fires at rest.*pass "
+        r"delay=False",
     ),
     "a late reset to a potential of its own": (
         lambda: graph(lif(v_reset=N * -1)),
