@@ -26,6 +26,7 @@ class Executor:
         reset: "zero", "subtract" or "none".
         delay: whether the reset acts one step after the spike.
         at_threshold: whether a membrane equal to the threshold fires.
+        start: "rest" or "zero", where membranes start.
         loop_bias: whether stateless nodes in a loop send at the first step what they send at rest.
     """
 
@@ -91,12 +92,12 @@ class Executor:
         return s["v"]
 
     def _LI(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
-        v = s.get("v", node.v_leak)
+        v = s.get("v", self._start(node))
         s["v"] = v + self.dt / node.tau * (node.v_leak - v + node.r * x)
         return s["v"]
 
     def _CubaLI(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
-        v = s.get("v", node.v_leak)
+        v = s.get("v", self._start(node))
         s["v"] = v + self.dt / node.tau_mem * (node.v_leak - v + node.r * self._synapse(node, x, s))
         return s["v"]
 
@@ -105,7 +106,10 @@ class Executor:
 
     def _LIF(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
         return self._spike(
-            node, s, node.v_leak, lambda v: v + self.dt / node.tau * (node.v_leak - v + node.r * x)
+            node,
+            s,
+            self._start(node),
+            lambda v: v + self.dt / node.tau * (node.v_leak - v + node.r * x),
         )
 
     def _CubaLIF(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
@@ -113,9 +117,12 @@ class Executor:
         return self._spike(
             node,
             s,
-            node.v_leak,
+            self._start(node),
             lambda v: v + self.dt / node.tau_mem * (node.v_leak - v + node.r * i),
         )
+
+    def _start(self, node: Any) -> Any:
+        return 0.0 if self.options.get("start") == "zero" else node.v_leak
 
     def _synapse(self, node: Any, x: np.ndarray, s: dict[str, Any]) -> np.ndarray:
         i = s.get("i", 0.0)

@@ -210,6 +210,21 @@ def test_the_benchmark_of_stbp_trains_every_network() -> None:
 
 
 @pytest.mark.slow
+def test_the_c_program_is_measured_beside_pytorch() -> None:
+    assert report("c_export")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_integers_lose_accuracy_or_differ_from_integer_arithmetic(network: str) -> None:
+    whole, eight, four = report("quantized", "--network", network)
+    assert whole["numbers"] == "float32" and "accuracy %" in whole
+    for row in (eight, four):
+        assert {"accuracy %", "loss in points"} <= row.keys()
+        assert row["differ"] == ("-" if network == "conv" else 0)
+
+
+@pytest.mark.slow
 def test_the_comparison_of_rules_covers_every_rule_of_fit() -> None:
     found = json.loads(printed("benchmarks/rules.py", "--smoke").splitlines()[-1])
     assert {name.partition(" ")[0] for name in found["rows"]} == set(rules_of(Rule))
@@ -235,3 +250,10 @@ def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told
     assert "weights of a loss act on samples" in done.stdout
     assert "AttributeError: module 'spikeloom' has no attribute 'Leeky'" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["documented"] == 1
+
+
+@pytest.mark.slow
+def test_spoken_words_are_learned_with_delays_without_and_without_time() -> None:
+    rows = report("spoken_words")
+    assert [row["row"] for row in rows] == ["delays", "no delays", "delays, steps shuffled"]
+    assert all(0 <= row["test [%]"] <= 100 and row["parameters"] > 0 for row in rows)

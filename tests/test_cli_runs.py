@@ -221,6 +221,22 @@ def test_a_run_is_not_exported(kind, capsys) -> None:
         assert isinstance(snn.load("net.safetensors"), torch.nn.Sequential)
 
 
+def test_a_run_is_written_in_float_where_integers_or_a_library_were_named(capsys) -> None:
+    pytest.importorskip("nir")
+    arrays("pairs")
+    assert main(["train", "--data", "pairs", *QUICK, "--out", "run"]) == 0
+    assert main(["export", "run", "net.c", "--bits", "4"]) == 0
+    text = Path("net.c").read_text()
+    assert "int8_t" in text and "float" not in text.replace("floating", "")
+    assert main(["export", "run", "net.nir", "--target", "spikeloom"]) == 0
+    assert main(["export", "run", "other.nir", "--target", "norse"]) == 2
+    assert "use reset_mechanism='zero', reset_delay=False" in capsys.readouterr().err
+    assert not Path("other.nir").exists()
+    for option in (["--bits", "4"], ["--target", "norse"]):
+        assert main(["export", "run", "net.safetensors", *option]) == 2
+        assert f"{option[0]} is for" in capsys.readouterr().err
+
+
 def test_an_unfinished_or_foreign_folder_is_used(capsys) -> None:
     Path("empty").mkdir()
     for words in (["evaluate", "empty"], ["predict", "empty", "x.npy"], ["info", "empty"]):

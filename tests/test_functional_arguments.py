@@ -4,6 +4,7 @@ kind."""
 import pytest
 import torch
 
+import spikeloom as snn
 import spikeloom.functional as SF
 from spikeloom import decode
 
@@ -195,3 +196,34 @@ def test_checks_of_values_leave_losses_compilable():
     compiled = torch.compile(loss._compute_loss, backend="eager", fullgraph=True)
     spk = torch.rand(T, B, N)
     torch.testing.assert_close(compiled(spk, LABELS).mean(), loss(spk, LABELS))
+
+
+def test_gradients_of_single_samples_through_a_network_equal_the_loop() -> None:
+    class Over(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return snn.run(self.net, x, 5)
+
+    net, x, y = Over(), torch.rand(4, 4), torch.tensor([0, 1, 2, 0])
+    parameters = dict(net.named_parameters())
+
+    def loss(values: dict[str, torch.Tensor], sample: torch.Tensor, label: torch.Tensor):
+        spk = torch.func.functional_call(net, values, (sample[None],))
+        return SF.ce_count_loss()(spk, label[None])
+
+    gradient = torch.func.grad(loss)
+    found = torch.func.vmap(gradient, (None, 0, 0))(parameters, x, y)
+    for name, value in found.items():
+        wanted = torch.stack([gradient(parameters, a, b)[name] for a, b in zip(x, y, strict=True)])
+        assert torch.allclose(value, wanted, atol=1e-6)
+
+
+def test_forward_mode_through_a_smooth_network_differs_from_reverse_mode() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), snn.LI(0.9, init_hidden=True))
+    x, direction = torch.rand(2, 4), torch.rand(2, 4)
+    forward = torch.func.jvp(lambda x: snn.run(net, x, 5), (x,), (direction,))[1]
+    jacobian = torch.func.jacrev(lambda x: snn.run(net, x, 5))(x)
+    assert torch.allclose(forward, (jacobian * direction).flatten(3).sum(-1), atol=1e-5)

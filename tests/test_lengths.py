@@ -59,7 +59,9 @@ def test_layers_before_and_after_a_neuron_do_not_act_across_the_end(memory: str)
         nn.LayerNorm(6),
         snn.Synaptic(0.8, 0.7, threshold=0.3, init_hidden=True),
         snn.SynapticDelay(3, 1.5, learn_delay=True),
-        nn.Linear(6, 4),  # its bias drives the last neuron after the end
+        snn.DelayedLinear(
+            6, 4, 3, learn_delay=True
+        ),  # its bias drives the last neuron after an end
         snn.RLeaky(0.9, linear_features=4, threshold=0.4, init_hidden=True),
     ).double()
     x = 3 * torch.rand(9, 3, 5, dtype=torch.float64)

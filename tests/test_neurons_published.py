@@ -20,7 +20,9 @@ def times(spk: Tensor) -> list[int]:
 def exact(kind: type, **values: Any) -> snn.Neuron:
     """A neuron whose constants are rounded to float64 only."""
     given = {k: v for k, v in arguments(kind).items() if type(v) is float} | values
-    numbers: dict[str, Any] = {k: torch.tensor(v, dtype=torch.float64) for k, v in given.items()}
+    numbers: dict[str, Any] = {
+        k: torch.tensor(v, dtype=torch.float64) if type(v) is float else v for k, v in given.items()
+    }
     return kind(**numbers, mode="sequence").double()
 
 
@@ -231,12 +233,54 @@ def test_the_size_of_a_ternary_spike_can_be_learned_and_does_not_act_on_the_memb
     assert lif.graded_spikes_factor.grad.item() == pytest.approx(3.0)
 
 
+def glif_loop(level: int, x: np.ndarray, p: dict[str, float]) -> list[int]:
+    """The equations of Teeter et al., each mechanism under the levels that have it."""
+    v = i1 = i2 = spike_part = mem_part = 0.0
+    silent, fired = 0, []
+    for t, drive in enumerate(x):
+        change = p["dt"] / p["capacitance"] * (drive + i1 + i2 - p["leak"] * v)
+        rise = p["dt"] * (p["drive"] * v - p["drive_decay"] * mem_part) if level == 5 else 0.0
+        i1, i2 = (i * math.exp(-p[k] * p["dt"]) for i, k in ((i1, "decay_1"), (i2, "decay_2")))
+        spike_part *= math.exp(-p["spike_decay"] * p["dt"])
+        if silent:
+            silent -= 1
+            continue
+        v, mem_part = v + change, mem_part + rise
+        if v > p["threshold"] + spike_part + mem_part:
+            fired.append(t)
+            silent = int(p["refractory_steps"])
+            v = p["fraction"] * v - p["offset"] if level in (2, 4, 5) else 0.0
+            spike_part += p["spike_rise"] if level in (2, 4, 5) else 0.0
+            if level >= 3:
+                i1, i2 = i1 + p["jump_1"], i2 + p["jump_2"]
+    return fired
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_every_level_fires_as_a_loop_of_its_equations(level: int) -> None:
+    x = 250 + 200 * np.random.default_rng(0).random(800)
+    neuron = exact(snn.GLIF, level=level)
+    p = {name: value for name, value in arguments(snn.GLIF).items() if name != "level"}
+    expected = glif_loop(level, x, p)
+    spk, *_ = neuron(torch.from_numpy(x).view(-1, 1, 1))
+    assert len(expected) > 20 and times(spk) == expected
+
+
+def test_the_first_level_has_the_period_of_a_leaky_neuron() -> None:
+    dt, tau, drive = 0.01, 20.0, 40.0  # C / g, and I / g in mV
+    neuron = exact(snn.GLIF, level=1, dt=dt, refractory_steps=0)
+    gaps = np.diff(times(neuron(torch.full((9000, 1, 1), drive * 5.0, dtype=torch.float64))[0]))
+    assert gaps * dt == pytest.approx(tau * math.log(drive / (drive - 20.0)), rel=2e-3)
+    assert len(gaps) > 4
+
+
 MISTAKES = {
     "reset above the peak": (lambda: snn.Izhikevich(c=40.0), r"c must be in \(-inf, 30\), got 40"),
     "no capacitance": (lambda: snn.AdEx(capacitance=0.0), r"capacitance must be .*, got 0"),
     "no width": (lambda: snn.EIF(sharpness=-1.0), r"sharpness must be .*, got -1"),
     "no step": (lambda: snn.QIF(dt=0.0), r"dt must be .*, got 0"),
     "a time constant of a step": (lambda: snn.PLIF(tau=1.0), r"tau must be .*, got 1"),
+    "a sixth level": (lambda: snn.GLIF(6), r"level must be in \[1, 5\], got 6"),
     "growing oscillation": (lambda: snn.ResonateFire(damping=0.1), r"damping must be .*0\.1"),
     "too fast": (
         lambda: snn.BalancedResonateFire(omega=200.0),

@@ -68,6 +68,46 @@ CUBA = {"tau_syn": between(2e-4, 2e-3), "tau_mem": between(5e-4, 4e-3), "w_in": 
 # -- neurons ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("start", ["rest", "zero"])
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+@pytest.mark.parametrize("kind", ["IF", "LIF", "CubaLIF"])
+def test_neurons_that_fire_at_rest_are_read(kind: str, reset: str, start: str) -> None:
+    below = np.array([-0.5, 0.0, 0.3, -0.1])
+    fields = {
+        "IF": {"r": LIF["r"] * 500, "v_threshold": below},
+        "LIF": {**LIF, "v_threshold": below},
+        "CubaLIF": {**CUBA, "v_threshold": below},
+    }[kind]
+    graph = chain(getattr(nir, kind)(**fields, v_reset=below - between(-0.2, 1.0)))
+    x = current(size=0.5)
+    agree(graph, x, reset=reset, delay=False, dt=DT, start=start)
+    agree(graph, np.zeros_like(x), spiking=False, reset=reset, delay=False, dt=DT, start=start)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+@pytest.mark.parametrize("kind", ["LI", "CubaLI", "LIF", "CubaLIF"])
+def test_a_membrane_that_starts_at_zero_is_started_at_rest(kind: str, reset: str) -> None:
+    fields = dict(CUBA if kind.startswith("Cuba") else LIF)
+    if kind.endswith("LI"):
+        del fields["v_threshold"]
+    graph = chain(getattr(nir, kind)(**fields))
+    spiking = kind.endswith("LIF")
+    found = [
+        outputs(graph, current(), reset=reset, delay=False, dt=DT, start=start)
+        for start in ("rest", "zero")
+    ]
+    assert spiking or not np.allclose(found[0], found[1])
+    agree(graph, current(), spiking=spiking, reset=reset, delay=False, dt=DT, start="zero")
+    graph.metadata["spikeloom"] = {"start": "zero"}
+    assert np.array_equal(outputs(graph, current(), reset=reset, delay=False, dt=DT), found[1])
+
+
+def test_a_membrane_starts_nowhere() -> None:
+    graph = chain(nir.LI(LIF["tau"], LIF["r"], LIF["v_leak"]))
+    with pytest.raises(ValueError, match="start must be one of"):
+        from_nir(graph, dt=DT, start="leak")
+
+
 @pytest.mark.parametrize(("reset", "delay"), RESETS)
 @pytest.mark.parametrize("kind", ["IF", "LIF", "CubaLIF"])
 def test_spiking_neurons_of_all_parameters_follow_eulers_equations(

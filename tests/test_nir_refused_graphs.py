@@ -90,20 +90,11 @@ READING: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         KNOWN,
         r"node 'n0' \(LIF\): all fields must have the shape of the layer, got tau \(3,\), r \(2,\)",
     ),
-    "a threshold below rest": (
+    "a threshold below rest and a late reset": (
         lambda: graph(lif(v_leak=N * 2)),
-        KNOWN,
-        r"node 'n0' \(LIF\): v_threshold must be above v_leak",
-    ),
-    "a reset above the threshold": (
-        lambda: graph(lif(v_reset=N * 2)),
-        KNOWN,
-        r"node 'n0' \(LIF\): v_reset is above v_threshold; this neuron would fire at every step",
-    ),
-    "a reset that is missing where it may not": (
-        lambda: graph(lif(v_reset=None, v_leak=N * -2, v_threshold=N * -1)),
-        KNOWN,
-        r"v_reset is above v_threshold \(the file has none, which NIR reads as 0\)",
+        {**KNOWN, "reset": "zero", "delay": True},
+        r"node 'n0' \(LIF\): v_reset differs from v_leak, or the neuron fires at rest.*pass "
+        r"delay=False",
     ),
     "a late reset to a potential of its own": (
         lambda: graph(lif(v_reset=N * -1)),

@@ -155,9 +155,9 @@ def test_a_graph_without_target_is_not_checked() -> None:
 def test_a_neuron_of_others_is_checked_by_its_fields() -> None:
     one = np.ones(2)
     nodes = {
-        "input": nir.Input(np.array([2])),
+        "input": nir.Input({"input": np.array([2])}),
         "a": nir.LIF(one * 1e-3, one * 10, one * 0.5, one),
-        "output": nir.Output(np.array([2])),
+        "output": nir.Output({"output": np.array([2])}),
     }
     found = check(nir.NIRGraph(nodes, list(pairwise(nodes))), "snntorch")
     assert found == ["node 'a' (LIF): snnTorch needs v_leak = 0"]
@@ -177,6 +177,21 @@ def test_a_file_leaves_with_another_reset_and_no_word() -> None:
         warnings.simplefilter("error")
         to_nir(net, target="spikeloom")
         to_nir(network(snn.Leaky(0.9, **ZERO)))
+
+
+@pytest.mark.parametrize("target", ["norse", "sinabs"])
+def test_a_sum_of_two_layers_is_run_as_one_of_them(target: str) -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(6, 4), nn.Linear(6, 4)
+            self.lif = snn.Leaky(0.5, **ZERO)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lif(self.left(x) + self.right(x))
+
+    with pytest.raises(ValueError, match="no branches, and it receives 'left', 'right'"):
+        to_nir(Branch(), X[0], target=target)
 
 
 def test_a_target_or_its_time_step_is_unknown() -> None:

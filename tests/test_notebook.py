@@ -1,5 +1,9 @@
 """What a notebook shows of results."""
 
+import sys
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 from torch import nn
 from training import SETTINGS, plain, split
@@ -19,3 +23,26 @@ def test_a_notebook_shows_fields_and_tensors_instead_of_the_table() -> None:
     assert evaluation._repr_html_().startswith("<pre>accuracy ")
     report = snn.gradient_report(net, (torch.rand(4, 3), torch.tensor([0, 1, 0, 1])), num_steps=5)
     assert report._repr_html_().startswith("<pre>") and "Tensor" not in report._repr_html_()
+
+
+def test_the_progress_of_a_notebook_is_a_new_line_for_each_epoch(monkeypatch, capsys) -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, value: Any) -> None:
+            shown.append(value._repr_html_())
+
+    def display(value: Any, display_id: bool) -> Handle:
+        assert display_id and not shown, "a second place in the notebook"
+        shown.append(value._repr_html_())
+        return Handle()
+
+    ipython = SimpleNamespace(
+        get_ipython=lambda: SimpleNamespace(kernel=object()),
+        display=SimpleNamespace(display=display),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    snn.fit(plain, split(), **{**SETTINGS, "progress": True})
+    assert capsys.readouterr().err == ""
+    assert '<progress value="9" max="9">' in shown[-1] and "<polyline points=" in shown[-1]
+    assert "epoch 3: loss " in shown[-1] and "3 spiking neurons" in shown[0]

@@ -63,6 +63,7 @@ LAYERS: dict[str, Any] = {
     "delay": lambda: snn.SynapticDelay(
         4, torch.rand(3), channels=3, learn_delay=True, kernel="gaussian", sigma=0.7
     ),
+    "delayed linear": lambda: snn.DelayedLinear(3, 4, 5, bias=False, learn_delay=True, sigma=2.0),
     "graded": lambda: snn.GradedSpikes(4, None),
     "spike linear": lambda: snn.SpikeLinear(3, 4, bias=False, events="never"),
     "convolution": lambda: nn.Conv2d(

@@ -15,6 +15,7 @@ from .core.tree import detach, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
+from .layers.delayed_linear import DelayedLinear
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -24,6 +25,7 @@ from .neurons.associative_leaky import AssociativeLeaky
 from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.exponential_if import EIF, AdEx
+from .neurons.glif import GLIF
 from .neurons.integrate_fire import IF
 from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EIF",
+    "GLIF",
     "IF",
     "LI",
     "LIF",
@@ -98,6 +101,7 @@ __all__ = [
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedLinear",
     "DeltaLeaky",
     "GradedSpikes",
     "Izhikevich",

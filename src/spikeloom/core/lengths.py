@@ -1,5 +1,4 @@
-"""Recordings of unequal length in one padded batch: which steps count, and what the last of them
-holds.
+"""Recordings of unequal length in a padded batch: which steps count, and the last valid values.
 
 Time is the first axis and the batch the second one. Networks are causal and samples do not act on
 each other, so that padding cannot change what a recording yields before its end; what follows is
@@ -64,9 +63,8 @@ def cut(values: Tensor, lengths: Tensor) -> Tensor:
             [0., 1.],
             [0., 1.]])
     """
-    counts = torch.arange(len(values), device=values.device).unsqueeze(1) < lengths
-    counts = counts.view(*counts.shape, *[1] * (values.dim() - 2))
-    return torch.where(counts, values, torch.zeros_like(values))
+    inside = torch.arange(len(values), device=values.device).unsqueeze(1) < lengths
+    return values.masked_fill(~inside.reshape(*inside.shape, *[1] * (values.dim() - 2)), 0)
 
 
 def last_valid(values: Tensor, lengths: Tensor) -> Tensor:

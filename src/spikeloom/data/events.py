@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.lengths import cut
 from ..core.numbers import blank, flag, tensor, whole
 from .steps import step_of
 
@@ -233,8 +234,8 @@ def pad_sequences(
 def mask_sequences(x: Tensor, lengths: Tensor, *, batch_first: bool = False) -> Tensor:
     """Sets the steps after the end of each recording to 0.
 
-    A neuron goes on firing in the silence that `pad_sequences` adds. With masked outputs, losses
-    and accuracies count the spikes inside the recordings only.
+    A neuron goes on firing in the silence that `pad_sequences` adds; `snn.run`, losses and
+    accuracies take ``lengths`` themselves and need no mask.
 
     Args:
         x: outputs of a batch that was padded, [T, B, ...].
@@ -264,9 +265,7 @@ def mask_sequences(x: Tensor, lengths: Tensor, *, batch_first: bool = False) -> 
             f"lengths must be {batch} whole numbers in [0, {steps}], got {ends.dtype} of shape "
             f"{tuple(ends.shape)}; write pad_sequences(samples, lengths=True)[2]"
         )
-    inside = torch.arange(steps, device=x.device).unsqueeze(1) < ends
-    inside = inside.t() if batch_first else inside
-    return x.masked_fill(~inside.reshape(*x.shape[:2], *(1 for _ in x.shape[2:])), 0)
+    return cut(x.transpose(0, 1), ends).transpose(0, 1) if batch_first else cut(x, ends)
 
 
 def _pair(sample: Any, index: int) -> tuple[Tensor, Tensor]:

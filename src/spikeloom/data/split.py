@@ -1,13 +1,13 @@
 """Data sets that are divided into training and test samples."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ..core.numbers import whole
 
-__all__ = ["Split", "stratified"]
+__all__ = ["Split", "disjoint", "stratified"]
 
 
 class Split(NamedTuple):
@@ -95,3 +95,36 @@ def stratified(labels: np.ndarray, num_test: int, number: int = 0) -> tuple[np.n
     for label, count in zip(classes, share, strict=True):
         is_test[choice[labels[choice] == label][:count]] = True
     return order[~is_test[order]], order[is_test[order]]
+
+
+def disjoint(groups: Any, num_test: int, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of training and test samples that have no group in common, such as a speaker.
+
+    Args:
+        groups: group of each sample, [N]: numbers or names.
+        num_test: number of groups, not samples, in the test part.
+        number: index of the division; each index gives a fixed division.
+
+    Returns:
+        Training and test indices, each in the order of the samples.
+
+    Raises:
+        TypeError: ``groups`` is not one number or name for each sample.
+        ValueError: no group is left for training or test, or ``number`` is negative.
+
+    >>> train, test = disjoint(["ann", "bob", "ann", "eve"], num_test=1)
+    >>> train.tolist(), test.tolist()
+    ([0, 1, 2], [3])
+    """
+    names = np.asarray(groups)
+    if names.ndim != 1 or names.dtype.kind not in "iuUS" or not len(names):
+        raise TypeError(
+            "groups must be one number or name for each sample, got "
+            f"{names.dtype} of shape {names.shape}; write ['ann', 'bob', 'ann']"
+        )
+    known = np.unique(names)
+    num_test = whole("num_test", num_test, 1, len(known) - 1)
+    raw = np.random.PCG64(whole("number", number)).random_raw(len(known))
+    chosen = known[np.argsort(raw, kind="stable")[:num_test]]
+    is_test = np.isin(names, chosen)
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)

@@ -1,5 +1,4 @@
-"""A NIR neuron as one step of Euler: the numbers between NIR's physical units and those of our
-neurons.
+"""A NIR neuron as one Euler step: numbers between NIR's physical units and our neurons.
 
 With u the membrane above rest, ``u = v - v_leak``, every NIR neuron is
 
@@ -10,7 +9,7 @@ v_leak``. NIR's time constants are in seconds, alpha and beta are per step. All 
 the one rounding to the network's dtype comes last.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,8 +25,7 @@ UNITY = 1e-6  # files in float32 give r dt / tau as 1 up to their rounding
 
 @dataclass
 class Circuit:
-    """The numbers of one neuron; see the module. Scalars where all neurons agree, else the shape of
-    the layer."""
+    """The numbers of one neuron: scalars where all neurons agree, else of the layer's shape."""
 
     gain: Array
     beta: Array
@@ -35,6 +33,25 @@ class Circuit:
     rest: Array
     threshold: Array = field(default_factory=lambda: np.ones(()))
     reset_to: Array = field(default_factory=lambda: np.zeros(()))
+
+    def above_zero(self) -> tuple["Circuit", Array]:
+        """The same neuron with a membrane that starts at v = 0: ``u = v``, and a constant input.
+
+        Returns:
+            The circuit, with its threshold and reset in the unit of v, and the input of each step,
+            ``(1 - beta) v_leak``.
+        """
+        moved = replace(
+            self,
+            rest=np.zeros(()),
+            threshold=self.threshold + self.rest,
+            reset_to=self.reset_to + self.rest,
+        )
+        return moved, (1 - self.beta) * self.rest
+
+    def fires_at_rest(self) -> bool:
+        """Whether a membrane at rest, or after its own reset, is above the threshold."""
+        return bool((self.threshold <= 0).any() or (self.reset_to > self.threshold).any())
 
     def is_unscaled(self) -> bool:
         """Whether the input reaches the membrane as it is."""
@@ -51,7 +68,7 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
 
     Raises:
         ValueError: a field is missing or has another shape than the others, a time constant is
-            shorter than ``dt``, or the neuron would fire at rest or after its own reset.
+            shorter than ``dt``.
     """
     kind = node.kind
     # older files leave these two out; NIR's defaults are w_in = 1 and v_reset = 0
@@ -80,7 +97,8 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
         compact(gain), compact(beta), None if alpha is None else compact(alpha), compact(rest)
     )
     if "v_threshold" in fields:
-        _fires(node, circuit, fields, rest)
+        threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
+        circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)
     return circuit
 
 
@@ -118,17 +136,3 @@ def _leak(node: Node, key: str, taus: dict[str, Array], dt: float, convention: C
             "convention='norse'",
         )
     return np.minimum(dt / tau, 1.0)
-
-
-def _fires(node: Node, circuit: Circuit, fields: dict[str, Array], rest: Array) -> None:
-    threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
-    if (threshold <= rest).any():
-        raise node.fail(
-            "v_threshold must be above v_leak (0 for IF); this neuron would fire at rest",
-        )
-    if (reset > threshold).any():
-        hint = "" if "v_reset" in fields else " (the file has none, which NIR reads as 0)"
-        raise node.fail(
-            f"v_reset is above v_threshold{hint}; this neuron would fire at every step",
-        )
-    circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)

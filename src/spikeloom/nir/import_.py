@@ -31,6 +31,7 @@ def from_nir(
     dt: float | None = None,
     reset: str | None = None,
     delay: bool | None = None,
+    start: str | None = None,
     convention: str | Convention | None = None,
     spike_grad: Any = None,
     dtype: torch.dtype | None = None,
@@ -44,7 +45,8 @@ def from_nir(
 
     Neurons become `Leaky`, `IF`, `Synaptic`, `LI` and, where a layer feeds their spikes back,
     `RLeaky` and `RSynaptic`; inputs of other gain than 1 are scaled before them. Their membrane is
-    ``v - v_leak`` and starts at 0. ``"zero"`` resets it to ``v_reset``, ``"subtract"`` by
+    ``v - v_leak`` and starts at 0; with ``start="zero"`` it is ``v``, and ``v_leak`` a constant
+    input. ``"zero"`` resets it to ``v_reset``, ``"subtract"`` by
     ``v_threshold - v_reset``; late resets are those of the named neurons. Other loops are closed
     over time where the walk from the input closes them.
 
@@ -53,6 +55,8 @@ def from_nir(
         dt: time step in the unit of the graph's time constants, seconds by NIR's definition.
         reset: ``"subtract"``, ``"zero"`` or ``"none"``.
         delay: whether the reset acts one step after the spike.
+        start: where the membrane starts: ``"rest"``, at ``v_leak``, or ``"zero"``. Default: the
+            graph's metadata ``{"spikeloom": {"start": ...}}``, else ``"rest"``.
         convention: ``"snntorch"``, ``"norse"``, ``"sinabs"`` or ``"spikingjelly"`` for a graph that
             one of them wrote, or a `Convention`.
         spike_grad: surrogate gradient of all neurons; default: the recorded one, else that of
@@ -80,7 +84,7 @@ def from_nir(
     )
     """
     try:
-        return _made(read(graph), dt, reset, delay, convention, spike_grad, dtype)
+        return _made(read(graph), dt, reset, delay, start, convention, spike_grad, dtype)
     except ValueError as error:
         if isinstance(graph, (str, Path)) and str(graph) not in str(error):
             raise ValueError(f"{graph}: {error}") from error
@@ -92,6 +96,7 @@ def _made(
     dt: float | None,
     reset: str | None,
     delay: bool | None,
+    start: str | None,
     convention: str | Convention | None,
     spike_grad: Any,
     dtype: torch.dtype | None,
@@ -110,15 +115,16 @@ def _made(
     delay = None if delay is None else flag("delay", delay)
     if convention is None and own.get("target") in CONVENTIONS:
         convention = str(own["target"])  # its decays and its threshold
-    settings = Settings(dt, reset, delay, recorded, convention_of(convention), spike_grad, dtype)
+    begin = own.get("start", "rest") if start is None else start
+    rules = convention_of(convention)
+    settings = Settings(dt, reset, delay, recorded, rules, spike_grad, dtype, begin)
     with torch.random.fork_rng(devices=[]):  # layers draw weights that are replaced at once
         return _network(flat, settings)
 
 
 @dataclass
 class _Made:
-    """The modules by name; what is left of the nodes and edges once the nodes of a neuron are
-    one."""
+    """The modules by name, with the nodes and edges left after a neuron's nodes are merged."""
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -126,7 +132,7 @@ class _Made:
     inside: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, name: str, module: nn.Module, node: Node, path: list[str]) -> None:
-        """Enter the module that stands for the nodes along a path of edges."""
+        """Enter the module that replaces the nodes along a path of edges."""
         self.modules[name] = module
         self.nodes[name] = node
         self.merged |= dict.fromkeys(path, name)

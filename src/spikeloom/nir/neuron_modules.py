@@ -1,5 +1,4 @@
-"""From a NIR neuron to ours: the class and its arguments, from the fields of the node and its
-record."""
+"""From a NIR neuron to ours: class and arguments, from the node's fields and record."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +74,7 @@ class _Reader:
     feedback: Node | None
     scale: Node | None
     options: dict[str, Any]
+    drive: Array | None = None  # what v_leak adds in each step to a membrane that starts at zero
 
     def module(self) -> nn.Module | None:
         exact = self.as_recorded()
@@ -147,6 +147,8 @@ class _Reader:
         node, settings = self.node, self.settings
         dt = settings.time_step(node)
         circuit = circuit_of(node, dt, settings.convention)
+        if settings.start == "zero" and circuit.rest.any():
+            circuit, self.drive = circuit.above_zero()
         if node.kind not in SPIKING:
             return self.readout(circuit)
         reset, delay = settings.reset_rule(node)
@@ -157,11 +159,14 @@ class _Reader:
             )
         leftover = settings.convention.leftover_reset or written not in (Neuron, SameStepLeaky)
         same_step = reset == "subtract" and not delay and not leftover
-        if reset != "none" and (same_step or (circuit.reset_to != 0).any()):
+        own_kind = circuit.fires_at_rest() or self.drive is not None
+        if reset == "none" and own_kind:
+            return None if self.feedback is not None else self.never_reset(circuit)
+        if reset != "none" and (same_step or own_kind or (circuit.reset_to != 0).any()):
             if delay:
                 raise node.fail(
-                    "v_reset differs from v_leak, and such a reset acts in the step of the spike; "
-                    "pass delay=False"
+                    "v_reset differs from v_leak, or the neuron fires at rest or starts at zero, "
+                    "and such a reset acts in the step of the spike; pass delay=False"
                 )
             return None if self.feedback is not None else self.same_step(circuit, reset)
         options = {
@@ -203,15 +208,24 @@ class _Reader:
         )
         return self.chain(circuit, **self.synapse(circuit), neuron=neuron)
 
+    def never_reset(self, circuit: Circuit) -> nn.Module:
+        membrane = LI(self.tensor(circuit.beta), init_hidden=True)
+        neuron = Threshold(self.fires_at(circuit), **self.options)
+        return self.chain(circuit, **self.synapse(circuit), membrane=membrane, neuron=neuron)
+
     def readout(self, circuit: Circuit) -> nn.Module:
         neuron = LI(self.tensor(circuit.beta), init_hidden=True)
         rest = {"rest": Offset(self.tensor(circuit.rest))} if circuit.rest.any() else {}
         return self.chain(circuit, **self.synapse(circuit), neuron=neuron, **rest)
 
     def synapse(self, circuit: Circuit) -> dict[str, nn.Module]:
-        if circuit.alpha is None:
-            return {}
-        return {"synapse": LI(self.tensor(circuit.alpha), init_hidden=True)}
+        """What comes before the membrane: its synapse and its constant input."""
+        parts: dict[str, nn.Module] = {}
+        if circuit.alpha is not None:
+            parts["synapse"] = LI(self.tensor(circuit.alpha), init_hidden=True)
+        if self.drive is not None:
+            parts["drive"] = Offset(self.tensor(self.drive))
+        return parts
 
     def chain(self, circuit: Circuit, **parts: nn.Module) -> nn.Module:
         """The input scaled where it has to be, and then the parts."""
@@ -257,7 +271,7 @@ def _one_to_one(feedback: Node) -> Array | None:
 
 
 def _sizes(layer: nn.Module) -> dict[str, Any] | None:
-    """How a recurrent neuron is told its feedback; None for a convolution that changes the size."""
+    """Arguments for the size of the feedback; None for a convolution that changes the size."""
     if isinstance(layer, nn.Linear) and layer.in_features == layer.out_features:
         return {"linear_features": layer.in_features}
     if not isinstance(layer, nn.Conv2d) or layer.in_channels != layer.out_channels:

@@ -1,5 +1,4 @@
-"""Neurons that NIR graphs need and nobody else: a plain threshold, and a reset of NIR's own
-kind."""
+"""Neurons that only NIR graphs need: a plain threshold, and a reset of NIR's own kind."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,6 +12,11 @@ from ..core.reset import Keep
 from ..neurons.leaky import Leaky
 
 __all__ = ["SameStepLeaky", "Threshold"]
+
+
+def _positive(threshold: Any) -> Tensor:
+    """A threshold that the base class accepts, in the place of one that NIR allows."""
+    return torch.ones_like(torch.as_tensor(threshold))
 
 
 class Threshold(Neuron):
@@ -36,11 +40,9 @@ class Threshold(Neuron):
     example = {"threshold": 0.2}
 
     def __init__(self, threshold: Any = 1.0, **options: Unpack[SpikeOptions]) -> None:
-        value = torch.as_tensor(threshold)
-        # the base class rightly refuses a threshold <= 0 of a neuron with a membrane
-        super().__init__(torch.ones_like(value), reset_mechanism="none", **options)
+        super().__init__(_positive(threshold), reset_mechanism="none", **options)
         with torch.no_grad():
-            self.threshold.copy_(value)
+            self.threshold.copy_(torch.as_tensor(threshold))
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
@@ -67,21 +69,24 @@ class SameStepLeaky(Neuron):
 
     Args:
         beta: decay of the membrane per step, in [0, 1]; a scalar or one value for each neuron.
-        threshold: firing threshold, > 0, above rest, which is 0; likewise.
+        threshold: firing threshold, likewise; rest is 0. Where it is not positive, the neuron fires
+            at rest.
         reset_to: potential after a spike, likewise.
         learn_beta: make ``beta`` a parameter.
         reset_mechanism: ``"zero"`` or ``"subtract"``.
         **options: the others of `Neuron`.
 
     Raises:
-        ValueError: ``beta`` outside [0, 1] or ``threshold`` not positive.
+        ValueError: ``beta`` outside [0, 1].
 
     >>> neuron = SameStepLeaky(0.5, threshold=1.0, reset_to=-0.5, reset_mechanism="zero")
     >>> neuron(torch.tensor([[1.5]]))
     (tensor([[1.]]), tensor([[-0.5000]]))
     """
 
+    positive = ()
     State = _Membrane
+    threshold: Tensor
     resets = {"subtract": Keep(), "zero": Keep()}  # `settle` does it
     example = {"beta": 0.9, "reset_to": -0.2}
 
@@ -94,7 +99,10 @@ class SameStepLeaky(Neuron):
         reset_mechanism: str = "subtract",
         **options: Unpack[SpikeOptions],
     ) -> None:
-        super().__init__(threshold, reset_mechanism=reset_mechanism, reset_delay=False, **options)
+        start = _positive(threshold)
+        super().__init__(start, reset_mechanism=reset_mechanism, reset_delay=False, **options)
+        with torch.no_grad():
+            self.threshold.copy_(torch.as_tensor(threshold))
         self.decay("beta", beta, learn_beta)
         self.parameter("reset_to", reset_to)
 

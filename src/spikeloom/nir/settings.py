@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
+from ..core import checks
 from .convention import Convention, check_rule
 from .node import Node
 
 __all__ = ["Settings"]
 
+STARTS = ("rest", "zero")
 _OR = ", or convention='snntorch', 'norse', 'sinabs' or 'spikingjelly'"
 
 
@@ -25,6 +27,7 @@ class Settings:
         convention: for what neither the call nor the metadata says.
         spike_grad: surrogate for all neurons; default: the recorded one, or that of `Neuron`.
         dtype: of the network.
+        start: where membranes start, ``"rest"`` or ``"zero"``.
     """
 
     dt: float | None
@@ -34,9 +37,11 @@ class Settings:
     convention: Convention
     spike_grad: Any
     dtype: torch.dtype
+    start: str = "rest"
 
     def __post_init__(self) -> None:
         check_rule(self.dt, self.reset)
+        checks.choice("start", self.start, STARTS)
 
     def time_step(self, node: Node) -> float:
         """dt, in the unit of the graph's time constants."""

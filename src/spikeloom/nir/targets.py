@@ -40,6 +40,7 @@ class Target:
         leaks_to: types of neurons whose ``v_leak`` is read.
         at_threshold: whether a membrane equal to the threshold fires.
         loops: whether it runs loops; a bias in one acts too late.
+        branches: whether it runs graphs in which a node receives the sum of several.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Target:
     leaks_to: tuple[str, ...] = ()
     at_threshold: bool = False
     loops: bool = True
+    branches: bool = True
 
 
 _COMMON = ("Input", "Output", "Affine", "Conv2d", "Flatten", "SumPool2d", "LIF")
@@ -71,6 +73,7 @@ TARGETS = {
         (*_COMMON, "Linear", "IF", "CubaLIF"),
         gain="leak",
         leaks_to=("LIF",),
+        branches=False,
     ),
     "sinabs": Target(
         "Sinabs",
@@ -80,6 +83,7 @@ TARGETS = {
         reset="subtract",
         at_threshold=True,
         loops=False,
+        branches=False,
     ),
     "spikingjelly": Target(
         "SpikingJelly",
@@ -294,7 +298,11 @@ def _gain(node: Node, target: Target, dt: float) -> Iterator[str]:
 
 def _graph(node: Node, flat: Flat, target: Target) -> Iterator[str]:
     """What is wrong with the place of a node."""
-    if _in_loop(node.name, flat.edges):
+    sources = [a for a, b in flat.edges if b == node.name]
+    before = [each for each in sources if not _reaches(node.name, each, flat.edges)]
+    if len(before) > 1 and not target.branches:
+        yield f"{target.name} runs no branches, and it receives {', '.join(map(repr, before))}"
+    if _reaches(node.name, node.name, flat.edges):
         if not target.loops:
             yield f"{target.name} runs no loops"
         elif node.fields.get("bias") is not None and np.any(node.fields["bias"]):
@@ -306,12 +314,13 @@ def _graph(node: Node, flat: Flat, target: Target) -> Iterator[str]:
         yield _single_spikes(node, flat, target)
 
 
-def _in_loop(name: str, edges: list[tuple[str, str]]) -> bool:
+def _reaches(start: str, end: str, edges: list[tuple[str, str]]) -> bool:
+    """Whether a path of edges leads from one node to another."""
     seen: set[str] = set()
-    waiting = [b for a, b in edges if a == name]
+    waiting = [b for a, b in edges if a == start]
     while waiting:
         here = waiting.pop()
-        if here == name:
+        if here == end:
             return True
         if here not in seen:
             seen.add(here)

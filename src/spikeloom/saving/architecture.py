@@ -20,6 +20,7 @@ from ..core.neuron import REGISTRY, Neuron
 from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
+from ..layers.delayed_linear import DelayedLinear
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
 from .graphs import build_converted, describe_converted
@@ -44,7 +45,15 @@ Upsample PixelShuffle PixelUnshuffle
 ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Hardtanh Softplus
 Softmax LogSoftmax
 """
-OURS = (SynapticDelay, GradedSpikes, SpikeLinear, QCFS, Activation, OutputActivation)
+OURS = (
+    SynapticDelay,
+    DelayedLinear,
+    GradedSpikes,
+    SpikeLinear,
+    QCFS,
+    Activation,
+    OutputActivation,
+)
 KINDS: dict[str, type[nn.Module]] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in TORCH.split()},
     **{f"spikeloom.{kind.__name__}": kind for kind in OURS},

@@ -1,6 +1,6 @@
-"""What a training shows while it runs: a bar on a terminal, a line for each epoch elsewhere, or
-nothing."""
+"""Display of a running training: a bar on a terminal, a line per epoch elsewhere, or nothing."""
 
+import html
 import shutil
 import sys
 import time
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.checks import require
 from .result import shown
 
-__all__ = ["Bar", "Lines", "Progress", "progress_for"]
+__all__ = ["Bar", "Lines", "Notebook", "Progress", "progress_for"]
 
 REDRAW = 0.1  # seconds between two countings of spikes
 
@@ -27,8 +27,7 @@ class Progress:
         """The training begins, or goes on after ``done`` batches."""
 
     def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
-        """A batch was trained on: mean loss of the epoch so far, spikes of each layer for the
-        batch."""
+        """Called after a batch: mean loss of the epoch so far, spikes of each layer in it."""
 
     def epoch(self, row: dict[str, float]) -> None:
         """An epoch has ended with this row of the history."""
@@ -122,6 +121,67 @@ class Bar(Progress):
             self.bar = None
 
 
+class Notebook(Progress):
+    """A bar and the learning curve in one place of a notebook, drawn anew while the training runs.
+
+    Args:
+        display: IPython's function of that name.
+    """
+
+    def __init__(self, display: Callable[..., Any]) -> None:
+        self.display = display
+        self.texts: list[str] = []
+        self.rows: list[dict[str, float]] = []
+        self.total, self.done, self.drawn = 1, 0, 0.0
+        self.handle: Any = None
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+        self._draw()
+
+    def start(self, epochs: int, batches: int, done: int) -> None:
+        self.total, self.done, self.rows = epochs * batches, done, []
+        self._draw()
+
+    def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
+        self.done += 1
+        if time.perf_counter() - self.drawn > REDRAW:
+            self._draw()
+
+    def epoch(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+        self._draw()
+
+    def _draw(self) -> None:
+        self.drawn = time.perf_counter()
+        if self.handle is None:
+            self.handle = self.display(self, display_id=True)
+        else:
+            self.handle.update(self)
+
+    def _repr_html_(self) -> str:
+        texts = [
+            *self.texts,
+            *(f"epoch {row['epoch']:g}: {summary(row)}" for row in self.rows[-1:]),
+        ]
+        lines = "<br>".join(map(html.escape, texts))
+        bar = f'<progress value="{self.done}" max="{self.total}"></progress>'
+        return f"<div>{lines}<br>{bar}<br>{self._curve()}</div>"
+
+    def _curve(self) -> str:
+        """The training loss over the epochs as a line from the highest to 0."""
+        losses = [row["train_loss"] for row in self.rows]
+        if len(losses) < 2:
+            return ""
+        width, height, top = 240, 60, max(*losses, 1e-12)
+        points = " ".join(
+            f"{width * i / (len(losses) - 1):.1f},{height * (1 - loss / top):.1f}"
+            for i, loss in enumerate(losses)
+        )
+        line = f'<polyline points="{points}" fill="none" stroke="currentColor"/>'
+        return f'<svg width="{width}" height="{height}">{line}</svg> training loss'
+
+
 def summary(row: dict[str, float]) -> str:
     """Loss, the figure by which an epoch is judged, and spike rate of an epoch."""
     name = judged(row)
@@ -160,12 +220,15 @@ def clock(seconds: float) -> str:
 def progress_for(wanted: bool, stream: TextIO | None = None) -> Progress:
     """The progress for the argument ``progress`` of `fit`, on standard error.
 
-    On a terminal that is a bar, if tqdm is there; in a file, a pipe or a notebook one line an
-    epoch.
+    On a terminal that is a bar, if tqdm is there; in a notebook a bar with a curve; in a file or a
+    pipe one line an epoch.
     """
     stream = sys.stderr if stream is None else stream
     if not wanted or stream is None:  # a process without console has no standard error
         return Progress()
+    display = _of_notebook()
+    if display is not None:
+        return Notebook(display)
     if not stream.isatty():
         return Lines(stream)
     try:
@@ -173,3 +236,11 @@ def progress_for(wanted: bool, stream: TextIO | None = None) -> Progress:
     except ImportError:
         return Lines(stream)
     return Bar(tqdm, stream)
+
+
+def _of_notebook() -> Callable[..., Any] | None:
+    """IPython's ``display`` inside the kernel of a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
+        return None
+    return ipython.display.display

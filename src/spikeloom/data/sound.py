@@ -1,0 +1,140 @@
+"""Sound: reads wav files, and turns waveforms into the energies of mel bands."""
+
+import math
+import wave
+from os import PathLike
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core import checks
+from ..core.numbers import real, tensor, whole
+from .damage import damage_named
+
+__all__ = ["mel", "read_wav"]
+
+_FORMATS = {1: (np.dtype("u1"), 128, 128.0), 2: (np.dtype("<i2"), 0, 2.0**15)}
+_FORMATS[4] = (np.dtype("<i4"), 0, 2.0**31)
+
+
+def read_wav(path: "str | PathLike[str]") -> tuple[Tensor, int]:
+    """Reads a wav file of one channel.
+
+    Args:
+        path: an uncompressed file with 8, 16 or 32 bits a sample.
+
+    Returns:
+        The waveform, [N], float32 in [-1, 1], and the sampling rate in Hz.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, compressed, or has another number of channels or bits.
+
+    >>> import tempfile, wave
+    >>> with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+    ...     with wave.open(file, "wb") as out:
+    ...         out.setnchannels(1); out.setsampwidth(2); out.setframerate(8000)
+    ...         out.writeframes(bytes([0, 0, 0, 64]))
+    ...     read_wav(file.name)
+    (tensor([0.0000, 0.5000]), 8000)
+    """
+    remedy = "convert it to PCM, e.g. ffmpeg -i in.mp3 -ac 1 -c:a pcm_s16le out.wav"
+    with damage_named(path, "a PCM wav file", remedy):
+        with wave.open(str(path), "rb") as file:
+            channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            raw = file.readframes(file.getnframes())
+            expected = file.getnframes() * channels * width
+        if len(raw) != expected:
+            raise ValueError(f"{len(raw)} of {expected} bytes of sound")
+    if channels != 1 or width not in _FORMATS:
+        raise ValueError(
+            f"{path} must have one channel of 8, 16 or 32 bits, got {channels} of {8 * width}; "
+            f"{remedy}"
+        )
+    kind, zero, scale = _FORMATS[width]
+    samples = np.frombuffer(raw, kind).astype(np.float64)
+    return torch.from_numpy(((samples - zero) / scale).astype(np.float32)), rate
+
+
+def mel(
+    audio: Tensor,
+    rate: float,
+    *,
+    bands: int = 40,
+    window: float = 0.025,
+    hop: float = 0.010,
+    lowest: float = 60.0,
+    highest: float | None = None,
+    floor: float = 1e-7,
+) -> Tensor:
+    """Log energies of a waveform in triangular bands, evenly spaced on the mel scale.
+
+    Args:
+        audio: waveform, [N], or waveforms, [B, N].
+        rate: sampling rate, in Hz.
+        bands: number of bands.
+        window: duration of a Hann window, in seconds.
+        hop: time from one window to the next, in seconds.
+        lowest: lower end of the first band, in Hz.
+        highest: upper end of the last band, in Hz. Default: half of ``rate``.
+        floor: added to the energies, > 0, so that silence has a logarithm.
+
+    Returns:
+        log10 of the energies, [T, bands] or [T, B, bands], T = 1 + (N - window) // hop.
+
+    Raises:
+        TypeError: ``audio`` holds no floats.
+        ValueError: the waveform is shorter than a window, a number is out of range, or a band
+            contains no frequency of the window.
+
+    Source: O'Shaughnessy (1987), Speech communication, for the scale 2595 log10(1 + f / 700).
+
+    >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(8000) / 8000)
+    >>> energies = mel(tone, 8000)
+    >>> energies.shape, int(energies.mean(0).argmax())
+    (torch.Size([98, 40]), 17)
+    """
+    checks.floating(tensor("audio", audio), "audio")
+    checks.finite(audio, "audio")
+    bands = whole("bands", bands, 1)
+    real("rate", rate, 0.0, open_low=True)
+    real("floor", floor, 0.0, open_low=True)
+    size = round(real("window", window, 0.0, open_low=True) * rate)
+    step = max(1, round(real("hop", hop, 0.0, open_low=True) * rate))
+    if audio.dim() not in (1, 2) or audio.shape[-1] < size or size < 2:
+        raise ValueError(
+            f"audio must be [N] or [B, N] with N at least one window of {size} samples, got "
+            f"{tuple(audio.shape)}"
+        )
+    top = rate / 2 if highest is None else highest
+    if not 0 <= lowest < top <= rate / 2:
+        raise ValueError(
+            f"the bands must be between 0 and rate / 2 = {rate / 2:g} Hz, got lowest={lowest} and "
+            f"highest={top}"
+        )
+    frames = audio.unfold(-1, size, step) * torch.hann_window(
+        size, dtype=audio.dtype, device=audio.device
+    )
+    power = torch.fft.rfft(frames).abs().square()  # [..., T, size // 2 + 1]
+    filters = _filters(bands, size, rate, lowest, top).to(power)
+    found = torch.log10(power @ filters + floor)
+    return found if audio.dim() == 1 else found.transpose(0, 1)
+
+
+def _filters(bands: int, size: int, rate: float, lowest: float, highest: float) -> Tensor:
+    """Weights of the frequencies in the bands, [size // 2 + 1, bands]."""
+    first, last = (2595 * math.log10(1 + f / 700) for f in (lowest, highest))
+    scale = torch.linspace(first, last, bands + 2, dtype=torch.float64)
+    edges = 700 * (10 ** (scale / 2595) - 1)
+    frequencies = torch.arange(size // 2 + 1, dtype=torch.float64).unsqueeze(1) * rate / size
+    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    weights = torch.minimum(rising, falling).clamp(min=0)
+    empty = int((weights.sum(0) == 0).sum())
+    if empty:
+        raise ValueError(
+            f"{empty} of {bands} bands contain no frequency of a window of {size} samples; write "
+            "fewer bands or a longer window"
+        )
+    return weights

@@ -1,0 +1,130 @@
+"""Sound and augmentation: waveforms with known spectra, files written by hand, and draws."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spikeloom import data
+
+
+def tone(frequency: float, rate: int = 8000, seconds: float = 1.0) -> Tensor:
+    time = torch.arange(int(rate * seconds), dtype=torch.float64) / rate
+    return torch.sin(2 * torch.pi * frequency * time)
+
+
+@pytest.mark.parametrize("frequency", [200.0, 700.0, 2500.0])
+def test_a_tone_is_loudest_in_the_band_that_contains_it(frequency: float) -> None:
+    energies = data.mel(tone(frequency), 8000, bands=20, lowest=60.0, highest=4000.0)
+    scale = [2595 * np.log10(1 + f / 700) for f in (60.0, 4000.0, frequency)]
+    centres = np.linspace(scale[0], scale[1], 22)[1:-1]
+    assert energies.shape == (98, 20)
+    assert bool((energies.argmax(1) == int(np.abs(centres - scale[2]).argmin())).all())
+
+
+def test_twice_the_amplitude_is_four_times_the_energy() -> None:
+    quiet, loud = (data.mel(a * tone(700.0), 8000, floor=1e-30) for a in (1.0, 2.0))
+    torch.testing.assert_close(loud - quiet, torch.full_like(quiet, np.log10(4)))
+
+
+def test_a_batch_of_waveforms_is_its_waveforms_and_silence_is_the_floor() -> None:
+    waves = torch.stack([tone(500.0), tone(900.0), torch.zeros(8000).double()])
+    together = data.mel(waves, 8000)
+    assert together.shape == (98, 3, 40)
+    for b in range(3):
+        torch.testing.assert_close(together[:, b], data.mel(waves[b], 8000))
+    torch.testing.assert_close(together[:, 2], torch.full((98, 40), -7.0).double())
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_a_wav_file_is_read_as_it_was_written(width: int, tmp_path: Path) -> None:
+    kind = {1: "u1", 2: "<i2", 4: "<i4"}[width]
+    values = np.array([0.0, 0.5, -1.0, 0.25])
+    scaled = values * 2.0 ** (8 * width - 1) + (128 if width == 1 else 0)
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(width)
+        file.setframerate(16000)
+        file.writeframes(scaled.astype(kind).tobytes())
+    audio, rate = data.read_wav(path)
+    assert rate == 16000 and audio.dtype == torch.float32 and audio.tolist() == values.tolist()
+
+
+def test_damaged_and_unsuitable_wav_files_are_refused_with_their_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(400))
+    with pytest.raises(ValueError, match=r"a\.wav must have one channel.*got 2 of 16"):
+        data.read_wav(path)
+    whole = path.read_bytes()
+    for size in (0, 20, 200):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"a\.wav must be a PCM wav file"):
+            data.read_wav(path)
+    with pytest.raises(FileNotFoundError):
+        data.read_wav(tmp_path / "b.wav")
+
+
+MISTAKES = {
+    "too short": (lambda: data.mel(torch.zeros(100), 8000), "at least one window of 200 samples"),
+    "above half the rate": (lambda: data.mel(tone(1.0), 8000, highest=5000.0), "rate / 2 = 4000"),
+    "too narrow": (lambda: data.mel(tone(1.0), 8000, bands=200), "contain no frequency"),
+    "a shift too long": (lambda: data.shift_time(torch.ones(3, 2), 4), r"most must be in \[0, 3\]"),
+    "a mask over the batch": (lambda: data.mask_spans(torch.ones(3, 2, 4), 1, axis=1), "axis must"),
+    "no batch": (lambda: data.mask_spans(torch.ones(3), 1), r"x must be sequences \[T, B, ...\]"),
+    "all speakers": (lambda: data.disjoint([1, 2], 2), r"num_test must be in \[1, 1\]"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_with_the_rule(mistake: str) -> None:
+    call, message = MISTAKES[mistake]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_every_shift_occurs_and_moves_a_sample_as_a_whole() -> None:
+    x = torch.arange(1.0, 9).view(8, 1, 1).expand(8, 400, 2).contiguous()
+    shifted = data.shift_time(x, 3, generator=torch.Generator().manual_seed(0))
+    seen = set()
+    for sample in shifted.unbind(1):
+        kept = sample[sample[:, 0] != 0]
+        shift = int((sample[:, 0] != 0).nonzero()[0] + 1 - kept[0, 0])
+        assert len(kept) == 8 - abs(shift) and bool((kept.diff(dim=0) == 1).all())
+        seen.add(shift)
+    assert seen == {-3, -2, -1, 0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("axis", [0, 2, -1])
+def test_a_mask_is_one_span_of_every_length_at_every_place(axis: int) -> None:
+    x = torch.ones(6, 900, 6)
+    masked = data.mask_spans(x, 3, axis=axis, generator=torch.Generator().manual_seed(0))
+    places = masked[:, :, 0].t() if axis == 0 else masked[0]  # [B, size]
+    assert torch.equal(masked, (places.t()[:, :, None] if axis == 0 else places).expand_as(x))
+    spans = {tuple((row == 0).nonzero().flatten().tolist()) for row in places}
+    expected = {tuple(range(s, s + n)) for n in (1, 2, 3) for s in range(6 - n + 1)}
+    assert spans == expected | {()}
+
+
+def test_equal_generators_draw_equal_augmentations() -> None:
+    x = torch.rand(9, 4, 3)
+    for change in (data.shift_time, data.mask_spans):
+        a, b = (change(x, 4, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+        assert torch.equal(a, b)
+
+
+def test_speakers_of_the_test_part_are_unknown_to_the_training_part() -> None:
+    speakers = np.random.default_rng(0).integers(0, 30, 1200)
+    parts = [data.disjoint(speakers, 6, number) for number in range(3)]
+    for train, test in parts:
+        assert sorted([*train, *test]) == list(range(1200))
+        known, unknown = set(speakers[train]), set(speakers[test])
+        assert len(unknown) == 6 and not known & unknown
+    assert len({tuple(test) for _, test in parts}) == 3
