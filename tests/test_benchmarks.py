@@ -210,6 +210,21 @@ def test_the_benchmark_of_stbp_trains_every_network() -> None:
 
 
 @pytest.mark.slow
+def test_the_c_program_is_measured_beside_pytorch() -> None:
+    assert report("c_export")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_integers_lose_accuracy_or_differ_from_integer_arithmetic(network: str) -> None:
+    whole, eight, four = report("quantized", "--network", network)
+    assert whole["numbers"] == "float32" and "accuracy %" in whole
+    for row in (eight, four):
+        assert {"accuracy %", "loss in points"} <= row.keys()
+        assert row["differ"] == ("-" if network == "conv" else 0)
+
+
+@pytest.mark.slow
 def test_the_comparison_of_rules_covers_every_rule_of_fit() -> None:
     found = json.loads(printed("benchmarks/rules.py", "--smoke").splitlines()[-1])
     assert {name.partition(" ")[0] for name in found["rows"]} == set(rules_of(Rule))

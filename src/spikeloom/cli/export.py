@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar="S",
-        help="with --bits: what an input of 1 stands for, 1/255 for pixels as bytes (default: 1)",
+        help="with --bits: the value of an input of 1, 1/255 for pixels as bytes (default: 1)",
     )
     parser.add_argument("--force", action="store_true", help="replace the file")
 

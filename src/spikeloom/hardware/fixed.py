@@ -27,6 +27,7 @@ from ..core.neuron import Neuron
 from ..core.numbers import whole
 from ..core.reset import Keep, Reset, Subtract, ZeroBefore
 from ..neurons.leaky import Leaky
+from ..nir.computed_weights import plain_layers
 from ..nir.wiring import INPUT, Part, wiring_of
 from .c_layers import serves
 
@@ -114,8 +115,8 @@ class FixedPointLeaky(Neuron):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        kept = ((state.mem * p.beta + 2 ** (DECAY_BITS - 1)) * 2.0**-DECAY_BITS).floor()
-        mem = kept + ((x + p.offset) * p.gain).floor() + p.bias
+        decayed = ((state.mem * p.beta + 2 ** (DECAY_BITS - 1)) * 2.0**-DECAY_BITS).floor()
+        mem = decayed + ((x + p.offset) * p.gain).floor() + p.bias
         return state._replace(mem=torch.maximum(torch.minimum(mem, p.top), -p.top))
 
 
@@ -159,7 +160,7 @@ def quantize(
     weight_bits = whole("weight_bits", weight_bits, 2, 8)
     state_bits = whole("state_bits", state_bits, 8, 24)
     checks.in_range("input_step", input_step, 0.0, math.inf, open_low=True)
-    made = _folded(copy.deepcopy(net).eval())
+    made = _folded(copy.deepcopy(plain_layers(net)).eval())
     wiring = wiring_of(made, sample, accepts=lambda module: serves(module) or _passes(module))
     scales: dict[str, Tensor] = {}
     raw = {INPUT}  # parts that send the input of the network
@@ -187,11 +188,7 @@ def _passes(what: Any) -> bool:
 
 
 def _folded(net: nn.Module) -> nn.Module:
-    """Fold each batch normalization into the layer before it, in place, and make weights plain."""
-    for path, module in list(net.named_modules()):
-        if isinstance(module, WEIGHTED) and parametrize.is_parametrized(module):
-            parent, _, name = path.rpartition(".")
-            setattr(net.get_submodule(parent), name, _plain(module))
+    """Fold each batch normalization into the layer before it, in place."""
     for module in list(net.modules()):
         children = list(module.named_children())
         if not isinstance(module, nn.Sequential):
@@ -203,24 +200,6 @@ def _folded(net: nn.Module) -> nn.Module:
                 setattr(module, name, fold(first, second))
                 setattr(module, following, nn.Identity())
     return net
-
-
-def _plain(module: Any) -> nn.Module:
-    """Return a layer with the computed weights of a parametrized one.
-
-    ``remove_parametrizations`` would change the class that a copy shares with its original.
-    """
-    bias = module.bias is not None
-    if isinstance(module, nn.Linear):
-        made: Any = nn.Linear(module.in_features, module.out_features, bias=bias)
-    else:
-        names = ("stride", "padding", "dilation", "groups", "padding_mode")
-        settings = {name: getattr(module, name) for name in names}
-        cls: Any = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Conv1d
-        sizes = (module.in_channels, module.out_channels, module.kernel_size)
-        made = cls(*sizes, bias=bias, **settings)
-    made.load_state_dict({n: getattr(module, n).detach() for n in made.state_dict()})
-    return made.to(module.weight.device, module.weight.dtype).eval()
 
 
 def _weigh(
@@ -343,7 +322,8 @@ class _FakeQuantize(nn.Module):
 
     def __init__(self, bits: int, per_channel: bool) -> None:
         super().__init__()
-        self.bits, self.per_channel = bits, per_channel
+        self.bits = bits
+        self.per_channel = per_channel
 
     def forward(self, weight: Tensor) -> Tensor:
         scale = scale_of(weight, self.bits, self.per_channel)

@@ -16,6 +16,7 @@ from torch.nn.modules import dropout
 
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
+from .computed_weights import plain_layers
 from .layer_nodes import layer_node
 from .network import Network, Step
 from .neuron_nodes import refusal
@@ -85,6 +86,7 @@ def wiring_of(
     """
     if isinstance(net, Network):
         return _of_network(net, sample)
+    net = plain_layers(net)
     leaf = type(net).__module__.startswith("torch.nn") and not isinstance(net, nn.Sequential)
     net = nn.Sequential(net) if leaf or isinstance(net, Stateful) else net
     try:
