@@ -1,7 +1,7 @@
 """Spoken words of unknown speakers: what delays of each synapse and what time itself bring.
 
     python benchmarks/spoken_words.py --data FOLDER                 # all rows
-    python benchmarks/spoken_words.py --data FOLDER --row delays --epochs 30
+    python benchmarks/spoken_words.py --data FOLDER --row learned --epochs 30
 
 FOLDER holds arabic_speech_commands_mel40.npz: 40 words, mel spectra of 98 steps, the official
 division of speakers. The rows are one network with and without delays, and the one with delays on
@@ -24,7 +24,7 @@ from spikeloom import data
 
 FILE = "arabic_speech_commands_mel40.npz"
 PARTS = ("train", "validation", "test")
-ROWS = ("delays", "no delays", "delays, steps shuffled")
+ROWS = ("learned delays", "no delays", "steps shuffled")
 BATCH = 64
 
 
@@ -102,7 +102,7 @@ def train(parts: dict[str, Words], row: str, args: Any) -> dict[str, Any]:
     """Train one network and return its row."""
     torch.manual_seed(args.seed)
     draws = torch.Generator().manual_seed(args.seed)
-    shuffle = row.endswith("shuffled")
+    shuffle = row == "steps shuffled"
     net = network(row != "no delays", args.hidden, args.longest)
     delayed = [m for m in net if isinstance(m, snn.DelayedLinear)]
     positions = [layer.delay for layer in delayed]
