@@ -59,7 +59,7 @@ def _plain(path: str, layer: Any) -> nn.Module:
     else:
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
         options |= {name: getattr(layer, name) for name in names}
-        kind = nn.Conv1d if isinstance(layer, nn.Conv1d) else nn.Conv2d
+        kind: Any = nn.Conv1d if isinstance(layer, nn.Conv1d) else nn.Conv2d
         plain = kind(layer.in_channels, layer.out_channels, layer.kernel_size, **options)
     with torch.no_grad():
         weight = _weight(path, layer)
