@@ -6,6 +6,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 PYTEST_FLAGS ?= -n 2 -q
 MATRIX_FLAGS ?=
+NOTEBOOK_FLAGS ?=
 OUT ?=
 
 VENV := .venv
@@ -15,14 +16,16 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 # Small networks and parallel test processes both lose to threads that wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-slow test-all matrix lint format types bench api clean
+.PHONY: help demo test test-slow test-all matrix lint format types bench api docs notebooks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train a spiking network on handwritten digits, with pictures (runs/demo)"
 	@echo "make test    run the tests (a few minutes); make test-slow runs the slow ones, make test-all both"
 	@echo "make matrix  run the tests on each Python and each torch that can be installed here"
-	@echo "make lint    check style (ruff); make format repairs it"
+	@echo "make docs    build the site (site/index.html); needs Python 3.11 or newer"
+	@echo "make notebooks  execute the tutorials as notebooks (build/notebooks); NOTEBOOK_FLAGS=--full: at full length"
+	@echo "make lint    check style (ruff), spelling (codespell) and links; make format repairs the style"
 	@echo "make types   check types (pyright)"
 	@echo "make bench   compare speed with other libraries, where they are installed"
 	@echo "make api     record the public API after a change that is meant"
@@ -52,6 +55,9 @@ matrix: $(BIN)/pip
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "style: clean" || { echo "style: make format repairs most of it"; exit 1; }
 
+	@$(BIN)/codespell && echo "spelling: clean"
+	@$(BIN)/python -m pytest -q -k links tests/test_docs.py
+
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
@@ -64,8 +70,14 @@ bench: $(VENV)/.installed-dev
 api: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.test_public_api
 
+notebooks: $(VENV)/.installed-docs
+	@$(BIN)/python docs/site/notebooks.py build/notebooks $(NOTEBOOK_FLAGS)
+
+docs: notebooks
+	@$(BIN)/python docs/site/build.py site --notebooks build/notebooks && echo "site: site/index.html"
+
 clean:
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist site
 
 # The stamps say what .venv holds; pyproject.toml and constraints.txt outdate them. `dev` holds all that the demo needs.
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/pip
@@ -77,6 +89,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Spikeloom, PyTorch and the tools for tests into $(VENV) (the first time this takes a few minutes) ..."
 	@$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Spikeloom, PyTorch and the tools for the site into $(VENV) (the first time this takes a few minutes) ..."
+	@$(PIP) -e ".[docs]"
+	@touch $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -1,8 +1,8 @@
 """BindsNET for `stdp_speed.py`: trains on as many images as the first argument says for each line
 that it reads.
 
-The second one is a folder with mnist.npz; without it the images are random, with as many lit
-pixels.
+The second one is the size of a batch, the third one a folder with mnist.npz; without it the images
+are random, with as many lit pixels.
 
 Prints processor seconds. What BindsNET imports without needing it for a network is replaced by
 stand-ins.
@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-BATCH, STEPS = 16, 250
+STEPS = 250
 UNUSED = {
     "pandas",
     "ale_py",
@@ -51,7 +51,7 @@ class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def main() -> None:
-    number = int(sys.argv[1])
+    number, batch = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     sys.meta_path.insert(0, Absent())
     from bindsnet.models import DiehlAndCook2015  # pyright: ignore[reportMissingImports]
@@ -62,9 +62,9 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     lit = torch.rand(number, 784, generator=generator) < 0.19
     images = torch.rand(number, 784, generator=generator) * lit
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 3:
         images = (
-            torch.from_numpy(np.load(Path(sys.argv[2]) / "mnist.npz")["x_train"][:number])
+            torch.from_numpy(np.load(Path(sys.argv[3]) / "mnist.npz")["x_train"][:number])
             .float()
             .flatten(1)
             / 255
@@ -72,8 +72,8 @@ def main() -> None:
     rates = 0.128 * images
     for _ in sys.stdin:
         start = time.process_time()
-        for a in range(0, number, BATCH):
-            x = rates[a : a + BATCH].reshape(1, -1, 1, 28, 28)
+        for a in range(0, number, batch):
+            x = rates[a : a + batch].reshape(1, -1, 1, 28, 28)
             spikes = (torch.rand(STEPS, *x.shape[1:]) < x).byte()
             net.run(inputs={"X": spikes}, time=STEPS)
             net.reset_state_variables()

@@ -57,12 +57,11 @@ def contender(x: torch.Tensor, number: int, **options: Any) -> Callable[[], floa
 
 
 def peer(
-    python: str, number: int, root: str | None
+    python: str, number: int, batch: int, root: str | None
 ) -> tuple[subprocess.Popen[str], Callable[[], float]]:
     """A process with the peer, and a function that lets it train once."""
-    process = subprocess.Popen(
-        [python, str(PEER), str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [python, str(PEER), str(number), str(batch), *([root] if root else [])]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     stdin, stdout = process.stdin, process.stdout
 
@@ -90,15 +89,16 @@ def main() -> None:
         "event-driven": (5 * few, contender(x, 5 * few, engine="event")),
         "event-driven, 400 neurons": (5 * few, contender(x, 5 * few, engine="event", neurons=400)),
     }
-    process = None
-    if args.peer:
-        process, run = peer(args.peer, 48, args.data)
-        runs["BindsNET here, batch 16"] = (48, run)
+    processes = []
+    for batch, number in ((16, 48), (64, 128), (256, 512)) if args.peer else ():
+        process, run = peer(args.peer, number, batch, args.data)
+        processes.append(process)
+        runs[f"BindsNET here, batch {batch}"] = (number, run)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (_, run) in runs.items():
             seconds[name].append(run())
-    if process is not None:
+    for process in processes:
         process.terminate()
         process.wait()
     rates = {name: runs[name][0] / statistics.median(times) for name, times in seconds.items()}

@@ -250,3 +250,10 @@ def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told
     assert "weights of a loss act on samples" in done.stdout
     assert "AttributeError: module 'spikeloom' has no attribute 'Leeky'" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["documented"] == 1
+
+
+@pytest.mark.slow
+def test_spoken_words_are_learned_with_delays_without_and_without_time() -> None:
+    rows = report("spoken_words")
+    assert [row["row"] for row in rows] == ["delays", "no delays", "delays, steps shuffled"]
+    assert all(0 <= row["test [%]"] <= 100 and row["parameters"] > 0 for row in rows)

@@ -233,5 +233,5 @@ def test_a_command_does_not_change_the_threads_of_this_process(tmp_path) -> None
     assert torch.get_num_threads() == before
     assert json.loads((tmp_path / "out" / "run.json").read_text())["threads"] == {
         "number": 2,
-        "why": "as asked",
+        "why": "as given",
     }

@@ -62,7 +62,7 @@ def test_signed_spikes_of_size_one_give_the_same_output_and_nir_refuses_them(x: 
     signs = torch.cat([spk.flatten() for spk in _unit_record(unit, x).values()])
     assert set(signs.unique().tolist()) == {-1.0, 0.0, 1.0}
     assert torch.allclose(snn.run(unit, x, 16).mean(0), converted(x, 16), atol=1e-5)
-    with pytest.raises(ValueError, match="it takes spikes back, which no NIR neuron does"):
+    with pytest.raises(ValueError, match="it has negative spikes, which no NIR neuron has"):
         to_nir(snn.SignedIF(init_hidden=True), torch.rand(1, 3))
 
 

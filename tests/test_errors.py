@@ -201,7 +201,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "NaN input": (
         lambda: snn.run(net(), nan),
         ValueError,
-        r"x holds 60 NaN or infinite values of 60 .*looks like silence",
+        r"x holds 60 NaN or infinite values of 60 .*like a silent neuron",
     ),
     "NaN from a weight": (
         lambda: snn.run(nn.Sequential(nn.Linear(6, 4), broken(), lif()), torch.rand(5, 2, 6)),

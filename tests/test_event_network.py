@@ -51,7 +51,7 @@ def test_a_layer_in_two_places_is_read_twice_and_neurons_are_refused() -> None:
     assert [
         stage.path for stage in EventNetwork(nn.Sequential(linear, first, linear, second)).stages
     ] == ["1", "3"]
-    with pytest.raises(ValueError, match="stand in one place, got '3', which stands in two"):
+    with pytest.raises(ValueError, match="may occur once, got '3', which occurs twice"):
         EventNetwork(nn.Sequential(linear, first, linear, first))
 
 

@@ -109,7 +109,7 @@ def test_the_plan_tells_the_segments_and_what_is_kept_whole() -> None:
     x = torch.rand(20, B, 6, dtype=torch.float64, requires_grad=True)
     plan = str(snn.run(network(), x, memory="compressed", explain=True).plan)
     assert plan.startswith("layer by layer, in 2 segments of 16 steps, compressed\n")
-    assert "kept whole: only printed loops choose what they keep, and it owns modules" in plan
+    assert "stored whole: only printed loops choose what they keep, and it owns modules" in plan
     plan = str(snn.run(network(), x, memory="checkpoint", explain=True).plan)
     assert plan.startswith(
         "layer by layer, in 2 segments of 16 steps, all but the last computed again for gradients\n"

@@ -160,7 +160,7 @@ def test_a_second_interrupt_stops_at_once() -> None:
 
 
 def test_without_a_folder_an_interrupt_keeps_nothing_and_says_so() -> None:
-    with pytest.raises(Interrupted, match="nothing is kept, because there is no output folder"):
+    with pytest.raises(Interrupted, match="nothing is saved, because there is no output folder"):
         snn.fit(build, split(), **SETTINGS, loss=Interruption(1))
 
 

@@ -181,7 +181,7 @@ def test_under_autocast_the_choice_goes_by_the_type_of_the_state() -> None:
         compressed = snn.run(net, x, explain=True, memory="compressed").plan
     assert spk.dtype == torch.float16
     assert all(
-        "triton" in made.rows[0].how and "kept whole" not in made.rows[0].how
+        "triton" in made.rows[0].how and "stored whole" not in made.rows[0].how
         for made in (plan, compressed)
     )
 

@@ -104,7 +104,8 @@ def take(module: Any) -> None:
     >>> import spikeloom as snn
     >>> take(snn.Leaky(0.9))
     """
-    before, thread = module._mover, _here.thread
+    before = module._mover
+    thread = _here.thread
     if before is thread:
         return
     if before is not None:

@@ -1,5 +1,4 @@
-"""Training loops under ``torch.autocast``, whose cache of cast weights outlives an update of the
-weights."""
+"""Training under ``torch.autocast``, whose cache of cast weights outlives a weight update."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

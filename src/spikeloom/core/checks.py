@@ -1,7 +1,7 @@
 """Checks at the boundary, and the texts of their errors.
 
-Every message has three parts: the rule, what came, and what to write instead. The functions here
-are the shared ones; a check that only one function needs stands in that function.
+Every message has three parts: the rule, what was received, and what to write instead. The functions
+here are the shared ones; a check that only one function needs is part of that function.
 """
 
 import difflib
@@ -69,7 +69,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 @cache
 def installed(package: str) -> bool:
-    """Whether a package can be imported; looked up once, because every call of a layer asks.
+    """Whether a package can be imported; cached, because every call of a layer needs the result.
 
     >>> installed("json"), installed("no_such_package")
     (True, False)
@@ -104,7 +104,7 @@ def in_range(
     open_high: bool = False,
     why: str = "",
 ) -> None:
-    """Check that a number, or every element of a tensor, lies between ``low`` and ``high``.
+    """Check that a number, or every element of a tensor, is between ``low`` and ``high``.
 
     Args:
         name: of the argument, for the message.
@@ -117,7 +117,7 @@ def in_range(
 
     Raises:
         TypeError: it is neither.
-        ValueError: an element lies outside or is NaN; the message shows the first such element.
+        ValueError: an element is outside or NaN; the message shows the first such element.
 
     >>> in_range("beta", 0.9, 0.0, 1.0)
     """
@@ -266,7 +266,7 @@ def finite(x: Tensor, what: str = "the input") -> None:
     if bad:  # a sum of large finite numbers may overflow
         raise ValueError(
             f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
-            "a NaN membrane never spikes and looks like silence: clean it, e.g. torch.nan_to_num(x)"
+            "a NaN membrane never spikes, like a silent neuron: clean it, e.g. torch.nan_to_num(x)"
         )
 
 
@@ -307,8 +307,7 @@ def not_traced(neuron: Any) -> None:
 
 
 def readable(x: Tensor) -> bool:
-    """Whether the values of ``x`` can be read now: not on meta, not fake, not inside a transform, a
-    trace or a graph capture.
+    """Whether values can be read now: not on meta or fake, not in a transform, trace or capture.
 
     >>> readable(torch.ones(1)), readable(torch.ones(1, device="meta"))
     (True, False)
@@ -323,8 +322,7 @@ def readable(x: Tensor) -> bool:
 
 
 def transformed() -> bool:
-    """Whether a ``torch.func`` transform (grad, vmap, ...) is running, under which values cannot be
-    looked at.
+    """Whether a ``torch.func`` transform (grad, vmap, ...) runs, which hides the values of tensors.
 
     >>> transformed()
     False
@@ -342,8 +340,7 @@ def forward_mode() -> bool:
 
 
 def watched(*tensors: Tensor) -> bool:
-    """Whether somebody records or replaces the operations on ``tensors``, as ``torch.compile`` and
-    fake tensors do.
+    """Whether operations on ``tensors`` are recorded or replaced, as by ``torch.compile``.
 
     >>> watched(torch.ones(1))
     False

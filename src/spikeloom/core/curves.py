@@ -96,8 +96,9 @@ class Sigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class StraightThroughEstimator(Surrogate):
-    """Straight-through estimator: ``dS/dx = 1``. Source: Bengio, Leonard & Courville (2013), arXiv
-    1308.3432.
+    """Straight-through estimator: ``dS/dx = 1``.
+
+    Source: Bengio, Leonard & Courville (2013), arXiv 1308.3432.
 
     >>> StraightThroughEstimator().derivative(torch.tensor([3.0]))
     tensor([1.])
@@ -175,8 +176,7 @@ class Heaviside(Surrogate):
 
 @dataclass(frozen=True)
 class StochasticSpikeOperator(Surrogate):
-    """Surrogate of uniform noise: 1 where a spike was fired, ``(U[0, 1) - 0.5 + mean) variance``
-    elsewhere.
+    """Surrogate of uniform noise: 1 at a spike, else ``(U[0, 1) - 0.5 + mean) variance``.
 
     It is drawn anew at every backward pass, hence has no primitive, and runs the ordinary loop.
 

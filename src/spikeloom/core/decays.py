@@ -1,4 +1,4 @@
-"""Decays per step: clamped to [0, 1] by the equations, led back from the edges by gradients.
+"""Decays per step: the equations clamp them to [0, 1], and gradients can move them back inside.
 
 ``torch.clamp`` has no gradient beyond its edges, and since torch 2.14 none at them. A decay that
 starts at 1 or was pushed past it would never move again. The clamp used here passes the gradient
@@ -50,10 +50,9 @@ def time_constant(decay: Any, dt: float) -> Any:
 
 
 def lead_inward(parameter: Any) -> None:
-    """Register a hook that drops the part of a parameter's gradient that would push it out of [0,
-    1].
+    """Register a hook that drops a parameter's gradient where it points out of [0, 1].
 
-    The part that leads back is kept. A second call has no effect.
+    The part that points back into the interval is not changed. A second call has no effect.
 
     Args:
         parameter: a leaf that requires a gradient.

@@ -1,5 +1,4 @@
-"""Surrogate curves of area 1: the four of STBP, and the triangle of chaotic spiking
-backpropagation.
+"""Surrogate curves of area 1: the four of STBP, and the triangle of chaotic backpropagation.
 
 Their derivatives are probability densities around the threshold; ``x`` is the membrane minus the
 threshold.
@@ -68,8 +67,9 @@ class Rectangular(Surrogate):
 
 @dataclass(frozen=True)
 class Polynomial(Surrogate):
-    """STBP's h2: ``max(0, sqrt(a)/2 - a/4 |x|)``. Source: Wu et al. (2018), Front. Neurosci.
-    12:331.
+    """STBP's h2: ``max(0, sqrt(a)/2 - a/4 |x|)``.
+
+    Source: Wu et al. (2018), Front. Neurosci. 12:331.
 
     >>> Polynomial(a=4.0).derivative(torch.tensor([0.0, 1.0]))
     tensor([1., 0.])
@@ -91,8 +91,9 @@ class Polynomial(Surrogate):
 
 @dataclass(frozen=True)
 class Logistic(Surrogate):
-    """STBP's h3: the slope of a sigmoid of temperature ``a``. Source: Wu et al. (2018), Front.
-    Neurosci. 12:331.
+    """STBP's h3: the slope of a sigmoid of temperature ``a``.
+
+    Source: Wu et al. (2018), Front. Neurosci. 12:331.
 
     >>> Logistic(a=1.0).derivative(torch.tensor([0.0]))
     tensor([0.2500])
@@ -112,8 +113,9 @@ class Logistic(Surrogate):
 
 @dataclass(frozen=True)
 class Gaussian(Surrogate):
-    """STBP's h4: a normal density of variance ``a``. Source: Wu et al. (2018), Front. Neurosci.
-    12:331.
+    """STBP's h4: a normal density of variance ``a``.
+
+    Source: Wu et al. (2018), Front. Neurosci. 12:331.
 
     >>> Gaussian(a=1.0).derivative(torch.tensor([0.0]))
     tensor([0.3989])

@@ -1,9 +1,8 @@
-"""Who runs a sequence and what is kept for its backward pass: the table of backends, and the
-choices.
+"""Table of backends, and the choice of the backend and of the residual for a sequence.
 
-A backend serves some transitions on some devices. Kernels enter themselves here; neurons ask here;
-neither knows the other. ``"eager"``, the ordinary loop over time steps, serves everything and is
-always there.
+A backend serves some transitions on some devices. Kernels register here and neurons choose here;
+neither imports the other. ``"eager"``, the ordinary loop over time steps, serves everything and is
+always available.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,14 +23,14 @@ __all__ = [
     "Backend",
     "backend",
     "backends",
+    "checks_input",
     "chosen",
-    "kept",
-    "looks",
+    "forced_residual",
     "name_of",
     "register",
     "residual",
+    "residual_refusal",
     "together",
-    "unkept",
 ]
 
 RESIDUALS = ("state", "half", "input")
@@ -46,11 +45,11 @@ class Backend:
         available: ``() -> None`` if it can run here, else the reason why not.
         refusal: ``(transition, x, dtype) -> None`` if it serves this call, computed in ``dtype``,
             else why not.
-        pays: ``(work) -> bool``: whether to choose it, unasked, for that many neuron steps.
+        pays: ``(work) -> bool``: whether it is chosen by default for that many neuron steps.
         run: ``(key, x, state, params, num_steps, *, path, residual) -> (spk, states)`` with the key
             of the transition; the states over time, or without ``path`` the last ones; ``residual``
             "" leaves that choice to it.
-        looks: ``run`` refuses itself an input that is not finite.
+        checks_input: ``run`` itself raises for an input that is not finite.
     """
 
     name: str
@@ -58,7 +57,7 @@ class Backend:
     refusal: Callable[[Transition, Tensor, torch.dtype], str | None]
     run: Callable[..., tuple[Tensor, Any]]
     pays: Callable[[int], bool] = lambda work: True
-    looks: bool = False
+    checks_input: bool = False
 
 
 _TABLE: dict[str, Backend] = {}
@@ -68,7 +67,7 @@ _residual: ContextVar[str] = ContextVar("spikeloom_residual", default="")
 
 
 def register(entry: Backend) -> None:
-    """Enter a backend; those entered later are asked earlier."""
+    """Register a backend; the latest one that serves a call is chosen."""
     _TABLE[entry.name] = entry
 
 
@@ -120,9 +119,9 @@ def residual(name: str) -> Iterator[None]:
     Args:
         name: ``"state"`` keeps the states over time (the default; exact). ``"input"`` keeps the
             input and computes the states once more in the backward pass (exact, and less memory
-            where the input is kept anyway or is constant in time; the default for the latter on the
-            CPU with numba). ``"half"`` keeps the distance of the membrane from the threshold in
-            bfloat16: half of the memory, who fired stays exact, and gradients are off by 1e-3 or
+            where the input is stored anyway or is constant in time; the default for constant input
+            on the CPU with numba). ``"half"`` keeps the distance of the membrane from the threshold
+            in bfloat16: half of the memory, the spikes stay exact, and gradients are off by 1e-3 or
             less for most surrogates (``benchmarks/residuals.py`` measures it for each). This is
             relative to the sum of the magnitudes: the gradient of a learned scalar, such as one
             beta of a layer, is a sum whose terms may cancel, and can be off by a fifth or more.
@@ -144,11 +143,11 @@ def residual(name: str) -> Iterator[None]:
         _residual.reset(token)
 
 
-def kept() -> str:
-    """The residual that was asked for; "" where the choice is open.
+def forced_residual() -> str:
+    """The residual that `residual` set; "" where the choice is open.
 
     >>> with residual("half"):
-    ...     kept()
+    ...     forced_residual()
     'half'
     """
     return _residual.get()
@@ -172,7 +171,7 @@ def together() -> Iterator[None]:
         _largest.reset(token)
 
 
-def unkept(
+def residual_refusal(
     transition: Transition, x: Tensor, residual: str, dtype: torch.dtype | None = None
 ) -> str | None:
     """Why a residual does not serve a call, computed in ``dtype``; None if it does."""
@@ -190,7 +189,7 @@ def unkept(
 
 def _why_eager(transition: Transition, x: Tensor) -> str:
     if _forced.get() == "eager":
-        return 'snn.backend("eager") was asked for'
+        return 'snn.backend("eager") is active'
     return next(
         (r for e in _TABLE.values() if (r := e.refusal(transition, x, x.dtype))),
         "none of them serves this",
@@ -209,24 +208,25 @@ def chosen(
         steps: how often the input is used, T where it is constant in time.
 
     Raises:
-        RuntimeError: the backend or the residual that the user asked for does not serve this call.
+        RuntimeError: the backend or the residual that the user chose does not serve this call.
     """
     if not torch.compiler.is_compiling():
-        name, kept = _choice(transition, x, dtype, steps)
+        name, stored = _choice(transition, x, dtype, steps)
     else:
-        name, kept = _constant_choice(transition, x.dtype, x.device.type, dtype)
-    return name, None if name == "eager" else partial(_TABLE[name].run, residual=kept)
+        name, stored = _constant_choice(transition, x.dtype, x.device.type, dtype)
+    return name, None if name == "eager" else partial(_TABLE[name].run, residual=stored)
 
 
 def _choice(transition: Transition, x: Tensor, dtype: torch.dtype, steps: int) -> tuple[str, str]:
-    name, kept = name_of(transition, x, dtype, steps), _residual.get()
-    reason = unkept(transition, x, kept, dtype) if torch.is_grad_enabled() else None
+    name = name_of(transition, x, dtype, steps)
+    stored = _residual.get()
+    reason = residual_refusal(transition, x, stored, dtype) if torch.is_grad_enabled() else None
     if reason:
         raise RuntimeError(
-            f"residual {kept!r} does not serve {transition.neuron.__name__}: {reason}; "
+            f"residual {stored!r} does not serve {transition.neuron.__name__}: {reason}; "
             'leave the choice open or write snn.residual("state")'
         )
-    return name, kept
+    return name, stored
 
 
 def name_of(
@@ -235,9 +235,10 @@ def name_of(
     """Name of the backend for this call; arguments as for `chosen`.
 
     Raises:
-        RuntimeError: the backend that the user asked for does not serve it.
+        RuntimeError: the backend that the user chose does not serve it.
     """
-    name, dtype = _forced.get(), dtype or x.dtype
+    name = _forced.get()
+    dtype = dtype or x.dtype
     if name is None:
         work = _weighed(x.numel() * steps)
         return next(
@@ -253,14 +254,13 @@ def name_of(
     return name
 
 
-def looks(name: str) -> bool:
-    """Whether a backend refuses itself an input that is not finite."""
-    return name != "eager" and _TABLE[name].looks
+def checks_input(name: str) -> bool:
+    """Whether a backend itself raises for an input that is not finite."""
+    return name != "eager" and _TABLE[name].checks_input
 
 
 def _weighed(work: int) -> int:
-    """The work that decides for a sequence: its own, or that of the largest one that it runs
-    together with."""
+    """The work that decides for a sequence: its own, or inside `together` the largest so far."""
     largest = _largest.get()
     if largest is None:
         return work

@@ -74,8 +74,7 @@ class Doors:
         """Called at the end of the constructor, for subclasses that register their own states."""
 
     def _base_state_function(self, input_: Tensor) -> Any:
-        """The state after the input and before the reset: a tensor, or a tuple of all states but
-        the spikes."""
+        """The state after the input, before the reset: a tensor, or a tuple without spikes."""
         return self._integrated(input_)
 
     def _base_sub(self, input_: Tensor) -> Any:
@@ -89,8 +88,7 @@ class Doors:
 
     @property
     def state_function(self) -> Callable[[Tensor], Any]:
-        """The state after the input and the reset, as a function of the input; assigning replaces
-        it."""
+        """The state after input and reset, as a function of the input; can be assigned."""
         return self._chosen or self._by_mechanism()
 
     @state_function.setter
@@ -114,8 +112,7 @@ class Doors:
         self.__dict__["_signal"] = signal
 
     def replaced(self, name: str, value: Any) -> None:
-        """Take note that a method was assigned to this instance, which counts like an override in
-        its class.
+        """Record that a method was assigned to this instance, which counts like an override.
 
         Raises:
             TypeError: ``value`` cannot be called, although the neuron's ``forward`` calls it.
@@ -144,8 +141,7 @@ class Doors:
         return self.spike_grad(mem - self.threshold) * self.graded_spikes_factor
 
     def fire_inhibition(self, batch_size: int, mem: Tensor) -> Tensor:
-        """Spikes of a membrane, [B, ...], where only the neuron furthest above its threshold may
-        fire.
+        """Spikes [B, ...], where only the neuron furthest above its threshold may fire.
 
         Args:
             batch_size: snnTorch's argument; the size of axis 0 of ``mem`` is what counts.
@@ -216,16 +212,14 @@ class Doors:
     # -- the two forms of "zero" that snnTorch's neurons have besides that of the reset strategy ---
 
     def _zero_by_second_pass(self, input_: Tensor) -> Any:
-        """Subtract a second result of ``_base_state_function``, which may draw other random
-        numbers."""
+        """Subtract a second ``_base_state_function``, which may draw other random numbers."""
         first, second = self._base_state_function(input_), self._base_state_function(input_)
         if isinstance(first, Tensor):
             return first - self.reset * second
         return tuple(a - b * self.reset for a, b in zip(first, second, strict=True))
 
     def _zero_of_membrane(self, input_: Tensor) -> Any:
-        """Subtract the result of ``_base_state_reset_zero``: the neuron's equation unless it is
-        overridden too."""
+        """Subtract ``_base_state_reset_zero``: the neuron's equation unless it is overridden."""
         syn, mem = self._base_state_function(input_)
         syn_reset, mem_reset = self._base_state_reset_zero(input_)
         return syn - syn_reset * self.reset, mem - mem_reset * self.reset
@@ -246,10 +240,9 @@ def through(names: Iterable[str]) -> bool:
 
 @cache
 def stepwise(cls: Any, names: tuple[str, ...]) -> Any:
-    """Return the equations of ``cls``, never fused, for a neuron with methods replaced on the
-    instance."""
-    kept = ("State", "integrate", "trigger", "retract", "settle")
-    body = {name: inspect.getattr_static(cls, name) for name in kept}
+    """Return unfused equations of ``cls``, for a neuron with methods replaced on the instance."""
+    copied = ("State", "integrate", "trigger", "retract", "settle")
+    body = {name: inspect.getattr_static(cls, name) for name in copied}
     body |= {"overridden": names, "elementwise": False, "__module__": cls.__module__}
     return type(
         cls.__name__, (), {**body, "__qualname__": f"{cls.__qualname__}[{', '.join(names)}]"}
@@ -268,7 +261,7 @@ def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         Spikes [B, ...], and the new state. The state of ``neuron`` is unchanged, except for
         ``neuron.reset``.
     """
-    kept = neuron._hidden
+    before = neuron._hidden
     neuron._hidden = state
     try:
         neuron.reset = signal = neuron.mem_reset(neuron.mem)
@@ -283,13 +276,14 @@ def step(neuron: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         neuron._hidden = new
         mem = neuron._pooled(new.mem)
         spk = neuron.fire_inhibition(len(mem), mem) if neuron.inhibition else neuron.fire(mem)
-        reset, p = neuron.resets[neuron._reset_mechanism], neuron.params(x.dtype)
+        reset = neuron.resets[neuron._reset_mechanism]
+        p = neuron.params(x.dtype)
         if reset.acts and not neuron.reset_delay:
             new = reset.clear(neuron._hidden, spk / neuron.graded_spikes_factor - signal, p)
             neuron._hidden = new
         return spk, neuron.settle(neuron._hidden, spk, p)
     finally:
-        neuron._hidden = kept
+        neuron._hidden = before
 
 
 def overridden_by(cls: Any) -> tuple[str, ...]:
@@ -303,9 +297,11 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
         for base in cls.__mro__
         if base.__module__.partition(".")[0] != "torch" and base is not object
     ]
-    asked = (*STEP, *CALLS, *_BEFORE_0_8)
+    overridable = (*STEP, *CALLS, *_BEFORE_0_8)
     written = [
-        n for n in asked if any(n in vars(base) and not _is_ours(vars(base)[n]) for base in bases)
+        n
+        for n in overridable
+        if any(n in vars(base) and not _is_ours(vars(base)[n]) for base in bases)
     ]
     names = tuple(n for n in written if n not in _BEFORE_0_8)
     _refuse(cls, names, written)
@@ -343,8 +339,7 @@ def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
 
 
 def _is_ours(member: Any) -> bool:
-    """Whether a function or property was written in a module of this package, rather than in a
-    user's class."""
+    """Whether this package, and not a user's class, defines a function or property."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     scope = getattr(function, "__globals__", {})
     name = scope.get("__name__", "")
@@ -365,13 +360,10 @@ def _check_arguments(cls: Any, name: str) -> None:
     try:
         inspect.signature(method).bind(None, *[None] * wanted)
     except TypeError as error:
-        given = (
-            "batch_size, mem"
-            if wanted == 2
-            else "mem"
-            if name in ("fire", "mem_reset")
-            else "input_"
-        )
+        if wanted == 2:
+            given = "batch_size, mem"
+        else:
+            given = "mem" if name in ("fire", "mem_reset") else "input_"
         raise TypeError(
             f"{cls.__name__}: {name}{inspect.signature(method)} cannot be called as "
             f"{name}({given}), which is what "

@@ -1,5 +1,4 @@
-"""The graph of autograd that a state hangs on: whether it still exists, and where nobody may
-look."""
+"""The autograd graph behind a state: whether it still exists, and what must not be inspected."""
 
 from functools import cache
 from typing import Any
@@ -24,8 +23,7 @@ class _Sealed(torch.autograd.Function):
 
 
 def sealed(value: Tensor) -> Tensor:
-    """The same values, behind which `is_freed` does not look: what was saved there is computed when
-    it is read.
+    """The same values, behind which `is_freed` does not search: reading what is saved computes it.
 
     >>> sealed(torch.ones(1))
     tensor([1.])
@@ -34,11 +32,10 @@ def sealed(value: Tensor) -> Tensor:
 
 
 def is_freed(value: Tensor, depth: int = 8) -> bool:
-    """Whether ``backward()`` has already freed the graph that made ``value``: another pass through
-    it must fail.
+    """Whether ``backward()`` has freed the graph of ``value``, so that a second pass must fail.
 
-    Looks at the ``depth`` nearest nodes, not behind what is `sealed`. Where hooks handle saved
-    tensors (checkpointing, offloading) the answer is False, because looking would call them.
+    Checks the ``depth`` nearest nodes, not those behind a `sealed` value. Where hooks handle saved
+    tensors (checkpointing, offloading) the answer is False, because the check would call them.
 
     >>> x = torch.ones(1, requires_grad=True)
     >>> y = x * x
@@ -49,15 +46,14 @@ def is_freed(value: Tensor, depth: int = 8) -> bool:
         return False
     nodes = [value.grad_fn]
     while nodes and depth:
-        node, depth = nodes.pop(0), depth - 1
+        node = nodes.pop(0)
+        depth -= 1
         if node is None or type(node).__name__ == "_SealedBackward":
             continue
         for name in _saved_tensors(type(node)):
             try:
                 getattr(node, name)
-            except (
-                RuntimeError
-            ) as error:  # of a tensor that was written in place, too, which says another thing
+            except RuntimeError as error:  # also raised, with another text, after an in-place write
                 if "already been freed" in str(error):
                     return True
         nodes.extend(parent for parent, _ in node.next_functions)

@@ -1,5 +1,4 @@
-"""Recordings of unequal length in one padded batch: which steps count, and what the last of them
-holds.
+"""Recordings of unequal length in a padded batch: which steps count, and the last valid values.
 
 Time is the first axis and the batch the second one. Networks are causal and samples do not act on
 each other, so that padding cannot change what a recording yields before its end; what follows is

@@ -1,4 +1,4 @@
-"""The neuron: one pure step, the ways to run it, and the state that it remembers.
+"""The neuron: one pure step, its loops over time, and the state that it stores.
 
 A subclass declares ``State`` (a NamedTuple of tensors with a field ``mem``), ``integrate`` and its
 parameters. A static ``integrate`` is pure elementwise arithmetic and may be fused over time; one
@@ -60,8 +60,7 @@ class Live(WeakSet[Any]):
 
 
 class StateField:
-    """``lif.mem`` reads and writes one field of the remembered state; of shape (0,) where there is
-    none."""
+    """``lif.mem`` reads and writes one field of the stored state; of shape (0,) without one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -75,8 +74,7 @@ class StateField:
 
 
 class OneOrAll:
-    """A method that acts on one neuron, or, called on a class, on all living neurons of that
-    class."""
+    """A method that acts on one neuron, or, called on a class, on all its living instances."""
 
     def __init__(self, method: Any) -> None:
         self.method = method
@@ -99,8 +97,7 @@ def _cast(x: Tensor) -> bool:
 
 
 class Neuron(Parameters, doors.Doors, Stateful, Refusing):
-    r"""Base of the spiking neurons: a membrane that is integrated, compared with a threshold, and
-    reset.
+    r"""Base of the spiking neurons: a membrane is integrated, compared to a threshold, and reset.
 
     Args:
         threshold: firing threshold, > 0; a scalar or a tensor that broadcasts against ``[B, ...]``.
@@ -269,8 +266,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        """The state after the input of one step, before spike and reset. Pure; no Python branch on
-        tensor values."""
+        """The state after the input, before the spike. Pure; no Python branch on tensor values."""
         raise NotImplementedError
 
     trigger: Any = staticmethod(
@@ -301,8 +297,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     @property
     def equations(self) -> Any:
-        """The class that holds the equations: its own, unless its arguments choose among
-        several."""
+        """The class that has the equations: its own, unless arguments choose among several."""
         if "overridden" in self.__dict__:
             return doors.stepwise(type(self), self.overridden)
         return type(self)
@@ -311,7 +306,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _cell(self) -> Any:
         return None if self.transition.neuron.elementwise else self
 
-    # -- derived: the two pure ways to run --------------------------------------------------------
+    # -- derived: step and scan, both pure ---------------------------------------------------------
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step. Pure: it reads parameters and touches no attribute.
@@ -364,7 +359,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return self.scan(x, state, num_steps=num_steps)
 
     def _check_finite(self, x: Tensor) -> None:
-        # elsewhere than on the CPU the answer would stall the queue; snn.run looks once per call
+        # on a GPU, reading the result would stall the queue; snn.run checks once per call
         if not torch.compiler.is_compiling() and x.device.type == "cpu":
             checks.finite(x, f"the input of {type(self).__name__}")
 
@@ -392,7 +387,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
-        if not dispatch.looks(name):
+        if not dispatch.checks_input(name):
             self._check_finite(x)
         if run is not None:
             return run(
@@ -411,7 +406,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return self.State(*(value[-1].clone() for value in states))
 
     def _loop(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
-        spk, states = [], []
+        spk = []
+        states = []
         own = "step" in self.overridden
         for x_t in (
             x.unbind(0) if num_steps is None else [x] * num_steps
@@ -422,8 +418,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return torch.stack(spk), self.State(*map(torch.stack, zip(*states, strict=True)))
 
     def _configure(self) -> None:
-        """Fix the transition now: building it in ``forward`` would break the graph of
-        ``torch.compile``."""
+        """Build the transition now; in ``forward`` it breaks the graph of ``torch.compile``."""
         self._record = record(self._names)
         self.transition = Transition(
             self.equations,
@@ -530,13 +525,14 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         given = self._given(state, named) if state or named else {}
         if not given and (self._hidden is None or not self.carries):
             return self.initial(x)
-        shape, hidden = self.state_shape(x), self.hidden
+        shape = self.state_shape(x)
+        hidden = self.hidden
         compiling = torch.compiler.is_compiling()
         rest: Any = None
         values: list[Any] = []
-        for name, kept in zip(hidden._fields, hidden, strict=True):
+        for name, stored in zip(hidden._fields, hidden, strict=True):
             passed = name in given
-            value: Any = given[name] if passed else kept
+            value: Any = given[name] if passed else stored
             if value.shape != shape:
                 if value.shape == (0,):
                     rest = self.initial(x) if rest is None else rest
@@ -549,7 +545,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return self.State(*values)
 
     def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:
-        fields, kind = self.State._fields, type(self).__name__
+        fields = self.State._fields
+        kind = type(self).__name__
         if len(state) > len(fields) or not named.keys() <= set(fields):
             raise TypeError(
                 f"{kind} takes an input and the state ({', '.join(fields)}), got {len(state)} "
@@ -636,7 +633,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             )
 
     def _inspect_fit(self, x: Tensor) -> None:
-        kind, target = type(self).__name__, self.state_shape(x)
+        kind = type(self).__name__
+        target = self.state_shape(x)
         for name in self._names:
             value = getattr(self, name)
             if value.device != x.device:
@@ -655,8 +653,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         self._inspect_weights(x)
 
     def _inspect_weights(self, x: Tensor) -> None:
-        """Modules below a self compute in the dtype of their weights, and torch refuses another one
-        in its own words."""
+        """Raise if the weights of inner modules and the input differ in dtype."""
         for child, module in self._modules.items():
             weight = (
                 next(iter(module._parameters.values()), None)
@@ -707,8 +704,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self._configure()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """As in any module; a state, which snnTorch's ``_init_mem`` registers, is remembered
-        instead."""
+        """As in any module, but a state, as registered by snnTorch's ``_init_mem``, is stored."""
         if name not in self.State._fields:
             super().register_buffer(name, tensor, persistent)
         elif tensor is not None and tensor.shape != (0,):
@@ -718,8 +714,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("transition", "key", "_record", "_taps", "_signal")
-        kept = {k: v for k, v in super().__getstate__().items() if k not in left_out}
-        return {**kept, "_checked": None, "_versions": {}}
+        saved = {k: v for k, v in super().__getstate__().items() if k not in left_out}
+        return {**saved, "_checked": None, "_versions": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -729,7 +725,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
         before = self._on_meta()
-        self._checked, self._signal, self._versions = None, None, {}
+        self._checked = None
+        self._signal = None
+        self._versions = {}
         moved = super()._apply(fn, *args, **options)
         self._unset = before and not self._on_meta()
         self._lead_inward()

@@ -113,8 +113,7 @@ def arguments(kind: type) -> Mapping[str, Any]:
 
 
 def _arguments(classes: tuple[type, ...]) -> dict[str, Any]:
-    """Arguments of the first constructor among ``classes``, an excerpt of a method resolution
-    order."""
+    """Arguments of the first constructor among ``classes``, a part of a method resolution order."""
     position = next(i for i, base in enumerate(classes) if "__init__" in vars(base))
     found: dict[str, Any] = {}
     for parameter in _parameters(classes[position]):

@@ -54,8 +54,7 @@ class Parameters(nn.Module):
     def parameter(
         self, name: str, value: Any, learn: bool = False, *, persistent: bool = True
     ) -> None:
-        """Register a tensor of the equations under ``name``: a parameter if it learns, a buffer
-        otherwise.
+        """Register a tensor of the equations: a parameter if it learns, a buffer otherwise.
 
         Args:
             name: how ``integrate`` reads it, ``p.name``, and its key in ``state_dict``.
@@ -110,8 +109,7 @@ class Parameters(nn.Module):
                 lead_inward(value)
 
     def reset_parameters(self) -> None:
-        """Set every tensor of the equations to the value that the constructor received, e.g. after
-        ``to_empty()``.
+        """Set each tensor of the equations to the constructor's value, e.g. after ``to_empty()``.
 
         Raises:
             RuntimeError: the constructor received a tensor without values.
@@ -134,7 +132,8 @@ class Parameters(nn.Module):
         Reads version counters only where nothing was written, because this runs at every step.
         """
         known: dict[str, Any] = self._versions
-        parameters, buffers = self._parameters, self._buffers
+        parameters = self._parameters
+        buffers = self._buffers
         changed: list[tuple[str, Tensor]] = []
         for name in self._names:
             value = parameters.get(name)
@@ -180,8 +179,7 @@ class Parameters(nn.Module):
             self._versions[name] = (value, _version(value))
 
     def inspect_together(self) -> None:
-        """Raise if learned parameters contradict each other; called without gradients after they
-        were written."""
+        """Raise if learned parameters are inconsistent; called without gradients after a write."""
 
     def constants(self) -> list[str]:
         """Names of the tensors that the constructor takes, enough of them to determine the rest."""
@@ -189,7 +187,9 @@ class Parameters(nn.Module):
 
     def params(self, dtype: torch.dtype) -> Any:
         """Return the parameters by name, in ``dtype``, as the equations read them."""
-        parameters, buffers, values = self._parameters, self._buffers, []
+        parameters = self._parameters
+        buffers = self._buffers
+        values = []
         for name in self._names:  # getattr of a module takes ten times as long as its dictionaries
             value = parameters.get(name)
             if value is None:

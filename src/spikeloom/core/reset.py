@@ -25,16 +25,13 @@ class Reset:
     True
     """
 
-    acts: ClassVar[bool] = (
-        True  # False: there is nothing to clear, so that nobody needs to know who fired
-    )
-    attached: ClassVar[bool] = (
-        False  # True: gradients pass the reset signal, by the surrogate of its spike
-    )
+    # False: there is nothing to clear, and spikes need not be computed for the reset
+    acts: ClassVar[bool] = True
+    # True: gradients pass through the reset signal, by the surrogate of its spike
+    attached: ClassVar[bool] = False
 
     def clear(self, state: Any, s: Tensor, p: Any) -> Any:
-        """The state after the reset of the neurons where ``s`` is 1; where ``s`` is 0 it is
-        unchanged."""
+        """The state after the reset of the neurons where ``s`` is 1; unchanged where ``s`` is 0."""
         raise NotImplementedError
 
     def advance(
@@ -82,8 +79,7 @@ class ZeroBefore(Zero):
 
 @dataclass(frozen=True)
 class ZeroBeforeAttached(ZeroBefore):
-    """As `ZeroBefore`, the gradient passing the reset, as in STBP
-    (``reset_mechanism="zero_attached"``)."""
+    """`ZeroBefore` with a gradient through it (``reset_mechanism="zero_attached"``, STBP)."""
 
     attached: ClassVar[bool] = True
 

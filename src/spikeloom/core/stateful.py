@@ -1,5 +1,4 @@
-"""What remembers from call to call: the protocol by which networks are reset, detached, switched
-and run over time.
+"""State from call to call: how networks are reset, detached, switched and run over time.
 
 Neurons are one kind of it, delays another. State is a NamedTuple of tensors outside of the module's
 buffers (DistributedDataParallel would broadcast it), made from the first input.
@@ -26,8 +25,7 @@ _OWN_DEPTH = 5
 
 
 def _outlived(module: Any, value: Any) -> Any:
-    """A state as it is after the transform of ``torch.func`` that made it: a plain tensor where
-    there is one."""
+    """The state after the end of the ``torch.func`` transform that made it, as plain tensors."""
     value = unwrap_if_dead(value)
     if is_batchedtensor(value) and maybe_get_level(value) > (maybe_current_level() or 0):
         raise RuntimeError(
@@ -48,8 +46,7 @@ def computes_in_other_dtype(x: Tensor) -> bool:
 
 
 class Stateful(nn.Module):
-    """Base of modules with a state: ``snn.reset``, ``detach``, ``set_mode`` and ``run`` act on all
-    of them in a net.
+    """Base of modules with a state, for ``snn.reset``, ``detach``, ``set_mode`` and ``run``.
 
     A subclass declares ``State``, a NamedTuple of tensors, and ``advance``, which reads and sets
     ``_hidden``.
@@ -77,8 +74,7 @@ class Stateful(nn.Module):
     _ousted: Any = None  # threads whose state it was before
 
     def forward(self, input_: Tensor) -> Any:
-        """Run one step or, in sequence mode, all steps of ``input_``, and remember the last
-        state."""
+        """Run one step or, in sequence mode, all steps of ``input_``, and store the last state."""
         if not torch.compiler.is_compiling():
             if alone.claimed:
                 alone.refuse_others(self)
@@ -220,11 +216,11 @@ class Stateful(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         hidden = self._hidden
-        kept = self.__dict__.copy()
-        kept.pop("_mover", None)
-        kept.pop("_ousted", None)
+        attributes = self.__dict__.copy()
+        attributes.pop("_mover", None)
+        attributes.pop("_ousted", None)
         return {
-            **kept,
+            **attributes,
             "_hidden": hidden and self.State(*(value.detach() for value in hidden)),
         }
 

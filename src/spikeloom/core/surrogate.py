@@ -74,8 +74,7 @@ class _TransformedHeaviside(_CompiledHeaviside):
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Base of the surrogates: callable on ``mem - threshold``, differentiable through
-    ``derivative``.
+    """Base of the surrogates: callable on ``mem - threshold``, differentiable by ``derivative``.
 
     A subclass is a frozen dataclass with elementwise ``primitive`` and ``derivative``; it then
     works with every neuron and every backend.
@@ -144,8 +143,7 @@ class _Custom(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class CustomSurrogate:
-    """A surrogate from a function ``custom_surrogate_function(input_, grad_input, spikes) ->
-    gradient``.
+    """A surrogate from a function ``(input_, grad_input, spikes) -> gradient``.
 
     Picklable if the function is. Prefer a `Surrogate` subclass: it also has a primitive.
 
@@ -175,8 +173,7 @@ class CustomSurrogate:
 
 
 def resolve(spike_grad: Any) -> Any:
-    """The surrogate that a user meant: a value as it is, a class instantiated, ``Class.apply`` as
-    the class.
+    """The surrogate for a user's argument: a surrogate, a class, or ``Class.apply``.
 
     Raises:
         TypeError: ``spike_grad`` is not callable.

@@ -27,8 +27,8 @@ class Moment(NamedTuple):
         state: of a neuron, with the same axes; None for other layers.
         timed: whether there is a time axis; None: unknown, an ordinary call of a layer without
             state.
-        repeat: T, where ``x`` (and the output of a layer without state) has no time axis and stands
-            for T equal steps; else 1.
+        repeat: T, where ``x`` (and the output of a layer without state) has no time axis and
+            represents T equal steps; else 1.
     """
 
     x: Any
@@ -63,7 +63,7 @@ class Watch:
             self.tap(module, Moment(x, output, None, None))
 
     def __deepcopy__(self, memo: Any) -> "Watch":
-        return Watch(_nothing)  # a copy of a network is nobody's business
+        return Watch(_nothing)  # a copy of a network is not watched
 
     def __reduce__(self) -> Any:
         return Watch, (_nothing,)
@@ -80,8 +80,7 @@ def watches(module: nn.Module) -> list[Watch]:
 
 @contextmanager
 def untold(net: nn.Module) -> Iterator[None]:
-    """Tell the taps of a network nothing inside the block, in which it computes once more what they
-    know already.
+    """Disable the taps of a network inside the block, in which it repeats computations.
 
     >>> seen = []
     >>> layer = nn.ReLU()
@@ -95,9 +94,8 @@ def untold(net: nn.Module) -> Iterator[None]:
     neurons = [(module, module._taps) for module in modules if getattr(module, "_taps", ())]
     hooks = [(watch, watch.tap) for module in modules for watch in watches(module)]
     for neuron, taps in neurons:
-        neuron._taps = (_nothing,) * len(
-            taps
-        )  # as many: a neuron with taps keeps more for its gradients
+        # the same number, because a neuron with taps saves more for its gradients
+        neuron._taps = (_nothing,) * len(taps)
     for watch, _ in hooks:
         watch.tap = _nothing
     try:

@@ -20,15 +20,14 @@ from .surrogate import Disabled, Surrogate
 
 __all__ = ["MOST_TRANSITIONS", "TRANSITIONS", "Transition", "over_threshold", "winner"]
 
-MOST_TRANSITIONS = 512  # that are kept although no neuron has them any more
+MOST_TRANSITIONS = 512  # that stay in the table after their last neuron is gone
 
 
 class Transitions:
-    """What the fused operator's string argument stands for: transitions of neurons, by name.
+    """Transitions of neurons by name, which is the fused operator's string argument.
 
     Annealing a slope makes a transition at every value. Those of living neurons are found as long
-    as the neurons live; of others the latest are kept, because a backward pass may still ask for
-    them.
+    as the neurons live; of others the latest stay, because a backward pass may still need them.
     """
 
     def __init__(self) -> None:
@@ -79,9 +78,8 @@ class Transition:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "_hash", hash(self._values())
-        )  # every call of a layer looks its loops up
+        # Cached, because every call of a layer needs it to find its loops
+        object.__setattr__(self, "_hash", hash(self._values()))
 
     def __hash__(self) -> int:
         return self._hash  # pyright: ignore[reportAttributeAccessIssue]
@@ -93,8 +91,7 @@ class Transition:
         return tuple(getattr(self, f.name) for f in fields(self))
 
     def __call__(self, x: Tensor, state: Any, p: Any, cell: Any = None) -> tuple[Tensor, Any]:
-        """One step. ``cell`` provides the equations: the neuron's class, or its instance where they
-        own modules."""
+        """One step by the equations of ``cell``: the class, or an instance with modules."""
         cell = self.neuron if cell is None else cell
         acts = self.reset.acts
         fired = self._fired(x, state, p) if acts else x
@@ -116,7 +113,8 @@ class Transition:
         """Who exceeded the threshold in the step before."""
         if self.reset.attached:
             return self.surrogate(state.mem - p.threshold)
-        mem, threshold = state.mem, p.threshold
+        mem = state.mem
+        threshold = p.threshold
         # without a gradient detach() would change nothing, and cost as much as the subtraction
         mem = mem.detach() if mem.requires_grad else mem
         threshold = threshold.detach() if threshold.requires_grad else threshold
@@ -146,18 +144,16 @@ class Transition:
         return ""
 
     def compared(self) -> dict[str, str]:
-        """For each state that a spike is decided by, the parameter it is compared with; empty if
-        that is not all.
+        """States that alone decide a spike, with the parameter that each is compared with.
 
-        Empty where a spike depends on more than ``mem - threshold`` of the state that the step
-        leaves behind.
+        Empty where a spike depends on more than ``mem - threshold`` after the step.
         """
         plain = self.neuron.trigger is over_threshold and self.neuron.retract is None
         alone = plain and (self.delay or not self.reset.acts) and self._settles_beside_mem()
         return {"mem": "threshold"} if alone else {}
 
     def _settles_beside_mem(self) -> bool:
-        """Whether ``settle`` passes on the membrane that the spike was decided by."""
+        """Whether ``settle`` returns the membrane that decided the spike."""
         if not self.neuron.elementwise:
             return False
         state = self.neuron.State(*(torch.zeros(()) for _ in self.neuron.State._fields))
@@ -170,7 +166,8 @@ class Transition:
             f"{self.neuron.__module__}.{self.neuron.__qualname__}({', '.join(self.names)})"
             f"|{self.reset}|{self.surrogate}|delay={self.delay}"
         )
-        key, n = name, 1
+        key = name
+        n = 1
         while (
             TRANSITIONS.setdefault(key, self) != self
         ):  # a class redefined in a notebook keeps its name
@@ -185,8 +182,7 @@ def over_threshold(state: Any, p: Any) -> Tensor:
 
 
 def winner(over: Tensor) -> Tensor:
-    """1 at the element furthest above its threshold in each sample (the first of equals), 0
-    elsewhere."""
+    """1 at the element furthest above its threshold in a sample (the first of equals), else 0."""
     flat = over.detach().flatten(1) if over.dim() > 1 else over.detach().unsqueeze(1)
     if flat.shape[1] == 0:  # argmax has no answer
         return torch.zeros_like(over)

@@ -1,5 +1,4 @@
-"""Acting on all that remembers in a network: its modules, and those that they hold in plain lists
-and objects."""
+"""Operations on all modules with a state in a network, also on those in plain lists and objects."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -59,10 +58,9 @@ def reset(net: nn.Module) -> None:
 
 
 def detach(net: nn.Module) -> None:
-    """Cut the state of every neuron and delay of ``net`` from the graph; its values stay (truncated
-    backpropagation).
+    """Detach the state of every neuron and delay of ``net``; its values stay (truncated BPTT).
 
-    A thread that goes on with a run of another thread calls it first.
+    A thread that continues a run of another thread calls it first.
 
     >>> import torch, spikeloom as snn
     >>> lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
@@ -74,8 +72,7 @@ def detach(net: nn.Module) -> None:
 
 
 def set_mode(net: Net, mode: str) -> Net:
-    """Make every neuron and delay of ``net`` take one time step ``[B, ...]`` or a sequence ``[T, B,
-    ...]`` per call.
+    """Make every neuron and delay of ``net`` take a step ``[B, ...]`` or sequences ``[T, B, ...]``.
 
     Args:
         net: any module.
@@ -85,7 +82,7 @@ def set_mode(net: Net, mode: str) -> Net:
         ``net``.
 
     Raises:
-        ValueError: another mode, or a neuron that only runs sequences is asked to step.
+        ValueError: another mode, or step mode for a neuron that only runs sequences.
 
     >>> import torch, spikeloom as snn
     >>> set_mode(snn.Leaky(0.9, init_hidden=True), "sequence")(torch.ones(5, 1, 2)).shape
@@ -107,10 +104,9 @@ def _stateful(net: nn.Module) -> Iterator[Stateful]:
 
 
 def _held(net: nn.Module) -> Iterator[nn.Module]:
-    """Modules in plain lists, dictionaries and objects of the modules of ``net``, which torch does
-    not know.
+    """Modules in plain lists, dictionaries and objects inside ``net``, which torch does not know.
 
-    Looks only where some neuron lives outside the tree of ``net``.
+    Searches only if there are neurons outside the tree of ``net``.
     """
     inside = {id(module) for module in net.modules()}
     if all(id(neuron) in inside for neuron in Neuron.live):

@@ -13,6 +13,7 @@ from .folder import folder
 from .generators import delayed_xor, randman, xor_times, yin_yang
 from .images import cifar10_jpeg, mnist, read_idx
 from .saccades import saccade
+from .series import Series, read_ts
 from .sound import mel, read_wav
 from .split import Split, disjoint, stratified
 
@@ -20,6 +21,7 @@ __all__ = [
     "EVENT",
     "DiskCache",
     "EventFrames",
+    "Series",
     "Split",
     "cifar10_jpeg",
     "delayed_xor",
@@ -34,6 +36,7 @@ __all__ = [
     "pad_sequences",
     "randman",
     "read_idx",
+    "read_ts",
     "read_wav",
     "saccade",
     "shift_time",

@@ -44,7 +44,7 @@ class LayerCost(NamedTuple):
         updates: state variables that are computed, over all steps.
         parameters: bytes of the weights.
         state: bytes of the state.
-        traffic: bytes of weights and states that are read or written, nothing being kept.
+        traffic: bytes of weights and states that are read or written, without any cache.
         arriving: spikes that arrive at the layer.
         inputs: values that arrive at each step.
 
@@ -199,7 +199,7 @@ class Counter:
         self.add(x if timed else x.unsqueeze(0), moment.repeat)
 
     def add(self, x: Tensor, repeat: int = 1) -> None:
-        """Add inputs [T, B, ...]; ``repeat``: one input that stands for as many equal steps."""
+        """Add inputs [T, B, ...]; ``repeat``: one input that represents as many equal steps."""
         if self.reach is None:
             with untold(self.layer):
                 self.reach = fan_out(self.layer, x.shape[2:], pruned=True).double()
@@ -360,7 +360,7 @@ def cost(net: nn.Module, batch: Any, *, num_steps: int | None = None) -> Cost:
     A spike costs one addition for each synapse that it reaches; synapses beyond the border of a
     convolution, and weights of exactly 0, are none. An input that is no spikes costs
     multiply-accumulates. Bias, pooling and normalisation are not counted. Energy is estimated in
-    two ways, with the assumptions of each: arithmetic alone, which most papers print, and with
+    two models, with the assumptions of each: arithmetic alone, which most papers print, and with
     memory. Beside them are those of the same network without spikes, whose activations have as
     many levels as a spike count of T steps.
 

@@ -1,4 +1,4 @@
-"""What the doctor looks for: one small function for each fault, in the order of what to mend first.
+"""The faults that the doctor finds: one small function for each, in the order of repair.
 
 A rule reads an `Observation` and yields findings. The numbers between healthy and not healthy are
 all in `LIMITS`. Faults of the data and of the program come before those of the dynamics, because

@@ -55,7 +55,8 @@ class Arithmetic:
             sizes: its axes, such as ``"[12]"``.
             kind: C type of its elements; default: ``real``.
         """
-        lines, line = [f"static const {kind or self.real} {name}{sizes} = {{"], "   "
+        lines = [f"static const {kind or self.real} {name}{sizes} = {{"]
+        line = "   "
         for text in map(self.literal, values):
             if len(line) + len(text) + 2 > COLUMNS:
                 lines.append(line)

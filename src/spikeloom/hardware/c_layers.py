@@ -104,8 +104,10 @@ def _bias(site: Site, bias: Tensor | None, inner: int, tables: list[str]) -> str
 
 
 def _linear(site: Site, module: nn.Linear) -> Block:
-    block, arithmetic = Block(), site.arithmetic
-    inputs, outputs = module.in_features, module.out_features
+    block = Block()
+    arithmetic = site.arithmetic
+    inputs = module.in_features
+    outputs = module.out_features
     rows = torch.Size(site.shape_in).numel() // inputs
     name = site.name("weight")
     values = site.numbers(module.weight.t().contiguous())  # by input: one row for each spike
@@ -137,7 +139,9 @@ def _convolution(site: Site, module: Any) -> Block:
     # [in, kernel, out in the group]: the weights that one active input needs are neighbours
     ordered = weight.reshape(module.groups, per_group, each, high, wide)
     ordered = ordered.permute(0, 2, 3, 4, 1).contiguous()
-    name, arithmetic, real = site.name("weight"), site.arithmetic, site.arithmetic.real
+    name = site.name("weight")
+    arithmetic = site.arithmetic
+    real = site.arithmetic.real
     block = Block()
     sizes = f"[{ordered.numel()}]"
     block.tables = arithmetic.table(name, site.numbers(ordered), sizes, arithmetic.weight)
@@ -219,7 +223,8 @@ def _pool(site: Site, module: Any) -> Block:
     real = site.arithmetic.real
     divisor = getattr(module, "divisor_override", None) or kernel[0] * kernel[1]
     if average:
-        start, take = [f"{real} sum = 0;"], ["sum += x[at];"]
+        start = [f"{real} sum = 0;"]
+        take = ["sum += x[at];"]
         result = f"sum / {site.arithmetic.literal(divisor)}"
     else:
         start = [f"{real} best = 0;", "int seen = 0;"]
@@ -265,9 +270,9 @@ def _table(site: Site, name: str, value: Tensor, tables: list[str]) -> str:
     by_channel = full.reshape(site.shape_out[0], -1)
     inner = by_channel.shape[1]
     shared = inner > 1 and bool((by_channel == by_channel[:, :1]).all())
-    kept = by_channel[:, 0] if shared else full
+    values = by_channel[:, 0] if shared else full
     label = site.name(name)
-    tables += site.arithmetic.table(label, site.numbers(kept), f"[{kept.numel()}]")
+    tables += site.arithmetic.table(label, site.numbers(values), f"[{values.numel()}]")
     return f"{label}[i / {inner}]" if shared else f"{label}[i]"
 
 

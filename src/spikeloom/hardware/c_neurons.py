@@ -33,10 +33,12 @@ def neuron_block(site: Site, neuron: Neuron) -> Block:
     Raises:
         ValueError: its step is not arithmetic of one neuron, or has an operation without C.
     """
-    block, feedback = Block(), None
+    block = Block()
+    feedback = None
     transition = neuron.transition
     if isinstance(neuron, Recurrent) and not transition.elementwise:
-        feedback, transition = neuron.recurrent, _charged(neuron)
+        feedback = neuron.recurrent
+        transition = _charged(neuron)
     built = _built(site, transition)
     params = neuron.params(site.arithmetic.dtype)
     _print(site, neuron, _Known(site, built, transition.names, params), block)
@@ -82,7 +84,7 @@ class _Known:
 
     Args:
         site: of the neuron.
-        built: program of one step; a copy with constants in the place of scalars is kept.
+        built: program of one step; a copy with constants in place of scalars is stored.
         names: of the parameters.
         params: their values.
     """
@@ -90,7 +92,8 @@ class _Known:
     def __init__(self, site: Site, built: Program, names: Any, params: Any) -> None:
         values = {f"p_{n}": getattr(params, n).detach() for n in names}
         scalars = {n: v.flatten()[0].item() for n, v in values.items() if v.numel() == 1}
-        self.site, self.program = site, built.specialised(scalars)
+        self.site = site
+        self.program = built.specialised(scalars)
         nodes = self.program.nodes
         states = (i for n, i in self.program.inputs.items() if n[0] in "xs")
         varying = self.program.reached(states)
@@ -197,8 +200,11 @@ def delay_block(site: Site, delay: SynapticDelay) -> Block:
     taps = delay.taps(torch.float64).detach()  # [D + 1] or [D + 1, channels]
     if site.arithmetic.whole and bool((taps != taps.round()).any()):
         raise ValueError(f"delay {site.path!r} is no whole number of steps")
-    block, size, depth = Block(), site.size, delay.max_delay + 1
-    ring, now = site.name("ring"), site.name("now")
+    block = Block()
+    size = site.size
+    depth = delay.max_delay + 1
+    ring = site.name("ring")
+    now = site.name("now")
     block.state = {ring: size * depth, now: 1}
     block.body = [
         f"const int now = (int)s->{now}[0];",

@@ -109,7 +109,10 @@ class _File:
     """The parts of a network on their way to C."""
 
     def __init__(self, net: nn.Module, wiring: Wiring, arithmetic: Arithmetic, name: str) -> None:
-        self.net, self.wiring, self.arithmetic, self.name = net, wiring, arithmetic, name
+        self.net = net
+        self.wiring = wiring
+        self.arithmetic = arithmetic
+        self.name = name
         self.kinds = {n: type(p.what).__name__ for n, p in wiring.parts.items()}
         self.index = {n: i for i, n in enumerate(wiring.parts)}
         self.spikes: dict[str, bool] = {}
@@ -178,9 +181,11 @@ class _File:
         return [line for line in lines if line]
 
     def _state(self) -> list[str]:
-        real, lines = self.arithmetic.real, [f"struct {self.name}_state {{"]
+        real = self.arithmetic.real
+        lines = [f"struct {self.name}_state {{"]
         for name, block in self.blocks.items():
-            part, index = self.wiring.parts[name], self.index[name]
+            part = self.wiring.parts[name]
+            index = self.index[name]
             size = torch.Size(part.shape_out).numel()
             lines.append(f"    {real} y_{index}[{size}]; /* output of {name} */")
             if len(part.sources) > 1:
@@ -189,7 +194,9 @@ class _File:
         return [*lines, "};"]
 
     def _function(self, name: str, block: Block) -> list[str]:
-        part, real, index = self.wiring.parts[name], self.arithmetic.real, self.index[name]
+        part = self.wiring.parts[name]
+        real = self.arithmetic.real
+        index = self.index[name]
         shapes = " -> ".join(
             " x ".join(map(str, shape)) for shape in (part.shape_in, part.shape_out)
         )
@@ -242,7 +249,8 @@ class _File:
         lines = [f"void {self.name}_step(", f"    {head});", f"void {self.name}_step("]
         lines += [f"    {head})", "{"]
         for name, block in self.blocks.items():
-            part, index = self.wiring.parts[name], self.index[name]
+            part = self.wiring.parts[name]
+            index = self.index[name]
             source = self._source(part.sources[0])
             if len(part.sources) > 1:
                 size = torch.Size(part.shape_in).numel()
@@ -268,7 +276,9 @@ class _File:
         if len(outputs) > 1:
             raise ValueError("a test vector needs a network with one output")
         expected = _outputs(self.net, test.to(self.wiring.dtype)[:, None])
-        steps, size, real = len(test), outputs[0], self.arithmetic.real
+        steps = len(test)
+        size = outputs[0]
+        real = self.arithmetic.real
         table = self.arithmetic.table
         return [
             f"#ifdef {self.name.upper()}_TEST",

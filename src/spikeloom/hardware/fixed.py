@@ -115,8 +115,8 @@ class FixedPointLeaky(Neuron):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        kept = ((state.mem * p.beta + 2 ** (DECAY_BITS - 1)) * 2.0**-DECAY_BITS).floor()
-        mem = kept + ((x + p.offset) * p.gain).floor() + p.bias
+        decayed = ((state.mem * p.beta + 2 ** (DECAY_BITS - 1)) * 2.0**-DECAY_BITS).floor()
+        mem = decayed + ((x + p.offset) * p.gain).floor() + p.bias
         return state._replace(mem=torch.maximum(torch.minimum(mem, p.top), -p.top))
 
 
@@ -322,7 +322,8 @@ class _FakeQuantize(nn.Module):
 
     def __init__(self, bits: int, per_channel: bool) -> None:
         super().__init__()
-        self.bits, self.per_channel = bits, per_channel
+        self.bits = bits
+        self.per_channel = per_channel
 
     def forward(self, weight: Tensor) -> Tensor:
         scale = scale_of(weight, self.bits, self.per_channel)

@@ -1,5 +1,4 @@
-"""Registers the printed loops as backends: what each supports, when it is chosen, and how it is
-called.
+"""Registers the printed loops as backends: what each supports, and when it is chosen.
 
 The tracer, the operator and the printers are imported when a sequence first needs a backend;
 importing them with the package would take a quarter of its import time.
@@ -99,8 +98,10 @@ def _runner(printer: str, unasked: str, *, narrow: bool = False) -> Any:
         if (
             num_steps is None and len(x) > 1 and x.stride(0) == 0 and not x.requires_grad
         ):  # all steps share memory
-            x, num_steps = x[0], len(x)
-        dtype, x = x.dtype, x if narrow else x.to(state[0].dtype)
+            num_steps = len(x)
+            x = x[0]
+        dtype = x.dtype
+        x = x if narrow else x.to(state[0].dtype)
         from .scan import scanned
 
         found = scanned(printer, key, residual or unasked, path, x, num_steps or 0, state, params)
@@ -118,7 +119,7 @@ register(
         _numba_refusal,
         _runner("numba", "input"),
         pays=lambda work: work >= 2**17,
-        looks=True,
+        checks_input=True,
     )
 )
 register(

@@ -17,8 +17,7 @@ LEAST = 2**10  # elements; smaller tensors are stored as they are
 
 @contextmanager
 def spikes_as_bits() -> Iterator[None]:
-    """Inside the block, a tensor that autograd saves takes one bit for each element if its nonzero
-    values are equal.
+    """Inside the block, saved tensors with equal nonzero values take one bit for each element.
 
     >>> x, layer = torch.eye(64), torch.nn.Linear(64, 2)
     >>> with spikes_as_bits():
@@ -53,10 +52,10 @@ def _equal(flat: Tensor) -> bool:
     return bool((low == 0) | (high == 0)) and bool(((flat == value) | (flat == 0)).all())
 
 
-def _unpacked(kept: Any) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    bits, value, shape, stride = kept
+def _unpacked(saved: Any) -> Tensor:
+    if isinstance(saved, Tensor):
+        return saved
+    bits, value, shape, stride = saved
     flat = (
         torch.from_numpy(np.unpackbits(bits.numpy(), count=shape.numel()))
         .to(value.dtype)

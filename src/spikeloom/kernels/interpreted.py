@@ -1,5 +1,6 @@
-"""Replaces CUDA's libdevice in Triton's interpreter, which lacks some functions and rounds others
-differently.
+"""Replaces CUDA's libdevice in Triton's interpreter, which lacks some functions.
+
+It rounds others differently.
 
 Kernels printed for the interpreter import ``libdevice`` from here. Its functions are torch's, so
 that the interpreter computes on the CPU what torch computes there.

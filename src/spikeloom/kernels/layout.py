@@ -1,5 +1,4 @@
-"""Memory order: kernels read neurons as a flat array, in the memory order of the steps of a
-sequence.
+"""Memory order: kernels read neurons as a flat array, in the memory order of a step.
 
 Any dense order is used without a copy, including channels-last; a tensor in another order than the
 other tensors of a call is copied.
@@ -21,16 +20,17 @@ def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def materialised(tensor: Tensor) -> Tensor:
-    """Return ``tensor``, or a copy if its memory does not hold its values (negative bit, zeros
-    without memory)."""
+    """Return ``tensor``, or a copy if its memory does not hold its values (negative bit, zeros)."""
     if tensor.is_neg():
         return tensor.resolve_neg()
     return tensor.clone() if tensor._is_zerotensor() else tensor
 
 
 def ordered(tensor: Tensor, step: Tensor) -> Tensor:
-    """Return ``tensor``, one step or [n, *step.shape], in the memory order of ``step``; copies only
-    if needed."""
+    """Return ``tensor``, a step or [n, *step.shape], in the memory order of ``step``.
+
+    Copies only if needed.
+    """
     tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():  # the usual case, at a tenth of the cost
         return tensor
@@ -43,8 +43,7 @@ def ordered(tensor: Tensor, step: Tensor) -> Tensor:
 
 
 def spaced(tensor: Tensor, step: Tensor) -> Tensor:
-    """As `ordered` for [n, *step.shape], but the steps may have gaps between them or share
-    memory."""
+    """As `ordered` for [n, *step.shape], but steps may have gaps between them or share memory."""
     tensor = materialised(tensor)
     if tensor.is_contiguous() and step.is_contiguous():
         return tensor

@@ -1,5 +1,4 @@
-"""Runs the loops that `numba_loop` prints (extra ``cpu``) on torch tensors of any dense memory
-order."""
+"""Runs the loops of `numba_loop` (extra ``cpu``) on torch tensors of any dense memory order."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from .numba_loop import Memory, compiled_backward, compiled_forward
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
-__all__ = ["backward", "forward", "given_of", "last_states", "looking", "prepared", "recomputed"]
+__all__ = ["backward", "checking", "forward", "given_of", "last_states", "prepared", "recomputed"]
 
 SCRATCH = 2**17  # values of a block that is computed again: half of a second-level cache
 
@@ -30,7 +29,8 @@ def _memory(tensor: Tensor, step: Tensor) -> Memory:
 
 def given_of(call: Call) -> tuple[dict[str, Memory], tuple[bool, ...]]:
     """Return what both directions read, and which parameters have one value for each neuron."""
-    step, names = call.step, call.task.transition.names
+    step = call.step
+    names = call.task.transition.names
     vector = tuple(p.numel() > 1 for p in call.params)
     found = {} if call.x is None else {"X": _memory(call.x, step)}
     found |= {f"S_{f}": _memory(s, step) for f, s in zip(call.task.fields, call.state, strict=True)}
@@ -59,16 +59,17 @@ def forward(
     given["SPK"] = _memory(spk, call.step)
     for letter, group in (("N", paths), ("L", lasts), ("H", halves)):
         given |= {f"{letter}_{f}": _memory(v, call.step) for f, v in group.items()}
-    with looking(call, given, vector) as run:
+    with checking(call, given, vector) as run:
         sweep(
             lambda start, stop: run(given, call.steps, start, stop), call.step.numel(), call.steps
         )
 
 
 @contextmanager
-def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
-    """Yield the forward loop with spikes that checks, while it reads an input over time, whether it
-    is finite; a constant one is checked before.
+def checking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
+    """Yield the forward loop with spikes, which checks that an input over time is finite.
+
+    A constant input is checked before.
 
     Args:
         call: the task and its tensors.
@@ -89,16 +90,16 @@ def looking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> I
 
 
 def last_states(call: Call, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Memory]]:
-    """Return copies of these states, into which the forward loop writes the last ones, and their
-    memory."""
+    """Return copies of these states, which the forward loop overwrites, and their memory."""
     states = zip(call.task.fields, call.state, strict=True)
     lasts = {f: ordered(s.detach(), call.step).clone() for f, s in states if f in names}
     return lasts, {f"L_{f}": _memory(v, call.step) for f, v in lasts.items()}
 
 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
-    """Return the requested gradients and those of the states; gradients of parameters have the
-    shape of one step.
+    """Return the requested gradients and those of the states.
+
+    Gradients of parameters have the shape of one step.
 
     Args:
         call: the task and its tensors.
@@ -114,17 +115,14 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
 
 
 def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
-    """As `backward`, from the input alone: each block runs forward again, in memory that stays in
-    the cache.
+    """As `backward`, from the input alone: each block repeats its forward pass in the cache.
 
     The task's residual is ``"state"``, the values that this forward run writes to that memory.
     """
     given, vector, found = prepared(call, flow)
     task = call.task
-    again, back = (
-        compiled_forward(task, vector, False),
-        compiled_backward(task, vector, flow.flows, flow.wanted),
-    )
+    again = compiled_forward(task, vector, False)
+    back = compiled_backward(task, vector, flow.flows, flow.wanted)
     block = max(256, min(BLOCK, SCRATCH // (call.steps * max(1, len(task.paths)))))
     given |= last_states(call, task.lasts)[1]
 
@@ -145,9 +143,9 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
 def prepared(
     call: Call, flow: Flow
 ) -> tuple[dict[str, Memory], tuple[bool, ...], dict[str, Tensor]]:
-    """Return what a backward pass reads besides the states, which parameters are vectors, and empty
-    gradients."""
-    step, task = call.step, call.task
+    """Return the other arguments of a backward pass, which are vectors, and empty gradients."""
+    step = call.step
+    task = call.task
     given, vector = given_of(call)
     zeros = lambda: torch.empty_like(step).zero_()  # noqa: E731
     found = {n: zeros() for n in flow.wanted if n != "x"}

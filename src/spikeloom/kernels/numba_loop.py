@@ -6,8 +6,8 @@ bit for bit, but for exponentials, logarithms and the like, which torch computes
 its own. `sources` compiles what is printed, `numba_cpu` runs it.
 
 Memory is addressed by pointers and is flat in the neurons: ``X`` input, ``S_`` initial states,
-``N_`` states over time, ``L_`` states of which only the last is kept, ``H_`` states over time in 16
-bits (row 0 is the initial one), ``P_`` parameters, ``K`` numbers, ``E_`` gradients that flow in,
+``N_`` states over time, ``L_`` states of which only the last is stored, ``H_`` states over time in
+16 bits (row 0 is the initial one), ``P_`` parameters, ``K`` numbers, ``E_`` incoming gradients,
 ``A_`` gradients of the states, ``D_`` those of input and parameters, ``NONE`` zeros. ``w_X`` is the
 distance between the steps of ``X``.
 """
@@ -23,7 +23,7 @@ from .places import Load, Place, Store, before, element, once, path, timed
 from .program import Program, Ref, latest
 from .scalars import Scalars
 from .sources import compiled_function
-from .task import Task, fresh, led
+from .task import Task, fresh, with_outer_gradients
 
 __all__ = ["Memory", "compiled_backward", "compiled_forward"]
 
@@ -67,8 +67,7 @@ _LOOKED = ["if seen >> np.{whole}({sign}):", "    BAD[0] = one"]
 
 @dataclass
 class _Loop:
-    """Prints two functions: ``row``, one step of a block of neurons, and the loop over time around
-    it.
+    """Prints two functions: ``row``, one step of a block of neurons, and the loop over time.
 
     They are apart because the compiler vectorises the row of a loop that counts down only then
     (measured, 3x).
@@ -92,8 +91,7 @@ class _Loop:
         return Load("x_", once("X") if self.task.constant else timed("X", "t"))
 
     def offset(self, f: str) -> str:
-        """What is subtracted from a state before it is rounded, as an expression; empty if nothing
-        is."""
+        """What is subtracted from a state before it is rounded, as an expression, or ""."""
         if f not in self.task.offsets:
             return ""
         name = f"p_{self.task.offsets[f]}"
@@ -105,17 +103,16 @@ class _Loop:
         order: list[int],
         loads: dict[str, Load],
         stores: list[Store],
-        looks: bool = False,
+        checks_input: bool = False,
     ) -> "Compiled":
-        """Print the loop over time, without arguments that a row does not read. ``looks``: see
-        `compiled_forward`."""
+        """Print the loop over time, without unused arguments; see `compiled_forward`."""
         outside = self.scalars.lines([i for i in order if i not in self.inner])
         lines = self.scalars.lines([i for i in order if i in self.inner])
         for s in stores:
             value = s.form.format(self.scalars.operand(Ref(s.node)))
             lines.append(f"{element(s.argument)} {s.operator} {value}")
         bits = _BITS[self.task.dtype]
-        lines += [line.format(**bits) for line in _LOOK] if looks else []
+        lines += [line.format(**bits) for line in _LOOK] if checks_input else []
         used = _named(loads, [line.partition("= ")[2] for line in lines])
         varying = {f"p_{p}": Load(f"p_{p}_", once(f"P_{p}")) for p in self.varying}
         text = [
@@ -132,12 +129,12 @@ class _Loop:
         reads = [f"{n} = {u.expression}" for n, u in used.items()]
         shared = (
             [f"P_{p}" for p in names if f"p_{p}" in fixed]
-            + ["BAD"] * looks
+            + ["BAD"] * checks_input
             + ["K"] * (len(numbers) > 0)
         )
-        if looks:
+        if checks_input:
             before.append("seen = np.{whole}(0)".format(**bits))
-        after = [line.format(**bits) for line in _LOOKED] if looks else []
+        after = [line.format(**bits) for line in _LOOKED] if checks_input else []
         arrays = sorted(
             {*shared, *_words(r"\b[A-Z]\w*", [place.pointer for place in places.values()])}
         )
@@ -237,7 +234,7 @@ def _words(pattern: str, texts: list[str]) -> set[str]:
 
 @latest
 def compiled_forward(
-    task: Task, vector: tuple[bool, ...], spikes: bool, looks: bool = False
+    task: Task, vector: tuple[bool, ...], spikes: bool, checks_input: bool = False
 ) -> Compiled:
     """T steps of a transition.
 
@@ -245,9 +242,10 @@ def compiled_forward(
         task: what to run.
         vector: which parameters have one value for each neuron.
         spikes: write the spikes; a backward pass that runs forward again needs only the states.
-        looks: write 1 to ``BAD`` if an input is NaN or infinite.
+        checks_input: write 1 to ``BAD`` if an input is NaN or infinite.
     """
-    loop, new = _Loop(task, task.program, vector), task.program.forward
+    loop = _Loop(task, task.program, vector)
+    new = task.program.forward
     loads = {"x": loop.x()}
     for f in task.fields:
         old = Load(f"s_{f}_", before(once(f"S_{f}"), path(f, "t - 1")))
@@ -260,7 +258,7 @@ def compiled_forward(
     stores += [Store(f"n_{f}_", path(f, "t"), new[f"n_{f}"]) for f in task.paths]
     stores += [Store(f"l_{f}_", once(f"L_{f}"), new[f"n_{f}"]) for f in task.lasts]
     return loop.compiled(
-        "forward", task.program.needed(s.node for s in stores), loads, stores, looks
+        "forward", task.program.needed(s.node for s in stores), loads, stores, checks_input
     )
 
 
@@ -278,7 +276,7 @@ def compiled_backward(
             always are.
     """
     outer = tuple(f for f, flow in zip(task.fields, flows[1:], strict=True) if flow)
-    built = led(task, outer)
+    built = with_outer_gradients(task, outer)
     saved = fresh(built)
     loop = _Loop(task, built, vector, {i: n for n, i in saved.items()})
     loads = {

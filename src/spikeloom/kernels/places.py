@@ -1,5 +1,4 @@
-"""Memory that a row of a printed loop reads and writes: pointers, and the number of the first
-element."""
+"""Memory of a row of a printed loop: pointers, and the number of the first element."""
 
 from typing import NamedTuple
 
@@ -43,8 +42,7 @@ class Load(NamedTuple):
 
 
 class Store(NamedTuple):
-    """What a row writes: ``form(value of node)``, to the element of ``argument``, by
-    ``operator``."""
+    """What a row writes: ``form(value of node)``, by ``operator``, to an item of ``argument``."""
 
     argument: str
     place: Place

@@ -1,5 +1,4 @@
-"""A program: the pointwise operations of one time step and of its pullback, ready to be printed as
-a loop.
+"""A program: the pointwise operations of a time step and of its pullback, ready for a printer.
 
 Equal expressions are one node. Only simplifications that are exact in floating point are made: a
 product with 1, a product with 0 that represents an absent gradient, and ``a - b > 0``, which is ``a
@@ -88,7 +87,8 @@ class Program:
 
     def needed(self, roots: Iterable[int], given: Iterable[int] = ()) -> list[int]:
         """Return, in order, the operations that compute ``roots`` when ``given`` are known."""
-        seen, stack = set(given), list(roots)
+        seen = set(given)
+        stack = list(roots)
         wanted: set[int] = set()
         while stack:
             i = stack.pop()
@@ -121,7 +121,8 @@ class Program:
             and first.op is not None
             and _difference(first)
         ):
-            packet, args = getattr(torch.ops.aten, name).Tensor, first.args
+            packet = getattr(torch.ops.aten, name).Tensor
+            args = first.args
         return self.add(Node(packet, args, dtype))
 
     def specialised(self, values: Mapping[str, float]) -> "Program":

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 from ..core.transition import TRANSITIONS
 from .layout import ordered
-from .numba_cpu import given_of, last_states, looking, prepared
+from .numba_cpu import checking, given_of, last_states, prepared
 from .numba_loop import Memory, compiled_backward, compiled_forward
 from .scan import gradient_of, ones_of, scanned
 from .second import differentiable
@@ -45,9 +45,10 @@ class _Job:
     wanted: tuple[bool, ...]
 
     def call(self, tensors: Sequence[Tensor], residual: str) -> Call:
-        """Return the call of the neuron for a printer; ``tensors`` are input, states,
-        parameters."""
-        x, state, params = tensors[0], tensors[1 : 1 + self.fields], tensors[1 + self.fields :]
+        """Return the neuron's call for a printer; ``tensors`` are input, states, parameters."""
+        x = tensors[0]
+        state = tensors[1 : 1 + self.fields]
+        params = tensors[1 + self.fields :]
         step = x if self.constant else x[0]
         ones = ones_of(TRANSITIONS[self.key], params)
         task = task_of(self.key, x.dtype, ones, self.constant > 0, False, residual, self.wanted)
@@ -93,7 +94,7 @@ def _run(job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> tu
     lasts, seen = last_states(call, call.task.fields)
     given, vector = given_of(call)
     given |= seen
-    with looking(call, given, vector) as run:
+    with checking(call, given, vector) as run:
         for start, stop in _chunks(shape.numel(), call.steps * inputs):
             spk, own = _scratch(call, "SPK", start * inputs, stop * inputs)
             _swept(run, given | own, call.steps, start * inputs, stop * inputs)
@@ -109,8 +110,7 @@ def _chunks(samples: int, size: int) -> list[tuple[int, int]]:
 
 
 def _scratch(call: Call, name: str, start: int, stop: int) -> tuple[Tensor, dict[str, Memory]]:
-    """Return memory [T, n] for the neurons from ``start`` to ``stop``, and the same for a loop that
-    counts neurons from 0."""
+    """Return memory [T, n] for neurons ``start`` to ``stop``, also for loops that count from 0."""
     scratch = call.step.new_empty(call.steps, stop - start)
     address = scratch.data_ptr() - start * scratch.element_size()
     return scratch, {name: Memory(scratch, address, stop - start)}
@@ -171,16 +171,18 @@ def _backward(
         ends: gradients of the last states, None where there is none.
         weighted: whether the gradient of the weight is needed.
     """
-    task, steps, inputs = call.task, call.steps, weight.shape[1]
+    task = call.task
+    steps = call.steps
+    inputs = weight.shape[1]
     names = needed(task.transition, job.wanted)
-    asked = tuple(n for n in names if n[0] != "s")
+    requested = tuple(n for n in names if n[0] != "s")
     known_ends = {f: g for f, g in zip(task.fields, ends, strict=True) if g is not None}
     nothing = [None] * len(task.fields)
-    given, vector, found = prepared(call, Flow([None, *nothing], known_ends, asked))
+    given, vector, found = prepared(call, Flow([None, *nothing], known_ends, requested))
     given |= last_states(call, task.lasts)[1]
     again = compiled_forward(task, vector, True)
     flows = (True, *map(bool, nothing))
-    back = compiled_backward(task, vector, flows, asked) if names else None
+    back = compiled_backward(task, vector, flows, requested) if names else None
     dw = torch.zeros_like(weight) if weighted else None
     for start, stop in _chunks(grad.shape[1], steps * inputs * (1 + len(task.paths))):
         spk, own = _scratch(call, "SPK", start * inputs, stop * inputs)
@@ -188,7 +190,8 @@ def _backward(
             path = spk.new_empty(spk.shape)
             own[f"N_{f}"] = Memory(path, path.data_ptr(), path.stride(0))
         _swept(again, given | own, steps, start * inputs, stop * inputs)
-        rows, spikes = grad[:, start:stop].flatten(0, 1), spk.view(-1, inputs)
+        rows = grad[:, start:stop].flatten(0, 1)
+        spikes = spk.view(-1, inputs)
         if dw is not None:
             dw.addmm_(rows.t(), spikes)
         if back is not None:

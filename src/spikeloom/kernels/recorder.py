@@ -56,8 +56,7 @@ class _Recorder(TorchDispatchMode):
 def recorded(
     function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor]
 ) -> fx.Graph:
-    """Return the operations that ``function(*inputs)`` runs, including its backward passes, as a
-    graph.
+    """Return the operations of ``function(*inputs)`` and its backward passes, as a graph.
 
     Args:
         function: returns tensors, or None.
@@ -73,16 +72,14 @@ def recorded(
 def pulled_back(
     outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Return the gradients of ``inputs`` for gradients ``grads`` of ``outputs``; None where there
-    is none."""
+    """Return the gradients of ``inputs`` for gradients ``grads`` of ``outputs``; None if unused."""
     if not any(output.requires_grad for output in outputs):
         return [None] * len(inputs)
     return list(torch.autograd.grad(_Source.apply(*outputs, *grads), inputs, allow_unused=True))
 
 
 class _Source(torch.autograd.Function):
-    """A scalar with a prescribed gradient; `torch.autograd.grad` with explicit gradients would
-    import sympy."""
+    """A scalar with a set gradient; explicit gradients in `torch.autograd.grad` import sympy."""
 
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""Prints a program as scalar arithmetic: one assignment for each operation, in the order of the
-trace.
+"""Prints a program as scalar arithmetic: one assignment per operation, in the order of the trace.
 
 Languages differ only in the spelling of an operation: a `Dialect` is the table of spellings. All
 dialects spell the same operations, and each rounds as torch's own operation does.
@@ -86,8 +85,7 @@ PYTHON = Dialect(
 
 
 def triton_dialect(dtype: torch.dtype, cuda: bool) -> Dialect:
-    """Return Triton's spelling of arithmetic in ``dtype``, float32 or float64, on blocks of
-    numbers.
+    """Return Triton's spelling of arithmetic in ``dtype``, float32 or float64, on blocks.
 
     Triton's own ``/``, ``sqrt`` and ``exp`` are approximations in float32, and its ``-x`` was once
     ``0 - x``. Torch computes the rounded division and square root, and the functions of CUDA's
@@ -160,7 +158,10 @@ class Scalars:
         *,
         given: bool = False,
     ) -> None:
-        self.program, self.names, self.dialect, self.given = built, dict(names), dialect, given
+        self.program = built
+        self.names = dict(names)
+        self.dialect = dialect
+        self.given = given
         self.numbers: list[float] = []  # constants that are read
 
     def operand(self, argument: Any) -> str:
@@ -170,26 +171,24 @@ class Scalars:
         return self.number(value) if value is not None else self.names[argument.index]
 
     def number(self, value: float) -> str:
-        """Return the text of a constant; infinities and NaN are printed as overflows, which all
-        languages accept."""
+        """Return the text of a constant; infinities and NaN are written as overflows."""
         finite = math.isfinite(value)
         if self.given and finite and abs(value) not in (0.0, 1.0):
             self.numbers.append(value)  # also equal ones, which may differ for another slope
             return f"k{len(self.numbers) - 1}"
-        text = (
-            repr(value)
-            if finite
-            else "(1e999 * 0.0)"
-            if math.isnan(value)
-            else "1e999"
-            if value > 0
-            else "-1e999"
-        )
+        if finite:
+            text = repr(value)
+        elif math.isnan(value):
+            text = "(1e999 * 0.0)"
+        else:
+            text = "1e999" if value > 0 else "-1e999"
         return self.dialect.number.format(text)
 
     def expression(self, node: Node) -> str:
-        name, args = operation(node.op), [self.operand(a) for a in node.args if a is not None]
-        calls, select = self.dialect.calls, self.dialect.select
+        name = operation(node.op)
+        args = [self.operand(a) for a in node.args if a is not None]
+        calls = self.dialect.calls
+        select = self.dialect.select
         if name.startswith("logical"):
             args = [
                 a if self.program.nodes[r].dtype == torch.bool else f"({a} != zero)"

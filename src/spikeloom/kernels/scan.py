@@ -51,8 +51,7 @@ def _printer(name: str) -> Any:
 
 
 def ones_of(transition: Transition, params: Sequence[Tensor]) -> tuple[str, ...]:
-    """Return the names of parameters that are exactly 1; not called where reading a value would
-    stall a queue."""
+    """Return the names of parameters that are exactly 1; not called where reads stall a queue."""
     pairs = zip(transition.names, params, strict=True)
     return tuple(
         n for n, p in pairs if p.numel() == 1 and p.device.type == "cpu" and p.item() == 1.0
@@ -70,8 +69,7 @@ def _forward(
     params: Sequence[Tensor],
     wanted: Sequence[bool],
 ) -> list[Tensor]:
-    """Spikes [T, B, ...]; each state [T, B, ...], without ``path`` its last value [B, ...]; then
-    what is kept.
+    """Spikes [T, B, ...]; states [T, B, ...], without ``path`` [B, ...]; then the saved tensors.
 
     Args:
         printer: which backend runs, a key of `PRINTERS`.
@@ -83,10 +81,12 @@ def _forward(
         num_steps: T for a constant input, else 0.
         state: initial states, [B, ...].
         params: in the order of the transition's names.
-        wanted: which of x, states and parameters will need a gradient; nothing is kept where none
-            does.
+        wanted: which of x, states and parameters will need a gradient; nothing is saved where
+            none does.
     """
-    transition, step, dtype = TRANSITIONS[key], _like(x, num_steps > 0, state, ()), state[0].dtype
+    transition = TRANSITIONS[key]
+    step = _like(x, num_steps > 0, state, ())
+    dtype = state[0].dtype
     steps = num_steps or len(x)
     kind = "state" if residual == "both" else residual
     task = task_of(
@@ -96,12 +96,16 @@ def _forward(
     spk, paths, lasts, halves = _outputs(call)
     _printer(printer).forward(call, spk, paths, lasts, halves)
     states = paths if path else lasts | {f: paths[f][-1].clone() for f in paths}
-    kept = halves if task.residual == "half" else {} if path else paths
-    return [spk, *(states[f] for f in task.fields), *kept.values()]
+    saved = {} if path else paths
+    if task.residual == "half":
+        saved = halves
+    return [spk, *(states[f] for f in task.fields), *saved.values()]
 
 
 def _outputs(call: Call) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    task, step, state = call.task, call.step, dict(zip(call.task.fields, call.state, strict=True))
+    task = call.task
+    step = call.step
+    state = dict(zip(call.task.fields, call.state, strict=True))
     paths = {f: stacked(step, call.steps) for f in task.paths}
     lasts = {f: state[f].clone() for f in task.lasts}
     halves = {f: stacked(step, call.steps + 1, torch.bfloat16) for f in task.halves}
@@ -122,17 +126,19 @@ def _forward_fake(
     params: Any,
     wanted: Any,
 ) -> list[Tensor]:
-    transition, step = TRANSITIONS[key], _like(x, num_steps > 0, state, ())
+    transition = TRANSITIONS[key]
+    step = _like(x, num_steps > 0, state, ())
     steps = num_steps or x.shape[0]
     keep = (
         reads_of(transition, step.dtype, needed(transition, wanted)).fields if any(wanted) else ()
     )
-    kept = [stacked(step, steps + 1, torch.bfloat16) for _ in keep] if residual == "half" else []
-    kept = (
-        [stacked(step, steps) for _ in keep] if residual in ("state", "both") and not path else kept
-    )
+    saved = []
+    if residual == "half":
+        saved = [stacked(step, steps + 1, torch.bfloat16) for _ in keep]
+    elif residual in ("state", "both") and not path:
+        saved = [stacked(step, steps) for _ in keep]
     states = (stacked(step, steps) if path else torch.empty_like(step) for _ in state)
-    return [stacked(step, steps, x.dtype), *states, *kept]
+    return [stacked(step, steps, x.dtype), *states, *saved]
 
 
 def _backward(
@@ -150,8 +156,7 @@ def _backward(
     wanted: Sequence[bool],
     dtype: torch.dtype,
 ) -> list[Tensor]:
-    """Return gradients of ``x``, the states and the parameters; of shape (0,) where ``wanted`` is
-    False.
+    """Return gradients of ``x``, states and parameters; of shape (0,) where not ``wanted``.
 
     Args:
         printer: as for the forward operator.
@@ -163,14 +168,15 @@ def _backward(
         steps: T.
         state: as for the forward operator.
         params: as for the forward operator.
-        saved: what the forward operator kept.
+        saved: what the forward operator saved.
         grads: gradients of its outputs, without those of ``saved``; None where there is none.
         wanted: as for the forward operator.
         dtype: dtype of the input.
     """
-    transition, step = TRANSITIONS[key], _like(x, constant, state, saved)
+    transition = TRANSITIONS[key]
+    step = _like(x, constant, state, saved)
     names = needed(transition, wanted)
-    asked = tuple(n for n in names if n[0] != "s")
+    requested = tuple(n for n in names if n[0] != "s")
     kind = "half" if residual == "half" else "state"
     task = task_of(
         key, step.dtype, ones_of(transition, params), constant, False, kind, tuple(wanted)
@@ -179,7 +185,7 @@ def _backward(
     timed, ends = (
         (list(grads), {}) if path else ([grads[0], *[None] * len(state)], _ends(task, grads))
     )
-    flow = Flow(timed, ends, asked)
+    flow = Flow(timed, ends, requested)
     if residual == "input":
         found = _printer(printer).recomputed(call, flow)
     else:
@@ -205,8 +211,7 @@ def _like(x: Tensor | None, constant: bool, state: Any, saved: Any) -> Tensor:
 
 
 def gradient_of(found: dict[str, Tensor], label: str, value: Tensor) -> Tensor:
-    """Return a gradient in the shape of its argument; a shared parameter receives the sum over
-    neurons."""
+    """Return a gradient in the shape of its argument; a shared one gets the sum over neurons."""
     return found[label].sum_to_size(value.shape).clone() if label[0] == "p" else found[label]
 
 
@@ -234,11 +239,9 @@ def _backward_fake(
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
     ctx.printer, ctx.key, ctx.residual, ctx.path, x, num_steps, state, params, ctx.wanted = inputs
-    ctx.constant, ctx.steps, ctx.sizes = (
-        num_steps > 0,
-        output[0].shape[0],
-        (len(state), len(params)),
-    )
+    ctx.constant = num_steps > 0
+    ctx.steps = output[0].shape[0]
+    ctx.sizes = (len(state), len(params))
     transition = TRANSITIONS[ctx.key]
     found = reads_of(transition, state[0].dtype, needed(transition, ctx.wanted))
     fields = transition.neuron.State._fields
@@ -255,7 +258,9 @@ def _pulled_back(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
     n, k = ctx.sizes
     tensors = list(ctx.saved_tensors)
     x = tensors.pop(0) if ctx.has_x else None
-    state, params, saved = tensors[:n], tensors[n : n + k], tensors[n + k :]
+    state = tensors[:n]
+    params = tensors[n : n + k]
+    saved = tensors[n + k :]
     options = ctx.printer, ctx.key, ctx.residual, ctx.path
     flowing = list(grads[: 1 + n])
     found = backward(
@@ -273,7 +278,8 @@ def _gradients(ctx: Any, grads: Any, backward: Any) -> list[Tensor | None]:
 
 
 def _backward_call(ctx: Any, grads: Any) -> Any:
-    found, n = _gradients(ctx, grads, _scan_backward), 1 + ctx.sizes[0]
+    found = _gradients(ctx, grads, _scan_backward)
+    n = 1 + ctx.sizes[0]
     return None, None, None, None, found[0], None, found[1:n], found[n:], None
 
 

@@ -1,5 +1,4 @@
-"""Second derivatives: the forward pass runs again as ordinary operations, whose gradients can be
-differentiated."""
+"""Second derivatives: the forward pass runs again as ordinary, differentiable operations."""
 
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -36,9 +35,9 @@ def differentiable(
     if not flowing:
         return [None] * len(views)
     outputs, flow = zip(*flowing, strict=True)
-    inputs: list[Any] = [view for view, asked in zip(views, wanted, strict=True) if asked]
+    inputs: list[Any] = [view for view, flag in zip(views, wanted, strict=True) if flag]
     found = iter(torch.autograd.grad(outputs, inputs, flow, create_graph=True, allow_unused=True))
-    return [next(found) if asked else None for asked in wanted]
+    return [next(found) if flag else None for flag in wanted]
 
 
 def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
@@ -49,7 +48,7 @@ def differentiable_gradients(ctx: Any, grads: Any) -> list[Tensor | None]:
         grads: gradients of its outputs; None where there is none.
 
     Raises:
-        RuntimeError: the input was not kept.
+        RuntimeError: the input was not saved.
     """
     n, k = ctx.sizes
     if not ctx.has_x:
@@ -75,7 +74,9 @@ def _looped(
 ) -> Any:
     """Return spikes and states of the plain loop, as lists over time."""
     named = namedtuple("Params", transition.names)(*params)
-    now, spikes, states = transition.neuron.State(*state), [], []
+    now = transition.neuron.State(*state)
+    spikes = []
+    states = []
     for x in steps:
         spk, now = transition(x.to(now[0].dtype), now, named)
         spikes.append(spk.to(x.dtype))

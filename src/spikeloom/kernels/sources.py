@@ -86,13 +86,15 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
     """Return a module with the functions of a generated source.
 
     Args:
-        source: Python text; numba functions that are kept on disk have the option ``cache=CACHE``.
+        source: Python text; numba functions that are cached on disk have ``cache=CACHE``.
         compiler: package that compiles it.
     """
     stamp = hashlib.sha256(f"{source}|{sys.version}|{version(compiler)}".encode()).hexdigest()
-    name, text = f"kernel_{stamp[:20]}", source.replace("CACHE", "False")
-    module, file = ModuleType(name), f"<{name}>"
-    sys.modules[name] = module  # numba's cache looks the module up by name
+    name = f"kernel_{stamp[:20]}"
+    text = source.replace("CACHE", "False")
+    module = ModuleType(name)
+    file = f"<{name}>"
+    sys.modules[name] = module  # numba's cache finds the module by name
     linecache.cache[file] = (
         len(text),
         None,
@@ -113,8 +115,7 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
 def compiled_function(
     source: str, name: str, signature: Any, fastmath: frozenset[str] = frozenset()
 ) -> Any:
-    """Compile a function of a generated source with numba; it releases the interpreter lock while
-    it runs.
+    """Compile a function of a generated source with numba; it releases the GIL.
 
     Args:
         source: Python text in which ``name`` is a plain function that cannot raise.
@@ -170,7 +171,7 @@ def compiled_library(*modules: ModuleType) -> ModuleType:
     for module in modules:
         digest.update(Path(cast(str, module.__file__)).read_bytes())
     library = ModuleType(f"kernel_{digest.hexdigest()[:20]}")
-    sys.modules[library.__name__] = library  # numba's cache looks the module up by name
+    sys.modules[library.__name__] = library  # numba's cache finds the module by name
     functions: dict[str, FunctionType] = {}
     for module in modules:
         for name, value in vars(module).items():
@@ -200,7 +201,8 @@ class _Locator:
     """Gives numba's cache the folder of a function and the stamp that invalidates old entries."""
 
     def __init__(self, function: Any, folder: str) -> None:
-        self._py_file, self.folder = function.__code__.co_filename, folder
+        self._py_file = function.__code__.co_filename
+        self.folder = folder
 
     def get_cache_path(self) -> str:
         return self.folder
@@ -217,8 +219,7 @@ class _Locator:
 
 @cache
 def _implementation() -> Any:
-    """Return numba's serialiser, extended by a digest of the machine code, since pickle misses
-    flipped bits."""
+    """Return numba's serialiser with a digest of the code, since pickle misses flipped bits."""
     from numba.core.caching import CompileResultCacheImpl
     from numba.core.serialize import dumps
 
@@ -238,8 +239,7 @@ def _implementation() -> Any:
 
 @cache
 def _cache_class() -> Any:
-    """Return numba's cache class for one function, with our folder and without errors on
-    failure."""
+    """Return numba's cache class for a function, with our folder, without errors on failure."""
     from numba.core.caching import FunctionCache
 
     class Cache(FunctionCache):

@@ -1,8 +1,8 @@
-"""A task: what a loop over time computes and what it keeps for the backward pass, for all printers.
+"""A task: what a loop over time computes and saves for the backward pass, for all printers.
 
 There are three residuals. ``"state"`` keeps the values of the states that the pullback reads.
-``"half"`` keeps them in bfloat16; a state that is compared with a parameter is kept as its distance
-from the parameter, because rounding keeps the sign of a distance and thereby the spikes.
+``"half"`` keeps them in bfloat16; a state that is compared with a parameter is saved as its
+distance from the parameter, because rounding keeps the sign of a distance and thereby the spikes.
 ``"input"`` keeps the input and runs forward again.
 """
 
@@ -24,11 +24,11 @@ __all__ = [
     "Task",
     "fresh",
     "labels",
-    "led",
     "needed",
     "reads",
     "reads_of",
     "task_of",
+    "with_outer_gradients",
 ]
 
 
@@ -50,7 +50,7 @@ class Task:
         constant: the input is the same at every step.
         path: every state over time is returned, not only the last.
         residual: what the backward pass starts from; "" if there is no backward pass.
-        keep: the states that it needs, if they are kept.
+        keep: the states that it needs, if they are saved.
     """
 
     transition: Transition
@@ -63,9 +63,8 @@ class Task:
 
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]
-        object.__setattr__(
-            self, "_hash", hash(tuple(values))
-        )  # every call of a layer looks up its loops
+        # Cached, because every call of a layer needs it to find its loops
+        object.__setattr__(self, "_hash", hash(tuple(values)))
 
     def __hash__(self) -> int:
         return self._hash  # pyright: ignore[reportAttributeAccessIssue]
@@ -77,7 +76,9 @@ class Task:
     @property
     def paths(self) -> tuple[str, ...]:
         """Return the states whose values over time are written in full precision."""
-        return self.fields if self.path else self.keep if self.residual == "state" else ()
+        if self.path:
+            return self.fields
+        return self.keep if self.residual == "state" else ()
 
     @property
     def lasts(self) -> tuple[str, ...]:
@@ -86,8 +87,7 @@ class Task:
 
     @property
     def halves(self) -> tuple[str, ...]:
-        """Return the states whose values over time, including the initial one, are written in 16
-        bits."""
+        """Return the states whose values over time, initial one included, are in 16 bits."""
         return self.keep if self.residual == "half" else ()
 
     @property
@@ -102,9 +102,10 @@ class Task:
 
 
 @latest
-def led(task: Task, fields: tuple[str, ...]) -> Program:
-    """Return the program in which the gradient of each old state in ``fields`` starts with ``e_f``,
-    from outside.
+def with_outer_gradients(task: Task, fields: tuple[str, ...]) -> Program:
+    """Return the program in which gradients of old states in ``fields`` start with ``e_f``.
+
+    ``e_f`` comes from outside the loop.
 
     Autograd adds in this order in the plain loop, so that the sum rounds in the same way.
     """
@@ -123,31 +124,28 @@ def _specialised(transition: Transition, dtype: torch.dtype, ones: tuple[str, ..
 
 
 def fresh(built: Program) -> dict[str, int]:
-    """Return the new states that a step computes, by name; the backward pass reads them instead of
-    computing them."""
+    """Return the new states that a step computes, by name; the backward pass reads them."""
     return {n: i for n, i in built.forward.items() if n != "spk" and built.nodes[i].op is not None}
 
 
 @latest
 def reads(transition: Transition, dtype: torch.dtype, wanted: tuple[str, ...]) -> Reads:
-    """Return what the backward pass reads if the gradients ``wanted`` are requested: ``x``,
-    ``p_<parameter>``."""
+    """Return what the backward pass reads for gradients ``wanted``: ``x``, ``p_<parameter>``."""
     built = _specialised(transition, dtype, ())
     fields = transition.neuron.State._fields
     roots = [built.gradients[n] for n in dict.fromkeys([*(f"s_{f}" for f in fields), *wanted])]
     given = fresh(built)
     order = built.needed(roots, given.values())
     seen = {*roots, *(r for i in order for r in built.nodes[i].refs)}
-    kept = tuple(
+    read = tuple(
         f for f in fields if built.inputs[f"s_{f}"] in seen or given.get(f"n_{f}", -1) in seen
     )
-    return Reads(kept, built.inputs["x"] in seen)
+    return Reads(read, built.inputs["x"] in seen)
 
 
 @latest
 def labels(transition: Transition) -> tuple[str, ...]:
-    """Return the names of values that may need a gradient: ``x``, ``s_<state>``,
-    ``p_<parameter>``."""
+    """Return the names of differentiable values: ``x``, ``s_<state>``, ``p_<parameter>``."""
     return (
         "x",
         *(f"s_{f}" for f in transition.neuron.State._fields),
@@ -175,7 +173,7 @@ def task_of(
     residual: str,
     wanted: Any,
 ) -> Task:
-    """Return the task; ``wanted``, one flag for each of `labels`, decides what is kept."""
+    """Return the task; ``wanted``, one flag for each of `labels`, decides what is saved."""
     transition = TRANSITIONS[key]
     keep = reads_of(transition, dtype, needed(transition, wanted)).fields if any(wanted) else ()
     return Task(transition, dtype, ones, constant, path, residual if any(wanted) else "", keep)

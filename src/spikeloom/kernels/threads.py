@@ -28,8 +28,7 @@ if hasattr(
 
 
 def sweep(function: Callable[[int, int], Any], size: int, steps: float, block: int = BLOCK) -> None:
-    """Call ``function(start, stop)`` for every block of ``range(size)``; honours
-    ``torch.get_num_threads()``.
+    """Call ``function(start, stop)`` on blocks of ``range(size)``, on torch's number of threads.
 
     Args:
         function: releases the interpreter lock while it works.

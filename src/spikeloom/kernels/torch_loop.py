@@ -1,5 +1,4 @@
-"""Printer for plain torch: a loop over time without autograd, for every device and without any
-extra.
+"""Printer for plain torch: a loop over time without autograd, for every device, no extra.
 
 Each operation writes to a buffer that is reused when its value is no longer needed, so that a step
 works on a few cache-sized arrays. Results are written directly to the output of the step. Values
@@ -22,7 +21,8 @@ class _Body:
     """Prints operations as lines, one buffer for each value that is alive."""
 
     def __init__(self, built: Program, names: dict[int, str]) -> None:
-        self.program, self.names = built, dict(names)
+        self.program = built
+        self.names = dict(names)
         self.setup: list[str] = []  # runs once
         self.lines: list[str] = []  # runs at every step
         self.free: dict[torch.dtype, list[str]] = {}
@@ -45,9 +45,9 @@ class _Body:
         return self.names[argument.index]
 
     def call(self, node: Node, out: str | None) -> str:
-        """Return the expression of one operation, which writes to ``out`` if the operation supports
-        it."""
-        packet, args = node.op, ", ".join(self.operand(a) for a in node.args)
+        """Return the expression of an operation, which writes to ``out`` if it supports that."""
+        packet = node.op
+        args = ", ".join(self.operand(a) for a in node.args)
         name = operation(packet)
         if name == "_to_copy":
             return f"{out}.copy_({args})" if out else f"{args}.to({node.dtype})"
@@ -72,8 +72,7 @@ class _Body:
         return [i for i in order if i in stepwise]
 
     def run(self, order: list[int], slots: dict[int, str], keep: set[int]) -> None:
-        """Print ``order``; values in ``slots`` are written there, those in ``keep`` are never
-        overwritten."""
+        """Print ``order``; values in ``slots`` are written there, ``keep`` is never overwritten."""
         last = {r: position for position, i in enumerate(order) for r in self.program.nodes[i].refs}
         owned: dict[int, str] = {}
         for position, i in enumerate(order):
@@ -108,12 +107,14 @@ def _function(source: str, name: str) -> Callable[..., Any]:
 
 @latest
 def compiled_forward(task: Task) -> Callable[..., None]:
-    """``forward(x, s_<state>.., p_<parameter>.., spk, n_<state>.., h_<state>..)`` over lists of T
-    step tensors.
+    """A function of lists of T step tensors, as listed.
+
+    ``forward(x, s_<state>.., p_<parameter>.., spk, n_<state>.., h_<state>..)``.
 
     The lists h_<state> receive the states that the task keeps in 16 bits; they have T + 1 entries.
     """
-    built, fields = task.program, task.fields
+    built = task.program
+    fields = task.fields
     outputs = built.forward
     stepwise = built.reached(i for n, i in built.inputs.items() if n[0] in "xs")
     body = _Body(built, {i: n if n[0] in "ps" else "x_t" for n, i in built.inputs.items()})
@@ -145,8 +146,7 @@ def _offset(task: Task, value: str, sign: str) -> str:
 def _slots(
     roots: dict[str, int], order: list[int], places: dict[str, str]
 ) -> tuple[dict[int, str], list[tuple[str, int]]]:
-    """Return which operations write directly to an output, and which outputs are filled by a
-    copy."""
+    """Return which operations write directly to an output, and which outputs are copied."""
     slots: dict[int, str] = {}
     copies = []
     for label, i in roots.items():
@@ -171,7 +171,9 @@ def compiled_backward(
         flows: which outputs (spikes, then states) receive a gradient from outside.
         wanted: inputs whose gradient is requested: ``x``, ``p_<parameter>``.
     """
-    built, fields, saved = task.program, task.fields, fresh(task.program)
+    built = task.program
+    fields = task.fields
+    saved = fresh(task.program)
     names = {i: n if n[0] in "ps" else "x_t" if n == "x" else "" for n, i in built.inputs.items()}
     body = _Body(built, names | {i: n for n, i in saved.items() if i not in names})
     sources = [i for n, i in built.inputs.items() if n[0] in "xsog"]
@@ -192,8 +194,7 @@ def compiled_backward(
 
 
 def _incoming(body: _Body, fields: tuple[str, ...], flows: tuple[bool, ...]) -> None:
-    """Print the incoming gradients of a step: those of its outputs, and for states those of the
-    next step."""
+    """Print the gradients into a step: of its outputs, and for states those of the next step."""
     index = body.program.inputs
     body.names[index["o_spk"]] = "O_spk[t]" if flows[0] else "zero"
     for f, flow in zip(fields, flows[1:], strict=True):
@@ -225,12 +226,12 @@ def _backward_source(task: Task, body: _Body, summed: list[str]) -> str:
 
 
 def _reads(task: Task) -> tuple[list[str], list[str]]:
-    """Return lines that read the saved states before and after a step: lines before the loop, and
-    lines in it."""
+    """Return lines that read the saved states: lines before the loop, and lines in it."""
     if task.residual != "half":
         lines = [f"n_{f} = N_{f}[t]" for f in task.keep]
         return [], lines + [f"s_{f} = N_{f}[t - 1] if t else i_{f}" for f in task.keep]
-    first, lines = [], []
+    first = []
+    lines = []
     for f in task.keep:
         decoded = f"s_{f} = {{}}.to(like.dtype)".format
         first += [decoded(f"N_{f}[steps]"), f"s_{f} = {_offset(task, f's_{f}', '+')}"]

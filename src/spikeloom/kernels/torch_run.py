@@ -65,8 +65,7 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
 
 
 def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
-    """See `numba_cpu.recomputed`; here the whole path is in memory while the gradients are
-    computed."""
+    """See `numba_cpu.recomputed`; here the whole path is in memory during the backward pass."""
     paths = {f: stacked(call.step, call.steps) for f in call.task.paths}
     states = zip(call.task.fields, call.state, strict=True)
     lasts = {f: s.clone() for f, s in states if f in call.task.lasts}

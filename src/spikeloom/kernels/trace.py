@@ -76,9 +76,11 @@ def _traced(build: Callable[[], Any]) -> Any:
 
 
 def _build(transition: Transition, dtype: torch.dtype) -> Program:
-    fields, names = transition.neuron.State._fields, transition.names
+    fields = transition.neuron.State._fields
+    names = transition.names
     params = namedtuple("Params", names)
-    n, k = 1 + len(fields), 1 + len(fields) + len(names)
+    n = 1 + len(fields)
+    k = 1 + len(fields) + len(names)
 
     def step(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         spk, state = transition(x, transition.neuron.State(*rest[: n - 1]), params(*rest[n - 1 :]))
@@ -140,7 +142,9 @@ class _Importer:
     """Reads the tracer's graph into a `Program`."""
 
     def __init__(self, labels: list[str], dtype: torch.dtype) -> None:
-        self.dtype, self.program, self.labels = dtype, Program(), labels
+        self.dtype = dtype
+        self.program = Program()
+        self.labels = labels
         self.env: dict[Any, int] = {}
 
     def run(self, graph: Any) -> tuple[Program, list[int]]:
@@ -168,7 +172,8 @@ class _Importer:
         return self.program.constant(value, self.dtype)
 
     def call(self, node: Any) -> int:
-        packet, name = node.target, operation(node.target)
+        packet = node.target
+        name = operation(node.target)
         args = [self.env[a] if isinstance(a, torch.fx.Node) else a for a in node.args]
         if name in _SAME:
             return args[0]
@@ -203,9 +208,13 @@ class _Importer:
         for original, value in zip(node.args, args, strict=True):
             number = name in _BINARY and _is_number(value) and len(made) < 2
             is_node = isinstance(original, torch.fx.Node)
-            made.append(Ref(value) if is_node else Ref(self.constant(value)) if number else value)
+            if is_node:
+                made.append(Ref(value))
+            else:
+                made.append(Ref(self.constant(value)) if number else value)
         if name == "rsub":
-            packet, made = torch.ops.aten.sub.Tensor, [made[1], made[0]]
+            packet = torch.ops.aten.sub.Tensor
+            made = [made[1], made[0]]
         compares = name in COMPARISONS or name.startswith("logical")
         return self.program.apply(
             packet, tuple(made), torch.bool if compares else node.meta["val"].dtype

@@ -1,5 +1,4 @@
-"""Runs the kernels that `triton_source` prints, on CUDA; or, to test them without a GPU, in
-Triton's interpreter.
+"""Runs the kernels of `triton_source` on CUDA, or for tests in Triton's interpreter.
 
 The state is in registers in its own type, float32 or float64; 16-bit input is widened when it is
 read, and spikes have the type of the input. There is no fast-math and no contraction: in float32
@@ -70,7 +69,8 @@ def forward(
 
 def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tensor]:
     """See `numba_cpu.backward`."""
-    step, task = call.step, call.task
+    step = call.step
+    task = call.task
     timed = [spaced(g, step) for g in flow.timed if g is not None]
     ends = tuple(flow.ends)
     found = {n: torch.empty_like(step) for n in [*flow.wanted, *(f"s_{f}" for f in task.fields)]}
@@ -90,8 +90,7 @@ def backward(call: Call, saved: dict[str, Tensor], flow: Flow) -> dict[str, Tens
 
 
 def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
-    """See `numba_cpu.recomputed`; here the whole path is in memory while the gradients are
-    computed."""
+    """See `numba_cpu.recomputed`; here the whole path is in memory during the backward pass."""
     paths = {f: stacked(call.step, call.steps) for f in call.task.paths}
     _forward(call, [], [*paths.values(), *(torch.empty_like(call.step) for _ in call.task.lasts)])
     return backward(call, paths, flow)
@@ -134,9 +133,9 @@ def _compiled_backward(
 
 
 def _launch(kernel: Any, call: Call, arrays: list[Tensor], lengths: list[int]) -> None:
-    """Run a kernel on its arrays, the input first, then the parameters; ``lengths`` are strides of
-    gradients."""
-    step, size = call.step, call.step.numel()
+    """Run a kernel on its arrays: input, then parameters; ``lengths`` are gradient strides."""
+    step = call.step
+    size = call.step.numel()
     if not call.task.constant:
         lengths = [arrays[0].stride(0), *lengths]
     params = [p.to(step.device) for p in call.params]  # a scalar may still be on the CPU
@@ -162,8 +161,7 @@ def _given(call: Call) -> list[Tensor]:
 
 
 def block_size(size: int, itemsize: int) -> int:
-    """Return the neurons of a program instance: for the widest loads, unless that leaves too few
-    instances."""
+    """Return the neurons of a program instance: wide loads, unless too few instances remain."""
     block = THREADS * BYTES // itemsize
     while block > THREADS and size < block * PROGRAMS:
         block //= 2
@@ -172,8 +170,7 @@ def block_size(size: int, itemsize: int) -> int:
 
 @cache
 def launch_options() -> dict[str, Any]:
-    """Return options: no contraction, and no flushing of subnormal numbers if this Triton has that
-    option."""
+    """Return options: no contraction, and no flushing of subnormals where Triton can."""
     options: dict[str, Any] = {"num_warps": THREADS // 32, "enable_fp_fusion": False}
     if torch.version.hip is None:
         compiler = importlib.import_module("triton.backends.nvidia.compiler")

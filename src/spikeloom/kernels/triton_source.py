@@ -18,7 +18,7 @@ import torch
 
 from .program import Program, Ref
 from .scalars import Scalars, triton_dialect
-from .task import Task, fresh, led
+from .task import Task, fresh, with_outer_gradients
 
 __all__ = ["Target", "backward_source", "forward_source"]
 
@@ -51,7 +51,10 @@ class _Kernel:
         target: Target,
         flowing: Sequence[str] = (),
     ) -> None:
-        self.task, self.built, self.vector, self.target = task, built, vector, target
+        self.task = task
+        self.built = built
+        self.vector = vector
+        self.target = target
         # arrays over time from outside: their steps may have gaps between them or share memory
         self.moving = [*["X"] * (not task.constant), *(f"E_{n}" for n in flowing)]
         self.real = "tl.float32" if task.dtype == torch.float32 else "tl.float64"
@@ -83,8 +86,7 @@ class _Kernel:
             self.inside.append(f"x = {self.load('X', 'at_X')}")
 
     def offset(self, f: str) -> str:
-        """Return the name of the value subtracted from a state before rounding; empty if none
-        is."""
+        """Return the name of the value subtracted from a state before rounding, or ""."""
         name = f"p_{self.task.offsets[f]}" if f in self.task.offsets else ""
         return name if not name or name in self.built.inputs else "one"
 
@@ -196,11 +198,9 @@ def backward_source(
         wanted: inputs whose gradient is requested, ``x`` and ``p_<parameter>``; those of the states
             always are.
     """
-    fields, flowing = (
-        task.fields,
-        [n for n, v in zip(("spk", *task.fields), flows, strict=True) if v],
-    )
-    built = led(task, tuple(f for f in fields if f in flowing))
+    fields = task.fields
+    flowing = [n for n, v in zip(("spk", *task.fields), flows, strict=True) if v]
+    built = with_outer_gradients(task, tuple(f for f in fields if f in flowing))
     kernel = _Kernel(task, built, vector, target, flowing)
     saved = fresh(built)
     kernel.scalars.names |= {i: n for n, i in saved.items()}
@@ -241,8 +241,7 @@ def backward_source(
 
 
 def _states(kernel: _Kernel, f: str, used: set[str]) -> None:
-    """Print loads of a state before and after each step; the old state of a step is the new one of
-    the previous."""
+    """Print loads of a state before and after each step; the old state is the previous new one."""
     half = kernel.task.residual == "half"  # has one more row: the first is the initial state
     offset = f" + {kernel.offset(f)}" if half and kernel.offset(f) else ""
     array, row = (f"H_{f}", "{} + size") if half else (f"N_{f}", "{}")
@@ -260,8 +259,7 @@ def _states(kernel: _Kernel, f: str, used: set[str]) -> None:
 
 
 def _flow(kernel: _Kernel, f: str, timed: bool, end: bool) -> None:
-    """Print the gradient of a new state, ``a_<state>``: that of the next step plus that from
-    outside."""
+    """Print the gradient of a new state, ``a_<state>``: the next step's plus the outer one."""
     start = kernel.load(f"A_{f}") if end else f"tl.zeros([BLOCK], {kernel.real})"
     if timed:
         start = kernel.load(f"E_{f}", _LAST.format(f"step_E_{f}"))
@@ -273,8 +271,7 @@ def _flow(kernel: _Kernel, f: str, timed: bool, end: bool) -> None:
 
 
 def _results(kernel: _Kernel, roots: dict[str, int]) -> None:
-    """Print stores of a step's gradients, sums of those shared by all steps, and those of the
-    states."""
+    """Print stores of a step's gradients, of sums over the steps, and of the states' gradients."""
     states = [label[2:] for label in roots if label[0] == "s"]
     for label, index in roots.items():
         if label[0] == "s":

@@ -71,12 +71,12 @@ class Delayed(Stateful):
 
     def taps(self, dtype: torch.dtype) -> Tensor:
         """The weights w of the current delays, [D + 1, *delay.shape], from lag 0."""
-        d = self.delay.to(dtype).clamp(0, self.max_delay)
+        d = _clamped(self.delay.to(dtype), 0, self.max_delay)
         steps = torch.arange(self.max_delay + 1, dtype=dtype, device=d.device)
         steps = steps.view(-1, *[1] * d.dim())
         if self.kernel == "gaussian":
             return torch.softmax(-0.5 * ((steps - d) / self.sigma).square(), 0)
-        u = (steps - d).clamp(-1, 1)
+        u = _clamped(steps - d, -1, 1)
         # 1 - |u|, whose slope at the kinks is the mean of both sides.
         hat = ((u + 1).abs() + (u - 1).abs()) / 2 - u.abs()
         # The sum is 1; dividing by it corrects the gradient at the ends, d = 0 and d = D.
@@ -200,3 +200,8 @@ class SynapticDelay(Delayed):
             f"max_delay={self.max_delay}, channels={self.channels}, learn_delay={learned}, "
             f"kernel={self.kernel!r}"
         )
+
+
+def _clamped(value: Tensor, low: float, high: float) -> Tensor:
+    """``value.clamp(low, high)`` with a gradient at the edges too, where torch 2.14 has none."""
+    return torch.where((value >= low) & (value <= high), value, value.detach().clamp(low, high))

@@ -1,5 +1,4 @@
-r"""BP-STDP: errors of output spikes, passed down through the weights, times the spikes of a short
-window.
+r"""BP-STDP: output spike errors, passed back through the weights, times spikes of a short window.
 
 The class neuron shall fire with every desired spike, z = 1, the others never. Where z[t] = 1, and
 only there,
@@ -10,7 +9,7 @@ only there,
 
 and so on below; n counts the spikes of a neuron in [t - epsilon, t], and xi_i is 1 for the class
 neuron if n_i = 0, -1 for another one if n_i > 0, else 0. It is a rule for integrate-and-fire
-neurons (`IF`): their rate is a rectified linear function of their input, whose derivative stands in
+neurons (`IF`): their rate is a rectified linear function of their input, whose derivative is in
 brackets. A bias learns as the weight of an input that always fires.
 
 `bp_stdp` shows a batch with constant weights: windows are differences of cumulative sums, and a
@@ -79,8 +78,7 @@ def bp_stdp(
     epsilon: int = 4,
     desired: Tensor | None = None,
 ) -> Presentation:
-    """Show a batch of spike trains, and add the change that BP-STDP makes, with the opposite sign,
-    to every ``grad``.
+    """Show a batch of spike trains and subtract the weight change of BP-STDP from every ``grad``.
 
     An optimiser then makes the change: ``torch.optim.SGD(parameters, lr=mu)``. It is the mean over
     the batch and the sum over the times of desired spikes. Weights are constant meanwhile; see
@@ -134,8 +132,7 @@ def bp_stdp(
 
 
 class BPSTDP:
-    """BP-STDP step by step: one call of `step` is one time step, and the optimiser may step after
-    each.
+    """BP-STDP step by step: each call of `step` is a time step, after which the optimiser may step.
 
     Args:
         net: ``nn.Sequential``, nested ones included, of ``nn.Linear`` or convolutions, each
@@ -146,7 +143,7 @@ class BPSTDP:
 
     Raises:
         TypeError: another kind of network, or a layer that the rule does not train.
-        ValueError: two synapses follow each other, or a layer stands in two places.
+        ValueError: two synapses follow each other, or a layer occurs twice.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(
@@ -160,7 +157,8 @@ class BPSTDP:
     """
 
     def __init__(self, net: nn.Sequential, epsilon: int = 4) -> None:
-        self.net, self.epsilon = net, epsilon
+        self.net = net
+        self.epsilon = epsilon
         check_numbers(epsilon)
         self._stages = check_network(net)
         self.reset()
@@ -171,8 +169,7 @@ class BPSTDP:
         self._recent: deque[list[Tensor]] = deque(maxlen=self.epsilon + 1)
 
     def step(self, x: Tensor, labels: Tensor, desired: Any = True) -> Tensor:
-        """Run one time step; where a spike is desired, add the change with the opposite sign to
-        every ``grad``.
+        """Run one time step; where a spike is desired, subtract the weight change from ``grad``.
 
         Args:
             x: input spikes of this step, [B, ...].
@@ -200,8 +197,7 @@ class BPSTDP:
 
 
 def _counts_at(spk: Tensor, rows: tuple[Tensor, ...], epsilon: int) -> Tensor:
-    """`window_counts` at some times and samples, [R, ...]: most have no error, and inputs are
-    many."""
+    """`window_counts` at some times and samples, [R, ...]; most times have no error."""
     times, samples = rows
     if len(times) * (epsilon + 1) > spk.shape[0] * spk.shape[1]:
         return window_counts(spk, epsilon)[rows]
@@ -224,8 +220,7 @@ def _learn(
 def changes(
     layers: tuple[Stage, ...], counts: list[Tensor], xi: Tensor, steps: Tensor
 ) -> list[tuple[nn.Parameter, Tensor]]:
-    """The change of each weight and bias, last layer first, of the weights as they are; summed over
-    rows.
+    """The change of each weight and bias, last layer first, summed over rows.
 
     Args:
         layers: what `check_network` read.
@@ -242,7 +237,8 @@ def changes(
     error = xi
     found: list[tuple[Any, Tensor]] = []
     for place in reversed(range(len(layers) if len(xi) else 0)):
-        stage, synapse = layers[place], layers[place].synapse
+        stage = layers[place]
+        synapse = layers[place].synapse
         change, at_synapse, below = pulled(
             stage, counts[place], error.reshape_as(counts[place + 1]), further=place > 0
         )

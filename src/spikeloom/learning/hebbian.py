@@ -1,5 +1,4 @@
-"""The two parts of every Hebbian rule: traces of spikes, and their correlation in the shape of a
-weight.
+"""The parts of every Hebbian rule: spike traces, and their correlation in the shape of a weight.
 
 Populations are neurons, synapses are ``nn.Linear``, ``nn.Conv2d`` and other layers that are linear
 in their weight. The correlation of what enters a synapse with what leaves it is the vector-Jacobian
@@ -73,7 +72,7 @@ def correlate(synapse: nn.Module, pre: Tensor, post: Tensor) -> Tensor:
         synapse: a module with a ``weight``, linear in it; its bias plays no part, its hooks are not
             called.
         pre: what enters the synapse, [B, ...]; spikes or a trace.
-        post: what stands at its output, [B, ...].
+        post: what is at its output, [B, ...].
 
     Returns:
         In the shape of ``synapse.weight``.

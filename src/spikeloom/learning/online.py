@@ -54,8 +54,7 @@ def online(
     num_steps: int | None = None,
     time_var_targets: bool = False,
 ) -> Tensor:
-    """Add the gradient of the mean loss over time to ``weight.grad``, step by step and with
-    constant memory.
+    """Add the gradient of the mean loss over time to ``weight.grad``, with constant memory.
 
     Args:
         net: see `Online`. Its state is reset first.
@@ -128,14 +127,14 @@ class Online:
             neurons (`Leaky`, `Synaptic`, `IF`, `LI`, in step mode, with ``init_hidden=True``, the
             last one optionally with ``output=True``) and layers without parameters. A synapse
             learns from its input filtered by the next neuron; one that no neuron follows, from its
-            present input. What stands between the two is exact if it is linear and the same at
+            present input. What is between the two is exact if it is linear and the same at
             every step (flattening, average pooling).
         loss: ``loss(output, target)`` of one step, a number.
 
     Raises:
         TypeError: another kind of network, or a layer that it cannot train.
         ValueError: a layer of neurons has several values of alpha or beta, is in sequence mode, or
-            stands in two places; or nothing is to learn.
+            occurs twice; or nothing learns.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
@@ -158,7 +157,8 @@ class Online:
             raise TypeError(
                 f"loss must be a function of output and target, got {loss!r}; write F.cross_entropy"
             )
-        self.net, self.loss = net, loss
+        self.net = net
+        self.loss = loss
         self._layers = list(flat(net))
         self._feeds = _feeds(self._layers)
         self._filters: dict[int, _Filter] = {}
@@ -207,7 +207,8 @@ class Online:
 
     def _forward(self, x: Tensor) -> tuple[Any, dict[int, Tensor]]:
         """Output of the network, and what each synapse that learns gave, by its place."""
-        value, currents = x, {}
+        value = x
+        currents = {}
         for place, (_, layer) in enumerate(self._layers):
             if place in self._feeds:
                 self._filters[place] = _filtered(
@@ -220,7 +221,8 @@ class Online:
         return value, currents
 
     def _learn(self, place: int, signal: Tensor) -> None:
-        layer, filter_ = self._layers[place][1], self._filters[place]
+        layer = self._layers[place][1]
+        filter_ = self._filters[place]
         learned = {name: p for name, p in layer.named_parameters() if p.requires_grad}
         current = layer.forward(
             filter_.pre.mem
@@ -245,8 +247,7 @@ class _Plain(NamedTuple):
 
 
 def _filtered(filter_: _Filter | None, neuron: Neuron | None, spk: Tensor) -> _Filter:
-    """The traces after one more step: the neuron's own equation, applied to the input of the
-    synapse."""
+    """The traces after one more step: the neuron's equation applied to the synapse's input."""
     one = torch.ones((), dtype=spk.dtype, device=spk.device)
     if neuron is None:
         return _Filter(_Plain(spk), _Plain(one))
@@ -362,8 +363,7 @@ def cosine(first: Iterable[Tensor], second: Iterable[Tensor]) -> float:
 
 @dataclass(frozen=True)
 class EProp(TrainingRule, name="eprop"):
-    """Gradients carried forward in time by traces of the synapses, with memory that does not grow
-    with T.
+    """Gradients computed forward in time by synaptic traces, with memory independent of T.
 
     The loss is the mean over the steps of a loss of one step: ``ce_rate_loss()`` (the default),
     ``mse_membrane_loss()``, or a function of yours, called with the outputs [1, B, N] of each step.

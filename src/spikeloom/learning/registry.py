@@ -2,7 +2,7 @@
 
 A rule enters `RULES` where its class is defined: ``class Mine(TrainingRule, name="mine")`` for a
 rule of `fit` and `gradient_report`, ``class Mine(Rule, name="mine")`` for a rule of plasticity of
-`DiehlAndCook2015`. Every place that takes a rule by name looks it up here. ``"my_rules.py:mine"``
+`DiehlAndCook2015`. Every function that takes a rule by name reads it here. ``"my_rules.py:mine"``
 runs a file of the user first.
 """
 

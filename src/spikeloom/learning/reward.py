@@ -86,15 +86,15 @@ class MSTDP:
         reward: Any,
         memory: Memory | None = None,
     ) -> tuple[Memory, Tensor]:
-        """`step` for all steps, [T, B, ...], with the weight as it is now; one reward for the whole
-        sequence.
+        """`step` for all steps, [T, B, ...], with the present weight and one reward for all.
 
         >>> fc, spikes = nn.Linear(2, 1, bias=False), torch.ones(3, 4, 2)
         >>> MSTDP().sequence(fc, spikes, spikes[..., :1], reward=1.0)[1].shape
         torch.Size([1, 2])
         """
         memory, terms = self.rule.collected(pre, post, memory)
-        weight, number = weight_of(synapse), pre.shape[1]
+        weight = weight_of(synapse)
+        number = pre.shape[1]
         scale = _rewards(reward, number, pre)
         change = torch.zeros_like(weight)
         for term in terms:
@@ -110,8 +110,7 @@ class MSTDP:
 
 @dataclass(frozen=True)
 class MSTDPET:
-    r"""STDP that a later reward still finds: each synapse keeps a fading trace of what was
-    proposed.
+    r"""STDP with delayed reward: each synapse has a decaying trace of its proposed changes.
 
     .. math::
         e_b \leftarrow e^{-1 / \tau_e} e_b + \Delta w_b / \tau_e \qquad \Delta w = \sum_b r_b e_b
@@ -149,8 +148,7 @@ class MSTDPET:
         reward: Any,
         memory: Eligibility | None = None,
     ) -> tuple[Eligibility, Tensor]:
-        """Eligibility and change of the weight after the spikes and the reward of one step; args as
-        for `MSTDP.step`.
+        """Eligibility and weight change after the spikes and reward of one step; as `MSTDP.step`.
 
         Returns:
             What is remembered, [B, *weight.shape] among it, and the change, in the shape of the
@@ -158,8 +156,8 @@ class MSTDPET:
         """
         memory = memory or Eligibility()
         traces, changes = _each(self.rule, synapse, pre, post, memory.memory)
-        kept = 0.0 if memory.trace is None else memory.trace
-        eligible = math.exp(-1 / self.tau_trace) * kept + changes / self.tau_trace
+        trace = 0.0 if memory.trace is None else memory.trace
+        eligible = math.exp(-1 / self.tau_trace) * trace + changes / self.tau_trace
         return Eligibility(traces, eligible), _weighed(self.rule, eligible, reward)
 
     def apply(self, synapse: nn.Module, change: Tensor) -> None:

@@ -11,8 +11,7 @@ __all__ = ["SpikeError", "check_numbers", "desired_spikes", "spike_errors", "win
 
 
 def desired_spikes(num_steps: int, interval: int = 4) -> Tensor:
-    """A regular desired spike train: every ``interval`` steps, the first one after ``interval``
-    steps.
+    """A regular desired spike train: every ``interval`` steps, from step ``interval`` on.
 
     Args:
         num_steps: T.
@@ -110,8 +109,7 @@ def spike_errors(counts: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SpikeError:
-    """The error of BP-STDP as a loss: the mean over samples of ``(1/T sum_t sum_i xi_i[t])^2``. It
-    has no gradient.
+    """The error of BP-STDP as a loss, the mean of ``(1/T sum_t sum_i xi_i[t])^2``; no gradient.
 
     Errors of opposite sign cancel, as published: look at the accuracy too.
 

@@ -1,5 +1,4 @@
-"""A feedforward network as stages: one synapse and the neurons that it feeds, with layers without
-weights around it.
+"""A feedforward network as stages: a synapse, its neurons, and layers without weights.
 
 What learning rules of the kind of `BPSTDP` read of ``nn.Sequential``. Errors are pulled back
 through a stage by the transpose of its layers, which are linear, so that no layer runs forward
@@ -116,7 +115,9 @@ def stages(net: Any, kinds: tuple[type[Neuron], ...], rule: str) -> tuple[Stage,
                 )
             _check_neuron(what, layer, kinds, rule, last=place == len(layers) - 1)
             found.append(Stage(tuple(before), synapse, tuple(after), path, layer))
-            before, synapse, after = [], None, []
+            before = []
+            synapse = None
+            after = []
         elif isinstance(layer, PLAIN):
             (before if synapse is None else after).append(layer)
         else:
@@ -188,10 +189,12 @@ def pulled(
         : -1 if stage.after else len(stage.before)
     ]:  # a synapse runs only if a layer follows it
         inputs.append(layer.forward(inputs[-1]))
-    at_synapse, weight = post, None
+    at_synapse = post
+    weight = None
     for place in reversed(range(len(chain))):
         if place == len(stage.before):
-            at_synapse, weight = post, correlate(stage.synapse, inputs[place], post)
+            at_synapse = post
+            weight = correlate(stage.synapse, inputs[place], post)
             if not further:
                 return weight, at_synapse, None
         post = _transposed(chain[place], inputs[place], post)

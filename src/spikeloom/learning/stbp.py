@@ -1,5 +1,4 @@
-r"""STBP: backpropagation in space and time, as a choice of neuron, surrogate and loss; nothing else
-is special.
+r"""STBP: backpropagation in space and time, as a choice of neuron, surrogate and loss.
 
 The iterative neuron is `Leaky` whose membrane is cleared by the spike of the step before, gradient
 included:
@@ -77,8 +76,7 @@ def stbp_neuron(
 
 
 class Wu2018(nn.Module):
-    """The network of the authors' later code: two convolutions of 32 filters with pooling, then 128
-    and C neurons.
+    """The network of the authors' later code: two convolutions with pooling, 128 and C neurons.
 
     Args:
         batch_size: accepted for the calls of n3ml's manual; any batch is taken.
@@ -132,7 +130,9 @@ class Wu2018(nn.Module):
                 "and "
                 f"{height} x {width}; write time_interval=5"
             )
-        self.time_interval, self.intensity, self.generator = time_interval, intensity, generator
+        self.time_interval = time_interval
+        self.intensity = intensity
+        self.generator = generator
 
         def neuron() -> Leaky:
             return stbp_neuron(threshold, tau, curve, a)

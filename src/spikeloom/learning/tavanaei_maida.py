@@ -1,5 +1,4 @@
-"""BP-STDP as n3ml writes it: a network that is called at each step, and an optimiser that reads
-buffers of spikes.
+"""BP-STDP as in n3ml: a network called at each step, and an optimiser that reads spike buffers.
 
 For new code there are `bp_stdp` and ``rule="bp_stdp"``, which take batches. Both share every
 equation with this module.
@@ -86,7 +85,8 @@ class TravanaeiAndMaida2017(nn.Module):
                 IF(threshold, reset_mechanism="zero", init_hidden=True),
             ]
         self.net = nn.Sequential(*layers)
-        self.std, self.generator = std, generator
+        self.std = std
+        self.generator = generator
         self.stages = check_network(self.net)
         self.layers = [Layer(weight) for weight in self.net.parameters()]
         for number, layer in enumerate(self.layers, 1):
@@ -121,8 +121,7 @@ class TravanaeiAndMaida2017(nn.Module):
 
 
 class TavanaeiAndMaida:
-    """Changes the weights of a network by BP-STDP at a step at which a spike is desired, as n3ml's
-    optimiser does.
+    """n3ml's optimiser for BP-STDP: changes the weights at steps where a spike is desired.
 
     Args:
         model: the network, a `TravanaeiAndMaida2017` of any depth.
@@ -146,7 +145,9 @@ class TavanaeiAndMaida:
     def __init__(self, model: TravanaeiAndMaida2017, lr: float = 0.0005, epsilon: int = 4) -> None:
         checks.in_range("lr", lr, 0.0, float("inf"), why="it is a step size")
         check_numbers(epsilon)
-        self.model, self.lr, self.epsilon = model, lr, epsilon
+        self.model = model
+        self.lr = lr
+        self.epsilon = epsilon
 
     @torch.no_grad()
     def step(
@@ -179,6 +180,7 @@ class TavanaeiAndMaida:
         counts = [count.unsqueeze(0) if count.dim() == 1 else count for count in counts]
         xi = spike_errors(counts[-1], labels) * wanted
         rows = xi.any(-1)
-        counts, xi = [count[rows] for count in counts], xi[rows]
+        counts = [count[rows] for count in counts]
+        xi = xi[rows]
         for parameter, change in changes(stages, counts, xi, torch.full((len(xi),), steps)):
             parameter.add_(change, alpha=self.lr)

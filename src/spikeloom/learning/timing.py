@@ -65,7 +65,7 @@ def first_spike_loss(
         labels: classes, [B] of int64.
         tau: time that decides between two outputs, positive.
         never: time of silent outputs, at or after the end of the simulation.
-        early: a, weight of the term that asks for an early spike of the class.
+        early: a, weight of the term for an early spike of the class.
         tau_early: its unit of time; default is ``never``.
 
     Returns:
@@ -94,8 +94,9 @@ def first_spike_loss(
 
 
 def push_silent(weight: Tensor, times: Tensor, amount: float, wanted: Tensor | None = None) -> None:
-    """Add to ``weight.grad`` what makes silent neurons fire: minus ``amount`` times the share of
-    samples they miss.
+    """Add to ``weight.grad`` a term that makes silent neurons fire.
+
+    It is minus ``amount`` times the share of samples without a spike.
 
     A spike that does not exist has no gradient, so that a silent neuron would be lost. Call it
     between ``backward()`` and the step of the optimiser; weights of silent neurons then grow, all

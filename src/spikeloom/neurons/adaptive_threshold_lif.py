@@ -1,5 +1,4 @@
-"""Leaky integrate-and-fire neuron whose threshold rises with its spikes: the excitatory cell of
-Diehl & Cook."""
+"""Leaky neuron whose threshold rises with its spikes: the excitatory cell of Diehl & Cook."""
 
 from typing import Any, NamedTuple
 
@@ -14,8 +13,7 @@ __all__ = ["AdaptiveThresholdLIF", "adapt"]
 
 
 class AdaptiveThresholdLIF(RefractoryLIF):
-    r"""Leaky integrate-and-fire neuron with a refractory period and a threshold that its own spikes
-    raise.
+    r"""Leaky integrate-and-fire neuron with a refractory period and an adaptive threshold.
 
     .. math::
         U[t+1] = \beta U[t] + I[t+1] \; (\text{not refractory}) \qquad

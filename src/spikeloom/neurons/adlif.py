@@ -1,5 +1,4 @@
-"""Adaptive leaky integrate-and-fire neuron: a second variable pulls the membrane down, and makes it
-resonate."""
+"""Adaptive leaky neuron: a second variable pulls the membrane down, and can make it resonate."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -18,8 +18,7 @@ __all__ = ["Alpha"]
 
 @dataclass(frozen=True)
 class _SubtractAlpha(Reset):
-    """Take the threshold from the excitatory current, clear the inhibitory one, add its old value
-    to the membrane."""
+    """Subtract threshold from ``syn_exc``, clear ``syn_inh``, add its old value to ``mem``."""
 
     def clear(self, state: Any, s: Tensor, p: Any) -> Any:
         raise ValueError(
@@ -159,11 +158,13 @@ class Alpha(LIF):
 
     def _base_state_reset_sub_function(self, input_: Tensor) -> Any:
         """What the reset by subtraction takes from the two currents and the membrane."""
-        p, syn_inh = self.params(input_.dtype), self._hidden.syn_inh
+        p = self.params(input_.dtype)
+        syn_inh = self._hidden.syn_inh
         return p.threshold, unit(p.beta) * syn_inh - input_, -syn_inh
 
     def _base_sub(self, input_: Tensor) -> Any:
-        new, taken = self._base_state_function(input_), self._base_state_reset_sub_function(input_)
+        new = self._base_state_function(input_)
+        taken = self._base_state_reset_sub_function(input_)
         return tuple(value - part * self.reset for value, part in zip(new, taken, strict=True))
 
     _base_zero = LIF._zero_by_second_pass

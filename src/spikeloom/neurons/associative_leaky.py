@@ -14,8 +14,7 @@ __all__ = ["AssociativeLeaky"]
 
 
 class AssociativeLeaky(Neuron):
-    r"""Matrix of membranes that stores values v under keys k and forgets at a rate that the input
-    chooses.
+    r"""Membrane matrix that stores values v under keys k and decays at an input-dependent rate.
 
     .. math::
         U[t] = U[t-1] \, \mathrm{diag}(\alpha[t]) + v[t] k[t]^T \qquad
@@ -23,7 +22,7 @@ class AssociativeLeaky(Neuron):
 
     v, k and Q are linear in the input, alpha is the sigmoid of such a map. Input is [T, B, in_dim],
     output ``y``, [T, B, d_value * d_key], or the spikes S without the query; every call starts at
-    rest. Unlike in snnTorch the recurrence is computed as it stands (there, by a quotient of
+    rest. Unlike in snnTorch the recurrence is computed directly (there, by a quotient of
     cumulative products, which is inexact for long sequences), ``num_spiking_neurons=None`` works,
     and with a query the output has ``d_value * d_key`` features even if they differ: Q[t] is then
     d_key x d_key. It is no neuron of a fixed leak.
@@ -131,10 +130,11 @@ class AssociativeLeaky(Neuron):
     def _path(self, x: Tensor, state: Any) -> Tensor:
         """U over time, [T, B, d_value * d_key]."""
         written = self.to_v(x).unsqueeze(-1) * self.to_k(x).unsqueeze(-2)  # [T, B, d_value, d_key]
-        kept = torch.sigmoid(self.to_alpha(x)).unsqueeze(-2)
-        mem, path = state.mem.unflatten(-1, (self.d_value, self.d_key)), []
-        for new, share in zip(written.unbind(0), kept.unbind(0), strict=True):
-            mem = torch.addcmul(new, mem, share)
+        decays = torch.sigmoid(self.to_alpha(x)).unsqueeze(-2)
+        mem = state.mem.unflatten(-1, (self.d_value, self.d_key))
+        path = []
+        for new, decay in zip(written.unbind(0), decays.unbind(0), strict=True):
+            mem = torch.addcmul(new, mem, decay)
             path.append(mem)
         return torch.stack(path).flatten(-2)
 

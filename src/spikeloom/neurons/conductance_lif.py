@@ -1,5 +1,4 @@
-"""Leaky integrate-and-fire neurons with synaptic conductances: both cells of Diehl & Cook as
-published."""
+"""Leaky neurons with synaptic conductances: both cells of Diehl & Cook as published."""
 
 from typing import Any, NamedTuple
 
@@ -111,8 +110,7 @@ class ConductanceLIF(RefractoryLIF):
 
 
 class AdaptiveConductanceLIF(ConductanceLIF):
-    r"""`ConductanceLIF` whose threshold is raised by its own spikes: the excitatory cell of Diehl &
-    Cook as published.
+    r"""`ConductanceLIF` with an adaptive threshold: the published excitatory cell of Diehl & Cook.
 
     .. math::
         \theta[t+1] = d_\theta \theta[t] + \theta_+ S[t+1] \qquad

@@ -1,5 +1,4 @@
-"""Exponential integrate-and-fire neurons: the spike starts by itself, with and without
-adaptation."""
+"""Exponential integrate-and-fire neurons: membrane with spike upstroke, optionally adaptive."""
 
 from typing import Any, NamedTuple
 

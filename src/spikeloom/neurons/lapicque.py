@@ -16,8 +16,7 @@ __all__ = ["Lapicque"]
 
 
 class Lapicque(LIF):
-    r"""Leaky integrate-and-fire neuron given by a resistance R and a capacitance C, with a forward
-    Euler step.
+    r"""Leaky integrate-and-fire neuron with a resistance R and a capacitance C, as a Euler step.
 
     .. math::
         U[t+1] = \left(1 - \frac{\Delta t}{RC}\right) U[t] + \frac{\Delta t}{RC} R I[t+1]
@@ -29,7 +28,7 @@ class Lapicque(LIF):
 
     Unlike in snnTorch ``beta`` may be a tensor, all three may be given if they agree, and
     ``learn_beta`` works with any of these: what was not given (C, if nothing else) then follows
-    beta; its buffer tells the value at the start.
+    beta; its buffer has the initial value.
 
     Args:
         beta: decay of the membrane per step, in (0, 1); a scalar or one value for each neuron.

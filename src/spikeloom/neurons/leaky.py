@@ -13,8 +13,7 @@ __all__ = ["LIF", "Leaky"]
 
 
 class LIF(Neuron):
-    """Base of the leaky neurons: a `Neuron` with the decay ``beta``, in snnTorch's order of
-    arguments.
+    """Base of the leaky neurons: a `Neuron` with ``beta``, in snnTorch's order of arguments.
 
     A subclass declares ``State`` and ``integrate`` as those of `Neuron` do, or, as in snnTorch, its
     own ``forward``.
@@ -138,7 +137,8 @@ class Leaky(LIF):
     @staticmethod
     def nir_node(p: Mapping[str, Any], dt: float) -> tuple[str, dict[str, Any]]:
         """Return a LIF with Euler's time constant, or an IF where no neuron leaks."""
-        beta, threshold = p["beta"].clip(0, 1), p["threshold"]
+        beta = p["beta"].clip(0, 1)
+        threshold = p["threshold"]
         reset_to = p.get("reset_to", 0 * threshold)
         if (beta == 1).all():
             return "IF", {"r": beta / dt, "v_threshold": threshold, "v_reset": reset_to}

@@ -36,8 +36,8 @@ class LI(Neuron):
 
     .. math:: U[t+1] = \beta U[t] + I[t+1]
 
-    Its output is the membrane, so that it stands wherever a spiking neuron may stand: ``out, mem =
-    li(x, mem)`` with ``out`` equal to ``mem``, and with ``init_hidden=True`` just ``mem = li(x)``.
+    Its output is the membrane, so that it replaces a spiking neuron anywhere: ``out, mem = li(x,
+    mem)`` with ``out`` equal to ``mem``, and with ``init_hidden=True`` just ``mem = li(x)``.
     It has no threshold (infinity in ``state_dict``) and no reset. Not in snnTorch, where
     ``Leaky(reset_mechanism="none")`` plays its role.
 

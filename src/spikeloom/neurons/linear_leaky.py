@@ -12,8 +12,7 @@ __all__ = ["LinearLeaky"]
 
 
 class LinearLeaky(StateLeaky):
-    """`StateLeaky` behind a linear layer: ``LinearLeaky(...)(x)`` is
-    ``StateLeaky(...)(linear(x))``.
+    """`StateLeaky` after a linear layer: ``LinearLeaky(...)(x)`` is ``StateLeaky(...)(linear(x))``.
 
     Args:
         beta: as for `StateLeaky`.

@@ -1,5 +1,4 @@
-"""Base of the neurons in physical units: a resting potential, a peak at which they fire, and a
-potential after the spike."""
+"""Base of the neurons in physical units: resting potential, spike peak and reset potential."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -51,8 +51,7 @@ class Recurrent(LIF):
 
     @property
     def recurrent(self) -> Any:
-        """The feedback: a module, or with one-to-one feedback a function of the spikes with the
-        attribute V."""
+        """The feedback: a module, or if one-to-one, a function of the spikes with attribute V."""
         if self._feedback is not None:
             return self._feedback
         module = self._modules.get("recurrent")
@@ -100,11 +99,9 @@ class Recurrent(LIF):
             conv2d_channels = whole("conv2d_channels", conv2d_channels, 1, MOST_UNITS)
         checks.flags(kind, all_to_all=all_to_all, learn_recurrent=learn_recurrent)
         convolves = conv2d_channels is not None or kernel_size is not None
-        self.linear_features, self.conv2d_channels, self.kernel_size = (
-            linear_features,
-            conv2d_channels,
-            kernel_size,
-        )
+        self.linear_features = linear_features
+        self.conv2d_channels = conv2d_channels
+        self.kernel_size = kernel_size
         self.learn_recurrent = learn_recurrent
         if not all_to_all:
             if linear_features is not None or convolves:

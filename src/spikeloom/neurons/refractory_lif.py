@@ -17,8 +17,10 @@ __all__ = ["Potential", "RefractoryLIF", "unless_silent"]
 
 @dataclass(frozen=True)
 class Potential(Keep):
-    """The membrane is set to a potential, by ``settle``, in the step of the spike
-    (``reset_mechanism="potential"``)."""
+    """``settle`` sets the membrane to a potential in the step of the spike.
+
+    Its name is ``reset_mechanism="potential"``.
+    """
 
 
 def unless_silent(state: Any, value: Tensor, instead: float = 0.0) -> Tensor:

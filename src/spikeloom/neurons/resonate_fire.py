@@ -80,7 +80,8 @@ class ResonateFire(Neuron):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        shrink, angle = torch.exp(p.damping * p.dt), p.omega * p.dt
+        shrink = torch.exp(p.damping * p.dt)
+        angle = p.omega * p.dt
         cos, sin = shrink * torch.cos(angle), shrink * torch.sin(angle)
         return state._replace(
             mem=sin * state.real + cos * state.mem,
@@ -99,8 +100,10 @@ class ResonateFire(Neuron):
 
 
 class BalancedResonateFire(Neuron):
-    r"""Balanced resonate-and-fire neuron: no reset, but a refractory period that damps and raises
-    the threshold, and a damping that keeps Euler's method from diverging.
+    r"""Balanced resonate-and-fire neuron.
+
+    Instead of a reset, it has a refractory period that damps and raises the threshold. Its damping
+    keeps Euler's method from diverging.
 
     .. math::
         b[t] = \frac{\sqrt{1 - (\delta \omega)^2} - 1}{\delta} - b_0 - q[t-1] \\

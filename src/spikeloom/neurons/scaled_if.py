@@ -1,5 +1,4 @@
-"""Integrate-and-fire neuron whose spikes carry its threshold: what stands for a ReLU after
-conversion."""
+"""Integrate-and-fire neuron whose spikes have its threshold as size: a ReLU after conversion."""
 
 import math
 from collections.abc import Mapping
@@ -17,8 +16,7 @@ __all__ = ["ScaledIF"]
 
 
 class ScaledIF(Neuron):
-    r"""Integrate-and-fire neuron with spikes of the size of its threshold, which may start above
-    rest.
+    r"""Integrate-and-fire neuron with spikes of the size of its threshold and any initial membrane.
 
     .. math::
         U[t+1] = U[t] + I[t+1] + c - R[t] \theta \qquad S[t+1] = A \, H(U[t+1] - \theta) \qquad

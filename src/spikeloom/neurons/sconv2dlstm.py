@@ -17,8 +17,7 @@ __all__ = ["SConv2dLSTM"]
 
 
 class SConv2dLSTM(Neuron):
-    r"""Spiking convolutional long short-term memory cell: ``mem`` is the hidden state h, ``syn``
-    the cell state c.
+    r"""Spiking convolutional LSTM cell: ``mem`` is the hidden state h, ``syn`` the cell state c.
 
     .. math::
         i, f, o = \sigma(W_{i,f,o} * [I[t+1], U[t]]) \quad g = \tanh(W_g * [I[t+1], U[t]]) \quad

@@ -1,5 +1,4 @@
-"""Integrate-and-fire neuron that takes spikes back: after conversion, its count follows its input
-both ways."""
+"""Integrate-and-fire neuron that retracts spikes: its count also follows a falling input."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +12,7 @@ __all__ = ["SignedIF"]
 
 
 class SignedIF(ScaledIF):
-    r"""`ScaledIF` with negative spikes: what was fired too early is taken back.
+    r"""`ScaledIF` with negative spikes, which cancel spikes that were fired too early.
 
     .. math:: V = U[t] + I[t+1] + c \qquad s = H(V - \theta) - H(-V) \, H(N[t])
     .. math::
@@ -49,7 +48,7 @@ class SignedIF(ScaledIF):
     resets = {"subtract": Keep()}
 
     nir_node: ClassVar[Any] = None  # not that of `ScaledIF`
-    no_nir_node = "it takes spikes back, which no NIR neuron does; use ScaledIF"
+    no_nir_node = "it has negative spikes, which no NIR neuron has; use ScaledIF"
 
     @staticmethod
     def retract(state: Any, p: Any) -> Tensor:
@@ -57,6 +56,7 @@ class SignedIF(ScaledIF):
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:
-        over, under = state.mem.detach() - p.threshold.detach(), SignedIF.retract(state, p).detach()
+        over = state.mem.detach() - p.threshold.detach()
+        under = SignedIF.retract(state, p).detach()
         sign = (over > 0).to(spk.dtype) - (under > 0).to(spk.dtype)
         return state._replace(mem=state.mem - sign * p.threshold, count=state.count + sign)

@@ -14,15 +14,14 @@ __all__ = ["SLSTM"]
 
 
 class SLSTM(Neuron):
-    r"""Spiking long short-term memory cell: ``mem`` is the hidden state h, ``syn`` the cell state
-    c.
+    r"""Spiking LSTM cell: ``mem`` is the hidden state h, ``syn`` the cell state c.
 
     .. math::
         i, f, o = \sigma(W_{i,f,o} [I[t+1], U[t]]) \quad g = \tanh(W_g [I[t+1], U[t]]) \quad
         S_{yn}[t+1] = f S_{yn}[t] + i g \quad U[t+1] = o \tanh(S_{yn}[t+1])
 
     ``"subtract"`` takes the threshold from the new membrane after a spike, ``"zero"`` clears it,
-    ``"none"`` (default) keeps it; ``syn`` is never reset. The membrane lies in (-1, 1): with a
+    ``"none"`` (default) keeps it; ``syn`` is never reset. The membrane is in (-1, 1): with a
     threshold of 1 (the default, as in snnTorch) it can never fire. Unlike in snnTorch the state
     survives a step when ``input_size`` differs from ``hidden_size``.
 

@@ -17,8 +17,7 @@ _SHORTEST = 1e-3  # exp(-1 / tau) is 0 in every dtype
 
 
 class StateLeaky(LIF):
-    r"""Leaky neuron without reset, for sequences: its membrane is an exponentially weighted sum of
-    the input.
+    r"""Leaky neuron without reset, for sequences: ``mem`` is an exponentially weighted input sum.
 
     .. math::
         U[t] = \sum_{k < K} e^{-k / \tau} I[t - k] \qquad \tau = 1 / (1 - \beta) \qquad
@@ -136,15 +135,14 @@ class StateLeaky(LIF):
     def scan(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
     ) -> tuple[Tensor, Any]:
-        """All time steps, see `Neuron.scan`; a truncated or quantised sum has no state to start
-        from."""
+        """All time steps, as `Neuron.scan`; a truncated or quantised sum must start at rest."""
         if self.kernel_truncation_steps is None and not self.mem_quant:
             return super().scan(x, state, num_steps=num_steps)
         if state is not None and not torch.compiler.is_compiling() and bool(state.mem.any()):
             raise ValueError(
                 f"{type(self).__name__}: kernel_truncation_steps and state_quant need the input "
                 "itself, not the "
-                "membrane that it left behind; pass the sequence in one piece"
+                "membrane at the end of the previous piece; pass the sequence in one piece"
             )
         p = self.params(x.dtype)
         if self.kernel_truncation_steps is None:
@@ -170,8 +168,7 @@ class StateLeaky(LIF):
         return (spk, state.mem) if self.output else state.mem
 
     def state_shape(self, x: Tensor) -> torch.Size:
-        """Shape of ``x``, once it is known to have ``channels`` features; one channel stands for
-        any number."""
+        """Shape of ``x``; its features must equal ``channels`` unless ``channels`` is 1."""
         if self.channels != 1 or x.dim() < 2:
             checks.axis_has(type(self).__name__, "channels", self.channels, x, -1)
         return x.shape

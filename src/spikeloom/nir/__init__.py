@@ -1,9 +1,8 @@
-"""Interchange with other libraries and with hardware through NIR, the neuromorphic intermediate
-representation.
+"""Interchange with other libraries and hardware through NIR, the neuromorphic representation.
 
 `to_nir` writes a network as a graph of the package ``nir``, for any reader or for one library, and
-`check` lists what a library cannot run. `from_nir` reads such a graph or its file, `register` says
-which node stands for a neuron of one's own. NIR describes neurons in continuous time; both
+`check` lists what a library cannot run. `from_nir` reads such a graph or its file, `register`
+maps a neuron class of one's own to a node. NIR describes neurons in continuous time; both
 translate by forward Euler, ``v += dt / tau (v_leak - v + r x)`` and a spike where ``v >
 v_threshold``. `Convention` says what NIR leaves open.
 """

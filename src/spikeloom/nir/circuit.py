@@ -1,5 +1,4 @@
-"""A NIR neuron as one step of Euler: the numbers between NIR's physical units and those of our
-neurons.
+"""A NIR neuron as one Euler step: numbers between NIR's physical units and our neurons.
 
 With u the membrane above rest, ``u = v - v_leak``, every NIR neuron is
 
@@ -26,8 +25,7 @@ UNITY = 1e-6  # files in float32 give r dt / tau as 1 up to their rounding
 
 @dataclass
 class Circuit:
-    """The numbers of one neuron; see the module. Scalars where all neurons agree, else the shape of
-    the layer."""
+    """The numbers of one neuron: scalars where all neurons agree, else of the layer's shape."""
 
     gain: Array
     beta: Array

@@ -235,8 +235,7 @@ def _shift(nodes: dict[str, Node], wiring: Wiring, name: str, part: Part) -> str
 def _graph(
     nir: Any, nodes: dict[str, Node], edges: list[Edge], wiring: Wiring | None = None
 ) -> Any:
-    """The objects of nir, with the types that we know; its own inference takes every kernel for a
-    square."""
+    """The objects of nir with our known types; nir's own inference assumes square kernels."""
     objects = {name: _object(nir, node) for name, node in nodes.items()}
     for name, each in objects.items():
         if wiring is not None and name in wiring.parts:

@@ -124,8 +124,7 @@ def _made(
 
 @dataclass
 class _Made:
-    """The modules by name; what is left of the nodes and edges once the nodes of a neuron are
-    one."""
+    """The modules by name, with the nodes and edges left after a neuron's nodes are merged."""
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -133,7 +132,7 @@ class _Made:
     inside: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, name: str, module: nn.Module, node: Node, path: list[str]) -> None:
-        """Enter the module that stands for the nodes along a path of edges."""
+        """Enter the module that replaces the nodes along a path of edges."""
         self.modules[name] = module
         self.nodes[name] = node
         self.merged |= dict.fromkeys(path, name)

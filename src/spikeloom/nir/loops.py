@@ -1,5 +1,4 @@
-"""Loops of a graph: which of them are a recurrent neuron, and where the others are closed over
-time."""
+"""Loops of a graph: which are a recurrent neuron, and where the others are closed over time."""
 
 from typing import NamedTuple
 

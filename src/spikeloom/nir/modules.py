@@ -1,5 +1,4 @@
-"""What graphs need and torch has not: a scale and an offset for each element, and the memory of a
-loop."""
+"""Modules that graphs need and torch lacks: elementwise scale and offset, memory of a loop."""
 
 from typing import Any, ClassVar, NamedTuple
 

@@ -37,8 +37,7 @@ class Step(NamedTuple):
 
 
 class Network(nn.Module):
-    """What `from_nir` returns: ordinary layers and neurons with ``init_hidden=True``, one time step
-    per call.
+    """What `from_nir` returns: layers and neurons with ``init_hidden=True``, one step per call.
 
     Run it over time with `spikeloom.run`. Layers in a loop of the graph that is not an `RLeaky` or
     `RSynaptic` run step by step, the others on all steps at once. ``snn.reset`` puts all of it to

@@ -1,5 +1,4 @@
-"""From a NIR neuron to ours: the class and its arguments, from the fields of the node and its
-record."""
+"""From a NIR neuron to ours: class and arguments, from the node's fields and record."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -272,7 +271,7 @@ def _one_to_one(feedback: Node) -> Array | None:
 
 
 def _sizes(layer: nn.Module) -> dict[str, Any] | None:
-    """How a recurrent neuron is told its feedback; None for a convolution that changes the size."""
+    """Arguments for the size of the feedback; None for a convolution that changes the size."""
     if isinstance(layer, nn.Linear) and layer.in_features == layer.out_features:
         return {"linear_features": layer.in_features}
     if not isinstance(layer, nn.Conv2d) or layer.in_channels != layer.out_channels:

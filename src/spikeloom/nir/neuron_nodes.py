@@ -48,7 +48,7 @@ _registered: dict[type[Neuron], Row] = {}
 
 
 def register(cls: type[Neuron], *, write: Write, read: Read | None = None) -> None:
-    """Say which NIR node stands for a class of neurons, in place of what the class declares.
+    """Set the NIR node of a class of neurons, in place of what the class declares.
 
     A class of one's own may as well define ``nir_node`` itself, a static method like ``write``.
 

@@ -1,5 +1,4 @@
-"""Neurons that NIR graphs need and nobody else: a plain threshold, and a reset of NIR's own
-kind."""
+"""Neurons that only NIR graphs need: a plain threshold, and a reset of NIR's own kind."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

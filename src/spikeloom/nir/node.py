@@ -1,5 +1,4 @@
-"""What the package calls a node: its NIR type, its fields and its metadata, whatever object or file
-they came from."""
+"""A node of this package: its NIR type, fields and metadata, from any object or file."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -95,8 +94,7 @@ def nearest(kind: str) -> str:
 
 
 def number(value: Any) -> Any:
-    """A setting as torch takes it: a Python number, a tuple of them, or a string (h5py returns
-    numpy's)."""
+    """A setting for torch: a number, a tuple of them, or a string (h5py returns numpy's)."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, str):

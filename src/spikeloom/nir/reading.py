@@ -219,8 +219,7 @@ def _check_edges(graph: Node) -> None:
 
 
 def _splice(flat: Flat) -> None:
-    """Remove the inputs and outputs of subgraphs: who sends to one sends to those who listen to
-    it."""
+    """Remove the inputs and outputs of subgraphs and connect their sources to their targets."""
     outer = {*flat.inputs, *flat.outputs}
     for name in [n for n, node in flat.nodes.items() if node.kind in ("Input", "Output")]:
         if name not in outer:
@@ -232,8 +231,7 @@ def _splice(flat: Flat) -> None:
 
 
 def _open_ends(flat: Flat) -> None:
-    """Nodes without source are inputs and nodes without target outputs where the graph declares
-    none."""
+    """Nodes without source are inputs and nodes without target outputs if none is declared."""
     if not flat.inputs:
         for name in [n for n in flat.nodes if not any(b == n for _, b in flat.edges)]:
             flat.inputs[f"{name}.input"] = flat.nodes[name].shape

@@ -1,5 +1,4 @@
-"""What our own graphs carry in the metadata of a neuron, so that reading them gives the same neuron
-back.
+"""Metadata of a neuron in our own graphs, with which reading returns the same neuron.
 
 NIR's fields stay the truth: what is recorded counts only where it agrees with them, so that editing
 a file has an effect. The record holds the class, its numbers to the last bit, the reset, the

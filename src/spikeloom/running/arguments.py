@@ -33,7 +33,7 @@ def worth_recording(value: Any) -> bool:
 
 
 def is_predictable(value: Any) -> bool:
-    """Whether a look at an argument tells that it is the same as in the step before."""
+    """Whether an argument can be compared with that of the previous step without reading values."""
     if type(value) is tuple:
         return all(type(item) is int for item in value)
     return type(value) in (Deferred, nn.Parameter, int, float, bool, type(None))
@@ -56,8 +56,7 @@ def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def check_bounds(x: Tensor, items: tuple[Any, ...]) -> None:
-    """Raise for an index out of bounds as torch does, since the indexing itself is only
-    recorded."""
+    """Raise for an index out of bounds as torch does, since the indexing is only recorded."""
     for axis, item in enumerate(items):
         if item is None or item is ...:
             return  # the following axes cannot be numbered here; torch checks them

@@ -90,12 +90,12 @@ def run(
         lengths: steps of each sample where recordings of unequal length are padded to one batch,
             [B]. Output and records are 0 after the end of a sample, the neurons keep the state of
             its last step, and spikes and gradients are those of the samples run one by one; what
-            the padding holds does not matter. States of all steps are kept for this; delays forget
+            the padding holds does not matter. States of all steps are saved for this; delays forget
             theirs.
-        memory: what is kept for the backward pass. ``"exact"``: everything that it reads.
-            ``"compressed"``: time is divided into segments, membranes are kept in 16 bits and
+        memory: what is saved for the backward pass. ``"exact"``: everything that it reads.
+            ``"compressed"``: time is divided into segments, membranes are saved in 16 bits and
             spikes as bits; spikes are the same, gradients are off by about 1e-3 (`snn.residual`).
-            ``"checkpoint"``: only the states between segments are kept, and a segment is computed
+            ``"checkpoint"``: only the states between segments are saved, and a segment is computed
             again for its gradients, which are those of ``"exact"`` up to the order in which the
             weights' gradients are summed over time.
         explain: also return the plan: how each layer ran, and which lines needed a value
@@ -132,8 +132,8 @@ def run(
     keys = _keys(net, record)
     batch = x.shape[1] if num_steps is None else len(x)
     ends = None if lengths is None else checked_lengths(lengths, steps, batch, x.device)
-    kept = keys if ends is None else keys | _states(net)
-    work = Work(net, x, steps, num_steps is not None, kept, batch_norm, memory)
+    recorded = keys if ends is None else keys | _states(net)
+    work = Work(net, x, steps, num_steps is not None, recorded, batch_norm, memory)
     execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
     output, records, plan = execute(work, reset)
     if ends is not None:

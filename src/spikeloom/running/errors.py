@@ -18,13 +18,16 @@ class Place:
     """Path and module of the layer that was entered last."""
 
     def __init__(self) -> None:
-        self.path, self.module = "", None
+        self.path = ""
+        self.module = None
 
     def enter(self, path: str, module: Any) -> None:
-        self.path, self.module = path, module
+        self.path = path
+        self.module = module
 
     def leave(self) -> None:
-        self.path, self.module = "", None
+        self.path = ""
+        self.module = None
 
 
 @contextmanager
@@ -128,7 +131,7 @@ def _expect_features(module: nn.Module, value: Tensor) -> None:
     if isinstance(module, nn.Linear) and shape[-1] != module.in_features:
         raise ValueError(
             f"expects {module.in_features} features in the last axis, got a step of shape {shape}; "
-            f"change in_features to {shape[-1]}, or flatten the input if features lie in several "
+            f"change in_features to {shape[-1]}, or flatten the input if features span several "
             "axes"
         )
     wanted = module.in_channels if isinstance(module, conv._ConvNd) else None

@@ -231,9 +231,9 @@ class Execution:
         if self.memory != "compressed":
             return nullcontext(), ""
         kind = "half" if steps is None else "input"
-        reason = dispatch.unkept(transition, x, kind, dtype)
+        reason = dispatch.residual_refusal(transition, x, kind, dtype)
         if reason:
-            return nullcontext(), f"; kept whole: {reason}"
+            return nullcontext(), f"; stored whole: {reason}"
         return dispatch.residual(kind), ""
 
     # -- all occurrences at once -------------------------------------------------------------

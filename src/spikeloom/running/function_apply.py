@@ -2,9 +2,9 @@
 
 Without this a hand-written surrogate (``act = ZIF.apply``) would lose the gradient of a recorded
 value. ``apply`` itself cannot be replaced, because it may be bound to a name before, and in torch
-2.14 it is written in C. But it first makes a context, which is a class of Python, and then looks up
-``forward``. ``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` receive computed
-values. While nothing is recorded, all of them call the original.
+2.14 it is written in C. But it first creates a context, which is a Python class, and then gets
+``forward`` from it. ``torch.vmap``, ``torch.func.grad`` and ``torch.utils.checkpoint`` receive
+computed values. While nothing is recorded, all of them call the original.
 """
 
 import functools
@@ -95,7 +95,7 @@ def _shielded(cls: Any, recorder: Any, result: Any) -> Any:
 
 
 def _replace_checkpoint() -> None:
-    """Replace the implementation that ``checkpoint`` looks up at each call.
+    """Replace the implementation that ``checkpoint`` reads at each call.
 
     This covers references to ``checkpoint`` that were bound earlier.
     """

@@ -2,8 +2,8 @@
 
 Only one segment of each layer's currents, spikes and gradients exists at a time. ``"compressed"``
 keeps for each segment what `snn.residual` calls ``"half"``. ``"checkpoint"`` keeps only the values
-between segments and computes a segment again for its gradients; the last segment is kept, since
-its gradients are needed first.
+between segments and computes a segment again for its gradients; the last segment is not
+discarded, since its gradients are needed first.
 """
 
 import math

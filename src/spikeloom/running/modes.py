@@ -19,8 +19,9 @@ _DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def current() -> Modes:
-    """Return grad mode, device and dtype of each active autocast, and whether hooks for saved
-    tensors are active; equal modes without autocast are one object.
+    """Return grad mode, device and dtype of active autocasts, and whether saved-tensor hooks exist.
+
+    Equal modes without autocast are one object.
 
     >>> current()
     (True, (), False)

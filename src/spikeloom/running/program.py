@@ -145,7 +145,7 @@ class Values:
         """Drop every value that is not in ``need``."""
         for (layer, out), parts in self.parts.items():
             wanted = need.get(layer, {}).get(out, set())
-            self.parts[layer, out] = [kept for part in parts for kept in part.only(wanted)]
+            self.parts[layer, out] = [piece for part in parts for piece in part.only(wanted)]
 
     def of(self, need: Need) -> "Values":
         """Return a copy with only these values, for a computation that starts after them."""
@@ -154,7 +154,7 @@ class Values:
         for layer, outputs in need.items():
             for out, wanted in outputs.items():
                 parts = self.parts.get((layer, out), [])
-                found.parts[layer, out] = [kept for part in parts for kept in part.only(wanted)]
+                found.parts[layer, out] = [piece for part in parts for piece in part.only(wanted)]
         return found
 
     def one(self, layer: int, out: int, index: int) -> Tensor:
@@ -172,9 +172,9 @@ class Values:
         return None
 
     def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
-        """Return the values at these indices, stacked, and False; if all are one value, it and
-        True."""
-        first, number = indices[0], len(indices)
+        """Return the values at these indices, stacked, and False; or a constant and True."""
+        first = indices[0]
+        number = len(indices)
         if all(index == first for index in indices):
             return self.one(layer, out, first), True
         if list(indices) == list(range(first, first + number)):
@@ -238,18 +238,18 @@ class Part:
         self._timed = None
 
     def only(self, wanted: set[int]) -> list["Part"]:
-        """Return the parts that remain if only these occurrences are kept."""
+        """Return the parts that remain if all other occurrences are dropped."""
         inside = sorted(i for i in wanted if self.first <= i < self.first + self.count)
         if len(inside) == self.count:
             return [self]
-        kept = []
+        pieces = []
         for index in inside:
             value = self.steps()[index - self.first]
             if self._timed is not None:
                 with torch.enable_grad():
                     value = value.clone()  # a view would keep the values of all steps alive
-            kept.append(Part(index, 1, None, [value]))
-        return kept
+            pieces.append(Part(index, 1, None, [value]))
+        return pieces
 
     def replace(self, position: int, value: Tensor) -> None:
         values = list(self.steps())

@@ -163,7 +163,7 @@ class Record:
         self.snapshots[id(value)] = found = self.given(key, value.clone())
         return found
 
-    def kept(self, value: Tensor) -> Tensor:
+    def stable(self, value: Tensor) -> Tensor:
         """Return the tensor, or a placeholder of its current content if it may change."""
         snapshot = self.snapshot(value) if type(value) is Tensor else None
         return value if snapshot is None else snapshot
@@ -197,7 +197,7 @@ class Record:
     def _template(self, value: Any, layer: Layer, signs: list[Any]) -> Any:
         """Return an argument with each recorded value replaced by a slot."""
         if isinstance(value, Tensor):
-            value = self.kept(value)
+            value = self.stable(value)
             if type(value) is Deferred:
                 signs.append(value.info.sign)
                 layer.slots.append(slot := Slot(len(layer.slots), value.layer, value.out))

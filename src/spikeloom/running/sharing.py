@@ -69,7 +69,7 @@ class Sharing(Record):
     # -- in place --------------------------------------------------------------------------------
 
     def rebind(self, target: Deferred, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Record an in-place function on a recorded value, which then stands for the result.
+        """Record an in-place function on a recorded value, which then represents the result.
 
         Args:
             target: the value.
@@ -225,8 +225,7 @@ class Sharing(Record):
         return function(*args, **kwargs)
 
     def forget_graphs(self) -> None:
-        """Compute equal operations again from here on: a backward pass frees the graph of a
-        result."""
+        """Stop reusing results computed so far, because a backward pass frees their graphs."""
         for layer in self.layers:
             if any(info.requires_grad for info in layer.infos):
                 layer.seen.clear()

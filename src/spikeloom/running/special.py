@@ -56,8 +56,7 @@ class Special(Sharing):
     # -- steps of a sequence ---------------------------------------------------------------------
 
     def unbind(self, input: Tensor, dim: int = 0) -> Any:
-        """Record ``input.unbind(dim)``, or an iteration over a tensor, as one index for each
-        step."""
+        """Record ``input.unbind(dim)``, or an iteration over a tensor, as one index per step."""
         before = (slice(None),) * (dim % max(input.dim(), 1))
         return tuple(self.item(input, (*before, t)) for t in range(input.shape[dim]))
 
@@ -108,19 +107,19 @@ class Special(Sharing):
         kinds = {type(item) for item in items}
         if Deferred not in kinds or not kinds <= {Deferred, Tensor, nn.Parameter}:
             return self.computed(function, args, kwargs)
-        kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in items]
-        signs = tuple(v.info.sign if type(v) is Deferred else Info.of(v).sign for v in kept)
+        stable: list[Any] = [v if type(v) is Deferred else self.stable(v) for v in items]
+        signs = tuple(v.info.sign if type(v) is Deferred else Info.of(v).sign for v in stable)
         mode = modes.current()
-        known = inferred((function, mode, dim, signs), function, (kept, dim), {})
+        known = inferred((function, mode, dim, signs), function, (stable, dim), {})
         if known is None:
             return self.computed(function, args, kwargs)
         layer = StackLayer(function, mode, user_line())
         layer.items = [
-            Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
+            Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in stable
         ]
         layer.dim = dim
         layer.infos = known[0]
-        reals = [v for v in kept if type(v) is not Deferred]
+        reals = [v for v in stable if type(v) is not Deferred]
         layer.reals = [(v, 0 if v.is_inference() else v._version) for v in reals]
         self.enter(layer)
         return self.occur(layer, ())
@@ -179,7 +178,8 @@ class Special(Sharing):
     def running_sum(self, args: Any) -> Any:
         """Record ``total + y`` as one more occurrence of the sum whose last value is ``total``."""
         for position in (0, 1):
-            total, y = args[position], args[1 - position]
+            total = args[position]
+            y = args[1 - position]
             if type(total) is not Deferred or type(y) is not Deferred or total.recorder is not self:
                 continue
             layer = self.layers[total.layer]

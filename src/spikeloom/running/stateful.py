@@ -121,7 +121,7 @@ class StatefulModules(Special):
         for tensor in tensors:
             if type(tensor) is Deferred:
                 self.settle(tensor)
-        x = self.kept(x)
+        x = self.stable(x)
         if type(x) is not Deferred:
             x = self.given(("input", id(module), Info.of(x).sign), x.clone())
         mode = modes.current()
@@ -154,11 +154,11 @@ class StatefulModules(Special):
             start = [v for v in values if v is not None]
             module._foreign = False
         if start:
-            kept: list[Any] = [v if type(v) is Deferred else self.kept(v) for v in values]
+            stable: list[Any] = [v if type(v) is Deferred else self.stable(v) for v in values]
             layer.start = [
-                Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in kept
+                Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in stable
             ]
-            tensors = [*tensors, *(v for v in kept if type(v) is not Deferred)]
+            tensors = [*tensors, *(v for v in stable if type(v) is not Deferred)]
         layer.reals = [(v, v._version) for v in tensors if not v.is_inference()]
         needs = x.info.requires_grad or any(v.requires_grad for v in (*tensors, *start))
         layer.infos = self._infos(layer, info, start, mode[0] and needs)
@@ -214,7 +214,7 @@ class StatefulModules(Special):
         if self.off or type(output) is not Deferred or not isinstance(x, Tensor):
             return False
         with torch._C.DisableTorchFunction():
-            x = self.kept(x)
+            x = self.stable(x)
             mode = modes.current()
             key: list[Any] = ["observe", id(tap), id(module), mode]
             at: list[int] = []

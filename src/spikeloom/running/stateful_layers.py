@@ -196,8 +196,7 @@ class NeuronLayer(StatefulLayer):
         return how
 
     def given(self, execution: Execution, span: range) -> tuple[Tensor, bool, Any]:
-        """Return the input of the pending occurrences, whether it is constant, and the state that
-        they start from."""
+        """Return the input of pending occurrences, whether it is constant, and the first state."""
         x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
         state = self.started(execution)
         if state is None:
@@ -257,11 +256,12 @@ class NeuronLayer(StatefulLayer):
         state = type(state)(*(value.to(dtype) for value in state))
         params = self.arguments(dtype)
         keep, remark = execution.residual(transition, x, steps, dtype)
-        name, run = "eager", None
+        name = "eager"
+        run = None
         if transition.elementwise:
             with keep:
                 name, run = dispatch.chosen(transition, x, dtype, steps or 1)
-        if not dispatch.looks(name):
+        if not dispatch.checks_input(name):
             checks.finite(x, f"the input of {self.title}")
         if run is not None:
             spk, states = run(self.key, x, state, params, steps, path=path)

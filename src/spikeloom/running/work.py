@@ -1,5 +1,4 @@
-"""One run of `snn.run`: a loop over a network of one time step, recorded as a whole or in
-segments."""
+"""One run of `snn.run`: a loop over a one-step network, recorded as a whole or in segments."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -39,7 +38,7 @@ class Work:
         is_static: ``x`` is the same at every step.
         keys: records to keep, ``"path.field"``.
         batch_norm: source of the statistics.
-        memory: what is kept for the backward pass.
+        memory: what is saved for the backward pass.
         place: holds the layer that runs in the first step.
     """
 
@@ -114,8 +113,7 @@ class Work:
         return f"in {-(-self.steps // length)} segments of {length} steps, {how}"
 
     def _seal(self) -> None:
-        """Hide the graph of the states from the check for freed graphs, which would compute it
-        again."""
+        """Hide the graph of the states from the check for freed graphs, which would compute it."""
         for module in self.net.modules():
             if isinstance(module, Stateful) and module._hidden is not None:
                 module._hidden = module.State(*map(sealed, module._hidden))

@@ -220,8 +220,7 @@ class EarlyStopping(_Monitor):
 
 
 class BestCheckpoint(_Monitor):
-    """Keeps the weights of the epoch in which a figure was best, in ``best.pt`` of the run's
-    folder, or in memory without one.
+    """Saves the weights of the best epoch in ``best.pt``, or in memory if there is no folder.
 
     Args:
         monitor: name of the figure in the history.
@@ -243,8 +242,8 @@ class BestCheckpoint(_Monitor):
         if run.out is None:
             self._weights = model
         elif run.main:
-            told = {"monitor": self.monitor, "best": self.best, "epoch": self.best_epoch}
-            checkpoint.save(run.file("best.pt"), {**told, "model": model})
+            header = {"monitor": self.monitor, "best": self.best, "epoch": self.best_epoch}
+            checkpoint.save(run.file("best.pt"), {**header, "model": model})
 
     def on_end(self, run: TrainingRun) -> None:
         if self.restore and self.best_epoch:

@@ -179,8 +179,7 @@ def read(path: Path) -> Any:
 
 
 def random_state(device: torch.device, order: torch.Generator | None) -> dict[str, torch.Tensor]:
-    """The states of torch's global generators for the CPU and ``device``, and of the one of the
-    data order.
+    """The states of torch's generators for the CPU and ``device``, and of the data order's.
 
     >>> state = random_state(torch.device("cpu"), None)
     >>> a = torch.rand(1)

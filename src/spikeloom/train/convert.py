@@ -1,5 +1,4 @@
-"""A conversion with its folder: an ordinary network that is loaded or trained, the converted one,
-and the report."""
+"""A conversion with its folder: an ordinary network, the converted one, and the report."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -68,8 +67,7 @@ ORDINARY: dict[str, Callable[[Sequence[int], int], nn.Sequential]] = {
 
 
 class ConversionFolder(Folder):
-    """The folder of a conversion: the ordinary network, the converted one, report as JSON and as a
-    picture.
+    """The folder of a conversion: both networks, and the report as JSON and as a picture.
 
     >>> ConversionFolder(Path("somewhere")).held()
     []

@@ -1,7 +1,7 @@
 """Why a training learned nothing, said at its end.
 
-The network as it was before the training is kept, and looked at by the doctor only if accuracy is
-at chance or the loss is flat: a training that learns pays for a copy of its weights.
+The initial network is stored, and the doctor checks it only if accuracy is at chance or the loss is
+flat: a training that learns pays for a copy of its weights.
 """
 
 import copy

@@ -60,8 +60,7 @@ def sequence(num_steps: int | None, name: str = "sequence") -> Encoder:
 
 
 def time_first(num_steps: int | None) -> Encoder:
-    """As `sequence`, for loaders that yield [T, B, ...]; batches are transposed as they are
-    read."""
+    """As `sequence`, for loaders of [T, B, ...]; batches are transposed as they are read."""
     return sequence(num_steps, "time_first")
 
 

@@ -89,7 +89,7 @@ def evaluate(
         seed: of random draws, such as those of ``encode="rate"``.
 
     Returns:
-        An `Evaluation`; printing it tells the essentials.
+        An `Evaluation`; printing it shows the essentials.
 
     Raises:
         ValueError, TypeError: as `fit`.

@@ -51,7 +51,7 @@ def exported(path: Path) -> fx.GraphModule:
 
     Raises:
         ValueError: the file is damaged, of another version, or has an operation that no layer
-            stands for.
+            computes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -161,7 +161,7 @@ class _Reader:
             name, given, self.shapes.get(before), node["outputs"][0]["as_tensor"]["name"]
         )
         if layer is None or not isinstance(source, fx.Node):
-            raise ValueError(f"its operation {node['target']} is none that a layer stands for")
+            raise ValueError(f"its operation {node['target']} is computed by no layer")
         path = f"layer{len(list(self.graph.nodes))}"
         self.root.add_module(path, layer)
         return self.graph.call_module(path, (source,))

@@ -156,7 +156,7 @@ def fit(
             why nothing was learned, if accuracy is at chance or the loss is flat.
 
     Returns:
-        A `Result`; printing it tells the essentials.
+        A `Result`; printing it shows the essentials.
 
     Raises:
         ValueError, TypeError: an argument, or a combination of them, makes no sense; the message
@@ -255,8 +255,7 @@ class Session:
         write_card(self.folder.card, content)
 
     def _files(self, first: "Training", trainer: Trainer) -> dict[str, Path]:
-        """Write the network, draw the pictures if that is possible, and name all files of the
-        run."""
+        """Write the network, draw the pictures if possible, and name all files of the run."""
         folder = self.folder
         if folder is None:
             return {}
@@ -277,8 +276,7 @@ class Session:
 
 
 def quoted(trainer: Trainer) -> tuple[str, float]:
-    """Name and value of the figure that a training is quoted by: of the test samples, if there are
-    any, of the trained network."""
+    """Name and value of a training's main figure: of the test samples, if there are any."""
     rows = [] if trainer.test is None else [trainer.test.row("test")]
     row = [*rows, trainer.history[-1]][0]
     return judged(row), row[judged(row)]
@@ -307,9 +305,8 @@ class Training:
         self.session = session
         self.beginning: diagnosis.Beginning | None = None
         request, folder = session.request, session.folder
-        with fork_random_state(
-            torch.device("cpu")
-        ):  # loaders draw a random number when they are asked for a batch
+        # an iteration over a loader draws a random number
+        with fork_random_state(torch.device("cpu")):
             self.job: Job = request.job(seed, session.here)
         self.settings: Settings = request.settings(self.job)
         self.probe: Probe = probe(self.job)

@@ -1,5 +1,4 @@
-"""The folder of a run: which files it has, that none is lost by mistake, and that one process at a
-time writes them."""
+"""The folder of a run: its files, protection of old runs, and a lock for one process at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +30,7 @@ class Folder:
         self._replaced: list[Path] = []
 
     def names(self) -> list[str]:
-        """Patterns of the names of its files, in the order in which errors list them; the
-        checkpoint first."""
+        """Patterns of its file names, checkpoint first, in the order of error messages."""
         raise NotImplementedError
 
     @property
@@ -76,8 +74,7 @@ class Folder:
 
     @contextmanager
     def reserved(self, resume: bool, force: bool) -> Iterator[None]:
-        """Keep the folder for this process during the block; it must be writable, and hold no run
-        that would be lost.
+        """Lock the folder during the block; it must be writable and hold no run that would be lost.
 
         With ``force`` the files of the old run stay until the first checkpoint of the new one is
         complete.
@@ -125,13 +122,13 @@ class RunFolder(Folder):
         self.net = self.path / OF_RUNS
 
     def names(self) -> list[str]:
-        kept = ["checkpoint.pt", "checkpoint-seed*.pt", "run.json", "raster.png", "curves.png"]
+        fixed = ["checkpoint.pt", "checkpoint-seed*.pt", "run.json", "raster.png", "curves.png"]
         by_callbacks = [
             f"{stem}{seed}{end}"
             for stem, end in (("best", ".pt"), ("history", ".csv"))
             for seed in ("", "-seed*")
         ]
-        return [*kept, OF_RUNS, OPTIONS, *by_callbacks]
+        return [*fixed, OF_RUNS, OPTIONS, *by_callbacks]
 
     @property
     def first(self) -> Path:

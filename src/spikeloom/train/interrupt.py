@@ -20,8 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _of_a_child(process: int, number: int) -> bool:
-    """End a child that was forked with the handlers of ``process``, such as a worker of a loader,
-    by SIGTERM."""
+    """End a forked child of ``process``, such as a worker of a loader, by SIGTERM."""
     if os.getpid() == process or number != signal.SIGTERM:
         return False
     signal.signal(number, signal.SIG_DFL)
@@ -30,8 +29,7 @@ def _of_a_child(process: int, number: int) -> bool:
 
 
 class _Interrupter:
-    """A handler that raises KeyboardInterrupt and remembers it: what a finaliser raises, Python
-    ignores."""
+    """A handler that raises KeyboardInterrupt and records it, since finalisers swallow errors."""
 
     def __init__(self) -> None:
         self.called, self._process = False, os.getpid()
@@ -74,8 +72,7 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """Inside the block the first Ctrl-C or SIGTERM sets `made`; the second one interrupts at once,
-    as outside.
+    """Inside the block the first Ctrl-C or SIGTERM sets `made`; the second one interrupts.
 
     A handler of SIGTERM that the caller has installed is left alone. Where signals cannot be caught
     (another thread than the main one) nothing changes.

@@ -1,5 +1,4 @@
-"""One training job: a network with all that is needed to run, judge and change it, checked before
-work begins."""
+"""One training job: a network and all that runs, measures and changes it, checked before work."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -48,8 +47,7 @@ class Job(Model):
         return total
 
     def measure(self, x: Tensor) -> None:
-        """Measure how strongly the chaotic loss feeds back, on samples [B, ...], if it has not been
-        done yet."""
+        """Measure once how strongly the chaotic loss feeds back, on samples [B, ...]."""
         chaos = self.chaos
         if chaos is None or chaos.gains or chaos.settings.strength.value == 0.0:
             return
@@ -65,13 +63,13 @@ class Job(Model):
 
 
 class Probe(NamedTuple):
-    """What one small batch tells about a network.
+    """Properties of a network, measured on one small batch.
 
     Attributes:
         multiply_adds: of the forward pass of one sample, in products with weights.
         num_steps: T.
         layers: number of neurons of each spiking layer.
-        classes: that the outputs stand for.
+        classes: number of classes of the outputs.
     """
 
     multiply_adds: int
@@ -102,8 +100,7 @@ class _Products(TorchDispatchMode):
 
 
 def probe(job: Job) -> Probe:
-    """Run a few test samples through the network, in order to check it before the training and to
-    count its work.
+    """Run a few test samples, to check the network before the training and to count its work.
 
     Raises:
         ValueError: samples do not suit the encoding, outputs are not [T, B, classes], a label has

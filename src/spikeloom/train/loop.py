@@ -46,11 +46,11 @@ class Trainer:
 
     Args:
         job: what is trained.
-        settings: what determines the result, kept in the checkpoint.
+        settings: what determines the result, saved in the checkpoint.
         rule: how it learns.
-        threads: in use, kept in the checkpoint.
+        threads: in use, saved in the checkpoint.
         folder: where the checkpoint is written, or None for no checkpoint.
-        progress: told about batches and epochs.
+        progress: notified of batches and epochs.
         callbacks: called after batches and epochs.
         here: this process; the first one writes.
     """
@@ -134,7 +134,7 @@ class Trainer:
 
     def stop(self, reason: str) -> None:
         """End the training after this epoch."""
-        self.stopped = reason or "a callback asked for it"
+        self.stopped = reason or "a callback requested it"
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ class Trainer:
         where += f" and {self.batch} of {len(self.job.samples.train)} batches" if self.batch else ""
         if self.path is None:
             raise Interrupted(
-                f"{where}; nothing is kept, because there is no output folder (out=...)"
+                f"{where}; nothing is saved, because there is no output folder (out=...)"
             )
         self.save()
         raise Interrupted(f"{where}; {self.path} holds all that is needed to go on (resume=True)")
@@ -334,8 +334,8 @@ class Trainer:
         self.job.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.job.optimizer.schedule.load_state_dict(state["schedule"])
-        for callback, kept in zip(self.callbacks, state["callbacks"], strict=False):
-            callback.load_state_dict(kept)
+        for callback, saved in zip(self.callbacks, state["callbacks"], strict=False):
+            callback.load_state_dict(saved)
         if self.job.chaos is not None:
             self.job.chaos.load_state_dict(state["chaos"])
         self.epoch, self.batch = state["epoch"], state["batch"]

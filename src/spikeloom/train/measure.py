@@ -34,8 +34,7 @@ class Tally:
     def add(
         self, loss: float, hits: int, number: int, spikes: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Count one batch; ``loss`` is its mean. Counting spikes costs about a tenth of a forward
-        pass."""
+        """Count one batch; ``loss`` is its mean. Counting costs a tenth of a forward pass."""
         self.samples += number
         self.loss_sum += loss * number
         self.hits += hits

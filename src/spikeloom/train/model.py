@@ -49,15 +49,13 @@ class Model:
     precision: torch.dtype | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the loss reads, [T, B, N], and the spikes of each layer, [T, B, ...], for samples
-        [B, ...]."""
+        """Output for the loss, [T, B, N], and spikes by layer, [T, B, ...], of samples."""
         return self.run(*self.encoder.call(x))
 
     def run(
         self, x: Tensor, num_steps: int | None, *, reset: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`, for input over time [T, B, ...], or [B, ...] that is the same at each of
-        ``num_steps``."""
+        """As `forward`, for input [T, B, ...], or [B, ...] repeated for ``num_steps``."""
         with self._autocast(), by_input_alone():
             # what earlier batches looked like must not matter: a resumed run has not seen them
             if isinstance(self.net, LayerwiseModule):
@@ -106,8 +104,7 @@ class Model:
         return one_number(self.readout.loss(outputs, targets), self.readout.name)
 
     def scores(self, x: Tensor) -> Tensor:
-        """One number for each class or value of samples [N, ...], a part at a time, in evaluation
-        mode."""
+        """One number per class or value of samples [N, ...], in parts and evaluation mode."""
         training = self.net.training
         self.net.eval()
         try:

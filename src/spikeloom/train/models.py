@@ -1,5 +1,4 @@
-"""Ready networks of one step: a multilayer perceptron and a small convolutional network, of any
-neuron."""
+"""Ready networks of one step, of any neuron: multilayer perceptron, small convolutional network."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -56,8 +55,7 @@ def mlp(
     neuron: str = "leaky",
     **settings: Any,
 ) -> nn.Sequential:
-    """A multilayer perceptron: each linear layer is followed by neurons, the last ones return
-    ``(spk, *state)``.
+    """A multilayer perceptron of linear layers and neurons; the last return ``(spk, *state)``.
 
     Args:
         sample_shape: shape of one sample, without batch; it is flattened.
@@ -90,8 +88,7 @@ def conv(
     neuron: str = "leaky",
     **settings: Any,
 ) -> nn.Sequential:
-    """A convolutional network: 3 x 3 filters, neurons and 2 x 2 maxima, repeated, then a linear
-    layer with neurons.
+    """A convolutional network: 3 x 3 filters, neurons, 2 x 2 maxima, then a linear layer.
 
     Args:
         sample_shape: channels, height and width of one image.
@@ -138,8 +135,7 @@ MODELS = {"mlp": mlp, "conv": conv}
 def build(
     kind: type[Neuron], settings: Mapping[str, Any], size: int = 0, *, output: bool = False
 ) -> Neuron:
-    """One layer of neurons from the example that each neuron carries, its sizes replaced, and
-    ``settings``.
+    """One layer of neurons from each neuron's example, with new sizes and ``settings``.
 
     >>> build(neurons()["leaky"], {"beta": 0.5}, output=True).beta
     Parameter containing:

@@ -1,5 +1,4 @@
-"""Training of an ordinary network before its conversion: it can be stopped after any batch, and
-goes on exactly."""
+"""Training of an ordinary network before its conversion, which can stop and resume at any batch."""
 
 import time
 from collections.abc import Callable
@@ -30,11 +29,11 @@ class OrdinaryTraining:
     Args:
         net: an ``nn.Sequential`` of layers that `snn.save` knows.
         data: training images.
-        settings: what determines the result, ``epochs`` and ``lr`` among it; kept in the
+        settings: what determines the result, ``epochs`` and ``lr`` among it; saved in the
             checkpoint.
         folder: where it is written.
         path: of the checkpoint, which in the end holds the trained network.
-        say: told about every epoch.
+        say: called with a line for every epoch.
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""Pictures of a finished training: learning curves, and one test sample as it travels through the
-network."""
+"""Pictures of a finished training: learning curves, and a test sample through the network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,8 +93,7 @@ def layer(ax: "Axes", spk: Tensor, title: str) -> "Axes":
 
 
 def breadth(ax: "Axes", num_steps: int) -> float:
-    """Width of the mark of a spike in points: a part of a time step, so that few steps are not
-    hairlines."""
+    """Width of a spike's mark in points: part of a time step, so that it is never a hairline."""
     points = 72 * ax.get_window_extent().width / ax.figure.dpi
     return float(min(max(0.15 * points / num_steps, 1.0), 6.0))
 
@@ -131,8 +129,7 @@ def draw_input(ax: "Axes", x: Tensor, encoding: str) -> None:
 def draw_output(
     ax: "Axes", counts: "Axes", outputs: Tensor, target: int, guess: int, *, fires: bool
 ) -> None:
-    """The outputs over time, [T, N], and their sums; the right class in blue, a wrong answer in
-    orange."""
+    """Outputs over time, [T, N], and their sums; right class blue, wrong answer orange."""
     number = outputs.shape[1]
     colours = [BLUE if i == target else ORANGE if i == guess else GREY for i in range(number)]
     if fires:

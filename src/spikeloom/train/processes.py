@@ -1,5 +1,4 @@
-"""Several processes of one training, as torchrun starts them: each computes its share of every
-batch, and all hold the same network.
+"""Several processes of a training, as started by torchrun: shares of a batch, equal networks.
 
 Gradients are means over the samples of the whole batch, so that N processes train as one does.
 Random layers draw other numbers in each process, and batch norm sees the samples of its process.
@@ -32,8 +31,7 @@ class Share(NamedTuple):
         return self.rank == 0
 
     def of(self, batch: Any) -> tuple[Any, int]:
-        """The part of a batch (or of its indices) for this process, and how many samples of it
-        count.
+        """This process's part of a batch (or of its indices), and how many of its samples count.
 
         A process for which none is left gets the first one, which counts 0 times: it takes part in
         every step.

@@ -1,5 +1,4 @@
-"""What a training shows while it runs: a bar on a terminal, a line for each epoch elsewhere, or
-nothing."""
+"""Display of a running training: a bar on a terminal, a line per epoch elsewhere, or nothing."""
 
 import html
 import shutil
@@ -28,8 +27,7 @@ class Progress:
         """The training begins, or goes on after ``done`` batches."""
 
     def batch(self, loss: float, spikes: dict[str, Tensor]) -> None:
-        """A batch was trained on: mean loss of the epoch so far, spikes of each layer for the
-        batch."""
+        """Called after a batch: mean loss of the epoch so far, spikes of each layer in it."""
 
     def epoch(self, row: dict[str, float]) -> None:
         """An epoch has ended with this row of the history."""

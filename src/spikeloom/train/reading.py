@@ -1,5 +1,7 @@
-"""Ordinary networks from files, for a conversion. Nothing is unpickled unless the user trusts the
-file."""
+"""Ordinary networks from files, for a conversion.
+
+Nothing is unpickled unless the user trusts the file.
+"""
 
 import zipfile
 from pathlib import Path

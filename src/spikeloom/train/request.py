@@ -140,13 +140,13 @@ class Request:
             device_of("device", self.device)
         metrics_of(self.metrics)
         callbacks_of(self.callbacks)
-        asked = {
+        features = {
             "penalty": self.penalty is not None,
             "accumulate": self.accumulate > 1,
             "precision": PRECISIONS[self.precision or "fp32"] is not None,
             "a network with a loop of its own": has_own_loop(self.net),
         }
-        wrong = [name for name, used in asked.items() if used]
+        wrong = [name for name, used in features.items() if used]
         if wrong and not learning.whole:
             raise ValueError(
                 f"{wrong[0]} needs a rule that runs the whole sequence and then goes back through "
@@ -252,8 +252,7 @@ class Request:
         return made
 
     def settings(self, job: Job) -> Settings:
-        """What determines the result, as plain values; those of options that are not used are left
-        out."""
+        """What determines the result, as plain values, without options that are not used."""
         update = job.optimizer
         options = {
             "readout": None if self.readout is None else name_of(self.readout),

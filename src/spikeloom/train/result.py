@@ -19,8 +19,7 @@ __all__ = ["Accuracy", "Result"]
 
 
 class Accuracy(NamedTuple):
-    """Share of the test samples that are classified rightly, in [0, 1]; NaN without test samples
-    or classes.
+    """Share of correctly classified test samples, in [0, 1]; NaN without samples or classes.
 
     Attributes:
         last: of the trained network; the figure to quote.

@@ -1,5 +1,4 @@
-"""Training, validation and test data in any of the accepted forms, as batches in a reproducible
-order."""
+"""Training, validation and test data in any accepted form, as batches in a reproducible order."""
 
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple, Protocol
@@ -47,8 +46,10 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def start(self, skip: int = 0) -> Iterator[Batch]:
-        """A new pass over the data without its first ``skip`` batches. Draws the order now, not at
-        the first batch."""
+        """A new pass over the data without its first ``skip`` batches.
+
+        The order is drawn now, not at the first batch.
+        """
         ...
 
 
@@ -120,8 +121,7 @@ class TensorBatches:
 
 
 class LoaderBatches:
-    """Batches of a loader such as ``torch.utils.data.DataLoader``, which decides about order and
-    size itself.
+    """Batches of a loader such as ``torch.utils.data.DataLoader``, which sets order and size.
 
     Args:
         loader: yields ``(x, y)``.
@@ -152,8 +152,10 @@ class LoaderBatches:
         return len(self.loader)
 
     def start(self, skip: int = 0) -> Iterator[Batch]:
-        """One pass over the loader; each batch is checked. The skipped ones are fetched here and
-        now, unless only their indices are needed."""
+        """One pass over the loader; each batch is checked.
+
+        The skipped batches are fetched now, unless only their indices are needed.
+        """
         if self.divided:
             return self._own(skip)
         batches = iter(self.loader)
@@ -510,8 +512,8 @@ def _divided(train: Any, part: float) -> tuple[Any, Any]:
         )
     sized: Any = train
     number = _share_of(part, len(sized), "a data set")
-    kept, held = stratified(torch.zeros(len(sized)).numpy(), number)
-    return Subset(train, kept.tolist()), Subset(train, held.tolist())
+    rest, held = stratified(torch.zeros(len(sized)).numpy(), number)
+    return Subset(train, rest.tolist()), Subset(train, held.tolist())
 
 
 def _peek(train: Any, how: Division) -> Any:

@@ -1,5 +1,4 @@
-"""What determines a training run: plain values, written into checkpoints and run cards, and
-compared before a resume.
+"""What determines a training run: plain values in checkpoints and run cards, for a resume.
 
 Everything that can change a result is here; what cannot (threads aside, see `fit`) is not: output
 folder, progress.
@@ -72,8 +71,7 @@ def name_of(value: Any) -> str:
 
 
 def describe_network(net: nn.Module) -> list[str]:
-    """One line for each module that has no children or is a neuron: path, kind, sizes, and
-    constants of neurons.
+    """One line per leaf module or neuron: path, kind, sizes, and constants of neurons.
 
     >>> import spikeloom as snn
     >>> net = nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.5, learn_threshold=True))
@@ -152,8 +150,7 @@ def checksum(tensors: Iterable[Tensor]) -> str:
 
 
 def difference(old: Settings, new: Settings) -> tuple[str, Any, Any] | None:
-    """The first setting in which two runs differ: its name, the old and the new value; None if
-    there is none.
+    """The first setting in which two runs differ: name, old and new value; or None.
 
     >>> difference({"epochs": 3, "seed": 0}, {"epochs": 4, "seed": 0})
     ('epochs', 3, 4)

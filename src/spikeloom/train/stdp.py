@@ -1,5 +1,4 @@
-"""A training by STDP with its folder: progress, checkpoints that go on exactly, pictures and a run
-card."""
+"""A training by STDP with its folder: progress, exact checkpoints, pictures and a run card."""
 
 import time
 from collections.abc import Callable
@@ -46,10 +45,10 @@ class StdpRun:
         build: makes the network from a generator.
         data: images and their labels; these only name neurons and measure accuracy.
         settings: what determines the result: ``epochs``, ``batch``, ``engine``, ``every``, ``seed``
-            and whatever ``build`` depends on; kept in the checkpoint.
+            and whatever ``build`` depends on; saved in the checkpoint.
         folder: where everything is written.
         fields: draw the receptive fields at every report instead of at the end only.
-        progress: told how it goes.
+        progress: receives the report lines.
     """
 
     def __init__(
@@ -140,7 +139,7 @@ class StdpRun:
             self.rows.append(row)
             self.save()
             self.progress.say(
-                f"{row.images:>{len(str(self.total))}}/{self.total} images  {told(row)}"
+                f"{row.images:>{len(str(self.total))}}/{self.total} images  {described(row)}"
             )
             if self.fields:
                 self.draw()
@@ -203,10 +202,10 @@ class StdpRun:
         write(fig, self.folder.fields)
 
 
-def told(row: Row) -> str:
+def described(row: Row) -> str:
     """A row of the report in words.
 
-    >>> told(Row(1000, 8.5, 0.0, 0.8))
+    >>> described(Row(1000, 8.5, 0.0, 0.8))
     'accuracy of the current assignment 80.0 %, 8.5 spikes an image'
     """
     accuracy = (

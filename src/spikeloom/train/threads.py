@@ -26,11 +26,11 @@ class Threads(NamedTuple):
     why: str
 
 
-def choose(asked: int | None, multiply_adds: int) -> Threads:
+def choose(given: int | None, multiply_adds: int) -> Threads:
     """Threads for a network whose forward pass costs ``multiply_adds`` a batch.
 
     Args:
-        asked: what the user wants; it is obeyed. None: one thread below `SMALL`, else as many as
+        given: what the user chose; it is obeyed. None: one thread below `SMALL`, else as many as
             torch would use, but not more than there are processors for this process.
         multiply_adds: of the products with weights, for one batch.
 
@@ -39,8 +39,8 @@ def choose(asked: int | None, multiply_adds: int) -> Threads:
     >>> choose(3, 20_000_000).number
     3
     """
-    if asked is not None:
-        return Threads(whole("threads", asked), "as asked")
+    if given is not None:
+        return Threads(whole("threads", given), "as given")
     cost = f"{max(1, round(multiply_adds / 1e6)):,} million multiply-adds a batch"
     if multiply_adds < SMALL:
         return Threads(1, f"{cost}; more threads pay above {SMALL // 1_000_000:,} million")

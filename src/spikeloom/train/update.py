@@ -1,5 +1,4 @@
-"""Updates of the weights: accumulation over batches, clipping, sums over processes, and schedules
-of the learning rate.
+"""Updates of the weights: accumulation, clipping, sums over processes, learning rate schedules.
 
 A learning rule sees an `Update` in the place of the optimizer and calls ``zero_grad`` and ``step``
 once a batch, so that every rule gets all of these.

@@ -1,7 +1,7 @@
-"""Decides whether an ordinary linear layer uses events, by timing both ways on the layer's input.
+"""Decides whether an ordinary linear layer uses events, by timing both methods on its input.
 
-Each combination of sizes, density and threads is timed once. The answers are kept in the folder of
-compiled kernels, so that a later process computes in the same way.
+Each combination of sizes, density and threads is timed once. The results are stored in the folder
+of compiled kernels, so that a later process makes the same choice.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from . import linear as events
 
 __all__ = ["by_input_alone", "linear"]
 
-WORTH = 2**24  # multiply-adds; below, timing both ways takes longer than events can save
+WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 DENSE = 0.5  # density from which on the dense product is used without timing
 GAIN = 1.15  # least speed-up for which events are used
 
@@ -34,8 +34,7 @@ _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default
 
 @contextmanager
 def by_input_alone() -> Iterator[None]:
-    """Inside the block the choice depends on the input alone, and not on timings that differ
-    between processes.
+    """Inside the block the choice depends on the input alone, not on timings of this process.
 
     >>> with by_input_alone():
     ...     y = snn.run(torch.nn.Linear(64, 2), torch.eye(64).expand(5, 64, 64))
@@ -48,7 +47,7 @@ def by_input_alone() -> Iterator[None]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]:
-    """Return ``x @ weight.T + bias``, computed in the faster way, and a remark for the plan.
+    """Return ``x @ weight.T + bias``, computed by the faster method, and a remark for the plan.
 
     Args:
         x: [..., K].
@@ -70,13 +69,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None, density: float) -> bool:
     trained = torch.is_grad_enabled() and weight.requires_grad
-    rows, steps = x.numel() // x.shape[-1], round(2 * math.log2(density))
+    rows = x.numel() // x.shape[-1]
+    steps = round(2 * math.log2(density))
     key = (
         f"{rows.bit_length()} {tuple(weight.shape)} {weight.stride(0) == 1} {x.dtype} {steps} "
         f"{trained}"
     )
     key += f" {torch.get_num_threads()}"
-    answers, file = _answers(), _file()
+    answers = _answers()
+    file = _file()
     if key not in answers:
         if file is None and _reproducible.get():
             return False

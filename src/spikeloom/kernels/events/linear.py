@@ -1,5 +1,4 @@
-"""A linear layer for sparse input: each nonzero entry adds one row of the transposed weight to the
-result.
+"""A linear layer for sparse input: each nonzero entry adds a row of the transposed weight.
 
 The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses
 events as well. The backward pass keeps the input, as the dense layer does, and the list of its
@@ -88,8 +87,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def density(x: Tensor) -> float:
-    """Return the fraction of nonzero elements of ``x`` [..., K], estimated from a few evenly spread
-    rows.
+    """Return the fraction of nonzero elements of ``x`` [..., K], estimated from a few rows.
 
     >>> density(torch.eye(4))
     0.25
@@ -109,7 +107,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight, *listed = ctx.saved_tensors
-        grad, wanted = grads[0], ctx.needs_input_grad
+        grad = grads[0]
+        wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
         dw = None
         if wanted[1] and torch.is_grad_enabled():  # gradients of gradients are ordinary operations

@@ -18,8 +18,7 @@ __all__ = ["add_rows", "by_column", "compiled", "count", "list_rows"]
 
 
 def count(x, ptr, width, start, stop):
-    """Count the entries of the rows ``start`` to ``stop``; the count of row ``r`` is written to
-    ``ptr[r + 1]``."""
+    """Count the entries of rows ``start`` to ``stop``; ``ptr[r + 1]`` receives those of row r."""
     for r in range(start, stop):
         n = 0
         for k in range(width):
@@ -30,7 +29,8 @@ def count(x, ptr, width, start, stop):
 def list_rows(x, ptr, idx, values, width, start, stop):
     """List the entries of the rows ``start`` to ``stop``."""
     for r in range(start, stop):
-        p, end = ptr[r], ptr[r + 1]
+        p = ptr[r]
+        end = ptr[r + 1]
         for k in range(width):
             if p == end:
                 break
@@ -41,8 +41,7 @@ def list_rows(x, ptr, idx, values, width, start, stop):
 
 
 def by_column(ptr, idx, values, place, row, sorted_values, start, stop):
-    """List the entries of the rows ``start`` to ``stop`` by column; ``place`` is the next position
-    of each column."""
+    """List the entries of the rows ``start`` to ``stop`` by column, at ``place`` of each column."""
     for r in range(start, stop):
         for p in range(ptr[r], ptr[r + 1]):
             q = place[idx[p]]
@@ -52,8 +51,7 @@ def by_column(ptr, idx, values, place, row, sorted_values, start, stop):
 
 
 def add_rows(ptr, idx, values, table, out, height, last, columns, begin, start, stop):
-    """Add ``values * table[idx]`` to the rows ``start`` to ``stop`` of ``out``; rows have
-    ``columns`` elements.
+    """Add ``values * table[idx]`` to rows ``start`` to ``stop`` of ``out``, ``columns`` wide.
 
     The ``last`` rows of the table are processed ``height`` at a time, so that they stay in the
     cache while all rows of ``out`` use them; ``begin`` is the next position of each row.
@@ -62,7 +60,9 @@ def add_rows(ptr, idx, values, table, out, height, last, columns, begin, start, 
         begin[r] = ptr[r]
     for k in range(height, last + height, height):
         for r in range(start, stop):
-            p, end, y = begin[r], ptr[r + 1], r * columns
+            p = begin[r]
+            end = ptr[r + 1]
+            y = r * columns
             while p + 4 <= end and idx[p + 3] < k:
                 add_four(
                     out,
@@ -107,8 +107,7 @@ _NUMBERS = {"count": "nnn", "list_rows": "nnn", "by_column": "nn", "add_rows": "
 
 @cache
 def compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """Compile a loop for ``dtype``; it takes addresses and integers and releases the interpreter
-    lock."""
+    """Compile a loop for ``dtype``; it takes addresses and integers and releases the GIL."""
     from numba import types
 
     real = types.float32 if dtype == torch.float32 else types.float64

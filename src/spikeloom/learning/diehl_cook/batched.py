@@ -1,5 +1,4 @@
-"""The batched engine: weights stand still while a batch is presented, so that time needs no matrix
-product.
+"""The batched engine: weights are constant while a batch is presented.
 
 The whole input drive is one product, the loop over time touches [B, N] only (both by the loops of
 `event_loop` where numba serves, else by torch and `circuit`), and the change of the weights is one
@@ -75,11 +74,11 @@ class _Gaps:
 
 
 class _Bernoulli:
-    """Input spikes by torch, on any device; numbers are drawn only for inputs that are not dark in
-    the whole batch."""
+    """Input spikes by torch, on any device; drawn only for inputs that are bright somewhere."""
 
     def __init__(self, seeds: Tensor) -> None:
-        self.seed, self.generator = int(seeds[0]), None
+        self.seed = int(seeds[0])
+        self.generator = None
 
     def __call__(self, x: Tensor, rows: Tensor, per_step: float, steps: int) -> Tensor:
         self.generator = self.generator or torch.Generator(x.device).manual_seed(self.seed)
@@ -120,8 +119,9 @@ class _Steps:
 def presented(
     net: Any, spikes: Tensor, learn: bool, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Present spikes [T, B, inputs] from rest; returns excitatory spikes [T, B, N] and their last
-    membranes [B, N].
+    """Present spikes [T, B, inputs] from rest.
+
+    Returns excitatory spikes [T, B, N] and their last membranes [B, N].
 
     Where it learns, weights and thresholds have changed afterwards; the weights are not normalised.
     """

@@ -1,9 +1,8 @@
-"""One time step of the two populations: excitation, inhibition, and the thresholds that a batch
-shares.
+"""One time step of the two populations: excitation, inhibition, thresholds shared by a batch.
 
-The neurons' own transitions compute it, so that no equation stands here. There is no matrix between
-the populations: each excitatory neuron drives its own partner, and each partner inhibits all
-excitatory neurons but its own.
+The transitions of the neurons compute it, so this file has no equation. There is no matrix between
+the populations: each excitatory neuron drives its own partner, and each partner inhibits
+all excitatory neurons but its own.
 """
 
 import math
@@ -18,7 +17,7 @@ __all__ = ["Circuit", "CircuitState", "at_rest"]
 
 
 class CircuitState(NamedTuple):
-    """Where a presentation stands."""
+    """State of a presentation."""
 
     exc: Any  # state of the excitatory neurons, [B, N] each; its theta is the same for all samples
     inh: Any  # state of the inhibitory ones
@@ -29,11 +28,11 @@ class CircuitState(NamedTuple):
 
 
 class Circuit:
-    """The populations with their parameters looked up once.
+    """The populations with cached parameters.
 
-    Theta is forgotten within hours, and 1 - 10^-7 a step is no number of single precision: it is
-    kept undecayed during a presentation, and multiplied by a factor for all its steps when it is
-    read.
+    Theta decays within hours, and 1 - 10^-7 a step is not a number of single precision: theta is
+    stored without decay during a presentation, and multiplied by a factor for all its steps when it
+    is read.
 
     Args:
         exc: excitatory neurons, with a state ``theta``.
@@ -56,19 +55,18 @@ class Circuit:
         rise: float,
         dtype: torch.dtype,
     ) -> None:
-        self.exc, self.inh, self.drive, self.inhibition = (
-            exc.transition,
-            inh.transition,
-            drive,
-            inhibition,
-        )
+        self.exc = exc.transition
+        self.inh = inh.transition
+        self.drive = drive
+        self.inhibition = inhibition
         self.conductances = "g_inh" in exc.State._fields
         p = exc.params(dtype)
         self.p_exc = p._replace(
             theta_decay=torch.ones_like(p.theta_decay), theta_plus=torch.zeros_like(p.theta_plus)
         )
         self.p_inh = inh.params(dtype)
-        self.tau, self.rise = tau, rise
+        self.tau = tau
+        self.rise = rise
 
     def step(self, current: Tensor, state: CircuitState) -> tuple[Tensor, CircuitState]:
         """Excitatory spikes and the new state.
@@ -77,7 +75,10 @@ class Circuit:
             current: input drive of the excitatory neurons, [B, N].
             state: of the step before.
         """
-        exc, answers, theta, steps = state.exc, state.answers, state.theta, state.steps + 1
+        exc = state.exc
+        answers = state.answers
+        theta = state.theta
+        steps = state.steps + 1
         lateral = self.inhibition * (answers.sum(-1, keepdim=True) - answers)
         if self.conductances:
             exc = exc._replace(g_inh=exc.g_inh + lateral)

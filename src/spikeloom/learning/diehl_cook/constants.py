@@ -13,8 +13,7 @@ WINNERS = ("one", "all")
 
 @dataclass(frozen=True)
 class Constants:
-    """All numbers of the network but its size and its learning rule; see `DiehlAndCook2015` for
-    their meaning."""
+    """All numbers of the network but its size and rule; see `DiehlAndCook2015` for each."""
 
     dt: float
     time: float
@@ -87,8 +86,10 @@ class Constants:
         return math.exp(-self.rest / self.tc_theta)
 
     def probability(self, again: int) -> float:
-        """Probability of an input spike in a step for a pixel of 1, in the presentation number
-        ``again`` from 0."""
+        """Probability of an input spike in a step for a pixel of 1.
+
+        ``again`` is the number of the presentation, from 0.
+        """
         return (self.rate_max + again * self.boost) * self.dt / 1000
 
     def periods(self, exc: float, inh: float) -> tuple[int, int]:

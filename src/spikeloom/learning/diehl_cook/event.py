@@ -1,5 +1,6 @@
-"""The event-driven engine: one image after the other, every change at its spike, compiled by numba
-(extra ``cpu``).
+"""The event-driven engine: one image at a time, changes at spikes, compiled by numba.
+
+It needs the extra ``cpu``.
 
 The loops are in `event_loop`; `printed` prints the neurons and the rule for them. This file turns a
 network into the arrays that they work on, and back.
@@ -29,7 +30,7 @@ f32 = np.float32
 
 @cache
 def compiled() -> ModuleType:
-    """The loops, compiled; machine code is kept on disk."""
+    """The loops, compiled; machine code is cached on disk."""
     require("numba", extra="cpu", purpose='engine="event"')
     return compiled_library(event_loop, batch_loop)
 
@@ -81,8 +82,7 @@ def _printed(same: _Same) -> tuple[SpikeForm | str, str, np.ndarray]:
 
 
 def _numbers(net: Any, exc: Cell, inh: Cell, steps: int, samples: int) -> Numbers:
-    """The constants of a network; theta decays in presented time, hence for all samples of a
-    step."""
+    """The constants of a network; theta decays in presented time, once for all samples."""
     c = net.constants
     return Numbers(
         gain=f32(c.gain),
@@ -126,7 +126,8 @@ def machine(net: Any, learned: Learned, steps: int, samples: int = 1) -> Machine
     exc = cell_of(net.exc.neuron, circuit.p_exc)
     inh = cell_of(net.inh.neuron, circuit.p_inh)
     functions = Functions(exc.excess, exc.rests, exc.fires, inh.excess, inh.rests, inh.fires)
-    size, rows = samples * net.neurons, len(exc.fields)
+    size = samples * net.neurons
+    rows = len(exc.fields)
     work = Work(
         exc=np.zeros((rows, size), f32),
         inh=np.zeros((size, len(inh.fields), 1), f32),
@@ -145,7 +146,8 @@ def machine(net: Any, learned: Learned, steps: int, samples: int = 1) -> Machine
 
 def _traces(net: Any, form: SpikeForm) -> Traces:
     """The traces of a rule before a presentation."""
-    n, inputs = net.neurons, net.inputs
+    n = net.neurons
+    inputs = net.inputs
     return Traces(
         pre=np.zeros((len(form.pre), inputs), f32),
         pre_at=np.full(inputs, NEVER),
@@ -191,8 +193,7 @@ def closed(net: Any, learned: Learned) -> None:
 
 
 def show(net: Any, x: Tensor, seeds: Tensor, learn: bool, batch: int, chunk: int | None) -> Tensor:
-    """Present images one after the other; as for `batched.show`, with ``batch`` and ``chunk`` equal
-    to 1."""
+    """Present images one by one; as `batched.show` with ``batch`` and ``chunk`` equal to 1."""
     steps = net.constants.steps
     counts = np.zeros((len(x), net.neurons), np.int32)
     images = np.ascontiguousarray(x.numpy(), f32)
@@ -229,7 +230,8 @@ def _apply(net: Any, ev: Events, steps: int, learn: bool, *images: np.ndarray) -
     form, source, constants = _printed(_Same(net.rule))
     assert isinstance(form, SpikeForm)  # `refusal` has checked it
     learned, work, numbers, functions = machine(net, opened(net), steps)
-    rule, traces = _coefficients(net.rule, form, constants, steps), _traces(net, form)
+    rule = _coefficients(net.rule, form, constants, steps)
+    traces = _traces(net, form)
     rows = ev.sorted[:0]
     at_spikes = (learned.w, traces, rule, rows, work.fired)
     at_inputs = (rows, traces.pre, traces.pre_at, rule.tables, rule.k)
@@ -255,8 +257,10 @@ def membranes(net: Any, state: Work) -> Tensor:
 
 
 def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
-    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, as `show` draws them; moves
-    ``seeds`` on."""
+    """Bernoulli spikes [T, B, inputs] of probability ``x * per_step``, drawn as by `show`.
+
+    Advances ``seeds``.
+    """
     spikes = torch.zeros(steps, *x.shape)
     images = np.ascontiguousarray(x.numpy(), f32)
     compiled().write(images, seeds, per_step, steps, events(x.shape[1], steps), spikes.numpy())
@@ -264,8 +268,7 @@ def drawn(x: Tensor, seeds: np.ndarray, per_step: float, steps: int) -> Tensor:
 
 
 class Batch:
-    """What the batched engine has compiled: the drive of sparse spikes, and the loop over time on
-    [B, N].
+    """Compiled parts of the batched engine: drive by sparse spikes, loop over time on [B, N].
 
     Args:
         net: a `DiehlAndCook2015`.
@@ -277,12 +280,16 @@ class Batch:
     def __init__(self, net: Any, samples: int, steps: int, learn: bool) -> None:
         none = Learned(np.zeros((0, 0), f32), net.exc.theta.numpy().copy())
         self.machine = machine(net, none, steps, samples)
-        self.net, self.loops, self.learn, self.done = net, compiled(), learn, 0
+        self.net = net
+        self.loops = compiled()
+        self.learn = learn
+        self.done = 0
 
     def run(self, spikes: Tensor, weight: Tensor, gain: float) -> Tensor:
         """Excitatory spikes for the input spikes of some steps, [T, B, inputs]."""
         drive = spikes.new_zeros(*spikes.shape[:2], len(weight))
-        rows, w = spikes.flatten(0, 1).numpy(), weight.detach().numpy().T.copy()
+        rows = spikes.flatten(0, 1).numpy()
+        w = weight.detach().numpy().T.copy()
         self.loops.product(rows, w, f32(gain), drive.flatten(0, 1).numpy())
         train = torch.zeros_like(drive)
         flat = (each.flatten(1).numpy() for each in (drive, train))

@@ -31,8 +31,10 @@ def uniform(seed: Any) -> Any:
 
 
 def draw(x: Any, per_step: float, steps: int, seed: Any, ev: Any) -> None:
-    """Bernoulli spikes of probability ``x * per_step``, drawn by their gaps, sorted by time into
-    ``ev``."""
+    """Bernoulli spikes of probability ``x * per_step`` into ``ev``, sorted by time.
+
+    The gaps between spikes are drawn.
+    """
     ev.start[:] = 0
     n = 0
     for i in range(x.shape[0]):
@@ -131,8 +133,7 @@ def fire(s: Any, c: Any, f: Any, fired: int) -> None:
 
 
 def settle(s: Any, c: Any, f: Any, fired: int, t: int) -> int:
-    """Write the states of neurons that fire, and let their partners answer; the number of
-    answers."""
+    """Write the states of neurons that fire, and run their partners; the number of answers."""
     n = s.count.shape[0] // s.size.shape[0]
     answers = 0
     for k in range(fired):
@@ -248,8 +249,7 @@ def show(
     counts: Any,
     learn: bool,
 ) -> int:
-    """Show images one after the other, each again and brighter while it is answered by too few
-    spikes."""
+    """Show images one by one, each again and brighter while it causes too few spikes."""
     shown = 0
     for n in range(images.shape[0]):
         for again in range(c.retries + 1):

@@ -1,5 +1,4 @@
-"""The network of Diehl & Cook: one layer of excitatory neurons that inhibit each other and learn
-prototypes by STDP."""
+"""The network of Diehl & Cook: excitatory neurons with mutual inhibition learn by STDP."""
 
 from typing import Any
 
@@ -30,7 +29,7 @@ class DiehlAndCook2015(Training, nn.Module):
     rise, so that the next image may go to others. Labels are needed only to name the neurons
     afterwards (`assign`), and take no part in learning.
 
-    Two ways to use it. Step by step, under the names of n3ml: `init_param`, `run`, `update`,
+    There are two interfaces. Step by step, under the names of n3ml: `init_param`, `run`, `update`,
     `normalize`, with weights at ``xe.w``, thresholds at ``exc.theta``, spikes at ``exc.s``. Or at
     once: `fit`, `assign`, `predict`, `receptive_fields`, by one of two engines. ``"event"`` (numba)
     presents one image after the other and changes weights at every spike, as published.
@@ -119,7 +118,8 @@ class DiehlAndCook2015(Training, nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.neurons, self.inputs = _count("neurons", neurons), _count("inputs", inputs)
+        self.neurons = _count("neurons", neurons)
+        self.inputs = _count("inputs", inputs)
         self.rule = rule_of(DEFAULT_RULE if rule is None else rule, Rule)
         norm = 0.1 * inputs if norm is None else norm
         drive = (norm, 78.4 / norm if gain is None else gain, exc, inh, tau_exc, tau_inh)
@@ -156,8 +156,7 @@ class DiehlAndCook2015(Training, nn.Module):
         self._state = self._memory = self._before = None
 
     def circuit(self, samples: int, learn: bool) -> Circuit:
-        """The populations, ready to step ``samples`` at once; thresholds move only while
-        learning."""
+        """The populations for ``samples`` at once; thresholds change only while learning."""
         c = self.constants
         tau, rise = (c.tc_theta / (c.dt * samples), c.theta_plus) if learn else (float("inf"), 0.0)
         return Circuit(
@@ -233,8 +232,7 @@ class DiehlAndCook2015(Training, nn.Module):
 
     @torch.no_grad()
     def normalize(self) -> None:
-        """Scale the weights of each neuron so that their magnitudes sum to ``norm``; weights that
-        are all 0 stay so."""
+        """Scale each neuron's weights to a sum of magnitudes of ``norm``; all 0 stays 0."""
         total = self.xe.weight.abs().sum(1, keepdim=True)
         self.xe.weight.mul_(
             torch.where(total > 0, self.constants.norm / total, torch.ones_like(total))
@@ -247,8 +245,7 @@ class DiehlAndCook2015(Training, nn.Module):
     # -- what was learned --------------------------------------------------------------------------
 
     def receptive_fields(self, shape: tuple[int, int] | None = None) -> Tensor:
-        """The weights of all neurons side by side as one image, [H, W]; show it with
-        ``plt.imshow``.
+        """The weights of all neurons as one image, [H, W]; show it with ``plt.imshow``.
 
         Args:
             shape: height and width of an input image. Default: a square.
@@ -263,12 +260,11 @@ class DiehlAndCook2015(Training, nn.Module):
 
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
         """Names of the neurons, for ``state_dict``."""
-        kept = {"naming": self.naming, "recent": self.recent}
-        return {name: naming._asdict() for name, naming in kept.items() if naming is not None}
+        namings = {"naming": self.naming, "recent": self.recent}
+        return {name: naming._asdict() for name, naming in namings.items() if naming is not None}
 
     def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Names of the neurons, from ``load_state_dict``; a presentation that was going on is
-        forgotten."""
+        """Names of the neurons, from ``load_state_dict``; discards a started presentation."""
         self.naming, self.recent = (
             Naming(**state[name]) if name in state else None for name in ("naming", "recent")
         )

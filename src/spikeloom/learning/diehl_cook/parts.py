@@ -1,5 +1,4 @@
-"""What the network consists of, under the names of n3ml: a synapse with ``w``, populations with
-``s``, ``v``."""
+"""Parts of the network under the names of n3ml: a synapse with ``w``, neurons with ``s``, ``v``."""
 
 import math
 from typing import Any
@@ -17,8 +16,7 @@ __all__ = ["Population", "Synapse", "cells"]
 
 
 class Synapse(nn.Linear):
-    """The plastic synapses: ``nn.Linear`` without bias, whose weight is also called ``w``; no
-    gradient trains it.
+    """The plastic synapses: ``nn.Linear`` without bias or gradient, with ``w`` as its weight.
 
     >>> Synapse(3, 2).w.shape
     torch.Size([2, 3])

@@ -1,5 +1,4 @@
-"""Prints what the event-driven engine computes at spikes and in steps, from a rule and from
-neurons.
+"""Prints what the event-driven engine computes at spikes and in steps.
 
 A rule becomes two functions: the change of the weights and of the traces of the outputs at the
 spikes of a step, and that of the traces of the inputs; traces are brought up to date where they are
@@ -238,12 +237,14 @@ def cell_of(neuron: Neuron, params: Any) -> Cell:
 
 @lru_cache(maxsize=64)
 def _cell(transition: Transition, params: Any, known: tuple[tuple[str, float], ...]) -> Cell:
-    state_of, values = transition.neuron.State, dict(known)
+    state_of = transition.neuron.State
+    values = dict(known)
     fields = state_of._fields
     count = len(fields)
 
     def step(x: Tensor, *rest: Tensor) -> list[Tensor]:
-        state, spk = state_of(*rest[:count]), rest[count]
+        state = state_of(*rest[:count])
+        spk = rest[count]
         excess: list[Tensor] = []
 
         def chosen(over: Tensor) -> Tensor:  # a spike where the loop says so
@@ -265,7 +266,8 @@ def _cell(transition: Transition, params: Any, known: tuple[tuple[str, float], .
     source, numbers = _layer_source(built, fields, quiet, fired)
     from numba import types
 
-    vector, matrix = types.float32[::1], types.float32[:, ::1]
+    vector = types.float32[::1]
+    matrix = types.float32[:, ::1]
     excess = first_class(source, "excess", (vector, matrix, vector, vector))
     rests = first_class(source, "rests", (vector, matrix, types.int64, vector))
     one = (vector, matrix, matrix, types.int64, types.int64, vector)
@@ -288,12 +290,12 @@ def _layer_source(
             target.format(f, row, r) for row, (f, r) in enumerate(zip(fields, results, strict=True))
         ]
         # a state that does not change needs no store
-        kept = [
+        changed = [
             a
             for a, f, root in zip(stores, fields, roots, strict=True)
             if root != built.inputs[f"s_{f}"]
         ]
-        return "\n".join([loads(roots, depth), lines, _indented(kept, depth)])
+        return "\n".join([loads(roots, depth), lines, _indented(changed, depth)])
 
     excess, (excess_result,) = printer.part(quiet[:1], 8)
     body = {

@@ -15,11 +15,11 @@ from .images import flat
 __all__ = ["ENGINES", "Row", "Training"]
 
 ENGINES = ("auto", "event", "batched")
-BATCH = 16  # of the batched engine, unless told
+BATCH = 16  # of the batched engine, by default
 
 
 class Row(NamedTuple):
-    """How a training stands.
+    """Progress of a training.
 
     >>> Row(1000, 8.5, 0.0, 0.8).accuracy
     0.8
@@ -55,8 +55,8 @@ class Training:
     def way(self, engine: str = "auto", batch: int | None = None, chunk: int | None = None) -> Way:
         """The engine for a call, by name or automatically, with its batch and chunk.
 
-        ``"auto"`` is the event-driven engine where it serves and neither a batch nor a chunk other
-        than 1 is asked for.
+        ``"auto"`` is the event-driven engine where it applies, unless a batch or chunk other than
+        1 is given.
 
         Raises:
             ValueError: an unknown engine, a batch or chunk below 1, or one that the engine does not
@@ -156,8 +156,7 @@ class Training:
         seed: int,
         done: int = 0,
     ) -> Iterator[Row]:
-        """`fit` as a walk that stops after every row and can go on after ``done`` images, exactly,
-        see `course`."""
+        """`fit` as a generator of rows that resumes after ``done`` images; see `course`."""
         images = flat(x, self.inputs, self.xe.weight.device)
         for name, value in (("epochs", epochs), ("every", every)):
             checks.in_range(name, value, 1, float("inf"), why="it is a number")
@@ -217,7 +216,7 @@ class Training:
             **options: ``engine``, ``batch``, ``generator`` as for `responses`.
 
         Returns:
-            Class of each neuron, [N]; -1 for one that never fired. It is kept in ``state_dict``.
+            Class of each neuron, [N]; -1 for one that never fired. It is part of ``state_dict``.
 
         Raises:
             TypeError, ValueError: as for `responses`, or ``y`` does not fit.
@@ -257,7 +256,8 @@ def _row(
 ) -> tuple[Row, voting.Naming | None]:
     """What a block says, and the names that its responses give."""
     total = block.counts.sum(1).double()
-    accuracy, naming = float("nan"), None
+    accuracy = float("nan")
+    naming = None
     if labels is not None:
         y = labels[block.index]
         naming = voting.named(block.counts, y)

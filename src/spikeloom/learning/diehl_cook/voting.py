@@ -1,4 +1,4 @@
-"""From spike counts to classes: which class each neuron stands for, and how they vote.
+"""From spike counts to classes: the class of each neuron, and how neurons vote.
 
 Labels are used here and nowhere else in the network: they name neurons that have learned without
 them.
@@ -56,7 +56,8 @@ def named(counts: Tensor, y: Tensor) -> Naming:
     rates = sums / torch.bincount(y, minlength=classes).clamp(min=1).unsqueeze(
         1
     )  # classes may be of unequal size
-    total, best = rates.sum(0), rates.argmax(0)
+    total = rates.sum(0)
+    best = rates.argmax(0)
     return Naming(
         best.masked_fill(total == 0, -1), (rates / total.masked_fill(total == 0, 1)).T.contiguous()
     )
@@ -80,7 +81,8 @@ def votes(counts: Tensor, naming: Naming, vote: str) -> Tensor:
     (tensor([ 0, -1]), tensor([ 2, -1]))
     """
     checks.choice("vote", vote, VOTES)
-    counts, classes = counts.double(), naming.proportions.shape[1]
+    counts = counts.double()
+    classes = naming.proportions.shape[1]
     if vote == "proportion":
         scores = counts @ naming.proportions.double()
     else:

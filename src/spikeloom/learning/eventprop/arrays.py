@@ -64,7 +64,7 @@ class Arrivals(NamedTuple):
     decay_m: Any  # [events], of V until the next event
     decay_s: Any  # [events], of I
     share: Any  # [events], of I that arrives in V
-    v: Any  # [nodes] of one sample: V after an event or a spike; empty if nobody asks
+    v: Any  # [nodes] of one sample: V after an event or a spike; empty if not requested
     i: Any
 
 
@@ -90,8 +90,7 @@ class Spikes(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What happens in one sample of a recurrent layer, in order, and the state of its neurons;
-    scratch."""
+    """What happens in one sample of a recurrent layer, and the state of its neurons; scratch."""
 
     what: Any  # [nodes], input, arrival or spike
     which: Any  # [nodes], which one
@@ -108,7 +107,7 @@ class Course(NamedTuple):
     cross: Any  # [J], next spike
     number: Any  # [J], spikes so far
     seen: Any  # [4], the last interval, its decays and its share
-    traced_v: Any  # [nodes, J], V after a node; empty if nobody asks
+    traced_v: Any  # [nodes, J], V after a node; empty if not requested
     traced_i: Any  # [nodes, J]
 
 

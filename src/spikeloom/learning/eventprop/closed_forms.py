@@ -1,5 +1,4 @@
-"""What a neuron does between two events, in closed form: plain functions that numba compiles (see
-`compiled`).
+"""A neuron between two events, in closed form: functions for numba (see `compiled`).
 
 Between events ``tau_m dV/dt = -V + I`` and ``tau_s dI/dt = -I``. After a time d, V is ``V
 exp(-d/tau_m) + I share(d)``, written so that it stays exact where the two time constants meet.
@@ -47,8 +46,7 @@ def peak(v: float, i: float, tau_m: float, tau_s: float) -> float:
 
 
 def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: float) -> float:
-    """First time in [0, d] at which the membrane is at theta, coming from below; -1 if there is
-    none.
+    """First time in [0, d] at which the membrane reaches theta from below; -1 if none.
 
     It can rise through theta only while the current exceeds theta, and has one maximum, up to which
     it is concave. The root is followed by parabolas through value, slope and curvature, whose error
@@ -83,7 +81,6 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
 
 
 def parabola(gap: float, slope: float, bend: float) -> float:
-    """How far a parabola of this slope and curvature goes to rise by ``gap``; -1 if it never
-    does."""
+    """How far a parabola of this slope and curvature goes to rise by ``gap``; -1 if never."""
     square = slope * slope + 2.0 * bend * gap
     return 2.0 * gap / (slope + sqrt(square)) if square >= 0.0 and slope > 0.0 else -1.0

@@ -1,5 +1,4 @@
-"""The event loops, compiled by numba where it is installed (extra ``cpu``), else as the Python that
-they are."""
+"""The event loops, compiled by numba if installed (extra ``cpu``), else plain Python."""
 
 import inspect
 from functools import cache
@@ -17,8 +16,9 @@ MODULES = (closed_forms, feedforward, recurrent, readout_loops)
 
 
 def loops(engine: str = "auto") -> Any:
-    """The loops: "numba" compiled, "python" as written (same results, a hundred times slower),
-    "auto" by what is there.
+    """The loops: "numba" compiled, "python" as written, "auto" by what is installed.
+
+    The results are equal; "python" is a hundred times slower.
 
     Raises:
         ImportError: "numba" without numba.

@@ -1,5 +1,4 @@
-"""The loops of a layer without recurrence: each neuron by itself, through the sorted events that
-reach it.
+"""The loops of a layer without recurrence: each neuron alone, through its sorted events.
 
 Plain functions that numba compiles (see `compiled`). ``ev`` holds the events of a batch, ``one``
 the neurons, ``own`` scratch, ``out`` the spikes, ``grad`` the gradients: the named tuples of
@@ -44,8 +43,7 @@ def arrange(ev: Any, one: Any, own: Any, b: int, j: int) -> None:
 def fire(
     cell: Any, out: Any, b: int, j: int, k: int, s: int, v: float, i: float, now: float, end: float
 ) -> Any:
-    """Spikes between event k at ``now`` and the next one at ``end``: V and I there, and the number
-    of spikes so far."""
+    """Spikes between event k at ``now`` and the next at ``end``: last V, I and spike count."""
     tau_m, tau_s, theta, limit = cell
     while s < limit:
         d = crossing(v, i, tau_m, tau_s, theta, end - now)
@@ -116,8 +114,7 @@ def suspects(v: Any, i: Any, row: Any, theta: Any, value: float, left: Any) -> i
 
 
 def pass_by(v: Any, i: Any, row: Any, value: float, left: Any) -> None:
-    """Take the neurons side by side through an event and the interval after it, as if none
-    fired."""
+    """Advance the neurons together through an event and its interval, as if none fired."""
     decay_m, decay_s, part, _ = left
     for j in range(row.shape[0]):
         now = i[j] + row[j] * value
@@ -126,8 +123,7 @@ def pass_by(v: Any, i: Any, row: Any, value: float, left: Any) -> None:
 
 
 def abreast(one: Any, own: Any, wide: Any, out: Any, b: int, first: int) -> int:
-    """Take all neurons through the events of sample b side by side; returns the largest number of
-    spikes."""
+    """Advance all neurons together through the events of sample b; the largest spike count."""
     v, i, count, who, theta, most, limit = (
         wide.v,
         wide.i,
@@ -198,8 +194,10 @@ def span(
     tau_m: float,
     tau_s: float,
 ) -> None:
-    """Gradients of the time constants from a time d without event, for V and I before it and
-    adjoints after it."""
+    """Gradients of the time constants from a time d without event.
+
+    V and I are those before it, the adjoints those after it.
+    """
     by_m, by_s = share_slopes(d, tau_m, tau_s)
     em, es, _ = decays(d, tau_m, tau_s)
     grad.tau_m[j] += lv * (v * em * d / (tau_m * tau_m) + i * by_m)
@@ -209,8 +207,7 @@ def span(
 def back(
     one: Any, own: Any, out: Any, grad: Any, g: Any, b: int, j: int, first: int, s: int
 ) -> None:
-    """Take the adjoints of neuron j back through sample b, from spike s on; ``g`` are gradients of
-    spike times."""
+    """Adjoints of neuron j back through sample b from spike s; ``g`` are spike time gradients."""
     tau_m, tau_s, theta = one.tau_m[j], one.tau_s[j], one.theta[j]
     time, source, value, row, weight = (
         own.time,

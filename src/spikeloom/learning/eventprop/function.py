@@ -1,5 +1,4 @@
-"""Spike times of a layer of current-based LIF neurons, and their exact gradients, as a function
-that autograd knows."""
+"""Spike times of current-based LIF neurons and their exact gradients, as an autograd function."""
 
 from typing import Any
 
@@ -19,8 +18,7 @@ MOST = 4096  # spikes of a neuron of a recurrent layer
 
 
 class _Spikes(torch.autograd.Function):
-    """Spike times [B, J, K] of times [B, I, K'], weights [J, I], delays, recurrence and constants
-    [J]."""
+    """Spike times [B, J, K] of times [B, I, K'], weights [J, I], delays and constants [J]."""
 
     @staticmethod
     def forward(
@@ -30,7 +28,8 @@ class _Spikes(torch.autograd.Function):
         ev, slot = events(times, plan.value)
         one = neurons(plan, weight, delay, *constants)
         rec = None if inner is None else arrays.Recurrence(double(inner), float(wait))
-        code, own = loops(plan.engine), arrays.arrivals(len(times), len(ev.time), 0)
+        code = loops(plan.engine)
+        own = arrays.arrivals(len(times), len(ev.time), 0)
         out = _run(code, ev, one, rec, own)
         ctx.save_for_backward(times, weight, delay, inner, *constants)
         ctx.parts = plan, ev, slot, one, rec, out
@@ -44,11 +43,12 @@ class _Spikes(torch.autograd.Function):
             ctx.parts,
             ctx.saved_tensors,
         )
-        code, needs = loops(plan.engine), ctx.needs_input_grad
+        code = loops(plan.engine)
+        needs = ctx.needs_input_grad
         g = np.zeros_like(out.time)
         g[..., : grad_output.shape[-1]] = double(grad_output)
-        asked = len(ev.time) if needs[1] or needs[3] else 0
-        grad = arrays.gradients(one, asked, rec is not None)
+        timed = len(ev.time) if needs[1] or needs[3] else 0
+        grad = arrays.gradients(one, timed, rec is not None)
         traced = any(needs[6:8])
         if rec is None:
             longest = int(np.diff(ev.start).max(initial=0)) + out.time.shape[2]
@@ -99,7 +99,9 @@ def _run(
     code: Any, ev: arrays.Events, one: arrays.Neurons, rec: Any, own: arrays.Arrivals
 ) -> arrays.Spikes:
     """Spikes of a layer, with as much room as they need."""
-    samples, size, room = len(ev.start) - 1, len(one.weight), min(ROOM, one.limit)
+    samples = len(ev.start) - 1
+    size = len(one.weight)
+    room = min(ROOM, one.limit)
     while True:
         out = arrays.spikes(samples, size, room)
         if rec is None:
@@ -125,8 +127,7 @@ def _course(ev: arrays.Events, out: arrays.Spikes, traced: bool) -> arrays.Cours
 
 
 def _gradients(grad: arrays.Gradients, slot: Any, needs: Any, *like: Any) -> list:
-    """Gradients as tensors like what they belong to (times, weight, delay, ...); None where nobody
-    asks."""
+    """Gradients like their arguments (times, weight, delay, ...); None where not needed."""
     times, weight, delay, inner, *rest = like
     moved = None
     if needs[0]:
@@ -166,8 +167,7 @@ def lif_spikes(
     slope_floor: float = 1e-2,
     engine: str = "auto",
 ) -> Tensor:
-    r"""Spike times of a layer of current-based leaky integrate-and-fire neurons, with their exact
-    gradients.
+    r"""Spike times of current-based leaky integrate-and-fire neurons, with exact gradients.
 
     .. math::
         \tau_m \dot V = -V + I \qquad \tau_s \dot I = -I \qquad
@@ -244,8 +244,7 @@ def lif_maxima(
     delay: Tensor | None = None,
     engine: str = "auto",
 ) -> Tensor:
-    """Highest membrane of neurons that integrate as in `lif_spikes` but never fire, with its exact
-    gradients.
+    """Maximum of the membrane of neurons as in `lif_spikes` that never fire, with gradients.
 
     Args:
         times: input spikes, [B, I] or [B, I, K]; infinity means none.

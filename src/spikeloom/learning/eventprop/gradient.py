@@ -40,8 +40,7 @@ class EventPass(NamedTuple):
 def event_pass(
     net: nn.Module, x: Tensor, y: Tensor, loss: Callable[..., Tensor], slope_floor: float = 1e-2
 ) -> EventPass:
-    """Run a network in continuous time and take a loss of its spike times; ``backward()`` of that
-    is exact.
+    """Run a network in continuous time and return a loss of spike times with exact gradients.
 
     Args:
         net: as `EventNetwork` reads it.
@@ -115,8 +114,7 @@ def _needed(loss: Any) -> int | None:
 
 @dataclass(frozen=True)
 class EventProp(TrainingRule, name="eventprop"):
-    """Exact gradients of spike times in continuous time: `learning.EventNetwork`, for networks of
-    `Synaptic` neurons.
+    """Exact gradients of spike times by `learning.EventNetwork`, for nets of `Synaptic` neurons.
 
     The loss is one of spike times, by default ``ce_temporal_loss()``. While it learns, the network
     has no time steps; it is judged in steps, as with every rule. Silent neurons have no gradient

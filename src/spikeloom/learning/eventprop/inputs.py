@@ -100,7 +100,7 @@ def _plan(plan: Plan) -> None:
 
 
 def events(times: Tensor, value: Tensor | None = None) -> tuple[Events, np.ndarray]:
-    """Finite times [B, I, K] as sorted events, and where each stands in ``times``.
+    """Finite times [B, I, K] as sorted events, and the position of each in ``times``.
 
     >>> found, slot = events(torch.tensor([[[2.0], [torch.inf], [1.0]]]))
     >>> found.time, found.source, slot

@@ -12,8 +12,7 @@ __all__ = ["EventLIF"]
 
 
 class EventLIF(nn.Module):
-    """Current-based leaky integrate-and-fire neurons with weights, from spike times to spike times:
-    `lif_spikes`.
+    """Current-based LIF neurons with weights, from spike times to spike times: `lif_spikes`.
 
     Layers are put together by ``nn.Sequential``. Weights are drawn from a normal distribution;
     since a silent neuron has no gradient, ``mean`` should be positive and so large that most
@@ -83,12 +82,11 @@ class EventLIF(nn.Module):
             )
         inputs = whole("inputs", inputs, 1, MOST_UNITS)
         neurons = whole("neurons", neurons, 1, MOST_UNITS)
-        fires, recurrent, learn_tau = (
-            flag("fires", fires),
-            flag("recurrent", recurrent),
-            flag("learn_tau", learn_tau),
-        )
-        until, threshold = real("until", until), real("threshold", threshold, 0.0, open_low=True)
+        fires = flag("fires", fires)
+        recurrent = flag("recurrent", recurrent)
+        learn_tau = flag("learn_tau", learn_tau)
+        until = real("until", until)
+        threshold = real("threshold", threshold, 0.0, open_low=True)
         recurrent_delay = real("recurrent_delay", recurrent_delay, 0.0, example=0.0)
         generator = random_source(generator)
         mean = 4.0 * threshold / inputs if mean is None else mean
@@ -101,13 +99,12 @@ class EventLIF(nn.Module):
         self.delay = None if drawn is None else nn.Parameter(drawn)
         self._register_tau("tau_m", tau_m, learn_tau)
         self._register_tau("tau_s", tau_s, learn_tau)
-        self.until, self.threshold, self.fires, self.recurrent_delay = (
-            until,
-            threshold,
-            fires,
-            recurrent_delay,
-        )
-        self.max_spikes, self.slope_floor = max_spikes, slope_floor
+        self.until = until
+        self.threshold = threshold
+        self.fires = fires
+        self.recurrent_delay = recurrent_delay
+        self.max_spikes = max_spikes
+        self.slope_floor = slope_floor
 
     def _register_tau(self, name: str, value: Any, learn: bool) -> None:
         tau = torch.tensor(real(name, value, 0.0, open_low=True))
@@ -117,8 +114,7 @@ class EventLIF(nn.Module):
             self.register_buffer(name, tau)
 
     def forward(self, times: Tensor) -> Tensor:
-        """Spike times [B, J, K], or highest membranes [B, J], for spike times [B, I] or [B, I,
-        K']."""
+        """Spike times [B, J, K], or maxima [B, J], for spike times [B, I] or [B, I, K']."""
         same = {"tau_m": self.tau_m, "tau_s": self.tau_s, "until": self.until, "delay": self._delay}
         if not self.fires:
             return lif_maxima(times, self.weight, **same)

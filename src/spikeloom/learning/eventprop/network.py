@@ -43,8 +43,7 @@ class Stage(NamedTuple):
 
 
 class EventNetwork:
-    """A network of ``nn.Linear`` and `Synaptic` or `RSynaptic` layers in continuous time, on the
-    same parameters.
+    """A network of ``nn.Linear`` and `Synaptic` or `RSynaptic` layers in continuous time.
 
     Call it with the input of the network in steps; what comes back are exact spike times, whose
     gradients arrive in the parameters of the network: weights, biases, recurrent weights, and
@@ -76,7 +75,8 @@ class EventNetwork:
         self, net: nn.Module, *, max_spikes: int | None = None, slope_floor: float = 1e-2
     ) -> None:
         self.stages = list(_stages(net))
-        self.max_spikes, self.slope_floor = max_spikes, slope_floor
+        self.max_spikes = max_spikes
+        self.slope_floor = slope_floor
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """Spike times of every layer, [B, J, K] in steps, for spikes or currents [T, B, ...].
@@ -106,7 +106,8 @@ class EventNetwork:
     def _layer(
         self, stage: Stage, times: Tensor, value: Any, steps: int, max_spikes: int | None
     ) -> Tensor:
-        neuron, weight = stage.neuron, stage.linear.weight
+        neuron = stage.neuron
+        weight = stage.linear.weight
         feedback = getattr(neuron, "recurrent", None)
         biases: list[Tensor] = [
             layer.bias
@@ -158,8 +159,7 @@ def train_times(x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def step_spikes(times: Tensor, num_steps: int) -> Tensor:
-    """The spike train of a layer in steps, [T, B, J], for exact spike times [B, J, K]: a spike in
-    (n, n + 1] is in n.
+    """The spikes of a layer in steps, [T, B, J], for times [B, J, K]: (n, n + 1] is step n.
 
     >>> step_spikes(torch.tensor([[[0.4, 2.0]]]), 3).flatten()
     tensor([1., 1., 0.])
@@ -210,7 +210,7 @@ def _stages(net: nn.Module) -> Iterator[Stage]:
             _readable(path, module)
             if any(module is other for other in seen):
                 raise ValueError(
-                    f"neurons stand in one place, got {path!r}, which stands in two; write a "
+                    f"a layer of neurons may occur once, got {path!r}, which occurs twice; write a "
                     "second layer"
                 )
             seen.append(module)

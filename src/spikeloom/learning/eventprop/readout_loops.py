@@ -1,5 +1,4 @@
-"""The loops of neurons that do not fire: when and how high their membrane rises, and the gradients
-of that.
+"""The loops of neurons that do not fire: time and height of their maximum, and gradients.
 
 Plain functions that numba compiles (see `compiled`), with the names of `feedforward`.
 """
@@ -13,8 +12,7 @@ from .feedforward import arrange, span
 
 
 def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
-    """The maximum of the membrane of neuron j in sample b, when it is, and after which event; 0 at
-    the beginning."""
+    """The maximum of neuron j in sample b, its time, and the event before it; 0 at the start."""
     v, i, best = 0.0, 0.0, 0.0
     tau_m, tau_s = one.tau_m[j], one.tau_s[j]
     out.current[b, j, 0], out.after[b, j, 0], out.time[b, j, 0] = 0.0, -1, 0.0
@@ -46,8 +44,7 @@ def highest_of_all(ev: Any, one: Any, own: Any, out: Any) -> None:
 
 
 def highest_back(ev: Any, one: Any, own: Any, out: Any, grad: Any, g: Any) -> None:
-    """Gradients for ``g`` [B, J, 1], the gradients of the maxima; the moment of a maximum does not
-    matter."""
+    """Gradients for ``g`` [B, J, 1], those of the maxima; the time of a maximum has none."""
     for j in range(one.weight.shape[0]):
         for b in range(ev.start.shape[0] - 1):
             if j == 0 or not one.shared:

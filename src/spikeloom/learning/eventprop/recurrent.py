@@ -1,5 +1,4 @@
-"""The loops of a layer with synapses inside: one sample after the other, all neurons from event to
-event.
+"""The loops of a recurrent layer: one sample at a time, all neurons from event to event.
 
 Plain functions that numba compiles (see `compiled`), with the names of `feedforward`. ``log`` is
 the course of a sample: what happened, in order. Every input and every arrival within the layer
@@ -41,7 +40,7 @@ def note(log: Any, node: int, what: int, which: int, now: float) -> None:
 
 
 def after(one: Any, log: Any, node: int, j: int, horizon: float) -> None:
-    """Keep the state of neuron j after a node if it is asked for, and predict its next spike."""
+    """Store the state of neuron j after a node if requested, and predict its next spike."""
     if log.traced_v.shape[0]:
         log.traced_v[node, j], log.traced_i[node, j] = log.v[j], log.i[j]
     d = crossing(
@@ -59,8 +58,7 @@ def spiked(out: Any, log: Any, b: int, j: int, q: int, now: float) -> None:
 
 
 def course(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, b: int) -> int:
-    """Run sample b; returns the number of nodes, or -1 if a neuron fires more often than there is
-    room."""
+    """Run sample b; the number of nodes, or -1 if a neuron has more spikes than there is room."""
     first, k, q, head, node, n = ev.start[b], 0, 0, 0, 0, own.count[b]
     for j in range(log.v.shape[0]):
         log.v[j], log.i[j], log.last[j], log.cross[j], log.number[j] = 0.0, 0.0, 0.0, inf, 0
@@ -100,8 +98,7 @@ def course(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any, b: int) ->
 
 
 def forward_recurrent(ev: Any, one: Any, rec: Any, own: Any, out: Any, log: Any) -> int:
-    """Spikes of a layer into ``out``; returns -1 if a neuron fires more often than there is room,
-    else 0."""
+    """Spikes of a layer into ``out``; -1 if a neuron has more than there is room, else 0."""
     for b in range(ev.start.shape[0] - 1):
         arrange(ev, one, own, b, 0)
         if course(ev, one, rec, own, out, log, b) < 0:

@@ -1,5 +1,4 @@
-"""SpikeProp: gradients of first spike times of spike response neurons (Bohte, Kok & La Poutré
-2002)."""
+"""SpikeProp: gradients of first spike times of spike response neurons (Bohte et al. 2002)."""
 
 from .bohte import Bohte, Bohte2002
 from .function import srm_first_spikes

@@ -1,5 +1,4 @@
-"""The network of Bohte, Kok & La Poutré for Iris, run step by step as in n3ml's manual, and its
-optimiser."""
+"""The network of Bohte, Kok & La Poutré for Iris, as in n3ml's manual, and its optimiser."""
 
 from typing import Any
 
@@ -14,8 +13,7 @@ __all__ = ["Bohte", "Bohte2002"]
 
 
 class Bohte2002(nn.Module):
-    """Two layers of SpikeProp, with n3ml's steps: `initialize`, a call for every time, spike times
-    in ``fc2.s``.
+    """Two layers of SpikeProp with n3ml's steps: `initialize`, a call per time, times in ``fc2.s``.
 
     A negative time is no spike, in and out. Delays are 1, 2, ... ms, and weights of either sign, as
     in the paper.
@@ -67,8 +65,7 @@ class Bohte2002(nn.Module):
             layer.s = torch.full((len(layer.weight),), -1.0)
 
     def forward(self, t: Any, times: Tensor) -> None:
-        """Write the spikes up to the time t into ``fc1.s`` and ``fc2.s``, for input spike times
-        [inputs]."""
+        """Write the spikes up to time t into ``fc1.s`` and ``fc2.s``, for input times [inputs]."""
         if self._shown is None or not torch.equal(self._shown[0], times):
             with torch.no_grad():
                 hidden, spikes = self.spikes(times.unsqueeze(0))
@@ -77,8 +74,7 @@ class Bohte2002(nn.Module):
             layer.s = torch.where(found <= float(t), found, -1.0)
 
     def spikes(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Spike times of both layers, [B, hidden] and [B, classes], infinity where there is
-        none."""
+        """Spike times of both layers, [B, hidden] and [B, classes]; infinity means no spike."""
         hidden = self.fc1(torch.where(times < 0, torch.inf, times))
         return hidden, self.fc2(hidden)
 
@@ -99,9 +95,9 @@ class Bohte:
         self.lr = lr
 
     def step(self, model: Bohte2002, times: Tensor, wanted: Tensor) -> None:
-        """Change the weights for input times [inputs] or [B, inputs] and wanted output times
-        [classes] or alike."""
-        times, wanted = torch.atleast_2d(times), torch.atleast_2d(wanted)
+        """Change the weights for input times [inputs] or [B, inputs] and desired output times."""
+        times = torch.atleast_2d(times)
+        wanted = torch.atleast_2d(wanted)
         hidden, spikes = model.spikes(times)
         loss = 0.5 * ((first_times(spikes, model.fc2.until) - wanted) ** 2).sum()
         model.zero_grad()

@@ -1,5 +1,4 @@
-"""First spike times of spike response neurons with delayed terminals, and the derivative of the
-implicit function."""
+"""First spike times of spike response neurons with delays, and their implicit derivative."""
 
 import math
 from typing import Any, NamedTuple
@@ -50,7 +49,8 @@ class _FirstSpikes(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         plan, (times, weight, delays, found) = ctx.plan, ctx.saved_tensors
         s = since(found, arrivals(times, delays).double())
-        flat, unit = weight.flatten(1).double(), plan.response.tau
+        flat = weight.flatten(1).double()
+        unit = plan.response.tau
         value, slopes = plan.response.both(s)  # [B, J, I * K]
         slopes = slopes * flat
         slope = slopes.sum(-1).clamp(min=plan.slope_floor * plan.threshold / unit)
@@ -60,7 +60,8 @@ class _FirstSpikes(torch.autograd.Function):
             by_weight = -torch.einsum("bj,bjm->jm", push, value).reshape(weight.shape).to(weight)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[3]:
             moved = torch.einsum("bj,bjm->bm", push, slopes).reshape(*times.shape, len(delays))
-            by_time, by_delay = moved.sum(2).to(times), moved.sum((0, 1)).to(delays)
+            by_time = moved.sum(2).to(times)
+            by_delay = moved.sum((0, 1)).to(delays)
         return None, by_time, by_weight, by_delay
 
 
@@ -70,8 +71,7 @@ def arrivals(times: Tensor, delays: Tensor) -> Tensor:
 
 
 def since(found: Tensor, arrival: Tensor) -> Tensor:
-    """Time from each arrival to each spike, [B, J, I * K]; minus infinity where one of them is
-    missing."""
+    """Time from each arrival to each spike, [B, J, I * K]; minus infinity if one is missing."""
     spike = torch.where(torch.isfinite(found), found, -math.inf).unsqueeze(-1)
     return torch.where(
         torch.isfinite(arrival).unsqueeze(1), spike - arrival.unsqueeze(1), -math.inf
@@ -81,8 +81,7 @@ def since(found: Tensor, arrival: Tensor) -> Tensor:
 def bracket(
     plan: Plan, times: Tensor, weight: Tensor, delays: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where the first crossings are: samples, neurons, the points of the grid after them, and a
-    share of the interval.
+    """The first crossings: samples, neurons, grid points after them, share of the interval.
 
     The share, in [0, 1], is where a straight line between the two points crosses.
     """
@@ -105,27 +104,26 @@ def bracket(
     above = gap >= 0
     samples, neurons = above.any(-1).nonzero(as_tuple=True)
     point = above[samples, neurons].to(torch.uint8).argmax(-1).clamp(min=1)
-    before, after = gap[samples, neurons, point - 1], gap[samples, neurons, point]
+    before = gap[samples, neurons, point - 1]
+    after = gap[samples, neurons, point]
     return samples, neurons, point, (before / (before - after)).clamp(0.0, 1.0)
 
 
 def refined(plan: Plan, arrival: Tensor, weight: Tensor, right: Tensor, share: Tensor) -> Tensor:
-    """The crossing in the interval of the grid that ends at ``right``, for the arrivals and weights
-    of each spike.
+    """The crossing in the grid interval that ends at ``right``, for each spike.
 
-    Newton's method, kept inside of the interval; spikes leave the computation when they stand
-    still.
+    Newton's method, restricted to the interval; spikes leave the computation when they have
+    converged.
     """
-    left, found, open_ = (
-        right - plan.dt,
-        right.clone(),
-        torch.arange(len(right), device=right.device),
-    )
+    left = right - plan.dt
+    found = right.clone()
+    open_ = torch.arange(len(right), device=right.device)
     time = left + share.double() * plan.dt
     for _ in range(60):
         value, slope = plan.response.both(time.unsqueeze(-1) - arrival)
         gap = torch.linalg.vecdot(value, weight) - plan.threshold
-        left, right = torch.where(gap < 0, time, left), torch.where(gap < 0, right, time)
+        left = torch.where(gap < 0, time, left)
+        right = torch.where(gap < 0, right, time)
         wanted = time - gap / torch.linalg.vecdot(slope, weight)
         inside = (wanted >= left) & (
             wanted <= right
@@ -139,8 +137,12 @@ def refined(plan: Plan, arrival: Tensor, weight: Tensor, right: Tensor, share: T
         if not bool(moving.any()):
             break
         if not bool(moving.all()):
-            arrival, weight, open_ = arrival[moving], weight[moving], open_[moving]
-            wanted, left, right = wanted[moving], left[moving], right[moving]
+            arrival = arrival[moving]
+            weight = weight[moving]
+            open_ = open_[moving]
+            wanted = wanted[moving]
+            left = left[moving]
+            right = right[moving]
         time = wanted
     return found
 
@@ -156,8 +158,7 @@ def srm_first_spikes(
     dt: float = 1.0,
     slope_floor: float = 0.5,
 ) -> Tensor:
-    r"""First spike times of neurons whose membranes are weighted sums of response kernels,
-    differentiable.
+    r"""Differentiable first spike times of neurons whose membrane is a weighted sum of kernels.
 
     .. math::
         u_j(t) = \sum_{i, k} w_{ji}^k \varepsilon(t - t_i - d^k) \qquad u_j(t_j) = \theta \qquad

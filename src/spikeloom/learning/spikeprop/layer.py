@@ -13,8 +13,7 @@ __all__ = ["SpikeProp"]
 
 
 class SpikeProp(nn.Module):
-    """A layer of SpikeProp: each input reaches each neuron through K delayed terminals;
-    `srm_first_spikes`.
+    """A layer of SpikeProp: each synapse has K delayed terminals; see `srm_first_spikes`.
 
     Layers are put together by ``nn.Sequential``, to any depth, and learn with any optimiser from
     any loss of spike times. Weights begin uniformly between 0 and twice ``mean``; they may become
@@ -62,8 +61,10 @@ class SpikeProp(nn.Module):
         inputs = whole("inputs", inputs, 1, MOST_UNITS)
         neurons = whole("neurons", neurons, 1, MOST_UNITS)
         threshold = real("threshold", threshold, 0.0, open_low=True)
-        until, dt = real("until", until, 0.0, open_low=True), real("dt", dt, 0.0, open_low=True)
-        learn_delays, generator = flag("learn_delays", learn_delays), random_source(generator)
+        until = real("until", until, 0.0, open_low=True)
+        dt = real("dt", dt, 0.0, open_low=True)
+        learn_delays = flag("learn_delays", learn_delays)
+        generator = random_source(generator)
         if not isinstance(delays, (Sequence, Tensor)) or isinstance(delays, (str, bytes)):
             raise TypeError(
                 f"delays must be a sequence of times, got {delays!r}; write delays=(1.0,)"
@@ -85,7 +86,10 @@ class SpikeProp(nn.Module):
         else:
             self.register_buffer("delays", values)
         self.response = AlphaResponse(7.0) if response is None else response
-        self.threshold, self.until, self.dt, self.slope_floor = threshold, until, dt, slope_floor
+        self.threshold = threshold
+        self.until = until
+        self.dt = dt
+        self.slope_floor = slope_floor
 
     def forward(self, times: Tensor) -> Tensor:
         """First spike times [B, J] for those of the inputs, [B, I]."""

@@ -159,8 +159,7 @@ class Rule(Registered):
     def sequence(
         self, synapse: nn.Module, pre: Tensor, post: Tensor, memory: Memory | None = None
     ) -> tuple[Memory, Tensor]:
-        """Traces after all steps, and the sum of their changes, each of the weight as it is now.
-        Pure.
+        """Traces after all steps, and the sum of their changes for the present weight. Pure.
 
         Args:
             synapse: as for `step`.
@@ -318,7 +317,7 @@ def _firing(post: Tensor) -> tuple[Tensor, ...]:
 
 
 def _busy(term: Term, rows: Tensor | None) -> Term:
-    """The term of those samples only in which something stands on the output's side: mostly few."""
+    """The term of the samples with a nonzero output side, which are usually few."""
     rows = term.post.flatten(1).any(1).nonzero().flatten() if rows is None else rows
     return term._replace(pre=term.pre[rows], post=term.post[rows])
 

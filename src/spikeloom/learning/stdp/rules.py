@@ -108,8 +108,7 @@ class PostPre(Rule, name="post_pre"):
 
 @dataclass(frozen=True)
 class Exponential(Rule, name="exponential"):
-    r"""Potentiation and depression at a spike of the output, with an exponential dependence on the
-    weight.
+    r"""Potentiation and depression at output spikes, exponential in the weight.
 
     .. math::
         \Delta w = \alpha \left( x_{pre} e^{-\beta w} - x_{tar} e^{-\beta (w_{max} - w)} \right)
@@ -149,8 +148,7 @@ class Exponential(Rule, name="exponential"):
 
 @dataclass(frozen=True)
 class Triplet(Rule, name="triplet"):
-    r"""Potentiation that needs two spikes of the output and one of the input, depression as in
-    `PostPre`.
+    r"""Potentiation by two output spikes and one input spike, depression as in `PostPre`.
 
     .. math:: \Delta w = \eta_{post} x_{pre} z_{post}^- \text{ at spikes of the output}
         \qquad \Delta w = -\eta_{pre} y_{post} \text{ at spikes of the input}
@@ -246,8 +244,10 @@ class PairRule(Rule):
         self._check_choices()
         self._check_bounds()
         for side in ("pre", "post"):
-            kept = real(f"decay_{side}", getattr(self, f"decay_{side}"), 0.0, 1.0, example=0.95)
-            tau = -1 / math.log(kept) if 0 < kept < 1 else math.inf * kept if kept else 0.0
+            decay = real(f"decay_{side}", getattr(self, f"decay_{side}"), 0.0, 1.0, example=0.95)
+            tau = math.inf if decay else 0.0
+            if 0 < decay < 1:
+                tau = -1 / math.log(decay)
             object.__setattr__(self, f"tau_{side}", tau)
 
     @classmethod

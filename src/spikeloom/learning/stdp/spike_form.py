@@ -145,8 +145,7 @@ def _value(packet: Any, nodes: list[Node | None], args: tuple[Any, ...]) -> floa
 
 
 def folded(built: Folded, source: Program, roots: list[int], values: dict[str, float]) -> list[int]:
-    """Add the nodes of ``source`` to ``built``, with numbers for some inputs; the roots'
-    numbers."""
+    """Add the nodes of ``source`` to ``built``, some inputs being constants; the roots' numbers."""
     moved: list[int] = []
     for node in source.nodes:
         if node.name in values:
@@ -277,8 +276,11 @@ def _wider(taken: Range, found: Range) -> Range:
 
 def _factor(built: Folded, root: int, trace: str) -> float | None:
     """The factor in [0, 1] by which a trace decays in a step without spikes; None if none."""
-    node, own = built.nodes[root], built.inputs[f"m_{trace}"]
-    factor = 1.0 if root == own else node.value if node.value == 0.0 else None
+    node = built.nodes[root]
+    own = built.inputs[f"m_{trace}"]
+    factor = node.value if node.value == 0.0 else None
+    if root == own:
+        factor = 1.0
     if node.op is not None and operation(node.op) == "mul" and own in node.refs:
         others = [built.nodes[r].value for r in node.refs if r != own]
         factor = others[0] if others else None

@@ -1,4 +1,4 @@
-"""Rewrites: alternative ways to compute some layers of a recorded program, with the same result.
+"""Rewrites: alternative computations of some layers of a recorded program, with the same result.
 
 Each rewrite is one file with ``NAME`` and ``applied(execution, layer, span) -> str``. That function
 runs the pending occurrences of a layer, possibly together with their only reader, and returns a
@@ -22,15 +22,14 @@ _active: ContextVar[tuple[str, ...]] = ContextVar("spikeloom_rewrites", default=
 
 @contextmanager
 def rewrites(*names: str) -> Iterator[None]:
-    """Use only these rewrites inside the block; without names, the plain interpreter runs all
-    layers.
+    """Use only these rewrites inside the block; without names, use none.
 
     Args:
         names: ``"pooling"``: a convolution and the max pooling that is its only reader run
             together, a few images at a time. ``"readout"``: a neuron and the linear layer with few
             outputs that is its only reader run together, a few samples at a time. ``"events"``:
-            a linear layer whose input is mostly zero is computed from the nonzero elements if a
-            timing of both ways on this machine was in favour.
+            a linear layer whose input is mostly zero is computed from the nonzero elements if
+            that was faster in a timing on this machine.
 
     Raises:
         ValueError: a name is unknown.

@@ -1,6 +1,6 @@
 """Computes a linear layer whose input is mostly zero from the nonzero elements.
 
-Both ways are timed on this machine, once for each size, see `spikeloom.kernels.events.choice`.
+Both methods are timed on this machine, once for each size, see `spikeloom.kernels.events.choice`.
 """
 
 from typing import Any

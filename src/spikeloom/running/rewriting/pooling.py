@@ -57,7 +57,8 @@ def applied(execution: Any, layer: Any, span: range) -> str:
 
 
 def _tensors(execution: Any, layer: Any, span: range) -> tuple[Tensor, Tensor, Tensor | None]:
-    args, options = layer.args, layer.kwargs
+    args = layer.args
+    options = layer.kwargs
     x = args[0]
     if layer.slots:
         x, _ = execution.along(layer.slots[0], layer.occurrences[span.start : span.stop])

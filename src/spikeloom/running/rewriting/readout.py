@@ -29,7 +29,7 @@ def applied(execution: Any, layer: Any, span: range) -> str:
     bias: Any = reader.args[2] if len(reader.args) > 2 else None
     if not _is_small(weight, bias) or layer.infos[0].shape.numel() * len(span) < LEAST:
         return ""
-    if execution.memory == "compressed" or dispatch.kept() not in ("", "input"):
+    if execution.memory == "compressed" or dispatch.forced_residual() not in ("", "input"):
         return ""
     if layer.path_wanted(span, execution.need_of(layer)) or reader.changed():
         return ""
