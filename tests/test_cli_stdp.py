@@ -71,7 +71,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys) -> None:
     out = str(tmp_path / "run")
     for more, text in (
-        (["--rule", "powerlaw"], "invalid choice: 'powerlaw'"),
+        (["--rule", "powerlaw"], "did you mean 'power_law'?"),
         (["--engine", "event", "--batch", "4"], 'or write --engine "batched"'),
         (["--epochs", "0"], "epochs must be at least 1, got 0; write --epochs 1"),
         (["--neurons", "0"], "neurons must be in"),

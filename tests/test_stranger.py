@@ -103,8 +103,8 @@ def calls(law: Callable[..., None], **tried: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def izhikevich(monkeypatch: pytest.MonkeyPatch) -> type[Neuron]:
-    kind = stranger("izhikevich", "Izhikevich")
-    monkeypatch.setitem(cases.OWN, "Izhikevich", kind)
+    kind = stranger("izhikevich", "StrangeIzhikevich")
+    monkeypatch.setitem(cases.OWN, "StrangeIzhikevich", kind)
     return kind
 
 
@@ -116,7 +116,7 @@ def test_the_neuron_keeps_the_law_that(
         for fixture in mark.args if mark.name == "usefixtures" else ():
             request.getfixturevalue(fixture)
     tried = 0
-    for arguments in calls(laws()[law], name="Izhikevich"):
+    for arguments in calls(laws()[law], name="StrangeIzhikevich"):
         torch.compiler.reset()
         laws()[law](**arguments)
         tried += 1
@@ -126,8 +126,8 @@ def test_the_neuron_keeps_the_law_that(
 def test_the_neuron_runs_in_the_compiled_loop(izhikevich: type[Neuron]) -> None:
     if snn.backends()["numba"] != "available":
         pytest.skip(snn.backends()["numba"])
-    neuron = cases.build("Izhikevich", dtype=torch.float32, learn=True)
-    x = cases.current("Izhikevich", dtype=torch.float32, steps=20)
+    neuron = cases.build("StrangeIzhikevich", dtype=torch.float32, learn=True)
+    x = cases.current("StrangeIzhikevich", dtype=torch.float32, steps=20)
     test_programs.loops_agree(neuron, x, torch.float32, backend="numba", bits=True)
 
 
@@ -143,8 +143,10 @@ def test_a_saved_neuron_whose_module_is_not_imported_is_named(
     izhikevich: type[Neuron], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = snn.save(izhikevich(), tmp_path / "net.safetensors")
-    monkeypatch.delitem(REGISTRY, "Izhikevich")
-    with pytest.raises(ValueError, match=r"unknown layer .*izhikevich\.Izhikevich.; import the"):
+    monkeypatch.delitem(REGISTRY, "StrangeIzhikevich")
+    with pytest.raises(
+        ValueError, match=r"unknown layer .*izhikevich\.StrangeIzhikevich.; import the"
+    ):
         snn.load(path)
 
 
@@ -237,17 +239,17 @@ def test_the_nir_node_is_written_and_read(tmp_path: Path) -> None:
 SCRIPT = """
 import torch
 from strangers.dataset import quadrants
-from strangers.izhikevich import Izhikevich
+from strangers.izhikevich import StrangeIzhikevich
 from strangers.plasticity import Oja
 from strangers.surrogate import Bump
 from strangers.training import Signed
 
 import spikeloom as snn
 
-Izhikevich(a=0.05, init_hidden=True, spike_grad=Bump(0.5), learn_a=True)
+StrangeIzhikevich(a=0.05, init_hidden=True, spike_grad=Bump(0.5), learn_a=True)
 snn.fit(torch.nn.Linear(4, 4), quadrants(), rule=Signed(size=0.1))
 snn.learning.DiehlAndCook2015(rule=Oja(rate=0.1))
-Izhikevich(init_hiden=True)  # error
+StrangeIzhikevich(init_hiden=True)  # error
 Bump(widht=1.0)  # error
 Signed(sizes=0.1)  # error
 Oja(rat=0.1)  # error

@@ -24,6 +24,7 @@ PARTS = {
         "spikes_as_events",
         "kernels",
         "cost",
+        "hardware",
         "reproducibility",
     ],
     "Reference": ["api/index", "measured"],

@@ -24,7 +24,7 @@ class Group:
         title: heading of the page.
         about: one or two sentences below it.
         faces: modules whose public names are on the page, in order.
-        names: names of the package itself that are on the page; "neurons" stands for all classes
+        names: names of the package itself that are on the page; "neurons" means all classes
             of neurons.
         guide: page of `docs/` that explains the topic, without its suffix.
     """

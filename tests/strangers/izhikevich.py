@@ -6,10 +6,10 @@ from typing_extensions import Unpack
 import spikeloom as snn
 
 
-class Izhikevich(snn.Neuron):
+class StrangeIzhikevich(snn.Neuron):
     """Izhikevich (2003), in ms and in mV above the reset potential.
 
-    >>> Izhikevich(mode="sequence")(torch.full((20, 1, 1), 20.0))[0].sum()
+    >>> StrangeIzhikevich(mode="sequence")(torch.full((20, 1, 1), 20.0))[0].sum()
     tensor(2.)
     """
 

@@ -172,14 +172,6 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     # called with what the neuron receives and gives, see `spikeloom.core.taps`
     _taps: tuple[Tap, ...] = ()
 
-    def __new__(cls, *args: Any, **settings: Any) -> Any:
-        if "tau" in settings and "tau" not in inspect.signature(cls).parameters:
-            raise TypeError(
-                f"{cls.__name__} has a decay for each step and no tau; write beta=exp(-1 / tau) "
-                "with tau in steps, such as beta=0.6 for tau=2"
-            )
-        return super().__new__(cls)
-
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls.reset_dict = {name: index for index, name in enumerate(cls.resets)}

@@ -155,6 +155,11 @@ class Refusing:
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
         unknown = [name for name in given if name not in arguments(cls)]
+        if "tau" in unknown and "beta" in arguments(cls):
+            raise TypeError(
+                f"{cls.__name__} has a decay for each step and no tau; write beta=exp(-1 / tau) "
+                "with tau in steps, such as beta=0.6 for tau=2"
+            )
         if unknown and _is_typed(cls):
             near = difflib.get_close_matches(unknown[0], arguments(cls), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(arguments(cls))}"

@@ -44,6 +44,13 @@ class TrainingRun(Protocol):
         seed: of this training.
         out: folder of the run, or None.
         main: whether this is the first of several processes, the one that writes files.
+
+    >>> def show(run: TrainingRun) -> None:
+    ...     print(run.epoch, "of", run.epochs)
+    >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
+    >>> options = {"num_steps": 5, "epochs": 1, "progress": False}
+    >>> _ = snn.fit(net, snn.data.iris(), callbacks=[show], **options)
+    1 of 1
     """
 
     @property

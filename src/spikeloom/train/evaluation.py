@@ -39,6 +39,11 @@ class Evaluation(Printed):
         targets: [N, ...].
         spikes_per_neuron: mean of each spiking layer for one sample, by the layer's path.
         spike_rate: spikes per neuron and step, over all layers.
+
+    >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
+    >>> x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    >>> snn.evaluate(net, (x, y), num_steps=5).scores.shape
+    torch.Size([6, 3])
     """
 
     accuracy: float | None
