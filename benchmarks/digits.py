@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--split", type=int, nargs="+", default=[0], help="division of the digits")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--epochs", type=int, default=EPOCHS["digits"])
+    parser.add_argument("--epochs", type=int, default=EPOCHS.get("digits", 20))
     parser.add_argument("--hidden", type=int, nargs="+", default=HIDDEN["mlp"])
     parser.add_argument("--beta", type=float, default=0.8)
     parser.add_argument("--lr", type=float, default=2e-3)

@@ -197,9 +197,9 @@ def main() -> None:
     )
     wanted = {name: case for name, case in CASES.items() if asked(name, args.only)}
     rows = [compared(name, case, args.repeats, args.smoke) for name, case in wanted.items()]
+    without = [without_each(name, case, args.repeats, args.smoke) for name, case in wanted.items()]
+    report("With snn.layerwise, without one of the rewrites, 1 thread", without)
     report("Training step of networks with a loop of their own, 1 thread", rows)
-    rows = [without_each(name, case, args.repeats, args.smoke) for name, case in wanted.items()]
-    report("The same with snn.layerwise, without one of the rewrites, 1 thread", rows)
 
 
 if __name__ == "__main__":
