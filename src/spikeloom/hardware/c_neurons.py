@@ -6,7 +6,6 @@ one that a user wrote.
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -34,16 +33,14 @@ def neuron_block(site: Site, neuron: Neuron) -> Block:
         ValueError: its step is not arithmetic of one neuron, or has an operation without C.
     """
     block = Block()
-    feedback = None
     transition = neuron.transition
+    source = "x[i]"
     if isinstance(neuron, Recurrent) and not transition.elementwise:
-        feedback = neuron.recurrent
         transition = _charged(neuron)
+        source = _feed_back(site, neuron.recurrent, block)
     built = _built(site, transition)
     params = neuron.params(site.arithmetic.dtype)
-    _print(site, neuron, _Known(site, built, transition.names, params), block)
-    if feedback is not None:
-        _feed_back(site, feedback, block)
+    _print(site, neuron, _Known(site, built, transition.names, params), source, block)
     factor = params.graded_spikes_factor
     signed = neuron.transition.neuron.retract is not None
     block.spikes = neuron.spiking and not signed and bool((factor == 1).all())
@@ -62,21 +59,21 @@ def _built(site: Site, transition: Transition) -> Program:
 
 def _charged(neuron: Recurrent) -> Transition:
     """The transition of a recurrent neuron that receives input and feedback as one current."""
-    cell = type(neuron)
-    equations = SimpleNamespace(
-        **{name: getattr(cell, name) for name in ("trigger", "retract", "settle", "State")},
-        integrate=cell.charge,
-        elementwise=True,
-        overridden=(),
-    )
-    return replace(neuron.transition, neuron=_Hashed(equations))
+    return replace(neuron.transition, neuron=_Charged(type(neuron)))
 
 
-class _Hashed:
-    """Equations as a value that a transition can hold: compared by identity."""
+class _Charged:
+    """The equations of a recurrent neuron without its feedback, as a transition holds them."""
 
-    def __init__(self, equations: SimpleNamespace) -> None:
-        self.__dict__.update(vars(equations))
+    elementwise = True
+    overridden = ()
+
+    def __init__(self, cell: type[Recurrent]) -> None:
+        self.integrate = cell.charge
+        self.trigger = cell.trigger
+        self.retract = cell.retract
+        self.settle = cell.settle
+        self.State = cell.State
 
 
 class _Known:
@@ -139,8 +136,8 @@ class _Known:
         return "_".join(dict.fromkeys(self._name(r) for r in node.refs)).strip("_")
 
 
-def _print(site: Site, neuron: Neuron, known: _Known, block: Block) -> None:
-    """Print one step of all neurons of a layer as a loop."""
+def _print(site: Site, neuron: Neuron, known: _Known, source: str, block: Block) -> None:
+    """Print one step of all neurons of a layer as a loop; ``source`` is the input of neuron i."""
     built = known.program
     real = site.arithmetic.real
     fields = neuron.State._fields
@@ -149,7 +146,7 @@ def _print(site: Site, neuron: Neuron, known: _Known, block: Block) -> None:
     roots = [built.forward["spk"], *(built.forward[f"n_{f}"] for f in fields)]
     read = known.read(built.needed(roots), roots, block.tables)
     locals_ = {i: f"p_{known._name(i)}" for i in read}
-    sources = {"x_i": "x[i]", **states, **{locals_[i]: text for i, text in read.items()}}
+    sources = {"x_i": source, **states, **{locals_[i]: text for i, text in read.items()}}
     names = {i: n for n, i in inputs.items()} | locals_
     scalars = CScalars(built, names, site.arithmetic)
     lines = scalars.assignments(roots, known.tensors)
@@ -157,7 +154,7 @@ def _print(site: Site, neuron: Neuron, known: _Known, block: Block) -> None:
     text = " ".join([*(line.partition("=")[2] for line in lines), *results])
     loads = [f"const {real} {n} = {sources[n]};" for n in sources if scalars.reads(n, text)]
     stores = [f"{states[f's_{f}']} = {r};" for f, r in zip(fields, results[1:], strict=True)]
-    block.body = [
+    block.body += [
         *scalars.constants(text),
         f"for (int i = 0; i < {site.size}; i++) {{",
         *(f"    {line}" for line in (*loads, *lines, *stores, f"y[i] = {results[0]};")),
@@ -174,25 +171,26 @@ def _print(site: Site, neuron: Neuron, known: _Known, block: Block) -> None:
             block.reset.append(f"{loop} s->{site.name(name)}[i] = {start};")
 
 
-def _feed_back(site: Site, feedback: Any, block: Block) -> None:
-    """Add what the last spikes send back to the input of the neuron."""
+def _feed_back(site: Site, feedback: Any, block: Block) -> str:
+    """Print the sum of the input and of what the last spikes send back; returns its place."""
     if not isinstance(feedback, nn.Module):
         raise ValueError(f"neuron {site.path!r}: a feedback that is a function cannot be written")
     shape = site.shape_out
     inner = replace(site, shape_in=shape, shape_out=shape, spikes=False)
     loop = layer_block(inner, feedback)
     size = site.size
-    block.tables = loop.tables + block.tables
+    current = f"s->{site.name('current')}"
+    block.tables = loop.tables
     block.state[site.name("current")] = size
     block.body = [
         "{",
-        f"    {site.arithmetic.real} *y = s->{site.name('current')};",
+        f"    {site.arithmetic.real} *y = {current};",
         f"    const {site.arithmetic.real} *x = s->{site.name('spk')};",
         *(f"    {line}" for line in loop.body),
         "}",
-        f"for (int i = 0; i < {size}; i++) s->{site.name('current')}[i] += x[i];",
-        *(line.replace("x[i]", f"s->{site.name('current')}[i]") for line in block.body),
+        f"for (int i = 0; i < {size}; i++) {current}[i] += x[i];",
     ]
+    return f"{current}[i]"
 
 
 def delay_block(site: Site, delay: SynapticDelay) -> Block:
