@@ -1,13 +1,12 @@
 """Calibration of mean rates on samples by a constant current or an initial membrane."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..core.taps import tapped_by
 from ..neurons.scaled_if import ScaledIF
 from .sample_batches import batches
 from .twin import OrdinaryTwin, SpikingTwin
@@ -87,14 +86,3 @@ def _rates(
             for _ in converted.segments(x, steps, generator):
                 pass
     return torch.stack(totals).sum(0) / (steps * sum(map(len, samples)))
-
-
-@contextmanager
-def tapped_by(neuron: Any, tap: Callable[..., None]) -> Iterator[None]:
-    """Calls ``tap`` with the input and output of a neuron inside the block."""
-    before = neuron._taps
-    neuron._taps = (*before, tap)
-    try:
-        yield
-    finally:
-        neuron._taps = before

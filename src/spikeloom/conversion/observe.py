@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import conv
 
-from ..core.taps import Watch, untold
+from ..core.taps import Watch, tapped_by, untold
 from ..functional.reg import fan_out
-from .calibrate import tapped_by
 from .twin import SpikingTwin
 
 __all__ = ["NeuronSums", "Operations", "neuron_sums", "operations"]

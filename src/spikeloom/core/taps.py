@@ -14,7 +14,7 @@ from torch import nn
 
 from . import recording
 
-__all__ = ["Moment", "Tap", "Watch", "untold", "watches"]
+__all__ = ["Moment", "Tap", "Watch", "tapped_by", "untold", "watches"]
 
 
 class Moment(NamedTuple):
@@ -71,6 +71,25 @@ class Watch:
 
 def _nothing(module: nn.Module, moment: Moment) -> None:
     """What the copy of a tap does."""
+
+
+@contextmanager
+def tapped_by(neuron: Any, tap: Tap) -> Iterator[None]:
+    """Call ``tap`` with the input and output of a neuron inside the block.
+
+    >>> seen = []
+    >>> lif = snn.Leaky(0.9, init_hidden=True)
+    >>> with tapped_by(lif, lambda neuron, moment: seen.append(moment.output.shape)):
+    ...     _ = lif(torch.zeros(4, 2))
+    >>> seen
+    [torch.Size([4, 2])]
+    """
+    before = neuron._taps
+    neuron._taps = (*before, tap)
+    try:
+        yield
+    finally:
+        neuron._taps = before
 
 
 def watches(module: nn.Module) -> list[Watch]:

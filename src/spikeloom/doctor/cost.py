@@ -15,7 +15,7 @@ from ..core.neuron import Neuron
 from ..core.numbers import network, whole
 from ..core.stateful import Stateful
 from ..core.table import aligned
-from ..core.taps import Moment, Watch, untold
+from ..core.taps import Moment, Watch, tapped_by, untold
 from ..core.tree import named_neurons
 from ..functional.reg import fan_out
 from ..running import layerwise, run
@@ -346,8 +346,7 @@ def counted(net: nn.Module) -> Iterator[dict[str, Any]]:
         for path, module in net.named_modules():
             if isinstance(module, Neuron):
                 found[path] = NeuronCounter(path, module)
-                stack.callback(setattr, module, "_taps", module._taps)
-                module._taps = (*module._taps, found[path])
+                stack.enter_context(tapped_by(module, found[path]))
             elif isinstance(module, WEIGHTED) and id(module) not in inside:
                 found[path] = Counter(path, module, sequence)
                 stack.callback(module.register_forward_hook(Watch(found[path])).remove)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..core import tree
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
-from ..core.taps import Moment, Watch
+from ..core.taps import Moment, Watch, tapped_by
 from ..running import layerwise, run
 
 __all__ = ["Activity", "Observation", "Synapse", "forward", "observe", "observed", "restored"]
@@ -299,8 +299,7 @@ def observed(net: nn.Module) -> Iterator[tuple[dict[str, Activity], dict[str, Sy
         for path, module in net.named_modules():
             if isinstance(module, Neuron):
                 activities[path] = Activity(path, module, clock)
-                stack.callback(setattr, module, "_taps", module._taps)
-                module._taps = (*module._taps, activities[path])
+                stack.enter_context(tapped_by(module, activities[path]))
             elif module._parameters and id(module) not in inside:
                 synapses[path] = Synapse(path, module, clock)
                 hook = module.register_forward_hook(Watch(synapses[path]))

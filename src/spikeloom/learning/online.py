@@ -17,7 +17,7 @@ knows no reset: exact are the resets ``"subtract"`` (with ``reset_delay=True``) 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from ..core import checks, tree
 from ..core.neuron import REGISTRY, Neuron
 from ..core.numbers import whole
 from ..core.stateful import Stateful
-from ..core.taps import Moment
+from ..core.taps import Tap, tapped_by
 from ..functional.loss import ce_rate_loss, mse_membrane_loss
 from ..functional.loss_base import LossFunctions
 from ..running.errors import expect
@@ -433,19 +433,14 @@ class EProp(TrainingRule, name="eprop"):
 def _spikes(job: Any) -> Iterator[dict[str, list[Tensor]]]:
     """What each layer fires inside the block, one entry a step."""
     found: dict[str, list[Tensor]] = {path: [] for path in job.layers}
-    neurons: dict[str, Any] = {path: job.net.get_submodule(path) for path in job.layers}
-    before = {path: neuron._taps for path, neuron in neurons.items()}
 
-    def tap(path: str) -> Callable[[Any, Moment], None]:
+    def tap(path: str) -> Tap:
         return lambda neuron, moment: found[path].append(moment.output.detach())
 
-    for path, neuron in neurons.items():
-        neuron._taps = (*before[path], tap(path))
-    try:
+    with ExitStack() as stack:
+        for path in job.layers:
+            stack.enter_context(tapped_by(job.net.get_submodule(path), tap(path)))
         yield found
-    finally:
-        for path, neuron in neurons.items():
-            neuron._taps = before[path]
 
 
 def _unused(output: Any, target: Any) -> Tensor:

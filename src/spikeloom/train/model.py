@@ -1,7 +1,7 @@
 """A network with what is needed to run and judge it over time, with or without a training."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.numbers import network
-from ..core.taps import Moment
+from ..core.taps import Moment, Tap, tapped_by
 from ..core.tree import named_neurons
 from ..core.tree import reset as reset_states
 from ..kernels.events.choice import by_input_alone
@@ -133,22 +133,17 @@ class Model:
 def _spikes(net: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, list[Tensor]]]:
     """What each layer fires inside the block, in parts [T, B, ...]."""
     found: dict[str, list[Tensor]] = {path: [] for path in layers}
-    neurons: dict[str, Any] = {path: net.get_submodule(path) for path in layers}
-    before = {path: neuron._taps for path, neuron in neurons.items()}
 
-    def tap(path: str) -> Callable[[Any, Moment], None]:
+    def tap(path: str) -> Tap:
         def note(neuron: Any, moment: Moment) -> None:
             found[path].append(moment.output if moment.timed else moment.output.unsqueeze(0))
 
         return note
 
-    for path, neuron in neurons.items():
-        neuron._taps = (*before[path], tap(path))
-    try:
+    with ExitStack() as stack:
+        for path in layers:
+            stack.enter_context(tapped_by(net.get_submodule(path), tap(path)))
         yield found
-    finally:
-        for path, neuron in neurons.items():
-            neuron._taps = before[path]
 
 
 def has_own_loop(net: Any) -> bool:
