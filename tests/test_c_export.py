@@ -250,6 +250,10 @@ def test_what_cannot_be_written_is_named_before_a_file_is_made(tmp_path: Path) -
         snn.hardware.to_c(nn.Linear(6, 8).bfloat16(), x.bfloat16(), path)
     with pytest.raises(ValueError, match=r"test must be \[T, 6\]"):
         snn.hardware.to_c(nn.Linear(6, 8), x, path, test=torch.zeros(3, 5))
+    broken = nn.Sequential(nn.Linear(6, 8))
+    broken[0].weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="the weight of layer '0' holds 1 NaN or infinite values"):
+        snn.hardware.to_c(broken, x, path)
     assert not path.exists()
     path.write_text("mine")
     with pytest.raises(FileExistsError, match=r"network\.c exists"):

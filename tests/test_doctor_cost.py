@@ -234,3 +234,9 @@ def test_neurobench_gives_the_figures_that_it_gives_for_snntorch(kind: str) -> N
     counted = snn.doctor.cost(ours, x.transpose(0, 1)).total
     assert counted.synaptic == operations["Effective_ACs"]
     assert counted.macs * 12 == operations["Dense"]
+
+
+def test_a_batch_without_samples_is_named() -> None:
+    net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
+    with pytest.raises(ValueError, match=r"x must hold at least one sample, got shape \(0, 4\)"):
+        snn.doctor.cost(net, torch.zeros(0, 4), num_steps=3)

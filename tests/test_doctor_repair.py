@@ -106,3 +106,8 @@ def test_faults_of_the_data_are_left_with_their_remedy() -> None:
     mended = snn.doctor.repair(net(), (255 * BATCH[0], BATCH[1]), num_steps=T)
     assert [finding.fault for finding in mended.left] == ["input on another scale"]
     assert "left: input on another scale" in str(mended)
+
+
+def test_what_is_no_network_is_named() -> None:
+    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module, got str"):
+        snn.doctor.repair("net", BATCH, num_steps=T)

@@ -139,6 +139,14 @@ def test_what_has_no_integer_form_is_named(net: nn.Module, message: str) -> None
 
 def test_arguments_of_quantize_are_checked() -> None:
     net, x = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True)), torch.zeros(1, 4)
+    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module, got str"):
+        quantize("net", x)
+    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module, got str"):
+        fake_quantize("net")
+    broken = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
+    broken[0].weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="the weight of layer '0' holds 1 NaN or infinite values"):
+        quantize(broken, x)
     with pytest.raises(ValueError, match="weight_bits must"):
         quantize(net, x, weight_bits=16)
     with pytest.raises(ValueError, match="input_step must"):

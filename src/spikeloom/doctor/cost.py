@@ -388,6 +388,8 @@ def cost(net: nn.Module, batch: Any, *, num_steps: int | None = None) -> Cost:
     network(net)
     x = batch[0] if isinstance(batch, (tuple, list)) else batch
     checks.floating(x, "x")
+    if not x.numel():
+        raise ValueError(f"x must hold at least one sample, got shape {tuple(x.shape)}")
     if num_steps is not None:
         num_steps = whole("num_steps", num_steps, 1, 2**24)
     if not any(True for _ in named_neurons(net)):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core import tree
 from ..core.curves import ATan
+from ..core.numbers import network
 from .check import examine, trial
 from .observe import Activity, Observation, Synapse, forward, observed, restored
 from .rules import LIMITS, Finding, findings
@@ -114,6 +115,7 @@ def repair(
     >>> mended.net[1].threshold, mended.left
     (tensor(1.), ())
     """
+    network(net)
     if not inplace:
         net, optimizer = copy.deepcopy((net, optimizer))
     work = Work(net, batch, loss, num_steps)

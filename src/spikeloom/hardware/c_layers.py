@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core import checks
 from ..nir.modules import Offset, Scale
 from .c_arithmetic import Arithmetic
 
@@ -327,4 +328,6 @@ def layer_block(site: Site, module: Any) -> Block:
             f"layer {site.path!r} ({type(module).__name__}) cannot be written as C; what can: "
             f"{known}, nn.Flatten, SynapticDelay and neurons"
         )
+    for name, parameter in module.named_parameters():
+        checks.finite(parameter.detach(), f"the {name} of layer {site.path!r}")
     return make(site, module)

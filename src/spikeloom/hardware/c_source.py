@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import files
 from ..core import checks
 from ..core.neuron import Neuron
+from ..core.numbers import network
 from ..core.tree import reset
 from ..layers.delay import SynapticDelay
 from ..nir.network import Network
@@ -72,8 +73,7 @@ def to_c(
     >>> [line for line in text.splitlines() if line.startswith("void")]
     ['void network_reset(struct network_state *s)', 'void network_step(', 'void network_step(']
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+    network(net)
     if not re.fullmatch(r"[A-Za-z_]\w*", str(name)):
         raise ValueError(f"name must be a C identifier such as 'network', got {name!r}")
     checks.floating(sample, "the sample")

@@ -24,7 +24,7 @@ from torch.nn.utils import fusion, parametrize
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.numbers import whole
+from ..core.numbers import network, whole
 from ..core.reset import Keep, Reset, Subtract, ZeroBefore
 from ..neurons.leaky import Leaky
 from ..nir.computed_weights import plain_layers
@@ -157,6 +157,7 @@ def quantize(
     >>> quantized[0].weight.detach().abs().max(1).values
     tensor([127., 127.])
     """
+    network(net)
     weight_bits = whole("weight_bits", weight_bits, 2, 8)
     state_bits = whole("state_bits", state_bits, 8, 24)
     checks.in_range("input_step", input_step, 0.0, math.inf, open_low=True)
@@ -213,6 +214,7 @@ def _weigh(
     """Make the weights of a layer integers and note the scale of its outputs."""
     layer: Any = net.get_submodule(name)
     weight = layer.weight.detach()
+    checks.finite(weight, f"the weight of layer {name!r}")
     scale = scale_of(weight, bits, per_channel)
     rounded = rounded_to(weight, scale, bits)
     worst = rounded.abs().flatten(1).sum(1).max().item() / step
@@ -351,6 +353,7 @@ def fake_quantize(net: nn.Module, *, weight_bits: int = 4, per_channel: bool = T
     >>> net[0].weight.unique().numel() <= 3
     True
     """
+    network(net)
     weight_bits = whole("weight_bits", weight_bits, 2, 8)
     for module in net.modules():
         if isinstance(module, WEIGHTED):
