@@ -18,7 +18,6 @@ from spikeloom.doctor.rules import LIMITS
 from spikeloom.functional import ce_max_membrane_loss, ce_rate_loss, mse_count_loss
 from spikeloom.train.models import conv, mlp, neurons
 
-pytest.importorskip("sklearn")
 CAMPAIGNS = Path(__file__).resolve().parent.parent / "campaigns"
 DIGITS = snn.data.digits()
 BATCH = (DIGITS.x_train[:64], DIGITS.y_train[:64])
