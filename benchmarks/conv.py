@@ -39,7 +39,9 @@ def main() -> None:
         kind = {"input": "static" if static else "over time"}
         rows += [
             kind | row
-            for row in compared(contenders(), batch(static, num_steps, size), args.repeats)
+            for row in compared(
+                contenders(), batch(static, num_steps, size), args.repeats, smoke=args.smoke
+            )
         ]
     report(
         f"Training step of 12C5-MP2-64C5-MP2-FC10, T = {num_steps}, batch {size}, 1 thread", rows

@@ -36,7 +36,9 @@ def main() -> None:
     for kind in ("static", "dense", "spikes"):
         rows += [
             {"input": kind} | row
-            for row in compared(contenders(), batch(kind, num_steps, size), args.repeats)
+            for row in compared(
+                contenders(), batch(kind, num_steps, size), args.repeats, smoke=args.smoke
+            )
         ]
     report(f"Training step of 784-1000-10, T = {num_steps}, batch {size}, 1 thread", rows)
 

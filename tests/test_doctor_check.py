@@ -2,7 +2,6 @@
 network is left as it was."""
 
 import copy
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from scripts import run_script
 from torch import Tensor, nn
 
 import spikeloom as snn
@@ -335,18 +335,15 @@ def test_wrong_arguments_are_refused_in_words(arguments: Any, error: Any, text: 
 
 @pytest.mark.slow
 def test_the_campaign_finds_the_faults_of_one_network(tmp_path: Path) -> None:
-    command = [sys.executable, str(CAMPAIGNS / "doctor.py"), "--out", str(tmp_path)]
-    command += ["--data", "digits", "--networks", "recurrent", "--parts", "faults"]
     left_out = ["leak too slow"]  # which does no harm to a static input of ten steps
     sys.path.insert(0, str(CAMPAIGNS))
     try:
         names = [name for name in __import__("doctor_networks").FAULTS if name not in left_out]
     finally:
         sys.path.remove(str(CAMPAIGNS))
-    done = subprocess.run(
-        [*command, "--faults", *names], capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0 and "WRONG" not in done.stdout, done.stdout + done.stderr
+    words = ("--data", "digits", "--networks", "recurrent", "--parts", "faults", "--faults")
+    code, printed = run_script(CAMPAIGNS / "doctor.py", "--out", tmp_path, *words, *names)
+    assert code == 0 and "WRONG" not in printed, printed
     assert LIMITS.silent == 0.98
 
 

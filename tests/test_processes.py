@@ -43,7 +43,7 @@ def launch(number: int, case: str, folder: Path, *words: str) -> list[int]:
         for rank in range(number)
     ]
     try:
-        return [process.wait(240) for process in started]
+        return [process.wait(1500) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -172,5 +172,5 @@ def test_every_process_writes_or_an_error_of_the_first_one_lets_the_others_wait(
 def test_torchrun_trains_two_networks(tmp_path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words = ["--nproc_per_node=2", str(SCRIPT), "logs", str(tmp_path)]
-    subprocess.run([*command, *words], check=True, timeout=240, capture_output=True)
+    subprocess.run([*command, *words], check=True, timeout=1500, capture_output=True)
     assert distance(load(tmp_path, 0), load(tmp_path, 1)) == 0

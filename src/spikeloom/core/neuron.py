@@ -379,6 +379,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        if not torch.compiler.is_compiling():
+            self.inspect_values()
         if not dispatch.checks_input(name):
             self._check_finite(x)
         if run is not None:

@@ -7,10 +7,12 @@ layer. Any other use of it reaches the recorder, which computes the value.
 
 import os
 import sys
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 __all__ = ["Deferred", "Info", "Refused", "user_line"]
 
@@ -132,6 +134,12 @@ class Deferred(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [value for value in tree_leaves((args, kwargs)) if type(value) is cls]
+        if any(value.recorder.thread != threading.get_ident() for value in given):
+            raise Refused(
+                f"{func} was given a value of a network that is running in another thread "
+                f"({user_line()}); give each thread a network of its own: copy.deepcopy(net)"
+            )
         raise Refused(
             f"{func} of C++ was given a value that is recorded and not computed yet "
             f"({user_line()}); "

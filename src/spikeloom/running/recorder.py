@@ -7,6 +7,7 @@ tensor in place.
 """
 
 import sys
+import threading
 from collections import Counter
 from typing import Any
 
@@ -40,6 +41,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         TorchFunctionMode.__init__(self)
         StatefulModules.__init__(self, execution, names)
         execution.hooked = modes.saving_hooks()
+        self.thread = threading.get_ident()
 
     def __enter__(self) -> Any:
         recording.local.recorder = self
