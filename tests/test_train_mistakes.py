@@ -262,3 +262,16 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
         match=r"got nan in batch 1 of epoch 1; lower the learning rate, e.g. lr=0.0002",
     ):
         snn.fit(plain, split(), **SETTINGS, loss=lambda spk, y: spk.sum() * float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [("cuda:99", "PyTorch sees .* CUDA devices"), ("meta", "it holds no values"), ("hpu", ".+")],
+)
+@pytest.mark.parametrize("function", [snn.fit, snn.evaluate], ids=["fit", "evaluate"])
+def test_a_device_that_this_machine_does_not_have_had_an_error_of_torch(
+    function: Any, device: str, reason: str
+) -> None:
+    text = f"device must be a device of this machine, got '{device}': {reason}; write device='cpu'"
+    with pytest.raises(ValueError, match=text):
+        function(plain(), split(), num_steps=5, device=device)

@@ -244,7 +244,7 @@ def callable_(name: str, value: Any, example: str) -> None:
 
 
 def device_of(name: str, value: Any) -> torch.device:
-    """Return ``value`` as a device if it names one.
+    """Return ``value`` as a device if it names one of this machine.
 
     Raises:
         TypeError, ValueError: it does not.
@@ -255,11 +255,33 @@ def device_of(name: str, value: Any) -> torch.device:
     if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
         raise TypeError(f"{name} must be a device, got {_shown(value)}; write {name}='cpu'")
     try:
-        return torch.device(value)
+        device = torch.device(value)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a device, got {_shown(value)}; write {name}='cpu'"
         ) from error
+    missing = _missing(device)
+    if missing:
+        raise ValueError(
+            f"{name} must be a device of this machine, got '{device}': {missing}; "
+            f"write {name}='cpu'"
+        )
+    return device
+
+
+def _missing(device: torch.device) -> str:
+    """Why nothing can be computed on a device; empty if it can."""
+    if device.type == "meta":
+        return "it holds no values"
+    if device.type == "cuda":  # a tensor there would take memory of the first GPU in every process
+        number = torch.cuda.device_count()
+        found = f"PyTorch sees {number} CUDA devices"
+        return "" if (device.index or 0) < number else found
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        return str(error).partition("\n")[0]
+    return ""
 
 
 def path_of(name: str, value: Any) -> Path:
