@@ -1,5 +1,6 @@
 """Campaigns of threads, endurance and mutations at a small size: they find what is planted."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,14 @@ def test_every_kind_of_mutation_is_made_and_parses(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_a_mutation_of_a_tested_function_is_noticed(tmp_path: Path) -> None:
-    words = ("--number", 1, "--files", "core/alone.py", "--seed", 4)
-    code, printed = campaign("mutations", "--out", tmp_path, *words)
-    assert code in (0, 1), printed
-    assert "1 trials" in printed and "mutations noticed" in printed
+def test_a_mutation_of_a_tested_function_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    mutations = __import__("mutations")
+    monkeypatch.setattr(mutations, "nearest", lambda *arguments: [Path("tests/test_threads.py")])
+    words = ["--out", str(tmp_path), "--number", "1", "--files", "core/alone.py", "--seed", "4"]
+    monkeypatch.setattr(sys, "argv", ["mutations", *words])
+    assert mutations.main() in (0, 1)
+    printed = capsys.readouterr().out
+    assert "1 trials" in printed and "core/alone.py" in printed

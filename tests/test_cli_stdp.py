@@ -39,7 +39,7 @@ def test_the_command_learns_the_digits_and_shows_the_accuracy_of_the_current_ass
     )
 
 
-ENGINES = [["event"], ["batched", "--batch", "64"]]
+ENGINES = [["event"], ["batched", "--batch", "256"]]
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda words: words[0])
