@@ -81,6 +81,7 @@ docs: notebooks
 
 clean:
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist site
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps say what .venv holds; pyproject.toml and constraints.txt outdate them. `dev` holds all that the demo needs.
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/pip

@@ -190,7 +190,7 @@ def main() -> None:
         "--only", nargs="+", choices=TASKS, default=list(TASKS), help="some of the tasks"
     )
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="2..10")
-    parser.add_argument("--smoke", action="store_true", help="digits, two seeds, a few epochs")
+    parser.add_argument("--smoke", action="store_true", help="digits, two seeds, one epoch")
     args = parser.parse_args()
     torch.set_num_threads(1)
     names, seeds = (["digits"], 2) if args.smoke else (args.only, args.seeds)
@@ -206,7 +206,7 @@ def main() -> None:
             for contender, chaos in CONTENDERS.items():
                 key = f"{name}|{contender}|{seed}"
                 if key not in runs:
-                    runs[key] = train(task, split, chaos, seed, 3 if args.smoke else task.epochs)
+                    runs[key] = train(task, split, chaos, seed, 1 if args.smoke else task.epochs)
                     keep(args.results, runs)
         rows = table(runs, name, seeds)
         shown = [{k: v for k, v in row.items() if k not in ("each", "warned")} for row in rows]

@@ -200,6 +200,23 @@ def test_a_short_scan_of_nan_looked_like_silence(num_steps: int | None) -> None:
         snn.Leaky(0.9, mode="sequence").scan(x, num_steps=num_steps)
 
 
+@pytest.mark.parametrize("way", ["scan", "final"])
+def test_a_scan_that_starts_at_a_state_of_nan_looked_like_silence(way: str) -> None:
+    neuron = snn.Synaptic(0.9, 0.8)
+    start = neuron.State(torch.zeros(2, 3), torch.full((2, 3), NAN))
+    with pytest.raises(ValueError, match="mem, a state of Synaptic, holds 6"):
+        getattr(neuron, way)(torch.ones(4, 2, 3), start)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "text"),
+    [(2.5, "must be a whole number, got 2.5"), ("5", "got '5'"), (0, "must be 1 or more, got 0")],
+)
+def test_a_scan_of_a_wrong_number_of_steps_had_an_error_of_torch(num_steps: Any, text: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"num_steps {text}|num_steps .*{text}"):
+        snn.Leaky(0.9).scan(torch.ones(2, 3), num_steps=num_steps)
+
+
 def test_a_state_that_is_not_finite_is_named_when_it_was_assigned() -> None:
     neuron = snn.Leaky(0.9, init_hidden=True)
     neuron(torch.ones(1, 2))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from . import alone, checks, dispatch, doors, recording
 from .curves import ATan
+from .numbers import whole
 from .options import Refusing
 from .parameters import Parameters, record
 from .reset import Keep, Reset, Subtract, Zero
@@ -337,7 +338,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         Raises:
             ValueError: there is no time step, or ``x`` on the CPU is not finite.
         """
-        if (len(x) if num_steps is None else num_steps) < 1:
+        if num_steps is None and len(x) < 1:
             raise ValueError(
                 f"a sequence needs at least one time step, got {tuple(x.shape)}; expected [T, B, "
                 "...]"
@@ -354,6 +355,16 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         # on a GPU, reading the result would stall the queue; snn.run checks once per call
         if not torch.compiler.is_compiling() and x.device.type == "cpu":
             checks.finite(x, f"the input of {type(self).__name__}")
+
+    def _check_start(self, state: Any, num_steps: int | None) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if num_steps is not None:
+            whole("num_steps", num_steps, least=1)
+        self.inspect_values()
+        for name, value in zip(self.State._fields, () if state is None else state, strict=False):
+            if value.device.type == "cpu":
+                checks.finite(value, f"{name}, a state of {type(self).__name__},")
 
     def final(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
@@ -376,11 +387,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _run(
         self, x: Tensor, state: Any, num_steps: int | None, *, path: bool
     ) -> tuple[Tensor, Any]:
+        self._check_start(state, num_steps)
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
-        if not torch.compiler.is_compiling():
-            self.inspect_values()
         if not dispatch.checks_input(name):
             self._check_finite(x)
         if run is not None:
