@@ -198,3 +198,10 @@ def test_the_place_of_a_refused_operation_is_the_users_line_and_not_torchs() -> 
     ) as caught:
         snn.conversion.convert(Sine(), torch.rand(5, 3))
     assert "proxy.py" not in str(caught.value) and "site-packages" not in str(caught.value)
+
+
+def test_a_weight_of_nan_was_converted() -> None:
+    ann = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    ann[2].weight.data[1, 2] = torch.nan
+    with pytest.raises(ValueError, match="the weight of layer '2' holds 1 NaN or infinite values"):
+        snn.conversion.convert(ann, torch.rand(8, 3))

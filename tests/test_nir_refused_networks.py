@@ -194,3 +194,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         ImportError, match=r"writing a NIR graph needs nir.*pip install nir .*spikeloom\[nir\]"
     ):
         to_nir(row())
+
+
+def test_a_weight_of_nan_was_written() -> None:
+    net = row()
+    net[0].bias.data[0] = torch.inf
+    with pytest.raises(ValueError, match="the bias of layer '0' holds 1 NaN or infinite values"):
+        to_nir(net, VECTOR)

@@ -112,6 +112,7 @@ def convert(
     True
     """
     network(ann, "the network")
+    checks.finite_parameters(ann)
     generator = random_source(generator)
     settings = Settings(
         method=method,

@@ -23,6 +23,7 @@ __all__ = [
     "axis_has",
     "choice",
     "finite",
+    "finite_parameters",
     "flags",
     "floating",
     "forward_mode",
@@ -268,6 +269,25 @@ def finite(x: Tensor, what: str = "the input") -> None:
             f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
             "a NaN membrane never spikes, like a silent neuron: clean it, e.g. torch.nan_to_num(x)"
         )
+
+
+def finite_parameters(net: nn.Module) -> None:
+    """Check that no parameter of a network holds NaN or infinity.
+
+    Args:
+        net: any network; parameters without values, as of a lazy layer or on the meta device, are
+            left out.
+
+    Raises:
+        ValueError: one does; the message names its layer.
+
+    >>> finite_parameters(torch.nn.Linear(2, 3))
+    """
+    for path, value in net.named_parameters():
+        if nn.parameter.is_lazy(value):
+            continue
+        layer, _, name = path.rpartition(".")
+        finite(value, f"the {name} of layer {layer!r}" if layer else f"the {name} of the network")
 
 
 def has_samples(x: Tensor, what: str = "the input", axis: int = 0) -> None:

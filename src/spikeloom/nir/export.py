@@ -95,6 +95,7 @@ def to_nir(
     if not isinstance(name, str):
         raise TypeError(f"name must be a text, got {type(name).__name__}; write name='net'")
     network(net)
+    checks.finite_parameters(net)
     sample = _sample(net) if sample is None else sample
     checks.floating(sample, "the sample")
     if sample.dim() < 2:
