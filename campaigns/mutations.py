@@ -64,6 +64,7 @@ FORKED = multiprocessing.get_context("fork")
 NOTHING_SELECTED = 5  # exit code of pytest where all tests of a file are slow
 SKIPPED = (
     "spikeplot",
+    "doctor/report",
     "n3ml",
     "kernels/triton",
     "_neurons",
@@ -218,7 +219,7 @@ def failing(copy: Path, tests: Sequence[str], without: Sequence[str] = ()) -> st
     if process.exitcode in (0, NOTHING_SELECTED):
         return None
     text = log.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^(?:FAILED|ERROR) ([^ \[]+(?:\[.*?\])?)", text, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) ([^\s\[]+(?:\[.*?\])?)", text, re.MULTILINE)
     return found[1] if found else tests[0]
 
 
