@@ -84,7 +84,9 @@ class Parameters(nn.Module):
         self._started_with[name] = value
         self._configure()
 
-    def decay(self, name: str, value: Any, learn: bool = False, *, of: str = "membrane") -> None:
+    def decay_parameter(
+        self, name: str, value: Any, learn: bool = False, *, of: str = "membrane"
+    ) -> None:
         """Register a `parameter` that the equations clamp to [0, 1]; gradients lead it back there.
 
         Args:
@@ -101,6 +103,14 @@ class Parameters(nn.Module):
         self.parameter(name, value, learn)
         self._decays += (name,)
         self._lead_inward()
+
+    def _adopt(self, name: str) -> None:
+        """Let the equations read a tensor that a subclass registered in place of `parameter`."""
+        own = self._parameters.get(name, self._buffers.get(name, self.__dict__.get(name)))
+        if name not in self._names and own is not None:
+            self._names += (name,)
+            self._started_with[name] = own.detach().clone()
+            self._configure()
 
     def _lead_inward(self) -> None:
         for name in self._decays:
