@@ -26,11 +26,15 @@ from .readout import Readout, readout
 from .rules import Rule
 from .samples import Samples, samples
 from .settings import Settings, describe_network, describe_optimizer, name_of, whole
-from .update import SCHEDULES, Schedule, Update
+from .update import SCHEDULES, Schedule, Update, scaler
 
 __all__ = ["PRECISIONS", "Request", "metrics_of"]
 
-PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,7 @@ class Request:
                 clip=self.clip,
                 accumulate=self.accumulate,
                 here=here,
+                scaler=scaler(self.precision, next(net.parameters()).device),
             ),
             samples=data,
             epochs=self.epochs,

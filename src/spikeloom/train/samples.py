@@ -31,11 +31,15 @@ PARTS = ("training", "validation", "test")
 
 
 class Batch(NamedTuple):
-    """Samples [B, ...] and targets [B, ...] for this process; ``count`` of them count."""
+    """Samples [B, ...] and targets [B, ...] for this process; ``count`` of them count.
+
+    ``total`` samples count in all processes together.
+    """
 
     x: Tensor
     y: Tensor
     count: int
+    total: int
 
 
 class Batches(Protocol):
@@ -117,7 +121,7 @@ class TensorBatches:
 
     def _batch(self, indices: Tensor) -> Batch:
         chosen, count = self.here.of(indices)
-        return Batch(self.x[chosen], self.y[chosen], count)
+        return Batch(self.x[chosen], self.y[chosen], count, len(indices))
 
 
 class LoaderBatches:
@@ -166,14 +170,15 @@ class LoaderBatches:
     def _whole(self, batches: Iterator[Any]) -> Iterator[Batch]:
         for batch in batches:
             x, y = self._checked(batch)
-            (x, count), (y, _) = self.here.of(x), self.here.of(y)
-            yield Batch(x, y, count)
+            (own, count), (labels, _) = self.here.of(x), self.here.of(y)
+            yield Batch(own, labels, count, len(x))
 
     def _own(self, skip: int) -> Iterator[Batch]:
         """Batches of a DataLoader that holds the indices of this process only."""
         loader = self.loader
         torch.empty((), dtype=torch.int64).random_(generator=loader.generator)  # as iter() draws
-        shares = [self.here.of(list(batch)) for batch in loader.batch_sampler][skip:]
+        batches = [list(batch) for batch in loader.batch_sampler][skip:]
+        shares = [self.here.of(batch) for batch in batches]
         own = DataLoader(
             loader.dataset,
             batch_sampler=[indices for indices, _ in shares],
@@ -184,8 +189,8 @@ class LoaderBatches:
             generator=torch.Generator().manual_seed(self.here.rank),
         )
         return (
-            Batch(*self._checked(batch), count)
-            for batch, (_, count) in zip(own, shares, strict=True)
+            Batch(*self._checked(batch), count, len(whole))
+            for batch, (_, count), whole in zip(own, shares, batches, strict=True)
         )
 
     def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
@@ -476,7 +481,7 @@ def _from_loaders(train: Any, validation: Any, test: Any, how: Division) -> Samp
     found, held, last = (batches[part] for part in PARTS)
     assert found is not None
     shown = last or held or LoaderBatches(_peek(train, how), "training", time_first=how.time_first)
-    x, y, _ = next(shown.start())
+    x, y, *_ = next(shown.start())
     names = ("train", "validation", "test")
     description = {
         "name": "loaders",
