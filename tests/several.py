@@ -132,22 +132,24 @@ def arguments(case: str) -> dict[str, Any]:
             "readout": "last_membrane",
         },
         "own loop": {"net": own_loop, "num_steps": None},
-        "batch norm": {"net": with_batch_norm, "accumulate": 3, "data": uneven},
+        "batch norm": {"net": with_batch_norm, "accumulate": 3, "data": uneven, "epochs": 2},
         "batch norm and tbptt": {
             "net": with_batch_norm,
             "data": uneven,
             "rule": snn.train.TBPTT(K=3),
-            "epochs": 2,
+            "epochs": 1,
         },
         "unused weights": {
             "net": Unused,
             "optimizer": lambda parameters: torch.optim.AdamW(parameters, 0.01, weight_decay=0.1),
             "lr": None,
+            "epochs": 1,
         },
         "chaos": {
             "chaos": snn.chaos.A(0.5),  # chaos would amplify the rounding
             "optimizer": lambda parameters: torch.optim.SGD(parameters, 0.1),
             "lr": None,
+            "epochs": 1,
         },
     }
     return base | changes.get(case, {})

@@ -76,6 +76,12 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         "lr=0.1 is for the default optimizer",
     ),
     "optimizer": (None, {"optimizer": "adam"}, TypeError, "optimizer must be .*got 'adam'"),
+    "optimizer with a closure": (
+        None,
+        {"optimizer": torch.optim.LBFGS},
+        TypeError,
+        "take one step for each batch, got LBFGS, .*; write torch.optim.Adam",
+    ),
     "foreign optimizer": (
         None,
         {"optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)},

@@ -1,6 +1,7 @@
 """The arguments of a training, checked, and the job that they make."""
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -247,6 +248,13 @@ class Request:
                 "optimizer must be a torch.optim.Optimizer or a function from parameters to one, "
                 f"got {made!r}; "
                 "write optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+            )
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
+            raise TypeError(
+                "optimizer must take one step for each batch, got "
+                f"{type(made).__name__}, which evaluates the loss several times; write "
+                "torch.optim.Adam, or a loop of your own"
             )
         held = {id(p) for group in made.param_groups for p in group["params"]}
         if not held & {id(p) for p in learned}:

@@ -481,7 +481,7 @@ def _from_loaders(train: Any, validation: Any, test: Any, how: Division) -> Samp
     found, held, last = (batches[part] for part in PARTS)
     assert found is not None
     shown = last or held or LoaderBatches(_peek(train, how), "training", time_first=how.time_first)
-    x, y, *_ = next(shown.start())
+    x, y = next(shown.start())[:2]
     names = ("train", "validation", "test")
     description = {
         "name": "loaders",
