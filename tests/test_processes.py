@@ -228,7 +228,7 @@ def test_two_processes_that_end_cannot_go_on_as_another_number(case, number, tmp
     if case == "stopped":
         assert codes == [0, 0]
         told = [(tmp_path / f"error-{rank}.txt").read_text() for rank in (0, 1)]
-        assert all("after 3 of 5 epochs and 3 of 10 batches" in text for text in told)
+        assert all("after 3 of 5 epochs and 4 of 10 batches" in text for text in told)
     else:
         assert codes[0] == codes[1] == -9
     assert (tmp_path / "run" / "checkpoint.pt").exists()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -202,9 +202,9 @@ class Trainer:
             self._resumed = None
         self._stop_if(stop)
         while (batch := next(stream, None)) is not None:
-            self._step(batch)
-            if not job.optimizer.pending:
-                self._stop_if(stop)  # before the next batch is fetched, which may draw numbers
+            stopping = self._step(batch, stop)
+            if stopping and not job.optimizer.pending:
+                self._stop()  # before the next batch is fetched, which may draw numbers
         self.history.append(self._row())
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
         self.progress.epoch(self.history[-1])
@@ -250,7 +250,8 @@ class Trainer:
         if self.stopped:
             self.progress.say(f"ended after epoch {self.epoch}: {self.stopped}")
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch, stop: StopRequest) -> bool:
+        """Train on a batch, and return whether a process is to stop."""
         job, count = self.job, batch.count
         x, y = batch.x.to(job.device), batch.y.to(job.device)
         batches = len(job.samples.train)
@@ -260,9 +261,9 @@ class Trainer:
         with whole_batch_norm(count > 0) if together else nullcontext():
             outcome = self.rule.learn(job, x, y)
         hits = hits_of(job, job.readout.scores(outcome.outputs)[:count], y[:count])
-        loss = outcome.loss
+        loss, stopping = outcome.loss, 0.0
         if together:
-            total, hits = self.here.sum([loss * count, hits])
+            total, hits, stopping = self.here.sum([loss * count, hits, stop.made])
             loss, hits, count = total / batch.total, round(hits), batch.total
         if not math.isfinite(loss):
             raise RuntimeError(
@@ -277,6 +278,8 @@ class Trainer:
         self.progress.batch(self.tally.loss, outcome.spikes)
         for callback in self.callbacks:
             callback.on_step(self)
+        # several processes hear of it in the message of a batch
+        return stopping > 0 if together else stop.made
 
     def _stop_everywhere(self) -> None:
         """All processes stop if a callback of one of them does."""
@@ -285,8 +288,10 @@ class Trainer:
             self.stopped = reasons[0] if reasons else ""
 
     def _stop_if(self, stop: StopRequest) -> None:
-        if not self.here.sum([stop.made])[0]:
-            return
+        if self.here.sum([stop.made])[0]:
+            self._stop()
+
+    def _stop(self) -> NoReturn:
         where = f"stopped after {self.epoch} of {self.job.epochs} epochs"
         where += f" and {self.batch} of {len(self.job.samples.train)} batches" if self.batch else ""
         if self.path is None:
