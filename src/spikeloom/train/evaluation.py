@@ -68,6 +68,7 @@ class Evaluation(Printed):
         return f"{head} on {len(self.targets)} samples; {rate}"
 
 
+@checks.suggesting
 def evaluate(
     net: nn.Module,
     data: Any,

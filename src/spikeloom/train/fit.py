@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.autocast import fresh_casts
-from ..core.checks import flags
+from ..core.checks import flags, suggesting
 from ..doctor import Finding
 from ..saving import save
 from . import diagnosis, restoring
@@ -33,6 +33,7 @@ from .settings import Settings
 __all__ = ["fit"]
 
 
+@suggesting
 def fit(
     net: nn.Module | Callable[[], nn.Module],
     data: Any,
