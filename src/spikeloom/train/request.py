@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..chaos import A, attach
 from ..chaos.csbp import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
-from ..core.numbers import callable_, device_of, path_of, real
+from ..core.numbers import callable_, device_of, path_of, real, there
 from ..functional.loss import mse_count_loss
 from ..functional.loss_base import LossFunctions
 from ..learning.registry import rule_of
@@ -75,6 +76,11 @@ class Request:
         Raises:
             ValueError, TypeError, RuntimeError: as `fit`.
         """
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                "fit computes gradients, got torch.no_grad() or torch.inference_mode() around it; "
+                "call it outside"
+            )
         checks.flags("fit", resume=resume, force=force)
         whole("epochs", self.epochs)
         whole("batch_size", self.batch_size)
@@ -133,6 +139,12 @@ class Request:
 
     def _check_options(self, learning: Rule) -> None:
         """Check what is independent of the other arguments, or of all but the rule."""
+        if isinstance(self.schedule, (LRScheduler, ReduceLROnPlateau)):
+            raise TypeError(
+                f"schedule must make a scheduler, got a finished {type(self.schedule).__name__}; "
+                "write schedule=lambda optimizer: torch.optim.lr_scheduler."
+                f"{type(self.schedule).__name__}(optimizer, ...)"
+            )
         if self.schedule is not None and not callable(self.schedule):
             checks.choice("schedule", self.schedule, SCHEDULES)
         if self.clip is not None:
@@ -142,7 +154,7 @@ class Request:
         if self.precision is not None:
             checks.choice("precision", self.precision, PRECISIONS)
         if self.device is not None:
-            device_of("device", self.device)
+            there(device_of("device", self.device))
         metrics_of(self.metrics)
         callbacks_of(self.callbacks)
         features = {

@@ -195,7 +195,10 @@ class LoaderBatches:
 
     def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"the {self.what} loader must yield (x, y), got {_kind(batch)}")
+            raise TypeError(
+                f"the {self.what} loader must yield (x, y), got {_kind(batch)}; write a data set, "
+                "or a collate function, that returns samples and targets alone"
+            )
         x, y = (_of_batch(part, self.what) for part in batch)
         if not x.is_floating_point() and x.dtype.is_signed and not x.is_complex():
             x = x.float()  # counts of events
@@ -211,7 +214,13 @@ def _of_batch(part: Any, what: str) -> Tensor:
             "tensors; write a collate function that returns torch.stack(samples), torch.stack("
             "targets), or data.pad_sequences for samples of different length"
         )
-    return torch.as_tensor(part)
+    try:
+        return torch.as_tensor(part)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"the {what} loader must yield numbers, got {_kind(part)}; write class numbers 0, 1, "
+            "2 ... for names, and tensors or arrays for pictures"
+        ) from error
 
 
 def _batch_sampler(loader: Any, what: str) -> Any:
@@ -299,6 +308,11 @@ def samples(
             "description": "samples and labels passed to fit, divided by the caller",
         }
         return _from_tensors(tuple(map(_tensor, data)), described, how)
+    if isinstance(data, tuple) and data and all(isinstance(p, tuple) for p in data):
+        raise TypeError(
+            f"data must be {FORMS}, got a tuple of {len(data)} tuples; write (*train, *test), or "
+            "torch.utils.data.TensorDataset(*train) for each"
+        )
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(map(_is_loader, data)):
         if len(data) == 3 and validation is not None:
             raise ValueError(
@@ -364,11 +378,14 @@ def check_samples(x: Tensor, y: Tensor, part: str, *, loader: bool = False) -> T
         raise TypeError(f"labels {part} must be real numbers, got {y.dtype}; write y.real")
     values = y.is_floating_point() or y.dtype == torch.bool
     if y.dim() != 1 and not values:
-        hint = (
-            "write y.argmax(1) for one-hot labels, y.float() for several labels a sample"
-            if y.dim() == 2
-            else "write one class for each sample"
-        )
+        hint = "write one class for each sample"
+        if y.dim() == 2:
+            one = y.shape[1] == 1
+            hint = (
+                "write y.squeeze(1)"
+                if one
+                else "write y.argmax(1) for one-hot labels, y.float() for several labels a sample"
+            )
         raise ValueError(f"labels {part} must have shape [N], got {tuple(y.shape)}; {hint}")
     if x.dim() < 2 or not y.dim() or len(x) != len(y) or not len(x):
         first = x.dim() > 2 and y.dim() == 1 and x.shape[1] == len(y)
@@ -391,6 +408,11 @@ def check_samples(x: Tensor, y: Tensor, part: str, *, loader: bool = False) -> T
 
 def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], how: Division) -> Samples:
     x_train, y_train, x_test, y_test = parts
+    if x_test.dim() == y_test.dim() == 1 < x_train.dim() and y_train.shape[1:] == x_train.shape[1:]:
+        raise ValueError(
+            "data must be (x_train, y_train, x_test, y_test), got the order (x_train, x_test, "
+            "y_train, y_test) of scikit-learn's train_test_split; exchange the two in the middle"
+        )
     y_train = check_samples(x_train, y_train, "of the training part")
     y_test = check_samples(x_test, y_test, "of the test part")
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
@@ -532,6 +554,11 @@ def _loader(value: Any, part: str, how: Division) -> LoaderBatches | None:
     if value is None:
         return None
     if isinstance(value, Dataset):
+        if not isinstance(value, Sized):
+            raise TypeError(
+                f"the {part} data must know their number of samples, got {type(value).__name__} "
+                "without len(); define __len__ in the data set"
+            )
         options: dict[str, Any] = {"num_workers": how.workers}
         if part == "training" and not isinstance(value, IterableDataset):
             options |= {"shuffle": True, "generator": how.order()}
@@ -573,6 +600,8 @@ def _tensor(value: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         frames = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
         hint = "; write torch.stack(samples) for a list of tensors" if frames else ""
+        if getattr(getattr(value, "dtype", None), "kind", "") in "USO":  # of NumPy: text, objects
+            hint = " of text or objects; write class numbers 0, 1, 2 ..."
         raise TypeError(
             f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"
         ) from error

@@ -49,7 +49,13 @@ class Schedule:
         if isinstance(given, str):
             self.name, self.factor = given, SCHEDULES[given]
             return
-        self.scheduler = given(optimizer)
+        try:
+            self.scheduler = given(optimizer)
+        except TypeError as error:
+            raise TypeError(
+                f"schedule must be called with the optimizer alone, got {error}; write schedule="
+                "lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)"
+            ) from error
         if not isinstance(self.scheduler, (LRScheduler, ReduceLROnPlateau)):
             raise TypeError(
                 "schedule must make a scheduler of torch.optim.lr_scheduler, got "
@@ -185,6 +191,11 @@ class Update:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of the loss, a mean over the samples of this process."""
+        if not loss.requires_grad:
+            raise RuntimeError(
+                "the loss must depend on the weights, got one without gradient; leave out "
+                "detach(), item(), argmax() and torch.no_grad() in the loss and the network"
+            )
         self._called = True
         self._summed = self.accumulate > 1 or self.here.size > 1
         if self._summed:
