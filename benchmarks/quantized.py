@@ -1,11 +1,11 @@
 """Networks of integers on MNIST: accuracy with 8 and 4 bits beside float32.
 
     python benchmarks/quantized.py FOLDER --network mlp     # about 4 minutes
-    python benchmarks/quantized.py FOLDER --network conv    # about an hour
+    python benchmarks/quantized.py FOLDER --network conv --epochs 2 --tuning 1  # half an hour
     python benchmarks/quantized.py --smoke                  # the bundled digits
 
 FOLDER holds mnist.npz. The network is trained in float32 and converted to 8 bits as it is; for 4
-bits it is trained on for two epochs with simulated quantization. Pixels are integers from 0 to 255
+bits it is trained on for some epochs with simulated quantization. Pixels are integers from 0 to 255
 and stay the same at all steps; the class is that of the most spikes. "differ" counts test images
 for which the integer network and a NumPy program of 64-bit integers spike differently (the first
 100 images). With --out RUNS the trainings are kept there, and the same command goes on after an
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="holds mnist.npz")
     parser.add_argument("--network", choices=["mlp", "conv"], default="mlp")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--tuning", type=int, default=2, help="epochs with 4 bits")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="folder that keeps the trainings")
     parser.add_argument("--smoke", action="store_true")
@@ -159,7 +160,8 @@ def main() -> None:
         trained = copy.deepcopy(net)
         if bits == 4:
             snn.hardware.fake_quantize(trained, weight_bits=bits)
-            tuning = {"epochs": 1 if found.smoke else 2, "lr": 5e-4, "seed": found.seed}
+            tuned = 1 if found.smoke else found.tuning
+            tuning = {"epochs": tuned, "lr": 5e-4, "seed": found.seed}
             snn.fit(trained, split, **tuning, **kept(found.out, "4 bits"), **options)
         made = snn.hardware.quantize(
             trained, split.x_test[:1], weight_bits=bits, input_step=1 / 255

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.numbers import network, real
+from ..core.numbers import flag, network, real
 from .layer_nodes import flatten_node, layer_node, scale_node
 from .modules import Offset
 from .neuron_nodes import neuron_nodes
@@ -32,6 +33,7 @@ def to_nir(
     args: tuple[Any, ...] = (),
     name: str = "",
     target: str | None = None,
+    strict: bool = True,
 ) -> Any:
     """Write a network as a NIR graph.
 
@@ -54,13 +56,17 @@ def to_nir(
         sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the
             first layer is linear.
         dt: time step in seconds, to turn decays per step into time constants. Default: 1e-4, or
-            that of the target: 1e-3 for Norse, 1 for Sinabs, which counts in steps.
+            that of the target: 1e-3 for Norse and Rockpool, 1 for Sinabs and Lava, which count
+            in steps.
         args: further arguments of ``net.forward``.
         name: of the network, for the metadata.
         target: the library that shall read the graph: ``"snntorch"``, ``"norse"``, ``"sinabs"``,
-            ``"spikingjelly"``, or ``"spikeloom"``, which takes every reset. snnTorch and Norse
-            flatten the batch axis with the others: after ``nn.Flatten`` they run single samples
-            without batch axis. `check` lists what they cannot run.
+            ``"spikingjelly"``, ``"rockpool"``, ``"lava"``, or ``"spikeloom"``, which takes every
+            reset. snnTorch and Norse flatten the batch axis with the others: after ``nn.Flatten``
+            they run single samples without batch axis. `check` lists what they cannot run.
+        strict: refuse a network that the target would run with other spikes. With ``False`` the
+            obstacles are a `UserWarning`: write such a graph only to compare the spikes there, for
+            example where the weights allow several spikes in a step and the data never bring them.
 
     Returns:
         A ``nir.NIRGraph`` with a node for each layer, called by its path in ``net``.
@@ -86,6 +92,7 @@ def to_nir(
     nir = checks.require("nir", extra="nir", purpose="writing a NIR graph")
     if target not in (None, SPIKELOOM):
         checks.choice("target", target, (*TARGETS, SPIKELOOM))
+    strict = flag("strict", strict)
     dt = None if dt is None else real("dt", dt, 0.0, open_low=True, example=1e-4)
     dt = time_step(target, dt)
     if not isinstance(args, (tuple, list)):
@@ -113,13 +120,17 @@ def to_nir(
     graph = _graph(nir, {n: fitted(node, target, dt) for n, node in nodes.items()}, edges, wiring)
     graph.metadata = {"spikeloom": own} | ({"name": name} if name else {})
     if target in TARGETS:
-        obstacles = check(graph, target)
-        if obstacles:
-            raise ValueError(
-                f"{TARGETS[target].name} would not run this network with the same spikes: "
-                + "; ".join(obstacles)
-            )
+        _judge(check(graph, target), TARGETS[target].name, strict)
     return graph
+
+
+def _judge(obstacles: list[str], library: str, strict: bool) -> None:
+    """Raise, or warn, where there are obstacles."""
+    message = f"{library} would not run this network with the same spikes: {'; '.join(obstacles)}"
+    if obstacles and strict:
+        raise ValueError(message)
+    if obstacles:
+        warnings.warn(message, stacklevel=3)
 
 
 def _warn(nodes: dict[str, Node]) -> None:
@@ -241,7 +252,8 @@ def _graph(
         if wiring is not None and name in wiring.parts:
             each.input_type = {"input": np.array(wiring.parts[name].shape_in)}
             each.output_type = {"output": np.array(wiring.parts[name].shape_out)}
-    return nir.NIRGraph(objects, edges, type_check=False)
+    options = {"type_check": False} if "type_check" in signature(nir.NIRGraph).parameters else {}
+    return nir.NIRGraph(objects, edges, **options)
 
 
 def _object(nir: Any, node: Node) -> Any:
@@ -252,5 +264,19 @@ def _object(nir: Any, node: Node) -> Any:
         return nir.Output({"output": shape})
     if node.kind == "NIRGraph":
         return _graph(nir, node.fields["nodes"], node.fields["edges"])
-    extra = {"input_type": {"input": shape}} if node.kind == "Flatten" else {}
-    return getattr(nir, node.kind)(**node.fields, **extra, metadata=dict(node.metadata))
+    make = getattr(nir, node.kind, None)
+    if make is None:
+        raise ValueError(f"this version of nir has no {node.kind}; install nir>=1.0.8")
+    known = signature(make).parameters  # nir 1.0.4, which Sinabs and Rockpool want, knows fewer
+    fields = dict(node.fields)
+    reset = None if "v_reset" in known else fields.pop("v_reset", None)
+    if np.any(reset):
+        raise ValueError(
+            "a neuron is reset to another potential than 0, which this version of nir does not "
+            "know; install nir>=1.0.8"
+        )
+    if node.kind == "Flatten":
+        fields["input_type"] = {"input": shape}
+    if "metadata" in known:
+        fields["metadata"] = dict(node.metadata)
+    return make(**fields)

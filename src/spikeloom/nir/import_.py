@@ -57,8 +57,8 @@ def from_nir(
         delay: whether the reset acts one step after the spike.
         start: where the membrane starts: ``"rest"``, at ``v_leak``, or ``"zero"``. Default: the
             graph's metadata ``{"spikeloom": {"start": ...}}``, else ``"rest"``.
-        convention: ``"snntorch"``, ``"norse"``, ``"sinabs"`` or ``"spikingjelly"`` for a graph that
-            one of them wrote, or a `Convention`.
+        convention: ``"snntorch"``, ``"norse"``, ``"sinabs"``, ``"spikingjelly"`` or ``"rockpool"``
+            for a graph that one of them wrote, or a `Convention`.
         spike_grad: surrogate gradient of all neurons; default: the recorded one, else that of
             `Neuron`.
         dtype: of the network; default: the recorded one, else torch's default.
