@@ -1,5 +1,6 @@
 """Writing: from a network to a NIR graph."""
 
+import json
 import sys
 import warnings
 from inspect import signature
@@ -18,7 +19,7 @@ from .modules import Offset
 from .neuron_nodes import neuron_nodes
 from .node import Node
 from .targets import SPIKELOOM, TARGETS, carried, check, fitted, time_step
-from .wiring import INPUT, Part, Wiring, wiring_of
+from .wiring import Part, Wiring, step_of_input, wiring_of
 
 __all__ = ["to_nir"]
 
@@ -27,7 +28,7 @@ Edge = tuple[str, str]
 
 def to_nir(
     net: nn.Module,
-    sample: Tensor | None = None,
+    sample: Tensor | tuple[Tensor, ...] | None = None,
     *,
     dt: float | None = None,
     args: tuple[Any, ...] = (),
@@ -53,8 +54,8 @@ def to_nir(
         net: takes one time step [B, ...] per call and calls each neuron with its input only. Layers
             without NIR node, such as batch normalisation or max pooling, are refused; dropout is
             left out.
-        sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the
-            first layer is linear.
+        sample: one step of input, [B, ...], or a tuple of them for several inputs; only shapes and
+            dtype matter. May be left out if the first layer is linear.
         dt: time step in seconds, to turn decays per step into time constants. Default: 1e-4, or
             that of the target: 1e-3 for Norse and Rockpool, 1 for Sinabs and Lava, which count
             in steps.
@@ -103,20 +104,19 @@ def to_nir(
         raise TypeError(f"name must be a text, got {type(name).__name__}; write name='net'")
     network(net)
     sample = _sample(net) if sample is None else sample
-    checks.floating(sample, "the sample")
-    if sample.dim() < 2:
-        raise ValueError(
-            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write "
-            "sample[None]"
-        )
+    step_of_input(sample)
     wiring = wiring_of(net, sample, tuple(args))
     version = str(getattr(sys.modules[__name__.partition(".")[0]], "__version__", "unknown"))
-    own = {"dt": dt, "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
+    own = {"dt": dt, "dtype": str(wiring.dtype).removeprefix("torch."), "version": version}
     nodes, edges = _nodes(wiring, dt)
     if target is None:
         _warn(nodes)
     else:
         own["target"] = target
+    for kind, key in (("Input", "inputs"), ("Output", "outputs")):
+        names = [n for n, node in nodes.items() if node.kind == kind]
+        if len(names) > 1:  # a file sorts its nodes
+            own[key] = json.dumps(names)
     graph = _graph(nir, {n: fitted(node, target, dt) for n, node in nodes.items()}, edges, wiring)
     graph.metadata = {"spikeloom": own} | ({"name": name} if name else {})
     if target in TARGETS:
@@ -151,7 +151,8 @@ def _warn(nodes: dict[str, Node]) -> None:
 
 def _sample(net: nn.Module) -> Tensor:
     """One step of input for a network that begins with a linear layer."""
-    first = next((m for m in net.modules() if not list(m.children())), None)
+    layers = (m for m in net.modules() if not list(m.children()))
+    first = next((m for m in layers if not isinstance(m, (nn.Identity, nn.Dropout))), None)
     if not isinstance(first, nn.Linear):
         raise ValueError(
             f"to_nir needs the shape of the input, and the first layer ({type(first).__name__}) "
@@ -163,9 +164,11 @@ def _sample(net: nn.Module) -> Tensor:
 
 def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
     """The nodes and edges of the graph; a recurrent neuron is a node of type NIRGraph."""
-    start = _fresh("input", wiring.parts)
-    nodes = {start: Node("Input", {}, shape=wiring.shape)}
-    ends = {INPUT: start}  # the node that sends for each part
+    nodes: dict[str, Node] = {}
+    ends: dict[str, str] = {}  # the node that sends for each part
+    for name, shape in wiring.inputs.items():
+        ends[name] = _fresh(name.removeprefix(":") or "input", {*wiring.parts, *nodes})
+        nodes[ends[name]] = Node("Input", {}, shape=shape)
     inner: list[Edge] = []
     for name, part in wiring.parts.items():
         if not isinstance(part.what, Offset):
@@ -178,8 +181,7 @@ def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
     ] + inner
     for sources in wiring.outputs:
         end = _fresh("output", nodes)
-        shape = wiring.shape if sources[0] == INPUT else wiring.parts[sources[0]].shape_out
-        nodes[end] = Node("Output", {}, shape=shape)
+        nodes[end] = Node("Output", {}, shape=wiring.shape_of(sources[0]))
         edges += [(ends[source], end) for source in sources]
     twice = next((edge for edge in edges if edges.count(edge) > 1), None)
     if twice is not None:

@@ -433,8 +433,8 @@ def _single_spikes(node: Node, flat: Flat, target: Target, dt: float) -> str:
     threshold = node.array("v_threshold")
     decay = np.exp(-dt / node.array("tau" if node.kind == "LIF" else "tau_mem"))
     if node.kind == "CubaLIF":  # a synapse adds up what it receives
-        kept = np.exp(-dt / node.array("tau_syn"))
-        drive = drive * kept / (1 - kept)
+        alpha = np.exp(-dt / node.array("tau_syn"))
+        drive = drive * alpha / (1 - alpha)
     if (decay * threshold + drive < 2 * threshold).all():
         return ""
     return (
