@@ -325,3 +325,9 @@ def test_the_file_says_a_declaration_twice_or_copies_what_a_layer_only_passes_on
     assert " * input: 16 numbers of type float\n * output: 2 numbers of type float\n" in text
     assert "state: 104 bytes" in text  # 8 + 8 + 8 + 2 numbers
     assert "(0) *" not in text
+
+
+def test_a_layer_that_c_does_not_have_is_refused_for_its_nir_node() -> None:
+    net = nn.Sequential(nn.ConvTranspose2d(1, 2, 3), hidden(snn.Leaky, 0.9))
+    with pytest.raises(ValueError, match=r"layer '0' \(ConvTranspose2d\) cannot be written"):
+        snn.hardware.to_c(net, torch.zeros(1, 1, 4, 4))

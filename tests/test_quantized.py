@@ -182,8 +182,8 @@ def test_an_integrate_and_fire_neuron_has_no_integer_form() -> None:
         nn.Linear(12, 8), snn.IF(init_hidden=True), nn.Linear(8, 3), snn.IF(init_hidden=True)
     )
     with torch.no_grad():
-        net[0].weight.mul_(3)
-        net[2].weight.mul_(3)
+        net[0].weight.abs_()
+        net[2].weight.abs_()
     made = quantize(net, torch.zeros(1, 12))
     x = (torch.rand(50, 1, 12) < 0.4).float()
     out = snn.run(made, x).detach()
@@ -210,3 +210,17 @@ def test_sums_of_integers_exceed_32_bits() -> None:
     made = quantize(net, torch.zeros(1, 100), input_step=1 / 1000)
     most = made[0].weight.detach().sum().item() * 1000 * float(made[1].gain)
     assert 2.0**29 < most <= 2.0**30
+
+
+def test_a_layer_that_is_called_twice_ends_in_an_attribute_error() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+            self.first, self.second = (snn.Leaky(0.9, init_hidden=True) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.fc(self.first(self.fc(x))))
+
+    with pytest.raises(ValueError, match="'fc_1' is the second call of a layer"):
+        quantize(Twice(), torch.zeros(1, 6))

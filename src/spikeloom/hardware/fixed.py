@@ -172,7 +172,13 @@ def quantize(
     wiring = wiring_of(made, sample, accepts=lambda module: serves(module) or _passes(module))
     scales: dict[str, _Scaled] = {}
     raw = set(wiring.inputs)  # what sends an input of the network
+    layers = dict(made.named_modules())
     for name, part in wiring.parts.items():
+        if isinstance(part.what, nn.Module) and name not in layers:
+            raise ValueError(
+                f"{type(part.what).__name__} {name!r} is the second call of a layer, whose outputs "
+                "may need another scale; use a copy of the layer"
+            )
         if isinstance(part.what, WEIGHTED):
             step = input_step if raw.intersection(part.sources) else 1.0
             scales[name] = _weighed(made, name, weight_bits, per_channel, step)

@@ -206,9 +206,13 @@ class _Interpreter:
         ):  # dropout does nothing after training
             return wire
         if not isinstance(module, Neuron):
-            if self.accepts is None or not self.accepts(module):
-                # refuses what NIR lacks before it is run
+            if self.accepts is None:  # refuses what NIR lacks before it is run
                 layer_node(path, module, tuple(wire.value.shape[1:]))
+            elif not self.accepts(module):
+                raise ValueError(
+                    f"layer {path!r} ({type(module).__name__}) cannot be written; write it with "
+                    "linear layers, convolutions, pooling and neurons"
+                )
             return self._add(path, module, wire, _called(path, module, wire.value))
         if "step" not in module.modes:
             raise refusal(type(module), path)
@@ -227,6 +231,8 @@ class _Interpreter:
             if isinstance(node.target, str)
             else getattr(node.target, "__name__", node.target)
         )
+        if any(isinstance(v, _Wire) for a in args if isinstance(a, (tuple, list)) for v in a):
+            raise _unknown(name)
         call = getattr(torch.Tensor, name) if node.op == "call_method" else node.target
         if not wires:
             return call(*args, **kwargs)  # pyright: ignore[reportCallIssue] (functions and methods only)
@@ -260,11 +266,15 @@ class _Interpreter:
             return (
                 first if value.shape == first.value.shape else self._add(node, None, first, value)
             )
-        raise ValueError(
-            f"forward calls {name!r}, which has no NIR node; NIR has sums, products with "
-            "constants, flattening, and "
-            "the layers nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool2d, nn.Flatten and neurons"
-        )
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> ValueError:
+    return ValueError(
+        f"forward calls {name!r}, which has no NIR node; NIR has sums, products with constants, "
+        "flattening, and the layers nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool2d, nn.Flatten and "
+        "neurons"
+    )
 
 
 def _called(path: str, module: nn.Module, x: Tensor) -> Tensor:
