@@ -194,3 +194,16 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         ImportError, match=r"writing a NIR graph needs nir.*pip install nir .*spikeloom\[nir\]"
     ):
         to_nir(row())
+
+
+def test_joined_tensors_end_in_an_error_of_torch() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(6, 4), snn.Leaky(0.9, init_hidden=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lif(self.fc(torch.cat([x, x], 1)))
+
+    with pytest.raises(ValueError, match="forward calls 'cat', which has no NIR node"):
+        to_nir(Joined(), torch.zeros(1, 3))
