@@ -104,6 +104,7 @@ class Chain:
         if recorder.off or recorder.forced or recorder.mutated:
             return False
         known = all(layer.kind != "given" and not layer.effect for layer in recorder.layers)
+        known = known and all(v.steady for v in recorder.layers if isinstance(v, StatefulLayer))
         return known and all(len(layer.occurrences) == 1 for layer in recorder.layers)
 
     def repeat(self) -> None:

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import maybe_current_level
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from ..core import checks, recording
+from ..core import recording
 from . import memory, modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
-from .program import Layer, Need
+from .program import Need
 from .stateful import StatefulModules
 from .tables import FRESH, IN_PLACE, INFO, KINDS, LIKE
 
@@ -54,10 +55,11 @@ class Recorder(StatefulModules, TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if checks.transformed():
+        if maybe_current_level() is not None:  # a transform of torch.func
             return self._in_transform(func, args, kwargs or {})
-        layer = self.last.following
-        if layer is not None and layer.function is func and not (self.epochs or self.off):
+        layer: Any = self.last.following
+        known = layer is not None and layer.function is func and layer.pattern is not None
+        if known and not (self.epochs or self.off):
             at = self._expected(layer, args, kwargs)
             if at is not None:
                 return self.occur(layer, at, args)
@@ -75,20 +77,20 @@ class Recorder(StatefulModules, TorchFunctionMode):
         return modes.saving_hooks() is self.execution.hooked
 
     def _expected(
-        self, layer: Layer, args: Any, kwargs: dict[str, Any] | None
+        self, layer: Any, args: Any, kwargs: dict[str, Any] | None
     ) -> tuple[int, ...] | None:
         """Return what a call reads if the same call came next in the step before; else None.
 
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
-        names: tuple[str, ...] = ()
         if kwargs:
-            names = tuple(kwargs)
+            if tuple(kwargs) != layer.names:
+                return None
             args = (*args, *kwargs.values())
-        if pattern is None or len(pattern) != len(args) or names != layer.names:
+        elif layer.names:
             return None
-        if modes.current() is not layer.modes:
+        if len(pattern) != len(args) or modes.current() is not layer.modes:
             return None
         at = []
         for value, (kind, wanted, version) in zip(args, pattern, strict=True):

@@ -49,6 +49,9 @@ class Sharing(Record):
                 layer.real_views = self.real_views.setdefault(storage, [])
             layer.real_views.append(result.number)
 
+    def is_shared(self, number: int) -> bool:
+        return number in self.views or number in self.parents
+
     def parent(self, number: int) -> Any:
         """Return what a value shares memory with: an earlier value, a tensor, or None."""
         found = self.parents.get(number)
