@@ -20,7 +20,7 @@ from ..core import recording
 from . import memory, modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
-from .program import Need
+from .program import Layer, Need
 from .stateful import StatefulModules
 from .tables import FRESH, IN_PLACE, INFO, KINDS, LIKE
 
@@ -57,9 +57,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
     ) -> Any:
         if maybe_current_level() is not None:  # a transform of torch.func
             return self._in_transform(func, args, kwargs or {})
-        layer: Any = self.last.following
-        known = layer is not None and layer.function is func and layer.pattern is not None
-        if known and not (self.epochs or self.off):
+        layer = self.last.following
+        if layer is not None and layer.function is func and not (self.epochs or self.off):
             at = self._expected(layer, args, kwargs)
             if at is not None:
                 return self.occur(layer, at, args)
@@ -77,13 +76,15 @@ class Recorder(StatefulModules, TorchFunctionMode):
         return modes.saving_hooks() is self.execution.hooked
 
     def _expected(
-        self, layer: Any, args: Any, kwargs: dict[str, Any] | None
+        self, layer: Layer, args: Any, kwargs: dict[str, Any] | None
     ) -> tuple[int, ...] | None:
         """Return what a call reads if the same call came next in the step before; else None.
 
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
+        if pattern is None:
+            return None
         if kwargs:
             if tuple(kwargs) != layer.names:
                 return None
