@@ -300,7 +300,8 @@ class Record:
         """Whether a placeholder that the program has lost is still what it was when it was made."""
         if type(old) is not Deferred or old.key != key or len(old.__dict__) != FIELDS:
             return False
-        return old._use_count() == 1 and not getweakrefcount(old) and not self.is_shared(old.number)
+        in_c = old._use_count() > 1  # pyright: ignore[reportAttributeAccessIssue] (torch has it)
+        return not (in_c or getweakrefcount(old) or self.is_shared(old.number))
 
     def given(self, key: Any, value: Tensor) -> Deferred:
         """Return a placeholder of a tensor that is already computed and has no other owner."""

@@ -83,15 +83,13 @@ class Recorder(StatefulModules, TorchFunctionMode):
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
-        if pattern is None:
+        if pattern is None or modes.current() is not layer.modes:
             return None
+        names: tuple[str, ...] = ()
         if kwargs:
-            if tuple(kwargs) != layer.names:
-                return None
+            names = tuple(kwargs)
             args = (*args, *kwargs.values())
-        elif layer.names:
-            return None
-        if len(pattern) != len(args) or modes.current() is not layer.modes:
+        if len(pattern) != len(args) or names != layer.names:
             return None
         at = []
         for value, (kind, wanted, version) in zip(args, pattern, strict=True):
