@@ -126,8 +126,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
             if function in FRESH and not kwargs.get("requires_grad"):
                 args, kwargs = pytree.tree_map(self.value, (args, kwargs))
                 made = function(*args, **kwargs)
-                if type(made) is not Tensor:
-                    return made
+                if type(made) is not Tensor or made.numel() == 0:
+                    return made  # unpickling gives an empty tensor its memory inside C
                 if not made.untyped_storage().resizable():  # memory that numpy owns
                     made = made.clone()
                 return self.given((function, Info.of(made).sign[:3]), made)

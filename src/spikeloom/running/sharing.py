@@ -112,8 +112,11 @@ class Sharing(Record):
         root = target
         while type(self.parent(root.number)) is Deferred:
             root = self.parent(root.number)
-        if point:
+        if point and target.info.requires_grad:
             self._allow_point(root, point)
+        elif point:
+            self.execution.run_all()  # a leaf from now on; earlier readers have no gradient
+            self.writers.clear()
         family = [root]
         pending = [root]
         while pending:
@@ -173,8 +176,6 @@ class Sharing(Record):
 
     def _allow_point(self, root: Deferred, point: str) -> None:
         layer = self.layers[root.layer]
-        if layer.kind == "given" and not root.info.requires_grad:
-            return  # earlier readers have no gradient
         goes_on = layer.chain and root.index < len(layer.occurrences) - 1
         if layer.consumed or goes_on:
             raise Refused(
