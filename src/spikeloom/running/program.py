@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .deferred import Info
+from ..core.parameters import version
+from .deferred import Deferred, Info
 
-__all__ = ["Layer", "Need", "Reference", "Slot", "Values"]
+__all__ = ["Layer", "Need", "Reference", "Slot", "Values", "referred"]
 
 Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are needed
 
@@ -34,6 +35,13 @@ class Reference(NamedTuple):
     layer: int
     out: int
     index: int
+
+
+def referred(value: Any) -> Any:
+    """Return the reference to a value that is not computed yet; others unchanged."""
+    if type(value) is not Deferred:
+        return value
+    return Reference(value.layer, value.out, value.index)
 
 
 class Layer:
@@ -103,7 +111,7 @@ class Layer:
 
     def changed(self) -> bool:
         """Whether a tensor that the layer reads was changed in place since it was recorded."""
-        return any(not v.is_inference() and v._version != seen for v, seen in self.reals)
+        return any(version(v) != seen for v, seen in self.reals)
 
     def own(self, first: int) -> Iterable[Reference]:
         """Return the layer's own values from which the occurrences from ``first`` on start."""
@@ -162,17 +170,19 @@ class Values:
 
     def one(self, layer: int, out: int, index: int) -> Tensor:
         """Return one value."""
-        for part in reversed(self.parts[layer, out]):
-            if part.first <= index < part.first + part.count:
-                return part.steps()[index - part.first]
-        raise AssertionError(f"layer {layer} has no value {out} at {index}")
+        part = self._part(layer, out, index)
+        return part.steps()[index - part.first]
 
     def single(self, layer: int, out: int, index: int) -> Tensor | None:
         """Return one value that was computed separately; None if it is part of a larger tensor."""
+        part = self._part(layer, out, index)
+        return part.steps()[index - part.first] if part.is_single() else None
+
+    def _part(self, layer: int, out: int, index: int) -> "Part":
         for part in reversed(self.parts[layer, out]):
             if part.first <= index < part.first + part.count:
-                return part.steps()[index - part.first] if part.is_single() else None
-        return None
+                return part
+        raise AssertionError(f"layer {layer} has no value {out} at {index}")
 
     def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
         """Return the values at these indices, stacked, and False; or a constant and True."""
@@ -191,9 +201,8 @@ class Values:
 
     def replace(self, layer: int, out: int, index: int, value: Tensor) -> None:
         """Replace one value for later readers."""
-        for part in self.parts[layer, out]:
-            if part.first <= index < part.first + part.count:
-                part.replace(index - part.first, value)
+        part = self._part(layer, out, index)
+        part.replace(index - part.first, value)
 
 
 class Part:

@@ -14,6 +14,7 @@ from weakref import getweakrefcount
 import torch
 from torch import Tensor, nn
 
+from ..core.parameters import version
 from . import modes
 from .arguments import CONSTANTS, expectation, is_predictable, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
@@ -144,10 +145,10 @@ class Record:
     def identity(self, value: Tensor) -> Any:
         """Return the part of a key that identifies a tensor and its version."""
         self.held[id(value)] = value
-        version = 0 if value.is_inference() else value._version
         if not self.epochs:
-            return id(value), version
-        return id(value), version, self.epochs.get(value.untyped_storage()._cdata, 0)
+            return id(value), version(value)
+        epoch = self.epochs.get(value.untyped_storage()._cdata, 0)
+        return id(value), version(value), epoch
 
     def may_change(self, value: Tensor) -> bool:
         """Whether a tensor may be written before a recorded operation reads it.
@@ -211,7 +212,7 @@ class Record:
                 layer.slots.append(slot := Slot(len(layer.slots), value.layer, value.out))
                 return slot
             signs.append(Info.of(value).sign)
-            layer.reals.append((value, 0 if value.is_inference() else value._version))
+            layer.reals.append((value, version(value)))
             return value
         if type(value) in (tuple, list, torch.Size):
             signs.append(len(value))

@@ -38,6 +38,11 @@ class Sharing(Record):
         self.real_views: dict[int, list[int]] = {}  # deferred views of a storage
         self.writers: dict[int, Layer] = {}  # buffers whose update is recorded and not computed yet
 
+    def run_pending(self) -> None:
+        """Run everything recorded so far, updates of buffers included."""
+        self.execution.run_all()
+        self.writers.clear()
+
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
         if type(source) is Deferred:
             self.parents[result.number] = source.number, layer, args[1:]
@@ -115,8 +120,7 @@ class Sharing(Record):
         if point and target.info.requires_grad:
             self._allow_point(root, point)
         elif point:
-            self.execution.run_all()  # a leaf from now on; earlier readers have no gradient
-            self.writers.clear()
+            self.run_pending()  # a leaf from now on; earlier readers have no gradient
         family = [root]
         pending = [root]
         while pending:
@@ -220,8 +224,7 @@ class Sharing(Record):
                 return function(*args, **kwargs)
             self._settle_all(function, name, recorded, args, kwargs)
         if function in BACKWARD:
-            self.execution.run_all()
-            self.writers.clear()
+            self.run_pending()
             self.forget_graphs()
             if self.execution.fused:  # steps with separate graphs in a plain loop share one here
                 kwargs = {**kwargs, "retain_graph": True}
@@ -267,8 +270,7 @@ class Sharing(Record):
             storage = value.untyped_storage()._cdata
             read = storage in self.readers
             if (writes and read) or storage in self.writers:
-                self.execution.run_all()
-                self.writers.clear()
+                self.run_pending()
             if writes and read:  # writes through .data do not change the version
                 self.epochs[storage] = self.epochs.get(storage, 0) + 1
             if writes and name != "__get__":
@@ -277,8 +279,7 @@ class Sharing(Record):
 
     def before_read(self, value: Tensor) -> None:
         if value.untyped_storage()._cdata in self.writers:
-            self.execution.run_all()
-            self.writers.clear()
+            self.run_pending()
 
     def _settle_views(self, storage: int) -> None:
         """Turn the recorded views of a tensor that is about to be written into real views."""

@@ -15,12 +15,13 @@ from torch.utils import _pytree as pytree
 
 from ..core import recording
 from ..core.neuron import Neuron
+from ..core.parameters import version
 from ..core.stateful import Stateful
 from . import modes
 from .deferred import Deferred, Info, user_line
 from .memo import Memo
 from .modes import under
-from .program import Reference, Slot
+from .program import Slot, referred
 from .special import Special
 from .stateful_layers import NeuronLayer, ObservedLayer, ScannedLayer, StatefulLayer
 
@@ -154,12 +155,10 @@ class StatefulModules(Special):
             start = [v for v in values if v is not None]
             module._foreign = False
         if start:
-            stable: list[Any] = [v if type(v) is Deferred else self.stable(v) for v in values]
-            layer.start = [
-                Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in stable
-            ]
+            stable: list[Any] = [self.stable(v) for v in values]
+            layer.start = [referred(v) for v in stable]
             tensors = [*tensors, *(v for v in stable if type(v) is not Deferred)]
-        layer.reals = [(v, v._version) for v in tensors if not v.is_inference()]
+        layer.reals = [(v, version(v)) for v in tensors]
         flags = tuple(v.requires_grad for v in tensors)
         layer.infos, layer.steady = self._infos(layer, info, start, flags)
         self.held[id(module)] = module
@@ -258,12 +257,10 @@ class StatefulModules(Special):
 
 
 def _outlined(layer: StatefulLayer, info: Info, start: list[Any]) -> tuple[list[Info], bool]:
-    x = info.blank().requires_grad_(info.requires_grad)
+    x = info.blank(leaf=True)
     state = None
     if start:
-        infos = [v.info if type(v) is Deferred else Info.of(v) for v in start]
-        zeros = [value.blank().requires_grad_(value.requires_grad) for value in infos]
-        state = layer.module.State(*zeros)
+        state = layer.module.State(*(Info.of(value).blank(leaf=True) for value in start))
     first = layer.step(x, state)
     found = [Info.of(value) for value in first]
     if not any(value.requires_grad for value in found):
