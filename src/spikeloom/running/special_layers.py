@@ -63,7 +63,7 @@ class BatchNormLayer(Layer):
         self.args = (self.slots[0],)
         self.kwargs = options
         with torch._C.DisableTorchFunction():
-            self.infos = [Info.of(_normed(_blank(x), **_copied(options)))]
+            self.infos = [Info.of(_normed(x.info.blank(leaf=True), **_copied(options)))]
 
     def run(self, execution: Execution, span: range, need: Any) -> str:
         # a segment that is computed again updates nothing
@@ -113,8 +113,3 @@ def _copied(options: dict[str, Any]) -> dict[str, Any]:
         name: value.clone() if name.startswith("running") and isinstance(value, Tensor) else value
         for name, value in options.items()
     }
-
-
-def _blank(x: Deferred) -> Tensor:
-    zero = x.info.blank()
-    return zero.requires_grad_() if x.info.requires_grad else zero
