@@ -50,7 +50,8 @@ def refusal(x: Tensor, weight: Tensor) -> str | None:
         )
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on, which computes in 16 bits"
-    if x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
+    real = weight.dtype in (torch.float32, torch.float64)
+    if not real or x.dtype not in (weight.dtype, *loops.WHOLE):
         return (
             f"events are computed in float32 or float64, got an input of {x.dtype} and a "
             f"weight of {weight.dtype}"
@@ -81,7 +82,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``x @ weight.T + bias``, computed by events; `refusal` must be None.
 
     Args:
-        x: [..., K]; any values; zeros are skipped.
+        x: [..., K]; any values; zeros are skipped. Booleans and small integers are read as they
+            are.
         weight: [N, K]; fastest if its transpose is contiguous.
         bias: [N].
 
@@ -111,7 +113,7 @@ def density(x: Tensor) -> float:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        entries = _listed(x)
+        entries = _listed(x, weight.dtype)
         ctx.save_for_backward(x, weight, *(entries if any(ctx.needs_input_grad[1:]) else ()))
         return _product(entries, weight, bias)
 
@@ -124,14 +126,14 @@ class _Product(torch.autograd.Function):
         if not any(wanted[1:]):
             return dx, None, None
         if torch.is_grad_enabled():  # gradients of gradients are ordinary operations
-            return dx, grad.t() @ x if wanted[1] else None, grad.sum(0) if wanted[2] else None
+            return dx, grad.t() @ x.to(grad.dtype) if wanted[1] else None, grad.sum(0) if wanted[2] else None
         table = _gradient(grad, Entries(*listed), x.shape[1])
         return dx, table[:-1].t() if wanted[1] else None, table[-1] if wanted[2] else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias`` for ``x`` [R, K], without gradients."""
-    return _product(_listed(x), weight, bias)
+    return _product(_listed(x, weight.dtype), weight, bias)
 
 
 def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -144,7 +146,7 @@ def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """``grad.T @ x`` for ``x`` [R, K], without gradients; its transpose is contiguous."""
-    return _gradient(grad, _listed(x), x.shape[1])[:-1].t()
+    return _gradient(grad, _listed(x, grad.dtype), x.shape[1])[:-1].t()
 
 
 def _gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
@@ -174,24 +176,26 @@ def _sums(entries: Entries, table: Tensor) -> Tensor:
     return sums[0] if len(sums) == 1 else torch.cat(sums, 1)
 
 
-def _listed(x: Tensor) -> Entries:
+def _listed(x: Tensor, real: torch.dtype) -> Entries:
     x = materialised(x.detach().contiguous())
     rows, width = x.shape
     ptr = torch.zeros(rows + 1, dtype=torch.int64)
     ones = torch.zeros(rows, dtype=torch.int64)
 
     def count(start: int, stop: int) -> None:
-        loops.run("count", x.dtype, (x, ptr, ones), width, start, stop)
+        loops.run("count", (x.dtype, real), (x, ptr, ones), width, start, stop)
 
     def list_rows(start: int, stop: int) -> None:
-        loops.run("list_rows", x.dtype, (x, ptr, idx, values), width, graded, start, stop)
+        loops.run(
+            "list_rows", (x.dtype, real), (x, ptr, idx, values), width, graded, start, stop
+        )
 
     sweep(count, rows, width, rows)
     ptr.cumsum_(0)
     size = int(ptr[-1])
     graded = int(ones.sum()) < size
     idx = torch.empty(size, dtype=torch.int32)
-    values = x.new_empty(size) if graded else None
+    values = torch.empty(size, dtype=real) if graded else None
     sweep(list_rows, rows, width, rows)
     few = size < 2**31
     return Entries(ptr.int() if few else ptr, idx if few else idx.long(), values)
@@ -212,5 +216,5 @@ def _by_column(entries: Entries, columns: int) -> Iterator[tuple[int, Entries]]:
             place, torch.empty_like(idx), None if values is None else torch.empty_like(values)
         )
         tensors = (part, idx, values, place.clone(), turned.idx, turned.values)
-        loops.run("by_column", kind, tensors, first, values is not None, len(part) - 1)
+        loops.run("by_column", (kind, kind), tensors, first, values is not None, len(part) - 1)
         yield start, turned

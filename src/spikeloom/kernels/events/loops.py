@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..sources import compiled_function
 
-__all__ = ["by_column", "count", "list_rows", "run"]
+__all__ = ["WHOLE", "by_column", "count", "list_rows", "run"]
+
+WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16)  # dtypes in which spikes are stored
 
 
 def count(x, ptr, ones, width, start, stop):
@@ -58,29 +60,47 @@ def by_column(ptr, idx, values, place, row, sorted_values, first, graded, rows):
                 sorted_values[q] = values[p]
 
 
-# R: real numbers, L: whole numbers of 64 bits, I: of 32 bits; then how many numbers follow
-_ARGUMENTS = {"count": ("RLL", 3), "list_rows": ("RLIR", 4), "by_column": ("LIRIIR", 3)}
+# X: the input's numbers, R: the values', L: whole numbers of 64 bits, I: of 32 bits; then how many
+# numbers follow
+_ARGUMENTS = {"count": ("XLL", 3), "list_rows": ("XLIR", 4), "by_column": ("LIRIIR", 3)}
+_TYPES = {
+    torch.bool: "uint8",
+    torch.uint8: "uint8",
+    torch.int8: "int8",
+    torch.int16: "int16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
 
 
-def run(name: str, dtype: torch.dtype, tensors: "tuple[Tensor | None, ...]", *numbers: int) -> None:
+def run(
+    name: str,
+    dtypes: tuple[torch.dtype, torch.dtype],
+    tensors: "tuple[Tensor | None, ...]",
+    *numbers: int,
+) -> None:
     """Run a loop; it releases the GIL.
 
     Args:
         name: of a function of this module.
-        dtype: of the real numbers.
+        dtypes: of the input and of the values.
         tensors: contiguous; None for one that the loop does not use.
         numbers: the arguments that follow.
     """
     addresses = (0 if tensor is None else tensor.data_ptr() for tensor in tensors)
-    _compiled(name, dtype)(*addresses, *numbers)
+    _compiled(name, *dtypes)(*addresses, *numbers)
 
 
 @cache
-def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
+def _compiled(name: str, given: torch.dtype, real: torch.dtype) -> Callable[..., None]:
     from numba import types
 
-    real = types.float32 if dtype == torch.float32 else types.float64
-    kinds = {"R": real, "L": types.int64, "I": types.int32}
+    kinds = {
+        "X": getattr(types, _TYPES[given]),
+        "R": getattr(types, _TYPES[real]),
+        "L": types.int64,
+        "I": types.int32,
+    }
     letters, numbers = _ARGUMENTS[name]
     signature = [types.CPointer(kinds[letter]) for letter in letters] + [types.int64] * numbers
     loop: Any = globals()[name]
