@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 
-__all__ = ["LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
+__all__ = ["COMPILED", "LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
 
 Layer = Callable[[Tensor], Tensor]
 Run = Callable[
@@ -72,15 +72,16 @@ def installed(wanted: tuple[str, ...] = PEERS) -> list[str]:
 # -- one neuron layer over a sequence --------------------------------------------------------------
 
 
-def _snntorch_layer() -> Layer:
+def _snntorch_layer(compiled: bool = False) -> Layer:
     from snntorch import Leaky
 
     lif = Leaky(0.9)
+    step = torch.compile(lif, dynamic=False) if compiled else lif
 
     def run(x: Tensor) -> Tensor:
         mem, spikes = lif.init_leaky(), []
         for x_t in x.unbind(0):
-            spk, mem = lif(x_t, mem)
+            spk, mem = step(x_t, mem)
             spikes.append(spk)
         return torch.stack(spikes)
 
@@ -131,8 +132,10 @@ def _sinabs_layer() -> Layer:
     return run
 
 
+COMPILED = "snntorch, step compiled"
 LAYERS: dict[str, Callable[[], Layer]] = {
     "snntorch": _snntorch_layer,
+    COMPILED: lambda: _snntorch_layer(compiled=True),
     "spikingjelly": _spikingjelly_layer,
     "norse": _norse_layer,
     "sinabs": _sinabs_layer,

@@ -157,9 +157,7 @@ def test_the_layer_is_drop_in() -> None:
 
 @pytest.mark.parametrize("events", ["auto", "never"])
 def test_the_layer_was_computed_step_by_step_in_a_run(events: str) -> None:
-    net = nn.Sequential(
-        snn.SpikeLinear(100, 40, events=events), snn.Leaky(0.9, init_hidden=True)
-    )
+    net = nn.Sequential(snn.SpikeLinear(100, 40, events=events), snn.Leaky(0.9, init_hidden=True))
     plan = snn.run(net, spikes((4, 50, 100), 0.6), explain=True)[-1]
     assert "time folded into the batch" in str(plan) and not plan.forced
 

@@ -60,7 +60,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]
             [2.]]), '')
     """
     large = x.dim() > 0 and x.numel() * len(weight) >= WORTH
-    if not large or x.dtype != weight.dtype or not checks.installed("numba") or events.refusal(x, weight):
+    if (
+        not large
+        or x.dtype != weight.dtype
+        or not checks.installed("numba")
+        or events.refusal(x, weight)
+    ):
         return F.linear(x, weight, bias), ""
     density = events.density(x)
     if 0 < density < DENSE and _pays(x, weight, bias, density):

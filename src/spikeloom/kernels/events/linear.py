@@ -126,7 +126,11 @@ class _Product(torch.autograd.Function):
         if not any(wanted[1:]):
             return dx, None, None
         if torch.is_grad_enabled():  # gradients of gradients are ordinary operations
-            return dx, grad.t() @ x.to(grad.dtype) if wanted[1] else None, grad.sum(0) if wanted[2] else None
+            return (
+                dx,
+                grad.t() @ x.to(grad.dtype) if wanted[1] else None,
+                grad.sum(0) if wanted[2] else None,
+            )
         table = _gradient(grad, Entries(*listed), x.shape[1])
         return dx, table[:-1].t() if wanted[1] else None, table[-1] if wanted[2] else None
 
@@ -186,9 +190,7 @@ def _listed(x: Tensor, real: torch.dtype) -> Entries:
         loops.run("count", (x.dtype, real), (x, ptr, ones), width, start, stop)
 
     def list_rows(start: int, stop: int) -> None:
-        loops.run(
-            "list_rows", (x.dtype, real), (x, ptr, idx, values), width, graded, start, stop
-        )
+        loops.run("list_rows", (x.dtype, real), (x, ptr, idx, values), width, graded, start, stop)
 
     sweep(count, rows, width, rows)
     ptr.cumsum_(0)
