@@ -6,7 +6,7 @@ A trial draws a library and a network (dense, convolutional, recurrent, branched
 a NIR node, resets of every kind), writes it with ``to_nir(..., target=...)`` into a file, reads it
 with the library's own reader and runs both for 40 steps. Either all outputs are equal, or the
 network was refused. Decays and weights are sums of powers of two, so that both sides round little.
-Libraries: snntorch, norse, sinabs, spikingjelly and nirtorch, where they can be imported.
+Libraries: snntorch, norse, sinabs, spikingjelly, rockpool and nirtorch, where they can be imported.
 """
 
 import contextlib
@@ -33,7 +33,9 @@ READERS = {
     "norse": ("norse.torch.utils.import_nir", "from_nir"),
     "sinabs": ("sinabs.nir", "from_nir"),
     "spikingjelly": ("spikingjelly.activation_based.nir_exchange", "import_from_nir"),
+    "rockpool": ("rockpool.nn.modules.torch.nir", "from_nir"),
 }
+SUBTRACT = ("sinabs", "rockpool")  # their reset; both may fire several times in a step
 DT = {"norse": 2.0**-10}  # a power of two keeps its arithmetic exact
 
 
@@ -62,13 +64,15 @@ def reset(chosen: random.Random, target: str) -> dict[str, Any]:
     """The options of a neuron: mostly the reset of the target, sometimes another one."""
     if chosen.random() < 0.1:
         return {"init_hidden": True}
-    rule = "subtract" if target == "sinabs" else "zero"
+    rule = "subtract" if target in SUBTRACT else "zero"
     return {"init_hidden": True, "reset_mechanism": rule, "reset_delay": False}
 
 
 def neuron(chosen: random.Random, width: int, target: str, axes: int = 1) -> nn.Module:
     """A neuron for a layer of this width."""
     given = {**reset(chosen, target), "threshold": chosen.choice([0.5, 1.0, 1.5])}
+    if target == "rockpool":  # its decays round, so that no membrane may equal its threshold
+        given["threshold"] += 1.013
     beta: Any = chosen.choice([0.0, 0.5, 0.75, 0.875])
     if chosen.random() < 0.15:
         values = [chosen.choice([0.5, 0.75, 0.875]) for _ in range(width)]
@@ -86,6 +90,8 @@ def neuron(chosen: random.Random, width: int, target: str, axes: int = 1) -> nn.
             lambda: snn.RLeaky(beta, linear_features=width, **given),
             lambda: snn.RSynaptic(0.5, beta, linear_features=width, **given),
         ]
+    if target == "rockpool" and axes == 1 and chosen.random() < 0.95:
+        makers = [makers[2], makers[-1]]
     if chosen.random() < 0.03:
         return snn.LI(0.5, init_hidden=True)
     return chosen.choice(makers)()
@@ -133,11 +139,14 @@ def convolutional(chosen: random.Random, target: str) -> tuple[nn.Module, tuple[
 def drawn(chosen: random.Random, target: str) -> tuple[nn.Module, Tensor]:
     """A network and its input over time, [T, 1, ...], between 0 and 1."""
     torch.manual_seed(chosen.randrange(2**31))
-    net, shape = chosen.choice([dense, dense, convolutional])(chosen, target)
-    scale = chosen.choice([0.5, 1.0]) if target == "sinabs" else chosen.choice([1.0, 3.0])
+    kinds = [dense, dense, convolutional] if target != "rockpool" else [dense]
+    net, shape = chosen.choice(kinds)(chosen, target)
+    scale = chosen.choice([0.5, 1.0]) if target in SUBTRACT else chosen.choice([1.0, 3.0])
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             parameter.copy_((parameter * scale * 16).round() / 16)
+            if target == "rockpool":  # weak and positive: one spike in a step, and not silent
+                parameter.abs_().div_(2)
             if "recurrent.bias" in name and chosen.random() < 0.8:
                 parameter.zero_()
     x = (torch.rand(STEPS, 1, *shape) < 0.4).float()
@@ -154,6 +163,8 @@ def run_in(target: str, reader: Callable[..., Any], path: Path, x: Tensor) -> Te
         if target == "sinabs":
             out = reader(graph, batch_size=1)(x[:, 0])
             return out[0] if isinstance(out, tuple) else out
+        if target == "rockpool":
+            return reader(graph)(x[:, 0][None])[0][0]
         net = reader(graph, **({"dt": DT[target]} if target in DT else {}))
         state, outputs = None, []
         for sample in x if target == "spikingjelly" else x[:, 0]:
@@ -197,7 +208,7 @@ def main() -> int:
     if found.target is not None:
         readers = {name: each for name, each in readers.items() if name == found.target}
     if not readers:
-        sys.exit("no library is installed: snntorch, norse, sinabs or spikingjelly, and nirtorch")
+        sys.exit("no library is installed: snntorch, norse, sinabs, spikingjelly or rockpool")
     journal = Journal(found.out)
     for index, chosen in trials(journal, found.number, found.seed):
         target = list(readers)[index % len(readers)]

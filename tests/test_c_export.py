@@ -1,5 +1,6 @@
 """Networks as C: compiled and run, they spike as `snn.run` says."""
 
+import ctypes
 import shutil
 import subprocess
 from pathlib import Path
@@ -266,3 +267,66 @@ def test_random_networks_in_c_spike_as_run_does(tmp_path: Path) -> None:
     campaign = Path(__file__).resolve().parent.parent / "campaigns" / "c_export.py"
     code, printed = run_script(campaign, "--out", tmp_path, "--number", 8)
     assert code == 0 and "8 trials, 0 wrong" in printed, printed
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_x, self.of_y = nn.Linear(4, 5), nn.Linear(3, 5)
+        self.first, self.second = (hidden(snn.Leaky, beta) for beta in (0.9, 0.5))
+        self.last = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        spk = self.first(self.of_x(x) + self.of_y(y))
+        return self.second(self.last(spk)), spk
+
+
+@needs_compiler
+def test_several_inputs_and_outputs_are_arguments_of_the_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(TwoInputs())
+    x, y = torch.randn(30, 1, 4).mul(8).round() / 8, torch.randn(30, 1, 3).mul(8).round() / 8
+    with torch.no_grad():
+        want = [net(*pair) for pair in zip(x, y, strict=True)]
+    assert min(sum(out.sum() for out in side) for side in zip(*want, strict=True)) > 5
+    text = snn.hardware.to_c(net, (x[0], y[0]))
+    assert "const float *input_0, const float *input_1, float *output_0, float *output_1" in text
+    (tmp_path / "net.c").write_text(text)
+    library = tmp_path / "net.so"
+    command = [COMPILER, *FLAGS, "-shared", "-fPIC", str(tmp_path / "net.c"), "-o", str(library)]
+    subprocess.run([str(word) for word in command], check=True)
+    program = ctypes.CDLL(str(library))
+    state = (ctypes.c_float * 1000)()
+    program.network_reset(state)
+    for x_t, y_t, expected in zip(x, y, want, strict=True):
+        given = [(ctypes.c_float * each.numel())(*each.flatten().tolist()) for each in (x_t, y_t)]
+        found = [(ctypes.c_float * each.numel())() for each in expected]
+        program.network_step(state, *given, *found)
+        assert [list(each) for each in found] == [each.flatten().tolist() for each in expected]
+    with pytest.raises(ValueError, match="a network with one input and one output"):
+        snn.hardware.to_c(net, (x[0], y[0]), test=x[:, 0])
+
+
+def test_spikes_behind_whole_delays_are_multiplied_instead_of_added() -> None:
+    delay = snn.SynapticDelay(3, torch.tensor([0.0, 1.0, 3.0]), channels=3)
+    net = nn.Sequential(nn.Linear(2, 3), hidden(snn.Leaky, 0.9), delay, nn.Linear(3, 1))
+    text = snn.hardware.to_c(net, torch.zeros(1, 2))
+    assert "static const int delay_2[3] = {\n    0, 1, 3,\n};" in text
+    assert "y[o] += w[o];" in text.partition("/* 3: Linear")[2]
+
+
+def test_the_file_says_a_declaration_twice_or_copies_what_a_layer_only_passes_on() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), hidden(snn.Leaky, 0.9), nn.Flatten(), nn.Linear(8, 2))
+    text = snn.hardware.to_c(net, torch.zeros(1, 1, 4, 4))
+    assert text.count("void network_step(") == 2  # the interface on top, and the function
+    assert text.index("void network_step(") < text.index("static void layer_0")
+    assert "Flatten" not in text and "layer_3(s->y_1, s->y_3);" in text
+    assert " * input: 16 numbers of type float\n * output: 2 numbers of type float\n" in text
+    assert "state: 104 bytes" in text  # 8 + 8 + 8 + 2 numbers
+    assert "(0) *" not in text
+
+
+def test_a_layer_that_c_does_not_have_is_refused_for_its_nir_node() -> None:
+    net = nn.Sequential(nn.ConvTranspose2d(1, 2, 3), hidden(snn.Leaky, 0.9))
+    with pytest.raises(ValueError, match=r"layer '0' \(ConvTranspose2d\) cannot be written"):
+        snn.hardware.to_c(net, torch.zeros(1, 1, 4, 4))

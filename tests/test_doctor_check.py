@@ -2,6 +2,7 @@
 network is left as it was."""
 
 import copy
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -317,6 +318,20 @@ def test_every_fault_has_a_heading_on_the_page() -> None:
         sys.path.remove(str(CAMPAIGNS))
     page = (CAMPAIGNS.parent / "docs" / "not_learning.md").read_text(encoding="utf-8").lower()
     assert not [fault for fault in faults if f"## {fault}" not in page]
+
+
+@pytest.mark.parametrize(
+    ("loss", "came"),
+    [
+        (lambda out, y: out.sum(0), r"\(64, 10\)"),
+        (lambda out, y: float(out.detach().sum()), "float"),
+        (lambda out, y: None, "NoneType"),
+    ],
+    ids=["a tensor of many", "a number without gradient", "nothing"],
+)
+def test_a_loss_that_returns_no_single_tensor_is_named_with_what_came(loss: Any, came: str) -> None:
+    report = snn.doctor.check(net(), BATCH, loss, num_steps=T)
+    assert re.search(f"must return one number, got {came}", str(report))
 
 
 @pytest.mark.parametrize(

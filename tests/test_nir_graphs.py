@@ -158,10 +158,73 @@ def test_several_inputs_and_outputs_are_tuples() -> None:
     assert [out[0, 0].item() for out in net((one, one))] == [2.0, 9.0]
     with pytest.raises(TypeError, match=r"the graph has the inputs a, b, got 1; pass a tuple of 2"):
         net(one)
-    with pytest.raises(
-        ValueError, match="only a network with one input can be written, this one has a, b"
-    ):
+    with pytest.raises(ValueError, match="has the inputs a, b, got samples for 1; pass a tuple"):
         to_nir(net, one)
+
+
+class Crossed(nn.Module):
+    """Two inputs and two outputs, neither of them in the order of the alphabet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_z, self.of_a = nn.Linear(4, 3), nn.Linear(2, 3)
+        self.first, self.second = (snn.Leaky(beta, init_hidden=True) for beta in (0.9, 0.6))
+        self.last = nn.Linear(3, 5)
+
+    def forward(self, z: torch.Tensor, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        spk = self.first(self.of_z(z) + self.of_a(a))
+        return self.second(self.last(spk)), spk
+
+
+def test_several_inputs_and_outputs_are_written_and_keep_their_order_in_a_file(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    net = Crossed()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(3)
+    z, a = torch.rand(40, 2, 4), torch.rand(40, 2, 2)
+    want = [net(*pair) for pair in zip(z, a, strict=True)]
+    graph = to_nir(net, (z[0], a[0]), target="spikeloom")
+    nir.write(tmp_path / "net.nir", graph)
+    for source in (graph, nir.read(tmp_path / "net.nir"), tmp_path / "net.nir"):
+        read = from_nir(source)
+        again = from_nir(to_nir(read, (z[0], a[0]), target="spikeloom"))
+        for made in (read, again):
+            assert made.inputs == ["z", "a"]
+            found = [made(pair) for pair in zip(z, a, strict=True)]
+            for left, right in zip(want, found, strict=True):
+                assert all(torch.equal(x, y) for x, y in zip(left, right, strict=True))
+    assert sum(out.sum() for pair in want for out in pair) > 50
+    with pytest.raises(ValueError, match=r"has the time step|one input and one output"):
+        to_nir(net, (z[0], a[0]), target="snntorch")
+    with pytest.raises(ValueError, match="forward takes 2 inputs, got samples for 3"):
+        to_nir(net, (z[0], a[0], a[0]))
+    with pytest.raises(ValueError, match=r"one dtype, got torch\.float32 and torch\.float64"):
+        to_nir(net, (z[0], a[0].double()))
+    graph.metadata["spikeloom"]["inputs"] = "z"
+    with pytest.raises(ValueError, match="'inputs' of the graph must be a list of names"):
+        from_nir(graph)
+
+
+def test_an_identity_in_a_network_is_a_node_that_nir_does_not_have() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Identity(),
+        nn.Linear(4, 3),
+        nn.Identity(),
+        snn.Leaky(0.9, init_hidden=True),
+        nn.Identity(),
+    )
+    graph = to_nir(net, target="spikeloom")
+    assert set(graph.nodes) == {"input", "1", "3", "output"}
+    x = torch.rand(30, 2, 4) * 4
+    want = snn.run(net, x)
+    assert want.any() and torch.equal(snn.run(from_nir(graph), x), want)
+    only = to_nir(nn.Sequential(nn.Identity()), torch.zeros(1, 4), target="spikeloom")
+    assert only.edges == [("input", "output")]
+    assert torch.equal(from_nir(only)(x[0]), x[0])
 
 
 def test_a_graph_without_input_and_output_nodes_has_open_ends() -> None:

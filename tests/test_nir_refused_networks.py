@@ -201,3 +201,16 @@ def test_a_weight_of_nan_was_written() -> None:
     net[0].bias.data[0] = torch.inf
     with pytest.raises(ValueError, match="the bias of layer '0' holds 1 NaN or infinite values"):
         to_nir(net, VECTOR)
+
+
+def test_joined_tensors_end_in_an_error_of_torch() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(6, 4), snn.Leaky(0.9, init_hidden=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lif(self.fc(torch.cat([x, x], 1)))
+
+    with pytest.raises(ValueError, match="forward calls 'cat', which has no NIR node"):
+        to_nir(Joined(), torch.zeros(1, 3))

@@ -155,3 +155,72 @@ def test_arguments_of_quantize_are_checked() -> None:
         FixedPointLeaky(2.5, 3)
     with pytest.raises(ValueError, match="gain must be a power of two"):
         FixedPointLeaky(2, 3, gain=0.3)
+
+
+@pytest.mark.parametrize("state_bits", [8, 16, 20, 24])
+def test_a_wide_membrane_decays_by_a_rounded_product(state_bits: int) -> None:
+    top = 2 ** (state_bits - 1) - 1
+    neuron = FixedPointLeaky(
+        230, top, state_bits=state_bits, reset_mechanism="none", init_hidden=True, output=True
+    )
+    torch.manual_seed(0)
+    mem = np.zeros((1, 50), np.int64)
+    for _ in range(300):
+        x = torch.randint(-top // 4, top // 4, (1, 50))
+        mem = np.clip(((mem * 230 + 128) >> 8) + x.numpy(), -top, top)
+        assert np.array_equal(neuron(x.float())[1].numpy().astype(np.int64), mem)
+
+
+def test_an_integer_that_float32_cannot_hold_is_rounded_in_silence() -> None:
+    with pytest.raises(ValueError, match="threshold must be an integer of at most 24 bits"):
+        FixedPointLeaky(230, 2**24 + 1)
+
+
+def test_an_integrate_and_fire_neuron_has_no_integer_form() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(12, 8), snn.IF(init_hidden=True), nn.Linear(8, 3), snn.IF(init_hidden=True)
+    )
+    with torch.no_grad():
+        net[0].weight.abs_()
+        net[2].weight.abs_()
+    made = quantize(net, torch.zeros(1, 12))
+    x = (torch.rand(50, 1, 12) < 0.4).float()
+    out = snn.run(made, x).detach()
+    assert np.array_equal(out[:, 0].numpy().astype(np.int64), reference(made, x[:, 0].numpy()))
+    assert (out - snn.run(net, x)).abs().mean() < 0.1 < out.mean()
+
+
+def test_the_unit_of_a_membrane_does_not_lead_back_to_the_network() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), snn.Leaky(0.9, threshold=0.7, init_hidden=True))
+    made = quantize(net, torch.zeros(1, 1, 5, 5), input_step=1 / 255)
+    assert torch.allclose(made[1].threshold * made[1].unit, torch.tensor(0.7), rtol=1e-3)
+    weight_unit = made[1].unit * made[1].gain * 255  # of an input of 1
+    back = made[0].weight * weight_unit.reshape(-1, 1, 1, 1)
+    assert (back - net[0].weight).abs().max() <= weight_unit.max() / 2 + 1e-7
+
+
+def test_sums_of_integers_exceed_32_bits() -> None:
+    """A small threshold asks for a large gain, which the largest sum of weights does not allow."""
+    net = nn.Sequential(
+        nn.Linear(100, 1, bias=False), snn.Leaky(0.9, threshold=5e-4, init_hidden=True)
+    )
+    net[0].weight.data.fill_(1.0)
+    made = quantize(net, torch.zeros(1, 100), input_step=1 / 1000)
+    most = made[0].weight.detach().sum().item() * 1000 * float(made[1].gain)
+    assert 2.0**29 < most <= 2.0**30
+
+
+def test_a_layer_that_is_called_twice_ends_in_an_attribute_error() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+            self.first, self.second = (snn.Leaky(0.9, init_hidden=True) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.fc(self.first(self.fc(x))))
+
+    with pytest.raises(ValueError, match="'fc_1' is the second call of a layer"):
+        quantize(Twice(), torch.zeros(1, 6))

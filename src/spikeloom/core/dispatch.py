@@ -210,6 +210,8 @@ def chosen(
     Raises:
         RuntimeError: the backend or the residual that the user chose does not serve this call.
     """
+    if torch.compiler.is_exporting() and _forced.get() is None:
+        return "eager", None  # plain operations: the file needs no Spikeloom, and ONNX has them
     if not torch.compiler.is_compiling():
         name, stored = _choice(transition, x, dtype, steps)
     else:

@@ -37,9 +37,9 @@ class Arithmetic:
         """Whether all numbers are integers."""
         return self.real == "int32_t"
 
-    def literal(self, value: float) -> str:
-        """Return the text of a number, exact in this type."""
-        if self.whole:
+    def literal(self, value: float, kind: str = "") -> str:
+        """Return the text of a number, exact in this type; ``kind`` is another one, such as int."""
+        if self.whole or kind == "int":
             return str(int(value))
         if math.isinf(value):
             return "INFINITY" if value > 0 else "-INFINITY"
@@ -57,7 +57,8 @@ class Arithmetic:
         """
         lines = [f"static const {kind or self.real} {name}{sizes} = {{"]
         line = "   "
-        for text in map(self.literal, values):
+        for value in values:
+            text = self.literal(value, kind)
             if len(line) + len(text) + 2 > COLUMNS:
                 lines.append(line)
                 line = "   "
@@ -142,10 +143,24 @@ class CScalars(Scalars):
         lines = []
         for index in order:
             node = self.program.nodes[index]
+            same = self._unchanged(node) if self.arithmetic.whole else None
+            if same is not None:
+                self.names[index] = same
+                continue
             kind = "int" if node.dtype == torch.bool else self.arithmetic.real
             lines.append(f"const {kind} v{index} = {self.expression(node)};")
             self.names[index] = f"v{index}"
         return lines
+
+    def _unchanged(self, node: Node) -> str | None:
+        """Return the operand that an operation passes on: plus 0, times 1, or floor of integers."""
+        name = operation(node.op)
+        if name == "floor" and not self._shift(node):
+            return self.operand(node.args[0])
+        neutral = {"add": 0.0, "sub": 0.0, "mul": 1.0}.get(name)
+        if neutral is not None and len(node.args) == 2 and self._value(node.args[1]) == neutral:
+            return self.operand(node.args[0])
+        return None
 
     def _without_products(self, order: list[int], roots: list[int]) -> list[int]:
         """Leave out products that only a shift reads."""

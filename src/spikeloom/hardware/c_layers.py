@@ -147,7 +147,7 @@ def _convolution(site: Site, module: Any) -> Block:
     sizes = f"[{ordered.numel()}]"
     block.tables = arithmetic.table(name, site.numbers(ordered), sizes, arithmetic.weight)
     fill = _bias(site, module.bias, rows * columns, block.tables)
-    group = f"c / {each} * {per_group}" if module.groups > 1 else "0"
+    group = f"(c / {each} * {per_group}) * {rows * columns} + " if module.groups > 1 else ""
     block.body = [
         fill,
         f"for (int i = 0; i < {each * module.groups * height * width}; i++) {{",
@@ -164,7 +164,7 @@ def _convolution(site: Site, module: Any) -> Block:
         ),
         f"            const {arithmetic.weight} *w =",
         f"                {name} + ((c * {high} + j) * {wide} + k) * {per_group};",
-        f"            {real} *to = y + ({group}) * {rows * columns} + r * {columns} + q;",
+        f"            {real} *to = y + {group}r * {columns} + q;",
         f"            for (int o = 0; o < {per_group}; o++)",
         f"                to[o * {rows * columns}] += {_added(site, 'w[o]')};",
         "        }",
@@ -231,15 +231,17 @@ def _pool(site: Site, module: Any) -> Block:
         start = [f"{real} best = 0;", "int seen = 0;"]
         take = ["if (!seen || x[at] > best) best = x[at];", "seen = 1;"]
         result = "best"
+    before = [f" - {size}" if size else "" for size in padding]
+    outside = f"if (r < 0 || r >= {height} || q < 0 || q >= {width}) continue;"
     body = [
         f"for (int o = 0; o < {site.size}; o++) {{",
         f"    const int c = o / {rows * columns};",
-        f"    const int top = o / {columns} % {rows} * {stride[0]} - {padding[0]};",
-        f"    const int left = o % {columns} * {stride[1]} - {padding[1]};",
+        f"    const int top = o / {columns} % {rows} * {stride[0]}{before[0]};",
+        f"    const int left = o % {columns} * {stride[1]}{before[1]};",
         *(f"    {line}" for line in start),
         f"    for (int r = top; r < top + {kernel[0]}; r++)",
         f"        for (int q = left; q < left + {kernel[1]}; q++) {{",
-        f"            if (r < 0 || r >= {height} || q < 0 || q >= {width}) continue;",
+        *([f"            {outside}"] if any(padding) else []),
         f"            const int at = (c * {height} + r) * {width} + q;",
         *(f"            {line}" for line in take),
         "        }",
@@ -263,17 +265,17 @@ def _pointwise(site: Site, expression: str, **arrays: Tensor) -> Block:
     return block
 
 
-def _table(site: Site, name: str, value: Tensor, tables: list[str]) -> str:
+def _table(site: Site, name: str, value: Tensor, tables: list[str], kind: str = "") -> str:
     """Return how element ``i`` of a parameter is read; a table is added unless all are equal."""
     full = value.detach().double().expand(site.shape_out).reshape(-1)
     if bool((full == full[0]).all()):
-        return site.arithmetic.literal(full[0].item())
+        return site.arithmetic.literal(full[0].item(), kind)
     by_channel = full.reshape(site.shape_out[0], -1)
     inner = by_channel.shape[1]
     shared = inner > 1 and bool((by_channel == by_channel[:, :1]).all())
     values = by_channel[:, 0] if shared else full
     label = site.name(name)
-    tables += site.arithmetic.table(label, site.numbers(values), f"[{values.numel()}]")
+    tables += site.arithmetic.table(label, site.numbers(values), f"[{values.numel()}]", kind)
     return f"{label}[i / {inner}]" if shared else f"{label}[i]"
 
 

@@ -209,12 +209,23 @@ def delay_block(site: Site, delay: SynapticDelay) -> Block:
         f"for (int i = 0; i < {size}; i++) s->{ring}[now * {size} + i] = x[i];",
         f"for (int i = 0; i < {size}; i++) y[i] = 0;",
     ]
-    for k in range(depth):
+    whole = bool(((taps - taps.round()).abs() < NEAR).all() and (taps.round().sum(0) == 1).all())
+    if whole and taps.dim() > 1:
+        block.body[-1] = _picked(site, taps.round(), depth, block.tables)
+    for k in range(depth if not whole or taps.dim() == 1 else 0):
         if bool((taps[k].abs() > NEAR).any()):
             block.body += _tap(site, taps[k], k, depth, block.tables)
     block.body.append(f"s->{now}[0] = ({site.arithmetic.real})((now + 1) % {depth});")
-    block.spikes = site.spikes and taps.dim() == 1 and bool(((taps == 0) | (taps == 1)).all())
+    block.spikes = site.spikes and whole
     return block
+
+
+def _picked(site: Site, taps: Tensor, depth: int, tables: list[str]) -> str:
+    """The statement of delays that are whole numbers of steps, one for each channel."""
+    delays = taps.argmax(0).reshape(-1, *[1] * (len(site.shape_out) - 1))
+    delay = _table(site, "delay", delays.to(torch.float64), tables, kind="int")
+    place = f"(now + {depth} - {delay}) % {depth} * {site.size} + i"
+    return f"for (int i = 0; i < {site.size}; i++) y[i] = s->{site.name('ring')}[{place}];"
 
 
 def _tap(site: Site, weight: Tensor, k: int, depth: int, tables: list[str]) -> list[str]:

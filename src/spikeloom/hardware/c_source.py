@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import files
-from ..core import checks
 from ..core.neuron import Neuron
 from ..core.numbers import network
 from ..core.tree import reset
 from ..layers.delay import SynapticDelay
 from ..nir.network import Network
-from ..nir.wiring import INPUT, Part, Wiring, wiring_of
+from ..nir.wiring import Part, Wiring, step_of_input, wiring_of
 from ..running import run
 from .c_arithmetic import DOUBLE, FLOAT, INTEGER, Arithmetic
 from .c_layers import Block, Site, layer_block, serves
@@ -27,7 +26,7 @@ __all__ = ["to_c"]
 
 def to_c(
     net: nn.Module,
-    sample: Tensor,
+    sample: Tensor | tuple[Tensor, ...],
     path: Any = None,
     *,
     name: str = "network",
@@ -36,7 +35,8 @@ def to_c(
     """Write a network as one C99 file without dependencies and without ``malloc``.
 
     The file defines ``struct NAME_state``, ``NAME_reset(state)`` and ``NAME_step(state, input,
-    output)``, which computes one time step of one sample. Weights of silent inputs are skipped, and
+    output)``, which computes one time step of one sample; several inputs or outputs are
+    ``input_0``, ``input_1``. Weights of silent inputs are skipped, and
     weights of spikes are added, not multiplied. Layers that a graph runs in a loop read what was
     sent one step before. Neurons are printed from their equations: every neuron whose step is
     arithmetic of its own, also one that a user wrote.
@@ -52,7 +52,8 @@ def to_c(
             what `from_nir` returned. Layers: linear, convolutions of one and two axes, average and
             maximum pooling, batch normalization in evaluation, ReLU, flattening, sums, products
             with constants, delays, neurons.
-        sample: one step of input, [B, ...]; only its shape and dtype matter.
+        sample: one step of input, [B, ...], or a tuple of them for several inputs; only shapes and
+            dtype matter.
         path: file to write; it must not exist. Default: only return the text.
         name: prefix of all names in the file, a C identifier.
         test: input over time, [T, ...] without a batch axis; then the file has a ``main``, compiled
@@ -71,21 +72,17 @@ def to_c(
     >>> net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True))
     >>> text = snn.hardware.to_c(net, torch.zeros(1, 3))
     >>> [line for line in text.splitlines() if line.startswith("void")]
-    ['void network_reset(struct network_state *s)', 'void network_step(', 'void network_step(']
+    ['void network_reset(struct network_state *s);', 'void network_step(',
+     'void network_reset(struct network_state *s)', 'void network_step(']
     """
     network(net)
     if not re.fullmatch(r"[A-Za-z_]\w*", str(name)):
         raise ValueError(f"name must be a C identifier such as 'network', got {name!r}")
-    checks.floating(sample, "the sample")
-    if sample.dim() < 2:
-        raise ValueError(
-            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write "
-            "sample[None]"
-        )
+    step_of_input(sample)
     if path is not None and Path(path).exists():
         raise FileExistsError(f"{path} exists; choose another path, or remove the file")
     wiring = wiring_of(net, sample, accepts=_accepts)
-    text = _File(net, wiring, _arithmetic(net, sample), name).text(test)
+    text = _File(net, wiring, _arithmetic(net, wiring.dtype), name).text(test)
     if path is not None:
         with files.explained(Path(path)), files.atomic(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -96,12 +93,12 @@ def _accepts(module: nn.Module) -> bool:
     return serves(module) or isinstance(module, (nn.Flatten, SynapticDelay))
 
 
-def _arithmetic(net: nn.Module, sample: Tensor) -> Arithmetic:
+def _arithmetic(net: nn.Module, dtype: torch.dtype) -> Arithmetic:
     if any(isinstance(module, FixedPointLeaky) for module in net.modules()):
         return INTEGER
-    found = {torch.float32: FLOAT, torch.float64: DOUBLE}.get(sample.dtype)
+    found = {torch.float32: FLOAT, torch.float64: DOUBLE}.get(dtype)
     if found is None:
-        raise TypeError(f"C has float32 and float64, got a sample of {sample.dtype}")
+        raise TypeError(f"C has float32 and float64, got a sample of {dtype}")
     return found
 
 
@@ -117,14 +114,19 @@ class _File:
         self.index = {n: i for i, n in enumerate(wiring.parts)}
         self.spikes: dict[str, bool] = {}
         self.blocks: dict[str, Block] = {}
-        self.inputs: dict[str, list[str]] = {}  # expressions whose sum a part receives
+        self.aliases: dict[str, str] = {}  # parts that only pass on what another one sends
         for part_name, part in wiring.parts.items():
             self._enter(part_name, part)
 
     def _enter(self, name: str, part: Part) -> None:
         spikes = len(part.sources) == 1 and self.spikes.get(part.sources[0], False)
         site = Site(self.index[name], name, part.shape_in, part.shape_out, spikes, self.arithmetic)
-        if part.what is None or isinstance(part.what, nn.Flatten):
+        reshapes = part.what is None or isinstance(part.what, nn.Flatten)
+        if reshapes and len(part.sources) == 1 and not isinstance(self.net, Network):
+            self.aliases[name] = part.sources[0]
+            self.spikes[name] = spikes
+            return
+        if reshapes:
             block = Block(body=[f"for (int i = 0; i < {site.size}; i++) y[i] = x[i];"])
             block.spikes = spikes
         elif isinstance(part.what, Neuron):
@@ -143,7 +145,7 @@ class _File:
         layers = [self._function(name, block) for name, block in self.blocks.items()]
         sections = [
             self._header(),
-            self._state(),
+            [*self._state(), "", *self._prototypes()],
             *layers,
             self._reset(),
             self._step(),
@@ -151,28 +153,40 @@ class _File:
         ]
         return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
-    def _sizes(self) -> tuple[int, list[int]]:
-        outputs = []
-        for sources in self.wiring.outputs:
-            first = sources[0]
-            shape = self.wiring.shape if first == INPUT else self.wiring.parts[first].shape_out
-            outputs.append(torch.Size(shape).numel())
-        return torch.Size(self.wiring.shape).numel(), outputs
+    def _inputs(self) -> dict[str, int]:
+        """Names and sizes of the inputs in C."""
+        sizes = [torch.Size(shape).numel() for shape in self.wiring.inputs.values()]
+        return _numbered("input", sizes)
+
+    def _outputs(self) -> dict[str, int]:
+        """Names and sizes of the outputs in C."""
+        shapes = [self.wiring.shape_of(sources[0]) for sources in self.wiring.outputs]
+        return _numbered("output", [torch.Size(shape).numel() for shape in shapes])
 
     def _header(self) -> list[str]:
         version = getattr(sys.modules[__name__.partition(".")[0]], "__version__", "")
-        inputs, outputs = self._sizes()
-        shown = " and ".join(map(str, outputs))
+        ends = self._inputs() | self._outputs()
+        real = self.arithmetic.real
+        bits = {"double": 64}.get(real, 32)
+        numbers = sum(size for name in self.blocks for _, size, _ in self._fields(name))
         lines = [
             f"/* {self.name}: written by Spikeloom {version}. C99, no dependencies, no allocation.",
             " *",
             f" *     struct {self.name}_state state;",
             f" *     {self.name}_reset(&state);",
-            f" *     {self.name}_step(&state, input, output);   once for each time step",
+            f" *     {self.name}_step(&state, {', '.join(ends)});   once for each time step",
             " *",
-            f" * input: {inputs} numbers, output: {shown} numbers. Compile with -ffp-contract=off.",
-            " */",
+            *(f" * {name}: {size} numbers of type {real}" for name, size in ends.items()),
+            f" * state: {numbers * bits // 8} bytes",
+            " *",
+            " * A spike is 1. A table of weights has one row for each input: its weights to all",
+            " * outputs, or through one tap of a kernel to all channels. int must have 32 bits.",
         ]
+        if self.arithmetic.whole:
+            lines.append(" * A right shift must keep the sign of a negative number.")
+        else:
+            lines.append(" * Compile with -ffp-contract=off: PyTorch rounds products and sums.")
+        lines.append(" */")
         body = "\n".join(line for block in self.blocks.values() for line in block.body)
         functions = r"\b(exp|log|sqrt|sin|cos|tanh|atan|erf|floor)f?\(|INFINITY"
         if re.search(functions, body):
@@ -180,18 +194,35 @@ class _File:
         lines.append("#include <stdint.h>" if self.arithmetic.whole else "")
         return [line for line in lines if line]
 
+    def _fields(self, name: str) -> list[tuple[str, int, str]]:
+        """Arrays of a part in the state of the network: name, size, and what they hold."""
+        part = self.wiring.parts[name]
+        index = self.index[name]
+        fields = [(f"y_{index}", torch.Size(part.shape_out).numel(), f"output of {name}")]
+        if len(part.sources) > 1:
+            fields.append((f"x_{index}", torch.Size(part.shape_in).numel(), f"input of {name}"))
+        return fields + [(field, size, "") for field, size in self.blocks[name].state.items()]
+
     def _state(self) -> list[str]:
         real = self.arithmetic.real
         lines = [f"struct {self.name}_state {{"]
-        for name, block in self.blocks.items():
-            part = self.wiring.parts[name]
-            index = self.index[name]
-            size = torch.Size(part.shape_out).numel()
-            lines.append(f"    {real} y_{index}[{size}]; /* output of {name} */")
-            if len(part.sources) > 1:
-                lines.append(f"    {real} x_{index}[{torch.Size(part.shape_in).numel()}];")
-            lines += [f"    {real} {field}[{length}];" for field, length in block.state.items()]
+        for name in self.blocks:
+            for field, size, holds in self._fields(name):
+                lines.append(f"    {real} {field}[{size}];" + (f" /* {holds} */" if holds else ""))
         return [*lines, "};"]
+
+    def _prototypes(self) -> list[str]:
+        reset, step = self._heads()
+        return [f"{reset};", *step[:-1], f"{step[-1]};"]
+
+    def _heads(self) -> tuple[str, list[str]]:
+        """The declarations of the two functions, without a semicolon."""
+        real = self.arithmetic.real
+        state = f"struct {self.name}_state *s"
+        inputs = "".join(f", const {real} *{name}" for name in self._inputs())
+        outputs = "".join(f", {real} *{name}" for name in self._outputs())
+        step = [f"void {self.name}_step(", f"    {state}{inputs}{outputs})"]
+        return f"void {self.name}_reset({state})", step
 
     def _function(self, name: str, block: Block) -> list[str]:
         part = self.wiring.parts[name]
@@ -210,9 +241,10 @@ class _File:
         return any("s->" in line for line in block.body)
 
     def _reset(self) -> list[str]:
-        lines = [f"void {self.name}_reset(struct {self.name}_state *s)", "{"]
-        lines += [f"    static const struct {self.name}_state rest;", "    *s = rest;"]
-        for block in self.blocks.values():
+        lines = [self._heads()[0], "{"]
+        for name, block in self.blocks.items():
+            for field, size, _ in self._fields(name):
+                lines.append(f"    for (int i = 0; i < {size}; i++) s->{field}[i] = 0;")
             lines += [f"    {line}" for line in block.reset]
         for index, values in self._at_rest().items():
             for position, value in enumerate(values):
@@ -226,9 +258,10 @@ class _File:
         net = self.net
         if not isinstance(net, Network) or not net.loop_bias:
             return {}
-        like = torch.zeros(1, *self.wiring.shape, dtype=self.wiring.dtype)
+        likes = [torch.zeros(1, *s, dtype=self.wiring.dtype) for s in self.wiring.inputs.values()]
+        like = likes[0]
         if not net.shapes:
-            net.shapes = net.shapes_for(like)
+            net.shapes = net.shapes_for(*likes)
         found = {}
         for name in net.delayed:
             value = None if name in net.inputs else net._at_rest(name, like)
@@ -238,16 +271,14 @@ class _File:
         return found
 
     def _source(self, name: str) -> str:
-        return "input" if name == INPUT else f"s->y_{self.index[name]}"
+        name = self.aliases.get(name, name)
+        if name in self.aliases:
+            return self._source(name)
+        arrays = dict(zip(self.wiring.inputs, self._inputs(), strict=True))
+        return arrays[name] if name in arrays else f"s->y_{self.index[name]}"
 
     def _step(self) -> list[str]:
-        real = self.arithmetic.real
-        _, outputs = self._sizes()
-        names = ["output"] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
-        arguments = "".join(f", {real} *{name}" for name in names)
-        head = f"struct {self.name}_state *s, const {real} *input{arguments}"
-        lines = [f"void {self.name}_step(", f"    {head});", f"void {self.name}_step("]
-        lines += [f"    {head})", "{"]
+        lines = [*self._heads()[1], "{"]
         for name, block in self.blocks.items():
             part = self.wiring.parts[name]
             index = self.index[name]
@@ -259,25 +290,26 @@ class _File:
                 source = f"s->x_{index}"
             state = "s, " if self._reads_state(block) else ""
             lines.append(f"    layer_{index}({state}{source}, s->y_{index});")
-        for target, sources, size in zip(names, self.wiring.outputs, outputs, strict=True):
+        outputs = self._outputs().items()
+        for (target, size), sources in zip(outputs, self.wiring.outputs, strict=True):
             total = " + ".join(f"{self._source(n)}[i]" for n in sources)
             lines.append(f"    for (int i = 0; i < {size}; i++) {target}[i] = {total};")
         return [*lines, "}"]
 
     def _test(self, test: Tensor) -> list[str]:
         """A program that runs the test vector and counts what differs."""
-        shape = self.wiring.shape
+        if len(self._inputs()) > 1 or len(self._outputs()) > 1:
+            raise ValueError("a test vector needs a network with one input and one output")
+        ((_, shape),) = self.wiring.inputs.items()
         if tuple(test.shape[1:]) != tuple(shape) or len(test) == 0:
             raise ValueError(
                 f"test must be [T, {', '.join(map(str, shape))}] with T > 0, got "
                 f"{tuple(test.shape)}"
             )
-        inputs, outputs = self._sizes()
-        if len(outputs) > 1:
-            raise ValueError("a test vector needs a network with one output")
+        (inputs,) = self._inputs().values()
+        (size,) = self._outputs().values()
         expected = _outputs(self.net, test.to(self.wiring.dtype)[:, None])
         steps = len(test)
-        size = outputs[0]
         real = self.arithmetic.real
         table = self.arithmetic.table
         return [
@@ -301,6 +333,12 @@ class _File:
             "}",
             "#endif",
         ]
+
+
+def _numbered(stem: str, sizes: list[int]) -> dict[str, int]:
+    """Names of arrays with their sizes; one has no number."""
+    names = [stem] if len(sizes) == 1 else [f"{stem}_{n}" for n in range(len(sizes))]
+    return dict(zip(names, sizes, strict=True))
 
 
 def _outputs(net: nn.Module, x: Tensor) -> Tensor:

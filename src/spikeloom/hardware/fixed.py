@@ -26,15 +26,17 @@ from ..core import checks
 from ..core.neuron import Neuron
 from ..core.numbers import network, whole
 from ..core.reset import Keep, Reset, Subtract, ZeroBefore
+from ..neurons.integrate_fire import IF
 from ..neurons.leaky import Leaky
 from ..nir.computed_weights import plain_layers
-from ..nir.wiring import INPUT, Part, wiring_of
+from ..nir.wiring import Part, wiring_of
 from .c_layers import serves
 
 __all__ = ["FixedPointLeaky", "fake_quantize", "quantize"]
 
 DECAY_BITS = 8
 EXACT = 2**24  # integers up to here are exact in float32
+LARGEST = 2.0**30  # of what a membrane receives in a step, for processors with 32 bits
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
@@ -92,8 +94,8 @@ class FixedPointLeaky(Neuron):
         checks.in_range("beta", beta, 0.0, 2.0**DECAY_BITS)
         for name, value in (("beta", beta), ("threshold", threshold), ("bias", bias)):
             number = torch.as_tensor(value, dtype=torch.float64)
-            if bool((number != number.round()).any()):
-                raise ValueError(f"{name} must be an integer, got {value!r}")
+            if bool((number != number.round()).any()) or bool((number.abs() > EXACT).any()):
+                raise ValueError(f"{name} must be an integer of at most 24 bits, got {value!r}")
         mantissa, exponent = math.frexp(gain)
         if mantissa != 0.5:
             raise ValueError(f"gain must be a power of two such as 0.25, got {gain!r}")
@@ -115,8 +117,11 @@ class FixedPointLeaky(Neuron):
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:
-        decayed = ((state.mem * p.beta + 2 ** (DECAY_BITS - 1)) * 2.0**-DECAY_BITS).floor()
-        mem = decayed + ((x + p.offset) * p.gain).floor() + p.bias
+        # in two parts, so that no product is longer than 24 bits
+        high = (state.mem * 2.0**-DECAY_BITS).floor()
+        low = state.mem - high * 2.0**DECAY_BITS
+        rounded = ((low * p.beta + 2 ** (DECAY_BITS - 1)) * 2.0**-DECAY_BITS).floor()
+        mem = high * p.beta + rounded + ((x + p.offset) * p.gain).floor() + p.bias
         return state._replace(mem=torch.maximum(torch.minimum(mem, p.top), -p.top))
 
 
@@ -133,12 +138,14 @@ def quantize(
 
     Weights, biases, thresholds and membranes become integers (see `spikeloom.hardware.fixed`);
     batch normalization is folded into the layer before it. The copy runs with ``snn.run`` and
-    ``snn.layerwise``, and `to_c` writes it with 8-bit weights and 32-bit arithmetic. For 4 bits and
-    less train the network with `fake_quantize` first.
+    ``snn.layerwise``, and `to_c` writes it with 8-bit weights and 32-bit arithmetic. Each neuron
+    has the ``unit`` of its membrane, the value of 1 in the network of floating-point numbers;
+    ``unit * gain`` is that of the weights before it. For 4 bits and less train the network with
+    `fake_quantize` first.
 
     Args:
-        net: takes one time step [B, ...] per call. Each `Leaky` is fed by one linear layer or
-            convolution; flattening and maximum pooling may be between them.
+        net: takes one time step [B, ...] per call. Each `Leaky` or `IF` is fed by one linear layer
+            or convolution; flattening and maximum pooling may be between them.
         sample: one step of input, [B, ...]; only its shape and dtype matter.
         weight_bits: 2 to 8; 2 is ternary, -1, 0 and 1.
         per_channel: one scale for each output channel, or one for the layer.
@@ -163,12 +170,18 @@ def quantize(
     checks.in_range("input_step", input_step, 0.0, math.inf, open_low=True)
     made = _folded(copy.deepcopy(plain_layers(net)).eval())
     wiring = wiring_of(made, sample, accepts=lambda module: serves(module) or _passes(module))
-    scales: dict[str, Tensor] = {}
-    raw = {INPUT}  # parts that send the input of the network
+    scales: dict[str, _Scaled] = {}
+    raw = set(wiring.inputs)  # what sends an input of the network
+    layers = dict(made.named_modules())
     for name, part in wiring.parts.items():
+        if isinstance(part.what, nn.Module) and name not in layers:
+            raise ValueError(
+                f"{type(part.what).__name__} {name!r} is the second call of a layer, whose outputs "
+                "may need another scale; use a copy of the layer"
+            )
         if isinstance(part.what, WEIGHTED):
             step = input_step if raw.intersection(part.sources) else 1.0
-            _weigh(made, name, scales, weight_bits, per_channel, step)
+            scales[name] = _weighed(made, name, weight_bits, per_channel, step)
         elif _passes(part.what):
             raw.update({name} if raw.intersection(part.sources) else ())
             scales.update((name, scales[s]) for s in part.sources if s in scales)
@@ -179,7 +192,7 @@ def quantize(
             raise ValueError(
                 f"layer {name!r} ({kind}) has no integer form; what has: nn.Linear, nn.Conv1d, "
                 "nn.Conv2d, nn.MaxPool2d, nn.Flatten, batch normalization after a convolution or "
-                "linear layer, and Leaky"
+                "linear layer, Leaky and IF"
             )
     return made
 
@@ -203,15 +216,22 @@ def _folded(net: nn.Module) -> nn.Module:
     return net
 
 
-def _weigh(
-    net: nn.Module,
-    name: str,
-    scales: dict[str, Tensor],
-    bits: int,
-    per_channel: bool,
-    step: float,
-) -> None:
-    """Make the weights of a layer integers and note the scale of its outputs."""
+class _Scaled(NamedTuple):
+    """What a layer of integers sends.
+
+    Args:
+        unit: value of 1, for each output channel.
+        bias: of the layer, in the unit of the floating-point network.
+        most: the largest sum of its weights.
+    """
+
+    unit: Tensor
+    bias: Tensor
+    most: float
+
+
+def _weighed(net: nn.Module, name: str, bits: int, per_channel: bool, step: float) -> _Scaled:
+    """Make the weights of a layer integers."""
     layer: Any = net.get_submodule(name)
     weight = layer.weight.detach()
     checks.finite(weight, f"the weight of layer {name!r}")
@@ -225,10 +245,9 @@ def _weigh(
         )
     with torch.no_grad():
         layer.weight.copy_(rounded)
-    scales[name] = scale.flatten() * step
-    if layer.bias is not None:
-        scales[f"{name}.bias"] = layer.bias.detach().clone()
-        layer.register_parameter("bias", None)
+    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().clone()
+    layer.register_parameter("bias", None)
+    return _Scaled(scale.flatten().double() * step, bias.double(), worst)
 
 
 def scale_of(weight: Tensor, bits: int, per_channel: bool) -> Tensor:
@@ -266,15 +285,15 @@ def rounded_to(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
 
 
 def _settle(
-    net: nn.Module, name: str, part: Part, scales: dict[str, Tensor], state_bits: int
+    net: nn.Module, name: str, part: Part, scales: dict[str, _Scaled], state_bits: int
 ) -> None:
     """Replace a neuron by its integer form."""
     neuron: Any = part.what
     source = part.sources[0]
-    if type(neuron) is not Leaky or len(part.sources) != 1 or source not in scales:
+    if type(neuron) not in (Leaky, IF) or len(part.sources) != 1 or source not in scales:
         raise ValueError(
             f"neuron {name!r} ({type(neuron).__name__}) has no integer form; it must be a Leaky "
-            "that one layer with weights feeds"
+            "or IF that one layer with weights feeds"
         )
     if neuron.inhibition or neuron.state_quant or bool((neuron.graded_spikes_factor != 1).any()):
         raise ValueError(
@@ -282,25 +301,26 @@ def _settle(
             "form"
         )
     shape = (-1, *[1] * (len(part.shape_out) - 1))
-    scale = scales[source].double().view(shape)
-    threshold = neuron.threshold.detach().double() / scale
+    sent = scales[source]
+    unit = sent.unit.view(shape)
+    threshold = neuron.threshold.detach().double() / unit
+    bias = sent.bias.view(shape) / unit
     room = 2.0 ** (state_bits - 3)  # membranes reach four thresholds before they are clamped
     gain = 2.0 ** math.floor(math.log2(room / threshold.max().item()))
-    gain = min(gain, EXACT / 2.0**state_bits)
+    most = sent.most + bias.abs().max().item()
+    gain = min(gain, EXACT / 2.0**state_bits, 2.0 ** math.floor(math.log2(LARGEST / max(most, 1))))
     threshold = (threshold * gain).round()
     if bool((threshold < 1).any()):
         raise ValueError(
             f"neuron {name!r}: {int((threshold < 1).sum())} thresholds are below one unit of the "
             "membrane; use more state_bits, or per_channel=False"
         )
-    bias = next((v for k, v in scales.items() if k == f"{_weighted(source, scales)}.bias"), None)
-    constant = torch.zeros(()) if bias is None else bias.double().view(shape) / scale * gain
-    beta = neuron.params(torch.float64).beta.detach().clamp(0, 1)
+    beta = torch.ones(()) if type(neuron) is IF else neuron.params(torch.float64).beta.detach()
     made = FixedPointLeaky(
-        (beta * 2**DECAY_BITS).round().float(),
+        (beta.clamp(0, 1) * 2**DECAY_BITS).round().float(),
         threshold.float(),
         gain=gain,
-        bias=constant.round().float(),
+        bias=(bias * gain).round().clamp(-EXACT, EXACT).float(),
         state_bits=state_bits,
         reset_mechanism=neuron.reset_mechanism,
         reset_delay=neuron.reset_delay,
@@ -309,14 +329,9 @@ def _settle(
         spike_grad=neuron.spike_grad,
         mode=neuron.mode,
     )
+    made.register_buffer("unit", (unit / gain).float())
     parent, _, child = name.rpartition(".")
     setattr(net.get_submodule(parent), child, made)
-
-
-def _weighted(source: str, scales: dict[str, Tensor]) -> str:
-    """Return the layer with weights behind a flattening or a pooling."""
-    same = scales[source]
-    return next(name for name, value in scales.items() if value is same)
 
 
 class _FakeQuantize(nn.Module):

@@ -89,6 +89,8 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
         alpha, gain = 1.0 - leak, gain * fields.get("w_in", np.ones(())) * leak
     if kind == "IF" and convention.rates:
         gain = np.where(fields["r"] == 1.0, 1.0, gain)
+    if convention.plain_inputs:
+        gain = np.ones(()) if alpha is None else alpha
     gain = np.where(np.abs(gain - 1.0) <= UNITY, 1.0, gain)
     rest = fields.get("v_leak", np.zeros(()))
     if kind == "IF" and convention.from_reset:
@@ -97,8 +99,10 @@ def circuit_of(node: Node, dt: float, convention: Convention) -> Circuit:
         compact(gain), compact(beta), None if alpha is None else compact(alpha), compact(rest)
     )
     if "v_threshold" in fields:
-        threshold, reset = fields["v_threshold"], fields.get("v_reset", np.zeros(()))
-        circuit.threshold, circuit.reset_to = compact(threshold - rest), compact(reset - rest)
+        threshold, reset = fields["v_threshold"] - rest, fields.get("v_reset", 0.0) - rest
+        if convention.plain_inputs:  # measured in the unit of the input
+            threshold, reset, circuit.gain = threshold / gain, reset / gain, np.ones(())
+        circuit.threshold, circuit.reset_to = compact(threshold), compact(reset)
     return circuit
 
 

@@ -1,4 +1,4 @@
-"""What a NIR file leaves open, and how four libraries fill it in.
+"""What a NIR file leaves open, and how other libraries fill it in.
 
 NIR is written in continuous time: it has no field for the time step, for what a spike does to the
 membrane, and for when. Our own graphs carry this in their metadata. For graphs of others it has to
@@ -33,6 +33,8 @@ class Convention:
         rates: time constants shorter than ``dt`` are ``dt`` times the true ones, and an IF of ``r =
             1`` adds its input once a step, not once a second.
         from_reset: an IF starts at its ``v_reset``, not at 0.
+        plain_inputs: r and w_in scale nothing: a membrane adds its input as it is, and a synapse
+            decays what it receives in the same step.
 
     Raises:
         ValueError: ``dt`` is not positive or ``reset`` unknown.
@@ -50,6 +52,7 @@ class Convention:
     leftover_reset: bool = False
     rates: bool = False
     from_reset: bool = False
+    plain_inputs: bool = False
 
     def __post_init__(self) -> None:
         check_rule(self.dt, self.reset)
@@ -70,13 +73,16 @@ def check_rule(dt: Any, reset: Any) -> None:
 # As their own exporters and cells compute. snnTorch 1.0.0. Norse 1.1.0: its exporter writes dt /
 # tau_inv where tau is 1 / tau_inv, and r = 1 for an IF that adds its input. Sinabs: time constants
 # in steps; that it can fire several spikes in a step is nothing that NIR could say. SpikingJelly
-# 2.0.0.
+# 2.0.0. Rockpool 3.1.0, which computes its time step from r: here dt is the one of its modules.
 CONVENTIONS = {
     "snntorch": Convention(1e-4, "zero", False, leftover_reset=True),
     "norse": Convention(1e-3, "zero", False, loop_bias=False, rates=True),
     "sinabs": Convention(1.0, "subtract", False, exponential=True),
     "spikingjelly": Convention(
         1e-4, "zero", False, at_threshold=True, loop_bias=False, from_reset=True
+    ),
+    "rockpool": Convention(
+        1e-3, "subtract", False, at_threshold=True, exponential=True, plain_inputs=True
     ),
 }
 

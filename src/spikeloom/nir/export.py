@@ -1,7 +1,9 @@
 """Writing: from a network to a NIR graph."""
 
+import json
 import sys
 import warnings
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -11,13 +13,13 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.neuron import Neuron
-from ..core.numbers import network, real
+from ..core.numbers import flag, network, real
 from .layer_nodes import flatten_node, layer_node, scale_node
 from .modules import Offset
 from .neuron_nodes import neuron_nodes
 from .node import Node
 from .targets import SPIKELOOM, TARGETS, carried, check, fitted, time_step
-from .wiring import INPUT, Part, Wiring, wiring_of
+from .wiring import Part, Wiring, step_of_input, wiring_of
 
 __all__ = ["to_nir"]
 
@@ -26,12 +28,13 @@ Edge = tuple[str, str]
 
 def to_nir(
     net: nn.Module,
-    sample: Tensor | None = None,
+    sample: Tensor | tuple[Tensor, ...] | None = None,
     *,
     dt: float | None = None,
     args: tuple[Any, ...] = (),
     name: str = "",
     target: str | None = None,
+    strict: bool = True,
 ) -> Any:
     """Write a network as a NIR graph.
 
@@ -51,16 +54,20 @@ def to_nir(
         net: takes one time step [B, ...] per call and calls each neuron with its input only. Layers
             without NIR node, such as batch normalisation or max pooling, are refused; dropout is
             left out.
-        sample: one step of input, [B, ...]; only its shape and dtype matter. May be left out if the
-            first layer is linear.
+        sample: one step of input, [B, ...], or a tuple of them for several inputs; only shapes and
+            dtype matter. May be left out if the first layer is linear.
         dt: time step in seconds, to turn decays per step into time constants. Default: 1e-4, or
-            that of the target: 1e-3 for Norse, 1 for Sinabs, which counts in steps.
+            that of the target: 1e-3 for Norse and Rockpool, 1 for Sinabs and Lava, which count
+            in steps.
         args: further arguments of ``net.forward``.
         name: of the network, for the metadata.
         target: the library that shall read the graph: ``"snntorch"``, ``"norse"``, ``"sinabs"``,
-            ``"spikingjelly"``, or ``"spikeloom"``, which takes every reset. snnTorch and Norse
-            flatten the batch axis with the others: after ``nn.Flatten`` they run single samples
-            without batch axis. `check` lists what they cannot run.
+            ``"spikingjelly"``, ``"rockpool"``, ``"lava"``, or ``"spikeloom"``, which takes every
+            reset. snnTorch and Norse flatten the batch axis with the others: after ``nn.Flatten``
+            they run single samples without batch axis. `check` lists what they cannot run.
+        strict: refuse a network that the target would run with other spikes. With ``False`` the
+            obstacles are a `UserWarning`: write such a graph only to compare the spikes there, for
+            example where the weights allow several spikes in a step and the data never bring them.
 
     Returns:
         A ``nir.NIRGraph`` with a node for each layer, called by its path in ``net``.
@@ -86,6 +93,7 @@ def to_nir(
     nir = checks.require("nir", extra="nir", purpose="writing a NIR graph")
     if target not in (None, SPIKELOOM):
         checks.choice("target", target, (*TARGETS, SPIKELOOM))
+    strict = flag("strict", strict)
     dt = None if dt is None else real("dt", dt, 0.0, open_low=True, example=1e-4)
     dt = time_step(target, dt)
     if not isinstance(args, (tuple, list)):
@@ -97,30 +105,33 @@ def to_nir(
     network(net)
     checks.finite_parameters(net)
     sample = _sample(net) if sample is None else sample
-    checks.floating(sample, "the sample")
-    if sample.dim() < 2:
-        raise ValueError(
-            f"the sample is one step of input [B, ...], got {tuple(sample.shape)}; write "
-            "sample[None]"
-        )
+    step_of_input(sample)
     wiring = wiring_of(net, sample, tuple(args))
     version = str(getattr(sys.modules[__name__.partition(".")[0]], "__version__", "unknown"))
-    own = {"dt": dt, "dtype": str(sample.dtype).removeprefix("torch."), "version": version}
+    own = {"dt": dt, "dtype": str(wiring.dtype).removeprefix("torch."), "version": version}
     nodes, edges = _nodes(wiring, dt)
     if target is None:
         _warn(nodes)
     else:
         own["target"] = target
+    for kind, key in (("Input", "inputs"), ("Output", "outputs")):
+        names = [n for n, node in nodes.items() if node.kind == kind]
+        if len(names) > 1:  # a file sorts its nodes
+            own[key] = json.dumps(names)
     graph = _graph(nir, {n: fitted(node, target, dt) for n, node in nodes.items()}, edges, wiring)
     graph.metadata = {"spikeloom": own} | ({"name": name} if name else {})
     if target in TARGETS:
-        obstacles = check(graph, target)
-        if obstacles:
-            raise ValueError(
-                f"{TARGETS[target].name} would not run this network with the same spikes: "
-                + "; ".join(obstacles)
-            )
+        _judge(check(graph, target), TARGETS[target].name, strict)
     return graph
+
+
+def _judge(obstacles: list[str], library: str, strict: bool) -> None:
+    """Raise, or warn, where there are obstacles."""
+    message = f"{library} would not run this network with the same spikes: {'; '.join(obstacles)}"
+    if obstacles and strict:
+        raise ValueError(message)
+    if obstacles:
+        warnings.warn(message, stacklevel=3)
 
 
 def _warn(nodes: dict[str, Node]) -> None:
@@ -141,7 +152,8 @@ def _warn(nodes: dict[str, Node]) -> None:
 
 def _sample(net: nn.Module) -> Tensor:
     """One step of input for a network that begins with a linear layer."""
-    first = next((m for m in net.modules() if not list(m.children())), None)
+    layers = (m for m in net.modules() if not list(m.children()))
+    first = next((m for m in layers if not isinstance(m, (nn.Identity, nn.Dropout))), None)
     if not isinstance(first, nn.Linear):
         raise ValueError(
             f"to_nir needs the shape of the input, and the first layer ({type(first).__name__}) "
@@ -153,9 +165,11 @@ def _sample(net: nn.Module) -> Tensor:
 
 def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
     """The nodes and edges of the graph; a recurrent neuron is a node of type NIRGraph."""
-    start = _fresh("input", wiring.parts)
-    nodes = {start: Node("Input", {}, shape=wiring.shape)}
-    ends = {INPUT: start}  # the node that sends for each part
+    nodes: dict[str, Node] = {}
+    ends: dict[str, str] = {}  # the node that sends for each part
+    for name, shape in wiring.inputs.items():
+        ends[name] = _fresh(name.removeprefix(":") or "input", {*wiring.parts, *nodes})
+        nodes[ends[name]] = Node("Input", {}, shape=shape)
     inner: list[Edge] = []
     for name, part in wiring.parts.items():
         if not isinstance(part.what, Offset):
@@ -168,8 +182,7 @@ def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
     ] + inner
     for sources in wiring.outputs:
         end = _fresh("output", nodes)
-        shape = wiring.shape if sources[0] == INPUT else wiring.parts[sources[0]].shape_out
-        nodes[end] = Node("Output", {}, shape=shape)
+        nodes[end] = Node("Output", {}, shape=wiring.shape_of(sources[0]))
         edges += [(ends[source], end) for source in sources]
     twice = next((edge for edge in edges if edges.count(edge) > 1), None)
     if twice is not None:
@@ -242,7 +255,8 @@ def _graph(
         if wiring is not None and name in wiring.parts:
             each.input_type = {"input": np.array(wiring.parts[name].shape_in)}
             each.output_type = {"output": np.array(wiring.parts[name].shape_out)}
-    return nir.NIRGraph(objects, edges, type_check=False)
+    options = {"type_check": False} if "type_check" in signature(nir.NIRGraph).parameters else {}
+    return nir.NIRGraph(objects, edges, **options)
 
 
 def _object(nir: Any, node: Node) -> Any:
@@ -253,5 +267,19 @@ def _object(nir: Any, node: Node) -> Any:
         return nir.Output({"output": shape})
     if node.kind == "NIRGraph":
         return _graph(nir, node.fields["nodes"], node.fields["edges"])
-    extra = {"input_type": {"input": shape}} if node.kind == "Flatten" else {}
-    return getattr(nir, node.kind)(**node.fields, **extra, metadata=dict(node.metadata))
+    make = getattr(nir, node.kind, None)
+    if make is None:
+        raise ValueError(f"this version of nir has no {node.kind}; install nir>=1.0.8")
+    known = signature(make).parameters  # nir 1.0.4, which Sinabs and Rockpool want, knows fewer
+    fields = dict(node.fields)
+    reset = None if "v_reset" in known else fields.pop("v_reset", None)
+    if np.any(reset):
+        raise ValueError(
+            "a neuron is reset to another potential than 0, which this version of nir does not "
+            "know; install nir>=1.0.8"
+        )
+    if node.kind == "Flatten":
+        fields["input_type"] = {"input": shape}
+    if "metadata" in known:
+        fields["metadata"] = dict(node.metadata)
+    return make(**fields)

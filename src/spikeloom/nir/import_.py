@@ -1,6 +1,6 @@
 """Reading: from a NIR graph or file to a network of torch layers and our neurons."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,7 +15,7 @@ from ..core.numbers import flag
 from .convention import CONVENTIONS, Convention, convention_of
 from .layer_modules import layer_module
 from .loops import Loop, graded, loops_of, order_of
-from .metadata import check_own
+from .metadata import check_own, order_in
 from .network import Network, Step, paths_of
 from .neuron_modules import is_neuron, neuron_module
 from .node import Node
@@ -57,8 +57,8 @@ def from_nir(
         delay: whether the reset acts one step after the spike.
         start: where the membrane starts: ``"rest"``, at ``v_leak``, or ``"zero"``. Default: the
             graph's metadata ``{"spikeloom": {"start": ...}}``, else ``"rest"``.
-        convention: ``"snntorch"``, ``"norse"``, ``"sinabs"`` or ``"spikingjelly"`` for a graph that
-            one of them wrote, or a `Convention`.
+        convention: ``"snntorch"``, ``"norse"``, ``"sinabs"``, ``"spikingjelly"`` or ``"rockpool"``
+            for a graph that one of them wrote, or a `Convention`.
         spike_grad: surrogate gradient of all neurons; default: the recorded one, else that of
             `Neuron`.
         dtype: of the network; default: the recorded one, else torch's default.
@@ -104,6 +104,7 @@ def _made(
     """The network of a flat graph."""
     own = flat.metadata.get("spikeloom", {})
     check_own(own)
+    _put_in_order(flat, own)
     written = getattr(torch, str(own.get("dtype")), None)
     if dtype is None:
         dtype = torch.get_default_dtype()
@@ -120,6 +121,15 @@ def _made(
     settings = Settings(dt, reset, delay, recorded, rules, spike_grad, dtype, begin)
     with torch.random.fork_rng(devices=[]):  # layers draw weights that are replaced at once
         return _network(flat, settings)
+
+
+def _put_in_order(flat: Flat, own: Mapping[str, Any]) -> None:
+    """Restore the order of inputs and outputs; a file sorts its nodes."""
+    inputs, outputs = order_in(own, "inputs"), order_in(own, "outputs")
+    if set(inputs) == flat.inputs.keys():
+        flat.inputs = {name: flat.inputs[name] for name in inputs}
+    if set(outputs) == set(flat.outputs):
+        flat.outputs = outputs
 
 
 @dataclass

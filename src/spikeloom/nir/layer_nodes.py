@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..layers.delay import SynapticDelay
+from ..layers.spike_linear import SpikeLinear
 from .modules import Scale
 from .node import Node
 from .plain_form import plain_form
@@ -177,4 +178,5 @@ LAYERS: dict[type[nn.Module], Callable[..., Node]] = {
     nn.Flatten: _flatten,
     Scale: _scale,
     SynapticDelay: _delay,
+    SpikeLinear: _linear,
 }

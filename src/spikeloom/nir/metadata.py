@@ -3,6 +3,7 @@
 Metadata is free in NIR; the keys that have a meaning here must have the type that `to_nir` writes.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..neurons.leaky import Leaky
 from .convention import RESETS
 from .node import Node
 
-__all__ = ["LONGEST", "check_arguments", "check_metadata", "check_own"]
+__all__ = ["LONGEST", "check_arguments", "check_metadata", "check_own", "order_in"]
 
 LONGEST = 2**20  # steps of a delay
 
@@ -64,7 +65,8 @@ def check_own(own: Any) -> None:
     """Check what `to_nir` writes into the metadata of a graph.
 
     Raises:
-        ValueError: it is no group, or its time step is no positive number.
+        ValueError: it is no group, its time step is no positive number, or the order of its
+            inputs or outputs is no list of names.
     """
     if not isinstance(own, Mapping):
         raise ValueError(
@@ -77,6 +79,31 @@ def check_own(own: Any) -> None:
                 "the metadata 'dt' of the graph must be a positive number, got "
                 f"{_shown(dt)}; pass dt=1e-4 and remove it"
             )
+
+    for key in ("inputs", "outputs"):
+        order_in(own, key)
+
+
+def order_in(own: Mapping[str, Any], key: str) -> list[str]:
+    """Return the recorded order of the inputs or outputs of a graph; a file sorts its nodes.
+
+    Raises:
+        ValueError: it is no list of names.
+
+    >>> order_in({"inputs": '["b", "a"]'}, "inputs")
+    ['b', 'a']
+    """
+    text = own.get(key, "[]")
+    try:
+        names = json.loads(text)
+    except (TypeError, ValueError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"the metadata {key!r} of the graph must be a list of names such as "
+            f'\'["a", "b"]\', got {_shown(text)}'
+        )
+    return names
 
 
 def _require(node: Node, key: str, good: bool, rule: str) -> None:

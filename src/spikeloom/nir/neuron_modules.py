@@ -247,7 +247,7 @@ def _agree(neuron: Neuron, node: Node, scale: Node | None, dt: float) -> bool:
     if [each.kind for each in written] != [each.kind for each in given]:
         return False
     pairs = [
-        (a.fields[k], b.fields.get(k))
+        (a.fields[k], b.fields.get(k, 0.0 if k == "v_reset" else None))  # as NIR does
         for a, b in zip(written, given, strict=True)
         for k in a.fields
     ]

@@ -107,7 +107,7 @@ def _from_object(name: str, graph: Any, depth: int) -> Node:
         )
     reserved = ("metadata", "input_type", "output_type")
     own = {k: v for k, v in vars(graph).items() if k not in reserved}
-    node = Node(type(graph).__name__, own, dict(graph.metadata), name=name)
+    node = Node(type(graph).__name__, own, dict(getattr(graph, "metadata", {})), name=name)
     if node.kind == "NIRGraph":
         node.fields["nodes"] = {
             k: _from_object(k, each, depth + 1) for k, each in graph.nodes.items()

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 
 from ..core import checks
-from .convention import Convention, check_rule
+from .convention import CONVENTIONS, Convention, check_rule
 from .node import Node
 
 __all__ = ["Settings"]
 
 STARTS = ("rest", "zero")
-_OR = ", or convention='snntorch', 'norse', 'sinabs' or 'spikingjelly'"
+_OR = f", or convention={', '.join(map(repr, CONVENTIONS))}"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 A reader has rules of its own for what NIR leaves open, and some fields it ignores. `fitted` writes
 a neuron so that the reader computes what the network computes; `check` lists what it cannot run.
-The rules are those of snnTorch 1.0.0, Norse 1.1.0, Sinabs 3.1.3 and SpikingJelly 2.0.0, found in
-their sources and confirmed by `campaigns/nir_targets.py`, which runs them.
+The rules are those of snnTorch 1.0.0, Norse 1.1.0, Sinabs 3.1.3, SpikingJelly 2.0.0 and Rockpool
+3.1.0, found in their sources and confirmed by `campaigns/nir_targets.py`, which runs them; and of
+the reader for Lava-DL in the repository of NIR (``paper/nir_to_lava.py``), which is not run.
 """
 
 from collections.abc import Iterator
@@ -35,12 +36,15 @@ class Target:
         kinds: types of nodes that it reads.
         reset: what a spike does to the membrane, in the step of the spike.
         gain: ``"unit"`` if a neuron must add its input as it is, ``"leak"`` if a LIF must multiply
-            it by ``dt / tau``, as r = 1 says.
+            it by ``dt / tau``, as r = 1 says; ``"dt"`` if it takes its time step from r and adds
+            its input as it is.
+        exponential: whether decays are ``exp(-dt / tau)``, not ``1 - dt / tau``.
         uniform: fields that must be equal for all neurons of a layer.
         leaks_to: types of neurons whose ``v_leak`` is read.
         at_threshold: whether a membrane equal to the threshold fires.
         loops: whether it runs loops; a bias in one acts too late.
         branches: whether it runs graphs in which a node receives the sum of several.
+        grid: unit of the numbers that it adds exactly; 0 for floating point.
     """
 
     name: str
@@ -49,11 +53,13 @@ class Target:
     kinds: tuple[str, ...]
     reset: str = "zero"
     gain: str = "unit"
+    exponential: bool = False
     uniform: tuple[str, ...] = ()
     leaks_to: tuple[str, ...] = ()
     at_threshold: bool = False
     loops: bool = True
     branches: bool = True
+    grid: float = 0.0
 
 
 _COMMON = ("Input", "Output", "Affine", "Conv2d", "Flatten", "SumPool2d", "LIF")
@@ -81,6 +87,7 @@ TARGETS = {
         False,
         _COMMON,
         reset="subtract",
+        exponential=True,
         at_threshold=True,
         loops=False,
         branches=False,
@@ -92,6 +99,27 @@ TARGETS = {
         (*_COMMON, "Linear", "Conv1d", "AvgPool2d", "IF", "CubaLIF"),
         uniform=("tau", "tau_syn", "tau_mem", "r", "w_in", "v_threshold"),
         at_threshold=True,
+    ),
+    "rockpool": Target(
+        "Rockpool",
+        1e-3,
+        True,
+        ("Input", "Output", "Affine", "Linear", "CubaLIF"),
+        reset="subtract",
+        gain="dt",
+        exponential=True,
+        at_threshold=True,
+        branches=False,
+    ),
+    "lava": Target(
+        "Lava-DL",
+        1.0,
+        False,
+        ("Input", "Output", "Affine", "Conv2d", "Flatten", "SumPool2d", "IF"),
+        uniform=("v_threshold",),
+        loops=False,
+        branches=False,
+        grid=2.0**-11,
     ),
 }
 
@@ -147,10 +175,15 @@ def fitted(node: Node, name: str | None, dt: float) -> Node:
         node.kind, node.fields["bias"] = "Affine", np.zeros(len(weight), weight.dtype)
     if node.kind == "IF" and "IF" not in target.kinds:
         _leaky(node, dt)
-    if node.kind in SPIKING:
+    if node.kind == "CubaLIF" and target.gain == "dt":
+        _time_step_from_r(node, dt)
+    elif node.kind in SPIKING:
         _rescaled(node, target, dt)
-    if node.kind == "LIF" and target.reset == "subtract":
+    if node.kind == "LIF" and target.exponential:
         _in_steps(node, dt)
+    if node.kind in SPIKING and target.grid:
+        below = np.floor(node.fields["v_threshold"] / target.grid)
+        node.fields["v_threshold"] = (below + 0.5) * target.grid  # no membrane equals it
     if node.kind in SPIKING and target.at_threshold:
         threshold = node.fields["v_threshold"].astype(np.float32)
         node.fields["v_threshold"] = np.nextafter(threshold, np.float32(np.inf)).astype(np.float64)
@@ -189,12 +222,32 @@ def _r(node: Node, target: Target, dt: float) -> np.ndarray:
     return node.fields["tau" if node.kind == "LIF" else "tau_mem"] / dt
 
 
-def _in_steps(node: Node, dt: float) -> None:
-    """Euler's decay as an exponential one, ``exp(-1 / tau)``."""
-    leak = dt / node.fields["tau"]
+def _exponential(tau: np.ndarray, dt: float) -> np.ndarray:
+    """The time constant of an exponential decay that loses in a step what Euler's does."""
+    leak = dt / tau
     decay = np.log1p(-np.minimum(leak, 1 - 1e-15)) * (leak < 1) - 690 * (leak >= 1)
-    node.fields["tau"] = -dt / decay
-    node.fields["r"] = 1 / -np.expm1(decay)
+    return -dt / decay
+
+
+def _in_steps(node: Node, dt: float) -> None:
+    """Write Euler's decay as an exponential one."""
+    node.fields["tau"] = _exponential(node.fields["tau"], dt)
+    node.fields["r"] = 1 / -np.expm1(-dt / node.fields["tau"])
+
+
+def _time_step_from_r(node: Node, dt: float) -> None:
+    """Write a CubaLIF for a reader with ``dt = tau_mem / (1 + r)`` that ignores w_in.
+
+    Its synapse decays the input too, so that the membrane is smaller by that factor.
+    """
+    fields = node.fields
+    gain = fields["r"] * fields["w_in"] * dt / fields["tau_mem"] * dt / fields["tau_syn"]
+    unit = (1 - dt / fields["tau_syn"]) / gain
+    fields["tau_syn"] = _exponential(fields["tau_syn"], dt)
+    fields["tau_mem"] = _exponential(fields["tau_mem"], dt)
+    fields |= {"r": fields["tau_mem"] / dt - 1, "w_in": np.ones_like(unit)}
+    for key in ("v_leak", "v_threshold", "v_reset"):
+        fields[key] = fields[key] * unit
 
 
 # -- checking --------------------------------------------------------------------------------------
@@ -205,12 +258,14 @@ def check(graph: Any, target: str) -> list[str]:
 
     Args:
         graph: a ``nir.NIRGraph``, or the path of a file that holds one.
-        target: ``"snntorch"``, ``"norse"``, ``"sinabs"`` or ``"spikingjelly"``.
+        target: ``"snntorch"``, ``"norse"``, ``"sinabs"``, ``"spikingjelly"``, ``"rockpool"`` or
+            ``"lava"``.
 
     Returns:
         One sentence for each obstacle, with the name of its node; an empty list if the library runs
-        the graph. Reset rules are known only for graphs of `to_nir`. ``"sinabs"`` assumes that
-        the input of the graph is between 0 and 1.
+        the graph. Reset rules are known only for graphs of `to_nir`. ``"sinabs"`` and
+        ``"rockpool"`` assume that the input of the graph is between 0 and 1, ``"lava"`` that it
+        consists of integers such as spikes.
 
     Raises:
         ValueError: the graph is malformed, or the target unknown.
@@ -234,7 +289,7 @@ def _obstacles(flat: Flat, target: Target) -> list[str]:
     if len(flat.inputs) > 1 or len(flat.outputs) > 1:
         found.append(f"{target.name} runs graphs with one input and one output")
     for node in flat.nodes.values():
-        rules = (_kind(node, target), *_neuron(node, target, dt), *_graph(node, flat, target))
+        rules = (_kind(node, target), *_neuron(node, target, dt), *_graph(node, flat, target, dt))
         found += [f"node {node.name!r} ({node.kind}): {rule}" for rule in rules if rule]
     return found
 
@@ -244,6 +299,31 @@ def _kind(node: Node, target: Target) -> str:
         return f"{target.name} does not read this type"
     if node.kind == "SumPool2d" and np.any(node.fields["padding"]):
         return f"{target.name} ignores the padding; write a convolution"
+    return _on_grid(node, target) if target.grid else ""
+
+
+def _on_grid(node: Node, target: Target) -> str:
+    """What a library with fixed-point numbers computes otherwise."""
+    if node.kind == "Flatten" and (int(node.fields["start_dim"]), int(node.fields["end_dim"])) != (
+        0,
+        -1,
+    ):
+        return f"{target.name} flattens all axes of a sample"
+    if node.kind == "Conv2d" and np.any(node.fields["bias"]):
+        return f"{target.name} refuses the bias of a convolution; use bias=False"
+    keys = [key for key in ("weight", "bias") if key in node.fields]
+    units = {key: node.array(key) / target.grid for key in keys}
+    if node.kind in SPIKING:
+        units["v_threshold"] = node.array("v_threshold") / target.grid + 0.5
+    off = next((key for key, value in units.items() if (value != value.round()).any()), None)
+    if off == "v_threshold":
+        return f"membranes of {target.name} may equal the threshold; write it with to_nir(target=)"
+    if off is not None:
+        steps = round(1 / target.grid)
+        return (
+            f"{target.name} rounds, and the {off} is no multiple of 1/{steps}; write "
+            f"{off}.mul({steps}).round().div({steps})"
+        )
     return ""
 
 
@@ -282,7 +362,10 @@ def _gain(node: Node, target: Target, dt: float) -> Iterator[str]:
     """What is wrong with the scale of a neuron and its decay."""
     if node.kind == "CubaLIF" and target.gain == "leak":
         return  # it reads all of its fields
-    if node.kind == "LIF" and target.reset == "subtract":
+    if node.kind == "CubaLIF" and target.gain == "dt":
+        yield from _synapse(node, target, dt)
+        return
+    if node.kind == "LIF" and target.exponential:
         leak = -np.expm1(-dt / node.array("tau"))
         unit = np.allclose(node.array("r") * leak, 1, rtol=UNITY)
     else:
@@ -296,7 +379,20 @@ def _gain(node: Node, target: Target, dt: float) -> Iterator[str]:
         yield "SpikingJelly needs tau > dt; use a decay above 0"
 
 
-def _graph(node: Node, flat: Flat, target: Target) -> Iterator[str]:
+def _synapse(node: Node, target: Target, dt: float) -> Iterator[str]:
+    """What is wrong with a CubaLIF for a reader that takes its time step from r."""
+    step = node.array("tau_mem") / (1 + node.array("r"))
+    w_in = node.array("w_in") if node.fields.get("w_in") is not None else np.ones(())
+    if not np.allclose(step, dt, rtol=UNITY, atol=0) or (w_in != 1).any():
+        yield (
+            f"{target.name} takes its time step from r, {step.min():.4g} instead of {dt:.4g}, and "
+            "ignores w_in; write it with to_nir(target=...)"
+        )
+    elif (np.exp(-dt / node.array("tau_syn")) < 2.0**-100).any():
+        yield f"the synapse of {target.name} decays what it receives; use an alpha above 0"
+
+
+def _graph(node: Node, flat: Flat, target: Target, dt: float) -> Iterator[str]:
     """What is wrong with the place of a node."""
     sources = [a for a, b in flat.edges if b == node.name]
     before = [each for each in sources if not _reaches(node.name, each, flat.edges)]
@@ -310,8 +406,8 @@ def _graph(node: Node, flat: Flat, target: Target) -> Iterator[str]:
                 f"in {target.name} a bias in a loop acts one step late; add it to the layer before "
                 "the loop"
             )
-    if target.reset == "subtract" and node.kind == "LIF":
-        yield _single_spikes(node, flat, target)
+    if target.reset == "subtract" and node.kind in SPIKING and node.kind in target.kinds:
+        yield _single_spikes(node, flat, target, dt)
 
 
 def _reaches(start: str, end: str, edges: list[tuple[str, str]]) -> bool:
@@ -328,14 +424,17 @@ def _reaches(start: str, end: str, edges: list[tuple[str, str]]) -> bool:
     return False
 
 
-def _single_spikes(node: Node, flat: Flat, target: Target) -> str:
+def _single_spikes(node: Node, flat: Flat, target: Target, dt: float) -> str:
     """Why a neuron might fire several times in a step; empty where its weights exclude that."""
     if node.array("v_threshold").ndim != 1:
-        return f"{target.name} reads LIF neurons with one axis only; use linear layers"
+        return f"{target.name} reads neurons with one axis only; use linear layers"
     sources = [a for a, b in flat.edges if b == node.name]
     drive = sum((_most(flat, source) for source in sources), np.zeros(()))
     threshold = node.array("v_threshold")
-    decay = np.exp(-1 / node.array("tau"))
+    decay = np.exp(-dt / node.array("tau" if node.kind == "LIF" else "tau_mem"))
+    if node.kind == "CubaLIF":  # a synapse adds up what it receives
+        alpha = np.exp(-dt / node.array("tau_syn"))
+        drive = drive * alpha / (1 - alpha)
     if (decay * threshold + drive < 2 * threshold).all():
         return ""
     return (

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import dropout
 
+from ..core import checks
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from .computed_weights import plain_layers
@@ -22,7 +23,7 @@ from .network import Network, Step
 from .neuron_nodes import refusal
 from .trace import NoGraph, graph_of
 
-__all__ = ["Part", "Wiring", "wiring_of"]
+__all__ = ["INPUT", "Part", "Wiring", "step_of_input", "wiring_of"]
 
 INPUT = ""
 
@@ -33,8 +34,8 @@ class Part(NamedTuple):
     Args:
         what: a module; a number or tensor to multiply with; or None for flattening all axes of a
             sample.
-        sources: names of the parts whose outputs it receives, summed; ``""`` is the input of the
-            network.
+        sources: names of the parts whose outputs it receives, summed, or of inputs of the network
+            as `Wiring` names them.
         shape_in: of what it receives, without the batch.
         shape_out: of what it sends.
     """
@@ -46,12 +47,23 @@ class Part(NamedTuple):
 
 
 class Wiring(NamedTuple):
-    """A network as parts by name, in the order of execution, and what it returns."""
+    """A network as parts by name, in the order of execution, and what it returns.
+
+    Args:
+        parts: see `Part`.
+        outputs: the parts whose sum is an output.
+        inputs: shapes of the inputs; ``""`` is the only one, several are ``":name"``.
+        dtype: of the inputs.
+    """
 
     parts: dict[str, Part]
-    outputs: list[tuple[str, ...]]  # the parts whose sum is an output
-    shape: tuple[int, ...]  # of the input
+    outputs: list[tuple[str, ...]]
+    inputs: dict[str, tuple[int, ...]]
     dtype: torch.dtype
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Return the shape that a part or an input sends."""
+        return self.inputs[name] if name in self.inputs else self.parts[name].shape_out
 
 
 class _Wire(NamedTuple):
@@ -69,7 +81,7 @@ class _Membrane(NamedTuple):
 
 def wiring_of(
     net: nn.Module,
-    sample: Tensor,
+    sample: Tensor | tuple[Tensor, ...],
     args: tuple[Any, ...] = (),
     accepts: Callable[[nn.Module], bool] | None = None,
 ) -> Wiring:
@@ -77,15 +89,16 @@ def wiring_of(
 
     Args:
         net: takes one step, [B, ...], per call; its neurons are called with their input only.
-        sample: one step of input, [B, ...]; only its shape and dtype matter.
+        sample: one step of input, [B, ...], or a tuple of them; only shapes and dtype matter.
         args: further arguments of ``forward``, constants.
         accepts: whether a layer without memory is carried; default: those that have a NIR node.
 
     Raises:
         ValueError: the network cannot be traced, or does something that NIR has no word for.
     """
+    samples = sample if isinstance(sample, tuple) else (sample,)
     if isinstance(net, Network):
-        return _of_network(net, sample)
+        return _of_network(net, samples)
     net = plain_layers(net)
     leaf = type(net).__module__.startswith("torch.nn") and not isinstance(net, nn.Sequential)
     net = nn.Sequential(net) if leaf or isinstance(net, Stateful) else net
@@ -99,7 +112,27 @@ def wiring_of(
             "flattening"
         ) from obstacle
     with torch.no_grad():
-        return _Interpreter(net, graph, sample, args, accepts).run()
+        return _Interpreter(net, graph, samples, args, accepts).run()
+
+
+def step_of_input(sample: Any) -> None:
+    """Check one step of input, or a tuple of them.
+
+    Raises:
+        TypeError: it is no tensor of floating-point numbers.
+        ValueError: it has no batch axis, or the dtypes differ.
+    """
+    samples = sample if isinstance(sample, tuple) and sample else (sample,)
+    for each in samples:
+        checks.floating(each, "the sample")
+        if each.dim() < 2:
+            raise ValueError(
+                f"the sample is one step of input [B, ...], got {tuple(each.shape)}; write "
+                "sample[None]"
+            )
+    dtypes = list(dict.fromkeys(str(each.dtype) for each in samples))
+    if len(dtypes) > 1:
+        raise ValueError(f"the samples must have one dtype, got {' and '.join(dtypes)}")
 
 
 class _Interpreter:
@@ -107,13 +140,14 @@ class _Interpreter:
         self,
         net: nn.Module,
         graph: fx.Graph,
-        sample: Tensor,
+        samples: tuple[Tensor, ...],
         args: tuple[Any, ...],
         accepts: Callable[[nn.Module], bool] | None,
     ) -> None:
-        self.net, self.graph, self.sample = net, graph, sample
+        self.net, self.graph, self.samples = net, graph, samples
         self.accepts = accepts
-        self.given = [_Wire(sample, (INPUT,)), *args]
+        self.given = [*samples, *args]
+        self.inputs: dict[str, tuple[int, ...]] = {}
         self.parts: dict[str, Part] = {}
 
     def run(self) -> Wiring:
@@ -126,8 +160,12 @@ class _Interpreter:
                 env[node] = operator.attrgetter(str(node.target))(self.net)
             elif node.op == "output":
                 outputs = [wire.sources for wire in _outputs(args[0])]
-                shape = tuple(self.sample.shape[1:])
-                return Wiring(self.parts, outputs, shape, self.sample.dtype)
+                if len(self.inputs) < len(self.samples):
+                    raise ValueError(
+                        f"forward takes {len(self.inputs)} inputs, got samples for "
+                        f"{len(self.samples)}; pass one sample for each"
+                    )
+                return Wiring(self.parts, outputs, self.inputs, self.samples[0].dtype)
             elif node.op == "call_module":
                 env[node] = self._module(str(node.target), args, kwargs)
             else:
@@ -135,6 +173,11 @@ class _Interpreter:
         raise ValueError("forward returns nothing; return the spikes of the last layer")
 
     def _argument(self, node: fx.Node, default: tuple[Any, ...]) -> Any:
+        if len(self.inputs) < len(self.samples):
+            sample = self.given.pop(0)
+            name = INPUT if len(self.samples) == 1 else f":{node.name}"
+            self.inputs[name] = tuple(sample.shape[1:])
+            return _Wire(sample, (name,))
         if self.given:
             return self.given.pop(0)
         if default:
@@ -163,9 +206,13 @@ class _Interpreter:
         ):  # dropout does nothing after training
             return wire
         if not isinstance(module, Neuron):
-            if self.accepts is None or not self.accepts(module):
-                # refuses what NIR lacks before it is run
+            if self.accepts is None:  # refuses what NIR lacks before it is run
                 layer_node(path, module, tuple(wire.value.shape[1:]))
+            elif not self.accepts(module):
+                raise ValueError(
+                    f"layer {path!r} ({type(module).__name__}) cannot be written; write it with "
+                    "linear layers, convolutions, pooling and neurons"
+                )
             return self._add(path, module, wire, _called(path, module, wire.value))
         if "step" not in module.modes:
             raise refusal(type(module), path)
@@ -184,6 +231,8 @@ class _Interpreter:
             if isinstance(node.target, str)
             else getattr(node.target, "__name__", node.target)
         )
+        if any(isinstance(v, _Wire) for a in args if isinstance(a, (tuple, list)) for v in a):
+            raise _unknown(name)
         call = getattr(torch.Tensor, name) if node.op == "call_method" else node.target
         if not wires:
             return call(*args, **kwargs)  # pyright: ignore[reportCallIssue] (functions and methods only)
@@ -217,11 +266,15 @@ class _Interpreter:
             return (
                 first if value.shape == first.value.shape else self._add(node, None, first, value)
             )
-        raise ValueError(
-            f"forward calls {name!r}, which has no NIR node; NIR has sums, products with "
-            "constants, flattening, and "
-            "the layers nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool2d, nn.Flatten and neurons"
-        )
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> ValueError:
+    return ValueError(
+        f"forward calls {name!r}, which has no NIR node; NIR has sums, products with constants, "
+        "flattening, and the layers nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool2d, nn.Flatten and "
+        "neurons"
+    )
 
 
 def _called(path: str, module: nn.Module, x: Tensor) -> Tensor:
@@ -266,17 +319,19 @@ def _outputs(value: Any) -> list[_Wire]:
     )
 
 
-def _of_network(net: Network, sample: Tensor) -> Wiring:
+def _of_network(net: Network, samples: tuple[Tensor, ...]) -> Wiring:
     """The wiring of a network that came from a graph: it knows its own, loops included."""
-    if len(net.inputs) != 1:
+    if len(net.inputs) != len(samples):
         raise ValueError(
-            f"only a network with one input can be written, this one has {', '.join(net.inputs)}"
+            f"the network has the inputs {', '.join(net.inputs)}, got samples for {len(samples)}; "
+            f"pass a tuple of {len(net.inputs)}"
         )
     with torch.no_grad():
-        shapes = net.shapes_for(sample)
+        shapes = net.shapes_for(*samples)
     chains = {step.name: _chain(net, step) for step in net.steps}
     ends = {name: next(reversed(chain)) for name, chain in chains.items()}
-    ends |= dict.fromkeys(net.inputs, INPUT)
+    names = [INPUT] if len(samples) == 1 else [f":{name}" for name in net.inputs]
+    ends |= dict(zip(net.inputs, names, strict=True))
     parts: dict[str, Part] = {}
     for step in net.steps:
         sources = tuple(ends[source] for source in (*step.sources, *step.delayed))
@@ -284,7 +339,8 @@ def _of_network(net: Network, sample: Tensor) -> Wiring:
             parts[name] = Part(module, sources, *shapes[step.name])
             sources = (name,)
     outputs = [tuple(ends[source] for source in sources) for sources in net.outputs]
-    return Wiring(parts, outputs, tuple(sample.shape[1:]), sample.dtype)
+    sizes = [tuple(sample.shape[1:]) for sample in samples]
+    return Wiring(parts, outputs, dict(zip(names, sizes, strict=True)), samples[0].dtype)
 
 
 def _chain(net: Network, step: Step) -> dict[str, nn.Module]:

@@ -57,19 +57,21 @@ class Info:
         self.sign = (shape, dtype, device, requires_grad, stride)
 
     @classmethod
-    def of(cls, tensor: Tensor, requires_grad: bool | None = None) -> "Info":
-        """Return the metadata of a tensor; ``requires_grad`` replaces its own flag."""
-        needs = tensor.requires_grad if requires_grad is None else requires_grad
+    def of(cls, tensor: Tensor) -> "Info":
+        """Return the metadata of a tensor, also of one that is not computed yet."""
+        if type(tensor) is Deferred:
+            return tensor.info
+        needs = tensor.requires_grad
         return cls(tensor.shape, tensor.dtype, tensor.device, tensor.stride(), needs)
 
     def is_channels_last(self) -> bool:
         """Whether this describes images in the order (height, width, channel)."""
         return len(self.shape) == 4 and self.stride[1] == 1 and self.stride[3] == self.shape[1]
 
-    def blank(self) -> Tensor:
-        """Return a tensor of zeros with this metadata."""
+    def blank(self, *, leaf: bool = False) -> Tensor:
+        """Return a tensor of zeros with this metadata; with its need of a gradient if ``leaf``."""
         empty = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
-        return empty.zero_()
+        return empty.zero_().requires_grad_(leaf and self.requires_grad)
 
 
 class Deferred(Tensor):
