@@ -4,10 +4,11 @@
 
 Each trial changes one place of one file in a copy of the repository: a comparison is flipped, + and
 - or and and or are exchanged, a number is moved by one, ``not`` is removed, a condition is negated,
-or a function returns None. Messages (f-strings, what is raised), annotations and what only editors
-read (``if TYPE_CHECKING``) are left alone. Then the recorded API, the examples of the file and the
-test files that name most of what the file defines are run until one fails that passes in the
-unchanged copy. Survivors are printed with the line as it was and as it became.
+or a function returns None. Messages (f-strings, what is raised), annotations, what only editors
+read (``if TYPE_CHECKING``) and ``zip(strict=True)``, a check of equal lengths, are left alone. Then
+the recorded API, the examples of the file and the test files that name most of what the file
+defines are run until one fails that passes in the unchanged copy. Survivors are printed with the
+line as it was and as it became.
 Some change nothing that can be observed, such as a limit of a cache; read them.
 """
 
@@ -126,9 +127,11 @@ def observable(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_text(node: ast.AST) -> bool:
-    """Whether a node is a message, or code that only editors read."""
+    """Whether a node is a message, code that only editors read, or ``zip(strict=True)``."""
     if isinstance(node, ast.If):
         return ast.unparse(node.test) == "TYPE_CHECKING"
+    if isinstance(node, ast.keyword):
+        return node.arg == "strict"
     return isinstance(node, (ast.JoinedStr, ast.Raise))
 
 
@@ -177,12 +180,13 @@ def nearest(file: Path, text: str, tests: dict[str, str]) -> list[str]:
     module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
     found = dict.fromkeys(tests, 0.0)
     for word in {*names, file.stem, file.parent.name, module}:
-        having = [test for test in tests if re.search(rf"\b{re.escape(word)}\b", tests[test])]
+        apart = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"  # also within test_a_name_of_words
+        having = [test for test in tests if re.search(apart, tests[test])]
         for test in having:
             found[test] += 1 / len(having)
     for test in tests:
         stem = Path(test).stem
-        found[test] += (file.stem in stem) + 0.5 * (file.parent.name in test)
+        found[test] += (file.stem in stem) + 0.1 * (file.parent.name in test)
     ranked = sorted(tests, key=lambda test: found[test], reverse=True)
     examples = f"{EXAMPLES}::test_examples_in_docstrings_run[{module}]"
     laws = [f"tests/laws/test_{law}.py" for law in LAWS.get(file.relative_to(PACKAGE).parts[0], ())]

@@ -55,6 +55,17 @@ def test_every_kind_of_mutation_is_made_and_parses(monkeypatch: pytest.MonkeyPat
         compile(changed, "<mutated>", "exec")
 
 
+def test_messages_and_annotations_are_not_mutated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    mutations = __import__("mutations")
+    source = (
+        "def f(a: Literal[1] = 3) -> Literal[2]:\n    if TYPE_CHECKING:\n        b = 1\n"
+        "    if a:\n        raise ValueError(f'{a + 1}', 2)\n"
+        "    return list(zip(a, strict=True))\n"
+    )
+    assert [mutation.text for mutation in mutations.mutations(source)] == ["4", "(not (a))", "None"]
+
+
 @pytest.mark.slow
 def test_a_mutation_of_a_tested_function_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
