@@ -16,6 +16,9 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 # Small networks and parallel test processes both lose to threads that wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1
 
+# Tests start many processes, and pytest rewrites each test module: without bytecode each of them compiles all again.
+TESTS := $(ONE_THREAD) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 .PHONY: help demo test test-slow test-all matrix lint format types bench api docs notebooks clean
 .DEFAULT_GOAL := help
 
@@ -41,13 +44,13 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/spikeloom train --out "$$out"
 
 test: $(VENV)/.installed-dev
-	@$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+	@$(TESTS) -m "not slow" $(PYTEST_FLAGS)
 
 test-slow: $(VENV)/.installed-dev
-	@$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+	@$(TESTS) -m slow $(PYTEST_FLAGS)
 
 test-all: $(VENV)/.installed-dev
-	@$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@$(TESTS) $(PYTEST_FLAGS)
 
 matrix: $(BIN)/pip
 	@$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)

@@ -32,8 +32,11 @@ __all__ = [
     "machine",
     "options",
     "peak",
+    "ratio",
     "report",
+    "rounds",
     "spread",
+    "with_compiled",
 ]
 
 PEERS = ("snntorch", "spikingjelly", "norse", "sinabs")
@@ -89,9 +92,15 @@ def options(
     return found
 
 
-def interleaved(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each contender, one after the other in every round; the first round
-    warms up."""
+def with_compiled(parser: argparse.ArgumentParser) -> None:
+    """Add ``--compiled`` to the arguments of a script."""
+    parser.add_argument(
+        "--compiled", action="store_true", help="peers under torch.compile, too (takes minutes)"
+    )
+
+
+def rounds(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each contender in every round, in turns; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(repeats + 1):
         for name, run in contenders.items():
@@ -99,7 +108,19 @@ def interleaved(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[
             run()
             if round_:
                 times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
+
+
+def interleaved(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of each contender, see `rounds`."""
+    return {name: statistics.median(found) for name, found in rounds(contenders, repeats).items()}
+
+
+def ratio(times: list[float], base: list[float]) -> dict[str, Any]:
+    """How many times ``base`` is ``times``: of the medians, and the spread over the rounds."""
+    each = sorted(a / b for a, b in zip(times, base, strict=True))
+    found = statistics.median(times) / statistics.median(base)
+    return {"time / ours": found, "spread": f"{each[0]:.2f} to {each[-1]:.2f}"}
 
 
 def report(title: str, rows: list[dict[str, Any]]) -> None:

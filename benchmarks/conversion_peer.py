@@ -1,7 +1,8 @@
 """SpikingJelly for `conversion_speed.py`: runs the network that it converts once for each line that
 it reads.
 
-Arguments: images a run, steps, step mode (``s``: a loop over the steps, ``m``: all steps at once).
+Arguments: images a run, steps, step mode (``s``: a loop over the steps, ``m``: all steps at once),
+and ``channels_last`` or ``contiguous_format``.
 Prints processor seconds. The network is the one of Diehl et al. with random weights: what is timed
 does not depend on accuracy.
 """
@@ -45,6 +46,8 @@ def main() -> None:
     recipe = ann2snn.RateCodingRecipe(loader, mode="99.9%")
     net = ann2snn.Converter(recipe=recipe).convert(network())
     functional.set_step_mode(net, mode)
+    order = getattr(torch, sys.argv[4])
+    x, net = x.clone(memory_format=order), net.to(memory_format=order)
     for _ in sys.stdin:
         start = time.process_time()
         with torch.no_grad():

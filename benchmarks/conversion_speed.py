@@ -8,7 +8,9 @@ take turns, medians over rounds. "ours" is `convert` with its defaults; with Poi
 step after the other. "n3ml's loop" does literally what ``SNN_Diehl2015.forward`` of n3ml does, on
 the CPU: Poisson input drawn step by step, each layer called once a step, hard reset. ``--peer``
 names the interpreter of an environment with SpikingJelly, which is timed in a process of its own
-that takes its turns, with a constant input, step by step and all steps at once.
+that takes its turns, with a constant input, step by step and all steps at once, each with images in
+the order (channel, height, width) and in channels-last format. Compare alike with alike: constant
+input with constant input, Poisson with Poisson.
 """
 
 import subprocess
@@ -64,11 +66,11 @@ def stepping(net: Converted, x: Tensor, steps: int) -> Tensor:
 
 
 def peer(
-    python: str, number: int, steps: int, mode: str
+    python: str, number: int, steps: int, mode: str, order: str
 ) -> tuple[subprocess.Popen[str], Callable[[], None]]:
     """A process with SpikingJelly's network, and a function that lets it run once and notes its
     processor seconds."""
-    command = [python, str(PEER), str(number), str(steps), mode]
+    command = [python, str(PEER), str(number), str(steps), mode, order]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     stdin, stdout = process.stdin, process.stdout
@@ -116,16 +118,19 @@ def main() -> None:
         "n3ml's loop": lambda: literal(x, steps),
         "ordinary network": lambda: ann(x),
     }
-    peers = {mode: peer(found.peer, number, steps, mode) for mode in "sm"} if found.peer else {}
-    names = {"s": "SpikingJelly, step by step", "m": "SpikingJelly, all steps at once"}
-    contenders |= {names[mode]: run for mode, (_, run) in peers.items()}
+    peers = {}
+    for mode, how in {"s": "step by step", "m": "all steps at once"}.items() if found.peer else ():
+        for order in ("contiguous_format", "channels_last"):
+            name = f"SpikingJelly, {how}, {order}"
+            peers[name] = peer(found.peer, number, steps, mode, order)
+    contenders |= {name: run for name, (_, run) in peers.items()}
     begin = time.perf_counter()
     with torch.no_grad():
         times = interleaved(contenders, found.repeats)
-    for mode, (process, run) in peers.items():
+    for name, (process, run) in peers.items():
         process.terminate()
         seconds = sorted(run.seconds[1:])  # pyright: ignore[reportFunctionMemberAccess]
-        times[names[mode]] = seconds[len(seconds) // 2]
+        times[name] = seconds[len(seconds) // 2]
     passes = {name: 1 if name == "ordinary network" else steps for name in times}
     rows = [
         {

@@ -1,20 +1,21 @@
 """A leaky integrate-and-fire layer, forward plus backward, against the peers' layers.
 
-    python benchmarks/loop.py [--repeats 9] [--smoke]
+    python benchmarks/loop.py [--repeats 9] [--compiled] [--smoke]
 
 All contenders run interleaved in one process, on one thread, in CPU time, autograd included; "ours"
 is the backend that is chosen when numba is installed, beside it the traced loop in plain torch and
 the eager loop. Each row gives the median of ours in milliseconds and, for every other one, its time
 divided by ours. Above 32 MiB a tensor the C library returns memory to the system after every use
 and faults it in again; those sizes are measured as they are and with a C library that keeps what is
-freed. Semantics of snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
+freed. ``--compiled`` adds snnTorch's step under `torch.compile` for the small sizes. Semantics of
+snnTorch: beta 0.9, threshold 1, subtract reset, arc-tangent surrogate.
 """
 
 from typing import Any
 
 import torch
-from common import PEERS, elsewhere, interleaved, options, report
-from peers import LAYERS, Layer, installed
+from common import PEERS, elsewhere, interleaved, options, report, with_compiled
+from peers import COMPILED, LAYERS, Layer, installed
 from torch import Tensor
 
 import spikeloom as snn
@@ -44,21 +45,24 @@ def ours(backend: str) -> Layer:
     return run
 
 
-def contenders(num_steps: int) -> dict[str, Layer]:
+def contenders(num_steps: int, compiled: bool) -> dict[str, Layer]:
     """By name, ours first."""
     fast = ["numba"] if snn.backends()["numba"] == "available" else []
     found = {
         ("ours" if i == 0 else name): ours(name) for i, name in enumerate([*fast, "torch", "eager"])
     }
-    peers = [name for name in installed(PEERS) if num_steps <= QUADRATIC.get(name, num_steps)]
+    wanted = (*PEERS, COMPILED) if compiled else PEERS
+    peers = [name for name in installed(wanted) if num_steps <= QUADRATIC.get(name, num_steps)]
     return found | {name: LAYERS[name]() for name in peers}
 
 
-def measure(size: tuple[int, int, int], repeats: int, allocator: str = "default") -> dict[str, Any]:
+def measure(
+    size: tuple[int, int, int], repeats: int, compiled: bool, allocator: str = "default"
+) -> dict[str, Any]:
     torch.manual_seed(0)
     x = (torch.rand(size) * 0.6).requires_grad_()
     gradient = torch.rand(size)
-    layers = contenders(size[0])
+    layers = contenders(size[0], compiled)
     runs = {
         name: lambda run=run: torch.autograd.grad(run(x), x, gradient)
         for name, run in layers.items()
@@ -78,12 +82,13 @@ def measure(size: tuple[int, int, int], repeats: int, allocator: str = "default"
 
 
 def main() -> None:
-    args = options(__doc__, repeats=9, smoke="one small size, a few repeats")
-    rows = [measure(size, args.repeats) for size in (SMALL[:1] if args.smoke else SMALL)]
+    args = options(__doc__, repeats=9, smoke="one small size, a few repeats", more=with_compiled)
+    sizes = SMALL[:1] if args.smoke else SMALL
+    rows = [measure(size, args.repeats, args.compiled) for size in sizes]
     for size in [] if args.smoke else LARGE:
         for allocator in ("default", "tuned"):
             rows.append(
-                elsewhere(measure, size, args.repeats, allocator, tuned=allocator == "tuned")
+                elsewhere(measure, size, args.repeats, False, allocator, tuned=allocator == "tuned")
             )
     report("LIF layer, forward + backward, 1 thread", rows)
 

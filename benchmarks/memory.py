@@ -46,7 +46,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(0)
         x = (torch.rand(num_steps, size, *shape, generator=generator) < 0.3).float()
         y = torch.randint(10, (size,), generator=generator)
-        found = compared(contenders(network), Batch(x, y), args.repeats)
+        found = compared(contenders(network), Batch(x, y), args.repeats, smoke=args.smoke)
         exact = found[0]["ms"]
         rows += [{"layers": name} | row | {"time of exact": row["ms"] / exact} for row in found]
     report(f"Training step over T = {num_steps}, peak memory, 1 thread", rows)

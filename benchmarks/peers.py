@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 
-__all__ = ["LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
+__all__ = ["COMPILED", "LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
 
 Layer = Callable[[Tensor], Tensor]
 Run = Callable[
@@ -72,15 +72,16 @@ def installed(wanted: tuple[str, ...] = PEERS) -> list[str]:
 # -- one neuron layer over a sequence --------------------------------------------------------------
 
 
-def _snntorch_layer() -> Layer:
+def _snntorch_layer(compiled: bool = False) -> Layer:
     from snntorch import Leaky
 
     lif = Leaky(0.9)
+    step = torch.compile(lif, dynamic=False) if compiled else lif
 
     def run(x: Tensor) -> Tensor:
         mem, spikes = lif.init_leaky(), []
         for x_t in x.unbind(0):
-            spk, mem = lif(x_t, mem)
+            spk, mem = step(x_t, mem)
             spikes.append(spk)
         return torch.stack(spikes)
 
@@ -131,8 +132,10 @@ def _sinabs_layer() -> Layer:
     return run
 
 
+COMPILED = "snntorch, step compiled"
 LAYERS: dict[str, Callable[[], Layer]] = {
     "snntorch": _snntorch_layer,
+    COMPILED: lambda: _snntorch_layer(compiled=True),
     "spikingjelly": _spikingjelly_layer,
     "norse": _norse_layer,
     "sinabs": _sinabs_layer,
@@ -153,7 +156,7 @@ def _ours(net: Stages, **options: Any) -> tuple[nn.Module, Run]:
     return module, lambda x, num_steps: snn.run(module, x, num_steps, **options)
 
 
-def _snntorch(net: Stages) -> tuple[nn.Module, Run]:
+def _snntorch(net: Stages, hoisted: bool = False, compiled: bool = False) -> tuple[nn.Module, Run]:
     import snntorch
     from snntorch import surrogate
 
@@ -161,24 +164,48 @@ def _snntorch(net: Stages) -> tuple[nn.Module, Run]:
     stages = nn.ModuleList(net.parts())
     neurons = nn.ModuleList(snntorch.Leaky(net.beta, spike_grad=curve) for _ in stages)
 
+    def one_step(x: Tensor, mems: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        after = []
+        for i, (stage, neuron, mem) in enumerate(zip(stages, neurons, mems, strict=True)):
+            x, mem = neuron(x if hoisted and i == 0 else stage(x), mem)
+            after.append(mem)
+        return x, after
+
+    step = torch.compile(one_step, dynamic=False) if compiled else one_step
+
     def run(x: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
+        steps = _first_stage(stages[0], x, num_steps) if hoisted else _steps(x, num_steps)
         mems = [neuron.init_leaky() for neuron in neurons]
         spikes, membranes = [], []
-        for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:
-            for i, (stage, neuron) in enumerate(zip(stages, neurons, strict=True)):
-                x_t, mems[i] = neuron(stage(x_t), mems[i])
-            spikes.append(x_t)
+        for x_t in steps:
+            spk, mems = step(x_t, mems)
+            spikes.append(spk)
             membranes.append(mems[-1])
         return torch.stack(spikes), torch.stack(membranes)
 
     return nn.ModuleList([stages, neurons]), run
 
 
+def _steps(x: Tensor, num_steps: int | None) -> "tuple[Tensor, ...] | list[Tensor]":
+    return x.unbind(0) if num_steps is None else [x] * num_steps
+
+
+def _first_stage(
+    stage: nn.Module, x: Tensor, num_steps: int | None
+) -> "tuple[Tensor, ...] | list[Tensor]":
+    """What the first stage makes of each step, computed in one call before the loop."""
+    if num_steps is None:
+        return stage(x.flatten(0, 1)).unflatten(0, x.shape[:2]).unbind(0)
+    return [stage(x)] * num_steps
+
+
 def _over_time(x: Tensor, num_steps: int | None) -> Tensor:
     return x if num_steps is None else x.unsqueeze(0).repeat(num_steps, *[1] * x.dim())
 
 
-def _spikingjelly(net: Stages) -> tuple[nn.Module, Run]:
+def _spikingjelly(
+    net: Stages, hoisted: bool = False, compiled: bool = False
+) -> tuple[nn.Module, Run]:
     from spikingjelly.activation_based import functional, layer, surrogate
 
     layers: list[nn.Module] = []
@@ -187,10 +214,16 @@ def _spikingjelly(net: Stages) -> tuple[nn.Module, Run]:
         layers += [layer.SeqToANNContainer(part), _spikingjelly_neuron(net.beta, curve)]
     layers[-1] = _spikingjelly_neuron(net.beta, curve, store_v_seq=True)
     module = nn.Sequential(*layers)
+    rest = nn.Sequential(*layers[1:])
+    forward = rest if hoisted else module
+    call = torch.compile(forward, dynamic=False) if compiled else forward
 
     def run(x: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
         functional.reset_net(module)
-        return module(_over_time(x, num_steps)), layers[-1].v_seq
+        if hoisted and num_steps is not None:
+            return call(_over_time(layers[0][0](x), num_steps)), layers[-1].v_seq
+        over_time = _over_time(x, num_steps)
+        return call(layers[0](over_time) if hoisted else over_time), layers[-1].v_seq
 
     return module, run
 

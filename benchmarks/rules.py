@@ -84,14 +84,21 @@ CONTENDERS: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(name: str, seed: int, epochs: int) -> dict[str, Any]:
+def digits(smoke: bool) -> data.Split:
+    """All digits, or few in a smoke run."""
+    split = data.digits(flat=True)
+    few = slice(256) if smoke else slice(None)
+    return split._replace(x_train=split.x_train[few], y_train=split.y_train[few])
+
+
+def trained(name: str, seed: int, smoke: bool) -> dict[str, Any]:
     """Train one contender once."""
     row = CONTENDERS[name]
     result = snn.fit(
         row["net"],
-        data.digits(flat=True),
+        digits(smoke),
         num_steps=STEPS,
-        epochs=epochs,
+        epochs=1 if smoke else EPOCHS,
         batch_size=32,
         encode=row.get("encode"),
         rule=name.partition(" ")[0],
@@ -122,10 +129,10 @@ def continuous(net: nn.Module) -> float:
     return 100 * (first.argmin(1) == split.y_test).double().mean().item()
 
 
-def gradients() -> dict[str, str]:
+def gradients(smoke: bool) -> dict[str, str]:
     """Reports on a network that most rules train, before and after two epochs, and on one with
     exact spike times."""
-    split = data.digits(flat=True)
+    split = digits(smoke)
     torch.manual_seed(0)
     x, y = spikegen.rate(split.x_train[:128], STEPS), split.y_train[:128]
     torch.manual_seed(0)
@@ -193,7 +200,7 @@ def main() -> None:
         "--out", type=Path, help="JSON file of finished trainings, which are not repeated"
     )
     parser.add_argument("--page", type=Path, help="Markdown page whose tables are written")
-    parser.add_argument("--smoke", action="store_true", help="one seed, one epoch")
+    parser.add_argument("--smoke", action="store_true", help="one seed, one epoch, few images")
     args = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = (
@@ -205,10 +212,10 @@ def main() -> None:
         runs = found["rows"].setdefault(name, [])
         for seed in range(1 if args.smoke else SEEDS):
             if not any(run["seed"] == seed for run in runs):
-                runs.append(trained(name, seed, 1 if args.smoke else EPOCHS))
+                runs.append(trained(name, seed, args.smoke))
                 if args.out:
                     args.out.write_text(json.dumps(found, indent=1) + "\n")
-    found["gradients"] = gradients()  # of every rule that is there now
+    found["gradients"] = gradients(args.smoke)  # of every rule that is there now
     found["machine"] = machine()
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -2,16 +2,29 @@
 its peak memory."""
 
 from collections.abc import Callable
+from statistics import median
 from typing import Any, NamedTuple
 
 import jax_peer
 import torch
-from common import alive, elsewhere, interleaved, peak
+from common import alive, elsewhere, peak, ratio, rounds
 from peers import NETWORKS, Stages
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-__all__ = ["Batch", "Contender", "Stages", "compared", "loss_of", "memory", "step_of"]
+STEPWISE = ("snntorch", "norse")  # their tutorials compute the loss of each step
+
+__all__ = [
+    "Batch",
+    "Contender",
+    "Stages",
+    "best",
+    "careful",
+    "compared",
+    "loss_of",
+    "memory",
+    "step_of",
+]
 
 Step = Callable[[Tensor, "int | None", Tensor], float]
 
@@ -32,13 +45,17 @@ class Contender(NamedTuple):
     loss: str = "membrane"  # cross entropy of the membranes, or "rate": of the spikes
     channels_last: bool = False
     memory: str | None = None  # of snn.run, where it is ours
+    hoisted: bool = False  # the first stage is computed in one call before the loop
+    compiled: bool = False  # the loop's step, or the whole network, under torch.compile
 
 
 def step_of(contender: Contender) -> Step:
     """The step of a contender; it returns the loss before it."""
     if contender.library == "jax":
         return jax_peer.step_of(contender.network())
-    options = {"memory": contender.memory} if contender.memory else {}
+    options: dict[str, Any] = {"memory": contender.memory} if contender.memory else {}
+    if contender.hoisted or contender.compiled:
+        options |= {"hoisted": contender.hoisted, "compiled": contender.compiled}
     module, run = NETWORKS[contender.library](contender.network(), **options)
     if contender.channels_last:
         module = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -47,7 +64,8 @@ def step_of(contender: Contender) -> Step:
     def step(x: Tensor, num_steps: int | None, y: Tensor) -> float:
         optimizer.zero_grad()
         output = run(_channels_last(x) if contender.channels_last else x, num_steps)
-        loss = loss_of(contender.library, output[contender.loss == "membrane"], y)
+        by_step = contender.library in STEPWISE and not contender.hoisted
+        loss = loss_of(output[contender.loss == "membrane"], y, by_step)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -63,9 +81,9 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.permute(last).clone(memory_format=torch.contiguous_format).permute(back)
 
 
-def loss_of(library: str, values: Tensor, y: Tensor) -> Tensor:
-    """Sum over time of the cross entropy; with a loop where the library's tutorials have one."""
-    if library in ("snntorch", "norse"):
+def loss_of(values: Tensor, y: Tensor, by_step: bool = False) -> Tensor:
+    """Sum over time of the cross entropy; in one call, or with one for each step."""
+    if by_step:
         return torch.stack([cross_entropy(value, y) for value in values.unbind(0)]).sum()
     return cross_entropy(values.flatten(0, 1), y.repeat(len(values))) * len(values)
 
@@ -80,11 +98,29 @@ def memory(contender: Contender, batch: Batch) -> tuple[float, float | None]:
     return peak(run), None if contender.library == "jax" else alive(run)
 
 
+def careful(library: str, network: Callable[[], Stages], **options: Any) -> dict[str, Contender]:
+    """A peer as its tutorials write it, and as a careful user does.
+
+    The careful user computes the first stage once, before the loop, and the loss in one call; and
+    compiles what remains with `torch.compile`.
+    """
+    return {
+        f"{library}, as in its tutorials": Contender(library, network, **options),
+        f"{library}, first layer once": Contender(library, network, hoisted=True, **options),
+        f"{library}, first layer once, compiled": Contender(
+            library, network, hoisted=True, compiled=True, **options
+        ),
+    }
+
+
 def compared(
-    contenders: dict[str, Contender], batch: Batch, repeats: int, base: str = "snntorch"
-) -> list[Any]:
-    """A row for each contender: milliseconds, peak memory, and how many times faster and smaller
-    than ``base``."""
+    contenders: dict[str, Contender], batch: Batch, repeats: int, *, smoke: bool = False
+) -> list[dict[str, Any]]:
+    """A row for each contender: milliseconds, peak memory, and both divided by those of the first.
+
+    Peaks are of fresh processes; in a smoke run they are of this one, which is faster and less
+    exact. They are not measured of a compiled contender, which would be compiled again.
+    """
     steps = {name: step_of(contender) for name, contender in contenders.items()}
     losses: dict[str, float] = {
         name: step(batch.x, batch.num_steps, batch.y) for name, step in steps.items()
@@ -93,16 +129,29 @@ def compared(
         name: lambda step=step: step(batch.x, batch.num_steps, batch.y)
         for name, step in steps.items()
     }
-    times = interleaved(runs, repeats)
-    peaks = {name: elsewhere(memory, contender, batch) for name, contender in contenders.items()}
-    rows = []
-    for name in contenders:
-        row: dict[str, Any] = {"network": name, "first loss": losses[name], "ms": times[name] * 1e3}
-        row["peak [MiB]"], row["alive [MiB]"] = peaks[name]
-        if base in contenders:
-            row[f"times as fast as {base}"] = times[base] / times[name]
-            row[f"memory of {base}"], row["alive of it"] = (
-                None if a is None else a / b for a, b in zip(peaks[name], peaks[base], strict=True)
-            )
+    times = rounds(runs, repeats)
+    first = next(iter(contenders))
+    rows: list[dict[str, Any]] = []
+    for name, contender in contenders.items():
+        row: dict[str, Any] = {"network": name, "first loss": losses[name]}
+        row["ms"] = median(times[name]) * 1e3
+        row |= ratio(times[name], times[first])
+        if not contender.compiled:
+            peaks = memory(contender, batch) if smoke else elsewhere(memory, contender, batch)
+            row["peak [MiB]"], row["alive [MiB]"] = peaks
+            base = rows[0] if rows else row
+            for kind in ("peak", "alive"):
+                found = row[f"{kind} [MiB]"]
+                row[f"{kind} / ours"] = None if found is None else found / base[f"{kind} [MiB]"]
         rows.append(row)
     return rows
+
+
+def best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The fastest row of each peer: what a comparison quotes."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows[1:]:
+        peer = row["network"].partition(",")[0]
+        if peer not in found or row["ms"] < found[peer]["ms"]:
+            found[peer] = row
+    return list(found.values())

@@ -28,7 +28,7 @@ from spikeloom.core.neuron import Neuron
 from spikeloom.core.transition import MOST_TRANSITIONS, TRANSITIONS
 from spikeloom.running import outlines, stateful
 
-BLOCK = 50  # batches
+BLOCK = 50  # batches between two looks
 MOST_KIB = 4.0  # a batch; noise of the allocator is below 1 over 1,000 batches
 SIZES = (3, 8, 5, 16)
 
@@ -139,11 +139,11 @@ LIMITS = {
 }
 
 
-def judged(states: list[dict[str, float]]) -> tuple[float, str | None]:
+def judged(states: list[dict[str, float]], block: int = BLOCK) -> tuple[float, str | None]:
     """Slope of memory over the second half in KiB a batch, and what is wrong."""
     later = states[len(states) // 2 :]
     kib = np.array([row["kib"] for row in later])
-    batches = BLOCK * np.arange(len(later))
+    batches = block * np.arange(len(later))
     slope = float(np.polyfit(batches, kib, 1)[0]) if len(later) > 2 else 0.0
     first, last = later[0], later[-1]
     for name in ("files", "threads", "neurons"):
@@ -156,7 +156,9 @@ def judged(states: list[dict[str, float]]) -> tuple[float, str | None]:
 
 
 def main() -> int:
-    settings = options(__doc__, 2000).parse_args()
+    parser = options(__doc__, 2000)
+    parser.add_argument("--block", type=int, default=BLOCK, help="batches between two looks")
+    settings = parser.parse_args()
     if not Path("/proc/self/statm").exists():
         raise SystemExit("endurance reads /proc, which this system does not have")
     torch.set_num_threads(1)
@@ -167,12 +169,12 @@ def main() -> int:
         if way.__name__ in done:
             continue
         work, states = way(), []
-        number = settings.number if way is not by_fit else max(BLOCK, settings.number // 4)
+        number = settings.number if way is not by_fit else max(settings.block, settings.number // 4)
         for index in range(number):
             work(index)
-            if (index + 1) % BLOCK == 0:
+            if (index + 1) % settings.block == 0:
                 states.append(state())
-        slope, wrong = judged(states)
+        slope, wrong = judged(states, settings.block)
         journal.add(
             trial=trial,
             kind=way.__name__,

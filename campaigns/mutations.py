@@ -4,31 +4,67 @@
 
 Each trial changes one place of one file in a copy of the repository: a comparison is flipped, + and
 - or and and or are exchanged, a number is moved by one, ``not`` is removed, a condition is negated,
-or a function returns None. Then the recorded API and the test files that name most of what the file
-defines are run until one fails. Survivors are printed with the line as it was and as it became.
-Some change nothing that can be observed, such as a message or a limit of a cache; read them.
+or a function returns None. Messages (f-strings, what is raised), annotations and what only editors
+read (``if TYPE_CHECKING``) are left alone. Then the recorded API, the examples of the file and the
+test files that name most of what the file defines are run until one fails that passes in the
+unchanged copy. Survivors are printed with the line as it was and as it became.
+Some change nothing that can be observed, such as a limit of a cache; read them.
 """
 
 import ast
+import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba  # noqa: F401  (imported before the fork: each trial saves the time)
+import pytest
+import torch  # noqa: F401
 from journal import Journal, options, trials
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("src") / "spikeloom"
 NEAREST = 4  # test files
-ALWAYS = Path("tests") / "test_public_api.py"  # near every file: it knows all default values
-TIMEOUT_S = 240.0
+API = "tests/test_public_api.py"  # near every file: it knows all default values
+APART = tuple(  # tests of text, of scripts beside the library, and those that are always run
+    f"test_{name}"
+    for name in (
+        "architecture",
+        "benchmarks",
+        "campaign",
+        "docs",
+        "doctests",
+        "notebook",
+        "public_api",
+        "repository",
+        "site",
+        "tutorials",
+        "typed_face",
+    )
+)
+LAWS = {  # near the whole of a part, whatever names its files define
+    "core": ("neurons", "programs"),
+    "kernels": ("numba", "programs"),
+    "neurons": ("neurons", "programs"),
+    "running": ("run", "run_images"),
+}
+EXAMPLES = "tests/test_doctests.py"
+CPU_LIMIT_S = 150  # of processor time: a loaded machine changes nothing
+WALL_LIMIT_S = 1200.0
+FORKED = multiprocessing.get_context("fork")
+NOTHING_SELECTED = 5  # exit code of pytest where all tests of a file are slow
 SKIPPED = (
     "spikeplot",
+    "doctor/report",
     "n3ml",
     "kernels/triton",
     "_neurons",
@@ -47,6 +83,7 @@ COMPARISONS = {
     ast.In: "not in",
     ast.NotIn: "in",
 }
+ANNOTATIONS = ("annotation", "returns")
 OPERATORS = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*"}
 
 
@@ -75,8 +112,24 @@ def mutations(source: str) -> list[Mutation]:
     def text(node: ast.expr) -> str:
         return raw[slice(*at(node))].decode()
 
-    nodes = ast.walk(ast.parse(source))
+    nodes = observable(ast.parse(source))
     return [Mutation(*parts) for node in nodes for parts in of(node, at, text)]
+
+
+def observable(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below one whose change a test may be expected to notice."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and not (name in ANNOTATIONS or is_text(child)):
+                yield from observable(child)
+
+
+def is_text(node: ast.AST) -> bool:
+    """Whether a node is a message, or code that only editors read."""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, (ast.JoinedStr, ast.Raise))
 
 
 def of(node: ast.AST, at: Any, text: Any) -> Iterator[tuple[str, int, int, str]]:
@@ -95,10 +148,10 @@ def of(node: ast.AST, at: Any, text: Any) -> Iterator[tuple[str, int, int, str]]
         yield "and/or", *at(node), "(" + new.join(f"({text(value)})" for value in node.values) + ")"
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield "not", *at(node), f"({text(node.operand)})"
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield "number", *at(node), repr(node.value + 1)
-    elif isinstance(node, ast.Constant) and type(node.value) is bool:
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield "flag", *at(node), repr(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        yield "number", *at(node), repr(node.value + 1)
     elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
         yield "condition", *at(node.test), f"(not ({text(node.test)}))"
     elif isinstance(node, ast.Return) and node.value is not None and not is_none(node.value):
@@ -109,62 +162,149 @@ def is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def nearest(file: Path, tests: dict[Path, str]) -> list[Path]:
-    """Test files that name most of what a file defines."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+def nearest(file: Path, text: str, tests: dict[str, str]) -> list[str]:
+    """The examples of a file, and test files that name most of what its text defines.
+
+    A name counts for more the fewer test files it appears in.
+    """
     kinds = (ast.FunctionDef, ast.ClassDef)
     names = {
-        node.name
-        for node in ast.walk(tree)
+        node.name.lstrip("_")
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, kinds) and not node.name.startswith("__")
     }
-    words = [*(name.lstrip("_") for name in names), file.stem, file.parent.name]
-
-    def score(test: Path) -> float:
-        found = sum(bool(re.search(rf"\b{re.escape(word)}\b", tests[test])) for word in words)
-        stem = 3 * (file.stem in test.stem) + (file.parent.name in test.stem)
-        return found / len(words) + stem - len(tests[test]) / 1e6
-
-    return [ALWAYS, *sorted(tests.keys() - {ALWAYS}, key=score, reverse=True)[:NEAREST]]
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    found = dict.fromkeys(tests, 0.0)
+    for word in {*names, file.stem, file.parent.name, module}:
+        having = [test for test in tests if re.search(rf"\b{re.escape(word)}\b", tests[test])]
+        for test in having:
+            found[test] += 1 / len(having)
+    for test in tests:
+        stem = Path(test).stem
+        found[test] += (file.stem in stem) + 0.5 * (file.parent.name in test)
+    ranked = sorted(tests, key=lambda test: found[test], reverse=True)
+    examples = f"{EXAMPLES}::test_examples_in_docstrings_run[{module}]"
+    laws = [f"tests/laws/test_{law}.py" for law in LAWS.get(file.relative_to(PACKAGE).parts[0], ())]
+    return list(dict.fromkeys([examples, *ranked[:NEAREST], *laws, API]))
 
 
 def copied(folder: Path) -> Path:
     """A copy of the repository in which mutations are applied."""
     copy = folder / "tree"
     shutil.rmtree(copy, ignore_errors=True)
-    for part in ("src", "tests", "campaigns"):
-        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
     return copy
 
 
-def survives(copy: Path, tests: list[Path]) -> bool:
-    """Whether the tests pass; a hang counts as noticed."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-        *map(str, tests),
-    ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(copy / "src"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT_S
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+def failing(copy: Path, tests: Sequence[str], without: Sequence[str] = ()) -> str | None:
+    """The first test that fails, or None.
+
+    Raises:
+        TimeoutError: the tests take longer than the limit.
+    """
+    left_out = [word for test in without for word in ("--deselect", test)]
+    log = copy.parent / "tests.log"
+    process = FORKED.Process(target=run_tests, args=(copy, [*left_out, *tests], log))
+    process.start()
+    process.join(WALL_LIMIT_S)
+    if process.is_alive() or process.exitcode in (-signal.SIGXCPU, -signal.SIGKILL):
+        if process.is_alive() and process.pid is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+        raise TimeoutError(f"the tests of {copy} run for longer than {CPU_LIMIT_S} s")
+    if process.exitcode in (0, NOTHING_SELECTED):
+        return None
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"^(?:FAILED|ERROR) ([^\s\[]+(?:\[.*?\])?)", text, re.MULTILINE)
+    return found[1] if found else tests[0]
+
+
+def run_tests(copy: Path, words: list[str], log: Path) -> None:
+    """Run pytest in a process of its own, forked from one that has imported what is slow."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S))
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(copy)
+    source = str(copy / "src")
+    os.environ.update(PYTHONPATH=source, PYTHONDONTWRITEBYTECODE="1")
+    sys.path[:0] = [source]
+    sys.dont_write_bytecode = True
+    options = ("-q", "-x", "-rfE", "-m", "not slow", "-p", "no:cacheprovider")
+    code = pytest.main([*options, *words])
+    sys.stdout.flush()
+    os._exit(int(code))
+
+
+class Trials:
+    """Applies mutations to a copy of the repository and runs the tests near them.
+
+    Args:
+        folder: where the copy is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.copy = copied(folder)
+        self.texts = {
+            str(p.relative_to(ROOT)): p.read_text(encoding="utf-8")
+            for p in sorted((ROOT / "tests").rglob("test_*.py"))
+            if not p.stem.startswith(APART)
+        }
+        self.sound: set[str] = set()
+        self.unsound: list[str] = []
+
+    def noticed(self, file: Path, source: str, changed: str) -> str | None:
+        """The test near a file that fails only where the file is changed, or None."""
+        tests = nearest(file, source, self.texts)
+        while True:
+            self.write(file, changed)
+            try:
+                found = failing(self.copy, tests, self.unsound)
+            finally:
+                self.write(file, source)
+            if found is None or found in self.sound:
+                return found
+            if failing(self.copy, [found]) is None:
+                self.sound.add(found)
+                return found
+            print(f"{found} fails in the unchanged copy", flush=True)
+            if found in self.unsound:
+                raise RuntimeError(f"{found} fails although it is left out")
+            self.unsound.append(found)
+
+    def write(self, file: Path, text: str) -> None:
+        (self.copy / file).write_text(text, encoding="utf-8")
+
+    def run(self, file: Path, places: list[Mutation], chosen: random.Random) -> dict[str, Any]:
+        """Apply one mutation and return whether the tests near it notice."""
+        source = (self.copy / file).read_text(encoding="utf-8")
+        mutation = chosen.choice(places)
+        raw = source.encode()
+        changed = (raw[: mutation.start] + mutation.text.encode() + raw[mutation.end :]).decode()
+        number = raw[: mutation.start].count(b"\n")
+        before, after = source.splitlines()[number].strip(), changed.splitlines()[number].strip()
+        try:
+            by = self.noticed(file, source, changed)
+            end = "survived" if by is None else "noticed"
+        except TimeoutError:
+            by, end = None, "hung"
+        print(f"{end:<9} {mutation.kind:<11} {file}:{number + 1}", flush=True)
+        wrong = f"{file}:{number + 1}: {before!r} -> {after!r}" if end == "survived" else None
+        return {
+            "kind": mutation.kind,
+            "file": str(file),
+            "line": number + 1,
+            "end": end,
+            "by": by,
+            "before": before,
+            "after": after,
+            "wrong": wrong,
+        }
 
 
 def main() -> int:
@@ -178,55 +318,20 @@ def main() -> int:
     chosen_by = tuple(str(PACKAGE / start) for start in settings.files)
     skipped = tuple(str(PACKAGE / start) for start in SKIPPED)
     files = [p for p in inside if str(p).startswith(chosen_by) and not str(p).startswith(skipped)]
-    tests = {
-        p.relative_to(ROOT): p.read_text(encoding="utf-8")
-        for p in sorted((ROOT / "tests").rglob("test_*.py"))
-    }
     places = {p: mutations((ROOT / p).read_text(encoding="utf-8")) for p in files}
     weights = [len(places[p]) for p in files]
     journal = Journal(settings.out)
-    copy = copied(settings.out)
+    mutated = Trials(settings.out)
     for trial, chosen in trials(journal, settings.number, settings.seed):
         file = chosen.choices(files, weights)[0]
-        journal.add(trial=trial, **tried(copy, file, places[file], tests, chosen))
+        journal.add(trial=trial, **mutated.run(file, places[file], chosen))
     print(journal)
-    dead = sum(row["wrong"] is None for row in journal.rows)
-    print(f"{dead} of {len(journal.rows)} mutations noticed, {len(journal.rows) - dead} survived")
-    return journal.code
-
-
-def tried(
-    copy: Path, file: Path, places: list[Mutation], tests: dict[Path, str], chosen: random.Random
-) -> dict[str, Any]:
-    """One mutation, and whether the tests near it notice."""
-    source = (ROOT / file).read_text(encoding="utf-8")
-    mutation = chosen.choice(places)
-    raw = source.encode()
-    changed = (raw[: mutation.start] + mutation.text.encode() + raw[mutation.end :]).decode()
-    near = nearest(file, tests)
-    (copy / file).write_text(changed, encoding="utf-8")
-    try:
-        alive = survives(copy, near)
-    finally:
-        (copy / file).write_text(source, encoding="utf-8")
-    number = raw[: mutation.start].count(b"\n")
-    before, after = source.splitlines()[number].strip(), changed.splitlines()[number].strip()
-    wrong = (
-        f"{file}:{number + 1}: {before!r} -> {after!r}; {', '.join(p.stem for p in near)}"
-        if alive
-        else None
-    )
+    ends = Counter(row["end"] for row in journal.rows)
     print(
-        f"{'survived' if alive else 'noticed':<9} {mutation.kind:<11} {file}:{number + 1}",
-        flush=True,
+        f"{len(journal.rows)} mutations: {ends['noticed']} noticed, {ends['hung']} hung until the "
+        f"limit, {ends['survived']} survived"
     )
-    return {
-        "kind": mutation.kind,
-        "file": str(file),
-        "line": number + 1,
-        "after": after,
-        "wrong": wrong,
-    }
+    return journal.code
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ class OwnAdaptive(snn.Neuron):
         **options: Unpack[NeuronOptions],
     ) -> None:
         super().__init__(**options)
-        self.decay("alpha", alpha, learn_alpha)
-        self.decay("beta", beta, learn_beta, of="adaptation")
+        self.decay_parameter("alpha", alpha, learn_alpha)
+        self.decay_parameter("beta", beta, learn_beta, of="adaptation")
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:

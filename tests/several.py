@@ -23,6 +23,10 @@ CASES = [
     "eprop",
     "regression",
     "own loop",
+    "batch norm",
+    "batch norm and tbptt",
+    "unused weights",
+    "chaos",
 ]
 
 
@@ -41,6 +45,31 @@ def net(learn_beta: bool = True) -> nn.Sequential:
         nn.Linear(12, 3),
         snn.Leaky(beta=0.8, init_hidden=True, output=True),
     ).double()
+
+
+def with_batch_norm() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(6, 12),
+        nn.BatchNorm1d(12),
+        snn.Leaky(beta=0.8, init_hidden=True),
+        nn.Linear(12, 3),
+        nn.BatchNorm1d(3, affine=False, momentum=None),
+        snn.Leaky(beta=0.8, init_hidden=True, output=True),
+    ).double()
+
+
+class Unused(nn.Module):
+    """One weight that nothing reads, and one that is read in some steps only by hidden spikes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.free = net(), nn.Parameter(torch.ones(3).double())
+        self.side = nn.Linear(6, 2).double()
+        self.spare = snn.Leaky(beta=0.8, init_hidden=True).double()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        self.spare(self.side(x))
+        return self.net(x)
 
 
 class OwnLoop(nn.Module):
@@ -83,6 +112,7 @@ def arguments(case: str) -> dict[str, Any]:
         "lr": 0.01,
         "progress": False,
     }
+    uneven = (x[:93], y[:93], *data(31, 2))  # three samples in the last batch
     changes: dict[str, dict[str, Any]] = {
         "update": {
             "accumulate": 2,
@@ -102,6 +132,25 @@ def arguments(case: str) -> dict[str, Any]:
             "readout": "last_membrane",
         },
         "own loop": {"net": own_loop, "num_steps": None},
+        "batch norm": {"net": with_batch_norm, "accumulate": 3, "data": uneven, "epochs": 2},
+        "batch norm and tbptt": {
+            "net": with_batch_norm,
+            "data": uneven,
+            "rule": snn.train.TBPTT(K=3),
+            "epochs": 1,
+        },
+        "unused weights": {
+            "net": Unused,
+            "optimizer": lambda parameters: torch.optim.AdamW(parameters, 0.01, weight_decay=0.1),
+            "lr": None,
+            "epochs": 1,
+        },
+        "chaos": {
+            "chaos": snn.chaos.A(0.5),  # chaos would amplify the rounding
+            "optimizer": lambda parameters: torch.optim.SGD(parameters, 0.1),
+            "lr": None,
+            "epochs": 1,
+        },
     }
     return base | changes.get(case, {})
 
@@ -123,8 +172,9 @@ def found(result: Result) -> dict[str, Any]:
 
 def main(case: str, folder: Path, resume: bool) -> None:
     rank = int(os.environ["RANK"])
-    if case == "all":
-        every = {each: found(train(each)) for each in CASES}
+    if case.startswith("all"):  # or "all:ONE|ANOTHER"
+        chosen = case[4:].split("|") if case[4:] else CASES
+        every = {each: found(train(each)) for each in chosen}
         torch.save(every, folder / f"found-{rank}.pt")
         return
     more: dict[str, Any] = {"out": folder / "run", "resume": resume}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts import run_script
 
 import spikeloom as snn
 from spikeloom.train.rules import Rule, rules_of
@@ -15,22 +16,29 @@ from spikeloom.train.rules import Rule, rules_of
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def printed(*arguments: str) -> str:
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
-    ).stdout
+def printed(name: str, *arguments: object) -> str:
+    """What a script prints, run in this process."""
+    code, text = run_script(ROOT / "benchmarks" / f"{name}.py", *arguments)
+    assert code == 0, text
+    return text
 
 
-def report(name: str, *arguments: str) -> list[dict[str, Any]]:
+def last(text: str) -> Any:
+    return json.loads(text.splitlines()[-1])
+
+
+def report(name: str, *arguments: object) -> list[dict[str, Any]]:
     """The rows that a script prints last, in a smoke run."""
-    found = json.loads(printed(f"benchmarks/{name}.py", "--smoke", *arguments).splitlines()[-1])
+    found = last(printed(name, "--smoke", *arguments))
     assert found["machine"]["threads"] == 1 and found["machine"]["torch"]
     return found["rows"]
 
 
 def test_the_loop_is_measured_against_the_eager_one() -> None:
-    assert {"ours [ms]", "torch / ours", "eager / ours"} <= report("loop")[0].keys()
+    command = [sys.executable, "benchmarks/loop.py", "--smoke"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    row = last(done.stdout)["rows"][0]
+    assert {"ours [ms]", "torch / ours", "eager / ours"} <= row.keys()
 
 
 @pytest.mark.slow
@@ -95,13 +103,13 @@ def test_accuracy_is_measured_and_finished_trainings_are_not_repeated(tmp_path: 
     }
     np.savez(tmp_path / "mnist.npz", **images, **labels)
     arguments = (
-        str(tmp_path),
+        tmp_path,
         "--seeds",
         "1",
         "--network",
         "mlp",
         "--results",
-        str(tmp_path / "results.json"),
+        tmp_path / "results.json",
     )
     first, again = report("accuracy", *arguments), report("accuracy", *arguments)
     assert first == again and "processor [s]" in first[0]
@@ -110,11 +118,11 @@ def test_accuracy_is_measured_and_finished_trainings_are_not_repeated(tmp_path: 
 @pytest.mark.slow
 def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_path: Path) -> None:
     results = tmp_path / "csbp.json"
-    first = printed("benchmarks/csbp.py", "--smoke", "--results", str(results))
+    first = printed("csbp", "--smoke", "--results", results)
     kept = results.read_text()
     runs = json.loads(kept)
     assert len(runs) == 2 * 5 and all(0 <= run["last"] <= run["best"] <= 1 for run in runs.values())
-    assert printed("benchmarks/csbp.py", "--smoke", "--results", str(results)) == first
+    assert printed("csbp", "--smoke", "--results", results) == first
     assert results.read_text() == kept
     rows = json.loads(first.splitlines()[-1])["rows"]
     assert rows[0]["contender"] == "plain" and len(rows) == 5
@@ -125,7 +133,7 @@ def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_pat
 
 @pytest.mark.slow
 def test_the_single_neuron_script_draws_both_plots(tmp_path: Path) -> None:
-    out = printed("benchmarks/single_neuron.py", "--out", str(tmp_path), "--epochs", "60")
+    out = printed("single_neuron", "--out", tmp_path, "--epochs", "60")
     assert out.splitlines()[0].split()[:2] == ["w", "without"]
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"chaos_{name}.png" for name in ("without", "with", "exponents", "bifurcation"))
@@ -135,14 +143,14 @@ def test_the_single_neuron_script_draws_both_plots(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_digits_benchmark_prints_mean_and_spread_over_seeds() -> None:
     short = ("--seeds", "2", "--epochs", "3", "--hidden", "128")
-    last = printed("benchmarks/digits.py", *short).splitlines()[-1]
+    last = printed("digits", *short).splitlines()[-1]
     assert last.startswith("mean ") and "standard deviation" in last
     assert float(last.split()[1]) > 70
 
 
 @pytest.mark.slow
 def test_the_gpu_benchmark_measures_or_says_that_it_did_not() -> None:
-    report = json.loads(printed("benchmarks/gpu.py", "--smoke").splitlines()[-1])
+    report = last(printed("gpu", "--smoke"))
     measured = [row for row in report["rows"] if row["measured"] is not None]
     assert bool(measured) == (report["machine"]["gpu"] is not None)
     assert measured or "nothing was measured" in report["title"]
@@ -153,13 +161,13 @@ def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("numba")
-    out = str(tmp_path / "stdp.json")
-    lines = printed("benchmarks/stdp.py", "--smoke", "--out", out).splitlines()
+    out = tmp_path / "stdp.json"
+    lines = printed("stdp", "--smoke", "--out", out).splitlines()
     accuracy = next(line for line in lines if "vote 'all'" in line)
     assert float(accuracy.split()[5]) > 50
-    again = printed("benchmarks/stdp.py", "--smoke", "--out", out)
+    again = printed("stdp", "--smoke", "--out", out)
     assert accuracy in again and "seed 0" not in again, "a finished seed is not computed again"
-    report = json.loads(printed("benchmarks/stdp_speed.py", "--smoke").splitlines()[-1])
+    report = last(printed("stdp_speed", "--smoke"))
     assert {"batched, batch 16", "event-driven"} <= {row["network"] for row in report["rows"]}
 
 
@@ -176,19 +184,19 @@ def test_conversion_loses_little_and_its_network_is_measured_beside_a_loop() -> 
     snn.backends()["numba"] != "available", reason="events are compiled by numba, the extra cpu"
 )
 def test_events_are_measured_against_the_dense_product() -> None:
-    report = json.loads(printed("benchmarks/events.py", "--smoke").splitlines()[-1])
+    report = last(printed("events", "--smoke"))
     assert report["rows"] and all("dense / events at 5 %" in row for row in report["rows"])
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_bp_stdp_learns_xor_and_keeps_finished_seeds(tmp_path: Path) -> None:
     arguments = (
-        "benchmarks/bp_stdp.py",
+        "bp_stdp",
         "--smoke",
         "--rows",
         "XOR",
         "--out",
-        str(tmp_path / "bp_stdp.json"),
+        tmp_path / "bp_stdp.json",
     )
     first = printed(*arguments)
     assert first.splitlines()[0].startswith("XOR 2-20-2, seed 0")
@@ -203,7 +211,7 @@ def test_batches_of_bp_stdp_are_measured_beside_the_loop_over_steps() -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_of_stbp_trains_every_network() -> None:
-    found = json.loads(printed("benchmarks/stbp.py", "--smoke").splitlines()[-1])
+    found = last(printed("stbp", "--smoke"))
     assert len(found["rows"]) == 5 and all(
         run["spikes"] for runs in found["rows"].values() for run in runs
     )
@@ -226,7 +234,7 @@ def test_integers_lose_accuracy_or_differ_from_integer_arithmetic(network: str) 
 
 @pytest.mark.slow
 def test_the_comparison_of_rules_covers_every_rule_of_fit() -> None:
-    found = json.loads(printed("benchmarks/rules.py", "--smoke").splitlines()[-1])
+    found = last(printed("rules", "--smoke"))
     assert {name.partition(" ")[0] for name in found["rows"]} == set(rules_of(Rule))
     assert "bp_stdp" in found["gradients"]["before training"]
 

@@ -3,12 +3,12 @@
 import ctypes
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from scripts import run_script
 from torch import Tensor, nn
 
 import spikeloom as snn
@@ -265,9 +265,8 @@ def test_what_cannot_be_written_is_named_before_a_file_is_made(tmp_path: Path) -
 @needs_compiler
 def test_random_networks_in_c_spike_as_run_does(tmp_path: Path) -> None:
     campaign = Path(__file__).resolve().parent.parent / "campaigns" / "c_export.py"
-    command = [sys.executable, str(campaign), "--out", str(tmp_path), "--number", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0 and "8 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
+    code, printed = run_script(campaign, "--out", tmp_path, "--number", 8)
+    assert code == 0 and "8 trials, 0 wrong" in printed, printed
 
 
 class TwoInputs(nn.Module):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def campaign(out: Path, *options: str) -> str:
     command = [sys.executable, "campaigns/readers.py", "--out", str(out), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

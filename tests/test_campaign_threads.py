@@ -1,30 +1,29 @@
 """Campaigns of threads, endurance and mutations at a small size: they find what is planted."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from scripts import run_script
 
 CAMPAIGNS = Path(__file__).resolve().parent.parent / "campaigns"
 
 
-def campaign(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(CAMPAIGNS / f"{name}.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+def campaign(name: str, *words: object) -> tuple[int, str]:
+    """Exit code of a campaign and what it prints."""
+    return run_script(CAMPAIGNS / f"{name}.py", *words)
 
 
 def test_networks_in_threads_compute_what_they_compute_alone(tmp_path: Path) -> None:
-    done = campaign("threads", "--out", tmp_path, "--number", 8)
-    assert done.returncode == 0 and "8 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
-    again = campaign("threads", "--out", tmp_path, "--number", 9)
-    assert "9 trials, 0 wrong" in again.stdout
+    code, printed = campaign("threads", "--out", tmp_path, "--number", 8)
+    assert code == 0 and "8 trials, 0 wrong" in printed, printed
+    assert "9 trials, 0 wrong" in campaign("threads", "--out", tmp_path, "--number", 9)[1]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_endurance_prints_what_rises(tmp_path: Path) -> None:
-    done = campaign("endurance", "--out", tmp_path, "--number", 50)
-    assert done.returncode == 0 and "5 trials, 0 wrong" in done.stdout, done.stdout + done.stderr
+    code, printed = campaign("endurance", "--out", tmp_path, "--number", 12, "--block", 12)
+    assert code == 0 and "5 trials, 0 wrong" in printed, printed
 
 
 def test_endurance_finds_memory_files_and_tables_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +56,14 @@ def test_every_kind_of_mutation_is_made_and_parses(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_a_mutation_of_a_tested_function_is_noticed(tmp_path: Path) -> None:
-    done = campaign(
-        "mutations", "--out", tmp_path, "--number", 1, "--files", "core/alone.py", "--seed", 4
-    )
-    assert done.returncode in (0, 1), done.stderr
-    assert "1 trials" in done.stdout and "mutations noticed" in done.stdout
+def test_a_mutation_of_a_tested_function_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    mutations = __import__("mutations")
+    monkeypatch.setattr(mutations, "nearest", lambda *arguments: [Path("tests/test_threads.py")])
+    words = ["--out", str(tmp_path), "--number", "1", "--files", "core/alone.py", "--seed", "4"]
+    monkeypatch.setattr(sys, "argv", ["mutations", *words])
+    assert mutations.main() in (0, 1)
+    printed = capsys.readouterr().out
+    assert "1 trials" in printed and "1 mutations: " in printed

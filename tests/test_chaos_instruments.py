@@ -100,6 +100,17 @@ def test_confidence_intervals_cover_the_mean_of_correlated_rates() -> None:
     assert covered >= 30
 
 
+def test_an_interval_without_a_block_length_took_neighbouring_rates_for_independent() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(420, generator=generator, dtype=torch.double)
+    rates = noise.unfold(0, 20, 1).mean(1)
+    widths = {}
+    for block in (None, 20, 1):  # 20 is the root of the 401 steps
+        found = estimate(rates, 1e-8, block=block)
+        widths[block] = found.high - found.low
+    assert widths[None] == widths[20] > 2 * widths[1]
+
+
 def test_mistakes_are_refused() -> None:
     with pytest.raises(ValueError, match="steps must be a whole number from 1"):
         lyapunov(logistic, torch.ones(1), steps=0)

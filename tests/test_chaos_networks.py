@@ -75,7 +75,7 @@ def test_a_spiking_network_oscillates_for_a_strength_above_the_flip_and_not_belo
 
 @pytest.mark.slow
 def test_asked_for_chaos_a_spiking_network_has_a_positive_exponent() -> None:
-    options = {"steps": 150, "burn_in": 80, "eps": 1e-8}
+    options = {"steps": 80, "burn_in": 60, "eps": 1e-8}
     chaotic = ch.lyapunov_of_training(lambda: digits_run(3.5), **options)  # type: ignore[arg-type]
     stable = ch.lyapunov_of_training(lambda: digits_run(1.9), control=False, **options)  # type: ignore[arg-type]
     assert chaotic.chaotic and chaotic.value > 0.15

@@ -158,8 +158,6 @@ def oscillation(
     ("momentum", "nesterov"),
     [
         (0.0, False),
-        (0.5, False),
-        pytest.param(0.9, False, marks=pytest.mark.slow),
         pytest.param(0.9, True, marks=pytest.mark.slow),
     ],
 )

@@ -100,6 +100,12 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
         ),
         (["train", "--beta", "1.5"], r"beta must be in \[0, 1\], got 1.5"),
         (["train", "--steps", "0"], "num_steps must be at least 1, got 0; write --steps 1"),
+        (["train", "--out", ""], r"out must be a path, got an empty text; write --out"),
+        (
+            ["train", "--device", "cuda:99"],
+            "must be a device of this machine, got 'cuda:99': PyTorch sees .*; write --device",
+        ),
+        (["train", "--device", "meta"], "got 'meta': it holds no values; write --device"),
         (["train", "--epochs", "0"], "epochs must be at least 1, got 0; write --epochs 1"),
         (["train", "--hidden", "0"], "hidden must be at least 1, got 0"),
         (

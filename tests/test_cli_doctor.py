@@ -9,8 +9,6 @@ from torch import nn
 import spikeloom as snn
 from spikeloom.cli import main
 
-pytest.importorskip("sklearn")
-
 
 def saved(path: Path, bias: float = 0.0) -> Path:
     torch.manual_seed(0)

@@ -39,12 +39,15 @@ def test_the_command_learns_the_digits_and_shows_the_accuracy_of_the_current_ass
     )
 
 
-@pytest.mark.parametrize("engine", ["event", pytest.param("batched", marks=pytest.mark.slow)])
+ENGINES = [["event"], ["batched", "--batch", "256"]]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda words: words[0])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
-    engine: str, tmp_path, monkeypatch, capsys
+    engine: list[str], tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(stdp, "pictures_missing", lambda: "left out")
-    command = [*SMALL, "--engine", engine, "--quiet", "--out"]
+    command = [*SMALL, "--engine", *engine, "--quiet", "--out"]
     assert main([*command, str(tmp_path / "whole")]) == 0
     save = stdp.StdpRun.save
 

@@ -11,8 +11,6 @@ import torch
 
 from spikeloom import data
 
-pytest.importorskip("sklearn")
-
 
 def test_digits_come_as_images_between_zero_and_one():
     digits = data.digits()

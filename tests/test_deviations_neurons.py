@@ -190,6 +190,13 @@ def test_an_initial_state_is_broadcast(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(mem, 0.5 * start.expand(2, 3) + x)
 
 
+@pytest.mark.parametrize("shape", [(1,), ()], ids=str)
+def test_one_value_assigned_as_state_serves_a_single_sample(shape: tuple[int, ...]) -> None:
+    neuron = snn.Leaky(0.5, init_hidden=True, output=True)
+    neuron.mem = torch.full(shape, 0.4)
+    assert torch.equal(neuron(torch.zeros(3))[1], torch.full((3,), 0.2))
+
+
 @pytest.mark.parametrize("learn", ["beta", "threshold"])
 def test_integer_parameters_can_learn(learn: str) -> None:
     neuron = snn.Leaky(beta=1, threshold=1, **{f"learn_{learn}": True})

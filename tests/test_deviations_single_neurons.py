@@ -154,6 +154,21 @@ def test_leaky_parallel_obeys_one_beta_for_each_neuron() -> None:
     assert torch.equal(dense.rnn.weight_hh_l0, beta[:, None].expand(3, 3))
 
 
+def test_the_dropout_of_leaky_parallel_was_ignored() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(20, 4, 3) * 2
+    plain = snn.LeakyParallel(3, 5, beta=0.5, threshold=0.3)
+    halved = snn.LeakyParallel(3, 5, beta=0.5, threshold=0.3, dropout=0.5)
+    halved.load_state_dict(plain.state_dict())
+    spikes, kept = plain(x), halved(x)
+    silenced = (spikes > kept).sum() / spikes.sum()
+    assert 0.3 < silenced < 0.7  # the membranes that stay are twice as large, as behind nn.Dropout
+    assert torch.equal(halved.eval()(x), spikes)
+    assert snn.LeakyParallel(3, 5, dropout=1.0)(10 * x).sum() == 0
+    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\]"):
+        snn.LeakyParallel(3, 5, dropout=1.5)
+
+
 def test_leaky_parallel_takes_beta_as_a_tensor_without_axes() -> None:
     neuron = snn.LeakyParallel(3, 4, beta=torch.tensor(0.5))
     assert torch.equal(neuron.rnn.weight_hh_l0, 0.5 * torch.eye(4))

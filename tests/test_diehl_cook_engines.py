@@ -46,8 +46,7 @@ WAYS: dict[str, Callable[[DiehlAndCook2015, Tensor], tuple[Tensor, Tensor]]] = {
 }
 
 
-@pytest.mark.parametrize("pairs", ["nearest", "all"])
-@pytest.mark.parametrize("winner", ["one", "all"])
+@pytest.mark.parametrize(("winner", "pairs"), [("one", "nearest"), ("all", "all")])
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_weights_thresholds_and_membranes_are_those_of_numpy_in_every_engine(
     rule: Rule, winner: str, pairs: str

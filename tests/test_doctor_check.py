@@ -2,7 +2,7 @@
 network is left as it was."""
 
 import copy
-import subprocess
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from scripts import run_script
 from torch import Tensor, nn
 
 import spikeloom as snn
@@ -18,7 +19,6 @@ from spikeloom.doctor.rules import LIMITS
 from spikeloom.functional import ce_max_membrane_loss, ce_rate_loss, mse_count_loss
 from spikeloom.train.models import conv, mlp, neurons
 
-pytest.importorskip("sklearn")
 CAMPAIGNS = Path(__file__).resolve().parent.parent / "campaigns"
 DIGITS = snn.data.digits()
 BATCH = (DIGITS.x_train[:64], DIGITS.y_train[:64])
@@ -321,6 +321,20 @@ def test_every_fault_has_a_heading_on_the_page() -> None:
 
 
 @pytest.mark.parametrize(
+    ("loss", "came"),
+    [
+        (lambda out, y: out.sum(0), r"\(64, 10\)"),
+        (lambda out, y: float(out.detach().sum()), "float"),
+        (lambda out, y: None, "NoneType"),
+    ],
+    ids=["a tensor of many", "a number without gradient", "nothing"],
+)
+def test_a_loss_that_returns_no_single_tensor_is_named_with_what_came(loss: Any, came: str) -> None:
+    report = snn.doctor.check(net(), BATCH, loss, num_steps=T)
+    assert re.search(f"must return one number, got {came}", str(report))
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
         ((nn.Sequential(nn.Linear(2, 2)), BATCH), ValueError, "at least one spiking neuron"),
@@ -336,18 +350,15 @@ def test_wrong_arguments_are_refused_in_words(arguments: Any, error: Any, text: 
 
 @pytest.mark.slow
 def test_the_campaign_finds_the_faults_of_one_network(tmp_path: Path) -> None:
-    command = [sys.executable, str(CAMPAIGNS / "doctor.py"), "--out", str(tmp_path)]
-    command += ["--data", "digits", "--networks", "recurrent", "--parts", "faults"]
     left_out = ["leak too slow"]  # which does no harm to a static input of ten steps
     sys.path.insert(0, str(CAMPAIGNS))
     try:
         names = [name for name in __import__("doctor_networks").FAULTS if name not in left_out]
     finally:
         sys.path.remove(str(CAMPAIGNS))
-    done = subprocess.run(
-        [*command, "--faults", *names], capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0 and "WRONG" not in done.stdout, done.stdout + done.stderr
+    words = ("--data", "digits", "--networks", "recurrent", "--parts", "faults", "--faults")
+    code, printed = run_script(CAMPAIGNS / "doctor.py", "--out", tmp_path, *words, *names)
+    assert code == 0 and "WRONG" not in printed, printed
     assert LIMITS.silent == 0.98
 
 

@@ -11,7 +11,6 @@ import spikeloom as snn
 from spikeloom.core.curves import ATan
 from spikeloom.functional import ce_rate_loss
 
-pytest.importorskip("sklearn")
 DIGITS = snn.data.digits()
 BATCH = (DIGITS.x_train[:64], DIGITS.y_train[:64])
 T = 10

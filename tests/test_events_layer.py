@@ -155,14 +155,11 @@ def test_the_layer_is_drop_in() -> None:
     assert torch.allclose(a(x), b(x), atol=1e-6)
 
 
-@needs_numba
-def test_the_layer_goes_by_events_in_a_run_and_says_so() -> None:
-    net = nn.Sequential(snn.SpikeLinear(100, 40), snn.Leaky(0.9, init_hidden=True))
-    snn.run(net, spikes((4, 50, 100), 0.6))
-    assert net[0].density.startswith("events (density")
-    net[0].events = "never"
-    snn.run(net, spikes((4, 50, 100), 0.6))
-    assert net[0].density == ""
+@pytest.mark.parametrize("events", ["auto", "never"])
+def test_the_layer_was_computed_step_by_step_in_a_run(events: str) -> None:
+    net = nn.Sequential(snn.SpikeLinear(100, 40, events=events), snn.Leaky(0.9, init_hidden=True))
+    plan = snn.run(net, spikes((4, 50, 100), 0.6), explain=True)[-1]
+    assert "time folded into the batch" in str(plan) and not plan.forced
 
 
 def test_copies_and_pickles_keep_the_layout_of_the_weight() -> None:
@@ -194,3 +191,34 @@ def test_a_weight_changed_behind_autograd_is_seen() -> None:
         layer.weight.data.mul_(2.0)
         layer.bias.data.mul_(2.0)
         assert torch.allclose(layer(x), 2 * before, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16])
+@pytest.mark.parametrize("events", ["auto", "never"])
+def test_spikes_stored_as_booleans_or_small_integers_give_the_results_of_floats(
+    events: str, dtype: torch.dtype
+) -> None:
+    x = spikes((6, 20), 0.3)
+    if dtype != torch.bool:
+        x = x * torch.randint(1, 4, x.shape)
+    layer = snn.SpikeLinear(20, 5, events=events)
+    leaves = [layer.weight, layer.bias]
+    expected = gradients(layer(x), leaves)
+    assert_close(gradients(layer(x.to(dtype)), leaves), expected, 26)
+
+
+def test_second_derivatives_pass_spikes_that_are_stored_as_booleans() -> None:
+    x, layer = spikes((6, 20), 0.3) != 0, snn.SpikeLinear(20, 5)
+    found = []
+    for given in (x, x.float()):
+        y = layer(given).pow(2).sum()
+        (first,) = torch.autograd.grad(y, layer.weight, create_graph=True)
+        found.append(torch.autograd.grad(first.pow(2).sum(), layer.weight)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_a_network_runs_over_spikes_that_are_stored_as_booleans() -> None:
+    net = nn.Sequential(snn.SpikeLinear(20, 5), snn.Leaky(0.9, init_hidden=True, threshold=0.2))
+    x = spikes((7, 6, 20), 0.3) != 0
+    stepped = torch.stack([net(x_t) for x_t in x])
+    torch.testing.assert_close(snn.run(net, x), stepped)

@@ -1,6 +1,10 @@
 """What a trace got wrong about modules: overridden methods, hooks, layers that draw, a layer that
 is called twice."""
 
+import copy
+import io
+import pickle
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -238,3 +242,47 @@ def test_a_check_read_the_values_of_fake_tensors(learned: bool) -> None:
         assert net(torch.rand(24, 3)).shape == (24, 4)
         snn.reset(net)
         assert snn.run(net, torch.rand(6, 24, 3)).shape == (6, 24, 4)
+
+
+# -- values that leave the recording and come back ------------------------------------------
+
+
+def _saved(value: Tensor) -> Tensor:
+    file = io.BytesIO()
+    torch.save({"value": value}, file)
+    file.seek(0)
+    return torch.load(file)["value"]
+
+
+COPIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "save and load": _saved,
+    "parameter": lambda value: nn.Parameter(value) * 2,
+    "leaf": lambda value: value.requires_grad_() * 2,
+}
+
+
+@every_way
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_step_could_not_copy_a_recorded_value(way: str, copied: Any) -> None:
+    class Net(Cell):
+        def forward(self, x: Tensor) -> Any:
+            spk = self.lif(self.fc(x))
+            return spk, copied(spk.detach()), copied(self.lif.mem.detach())
+
+    as_the_loop(way, Net, X)
+
+
+@every_way
+def test_a_value_that_was_read_and_then_became_a_leaf_gave_its_readers_a_gradient(way: str) -> None:
+    class Net(Cell):
+        def forward(self, x: Tensor) -> Any:
+            with torch.no_grad():
+                spk = self.lif(x)
+            before = spk * 2
+            spk.requires_grad_()
+            return before, spk * 3
+
+    as_the_loop(way, Net, X.detach())

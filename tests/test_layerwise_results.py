@@ -4,6 +4,7 @@ threads."""
 import copy
 import pickle
 import threading
+import weakref
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -204,3 +205,80 @@ def test_a_write_into_a_row_of_a_constant_result_stayed_for_the_next_steps() -> 
 
     x = torch.rand(9, 10, dtype=torch.float64)
     torch.testing.assert_close(snn.layerwise(written)(x), written(x))
+
+
+class Keeping(Net):
+    """Keeps every third spike, marks each one, and looks at the one of two steps before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.lif.reset_mem()
+        kept, marked, out = [], [], []
+        before = old = None
+        for step in range(4 * len(x)):
+            cur = self.fc(x[step % len(x)])
+            double: Any = cur * 2
+            marked.append(hasattr(double, "mark"))
+            double.mark = step
+            spk = self.lif(double)
+            if step % 3 == 0:
+                kept.append(cur)
+            if old is not None:
+                spk = spk + old
+            old, before = before, cur
+            out.append(spk)
+        self.seen = marked
+        return torch.cat([torch.stack(out), torch.stack(kept)])
+
+
+def test_a_value_that_the_loop_kept_or_marked_was_used_again_for_a_later_step() -> None:
+    torch.manual_seed(1)
+    net = Keeping().eval()
+    expected = net(X)
+    recorded = snn.layerwise(net)
+    assert torch.allclose(recorded(X), expected, atol=1e-6)
+    assert not any(net.seen)
+    assert recorded.plan is not None and recorded.plan.layerwise
+
+
+def test_a_weak_reference_to_a_lost_value_found_the_value_of_a_later_step() -> None:
+    net, seen = quiet(), []
+
+    @snn.layerwise
+    def lost(x: Tensor) -> Tensor:
+        total = torch.zeros(())
+        references = []
+        for x_t in x:
+            cur = net.fc(x_t) * 2
+            references.append((weakref.ref(cur), total))
+            total = total + cur.mean()
+        seen.extend(reference() for reference, _ in references[:-1])
+        return total
+
+    lost(X)
+    alive = [value for value in seen if value is not None]
+    assert len({id(value) for value in alive}) == len(alive)
+
+
+@pytest.mark.parametrize("kind", ["ResonateFire", "AdEx", "GLIF", "Leaky"])
+def test_a_state_of_the_first_step_claimed_a_gradient_that_it_has_only_later(kind: str) -> None:
+    cls = getattr(snn, kind)
+    neuron = cls(**cls.example, init_hidden=True, output=True)
+    fc = nn.Linear(3, *cls.example_shape)
+
+    def flags(x: Tensor) -> list[list[bool]]:
+        neuron.reset_hidden()
+        return [[value.requires_grad for value in neuron(fc(x_t))] for x_t in x]
+
+    assert snn.layerwise(flags)(X) == flags(X)
+
+
+def test_states_without_a_gradient_in_the_first_step_lose_it_in_a_run() -> None:
+    def gradient(way: Any) -> Tensor:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 5), snn.AdEx(init_hidden=True, output=True))
+        way(net).square().sum().backward()
+        return net[0].weight.grad
+
+    run = gradient(lambda net: snn.run(net, 4 * X)[2])
+    loop = gradient(lambda net: torch.stack([net(4 * x)[2] for x in X]))
+    assert run.any() and torch.allclose(run, loop, atol=1e-5)

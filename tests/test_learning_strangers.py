@@ -151,7 +151,6 @@ def test_a_rule_of_a_user_is_found_by_its_name_and_chosen_automatically(written:
 def test_a_rule_of_a_user_learns_from_the_command_line(
     written: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("sklearn")
     out, file = tmp_path / "run", tmp_path / "my_full_triplet.py"
     arguments = ["--neurons", "4", "--epochs", "1", "--quiet", "--out", str(out)]
     assert cli.main(["stdp", "--rule", f"{file}:full_triplet", *arguments]) == 0

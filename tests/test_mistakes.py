@@ -87,6 +87,26 @@ ANSWERED: dict[str, tuple[Callable[[], Any], str]] = {
     "integers": (lambda: snn.run(net(), (X * 9).int(), 4), r"write x.to\(torch.float32\)"),
     "bytes": (lambda: snn.run(net(), (X * 9).byte(), 4), r"write x.to\(torch.float32\)"),
     "numpy": (lambda: snn.run(net(), X.numpy(), 4), r"torch.Tensor.*(as_tensor|from_numpy)"),
+    "other device": (
+        lambda: snn.run(net(), X.to("meta"), 4),
+        r"'0' \(Linear\).*its weight is on cpu, its input on meta; write net.to\(device\)",
+    ),
+    "num_steps with a sequence": (
+        lambda: snn.run(net(), torch.rand(4, 8, 6), 4),
+        r"\(4, 8, 6\).*if axis 0 is time, drop num_steps",
+    ),
+    "no batch axis": (
+        lambda: snn.run(net(), X[0], 4),
+        r"no batch axis.*a single sample needs x.unsqueeze\(0\)",
+    ),
+    "num_steps forgotten": (
+        lambda: SF.ce_rate_loss()(snn.run(net(), X.reshape(8, 1, 6)), Y),
+        r"snn.run\(net, x, num_steps=...\) of samples",
+    ),
+    "batch first": (
+        lambda: SF.ce_rate_loss()(snn.run(net(), torch.rand(8, 25, 6)), Y),
+        r"write outputs as \[T, B, N\].*snn.run\(net, x.transpose\(0, 1\)\) of sequences",
+    ),
     "NaN": (lambda: snn.run(net(), X * float("nan"), 4), r"NaN.*torch.nan_to_num"),
     "num_steps with a sequence of one axis": (
         lambda: snn.run(net(), torch.rand(6)),
@@ -103,6 +123,10 @@ ANSWERED: dict[str, tuple[Callable[[], Any], str]] = {
     "beta above 1": (lambda: snn.Leaky(1.5), r"beta must be in \[0, 1\], got 1.5"),
     "negative beta": (lambda: snn.Leaky(-0.5), r"beta must be in \[0, 1\], got -0.5"),
     "threshold 0": (lambda: snn.Leaky(0.9, threshold=0.0), r"threshold must .*got 0"),
+    "one step to a neuron of sequences": (
+        lambda: snn.Leaky(0.9, mode="sequence")(X),
+        r"for one time step write mode=.step.",
+    ),
     "reset's typo": (
         lambda: snn.Leaky(0.9, reset_mechanism="substract"),
         r"did you mean 'subtract'",
@@ -131,6 +155,14 @@ ANSWERED: dict[str, tuple[Callable[[], Any], str]] = {
     # losses and encoders
     "one-hot to a loss": (lambda: SF.ce_rate_loss()(SPK, torch.eye(8, 3)), r"targets.argmax\(-1\)"),
     "labels 1 to 3": (lambda: SF.ce_rate_loss()(SPK, Y + 1), r"\[0, 2\].*count from 0"),
+    "labels out of range": (
+        lambda: SF.ce_rate_loss()(SPK, Y + 5),
+        r"\[0, 2\] for 3 classes.*or an output layer with more classes",
+    ),
+    "a batch to a raster": (
+        lambda: snn.spikeplot.raster(SPK, None),
+        r"one sample of shape \[T, N\].*data\[:, 0\]",
+    ),
     "a tuple to a loss": (lambda: SF.ce_rate_loss()((SPK, SPK), Y), r"spk, mem = net\(x\)"),
     "one step to a loss": (lambda: SF.ce_rate_loss()(SPK[0], Y), r"spk.unsqueeze\(0\)"),
     "a list to a loss": (lambda: SF.ce_rate_loss()([*SPK], Y), r"torch.stack\(spk_rec\)"),
@@ -174,7 +206,7 @@ ANSWERED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "fit with an unknown keyword": (
         lambda: snn.fit(net, DATA, callback=[], **FIT),
-        r"unexpected keyword argument 'callback'",
+        r"unexpected keyword argument 'callback'; did you mean 'callbacks'",
     ),
     "fit with an optimizer's name": (
         lambda: snn.fit(net, DATA, optimizer="adam", **FIT),
@@ -218,6 +250,154 @@ WORK: dict[str, Callable[[], Any]] = {
     "validation": lambda: snn.fit(net, DATA, validation=0.25, **FIT),
     "a callback": lambda: snn.fit(net, DATA, callbacks=print, **FIT),
 }
+
+
+# name: what is written, a part of the warning
+WARNED: dict[str, tuple[Callable[[], Any], str]] = {
+    "a sequence to a neuron of steps": (
+        lambda: snn.Leaky(0.9)(torch.rand(20, 8, 6)),
+        r"axis 0 of \(20, 8, 6\) as the batch; if it is time, write mode=.sequence. or snn.run",
+    ),
+    "rate of standardised data": (
+        lambda: snn.spikegen.rate(X - X.mean(), 4),
+        r"below 0 and never spike.*\(x - x.min\(\)\) / \(x.max\(\) - x.min\(\)\)",
+    ),
+}
+
+# What has no answer of this library, with the words of torch or Python that come instead: none of
+# its code runs between the mistake and the error. Through `snn.run` the first four are in ANSWERED.
+UNANSWERED: dict[str, tuple[Callable[[], Any], str]] = {
+    "called: wrong feature size": (lambda: net()(X[:, :5]), "shapes cannot be multiplied"),
+    "called: image not flattened": (
+        lambda: net()(torch.rand(8, 1, 7, 7)),
+        "shapes cannot be multiplied",
+    ),
+    "called: other device": (lambda: net()(X.to("meta")), "not on the expected device"),
+    "called: integers": (lambda: net()((X * 9).int()), "must have the same dtype"),
+    "called: init_hidden forgotten": (
+        lambda: nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9), nn.Linear(3, 3))(X),
+        "must be Tensor, not tuple",
+    ),
+    "called: output=True forgotten": (lambda: unpacked(net()(X)), "too many values to unpack"),
+    "a method of a tensor on (spk, mem)": (
+        lambda: snn.run(net(output=True), X, 4).sum(),
+        "'tuple' object has no attribute 'sum'",
+    ),
+}
+
+
+def unpacked(output: Any) -> Any:
+    spk, mem = output
+    return spk, mem
+
+
+# The mistakes of the survey before this version, by their names there; each is a row above.
+CALLED = {  # 18, with the network called directly, a step at a time
+    "wrong feature size": "called: wrong feature size",
+    "image not flattened": "called: image not flattened",
+    "init_hidden forgotten": "called: init_hidden forgotten",
+    "output=True forgotten": "called: output=True forgotten",
+    "another device": "called: other device",
+    "integer input": "called: integers",
+    "[T, B, N] to a layer of steps": "a sequence to a neuron of steps",
+    "[B, N] to a layer of sequences": "one step to a neuron of sequences",
+    "smaller batch without reset": "reset forgotten before a smaller batch",
+    "second backward": "reset forgotten before backward",
+    "negative beta": "negative beta",
+    "beta above 1": "beta above 1",
+    "threshold 0": "threshold 0",
+    "reset's name": "reset's typo",
+    "surrogate's name": "a surrogate as a text",
+    "NaN": "NaN",
+    "numpy": "numpy",
+    "[B, T, N] to a loss": "batch first",
+}
+GOOD = {  # 27
+    "num_steps with a sequence": "num_steps with a sequence",
+    "one-hot to a loss": "one-hot to a loss",
+    "labels out of range": "labels out of range",
+    "tuple to a loss": "a tuple to a loss",
+    "[B, N] to a loss": "one step to a loss",
+    "float64": "other dtype",
+    "numpy": "numpy",
+    "other dtype": "integers",
+    "other device": "other device",
+    "beta of a wrong size": "beta of a wrong size",
+    "state passed with init_hidden": "a state passed with init_hidden",
+    "state of a wrong size": "a state of a wrong size",
+    "surrogate as a string": "a surrogate as a text",
+    "output=True in the middle": "output=True in the middle",
+    "latency tau 0": "latency with tau 0",
+    "rate without num_steps": "rate without steps",
+    "accuracy of a tuple": "accuracy of a tuple",
+    "raster of a batch": "a batch to a raster",
+    "unknown record": "an unknown record",
+    "RLeaky without feedback": "RLeaky without feedback",
+    "no batch axis": "no batch axis",
+    "mode's typo": "mode's typo",
+    "0 steps": "no steps",
+    "labels 1 to 10": "labels 1 to 3",
+    "uint8": "bytes",
+    "no spiking layer": "fit without a neuron",
+    "foreign optimizer": "fit with a foreign optimizer",
+}
+WRONG_REMEDY = {  # 7
+    "float targets": "fit of labels that are floats",
+    "data sets": "data sets",
+    "list of frames": "fit of a list of frames",
+    "all weights frozen": "fit of a frozen network",
+    "nn.LSTM before a neuron": "an LSTM before a neuron",
+    "one neuron twice": "one neuron object used twice",
+    "own loop in fit": "fit of an own loop",
+}
+RAW = {  # 7
+    "CrossEntropyLoss in fit": "CrossEntropyLoss",
+    "MSELoss in fit": "fit with MSELoss for classes",
+    "unknown keyword of fit": "fit with an unknown keyword",
+    "Leaky(tau=2.0)": "tau",
+    "LIFNode": "a neuron of another library",
+    ".sum of (spk, mem)": "a method of a tensor on (spk, mem)",
+    "Leeky": "a misspelt neuron",
+}
+SILENT = {  # 6
+    "own loop in run": "own loop in run",
+    "num_steps forgotten": "num_steps forgotten",
+    "[B, T, N]": "batch first",
+    "rate of 0 to 255": "rate of bytes",
+    "rate of negative values": "rate of standardised data",
+    "lr=100": "a learning rate of 100",
+}
+
+
+def test_a_mistake_of_the_survey_has_no_row() -> None:
+    survey = [CALLED, GOOD, WRONG_REMEDY, RAW, SILENT]
+    assert [len(part) for part in survey] == [18, 27, 7, 7, 6]
+    rows = [row for part in survey for row in part.values()]
+    answered = {*ANSWERED, *WARNED, *WORK, "a learning rate of 100"}
+    assert {row for row in rows if row not in answered} == set(UNANSWERED)
+
+
+def test_a_learning_rate_of_100_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    digits = snn.data.digits(flat=True)
+    layers = [nn.Linear(64, 64), snn.Leaky(0.9, init_hidden=True)]
+    large = nn.Sequential(*layers, nn.Linear(64, 10), snn.Leaky(0.9, init_hidden=True))
+    part = (digits.x_train[:300], digits.y_train[:300], digits.x_test[:60], digits.y_test[:60])
+    snn.fit(large, part, lr=100.0, **{**FIT, "epochs": 2, "progress": True})
+    assert "nothing was learned: learning rate too high" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mistake", WARNED)
+def test_a_mistake_passes_without_a_warning(mistake: str) -> None:
+    run, text = WARNED[mistake]
+    with pytest.warns(UserWarning, match=text):
+        run()
+
+
+@pytest.mark.parametrize("mistake", UNANSWERED)
+def test_a_mistake_that_only_torch_sees_is_silent(mistake: str) -> None:
+    run, text = UNANSWERED[mistake]
+    with pytest.raises((RuntimeError, TypeError, ValueError, AttributeError), match=text):
+        run()
 
 
 @pytest.mark.parametrize("mistake", ANSWERED)

@@ -15,8 +15,6 @@ from spikeloom import data
 from spikeloom.n3ml.model import SVGG16, VGG16, Diehl2015, SNN_Diehl2015
 from spikeloom.n3ml.threshold import activation_based, spikenorm
 
-pytest.importorskip("sklearn")
-
 DIEHL = """
 from n3ml.model import Diehl2015, SNN_Diehl2015
 snn = SNN_Diehl2015(batch_size=opt.batch_size)

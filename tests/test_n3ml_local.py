@@ -16,8 +16,6 @@ from spikeloom.n3ml.encoder import Simple
 from spikeloom.n3ml.model import TravanaeiAndMaida2017, Wu2018
 from spikeloom.n3ml.optimizer import TavanaeiAndMaida
 
-pytest.importorskip("sklearn")
-
 BP_STDP = """
 import n3ml.model
 import n3ml.encoder

@@ -11,8 +11,6 @@ from spikeloom.n3ml.encoder import Population
 from spikeloom.n3ml.model import Bohte2002
 from spikeloom.n3ml.optimizer import Bohte
 
-pytest.importorskip("sklearn")
-
 MANUAL = """
 import n3ml.data
 import n3ml.encoder

@@ -12,8 +12,6 @@ from spikeloom.n3ml.encoder import PoissonEncoder
 from spikeloom.n3ml.model import DiehlAndCook2015, DiehlAndCook2015Infer
 from spikeloom.n3ml.visualizer import plot
 
-pytest.importorskip("sklearn")
-
 MANUAL = """
 from n3ml.encoder import PoissonEncoder
 encoder = PoissonEncoder(opt.time_interval)

@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from training import SETTINGS, plain, split
@@ -46,3 +47,26 @@ def test_the_progress_of_a_notebook_is_a_new_line_for_each_epoch(monkeypatch, ca
     assert capsys.readouterr().err == ""
     assert '<progress value="9" max="9">' in shown[-1] and "<polyline points=" in shown[-1]
     assert "epoch 3: loss " in shown[-1] and "3 spiking neurons" in shown[0]
+
+
+def test_a_figure_that_ends_a_cell_is_shown_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close(pyplot.figure())  # matplotlib looks for IPython once
+    shell = SimpleNamespace(displayhook=lambda value: None)
+    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    fig = snn.spikeplot.traces(torch.rand(20, 4), dim=(2, 2))
+    curves = snn.spikeplot.loss_curves({"train_loss": [0.9, 0.4]})
+    try:
+        for shown in (fig, curves):
+            with pytest.raises(NotImplementedError):  # the end of the cell shows it
+                shown._ipython_display_()
+            with monkeypatch.context() as cell:
+                cell.setattr(sys, "displayhook", shell.displayhook)
+                assert shown._ipython_display_() is None
+                pyplot.close(shown)
+                with pytest.raises(NotImplementedError):  # nothing else would show it
+                    shown._ipython_display_()
+    finally:
+        pyplot.close(fig)
+        pyplot.close(curves)

@@ -111,6 +111,17 @@ def test_a_parameter_that_training_broke_is_named_at_the_next_call(
             neuron(x)
 
 
+@pytest.mark.parametrize("way", ["scan", "final"])
+@pytest.mark.parametrize(("make", "name", "value", "text"), BROKEN.values(), ids=list(BROKEN))
+def test_a_scan_with_a_parameter_that_training_broke_looked_like_silence(
+    make: Any, name: str, value: float, text: str, way: str
+) -> None:
+    neuron = make()
+    written(neuron, name, value)
+    with pytest.raises(ValueError, match=text):
+        getattr(neuron, way)(torch.ones(4, 2, 3))
+
+
 def test_snn_run_names_a_threshold_that_training_pushed_below_0() -> None:
     net = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, learn_threshold=True, init_hidden=True))
     snn.run(net, torch.zeros(4, 1, 3))

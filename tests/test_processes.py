@@ -1,19 +1,25 @@
 """Several processes are one training: equal to one process, stopped and resumed, one writes."""
 
+import copy
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import several
 import torch
-from torch import distributed
-from training import SETTINGS, build, leave_out_pictures, split
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from training import SETTINGS, build, leave_out_pictures, plain, split
 
 import spikeloom as snn
+from spikeloom.train.parallel import whole_batch_norm
 from spikeloom.train.processes import Share
 from spikeloom.train.samples import LoaderBatches, TensorBatches
 
@@ -43,7 +49,7 @@ def launch(number: int, case: str, folder: Path, *words: str) -> list[int]:
         for rank in range(number)
     ]
     try:
-        return [process.wait(240) for process in started]
+        return [process.wait(1500) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -124,6 +130,82 @@ def test_an_open_process_group_of_one_changes_the_result(tmp_path) -> None:
         distributed.destroy_process_group()
 
 
+# -- what is refused, and what a rule must do ------------------------------------------------------
+
+
+def test_a_network_that_is_wrapped_already_fails_in_torchs_words(tmp_path) -> None:
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        wrapped = {
+            r"got DistributedDataParallel; write net.module": DistributedDataParallel(build()),
+            r"got DataParallel; write net.module": nn.DataParallel(build()),
+            r"got DataParallel in '0'; write net.module": nn.Sequential(nn.DataParallel(build())),
+            r"part of '0.weight' \(fully_shard\); give the network before": fully_shard(
+                plain(), mesh=mesh
+            ),
+            r"got OptimizedModule; leave torch.compile out": torch.compile(build()),
+            r"SyncBatchNorm runs on GPUs only, got '1' on a CPU; write nn.BatchNorm1d": (
+                nn.SyncBatchNorm.convert_sync_batchnorm(build())
+            ),
+        }
+        for text, net in wrapped.items():
+            with pytest.raises(TypeError, match=text):
+                snn.fit(net, split(), **SETTINGS)
+    finally:
+        distributed.destroy_process_group()
+    with pytest.raises(TypeError, match=r"one of torch.compile; leave it out"):
+        snn.run(torch.compile(build()), torch.rand(2, 6), 3)
+
+
+def test_a_rule_of_a_user_takes_the_gradient_past_the_sums_of_several_batches() -> None:
+    @dataclass(frozen=True)
+    class Direct(snn.train.rules.BPTT, name="direct"):
+        def learn(self, job: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
+            outputs, spikes = job.forward(x)
+            loss = job.objective(outputs, y, spikes)
+            job.optimizer.zero_grad()
+            loss.backward()
+            job.optimizer.step()
+            return snn.train.rules.Outcome(loss.item(), outputs.detach(), spikes)
+
+    try:
+        assert snn.fit(build, split(), rule=Direct(), **SETTINGS).history
+        for option in ({"accumulate": 2}, {"precision": "fp16"}):
+            with pytest.raises(RuntimeError, match=r"write that instead of loss.backward\(\)"):
+                snn.fit(build, split(), rule=Direct(), **option, **SETTINGS)
+    finally:
+        snn.train.rules.RULES.pop("direct")
+
+
+def test_batch_norm_over_processes_differs_from_torchs(tmp_path) -> None:
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        check_batch_norm()
+    finally:
+        distributed.destroy_process_group()
+
+
+def check_batch_norm() -> None:
+    x = torch.randn(7, 4, 5, generator=torch.Generator().manual_seed(0)).double() + 3
+    for layer in (nn.BatchNorm1d(4), nn.BatchNorm1d(4, affine=False, momentum=None)):
+        ours, theirs = layer.double(), copy.deepcopy(layer).double()
+        for value in (x, 2 * x):
+            a = value.clone().requires_grad_()
+            b = value.clone().requires_grad_()
+            with whole_batch_norm(True):
+                y = ours(a)
+            expected = theirs(b)
+            (y**3).sum().backward()
+            (expected**3).sum().backward()
+            torch.testing.assert_close(y, expected)
+            torch.testing.assert_close(a.grad, b.grad)
+        for name, value in ours.state_dict().items():
+            torch.testing.assert_close(value, theirs.state_dict()[name])
+    with whole_batch_norm(True), pytest.raises(ValueError, match=r"write a larger batch_size"):
+        nn.BatchNorm1d(4)(torch.zeros(1, 4))
+
+
 # -- trainings -------------------------------------------------------------------------------------
 
 
@@ -146,7 +228,7 @@ def test_two_processes_that_end_cannot_go_on_as_another_number(case, number, tmp
     if case == "stopped":
         assert codes == [0, 0]
         told = [(tmp_path / f"error-{rank}.txt").read_text() for rank in (0, 1)]
-        assert all("after 3 of 5 epochs and 3 of 10 batches" in text for text in told)
+        assert all("after 3 of 5 epochs and 4 of 10 batches" in text for text in told)
     else:
         assert codes[0] == codes[1] == -9
     assert (tmp_path / "run" / "checkpoint.pt").exists()
@@ -172,5 +254,5 @@ def test_every_process_writes_or_an_error_of_the_first_one_lets_the_others_wait(
 def test_torchrun_trains_two_networks(tmp_path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words = ["--nproc_per_node=2", str(SCRIPT), "logs", str(tmp_path)]
-    subprocess.run([*command, *words], check=True, timeout=240, capture_output=True)
+    subprocess.run([*command, *words], check=True, timeout=1500, capture_output=True)
     assert distance(load(tmp_path, 0), load(tmp_path, 1)) == 0

@@ -145,3 +145,13 @@ def test_convert_reads_weights_of_a_named_network(tmp_path: Path, monkeypatch) -
         )
         reports.append(json.loads((out / "report.json").read_text()))
     assert all(report == reports[0] for report in reports)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4"], ids=["empty", "text", "pdf"])
+def test_a_file_of_another_format_is_not_read_with_a_number_as_the_reason(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"net\.pt .*(of another format|is damaged)"):
+        network(path, trust=False)

@@ -202,11 +202,11 @@ def test_two_threads_in_one_folder_are_refused(tmp_path: Path) -> None:
     def hold() -> None:
         with files.reserved(tmp_path):
             inside.set()
-            done.wait(60)
+            done.wait(1500)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert inside.wait(60)
+    assert inside.wait(1500)
     with pytest.raises(FileExistsError, match=f"in use by process {os.getpid()}"):
         snn.fit(build, split(), **SETTINGS, out=tmp_path)
     done.set()
@@ -269,7 +269,7 @@ def test_a_lock_that_is_waited_for_is_had_in_the_end(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert inside.wait(60)
+    assert inside.wait(1500)
     with files.locked(tmp_path / "lock", "held by {}", wait=True):
         order.append("second")
     thread.join()

@@ -150,7 +150,7 @@ def test_two_processes_that_fetch_one_file_both_get_it(server, tmp_path, monkeyp
     ]
     for thread in threads:
         thread.start()
-    assert inside.wait(60)
+    assert inside.wait(1500)
     for thread in threads:
         thread.join()
     assert found == [tmp_path / "file.zip"] * 4 and server.asked == [None]

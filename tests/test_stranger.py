@@ -9,8 +9,6 @@ import doctest
 import importlib
 import inspect
 import itertools
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,45 +230,3 @@ def test_the_nir_node_is_written_and_read(tmp_path: Path) -> None:
     again = snn.nir.from_nir(tmp_path / "net.nir")
     assert isinstance(again.get_submodule("1"), kind) and snn.run(net, x).any()
     assert torch.equal(snn.run(again, x), snn.run(net, x))
-
-
-# -- editors ---------------------------------------------------------------------------------------
-
-SCRIPT = """
-import torch
-from strangers.dataset import quadrants
-from strangers.izhikevich import StrangeIzhikevich
-from strangers.plasticity import Oja
-from strangers.surrogate import Bump
-from strangers.training import Signed
-
-import spikeloom as snn
-
-StrangeIzhikevich(a=0.05, init_hidden=True, spike_grad=Bump(0.5), learn_a=True)
-snn.fit(torch.nn.Linear(4, 4), quadrants(), rule=Signed(size=0.1))
-snn.learning.DiehlAndCook2015(rule=Oja(rate=0.1))
-StrangeIzhikevich(init_hiden=True)  # error
-Bump(widht=1.0)  # error
-Signed(sizes=0.1)  # error
-Oja(rat=0.1)  # error
-quadrants(sample=3)  # error
-"""
-
-
-@pytest.mark.slow
-def test_editors_know_what_the_files_define(tmp_path: Path) -> None:
-    pytest.importorskip("pyright")
-    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
-    settings = {
-        "include": ["script.py", str(FOLDER)],
-        "extraPaths": [str(Path(snn.__file__).parent.parent), str(FOLDER.parent)],
-        "pythonVersion": "3.10",
-        "typeCheckingMode": "basic",
-    }
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    said = json.loads(done.stdout)["generalDiagnostics"]
-    wrong = {i for i, line in enumerate(SCRIPT.splitlines()) if line.endswith("# error")}
-    found = [(Path(one["file"]).name, one["range"]["start"]["line"]) for one in said]
-    assert sorted(found) == [("script.py", line) for line in sorted(wrong)], said

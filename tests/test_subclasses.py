@@ -183,6 +183,118 @@ def test_a_state_function_that_returns_too_few_states_is_named() -> None:
         Short(0.9, 0.8)(torch.ones(1, 2))
 
 
+def test_a_method_put_on_a_class_after_it_was_made_was_ignored() -> None:
+    class Late(snn.Leaky):
+        pass
+
+    x = torch.full((20, 1, 2), 0.9)
+    assert snn.Leaky(0.9, mode="sequence")(x)[0].sum() > 0
+    Late.fire = lambda self, mem: torch.zeros_like(mem)
+    late = Late(0.9, mode="sequence")
+    assert late.overridden == ("fire",) and late(x)[0].sum() == 0
+    del Late.fire
+    assert Late.overridden == ("fire",) and Late(0.9).overridden == () == Late.overridden
+    assert torch.equal(Late(0.9, mode="sequence")(x)[0], snn.Leaky(0.9, mode="sequence")(x)[0])
+
+
+def test_a_decay_of_ones_own_collided_with_a_method_of_the_base() -> None:
+    class Tau(snn.Leaky):
+        def __init__(self, tau: float) -> None:
+            super().__init__(beta=0.5)
+            self.tau = nn.Parameter(torch.tensor(tau))
+
+        @property
+        def decay(self) -> Tensor:
+            return torch.exp(-1 / self.tau)
+
+        def _base_state_function(self, input_: Tensor) -> Tensor:
+            return self.decay * self.mem + input_
+
+    class Own(snn.SpikingNeuron):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decay = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.decay * x
+
+    tau = Tau(2.0)
+    _, mem = tau(torch.zeros(1, 1), torch.ones(1, 1))
+    mem.sum().backward()
+    assert tau.tau.grad is not None
+    assert tau.tau.grad.item() == pytest.approx(np.exp(-0.5) / 4)
+    assert Own()(torch.tensor([1.0])).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("name", ["final", "scan", "fire", "hidden", "params", "initial"])
+@pytest.mark.parametrize("made", [lambda: nn.Linear(2, 2), lambda: nn.Parameter(torch.ones(2))])
+def test_a_layer_under_the_name_of_a_method_is_named_and_not_hidden_by_it(
+    name: str, made: Any
+) -> None:
+    with pytest.raises(TypeError, match=f"Leaky: {name} is already a name of every neuron"):
+        setattr(snn.Leaky(0.9), name, made())
+
+
+def test_parameters_that_an_override_registers_instead_were_not_those_of_the_equations() -> None:
+    class PerNeuron(snn.Leaky):
+        def _beta_buffer(self, beta: Any, learn_beta: bool) -> None:
+            self.register_parameter("beta", nn.Parameter(torch.full((3,), float(beta))))
+
+        def _threshold_buffer(self, threshold: Any, learn_threshold: bool) -> None:
+            self.threshold = nn.Parameter(torch.full((3,), 1.5))
+
+        def _graded_spikes_buffer(self, factor: Any, learn_factor: bool) -> None:
+            self.register_buffer("graded_spikes_factor", torch.tensor(2.0))
+
+    x = torch.rand(30, 2, 3, generator=torch.Generator().manual_seed(0))
+    options = {"threshold": torch.full((3,), 1.5), "graded_spikes_factor": 2.0}
+    plain = snn.Leaky(torch.full((3,), 0.9), learn_beta=True, **options, mode="sequence")
+    own = PerNeuron(0.9, mode="sequence")
+    found, expected = own(x)[0], plain(x)[0]
+    assert torch.equal(found, expected) and found.max() == 2.0
+    found.sum().backward()
+    expected.sum().backward()
+    assert isinstance(own.beta.grad, Tensor) and isinstance(own.threshold.grad, Tensor)
+    torch.testing.assert_close(own.beta.grad, plain.beta.grad)
+    own.reset_parameters()
+    assert own.threshold.tolist() == [1.5] * 3
+    assert [name for name, _ in own.named_parameters()] == ["threshold", "beta"]
+
+
+def test_a_step_of_ones_own_without_gradient_was_ignored() -> None:
+    class Late(snn.Leaky):
+        @staticmethod
+        def _surrogate_bypass(x: Tensor) -> Tensor:
+            return (x > 0.5).float()
+
+    x = torch.tensor([[1.2, 1.6]])
+    assert Late(0.9, surrogate_disable=True)(x)[0].tolist() == [[0.0, 1.0]]
+    assert Late(0.9)(x)[0].tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("function", "spikes", "membranes"),
+    [
+        (lambda over: (over > 0.5).float(), [0, 0, 1, 1, 1], [0.75, 1.5, 2.25, 2.0, 1.75]),
+        (lambda over: 2 * (over > 0).float(), [0, 2, 0, 0, 2], [0.75, 1.5, 0.25, 1.0, 1.75]),
+    ],
+    ids=["later", "double"],
+)
+def test_a_spike_function_of_ones_own_did_not_decide_on_the_reset(
+    function: Any, spikes: list[float], membranes: list[float]
+) -> None:
+    x = torch.full((5, 1, 1), 0.75)
+    spk, mem = snn.Leaky(1.0, spike_grad=function, mode="sequence")(x)
+    assert spk.flatten().tolist() == spikes
+    assert mem.flatten().tolist() == membranes
+
+
+@pytest.mark.parametrize("name", ["_snn_register_buffer", "_reset_cases", "_snn_cases"])
+def test_a_part_of_snntorchs_constructor_that_is_not_called_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=f"the constructor does not call {name}"):
+        type("Old", (snn.Leaky,), {name: lambda self, *given: None})
+
+
 # -- bases, and feedback of ones own ---------------------------------------------------------------
 
 

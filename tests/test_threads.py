@@ -138,6 +138,23 @@ def test_one_network_in_two_threads_gave_wrong_numbers(first: str) -> None:
     torch.testing.assert_close(other_thread(lambda: snn.run(net, x)), expected)  # free again
 
 
+def test_a_value_of_a_run_in_another_thread_was_called_one_that_bypasses_torch() -> None:
+    """A plain loop met it where it read a state in the middle of a run."""
+
+    class Leaking(Net):
+        found: Any = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layers[0](x)
+            self.found = other_thread(lambda: x * 2 + self.layers[1](x))
+            return self.lif(x)
+
+    net = Leaking()
+    spk = snn.run(net, torch.ones(5, 2, 8))
+    assert isinstance(net.found, RuntimeError) and REFUSED in str(net.found)
+    assert "copy.deepcopy(net)" in str(net.found) and spk.shape == (5, 2, 8)
+
+
 def test_a_thread_that_failed_did_not_keep_its_network() -> None:
     def fail() -> None:
         raise KeyError("of the user")

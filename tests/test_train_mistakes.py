@@ -1,7 +1,9 @@
 """Training: every mistake is named before work begins."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,11 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Most tests need none."""
     if "picture" not in request.node.name and "overwritten" not in request.node.name:
         leave_out_pictures(monkeypatch)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self) -> Iterator[Any]:
+        return iter([])
 
 
 MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
@@ -76,6 +83,12 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         "lr=0.1 is for the default optimizer",
     ),
     "optimizer": (None, {"optimizer": "adam"}, TypeError, "optimizer must be .*got 'adam'"),
+    "optimizer with a closure": (
+        None,
+        {"optimizer": torch.optim.LBFGS},
+        TypeError,
+        "take one step for each batch, got LBFGS, .*; write torch.optim.Adam",
+    ),
     "foreign optimizer": (
         None,
         {"optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)},
@@ -171,7 +184,88 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         TypeError,
         r"layer '0' \(Linear\): its weight is torch.float32, its input torch.float64",
     ),
+    "three values a sample": (
+        [[(toy(2)[0], toy(2)[1], 0)]] * 2,
+        {},
+        TypeError,
+        r"must yield \(x, y\), got tuple of 3; write a data set, or a collate function",
+    ),
+    "names as labels": (
+        [[(toy(2)[0], ("cat", "dog"))]] * 2,
+        {},
+        TypeError,
+        "must yield numbers, got tuple of 2; write class numbers 0, 1, 2",
+    ),
+    "an array of names": (
+        (toy(2)[0], np.array(["cat", "dog"]), *toy(2)),
+        {},
+        TypeError,
+        "one of the four is ndarray of text or objects; write class numbers",
+    ),
+    "a stream without end": (Stream(), {}, TypeError, "got Stream without len.*define __len__"),
+    "a column of labels": (
+        bad_data(y_train=lambda y: y[:, None], y_test=lambda y: y[:, None]),
+        {},
+        ValueError,
+        r"got \(20, 1\); write y.squeeze\(1\)",
+    ),
+    "the order of scikit-learn": (
+        (toy(4)[0], toy(4)[0], toy(4)[1], toy(4)[1]),
+        {},
+        ValueError,
+        "scikit-learn's train_test_split; exchange the two in the middle",
+    ),
+    "two pairs": ((toy(4), toy(4)), {}, TypeError, r"tuple of 2 tuples; write \(\*train, \*test"),
+    "a finished scheduler": (
+        None,
+        {"schedule": torch.optim.lr_scheduler.StepLR(torch.optim.SGD([torch.ones(1)]), 1)},
+        TypeError,
+        "got a finished StepLR; write schedule=lambda optimizer: torch.optim.lr_scheduler.StepLR",
+    ),
+    "a class of schedulers": (
+        None,
+        {"schedule": torch.optim.lr_scheduler.StepLR},
+        TypeError,
+        "schedule must be called with the optimizer alone, got .*step_size.*write schedule=lambda",
+    ),
+    "a loss without gradient": (
+        None,
+        {"loss": lambda spk, y: SF.ce_rate_loss()(spk, y).detach()},
+        RuntimeError,
+        r"the loss must depend on the weights, got one without gradient; leave out detach\(\)",
+    ),
+    "a metric without value": (
+        None,
+        {"metrics": {"mine": lambda scores, y: None}, "epochs": 1, "lr": 1e-9},
+        TypeError,
+        r"metrics\['mine'\] must return one number, got NoneType",
+    ),
+    "a device that is missing": (
+        None,
+        {"device": "cuda:99"},
+        ValueError,
+        "device must be one that torch finds, got 'cuda:99'.*write device='cpu'",
+    ),
+    "a folder of the name ~": (
+        None,
+        {"out": "~/runs"},
+        ValueError,
+        r"out must be a path, got '~/runs', .*Path\('~/runs'\).expanduser\(\)",
+    ),
 }
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_training_without_gradients_ends_in_torchs_words(off) -> None:
+    with off(), pytest.raises(RuntimeError, match=r"fit computes gradients, got torch.no_grad"):
+        snn.fit(plain(), split(), **SETTINGS)
+
+
+def test_a_prediction_for_a_loader_ends_in_torchs_words() -> None:
+    result = snn.fit(plain(), split(), **{**SETTINGS, "epochs": 1})
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*toy(4)), 2)
+    with pytest.raises(TypeError, match=r"got DataLoader; write torch.cat\(\[result.predict"):
+        result.predict(loader)
 
 
 @pytest.mark.parametrize("case", MISTAKES)
@@ -181,7 +275,7 @@ def test_a_mistake_is_named_before_work_begins(case, tmp_path) -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(error, match=text):
         snn.fit(net, split() if data is None else data, **{**SETTINGS, **changes})
-    if case != "loss of many":
+    if case not in ("loss of many", "a metric without value"):
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
@@ -262,3 +356,16 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
         match=r"got nan in batch 1 of epoch 1; lower the learning rate, e.g. lr=0.0002",
     ):
         snn.fit(plain, split(), **SETTINGS, loss=lambda spk, y: spk.sum() * float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [("cuda:99", "PyTorch sees .* CUDA devices"), ("meta", "it holds no values"), ("hpu", ".+")],
+)
+@pytest.mark.parametrize("function", [snn.fit, snn.evaluate], ids=["fit", "evaluate"])
+def test_a_device_that_this_machine_does_not_have_had_an_error_of_torch(
+    function: Any, device: str, reason: str
+) -> None:
+    text = f"device must be a device of this machine, got '{device}': {reason}; write device='cpu'"
+    with pytest.raises(ValueError, match=text):
+        function(plain(), split(), num_steps=5, device=device)

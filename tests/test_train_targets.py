@@ -428,9 +428,10 @@ def test_a_scheduler_of_torch_steps_at_another_time(schedule, rates) -> None:
         {"schedule": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=9)},
         {"schedule": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=0)},
         {"accumulate": 2, "clip": 0.1, "precision": "bf16", "validation": 0.2},
+        {"accumulate": 2, "clip": 0.1, "precision": "fp16"},
         {"metrics": {"f1": macro_f1}, "penalty": SF.l1_rate_sparsity(1e-3)},
     ],
-    ids=["one cycle", "plateau", "update", "penalty"],
+    ids=["one cycle", "plateau", "update", "fp16", "penalty"],
 )
 def test_a_resumed_training_with_options_differs(arguments, tmp_path) -> None:
     base = {**SETTINGS, **arguments}
@@ -443,7 +444,10 @@ def test_a_resumed_training_with_options_differs(arguments, tmp_path) -> None:
     assert resumed.history == whole.history and same_weights(resumed.net, whole.net)
 
 
-def test_bf16_trains_nothing_or_trains_in_float32() -> None:
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_16_bits_train_nothing_or_train_in_float32(precision, dtype) -> None:
     seen: set[torch.dtype] = set()
 
     class Watched(nn.Linear):
@@ -457,9 +461,21 @@ def test_bf16_trains_nothing_or_trains_in_float32() -> None:
         made[0] = Watched(6, 12)
         return made
 
-    result = snn.fit(net, split(), **LONGER, precision="bf16")
-    assert torch.bfloat16 in seen and result.test_accuracy.last > 0.8
+    result = snn.fit(net, split(), **LONGER, precision=precision)
+    assert dtype in seen and result.test_accuracy.last > 0.8
     assert result.net[0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("options", [{}, {"clip": 1e3}])
+def test_gradients_too_small_for_float16_become_zero(options) -> None:
+    def faint(outputs: Tensor, y: Tensor) -> Tensor:
+        return SF.ce_rate_loss()(outputs, y).sum() * 1e-9
+
+    before = plain()
+    net = copy.deepcopy(before)
+    sgd = torch.optim.SGD(net.parameters(), lr=1e9)
+    snn.fit(net, split(), **SETTINGS, loss=faint, precision="fp16", optimizer=sgd, **options)
+    assert (net[0].weight - before[0].weight).abs().max() > 0.01
 
 
 # -- data ------------------------------------------------------------------------------------------

@@ -3,18 +3,15 @@
 
 import ast
 import inspect
-import io
 import json
 import os
-import runpy
 import subprocess
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
-from unittest import mock
 
 import matplotlib.pyplot as plt
 import pytest
+from scripts import run_script
 from tutorial_claims import CLAIMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,15 +27,8 @@ def figures(name: str, out: Path) -> dict[str, float]:
         "SPIKELOOM_DATA": "",
         "SPIKELOOM_DEVICE": "cpu",
     }
-    sys.modules.pop("common", None)
-    printed = io.StringIO()
-    environment, path = (
-        mock.patch.dict(os.environ, settings),
-        mock.patch("sys.path", [str(FOLDER), *sys.path]),
-    )
-    with environment, path, redirect_stdout(printed):
-        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
-    return json.loads(printed.getvalue().splitlines()[-1])
+    _, printed = run_script(FOLDER / f"{name}.py", environment=settings)
+    return json.loads(printed.splitlines()[-1])
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """What editors and type checkers see of ``import spikeloom as snn``, and what a wrong name says.
 
-Pyright checks a user's script once. A line that ends in ``# error: TEXT`` must be an error with
-that text, a line that ends in ``# type: TEXT`` must have that type, and every other line must be
-clean.
+Pyright checks two scripts of users once. In the first a line that ends in ``# error: TEXT`` must
+be an error with that text, a line that ends in ``# type: TEXT`` must have that type, and every
+other line must be clean.
 """
 
 import json
@@ -18,6 +18,7 @@ import spikeloom as snn
 
 SOURCE = Path(snn.__file__).parent.parent
 MARK = re.compile(r"# (error|type): (.+)$")
+Remarks = dict[tuple[str, int], list[tuple[str, str]]]
 
 SCRIPT = """
 import torch
@@ -93,15 +94,40 @@ result.accuracy  # error: Cannot access attribute "accuracy"
 """
 
 
+STRANGERS = """
+import torch
+from strangers.dataset import quadrants
+from strangers.izhikevich import StrangeIzhikevich
+from strangers.plasticity import Oja
+from strangers.surrogate import Bump
+from strangers.training import Signed
+
+import spikeloom as snn
+
+StrangeIzhikevich(a=0.05, init_hidden=True, spike_grad=Bump(0.5), learn_a=True)
+snn.fit(torch.nn.Linear(4, 4), quadrants(), rule=Signed(size=0.1))
+snn.learning.DiehlAndCook2015(rule=Oja(rate=0.1))
+StrangeIzhikevich(init_hiden=True)  # error
+Bump(widht=1.0)  # error
+Signed(sizes=0.1)  # error
+Oja(rat=0.1)  # error
+quadrants(sample=3)  # error
+"""
+
+
 @pytest.fixture(scope="module")
-def remarks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[tuple[str, str]]]:
-    """Pyright's remarks on the script: severity and text, by line."""
+def remarks(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[tuple[str, int], list[tuple[str, str]]]:
+    """Pyright's remarks on the scripts: severity and text, by file and line."""
     pytest.importorskip("pyright")
     folder = tmp_path_factory.mktemp("script")
     (folder / "script.py").write_text(SCRIPT, encoding="utf-8")
+    (folder / "stranger_script.py").write_text(STRANGERS, encoding="utf-8")
+    tests = Path(__file__).parent
     settings = {
-        "include": ["script.py"],
-        "extraPaths": [str(SOURCE)],
+        "include": ["script.py", "stranger_script.py", str(tests / "strangers")],
+        "extraPaths": [str(SOURCE), str(tests)],
         "pythonVersion": "3.10",
         "typeCheckingMode": "basic",
         "reportUnusedExpression": False,
@@ -109,19 +135,20 @@ def remarks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[tuple[st
     (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    found: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    found: Remarks = defaultdict(list)
     for one in json.loads(done.stdout)["generalDiagnostics"]:
-        found[one["range"]["start"]["line"]].append((one["severity"], one["message"]))
+        place = Path(one["file"]).name, one["range"]["start"]["line"]
+        found[place].append((one["severity"], one["message"]))
     return found
 
 
 @pytest.mark.slow
 def test_pyright_sees_what_a_users_script_does_wrong_and_nothing_else(
-    remarks: dict[int, list[tuple[str, str]]],
+    remarks: Remarks,
 ) -> None:
     wrong = []
     for number, line in enumerate(SCRIPT.splitlines()):
-        mark, said = MARK.search(line), remarks[number]
+        mark, said = MARK.search(line), remarks["script.py", number]
         if mark is None:
             fits = not said
         elif mark[1] == "error":
@@ -131,6 +158,15 @@ def test_pyright_sees_what_a_users_script_does_wrong_and_nothing_else(
         if not fits:
             wrong.append(f"{line.strip()}\n    {said}")
     assert not wrong, "pyright reads these lines otherwise:\n" + "\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_editors_know_what_the_files_of_a_stranger_define(
+    remarks: Remarks,
+) -> None:
+    wrong = {i for i, line in enumerate(STRANGERS.splitlines()) if line.endswith("# error")}
+    found = [place for place, said in remarks.items() for _ in said if place[0] != "script.py"]
+    assert sorted(found) == [("stranger_script.py", line) for line in sorted(wrong)], remarks
 
 
 @pytest.mark.parametrize(

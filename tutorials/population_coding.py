@@ -82,7 +82,7 @@ for size in sizes:
         network(size).to(lesson.device),
         split,
         num_steps=num_steps,
-        epochs=lesson.pick(1 if len(split.x_train) > 10_000 else 20, 10),
+        epochs=lesson.pick(1 if len(split.x_train) > 10_000 else 20, 7),
         batch_size=lesson.pick(128, 32),
         loss=SF.mse_count_loss(correct_rate=1.0, incorrect_rate=0.0, **grouped),
         lr=2e-3,

@@ -135,7 +135,7 @@ print(f"snn.run gives the spikes of the loop: {100 * same_spikes:.2f} % are equa
 
 # %%
 training = {
-    "epochs": lesson.pick(1 if len(split.x_train) > 10_000 else 20, 10),
+    "epochs": lesson.pick(1 if len(split.x_train) > 10_000 else 20, 7),
     "batch_size": lesson.pick(128, 32),
     "lr": lesson.pick(1e-3, 3e-3),
     "progress": False,

@@ -11,7 +11,15 @@ PAGES = {
 
 # Titles of the parts of the sidebar and their pages.
 PARTS = {
-    "Start": ["first_ten_minutes", "overview", "tutorials", "recipes", "not_learning", "faq"],
+    "Start": [
+        "first_ten_minutes",
+        "overview",
+        "tutorials",
+        "recipes",
+        "cluster",
+        "not_learning",
+        "faq",
+    ],
     "Coming from": ["migration", "from_spikingjelly", "from_norse_and_sinabs", "compatibility"],
     "Topics": [
         "layerwise",

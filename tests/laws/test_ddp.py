@@ -1,13 +1,17 @@
-"""Two processes with DistributedDataParallel compute what one process computes."""
+"""Two processes with torch's DDP or FSDP compute what one process computes."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 import spikeloom as snn
@@ -18,16 +22,23 @@ STEPS = 3
 class OverTime(nn.Module):
     """Runs over time inside, so that processes synchronise once a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, beta: Any = 0.9) -> None:
         super().__init__()
         torch.manual_seed(0)
-        lif = snn.Leaky(0.9, init_hidden=True, learn_beta=True)
+        lif = snn.Leaky(beta, init_hidden=True, learn_beta=True)
         self.net = nn.Sequential(
             nn.Linear(4, 8), lif, nn.Linear(8, 2), snn.Synaptic(0.8, 0.9, init_hidden=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return snn.run(self.net, x, num_steps=6)
+
+
+class ForEachNeuron(OverTime):
+    """FSDP divides no parameter without an axis."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.full((8,), 0.9))
 
 
 class StepByStep(OverTime):
@@ -52,21 +63,26 @@ def train(net: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:
     return [p.detach().clone() for p in net.parameters()]
 
 
-def worker(rank: int, folder: str, kind: str) -> None:
+def divided(net: nn.Module) -> nn.Module:
+    return fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
+
+
+def worker(rank: int, folder: str, kind: str, wrap: Any) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     x, weight = batch()
     half = slice(4 * rank, 4 * rank + 4)
-    trained = train(DistributedDataParallel(globals()[kind]()), x[half], weight[:, half])
+    trained = train(wrap(globals()[kind]()), x[half], weight[:, half])
+    trained = [p.full_tensor() if isinstance(p, DTensor) else p for p in trained]
     if rank == 0:
         torch.save(trained, f"{folder}/trained.pt")
     dist.destroy_process_group()
 
 
-def check(kind: str, folder: Path) -> None:
+def check(kind: str, folder: Path, wrap: Any = DistributedDataParallel) -> None:
     expected = train(globals()[kind](), *batch())
-    mp.spawn(worker, args=(str(folder), kind), nprocs=2)
+    mp.spawn(worker, args=(str(folder), kind, wrap), nprocs=2)
     for a, b in zip(torch.load(folder / "trained.pt"), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
@@ -74,6 +90,11 @@ def check(kind: str, folder: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     check("OverTime", tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_with_divided_weights_train_otherwise_than_one(tmp_path: Path) -> None:
+    check("ForEachNeuron", tmp_path, divided)
 
 
 def test_two_processes_with_hidden_state_train_like_one(tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ CASES = [
     ("Alpha", {}),
     ("AdLIF", {}),
     ("DeltaLeaky", {}),
-    ("IF", {}),
     ("AdEx", {}),
     ("BalancedResonateFire", {}),
     ("TernaryLIF", {}),
@@ -220,7 +219,7 @@ if not child:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=1500
     )
     assert done.stdout.strip() == "0", done.stderr
 

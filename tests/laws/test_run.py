@@ -175,3 +175,40 @@ def test_a_run_keeps_channels_last() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), lif()).to(memory_format=torch.channels_last)
     x = torch.rand(12, 3, 6, 6).to(memory_format=torch.channels_last).unflatten(0, (4, 3))
     assert snn.run(net, x)[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        torch.flatten,
+        lambda x: x.flatten(0, 1),
+        lambda x: x.reshape(-1),
+        lambda x: x.view(1, -1),
+        lambda x: x.sum(0),
+    ],
+    ids=["flatten", "flatten of axes", "reshape", "view", "sum"],
+)
+def test_an_operation_that_joins_the_batch_does_not_join_the_steps(joined: Any) -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = lif()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return joined(self.lif(x))
+
+    x = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0)) * 2
+    found, expected = snn.run(Joined(), x), loop(Joined(), x, None)
+    assert found.shape == expected.shape and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("learned", [True, False], ids=["weights", "no weights"])
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_a_norm_of_features_stopped_the_run_over_time(kind: Any, learned: bool) -> None:
+    torch.manual_seed(0)
+    norm = kind(4, elementwise_affine=learned)
+    net = nn.Sequential(nn.Linear(3, 4), norm, lif(threshold=0.5)).double()
+    x = torch.randn(6, 2, 3, dtype=torch.float64)
+    expected, found = loop(net, x, None), snn.run(net, x, explain=True)
+    assert found.plan.layerwise and "on the spot" not in str(found.plan), found.plan
+    assert expected.any() and torch.equal(found.output, expected)

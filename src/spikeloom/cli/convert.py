@@ -13,6 +13,7 @@ from ..conversion import METHODS
 from ..conversion.calibrate import CALIBRATIONS
 from ..conversion.spiking_max_pool import RULES
 from ..conversion.twin import INPUTS, READOUTS
+from ..core.numbers import path_of
 from ..data import Split
 from ..train.convert import ORDINARY, ConversionFolder, check_options, convert_and_report
 from ..train.ordinary import OrdinaryTraining
@@ -148,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         data = data._replace(x_train=data.x_train.flatten(1), x_test=data.x_test.flatten(1))
     say = progress_for(not args.quiet).say
     folder = ConversionFolder(
-        Path(getattr(args, "out", f"runs/convert-{args.data}-{Path(args.model).stem}"))
+        path_of("out", getattr(args, "out", f"runs/convert-{args.data}-{Path(args.model).stem}"))
     )
     with folder.reserved(args.resume, args.force):
         net = source(args, data, folder, say)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.numbers import device_of
 from ..data.folder import IMAGES, read_sample
 from ..train.encoding import TIMED, encoder
 from ..train.model import Model, has_own_loop, spiking_layers
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     files = [file for name in args.files for file in _files(Path(name))]
     x = torch.stack([_sample(file, found) for file in files])
     if args.device is not None:
-        found.net.to(args.device)
+        found.net.to(device_of("device", args.device))
     layers, last = spiking_layers(found.net, trains=False)
     encoding = encoder(found.encode, found.num_steps, own_loop=has_own_loop(found.net))
     seed = found.card["seeds"][0]

@@ -2,9 +2,9 @@
 receptive fields."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from ..core.numbers import path_of
 from ..learning import DiehlAndCook2015, Rule
 from ..learning.diehl_cook.training import ENGINES
 from ..learning.registry import rules_of
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     network: dict[str, Any] = {name: settings[name] for name in ("rule", "theta_plus")}
     pixels = data.x_train[0].numel()
     folder = StdpFolder(
-        Path(getattr(args, "out", f"runs/stdp-{args.data}-{args.neurons}")), args.seed
+        path_of("out", getattr(args, "out", f"runs/stdp-{args.data}-{args.neurons}")), args.seed
     )
     job = StdpRun(
         lambda generator: DiehlAndCook2015(args.neurons, pixels, generator=generator, **network),

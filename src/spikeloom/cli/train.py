@@ -1,10 +1,10 @@
 """Train a spiking network on labelled samples and write a checkpoint, a run card and pictures."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..core import checks
+from ..core.numbers import path_of
 from ..files import atomic
 from ..learning.registry import rules_of
 from ..train import BestCheckpoint, EarlyStopping, fit
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     encode = getattr(args, "encode", sources.encoding(data))
     shape, classes = list(data.x_train.shape[1:]), data.num_classes
     shape = shape[1:] if encode in TIMED else shape
-    out = Path(getattr(args, "out", f"runs/{data.name}-{args.model}-{neuron}"))
+    out = path_of("out", getattr(args, "out", f"runs/{data.name}-{args.model}-{neuron}"))
     result = fit(
         lambda: MODELS[args.model](shape, classes, hidden, neuron, **settings),
         data,

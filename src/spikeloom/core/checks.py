@@ -5,13 +5,15 @@ here are the shared ones; a check that only one function needs is part of that f
 """
 
 import difflib
+import functools
 import importlib
+import inspect
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +34,14 @@ __all__ = [
     "not_traced",
     "readable",
     "require",
+    "suggesting",
     "transformed",
     "watched",
 ]
 
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _PLAIN = (Tensor, nn.Parameter)
 DISTRIBUTIONS = {"PIL": "pillow"}  # packages that are installed under another name
@@ -92,6 +98,32 @@ def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
+
+
+def suggesting(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function name the closest argument where one is misspelt, as Python does from 3.13.
+
+    >>> @suggesting
+    ... def train(*, epochs=1):
+    ...     return epochs
+    >>> train(epoch=2)
+    Traceback (most recent call last):
+    TypeError: train() got an unexpected keyword argument 'epoch'; did you mean 'epochs'?
+    """
+    names = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}"
+                raise TypeError(
+                    f"{function.__name__}() got an unexpected keyword argument {name!r}; {hint}"
+                )
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def in_range(

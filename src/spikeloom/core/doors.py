@@ -42,6 +42,13 @@ _BEFORE_0_8 = (
     "_build_state_function_hidden",
 )
 
+_IN_CONSTRUCTOR = (
+    "_snn_register_buffer",
+    "_reset_mechanism_buffer",
+    "_snn_cases",
+    "_reset_cases",
+)
+
 
 class Doors:
     """Mixin of `Neuron`: the parts of snnTorch's ``forward`` under its names; see the module.
@@ -297,19 +304,27 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
         for base in cls.__mro__
         if base.__module__.partition(".")[0] != "torch" and base is not object
     ]
-    overridable = (*STEP, *CALLS, *_BEFORE_0_8)
+    not_called = (*_BEFORE_0_8, *_IN_CONSTRUCTOR)
+    overridable = (*STEP, *CALLS, *not_called)
     written = [
         n
         for n in overridable
         if any(n in vars(base) and not _is_ours(vars(base)[n]) for base in bases)
     ]
-    names = tuple(n for n in written if n not in _BEFORE_0_8)
+    names = tuple(n for n in written if n not in not_called)
     _refuse(cls, names, written)
     return names
 
 
 def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     kind = cls.__name__
+    for name in _IN_CONSTRUCTOR:
+        if name in written:
+            raise TypeError(
+                f"{kind}: the constructor does not call {name}; register tensors in __init__ after "
+                "super().__init__(), or define _threshold_buffer(self, threshold, learn_threshold) "
+                "or _beta_buffer(self, beta, learn_beta)"
+            )
     if "state_function" in names and cls.State._fields:
         raise TypeError(
             f"{kind}: snnTorch's constructor replaces a method state_function, so that it never "

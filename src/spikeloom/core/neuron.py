@@ -92,6 +92,14 @@ def _is_ours(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
+def _is_method(cls: type, name: str) -> bool:
+    """Whether reading ``name`` from an instance finds a method or a value computed by the class."""
+    found = inspect.getattr_static(cls, name, None)
+    if isinstance(found, property):
+        return found.fset is None
+    return inspect.isroutine(found) or isinstance(found, (staticmethod, classmethod))
+
+
 def _cast(x: Tensor) -> bool:
     return x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type)
 
@@ -175,23 +183,29 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls.reset_dict = {name: index for index, name in enumerate(cls.resets)}
-        cls.overridden = doors.overridden_by(cls)
+        cls._declare()
         if cls.State is Neuron.State:
             return  # a mixin, or a base
         known = REGISTRY.get(cls.__name__)
         if known is None or _is_ours(cls) or not _is_ours(known):
             REGISTRY[cls.__name__] = cls
-        equations = [name for name in _EQUATIONS if getattr(cls, name) is not None]
-        pure = all(
-            isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations
-        )
-        cls.elementwise = (
-            pure and not doors.through(cls.overridden) and "step" not in cls.overridden
-        )
         if cls.is_linear and "is_linear" not in vars(cls) and vars(cls).keys() & {*_EQUATIONS}:
             cls.is_linear = False
         for name in cls.State._fields:
             setattr(cls, name, StateField(name))
+
+    @classmethod
+    def _declare(cls) -> None:
+        """Find which methods are overridden; ``Kind.fire = function`` may come after the class."""
+        overridden = doors.overridden_by(cls)
+        if overridden == vars(cls).get("overridden"):
+            return
+        cls.overridden = overridden
+        equations = [name for name in _EQUATIONS if getattr(cls, name) is not None]
+        pure = all(
+            isinstance(inspect.getattr_static(cls, name), staticmethod) for name in equations
+        )
+        cls.elementwise = pure and not doors.through(overridden) and "step" not in overridden
 
     def __init__(
         self,
@@ -211,6 +225,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         mode: str = "step",
     ) -> None:
         super().__init__()
+        self._declare()
         if state_quant is not False and state_quant is not None and not callable(state_quant):
             raise TypeError(
                 "state_quant must be a function such as state_quant(num_bits=4), got "
@@ -240,19 +255,31 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         self.output = output
         self.inhibition = inhibition
         if surrogate_disable:
-            self.spike_grad = Disabled()
+            self.spike_grad = resolve(self._surrogate_bypass)
         else:
             self.spike_grad = ATan() if spike_grad is None else resolve(spike_grad)
         self.reset_delay = reset_delay
         self.state_quant: Any = state_quant
         self._reset_mechanism = checks.choice("reset_mechanism", reset_mechanism, self.resets)
-        self.parameter("threshold", threshold, learn_threshold)
-        self.parameter("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
+        self._threshold_buffer(threshold, learn_threshold)
+        self._adopt("threshold")
+        self._graded_spikes_buffer(graded_spikes_factor, learn_graded_spikes_factor)
+        self._adopt("graded_spikes_factor")
         self.register_buffer(
             "reset_mechanism_val", torch.tensor(list(self.resets).index(reset_mechanism))
         )
         self.mode = mode
         self._enter()
+
+    # -- snnTorch's names, for subclasses that register other parameters ---------------------------
+
+    _surrogate_bypass: Any = Disabled()
+
+    def _threshold_buffer(self, threshold: Any, learn_threshold: bool) -> None:
+        self.parameter("threshold", threshold, learn_threshold)
+
+    def _graded_spikes_buffer(self, factor: Any, learn_factor: bool) -> None:
+        self.parameter("graded_spikes_factor", factor, learn_factor)
 
     # -- the equations: what a subclass writes ---------------------------------------------------
 
@@ -379,6 +406,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         state = self.initial(x[0] if num_steps is None else x) if state is None else state
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
+        if not torch.compiler.is_compiling():
+            self.inspect_values()
         if not dispatch.checks_input(name):
             self._check_finite(x)
         if run is not None:
@@ -689,6 +718,12 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         ):  # set at every call; a module would look among its parameters, buffers and modules first
             self.__dict__[name] = value
             return
+        if isinstance(value, (nn.Module, nn.Parameter)) and _is_method(type(self), name):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is already a name of every neuron, which torch's "
+                f"modules and parameters cannot replace, got {type(value).__name__}; choose "
+                "another name"
+            )
         if name in _REPLACEABLE:
             self.replaced(name, value)
         super().__setattr__(name, value)

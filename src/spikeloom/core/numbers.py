@@ -25,6 +25,7 @@ __all__ = [
     "random_source",
     "real",
     "tensor",
+    "there",
     "whole",
 ]
 
@@ -244,7 +245,7 @@ def callable_(name: str, value: Any, example: str) -> None:
 
 
 def device_of(name: str, value: Any) -> torch.device:
-    """Return ``value`` as a device if it names one.
+    """Return ``value`` as a device if it names one of this machine.
 
     Raises:
         TypeError, ValueError: it does not.
@@ -255,11 +256,33 @@ def device_of(name: str, value: Any) -> torch.device:
     if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
         raise TypeError(f"{name} must be a device, got {_shown(value)}; write {name}='cpu'")
     try:
-        return torch.device(value)
+        device = torch.device(value)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a device, got {_shown(value)}; write {name}='cpu'"
         ) from error
+    missing = _missing(device)
+    if missing:
+        raise ValueError(
+            f"{name} must be a device of this machine, got '{device}': {missing}; "
+            f"write {name}='cpu'"
+        )
+    return device
+
+
+def _missing(device: torch.device) -> str:
+    """Why nothing can be computed on a device; empty if it can."""
+    if device.type == "meta":
+        return "it holds no values"
+    if device.type == "cuda":  # a tensor there would take memory of the first GPU in every process
+        number = torch.cuda.device_count()
+        found = f"PyTorch sees {number} CUDA devices"
+        return "" if (device.index or 0) < number else found
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        return str(error).partition("\n")[0]
+    return ""
 
 
 def path_of(name: str, value: Any) -> Path:
@@ -278,7 +301,34 @@ def path_of(name: str, value: Any) -> Path:
         raise ValueError(f"{name} must be a path, got a text with the character 0; remove it")
     if not os.fspath(value):
         raise ValueError(f"{name} must be a path, got an empty text; write {name}='data'")
+    if Path(value).parts[:1] == ("~",):
+        raise ValueError(
+            f"{name} must be a path, got {os.fspath(value)!r}, a folder of the name '~'; write "
+            f"{name}=Path({os.fspath(value)!r}).expanduser()"
+        )
     return Path(value)
+
+
+def there(device: torch.device) -> torch.device:
+    """Return a device that this machine and this build of torch have.
+
+    Raises:
+        ValueError: they have none of this kind, or not so many.
+
+    >>> there(torch.device("cpu"))
+    device(type='cpu')
+    """
+    number = 0 if device.index is None else device.index
+    found = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(device.type, number + 1)
+    if number >= found:
+        raise ValueError(
+            f"device must be one that torch finds, got {str(device)!r} and {found} of this kind; "
+            "write device='cpu', or install a build of torch for it"
+        )
+    return device
 
 
 def random_source(generator: Any, like: Tensor | None = None) -> torch.Generator | None:

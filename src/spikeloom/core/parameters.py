@@ -11,7 +11,7 @@ from . import checks
 from .decays import lead_inward
 from .options import arguments
 
-__all__ = ["Parameters", "record"]
+__all__ = ["Parameters", "record", "version"]
 
 
 @cache
@@ -84,7 +84,9 @@ class Parameters(nn.Module):
         self._started_with[name] = value
         self._configure()
 
-    def decay(self, name: str, value: Any, learn: bool = False, *, of: str = "membrane") -> None:
+    def decay_parameter(
+        self, name: str, value: Any, learn: bool = False, *, of: str = "membrane"
+    ) -> None:
         """Register a `parameter` that the equations clamp to [0, 1]; gradients lead it back there.
 
         Args:
@@ -101,6 +103,14 @@ class Parameters(nn.Module):
         self.parameter(name, value, learn)
         self._decays += (name,)
         self._lead_inward()
+
+    def _adopt(self, name: str) -> None:
+        """Let the equations read a tensor that a subclass registered in place of `parameter`."""
+        own = self._parameters.get(name, self._buffers.get(name, self.__dict__.get(name)))
+        if name not in self._names and own is not None:
+            self._names += (name,)
+            self._started_with[name] = own.detach().clone()
+            self._configure()
 
     def _lead_inward(self) -> None:
         for name in self._decays:
@@ -154,7 +164,7 @@ class Parameters(nn.Module):
         kind = type(self).__name__
         with torch.no_grad():
             for name, value in changed:
-                if self._unset and name in self._names and _version(value) == 0:
+                if self._unset and name in self._names and version(value) == 0:
                     raise RuntimeError(
                         f"{kind}: {name} was made on the meta device and holds no values yet; call "
                         "neuron.reset_parameters() or load_state_dict() after to_empty()"
@@ -176,7 +186,7 @@ class Parameters(nn.Module):
                     )
             self.inspect_together()
         for name, value in changed:
-            self._versions[name] = (value, _version(value))
+            self._versions[name] = (value, version(value))
 
     def inspect_together(self) -> None:
         """Raise if learned parameters are inconsistent; called without gradients after a write."""
@@ -216,8 +226,13 @@ class Parameters(nn.Module):
 
 
 def _is_known(seen: Any, value: Tensor) -> bool:
-    return seen is not None and seen[0] is value and seen[1] == _version(value)
+    return seen is not None and seen[0] is value and seen[1] == version(value)
 
 
-def _version(value: Tensor) -> int:
-    return -1 if value.is_inference() else value._version  # inference tensors have no counter
+def version(value: Tensor) -> int:
+    """Return how often a tensor was written; -1 for an inference tensor, which does not count.
+
+    >>> version(torch.zeros(1).add_(1))
+    1
+    """
+    return -1 if value.is_inference() else value._version

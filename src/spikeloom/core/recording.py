@@ -12,6 +12,7 @@ __all__ = ["local"]
 
 class _Local(threading.local):
     recorder: Any = None
+    batch_norm: Any = None  # what a run calls instead of torch's function, outside of its modes
 
 
 local = _Local()

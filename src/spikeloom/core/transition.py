@@ -113,12 +113,19 @@ class Transition:
         """Who exceeded the threshold in the step before."""
         if self.reset.attached:
             return self.surrogate(state.mem - p.threshold)
+        if not self._is_step:
+            return self.surrogate((state.mem - p.threshold).detach()).detach()
         mem = state.mem
         threshold = p.threshold
         # without a gradient detach() would change nothing, and cost as much as the subtraction
         mem = mem.detach() if mem.requires_grad else mem
         threshold = threshold.detach() if threshold.requires_grad else threshold
         return (mem - threshold > 0).to(x.dtype)
+
+    @property
+    def _is_step(self) -> bool:
+        """Whether spikes are known to be 1 above the threshold and 0 elsewhere."""
+        return isinstance(self.surrogate, (Surrogate, Disabled))
 
     @property
     def elementwise(self) -> bool:
@@ -136,7 +143,7 @@ class Transition:
             return "inhibition=True makes the neurons of a sample depend on each other"
         if self.quantize is not None:
             return "state_quant is a function without a kernel"
-        if not isinstance(self.surrogate, (Surrogate, Disabled)):
+        if not self._is_step:
             return (
                 "spike_grad is a function of its own; subclass snn.surrogate.Surrogate to "
                 "have it fused"

@@ -191,7 +191,8 @@ def check_labels(targets: Any, shape: torch.Size, num_classes: int, who: str) ->
         hint = (
             "targets.argmax(-1) for one-hot targets"
             if len(came) > len(shape)
-            else "outputs as [T, B, N]"
+            else "outputs as [T, B, N]: snn.run(net, x, num_steps=...) of samples [B, ...], "
+            "snn.run(net, x.transpose(0, 1)) of sequences [B, T, ...]"
         )
         raise ValueError(
             f"{who} expects class labels of shape {tuple(shape)}, got {came}; write {hint}"

@@ -1,15 +1,14 @@
 """Splits a loop into blocks, and distributes the blocks over threads where that pays."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
 
-__all__ = ["split", "sweep"]
+__all__ = ["sweep"]
 
 BLOCK = 32768  # neurons; smaller blocks halve the bandwidth, larger ones do not fit into the cache
 PARALLEL = 1_000_000  # steps of work; below, a second thread does not pay
@@ -45,28 +44,3 @@ def sweep(function: Callable[[int, int], Any], size: int, steps: float, block: i
             function(*one)
     else:
         list(_pool(workers).map(lambda one: function(*one), blocks))
-
-
-def split(
-    loop: Callable[..., Any],
-    tensors: Sequence[Tensor],
-    numbers: Sequence[int],
-    rows: int,
-    work: float,
-) -> None:
-    """Run a compiled loop over rows: it takes addresses, ``numbers``, and the first and last row.
-
-    Args:
-        loop: machine code.
-        tensors: what it reads and writes, contiguous.
-        numbers: passed on.
-        rows: how many there are.
-        work: total work; if it is small or 0, one thread processes all rows.
-    """
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    sweep(
-        lambda start, stop: loop(*addresses, *numbers, start, stop),
-        rows,
-        work / max(1, rows),
-        max(1, rows),
-    )

@@ -65,27 +65,26 @@ class SpikeLinear(nn.Linear):
         super().__init__(in_features, out_features, flag("bias", bias), device, dtype)
         self.weight = nn.Parameter(self.weight.detach().t().contiguous().t())
         self.events = checks.choice("events", events, _EVENTS)
-        self.density = ""  # of the last input, in words; not part of a ``state_dict``
 
     def forward(self, input: Tensor) -> Tensor:
         """The layer's output, [..., out_features].
 
         Args:
-            input: spikes, [..., in_features].
+            input: spikes, [..., in_features]; of the weight's dtype, or stored as booleans or as
+                integers of 8 or 16 bits, which take less memory and are read faster.
         """
-        recorded = not torch.compiler.is_compiling() and torch._C._is_torch_function_mode_enabled()
-        if recorded:  # a single operation, because its values decide how it is computed
-            return torch.overrides.handle_torch_function(
-                spike_linear, (input,), self, input, self.weight, self.bias
-            )
-        return spike_linear(self, input, self.weight, self.bias)
+        given = (input, self.weight, self.bias, self.events)
+        if not torch.compiler.is_compiling() and torch._C._is_torch_function_mode_enabled():
+            # a single operation, because its values decide how it is computed
+            return torch.overrides.handle_torch_function(spike_linear, (input,), *given)
+        return spike_linear(*given)
 
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{super().extra_repr()}, events={self.events!r}"
 
 
-def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def spike_linear(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) -> Tensor:
     """The output of a layer, by events where they are possible and wanted, else dense."""
     if tensor("input", x).dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
@@ -95,15 +94,14 @@ def spike_linear(layer: SpikeLinear, x: Tensor, weight: Tensor, bias: Tensor | N
     from ..kernels.events import linear as product  # on first use, not with the package
 
     reason = product.refusal(x, weight)
-    if layer.events == "always":
+    if events == "always" and not x.is_meta:  # a recording asks for the shape only
         product.demand(reason)
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    stored = x.dtype in product.loops.WHOLE
+    if x.dtype != weight.dtype and not stored and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
             f"SpikeLinear has a weight of {weight.dtype}, got an input of {x.dtype}; write "
             f"x.to({weight.dtype})"
         )
-    if reason or layer.events == "never" or not checks.installed("numba"):
-        layer.density = ""
-        return F.linear(x, weight, bias)
-    layer.density = f"events (density {100 * product.density(x):.3g} %)"
+    if reason or events == "never" or not checks.installed("numba"):
+        return F.linear(x.to(weight.dtype) if stored else x, weight, bias)
     return product.linear(x, weight, bias)

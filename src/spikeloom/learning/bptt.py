@@ -47,7 +47,7 @@ class BPTT(TrainingRule, name="bptt"):
         loss = job.objective(outputs, y, spikes)
         total = loss if job.chaos is None else loss + job.chaos()
         job.optimizer.zero_grad()
-        total.backward()
+        job.optimizer.backward(total)
         job.optimizer.step()
         if job.chaos is not None:
             job.chaos.step()
@@ -100,7 +100,7 @@ class TBPTT(BPTT, name="tbptt"):
             outputs, spikes = job.run(chunk, None if static is None else size, reset=start == 0)
             loss = job.loss(outputs, y)
             job.optimizer.zero_grad()
-            loss.backward()
+            job.optimizer.backward(loss)
             job.optimizer.step()
             detach(job.net)
             loss_sum += loss.item() * size / steps

@@ -54,7 +54,8 @@ class TrainingRule(Registered):
     ``job`` holds ``net``, ``optimizer``, ``readout.loss``, the paths ``layers`` of the spiking
     neurons and ``last`` of the last one. ``job.encoder.call(x)`` gives the input over time and
     None, or a static input and T; ``job.forward(x)`` runs the network on samples and returns
-    outputs [T, B, N] and spikes by path; ``job.loss(outputs, y)`` is the loss as a scalar.
+    outputs [T, B, N] and spikes by path; ``job.loss(outputs, y)`` is the loss as a scalar, and
+    ``job.optimizer.backward(loss)`` computes its gradient.
 
     >>> from spikeloom.learning import RULES
     >>> RULES["tbptt"]
@@ -63,9 +64,8 @@ class TrainingRule(Registered):
 
     usage: ClassVar[str] = 'rule="bptt", or rule=snn.train.TBPTT(K=5)'
     chaotic: ClassVar[bool] = False  # whether the chaotic loss can be added
-    whole: ClassVar[bool] = (
-        False  # whether it learns by ``job.forward`` and ``job.objective`` alone
-    )
+    # whether it learns by ``job.forward``, ``job.objective`` and ``job.optimizer.backward`` alone
+    whole: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """As written into run cards: the name, unless a number differs from the default."""
@@ -157,6 +157,9 @@ class _Recorder(torch.optim.Optimizer):
         super().__init__(parameters, {})
         self.parameters = parameters
         self.sums = [torch.zeros_like(p) for p in parameters]
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -96,8 +96,8 @@ class AdLIF(Neuron):
         options.setdefault("reset_mechanism", "zero")
         options.setdefault("reset_delay", False)
         super().__init__(threshold, **options)
-        self.decay("alpha", alpha, learn_alpha)
-        self.decay("beta", beta, learn_beta, of="adaptation")
+        self.decay_parameter("alpha", alpha, learn_alpha)
+        self.decay_parameter("beta", beta, learn_beta, of="adaptation")
         self.parameter("a", a, learn_a)
         self.parameter("b", b, learn_b)
 

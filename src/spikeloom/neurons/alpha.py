@@ -134,7 +134,7 @@ class Alpha(LIF):
             output=output,
             **options,
         )
-        self.decay("alpha", alpha, learn_alpha)
+        self.decay_parameter("alpha", alpha, learn_alpha)
         self._init_mem()
 
     @staticmethod

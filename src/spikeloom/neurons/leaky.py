@@ -70,14 +70,18 @@ class LIF(Neuron):
             reset_delay=reset_delay,
             mode=mode,
         )
-        self._beta_buffer(beta, learn_beta)
+        self._lif_register_buffer(beta, learn_beta)
+        self._adopt("beta")
         self._made()
 
     def _made(self) -> None:
         """Called at the end of the constructor: for classes that have none of their own."""
 
+    def _lif_register_buffer(self, beta: Any, learn_beta: bool) -> None:
+        self._beta_buffer(beta, learn_beta)
+
     def _beta_buffer(self, beta: Any, learn_beta: bool) -> None:
-        self.decay("beta", beta, learn_beta)
+        self.decay_parameter("beta", beta, learn_beta)
 
     def _V_register_buffer(self, V: Any, learn_V: bool) -> None:
         """Register a feedback weight, for copies of snnTorch's recurrent neurons."""

@@ -80,7 +80,7 @@ class LI(Neuron):
             state_quant=state_quant,
             **options,
         )
-        self.decay("beta", beta, learn_beta)
+        self.decay_parameter("beta", beta, learn_beta)
 
     integrate = staticmethod(Leaky.integrate)
 

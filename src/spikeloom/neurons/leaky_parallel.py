@@ -31,7 +31,8 @@ class LeakyParallel(Neuron):
             ``torch.nn.RNN``.
         bias: whether there are b_ih and b_hh.
         threshold: firing threshold, > 0.
-        dropout: as in ``torch.nn.RNN``, where it has no effect on a single layer.
+        dropout: probability with which a membrane is 0 in training when it is compared with the
+            threshold; the recurrence keeps it.
         spike_grad: surrogate gradient. Default: ``surrogate.atan()``.
         surrogate_disable: a plain step without gradient.
         learn_beta: whether W_hh learns; its off-diagonal zeros stay.
@@ -102,9 +103,10 @@ class LeakyParallel(Neuron):
         self.weight_hh_enable = weight_hh_enable
         self.learn_beta = learn_beta
         factory = {"device": device, "dtype": dtype}
-        self.rnn = nn.RNN(
-            input_size, hidden_size, nonlinearity="relu", bias=bias, dropout=dropout, **factory
-        )
+        self.rnn = nn.RNN(input_size, hidden_size, nonlinearity="relu", bias=bias, **factory)
+        checks.in_range("dropout", dropout, 0.0, 1.0, why="it is a probability")
+        self.dropout = dropout
+        self.dropout_layer = nn.Dropout(dropout) if dropout else None
         self.register_buffer("beta", None if beta is None else self._fill(beta))
         if not weight_hh_enable:
             self._weight_hh.data.mul_(torch.eye(hidden_size, **factory))
@@ -154,7 +156,8 @@ class LeakyParallel(Neuron):
             x = x.expand(num_steps, *x.shape)
         states = self.State(self._path(x, self.initial(x[0]) if state is None else state))
         p = self.params(x.dtype)
-        return self.spike_grad(self.trigger(states, p)) * p.graded_spikes_factor, states
+        seen = states if self.dropout_layer is None else self.State(self.dropout_layer(states.mem))
+        return self.spike_grad(self.trigger(seen, p)) * p.graded_spikes_factor, states
 
     def _path(self, x: Tensor, state: Any) -> Tensor:
         """The membrane over time, [T, B, hidden_size]."""

@@ -83,7 +83,7 @@ class RefractoryLIF(Neuron):
         **options: Unpack[SpikeOptions],
     ) -> None:
         super().__init__(threshold, reset_mechanism="potential", **options)
-        self.decay("beta", beta, learn_beta)
+        self.decay_parameter("beta", beta, learn_beta)
         self._silence(threshold, reset_to, refractory_steps)
 
     def _silence(self, threshold: Any, reset_to: Any, refractory_steps: int) -> None:

@@ -97,7 +97,7 @@ class RSynaptic(Recurrent):
             **options,
         )
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
-        self.decay("alpha", alpha, learn_alpha, of="current")
+        self.decay_parameter("alpha", alpha, learn_alpha, of="current")
         self._init_mem()
 
     charge = staticmethod(Synaptic.integrate)

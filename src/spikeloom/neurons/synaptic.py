@@ -88,7 +88,7 @@ class Synaptic(LIF):
             reset_delay=reset_delay,
             **options,
         )
-        self.decay("alpha", alpha, learn_alpha, of="current")
+        self.decay_parameter("alpha", alpha, learn_alpha, of="current")
         self._init_mem()
 
     @staticmethod

@@ -66,7 +66,7 @@ class TernaryLIF(Neuron):
             learn_graded_spikes_factor=learn_graded_spikes_factor,
             **options,
         )
-        self.decay("beta", beta, learn_beta)
+        self.decay_parameter("beta", beta, learn_beta)
 
     integrate = staticmethod(Leaky.integrate)
 

@@ -103,7 +103,7 @@ class SameStepLeaky(Neuron):
         super().__init__(start, reset_mechanism=reset_mechanism, reset_delay=False, **options)
         with torch.no_grad():
             self.threshold.copy_(torch.as_tensor(threshold))
-        self.decay("beta", beta, learn_beta)
+        self.decay_parameter("beta", beta, learn_beta)
         self.parameter("reset_to", reset_to)
 
     integrate = staticmethod(Leaky.integrate)

@@ -104,6 +104,7 @@ class Chain:
         if recorder.off or recorder.forced or recorder.mutated:
             return False
         known = all(layer.kind != "given" and not layer.effect for layer in recorder.layers)
+        known = known and all(v.steady for v in recorder.layers if isinstance(v, StatefulLayer))
         return known and all(len(layer.occurrences) == 1 for layer in recorder.layers)
 
     def repeat(self) -> None:
@@ -153,19 +154,9 @@ def _moved(first: tuple[Any, ...], positions: list[int], t: int) -> tuple[Any, .
 
 def _stacked_info(source: Layer, value: Deferred, steps: int) -> Info:
     step = value.info
-    size = step.shape.numel()
-    stride = (size, *step.stride)
-    if not step.is_channels_last():  # a run keeps the memory format of images
-        stride = (size, *_contiguous(step.shape))
+    shape = torch.Size((steps, *step.shape))
+    stride = torch.empty(shape, device="meta").stride()
+    if step.is_channels_last():  # a run keeps the memory format of images
+        stride = (step.shape.numel(), *step.stride)
     needs = source.infos[value.out].requires_grad
-    return Info(torch.Size((steps, *step.shape)), step.dtype, step.device, stride, needs)
-
-
-def _contiguous(shape: torch.Size) -> list[int]:
-    """The strides of a contiguous tensor."""
-    strides = []
-    size = 1
-    for number in reversed(shape):
-        strides.append(size)
-        size *= max(number, 1)
-    return strides[::-1]
+    return Info(shape, step.dtype, step.device, stride, needs)

@@ -7,10 +7,12 @@ layer. Any other use of it reaches the recorder, which computes the value.
 
 import os
 import sys
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 __all__ = ["Deferred", "Info", "Refused", "user_line"]
 
@@ -55,19 +57,21 @@ class Info:
         self.sign = (shape, dtype, device, requires_grad, stride)
 
     @classmethod
-    def of(cls, tensor: Tensor, requires_grad: bool | None = None) -> "Info":
-        """Return the metadata of a tensor; ``requires_grad`` replaces its own flag."""
-        needs = tensor.requires_grad if requires_grad is None else requires_grad
+    def of(cls, tensor: Tensor) -> "Info":
+        """Return the metadata of a tensor, also of one that is not computed yet."""
+        if type(tensor) is Deferred:
+            return tensor.info
+        needs = tensor.requires_grad
         return cls(tensor.shape, tensor.dtype, tensor.device, tensor.stride(), needs)
 
     def is_channels_last(self) -> bool:
         """Whether this describes images in the order (height, width, channel)."""
         return len(self.shape) == 4 and self.stride[1] == 1 and self.stride[3] == self.shape[1]
 
-    def blank(self) -> Tensor:
-        """Return a tensor of zeros with this metadata."""
+    def blank(self, *, leaf: bool = False) -> Tensor:
+        """Return a tensor of zeros with this metadata; with its need of a gradient if ``leaf``."""
         empty = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
-        return empty.zero_()
+        return empty.zero_().requires_grad_(leaf and self.requires_grad)
 
 
 class Deferred(Tensor):
@@ -132,6 +136,12 @@ class Deferred(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [value for value in tree_leaves((args, kwargs)) if type(value) is cls]
+        if any(value.recorder.thread != threading.get_ident() for value in given):
+            raise Refused(
+                f"{func} was given a value of a network that is running in another thread "
+                f"({user_line()}); give each thread a network of its own: copy.deepcopy(net)"
+            )
         raise Refused(
             f"{func} of C++ was given a value that is recorded and not computed yet "
             f"({user_line()}); "

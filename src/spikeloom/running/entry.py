@@ -227,6 +227,11 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
             "whose forward calls "
             "snn.run(self.net, x) instead"
         )
+    if type(net).__name__ == "OptimizedModule":  # of torch.compile, which takes long to import
+        raise TypeError(
+            "net must be the network itself, got one of torch.compile; leave it out, whole "
+            "sequences run in compiled kernels anyway, or call the compiled network step by step"
+        )
     _one_tensor(x)
     if x.is_floating_point():
         checks.finite(x, "x")

@@ -13,17 +13,20 @@ class Memo:
     """What must not change if the next call of a neuron is to be one more step of its layer."""
 
     def __init__(
-        self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, tensors: Any, epochs: int
+        self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, epochs: int
     ) -> None:
         self.layer = layer
         self.key = x.key
         self.mode = mode
         self.epochs = epochs
         self.transition = neuron.transition
-        self.versions = [(tensor, tensor._version) for tensor in tensors]
         self.children = [child for child in neuron._modules.values() if child is not None]
         self.stores = [neuron._parameters, neuron._buffers]
         self.stores += [child._parameters for child in self.children]
+        tensors = self._tensors()
+        self.held = tensors  # their ids stay theirs
+        self.identities = list(map(id, tensors))
+        self.versions = [value._version for value in tensors]
         self.attributes = len(vars(neuron))
         self.taps = neuron._taps
         self.plain = neuron.carries and not any(child._modules for child in self.children)
@@ -43,21 +46,17 @@ class Memo:
             return False
         return self.layer.follows(before) and self._unchanged(neuron)
 
+    def _tensors(self) -> list[Any]:
+        return [v for store in self.stores for v in store.values() if v is not None]
+
     def _unchanged(self, neuron: Any) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
-        if len(neuron._modules) != len(self.children):
-            return False
-        for child, known in zip(neuron._modules.values(), self.children, strict=True):
-            if child is not known or child._forward_hooks or child._forward_pre_hooks:
+        if neuron._modules or self.children:
+            if len(neuron._modules) != len(self.children):
                 return False
-        number = 0
-        for store in self.stores:
-            for value in store.values():
-                if value is not None:
-                    if number == len(self.versions):
-                        return False
-                    tensor, version = self.versions[number]
-                    if value is not tensor or value._version != version:
-                        return False
-                    number += 1
-        return number == len(self.versions)
+            for child, known in zip(neuron._modules.values(), self.children, strict=True):
+                if child is not known or child._forward_hooks or child._forward_pre_hooks:
+                    return False
+        tensors = self._tensors()
+        same = list(map(id, tensors)) == self.identities
+        return same and [value._version for value in tensors] == self.versions

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch._C import _is_any_autocast_enabled
 from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch.autograd import graph
 
@@ -27,12 +28,11 @@ def current() -> Modes:
     (True, (), False)
     """
     hooked = _top_saved_tensors_default_hooks(False) is not None
-    for device in _DEVICES:
-        if torch.is_autocast_enabled(device):
-            cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
-            dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
-            return torch.is_grad_enabled(), dtypes, hooked
-    return _WITHOUT_CAST[torch.is_grad_enabled()][hooked]
+    if not _is_any_autocast_enabled():
+        return _WITHOUT_CAST[torch.is_grad_enabled()][hooked]
+    cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
+    dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
+    return torch.is_grad_enabled(), dtypes, hooked
 
 
 def saving_hooks() -> bool:

@@ -28,16 +28,10 @@ def inferred(sign: Any, function: Any, args: Any, kwargs: dict[str, Any]) -> Any
 
 
 def _infer(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    blanks: list[Tensor] = []
-
     def blank(value: Any) -> Any:
         if type(value) is not Deferred:
             return value
-        zero = value.info.blank()
-        if value.info.requires_grad:
-            zero.requires_grad_()
-        blanks.append(zero)
-        return zero
+        return value.info.blank(leaf=True)
 
     with torch._C.DisableTorchFunction():
         args, kwargs = pytree.tree_map(blank, (args, kwargs))

@@ -23,7 +23,7 @@ __all__ = [
     "with_numbers",
 ]
 
-LAYER_NORMS = (F.layer_norm, torch.layer_norm)
+LAYER_NORMS = (F.layer_norm, torch.layer_norm, F.rms_norm, torch.rms_norm)
 
 
 class Argument:

@@ -6,15 +6,17 @@ layers, so that this order is topological. `Values` holds the results, stacked o
 were computed that way.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .deferred import Info
+from ..core.parameters import version
+from .deferred import Deferred, Info
 
-__all__ = ["Layer", "Need", "Reference", "Slot", "Values"]
+__all__ = ["Layer", "Need", "Reference", "Slot", "Values", "referred"]
 
 Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are needed
 
@@ -33,6 +35,13 @@ class Reference(NamedTuple):
     layer: int
     out: int
     index: int
+
+
+def referred(value: Any) -> Any:
+    """Return the reference to a value that is not computed yet; others unchanged."""
+    if type(value) is not Deferred:
+        return value
+    return Reference(value.layer, value.out, value.index)
 
 
 class Layer:
@@ -61,6 +70,7 @@ class Layer:
         effect: it writes buffers and therefore runs even if none of its values is needed.
         consumed: a later layer has read a value.
         real_views: numbers of the recorded views of the tensor that it is a view of.
+        recent: numbers of the last placeholders of each output, which may be used again.
         following: the layer of the operation that came next in the previous step.
         pattern: the expected arguments of the next call.
         names: names of those arguments that are passed by name, the last ones of the pattern.
@@ -89,6 +99,7 @@ class Layer:
         self.chain = False
         self.effect = False
         self.consumed = False
+        self.recent: list[deque[int]] = []
         self.following: Layer | None = None
         self.real_views: list[int] | None = None
         self.pattern: list[tuple[Any, Any, int]] | None = None
@@ -100,7 +111,7 @@ class Layer:
 
     def changed(self) -> bool:
         """Whether a tensor that the layer reads was changed in place since it was recorded."""
-        return any(not v.is_inference() and v._version != seen for v, seen in self.reals)
+        return any(version(v) != seen for v, seen in self.reals)
 
     def own(self, first: int) -> Iterable[Reference]:
         """Return the layer's own values from which the occurrences from ``first`` on start."""
@@ -159,17 +170,19 @@ class Values:
 
     def one(self, layer: int, out: int, index: int) -> Tensor:
         """Return one value."""
-        for part in reversed(self.parts[layer, out]):
-            if part.first <= index < part.first + part.count:
-                return part.steps()[index - part.first]
-        raise AssertionError(f"layer {layer} has no value {out} at {index}")
+        part = self._part(layer, out, index)
+        return part.steps()[index - part.first]
 
     def single(self, layer: int, out: int, index: int) -> Tensor | None:
         """Return one value that was computed separately; None if it is part of a larger tensor."""
+        part = self._part(layer, out, index)
+        return part.steps()[index - part.first] if part.is_single() else None
+
+    def _part(self, layer: int, out: int, index: int) -> "Part":
         for part in reversed(self.parts[layer, out]):
             if part.first <= index < part.first + part.count:
-                return part.steps()[index - part.first] if part.is_single() else None
-        return None
+                return part
+        raise AssertionError(f"layer {layer} has no value {out} at {index}")
 
     def along(self, layer: int, out: int, indices: Sequence[int]) -> tuple[Tensor, bool]:
         """Return the values at these indices, stacked, and False; or a constant and True."""
@@ -188,9 +201,8 @@ class Values:
 
     def replace(self, layer: int, out: int, index: int, value: Tensor) -> None:
         """Replace one value for later readers."""
-        for part in self.parts[layer, out]:
-            if part.first <= index < part.first + part.count:
-                part.replace(index - part.first, value)
+        part = self._part(layer, out, index)
+        part.replace(index - part.first, value)
 
 
 class Part:

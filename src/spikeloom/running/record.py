@@ -5,13 +5,16 @@ arguments and the modes. Operations with equal keys are occurrences of one layer
 that read the same values are computed once.
 """
 
-from collections import Counter
+import sys
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
+from weakref import getweakrefcount
 
 import torch
 from torch import Tensor, nn
 
+from ..core.parameters import version
 from . import modes
 from .arguments import CONSTANTS, expectation, is_predictable, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
@@ -23,6 +26,7 @@ __all__ = ["Record", "Unknown"]
 
 PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
 # recording of any length needs little memory besides what autograd keeps
+FIELDS = 7  # attributes of a placeholder; more were set by the program
 UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further
 
 _wrapper: Any = Tensor._make_wrapper_subclass  # pyright: ignore[reportAttributeAccessIssue]
@@ -46,6 +50,7 @@ class Record:
         self.names = names
         self.keys: dict[Any, Layer] = {}
         self.deferred: list[Any] = []  # every Deferred; settled ones are ordinary tensors
+        self.made = 0  # results of operations so far
         self.held: dict[int, Any] = {}  # keeps objects alive whose ``id`` is part of a key
         self.forced: Counter[tuple[str, str]] = Counter()
         self.readers: set[int] = set()  # storages that recorded layers read
@@ -68,6 +73,10 @@ class Record:
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
         """Record that a result shares memory with ``source``."""
+        raise NotImplementedError
+
+    def is_shared(self, number: int) -> bool:
+        """Whether a recorded value shares memory with another recorded value."""
         raise NotImplementedError
 
     def before_read(self, value: Tensor) -> None:
@@ -136,10 +145,10 @@ class Record:
     def identity(self, value: Tensor) -> Any:
         """Return the part of a key that identifies a tensor and its version."""
         self.held[id(value)] = value
-        version = 0 if value.is_inference() else value._version
         if not self.epochs:
-            return id(value), version
-        return id(value), version, self.epochs.get(value.untyped_storage()._cdata, 0)
+            return id(value), version(value)
+        epoch = self.epochs.get(value.untyped_storage()._cdata, 0)
+        return id(value), version(value), epoch
 
     def may_change(self, value: Tensor) -> bool:
         """Whether a tensor may be written before a recorded operation reads it.
@@ -203,7 +212,7 @@ class Record:
                 layer.slots.append(slot := Slot(len(layer.slots), value.layer, value.out))
                 return slot
             signs.append(Info.of(value).sign)
-            layer.reals.append((value, 0 if value.is_inference() else value._version))
+            layer.reals.append((value, version(value)))
             return value
         if type(value) in (tuple, list, torch.Size):
             signs.append(len(value))
@@ -215,6 +224,7 @@ class Record:
     def enter(self, layer: Layer) -> None:
         """Append a layer to the program."""
         layer.number = len(self.layers)
+        layer.recent = [deque() for _ in layer.infos]
         own = layer.infos and layer.alias is None  # a view has no memory of its own
         layer.size = layer.infos[0].shape.numel() if own else 0
         self.layers.append(layer)
@@ -223,7 +233,7 @@ class Record:
             if id(real) in self.names:
                 layer.name, layer.title = self.names[id(real)]
                 layer.is_module = True
-        if layer.number > UNREPEATED and len(self.deferred) < 2 * layer.number:
+        if layer.number > UNREPEATED and self.made < 2 * layer.number:
             self.off = True
 
     # -- occurrences -------------------------------------------------------------------------------
@@ -259,7 +269,18 @@ class Record:
             self.piece()
 
     def defer(self, layer: Layer, out: int, index: int) -> Deferred:
-        """Return the placeholder of an output."""
+        """Return the placeholder of an output, an abandoned one of the same output if possible."""
+        self.made += 1
+        recent = layer.recent[out]
+        if len(recent) == 2:  # the last one is usually still in use while the next one is made
+            number = recent.popleft()
+            if sys.getrefcount(self.deferred[number]) == 2:  # the list, and the call
+                old = self.deferred[number]
+                if self._is_reusable(old, layer.number << 8 | out):
+                    old.__dict__["index"] = index
+                    recent.append(number)
+                    return old
+        recent.append(len(self.deferred))
         info = layer.infos[out]
         # strides, offset and memory format are open; torch parses positions faster than names
         result = _wrapper(
@@ -275,6 +296,13 @@ class Record:
         fields["number"] = len(self.deferred)
         self.deferred.append(result)
         return result
+
+    def _is_reusable(self, old: Any, key: int) -> bool:
+        """Whether a placeholder that the program has lost is still what it was when it was made."""
+        if type(old) is not Deferred or old.key != key or len(old.__dict__) != FIELDS:
+            return False
+        in_c = old._use_count() > 1  # pyright: ignore[reportAttributeAccessIssue] (torch has it)
+        return not (in_c or getweakrefcount(old) or self.is_shared(old.number))
 
     def given(self, key: Any, value: Tensor) -> Deferred:
         """Return a placeholder of a tensor that is already computed and has no other owner."""

@@ -7,15 +7,17 @@ tensor in place.
 """
 
 import sys
+import threading
 from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import maybe_current_level
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from ..core import checks, recording
+from ..core import recording
 from . import memory, modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
@@ -40,6 +42,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         TorchFunctionMode.__init__(self)
         StatefulModules.__init__(self, execution, names)
         execution.hooked = modes.saving_hooks()
+        self.thread = threading.get_ident()
 
     def __enter__(self) -> Any:
         recording.local.recorder = self
@@ -54,7 +57,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if checks.transformed():
+        if maybe_current_level() is not None:  # a transform of torch.func
             return self._in_transform(func, args, kwargs or {})
         layer = self.last.following
         if layer is not None and layer.function is func and not (self.epochs or self.off):
@@ -82,13 +85,13 @@ class Recorder(StatefulModules, TorchFunctionMode):
         Compares types and identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
+        if pattern is None or modes.current() is not layer.modes:
+            return None
         names: tuple[str, ...] = ()
         if kwargs:
             names = tuple(kwargs)
             args = (*args, *kwargs.values())
-        if pattern is None or len(pattern) != len(args) or names != layer.names:
-            return None
-        if modes.current() is not layer.modes:
+        if len(pattern) != len(args) or names != layer.names:
             return None
         at = []
         for value, (kind, wanted, version) in zip(args, pattern, strict=True):
@@ -125,8 +128,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
             if function in FRESH and not kwargs.get("requires_grad"):
                 args, kwargs = pytree.tree_map(self.value, (args, kwargs))
                 made = function(*args, **kwargs)
-                if type(made) is not Tensor:
-                    return made
+                if type(made) is not Tensor or made.numel() == 0:
+                    return made  # unpickling gives an empty tensor its memory inside C
                 if not made.untyped_storage().resizable():  # memory that numpy owns
                     made = made.clone()
                 return self.given((function, Info.of(made).sign[:3]), made)

@@ -38,6 +38,11 @@ class Sharing(Record):
         self.real_views: dict[int, list[int]] = {}  # deferred views of a storage
         self.writers: dict[int, Layer] = {}  # buffers whose update is recorded and not computed yet
 
+    def run_pending(self) -> None:
+        """Run everything recorded so far, updates of buffers included."""
+        self.execution.run_all()
+        self.writers.clear()
+
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
         if type(source) is Deferred:
             self.parents[result.number] = source.number, layer, args[1:]
@@ -48,6 +53,9 @@ class Sharing(Record):
                 storage = source.untyped_storage()._cdata
                 layer.real_views = self.real_views.setdefault(storage, [])
             layer.real_views.append(result.number)
+
+    def is_shared(self, number: int) -> bool:
+        return number in self.views or number in self.parents
 
     def parent(self, number: int) -> Any:
         """Return what a value shares memory with: an earlier value, a tensor, or None."""
@@ -109,8 +117,10 @@ class Sharing(Record):
         root = target
         while type(self.parent(root.number)) is Deferred:
             root = self.parent(root.number)
-        if point:
+        if point and target.info.requires_grad:
             self._allow_point(root, point)
+        elif point:
+            self.run_pending()  # a leaf from now on; earlier readers have no gradient
         family = [root]
         pending = [root]
         while pending:
@@ -170,8 +180,6 @@ class Sharing(Record):
 
     def _allow_point(self, root: Deferred, point: str) -> None:
         layer = self.layers[root.layer]
-        if layer.kind == "given" and not root.info.requires_grad:
-            return  # earlier readers have no gradient
         goes_on = layer.chain and root.index < len(layer.occurrences) - 1
         if layer.consumed or goes_on:
             raise Refused(
@@ -216,8 +224,7 @@ class Sharing(Record):
                 return function(*args, **kwargs)
             self._settle_all(function, name, recorded, args, kwargs)
         if function in BACKWARD:
-            self.execution.run_all()
-            self.writers.clear()
+            self.run_pending()
             self.forget_graphs()
             if self.execution.fused:  # steps with separate graphs in a plain loop share one here
                 kwargs = {**kwargs, "retain_graph": True}
@@ -263,8 +270,7 @@ class Sharing(Record):
             storage = value.untyped_storage()._cdata
             read = storage in self.readers
             if (writes and read) or storage in self.writers:
-                self.execution.run_all()
-                self.writers.clear()
+                self.run_pending()
             if writes and read:  # writes through .data do not change the version
                 self.epochs[storage] = self.epochs.get(storage, 0) + 1
             if writes and name != "__get__":
@@ -273,8 +279,7 @@ class Sharing(Record):
 
     def before_read(self, value: Tensor) -> None:
         if value.untyped_storage()._cdata in self.writers:
-            self.execution.run_all()
-            self.writers.clear()
+            self.run_pending()
 
     def _settle_views(self, storage: int) -> None:
         """Turn the recorded views of a tensor that is about to be written into real views."""

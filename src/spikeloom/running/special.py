@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.parameters import version
 from . import modes
 from .arguments import FEW, check_bounds, takes_inplace
 from .deferred import Deferred, Info, user_line
 from .outlines import inferred
-from .program import Layer, Reference, Slot
+from .program import Layer, Slot, referred
 from .sharing import Sharing
 from .special_layers import BatchNormLayer, StackLayer
 from .tables import ADD, KINDS, VIEWS
@@ -86,7 +87,7 @@ class Special(Sharing):
                 return self.computed(function, (x, index), {})
         check_bounds(x, items)
         if type(index) is int and type(x) is not Deferred:
-            self.sequences[id(x)] = layer, x._version if not x.is_inference() else 0, len(x)
+            self.sequences[id(x)] = layer, version(x), len(x)
         return self.occur(layer, (*at, *numbers), (x, index))
 
     def _sequence(self, x: Any, index: int) -> Layer | None:
@@ -107,20 +108,17 @@ class Special(Sharing):
         kinds = {type(item) for item in items}
         if Deferred not in kinds or not kinds <= {Deferred, Tensor, nn.Parameter}:
             return self.computed(function, args, kwargs)
-        stable: list[Any] = [v if type(v) is Deferred else self.stable(v) for v in items]
-        signs = tuple(v.info.sign if type(v) is Deferred else Info.of(v).sign for v in stable)
+        stable: list[Any] = [self.stable(v) for v in items]
+        signs = tuple(Info.of(v).sign for v in stable)
         mode = modes.current()
         known = inferred((function, mode, dim, signs), function, (stable, dim), {})
         if known is None:
             return self.computed(function, args, kwargs)
         layer = StackLayer(function, mode, user_line())
-        layer.items = [
-            Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in stable
-        ]
+        layer.items = [referred(v) for v in stable]
         layer.dim = dim
         layer.infos = known[0]
-        reals = [v for v in stable if type(v) is not Deferred]
-        layer.reals = [(v, 0 if v.is_inference() else v._version) for v in reals]
+        layer.reals = [(v, version(v)) for v in stable if type(v) is not Deferred]
         self.enter(layer)
         return self.occur(layer, ())
 
@@ -161,12 +159,11 @@ class Special(Sharing):
         layer = self.keys.get(key)
         storages = [buffer.untyped_storage()._cdata for buffer in buffers]
         if any(self.writers.get(s, layer) is not layer or s in self.readers for s in storages):
-            self.execution.run_all()
-            self.writers.clear()
+            self.run_pending()
         if layer is None:
             layer = BatchNormLayer(function, mode, user_line())
             layer.reads(x, options)
-            layer.reals = [(v, 0 if v.is_inference() else v._version) for v in weights]
+            layer.reals = [(v, version(v)) for v in weights]
             self.held |= {id(v): v for v in tensors.values()}
             self.keys[key] = layer
             self.enter(layer)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core import recording
 from .deferred import Deferred, Info
 from .execution import Execution
 from .program import Layer, Reference, Slot
@@ -62,32 +63,48 @@ class BatchNormLayer(Layer):
         self.args = (self.slots[0],)
         self.kwargs = options
         with torch._C.DisableTorchFunction():
-            self.infos = [Info.of(self.function(_blank(x), **_copied(options)))]
+            self.infos = [Info.of(_normed(x.info.blank(leaf=True), **_copied(options)))]
 
     def run(self, execution: Execution, span: range, need: Any) -> str:
         # a segment that is computed again updates nothing
         options = _copied(self.kwargs) if execution.again else self.kwargs
+        norm = recording.local.batch_norm or self.function
         count = len(span)
         occurrences = self.occurrences[span.start : span.stop]
         slot = self.slots[0]
         x, constant = execution.along(slot, occurrences)
         if execution.batch_norm == "time" and not constant:
-            y = self.function(x.flatten(0, 1), **options).unflatten(0, x.shape[:2])
+            y = norm(x.flatten(0, 1), **options).unflatten(0, x.shape[:2])
             execution.values.put_timed(self, 0, count, y)
             return "time folded into the batch"
         if constant:
             with torch.no_grad():
                 for _ in range(count - 1):
-                    self.function(x, **options)
-            y = self.function(x, **options)
+                    norm(x, **options)
+            y = norm(x, **options)
             execution.values.put(self, 0, count, [y] * count)
             return "once; its running statistics are updated at every step"
         steps = [
-            self.function(execution.values.one(slot.layer, slot.out, at[0]), **options)
-            for at in occurrences
+            norm(execution.values.one(slot.layer, slot.out, at[0]), **options) for at in occurrences
         ]
         execution.values.put(self, 0, count, steps)
         return "step by step: its statistics are those of a step"
+
+
+def _normed(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch norm without the refusal of a single value: other processes may hold further ones."""
+    return torch.batch_norm(
+        x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False
+    )
 
 
 def _copied(options: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +113,3 @@ def _copied(options: dict[str, Any]) -> dict[str, Any]:
         name: value.clone() if name.startswith("running") and isinstance(value, Tensor) else value
         for name, value in options.items()
     }
-
-
-def _blank(x: Deferred) -> Tensor:
-    zero = x.info.blank()
-    return zero.requires_grad_() if x.info.requires_grad else zero

@@ -15,18 +15,19 @@ from torch.utils import _pytree as pytree
 
 from ..core import recording
 from ..core.neuron import Neuron
+from ..core.parameters import version
 from ..core.stateful import Stateful
 from . import modes
 from .deferred import Deferred, Info, user_line
 from .memo import Memo
 from .modes import under
-from .program import Reference, Slot
+from .program import Slot, referred
 from .special import Special
 from .stateful_layers import NeuronLayer, ObservedLayer, ScannedLayer, StatefulLayer
 
 __all__ = ["StatefulModules"]
 
-_outlines: dict[Any, list[Info]] = {}  # metadata of outputs, by equations and signature
+_outlines: dict[Any, tuple[list[Info], bool]] = {}  # by equations and signature
 _OUTLINES = 2_000  # entries at which the cache is cleared
 _OWN = ("step", "scan", "initial", "integrate", "params", "advance")  # if set on the instance
 _DOORS = ("step", "scan", "final", "_run", "_loop", "params", "_start", "_advance", "returned")
@@ -41,7 +42,7 @@ class StatefulModules(Special):
         self.stepping = self.execution.stepping
         self.reset: set[int] = set()  # modules that were reset during the recording
         self.memos: dict[int, Memo] = {}
-        self.outlines: dict[Any, list[Info]] = {}
+        self.outlines: dict[Any, tuple[list[Info], bool]] = {}
 
     def stateful(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
         """Record or compute one call of a module with a state."""
@@ -133,7 +134,7 @@ class StatefulModules(Special):
             layer = self._new(module, x, values, tensors, mode)
             self.keys[key] = layer
         if isinstance(module, Neuron) and not self.inference:
-            self.memos[id(module)] = Memo(layer, module, x, mode, tensors, len(self.epochs))
+            self.memos[id(module)] = Memo(layer, module, x, mode, len(self.epochs))
         return self.fire(module, layer, x)
 
     def _new(
@@ -154,14 +155,12 @@ class StatefulModules(Special):
             start = [v for v in values if v is not None]
             module._foreign = False
         if start:
-            stable: list[Any] = [v if type(v) is Deferred else self.stable(v) for v in values]
-            layer.start = [
-                Reference(v.layer, v.out, v.index) if type(v) is Deferred else v for v in stable
-            ]
+            stable: list[Any] = [self.stable(v) for v in values]
+            layer.start = [referred(v) for v in stable]
             tensors = [*tensors, *(v for v in stable if type(v) is not Deferred)]
-        layer.reals = [(v, v._version) for v in tensors if not v.is_inference()]
-        needs = x.info.requires_grad or any(v.requires_grad for v in (*tensors, *start))
-        layer.infos = self._infos(layer, info, start, mode[0] and needs)
+        layer.reals = [(v, version(v)) for v in tensors]
+        flags = tuple(v.requires_grad for v in tensors)
+        layer.infos, layer.steady = self._infos(layer, info, start, flags)
         self.held[id(module)] = module
         self.enter(layer)
         layer.title = type(module).__name__
@@ -177,17 +176,28 @@ class StatefulModules(Special):
         name = neuron.State._fields[position]
         return neuron.inspect_state(name, value, info.blank(), passed=not neuron.init_hidden)
 
-    def _infos(self, layer: StatefulLayer, info: Info, start: list[Any], grad: bool) -> list[Info]:
-        """Return the metadata of the output and of each state, from one step on zeros."""
-        signs = tuple((v.shape, v.dtype) for v in start)
+    def _infos(
+        self, layer: StatefulLayer, info: Info, start: list[Any], flags: tuple[bool, ...]
+    ) -> tuple[list[Info], bool]:
+        """Return the metadata of output and states, and whether they are those of later steps.
+
+        One step on zeros is valid for all calls of the same signature.
+
+        Args:
+            layer: the layer.
+            info: of its input.
+            start: initial states; empty: at rest.
+            flags: which of the module's tensors need gradients.
+        """
+        signs = tuple((v.shape, v.dtype, v.requires_grad) for v in start)
         owner = layer.function if layer.elementwise else id(layer.module)
-        sign = (owner, layer.modes, signs, info.sign, grad)
+        sign = (owner, layer.modes, signs, info.sign, flags)
         outlines = _outlines if layer.elementwise else self.outlines
         if sign not in outlines:
             if len(outlines) >= _OUTLINES:
                 outlines.clear()
             with under(layer.modes):
-                outlines[sign] = _outlined(layer, info, start, grad)
+                outlines[sign] = _outlined(layer, info, start)
         return outlines[sign]
 
     def fire(self, module: Any, layer: StatefulLayer, x: Deferred) -> Any:
@@ -246,19 +256,19 @@ class StatefulModules(Special):
             recording.local.recorder = self
 
 
-def _outlined(layer: "StatefulLayer", info: Info, start: list[Any], grad: bool) -> list[Info]:
-    """Return the metadata of a module's outputs; a state may carry no gradient."""
-    x = info.blank()
-    if grad:
-        x.requires_grad_()
+def _outlined(layer: StatefulLayer, info: Info, start: list[Any]) -> tuple[list[Info], bool]:
+    x = info.blank(leaf=True)
     state = None
     if start:
-        zeros = [torch.zeros_like(v.info.blank() if type(v) is Deferred else v) for v in start]
-        state = layer.module.State(*zeros)
-    outputs = layer.step(x, state)
-    if grad:  # some states carry a gradient only from the second step on
-        outputs = layer.step(x, layer.module.State(*(outputs[out] for out in layer.outs)))
-    return [Info.of(value, grad and value.requires_grad) for value in outputs]
+        state = layer.module.State(*(Info.of(value).blank(leaf=True) for value in start))
+    first = layer.step(x, state)
+    found = [Info.of(value) for value in first]
+    if not any(value.requires_grad for value in found):
+        return found, True
+    # some states carry a gradient only from the second step on
+    second = layer.step(x, layer.module.State(*(first[out] for out in layer.outs)))
+    pairs = zip(found, second, strict=True)
+    return found, all(one.requires_grad == later.requires_grad for one, later in pairs)
 
 
 def _layer_type(module: Any) -> type[StatefulLayer]:

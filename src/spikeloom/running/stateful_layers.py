@@ -58,6 +58,7 @@ class StatefulLayer(Layer):
         start: the initial state, one reference or tensor for each field; None: at rest.
         inside: parameters, children and hooks of the modules in it, at the first call.
         outs: for each field of the state, the output that holds it; 0 is the returned output.
+        steady: later steps need the same gradients; if not, the next call begins a new layer.
     """
 
     sequential = False  # runs whole sequences only
@@ -70,6 +71,7 @@ class StatefulLayer(Layer):
         self.start: list[Any] | None = None
         self.outs = [0 if name == "spk" else k + 1 for k, name in enumerate(fields)]
         self.chain = True
+        self.steady = True
         self.inside = [(store, dict(store)) for store in _stores(module)]
 
     def references(self) -> list[Reference]:
@@ -81,10 +83,11 @@ class StatefulLayer(Layer):
     def follows(self, values: Any) -> bool:
         """Whether these are the states that the last occurrence left."""
         last = len(self.occurrences) - 1
+        if not self.steady:
+            return False
+        first = self.number << 8
         for value, out in zip(values, self.outs, strict=True):
-            if type(value) is not Deferred or value.layer != self.number:
-                return False
-            if value.index != last or value.out != out:
+            if type(value) is not Deferred or value.key != first | out or value.index != last:
                 return False
         return True
 

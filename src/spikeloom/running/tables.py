@@ -71,7 +71,7 @@ _EACH = _named(
     "binary_cross_entropy binary_cross_entropy_with_logits max min amax amin argmax argmin topk "
     "sort cumsum norm std var prod permute transpose t expand expand_as contiguous pad roll flip "
     "repeat normalize cosine_similarity embedding one_hot tril triu outer dot movedim swapaxes mT "
-    "narrow select all any __matmul__ layer_norm gather count_nonzero logsumexp"
+    "narrow select all any __matmul__ layer_norm rms_norm gather count_nonzero logsumexp"
 )
 VIEWS = _SHAPE | _named(
     "detach permute transpose t expand expand_as contiguous to float double type_as movedim "

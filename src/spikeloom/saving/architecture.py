@@ -329,7 +329,7 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     """Plain attributes of a layer; private ones only if the equations depend on them."""
     plain = (bool, int, float, str, tuple, type(None))
     private = ("_names", "_mode", "_reset", "_reset_mechanism", "_follows")
-    ignored = ("training", "density")  # set by a run or by a change of mode
+    ignored = ("training",)  # set by a change of mode
     found = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k not in ignored}
     return {k: v for k, v in found.items() if v == v and (k in private or not k.startswith("_"))}
 

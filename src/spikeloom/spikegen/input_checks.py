@@ -1,5 +1,6 @@
 """Input checks that several encoders share."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ __all__ = ["intensities", "saturating", "step_count", "unseen"]
 
 MOST_STEPS = 2**31 - 1
 FAR = 4.0  # above any noisy or standardised intensity, below the grey values of any image
+MUCH = 0.25  # of standardised data half is negative, of noise around [0, 1] a small part
+BELOW = -0.4  # standardised images of MNIST begin at -0.42, others lower
 
 
 def intensities(data: Any, name: str = "data", *, infinite: bool = False) -> Tensor:
@@ -66,6 +69,9 @@ def saturating(data: Tensor, probability: Tensor) -> None:
         data: intensities before gain and offset.
         probability: intensities after gain and offset; a gain may scale the data into [0, 1].
 
+    Warns:
+        UserWarning: a quarter or more of the intensities are negative, as of standardised data.
+
     Raises:
         ValueError: both exceed [-4, 4]. Smaller excess saturates, such as noise or the overshoot
             of resizing.
@@ -76,6 +82,7 @@ def saturating(data: Tensor, probability: Tensor) -> None:
         return
     for given in (data, probability):
         if bool(given.min() >= -FAR) and bool(given.max() <= FAR):
+            _warn_of_negative(probability)
             return
     low = data.min().item()
     high = data.max().item()
@@ -84,6 +91,17 @@ def saturating(data: Tensor, probability: Tensor) -> None:
         "would fire at every step; write data / 255 for images of 0 to 255, gain= to scale, or "
         "data.clamp(0, 1) to saturate"
     )
+
+
+def _warn_of_negative(probability: Tensor) -> None:
+    negative = int((probability < 0).sum())
+    if negative > MUCH * probability.numel() and bool(probability.min() < BELOW):
+        warnings.warn(
+            f"{negative} of {probability.numel()} intensities are below 0 and never spike; scale "
+            "standardised data into [0, 1], e.g. (x - x.min()) / (x.max() - x.min())",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def step_count(value: Any, name: str = "num_steps") -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import require
+from ..core.notebook import shown_once
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +92,7 @@ def figure_or_new(fig: "Figure | None", **figure_options: Any) -> "Figure":
     plt = pyplot()
     if plt.get_fignums() and not plt.gcf().axes:
         return plt.gcf()
-    return plt.figure(layout="constrained", **figure_options)
+    return shown_once(plt.figure(layout="constrained", **figure_options))
 
 
 def label(ax: "Axes", x: str = "", y: str = "", title: str | None = None) -> None:

@@ -59,8 +59,8 @@ class Beginning:
         """The first training samples of one epoch, as the network received them."""
         samples, device = self.job.samples.train, self.job.device
         with fork_random_state(device):
-            x, y, _ = next(iter(samples.start()))
-        return x[:SAMPLES].to(device), y[:SAMPLES].to(device)
+            first = next(iter(samples.start()))
+        return first.x[:SAMPLES].to(device), first.y[:SAMPLES].to(device)
 
     def chance(self) -> float | None:
         """Share of the most frequent class among the examples; None without classes."""

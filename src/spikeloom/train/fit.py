@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.autocast import fresh_casts
-from ..core.checks import flags
+from ..core.checks import flags, suggesting
 from ..doctor import Finding
 from ..saving import save
 from . import diagnosis, restoring
@@ -33,6 +33,7 @@ from .settings import Settings
 __all__ = ["fit"]
 
 
+@suggesting
 def fit(
     net: nn.Module | Callable[[], nn.Module],
     data: Any,
@@ -80,8 +81,9 @@ def fit(
 
     Under torchrun, or in an open process group, all processes are one training: each computes its
     share of every batch (``batch_size`` counts the whole batch), gradients are means over all
-    samples, and the first process writes. Losses and penalties must then be means over
-    samples.
+    samples (by torch's DistributedDataParallel where the rule goes back through the whole
+    sequence), batch norm takes the statistics of all samples, and the first process writes. Losses
+    and penalties must then be means over samples.
 
     Args:
         net: the network of one step or of `spikeloom.layerwise`, trained in place; or a function
@@ -134,8 +136,9 @@ def fit(
         class_weights: one factor for each class in the losses of `functional`, or ``"balanced"``.
         clip: largest norm of all gradients together.
         accumulate: batches for one change of the weights.
-        precision: ``"bf16"`` runs the network under autocast in bfloat16; ``"fp32"`` (default)
-            leaves it as it is.
+        precision: ``"bf16"`` runs the network under autocast in bfloat16, ``"fp16"`` in float16
+            with torch's GradScaler (updates with gradients out of range are left out); ``"fp32"``
+            (default) leaves it as it is.
         seed: of data order, random layers and encoding, and of the weights if ``net`` is a
             function.
         seeds: how many trainings, with ``seed``, ``seed + 1`` ...; more than one needs a function

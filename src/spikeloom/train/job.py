@@ -1,6 +1,7 @@
 """One training job: a network and all that runs, measures and changes it, checked before work."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -46,6 +47,15 @@ class Job(Model):
             total = total + one_number(function(spikes[path]), "penalty")
         return total
 
+    def run(
+        self, x: Tensor, num_steps: int | None, *, reset: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        copies = self.optimizer.copies
+        if copies is None or not torch.is_grad_enabled():
+            return super().run(x, num_steps, reset=reset)
+        with nullcontext() if self.optimizer.completes else copies.no_sync():
+            return copies(x, num_steps, reset)
+
     def measure(self, x: Tensor) -> None:
         """Measure once how strongly the chaotic loss feeds back, on samples [B, ...]."""
         chaos = self.chaos
@@ -53,7 +63,7 @@ class Job(Model):
             return
         if isinstance(self.optimizer.optimizer, torch.optim.SGD):
             with fork_random_state(self.device):
-                value, num_steps = self.encoder.call(x)
+                value, num_steps = self.encoder.call(self.optimizer.whole(x))
                 chaos.calibrate(value, num_steps)
 
     @property

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -16,9 +17,11 @@ from .folder import RunFolder
 from .interrupt import Interrupted, StopRequest
 from .job import Job, fork_random_state
 from .measure import Score, Tally, evaluate, hits_of
+from .parallel import copies, whole_batch_norm
 from .processes import Share, everywhere, gathered, same_weights
 from .progress import Progress
 from .rules import Rule
+from .samples import Batch
 from .settings import Settings, check_same
 
 __all__ = ["Trainer"]
@@ -158,7 +161,11 @@ class Trainer:
         training = job.net.training
         same_weights(job.net)
         try:
-            with fork_random_state(job.device), StopRequest() as stop:
+            with (
+                fork_random_state(job.device),
+                copies(job, self.rule.whole),
+                StopRequest() as stop,
+            ):
                 torch.manual_seed(job.seed + self.here.rank)
                 self.progress.start(job.epochs, len(job.samples.train), self.step)
                 for callback in self.callbacks:
@@ -195,9 +202,9 @@ class Trainer:
             self._resumed = None
         self._stop_if(stop)
         while (batch := next(stream, None)) is not None:
-            self._step(batch.x.to(job.device), batch.y.to(job.device), batch.count)
-            if not job.optimizer.pending:
-                self._stop_if(stop)  # before the next batch is fetched, which may draw numbers
+            stopping = self._step(batch, stop)
+            if stopping and not job.optimizer.pending:
+                self._stop()  # before the next batch is fetched, which may draw numbers
         self.history.append(self._row())
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
         self.progress.epoch(self.history[-1])
@@ -243,16 +250,21 @@ class Trainer:
         if self.stopped:
             self.progress.say(f"ended after epoch {self.epoch}: {self.stopped}")
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
-        job = self.job
+    def _step(self, batch: Batch, stop: StopRequest) -> bool:
+        """Train on a batch, and return whether a process is to stop."""
+        job, count = self.job, batch.count
+        x, y = batch.x.to(job.device), batch.y.to(job.device)
         batches = len(job.samples.train)
         job.optimizer.schedule.before(self.step / (job.epochs * batches))
-        job.optimizer.begin(count, last=self.batch + 1 == batches)
-        outcome = self.rule.learn(job, x, y)
+        job.optimizer.begin(count, batch.total, last=self.batch + 1 == batches)
+        together = self.here.size > 1
+        with whole_batch_norm(count > 0) if together else nullcontext():
+            outcome = self.rule.learn(job, x, y)
         hits = hits_of(job, job.readout.scores(outcome.outputs)[:count], y[:count])
-        loss = outcome.loss
-        if self.here.size > 1:
-            loss, hits, count = self._summed(loss, hits, count)
+        loss, stopping = outcome.loss, 0.0
+        if together:
+            total, hits, stopping = self.here.sum([loss * count, hits, stop.made])
+            loss, hits, count = total / batch.total, round(hits), batch.total
         if not math.isfinite(loss):
             raise RuntimeError(
                 f"the loss must stay finite, got {loss} in batch {self.batch + 1} of "
@@ -266,11 +278,8 @@ class Trainer:
         self.progress.batch(self.tally.loss, outcome.spikes)
         for callback in self.callbacks:
             callback.on_step(self)
-
-    def _summed(self, loss: float, hits: int, count: int) -> tuple[float, int, int]:
-        """Loss, hits and samples of the whole batch."""
-        total, hit, samples = self.here.sum([loss * count, hits, count])
-        return total / samples, round(hit), round(samples)
+        # several processes hear of it in the message of a batch
+        return stopping > 0 if together else stop.made
 
     def _stop_everywhere(self) -> None:
         """All processes stop if a callback of one of them does."""
@@ -279,8 +288,10 @@ class Trainer:
             self.stopped = reasons[0] if reasons else ""
 
     def _stop_if(self, stop: StopRequest) -> None:
-        if not self.here.sum([stop.made])[0]:
-            return
+        if self.here.sum([stop.made])[0]:
+            self._stop()
+
+    def _stop(self) -> NoReturn:
         where = f"stopped after {self.epoch} of {self.job.epochs} epochs"
         where += f" and {self.batch} of {len(self.job.samples.train)} batches" if self.batch else ""
         if self.path is None:
@@ -313,6 +324,7 @@ class Trainer:
             "model": self.job.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.job.optimizer.schedule.state_dict(),
+            "scaler": self.job.optimizer.scaler and self.job.optimizer.scaler.state_dict(),
             "callbacks": [callback.state_dict() for callback in self.callbacks],
             "chaos": self.job.chaos and self.job.chaos.state_dict(),
         }
@@ -334,6 +346,8 @@ class Trainer:
         self.job.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.job.optimizer.schedule.load_state_dict(state["schedule"])
+        if self.job.optimizer.scaler is not None:
+            self.job.optimizer.scaler.load_state_dict(state["scaler"])
         for callback, saved in zip(self.callbacks, state["callbacks"], strict=False):
             callback.load_state_dict(saved)
         if self.job.chaos is not None:

@@ -112,6 +112,16 @@ class Score:
         return {f"{part}_{name}": value for name, value in self.figures.items()}
 
 
+def _figure(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"metrics[{name!r}] must return one number, got {type(value).__name__} of shape "
+            f"{tuple(getattr(value, 'shape', ()))}; write its mean"
+        ) from error
+
+
 def hits_of(model: Model, scores: Tensor, targets: Tensor) -> int:
     """Number of samples whose class is predicted rightly; 0 where the targets are values."""
     if not model.readout.classifies:
@@ -148,6 +158,6 @@ def evaluate(model: Model, batches: Batches, here: Share | None = None) -> Score
     if model.metrics and here.size > 1:
         parts = gathered((every, wanted))
         every, wanted = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    metrics = {name: float(function(every, wanted)) for name, function in model.metrics.items()}
+    metrics = {name: _figure(name, f(every, wanted)) for name, f in model.metrics.items()}
     accuracy = tally.accuracy if model.readout.classifies else None
     return Score(tally, accuracy, metrics, every, wanted)

@@ -19,7 +19,14 @@ from .encoding import Encoder
 from .models import is_spiking
 from .readout import Readout, one_number
 
-__all__ = ["Model", "device_of", "fork_random_state", "has_own_loop", "spiking_layers"]
+__all__ = [
+    "Model",
+    "check_plain",
+    "device_of",
+    "fork_random_state",
+    "has_own_loop",
+    "spiking_layers",
+]
 
 AT_ONCE = 256  # samples that `Model.scores` runs at a time
 
@@ -176,6 +183,45 @@ def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
+WRAPPERS = {
+    "DistributedDataParallel": "write net.module; under torchrun fit distributes it itself",
+    "DataParallel": "write net.module, and start one process for each GPU by torchrun",
+    "FullyShardedDataParallel": "write net.module; fit keeps a whole network in each process",
+    "OptimizedModule": "leave torch.compile out; whole sequences run in compiled kernels anyway",
+}  # by the name of a class, since most of their modules take seconds to import
+
+
+def check_plain(net: nn.Module) -> None:
+    """Refuse a network that another library runs, divides or has compiled.
+
+    Raises:
+        TypeError: it is one, or a part of it is.
+
+    >>> check_plain(nn.Linear(1, 1))
+    """
+    for path, module in net.named_modules():
+        for kind in type(module).__mro__:
+            if kind.__name__ in WRAPPERS:
+                where = f" in {path!r}" if path else ""
+                raise TypeError(
+                    f"net must be the network itself, got {kind.__name__}{where}; "
+                    f"{WRAPPERS[kind.__name__]}"
+                )
+    divided = [path for path, p in net.named_parameters() if type(p.data).__name__ == "DTensor"]
+    if divided:
+        raise TypeError(
+            f"net must hold whole weights, got a part of {divided[0]!r} (fully_shard); give the "
+            "network before fully_shard, or write a loop of your own around a sharded module whose "
+            "forward calls snn.run(self.net, x)"
+        )
+    synchronised = [path for path, m in net.named_modules() if isinstance(m, nn.SyncBatchNorm)]
+    if synchronised and device_of(net).type == "cpu":
+        raise TypeError(
+            f"nn.SyncBatchNorm runs on GPUs only, got {synchronised[0]!r} on a CPU; write "
+            "nn.BatchNorm1d or nn.BatchNorm2d, which in fit takes the statistics of all processes"
+        )
+
+
 def spiking_layers(net: Any, *, trains: bool = True) -> tuple[tuple[str, ...], str]:
     """Paths of the spiking neurons of a network, and of its last neuron.
 
@@ -192,6 +238,7 @@ def spiking_layers(net: Any, *, trains: bool = True) -> tuple[tuple[str, ...], s
     (('1',), '1')
     """
     network(net)
+    check_plain(net)
     if trains and not any(p.requires_grad for p in net.parameters()):
         frozen = sum(1 for _ in net.parameters())
         hint = (

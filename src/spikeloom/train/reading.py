@@ -165,5 +165,6 @@ def _trusted(path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error).partition("\n")[0] or type(error).__name__
+    text = "" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    reason = text or "its bytes are those of another format"
     return ValueError(f"{path} cannot be read as a network or its weights: {reason}; make it anew")

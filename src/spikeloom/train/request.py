@@ -1,18 +1,20 @@
 """The arguments of a training, checked, and the job that they make."""
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..chaos import A, attach
 from ..chaos.csbp import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
-from ..core.numbers import callable_, device_of, path_of, real
+from ..core.numbers import callable_, device_of, path_of, real, there
 from ..functional.loss import mse_count_loss
 from ..functional.loss_base import LossFunctions
 from ..learning.registry import rule_of
@@ -26,11 +28,15 @@ from .readout import Readout, readout
 from .rules import Rule
 from .samples import Samples, samples
 from .settings import Settings, describe_network, describe_optimizer, name_of, whole
-from .update import SCHEDULES, Schedule, Update
+from .update import SCHEDULES, Schedule, Update, scaler
 
 __all__ = ["PRECISIONS", "Request", "metrics_of"]
 
-PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,11 @@ class Request:
         Raises:
             ValueError, TypeError, RuntimeError: as `fit`.
         """
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                "fit computes gradients, got torch.no_grad() or torch.inference_mode() around it; "
+                "call it outside"
+            )
         checks.flags("fit", resume=resume, force=force)
         whole("epochs", self.epochs)
         whole("batch_size", self.batch_size)
@@ -128,6 +139,12 @@ class Request:
 
     def _check_options(self, learning: Rule) -> None:
         """Check what is independent of the other arguments, or of all but the rule."""
+        if isinstance(self.schedule, (LRScheduler, ReduceLROnPlateau)):
+            raise TypeError(
+                f"schedule must make a scheduler, got a finished {type(self.schedule).__name__}; "
+                "write schedule=lambda optimizer: torch.optim.lr_scheduler."
+                f"{type(self.schedule).__name__}(optimizer, ...)"
+            )
         if self.schedule is not None and not callable(self.schedule):
             checks.choice("schedule", self.schedule, SCHEDULES)
         if self.clip is not None:
@@ -137,7 +154,7 @@ class Request:
         if self.precision is not None:
             checks.choice("precision", self.precision, PRECISIONS)
         if self.device is not None:
-            device_of("device", self.device)
+            there(device_of("device", self.device))
         metrics_of(self.metrics)
         callbacks_of(self.callbacks)
         features = {
@@ -196,6 +213,7 @@ class Request:
                 clip=self.clip,
                 accumulate=self.accumulate,
                 here=here,
+                scaler=scaler(self.precision, next(net.parameters()).device),
             ),
             samples=data,
             epochs=self.epochs,
@@ -242,6 +260,13 @@ class Request:
                 "optimizer must be a torch.optim.Optimizer or a function from parameters to one, "
                 f"got {made!r}; "
                 "write optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+            )
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
+            raise TypeError(
+                "optimizer must take one step for each batch, got "
+                f"{type(made).__name__}, which evaluates the loss several times; write "
+                "torch.optim.Adam, or a loop of your own"
             )
         held = {id(p) for group in made.param_groups for p in group["params"]}
         if not held & {id(p) for p in learned}:

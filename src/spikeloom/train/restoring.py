@@ -122,6 +122,8 @@ def fits(path: str, state: dict[str, Any], job: Job) -> None:
     number(path, "tally.hits", state["tally"]["hits"], 0, samples)
     _model(path, state["model"], job)
     _optimizer(path, state["optimizer"], job.optimizer.optimizer.state_dict())
+    if job.optimizer.scaler is not None:
+        keys(path, state, {"scaler": dict})
     if (state["chaos"] is None) != (job.chaos is None):
         refuse(path, "chaos is missing")
     if job.samples.train.generator is not None and "order" not in state["random"]["now"]:

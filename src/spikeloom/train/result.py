@@ -106,11 +106,11 @@ class Result(Printed):
         >>> result.predict(data.x_test).shape
         torch.Size([30])
         """
-        return self._known().predict(torch.as_tensor(x))
+        return self._known().predict(samples_of(x))
 
     def scores(self, x: Any) -> Tensor:
         """One number for each class or value, [N, ...], such as spike counts; see `predict`."""
-        return self._known().scores(torch.as_tensor(x))
+        return self._known().scores(samples_of(x))
 
     def _known(self) -> "Model":
         if self._model is None:
@@ -181,3 +181,21 @@ def shown(name: str, value: float, digits: int = 2) -> str:
     ('97.50 %', '0.1234')
     """
     return f"{100 * value:.{digits}f} %" if name.endswith("accuracy") else f"{value:.4g}"
+
+
+def samples_of(x: Any) -> Tensor:
+    """Samples as a tensor.
+
+    Raises:
+        TypeError: a loader, a data set, or something else that is no array.
+
+    >>> samples_of([[0.5]])
+    tensor([[0.5000]])
+    """
+    try:
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"samples must be a tensor or an array, got {type(x).__name__}; write "
+            "torch.cat([result.predict(x) for x, _ in loader]) for a loader"
+        ) from error

@@ -31,11 +31,15 @@ PARTS = ("training", "validation", "test")
 
 
 class Batch(NamedTuple):
-    """Samples [B, ...] and targets [B, ...] for this process; ``count`` of them count."""
+    """Samples [B, ...] and targets [B, ...] for this process; ``count`` of them count.
+
+    ``total`` samples count in all processes together.
+    """
 
     x: Tensor
     y: Tensor
     count: int
+    total: int
 
 
 class Batches(Protocol):
@@ -117,7 +121,7 @@ class TensorBatches:
 
     def _batch(self, indices: Tensor) -> Batch:
         chosen, count = self.here.of(indices)
-        return Batch(self.x[chosen], self.y[chosen], count)
+        return Batch(self.x[chosen], self.y[chosen], count, len(indices))
 
 
 class LoaderBatches:
@@ -166,14 +170,15 @@ class LoaderBatches:
     def _whole(self, batches: Iterator[Any]) -> Iterator[Batch]:
         for batch in batches:
             x, y = self._checked(batch)
-            (x, count), (y, _) = self.here.of(x), self.here.of(y)
-            yield Batch(x, y, count)
+            (own, count), (labels, _) = self.here.of(x), self.here.of(y)
+            yield Batch(own, labels, count, len(x))
 
     def _own(self, skip: int) -> Iterator[Batch]:
         """Batches of a DataLoader that holds the indices of this process only."""
         loader = self.loader
         torch.empty((), dtype=torch.int64).random_(generator=loader.generator)  # as iter() draws
-        shares = [self.here.of(list(batch)) for batch in loader.batch_sampler][skip:]
+        batches = [list(batch) for batch in loader.batch_sampler][skip:]
+        shares = [self.here.of(batch) for batch in batches]
         own = DataLoader(
             loader.dataset,
             batch_sampler=[indices for indices, _ in shares],
@@ -184,13 +189,16 @@ class LoaderBatches:
             generator=torch.Generator().manual_seed(self.here.rank),
         )
         return (
-            Batch(*self._checked(batch), count)
-            for batch, (_, count) in zip(own, shares, strict=True)
+            Batch(*self._checked(batch), count, len(whole))
+            for batch, (_, count), whole in zip(own, shares, batches, strict=True)
         )
 
     def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"the {self.what} loader must yield (x, y), got {_kind(batch)}")
+            raise TypeError(
+                f"the {self.what} loader must yield (x, y), got {_kind(batch)}; write a data set, "
+                "or a collate function, that returns samples and targets alone"
+            )
         x, y = (_of_batch(part, self.what) for part in batch)
         if not x.is_floating_point() and x.dtype.is_signed and not x.is_complex():
             x = x.float()  # counts of events
@@ -206,7 +214,13 @@ def _of_batch(part: Any, what: str) -> Tensor:
             "tensors; write a collate function that returns torch.stack(samples), torch.stack("
             "targets), or data.pad_sequences for samples of different length"
         )
-    return torch.as_tensor(part)
+    try:
+        return torch.as_tensor(part)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"the {what} loader must yield numbers, got {_kind(part)}; write class numbers 0, 1, "
+            "2 ... for names, and tensors or arrays for pictures"
+        ) from error
 
 
 def _batch_sampler(loader: Any, what: str) -> Any:
@@ -294,6 +308,11 @@ def samples(
             "description": "samples and labels passed to fit, divided by the caller",
         }
         return _from_tensors(tuple(map(_tensor, data)), described, how)
+    if isinstance(data, tuple) and data and all(isinstance(p, tuple) for p in data):
+        raise TypeError(
+            f"data must be {FORMS}, got a tuple of {len(data)} tuples; write (*train, *test), or "
+            "torch.utils.data.TensorDataset(*train) for each"
+        )
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(map(_is_loader, data)):
         if len(data) == 3 and validation is not None:
             raise ValueError(
@@ -359,11 +378,14 @@ def check_samples(x: Tensor, y: Tensor, part: str, *, loader: bool = False) -> T
         raise TypeError(f"labels {part} must be real numbers, got {y.dtype}; write y.real")
     values = y.is_floating_point() or y.dtype == torch.bool
     if y.dim() != 1 and not values:
-        hint = (
-            "write y.argmax(1) for one-hot labels, y.float() for several labels a sample"
-            if y.dim() == 2
-            else "write one class for each sample"
-        )
+        hint = "write one class for each sample"
+        if y.dim() == 2:
+            one = y.shape[1] == 1
+            hint = (
+                "write y.squeeze(1)"
+                if one
+                else "write y.argmax(1) for one-hot labels, y.float() for several labels a sample"
+            )
         raise ValueError(f"labels {part} must have shape [N], got {tuple(y.shape)}; {hint}")
     if x.dim() < 2 or not y.dim() or len(x) != len(y) or not len(x):
         first = x.dim() > 2 and y.dim() == 1 and x.shape[1] == len(y)
@@ -386,6 +408,11 @@ def check_samples(x: Tensor, y: Tensor, part: str, *, loader: bool = False) -> T
 
 def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], how: Division) -> Samples:
     x_train, y_train, x_test, y_test = parts
+    if x_test.dim() == y_test.dim() == 1 < x_train.dim() and y_train.shape[1:] == x_train.shape[1:]:
+        raise ValueError(
+            "data must be (x_train, y_train, x_test, y_test), got the order (x_train, x_test, "
+            "y_train, y_test) of scikit-learn's train_test_split; exchange the two in the middle"
+        )
     y_train = check_samples(x_train, y_train, "of the training part")
     y_test = check_samples(x_test, y_test, "of the test part")
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
@@ -476,7 +503,7 @@ def _from_loaders(train: Any, validation: Any, test: Any, how: Division) -> Samp
     found, held, last = (batches[part] for part in PARTS)
     assert found is not None
     shown = last or held or LoaderBatches(_peek(train, how), "training", time_first=how.time_first)
-    x, y, _ = next(shown.start())
+    x, y = next(shown.start())[:2]
     names = ("train", "validation", "test")
     description = {
         "name": "loaders",
@@ -527,6 +554,11 @@ def _loader(value: Any, part: str, how: Division) -> LoaderBatches | None:
     if value is None:
         return None
     if isinstance(value, Dataset):
+        if not isinstance(value, Sized):
+            raise TypeError(
+                f"the {part} data must know their number of samples, got {type(value).__name__} "
+                "without len(); define __len__ in the data set"
+            )
         options: dict[str, Any] = {"num_workers": how.workers}
         if part == "training" and not isinstance(value, IterableDataset):
             options |= {"shuffle": True, "generator": how.order()}
@@ -568,6 +600,8 @@ def _tensor(value: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         frames = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
         hint = "; write torch.stack(samples) for a list of tensors" if frames else ""
+        if getattr(getattr(value, "dtype", None), "kind", "") in "USO":  # of NumPy: text, objects
+            hint = " of text or objects; write class numbers 0, 1, 2 ..."
         raise TypeError(
             f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"
         ) from error

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ...core import checks
 from ..sources import cache_folder, written
 from . import linear as events
+from . import loops
 
 __all__ = ["by_input_alone", "linear"]
 
@@ -59,7 +60,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]
             [2.]]), '')
     """
     large = x.dim() > 0 and x.numel() * len(weight) >= WORTH
-    if not large or not checks.installed("numba") or events.refusal(x, weight):
+    if (
+        not large
+        or x.dtype != weight.dtype
+        or not checks.installed("numba")
+        or events.refusal(x, weight)
+    ):
         return F.linear(x, weight, bias), ""
     density = events.density(x)
     if 0 < density < DENSE and _pays(x, weight, bias, density):
@@ -118,12 +124,13 @@ def _seconds(work: Callable[[], None]) -> float:
 
 @cache
 def _file() -> Path | None:
-    """Return the file of answers for this processor and these versions."""
+    """Return the file of answers for this processor, these versions and this code."""
     folder = cache_folder()
     stamp = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
-    return (
-        folder / f"timed_{hashlib.sha256(stamp.encode()).hexdigest()[:20]}.json" if folder else None
-    )
+    digest = hashlib.sha256(stamp.encode())
+    for module in (events, loops):
+        digest.update(Path(module.__file__).read_bytes())
+    return folder / f"timed_{digest.hexdigest()[:20]}.json" if folder else None
 
 
 def _processor() -> str:

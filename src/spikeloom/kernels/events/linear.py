@@ -1,31 +1,42 @@
 """A linear layer for sparse input: each nonzero entry adds a row of the transposed weight.
 
-The gradient of the input is dense, as surrogate gradients require; the gradient of the weight uses
-events as well. The backward pass keeps the input, as the dense layer does, and the list of its
-nonzero entries.
+The sums of rows are torch's `embedding_bag`, in both directions: forward a bag is a row of the
+input and the table is the weight; backward a bag is an input neuron and the table is the gradient
+of the output. The bias is the weight of one more input, which is always 1.
+
+The gradient of the input is dense, as surrogate gradients require. The backward pass keeps the
+input, as the dense layer does, and the list of its nonzero entries.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...core import checks
 from ..layout import materialised
-from ..threads import split
-from .loops import compiled
+from ..threads import sweep
+from . import loops
 
 __all__ = ["demand", "density", "linear", "refusal"]
 
-BLOCK = 2**20  # bytes of the table at a time: half of a cache, in which it stays for all rows
+TABLE = 2**19  # bytes of a table that one call reads: they stay in the cache for all bags
+COLUMNS = 64  # least number of columns of a table that is divided
+ROWS = 2048  # rows whose entries are sorted by column, and whose gradients stay in the cache
 
 
 class Entries(NamedTuple):
-    """See `spikeloom.kernels.events.loops`."""
+    """The nonzero entries of a matrix [R, K], and a 1 at column K of each row.
 
-    ptr: Tensor  # int64 [R + 1]
-    idx: Tensor  # int32 [n]
-    values: Tensor  # [n]
+    Those of row ``r`` are at ``ptr[r]`` to ``ptr[r + 1]`` of ``idx``, which holds their columns in
+    ascending order, and of ``values``.
+    """
+
+    ptr: Tensor  # int32 [R + 1]; int64 if there are more than 2**31 entries
+    idx: Tensor  # of the same type [n]
+    values: Tensor | None  # [n]; None: each is 1
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
@@ -39,7 +50,8 @@ def refusal(x: Tensor, weight: Tensor) -> str | None:
         )
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on, which computes in 16 bits"
-    if x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
+    real = weight.dtype in (torch.float32, torch.float64)
+    if not real or x.dtype not in (weight.dtype, *loops.WHOLE):
         return (
             f"events are computed in float32 or float64, got an input of {x.dtype} and a "
             f"weight of {weight.dtype}"
@@ -70,7 +82,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``x @ weight.T + bias``, computed by events; `refusal` must be None.
 
     Args:
-        x: [..., K]; any values; zeros are skipped.
+        x: [..., K]; any values; zeros are skipped. Booleans and small integers are read as they
+            are.
         weight: [N, K]; fastest if its transpose is contiguous.
         bias: [N].
 
@@ -100,8 +113,8 @@ def density(x: Tensor) -> float:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        entries = _listed(x)
-        ctx.save_for_backward(x, weight, *(entries if ctx.needs_input_grad[1] else ()))
+        entries = _listed(x, weight.dtype)
+        ctx.save_for_backward(x, weight, *(entries if any(ctx.needs_input_grad[1:]) else ()))
         return _product(entries, weight, bias)
 
     @staticmethod
@@ -110,79 +123,100 @@ class _Product(torch.autograd.Function):
         grad = grads[0]
         wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
-        dw = None
-        if wanted[1] and torch.is_grad_enabled():  # gradients of gradients are ordinary operations
-            dw = grad.t() @ x
-        elif wanted[1]:
-            dw = _weight_gradient(grad, Entries(*listed), x.shape[1])
-        return dx, dw, grad.sum(0) if wanted[2] else None
+        if not any(wanted[1:]):
+            return dx, None, None
+        if torch.is_grad_enabled():  # gradients of gradients are ordinary operations
+            return (
+                dx,
+                grad.t() @ x.to(grad.dtype) if wanted[1] else None,
+                grad.sum(0) if wanted[2] else None,
+            )
+        table = _gradient(grad, Entries(*listed), x.shape[1])
+        return dx, table[:-1].t() if wanted[1] else None, table[-1] if wanted[2] else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias`` for ``x`` [R, K], without gradients."""
-    return _product(_listed(x), weight, bias)
+    return _product(_listed(x, weight.dtype), weight, bias)
 
 
 def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
-    rows = len(entries.ptr) - 1
-    out = (
-        weight.new_zeros(rows, len(weight))
-        if bias is None
-        else bias.detach().expand(rows, -1).clone(memory_format=torch.contiguous_format)
-    )
-    _add(entries, materialised(weight.detach().t().contiguous()), out)
-    return out
+    outputs, inputs = weight.shape
+    table = weight.new_empty(inputs + 1, outputs)
+    table[:-1] = weight.detach().t()
+    table[-1] = 0.0 if bias is None else bias.detach()
+    return _sums(entries, table)
 
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """``grad.T @ x`` for ``x`` [R, K], without gradients; its transpose is contiguous."""
-    return _weight_gradient(grad, _listed(x), x.shape[1])
+    return _gradient(grad, _listed(x, grad.dtype), x.shape[1])[:-1].t()
 
 
-def _weight_gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
-    out = grad.new_zeros(width, grad.shape[1])
-    _add(_turned(entries, len(grad), width), materialised(grad.detach().contiguous()), out)
-    return out.t()
+def _gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
+    """Return the gradient of the table [K + 1, N] of weights and bias."""
+    grad = materialised(grad.detach().contiguous())
+    total = grad.new_zeros(width + 1, grad.shape[1])
+    for start, part in _by_column(entries, width + 1):
+        total += _sums(part, grad[start : start + ROWS])
+    return total
 
 
-def _listed(x: Tensor) -> Entries:
+def _sums(entries: Entries, table: Tensor) -> Tensor:
+    """Return for each row of ``entries`` the sum of the rows of ``table`` that it lists."""
+    height, columns = table.shape
+    width = TABLE // (table.element_size() * height) // COLUMNS * COLUMNS or COLUMNS
+    sums = [
+        F.embedding_bag(
+            entries.idx,
+            table[:, start : start + width],
+            entries.ptr,
+            mode="sum",
+            per_sample_weights=entries.values,
+            include_last_offset=True,
+        )
+        for start in range(0, columns, width)
+    ]
+    return sums[0] if len(sums) == 1 else torch.cat(sums, 1)
+
+
+def _listed(x: Tensor, real: torch.dtype) -> Entries:
     x = materialised(x.detach().contiguous())
     rows, width = x.shape
     ptr = torch.zeros(rows + 1, dtype=torch.int64)
-    split(compiled("count", x.dtype), (x, ptr), (width,), rows, x.numel())
-    torch.cumsum(ptr, 0, out=ptr)
+    ones = torch.zeros(rows, dtype=torch.int64)
+
+    def count(start: int, stop: int) -> None:
+        loops.run("count", (x.dtype, real), (x, ptr, ones), width, start, stop)
+
+    def list_rows(start: int, stop: int) -> None:
+        loops.run("list_rows", (x.dtype, real), (x, ptr, idx, values), width, graded, start, stop)
+
+    sweep(count, rows, width, rows)
+    ptr.cumsum_(0)
     size = int(ptr[-1])
-    entries = Entries(ptr, torch.empty(size, dtype=torch.int32), x.new_empty(size))
-    split(compiled("list_rows", x.dtype), (x, *entries), (width,), rows, x.numel())
-    return entries
+    graded = int(ones.sum()) < size
+    idx = torch.empty(size, dtype=torch.int32)
+    values = torch.empty(size, dtype=real) if graded else None
+    sweep(list_rows, rows, width, rows)
+    few = size < 2**31
+    return Entries(ptr.int() if few else ptr, idx if few else idx.long(), values)
 
 
-def _turned(entries: Entries, rows: int, width: int) -> Entries:
-    """Return the entries of the transposed matrix."""
-    ptr = torch.zeros(width + 1, dtype=torch.int64)
-    torch.cumsum(torch.bincount(entries.idx, minlength=width), 0, out=ptr[1:])
-    turned = Entries(ptr, torch.empty_like(entries.idx), torch.empty_like(entries.values))
-    # in one thread: the rows share where a column goes on
-    split(
-        compiled("by_column", entries.values.dtype),
-        (*entries, ptr.clone(), *turned[1:]),
-        (),
-        rows,
-        0,
-    )
-    return turned
-
-
-def _add(entries: Entries, table: Tensor, out: Tensor) -> None:
-    """Add to each row of ``out`` the rows of ``table`` that are listed for it."""
-    columns = table.shape[1]
-    height = max(1, BLOCK // (table.element_size() * max(1, columns)))
-    begin = torch.empty_like(entries.ptr)
-    numbers = (height, len(table), columns, begin.data_ptr())
-    split(
-        compiled("add_rows", table.dtype),
-        (*entries, table, out),
-        numbers,
-        len(out),
-        len(entries.idx) * columns,
-    )
+def _by_column(entries: Entries, columns: int) -> Iterator[tuple[int, Entries]]:
+    """Yield for each ``ROWS`` rows the first one, and their entries as a transposed matrix."""
+    ptr = entries.ptr.long()
+    kind = torch.float32 if entries.values is None else entries.values.dtype
+    for start in range(0, len(ptr) - 1, ROWS):
+        part = ptr[start : start + ROWS + 1]
+        first, last = int(part[0]), int(part[-1])
+        idx = entries.idx[first:last].int()
+        values = None if entries.values is None else entries.values[first:last]
+        place = torch.zeros(columns + 1, dtype=torch.int32)
+        torch.cumsum(torch.bincount(idx, minlength=columns), 0, out=place[1:])
+        turned = Entries(
+            place, torch.empty_like(idx), None if values is None else torch.empty_like(values)
+        )
+        tensors = (part, idx, values, place.clone(), turned.idx, turned.values)
+        loops.run("by_column", (kind, kind), tensors, first, values is not None, len(part) - 1)
+        yield start, turned

@@ -8,13 +8,18 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from ...layers.spike_linear import spike_linear
+
 __all__ = ["NAME", "applied"]
 
 NAME = "events"
 
 
 def applied(execution: Any, layer: Any, span: range) -> str:
-    if layer.function is not F.linear or len(span) < 2 or layer.kwargs or len(layer.slots) != 1:
+    explicit = layer.function is spike_linear
+    if not explicit and layer.function is not F.linear:
+        return ""
+    if len(span) < 2 or layer.kwargs or len(layer.slots) != 1:
         return ""
     weight = layer.args[1]
     if type(weight) is not nn.Parameter or not weight.is_cpu or layer.modes[1]:
@@ -22,9 +27,13 @@ def applied(execution: Any, layer: Any, span: range) -> str:
     x, constant = execution.along(layer.slots[0], layer.occurrences[span.start : span.stop])
     if constant or x.dim() < 3:
         return ""
-    from ...kernels.events.choice import linear  # loads its loops on first use
+    if explicit:
+        from ...kernels.events.linear import density
 
-    bias = layer.args[2] if len(layer.args) > 2 else None
-    y, remark = linear(x, weight, bias)
+        y, remark = spike_linear(x, *layer.args[1:]), f"density {100 * density(x):.3g} %"
+    else:
+        from ...kernels.events.choice import linear  # loads its loops on first use
+
+        y, remark = linear(x, weight, layer.args[2] if len(layer.args) > 2 else None)
     execution.values.put_timed(layer, 0, len(span), y)
     return "; ".join(filter(None, ["time folded into the batch", remark]))
