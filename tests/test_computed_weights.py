@@ -99,3 +99,49 @@ def test_quantized_inputs_of_brevitas_are_dropped() -> None:
     layer = layers.QuantLinear(12, 4, bias=True, input_quant=Int8ActPerTensorFloat)
     with pytest.raises(ValueError, match=r"'0' quantizes its input.*input_quant=None"):
         to_nir(nn.Sequential(layer, lif()), X[0])
+
+
+def prepared(activation: Any) -> nn.Module:
+    """A network for the quantization-aware training of torch.ao, with 8-bit weights."""
+    ao = torch.ao.quantization
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 16), lif(), nn.Linear(16, 3), lif())
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight.mul_(3)
+    net.qconfig = ao.QConfig(activation=activation, weight=ao.default_weight_fake_quant)
+    return ao.prepare_qat(net.train())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_of_torch_ao_leave_unrounded(tmp_path: Path) -> None:
+    net = prepared(torch.ao.quantization.NoopObserver)
+    x, y = torch.rand(64, 12), torch.arange(64) % 3
+    snn.fit(net, (x, y, x, y), epochs=1, num_steps=4, threads=1, progress=False)
+    net.eval().apply(torch.ao.quantization.disable_observer)
+    want = spikes(net)
+    graph = to_nir(net, X[0], target="spikeloom")
+    rounded = net[0].weight_fake_quant(net[0].weight).detach().numpy()
+    assert (graph.nodes["0"].weight == rounded).all()
+    assert (rounded != net[0].weight.detach().numpy()).any()
+    assert want.any() and torch.equal(spikes(from_nir(graph)), want)
+    assert differing_in_c(net, tmp_path) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_outputs_of_torch_ao_are_dropped() -> None:
+    net = prepared(torch.ao.quantization.default_fake_quant)
+    for write in (to_nir, snn.hardware.to_c, snn.hardware.quantize):
+        with pytest.raises(ValueError, match=r"'0' quantizes its output.*NoopObserver"):
+            write(net, X[0])
+
+
+def test_a_linear_layer_with_another_forward_is_written_as_an_ordinary_one() -> None:
+    class Cosine(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) / x.norm(dim=1, keepdim=True).clamp_min(1)
+
+    net = nn.Sequential(Cosine(12, 4), lif())
+    for write in (to_nir, snn.hardware.to_c, snn.hardware.quantize):
+        with pytest.raises(ValueError, match="forward calls 'linear', which has no"):
+            write(net, X[0])

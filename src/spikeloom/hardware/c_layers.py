@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import checks
+from ..layers.spike_linear import SpikeLinear
 from ..nir.modules import Offset, Scale
 from .c_arithmetic import Arithmetic
 
@@ -312,7 +313,12 @@ def serves(module: Any) -> bool:
 
 
 def _maker(module: Any) -> Callable[[Site, Any], Block] | None:
-    return next((make for kind, make in LAYERS.items() if isinstance(module, kind)), None)
+    """The function that writes a layer; None also for a subclass with another ``forward``."""
+    forward = getattr(type(module), "forward", None)
+    for kind, make in LAYERS.items():
+        if isinstance(module, kind) and forward in (kind.forward, SpikeLinear.forward):
+            return make
+    return None
 
 
 def layer_block(site: Site, module: Any) -> Block:

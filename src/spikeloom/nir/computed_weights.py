@@ -1,7 +1,7 @@
 """Layers that compute their weights in each step, as ordinary layers that hold the result.
 
-These are layers with a parametrization of torch (weight norm, simulated quantization) and layers of
-Brevitas, which round in ``forward``. NIR and C hold numbers only.
+These are layers with a parametrization of torch (weight norm, simulated quantization), layers of
+Brevitas and those of ``torch.ao.nn.qat``, which round in ``forward``. NIR and C hold numbers only.
 """
 
 import copy
@@ -20,7 +20,8 @@ def plain_layers(net: nn.Module) -> nn.Module:
     """The network, or a copy with ordinary layers in the place of those that compute their weights.
 
     Raises:
-        ValueError: a layer of Brevitas quantizes its input, its output or its bias as well.
+        ValueError: a layer of Brevitas or torch.ao quantizes its input, its output or its bias as
+            well.
 
     >>> net = nn.Sequential(nn.Linear(2, 2))
     >>> plain_layers(net) is net
@@ -39,15 +40,22 @@ def plain_layers(net: nn.Module) -> nn.Module:
 
 
 def _computes(module: nn.Module) -> bool:
-    return isinstance(module, LAYERS) and (_rounds(module) or parametrize.is_parametrized(module))
+    return isinstance(module, LAYERS) and (
+        _rounds(module) or _trains_rounded(module) or parametrize.is_parametrized(module)
+    )
 
 
 def _rounds(layer: nn.Module) -> bool:
     return callable(getattr(layer, "quant_weight", None))
 
 
+def _trains_rounded(layer: nn.Module) -> bool:
+    """Whether it is a layer of ``torch.ao.nn.qat``."""
+    return isinstance(getattr(layer, "weight_fake_quant", None), nn.Module)
+
+
 def _plain(path: str, layer: Any) -> nn.Module:
-    """An ordinary layer.
+    """Make an ordinary layer.
 
     ``remove_parametrizations`` would change the class that a copy shares with its original.
     """
@@ -71,6 +79,14 @@ def _plain(path: str, layer: Any) -> nn.Module:
 
 
 def _weight(path: str, layer: Any) -> Tensor:
+    if _trains_rounded(layer):
+        fake = torch.ao.quantization.FakeQuantizeBase
+        if isinstance(getattr(layer, "activation_post_process", None), fake):
+            raise ValueError(
+                f"{type(layer).__name__} {path!r} quantizes its output, which has no place in NIR "
+                "or C; write QConfig(activation=torch.ao.quantization.NoopObserver, weight=...)"
+            )
+        return layer.weight_fake_quant(layer.weight)
     if not _rounds(layer):
         return layer.weight
     for what in ("input", "output", "bias"):
