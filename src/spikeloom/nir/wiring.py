@@ -122,7 +122,7 @@ def step_of_input(sample: Any) -> None:
         TypeError: it is no tensor of floating-point numbers.
         ValueError: it has no batch axis, or the dtypes differ.
     """
-    samples = sample if isinstance(sample, tuple) and sample else (sample,)
+    samples: tuple[Any, ...] = sample if isinstance(sample, tuple) and sample else (sample,)
     for each in samples:
         checks.floating(each, "the sample")
         if each.dim() < 2:

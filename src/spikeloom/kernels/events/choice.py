@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -129,7 +129,7 @@ def _file() -> Path | None:
     stamp = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
     digest = hashlib.sha256(stamp.encode())
     for module in (events, loops):
-        digest.update(Path(module.__file__).read_bytes())
+        digest.update(Path(cast(str, module.__file__)).read_bytes())
     return folder / f"timed_{digest.hexdigest()[:20]}.json" if folder else None
 
 
