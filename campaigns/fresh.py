@@ -4,8 +4,8 @@ In each environment: the Python block of the README, ``spikeloom train``, ``eval
 ``predict``. Prints the seconds of each step and the sizes of the environments; stops at the first
 step that fails.
 
-    python campaigns/fresh.py --out /tmp/fresh
-    python campaigns/fresh.py --out /tmp/fresh --torch 2.14.1 --extras "" cpu,viz,data,nir
+    python campaigns/fresh.py --out FOLDER
+    python campaigns/fresh.py --out FOLDER --torch 2.14.1 --extras "" cpu,viz,data,nir
 """
 
 import argparse

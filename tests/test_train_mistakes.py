@@ -244,7 +244,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         None,
         {"device": "cuda:99"},
         ValueError,
-        "device must be one that torch finds, got 'cuda:99'.*write device='cpu'",
+        "device must be a device of this machine, got 'cuda:99'.*write device='cpu'",
     ),
     "a folder of the name ~": (
         None,

@@ -25,7 +25,6 @@ __all__ = [
     "random_source",
     "real",
     "tensor",
-    "there",
     "whole",
 ]
 
@@ -307,28 +306,6 @@ def path_of(name: str, value: Any) -> Path:
             f"{name}=Path({os.fspath(value)!r}).expanduser()"
         )
     return Path(value)
-
-
-def there(device: torch.device) -> torch.device:
-    """Return a device that this machine and this build of torch have.
-
-    Raises:
-        ValueError: they have none of this kind, or not so many.
-
-    >>> there(torch.device("cpu"))
-    device(type='cpu')
-    """
-    number = 0 if device.index is None else device.index
-    found = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(device.type, number + 1)
-    if number >= found:
-        raise ValueError(
-            f"device must be one that torch finds, got {str(device)!r} and {found} of this kind; "
-            "write device='cpu', or install a build of torch for it"
-        )
-    return device
 
 
 def random_source(generator: Any, like: Tensor | None = None) -> torch.Generator | None:

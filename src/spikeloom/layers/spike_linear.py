@@ -94,7 +94,7 @@ def spike_linear(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) ->
     from ..kernels.events import linear as product  # on first use, not with the package
 
     reason = product.refusal(x, weight)
-    if events == "always" and not x.is_meta:  # a recording asks for the shape only
+    if events == "always" and not (x.is_meta and weight.is_meta):  # a shape needs no events
         product.demand(reason)
     stored = x.dtype in product.loops.WHOLE
     if x.dtype != weight.dtype and not stored and not torch.is_autocast_enabled(x.device.type):

@@ -231,7 +231,8 @@ class _Interpreter:
             if isinstance(node.target, str)
             else getattr(node.target, "__name__", node.target)
         )
-        if any(isinstance(v, _Wire) for a in args if isinstance(a, (tuple, list)) for v in a):
+        joins = any(isinstance(v, _Wire) for a in args if isinstance(a, (tuple, list)) for v in a)
+        if joins and node.target is not operator.getitem:  # `spk, mem = neuron(x)` reads a tuple
             raise _unknown(name)
         call = getattr(torch.Tensor, name) if node.op == "call_method" else node.target
         if not wires:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.notebook import Printed
-from ..core.numbers import device_of, there
+from ..core.numbers import device_of
 from ..data import Split
 from ..functional.loss_base import LossFunctions
 from .encoding import encoder
@@ -109,7 +109,7 @@ def evaluate(
     whole("batch_size", batch_size)
     layers, last = spiking_layers(net, trains=False)
     if device is not None:
-        net.to(there(device_of("device", device)))
+        net.to(device_of("device", device))
     encoding = encoder(encode, num_steps, own_loop=has_own_loop(net))
     if isinstance(data, Split):
         data = (data.x_test, data.y_test)

@@ -14,7 +14,7 @@ from ..chaos import A, attach
 from ..chaos.csbp import settings as csbp
 from ..core import checks
 from ..core.autocast import autocast
-from ..core.numbers import callable_, device_of, path_of, real, there
+from ..core.numbers import callable_, device_of, path_of, real
 from ..functional.loss import mse_count_loss
 from ..functional.loss_base import LossFunctions
 from ..learning.registry import rule_of
@@ -154,7 +154,7 @@ class Request:
         if self.precision is not None:
             checks.choice("precision", self.precision, PRECISIONS)
         if self.device is not None:
-            there(device_of("device", self.device))
+            device_of("device", self.device)
         metrics_of(self.metrics)
         callbacks_of(self.callbacks)
         features = {

@@ -122,6 +122,8 @@ def fits(path: str, state: dict[str, Any], job: Job) -> None:
     number(path, "tally.hits", state["tally"]["hits"], 0, samples)
     _model(path, state["model"], job)
     _optimizer(path, state["optimizer"], job.optimizer.optimizer.state_dict())
+    if "scaler" not in state:
+        refuse(path, "scaler is missing")
     if job.optimizer.scaler is not None:
         keys(path, state, {"scaler": dict})
     if (state["chaos"] is None) != (job.chaos is None):

@@ -600,7 +600,7 @@ def _tensor(value: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         frames = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
         hint = "; write torch.stack(samples) for a list of tensors" if frames else ""
-        if getattr(getattr(value, "dtype", None), "kind", "") in "USO":  # of NumPy: text, objects
+        if getattr(getattr(value, "dtype", None), "kind", None) in ("U", "S", "O"):  # of NumPy
             hint = " of text or objects; write class numbers 0, 1, 2 ..."
         raise TypeError(
             f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"

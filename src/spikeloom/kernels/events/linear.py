@@ -175,7 +175,7 @@ def _sums(entries: Entries, table: Tensor) -> Tensor:
             per_sample_weights=entries.values,
             include_last_offset=True,
         )
-        for start in range(0, columns, width)
+        for start in range(0, columns or 1, width)
     ]
     return sums[0] if len(sums) == 1 else torch.cat(sums, 1)
 
