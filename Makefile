@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
-PYTEST_FLAGS ?= -n 2 -q
+PYTEST_FLAGS ?= -n 2 --dist worksteal -q
 MATRIX_FLAGS ?=
 NOTEBOOK_FLAGS ?=
 OUT ?=

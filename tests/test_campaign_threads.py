@@ -1,5 +1,6 @@
 """Campaigns of threads, endurance and mutations at a small size: they find what is planted."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -67,14 +68,19 @@ def test_messages_and_annotations_are_not_mutated(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_a_mutation_of_a_tested_function_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(CAMPAIGNS))
-    mutations = __import__("mutations")
-    monkeypatch.setattr(mutations, "nearest", lambda *arguments: [Path("tests/test_threads.py")])
+def test_a_mutation_of_a_tested_function_is_noticed(tmp_path: Path) -> None:
+    """In a process of its own: the campaign forks, which threads of this one would not survive."""
+    script = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(CAMPAIGNS)!r})
+import mutations
+mutations.nearest = lambda *arguments: [Path("tests/test_threads.py")]
+sys.exit(mutations.main())
+"""
     words = ["--out", str(tmp_path), "--number", "1", "--files", "core/alone.py", "--seed", "4"]
-    monkeypatch.setattr(sys, "argv", ["mutations", *words])
-    assert mutations.main() in (0, 1)
-    printed = capsys.readouterr().out
-    assert "1 trials" in printed and "1 mutations: " in printed
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=1500
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert "1 trials" in done.stdout and "1 mutations: " in done.stdout

@@ -210,11 +210,13 @@ def check_batch_norm() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 3])
-def test_several_processes_train_otherwise_than_one(number, tmp_path) -> None:
-    assert launch(number, "all", tmp_path) == [0] * number
+@pytest.mark.parametrize(
+    ("number", "cases"), [(2, several.CASES), (3, ["plain", "update", "batch norm"])]
+)
+def test_several_processes_train_otherwise_than_one(number, cases, tmp_path) -> None:
+    assert launch(number, f"all:{'|'.join(cases)}", tmp_path) == [0] * number
     ranks = [load(tmp_path, rank) for rank in range(number)]
-    for case in several.CASES:
+    for case in cases:
         alone = several.found(several.train(case))
         for rank in ranks:
             assert distance(alone, rank[case]) < 1e-6, case

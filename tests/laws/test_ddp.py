@@ -67,35 +67,33 @@ def divided(net: nn.Module) -> nn.Module:
     return fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
 
 
-def worker(rank: int, folder: str, kind: str, wrap: Any) -> None:
+KINDS = {
+    OverTime: DistributedDataParallel,
+    StepByStep: DistributedDataParallel,
+    ForEachNeuron: divided,
+}
+
+
+def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     x, weight = batch()
     half = slice(4 * rank, 4 * rank + 4)
-    trained = train(wrap(globals()[kind]()), x[half], weight[:, half])
-    trained = [p.full_tensor() if isinstance(p, DTensor) else p for p in trained]
-    if rank == 0:
-        torch.save(trained, f"{folder}/trained.pt")
+    for kind, wrap in KINDS.items():
+        trained = train(wrap(kind()), x[half], weight[:, half])
+        trained = [p.full_tensor() if isinstance(p, DTensor) else p for p in trained]
+        if rank == 0:
+            torch.save(trained, f"{folder}/{kind.__name__}.pt")
     dist.destroy_process_group()
 
 
-def check(kind: str, folder: Path, wrap: Any = DistributedDataParallel) -> None:
-    expected = train(globals()[kind](), *batch())
-    mp.spawn(worker, args=(str(folder), kind, wrap), nprocs=2)
-    for a, b in zip(torch.load(folder / "trained.pt"), expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
-
-
 @pytest.mark.slow
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    check("OverTime", tmp_path)
-
-
-@pytest.mark.slow
-def test_two_processes_with_divided_weights_train_otherwise_than_one(tmp_path: Path) -> None:
-    check("ForEachNeuron", tmp_path, divided)
-
-
-def test_two_processes_with_hidden_state_train_like_one(tmp_path: Path) -> None:
-    check("StepByStep", tmp_path)
+def test_two_processes_with_whole_or_divided_weights_train_otherwise_than_one(
+    tmp_path: Path,
+) -> None:
+    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
+    for kind in KINDS:
+        expected = train(kind(), *batch())
+        for a, b in zip(torch.load(tmp_path / f"{kind.__name__}.pt"), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
