@@ -229,7 +229,7 @@ def test_integers_lose_accuracy_or_differ_from_integer_arithmetic(network: str) 
     assert whole["numbers"] == "float32" and "accuracy %" in whole
     for row in (eight, four):
         assert {"accuracy %", "loss in points"} <= row.keys()
-        assert row["differ"] == ("-" if network == "conv" else 0)
+        assert row["differ"] == 0
 
 
 @pytest.mark.slow

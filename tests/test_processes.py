@@ -210,6 +210,7 @@ def check_batch_norm() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*is not chaotic")
 @pytest.mark.parametrize(
     ("number", "cases"), [(2, several.CASES), (3, ["plain", "update", "batch norm"])]
 )

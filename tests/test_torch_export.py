@@ -131,6 +131,7 @@ def test_onnx_runs_another_network(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")  # torch calls its own old names
 def test_aot_inductor_runs_another_network(tmp_path: Path) -> None:
     program, given, want = exported("run")
     try:
