@@ -99,15 +99,25 @@ def with_compiled(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def rounds(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """CPU seconds of each contender in every round, in turns; the first round warms up."""
+def rounds(
+    contenders: dict[str, Callable[[], Any]],
+    repeats: int,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, list[float]]:
+    """Seconds of each contender in every round, in turns; the first round warms up.
+
+    Args:
+        contenders: by name.
+        repeats: rounds that count.
+        clock: processor time, or `time.perf_counter` where several threads work.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(repeats + 1):
         for name, run in contenders.items():
-            start = time.process_time()
+            start = clock()
             run()
             if round_:
-                times[name].append(time.process_time() - start)
+                times[name].append(clock() - start)
     return times
 
 

@@ -20,7 +20,18 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 
-__all__ = ["COMPILED", "LAYERS", "NETWORKS", "Layer", "Run", "Stages", "conv", "installed", "mlp"]
+__all__ = [
+    "COMPILED",
+    "LAYERS",
+    "NETWORKS",
+    "Layer",
+    "Run",
+    "Stages",
+    "conv",
+    "installed",
+    "mlp",
+    "spikingjelly_neuron",
+]
 
 Layer = Callable[[Tensor], Tensor]
 Run = Callable[
@@ -88,7 +99,7 @@ def _snntorch_layer(compiled: bool = False) -> Layer:
     return run
 
 
-def _spikingjelly_neuron(beta: float, curve: Any, **more: Any) -> Any:
+def spikingjelly_neuron(beta: float, curve: Any, **more: Any) -> Any:
     from spikingjelly.activation_based import neuron
 
     options = {
@@ -104,7 +115,7 @@ def _spikingjelly_neuron(beta: float, curve: Any, **more: Any) -> Any:
 def _spikingjelly_layer() -> Layer:
     from spikingjelly.activation_based import surrogate
 
-    lif = _spikingjelly_neuron(0.9, surrogate.ATan())
+    lif = spikingjelly_neuron(0.9, surrogate.ATan())
 
     def run(x: Tensor) -> Tensor:
         lif.reset()
@@ -211,8 +222,8 @@ def _spikingjelly(
     layers: list[nn.Module] = []
     for part in net.parts():
         curve = surrogate.ATan() if net.slope is None else surrogate.SoftSign(net.slope)
-        layers += [layer.SeqToANNContainer(part), _spikingjelly_neuron(net.beta, curve)]
-    layers[-1] = _spikingjelly_neuron(net.beta, curve, store_v_seq=True)
+        layers += [layer.SeqToANNContainer(part), spikingjelly_neuron(net.beta, curve)]
+    layers[-1] = spikingjelly_neuron(net.beta, curve, store_v_seq=True)
     module = nn.Sequential(*layers)
     rest = nn.Sequential(*layers[1:])
     forward = rest if hoisted else module
@@ -239,7 +250,7 @@ def _norse(net: Stages) -> tuple[nn.Module, Run]:
 
     def run(x: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
         state, membranes = None, []
-        for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:
+        for x_t in _steps(x, num_steps):
             membrane, state = module(x_t, state)
             membranes.append(membrane)
         return (torch.stack(membranes),) * 2

@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from common import options, report
+from common import options, report, rounds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -84,11 +84,11 @@ def _snntorch() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
 
 
 def _spikingjelly() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    from peers import _spikingjelly_neuron
+    from peers import spikingjelly_neuron
     from spikingjelly.activation_based import functional, layer, surrogate
 
     hidden, output = (
-        _spikingjelly_neuron(BETA, surrogate.ATan(), store_v_seq=True) for _ in range(2)
+        spikingjelly_neuron(BETA, surrogate.ATan(), store_v_seq=True) for _ in range(2)
     )
     linear = [nn.Linear(INPUTS, HIDDEN), nn.Linear(HIDDEN, CLASSES)]
     first, second = (layer.SeqToANNContainer(part) for part in linear)
@@ -153,12 +153,8 @@ def compared(data: list[Batch], repeats: int) -> list[dict[str, Any]]:
         except ImportError as error:
             print(f"without {name}: {error}")
     losses = {name: step(data[0]) for name, step in trainers.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in trainers}
-    for round_ in range(repeats):
-        for name, step in trainers.items():
-            start = time.perf_counter()
-            step(data[round_ % len(data)])
-            seconds[name].append(time.perf_counter() - start)
+    runs = {name: lambda step=step: step(data[-1]) for name, step in trainers.items()}
+    seconds = rounds(runs, repeats, time.perf_counter)
     best = median(seconds["snn.run, SpikeLinear"])
     return [
         {

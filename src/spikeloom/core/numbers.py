@@ -7,6 +7,7 @@ to write instead.
 import math
 import numbers
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "MOST_UNITS",
+    "array",
     "blank",
     "callable_",
     "device_of",
@@ -241,6 +243,25 @@ def callable_(name: str, value: Any, example: str) -> None:
     """
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {_shown(value)}; write {name}={example}")
+
+
+def array(value: Any, refusal: Callable[[], str]) -> Tensor:
+    """Return ``value`` as a tensor.
+
+    Args:
+        value: a tensor, an array or a nested list of numbers.
+        refusal: gives the text of the error.
+
+    Raises:
+        TypeError: it is something else.
+
+    >>> array([[0.5]], lambda: "x must be numbers")
+    tensor([[0.5000]])
+    """
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(refusal()) from error
 
 
 def device_of(name: str, value: Any) -> torch.device:

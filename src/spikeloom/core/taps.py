@@ -6,15 +6,15 @@ Neurons call their taps themselves, in step mode, in sequence mode and under ``r
 a state carry the tap in a forward hook (`Watch`), which ``run`` recognises.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from . import recording
 
-__all__ = ["Moment", "Tap", "Watch", "tapped_by", "untold", "watches"]
+__all__ = ["Moment", "Tap", "Watch", "noted", "tapped_by", "untold", "watches"]
 
 
 class Moment(NamedTuple):
@@ -90,6 +90,29 @@ def tapped_by(neuron: Any, tap: Tap) -> Iterator[None]:
         yield
     finally:
         neuron._taps = before
+
+
+@contextmanager
+def noted(
+    net: nn.Module, paths: Iterable[str], value: Callable[[Moment], Any]
+) -> Iterator[dict[str, list[Any]]]:
+    """Collect ``value(moment)`` of each call of some neurons inside the block, by path.
+
+    >>> net = nn.Sequential(snn.Leaky(0.9, init_hidden=True))
+    >>> with noted(net, ["0"], lambda moment: moment.output.shape) as found:
+    ...     _ = net(torch.zeros(4, 2))
+    >>> found
+    {'0': [torch.Size([4, 2])]}
+    """
+    found: dict[str, list[Any]] = {path: [] for path in paths}
+
+    def tap(path: str) -> Tap:
+        return lambda neuron, moment: found[path].append(value(moment))
+
+    with ExitStack() as stack:
+        for path in found:
+            stack.enter_context(tapped_by(net.get_submodule(path), tap(path)))
+        yield found
 
 
 def watches(module: nn.Module) -> list[Watch]:

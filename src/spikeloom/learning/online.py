@@ -16,8 +16,7 @@ about 1 - beta for each of these layers: use an optimiser that does not mind, su
 knows no reset: exact are the resets ``"subtract"`` (with ``reset_delay=True``) and ``"none"``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ from ..core import checks, tree
 from ..core.neuron import REGISTRY, Neuron
 from ..core.numbers import whole
 from ..core.stateful import Stateful
-from ..core.taps import Tap, tapped_by
+from ..core.taps import noted
 from ..functional.loss import ce_rate_loss, mse_membrane_loss
 from ..functional.loss_base import LossFunctions
 from ..running.errors import expect
@@ -401,7 +400,7 @@ class EProp(TrainingRule, name="eprop"):
         learner = Online(job.net, loss)
         learner.reset()
         job.optimizer.zero_grad()
-        with _spikes(job) as spikes:
+        with noted(job.net, job.layers, lambda moment: moment.output.detach()) as spikes:
             losses = [
                 learner.step(value[t] if static is None else value, y, scale=1 / steps)
                 for t in range(steps)
@@ -427,20 +426,6 @@ class EProp(TrainingRule, name="eprop"):
                 f"{values[0]:.4g} on average; write loss=functional.ce_rate_loss()"
             )
         return found
-
-
-@contextmanager
-def _spikes(job: Any) -> Iterator[dict[str, list[Tensor]]]:
-    """What each layer fires inside the block, one entry a step."""
-    found: dict[str, list[Tensor]] = {path: [] for path in job.layers}
-
-    def tap(path: str) -> Tap:
-        return lambda neuron, moment: found[path].append(moment.output.detach())
-
-    with ExitStack() as stack:
-        for path in job.layers:
-            stack.enter_context(tapped_by(job.net.get_submodule(path), tap(path)))
-        yield found
 
 
 def _unused(output: Any, target: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """A network with what is needed to run and judge it over time, with or without a training."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.numbers import network
-from ..core.taps import Moment, Tap, tapped_by
+from ..core.taps import Moment, noted
 from ..core.tree import named_neurons
 from ..core.tree import reset as reset_states
 from ..kernels.events.choice import by_input_alone
@@ -76,7 +76,7 @@ class Model:
 
     def _own_loop(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         reset_states(self.net)
-        with _spikes(self.net, self.layers) as parts:
+        with noted(self.net, self.layers, _over_time) as parts:
             output = self.net(x)
         if isinstance(output, tuple):
             output = output[-1 if self.readout.field == "mem" else 0]
@@ -136,21 +136,9 @@ class Model:
         return device_of(self.net)
 
 
-@contextmanager
-def _spikes(net: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, list[Tensor]]]:
-    """What each layer fires inside the block, in parts [T, B, ...]."""
-    found: dict[str, list[Tensor]] = {path: [] for path in layers}
-
-    def tap(path: str) -> Tap:
-        def note(neuron: Any, moment: Moment) -> None:
-            found[path].append(moment.output if moment.timed else moment.output.unsqueeze(0))
-
-        return note
-
-    with ExitStack() as stack:
-        for path in layers:
-            stack.enter_context(tapped_by(net.get_submodule(path), tap(path)))
-        yield found
+def _over_time(moment: Moment) -> Tensor:
+    """What a neuron fires, [T, B, ...]."""
+    return moment.output if moment.timed else moment.output.unsqueeze(0)
 
 
 def has_own_loop(net: Any) -> bool:

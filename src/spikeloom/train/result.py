@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ..core.notebook import Printed
+from ..core.numbers import array
 from ..doctor import Finding
 from .diagnosis import lines
 
@@ -192,10 +192,10 @@ def samples_of(x: Any) -> Tensor:
     >>> samples_of([[0.5]])
     tensor([[0.5000]])
     """
-    try:
-        return torch.as_tensor(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
+    return array(
+        x,
+        lambda: (
             f"samples must be a tensor or an array, got {type(x).__name__}; write "
             "torch.cat([result.predict(x) for x, _ in loader]) for a loader"
-        ) from error
+        ),
+    )

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from ..core import checks
+from ..core.numbers import array
 from ..data import Split, stratified
 from .processes import Share
 from .settings import checksum
@@ -214,13 +215,13 @@ def _of_batch(part: Any, what: str) -> Tensor:
             "tensors; write a collate function that returns torch.stack(samples), torch.stack("
             "targets), or data.pad_sequences for samples of different length"
         )
-    try:
-        return torch.as_tensor(part)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
+    return array(
+        part,
+        lambda: (
             f"the {what} loader must yield numbers, got {_kind(part)}; write class numbers 0, 1, "
             "2 ... for names, and tensors or arrays for pictures"
-        ) from error
+        ),
+    )
 
 
 def _batch_sampler(loader: Any, what: str) -> Any:
@@ -595,16 +596,14 @@ def span(*parts: Tensor) -> tuple[float, float]:
 
 
 def _tensor(value: Any) -> Tensor:
-    try:
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    def refusal() -> str:
         frames = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
         hint = "; write torch.stack(samples) for a list of tensors" if frames else ""
         if getattr(getattr(value, "dtype", None), "kind", None) in ("U", "S", "O"):  # of NumPy
             hint = " of text or objects; write class numbers 0, 1, 2 ..."
-        raise TypeError(
-            f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"
-        ) from error
+        return f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"
+
+    return array(value, refusal)
 
 
 def _kind(value: Any) -> str:
