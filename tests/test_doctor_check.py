@@ -307,7 +307,7 @@ def test_a_report_prints_as_text_html_and_picture() -> None:
     assert "1. dead layer at 2" in text and "docs/not_learning.md" in text
     assert "<b>dead layer</b>" in page and page.count("<tr>") == 1 + len(report.layers)
     axes = report.plot().axes
-    assert [ax.get_title() for ax in axes] == ["Membranes", "Activity", "Gradient at the spikes"]
+    assert [ax.get_title() for ax in axes] == ["Membranes", "Activity", "Gradient"]
 
 
 def test_every_fault_has_a_heading_on_the_page() -> None:
