@@ -176,6 +176,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     instances: ClassVar[Any] = live
     reset_dict: ClassVar[Mapping[str, int]] = {"subtract": 0, "zero": 1, "none": 2}
 
+    takes_batches: bool = False  # axis 0 of a step is known to be the batch, as of tokens [B, N, C]
     _checked: Any = None  # the last shape, dtype and device that were checked
     _unset: bool = False  # whether the parameters came from the meta device without values
     # called with what the neuron receives and gives, see `spikeloom.core.taps`
@@ -689,8 +690,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                 'one time step write mode="step", for a single feature x.unsqueeze(-1), for a '
                 "single sample x.unsqueeze(1)"
             )
-        unbatched_image = getattr(self, "conv2d_channels", None) is not None
-        if not sequence and x.dim() == 3 and "sequence" in self.modes and not unbatched_image:
+        known = self.takes_batches or getattr(self, "conv2d_channels", None) is not None
+        if not sequence and x.dim() == 3 and "sequence" in self.modes and not known:
             warnings.warn(
                 f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is "
                 'time, write mode="sequence" or snn.run(net, x)',
