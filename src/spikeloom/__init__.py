@@ -11,7 +11,7 @@ from . import surrogate
 from .core.dispatch import backend, backends, residual
 from .core.neuron import Neuron
 from .core.options import NeuronOptions
-from .core.tree import detach, reset, set_mode
+from .core.tree import detach, noisy, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
@@ -148,6 +148,7 @@ __all__ = [
     "load",
     "n3ml",
     "nir",
+    "noisy",
     "reset",
     "residual",
     "rewrites",
