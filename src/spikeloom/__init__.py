@@ -33,6 +33,7 @@ from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
+from .neurons.parallel_spiking import PSN, MaskedPSN, SlidingPSN
 from .neurons.parametric_lif import PLIF
 from .neurons.quadratic_if import QIF
 from .neurons.refractory_lif import RefractoryLIF
@@ -89,6 +90,7 @@ __all__ = [
     "LI",
     "LIF",
     "PLIF",
+    "PSN",
     "QIF",
     "SLSTM",
     "AdEx",
@@ -109,6 +111,7 @@ __all__ = [
     "Leaky",
     "LeakyParallel",
     "LinearLeaky",
+    "MaskedPSN",
     "Neuron",
     "NeuronOptions",
     "RLeaky",
@@ -118,6 +121,7 @@ __all__ = [
     "SConv2dLSTM",
     "ScaledIF",
     "SignedIF",
+    "SlidingPSN",
     "SpikeLinear",
     "SpikingNeuron",
     "StateLeaky",
