@@ -26,6 +26,7 @@ from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.exponential_if import EIF, AdEx
 from .neurons.glif import GLIF
+from .neurons.hodgkin_huxley import HodgkinHuxley
 from .neurons.integrate_fire import IF
 from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
@@ -106,6 +107,7 @@ __all__ = [
     "DelayedLinear",
     "DeltaLeaky",
     "GradedSpikes",
+    "HodgkinHuxley",
     "Izhikevich",
     "Lapicque",
     "Leaky",
