@@ -148,12 +148,24 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
         if reset:
             tree.reset(net)
         if cannot_record([work.x]):
+            _refuse_whole_sequences(net)
             output, records = stacked(*work.loop(work.inputs()))
             return output, records, Plan(False, "something else traces or transforms this call")
         return work.recorded()
 
 
 _run_outside_graphs = outside_graphs(_run)
+
+
+def _refuse_whole_sequences(net: nn.Module) -> None:
+    """Refuse neurons without a step, which a plain loop would call with one step as a sequence."""
+    for path, neuron in named_neurons(net):
+        if "step" not in neuron.modes:
+            raise ValueError(
+                f"{path}: {type(neuron).__name__} runs whole sequences, and something else traces "
+                "or transforms this call, in which only the plain loop over time runs; write a "
+                "neuron that has single steps"
+            )
 
 
 def _states(net: nn.Module) -> set[str]:
@@ -167,6 +179,12 @@ def _states(net: nn.Module) -> set[str]:
                 f"{path}: {type(module).__name__} in training would take its statistics from the "
                 "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
                 "nn.GroupNorm, or run recordings of equal length together"
+            )
+    for path, neuron in named_neurons(net):
+        if not neuron.causal:
+            raise ValueError(
+                f"{path}: {type(neuron).__name__} reads later steps, also those after the end of a "
+                "recording; write SlidingPSN, or run recordings of equal length together"
             )
     return {f"{path}.{name}" for path, n in named_neurons(net) for name in n.State._fields}
 

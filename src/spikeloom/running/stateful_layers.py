@@ -291,7 +291,8 @@ class ScannedLayer(NeuronLayer):
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         if not self.sequential:
             return super().step(x, state)
-        spk, states = self.module.scan(x.unsqueeze(0), state)
+        steps = self.module.fewest_steps
+        spk, states = self.module.scan(x.expand(steps, *x.shape), state)
         return self.ordered(spk[0], [value[0] for value in states])
 
     def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:

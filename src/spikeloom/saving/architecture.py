@@ -150,6 +150,11 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if type(module) is SpikingMaxPool:
         options = {"pool": _described(module.pool, f"{path}.pool"), "rule": encoded(module.rule)}
         return {"kind": "spikeloom.SpikingMaxPool", "options": options}
+    if isinstance(module, Neuron) and module.noise is not None:
+        raise TypeError(
+            f"{_named(path)} has noise, which no file holds; write snn.noisy(net) before saving, "
+            "which takes it away, and set it again after loading"
+        )
     kind = next((name for name, known in kinds().items() if known is type(module)), None)
     if kind is None:
         raise TypeError(

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ..chaos import Chaos
-from ..core.tree import reset
+from ..core.tree import named_neurons, reset
 from .model import Model, device_of, fork_random_state, has_own_loop, spiking_layers
 from .readout import check_targets, one_number
 from .samples import Samples
@@ -95,9 +95,11 @@ class _Products(TorchDispatchMode):
     without gradient.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool) -> None:
         super().__init__()
         self.operations = 0
+        # neurons that run whole sequences have no plain loop, in which every step is counted
+        self.counts_recordings = recorded
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -129,7 +131,8 @@ def probe(job: Job) -> Probe:
             _check_output(job, outputs)
             _check_loss(job, outputs, y, spikes)
             reset(job.net)
-            with _Products() as counter:
+            whole = any("step" not in n.modes for _, n in named_neurons(job.net))
+            with _Products(recorded=whole) as counter:
                 job.forward(x)
     finally:
         job.net.train(training)
