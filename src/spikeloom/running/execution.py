@@ -25,6 +25,7 @@ from .over_time import (
     filled,
     indexed,
     mapped,
+    of_matrices,
     on_sequence,
     run_sum,
     with_numbers,
@@ -261,6 +262,8 @@ class Execution:
         axes = len(layer.infos[0].shape)
         if layer.kind == "map" and layer.function is not F.linear:
             return mapped(layer, found, axes, count)
+        if layer.kind == "matmul":
+            return mapped(layer, found, axes, count) if of_matrices(layer, found) else None
         first = layer.args[0] if layer.args else None
         timed = [position for position, argument in found.items() if not argument.constant]
         if not isinstance(first, Slot) or timed != [first.position] or layer.wrap is not None:

@@ -130,8 +130,8 @@ class Work:
     def _seal(self) -> None:
         """Hide the graph of the states from the check for freed graphs, which would compute it."""
         for module in self.net.modules():
-            if isinstance(module, Stateful) and module._hidden is not None:
-                module._hidden = module.State(*map(sealed, module._hidden))
+            if isinstance(module, Stateful):
+                module._hidden = module.state_of(sealed)
 
 
 def _refuse_own_loop(net: nn.Module, recorder: Recorder) -> None:
