@@ -15,7 +15,9 @@ from .core.tree import detach, noisy, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
 from .layers.delay import SynapticDelay
+from .layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from .layers.delayed_linear import DelayedLinear
+from .layers.feedback import Feedback
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -104,8 +106,11 @@ __all__ = [
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedConv1d",
+    "DelayedConv2d",
     "DelayedLinear",
     "DeltaLeaky",
+    "Feedback",
     "GradedSpikes",
     "HodgkinHuxley",
     "Izhikevich",

@@ -173,6 +173,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     threshold: Tensor
     graded_spikes_factor: Tensor
 
+    batch_axis: ClassVar[int | None] = 0
+
     # set for every class and instance
     elementwise: ClassVar[bool] = True
     live: ClassVar[Live] = Live()

@@ -69,6 +69,9 @@ class Stateful(nn.Module):
 
     State: Any
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+    # axis of the samples in the state; None: padded recordings leave no state behind
+    batch_axis: ClassVar[int | None] = None
+    takes_ends: ClassVar[bool] = False  # whether `advance` takes ``ends``, steps of each sample
     _hidden: Any = None
     _foreign: bool = False  # whether a state was assigned, and not yet checked
     _mode: str = "step"

@@ -20,6 +20,7 @@ from ..core.neuron import REGISTRY, Neuron
 from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.delay import SynapticDelay
+from ..layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from ..layers.delayed_linear import DelayedLinear
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
@@ -48,6 +49,8 @@ Softmax LogSoftmax
 OURS = (
     SynapticDelay,
     DelayedLinear,
+    DelayedConv1d,
+    DelayedConv2d,
     GradedSpikes,
     SpikeLinear,
     QCFS,
