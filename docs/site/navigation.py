@@ -32,6 +32,7 @@ PARTS = {
         "spikes_as_events",
         "kernels",
         "cost",
+        "time",
         "hardware",
         "reproducibility",
     ],
