@@ -109,8 +109,8 @@ def run(
         TypeError: ``x`` is not one tensor of real numbers, or a layer received another dtype or a
             tuple.
         ValueError: the axes or features of a layer's input are wrong (the message begins with the
-            path of the layer), ``x`` is not finite, a name is unknown, or ``net`` has its own loop
-            over time; with ``lengths``, one is out of range, or a batch norm in training would take
+            path of the layer), ``x`` is not finite, a name is unknown, ``net`` has its own loop
+            over time, or ``batch_norm="time"`` and a value is needed before the last step; with ``lengths``, one is out of range, or a batch norm in training would take
             its statistics from the padding.
         RuntimeError: another thread is running the same network.
 
@@ -148,6 +148,7 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
         if reset:
             tree.reset(net)
         if cannot_record([work.x]):
+            _refuse_common_statistics(net, work.batch_norm)
             output, records = stacked(*work.loop(work.inputs()))
             return output, records, Plan(False, "something else traces or transforms this call")
         return work.recorded()
@@ -156,18 +157,32 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
 _run_outside_graphs = outside_graphs(_run)
 
 
+def _counting(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the batch norms whose output depends on the other samples, with their paths."""
+    for path, module in net.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if module.training or not module.track_running_stats:
+                yield path, module
+
+
+def _refuse_common_statistics(net: nn.Module, batch_norm: str) -> None:
+    """Refuse statistics of all steps where the steps run one after the other."""
+    for path, module in _counting(net) if batch_norm == "time" else ():
+        raise ValueError(
+            f'{path}: batch_norm="time" takes the statistics of all steps together, but inside '
+            f"snn.layerwise, a trace or a transform {type(module).__name__} runs step by step; "
+            'write batch_norm="step" or net.eval()'
+        )
+
+
 def _states(net: nn.Module) -> set[str]:
     """Return the names of all states of a network that may run on padded recordings."""
-    for path, module in net.named_modules():
-        counts = isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            module.training or not module.track_running_stats
+    for path, module in _counting(net):
+        raise ValueError(
+            f"{path}: {type(module).__name__} in training would take its statistics from the "
+            "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
+            "nn.GroupNorm, or run recordings of equal length together"
         )
-        if counts:
-            raise ValueError(
-                f"{path}: {type(module).__name__} in training would take its statistics from the "
-                "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
-                "nn.GroupNorm, or run recordings of equal length together"
-            )
     return {f"{path}.{name}" for path, n in named_neurons(net) for name in n.State._fields}
 
 
