@@ -49,7 +49,10 @@ GROUPS = {
         names=(
             "BatchNormTT1d",
             "BatchNormTT2d",
+            "DelayedConv1d",
+            "DelayedConv2d",
             "DelayedLinear",
+            "Feedback",
             "GradedSpikes",
             "SpikeLinear",
             "SynapticDelay",

@@ -17,7 +17,7 @@ class Holder:
     Call it after each step.
 
     Args:
-        modules: whose states are kept.
+        modules: their states stay the same.
         ends: steps of each sample, [B].
     """
 
