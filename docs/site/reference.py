@@ -49,8 +49,11 @@ GROUPS = {
         names=(
             "BatchNormTT1d",
             "BatchNormTT2d",
+            "DelayedConv1d",
+            "DelayedConv2d",
             "DelayedLinear",
             "EachStep",
+            "Feedback",
             "GradedSpikes",
             "SpikeLinear",
             "SynapticDelay",
