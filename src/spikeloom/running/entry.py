@@ -110,8 +110,9 @@ def run(
             tuple.
         ValueError: the axes or features of a layer's input are wrong (the message begins with the
             path of the layer), ``x`` is not finite, a name is unknown, ``net`` has its own loop
-            over time, or ``batch_norm="time"`` and a value is needed before the last step; with ``lengths``, one is out of range, or a batch norm in training would take
-            its statistics from the padding.
+            over time, or ``batch_norm="time"`` and a value is needed before the last step; with
+            ``lengths``, one is out of range, or a batch norm in training would take its statistics
+            from the padding.
         RuntimeError: another thread is running the same network.
 
     >>> import torch, spikeloom as snn
@@ -160,9 +161,9 @@ _run_outside_graphs = outside_graphs(_run)
 def _counting(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the batch norms whose output depends on the other samples, with their paths."""
     for path, module in net.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            if module.training or not module.track_running_stats:
-                yield path, module
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norm and (module.training or not module.track_running_stats):
+            yield path, module
 
 
 def _refuse_common_statistics(net: nn.Module, batch_norm: str) -> None:

@@ -119,9 +119,9 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a function that is in no table or that cannot be recorded here."""
-        if KINDS.get(function) == "batch_norm" and self.execution.batch_norm == "time":
-            if kwargs.get("training", args[5] if len(args) > 5 else False):
-                raise ValueError(NOT_TOGETHER)
+        together = KINDS.get(function) == "batch_norm" and self.execution.batch_norm == "time"
+        if together and kwargs.get("training", args[5] if len(args) > 5 else False):
+            raise ValueError(NOT_TOGETHER)
         if not self.off:
             plain = IN_PLACE.get(function)
             if plain is not None and type(args[0]) is Deferred and "out" not in kwargs:
