@@ -289,7 +289,7 @@ def main() -> None:
     args = options(__doc__ or "", repeats=5, smoke="random images, one epoch", more=arguments)
     channels = 3 if args.images == "cifar" else 1
     if args.smoke:
-        args.epochs = 1
+        args.epochs = min(args.epochs, 1)
         train_ = test = made_up(channels)
     elif not args.data:
         raise SystemExit(f"no data folder; write --data with the folder of {FILES[args.images]}")
