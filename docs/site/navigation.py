@@ -33,6 +33,7 @@ PARTS = {
         "spikes_as_events",
         "kernels",
         "cost",
+        "time",
         "hardware",
         "reproducibility",
     ],

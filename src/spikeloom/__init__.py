@@ -11,7 +11,7 @@ from . import surrogate
 from .core.dispatch import backend, backends, residual
 from .core.neuron import Neuron
 from .core.options import NeuronOptions
-from .core.tree import detach, reset, set_mode
+from .core.tree import detach, noisy, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
 from .layers.batchnorm import (
     BatchNormTT1d,
@@ -22,7 +22,9 @@ from .layers.batchnorm import (
     ThresholdDependentBatchNorm2d,
 )
 from .layers.delay import SynapticDelay
+from .layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from .layers.delayed_linear import DelayedLinear
+from .layers.feedback import Feedback
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -33,6 +35,7 @@ from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.exponential_if import EIF, AdEx
 from .neurons.glif import GLIF
+from .neurons.hodgkin_huxley import HodgkinHuxley
 from .neurons.integrate_fire import IF
 from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
@@ -40,6 +43,7 @@ from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
+from .neurons.parallel_spiking import PSN, MaskedPSN, SlidingPSN
 from .neurons.parametric_lif import PLIF
 from .neurons.quadratic_if import QIF
 from .neurons.refractory_lif import RefractoryLIF
@@ -97,6 +101,7 @@ __all__ = [
     "LI",
     "LIF",
     "PLIF",
+    "PSN",
     "QIF",
     "SLSTM",
     "AdEx",
@@ -109,15 +114,20 @@ __all__ = [
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedConv1d",
+    "DelayedConv2d",
     "DelayedLinear",
     "DeltaLeaky",
     "EachStep",
+    "Feedback",
     "GradedSpikes",
+    "HodgkinHuxley",
     "Izhikevich",
     "Lapicque",
     "Leaky",
     "LeakyParallel",
     "LinearLeaky",
+    "MaskedPSN",
     "Neuron",
     "NeuronOptions",
     "RLeaky",
@@ -127,6 +137,7 @@ __all__ = [
     "SConv2dLSTM",
     "ScaledIF",
     "SignedIF",
+    "SlidingPSN",
     "SpikeLinear",
     "SpikingNeuron",
     "StateLeaky",
@@ -161,6 +172,7 @@ __all__ = [
     "load",
     "n3ml",
     "nir",
+    "noisy",
     "reset",
     "residual",
     "rewrites",

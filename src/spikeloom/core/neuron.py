@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from . import alone, checks, dispatch, doors, recording
 from .curves import ATan
+from .noise import SHIFTED, Noise, extended
 from .numbers import whole
 from .options import Refusing
 from .parameters import Parameters, record
@@ -148,7 +149,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     # True: ``integrate`` filters the input linearly, by constants alpha and beta, and ``mem`` alone
     # decides on spikes, so that learning.online can carry a gradient forward as a trace
     is_linear: ClassVar[bool] = False
+    compared_with: ClassVar[str] = "threshold"  # the parameter that noise of the threshold shifts
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
+    causal: Any = True  # False: later steps act on earlier ones
+    fewest_steps: int = 1  # of a sequence
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
     # ``(p, dt) -> (type, fields)``, a static method: the NIR node of the neuron with the parameters
@@ -169,6 +173,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     threshold: Tensor
     graded_spikes_factor: Tensor
 
+    batch_axis: ClassVar[int | None] = 0
+
     # set for every class and instance
     elementwise: ClassVar[bool] = True
     live: ClassVar[Live] = Live()
@@ -178,6 +184,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     takes_batches: bool = False  # axis 0 of a step is known to be the batch, as of tokens [B, N, C]
     _checked: Any = None  # the last shape, dtype and device that were checked
+    _noise: Noise | None = None
     _unset: bool = False  # whether the parameters came from the meta device without values
     # called with what the neuron receives and gives, see `spikeloom.core.taps`
     _taps: tuple[Tap, ...] = ()
@@ -316,6 +323,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
         return x.shape
 
+    def state_type(self) -> Any:
+        """The type of the state: `State` of the class, unless arguments add fields."""
+        return type(self).State
+
     @property
     def equations(self) -> Any:
         """The class that has the equations: its own, unless arguments choose among several."""
@@ -339,7 +350,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         Returns:
             Spikes [B, ...] in the dtype of ``x``, and the new state.
         """
-        state = self.initial(x) if state is None else state
+        state = self.initial(x) if state is None else self._fitted(x, state)
         given = x.dtype
         dtype = given if state[0].dtype == given else torch.promote_types(given, state[0].dtype)
         x = x if dtype == given else x.to(dtype)
@@ -384,15 +395,14 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         if not torch.compiler.is_compiling() and x.device.type == "cpu":
             checks.finite(x, f"the input of {type(self).__name__}")
 
-    def _check_start(self, state: Any, num_steps: int | None) -> None:
-        if torch.compiler.is_compiling():
-            return
-        if num_steps is not None:
-            whole("num_steps", num_steps, least=1)
-        self.inspect_values()
-        for name, value in zip(self.State._fields, () if state is None else state, strict=False):
-            if value.device.type == "cpu":
-                checks.finite(value, f"{name}, a state of {type(self).__name__},")
+    def _finite_start(self, x: Tensor, state: Any) -> Any:
+        """`_fitted`, whose values on the CPU are finite."""
+        state = self._fitted(x, state)
+        if not torch.compiler.is_compiling():
+            for name, value in zip(self.State._fields, state, strict=True):
+                if value.device.type == "cpu":
+                    checks.finite(value, f"{name}, a state of {type(self).__name__},")
+        return state
 
     def final(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
@@ -415,8 +425,12 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _run(
         self, x: Tensor, state: Any, num_steps: int | None, *, path: bool
     ) -> tuple[Tensor, Any]:
-        self._check_start(state, num_steps)
-        state = self.initial(x[0] if num_steps is None else x) if state is None else state
+        if not torch.compiler.is_compiling():
+            if num_steps is not None:
+                whole("num_steps", num_steps, least=1)
+            self.inspect_values()
+        first = x[0] if num_steps is None else x
+        state = self.initial(first) if state is None else self._finite_start(first, state)
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
         if not dispatch.checks_input(name):
@@ -427,6 +441,37 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             )
         spk, states = self._loop(x, state, num_steps)
         return spk, states if path else self._last(states)
+
+    def _fitted(self, x: Tensor, state: Any) -> Any:
+        """``state``, which the caller made, broadcast to one step of the input."""
+        if torch.compiler.is_compiling():
+            return state
+        fields = self.State._fields
+        if not isinstance(state, tuple) or len(state) != len(fields):
+            received = f"{len(state)} states" if isinstance(state, tuple) else type(state).__name__
+            raise TypeError(
+                f"{type(self).__name__} starts from a state ({', '.join(fields)}), got "
+                f"{received}; write State({', '.join(fields)}) of the neuron"
+            )
+        # what an elementwise neuron integrates has the shape of its state
+        shape = x.shape if self.transition.elementwise else self.state_shape(x)
+        if type(state) is self.State:
+            for value in state:
+                if getattr(value, "shape", None) != shape:
+                    break
+            else:
+                return state
+        given = self._given(state, {})
+        if len(given) < len(fields):
+            given = {**self.initial(x)._asdict(), **given}
+        return self.State(
+            *(
+                value
+                if value.shape == shape
+                else self._broadcast(name, value, shape, explicit=True)
+                for name, value in given.items()
+            )
+        )
 
     def _in(self, state: Any, dtype: torch.dtype) -> Any:
         return (
@@ -452,6 +497,11 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _configure(self) -> None:
         """Build the transition now; in ``forward`` it breaks the graph of ``torch.compile``."""
         self._record = record(self._names)
+        state = self.state_type()
+        state = extended(state, SHIFTED) if self._has_shift() else state
+        self.__dict__.pop("State", None)
+        if state is not type(self).State:
+            self.__dict__["State"] = state
         self.transition = Transition(
             self.equations,
             self.resets[self._reset_mechanism],
@@ -460,6 +510,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self.inhibition,
             self.state_quant or None,
             self._names,
+            self.compared_with if self._has_shift() else "",
         )
         self.key = self.transition.key() if self.transition.elementwise else ""
         if self.key:
@@ -484,10 +535,13 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
+        recorder = None if torch.compiler.is_compiling() else recording.local.recorder
+        if self._noise is not None:
+            a_step = self._mode == "step" or (recorder is not None and recorder.stepping)
+            input_ = self._with_noise(self._noise, input_, timed=not a_step)
         if not torch.compiler.is_compiling():
             if alone.claimed:
                 alone.refuse_others(self)
-            recorder = recording.local.recorder
             if recorder is not None:
                 return recorder.stateful(self, input_, state, named)
         return self.called(input_, *state, **named)
@@ -537,11 +591,16 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         start = self._start(step, state, named)
         if not sequence:
             self._signal = start
+            if self._has_shift():
+                input_, start = self._drawn(input_, start)
             spk, self._hidden = self.step(input_, start)
             for tap in self._taps:
                 tap(self, Moment(input_, spk, self._hidden, False))
             return spk, self._hidden
-        spk, new = self._scanned(input_, start, num_steps)
+        if self._has_shift():
+            spk, new = self._drawn_over_time(input_, start, num_steps)
+        else:
+            spk, new = self._scanned(input_, start, num_steps)
         for tap in self._taps:
             tap(self, Moment(input_, spk, new, True, num_steps or 1))
         self._hidden = self._last(new)
@@ -551,10 +610,20 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """What ``forward`` returns of spikes and state."""
         if self.init_hidden and not self.output:
             return spk
-        return tuple(state) if "spk" in state._fields else (spk, *state)
+        values = self._shown(state)
+        return values if "spk" in state._fields else (spk, *values)
+
+    def _shown(self, state: Any) -> tuple[Any, ...]:
+        return tuple(state[: len(self.state_type()._fields)])
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = self._given(state, named) if state or named else {}
+        if given and self.init_hidden:
+            raise TypeError(
+                f"{type(self).__name__}(init_hidden=True) keeps its own state, got "
+                f"{', '.join(given)}; call it with the input only, or build it with "
+                "init_hidden=False"
+            )
         if not given and (self._hidden is None or not self.carries):
             return self.initial(x)
         shape = self.state_shape(x)
@@ -595,11 +664,6 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                     "rest, or write "
                     "torch.zeros_like(x)"
                 )
-        if given and self.init_hidden:
-            raise TypeError(
-                f"{kind}(init_hidden=True) keeps its own state, got {', '.join(given)}; "
-                "call it with the input only, or build it with init_hidden=False"
-            )
         return given
 
     def _broadcast(self, name: str, value: Tensor, shape: torch.Size, *, explicit: bool) -> Tensor:
@@ -616,6 +680,74 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             f"input needs {tuple(shape)}; call snn.reset(net) before a batch of another size, "
             "write one neuron object for each layer, or pass a state that fits"
         )
+
+    # -- noise -------------------------------------------------------------------------------------
+
+    @property
+    def noise(self) -> Noise | None:
+        """What is random at every step; None: nothing. `spikeloom.noisy` sets it."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, noise: Noise | None) -> None:
+        kind = type(self).__name__
+        if noise is not None and not isinstance(noise, Noise):
+            raise TypeError(
+                f"{kind}: noise must be a Noise or None, got {noise!r}; write "
+                "snn.noisy(neuron, current=0.1)"
+            )
+        obstacle = self.shift_obstacle() if noise is not None and noise.shifts else ""
+        if obstacle:
+            raise ValueError(
+                f"{kind} takes no noise of the threshold and no escape rate: {obstacle}; write "
+                "snn.noisy(neuron, current=...)"
+            )
+        self._noise = noise
+        self.reset_mem()
+        self._configure()
+
+    def shift_obstacle(self) -> str:
+        """Why the threshold cannot be random; empty if it can."""
+        if not self.spiking:
+            return "it does not fire"
+        if "step" not in self.modes:
+            return "it runs whole sequences"
+        if self.overridden:
+            return f"its class overrides {', '.join(self.overridden)}, which may compare anything"
+        return ""
+
+    def _has_shift(self) -> bool:
+        return self._noise is not None and self._noise.shifts
+
+    def _with_noise(self, noise: Noise, x: Any, *, timed: bool) -> Any:
+        """The input with noise of the current; a random threshold draws both in each step."""
+        if noise.shifts or not self._acts(noise):
+            return x
+        checks.floating(x, f"the input of {type(self).__name__}")
+        return noise.added_over_time(x, None) if timed and x.dim() > 1 else noise.added(x)
+
+    def _acts(self, noise: Noise) -> bool:
+        return self.training or not noise.training_only
+
+    def _drawn(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Input and state of a step with the noise of this step."""
+        noise = self._noise
+        if noise is None or not self._acts(noise):
+            return x, state._replace(shift=torch.zeros_like(state.shift))
+        x = noise.added(x)
+        return x, state._replace(shift=noise.shift(state.shift))
+
+    def _drawn_over_time(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+        if not torch.compiler.is_compiling():
+            dispatch.name_of(self.transition, x)  # refuses a backend that was forced
+        self._check_finite(x)
+        spikes = []
+        states = []
+        for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:
+            spk, state = self.step(*self._drawn(x_t, state))
+            spikes.append(spk)
+            states.append(state)
+        return torch.stack(spikes), self.State(*map(torch.stack, zip(*states, strict=True)))
 
     # -- checks of a call before any work ----------------------------------------------------------
 
@@ -751,7 +883,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     # -- copies, checkpoints, devices --------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("transition", "key", "_record", "_taps", "_signal")
+        left_out = ("transition", "key", "_record", "_taps", "_signal", "State")
         saved = {k: v for k, v in super().__getstate__().items() if k not in left_out}
         return {**saved, "_checked": None, "_versions": {}}
 

@@ -69,6 +69,9 @@ class Stateful(nn.Module):
 
     State: Any
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+    # axis of the samples in the state; None: padded recordings leave no state behind
+    batch_axis: ClassVar[int | None] = None
+    takes_ends: ClassVar[bool] = False  # whether `advance` takes ``ends``, steps of each sample
     _hidden: Any = None
     _foreign: bool = False  # whether a state was assigned, and not yet checked
     _mode: str = "step"
@@ -190,8 +193,12 @@ class Stateful(nn.Module):
         recorder = recording.local.recorder
         if recorder is not None:
             recorder.reset.add(id(self))
-        empty = tuple(self.hidden)
+        empty = self._shown(self.hidden)
         return empty[0] if len(empty) == 1 else empty
+
+    def _shown(self, state: Any) -> tuple[Any, ...]:
+        """The fields of a state that are returned and accepted."""
+        return tuple(state)
 
     def detach_hidden(self) -> None:
         """Cut the remembered state from the graph and keep its values."""

@@ -43,16 +43,24 @@ class Execution:
         memory: see `spikeloom.run`.
         batch_norm: see `spikeloom.run`.
         stepping: a call of a module with a state is one step, also in ``mode="sequence"``.
+        ends: steps of each sample, after which modules with a state give 0 and keep their state,
+            [B]; None: all samples have all steps.
     """
 
     def __init__(
-        self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False
+        self,
+        memory: str = "exact",
+        batch_norm: str = "step",
+        *,
+        stepping: bool = False,
+        ends: Tensor | None = None,
     ) -> None:
         self.layers: list[Layer] = []
         self.values = Values()
         self.memory = memory
         self.batch_norm = batch_norm
         self.stepping = stepping
+        self.ends = ends
         self.rows: dict[int, Row] = {}
         self.hooked = False  # hooks for saved tensors were active when the recording began
         self.again = False  # a checkpoint is computing its segment again

@@ -22,6 +22,7 @@ from ..core.options import arguments
 from ..core.surrogate import Disabled
 from ..layers.batchnorm import EachStep, TemporalEffectiveBatchNorm
 from ..layers.delay import SynapticDelay
+from ..layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from ..layers.delayed_linear import DelayedLinear
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
@@ -50,6 +51,8 @@ Softmax LogSoftmax
 OURS = (
     SynapticDelay,
     DelayedLinear,
+    DelayedConv1d,
+    DelayedConv2d,
     GradedSpikes,
     SpikeLinear,
     EachStep,
@@ -161,6 +164,11 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if type(module) is SpikingMaxPool:
         options = {"pool": _described(module.pool, f"{path}.pool"), "rule": encoded(module.rule)}
         return {"kind": "spikeloom.SpikingMaxPool", "options": options}
+    if isinstance(module, Neuron) and module.noise is not None:
+        raise TypeError(
+            f"{_named(path)} has noise, which no file holds; write snn.noisy(net) before saving, "
+            "which takes it away, and set it again after loading"
+        )
     kind = next((name for name, known in kinds().items() if known is type(module)), None)
     if kind is None:
         raise TypeError(

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from .style import (
-    INK,
-    PALETTE,
+from ..core.style import (
+    LIGHT,
     array,
     axes_or_new,
+    colours,
     integer_ticks,
     label,
     running_mean,
@@ -75,9 +75,9 @@ def weights(
         vmin=-limit if signed else 0,
         vmax=limit,
     )
-    ax.set_facecolor("white")
     ax.axis("off")
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, label="weight")
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7)
+    bar.set_label("weight", color=colours().ink)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]  # matplotlib's stub makes it a call
     return ax
 
@@ -133,12 +133,13 @@ def rates(
     steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
     layers = data if isinstance(data, Mapping) else {"": data}
+    palette = colours().palette
     for number, (name, spk) in enumerate(layers.items()):
         values = array(spk, name or "data").astype(float)
         rate = running_mean(values.reshape(len(values), -1).mean(1), window)
         time = np.arange(len(rate)) * (dt or 1)
         ax.plot(
-            time, rate / (dt or 1), color=PALETTE[number % len(PALETTE)], linewidth=1.6, label=name
+            time, rate / (dt or 1), color=palette[number % len(palette)], linewidth=1.6, label=name
         )
     label(
         ax,
@@ -151,7 +152,7 @@ def rates(
         integer_ticks(ax.xaxis)
     tidy(ax, "y")
     if isinstance(data, Mapping):
-        ax.legend(frameon=False, labelcolor=INK)
+        ax.legend(frameon=False, labelcolor=colours().ink)
     return ax
 
 
@@ -203,7 +204,7 @@ def confusion(
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(table) if number <= 20 else ():
-        shade = "white" if share[row, column] > 0.55 else INK
+        shade = "white" if share[row, column] > 0.55 else LIGHT.ink  # on the map "Blues"
         ax.text(
             column,
             row,
