@@ -37,10 +37,12 @@ class ObservedLayer(Layer):
         if execution.again:
             return ""
         occurrences = self.occurrences[span.start : span.stop]
-        x = self.x
+        x, x_once = self.x, True
         if isinstance(x, Slot):
-            x, _ = execution.along(x, occurrences)
+            x, x_once = execution.along(x, occurrences)
         output, constant = execution.along(self.slots[-1], occurrences)
+        if x_once and not constant:  # a batch norm, which counts every step
+            x = x.expand(len(span), *x.shape)
         if len(span) == 1 and execution.stepping and len(self.occurrences) > 1:
             moment = Moment(x.unsqueeze(0), output.unsqueeze(0), None, True)
         elif len(span) == 1 and not execution.stepping:
