@@ -261,7 +261,14 @@ def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told
 
 
 @pytest.mark.slow
-def test_spoken_words_are_learned_with_delays_without_and_without_time() -> None:
-    rows = report("spoken_words")
-    assert [row["row"] for row in rows] == ["learned delays", "no delays", "steps shuffled"]
-    assert all(0 <= row["test [%]"] <= 100 and row["parameters"] > 0 for row in rows)
+def test_networks_that_live_in_time_are_judged_beside_steps_in_random_order(tmp_path: Path) -> None:
+    results = tmp_path / "temporal.json"
+    rows = {row["row"]: row for row in report("temporal", "--results", results)}
+    assert {"spoken words", "event digits", "heart beats", "vowels"} <= rows.keys()
+    assert rows["spoken words"]["parameters"] <= 300_000
+    for row in rows.values():
+        assert row["spikes"] > 0 and 0 <= row["ridge, 14 bins [%]"] <= 100
+    controlled = {name for name, row in rows.items() if row["static"] is not None}
+    assert controlled == rows.keys() - {"spoken words, one delay"}
+    again = printed("temporal", "--smoke", "--results", results)
+    assert "seed 0" not in again, "a finished seed is not trained again"

@@ -417,3 +417,34 @@ def test_a_training_that_learns_says_nothing_and_one_may_decline() -> None:
     assert snn.fit(silent, DIGITS, **SETTINGS, check=False).findings == ()
     with pytest.raises(TypeError, match="check must be True or False"):
         snn.fit(net(), DIGITS, **SETTINGS, check="yes")  # pyright: ignore
+
+
+@pytest.mark.parametrize("examine", ["check", "repair", "cost"])
+@pytest.mark.parametrize("own", [False, True])
+def test_an_input_that_does_not_fit_a_layer_had_an_error_of_torch(examine: str, own: bool) -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([self.lif(self.fc(x[t])) for t in range(len(x))])
+
+    layers = [nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True)]
+    net, path = (Loop(), "fc") if own else (nn.Sequential(*layers), "0")
+    x, y = torch.rand(5, 6, 7), torch.arange(6) % 3
+    words = f"layer '{path}' (Linear): expects 4 features in the last axis, got a step of shape"
+    with pytest.raises(ValueError, match=re.escape(words)):
+        getattr(snn.doctor, examine)(net, x if examine == "cost" else (x, y))
+
+
+def test_images_over_time_that_do_not_fit_a_later_layer_were_said_to_have_wrong_axes() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        snn.Leaky(0.9, init_hidden=True),
+        nn.Flatten(),
+        nn.Linear(9, 3),
+        snn.Leaky(0.9, init_hidden=True),
+    )
+    with pytest.raises(ValueError, match=re.escape("layer '3' (Linear): expects 9 features")):
+        snn.doctor.check(net, (torch.rand(5, 6, 1, 6, 6), torch.arange(6) % 3))

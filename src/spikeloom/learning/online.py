@@ -16,15 +16,17 @@ about 1 - beta for each of these layers: use an optimiser that does not mind, su
 knows no reset: exact are the resets ``"subtract"`` (with ``reset_delay=True``) and ``"none"``.
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import conv
 
 from ..core import checks, tree
+from ..core.lengths import cut
 from ..core.neuron import REGISTRY, Neuron
 from ..core.numbers import whole
 from ..core.stateful import Stateful
@@ -371,6 +373,8 @@ class EProp(TrainingRule, name="eprop"):
     'eprop'
     """
 
+    lengths: ClassVar[bool] = True
+
     def loss(self, given: Any) -> Callable[..., Tensor]:
         if isinstance(given, LossFunctions) and not isinstance(
             given, (ce_rate_loss, mse_membrane_loss)
@@ -387,7 +391,7 @@ class EProp(TrainingRule, name="eprop"):
     def check(self, job: Any, probe: Any) -> None:
         Online(job.net, _unused)
 
-    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
+    def learn(self, job: Any, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Outcome:
         value, static = job.encoder.call(x)
         steps = len(value) if static is None else static
         seen: list[Tensor] = []
@@ -395,7 +399,10 @@ class EProp(TrainingRule, name="eprop"):
         def loss(output: Any, labels: Tensor) -> Tensor:
             outputs = job.output_of(output).unsqueeze(0)
             seen.append(outputs.detach())
-            return job.loss(outputs, labels)
+            if lengths is None:
+                return job.loss(outputs, labels)
+            counts = (lengths >= len(seen)).to(outputs.dtype) * steps / lengths
+            return _weighted(job.readout.loss, outputs, labels, counts)
 
         learner = Online(job.net, loss)
         learner.reset()
@@ -407,6 +414,8 @@ class EProp(TrainingRule, name="eprop"):
             ]
         job.optimizer.step()
         fired = {path: torch.stack(each) for path, each in spikes.items()}
+        if lengths is not None:
+            fired = {path: cut(spk, lengths) for path, spk in fired.items()}
         return Outcome(torch.stack(losses).mean().item(), torch.cat(seen), fired)
 
     def gradients(self, net: Any, x: Tensor, y: Tensor, loss: BatchLoss) -> list[Tensor]:
@@ -426,6 +435,25 @@ class EProp(TrainingRule, name="eprop"):
                 f"{values[0]:.4g} on average; write loss=functional.ce_rate_loss()"
             )
         return found
+
+
+def _weighted(loss: Any, outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """A loss of the library with a weight for each sample, [B].
+
+    Raises:
+        TypeError: another loss, which cannot tell the samples apart.
+    """
+    if not isinstance(loss, LossFunctions) or loss.reduction == "none":
+        raise TypeError(
+            "eprop weights the samples of unequal length at each step, got a loss that is one "
+            "number for all of them; write loss=snn.functional.ce_rate_loss() or leave it out"
+        )
+    each = copy.copy(loss)
+    each.reduction = "none"
+    values = each(outputs, labels).reshape(len(weights), -1)
+    if loss.reduction == "mean":
+        return (values.mean(1) * weights).mean()
+    return (values.sum(1) * weights).sum()
 
 
 def _unused(output: Any, target: Any) -> Tensor:

@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv
 from torch.nn.modules.lazy import LazyModuleMixin
 
-__all__ = ["Place", "expect", "located"]
+__all__ = ["AxesError", "Place", "expect", "explained", "located"]
 
 _AXES = {"1d": (3,), "2d": (4,), "3d": (5,)}
+
+
+class AxesError(ValueError):
+    """The input of a layer has too many or too few axes."""
 
 
 class Place:
@@ -36,13 +40,43 @@ def located(place: Place) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
-        if place.module is None or type(error) not in (ValueError, TypeError, RuntimeError):
+        known = (ValueError, TypeError, RuntimeError, AxesError)
+        if place.module is None or type(error) not in known:
             raise
         if str(error).startswith("layer '"):  # a layer that ran later names itself
             raise
         raise type(error)(
             f"layer {place.path!r} ({type(place.module).__name__}): {error}"
         ) from error
+
+
+@contextmanager
+def explained(net: nn.Module) -> Iterator[None]:
+    """Check the input of each layer that is called in the block, and name the layer in errors."""
+    place = Place()
+
+    def before(path: str) -> Any:
+        def check(module: nn.Module, args: tuple[Any, ...]) -> None:
+            place.enter(path, module)
+            if args:
+                expect(module, args[0], None)
+
+        return check
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        place.leave()
+
+    handles = []
+    for path, module in net.named_modules():
+        if not any(True for _ in module.children()):
+            handles.append(module.register_forward_pre_hook(before(path)))
+            handles.append(module.register_forward_hook(after))
+    try:
+        with located(place):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
@@ -101,7 +135,7 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> Non
     shape = tuple(value.shape)
     if isinstance(module, nn.Linear):
         if value.dim() < 2:
-            raise ValueError(
+            raise AxesError(
                 f"a step of its input has shape {shape} and no batch axis; "
                 f"{_hint(num_steps, value)}"
             )
@@ -114,7 +148,7 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> Non
     elif isinstance(module, conv._ConvNd):
         axes = _AXES.get(type(module).__name__[-2:].lower(), ())
         if axes and value.dim() not in axes:
-            raise ValueError(
+            raise AxesError(
                 f"a step of its input has shape {shape}, expected {axes[0]} axes; "
                 f"{_hint(num_steps, value)}"
             )

@@ -12,6 +12,7 @@ from .metrics import confusion, macro_f1, top_k
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
 from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp, EventProp
+from .time_control import TimeControl, time_control
 
 __all__ = [
     "BPSTDP",
@@ -29,6 +30,7 @@ __all__ = [
     "Interrupted",
     "Result",
     "TensorBoardLog",
+    "TimeControl",
     "TrainingRun",
     "confusion",
     "conv",
@@ -37,5 +39,6 @@ __all__ = [
     "macro_f1",
     "mlp",
     "neurons",
+    "time_control",
     "top_k",
 ]

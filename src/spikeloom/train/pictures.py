@@ -42,7 +42,7 @@ def draw_curves(history: list[dict[str, float]], path: Path, title: str) -> None
 
 def draw_raster(job: Job, path: Path) -> None:
     """Input, hidden spikes and output of the first test sample, as PNG."""
-    x, target = job.samples.example[:1].to(job.device), int(job.samples.labels[0])
+    x, target = job.samples.shown(1).x.to(job.device), int(job.samples.labels[0])
     training = job.net.training
     job.net.eval()
     try:
