@@ -40,7 +40,7 @@ GROUPS = {
     "neurons": Group(
         "Neurons",
         "Modules with a step mode, ``[B, ...]``, and a sequence mode, ``[T, B, ...]``.",
-        names=("neurons", "NeuronOptions"),
+        names=("neurons", "NeuronOptions", "noisy"),
         guide="your_own_neuron",
     ),
     "layers": Group(
