@@ -56,6 +56,25 @@ def test_networks_with_a_loop_of_their_own_compute_the_same_in_every_way() -> No
 
 
 @pytest.mark.slow
+def test_deep_networks_compute_layer_by_layer_what_the_loop_computes() -> None:
+    rows = report("deep", "--epochs", "0", "--repeats", "1")
+    compared = [row for row in rows if row["way"] in ("layerwise", "run")]
+    assert len(compared) == 4
+    for row in compared:
+        apart = (row[f"{what} apart"] for what in ("losses", "gradients", "statistics"))
+        assert all(float(value) < 1e-10 for value in apart)
+
+
+@pytest.mark.slow
+def test_deep_networks_and_resonators_are_trained() -> None:
+    (deep,) = report("deep", "--network", "sew", "--repeats", "1")
+    (resonators,) = report("sequential_mnist", "--permuted")
+    assert deep["epochs"] == resonators["epochs"] == 1
+    assert {"parameters", "test [%]", "cpu [s]"} <= deep.keys() & resonators.keys()
+    assert resonators["order"] == "permuted"
+
+
+@pytest.mark.slow
 def test_static_images_and_images_over_time_are_measured() -> None:
     rows = [row for row in report("conv") if row["network"] == "ours"]
     assert [row["input"] for row in rows] == ["static", "over time"]

@@ -13,7 +13,14 @@ from .core.neuron import Neuron
 from .core.options import NeuronOptions
 from .core.tree import detach, noisy, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
-from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
+from .layers.batchnorm import (
+    BatchNormTT1d,
+    BatchNormTT2d,
+    EachStep,
+    TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm1d,
+    ThresholdDependentBatchNorm2d,
+)
 from .layers.delay import SynapticDelay
 from .layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from .layers.delayed_linear import DelayedLinear
@@ -60,6 +67,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import (
         backprop,
+        blocks,
         chaos,
         conversion,
         data,
@@ -110,6 +118,7 @@ __all__ = [
     "DelayedConv2d",
     "DelayedLinear",
     "DeltaLeaky",
+    "EachStep",
     "Feedback",
     "GradedSpikes",
     "HodgkinHuxley",
@@ -134,10 +143,14 @@ __all__ = [
     "StateLeaky",
     "Synaptic",
     "SynapticDelay",
+    "TemporalEffectiveBatchNorm",
     "TernaryLIF",
+    "ThresholdDependentBatchNorm1d",
+    "ThresholdDependentBatchNorm2d",
     "backend",
     "backends",
     "backprop",
+    "blocks",
     "chaos",
     "conversion",
     "data",

@@ -1,6 +1,6 @@
 """Padded recordings in networks: what refuses them, and states of neurons that are not recorded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from ..core.lengths import alive_or
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 
-__all__ = ["Holder", "refuse_late_steps"]
+__all__ = ["Holder", "batch_norms_that_count", "refuse_late_steps"]
 
 
 class Holder:
@@ -18,7 +18,7 @@ class Holder:
     Call it after each step.
 
     Args:
-        modules: whose states are kept.
+        modules: their states stay the same.
         ends: steps of each sample, [B].
     """
 
@@ -37,6 +37,21 @@ class Holder:
             self.before[module] = module._hidden
 
 
+def batch_norms_that_count(
+    net: nn.Module, *, training: bool = False
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the batch norms whose output depends on the other samples, with their paths.
+
+    Args:
+        net: the network.
+        training: whether it will be in training mode. Default: the mode that each module is in.
+    """
+    for path, module in net.named_modules():
+        counts = training or module.training or not getattr(module, "track_running_stats", True)
+        if counts and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            yield path, module
+
+
 def refuse_late_steps(net: nn.Module, *, training: bool = False) -> None:
     """Refuse layers to which what follows the end of a recording matters.
 
@@ -49,16 +64,12 @@ def refuse_late_steps(net: nn.Module, *, training: bool = False) -> None:
     Raises:
         ValueError: the network holds such a batch norm, or a neuron that reads later steps.
     """
-    for path, module in net.named_modules():
-        counts = isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            training or module.training or not module.track_running_stats
+    for path, module in batch_norms_that_count(net, training=training):
+        raise ValueError(
+            f"{path}: {type(module).__name__} in training would take its statistics from the "
+            "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
+            "nn.GroupNorm, or run recordings of equal length together"
         )
-        if counts:
-            raise ValueError(
-                f"{path}: {type(module).__name__} in training would take its statistics from the "
-                "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
-                "nn.GroupNorm, or run recordings of equal length together"
-            )
     for path, neuron in named_neurons(net):
         if not neuron.causal:
             raise ValueError(
