@@ -186,7 +186,7 @@ TASKS = {
     "spoken digits": Task(
         "spoken digits",
         digits,
-        partial(sound, shift=4, steps=8, bands=6, masks=1, voice=3, stretch=0.15),
+        partial(sound, shift=4, steps=8, bands=6, masks=1, stretch=0.1),
         epochs=25,
         lr=4e-3,
         batch=32,
