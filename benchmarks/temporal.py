@@ -187,12 +187,12 @@ TASKS = {
         "spoken digits",
         digits,
         partial(sound, shift=4, steps=8, bands=6, masks=1, stretch=0.1),
-        epochs=25,
+        epochs=12,
         lr=4e-3,
         batch=32,
     ),
     "event digits": Task(
-        "event digits", partial(of_images, 10), moved, epochs=25, lr=4e-3, batch=32
+        "event digits", partial(of_images, 10), moved, epochs=20, lr=4e-3, batch=32
     ),
     "heart beats": Task(
         "heart beats",
