@@ -152,10 +152,10 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None, axes: 
                 "num_steps; if it is not, write snn.run(net, x.expand(num_steps, *x.shape))"
             )
     elif isinstance(module, conv._ConvNd):
-        axes = _AXES.get(type(module).__name__[-2:].lower(), ())
-        if axes and value.dim() not in axes:
+        fitting = _AXES.get(type(module).__name__[-2:].lower(), ())
+        if fitting and value.dim() not in fitting:
             raise AxesError(
-                f"a step of its input has shape {shape}, expected {axes[0]} axes; "
+                f"a step of its input has shape {shape}, expected {fitting[0]} axes; "
                 f"{_hint(num_steps, value)}"
             )
 
