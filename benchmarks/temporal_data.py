@@ -49,14 +49,13 @@ def spoken_words(folder: Path, tuning: bool) -> list[Fold]:
     found = arrays(folder, "arabic_speech_commands_mel40.npz")
     split = torch.from_numpy(found["split"])
     every = of_equal_length(torch.from_numpy(found["mel"]).float().unsqueeze(-1), found["label"])
-    train, validation, test = standard(
-        *(every.some(split == part) for part in range(3)), axes=(0, 1)
-    )
+    parts = [every.some(split == part) for part in range(3)]
+    train, validation, test = standard(*parts)
     return [Fold(train, validation if tuning else test, validation)]
 
 
 def spoken_digits(folder: Path, tuning: bool) -> list[Fold]:
-    """Ten digits of six speakers as log-mel spectra [100, 32, 1]; a fold leaves a speaker out.
+    """Ten digits of six speakers as log-mel spectra [64, 32, 1]; a fold leaves a speaker out.
 
     A recording is scaled by its own mean and deviation, since loudness tells speakers apart.
     """
@@ -65,7 +64,7 @@ def spoken_digits(folder: Path, tuning: bool) -> list[Fold]:
     ends = found["offsets"].tolist()
     spectra = []
     for start, end in itertools.pairwise(ends):
-        energies = data.mel(audio[start:end], int(found["rate"]), bands=32)[:100]
+        energies = data.mel(audio[start:end], int(found["rate"]), bands=32)[:64]
         spectra.append(((energies - energies.mean()) / energies.std()).unsqueeze(-1))
     every = padded(spectra, found["label"], fill=-2.0)
     speaker = torch.from_numpy(found["speaker"])
@@ -163,10 +162,7 @@ def muscles(folder: Path, tuning: bool) -> list[Fold]:
         x = emg[torch.tensor(starts).unsqueeze(1) + torch.arange(100)]
         return of_equal_length(x.unsqueeze(2), label[starts])
 
-    train, judged = standard(
-        windows(train_sessions, 50), windows((judged_session,), 100), axes=(0, 1)
-    )
-    return [Fold(train, judged)]
+    return [Fold(*standard(windows(train_sessions, 50), windows((judged_session,), 100)))]
 
 
 def vowels(folder: Path, tuning: bool) -> list[Fold]:

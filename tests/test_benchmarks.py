@@ -286,7 +286,7 @@ def test_networks_that_live_in_time_are_judged_beside_steps_in_random_order(tmp_
     assert {"spoken words", "event digits", "heart beats", "vowels"} <= rows.keys()
     assert rows["spoken words"]["parameters"] <= 300_000
     for row in rows.values():
-        assert row["spikes"] > 0 and 0 <= row["ridge, 14 bins [%]"] <= 100
+        assert row["spikes"] > 0 and 0 <= row["ridge, time [%]"] <= 100
     controlled = {name for name, row in rows.items() if row["static"] is not None}
     assert controlled == rows.keys() - {"spoken words, one delay"}
     again = printed("temporal", "--smoke", "--results", results)

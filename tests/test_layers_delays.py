@@ -125,7 +125,7 @@ def fed_back(neuron: Any, connection: Any, x: Tensor, delays: Tensor, weight: Te
 def test_feedback_with_delays_is_a_hand_written_loop(kind: Any) -> None:
     torch.manual_seed(2)
     constants = (0.9,) if kind is snn.Leaky else (0.8, 0.9)
-    options = {"threshold": 0.5, "init_hidden": True}
+    options: dict[str, Any] = {"threshold": 0.5, "init_hidden": True}
     delays = torch.randint(0, 4, (3, 3)).double()
     connection = snn.DelayedLinear(3, 3, 4, delays).double()
     nn.init.uniform_(connection.weight, -2, 2)

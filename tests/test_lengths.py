@@ -6,6 +6,7 @@ import pytest
 import torch
 from laws.cases import OWN, STEPPING, build, current, takes
 from torch import Tensor, nn
+from torch.nn.utils import rnn
 from torch.utils._pytree import tree_leaves
 
 import spikeloom as snn
@@ -93,6 +94,23 @@ def test_a_static_input_ends_for_each_sample_at_its_own_step() -> None:
     assert out.sum((0, 2)).tolist() == [
         2 * snn.run(net, torch.ones(1, 1), int(n)).sum() for n in ENDS
     ]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_packed_recordings_give_what_padded_ones_give(in_order: bool) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.9, threshold=0.2, init_hidden=True)).double()
+    ends = torch.tensor([9, 4, 1]) if in_order else ENDS
+    x = torch.rand(9, 3, 2).double().requires_grad_()
+    padded = snn.run(net, x, lengths=ends)
+    mem = net[1].mem  # pyright: ignore
+    packed = snn.run(net, rnn.pack_padded_sequence(x, ends, enforce_sorted=in_order))
+    assert torch.equal(net[1].mem, mem)  # pyright: ignore
+    value, found = rnn.pad_packed_sequence(packed)
+    assert torch.equal(value, padded) and torch.equal(found, ends) and padded.any()
+    grads = [torch.autograd.grad(v.square().sum(), x)[0] for v in (value, padded)]
+    assert torch.equal(*grads)
+    with pytest.raises(ValueError, match="a PackedSequence has steps and lengths of its own"):
+        snn.run(net, packed, lengths=ends)
 
 
 def test_delays_go_on_from_the_last_valid_state() -> None:

@@ -40,7 +40,7 @@ GROUPS = {
     "neurons": Group(
         "Neurons",
         "Modules with a step mode, ``[B, ...]``, and a sequence mode, ``[T, B, ...]``.",
-        names=("neurons", "NeuronOptions"),
+        names=("neurons", "NeuronOptions", "noisy"),
         guide="your_own_neuron",
     ),
     "layers": Group(
@@ -49,8 +49,11 @@ GROUPS = {
         names=(
             "BatchNormTT1d",
             "BatchNormTT2d",
+            "DelayedConv1d",
+            "DelayedConv2d",
             "DelayedLinear",
             "EachStep",
+            "Feedback",
             "GradedSpikes",
             "SpikeLinear",
             "SynapticDelay",
