@@ -7,13 +7,14 @@ CPU time, medians of interleaved rounds; peak memory is what a step adds in a fr
 inputs: one image for all steps, dense values that change at every step, and spikes of which one in
 ten is set. snnTorch and SpikingJelly run as their tutorials write them, once more with the first
 layer computed before the loop and the loss in one call, and with ``--compiled`` also under
-`torch.compile`, which takes minutes the first time. The first table has the best row of each peer.
+`torch.compile`, which takes minutes the first time. The first table has the best row of each peer,
+the last one the share of our step that is not a matrix product.
 """
 
 import torch
 from common import options, report, with_compiled
 from peers import installed, mlp
-from training import Batch, Contender, best, careful, compared
+from training import Batch, Contender, best, careful, compared, products
 
 DENSITY = 0.1
 
@@ -38,16 +39,17 @@ def contenders(compiled: bool) -> dict[str, Contender]:
 def main() -> None:
     args = options(__doc__, repeats=7, smoke="few steps, a small batch", more=with_compiled)
     num_steps, size = (5, 8) if args.smoke else (25, 128)
-    rows, quoted = [], []
+    rows, quoted, shares = [], [], []
     for kind in ("static", "dense", "spikes"):
-        found = compared(
-            contenders(args.compiled), batch(kind, num_steps, size), args.repeats, smoke=args.smoke
-        )
+        given = batch(kind, num_steps, size)
+        found = compared(contenders(args.compiled), given, args.repeats, smoke=args.smoke)
+        shares.append({"input": kind} | products(Contender("ours", mlp), given, args.repeats))
         rows += [{"input": kind} | row for row in found]
         quoted += [{"input": kind} | row for row in best(found)]
     title = f"784-1000-10, T = {num_steps}, batch {size}, 1 thread"
     report(f"The best row of each peer, {title}", quoted)
     report(f"Training step of {title}", rows)
+    report(f"Products in our step, {title}", shares)
 
 
 if __name__ == "__main__":

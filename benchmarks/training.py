@@ -11,6 +11,7 @@ from common import alive, elsewhere, peak, ratio, rounds
 from peers import NETWORKS, Stages
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.profiler import ProfilerActivity, profile
 
 STEPWISE = ("snntorch", "norse")  # their tutorials compute the loss of each step
 
@@ -23,10 +24,22 @@ __all__ = [
     "compared",
     "loss_of",
     "memory",
+    "products",
     "step_of",
 ]
 
 Step = Callable[[Tensor, "int | None", Tensor], float]
+
+PRODUCTS = (  # torch's kernels of matrix products and convolutions, in both directions
+    "aten::addmm",
+    "aten::addmm_",
+    "aten::mm",
+    "aten::bmm",
+    "aten::mkldnn_convolution",
+    "aten::convolution_backward",
+    "aten::_embedding_bag_forward_only",  # of events: the rows of the weight are added
+    "aten::thnn_conv2d",
+)
 
 
 class Batch(NamedTuple):
@@ -96,6 +109,29 @@ def memory(contender: Contender, batch: Batch) -> tuple[float, float | None]:
     step = step_of(contender)
     run = lambda: step(batch.x, batch.num_steps, batch.y)  # noqa: E731
     return peak(run), None if contender.library == "jax" else alive(run)
+
+
+def products(contender: Contender, batch: Batch, repeats: int) -> dict[str, float]:
+    """How much of a step is spent in products, by torch's profiler: no library is below that.
+
+    Returns:
+        Milliseconds of a step and of its products, and the percentage that is no product.
+    """
+    step = step_of(contender)
+    step(batch.x, batch.num_steps, batch.y)
+    rows = []
+    for _ in range(repeats):
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            step(batch.x, batch.num_steps, batch.y)
+        times = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+        spent = sum(times.get(name, 0.0) for name in PRODUCTS)
+        rows.append((sum(times.values()) / 1e3, spent / 1e3))
+    total, spent = (median(column) for column in zip(*rows, strict=True))
+    return {
+        "profiled [ms]": total,
+        "products [ms]": spent,
+        "not products [%]": 100 * (1 - spent / total),
+    }
 
 
 def careful(library: str, network: Callable[[], Stages], **options: Any) -> dict[str, Contender]:

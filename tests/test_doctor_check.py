@@ -184,6 +184,24 @@ def test_an_input_on_another_scale_is_named_with_its_factor(factor: float, fault
         assert report.findings[0].write == f"x = x / {factor * BATCH[0].max():g}"
 
 
+@pytest.mark.parametrize("steps", [3, 4])
+def test_an_image_of_as_many_channels_as_samples_or_steps_is_no_fault(steps: int) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        snn.Leaky(0.5, init_hidden=True),
+        nn.Conv2d(4, 3, 3),
+        nn.BatchNorm2d(3),
+        snn.Leaky(0.5, init_hidden=True),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+        snn.Leaky(0.5, init_hidden=True, output=True),
+    )
+    batch = torch.rand(4, 2, 6, 6), torch.arange(4) % 3
+    found = snn.doctor.check(net, batch, num_steps=steps)
+    assert "batch norm over the wrong axis" not in str(found)
+
+
 def test_a_cut_graph_is_named_by_the_last_layer_before_it() -> None:
     class Cut(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -307,7 +325,7 @@ def test_a_report_prints_as_text_html_and_picture() -> None:
     assert "1. dead layer at 2" in text and "docs/not_learning.md" in text
     assert "<b>dead layer</b>" in page and page.count("<tr>") == 1 + len(report.layers)
     axes = report.plot().axes
-    assert [ax.get_title() for ax in axes] == ["Membranes", "Activity", "Gradient at the spikes"]
+    assert [ax.get_title() for ax in axes] == ["Membranes", "Activity", "Gradient"]
 
 
 def test_every_fault_has_a_heading_on_the_page() -> None:
@@ -417,3 +435,34 @@ def test_a_training_that_learns_says_nothing_and_one_may_decline() -> None:
     assert snn.fit(silent, DIGITS, **SETTINGS, check=False).findings == ()
     with pytest.raises(TypeError, match="check must be True or False"):
         snn.fit(net(), DIGITS, **SETTINGS, check="yes")  # pyright: ignore
+
+
+@pytest.mark.parametrize("examine", ["check", "repair", "cost"])
+@pytest.mark.parametrize("own", [False, True])
+def test_an_input_that_does_not_fit_a_layer_had_an_error_of_torch(examine: str, own: bool) -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([self.lif(self.fc(x[t])) for t in range(len(x))])
+
+    layers = [nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True)]
+    net, path = (Loop(), "fc") if own else (nn.Sequential(*layers), "0")
+    x, y = torch.rand(5, 6, 7), torch.arange(6) % 3
+    words = f"layer '{path}' (Linear): expects 4 features in the last axis, got a step of shape"
+    with pytest.raises(ValueError, match=re.escape(words)):
+        getattr(snn.doctor, examine)(net, x if examine == "cost" else (x, y))
+
+
+def test_images_over_time_that_do_not_fit_a_later_layer_were_said_to_have_wrong_axes() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        snn.Leaky(0.9, init_hidden=True),
+        nn.Flatten(),
+        nn.Linear(9, 3),
+        snn.Leaky(0.9, init_hidden=True),
+    )
+    with pytest.raises(ValueError, match=re.escape("layer '3' (Linear): expects 9 features")):
+        snn.doctor.check(net, (torch.rand(5, 6, 1, 6, 6), torch.arange(6) % 3))

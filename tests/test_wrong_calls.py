@@ -3,6 +3,7 @@
 `campaigns/calls.py` found them.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -136,3 +137,30 @@ def test_a_spiking_layer_without_features_crashed(inputs: int, outputs: int) -> 
     assert torch.equal(result, nn.functional.linear(given, layer.weight, layer.bias))
     result.sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.shape == (outputs, inputs)
+
+
+@pytest.mark.parametrize("run", ["step", "scan", "final"])
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ((torch.ones(5, 7),), "mem of shape (5, 7) was passed, but this input needs (2, 4)"),
+        (torch.ones(2, 4), "starts from a state (mem), got Tensor"),
+        ((torch.ones(2, 4), torch.ones(2, 4)), "starts from a state (mem), got 2 states"),
+        ((1.0,), "mem must be a tensor, got 1.0"),
+    ],
+)
+def test_a_state_that_does_not_fit_a_pure_run_had_an_error_of_torch(
+    run: str, state: Any, words: str
+) -> None:
+    x = torch.ones(2, 4) if run == "step" else torch.ones(3, 2, 4)
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        getattr(snn.Leaky(0.9), run)(x, state)
+
+
+@pytest.mark.parametrize(
+    "value", [torch.tensor(2.0), torch.full((4,), 2.0), torch.full((1, 4), 2.0)]
+)
+def test_the_start_of_a_pure_run_is_broadcast_like_that_of_a_call(value: torch.Tensor) -> None:
+    neuron, x = snn.Leaky(0.9), torch.rand(3, 2, 4)
+    expected = neuron.scan(x, neuron.State(torch.full((2, 4), 2.0)))
+    assert torch.equal(neuron.scan(x, (value,))[0], expected[0])

@@ -32,7 +32,7 @@ side = split.x_train.shape[-1]
 # %%
 z = torch.linspace(-0.5, 1.5, 401)
 fig, ax = plt.subplots(figsize=(6, 3.5))
-ax.plot(z, z.clamp(0), color="0.7", label="ReLU")
+ax.plot(z, z.clamp(0), color="0.5", label="ReLU")
 worst = {}
 for steps in (3, 32):
     neuron = snn.ScaledIF(threshold=1.0, initial_mem=0.5, init_hidden=True, mode="sequence")

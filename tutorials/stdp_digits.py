@@ -41,7 +41,7 @@ for gap in gaps.tolist():
     changes.append(rule.sequence(fc, pre, post)[1].item())
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.plot(gaps.numpy(), changes)
-ax.axhline(0, color="black", linewidth=0.5)
+ax.axhline(0, color="0.5", linewidth=0.5)
 ax.set_xlabel("spike of the output minus spike of the input, in ms")
 ax.set_ylabel("change of the weight")
 lesson.picture(fig, "rule.png")

@@ -13,9 +13,18 @@ from .core.neuron import Neuron
 from .core.options import NeuronOptions
 from .core.tree import detach, noisy, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
-from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
+from .layers.batchnorm import (
+    BatchNormTT1d,
+    BatchNormTT2d,
+    EachStep,
+    TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm1d,
+    ThresholdDependentBatchNorm2d,
+)
 from .layers.delay import SynapticDelay
+from .layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from .layers.delayed_linear import DelayedLinear
+from .layers.feedback import Feedback
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -58,6 +67,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import (
         backprop,
+        blocks,
         chaos,
         conversion,
         data,
@@ -104,8 +114,12 @@ __all__ = [
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedConv1d",
+    "DelayedConv2d",
     "DelayedLinear",
     "DeltaLeaky",
+    "EachStep",
+    "Feedback",
     "GradedSpikes",
     "HodgkinHuxley",
     "Izhikevich",
@@ -129,10 +143,14 @@ __all__ = [
     "StateLeaky",
     "Synaptic",
     "SynapticDelay",
+    "TemporalEffectiveBatchNorm",
     "TernaryLIF",
+    "ThresholdDependentBatchNorm1d",
+    "ThresholdDependentBatchNorm2d",
     "backend",
     "backends",
     "backprop",
+    "blocks",
     "chaos",
     "conversion",
     "data",

@@ -173,6 +173,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     threshold: Tensor
     graded_spikes_factor: Tensor
 
+    batch_axis: ClassVar[int | None] = 0
+
     # set for every class and instance
     elementwise: ClassVar[bool] = True
     live: ClassVar[Live] = Live()
@@ -180,6 +182,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     instances: ClassVar[Any] = live
     reset_dict: ClassVar[Mapping[str, int]] = {"subtract": 0, "zero": 1, "none": 2}
 
+    takes_batches: bool = False  # axis 0 of a step is known to be the batch, as of tokens [B, N, C]
     _checked: Any = None  # the last shape, dtype and device that were checked
     _noise: Noise | None = None
     _unset: bool = False  # whether the parameters came from the meta device without values
@@ -347,7 +350,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         Returns:
             Spikes [B, ...] in the dtype of ``x``, and the new state.
         """
-        state = self.initial(x) if state is None else state
+        state = self.initial(x) if state is None else self._fitted(x, state)
         given = x.dtype
         dtype = given if state[0].dtype == given else torch.promote_types(given, state[0].dtype)
         x = x if dtype == given else x.to(dtype)
@@ -392,15 +395,14 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         if not torch.compiler.is_compiling() and x.device.type == "cpu":
             checks.finite(x, f"the input of {type(self).__name__}")
 
-    def _check_start(self, state: Any, num_steps: int | None) -> None:
-        if torch.compiler.is_compiling():
-            return
-        if num_steps is not None:
-            whole("num_steps", num_steps, least=1)
-        self.inspect_values()
-        for name, value in zip(self.State._fields, () if state is None else state, strict=False):
-            if value.device.type == "cpu":
-                checks.finite(value, f"{name}, a state of {type(self).__name__},")
+    def _finite_start(self, x: Tensor, state: Any) -> Any:
+        """`_fitted`, whose values on the CPU are finite."""
+        state = self._fitted(x, state)
+        if not torch.compiler.is_compiling():
+            for name, value in zip(self.State._fields, state, strict=True):
+                if value.device.type == "cpu":
+                    checks.finite(value, f"{name}, a state of {type(self).__name__},")
+        return state
 
     def final(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None
@@ -423,8 +425,12 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _run(
         self, x: Tensor, state: Any, num_steps: int | None, *, path: bool
     ) -> tuple[Tensor, Any]:
-        self._check_start(state, num_steps)
-        state = self.initial(x[0] if num_steps is None else x) if state is None else state
+        if not torch.compiler.is_compiling():
+            if num_steps is not None:
+                whole("num_steps", num_steps, least=1)
+            self.inspect_values()
+        first = x[0] if num_steps is None else x
+        state = self.initial(first) if state is None else self._finite_start(first, state)
         dtype = torch.promote_types(x.dtype, state[0].dtype)
         name, run = dispatch.chosen(self.transition, x, dtype, num_steps or 1)
         if not dispatch.checks_input(name):
@@ -435,6 +441,37 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             )
         spk, states = self._loop(x, state, num_steps)
         return spk, states if path else self._last(states)
+
+    def _fitted(self, x: Tensor, state: Any) -> Any:
+        """``state``, which the caller made, broadcast to one step of the input."""
+        if torch.compiler.is_compiling():
+            return state
+        fields = self.State._fields
+        if not isinstance(state, tuple) or len(state) != len(fields):
+            received = f"{len(state)} states" if isinstance(state, tuple) else type(state).__name__
+            raise TypeError(
+                f"{type(self).__name__} starts from a state ({', '.join(fields)}), got "
+                f"{received}; write State({', '.join(fields)}) of the neuron"
+            )
+        # what an elementwise neuron integrates has the shape of its state
+        shape = x.shape if self.transition.elementwise else self.state_shape(x)
+        if type(state) is self.State:
+            for value in state:
+                if getattr(value, "shape", None) != shape:
+                    break
+            else:
+                return state
+        given = self._given(state, {})
+        if len(given) < len(fields):
+            given = {**self.initial(x)._asdict(), **given}
+        return self.State(
+            *(
+                value
+                if value.shape == shape
+                else self._broadcast(name, value, shape, explicit=True)
+                for name, value in given.items()
+            )
+        )
 
     def _in(self, state: Any, dtype: torch.dtype) -> Any:
         return (
@@ -581,6 +618,12 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = self._given(state, named) if state or named else {}
+        if given and self.init_hidden:
+            raise TypeError(
+                f"{type(self).__name__}(init_hidden=True) keeps its own state, got "
+                f"{', '.join(given)}; call it with the input only, or build it with "
+                "init_hidden=False"
+            )
         if not given and (self._hidden is None or not self.carries):
             return self.initial(x)
         shape = self.state_shape(x)
@@ -621,11 +664,6 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                     "rest, or write "
                     "torch.zeros_like(x)"
                 )
-        if given and self.init_hidden:
-            raise TypeError(
-                f"{kind}(init_hidden=True) keeps its own state, got {', '.join(given)}; "
-                "call it with the input only, or build it with init_hidden=False"
-            )
         return given
 
     def _broadcast(self, name: str, value: Tensor, shape: torch.Size, *, explicit: bool) -> Tensor:
@@ -749,8 +787,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                 'one time step write mode="step", for a single feature x.unsqueeze(-1), for a '
                 "single sample x.unsqueeze(1)"
             )
-        unbatched_image = getattr(self, "conv2d_channels", None) is not None
-        if not sequence and x.dim() == 3 and "sequence" in self.modes and not unbatched_image:
+        known = self.takes_batches or getattr(self, "conv2d_channels", None) is not None
+        if not sequence and x.dim() == 3 and "sequence" in self.modes and not known:
             warnings.warn(
                 f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is "
                 'time, write mode="sequence" or snn.run(net, x)',

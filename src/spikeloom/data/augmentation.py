@@ -1,14 +1,25 @@
-"""Augmentation of sequences: shifts in time, and masks over time and features.
+"""Augmentation of sequences: time, gain, noise, masks and mixtures.
 
-Time comes first, [T, B, ...]. Every sample is changed by its own draw.
+Time comes first, [T, B, ...]. Every sample is changed by its own draw. The draws are those of the
+generator's device, so that a seed gives one result wherever the sequences are.
 """
 
 import torch
 from torch import Tensor
 
-from ..core.numbers import tensor, whole
+from ..core import checks
+from ..core.numbers import random_source, real, tensor, whole
 
-__all__ = ["mask_spans", "shift_time"]
+__all__ = [
+    "add_noise",
+    "crop_time",
+    "mask_spans",
+    "mix",
+    "scale_gain",
+    "shift_time",
+    "stretch_time",
+    "uniform",
+]
 
 
 def shift_time(
@@ -34,11 +45,171 @@ def shift_time(
     """
     _batch(x)
     most = whole("most", most, 0, len(x))
-    shift = torch.randint(-most, most + 1, (x.shape[1],), generator=generator).to(x.device)
+    shift = _integers(x, -most, most + 1, generator)
     source = torch.arange(len(x), device=x.device).unsqueeze(1) - shift  # [T, B]
     inside = (source >= 0) & (source < len(x))
-    shifted = x[source.clamp(0, len(x) - 1), torch.arange(x.shape[1], device=x.device)]
-    return shifted.masked_fill(~inside.reshape(*inside.shape, *[1] * (x.dim() - 2)), fill)
+    shifted = _steps(x, source.clamp(0, len(x) - 1))
+    return shifted.masked_fill(~over_features(inside, x), fill)
+
+
+def stretch_time(
+    x: Tensor, most: float, *, fill: float = 0.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Plays every sample slower or faster by a random factor, between neighbouring steps linearly.
+
+    Args:
+        x: sequences, [T, B, ...], floating point.
+        most: the largest factor, >= 1; the logarithm of the factor is uniform between those of 1 /
+            most and most.
+        fill: value of the steps after the end of a sample that became shorter.
+        generator: of the draws.
+
+    Returns:
+        As ``x``; the end of a sample that became longer is lost.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no batch over time, or ``most`` is out of range.
+
+    Source: Ko, Peddinti, Povey & Khudanpur (2015), Audio augmentation for speech recognition,
+    Interspeech.
+
+    >>> x = torch.arange(6.0).view(6, 1)
+    >>> stretch_time(x, 2.0, generator=torch.Generator().manual_seed(1)).flatten()
+    tensor([0.0000, 0.6997, 1.3993, 2.0990, 2.7987, 3.4983])
+    """
+    _batch(x)
+    checks.floating(x, "x")
+    most = real("most", most, 1.0, example=1.2)
+    factor = most ** (2 * uniform(x, x.shape[1], generator=generator) - 1)
+    position = torch.arange(len(x), device=x.device).unsqueeze(1) / factor  # [T, B]
+    last = len(x) - 1
+    before = position.floor().long().clamp(max=last)
+    share = over_features((position - before).to(x.dtype), x)
+    early, late = _steps(x, before), _steps(x, (before + 1).clamp(max=last))
+    return torch.lerp(early, late, share).masked_fill(~over_features(position <= last, x), fill)
+
+
+def crop_time(x: Tensor, size: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Takes a window of ``size`` steps at a random place of every sample.
+
+    Args:
+        x: sequences, [T, B, ...].
+        size: steps of the window, in [1, T]; every place is equally likely.
+        generator: of the draws.
+
+    Returns:
+        [size, B, ...].
+
+    Raises:
+        ValueError: no batch over time, or ``size`` is out of range.
+
+    >>> x = torch.arange(5.0).view(5, 1)
+    >>> crop_time(x, 3, generator=torch.Generator().manual_seed(0)).flatten()
+    tensor([2., 3., 4.])
+    """
+    _batch(x)
+    size = whole("size", size, 1, len(x))
+    start = _integers(x, 0, len(x) - size + 1, generator)
+    return _steps(x, torch.arange(size, device=x.device).unsqueeze(1) + start)
+
+
+def scale_gain(x: Tensor, most: float, *, generator: torch.Generator | None = None) -> Tensor:
+    """Multiplies every sample by a random gain.
+
+    Args:
+        x: sequences, [T, B, ...], floating point; waveforms or energies, not logarithms of them.
+        most: the largest gain, in dB, >= 0; gains between -most and most are equally likely.
+        generator: of the draws.
+
+    Returns:
+        As ``x``.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no batch over time, or ``most`` is negative.
+
+    >>> scale_gain(torch.ones(1, 3), 6.0, generator=torch.Generator().manual_seed(0))
+    tensor([[0.9948, 1.4485, 0.5664]])
+    """
+    _batch(x)
+    checks.floating(x, "x")
+    most = real("most", most, 0.0, example=6.0)
+    decibel = most * (2 * uniform(x, x.shape[1], generator=generator) - 1)
+    return x * over_features((10 ** (decibel / 20)).to(x.dtype).unsqueeze(0), x)
+
+
+def add_noise(x: Tensor, most: float, *, generator: torch.Generator | None = None) -> Tensor:
+    """Adds Gaussian noise of a random strength to every sample.
+
+    Args:
+        x: sequences, [T, B, ...], floating point.
+        most: the largest standard deviation, in the unit of ``x``, >= 0; those between 0 and most
+            are equally likely.
+        generator: of the draws.
+
+    Returns:
+        As ``x``.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no batch over time, or ``most`` is negative.
+
+    >>> add_noise(torch.zeros(2, 2), 0.1, generator=torch.Generator().manual_seed(0))
+    tensor([[-0.0144, -0.0822],
+            [ 0.0627, -0.0528]])
+    """
+    _batch(x)
+    checks.floating(x, "x")
+    most = real("most", most, 0.0, example=0.1)
+    deviation = most * uniform(x, x.shape[1], generator=generator)
+    place = place_of(generator)
+    noise = torch.randn(x.shape, generator=generator, device=place).to(x)
+    return x + over_features(deviation.to(x.dtype).unsqueeze(0), x) * noise
+
+
+def mix(
+    x: Tensor,
+    targets: Tensor,
+    most: float = 1.0,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Adds a random share of another sample of the batch to every sample, and mixes the targets.
+
+    Args:
+        x: sequences, [T, B, ...], floating point.
+        targets: probabilities of the classes, [B, C], such as ``one_hot(y, C).float()``.
+        most: the largest share of the other sample, in [0, 1]; shares up to it are equally likely.
+        generator: of the draws.
+
+    Returns:
+        The mixed sequences, as ``x``, and targets, as ``targets``.
+
+    Raises:
+        TypeError: ``x`` or ``targets`` holds no floats.
+        ValueError: no batch over time, another number of targets, or ``most`` is out of range.
+
+    Source: Zhang, Cisse, Dauphin & Lopez-Paz (2018), mixup, ICLR, with Beta(1, 1) for ``most`` = 1.
+
+    >>> x, y = torch.tensor([[0.0, 8.0]]), torch.eye(2)
+    >>> mix(x, y, generator=torch.Generator().manual_seed(2))[0]
+    tensor([[4.9176, 4.9519]])
+    """
+    _batch(x)
+    checks.floating(x, "x")
+    checks.floating(tensor("targets", targets), "targets")
+    most = real("most", most, 0.0, 1.0)
+    if targets.dim() != 2 or len(targets) != x.shape[1]:
+        raise ValueError(
+            f"targets must be probabilities [B, C] with B = {x.shape[1]}, got "
+            f"{tuple(targets.shape)}; write torch.nn.functional.one_hot(y, C).float()"
+        )
+    share = most * uniform(x, x.shape[1], generator=generator)
+    other = uniform(x, x.shape[1], generator=generator).argsort()
+    mixed = torch.lerp(x, x[:, other], over_features(share.to(x.dtype).unsqueeze(0), x))
+    share = share.to(targets).unsqueeze(1)
+    return mixed, torch.lerp(targets, targets[other.to(targets.device)], share)
 
 
 def mask_spans(
@@ -78,16 +249,62 @@ def mask_spans(
             f"axis must be 0 for time or an axis of features of {tuple(x.shape)}, got {axis}; the "
             "batch is axis 1"
         )
-    size, batch = x.shape[place], x.shape[1]
+    size = x.shape[place]
     most = whole("most", most, 0, size)
-    length = torch.randint(0, most + 1, (batch,), generator=generator)
-    start = (torch.rand(batch, generator=generator) * (size - length + 1)).floor().long()
-    positions = torch.arange(size).unsqueeze(1)
-    inside = ((positions >= start) & (positions < start + length)).to(x.device)  # [size, B]
+    return x.masked_fill(spans(x, place, _integers(x, 0, most + 1, generator), generator), fill)
+
+
+def spans(x: Tensor, axis: int, length: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A span of ``length`` [B] at a random place of an axis, for each sample, as a mask."""
+    size, batch = x.shape[axis], x.shape[1]
+    start = (uniform(x, batch, generator=generator) * (size - length + 1)).floor().long()
+    positions = torch.arange(size, device=x.device).unsqueeze(1)
+    inside = (positions >= start) & (positions < start + length)  # [size, B]
     shape = [1] * x.dim()
     shape[1] = batch
-    shape[place] = size
-    return x.masked_fill((inside.t() if place > 1 else inside).reshape(shape), fill)
+    shape[axis] = size
+    return (inside.t() if axis > 1 else inside).reshape(shape)
+
+
+def uniform(x: Tensor, *shape: int, generator: torch.Generator | None) -> Tensor:
+    """Draws from [0, 1) on the device of ``x``.
+
+    >>> uniform(torch.zeros(1), 2, generator=torch.Generator().manual_seed(0))
+    tensor([0.4963, 0.7682])
+    """
+    place = place_of(generator)
+    return torch.rand(shape, generator=generator, device=place).to(x.device)
+
+
+def place_of(generator: torch.Generator | None) -> torch.device:
+    """Device on which a generator draws.
+
+    >>> place_of(None)
+    device(type='cpu')
+    """
+    source = random_source(generator)
+    return torch.device("cpu") if source is None else source.device
+
+
+def _integers(x: Tensor, low: int, high: int, generator: torch.Generator | None) -> Tensor:
+    """A whole number in [low, high) for each sample, [B]."""
+    place = place_of(generator)
+    drawn = torch.randint(low, high, (x.shape[1],), generator=generator, device=place)
+    return drawn.to(x.device)
+
+
+def _steps(x: Tensor, step: Tensor) -> Tensor:
+    """The steps [T', B] of each sample."""
+    return x[step, torch.arange(x.shape[1], device=x.device)]
+
+
+def over_features(values: Tensor, x: Tensor) -> Tensor:
+    """Values [T, B] with axes of size 1 for the features of ``x``.
+
+    >>> over_features(torch.ones(3, 2), torch.ones(3, 2, 4, 4)).shape
+    torch.Size([3, 2, 1, 1])
+    """
+    return values.reshape(*values.shape, *[1] * (x.dim() - 2))
 
 
 def _batch(x: Tensor) -> None:

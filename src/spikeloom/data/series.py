@@ -1,104 +1,168 @@
-"""Reads collections of time series in the ``.ts`` format of the UEA and UCR archives."""
+"""Recordings of unequal length: their classes, groups, parts and source."""
 
-from os import PathLike
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from .damage import damage_named
+from ..core.checks import choice
+from ..core.numbers import tensor
 
-__all__ = ["Series", "read_ts"]
+__all__ = ["Series", "Source"]
 
 
-class Series(NamedTuple):
-    """Recordings of unequal length with their classes.
+class Source(NamedTuple):
+    """Origin of a data set; printing it shows everything.
 
     Attributes:
-        recordings: [T_i, channels] each, float32; batch them with `pad_sequences`.
-        labels: classes, [N], int64 from 0, in the order of ``classes``.
-        classes: names of the classes.
+        name: of the data set.
+        licence: under which it was published.
+        citation: the publication to cite.
+        page: where it is available.
 
-    >>> Series([torch.zeros(3, 2)], torch.tensor([0]), ("a",)).classes
-    ('a',)
+    >>> print(Source("Vowels", "CC BY 4.0", "Kudo et al. (1999)", "archive.ics.uci.edu"))
+    Vowels
+    Licence: CC BY 4.0
+    Citation: Kudo et al. (1999)
+    Page: archive.ics.uci.edu
     """
 
-    recordings: list[Tensor]
-    labels: Tensor
-    classes: tuple[str, ...]
+    name: str
+    licence: str
+    citation: str
+    page: str
+
+    def __str__(self) -> str:
+        return f"{self.name}\nLicence: {self.licence}\nCitation: {self.citation}\nPage: {self.page}"
 
 
-def read_ts(path: "str | PathLike[str]") -> Series:
-    """Reads a ``.ts`` file of labelled series without time stamps.
+class Series(Dataset[tuple[Tensor, int]]):
+    """Recordings of unequal length with their classes, a data set of pairs.
+
+    ``DataLoader(series, batch_size=8, collate_fn=pad_sequences)`` yields padded batches. Recordings
+    in files are read when they are indexed; a `DiskCache` around the data set stores the results.
 
     Args:
-        path: a text file: lines of ``@`` settings, among them ``@classLabel true NAMES``, then
-            ``@data`` and one recording a line, its channels and its class divided by colons.
-
-    Returns:
-        The recordings, their labels and the names of the classes.
+        items: recordings [T_i, ...], or values that ``read`` converts to recordings.
+        labels: class of each recording, [N], int64 from 0, in the order of ``classes``.
+        classes: names of the classes.
+        groups: speaker, patient or person of each recording. Default: unknown.
+        parts: part of each recording in the published division, such as "train" or "test".
+            Default: no published division.
+        read: converts an item to a recording. Default: items are recordings.
+        rate: samples per second of the recordings. Default: unknown.
+        source: origin, licence and citation. Default: unknown.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, has time stamps, missing values or no classes, or the channels of
-            a recording differ in length; the message names the line.
+        TypeError: ``labels`` is no tensor.
+        ValueError: ``labels``, ``groups`` or ``parts`` do not hold one value for each item, or a
+            label has no name.
 
-    >>> import tempfile, pathlib
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.ts"
-    >>> _ = path.write_text("@timestamps false\\n@classLabel true a b\\n@data\\n1,2,3:4,5,6:b\\n")
-    >>> series = read_ts(path)
-    >>> series.recordings[0].shape, series.labels
-    (torch.Size([3, 2]), tensor([1]))
+    >>> recordings = [torch.zeros(3, 2), torch.zeros(5, 2), torch.zeros(4, 2)]
+    >>> labels = torch.tensor([0, 1, 0])
+    >>> series = Series(recordings, labels, ("a", "b"), groups=("ann", "bob", "ann"))
+    >>> rest, bob = series.leave_out("bob")
+    >>> len(rest), bob[0][0].shape, bob[0][1]
+    (2, torch.Size([5, 2]), 1)
     """
-    remedy = "get it again from timeseriesclassification.com"
-    with damage_named(path, "a .ts file of labelled series", remedy):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        settings, begin = _header(lines)
-        if settings.get("@timestamps", "false").lower() != "false":
-            raise ValueError("it has time stamps, which are not read")
-        labelled, *classes = settings.get("@classlabel", "false").split()
-        if labelled.lower() != "true" or not classes:
-            raise ValueError("it names no classes in @classLabel")
-        rows = [(i, line) for i, line in enumerate(lines[begin:], begin + 1) if line.strip()]
-        if not rows:
-            raise ValueError("it has no recordings")
-        found = [_recording(line.strip(), number) for number, line in rows]
-        numbers = {name: index for index, name in enumerate(classes)}
-        for (number, _), (_, label) in zip(rows, found, strict=True):
-            if label not in numbers:
-                raise ValueError(f"line {number} has the unknown class {label!r}")
-        channels = {x.shape[1] for x, _ in found}
-        if len(channels) > 1:
-            raise ValueError(f"recordings have different numbers of channels: {sorted(channels)}")
-    labels = torch.tensor([numbers[label] for _, label in found])
-    return Series([x for x, _ in found], labels, tuple(classes))
 
+    def __init__(
+        self,
+        items: Sequence[Any],
+        labels: Tensor,
+        classes: Sequence[str],
+        *,
+        groups: Sequence[str] = (),
+        parts: Sequence[str] = (),
+        read: Callable[[Any], Tensor] | None = None,
+        rate: float | None = None,
+        source: Source | None = None,
+    ) -> None:
+        self.items = list(items)
+        self.labels = tensor("labels", labels)
+        self.classes = tuple(classes)
+        self.groups = tuple(groups)
+        self.parts = tuple(parts)
+        self.read = read
+        self.rate = rate
+        self.source = source
+        number = len(self.items)
+        if labels.shape != (number,) or any(len(x) not in (0, number) for x in (groups, parts)):
+            raise ValueError(
+                f"labels, groups and parts must hold one value for each of {number} recordings, "
+                f"got {tuple(labels.shape)}, {len(groups)} and {len(parts)}"
+            )
+        if number and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+            raise ValueError(
+                f"labels must be in [0, {len(self.classes) - 1}], the indices of classes, got "
+                f"{int(labels.min())} to {int(labels.max())}"
+            )
 
-def _header(lines: list[str]) -> tuple[dict[str, str], int]:
-    """Return the settings by name, and the number of the line ``@data``."""
-    settings: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        name, _, value = line.strip().partition(" ")
-        if name.lower() == "@data":
-            return settings, number
-        if name.startswith("@"):
-            settings[name.lower()] = value.strip()
-    raise ValueError("it has no line @data")
+    def __len__(self) -> int:
+        return len(self.items)
 
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        item = self.items[index]
+        return (item if self.read is None else self.read(item)), int(self.labels[index])
 
-def _recording(line: str, number: int) -> tuple[Tensor, str]:
-    """Return the values, [T, channels], and the class of a line."""
-    *channels, label = line.split(":")
-    if "?" in line:
-        raise ValueError(f"line {number} has missing values")
-    try:
-        values = [[float(value) for value in channel.split(",")] for channel in channels]
-    except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from error
-    if not values or len({len(channel) for channel in values}) > 1:
-        raise ValueError(f"line {number} has channels of different length, or none")
-    x = torch.tensor(values).t().contiguous()
-    if not bool(x.isfinite().all()):
-        raise ValueError(f"line {number} has values that are not finite")
-    return x, label.strip()
+    @property
+    def recordings(self) -> list[Tensor]:
+        """All recordings, [T_i, ...] each; those in files are read at each access."""
+        return self.items if self.read is None else [self.read(item) for item in self.items]
+
+    def take(self, indices: Any) -> "Series":
+        """The recordings at ``indices``, such as those of `disjoint`.
+
+        Args:
+            indices: whole numbers, [M].
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        chosen = torch.as_tensor(indices, dtype=torch.int64).tolist()
+        return Series(
+            [self.items[i] for i in chosen],
+            self.labels[chosen],
+            self.classes,
+            groups=[self.groups[i] for i in chosen] if self.groups else (),
+            parts=[self.parts[i] for i in chosen] if self.parts else (),
+            read=self.read,
+            rate=self.rate,
+            source=self.source,
+        )
+
+    def part(self, name: str) -> "Series":
+        """The recordings of a part of the published division.
+
+        Args:
+            name: such as "train", "validation" or "test".
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        choice("name", name, sorted(set(self.parts)))
+        return self.take([i for i, part in enumerate(self.parts) if part == name])
+
+    def leave_out(self, *groups: str) -> tuple["Series", "Series"]:
+        """The recordings of the other groups, and those of ``groups``.
+
+        Args:
+            groups: such as the names of speakers.
+
+        Raises:
+            ValueError: there is no such group.
+        """
+        for group in groups:
+            choice("group", group, sorted(set(self.groups)))
+        chosen = [group in groups for group in self.groups]
+        return (
+            self.take([i for i, out in enumerate(chosen) if not out]),
+            self.take([i for i, out in enumerate(chosen) if out]),
+        )
+
+    def __repr__(self) -> str:
+        name = self.source.name if self.source else "unnamed"
+        groups = f", {len(set(self.groups))} groups" if self.groups else ""
+        return f"Series({name}: {len(self)} recordings, {len(self.classes)} classes{groups})"

@@ -17,6 +17,7 @@ from ..core.neuron import TimeAxisWarning
 from ..core.numbers import network, whole
 from ..core.tree import named_neurons
 from ..functional.loss import ce_max_membrane_loss, ce_rate_loss, mse_membrane_loss
+from ..running.errors import AxesError, explained
 from .observe import Observation, forward, observe, observed, restored
 from .report import Report, rows_of
 from .rules import findings
@@ -188,12 +189,23 @@ def _call(net: nn.Module, x: Tensor, num_steps: int | None) -> list[str]:
             try:
                 net(x)
             except (ValueError, TypeError, RuntimeError, IndexError):
-                if num_steps is not None or x.dim() < 2:
-                    raise
-                net(x[0])  # one step of a sequence
+                _call_step(net, x, num_steps)
     finally:
         torch.set_rng_state(state)
     return drops.found
+
+
+def _call_step(net: nn.Module, x: Tensor, num_steps: int | None) -> None:
+    """Call the network with one step of a sequence that it does not take as a whole."""
+    if num_steps is None and x.dim() > 1:
+        try:
+            with explained(net):
+                net(x[0])
+            return
+        except AxesError:  # a step is no input either, so the error of the sequence counts
+            pass
+    with explained(net):
+        net(x)
 
 
 def _is_dropout(module: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """Losses, accuracies, regularisers, quantisation and probes, usually imported as ``SF``.
 
 Re-exports the names of `acc`, `loss`, `reg`, `probe` and `quant`; as in snnTorch, each can also be
-imported from its module.
+imported from its module. `spike_trains` is not in snnTorch.
 """
 
 from .acc import accuracy_rate, accuracy_temporal
@@ -28,6 +28,7 @@ from .probe import (
 )
 from .quant import StateQuant, StateQuantizer, state_quant
 from .reg import fan_out, l1_rate_sparsity, rate_band, synops
+from .spike_trains import coincidence_factor, van_rossum_distance
 
 __all__ = [
     "AttributeMonitor",
@@ -46,6 +47,7 @@ __all__ = [
     "ce_max_membrane_loss",
     "ce_rate_loss",
     "ce_temporal_loss",
+    "coincidence_factor",
     "fan_out",
     "l1_rate_sparsity",
     "mse_count_loss",
@@ -56,4 +58,5 @@ __all__ = [
     "state_quant",
     "synops",
     "unpack_len1_tuple",
+    "van_rossum_distance",
 ]

@@ -1,12 +1,14 @@
 """Rules of `fit` that learn from one time step after the other, with memory independent of T."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..core.lengths import cut
 from ..core.taps import noted
 from ..functional.loss import ce_rate_loss, mse_membrane_loss
 from ..functional.loss_base import LossFunctions
@@ -41,6 +43,8 @@ class StepwiseRule(TrainingRule):
     True
     """
 
+    lengths: ClassVar[bool] = True
+
     @property
     def changes_at_every_step(self) -> bool:
         """Whether the weights change in every step; else once for each batch."""
@@ -74,7 +78,7 @@ class StepwiseRule(TrainingRule):
     def check(self, job: Any, probe: Any) -> None:
         self.learner(job.net, _unused)
 
-    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
+    def learn(self, job: Any, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Outcome:
         value, static = job.encoder.call(x)
         steps = len(value) if static is None else static
         seen: list[Tensor] = []
@@ -82,7 +86,10 @@ class StepwiseRule(TrainingRule):
         def loss(output: Any, labels: Tensor) -> Tensor:
             outputs = job.output_of(output).unsqueeze(0)
             seen.append(outputs.detach())
-            return job.loss(outputs, labels)
+            if lengths is None:
+                return job.loss(outputs, labels)
+            counts = (lengths >= len(seen)).to(outputs.dtype) * steps / lengths
+            return self._weighted(job.readout.loss, outputs, labels, counts)
 
         learner = self.learner(job.net, loss)
         learner.reset()
@@ -98,7 +105,28 @@ class StepwiseRule(TrainingRule):
         if not self.changes_at_every_step:
             job.optimizer.step()
         fired = {path: torch.stack(each) for path, each in spikes.items()}
+        if lengths is not None:
+            fired = {path: cut(spk, lengths) for path, spk in fired.items()}
         return Outcome(torch.stack(losses).mean().item(), torch.cat(seen), fired)
+
+    def _weighted(self, loss: Any, outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """A loss of the library with a weight for each sample, [B].
+
+        Raises:
+            TypeError: another loss, which cannot tell the samples apart.
+        """
+        if not isinstance(loss, LossFunctions) or loss.reduction == "none":
+            raise TypeError(
+                f"{self.name} weights the samples of unequal length at each step, got a loss that "
+                "is one number for all of them; write loss=snn.functional.ce_rate_loss() or leave "
+                "it out"
+            )
+        each = copy.copy(loss)
+        each.reduction = "none"
+        values = each(outputs, labels).reshape(len(weights), -1)
+        if loss.reduction == "mean":
+            return (values.mean(1) * weights).mean()
+        return (values.sum(1) * weights).sum()
 
     def gradients(self, net: nn.Module, x: Tensor, y: Tensor, loss: BatchLoss) -> list[Tensor]:
         seen: list[Tensor] = []

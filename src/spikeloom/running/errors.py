@@ -9,15 +9,24 @@ from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv
 from torch.nn.modules.lazy import LazyModuleMixin
 
-__all__ = ["Place", "expect", "located"]
+__all__ = ["AxesError", "Place", "expect", "explained", "located"]
 
 _AXES = {"1d": (3,), "2d": (4,), "3d": (5,)}
 
 
-class Place:
-    """Path and module of the layer that was entered last."""
+class AxesError(ValueError):
+    """The input of a layer has too many or too few axes."""
 
-    def __init__(self) -> None:
+
+class Place:
+    """Path and module of the layer that was entered last.
+
+    Args:
+        axes: of a step of the network's input.
+    """
+
+    def __init__(self, axes: int = 0) -> None:
+        self.axes = axes
         self.path = ""
         self.module = None
 
@@ -36,7 +45,8 @@ def located(place: Place) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
-        if place.module is None or type(error) not in (ValueError, TypeError, RuntimeError):
+        known = (ValueError, TypeError, RuntimeError, AxesError)
+        if place.module is None or type(error) not in known:
             raise
         if str(error).startswith("layer '"):  # a layer that ran later names itself
             raise
@@ -45,13 +55,43 @@ def located(place: Place) -> Iterator[None]:
         ) from error
 
 
-def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
+@contextmanager
+def explained(net: nn.Module) -> Iterator[None]:
+    """Check the input of each layer that is called in the block, and name the layer in errors."""
+    place = Place()
+
+    def before(path: str) -> Any:
+        def check(module: nn.Module, args: tuple[Any, ...]) -> None:
+            place.enter(path, module)
+            if args:
+                expect(module, args[0], None, place.axes)
+
+        return check
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        place.leave()
+
+    handles = []
+    for path, module in net.named_modules():
+        if not any(True for _ in module.children()):
+            handles.append(module.register_forward_pre_hook(before(path)))
+            handles.append(module.register_forward_hook(after))
+    try:
+        with located(place):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def expect(module: nn.Module, value: Any, num_steps: int | None, axes: int) -> None:
     """Check one step of the input of a weight-carrying layer before it is called.
 
     Args:
         module: the layer.
         value: one step of its input, [B, ...].
         num_steps: T where the input of the network is static, else None.
+        axes: of a step of the network's input.
 
     Raises:
         TypeError: the layer before returned ``(spk, state)``, or the dtype is another one.
@@ -69,7 +109,7 @@ def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
         return
     if isinstance(module, LazyModuleMixin):  # takes its sizes from this very input
         return
-    _expect_axes(module, value, num_steps)
+    _expect_axes(module, value, num_steps, axes)
     _expect_features(module, value)
     if value.device != weight.device:
         raise RuntimeError(
@@ -97,15 +137,15 @@ def _autocast(value: Tensor) -> bool:
     return torch.is_autocast_enabled(value.device.type)
 
 
-def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> None:
+def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None, axes: int) -> None:
     shape = tuple(value.shape)
     if isinstance(module, nn.Linear):
         if value.dim() < 2:
-            raise ValueError(
+            raise AxesError(
                 f"a step of its input has shape {shape} and no batch axis; "
                 f"{_hint(num_steps, value)}"
             )
-        if num_steps and value.dim() > 2 and shape[0] == num_steps:
+        if num_steps and value.dim() == axes > 2 and shape[0] == num_steps:
             raise ValueError(
                 f"its static input {shape} has as many rows as num_steps={num_steps}; if axis 0 "
                 "is time, drop "
@@ -114,7 +154,7 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> Non
     elif isinstance(module, conv._ConvNd):
         axes = _AXES.get(type(module).__name__[-2:].lower(), ())
         if axes and value.dim() not in axes:
-            raise ValueError(
+            raise AxesError(
                 f"a step of its input has shape {shape}, expected {axes[0]} axes; "
                 f"{_hint(num_steps, value)}"
             )

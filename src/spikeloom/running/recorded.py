@@ -66,17 +66,28 @@ def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
 
 
 def recorded(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    steps: int | None = None,
 ) -> Any:
     """Call a function, record its operations, run them layer by layer and return the result.
 
     An error in the user's code is raised unchanged; written and referenced tensors are then as the
     plain call would have left them.
+
+    Args:
+        function: the function.
+        args, kwargs: its arguments.
+        recorder: holds the record.
+        steps: T of padded recordings, where it is known.
     """
     install()
     try:
         with recorder:
             result = function(*args, **kwargs)
+        recorder.check_ends(steps)
     except BaseException as error:
         _complete(recorder, error)
         raise

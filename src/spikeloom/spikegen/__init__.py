@@ -1,7 +1,8 @@
 """Encoders: numbers, images and labels become spikes.
 
-Results are ``[T, B, ...]``, in the dtype and on the device of the input. `poisson`, `phase`,
-`burst` and `population` are not in snnTorch. Decoders are in `spikeloom.decode`.
+Results are ``[T, B, ...]``, in the dtype and on the device of the input. `level_crossing`,
+`poisson`, `phase`, `burst` and `population` are not in snnTorch. Decoders are in
+`spikeloom.decode`.
 """
 
 from .bernoulli_encoder import BernoulliEncoder
@@ -13,6 +14,7 @@ from .latency_coding import (
     latency_code_log,
     latency_interpolate,
 )
+from .level_crossing import level_crossing
 from .one_hot import from_one_hot, to_one_hot, to_one_hot_inverse
 from .pattern_coding import burst, phase
 from .poisson_encoder import PoissonEncoder
@@ -37,6 +39,7 @@ __all__ = [
     "latency_code_linear",
     "latency_code_log",
     "latency_interpolate",
+    "level_crossing",
     "phase",
     "poisson",
     "population",

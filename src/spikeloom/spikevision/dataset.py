@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..core.numbers import flag, path_of, real, whole
+from ..data.series import Source
 from .store import EventStore, Recording
 
 __all__ = ["EventDataset"]
@@ -37,6 +38,7 @@ class EventDataset(Dataset[Any]):
 
     cache_name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
+    source: ClassVar[Source]
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from .metrics import confusion, macro_f1, top_k
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
 from .rules import BPSTDP, BPTT, OTTT, SLTT, STBP, TBPTT, EProp, EventProp
+from .time_control import TimeControl, time_control
 
 __all__ = [
     "BPSTDP",
@@ -31,6 +32,7 @@ __all__ = [
     "Interrupted",
     "Result",
     "TensorBoardLog",
+    "TimeControl",
     "TrainingRun",
     "confusion",
     "conv",
@@ -39,5 +41,6 @@ __all__ = [
     "macro_f1",
     "mlp",
     "neurons",
+    "time_control",
     "top_k",
 ]

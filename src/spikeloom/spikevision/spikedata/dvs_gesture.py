@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...core.numbers import flag, random_source, whole
 from ...data.events import to_frames
+from ...data.series import Source
 from ..dataset import EventDataset
 from ..download import Archive, find_or_fetch, unpack
 from ..readers import read_aedat, read_gesture_labels
@@ -90,6 +91,12 @@ class DVSGesture(EventDataset):
         "air drums",
         "air guitar",
         "other gestures",
+    )
+    source = Source(
+        "DVS128 Gesture",
+        "CC BY 4.0",
+        "Amir et al. (2017), A Low Power, Fully Event-Based Gesture Recognition System, CVPR",
+        ARCHIVE.page,
     )
 
     def __init__(

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.numbers import flag
 from ...data.damage import damage_named
 from ...data.events import to_frames
+from ...data.series import Source
 from ..dataset import EventDataset
 from ..download import Archive, find_or_fetch
 from ..readers import read_nmnist
@@ -85,6 +86,12 @@ class NMNIST(EventDataset):
 
     cache_name = "n_mnist"
     classes = tuple("0123456789")
+    source = Source(
+        "N-MNIST",
+        "CC BY-SA 4.0",
+        "Orchard, Jayawant, Cohen & Thakor (2015), Frontiers in Neuroscience 9, 437",
+        PAGE,
+    )
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from ...core.checks import require
 from ...core.numbers import whole
 from ...data.damage import damage_named
 from ...data.events import EVENT, to_frames
+from ...data.series import Source
 from ..dataset import EventDataset
 from ..download import Archive, find_or_fetch
 from ..store import Recording
@@ -82,6 +83,13 @@ class SHD(EventDataset):
     cache_name = "shd"
     classes = tuple(
         f"{language} {digit}" for language in ("english", "german") for digit in range(10)
+    )
+    source = Source(
+        "Spiking Heidelberg Digits",
+        "CC BY 4.0",
+        "Cramer, Stradmann, Schemmel & Zenke (2020), IEEE Transactions on Neural Networks and "
+        "Learning Systems",
+        PAGE,
     )
 
     def __init__(
