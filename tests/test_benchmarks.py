@@ -56,6 +56,25 @@ def test_networks_with_a_loop_of_their_own_compute_the_same_in_every_way() -> No
 
 
 @pytest.mark.slow
+def test_deep_networks_compute_layer_by_layer_what_the_loop_computes() -> None:
+    rows = report("deep", "--epochs", "0", "--repeats", "1")
+    compared = [row for row in rows if row["way"] in ("layerwise", "run")]
+    assert len(compared) == 4
+    for row in compared:
+        apart = (row[f"{what} apart"] for what in ("losses", "gradients", "statistics"))
+        assert all(float(value) < 1e-10 for value in apart)
+
+
+@pytest.mark.slow
+def test_deep_networks_and_resonators_are_trained() -> None:
+    (deep,) = report("deep", "--network", "sew", "--repeats", "1")
+    (resonators,) = report("sequential_mnist", "--permuted")
+    assert deep["epochs"] == resonators["epochs"] == 1
+    assert {"parameters", "test [%]", "cpu [s]"} <= deep.keys() & resonators.keys()
+    assert resonators["order"] == "permuted"
+
+
+@pytest.mark.slow
 def test_static_images_and_images_over_time_are_measured() -> None:
     rows = [row for row in report("conv") if row["network"] == "ours"]
     assert [row["input"] for row in rows] == ["static", "over time"]
@@ -261,7 +280,14 @@ def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told
 
 
 @pytest.mark.slow
-def test_spoken_words_are_learned_with_delays_without_and_without_time() -> None:
-    rows = report("spoken_words")
-    assert [row["row"] for row in rows] == ["learned delays", "no delays", "steps shuffled"]
-    assert all(0 <= row["test [%]"] <= 100 and row["parameters"] > 0 for row in rows)
+def test_networks_that_live_in_time_are_judged_beside_steps_in_random_order(tmp_path: Path) -> None:
+    results = tmp_path / "temporal.json"
+    rows = {row["row"]: row for row in report("temporal", "--results", results)}
+    assert {"spoken words", "event digits", "heart beats", "vowels"} <= rows.keys()
+    assert rows["spoken words"]["parameters"] <= 300_000
+    for row in rows.values():
+        assert row["spikes"] > 0 and 0 <= row["ridge, time [%]"] <= 100
+    controlled = {name for name, row in rows.items() if row["static"] is not None}
+    assert controlled == rows.keys() - {"spoken words, one delay"}
+    again = printed("temporal", "--smoke", "--results", results)
+    assert "seed 0" not in again, "a finished seed is not trained again"

@@ -28,7 +28,7 @@ INSTALL = """\
 import importlib.util
 
 if importlib.util.find_spec("spikeloom") is None:
-    %pip install --quiet "spikeloom[viz,data]"
+    %pip install --quiet "spikeloom[viz,data,nir]"
 %matplotlib inline"""
 IMPORT = re.compile(r"^from common import .*\n", re.MULTILINE)
 

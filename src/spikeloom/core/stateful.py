@@ -193,8 +193,12 @@ class Stateful(nn.Module):
         recorder = recording.local.recorder
         if recorder is not None:
             recorder.reset.add(id(self))
-        empty = tuple(self.hidden)
+        empty = self._shown(self.hidden)
         return empty[0] if len(empty) == 1 else empty
+
+    def _shown(self, state: Any) -> tuple[Any, ...]:
+        """The fields of a state that are returned and accepted."""
+        return tuple(state)
 
     def detach_hidden(self) -> None:
         """Cut the remembered state from the graph and keep its values."""

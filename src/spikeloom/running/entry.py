@@ -17,7 +17,7 @@ from ..core.numbers import network
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 from .errors import located
-from .lengths import refuse_statistics
+from .lengths import batch_norms_that_count, refuse_late_steps
 from .loop import stacked
 from .memory import MEMORIES
 from .plan import Plan, Run
@@ -112,9 +112,10 @@ def run(
         TypeError: ``x`` is not one tensor of real numbers, or a layer received another dtype or a
             tuple.
         ValueError: the axes or features of a layer's input are wrong (the message begins with the
-            path of the layer), ``x`` is not finite, a name is unknown, or ``net`` has its own loop
-            over time; with ``lengths``, one is out of range, or a batch norm in training would take
-            its statistics from the padding.
+            path of the layer), ``x`` is not finite, a name is unknown, ``net`` has its own loop
+            over time, or ``batch_norm="time"`` and a value is needed before the last step; with
+            ``lengths``, one is out of range, a neuron reads later steps, or a batch norm in
+            training would take its statistics from the padding.
         RuntimeError: another thread is running the same network.
 
     >>> import torch, spikeloom as snn
@@ -139,7 +140,7 @@ def run(
     batch = x.shape[1] if num_steps is None else len(x)
     ends = None if lengths is None else checked_lengths(lengths, steps, batch, x.device)
     if ends is not None:
-        refuse_statistics(net)
+        refuse_late_steps(net)
         x = cut(x, ends) if num_steps is None else x  # infinite states have no gradient of 0
     work = Work(net, x, steps, num_steps is not None, keys, batch_norm, memory, ends)
     execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
@@ -183,12 +184,35 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
         if reset:
             tree.reset(net)
         if cannot_record([work.x]):
+            _refuse_whole_sequences(net)
+            _refuse_common_statistics(net, work.batch_norm)
             output, records = stacked(*work.loop(work.inputs(), work.holder(net.modules())))
             return output, records, Plan(False, "something else traces or transforms this call")
         return work.recorded()
 
 
 _run_outside_graphs = outside_graphs(_run)
+
+
+def _refuse_whole_sequences(net: nn.Module) -> None:
+    """Refuse neurons without a step, which a plain loop would call with one step as a sequence."""
+    for path, neuron in named_neurons(net):
+        if "step" not in neuron.modes:
+            raise ValueError(
+                f"{path}: {type(neuron).__name__} runs whole sequences, and something else traces "
+                "or transforms this call, in which only the plain loop over time runs; write a "
+                "neuron that has single steps"
+            )
+
+
+def _refuse_common_statistics(net: nn.Module, batch_norm: str) -> None:
+    """Refuse statistics of all steps where the steps run one after the other."""
+    for path, module in batch_norms_that_count(net) if batch_norm == "time" else ():
+        raise ValueError(
+            f'{path}: batch_norm="time" takes the statistics of all steps together, but inside '
+            f"snn.layerwise, a trace or a transform {type(module).__name__} runs step by step; "
+            'write batch_norm="step" or net.eval()'
+        )
 
 
 def _ended(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from ..core import checks, dispatch, recording
 from .execution import Execution
@@ -43,7 +44,9 @@ def cannot_record(leaves: list[Any]) -> bool:
         return True
     if torch._C._get_tracing_state() is not None:
         return True
-    if torch._C._len_torch_dispatch_stack() > 0:
+    if torch._C._len_torch_dispatch_stack() > 0 and not all(
+        getattr(mode, "counts_recordings", False) for mode in _get_current_dispatch_mode_stack()
+    ):
         return True
     tensors = [value for value in leaves if isinstance(value, Tensor)]
     known = (Tensor, nn.Parameter)

@@ -22,6 +22,7 @@ from . import memory, modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
 from .program import Layer, Need
+from .special_layers import NOT_TOGETHER
 from .stateful import StatefulModules
 from .stateful_layers import StatefulLayer
 from .tables import FRESH, IN_PLACE, INFO, KINDS, LIKE
@@ -119,6 +120,10 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a function that is in no table or that cannot be recorded here."""
+        if KINDS.get(function) == "batch_norm" and self.execution.batch_norm == "time":
+            training = kwargs.get("training", args[5] if len(args) > 5 else False)
+            if training:
+                raise ValueError(NOT_TOGETHER)
         if not self.off:
             plain = IN_PLACE.get(function)
             if plain is not None and type(args[0]) is Deferred and "out" not in kwargs:

@@ -75,6 +75,8 @@ class StatefulModules(Special):
             return f"its class overrides {', '.join(overridden)}"
         if vars(module).keys() & set(_OWN) or not _is_known(type(module)):
             return "its class overrides how it runs"
+        if isinstance(module, Neuron) and module.transition.shifts:
+            return "its random threshold"
         if module.mode != "step" and not self.stepping:
             return "sequence mode"
         if any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.children()):

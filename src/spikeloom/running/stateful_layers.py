@@ -37,10 +37,12 @@ class ObservedLayer(Layer):
         if execution.again:
             return ""
         occurrences = self.occurrences[span.start : span.stop]
-        x = self.x
+        x, x_once = self.x, True
         if isinstance(x, Slot):
-            x, _ = execution.along(x, occurrences)
+            x, x_once = execution.along(x, occurrences)
         output, constant = execution.along(self.slots[-1], occurrences)
+        if x_once and not constant:  # a batch norm, which counts every step
+            x = x.expand(len(span), *x.shape)
         if len(span) == 1 and execution.stepping and len(self.occurrences) > 1:
             moment = Moment(x.unsqueeze(0), output.unsqueeze(0), None, True)
         elif len(span) == 1 and not execution.stepping:
@@ -379,7 +381,8 @@ class ScannedLayer(NeuronLayer):
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         if not self.sequential:
             return super().step(x, state)
-        spk, states = self.module.scan(x.unsqueeze(0), state)
+        steps = self.module.fewest_steps
+        spk, states = self.module.scan(x.expand(steps, *x.shape), state)
         return self.ordered(spk[0], [value[0] for value in states])
 
     def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:

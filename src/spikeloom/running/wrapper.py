@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.alone import alone
 from ..core.lengths import checked_lengths
 from .execution import Execution
-from .lengths import refuse_statistics
+from .lengths import refuse_late_steps
 from .plan import Plan
 from .recorded import (
     cannot_record,
@@ -250,7 +250,7 @@ def _ends(lengths: Any, leaves: list[Any], nets: list[nn.Module]) -> Tensor | No
     if lengths is None:
         return None
     for net in nets:
-        refuse_statistics(net)
+        refuse_late_steps(net)
     device = next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), None)
     return checked_lengths(lengths, None, None, device)
 

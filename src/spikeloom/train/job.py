@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ..chaos import Chaos
-from ..core.tree import reset
+from ..core.tree import named_neurons, reset
 from ..learning.training import TrainingRule, refusal
-from ..running.lengths import refuse_statistics
+from ..running.lengths import refuse_late_steps
 from .model import Model, device_of, fork_random_state, has_own_loop, spiking_layers
 from .readout import check_takes_lengths, check_targets, one_number
 from .samples import Samples
@@ -119,9 +119,11 @@ class _Products(TorchDispatchMode):
     without gradient.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool) -> None:
         super().__init__()
         self.operations = 0
+        # neurons that run whole sequences have no plain loop, in which every step is counted
+        self.counts_recordings = recorded
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -147,7 +149,7 @@ def check_lengths(rule: TrainingRule, job: Job) -> None:
             "chaos reads trajectories of equal length, got samples of unequal length; leave chaos "
             "out, or cut the samples to one length"
         )
-    refuse_statistics(job.net, training=True)
+    refuse_late_steps(job.net, training=True)
 
 
 def probe(job: Job) -> Probe:
@@ -172,7 +174,8 @@ def probe(job: Job) -> Probe:
             _check_output(job, outputs)
             _check_loss(job, outputs, y, spikes, lengths)
             reset(job.net)
-            with _Products() as counter:  # the longer sample counts
+            whole = any("step" not in n.modes for _, n in named_neurons(job.net))
+            with _Products(recorded=whole) as counter:  # the longer sample counts
                 job.forward(x)
     finally:
         job.net.train(training)

@@ -112,7 +112,7 @@ class Model:
         if self.readout.field == "spk":
             return step[0] if isinstance(step, tuple) else step
         last: Any = self.net.get_submodule(self.last)
-        fields = [name for name in last.State._fields if name != "spk"]
+        fields = [name for name in last.state_type()._fields if name != "spk"]
         if not isinstance(step, tuple) or len(step) != 1 + len(fields):
             raise TypeError(
                 f"{self.readout.name} reads membranes, got a network that returns "
