@@ -62,6 +62,8 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "bptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
     "tbptt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
     "eprop": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
+    "ottt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
+    "sltt": {"net": lambda: network(leaky), "neuron": "Leaky", "lr": 1e-2},
     "stbp": {"net": lambda: network(stbp_neuron), "neuron": "stbp_neuron", "lr": 1e-2},
     "bp_stdp": {
         "net": lambda: network(integrating, 0.1),

@@ -38,8 +38,8 @@ def recordings(temporal: Any) -> Any:
 
 def test_regression_on_the_mean_over_time_knows_the_order_of_steps(temporal: Any) -> None:
     known = recordings(temporal)
-    without_time = temporal.accuracy(temporal.ridge(known, known, 1), known.y)
-    with_time = temporal.accuracy(temporal.ridge(known, known, 3), known.y)
+    without_time = temporal.accuracy(temporal.ridge(known, known, 1, 0.1), known.y)
+    with_time = temporal.accuracy(temporal.ridge(known, known, 3, 0.1), known.y)
     assert without_time < 80 < with_time == 100
 
 

@@ -149,6 +149,59 @@ def test_fit_trains_every_weight_of_a_small_transformer() -> None:
     assert {name for name, _ in net.named_parameters() if name.endswith("weight")} <= changed
 
 
+def test_a_batch_of_as_many_samples_as_steps_is_taken_for_a_batch() -> None:
+    net = nn.Sequential(
+        blocks.patch_embedding(1, C, neuron, poolings=[True]), blocks.token_mlp(C, neuron)
+    )
+    x = torch.rand(T, 1, 4, 4)
+    assert snn.run(net, x, num_steps=T).shape == (T, T, 4, C)
+
+
+def test_products_of_attention_are_named_as_not_counted() -> None:
+    net = nn.Sequential(blocks.self_attention(C, 2, neuron), blocks.qk_attention(C, neuron))
+    found = snn.doctor.cost(net, torch.rand(T, B, N, C))
+    assert found.uncounted == ("products of signals in 0", "products of signals in 1")
+    assert found.layers[0].path == "0.query.linear" and found.layers[0].analog == T * N * C * C
+
+
+@pytest.mark.parametrize("name", ["sew", "ms"])
+def test_a_residual_block_without_norm_is_written_as_nir(name: str) -> None:
+    make = {"sew": blocks.sew_block, "ms": blocks.ms_block}[name]
+    net = nn.Sequential(make(2, 4, neuron, stride=2, norm=None), neuron())
+    x = given("sew").float()
+    again = snn.nir.from_nir(snn.nir.to_nir(net, x[0]))
+    assert torch.equal(snn.run(again, x), snn.run(net, x))
+
+
+OF_NO_GRAPH: dict[str, tuple[Make, str]] = {
+    "norm": (lambda: blocks.sew_block(2, 4, neuron), r"BatchNorm2d has no NIR node; fold it"),
+    "TEBN": (OF_IMAGES["sew, TEBN"], r"TemporalEffectiveBatchNorm has no NIR node; NIR knows"),
+    "product": (
+        lambda: blocks.sew_block(2, 2, neuron, connect="and", norm=None),
+        r"forward calls 'mul'|product of two signals",
+    ),
+    "attention": (
+        lambda: blocks.self_attention(C, 2, neuron, norm=None),
+        r"Linear 'query.linear': .* has no NIR node|forward calls '\w+', which has no NIR node",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_NO_GRAPH)
+def test_what_nir_cannot_hold_is_refused_by_name(what: str) -> None:
+    make, text = OF_NO_GRAPH[what]
+    with pytest.raises(ValueError, match=text):
+        snn.nir.to_nir(
+            make(), torch.rand(B, N, C) if what == "attention" else given("sew")[0].float()
+        )
+
+
+@pytest.mark.parametrize("name", ["sew", "self-attention"])
+def test_conversion_of_a_spiking_block_is_refused_in_words(name: str) -> None:
+    with pytest.raises(ValueError, match="the network has spiking neurons already"):
+        snn.conversion.convert(BLOCKS[name]().eval(), given(name)[0].float())
+
+
 # -- the equations ---------------------------------------------------------------------------------
 
 

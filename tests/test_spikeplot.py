@@ -260,6 +260,14 @@ def test_weights_ask_for_the_shape_of_fields_that_are_no_squares():
         spikeplot.weights(torch.rand(4, 3, 5, 5))
 
 
+def test_rates_of_padded_recordings_average_over_those_that_have_not_ended():
+    spk = torch.zeros(4, 2, 3)
+    spk[:, 1] = 1
+    spk[2:, 0] = 5  # padding
+    line = spikeplot.rates(spk, lengths=[2, 3]).lines[0]
+    assert line.get_ydata().tolist() == [0.5, 0.5, 1.0]
+
+
 def test_rates_average_over_all_but_time_and_keep_the_ends():
     spk = spikes(20, 3, 4)
     raw, smooth = (

@@ -256,9 +256,9 @@ class SlidingPSN(Neuron):
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:
         past = state[1 : self.k]
         mem = self._summed([*reversed(past), x])
-        recent = (x, *past)[: self.k - 1]
+        latest = (x, *past)[: self.k - 1]
         names = state._fields[1 : self.k]
-        return state._replace(mem=mem, **dict(zip(names, recent, strict=True)))
+        return state._replace(mem=mem, **dict(zip(names, latest, strict=True)))
 
     def scan(
         self, x: Tensor, state: Any = None, *, num_steps: int | None = None

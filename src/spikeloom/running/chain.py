@@ -93,7 +93,7 @@ class Chain:
         """Record the first step; arguments as for `spikeloom.running.loop`."""
         for path, module in self.links:
             place.enter(path, module)
-            expect(module, x, static)
+            expect(module, x, static, place.axes)
             x = module(x)
         place.leave()
         return x

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
 from ..core import checks, tree
@@ -31,7 +32,7 @@ _MOST_STEPS = 2**24
 @overload
 def run(
     net: nn.Module,
-    x: Tensor,
+    x: Tensor | PackedSequence,
     num_steps: int | None = None,
     *,
     record: Literal[False] | None = None,
@@ -44,7 +45,7 @@ def run(
 @overload
 def run(
     net: nn.Module,
-    x: Tensor,
+    x: Tensor | PackedSequence,
     num_steps: int | None = None,
     *,
     record: bool | Iterable[str] | None = None,
@@ -56,7 +57,7 @@ def run(
 ) -> Run: ...
 def run(
     net: nn.Module,
-    x: Tensor,
+    x: Tensor | PackedSequence,
     num_steps: int | None = None,
     *,
     record: bool | Iterable[str] | None = None,
@@ -79,7 +80,8 @@ def run(
     Args:
         net: any module. Its neurons keep the last state.
         x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every
-            step. Whole numbers are for networks that begin with an ``nn.Embedding``.
+            step. Whole numbers are for networks that begin with an ``nn.Embedding``. A
+            ``PackedSequence`` of torch has lengths of its own, and the output is packed, too.
         num_steps: T of a static input.
         record: what to return besides the output: True for everything, or names such as ``"1"``
             (all of that neuron), ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in
@@ -87,7 +89,8 @@ def run(
         reset: start from rest (default); False continues from the state of the previous call.
         batch_norm: statistics of batch norm in training: ``"step"`` uses those of each step, as the
             loop does; ``"time"`` uses those of all steps together.
-        lengths: steps of each sample where recordings of unequal length are padded to one batch,
+        lengths: steps of each sample where recordings of unequal length are padded to one batch
+            (`data.pad_sequences`),
             [B]. Output and records are 0 after the end of a sample, the neurons keep the state of
             its last step, and spikes and gradients are those of the samples run one by one; what
             the padding holds does not matter. States of all steps are saved for this. Hooks and
@@ -127,6 +130,9 @@ def run(
       0  Linear  time folded into the batch
       1  Leaky   scan over time (torch)
     """
+    if isinstance(x, PackedSequence):
+        options = {"reset": reset, "batch_norm": batch_norm, "memory": memory}
+        return _packed(net, x, num_steps, lengths, record=record, explain=explain, **options)
     steps = _check(net, x, num_steps, batch_norm, reset, explain)
     _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
@@ -142,6 +148,34 @@ def run(
     if ends is not None:
         output, records = _ended(net, output, records, ends)
     return Run(output, records, plan) if record or explain else output
+
+
+def _packed(
+    net: nn.Module,
+    x: PackedSequence,
+    num_steps: int | None,
+    lengths: Any,
+    *,
+    record: bool | Iterable[str] | None,
+    explain: bool,
+    **options: Any,
+) -> Any:
+    """Run packed recordings, and pack the output as they are."""
+    if num_steps is not None or lengths is not None:
+        raise ValueError(
+            "a PackedSequence has steps and lengths of its own, got num_steps or lengths too; "
+            "leave them out"
+        )
+    value, ends = pad_packed_sequence(x)
+    found = run(net, value, lengths=ends, record=record, explain=True, **options)
+
+    def packed(output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return output
+        return pack_padded_sequence(output, ends, enforce_sorted=x.sorted_indices is None)
+
+    found = found._replace(output=pytree.tree_map(packed, found.output))
+    return found if record or explain else found.output
 
 
 def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:

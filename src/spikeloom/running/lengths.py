@@ -18,7 +18,7 @@ class Holder:
     Call it after each step.
 
     Args:
-        modules: whose states stop at the ends.
+        modules: their states stay the same.
         ends: steps of each sample, [B].
     """
 

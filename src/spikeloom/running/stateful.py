@@ -354,8 +354,8 @@ class StatefulModules(Special):
         if isinstance(module, Neuron):
             # all samples take part in the first step, so that no state is needed before it
             start = before if done and before is not None else (value[0] for value in states)
-            valid = (held(value, old, ends) for value, old in zip(states, start, strict=True))
-            states = module.State(*valid)
+            frozen = (held(value, old, ends) for value, old in zip(states, start, strict=True))
+            states = module.State(*frozen)
             module._hidden = module.State(*(value[-1] for value in states))
         return module.returned(output, _shown(states, output))
 

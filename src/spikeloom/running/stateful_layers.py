@@ -37,10 +37,12 @@ class ObservedLayer(Layer):
         if execution.again:
             return ""
         occurrences = self.occurrences[span.start : span.stop]
-        x = self.x
+        x, x_once = self.x, True
         if isinstance(x, Slot):
-            x, _ = execution.along(x, occurrences)
+            x, x_once = execution.along(x, occurrences)
         output, constant = execution.along(self.slots[-1], occurrences)
+        if x_once and not constant:  # a batch norm, which counts every step
+            x = x.expand(len(span), *x.shape)
         if len(span) == 1 and execution.stepping and len(self.occurrences) > 1:
             moment = Moment(x.unsqueeze(0), output.unsqueeze(0), None, True)
         elif len(span) == 1 and not execution.stepping:
@@ -144,12 +146,12 @@ class StatefulLayer(Layer):
             alive: which samples go on, [B].
         """
         axis = self.module.batch_axis
-        valid = [alive_or(alive, found[0], torch.zeros_like(found[0])), *found[1:]]
+        frozen = [alive_or(alive, found[0], torch.zeros_like(found[0])), *found[1:]]
         if axis is not None and state is not None:
             for old, out in zip(state, self.outs, strict=True):
                 if out:
-                    valid[out] = alive_or(alive, found[out], old.to(found[out].dtype), axis)
-        return valid
+                    frozen[out] = alive_or(alive, found[out], old.to(found[out].dtype), axis)
+        return frozen
 
     def leave(self) -> None:
         """Set the last valid state of padded samples where the last output is another one."""
@@ -279,16 +281,16 @@ class NeuronLayer(StatefulLayer):
         """Return spikes that are 0, and states that stay the same, from each sample's end on."""
         if not timed:
             one = type(states)(*(value.unsqueeze(0) for value in states))
-            spk, valid = self._ended(execution, spk.unsqueeze(0), one, start, ends, timed=True)
-            return spk[0], type(states)(*(value[0] for value in valid))
-        valid = [held(value, old, ends) for value, old in zip(states, start, strict=True)]
+            spk, frozen = self._ended(execution, spk.unsqueeze(0), one, start, ends, timed=True)
+            return spk[0], type(states)(*(value[0] for value in frozen))
+        frozen = [held(value, old, ends) for value, old in zip(states, start, strict=True)]
         if 0 in self.outs:  # the spikes are part of the state, and those that are passed on are cut
             place = self.outs.index(0)
             before = start[place] if self.fired is None else self.fired
             fired = held(states[place], before, ends)[-1]
             if not execution.again:
                 self.fired = fired if self.infos[0].requires_grad else fired.detach()
-        return cut(spk, ends), type(states)(*valid)
+        return cut(spk, ends), type(states)(*frozen)
 
     def leave(self) -> None:
         if self.fired is not None:

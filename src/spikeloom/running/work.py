@@ -55,6 +55,9 @@ class Work:
     place: Place = field(default_factory=Place)
     _hold: Callable[[int], None] = field(default=_nothing, init=False)
 
+    def __post_init__(self) -> None:
+        self.place.axes = self.x.dim() - (not self.is_static)
+
     def inputs(self) -> Iterable[Tensor]:
         """Return the input of each step."""
         return [self.x] * self.steps if self.is_static else self.x.unbind(0)

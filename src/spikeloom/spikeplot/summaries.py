@@ -1,11 +1,12 @@
 """Plots of a trained network: weights, firing rates, confusion matrix."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
+from ..core.lengths import checked_lengths
 from ..core.style import (
     LIGHT,
     array,
@@ -109,6 +110,7 @@ def rates(
     *,
     window: int = 1,
     dt: float | None = None,
+    lengths: Any = None,
 ) -> "Axes":
     """Draws the firing rate of one or more layers over time.
 
@@ -118,12 +120,14 @@ def rates(
         ax: where to draw. Default: a new figure.
         window: steps of the centred running mean; fewer at both ends.
         dt: duration of a step in s; if given, the axes are in s and Hz.
+        lengths: steps of each sample, [B], of spikes [T, B, ...]; the rate of a step is then the
+            mean over the samples that have not ended. Default: T.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``window`` is not 1 or more.
+        ValueError: ``window`` is not 1 or more, or a length is out of range.
 
     >>> import torch
     >>> ax = rates({"hidden": torch.ones(20, 2, 5), "output": torch.zeros(20, 2, 3)}, window=5)
@@ -136,7 +140,7 @@ def rates(
     palette = colours().palette
     for number, (name, spk) in enumerate(layers.items()):
         values = array(spk, name or "data").astype(float)
-        rate = running_mean(values.reshape(len(values), -1).mean(1), window)
+        rate = running_mean(_of_steps(values, lengths), window)
         time = np.arange(len(rate)) * (dt or 1)
         ax.plot(
             time, rate / (dt or 1), color=palette[number % len(palette)], linewidth=1.6, label=name
@@ -154,6 +158,16 @@ def rates(
     if isinstance(data, Mapping):
         ax.legend(frameon=False, labelcolor=colours().ink)
     return ax
+
+
+def _of_steps(values: np.ndarray, lengths: Any) -> np.ndarray:
+    """Mean of each step over neurons and over the samples that take part in it, [T]."""
+    if lengths is None:
+        return values.reshape(len(values), -1).mean(1)
+    ends = checked_lengths(lengths, len(values), values.shape[1]).numpy()
+    alive = np.arange(ends.max())[:, None] < ends
+    means = values.reshape(*values.shape[:2], -1).mean(2)[: len(alive)]
+    return (means * alive).sum(1) / alive.sum(1)
 
 
 def confusion(

@@ -11,12 +11,14 @@ from .interrupt import Interrupted
 from .metrics import confusion, macro_f1, top_k
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
-from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp, EventProp
+from .rules import BPSTDP, BPTT, OTTT, SLTT, STBP, TBPTT, EProp, EventProp
 from .time_control import TimeControl, time_control
 
 __all__ = [
     "BPSTDP",
     "BPTT",
+    "OTTT",
+    "SLTT",
     "STBP",
     "TBPTT",
     "Accuracy",
