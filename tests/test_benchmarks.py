@@ -11,6 +11,7 @@ import pytest
 from scripts import run_script
 
 import spikeloom as snn
+from spikeloom.core.checks import installed
 from spikeloom.train.rules import Rule, rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +149,18 @@ def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_pat
     mean = sum(b - a for a, b in zip(rows[0]["each"], rows[1]["each"], strict=True)) / 2
     assert abs(float(rows[1]["minus plain"].split()[0]) - mean) < 0.011
     assert any("is not chaotic, a weak bias" in text for text in rows[1]["warned"])
+
+
+@pytest.mark.slow
+def test_neurons_are_compared_with_brian2_where_it_is_installed() -> None:
+    if not installed("brian2"):
+        assert "skipped: Brian2 is not installed" in printed("fidelity", "--smoke")
+        return
+    rows = report("fidelity")
+    assert [row["model"] for row in rows] == ["qif", "adex", "adex, finer", "hh", "hh, finer"]
+    for row in rows:
+        assert row["spikes, ours"] > 0
+        assert not row["same scheme"] or row["same step [%]"] == 100
 
 
 @pytest.mark.slow

@@ -129,7 +129,8 @@ def noisy(
             an input layer of its own, such as `LinearLeaky`, receives it in front of that layer.
         threshold: standard deviation of the threshold, in its unit, >= 0.
         escape: width Delta of the escape rate, in the unit of the threshold, >= 0; 0: none.
-        generator: source of randomness, shared by these neurons; None is torch's global one.
+        generator: source of randomness, shared by these neurons; None is torch's global one. Only
+            the global one is restored where `snn.fit` resumes a training.
         training_only: without effect after ``net.eval()``.
 
     Returns:
