@@ -427,6 +427,8 @@ def main() -> None:
         raise SystemExit("no data folder; write --data with the folder of the recordings")
     if args.folds and not args.tuning:
         raise SystemExit("--folds is for --tuning; a row needs all folds")
+    if args.results and args.tuning:
+        raise SystemExit("--results keeps figures of the test part, which --tuning has not")
     done, rows = kept(args.results), []
     for name, task in TASKS.items():
         if not asked(name, args.row):
