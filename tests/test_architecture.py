@@ -43,6 +43,7 @@ FLOOR = {
     "learning.registry": 2,
     "learning.stdp": 2,
     "learning": 3,
+    "blocks": 3,
     "conversion": 3,
     "chaos": 3,
     "nir": 3,

@@ -11,6 +11,7 @@ import pytest
 from scripts import run_script
 
 import spikeloom as snn
+from spikeloom.core.checks import installed
 from spikeloom.train.rules import Rule, rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,25 @@ def test_networks_with_a_loop_of_their_own_compute_the_same_in_every_way() -> No
     rows = report("loops")
     assert len(rows) >= 8 and all(row["losses apart"] < 1e-4 for row in rows)
     assert all("layerwise [ms]" in row for row in rows)
+
+
+@pytest.mark.slow
+def test_deep_networks_compute_layer_by_layer_what_the_loop_computes() -> None:
+    rows = report("deep", "--epochs", "0", "--repeats", "1")
+    compared = [row for row in rows if row["way"] in ("layerwise", "run")]
+    assert len(compared) == 4
+    for row in compared:
+        apart = (row[f"{what} apart"] for what in ("losses", "gradients", "statistics"))
+        assert all(float(value) < 1e-10 for value in apart)
+
+
+@pytest.mark.slow
+def test_deep_networks_and_resonators_are_trained() -> None:
+    (deep,) = report("deep", "--network", "sew", "--repeats", "1")
+    (resonators,) = report("sequential_mnist", "--permuted")
+    assert deep["epochs"] == resonators["epochs"] == 1
+    assert {"parameters", "test [%]", "cpu [s]"} <= deep.keys() & resonators.keys()
+    assert resonators["order"] == "permuted"
 
 
 @pytest.mark.slow
@@ -129,6 +149,18 @@ def test_the_comparison_of_csbp_continues_where_it_was_and_pairs_by_seed(tmp_pat
     mean = sum(b - a for a, b in zip(rows[0]["each"], rows[1]["each"], strict=True)) / 2
     assert abs(float(rows[1]["minus plain"].split()[0]) - mean) < 0.011
     assert any("is not chaotic, a weak bias" in text for text in rows[1]["warned"])
+
+
+@pytest.mark.slow
+def test_neurons_are_compared_with_brian2_where_it_is_installed() -> None:
+    if not installed("brian2"):
+        assert "skipped: Brian2 is not installed" in printed("fidelity", "--smoke")
+        return
+    rows = report("fidelity")
+    assert [row["model"] for row in rows] == ["qif", "adex", "adex, finer", "hh", "hh, finer"]
+    for row in rows:
+        assert row["spikes, ours"] > 0
+        assert not row["same scheme"] or row["same step [%]"] == 100
 
 
 @pytest.mark.slow
@@ -270,7 +302,15 @@ def test_every_neuron_is_fitted_to_one_recording_and_predicts_the_other() -> Non
             assert row[name] is None or row[name] < 0.5, "random spikes are predicted by chance"
 
 
-def test_spoken_words_are_learned_with_delays_without_and_without_time() -> None:
-    rows = report("spoken_words")
-    assert [row["row"] for row in rows] == ["learned delays", "no delays", "steps shuffled"]
-    assert all(0 <= row["test [%]"] <= 100 and row["parameters"] > 0 for row in rows)
+@pytest.mark.slow
+def test_networks_that_live_in_time_are_judged_beside_steps_in_random_order(tmp_path: Path) -> None:
+    results = tmp_path / "temporal.json"
+    rows = {row["row"]: row for row in report("temporal", "--results", results)}
+    assert {"spoken words", "event digits", "heart beats", "vowels"} <= rows.keys()
+    assert rows["spoken words"]["parameters"] <= 300_000
+    for row in rows.values():
+        assert row["spikes"] > 0 and 0 <= row["ridge, time [%]"] <= 100
+    controlled = {name for name, row in rows.items() if row["static"] is not None}
+    assert controlled == rows.keys() - {"spoken words, one delay"}
+    again = printed("temporal", "--smoke", "--results", results)
+    assert "seed 0" not in again, "a finished seed is not trained again"

@@ -1,5 +1,6 @@
 """The report: accuracy, errors that add up, operations, early exit; and digits from end to end."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom.conversion import SpikingMaxPool, convert, fine_tune
 from spikeloom.conversion.error_parts import LayerError
-from spikeloom.conversion.loss_report import Report
+from spikeloom.conversion.loss_report import Exit, Report
 from spikeloom.conversion.report_views import picture
 from spikeloom.functional import fan_out
 
@@ -154,8 +155,28 @@ def test_a_report_is_printed_saved_and_drawn(digits: Any, tmp_path: Path) -> Non
     saved = json.loads(report.save(tmp_path / "report.json").read_text())
     assert saved["accuracy"] == list(report.accuracy) and saved["layers"][0]["path"] == "2"
     assert saved["settings"]["method"] == "percentile"
-    report.plot(tmp_path / "report.png")
+    figure = report.plot(tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 10_000
+    names = [each.get_text() for each in figure.axes[1].get_xticklabels()]
+    assert names == [each.layer for each in report.layers] and names[0] == "Conv2d 0"
+
+
+def test_labels_of_early_exit_overlap_or_run_out_of_the_frame() -> None:
+    exits = [(0.5, 0.78, 1.6), (0.7, 0.87, 3.4), (0.8, 0.91, 5.1), (0.9, 0.94, 7.9)]
+    exits += [(0.95, 0.951, 11.5), (0.99, 0.955, 11.9), (0.999, 0.955, 12.0)]
+    report = Report(
+        *(200, 0.965, (0.6, 0.9, 0.96), 0.005, 3, 3, (), 0.1, 9.0, 9.0, 9.0, 9.0),
+        tuple(Exit(*each) for each in exits),
+        {},
+    )
+    figure = report.plot()
+    figure.canvas.draw()
+    ax = figure.axes[2]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert [text.get_text() for text in ax.texts][-1] == "0.95, 0.99, 0.999"
+    assert not [1 for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+    frame = ax.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
 @torch.no_grad()

@@ -184,6 +184,24 @@ def test_an_input_on_another_scale_is_named_with_its_factor(factor: float, fault
         assert report.findings[0].write == f"x = x / {factor * BATCH[0].max():g}"
 
 
+@pytest.mark.parametrize("steps", [3, 4])
+def test_an_image_of_as_many_channels_as_samples_or_steps_is_no_fault(steps: int) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        snn.Leaky(0.5, init_hidden=True),
+        nn.Conv2d(4, 3, 3),
+        nn.BatchNorm2d(3),
+        snn.Leaky(0.5, init_hidden=True),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+        snn.Leaky(0.5, init_hidden=True, output=True),
+    )
+    batch = torch.rand(4, 2, 6, 6), torch.arange(4) % 3
+    found = snn.doctor.check(net, batch, num_steps=steps)
+    assert "batch norm over the wrong axis" not in str(found)
+
+
 def test_a_cut_graph_is_named_by_the_last_layer_before_it() -> None:
     class Cut(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -307,7 +325,7 @@ def test_a_report_prints_as_text_html_and_picture() -> None:
     assert "1. dead layer at 2" in text and "docs/not_learning.md" in text
     assert "<b>dead layer</b>" in page and page.count("<tr>") == 1 + len(report.layers)
     axes = report.plot().axes
-    assert [ax.get_title() for ax in axes] == ["Membranes", "Activity", "Gradient at the spikes"]
+    assert [ax.get_title() for ax in axes] == ["Membranes", "Activity", "Gradient"]
 
 
 def test_every_fault_has_a_heading_on_the_page() -> None:

@@ -96,6 +96,31 @@ def test_shapes_types_and_flags_force_nothing() -> None:
     assert list(recorded.plan.forced) == []
 
 
+class Deep(nn.Module):
+    """A hundred layers in each step, as deep networks have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(3, 3) for _ in range(100)))
+        self.lif = snn.Leaky(0.9, init_hidden=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif(self.layers(x) + x)
+
+
+def test_a_deep_network_is_recorded_to_its_end() -> None:
+    net = Deep()
+
+    def loop(x: Tensor) -> Tensor:
+        snn.reset(net)
+        return torch.stack([net(x_t) for x_t in x])
+
+    decorated = snn.layerwise(loop)
+    decorated(X)
+    for plan in (decorated.plan, snn.run(net, X, explain=True).plan):
+        assert plan.layerwise and not plan.forced
+
+
 def test_the_plan_is_that_of_the_last_call() -> None:
     net = Net(its_item)
     recorded = snn.layerwise(net)

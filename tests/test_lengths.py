@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from laws.cases import OWN, build, current, takes
+from laws.cases import OWN, STEPPING, build, current, takes
 from torch import Tensor, nn
+from torch.nn.utils import rnn
 from torch.utils._pytree import tree_leaves
 
 import spikeloom as snn
@@ -93,6 +94,265 @@ def test_a_static_input_ends_for_each_sample_at_its_own_step() -> None:
     assert out.sum((0, 2)).tolist() == [
         2 * snn.run(net, torch.ones(1, 1), int(n)).sum() for n in ENDS
     ]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_packed_recordings_give_what_padded_ones_give(in_order: bool) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), snn.Leaky(0.9, threshold=0.2, init_hidden=True)).double()
+    ends = torch.tensor([9, 4, 1]) if in_order else ENDS
+    x = torch.rand(9, 3, 2).double().requires_grad_()
+    padded = snn.run(net, x, lengths=ends)
+    mem = net[1].mem  # pyright: ignore
+    packed = snn.run(net, rnn.pack_padded_sequence(x, ends, enforce_sorted=in_order))
+    assert torch.equal(net[1].mem, mem)  # pyright: ignore
+    value, found = rnn.pad_packed_sequence(packed)
+    assert torch.equal(value, padded) and torch.equal(found, ends) and padded.any()
+    grads = [torch.autograd.grad(v.square().sum(), x)[0] for v in (value, padded)]
+    assert torch.equal(*grads)
+    with pytest.raises(ValueError, match="a PackedSequence has steps and lengths of its own"):
+        snn.run(net, packed, lengths=ends)
+
+
+def test_delays_go_on_from_the_last_valid_state() -> None:
+    torch.manual_seed(2)
+    net = nn.Sequential(
+        snn.SynapticDelay(3, 1.5), nn.Linear(2, 2), snn.DelayedLinear(2, 3, 4)
+    ).double()
+    x, more = torch.rand(9, 3, 2).double(), torch.rand(5, 3, 2).double()
+    snn.run(net, x, lengths=ENDS)
+    went_on = snn.run(net, more, reset=False)
+    for b, end in enumerate(ENDS):
+        joined = torch.cat([x[:end, b], more[:, b]]).unsqueeze(1)
+        torch.testing.assert_close(went_on[:, b : b + 1], snn.run(net, joined)[end:])
+
+
+def test_monitors_and_records_see_nothing_after_the_end_of_a_recording() -> None:
+    linear = nn.Linear(2, 3)
+    nn.init.ones_(linear.bias)  # drives the neurons after an end, too
+    net = nn.Sequential(linear, snn.Leaky(0.9, threshold=0.2, init_hidden=True)).double()
+    x = torch.rand(9, 3, 2).double()
+    with (
+        SF.OutputMonitor(net, snn.Leaky) as outputs,
+        SF.AttributeMonitor("mem", False, net, snn.Leaky) as membranes,
+    ):
+        spk = snn.run(net, x, lengths=ENDS)
+    torch.testing.assert_close(torch.stack(outputs.records), spk)
+    assert spk[:4, 0].any() and not spk[4:, 0].any()
+    for later in membranes.records[4:]:
+        assert torch.equal(later[0], membranes.records[3][0])
+
+
+class OwnLoop(nn.Module):
+    """A neuron, and how often it fires, with a loop over time of its own."""
+
+    def __init__(self, neuron: nn.Module) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        snn.reset(self)
+        outputs = [tree_leaves(self.neuron(x_t))[0] for x_t in x]
+        count = outputs[0]
+        for spk in outputs[1:]:
+            count = count + spk
+        return torch.stack(outputs), count
+
+
+def padded_and_alone_layerwise(net: OwnLoop, x: Tensor) -> list[list[Tensor]]:
+    """What `padded_and_alone` gives, of a network with its own loop, and its counts."""
+    x = x.clone().requires_grad_()
+    run = snn.layerwise(net)
+
+    def found(x: Tensor, **options: Any) -> list[Tensor]:
+        out, count = run(x, **options)
+        hidden = [value for m in net.modules() if isinstance(m, snn.Neuron) for value in m.hidden]
+        return [out, count, *hidden]
+
+    def gradients(values: list[Tensor]) -> list[Tensor]:
+        weights = torch.linspace(0.5, 2, values[0].numel(), dtype=x.dtype).view_as(values[0])
+        loss = (values[0] * weights).sum() + sum(v.square().sum() for v in values[1:])
+        learned = [p for p in net.parameters() if p.requires_grad]
+        grads = torch.autograd.grad(loss, [x, *learned], allow_unused=True)
+        return [torch.zeros(()) if g is None else g for g in grads]
+
+    together = found(x, lengths=ENDS)
+    parts = [found(x[:end, b : b + 1]) for b, end in enumerate(ENDS)]
+    out = torch.zeros_like(together[0])
+    for b, end in enumerate(ENDS):
+        out[:end, b : b + 1] = parts[b][0]
+    alone = [out, *(torch.cat(v) for v in zip(*(part[1:] for part in parts), strict=True))]
+    return [[*together, *gradients(together)], [*alone, *gradients(alone)]]
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_a_loop_of_its_own_over_a_padded_batch_counts_what_its_recordings_give(name: str) -> None:
+    neuron = build(name, learn=True, **takes_state(name))
+    if not takes_state(name) and not getattr(neuron, "carries", False):
+        pytest.skip("it keeps no state between calls")
+    together, alone = padded_and_alone_layerwise(OwnLoop(neuron), current(name, steps=9))
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+class Explicit(nn.Module):
+    """Membranes that the loop passes on itself, and a neuron whose spikes are fed back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(2, 3), snn.Synaptic(0.8, 0.9, threshold=0.3)
+        self.last = snn.RLeaky(0.9, linear_features=3, threshold=0.4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        syn, mem = self.lif.init_synaptic()
+        fed, other = self.last.init_rleaky()
+        count = torch.zeros(x.shape[1], 3, dtype=x.dtype)
+        for x_t in x:
+            spk, syn, mem = self.lif(self.fc(x_t), syn, mem)
+            fed, other = self.last(spk, fed, other)
+            count = count + fed
+        return count, mem, other
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_membranes_that_a_loop_passes_on_are_the_last_valid_ones(read: bool) -> None:
+    torch.manual_seed(0)
+    net = Explicit().double()
+    x = 3 * torch.rand(9, 3, 2).double()
+
+    @snn.layerwise
+    def forward(x: Tensor) -> tuple[Tensor, ...]:
+        found = net(x)
+        if read:  # a value that Python needs divides the recording
+            assert found[0].sum() >= 0
+        return found
+
+    together = forward(x, lengths=ENDS)
+    parts = [net(x[:end, b : b + 1]) for b, end in enumerate(ENDS)]
+    for value, alone in zip(together, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(value, torch.cat(alone))
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_lengths_reach_neurons_that_layerwise_does_not_record(sequence: bool) -> None:
+    kind, mode = (snn.Leaky, "sequence") if sequence else (Halved, "step")
+    neuron = kind(0.9, threshold=0.2, init_hidden=True, mode=mode)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = neuron
+
+        def forward(self, x: Tensor) -> Tensor:
+            snn.reset(self)
+            return self.lif(x) if sequence else torch.stack([self.lif(x_t) for x_t in x])
+
+    net, x = Net(), torch.rand(9, 3, 2)
+    spk = snn.layerwise(net)(x, lengths=ENDS)
+    mem = neuron.mem
+    for b, end in enumerate(ENDS):
+        torch.testing.assert_close(spk[:end, b : b + 1], net(x[:end, b : b + 1]))
+        torch.testing.assert_close(mem[b : b + 1], neuron.mem)
+        assert not spk[end:, b].any()
+
+
+class Halved(snn.Leaky):
+    """It overrides how it runs, so that it runs at every step."""
+
+    def step(self, x: Tensor, state: Any = None) -> Any:
+        return super().step(x / 2, state)
+
+
+class Written(snn.Leaky):
+    """Its forward does everything itself, out of sight of a recording."""
+
+    def forward(self, input_: Tensor, *state: Any, **named: Any) -> Any:
+        before = torch.zeros_like(input_) if self._hidden is None else self._hidden.mem
+        mem = self.beta * before + input_
+        spk = (mem > self.threshold).to(mem.dtype)
+        self._hidden = self.State(mem - spk * self.threshold)
+        return spk
+
+
+@pytest.mark.parametrize("kind", [Halved, Written])
+def test_a_run_keeps_the_last_states_of_neurons_that_it_does_not_record(kind: Any) -> None:
+    neuron = kind(0.9, threshold=0.4, init_hidden=True)
+    net, x = nn.Sequential(nn.Linear(2, 3), neuron).double(), torch.rand(9, 3, 2).double() * 3
+    spk = snn.run(net, x, lengths=ENDS)
+    mem = neuron._hidden.mem
+    assert spk.any()
+    for b, end in enumerate(ENDS):
+        torch.testing.assert_close(spk[:end, b : b + 1], snn.run(net, x[:end, b : b + 1]))
+        torch.testing.assert_close(mem[b : b + 1], neuron._hidden.mem)
+        assert not spk[end:, b].any()
+
+
+def test_a_transform_of_torch_runs_padded_recordings_in_the_plain_loop() -> None:
+    linear, neuron = nn.Linear(2, 3), snn.Leaky(0.9, threshold=0.2, init_hidden=True)
+    net = nn.Sequential(linear, snn.SynapticDelay(2, 1.0), neuron).double()
+    x = torch.rand(9, 3, 2).double()
+
+    def loss(weight: Tensor) -> tuple[Tensor, Tensor]:
+        spk = torch.func.functional_call(Over(net), {"net.0.weight": weight}, (x,))
+        return (spk.sum() + neuron.hidden.mem.square().sum()), neuron.hidden.mem
+
+    class Over(nn.Module):
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            return snn.run(self.net, x, lengths=ENDS)
+
+    found, mem = torch.func.grad(loss, has_aux=True)(linear.weight.detach())
+    snn.reset(net)
+    value, expected = loss(linear.weight)
+    torch.testing.assert_close(mem, expected)
+    torch.testing.assert_close(found, torch.autograd.grad(value, linear.weight)[0])
+
+
+def test_layerwise_refuses_lengths_that_do_not_fit_its_loop() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = (snn.Leaky(0.9, init_hidden=True) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for x_t in x:
+                self.two(self.one(self.one(x_t)))
+            return x
+
+    x = torch.rand(9, 3, 2)
+    net = OwnLoop(snn.Leaky(0.9, init_hidden=True))
+    with pytest.raises(ValueError, match="every neuron takes once, got Leaky 'two' with 9 of 18"):
+        snn.layerwise(Twice())(x, lengths=ENDS)
+    with pytest.raises(ValueError, match=r"lengths must be in \[1, 9\].*got 10"):
+        snn.layerwise(net)(x, lengths=[10, 2, 3])
+    with pytest.raises(ValueError, match="lengths are for 2 samples, got 3 a step"):
+        snn.layerwise(net)(x, lengths=[2, 3])
+    with pytest.raises(ValueError, match="got a call that runs none"):
+        snn.layerwise(nn.Linear(2, 2))(x, lengths=ENDS)
+    with pytest.raises(ValueError, match="0: BatchNorm1d in training"):
+        snn.layerwise(nn.Sequential(nn.BatchNorm1d(3), net))(x, lengths=ENDS)
+
+
+def test_a_network_with_an_argument_of_that_name_receives_the_lengths_itself() -> None:
+    class Own(nn.Module):
+        def forward(self, x: Tensor, lengths: Any = None) -> Any:
+            return lengths
+
+    assert snn.layerwise(Own())(torch.ones(2, 1), lengths="mine") == "mine"
+
+
+def test_rates_and_penalties_do_not_count_what_follows_an_end() -> None:
+    spk = (torch.rand(9, 3, 4, generator=torch.Generator().manual_seed(1)) > 0.6).double()
+    alone = [spk[:end, b : b + 1] for b, end in enumerate(ENDS)]
+    rates = snn.decode.rates(spk, lengths=ENDS)
+    torch.testing.assert_close(rates, torch.cat([snn.decode.rates(part) for part in alone]))
+    sparse, count = SF.l1_rate_sparsity(0.5), SF.synops(2.0)
+    torch.testing.assert_close(sparse(spk, lengths=ENDS), sum(map(sparse, alone)))
+    torch.testing.assert_close(count(spk, lengths=ENDS), sum(map(count, alone)) / 3)
+    band = SF.rate_band(0.3, 0.3)(spk, lengths=ENDS)
+    torch.testing.assert_close(band, (rates.mean(0) - 0.3).square().mean())
 
 
 LOSSES = {

@@ -1,6 +1,7 @@
 """Plots: what is on the axes is what was in the tensor, and nothing else changes."""
 
 import importlib.metadata
+import itertools
 
 import matplotlib
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from spikeloom import spikeplot
+from spikeloom.core import style
 
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -61,12 +63,34 @@ def test_every_dtype_can_be_drawn(dtype):
     assert len(spikeplot.raster(torch.eye(4).to(dtype)).collections[0].get_offsets()) == 4
 
 
-def test_traces_lift_the_state_at_spikes():
+def test_traces_hide_the_state_under_its_spikes():
     mem, spk = torch.rand(10, 4, requires_grad=True), spikes(10, 4)
-    fig = spikeplot.traces(mem, spk, dim=(2, 2), spk_height=3, titles=["a"])
+    fig = spikeplot.traces(mem, spk, dim=(2, 2), titles=["a"])
     drawn = np.stack([ax.lines[0].get_ydata() for ax in fig.axes], 1)
-    np.testing.assert_array_equal(drawn, (mem + 3 * spk).detach().numpy())
+    np.testing.assert_array_equal(drawn, mem.detach().numpy())
+    low, high = fig.axes[0].get_ylim()
+    span = drawn.max() - drawn.min()
+    assert low < drawn.min() and high == pytest.approx(drawn.max() + span / 4)
     assert fig.axes[0].get_title() == "a"
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["state", "spike"]
+
+
+def test_traces_draw_each_spike_from_the_state_upwards():
+    mem, spk = torch.rand(10, 2), spikes(10, 2, p=0.4)
+    fig = spikeplot.traces(mem, spk, dim=(1, 2), spk_height=0.1)
+    for i, ax in enumerate(fig.axes):
+        lines = np.array(ax.collections[0].get_segments())  # [spikes, 2, 2]
+        steps = spk[:, i].nonzero().flatten().numpy()
+        np.testing.assert_array_equal(lines[:, 0, 0], steps)
+        np.testing.assert_allclose(lines[:, 0, 1], mem[steps, i])
+        np.testing.assert_allclose(lines[:, 1, 1], mem[steps, i] + 0.1, rtol=1e-6)
+
+
+def test_only_one_panel_of_traces_has_axes():
+    fig = spikeplot.traces(torch.rand(10, 5), dim=(2, 3))
+    assert all(ax.axison for ax in fig.axes)
+    assert [ax.get_xlabel() for ax in fig.axes] == ["", "", "time step", "time step", "time step"]
+    assert [ax.get_ylabel() for ax in fig.axes] == ["state", "", "", "state", ""]
 
 
 def test_traces_leave_panels_without_a_neuron_out():
@@ -185,7 +209,15 @@ def test_spike_count_draws_the_count_of_each_neuron():
     spk, (fig, ax) = spikes(12, 3), plt.subplots()
     assert spikeplot.spike_count(spk, fig, ax, ["a", "b", "c"], num_steps=10, time_step=1e-3) is ax
     assert bar_lengths(ax) == spk[:10].sum(0).tolist()
-    assert ax.get_xlabel().startswith("time [s]") and ax.get_xlim() == (0, 10)
+    (upper,) = ax.child_axes
+    fig.canvas.draw()
+    assert (ax.get_xlabel(), upper.get_xlabel()) == ("spikes", "time [s]")
+    assert ax.get_xlim() == (0, 10) and upper.get_xlim() == pytest.approx((0, 0.01))
+
+
+def test_spike_count_without_time_has_an_axis_of_time():
+    fig, ax = plt.subplots()
+    assert not spikeplot.spike_count(spikes(12, 3), fig, ax, ["a", "b", "c"]).child_axes
 
 
 def test_spike_count_animation_ends_with_all_steps_counted(tmp_path):
@@ -228,6 +260,14 @@ def test_weights_ask_for_the_shape_of_fields_that_are_no_squares():
         spikeplot.weights(torch.rand(4, 3, 5, 5))
 
 
+def test_rates_of_padded_recordings_average_over_those_that_have_not_ended():
+    spk = torch.zeros(4, 2, 3)
+    spk[:, 1] = 1
+    spk[2:, 0] = 5  # padding
+    line = spikeplot.rates(spk, lengths=[2, 3]).lines[0]
+    assert line.get_ydata().tolist() == [0.5, 0.5, 1.0]
+
+
 def test_rates_average_over_all_but_time_and_keep_the_ends():
     spk = spikes(20, 3, 4)
     raw, smooth = (
@@ -266,3 +306,71 @@ def test_confusion_refuses_spikes_and_unnamed_classes():
 @pytest.mark.cuda
 def test_plots_take_tensors_from_the_gpu():
     assert len(spikeplot.raster(torch.eye(4, device="cuda")).collections[0].get_offsets()) == 4
+
+
+def linear(colour):
+    """A colour in linear light, [3]."""
+    srgb = np.array(matplotlib.colors.to_rgb(colour))
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light):
+    """Coordinates in CIE L*a*b* of linear light, in which distances are those that are seen."""
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = to_xyz @ np.clip(light, 0, 1) / np.array([0.9505, 1, 1.089])
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+# What a reader sees who lacks cones; Machado, Oliveira & Fernandes (2009), severity 1.
+EYES = {
+    "all cones": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.mark.parametrize("eyes", EYES)
+@pytest.mark.parametrize("colours", [style.LIGHT, style.DARK], ids=["light", "dark"])
+def test_two_colours_of_the_palette_look_the_same_or_fade_into_the_background(colours, eyes):
+    seen = [lab(np.array(EYES[eyes]) @ linear(colour)) for colour in colours.palette]
+    distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+    assert min(distances) > 10  # 2 can be distinguished side by side
+    for colour in (*colours.palette, colours.ink, colours.grey):
+        light = [linear(c) @ [0.2126, 0.7152, 0.0722] for c in (colour, colours.paper)]
+        assert (max(light) + 0.05) / (min(light) + 0.05) > 3  # the least contrast of WCAG 2.1
+
+
+def test_the_dark_theme_draws_dark_marks_on_a_dark_background():
+    with plt.rc_context(spikeplot.theme(dark=True)):
+        ax = spikeplot.raster(spikes(20, 5))
+        fig = spikeplot.traces(torch.rand(9, 2), spikes(9, 2))
+    assert matplotlib.colors.to_hex(ax.figure.get_facecolor()) == style.DARK.paper
+    assert matplotlib.colors.to_hex(ax.collections[0].get_facecolors()[0]) == style.DARK.ink
+    assert fig.axes[0].lines[0].get_color() == style.DARK.blue
+    assert spikeplot.raster(spikes(20, 5)).xaxis.label.get_color() == style.LIGHT.ink
+
+
+def test_new_figures_are_too_small_to_read():
+    figures = [spikeplot.raster(spikes(9, 3)).figure, spikeplot.loss_curves(HISTORY)]
+    assert all(fig.dpi == 150 for fig in figures)
+
+
+def test_the_rate_begins_at_the_smallest_value_so_that_noise_fills_the_panel():
+    fig = spikeplot.loss_curves({"spike_rate": [0.068, 0.070]})
+    assert fig.axes[0].get_ylim()[0] == 0

@@ -57,6 +57,8 @@ TRAINED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "bptt": (leaky, {"lr": 0.02}),
     "tbptt": (leaky, {"num_steps": 12, "lr": 0.02}),
     "eprop": (leaky, {"lr": 0.01}),
+    "ottt": (leaky, {"lr": 0.01}),
+    "sltt": (leaky, {"lr": 0.01}),
     "bp_stdp": (integrating, {"encode": "rate", "num_steps": 20}),
     "stbp": (iterative, {"lr": 0.02}),
 }
@@ -271,7 +273,7 @@ def test_rules_have_checked_numbers() -> None:
         snn.train.BPSTDP(interval=0)
 
 
-@pytest.mark.parametrize("rule", ["tbptt", "eprop", "bp_stdp"])
+@pytest.mark.parametrize("rule", ["tbptt", "eprop", "sltt", "bp_stdp"])
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(rule: str, tmp_path: Path) -> None:
     net, options = TRAINED[rule]
     settings = {**SETTINGS, "rule": rule, **options}

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -32,9 +33,12 @@ def figures(name: str, out: Path) -> dict[str, float]:
 
 
 @pytest.fixture
-def no_figures() -> None:
-    """Examples and tests that ran before in this process may have left some open."""
+def no_figures() -> Iterator[None]:
+    """Examples and tests that ran before in this process may have left some open. Afterwards,
+    matplotlib's settings are those of before."""
     plt.close("all")
+    with plt.rc_context():
+        yield
 
 
 @pytest.mark.slow

@@ -75,6 +75,41 @@ def conversion(
     assert difference_of_unit_spikes < 1e-4
 
 
+def delays(
+    *,
+    right_by_hand: float,
+    first_loss: float,
+    last_loss: float,
+    largest_error_in_steps: float,
+    accuracy_learned: float,
+    accuracy_without_delays: float,
+) -> None:
+    assert right_by_hand == 1
+    assert last_loss < first_loss / 3
+    assert largest_error_in_steps <= 1
+    assert accuracy_learned > 0.7
+    assert accuracy_without_delays == pytest.approx(0.25), "four equal answers: chance"
+
+
+def doctor(
+    *,
+    accuracy_before: float,
+    findings_before: float,
+    findings_after: float,
+    accuracy_after: float,
+    found_pixels: float,
+    found_forgotten: float,
+    spikes_per_sample: float,
+    energy_ratio_of_memory: float,
+) -> None:
+    assert accuracy_before < 0.2  # chance: 0.1
+    assert findings_before >= 1 and findings_after == 0
+    assert accuracy_after > 0.6
+    assert found_pixels == found_forgotten == 1
+    assert spikes_per_sample > 1
+    assert energy_ratio_of_memory > 5, "memory, not arithmetic, needs the energy"
+
+
 def exoplanets(
     *,
     auc_whole_smote: float,
@@ -89,6 +124,54 @@ def exoplanets(
     assert sensitivity_step + specificity_step > 1.3  # chance: 1
     assert accuracy_step > 0.6
     assert share_of_planets == pytest.approx(0.05)
+
+
+def export_network(
+    *,
+    accuracy: float,
+    problems_norse: float,
+    problems_sinabs: float,
+    same_spikes_nir: float,
+    accuracy_8_bits: float,
+    accuracy_2_bits: float,
+    c_differing: float,
+    same_spikes_export: float,
+) -> None:
+    assert accuracy > 0.5  # chance: 0.1
+    assert problems_norse == 0 < problems_sinabs
+    assert min(same_spikes_nir, same_spikes_export) > 0.999
+    assert abs(accuracy_8_bits - accuracy) < 0.05
+    assert accuracy_2_bits < accuracy
+    assert c_differing in (0, -1), "-1: there is no compiler"
+
+
+def first_ten_minutes(
+    *,
+    first_spike: float,
+    same_spikes_as_loop: float,
+    test_accuracy: float,
+    own_accuracy: float,
+    same_spikes_after_loading: float,
+) -> None:
+    assert first_spike == 3, "0.3, 0.57, 0.813, 1.03"
+    assert same_spikes_as_loop > 0.999
+    assert min(test_accuracy, own_accuracy) > 0.7  # chance: 0.1
+    assert same_spikes_after_loading == 1
+
+
+def own_loop(
+    *,
+    same_spikes: float,
+    largest_difference: float,
+    loss_difference: float,
+    forced_before: float,
+    forced_after: float,
+    same_most: float,
+) -> None:
+    assert same_spikes > 0.999
+    assert max(largest_difference, loss_difference) < 1e-3
+    assert (forced_before, forced_after) == (25, 0)
+    assert same_most == 1
 
 
 def population_coding(
@@ -153,6 +236,43 @@ def regression_2(
     assert min(accuracy_counts, accuracy_membranes) > 0.25  # chance: 0.1
     assert spikes_right > 1.3 * spikes_others
     assert recall_with > recall_without + 0.2
+
+
+def several_processes(
+    *,
+    loss_difference: float,
+    weight_difference: float,
+    processes: float,
+    test_accuracy: float,
+    own_first_loss: float,
+    own_last_loss: float,
+    same_weights: float,
+) -> None:
+    assert max(loss_difference, weight_difference) < 1e-9
+    assert processes == 2
+    assert test_accuracy > 0.3  # chance: 0.1
+    assert own_last_loss < own_first_loss
+    assert same_weights == 1
+
+
+def sound_and_series(
+    *,
+    wav_error: float,
+    series_error: float,
+    shortest: float,
+    longest: float,
+    same_spikes_alone: float,
+    first_loss: float,
+    last_loss: float,
+    test_accuracy: float,
+    accuracy_shuffled: float,
+) -> None:
+    assert wav_error < 2**-14, "16 bits"
+    assert series_error < 6e-5, "four digits"
+    assert shortest < longest
+    assert same_spikes_alone > 0.99
+    assert last_loss < first_loss / 2
+    assert test_accuracy > 0.6 > 0.5 > accuracy_shuffled  # chance: 0.25
 
 
 def st_mnist(

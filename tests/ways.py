@@ -67,7 +67,8 @@ def as_the_loop(
         torch.manual_seed(6)
         output = run(net, given, num_steps)
         _backward(output)
-        state = [value for module in net.modules() for value in getattr(module, "hidden", ())]
+        states = (value for module in net.modules() for value in getattr(module, "hidden", ()))
+        state = [torch.as_tensor(value) for value in states]  # a number counts past steps
         found.append((net, output, [*net.buffers(), *state], _gradients(net, given)))
     (twin, expected, *others), (net, output, *same) = found
     _equal(pytree.tree_leaves(output), pytree.tree_leaves(expected), tolerance)

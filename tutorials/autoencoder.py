@@ -156,7 +156,7 @@ with torch.no_grad():
 latent, recon = run.record["0.11.spk"], run.output[-1]  # [T, B, 32], [B, 1, 32, 32]
 print(f"a code has {latent.sum((0, 2)).mean():.1f} spikes of at most {num_steps * latent_dim}")
 
-fig, axes = plt.subplots(2, 8, figsize=(9, 2.6), layout="constrained")
+fig, axes = plt.subplots(2, 8, figsize=(9, 2.6))
 for column in range(8):
     for row, picture in enumerate((split.x_test[column, 0], recon[column, 0])):
         axes[row, column].imshow(picture.numpy(), cmap="binary", vmin=0, vmax=1)
@@ -166,7 +166,7 @@ lesson.picture(fig, "reconstruction.png")
 
 lesson.picture(splt.loss_curves(history), "loss.png")
 
-fig, axes = plt.subplots(1, 4, figsize=(9, 2.6), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(9, 2.6), sharey=True)
 for ax, index in zip(axes, range(4), strict=True):
     splt.raster(latent[:, index], ax)
     ax.set_title(f"code of a {int(split.y_test[index])}", fontsize=10)

@@ -44,7 +44,7 @@ with snn.backend(fast):
     plain = neuron.train_on(torch.optim.SGD(neuron.parameters(), lr=0.001), epochs=epochs)
     loss = chaos.ChaoticLoss(10.0, anneal=chaos.Exponential(0.9995))
     csbp = driven.train_on(torch.optim.SGD(driven.parameters(), lr=1.0), loss, epochs=epochs)
-fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
 for ax, run, title in ((left, plain, "backpropagation"), (right, csbp, "with the chaotic loss")):
     ax.scatter(range(epochs), run.weight, s=2)
     ax.set_title(title)
@@ -61,7 +61,7 @@ lesson.picture(fig, "one_neuron.png")
 
 # %%
 diagram = chaos.bifurcation(chaos.feedback, torch.linspace(1.5, 5.0, lesson.pick(1000, 200)))
-fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+fig, ax = plt.subplots(figsize=(8, 4))
 splt.bifurcation(diagram, ax)
 lesson.picture(fig, "diagram.png")
 onset = diagram.values[diagram.up.period == 2].min().item()
@@ -86,7 +86,7 @@ with snn.backend(fast):
         eps=1e-9,
         counted=True,
     )
-fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+fig, ax = plt.subplots(figsize=(7, 3))
 splt.lyapunov(exponents, ax, window=lesson.pick(50, 10))
 lesson.picture(fig, "exponents.png")
 early = exponents.by_eps[0].between(0, lesson.pick(600, 60))
@@ -183,8 +183,8 @@ reached = {
     "chaos": accuracy(chaos.CSBP(chaos.A(3.5), center="threshold", anneal=phase)),
     "noise": accuracy(chaos.CSBP(chaos.A(3.5), center="threshold", anneal=phase, drive="noise")),
 }
-fig, ax = plt.subplots(figsize=(4, 3), layout="constrained")
-ax.bar(list(reached), list(reached.values()), color=["#8a949e", "#d55e00", "#1f6fb4"])
+fig, ax = plt.subplots(figsize=(4, 3))
+ax.bar(list(reached), list(reached.values()), color=["0.6", "C1", "C0"])
 ax.set_ylabel("test accuracy, last epoch")
 lesson.picture(fig, "comparison.png")
 print(reached)

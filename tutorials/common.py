@@ -1,11 +1,12 @@
 """What the tutorials share: how much to compute, where pictures go, images without a network, and
 curves over time.
 
-Four environment variables steer every tutorial: ``SPIKELOOM_SMOKE=1`` shrinks data and epochs until
+Five environment variables steer every tutorial: ``SPIKELOOM_SMOKE=1`` shrinks data and epochs until
 it takes seconds (what the tests do), ``SPIKELOOM_DATA`` names a folder with MNIST (``mnist.npz`` or
 the four IDX files); without it scikit-learn's 1797 digits are enlarged to 28 x 28 pixels, so that
 nothing has to be downloaded, ``SPIKELOOM_OUT`` names the folder of the pictures instead of
-``runs/tutorials``, ``SPIKELOOM_DEVICE`` names the device of the training instead of the CPU.
+``runs/tutorials``, ``SPIKELOOM_DEVICE`` names the device of the training instead of the CPU,
+``SPIKELOOM_DARK=1`` draws on a dark background.
 """
 
 import builtins
@@ -22,8 +23,15 @@ from torch import Tensor
 from spikeloom import data, spikeplot
 
 
+def switched_on(variable: str) -> bool:
+    """Whether an environment variable is set, and not to 0."""
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
 class Tutorial:
     """One run of a tutorial: its size, its pictures, its figures.
+
+    Figures that are made afterwards are in the style of the library.
 
     Args:
         name: of the tutorial, also of its folder of pictures.
@@ -31,10 +39,11 @@ class Tutorial:
     """
 
     def __init__(self, name: str, seed: int = 0) -> None:
-        self.smoke = os.environ.get("SPIKELOOM_SMOKE", "0") not in ("", "0")
+        self.smoke = switched_on("SPIKELOOM_SMOKE")
         self.folder = Path(os.environ.get("SPIKELOOM_OUT", "runs/tutorials")) / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = torch.device(os.environ.get("SPIKELOOM_DEVICE", "cpu"))
+        plt.rcParams.update(spikeplot.theme(dark=switched_on("SPIKELOOM_DARK")))
         torch.manual_seed(seed)
 
     def pick(self, full, smoke):
@@ -45,11 +54,11 @@ class Tutorial:
         """Save a figure, the figure of some axes, or an animation; notebooks also show it."""
         path = self.folder / name
         if hasattr(picture, "to_jshtml"):
-            picture.save(path)
+            picture.save(path, dpi=self.pick(100, 50))
             figure = picture._fig
         else:
             figure = getattr(picture, "figure", picture)
-            figure.savefig(path, dpi=self.pick(100, 50), bbox_inches="tight")
+            figure.savefig(path)
         if not hasattr(builtins, "__IPYTHON__"):
             plt.close(figure)
         print(f"picture: {path}")
@@ -124,20 +133,19 @@ def timeline(
         ax.set_ylabel(label)
         if "spike" in label:
             spk = content.detach().reshape(len(content), -1)
-            spikeplot.raster(
-                spk, ax, **({"marker": "|", "s": 200, "c": "black"} if spk.shape[1] == 1 else {})
-            )
+            single = spk.shape[1] == 1
+            spikeplot.raster(spk, ax, **({"marker": "|", "s": 200} if single else {}))
             ax.set_xlabel("")
-            if spk.shape[1] == 1:
+            if single:
                 ax.set_yticks([])
             continue
         curves = content if isinstance(content, Mapping) else {"": content}
         for name, values in curves.items():
             ax.plot(values.detach().reshape(len(values), -1).numpy(), label=name or None)
         if any(curves):
-            ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+            ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
         if threshold is not None and label.startswith("membrane"):
-            ax.axhline(threshold, color="black", linestyle="--", linewidth=0.8)
+            ax.axhline(threshold, color="0.5", linestyle="--", linewidth=0.8)
     axes[0, 0].set_title(title)
     axes[-1, 0].set_xlabel("time step")
     return fig

@@ -63,7 +63,7 @@ print(
     f"{int(y_test.sum())}"
 )
 
-fig, axes = plt.subplots(2, 2, figsize=(10, 4.5), sharex=True, sharey=True, layout="constrained")
+fig, axes = plt.subplots(2, 2, figsize=(10, 4.5), sharex=True, sharey=True)
 for ax, index in zip(axes.flat, (0, 1, -1, -2), strict=True):
     ax.plot(x_train[index].numpy(), linewidth=0.4)
     ax.set_title("star with a planet" if y_train[index] else "star without")
@@ -232,7 +232,7 @@ for name, (kind, balance) in networks.items():
 print(f"always no: accuracy {1 - y_test.float().mean():.3f}, sensitivity 0, specificity 1, auc 0.5")
 
 # %%
-fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
 for name, score in scores.items():
     order = score.argsort(descending=True)
     hits = y_test[order].float()
@@ -240,7 +240,7 @@ for name, score in scores.items():
     middle.plot((1 - hits).cumsum(0) / (1 - hits).sum(), hits.cumsum(0) / hits.sum(), label=name)
 left.set_xlabel("epoch")
 left.set_ylabel("training loss")
-left.legend(frameon=False)
+left.legend()
 middle.plot([0, 1], [0, 1], "k--", linewidth=0.8)
 middle.set_xlabel("1 - specificity")
 middle.set_ylabel("sensitivity")
@@ -252,9 +252,9 @@ right.hist(
     density=True,
     label=["planet", "none"],
 )
-right.axvline(0, color="black", linewidth=0.8)
-right.set_xlabel("score, step by step")
-right.legend(frameon=False)
+right.axvline(0, color="0.5", linewidth=0.8)
+right.set(xlabel="score, step by step", ylabel="density")
+right.legend()
 lesson.picture(fig, "results.png")
 
 # %% [markdown]
@@ -266,7 +266,7 @@ with torch.no_grad():
     run = snn.run(
         trained["step by step, shifts"].layers, steps(x_test[found : found + 1]), record=["1.spk"]
     )
-fig, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 6), sharex=True, layout="constrained")
+fig, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 6), sharex=True)
 top.plot((torch.arange(length) / window).numpy(), x_test[found].numpy(), linewidth=0.4)
 top.set_ylabel("brightness / noise")
 splt.raster(run.record["1.spk"][:, 0], middle)
@@ -274,7 +274,7 @@ middle.set_title("first hidden layer")
 middle.set_xlabel("")
 evidence = run.output[:, 0, 1] - run.output[:, 0, 0]
 bottom.plot(evidence.numpy())
-bottom.axhline(0, color="black", linewidth=0.8)
+bottom.axhline(0, color="0.5", linewidth=0.8)
 bottom.set_ylabel("evidence")
 bottom.set_xlabel("time step of 32 measurements")
 lesson.picture(fig, "detection.png")

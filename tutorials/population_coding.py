@@ -99,10 +99,10 @@ for size in sizes:
 
 # %%
 accuracies = {size: result.test_accuracy.last for size, result in results.items()}
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 left.bar([str(size) for size in accuracies], [100 * value for value in accuracies.values()])
 left.set_xlabel("output neurons for each class")
-left.set_ylabel("test accuracy in %, one time step")
+left.set_ylabel("test accuracy [%], one time step")
 left.set_ylim(0, 100)
 net = results[sizes[-1]].net.cpu()
 with torch.no_grad():
@@ -110,7 +110,7 @@ with torch.no_grad():
 votes = decode.population_counts(spk, num_classes)
 image = right.imshow(votes[:20].numpy(), cmap="Greys", aspect="auto")
 for row in range(20):
-    right.plot(int(split.y_test[row]), row, "o", color="tab:orange", markersize=4)
+    right.plot(int(split.y_test[row]), row, "o", color="C1", markersize=4)
 right.set_xlabel("class (orange: the right one)")
 right.set_ylabel("test image")
 right.set_xticks(range(10))

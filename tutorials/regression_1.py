@@ -135,13 +135,13 @@ print(
     f"{(trained - target).abs().mean():.2e}"
 )
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 left.plot(untrained.flatten().numpy(), label="untrained")
 left.plot(trained.flatten().numpy(), label="trained")
 left.plot(target.flatten().numpy(), "k--", linewidth=1, label="target")
 left.set_xlabel("time step")
 left.set_ylabel("membrane of the output")
-left.legend(frameon=False)
+left.legend()
 right.plot(loss_hist)
 right.set_yscale("log")
 right.set_xlabel("iteration")
@@ -153,7 +153,7 @@ lesson.picture(fig, "fit.png")
 # and the integrator smooths what is left. The decays have moved, too.
 
 # %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 splt.raster(run.record["3.spk"][:, 0], left)
 left.set_title("spikes of the second hidden layer")
 before, after = loop.lif_hidden.beta.detach().clamp(0, 1), net[3].beta.detach().clamp(0, 1)

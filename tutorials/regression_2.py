@@ -213,7 +213,7 @@ for wait in lesson.pick((5, 10, 15), (5,)):
         )
 
 # %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
 with torch.no_grad():
     spk_counts, _ = snn.run(by_counts.net, split.x_test, num_steps=num_steps)
 sums = spk_counts.sum(0)
@@ -223,7 +223,7 @@ parts = [sums[right_class].numpy(), sums[~right_class].numpy()]
 left.hist(parts, bins=edges, density=True, label=["right class", "others"])
 left.set_xlabel("spikes in ten steps (asked for: 8 and 2)")
 left.set_ylabel("share of the output neurons")
-left.legend(frameon=False)
+left.legend()
 waits = sorted({wait for wait, _ in recall})
 for feedback in (False, True):
     right.plot(
@@ -232,11 +232,11 @@ for feedback in (False, True):
         "o-",
         label=f"{'with' if feedback else 'without'} feedback",
     )
-right.axhline(25, color="black", linestyle="--", linewidth=0.8)
+right.axhline(25, color="0.5", linestyle="--", linewidth=0.8)
 right.set_xlabel("steps to wait (dashed: guessing)")
-right.set_ylabel("cues remembered in %")
+right.set_ylabel("cues remembered [%]")
 right.set_ylim(0, 105)
-right.legend(frameon=False)
+right.legend()
 lesson.picture(fig, "results.png")
 
 # %% [markdown]
@@ -248,12 +248,12 @@ x, classes = cues(40, waits[-1])
 first_of = [int((classes == label).nonzero()[0]) for label in range(4)]
 with torch.no_grad():
     run = snn.run(networks[waits[-1], True], x, record=["1.spk"])
-fig, axes = plt.subplots(1, 4, figsize=(10, 3), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10, 3), sharey=True)
 for label, ax in enumerate(axes):
     splt.raster(run.record["1.spk"][:, first_of[label]], ax)
     ax.set_title(f"cue {label}")
-    ax.axvspan(-0.5, 2.5, color="tab:orange", alpha=0.2)
-    ax.axvspan(len(x) - 3.5, len(x) - 0.5, color="tab:blue", alpha=0.2)
+    ax.axvspan(-0.5, 2.5, color="C1", alpha=0.2)
+    ax.axvspan(len(x) - 3.5, len(x) - 0.5, color="C0", alpha=0.2)
     if label:
         ax.set_ylabel("")
 fig.suptitle("hidden neurons; orange: the cue, blue: the question")

@@ -107,7 +107,7 @@ test_loader = DataLoader(test_frames, batch_size=batch_size, collate_fn=data.pad
 batch, targets = next(iter(test_loader))
 print(f"a batch: {tuple(batch.shape)}; {100 * (batch > 0).float().mean():.1f} % of it are events")
 
-fig, axes = plt.subplots(1, 6, figsize=(10, 2.2), layout="constrained")
+fig, axes = plt.subplots(1, 6, figsize=(10, 2.2))
 frames, label = test_frames[0]
 for part, ax in zip(frames.tensor_split(6), axes, strict=True):
     ax.imshow((part[:, 1].sum(0) - part[:, 0].sum(0)).numpy(), cmap="RdBu_r", vmin=-5, vmax=5)
@@ -196,12 +196,12 @@ early = int((over_time >= 0.9 * test_accuracy).float().argmax())
 print(f"test accuracy {100 * test_accuracy:.1f} %; ", end="")
 print(f"90 % of it after {dt * (early + 1) // 1000} ms of {dt * longest // 1000} ms")
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 left.plot(acc_hist)
 left.set_xlabel("weight updates")
 left.set_ylabel("accuracy of the batch")
 right.plot(1e-6 * dt * (torch.arange(longest) + 1).numpy(), over_time.numpy())
-right.axvline(1e-6 * dt * (early + 1), color="black", linestyle="--", linewidth=0.8)
+right.axvline(1e-6 * dt * (early + 1), color="0.5", linestyle="--", linewidth=0.8)
 right.set_xlabel("time since the first touch in s")
 right.set_ylabel("test accuracy so far")
 lesson.picture(fig, "accuracy.png")

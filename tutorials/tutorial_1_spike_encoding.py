@@ -78,7 +78,7 @@ lesson.picture(fig, "gain.png")
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4))
-splt.raster(dim_sample.flatten(1), ax, s=1.5, c="black")
+splt.raster(dim_sample.flatten(1), ax, s=1.5)
 ax.set_title(f"rate code of a {int(targets_it[0])}, gain 0.25")
 lesson.picture(fig, "rate_raster.png")
 
@@ -97,7 +97,7 @@ linear_times, _ = spikegen.latency_code(intensity, tau=5, threshold=0.01, linear
 ax.plot(intensity.numpy(), linear_times.numpy(), label="linear=True")
 ax.set_xlabel("intensity")
 ax.set_ylabel("spike time in steps")
-ax.legend(frameon=False)
+ax.legend()
 lesson.picture(fig, "latency_curve.png")
 
 # %% [markdown]
@@ -112,12 +112,12 @@ options = {
     "linear, normalized": {"linear": True, "normalize": True},
     "and clipped": {"linear": True, "normalize": True, "clip": True},
 }
-fig, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, sharey=True, layout="constrained")
+fig, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, sharey=True)
 counts = {}
 for ax, (title, extra) in zip(axes.flat, options.items(), strict=True):
     spk = spikegen.latency(data_it[:1], num_steps=num_steps, tau=5, threshold=0.01, **extra)
     counts[title] = int(spk.sum())
-    splt.raster(spk[:, 0].flatten(1), ax, s=4, c="black")
+    splt.raster(spk[:, 0].flatten(1), ax, s=4)
     ax.set_title(f"{title}: {counts[title]} spikes")
 lesson.picture(fig, "latency.png")
 

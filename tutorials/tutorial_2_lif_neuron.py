@@ -61,7 +61,7 @@ ax.plot(
 )
 ax.set_xlabel("time in ms")
 ax.set_ylabel("membrane in V")
-ax.legend(frameon=False)
+ax.legend()
 lesson.picture(fig, "passive.png")
 
 # %% [markdown]
@@ -185,10 +185,10 @@ theory = torch.where(drive > 1, 1 / (tau * torch.log(drive / (drive - 1).clamp(m
 fig, ax = plt.subplots(figsize=(6, 3.5))
 ax.plot(amperes.numpy(), measured.numpy(), "o", markersize=3, label="simulated, 1 ms steps")
 ax.plot(amperes.numpy(), theory.numpy(), label="theory, continuous time")
-ax.axvline(1 / 5.1, color="black", linestyle="--", linewidth=0.8)
+ax.axvline(1 / 5.1, color="0.5", linestyle="--", linewidth=0.8)
 ax.set_xlabel("current in A (dashed: least that reaches the threshold)")
 ax.set_ylabel("firing rate in Hz")
-ax.legend(frameon=False)
+ax.legend()
 lesson.picture(fig, "rate_of_current.png")
 
 # The loop and the scan are the same function:

@@ -130,13 +130,11 @@ print(
 # If a layer stays silent, its input is too weak.
 
 # %%
-fig, axes = plt.subplots(
-    3, 1, figsize=(8, 6), sharex=True, height_ratios=[2, 2, 1], layout="constrained"
-)
+fig, axes = plt.subplots(3, 1, figsize=(8, 6), sharex=True, height_ratios=[2, 2, 1])
 for ax, (name, spk) in zip(
     axes, {"input": spk_in, "hidden": spk1_rec, "output": spk2_rec}.items(), strict=True
 ):
-    splt.raster(spk[:, 0], ax, **({"s": 0.2, "c": "black"} if name != "output" else {}))
+    splt.raster(spk[:, 0], ax, **({"s": 0.2} if name != "output" else {}))
     ax.set_title(f"{name}: {spk.mean():.2f} spikes per neuron and step", fontsize=10)
     ax.set_xlabel("")
 axes[-1].set_xlabel("time step")

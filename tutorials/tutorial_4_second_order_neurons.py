@@ -76,7 +76,7 @@ for name, mem in responses.items():
     ax.plot((mem / mem.max()).numpy(), "--" if name.startswith("Synaptic(0,") else "-", label=name)
 ax.set_xlabel("steps after the spike")
 ax.set_ylabel("membrane / its maximum")
-ax.legend(frameon=False)
+ax.legend()
 lesson.picture(fig, "responses.png")
 peaks = {name: int(mem.argmax()) for name, mem in responses.items()}
 print("the membrane is highest after", peaks, "steps")

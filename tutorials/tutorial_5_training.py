@@ -66,7 +66,7 @@ ax.plot(
 )
 ax.set_xlabel("membrane - threshold")
 ax.set_ylabel("derivative / its maximum")
-ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 lesson.picture(fig, "surrogates.png")
 by_hand_error = (derivative(ArcTan.apply) - derivative(surrogate.atan())).abs().max()
 print(f"arctan by hand and in the library differ by at most {by_hand_error:.1e}")
@@ -240,10 +240,10 @@ print(
 # %%
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.plot(history, linewidth=0.8, label="training batches")
-ax.axhline(test_loss, color="tab:orange", label="test images, at the end")
+ax.axhline(test_loss, color="C1", label="test images, at the end")
 ax.set_xlabel("weight updates")
 ax.set_ylabel("loss summed over time")
-ax.legend(frameon=False)
+ax.legend()
 lesson.picture(fig, "loss.png")
 
 fig, ax = plt.subplots(figsize=(5, 4.5))
@@ -251,7 +251,7 @@ lesson.picture(splt.confusion(predicted, split.y_test, ax), "confusion.png")
 
 with torch.no_grad():
     spk, _ = forward(split.x_test[:1])
-fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3), width_ratios=[1, 2], layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3), width_ratios=[1, 2])
 left.imshow(split.x_test[0, 0].numpy(), cmap="binary")
 left.axis("off")
 splt.raster(spk[:, 0].cpu(), right)

@@ -31,7 +31,7 @@ for slope in slopes[2:]:
     ax.plot(overdrive.numpy(), u.grad.numpy(), label=f"slope {slope}")
 ax.set_xlabel("membrane - threshold")
 ax.set_ylabel("surrogate derivative")
-ax.legend(frameon=False)
+ax.legend()
 lesson.picture(fig, "slopes.png")
 
 # %% [markdown]
@@ -165,7 +165,7 @@ with torch.no_grad():
     run = snn.run(net, split.x_test[:256], num_steps=num_steps, record=["2.spk", "5.spk"])
 spk_rec, _ = run.output
 predicted = spk_rec.sum(0).argmax(1)
-fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5))
 splt.confusion(predicted, split.y_test[:256], left)
 splt.rates(
     {"first layer": run.record["2.spk"], "second layer": run.record["5.spk"], "output": spk_rec},

@@ -66,7 +66,7 @@ print(f"a {label}: {len(events)} events; the first three (x, y, t, p): {events[:
 
 # %%
 frames = data.to_frames(events, train_set.sensor_size, num_steps=6)
-fig, axes = plt.subplots(1, 6, figsize=(10, 2.2), layout="constrained")
+fig, axes = plt.subplots(1, 6, figsize=(10, 2.2))
 for step, ax in enumerate(axes):
     balance = frames[step, 1] - frames[step, 0]  # ON minus OFF
     ax.imshow(balance.numpy(), cmap="RdBu_r", vmin=-3, vmax=3)
@@ -187,13 +187,13 @@ test_accuracy = correct / len(test_set)
 print(f"test accuracy {100 * test_accuracy:.1f} %")
 
 # %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
 left.plot(loss_hist)
 left.set_ylabel("loss")
 right.plot(acc_hist)
-right.axhline(test_accuracy, color="tab:orange", label="test recordings, at the end")
+right.axhline(test_accuracy, color="C1", label="test recordings, at the end")
 right.set_ylabel("accuracy of the batch")
-right.legend(frameon=False)
+right.legend()
 for ax in (left, right):
     ax.set_xlabel("iteration")
 lesson.picture(fig, "training.png")

@@ -23,6 +23,7 @@ PARTS = {
     "Coming from": ["migration", "from_spikingjelly", "from_norse_and_sinabs", "compatibility"],
     "Topics": [
         "layerwise",
+        "deep",
         "your_own_neuron",
         "rules",
         "spike_times",
@@ -32,6 +33,7 @@ PARTS = {
         "spikes_as_events",
         "kernels",
         "cost",
+        "time",
         "hardware",
         "reproducibility",
     ],

@@ -40,7 +40,7 @@ GROUPS = {
     "neurons": Group(
         "Neurons",
         "Modules with a step mode, ``[B, ...]``, and a sequence mode, ``[T, B, ...]``.",
-        names=("neurons", "NeuronOptions"),
+        names=("neurons", "NeuronOptions", "noisy"),
         guide="your_own_neuron",
     ),
     "layers": Group(
@@ -49,12 +49,25 @@ GROUPS = {
         names=(
             "BatchNormTT1d",
             "BatchNormTT2d",
+            "DelayedConv1d",
+            "DelayedConv2d",
             "DelayedLinear",
+            "EachStep",
+            "Feedback",
             "GradedSpikes",
             "SpikeLinear",
             "SynapticDelay",
+            "TemporalEffectiveBatchNorm",
+            "ThresholdDependentBatchNorm1d",
+            "ThresholdDependentBatchNorm2d",
         ),
         guide="spikes_as_events",
+    ),
+    "blocks": Group(
+        "Blocks",
+        "Parts of deep networks: residual blocks, spiking VGG, spiking attention.",
+        faces=("blocks",),
+        guide="deep",
     ),
     "surrogates": Group(
         "Surrogate gradients",

@@ -11,11 +11,20 @@ from . import surrogate
 from .core.dispatch import backend, backends, residual
 from .core.neuron import Neuron
 from .core.options import NeuronOptions
-from .core.tree import detach, reset, set_mode
+from .core.tree import detach, noisy, reset, set_mode
 from .kernels import backends as _backends  # noqa: F401 (enters the printed loops in the table of backends)
-from .layers.batchnorm import BatchNormTT1d, BatchNormTT2d
+from .layers.batchnorm import (
+    BatchNormTT1d,
+    BatchNormTT2d,
+    EachStep,
+    TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm1d,
+    ThresholdDependentBatchNorm2d,
+)
 from .layers.delay import SynapticDelay
+from .layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from .layers.delayed_linear import DelayedLinear
+from .layers.feedback import Feedback
 from .layers.graded import GradedSpikes
 from .layers.spike_linear import SpikeLinear
 from .neurons.adaptive_threshold_lif import AdaptiveThresholdLIF
@@ -26,6 +35,7 @@ from .neurons.conductance_lif import AdaptiveConductanceLIF, ConductanceLIF
 from .neurons.delta_leaky import DeltaLeaky
 from .neurons.exponential_if import EIF, AdEx
 from .neurons.glif import GLIF
+from .neurons.hodgkin_huxley import HodgkinHuxley
 from .neurons.integrate_fire import IF
 from .neurons.izhikevich import Izhikevich
 from .neurons.lapicque import Lapicque
@@ -33,6 +43,7 @@ from .neurons.leaky import LIF, Leaky
 from .neurons.leaky_integrator import LI
 from .neurons.leaky_parallel import LeakyParallel
 from .neurons.linear_leaky import LinearLeaky
+from .neurons.parallel_spiking import PSN, MaskedPSN, SlidingPSN
 from .neurons.parametric_lif import PLIF
 from .neurons.quadratic_if import QIF
 from .neurons.refractory_lif import RefractoryLIF
@@ -56,6 +67,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import (
         backprop,
+        blocks,
         chaos,
         conversion,
         data,
@@ -89,6 +101,7 @@ __all__ = [
     "LI",
     "LIF",
     "PLIF",
+    "PSN",
     "QIF",
     "SLSTM",
     "AdEx",
@@ -101,14 +114,20 @@ __all__ = [
     "BatchNormTT1d",
     "BatchNormTT2d",
     "ConductanceLIF",
+    "DelayedConv1d",
+    "DelayedConv2d",
     "DelayedLinear",
     "DeltaLeaky",
+    "EachStep",
+    "Feedback",
     "GradedSpikes",
+    "HodgkinHuxley",
     "Izhikevich",
     "Lapicque",
     "Leaky",
     "LeakyParallel",
     "LinearLeaky",
+    "MaskedPSN",
     "Neuron",
     "NeuronOptions",
     "RLeaky",
@@ -118,15 +137,20 @@ __all__ = [
     "SConv2dLSTM",
     "ScaledIF",
     "SignedIF",
+    "SlidingPSN",
     "SpikeLinear",
     "SpikingNeuron",
     "StateLeaky",
     "Synaptic",
     "SynapticDelay",
+    "TemporalEffectiveBatchNorm",
     "TernaryLIF",
+    "ThresholdDependentBatchNorm1d",
+    "ThresholdDependentBatchNorm2d",
     "backend",
     "backends",
     "backprop",
+    "blocks",
     "chaos",
     "conversion",
     "data",
@@ -148,6 +172,7 @@ __all__ = [
     "load",
     "n3ml",
     "nir",
+    "noisy",
     "reset",
     "residual",
     "rewrites",

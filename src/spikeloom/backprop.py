@@ -279,7 +279,7 @@ def _membrane(net: nn.Module, output: Any) -> Tensor:
     """The membranes in the output: the field ``mem`` of the last neuron, or else the last value."""
     last = [module for module in net.modules() if isinstance(module, Neuron)][-1:]
     values = output if isinstance(output, tuple) else ()
-    fields = [name for name in (last[0].State._fields if last else ()) if name != "spk"]
+    fields = [name for name in (last[0].state_type()._fields if last else ()) if name != "spk"]
     index = 1 + fields.index("mem") if len(values) == 1 + len(fields) else -1
     if not values or not isinstance(values[index], Tensor) or len(values) < 2:
         raise TypeError(

@@ -5,11 +5,13 @@ and rates are differentiable; times and votes are not.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .core.checks import finite
+from .core.lengths import checked_lengths, cut
 from .core.numbers import real, tensor, whole
 
 __all__ = [
@@ -55,27 +57,34 @@ def first_spike(spk: Tensor, *, never: float | None = None) -> Tensor:
         ) from error
 
 
-def rates(spk: Tensor, *, dt: float | None = None) -> Tensor:
+def rates(spk: Tensor, *, dt: float | None = None, lengths: Any = None) -> Tensor:
     """Mean firing rate of each neuron over time.
 
     Args:
         spk: spikes, [T, B, ...].
         dt: duration of one step in seconds. Default: rates are in spikes per step.
+        lengths: steps of each sample that count, [B]. Default: T.
 
     Returns:
         [B, ...] in spikes per step, with ``dt`` in Hz; float32 or float64.
 
     Raises:
         TypeError: ``spk`` is not a tensor.
-        ValueError: ``spk`` has no batch axis, or no step; ``dt`` is not positive.
+        ValueError: ``spk`` has no batch axis, or no step; ``dt`` is not positive; a length is not
+            in [1, T].
 
     >>> rates(torch.tensor([[[0.0]], [[1.0]], [[1.0]], [[0.0]]]), dt=1e-3)
     tensor([[500.0000]])
     """
     if dt is not None:
         dt = real("dt", dt, 0.0, open_low=True, example=1e-3)
-    count = _count(_time_major(spk, "rates"))
-    return count / (len(spk) if dt is None else len(spk) * dt)
+    _time_major(spk, "rates")
+    if lengths is None:
+        return _count(spk) / (len(spk) if dt is None else len(spk) * dt)
+    ends = checked_lengths(lengths, len(spk), spk.shape[1], spk.device)
+    count = _count(cut(spk, ends))
+    steps = ends.to(count.dtype).reshape(-1, *[1] * (count.dim() - 1))
+    return count / (steps if dt is None else steps * dt)
 
 
 def groups(x: Tensor, num_classes: int) -> Tensor:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     print(cost(net, value, num_steps=num_steps))
     if hasattr(args, "picture"):
         with atomic(Path(args.picture)) as temporary:
-            report.plot().savefig(temporary, dpi=120, format=Path(args.picture).suffix[1:] or "png")
+            report.plot().savefig(temporary, format=Path(args.picture).suffix[1:] or "png")
         print(f"picture: {args.picture}")
     if hasattr(args, "repair"):
         write_repaired(net, (value, y), options, Path(args.repair))

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ..data import Split
-from ..train import evaluate, macro_f1
+from ..train import evaluate, macro_f1, time_control
 from . import runs, sources
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part", choices=["test", "train", "all"], default="test", help="samples that count"
     )
     parser.add_argument("--device", metavar="NAME", help="such as cuda (default: cpu)")
+    parser.add_argument(
+        "--time-control",
+        action="store_true",
+        help="compare with controls that do not know the order of the steps (sequences)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         seed=found.card["seeds"][0],
     )
     print(result)
+    if args.time_control:
+        print(time_control(found.net, data, encode=found.encode, device=args.device))
     if len(found.classes) <= MOST:
         print("confusion (rows: the class, columns: the prediction)")
         width = max(len(name) for name in found.classes)

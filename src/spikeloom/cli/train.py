@@ -103,6 +103,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     parser.add_argument("--force", action="store_true", help="replace the run in the folder")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--time-control",
+        action="store_true",
+        help="compare with controls that do not know the order of the steps (sequences)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         force=args.force,
         progress=not args.quiet,
+        time_control=args.time_control,
     )
     if share().main:
         with atomic(out / OPTIONS) as temporary:

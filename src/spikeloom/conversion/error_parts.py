@@ -65,12 +65,12 @@ class Sums:
         self.whole += float((error**2).sum())
         self.ordinary += float((ordinary.double() ** 2).sum())
 
-    def error(self, path: str, spikes: float) -> "LayerError":
+    def error(self, path: str, spikes: float, layer: str) -> "LayerError":
         """The error of a layer over all batches."""
         size = (self.whole / self.ordinary) ** 0.5 if self.ordinary else 0.0
         shares = self.shares / self.whole * size if self.whole else self.shares
         return LayerError(
-            path, size, **dict(zip(PARTS, shares.tolist(), strict=True)), spikes=spikes
+            path, size, **dict(zip(PARTS, shares.tolist(), strict=True)), spikes=spikes, layer=layer
         )
 
 
@@ -85,6 +85,7 @@ class LayerError(NamedTuple):
         quantisation: error of rates, which are multiples of 1 / T.
         unevenness: error of input that is uneven in time.
         spikes: spikes of the layer per sample.
+        layer: class and path of the layer of weights whose sums the neuron receives.
 
     >>> LayerError("1", 0.1, 0.0, 0.02, 0.08, 0.0, 31.5).error
     0.1
@@ -97,3 +98,4 @@ class LayerError(NamedTuple):
     quantisation: float
     unevenness: float
     spikes: float
+    layer: str = ""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from ..core import checks
 from ..core.notebook import Printed
@@ -112,8 +113,19 @@ class Report(Printed):
         figure = picture(self)
         if path is not None:
             with atomic(Path(path)) as temporary:
-                figure.savefig(temporary, dpi=120)
+                figure.savefig(temporary)
         return figure
+
+
+def driving_layer(net: GraphModule, path: str) -> str:
+    """Class and path of the nearest layer of weights before a neuron; empty if there is none."""
+    reached = [node for node in net.graph.nodes if node.target == path]
+    for node in reached:  # grows: breadth first, against the direction of the graph
+        module = net.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if getattr(module, "weight", None) is not None:
+            return f"{type(module).__name__} {node.target}"
+        reached += [before for before in node.all_input_nodes if before not in reached]
+    return ""
 
 
 @torch.no_grad()
@@ -232,7 +244,10 @@ def _budget(
             analog += layer.analog
             if layer.fan_out is not None:
                 macs += layer.fan_out.sum().item() * len(part)
-    errors = tuple(sums[path].error(path, spikes[path] / len(x)) for path in converted.neurons)
+    errors = tuple(
+        sums[path].error(path, spikes[path] / len(x), driving_layer(converted.net, path))
+        for path in converted.neurons
+    )
     output_error = errors[-1].error if errors else 0.0
     if squared_output:
         output_error = (squared_error / squared_output) ** 0.5

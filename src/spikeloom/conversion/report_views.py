@@ -2,18 +2,11 @@
 
 from typing import Any
 
-from ..core.checks import require
+from ..core.style import bare_figure, colours, label, legend_above, tidy
 from ..core.table import aligned
 from .error_parts import PARTS
 
 __all__ = ["picture", "text"]
-
-COLOURS = {
-    "inherited": "0.75",
-    "clipping": "tab:red",
-    "quantisation": "tab:blue",
-    "unevenness": "tab:orange",
-}
 
 
 def text(report: Any) -> str:
@@ -81,53 +74,105 @@ def _table(rows: list[list[str]]) -> list[str]:
 
 def picture(report: Any) -> Any:
     """The report as a figure of three panels."""
-    require("matplotlib", extra="viz", purpose="drawing a report")
-    figures = require("matplotlib.figure", extra="viz", purpose="drawing a report")
-    figure = figures.Figure(figsize=(13, 3.8), layout="constrained")
+    figure = bare_figure(13, 4.2, "drawing a report")
     curve, layers, exits = figure.subplots(1, 3)
-    steps = range(1, len(report.accuracy) + 1)
-    curve.plot(steps, [100 * a for a in report.accuracy], marker=".", label="spiking")
-    curve.axhline(100 * report.ann_accuracy, color="0.4", linestyle="--", label="ordinary")
-    if report.enough is not None:
-        curve.axvline(
-            report.enough,
-            color="tab:green",
-            linestyle=":",
-            label=f"within tolerance: T = {report.enough}",
-        )
-    ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256) if t <= len(report.accuracy)]
-    curve.set(xscale="log", xlabel="steps", ylabel="accuracy [%]", title="Accuracy over time")
-    curve.set_xticks(ticks, map(str, ticks), minor=False)
-    curve.minorticks_off()
-    curve.legend()
+    _accuracies(curve, report)
     _bars(layers, report)
-    exits.plot(
-        [e.steps for e in report.exits], [100 * e.accuracy for e in report.exits], marker="o"
-    )
-    for each in report.exits:
-        exits.annotate(
-            f"{each.confidence:g}",
-            (each.steps, 100 * each.accuracy),
-            textcoords="offset points",
-            xytext=(4, -10),
-        )
-    exits.axhline(100 * report.ann_accuracy, color="0.4", linestyle="--")
-    exits.set(xlabel="mean steps", ylabel="accuracy [%]", title="Early exit by confidence")
+    _exits(exits, report)
     return figure
+
+
+def _accuracies(ax: Any, report: Any) -> None:
+    """Accuracy after each step."""
+    used = colours()
+    steps = range(1, len(report.accuracy) + 1)
+    ax.plot(steps, [100 * a for a in report.accuracy], color=used.blue, marker=".", label="spiking")
+    ax.axhline(100 * report.ann_accuracy, color=used.grey, linestyle="--", label="ordinary")
+    if report.enough is not None:
+        within = f"within {100 * report.tolerance:g} points: T = {report.enough}"
+        ax.axvline(report.enough, color=used.green, linestyle=":", label=within)
+    ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256) if t <= len(report.accuracy)]
+    ax.set_xscale("log")
+    ax.set_xticks(ticks, map(str, ticks), minor=False)
+    ax.minorticks_off()
+    label(ax, "time steps", "accuracy [%]", "Accuracy over time")
+    tidy(ax, "y")
+    legend_above(ax, 3)
 
 
 def _bars(ax: Any, report: Any) -> None:
     """Parts of each layer's error, stacked: positive ones upwards, negative ones downwards."""
-    names = [e.path for e in report.layers]
-    up = [0.0] * len(names)
-    down = [0.0] * len(names)
-    for part in PARTS:
+    used = colours()
+    places = range(len(report.layers))
+    up = [0.0] * len(places)
+    down = [0.0] * len(places)
+    shades = (used.grey, used.orange, used.blue, used.sky)
+    for part, shade in zip(PARTS, shades, strict=True):
         values = [100 * getattr(e, part) for e in report.layers]
         bottoms = [u if v >= 0 else d for u, d, v in zip(up, down, values, strict=True)]
-        ax.bar(range(len(names)), values, bottom=bottoms, color=COLOURS[part], label=part)
+        ax.bar(places, values, bottom=bottoms, width=0.6, color=shade, label=part)
         up = [u + max(v, 0) for u, v in zip(up, values, strict=True)]
         down = [d + min(v, 0) for d, v in zip(down, values, strict=True)]
-    ax.plot(range(len(names)), [100 * e.error for e in report.layers], "k.", label="error")
-    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    ax.set(ylabel="relative error [%]", title=f"Errors after {report.steps} steps")
-    ax.legend(fontsize="small")
+    ax.axhline(0, color=used.ink, linewidth=0.8)
+    errors = [100 * e.error for e in report.layers]
+    ax.plot(places, errors, "o", color=used.ink, markersize=4, label="whole error")
+    names = [e.layer or e.path for e in report.layers]
+    ax.set_xticks(places, names, rotation=30, ha="right")
+    ax.set_xlim(-0.6, max(len(places), 3) - 0.4)
+    label(ax, "", "relative error [%]", f"Errors at T = {report.steps}")
+    tidy(ax, "y")
+    legend_above(ax, 3)
+
+
+def _exits(ax: Any, report: Any) -> None:
+    """Accuracy and mean steps of early exit; close points have one label."""
+    used = colours()
+    steps = [e.steps for e in report.exits]
+    accuracies = [100 * e.accuracy for e in report.exits]
+    ax.plot(steps, accuracies, color=used.blue, marker="o", label="early exit at a confidence")
+    ax.axhline(100 * report.ann_accuracy, color=used.grey, linestyle="--", label="ordinary")
+    ax.margins(0.12)
+    middle = (min(steps, default=0) + max(steps, default=0)) / 2
+    for names, x, y in grouped(steps, accuracies, [e.confidence for e in report.exits]):
+        right = x > middle
+        ax.annotate(
+            names,
+            (x, y),
+            textcoords="offset points",
+            xytext=(-4, -12) if right else (6, -10),
+            ha="right" if right else "left",
+            color=used.ink,
+            fontsize="small",
+        )
+    label(ax, "mean time steps", "accuracy [%]", "Early exit")
+    tidy(ax, "y")
+    legend_above(ax, 2)
+
+
+def grouped(
+    steps: list[float], accuracies: list[float], confidences: list[float]
+) -> list[tuple[str, float, float]]:
+    """Returns the label and the place of each group of points that are almost the same.
+
+    >>> grouped([1.0, 9.9, 10.0], [80.0, 90.0, 90.1], [0.5, 0.9, 0.99])
+    [('0.5', 1.0, 80.0), ('0.9, 0.99', 9.9, 90.0)]
+    """
+    groups: list[list[int]] = []
+    near = [
+        0.1 * (max(values, default=0.0) - min(values, default=0.0))
+        for values in (steps, accuracies)
+    ]
+    for i in range(len(steps)):
+        first = groups[-1][0] if groups else i
+        apart = (
+            abs(steps[i] - steps[first]) > near[0]
+            or abs(accuracies[i] - accuracies[first]) > near[1]
+        )
+        if groups and not apart:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return [
+        (", ".join(f"{confidences[i]:g}" for i in group), steps[group[0]], accuracies[group[0]])
+        for group in groups
+    ]

@@ -42,6 +42,7 @@ class SpikingMaxPool(Stateful):
         total: Tensor  # sum of the input so far, [B, ...]
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+    batch_axis: ClassVar[int | None] = 0
 
     def __init__(self, pool: Any, rule: str = "max") -> None:
         super().__init__()

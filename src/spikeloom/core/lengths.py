@@ -1,8 +1,8 @@
 """Recordings of unequal length in a padded batch: which steps count, and the last valid values.
 
 Time is the first axis and the batch the second one. Networks are causal and samples do not act on
-each other, so that padding cannot change what a recording yields before its end; what follows is
-cut off here.
+each other, so that padding cannot change what a recording yields before its end. What follows is
+cut off here, and states keep their last valid values.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["by_length", "checked_lengths", "cut", "last_valid"]
+__all__ = ["alive_or", "by_length", "checked_lengths", "cut", "held"]
 
 
-def checked_lengths(lengths: Any, num_steps: int, batch: int, device: Any = None) -> Tensor:
+def checked_lengths(
+    lengths: Any, num_steps: int | None, batch: int | None, device: Any = None
+) -> Tensor:
     """Return the lengths of the samples of a batch as int64, [B].
 
     Args:
         lengths: steps of each sample, whole numbers in [1, ``num_steps``], [B].
-        num_steps: T of the padded batch.
-        batch: B.
+        num_steps: T of the padded batch; None: unknown.
+        batch: B; None: unknown.
         device: of the result.
 
     Raises:
@@ -42,17 +44,21 @@ def checked_lengths(lengths: Any, num_steps: int, batch: int, device: Any = None
             f"lengths must be whole numbers, got {given.dtype}; write lengths.long(), for a mask "
             "[T, B] mask.sum(0)"
         )
-    if given.shape != (batch,):
+    if given.dim() != 1 or batch not in (None, len(given)):
         raise ValueError(
-            f"lengths must have shape ({batch},), one for each sample, got {tuple(given.shape)}"
+            f"lengths must have shape ({'B' if batch is None else batch},), one for each sample, "
+            f"got {tuple(given.shape)}"
         )
-    if batch and not (given.min() >= 1 and given.max() <= num_steps):
-        wrong = given[(given < 1) | (given > num_steps)][0].item()
+    given = given.long()
+    most = torch.iinfo(torch.int64).max if num_steps is None else num_steps
+    if len(given) and not (given.min() >= 1 and given.max() <= most):
+        wrong = given[(given < 1) | (given > most)][0].item()
+        shown = "T" if num_steps is None else num_steps
         raise ValueError(
-            f"lengths must be in [1, {num_steps}], the steps of the batch, got {wrong}; leave "
+            f"lengths must be in [1, {shown}], the steps of the batch, got {wrong}; leave "
             "empty recordings out"
         )
-    return given.long()
+    return given
 
 
 def cut(values: Tensor, lengths: Tensor) -> Tensor:
@@ -67,13 +73,38 @@ def cut(values: Tensor, lengths: Tensor) -> Tensor:
     return values.masked_fill(~inside.reshape(*inside.shape, *[1] * (values.dim() - 2)), 0)
 
 
-def last_valid(values: Tensor, lengths: Tensor) -> Tensor:
-    """Return the values, [B, ...], of the last step of each sample from ``values``, [T, B, ...].
+def alive_or(alive: Tensor, new: Tensor, old: Tensor, axis: int = 0) -> Tensor:
+    """Return ``new`` for the samples that go on, ``old`` for those that have ended.
 
-    >>> last_valid(torch.arange(6).view(3, 2), torch.tensor([1, 3]))
-    tensor([0, 5])
+    Args:
+        alive: which samples go on, [B].
+        new, old: tensors of one shape.
+        axis: of the samples.
+
+    >>> alive_or(torch.tensor([True, False]), torch.ones(2), torch.zeros(2))
+    tensor([1., 0.])
     """
-    return values[lengths - 1, torch.arange(len(lengths), device=values.device)]
+    shape = [1] * new.dim()
+    shape[axis] = -1
+    return torch.where(alive.view(shape), new, old)
+
+
+def held(values: Tensor, start: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``values``, [T, B, ...], that keep their last valid value after each sample's end.
+
+    Args:
+        values: after each step, [T, B, ...].
+        start: before the first step, [B, ...]; the value of samples of length 0.
+        lengths: in [0, T], [B].
+
+    >>> held(torch.tensor([[1, 2], [3, 4]]), torch.tensor([8, 9]), torch.tensor([1, 0]))
+    tensor([[1, 9],
+            [1, 9]])
+    """
+    last = values[(lengths - 1).clamp(min=0), torch.arange(len(lengths), device=values.device)]
+    last = alive_or(lengths > 0, last, start.to(last.dtype))
+    inside = torch.arange(len(values), device=values.device).unsqueeze(1) < lengths
+    return torch.where(inside.reshape(*inside.shape, *[1] * (values.dim() - 2)), values, last)
 
 
 def by_length(
@@ -109,4 +140,10 @@ def by_length(
                 f"{tuple(part.shape)}; several spike times, for example, have an axis before the "
                 "samples: write one call for each sample"
             )
+    shapes = sorted({tuple(part.shape[1:]) for part in parts})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"lengths need results of one shape, got {', '.join(map(str, shapes))}; read one "
+            'number for each output, such as readout="mean_membrane", not one for each step'
+        )
     return torch.cat(parts)[torch.cat(samples).argsort()]

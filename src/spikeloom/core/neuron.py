@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from . import alone, checks, dispatch, doors, recording
 from .curves import ATan
+from .noise import SHIFTED, Noise, extended
 from .numbers import whole
 from .options import Refusing
 from .parameters import Parameters, record
@@ -148,7 +149,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     # True: ``integrate`` filters the input linearly, by constants alpha and beta, and ``mem`` alone
     # decides on spikes, so that learning.online can carry a gradient forward as a trace
     is_linear: ClassVar[bool] = False
+    compared_with: ClassVar[str] = "threshold"  # the parameter that noise of the threshold shifts
     carries: ClassVar[bool] = True  # False: every call starts at rest unless a state is passed
+    causal: Any = True  # False: later steps act on earlier ones
+    fewest_steps: int = 1  # of a sequence
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
     resets: ClassVar[Mapping[str, Reset]] = {"subtract": Subtract(), "zero": Zero(), "none": Keep()}
     # ``(p, dt) -> (type, fields)``, a static method: the NIR node of the neuron with the parameters
@@ -169,6 +173,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     threshold: Tensor
     graded_spikes_factor: Tensor
 
+    batch_axis: ClassVar[int | None] = 0
+
     # set for every class and instance
     elementwise: ClassVar[bool] = True
     live: ClassVar[Live] = Live()
@@ -176,7 +182,9 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     instances: ClassVar[Any] = live
     reset_dict: ClassVar[Mapping[str, int]] = {"subtract": 0, "zero": 1, "none": 2}
 
+    takes_batches: bool = False  # axis 0 of a step is known to be the batch, as of tokens [B, N, C]
     _checked: Any = None  # the last shape, dtype and device that were checked
+    _noise: Noise | None = None
     _unset: bool = False  # whether the parameters came from the meta device without values
     # called with what the neuron receives and gives, see `spikeloom.core.taps`
     _taps: tuple[Tap, ...] = ()
@@ -314,6 +322,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def state_shape(self, x: Tensor) -> torch.Size:
         """Shape of every state variable for inputs like ``x``, [B, ...]."""
         return x.shape
+
+    def state_type(self) -> Any:
+        """The type of the state: `State` of the class, unless arguments add fields."""
+        return type(self).State
 
     @property
     def equations(self) -> Any:
@@ -485,6 +497,11 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     def _configure(self) -> None:
         """Build the transition now; in ``forward`` it breaks the graph of ``torch.compile``."""
         self._record = record(self._names)
+        state = self.state_type()
+        state = extended(state, SHIFTED) if self._has_shift() else state
+        self.__dict__.pop("State", None)
+        if state is not type(self).State:
+            self.__dict__["State"] = state
         self.transition = Transition(
             self.equations,
             self.resets[self._reset_mechanism],
@@ -493,6 +510,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self.inhibition,
             self.state_quant or None,
             self._names,
+            self.compared_with if self._has_shift() else "",
         )
         self.key = self.transition.key() if self.transition.elementwise else ""
         if self.key:
@@ -517,10 +535,13 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
+        recorder = None if torch.compiler.is_compiling() else recording.local.recorder
+        if self._noise is not None:
+            a_step = self._mode == "step" or (recorder is not None and recorder.stepping)
+            input_ = self._with_noise(self._noise, input_, timed=not a_step)
         if not torch.compiler.is_compiling():
             if alone.claimed:
                 alone.refuse_others(self)
-            recorder = recording.local.recorder
             if recorder is not None:
                 return recorder.stateful(self, input_, state, named)
         return self.called(input_, *state, **named)
@@ -570,11 +591,16 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         start = self._start(step, state, named)
         if not sequence:
             self._signal = start
+            if self._has_shift():
+                input_, start = self._drawn(input_, start)
             spk, self._hidden = self.step(input_, start)
             for tap in self._taps:
                 tap(self, Moment(input_, spk, self._hidden, False))
             return spk, self._hidden
-        spk, new = self._scanned(input_, start, num_steps)
+        if self._has_shift():
+            spk, new = self._drawn_over_time(input_, start, num_steps)
+        else:
+            spk, new = self._scanned(input_, start, num_steps)
         for tap in self._taps:
             tap(self, Moment(input_, spk, new, True, num_steps or 1))
         self._hidden = self._last(new)
@@ -584,7 +610,11 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         """What ``forward`` returns of spikes and state."""
         if self.init_hidden and not self.output:
             return spk
-        return tuple(state) if "spk" in state._fields else (spk, *state)
+        values = self._shown(state)
+        return values if "spk" in state._fields else (spk, *values)
+
+    def _shown(self, state: Any) -> tuple[Any, ...]:
+        return tuple(state[: len(self.state_type()._fields)])
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = self._given(state, named) if state or named else {}
@@ -651,6 +681,74 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             "write one neuron object for each layer, or pass a state that fits"
         )
 
+    # -- noise -------------------------------------------------------------------------------------
+
+    @property
+    def noise(self) -> Noise | None:
+        """What is random at every step; None: nothing. `spikeloom.noisy` sets it."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, noise: Noise | None) -> None:
+        kind = type(self).__name__
+        if noise is not None and not isinstance(noise, Noise):
+            raise TypeError(
+                f"{kind}: noise must be a Noise or None, got {noise!r}; write "
+                "snn.noisy(neuron, current=0.1)"
+            )
+        obstacle = self.shift_obstacle() if noise is not None and noise.shifts else ""
+        if obstacle:
+            raise ValueError(
+                f"{kind} takes no noise of the threshold and no escape rate: {obstacle}; write "
+                "snn.noisy(neuron, current=...)"
+            )
+        self._noise = noise
+        self.reset_mem()
+        self._configure()
+
+    def shift_obstacle(self) -> str:
+        """Why the threshold cannot be random; empty if it can."""
+        if not self.spiking:
+            return "it does not fire"
+        if "step" not in self.modes:
+            return "it runs whole sequences"
+        if self.overridden:
+            return f"its class overrides {', '.join(self.overridden)}, which may compare anything"
+        return ""
+
+    def _has_shift(self) -> bool:
+        return self._noise is not None and self._noise.shifts
+
+    def _with_noise(self, noise: Noise, x: Any, *, timed: bool) -> Any:
+        """The input with noise of the current; a random threshold draws both in each step."""
+        if noise.shifts or not self._acts(noise):
+            return x
+        checks.floating(x, f"the input of {type(self).__name__}")
+        return noise.added_over_time(x, None) if timed and x.dim() > 1 else noise.added(x)
+
+    def _acts(self, noise: Noise) -> bool:
+        return self.training or not noise.training_only
+
+    def _drawn(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Input and state of a step with the noise of this step."""
+        noise = self._noise
+        if noise is None or not self._acts(noise):
+            return x, state._replace(shift=torch.zeros_like(state.shift))
+        x = noise.added(x)
+        return x, state._replace(shift=noise.shift(state.shift))
+
+    def _drawn_over_time(self, x: Tensor, state: Any, num_steps: int | None) -> tuple[Tensor, Any]:
+        if not torch.compiler.is_compiling():
+            dispatch.name_of(self.transition, x)  # refuses a backend that was forced
+        self._check_finite(x)
+        spikes = []
+        states = []
+        for x_t in x.unbind(0) if num_steps is None else [x] * num_steps:
+            spk, state = self.step(*self._drawn(x_t, state))
+            spikes.append(spk)
+            states.append(state)
+        return torch.stack(spikes), self.State(*map(torch.stack, zip(*states, strict=True)))
+
     # -- checks of a call before any work ----------------------------------------------------------
 
     def inspect_input(self, x: Tensor, sequence: bool, timed: bool) -> None:
@@ -689,8 +787,8 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
                 'one time step write mode="step", for a single feature x.unsqueeze(-1), for a '
                 "single sample x.unsqueeze(1)"
             )
-        unbatched_image = getattr(self, "conv2d_channels", None) is not None
-        if not sequence and x.dim() == 3 and "sequence" in self.modes and not unbatched_image:
+        known = self.takes_batches or getattr(self, "conv2d_channels", None) is not None
+        if not sequence and x.dim() == 3 and "sequence" in self.modes and not known:
             warnings.warn(
                 f"{kind} in step mode takes axis 0 of {tuple(x.shape)} as the batch; if it is "
                 'time, write mode="sequence" or snn.run(net, x)',
@@ -785,7 +883,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
     # -- copies, checkpoints, devices --------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("transition", "key", "_record", "_taps", "_signal")
+        left_out = ("transition", "key", "_record", "_taps", "_signal", "State")
         saved = {k: v for k, v in super().__getstate__().items() if k not in left_out}
         return {**saved, "_checked": None, "_versions": {}}
 

@@ -1,9 +1,11 @@
 """State from call to call: how networks are reset, detached, switched and run over time.
 
 Neurons are one kind of it, delays another. State is a NamedTuple of tensors outside of the module's
-buffers (DistributedDataParallel would broadcast it), made from the first input.
+buffers (DistributedDataParallel would broadcast it), made from the first input. Numbers may be
+among them where ``forward`` is the module's own.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -67,6 +69,9 @@ class Stateful(nn.Module):
 
     State: Any
     modes: ClassVar[tuple[str, ...]] = ("step", "sequence")
+    # axis of the samples in the state; None: padded recordings leave no state behind
+    batch_axis: ClassVar[int | None] = None
+    takes_ends: ClassVar[bool] = False  # whether `advance` takes ``ends``, steps of each sample
     _hidden: Any = None
     _foreign: bool = False  # whether a state was assigned, and not yet checked
     _mode: str = "step"
@@ -117,9 +122,10 @@ class Stateful(nn.Module):
         """The remembered state; every field has shape (0,) where there is none."""
         hidden = self._hidden  # read once, another thread may reset it
         if hidden is not None:
-            wrapped = not torch.compiler.is_compiling() and hidden
+            compiling = torch.compiler.is_compiling()
+            wrapped = not compiling and hidden and isinstance(hidden[0], Tensor)
             if wrapped and is_functorch_wrapped_tensor(hidden[0]):
-                hidden = self._hidden = self.State(*(_outlived(self, value) for value in hidden))
+                hidden = self._hidden = self.state_of(lambda value: _outlived(self, value))
             return hidden
         return self.State(*(torch.zeros(0) for _ in self.State._fields))
 
@@ -187,14 +193,24 @@ class Stateful(nn.Module):
         recorder = recording.local.recorder
         if recorder is not None:
             recorder.reset.add(id(self))
-        empty = tuple(self.hidden)
+        empty = self._shown(self.hidden)
         return empty[0] if len(empty) == 1 else empty
+
+    def _shown(self, state: Any) -> tuple[Any, ...]:
+        """The fields of a state that are returned and accepted."""
+        return tuple(state)
 
     def detach_hidden(self) -> None:
         """Cut the remembered state from the graph and keep its values."""
         alone.take(self)
-        if self._hidden is not None:
-            self._hidden = self.State(*(value.detach() for value in self._hidden))
+        self._hidden = self.state_of(torch.detach)
+
+    def state_of(self, function: Callable[[Tensor], Tensor]) -> Any:
+        """The remembered state with ``function`` of its tensors; None if there is none."""
+        hidden = self._hidden  # read once, another thread may reset it
+        if hidden is None:
+            return None
+        return self.State(*(function(v) if isinstance(v, Tensor) else v for v in hidden))
 
     # -- configuration, copies, devices ------------------------------------------------------------
 
@@ -215,17 +231,12 @@ class Stateful(nn.Module):
         self._mode = checks.choice(f"mode of {type(self).__name__}", name, self.modes)
 
     def __getstate__(self) -> dict[str, Any]:
-        hidden = self._hidden
         attributes = self.__dict__.copy()
         attributes.pop("_mover", None)
         attributes.pop("_ousted", None)
-        return {
-            **attributes,
-            "_hidden": hidden and self.State(*(value.detach() for value in hidden)),
-        }
+        return {**attributes, "_hidden": self.state_of(torch.detach)}
 
     def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
         super()._apply(fn, *args, **options)
-        if self._hidden is not None:
-            self._hidden = self.State(*map(fn, self._hidden))
+        self._hidden = self.state_of(fn)
         return self

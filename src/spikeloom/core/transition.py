@@ -67,6 +67,8 @@ class Transition:
         inhibition: only the neuron furthest above its threshold fires.
         quantize: applied to every state variable after the integration and the reset.
         names: the parameters in the order of their registration.
+        shifts: the parameter to which ``state.shift`` is added where the spike is decided; the
+            state has the fields of `spikeloom.core.noise.SHIFTED`. "": none.
     """
 
     neuron: Any
@@ -76,6 +78,7 @@ class Transition:
     inhibition: bool = False
     quantize: Callable[[Tensor], Tensor] | None = None
     names: tuple[str, ...] = ()
+    shifts: str = ""
 
     def __post_init__(self) -> None:
         # Cached, because every call of a layer needs it to find its loops
@@ -98,19 +101,39 @@ class Transition:
         state = self.reset.advance(cell.integrate, x, state, fired, p)
         if self.quantize is not None:
             state = state._make(self.quantize(value) for value in state)
-        over = cell.trigger(state, p)
-        spk = self.surrogate(over)
+        seen = self._seen(state, p) if self.shifts else p
+        over = cell.trigger(state, seen)
+        spk = exceeded = self.surrogate(over)
         if self.inhibition:
             spk = spk * winner(over)
         if self.neuron.retract is not None:
-            spk = spk - self.surrogate(cell.retract(state, p))
+            spk = spk - self.surrogate(cell.retract(state, seen))
         if acts and not self.delay:  # clear now what the next step would have cleared
             state = self.reset.clear(state, spk - fired, p)
+        if self.shifts:
+            state = self._remembering(state, exceeded, fired, p)
         spk = spk * p.graded_spikes_factor
-        return spk, cell.settle(state, spk, p)
+        return spk, cell.settle(state, spk, seen)
+
+    def _seen(self, state: Any, p: Any) -> Any:
+        """The parameters with the threshold of this step."""
+        return p._replace(**{self.shifts: getattr(p, self.shifts) + state.shift})
+
+    def _remembering(self, state: Any, exceeded: Tensor, fired: Tensor, p: Any) -> Any:
+        """The state with who exceeded the threshold, for the reset in the next step.
+
+        Without delay only neurons count that their reset, now or before, left above the threshold.
+        """
+        now = exceeded if self.reset.attached else exceeded.detach()
+        if self.reset.acts and not self.delay:
+            above = (state.mem.detach() > p.threshold.detach()).to(now.dtype)
+            now = torch.maximum(now, fired) * above
+        return state._replace(fired=now)
 
     def _fired(self, x: Tensor, state: Any, p: Any) -> Tensor:
         """Who exceeded the threshold in the step before."""
+        if self.shifts:
+            return state.fired
         if self.reset.attached:
             return self.surrogate(state.mem - p.threshold)
         if not self._is_step:
@@ -139,6 +162,8 @@ class Transition:
             return f"its class overrides {', '.join(overridden)}, which may do anything"
         if not self.neuron.elementwise:
             return "it owns modules (its equations are methods, not static functions)"
+        if self.shifts:
+            return "its threshold is drawn anew at every step (noise)"
         if self.inhibition:
             return "inhibition=True makes the neurons of a sample depend on each other"
         if self.quantize is not None:

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from . import checks
 from .neuron import Neuron
+from .noise import Noise
 from .numbers import network
 from .stateful import Stateful
 
-__all__ = ["detach", "named_neurons", "reset", "set_mode"]
+__all__ = ["detach", "named_neurons", "noisy", "reset", "set_mode"]
 
 _NEVER = (
     Tensor,
@@ -91,6 +93,72 @@ def set_mode(net: Net, mode: str) -> Net:
     checks.choice("mode", mode, ("step", "sequence"))
     for module in _stateful(net):
         module.mode = mode
+    return net
+
+
+def noisy(
+    net: Net,
+    *,
+    current: float = 0.0,
+    threshold: float = 0.0,
+    escape: float = 0.0,
+    generator: torch.Generator | None = None,
+    training_only: bool = False,
+) -> Net:
+    r"""Make every neuron of ``net`` noisy; without numbers, noiseless again.
+
+    .. math::
+        I[t] + \sigma_I \xi[t] \qquad
+        S[t] = H(U[t] - \theta - \sigma_\theta \eta[t] - \Delta \ln E[t])
+
+    xi and eta are standard normal, E is exponentially distributed with mean 1; all are drawn anew
+    for each neuron, sample and step. With an escape rate a neuron whose membrane is at the distance
+    d from its threshold fires with the probability 1 - exp(-exp(d / Delta)) in a step: 63 % at
+    the threshold. The surrogate gradient is taken at the distance from the random threshold. A
+    neuron resets where it fired.
+
+    A loop over time, `snn.run`, `snn.layerwise` and ``mode="sequence"`` draw the same numbers for
+    one neuron. Noise of the current runs on every backend, at the speed of its random numbers; a
+    random threshold needs the ordinary loop over time. `Neuron.step` and `Neuron.scan` are the
+    equations without noise. Noise is also active after ``net.eval()`` unless ``training_only``. It
+    is in no ``state_dict``.
+
+    Args:
+        net: a neuron, or a network.
+        current: standard deviation of what is added to the input, in its unit, >= 0. A neuron with
+            an input layer of its own, such as `LinearLeaky`, receives it in front of that layer.
+        threshold: standard deviation of the threshold, in its unit, >= 0.
+        escape: width Delta of the escape rate, in the unit of the threshold, >= 0; 0: none.
+        generator: source of randomness, shared by these neurons; None is torch's global one. Only
+            the global one is restored where `snn.fit` resumes a training.
+        training_only: without effect after ``net.eval()``.
+
+    Returns:
+        ``net``, with the states of its neurons reset.
+
+    Raises:
+        ValueError: a number is negative or not finite; ``threshold`` or ``escape`` for a neuron
+            that does not fire (`LI`), runs whole sequences, or overrides snnTorch's methods.
+        TypeError: ``generator`` is no ``torch.Generator``, or ``net`` no module.
+
+    Source: Gerstner & Kistler (2002), Spiking Neuron Models, section 5.3, for the escape rate,
+    exponential and with one spike per step at the threshold.
+
+    >>> import torch, spikeloom as snn
+    >>> source = torch.Generator().manual_seed(0)
+    >>> lif = snn.noisy(snn.Leaky(0.9, mode="sequence"), escape=0.1, generator=source)
+    >>> spk, mem = lif(torch.full((1000, 1, 1), 0.08))
+    >>> bool((mem <= 1).all()), bool(spk.any())
+    (True, True)
+    """
+    noise = Noise(current, threshold, escape, generator, training_only)
+    neurons = [module for module in _stateful(net) if isinstance(module, Neuron)]
+    obstacles = [neuron.shift_obstacle() for neuron in neurons] if noise.shifts else []
+    for neuron, obstacle in zip(neurons, obstacles, strict=False):
+        if obstacle:
+            neuron.noise = noise  # raises before any neuron is changed
+    for neuron in neurons:
+        neuron.noise = noise if noise.current or noise.shifts else None
     return net
 
 

@@ -80,7 +80,8 @@ class Cost:
         layers: one for each layer of neurons or weights, in the order of the network.
         steps: T.
         rate: spikes per neuron and step.
-        uncounted: parameters that no counted layer uses, such as weights in ``F.linear``.
+        uncounted: parameters that no counted layer uses, such as weights in ``F.linear``, and
+            layers of attention, which multiply signals by each other.
         models: of energy, the one that most papers use and one that includes memory.
 
     >>> Cost((LayerCost("0", "Linear", synaptic=2.0),), 10, 0.1, (), (ARITHMETIC,)).total.synaptic
@@ -432,6 +433,12 @@ def _runner(net: nn.Module, x: Tensor, num_steps: int | None) -> Any:
 
 
 def _uncounted(net: nn.Module, found: dict[str, Any]) -> tuple[str, ...]:
-    """Parameters of two or more axes outside of the counted layers."""
+    """Parameters of two or more axes outside of the counted layers, and products of signals."""
     known = {id(p) for path in found for p in net.get_submodule(path).parameters()}
-    return tuple(n for n, p in net.named_parameters() if p.dim() > 1 and id(p) not in known)
+    rest = [n for n, p in net.named_parameters() if p.dim() > 1 and id(p) not in known]
+    products = [
+        f"products of signals in {path or type(module).__name__}"
+        for path, module in net.named_modules()
+        if getattr(module, "multiplies_signals", False)
+    ]
+    return (*rest, *products)

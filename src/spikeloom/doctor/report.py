@@ -4,7 +4,7 @@ import html
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..core.checks import require
+from ..core.style import bare_figure, colours, label, legend_above, tidy
 from ..core.table import aligned
 from .observe import BINS, SPAN, Observation
 from .rules import PAGE, Finding, owner
@@ -49,6 +49,11 @@ class LayerRow(NamedTuple):
     histogram: tuple[float, ...]
 
 
+ACTIVITY = {
+    "rate": "spikes per neuron and step",
+    "silent": "silent neurons",
+    "saturated": "saturated neurons",
+}
 HEAD = ("layer", "kind", "neurons", "rate", "silent", "saturated", "membrane", "in support")
 HEAD += ("input", "gradient", "change", "update")
 
@@ -121,27 +126,40 @@ class Report:
         >>> Report((), (), 10, 1.0).plot().axes[0].get_title()
         'Membranes'
         """
-        figures = require("matplotlib.figure", extra="viz", purpose="drawing a report")
-        figure = figures.Figure(figsize=(12, 3.6), layout="constrained")
+        figure = bare_figure(12, 3.8, "drawing a report")
         membranes, activity, gradients = figure.subplots(1, 3)
-        edges = [SPAN * (2 * (i + 0.5) / BINS - 1) for i in range(BINS)]
-        for row in self.layers:
-            total = sum(row.histogram) or 1.0
-            membranes.plot(edges, [n / total for n in row.histogram], label=row.path)
-        membranes.axvline(0, color="0.4", linestyle="--", label="threshold")
-        membranes.set(title="Membranes", xlabel="thresholds from the threshold", ylabel="share")
-        membranes.legend(fontsize="small")
-        places, names = range(len(self.layers)), [row.path for row in self.layers]
+        self._draw_membranes(membranes)
+        places = range(len(self.layers))
         for shift, name in ((-0.25, "rate"), (0.0, "silent"), (0.25, "saturated")):
             values = [getattr(row, name) for row in self.layers]
-            activity.bar([place + shift for place in places], values, 0.22, label=name)
-        activity.set(title="Activity", ylim=(0, 1), ylabel="share")
-        activity.legend(fontsize="small")
-        gradients.plot(places, [max(row.gradient, 1e-30) for row in self.layers], marker="o")
-        gradients.set(title="Gradient at the spikes", yscale="log", ylabel="norm")
+            activity.bar([place + shift for place in places], values, 0.22, label=ACTIVITY[name])
+        activity.set_ylim(0, 1)
+        label(activity, "", "share", "Activity")
+        norms = [max(row.gradient, 1e-30) for row in self.layers]
+        gradients.plot(places, norms, marker="o", color=colours().blue)
+        gradients.set_yscale("log")
+        label(gradients, "", "norm of the gradient at the spikes", "Gradient")
+        names = [f"{row.kind} {row.path}".strip() for row in self.layers]
         for ax in (activity, gradients):
-            ax.set_xticks(list(places), names, rotation=45, ha="right")
+            ax.set_xticks(list(places), names, rotation=30, ha="right")
+        tidy(activity)
+        tidy(gradients, "y")
+        for ax in (activity, gradients):
+            ax.set_xlim(-0.6, max(len(places), 2) - 0.4)
+        legend_above(membranes, 3)
+        legend_above(activity, 2)
         return figure
+
+    def _draw_membranes(self, ax: Any) -> None:
+        """One curve for each layer, and the threshold."""
+        edges = [SPAN * (2 * (i + 0.5) / BINS - 1) for i in range(BINS)]
+        ax.axvline(0, color=colours().grey, linestyle="--", label="threshold")
+        for row in self.layers:
+            total = sum(row.histogram) or 1.0
+            shares = [n / total for n in row.histogram]
+            ax.plot(edges, shares, label=f"{row.kind} {row.path}".strip())
+        label(ax, "membrane [thresholds from the threshold]", "share of membranes", "Membranes")
+        tidy(ax)
 
 
 def rows_of(seen: Observation) -> tuple[LayerRow, ...]:

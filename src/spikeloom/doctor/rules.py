@@ -328,7 +328,7 @@ def batch_norm_axis(seen: Observation) -> Iterator[Finding]:
     for s in seen.synapses:
         shape, batch = s.shape, len(seen.y)
         is_norm = isinstance(s.layer, nn.modules.batchnorm._BatchNorm)
-        if not is_norm or len(shape) < 3 or shape[1] not in (batch, seen.steps):
+        if not is_norm or len(shape) != 3 or shape[1] not in (batch, seen.steps):
             continue
         if {shape[0], shape[1]} == {batch, seen.steps}:
             what = "samples" if shape[1] == batch else "time steps"

@@ -1,6 +1,7 @@
 """Regularisers: terms of a loss that keep firing sparse, alive or cheap.
 
-Each is built from its settings and called with spikes ``[T, B, ...]``.
+Each is built from its settings and called with spikes ``[T, B, ...]``, and with ``lengths``, [B],
+where samples have fewer steps than T.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import finite
+from ..core.lengths import checked_lengths, cut
 from ..core.numbers import real, tensor, whole
 from ..decode import rates
 
@@ -33,8 +35,8 @@ class l1_rate_sparsity:
         self.Lambda = real("Lambda", Lambda)
         self.__name__ = type(self).__name__
 
-    def __call__(self, spk_out: Tensor) -> Tensor:
-        return self.Lambda * _sum(_spikes(spk_out))
+    def __call__(self, spk_out: Tensor, lengths: Any = None) -> Tensor:
+        return self.Lambda * _sum(_until(_spikes(spk_out), lengths))
 
 
 class rate_band:
@@ -71,12 +73,12 @@ class rate_band:
             )
         self.__name__ = type(self).__name__
 
-    def __call__(self, spk_out: Tensor) -> Tensor:
+    def __call__(self, spk_out: Tensor, lengths: Any = None) -> Tensor:
         if not _spikes(spk_out).numel():
             raise ValueError(
                 f"rate_band expects at least one neuron and one sample, got {tuple(spk_out.shape)}"
             )
-        rate = rates(spk_out).mean(0)  # [...]
+        rate = rates(spk_out, lengths=lengths).mean(0)  # [...]
         below, above = (self.low - rate).relu(), (rate - self.high).relu()
         return (self.Lambda * below * below + self.Lambda * above * above).mean()  # 0 x inf is NaN
 
@@ -117,7 +119,7 @@ class synops:
         self.Lambda = real("Lambda", Lambda)
         self.__name__ = type(self).__name__
 
-    def __call__(self, *spk_out: Tensor) -> Tensor:
+    def __call__(self, *spk_out: Tensor, lengths: Any = None) -> Tensor:
         if len(spk_out) != len(self.synapses):
             raise ValueError(
                 f"synops expects {len(self.synapses)} records of spikes, got {len(spk_out)}; write "
@@ -131,7 +133,7 @@ class synops:
                     f"{tuple(spk.shape)}"
                 )
             reach = fan_out(synapse, spk.shape[2:]) if isinstance(synapse, nn.Module) else synapse
-            operations = operations + _sum(spk * reach) / spk.shape[1]
+            operations = operations + _sum(_until(spk, lengths) * reach) / spk.shape[1]
         return torch.as_tensor(self.Lambda * operations)
 
 
@@ -180,6 +182,13 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
             ) from error
         (count,) = torch.autograd.grad(output.sum(), x)
     return count.squeeze(0)
+
+
+def _until(spk: Tensor, lengths: Any) -> Tensor:
+    """Returns spikes without those after the end of each sample."""
+    if lengths is None:
+        return spk
+    return cut(spk, checked_lengths(lengths, len(spk), spk.shape[1], spk.device))
 
 
 def _reach(synapse: Any) -> Any:

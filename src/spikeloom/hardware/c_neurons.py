@@ -30,8 +30,14 @@ def neuron_block(site: Site, neuron: Neuron) -> Block:
     """Return the C of a neuron.
 
     Raises:
-        ValueError: its step is not arithmetic of one neuron, or has an operation without C.
+        ValueError: its step is random, is not arithmetic of one neuron, or has an operation without
+            C.
     """
+    if neuron.noise is not None:
+        raise ValueError(
+            f"neuron {site.path!r} cannot be written as C: its noise is random; write "
+            "snn.noisy(net) before the export, which takes it away"
+        )
     block = Block()
     transition = neuron.transition
     source = "x[i]"

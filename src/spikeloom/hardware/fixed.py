@@ -295,6 +295,11 @@ def _settle(
             f"neuron {name!r} ({type(neuron).__name__}) has no integer form; it must be a Leaky "
             "or IF that one layer with weights feeds"
         )
+    if neuron.noise is not None:
+        raise ValueError(
+            f"neuron {name!r} has noise, which has no integer form; write snn.noisy(net), which "
+            "takes it away"
+        )
     if neuron.inhibition or neuron.state_quant or bool((neuron.graded_spikes_factor != 1).any()):
         raise ValueError(
             f"neuron {name!r} has inhibition, state_quant or graded spikes, which have no integer "

@@ -1,6 +1,6 @@
 """Delays of signals by steps and fractions of steps."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ class Delayed(Stateful):
     >>> snn.SynapticDelay(max_delay=2, delay=0.25).taps(torch.float32)
     tensor([0.7500, 0.2500, 0.0000])
     """
+
+    batch_axis: ClassVar[int | None] = 1
+    takes_ends: ClassVar[bool] = True
 
     class State(NamedTuple):
         past: Tensor  # the last D inputs, the latest at the end, [D, B, channels, ...]
@@ -91,9 +94,19 @@ class Delayed(Stateful):
         """Check the features of a step, [B, ...]."""
 
     def advance(
-        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
+        self,
+        input_: Tensor,
+        *,
+        sequence: bool,
+        num_steps: int | None = None,
+        ends: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
-        """Runs one step or all, and returns the delayed signal and the state; see `Stateful`."""
+        """Runs one step or all, and returns the delayed signal and the state; see `Stateful`.
+
+        Args:
+            input_, sequence, num_steps: as for `Stateful`.
+            ends: steps of each sample after which its state stays as it is, [B]. Default: T.
+        """
         checks.floating(input_, f"the input of {type(self).__name__}")
         # A check on another device would wait for its queue.
         if not torch.compiler.is_compiling() and input_.device.type == "cpu":
@@ -103,8 +116,13 @@ class Delayed(Stateful):
             x = input_.expand(num_steps or 1, *input_.shape)
         known = torch.cat([self._past(x), x])  # [D + T, B, channels, ...]
         y = self.delayed(known)
-        # A view would keep the whole sequence in memory.
-        self._hidden = self.State(known[len(x) :].clone())
+        if ends is None:
+            # A view would keep the whole sequence in memory.
+            past = known[len(x) :].clone()
+        else:
+            lags = torch.arange(self.max_delay, device=known.device).unsqueeze(1)
+            past = known[ends + lags, torch.arange(len(ends), device=known.device)]
+        self._hidden = self.State(past)
         return (y if sequence else y[0]), self._hidden
 
     def _past(self, x: Tensor) -> Tensor:

@@ -1,20 +1,17 @@
 """A linear layer with a delay for each synapse."""
 
-import math
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.numbers import MOST_UNITS, flag, whole
-from ..core.stateful import computes_in_other_dtype
-from .delay import Delayed
+from ..core.numbers import MOST_UNITS, whole
+from .delayed_weights import DelayedWeights
 
 __all__ = ["DelayedLinear"]
 
 
-class DelayedLinear(Delayed):
+class DelayedLinear(DelayedWeights):
     r"""A linear layer whose every weight has its own delay, which may be fractional and learned.
 
     .. math:: y_o[t] = b_o + \sum_i W_{oi} \sum_{k=0}^{D} w_k(d_{oi}) \, x_i[t - k]
@@ -36,6 +33,8 @@ class DelayedLinear(Delayed):
         kernel: ``"linear"`` or ``"gaussian"``; it may be assigned later.
         sigma: width of the Gaussian in steps, > 0; it may be assigned later.
         mode: ``"step"`` for inputs [B, in_features], ``"sequence"`` for [T, B, in_features].
+        kernel_count: K, delays of each synapse, each with a weight of its own; with K > 1 weight
+            and delay have shape [K, out_features, in_features].
 
     Raises:
         TypeError: a size is not a whole number.
@@ -66,25 +65,21 @@ class DelayedLinear(Delayed):
         *,
         sigma: float = 1.0,
         mode: str = "step",
+        kernel_count: int = 1,
     ) -> None:
         in_features = whole("in_features", in_features, 1, MOST_UNITS)
         out_features = whole("out_features", out_features, 1, MOST_UNITS)
         shape = (out_features, in_features)
-        if delay is None:
-            delay = torch.rand(shape) * whole("max_delay", max_delay, 1)
-        super().__init__(max_delay, delay, shape, learn_delay, kernel, sigma, mode)
+        super().__init__(
+            shape, max_delay, delay, bias, learn_delay, kernel, kernel_count, sigma, mode
+        )
         self.in_features = in_features
         self.out_features = out_features
-        bound = 1 / math.sqrt(in_features)  # as nn.Linear
-        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
-        values = torch.empty(out_features).uniform_(-bound, bound)
-        self.bias = nn.Parameter(values) if flag("bias", bias) else None
 
     def delayed(self, known: Tensor) -> Tensor:
         """The product of all weights with the inputs of their lags, as one convolution over
         time."""
-        kernel = self.weight * self.taps(self.weight.dtype).flip(0)  # [D + 1, O, I]
-        y = F.conv1d(known.permute(1, 2, 0), kernel.permute(1, 2, 0), self.bias)
+        y = F.conv1d(known.permute(1, 2, 0), self.lagged().permute(1, 2, 0), self.bias)
         return y.permute(2, 0, 1)
 
     def check_channels(self, x: Tensor) -> None:
@@ -93,17 +88,9 @@ class DelayedLinear(Delayed):
                 f"DelayedLinear takes steps of shape [B, {self.in_features}], got "
                 f"{tuple(x.shape)}; its in_features is the last axis"
             )
-        if self.weight.dtype != x.dtype and not computes_in_other_dtype(x):
-            raise TypeError(
-                f"DelayedLinear has a weight of {self.weight.dtype}, got an input of {x.dtype}; "
-                f"write x.to({self.weight.dtype})"
-            )
+        self.check_dtype(x)
 
     def extra_repr(self) -> str:
         """The arguments."""
-        learned = isinstance(self.delay, nn.Parameter)
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"max_delay={self.max_delay}, bias={self.bias is not None}, learn_delay={learned}, "
-            f"kernel={self.kernel!r}"
-        )
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, {super().extra_repr()}"

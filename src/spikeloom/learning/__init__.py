@@ -4,7 +4,8 @@ A rule adds to ``weight.grad`` or returns a change; any optimiser applies it.
 """
 
 from .bptt import BPTT, TBPTT
-from .online import EProp, Online, cosine, online
+from .online import OTTT, EProp, Online, cosine, online
+from .spatial import SLTT
 
 # isort: split
 # the rules above come first in RULES, and so in reports
@@ -56,7 +57,9 @@ __all__ = [
     "GRADIENTS",
     "MSTDP",
     "MSTDPET",
+    "OTTT",
     "RULES",
+    "SLTT",
     "STBP",
     "STBP_CURVES",
     "TBPTT",

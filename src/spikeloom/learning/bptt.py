@@ -25,6 +25,7 @@ class BPTT(TrainingRule, name="bptt"):
 
     chaotic: ClassVar[bool] = True
     whole: ClassVar[bool] = True
+    lengths: ClassVar[bool] = True
 
     def check(self, job: Any, probe: Any) -> None:
         blind = [
@@ -41,10 +42,11 @@ class BPTT(TrainingRule, name="bptt"):
                 )
             )
 
-    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
+    def learn(self, job: Any, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Outcome:
         job.measure(x)
-        outputs, spikes = job.forward(x)
-        loss = job.objective(outputs, y, spikes)
+        options = {} if lengths is None else {"lengths": lengths}
+        outputs, spikes = job.forward(x, **options)
+        loss = job.objective(outputs, y, spikes, **options)
         total = loss if job.chaos is None else loss + job.chaos()
         job.optimizer.zero_grad()
         job.optimizer.backward(total)
@@ -77,6 +79,7 @@ class TBPTT(BPTT, name="tbptt"):
     K: int = 5
     chaotic: ClassVar[bool] = False
     whole: ClassVar[bool] = False
+    lengths: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         whole("K", self.K, 1)
@@ -89,7 +92,7 @@ class TBPTT(BPTT, name="tbptt"):
                 f"steps; write rule=TBPTT(K={max(1, probe.num_steps // 2)})"
             )
 
-    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
+    def learn(self, job: Any, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Outcome:
         value, static = job.encoder.call(x)
         steps = len(value) if static is None else static
         loss_sum = 0.0

@@ -16,7 +16,7 @@ about 1 - beta for each of these layers: use an optimiser that does not mind, su
 knows no reset: exact are the resets ``"subtract"`` (with ``reset_delay=True``) and ``"none"``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,19 +26,15 @@ from torch.nn.modules import conv
 
 from ..core import checks, tree
 from ..core.neuron import REGISTRY, Neuron
-from ..core.numbers import whole
+from ..core.numbers import flag, whole
 from ..core.stateful import Stateful
-from ..core.taps import noted
-from ..functional.loss import ce_rate_loss, mse_membrane_loss
-from ..functional.loss_base import LossFunctions
 from ..running.errors import expect
 from .stages import flat
-from .training import Loss as BatchLoss
-from .training import Outcome, TrainingRule, collected, first, refusal
+from .stepwise import StepLoss as Loss
+from .stepwise import StepwiseRule
+from .training import refusal
 
-__all__ = ["EProp", "Online", "cosine", "online"]
-
-Loss = Callable[[Any, Any], Tensor]
+__all__ = ["OTTT", "EProp", "Online", "cosine", "online"]
 
 _SYNAPSES = (nn.Linear, conv._ConvNd)
 _CONSTANTS = ("alpha", "beta")  # of the filter that a neuron is
@@ -129,6 +125,8 @@ class Online:
             present input. What is between the two is exact if it is linear and the same at
             every step (flattening, average pooling).
         loss: ``loss(output, target)`` of one step, a number.
+        traced_biases: whether a bias learns from a filtered constant 1, which is exact, or from
+            the present step alone.
 
     Raises:
         TypeError: another kind of network, or a layer that it cannot train.
@@ -145,7 +143,7 @@ class Online:
     ...     sgd.step()
     """
 
-    def __init__(self, net: nn.Sequential, loss: Loss) -> None:
+    def __init__(self, net: nn.Sequential, loss: Loss, *, traced_biases: bool = True) -> None:
         if not isinstance(net, nn.Sequential) or type(net).forward is not nn.Sequential.forward:
             raise TypeError(
                 "net must be nn.Sequential, so that it is known which neuron a synapse feeds, got "
@@ -160,6 +158,7 @@ class Online:
         self.loss = loss
         self._layers = list(flat(net))
         self._feeds = _feeds(self._layers)
+        self._traced_biases = flag("traced_biases", traced_biases)
         self._filters: dict[int, _Filter] = {}
 
     def reset(self) -> None:
@@ -228,7 +227,8 @@ class Online:
         )  # not a call: monitors watch the network, not the rule
         gradients = torch.autograd.grad(current, list(learned.values()), signal)
         for (name, parameter), gradient in zip(learned.items(), gradients, strict=True):
-            gradient = gradient * filter_.one.mem if name == "bias" else gradient
+            if name == "bias" and self._traced_biases:
+                gradient = gradient * filter_.one.mem
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
@@ -361,72 +361,62 @@ def cosine(first: Iterable[Tensor], second: Iterable[Tensor]) -> float:
 
 
 @dataclass(frozen=True)
-class EProp(TrainingRule, name="eprop"):
+class EProp(StepwiseRule, name="eprop"):
     """Gradients computed forward in time by synaptic traces, with memory independent of T.
 
-    The loss is the mean over the steps of a loss of one step: ``ce_rate_loss()`` (the default),
-    ``mse_membrane_loss()``, or a function of yours, called with the outputs [1, B, N] of each step.
+    Loss as for `StepwiseRule`, networks as for `Online`.
 
     >>> EProp().name
     'eprop'
     """
 
-    def loss(self, given: Any) -> Callable[..., Tensor]:
-        if isinstance(given, LossFunctions) and not isinstance(
-            given, (ce_rate_loss, mse_membrane_loss)
-        ):
-            raise ValueError(
-                refusal(
-                    self,
-                    f"{given.__name__} is no mean over single steps",
-                    "write loss=ce_rate_loss() or leave it out",
+    def learner(self, net: Any, loss: Loss) -> Online:
+        return Online(net, loss)
+
+
+@dataclass(frozen=True)
+class OTTT(StepwiseRule, name="ottt"):
+    r"""Online training through time, with memory independent of T.
+
+    .. math::
+        \nabla W^l = \sum_t \frac{\partial L[t]}{\partial u^{l}[t]} \otimes \hat s^{l-1}[t]
+        \qquad \hat s[t] = \lambda \hat s[t-1] + s[t]
+        \qquad \nabla b^l = \sum_t \frac{\partial L[t]}{\partial u^l[t]}
+
+    with the decay lambda of the neurons that a synapse feeds, and derivatives within step t only.
+    It is `EProp` for neurons with one decay, apart from biases, which have no trace in the authors'
+    code. A synapse that no neuron follows learns from its present input, which is exact. Loss as
+    for `StepwiseRule`, networks as for `Online`, with `Leaky`, `IF` and `LI`.
+
+    Args:
+        every_step: change the weights in every step (the authors' OTTT_O) instead of once for each
+            batch (OTTT_A).
+
+    Source: Xiao et al. (2022), Online training through time for spiking neural networks, NeurIPS
+    35, and the authors' code for biases.
+
+    >>> OTTT(every_step=True)
+    OTTT(every_step=True)
+    """
+
+    every_step: bool = False
+
+    def __post_init__(self) -> None:
+        flag("every_step", self.every_step)
+
+    @property
+    def changes_at_every_step(self) -> bool:
+        return self.every_step
+
+    def learner(self, net: Any, loss: Loss) -> Online:
+        learner = Online(net, loss, traced_biases=False)
+        for path, layer in flat(net):
+            if isinstance(layer, Neuron) and "alpha" in layer._names:
+                raise TypeError(
+                    refusal(
+                        self,
+                        f"its traces have one decay, {type(layer).__name__} {path!r} has two",
+                        'write rule="eprop", or Leaky',
+                    )
                 )
-            )
-        return ce_rate_loss() if given is None else given
-
-    def check(self, job: Any, probe: Any) -> None:
-        Online(job.net, _unused)
-
-    def learn(self, job: Any, x: Tensor, y: Tensor) -> Outcome:
-        value, static = job.encoder.call(x)
-        steps = len(value) if static is None else static
-        seen: list[Tensor] = []
-
-        def loss(output: Any, labels: Tensor) -> Tensor:
-            outputs = job.output_of(output).unsqueeze(0)
-            seen.append(outputs.detach())
-            return job.loss(outputs, labels)
-
-        learner = Online(job.net, loss)
-        learner.reset()
-        job.optimizer.zero_grad()
-        with noted(job.net, job.layers, lambda moment: moment.output.detach()) as spikes:
-            losses = [
-                learner.step(value[t] if static is None else value, y, scale=1 / steps)
-                for t in range(steps)
-            ]
-        job.optimizer.step()
-        fired = {path: torch.stack(each) for path, each in spikes.items()}
-        return Outcome(torch.stack(losses).mean().item(), torch.cat(seen), fired)
-
-    def gradients(self, net: Any, x: Tensor, y: Tensor, loss: BatchLoss) -> list[Tensor]:
-        seen: list[Tensor] = []
-        values: list[float] = []
-
-        def of_step(output: Any, target: Tensor) -> Tensor:
-            spk = first(output).unsqueeze(0)
-            seen.append(spk.detach())
-            return loss(spk, target)
-
-        found = collected(net, lambda: values.append(float(online(net, x, y, of_step))))
-        whole = float(loss(torch.cat(seen), y))
-        if abs(values[0] - whole) > 1e-4 * max(abs(whole), 1e-6):
-            raise ValueError(
-                f"the loss is no mean over single steps: {whole:.4g} for all of them, "
-                f"{values[0]:.4g} on average; write loss=functional.ce_rate_loss()"
-            )
-        return found
-
-
-def _unused(output: Any, target: Any) -> Tensor:
-    raise NotImplementedError("only the network is checked")
+        return learner

@@ -66,6 +66,8 @@ class TrainingRule(Registered):
     chaotic: ClassVar[bool] = False  # whether the chaotic loss can be added
     # whether it learns by ``job.forward``, ``job.objective`` and ``job.optimizer.backward`` alone
     whole: ClassVar[bool] = False
+    # whether `learn` takes ``lengths``, the steps of each sample of a padded batch, [B]
+    lengths: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """As written into run cards: the name, unless a number differs from the default."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from ..core.style import pyplot
 from ..spikeplot import weights
-from ..spikeplot.style import pyplot
 
 __all__ = ["plot"]
 

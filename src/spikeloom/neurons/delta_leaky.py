@@ -48,6 +48,7 @@ class DeltaLeaky(Leaky):
 
     resets = {"subtract": Keep(), "zero": Keep(), "none": Keep()}
     positive = ("delta_threshold",)
+    compared_with = "delta_threshold"
     no_nir_node = "it fires when its membrane changes, which no NIR neuron does; use Leaky"
     example = {"delta_threshold": 0.5, "beta": 0.8}
 
@@ -111,7 +112,7 @@ class DeltaLeaky(Leaky):
 
     def returned(self, spk: Tensor, state: Any) -> Any:
         """``spk, (mem, mem_prev)``, with ``init_hidden=True`` too."""
-        return spk, tuple(state)
+        return spk, self._shown(state)
 
     def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:
         pair = named.pop("mem", state[0] if len(state) == 1 else None)

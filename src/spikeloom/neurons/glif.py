@@ -161,7 +161,8 @@ class GLIF(Neuron):
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:
         over = state.mem - p.threshold - state.theta_s - state.theta_v
-        return unless_silent(state, over / p.threshold, -1.0)
+        # noise may shift the threshold below 0, which must not turn the sign
+        return unless_silent(state, over / p.threshold.abs(), -1.0)
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:

@@ -73,7 +73,8 @@ class Physical(Neuron):
 
     @staticmethod
     def trigger(state: Any, p: Any) -> Tensor:
-        return (state.mem - p.threshold) / (p.threshold - p.rest)
+        # noise may shift the threshold below rest, which must not turn the sign
+        return (state.mem - p.threshold) / (p.threshold - p.rest).abs()
 
     @staticmethod
     def settle(state: Any, spk: Tensor, p: Any) -> Any:

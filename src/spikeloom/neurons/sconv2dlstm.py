@@ -128,6 +128,12 @@ class SConv2dLSTM(Neuron):
     def trigger(self, state: Any, p: Any) -> Tensor:
         return self._pooled(state.mem) - p.threshold
 
+    def shift_obstacle(self) -> str:
+        """Why the threshold cannot be random: pooled membranes are not those of neurons."""
+        if self.max_pool or self.avg_pool:
+            return "its pooled spikes do not say which neuron fired"
+        return super().shift_obstacle()
+
     def _pooled(self, mem: Tensor) -> Tensor:
         if self.max_pool:
             return F.max_pool2d(mem, self.max_pool)

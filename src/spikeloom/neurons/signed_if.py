@@ -50,6 +50,10 @@ class SignedIF(ScaledIF):
     nir_node: ClassVar[Any] = None  # not that of `ScaledIF`
     no_nir_node = "it has negative spikes, which no NIR neuron has; use ScaledIF"
 
+    def shift_obstacle(self) -> str:
+        """Why the threshold cannot be random."""
+        return "its spikes count multiples of one threshold"
+
     @staticmethod
     def retract(state: Any, p: Any) -> Tensor:
         return torch.where(state.count > 0.5, -state.mem, -p.threshold.detach())

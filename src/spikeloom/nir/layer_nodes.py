@@ -72,7 +72,7 @@ def _refuse(path: str, module: nn.Module, what: str, instead: str) -> ValueError
 
 def _refusal(path: str, module: nn.Module) -> ValueError:
     kind = type(module).__name__
-    if "BatchNorm" in kind:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
         hint = "fold it into the layer before it: torch.nn.utils.fusion.fuse_conv_bn_eval(conv, bn)"
     elif "Pool" in kind:
         hint = "use nn.AvgPool2d with explicit sizes"

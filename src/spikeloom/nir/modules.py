@@ -1,13 +1,11 @@
-"""Modules that graphs need and torch lacks: elementwise scale and offset, memory of a loop."""
+"""Modules that graphs need and torch lacks: elementwise scale and offset."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core.stateful import Stateful
-
-__all__ = ["Memory", "Offset", "Scale"]
+__all__ = ["Offset", "Scale"]
 
 
 class Scale(nn.Module):
@@ -63,24 +61,3 @@ class Offset(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` plus the constant, [B, ...]."""
         return x + self.value
-
-
-class Memory(Stateful):
-    """Remember the last value that came in: what closes a loop over time.
-
-    >>> memory = Memory()
-    >>> _ = memory(torch.ones(1, 2)); memory.hidden.value
-    tensor([[1., 1.]])
-    """
-
-    class State(NamedTuple):
-        value: Tensor  # [B, ...]
-
-    modes: ClassVar[tuple[str, ...]] = ("step",)
-
-    def advance(
-        self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
-    ) -> tuple[Tensor, Any]:
-        """Keep ``input_`` and pass it on."""
-        self._hidden = self.State(input_)
-        return input_, self._hidden

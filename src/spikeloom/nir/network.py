@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
-from .modules import Memory, Scale
+from ..layers.feedback import Memory
+from .modules import Scale
 
 __all__ = ["Network", "Step"]
 

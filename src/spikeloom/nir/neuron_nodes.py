@@ -145,6 +145,11 @@ def neuron_nodes(
     row = row_of(type(neuron))
     if obstacle or row is None:
         raise refusal(type(neuron), path, obstacle)
+    if neuron.noise is not None:
+        raise ValueError(
+            f"{type(neuron).__name__} {path!r}: noise has no NIR node; write snn.noisy(net) before "
+            "the export, which takes it away"
+        )
     for name in ("inhibition", "state_quant"):
         if getattr(neuron, name):
             raise ValueError(

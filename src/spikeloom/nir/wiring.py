@@ -18,6 +18,7 @@ from ..core import checks
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 from .computed_weights import plain_layers
+from .delayed_weights import plain_delays
 from .layer_nodes import layer_node
 from .network import Network, Step
 from .neuron_nodes import refusal
@@ -99,8 +100,10 @@ def wiring_of(
     samples = sample if isinstance(sample, tuple) else (sample,)
     if isinstance(net, Network):
         return _of_network(net, samples)
-    net = plain_layers(net)
-    leaf = type(net).__module__.startswith("torch.nn") and not isinstance(net, nn.Sequential)
+    net = plain_delays(plain_layers(net))
+    home = type(net).__module__
+    leaf = home.startswith("torch.nn") and not isinstance(net, nn.Sequential)
+    leaf = leaf or home.startswith("spikeloom.layers.")
     net = nn.Sequential(net) if leaf or isinstance(net, Stateful) else net
     try:
         graph = graph_of(net)

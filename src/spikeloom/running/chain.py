@@ -62,7 +62,7 @@ def links_of(net: nn.Module) -> list[tuple[str, nn.Module]] | None:
 def _is_link(module: nn.Module) -> bool:
     kind = type(module)
     if isinstance(module, Stateful):
-        own = isinstance(module, Neuron) and not module._taps
+        own = isinstance(module, Neuron) and not module._taps and module.noise is None
         return own and kind.__module__.startswith("spikeloom.neurons.")
     if isinstance(module, batchnorm._BatchNorm):
         return not module.training and module.track_running_stats and _is_torch(kind)
@@ -93,7 +93,7 @@ class Chain:
         """Record the first step; arguments as for `spikeloom.running.loop`."""
         for path, module in self.links:
             place.enter(path, module)
-            expect(module, x, static)
+            expect(module, x, static, place.axes)
             x = module(x)
         place.leave()
         return x

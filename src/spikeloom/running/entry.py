@@ -7,16 +7,17 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
 from ..core import checks, tree
 from ..core.alone import alone
-from ..core.lengths import checked_lengths, cut, last_valid
-from ..core.neuron import Neuron
+from ..core.lengths import checked_lengths, cut
 from ..core.numbers import network
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 from .errors import located
+from .lengths import batch_norms_that_count, refuse_late_steps
 from .loop import stacked
 from .memory import MEMORIES
 from .plan import Plan, Run
@@ -31,7 +32,7 @@ _MOST_STEPS = 2**24
 @overload
 def run(
     net: nn.Module,
-    x: Tensor,
+    x: Tensor | PackedSequence,
     num_steps: int | None = None,
     *,
     record: Literal[False] | None = None,
@@ -44,7 +45,7 @@ def run(
 @overload
 def run(
     net: nn.Module,
-    x: Tensor,
+    x: Tensor | PackedSequence,
     num_steps: int | None = None,
     *,
     record: bool | Iterable[str] | None = None,
@@ -56,7 +57,7 @@ def run(
 ) -> Run: ...
 def run(
     net: nn.Module,
-    x: Tensor,
+    x: Tensor | PackedSequence,
     num_steps: int | None = None,
     *,
     record: bool | Iterable[str] | None = None,
@@ -79,7 +80,8 @@ def run(
     Args:
         net: any module. Its neurons keep the last state.
         x: input over time, [T, B, ...]; or, with ``num_steps``, a static input [B, ...] for every
-            step. Whole numbers are for networks that begin with an ``nn.Embedding``.
+            step. Whole numbers are for networks that begin with an ``nn.Embedding``. A
+            ``PackedSequence`` of torch has lengths of its own, and the output is packed, too.
         num_steps: T of a static input.
         record: what to return besides the output: True for everything, or names such as ``"1"``
             (all of that neuron), ``"1.mem"``, ``"1.spk"``, where ``"1"`` is the neuron's path in
@@ -87,11 +89,12 @@ def run(
         reset: start from rest (default); False continues from the state of the previous call.
         batch_norm: statistics of batch norm in training: ``"step"`` uses those of each step, as the
             loop does; ``"time"`` uses those of all steps together.
-        lengths: steps of each sample where recordings of unequal length are padded to one batch,
+        lengths: steps of each sample where recordings of unequal length are padded to one batch
+            (`data.pad_sequences`),
             [B]. Output and records are 0 after the end of a sample, the neurons keep the state of
             its last step, and spikes and gradients are those of the samples run one by one; what
-            the padding holds does not matter. States of all steps are saved for this; delays forget
-            theirs.
+            the padding holds does not matter. States of all steps are saved for this. Hooks and
+            monitors receive neurons' spikes and states in the same form.
         memory: what is saved for the backward pass. ``"exact"``: everything that it reads.
             ``"compressed"``: time is divided into segments, membranes are saved in 16 bits and
             spikes as bits; spikes are the same, gradients are off by about 1e-3 (`snn.residual`).
@@ -109,9 +112,10 @@ def run(
         TypeError: ``x`` is not one tensor of real numbers, or a layer received another dtype or a
             tuple.
         ValueError: the axes or features of a layer's input are wrong (the message begins with the
-            path of the layer), ``x`` is not finite, a name is unknown, or ``net`` has its own loop
-            over time; with ``lengths``, one is out of range, or a batch norm in training would take
-            its statistics from the padding.
+            path of the layer), ``x`` is not finite, a name is unknown, ``net`` has its own loop
+            over time, or ``batch_norm="time"`` and a value is needed before the last step; with
+            ``lengths``, one is out of range, a neuron reads later steps, or a batch norm in
+            training would take its statistics from the padding.
         RuntimeError: another thread is running the same network.
 
     >>> import torch, spikeloom as snn
@@ -126,20 +130,52 @@ def run(
       0  Linear  time folded into the batch
       1  Leaky   scan over time (torch)
     """
+    if isinstance(x, PackedSequence):
+        options = {"reset": reset, "batch_norm": batch_norm, "memory": memory}
+        return _packed(net, x, num_steps, lengths, record=record, explain=explain, **options)
     steps = _check(net, x, num_steps, batch_norm, reset, explain)
     _check_memory(memory, batch_norm)
     net = nn.Sequential(net) if isinstance(net, Stateful) else net
     keys = _keys(net, record)
     batch = x.shape[1] if num_steps is None else len(x)
     ends = None if lengths is None else checked_lengths(lengths, steps, batch, x.device)
-    recorded = keys if ends is None else keys | _states(net)
-    work = Work(net, x, steps, num_steps is not None, recorded, batch_norm, memory)
+    if ends is not None:
+        refuse_late_steps(net)
+        x = cut(x, ends) if num_steps is None else x  # infinite states have no gradient of 0
+    work = Work(net, x, steps, num_steps is not None, keys, batch_norm, memory, ends)
     execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
     output, records, plan = execute(work, reset)
     if ends is not None:
         output, records = _ended(net, output, records, ends)
-        records = {name: value for name, value in records.items() if name in keys}
     return Run(output, records, plan) if record or explain else output
+
+
+def _packed(
+    net: nn.Module,
+    x: PackedSequence,
+    num_steps: int | None,
+    lengths: Any,
+    *,
+    record: bool | Iterable[str] | None,
+    explain: bool,
+    **options: Any,
+) -> Any:
+    """Run packed recordings, and pack the output as they are."""
+    if num_steps is not None or lengths is not None:
+        raise ValueError(
+            "a PackedSequence has steps and lengths of its own, got num_steps or lengths too; "
+            "leave them out"
+        )
+    value, ends = pad_packed_sequence(x)
+    found = run(net, value, lengths=ends, record=record, explain=True, **options)
+
+    def packed(output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return output
+        return pack_padded_sequence(output, ends, enforce_sorted=x.sorted_indices is None)
+
+    found = found._replace(output=pytree.tree_map(packed, found.output))
+    return found if record or explain else found.output
 
 
 def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
@@ -148,7 +184,9 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
         if reset:
             tree.reset(net)
         if cannot_record([work.x]):
-            output, records = stacked(*work.loop(work.inputs()))
+            _refuse_whole_sequences(net)
+            _refuse_common_statistics(net, work.batch_norm)
+            output, records = stacked(*work.loop(work.inputs(), work.holder(net.modules())))
             return output, records, Plan(False, "something else traces or transforms this call")
         return work.recorded()
 
@@ -156,36 +194,33 @@ def _run(work: Work, reset: bool) -> tuple[Any, dict[str, Tensor], Plan]:
 _run_outside_graphs = outside_graphs(_run)
 
 
-def _states(net: nn.Module) -> set[str]:
-    """Return the names of all states of a network that may run on padded recordings."""
-    for path, module in net.named_modules():
-        counts = isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            module.training or not module.track_running_stats
-        )
-        if counts:
+def _refuse_whole_sequences(net: nn.Module) -> None:
+    """Refuse neurons without a step, which a plain loop would call with one step as a sequence."""
+    for path, neuron in named_neurons(net):
+        if "step" not in neuron.modes:
             raise ValueError(
-                f"{path}: {type(module).__name__} in training would take its statistics from the "
-                "steps after the end of a recording, too; write net.eval(), nn.LayerNorm or "
-                "nn.GroupNorm, or run recordings of equal length together"
+                f"{path}: {type(neuron).__name__} runs whole sequences, and something else traces "
+                "or transforms this call, in which only the plain loop over time runs; write a "
+                "neuron that has single steps"
             )
-    return {f"{path}.{name}" for path, n in named_neurons(net) for name in n.State._fields}
+
+
+def _refuse_common_statistics(net: nn.Module, batch_norm: str) -> None:
+    """Refuse statistics of all steps where the steps run one after the other."""
+    for path, module in batch_norms_that_count(net) if batch_norm == "time" else ():
+        raise ValueError(
+            f'{path}: batch_norm="time" takes the statistics of all steps together, but inside '
+            f"snn.layerwise, a trace or a transform {type(module).__name__} runs step by step; "
+            'write batch_norm="step" or net.eval()'
+        )
 
 
 def _ended(
     net: nn.Module, output: Any, records: dict[str, Tensor], ends: Tensor
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Cut off what follows the ends of the samples, and return the neurons to their last states."""
-    for name, value in records.items():
-        if value.shape[1] != len(ends):
-            raise ValueError(
-                f"lengths: {name} has {value.shape[1]} samples a step, the batch {len(ends)}; its "
-                "second axis must be the batch"
-            )
-    for path, neuron in named_neurons(net):
-        values = (records[f"{path}.{name}"] for name in neuron.State._fields)
-        neuron._hidden = neuron.State(*(last_valid(value, ends) for value in values))
+    """Cut off what follows the ends of the samples, and forget states without a batch axis."""
     for module in net.modules():
-        if isinstance(module, Stateful) and not isinstance(module, Neuron):
+        if isinstance(module, Stateful) and module.batch_axis is None:
             module._hidden = None
     output = pytree.tree_map(lambda v: cut(v, ends) if isinstance(v, Tensor) else v, output)
     return output, {name: cut(value, ends) for name, value in records.items()}

@@ -19,9 +19,14 @@ class AxesError(ValueError):
 
 
 class Place:
-    """Path and module of the layer that was entered last."""
+    """Path and module of the layer that was entered last.
 
-    def __init__(self) -> None:
+    Args:
+        axes: of a step of the network's input, where it is static.
+    """
+
+    def __init__(self, axes: int = 0) -> None:
+        self.axes = axes
         self.path = ""
         self.module = None
 
@@ -59,7 +64,7 @@ def explained(net: nn.Module) -> Iterator[None]:
         def check(module: nn.Module, args: tuple[Any, ...]) -> None:
             place.enter(path, module)
             if args:
-                expect(module, args[0], None)
+                expect(module, args[0], None, place.axes)
 
         return check
 
@@ -79,13 +84,14 @@ def explained(net: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
+def expect(module: nn.Module, value: Any, num_steps: int | None, axes: int = 0) -> None:
     """Check one step of the input of a weight-carrying layer before it is called.
 
     Args:
         module: the layer.
         value: one step of its input, [B, ...].
         num_steps: T where the input of the network is static, else None.
+        axes: of a step of the network's input.
 
     Raises:
         TypeError: the layer before returned ``(spk, state)``, or the dtype is another one.
@@ -103,7 +109,7 @@ def expect(module: nn.Module, value: Any, num_steps: int | None) -> None:
         return
     if isinstance(module, LazyModuleMixin):  # takes its sizes from this very input
         return
-    _expect_axes(module, value, num_steps)
+    _expect_axes(module, value, num_steps, axes)
     _expect_features(module, value)
     if value.device != weight.device:
         raise RuntimeError(
@@ -131,7 +137,7 @@ def _autocast(value: Tensor) -> bool:
     return torch.is_autocast_enabled(value.device.type)
 
 
-def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> None:
+def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None, axes: int) -> None:
     shape = tuple(value.shape)
     if isinstance(module, nn.Linear):
         if value.dim() < 2:
@@ -139,17 +145,17 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None) -> Non
                 f"a step of its input has shape {shape} and no batch axis; "
                 f"{_hint(num_steps, value)}"
             )
-        if num_steps and value.dim() > 2 and shape[0] == num_steps:
+        if num_steps and value.dim() == axes > 2 and shape[0] == num_steps:
             raise ValueError(
                 f"its static input {shape} has as many rows as num_steps={num_steps}; if axis 0 "
                 "is time, drop "
                 "num_steps; if it is not, write snn.run(net, x.expand(num_steps, *x.shape))"
             )
     elif isinstance(module, conv._ConvNd):
-        axes = _AXES.get(type(module).__name__[-2:].lower(), ())
-        if axes and value.dim() not in axes:
+        wanted = _AXES.get(type(module).__name__[-2:].lower(), ())
+        if wanted and value.dim() not in wanted:
             raise AxesError(
-                f"a step of its input has shape {shape}, expected {axes[0]} axes; "
+                f"a step of its input has shape {shape}, expected {wanted[0]} axes; "
                 f"{_hint(num_steps, value)}"
             )
 

@@ -25,6 +25,7 @@ from .over_time import (
     filled,
     indexed,
     mapped,
+    of_matrices,
     on_sequence,
     run_sum,
     with_numbers,
@@ -42,16 +43,24 @@ class Execution:
         memory: see `spikeloom.run`.
         batch_norm: see `spikeloom.run`.
         stepping: a call of a module with a state is one step, also in ``mode="sequence"``.
+        ends: steps of each sample, after which modules with a state give 0 and keep their state,
+            [B]; None: all samples have all steps.
     """
 
     def __init__(
-        self, memory: str = "exact", batch_norm: str = "step", *, stepping: bool = False
+        self,
+        memory: str = "exact",
+        batch_norm: str = "step",
+        *,
+        stepping: bool = False,
+        ends: Tensor | None = None,
     ) -> None:
         self.layers: list[Layer] = []
         self.values = Values()
         self.memory = memory
         self.batch_norm = batch_norm
         self.stepping = stepping
+        self.ends = ends
         self.rows: dict[int, Row] = {}
         self.hooked = False  # hooks for saved tensors were active when the recording began
         self.again = False  # a checkpoint is computing its segment again
@@ -253,6 +262,8 @@ class Execution:
         axes = len(layer.infos[0].shape)
         if layer.kind == "map" and layer.function is not F.linear:
             return mapped(layer, found, axes, count)
+        if layer.kind == "matmul":
+            return mapped(layer, found, axes, count) if of_matrices(layer, found) else None
         first = layer.args[0] if layer.args else None
         timed = [position for position, argument in found.items() if not argument.constant]
         if not isinstance(first, Slot) or timed != [first.position] or layer.wrap is not None:

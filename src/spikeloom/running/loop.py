@@ -82,7 +82,7 @@ def _check_input(path: str, module: nn.Module, static: int | None, place: Place)
     def enter(module: nn.Module, args: Any) -> None:
         place.enter(path, module)
         if args:
-            expect(module, args[0], static)
+            expect(module, args[0], static, place.axes)
 
     return module.register_forward_pre_hook(enter)
 

@@ -18,6 +18,7 @@ __all__ = [
     "indexed",
     "items_of",
     "mapped",
+    "of_matrices",
     "on_sequence",
     "run_sum",
     "with_numbers",
@@ -59,8 +60,18 @@ def with_numbers(index: Any, numbers: Sequence[int]) -> Any:
     return items if isinstance(index, tuple) else items[0]
 
 
+def of_matrices(layer: Layer, found: dict[int, Argument]) -> bool:
+    """Whether the factors of a product are matrices at every step: a vector is no batch of them."""
+    if layer.kwargs:
+        return False
+    axes = (
+        found[value.position].axes if type(value) is Slot else value.dim() for value in layer.args
+    )
+    return min(axes) >= 2
+
+
 def mapped(layer: Layer, found: dict[int, Argument], axes: int, count: int) -> Tensor | None:
-    """Run an elementwise function on ``[T, B, ...]``."""
+    """Run an elementwise function, or a product of matrices, on ``[T, B, ...]``."""
 
     def spread(slot: Slot) -> Tensor:
         argument = found[slot.position]
@@ -88,9 +99,22 @@ def on_sequence(
         return x.reshape(count, *layer.infos[0].shape)
     if layer.kind == "axes":
         return _reduced(layer, x, rest, options)
+    if layer.kind == "transpose":
+        return _transposed(layer, x, rest, options)
     if layer.kind != "fold" or step < 2 or FOLD_AXES.get(function, 0) not in (0, step):
         return None
     return function(x.flatten(0, 1), *rest, **options).unflatten(0, x.shape[:2])
+
+
+def _transposed(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Tensor | None:
+    """Exchange axes of a step; the first axis of ``x`` is time."""
+    step = x.dim() - 1
+    dims = rest[0] if len(rest) == 1 else rest
+    if options or not isinstance(dims, (tuple, list)):
+        return None
+    axes = [dim % step + 1 for dim in dims]
+    permutes = layer.function.__name__ == "permute"
+    return x.permute(0, *axes) if permutes else x.transpose(*axes)
 
 
 def _reduced(layer: Layer, x: Tensor, rest: Any, options: dict[str, Any]) -> Tensor | None:

@@ -26,8 +26,10 @@ __all__ = ["Record", "Unknown"]
 
 PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
 # recording of any length needs little memory besides what autograd keeps
+WITH_GRADIENTS = 8  # times as many where autograd keeps most of them anyway
 FIELDS = 7  # attributes of a placeholder; more were set by the program
-UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further
+UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further,
+OF_NAMES = 15  # for so many modules and weights: a step of a deep network has many layers
 
 _wrapper: Any = Tensor._make_wrapper_subclass  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -233,7 +235,9 @@ class Record:
             if id(real) in self.names:
                 layer.name, layer.title = self.names[id(real)]
                 layer.is_module = True
-        if layer.number > UNREPEATED and self.made < 2 * layer.number:
+        most = UNREPEATED * (1 + len(self.names) // OF_NAMES)
+        hardly = layer.number > most and self.made < 2 * layer.number
+        if hardly and self.execution.batch_norm != "time":
             self.off = True
 
     # -- occurrences -------------------------------------------------------------------------------
@@ -261,10 +265,14 @@ class Record:
         return layer.wrap([self.defer(layer, out, index) for out in range(len(layer.infos))])
 
     def grow(self, layer: Layer) -> None:
-        """Run the pending layers at the start of a step if they have grown too large."""
+        """Run the pending layers at the start of a step if they have grown too large.
+
+        Statistics of all steps need all steps at once, however large they are.
+        """
         if layer.occurrences and self.lead is None:
             self.lead = layer
-        if self.lead is layer and self.size > PIECE:
+        most = PIECE * (WITH_GRADIENTS if torch.is_grad_enabled() else 1)
+        if self.lead is layer and self.size > most and self.execution.batch_norm != "time":
             self.size = 0
             self.piece()
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from ..core import checks, dispatch, recording
 from .execution import Execution
@@ -43,7 +44,9 @@ def cannot_record(leaves: list[Any]) -> bool:
         return True
     if torch._C._get_tracing_state() is not None:
         return True
-    if torch._C._len_torch_dispatch_stack() > 0:
+    if torch._C._len_torch_dispatch_stack() > 0 and not all(
+        getattr(mode, "counts_recordings", False) for mode in _get_current_dispatch_mode_stack()
+    ):
         return True
     tensors = [value for value in leaves if isinstance(value, Tensor)]
     known = (Tensor, nn.Parameter)
@@ -63,17 +66,28 @@ def names_of(net: nn.Module) -> dict[int, tuple[str, str]]:
 
 
 def recorded(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], recorder: Recorder
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    steps: int | None = None,
 ) -> Any:
     """Call a function, record its operations, run them layer by layer and return the result.
 
     An error in the user's code is raised unchanged; written and referenced tensors are then as the
     plain call would have left them.
+
+    Args:
+        function: the function.
+        args, kwargs: its arguments.
+        recorder: holds the record.
+        steps: T of padded recordings, where it is known.
     """
     install()
     try:
         with recorder:
             result = function(*args, **kwargs)
+        recorder.check_ends(steps)
     except BaseException as error:
         _complete(recorder, error)
         raise

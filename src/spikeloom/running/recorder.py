@@ -22,7 +22,9 @@ from . import memory, modes
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
 from .program import Layer, Need
+from .special_layers import NOT_TOGETHER
 from .stateful import StatefulModules
+from .stateful_layers import StatefulLayer
 from .tables import FRESH, IN_PLACE, INFO, KINDS, LIKE
 
 __all__ = ["Recorder"]
@@ -118,6 +120,10 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a function that is in no table or that cannot be recorded here."""
+        if KINDS.get(function) == "batch_norm" and self.execution.batch_norm == "time":
+            training = kwargs.get("training", args[5] if len(args) > 5 else False)
+            if training:
+                raise ValueError(NOT_TOGETHER)
         if not self.off:
             plain = IN_PLACE.get(function)
             if plain is not None and type(args[0]) is Deferred and "out" not in kwargs:
@@ -254,7 +260,20 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 if type(value) is Deferred and id(value) not in memo:
                     memo[id(value)] = self._returned(value, given)
             values = [memo.get(id(value), value) for value in leaves]
+            self._leave()
             return pytree.tree_unflatten(values, spec)
+
+    def _leave(self) -> None:
+        """Set the last valid states of padded recordings that differ from the last outputs."""
+        if self.execution.ends is None:
+            return
+        for layer in self.layers:
+            if isinstance(layer, StatefulLayer):
+                layer.leave()
+        for key in self.immediate:
+            module = self.held[key]
+            if module.batch_axis is None:
+                module._hidden = None
 
     def release(self) -> None:
         """Drop all references, so that results are freed without the garbage collector."""

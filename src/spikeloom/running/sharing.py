@@ -238,7 +238,8 @@ class Sharing(Record):
                 layer.seen.clear()
 
     def _leaves_memory_alone(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-        pure = KINDS.get(function) in ("map", "fold", "axes", "each") and function not in VIEWS
+        kinds = ("map", "fold", "axes", "each", "matmul")
+        pure = KINDS.get(function) in kinds and function not in VIEWS
         writes = "out" in kwargs or kwargs.get("inplace") or any(value is True for value in args)
         return pure and not writes
 

@@ -40,17 +40,18 @@ class Special(Sharing):
             if kwargs.get("training", args[5] if len(args) > 5 else False):
                 return self.batch_norm(function, args, kwargs)
             kind = "fold"
+        first: Any = args[0] if args else None  # the input may be passed by name
         if takes_inplace(function, args, kwargs):
-            if type(args[0]) is not Deferred or "inplace" not in kwargs:
+            if type(first) is not Deferred or "inplace" not in kwargs:
                 return self.computed(function, args, kwargs)
             kwargs = {name: value for name, value in kwargs.items() if name != "inplace"}
-            return self.rebind(args[0], function, args, kwargs)
+            return self.rebind(first, function, args, kwargs)
         if function in ADD and not kwargs and len(args) == 2:
             total = self.running_sum(args)
             if total is not None:
                 return total
-        real = type(args[0]) is not Deferred and isinstance(args[0], Tensor)
-        if function in VIEWS and real and self.may_change(args[0]):
+        real = type(first) is not Deferred and isinstance(first, Tensor)
+        if function in VIEWS and real and self.may_change(first):
             return self.computed(function, args, kwargs)
         return self.operation(function, kind, args, kwargs)
 

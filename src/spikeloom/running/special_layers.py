@@ -10,7 +10,13 @@ from .deferred import Deferred, Info
 from .execution import Execution
 from .program import Layer, Reference, Slot
 
-__all__ = ["BatchNormLayer", "StackLayer"]
+__all__ = ["NOT_TOGETHER", "BatchNormLayer", "StackLayer"]
+
+NOT_TOGETHER = (
+    'batch_norm="time" takes the statistics of all steps together, but something needed the '
+    'values of a step before the last one was recorded; write batch_norm="step", with which '
+    "explain=True lists such lines, and move them behind the run"
+)
 
 
 class StackLayer(Layer):
@@ -73,6 +79,9 @@ class BatchNormLayer(Layer):
         occurrences = self.occurrences[span.start : span.stop]
         slot = self.slots[0]
         x, constant = execution.along(slot, occurrences)
+        divided = span.start > 0 and len(set(self.occurrences[: span.stop])) > 1
+        if execution.batch_norm == "time" and divided:
+            raise ValueError(NOT_TOGETHER)
         if execution.batch_norm == "time" and not constant:
             y = norm(x.flatten(0, 1), **options).unflatten(0, x.shape[:2])
             execution.values.put_timed(self, 0, count, y)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..core import recording
+from ..core.lengths import alive_or, checked_lengths, cut, held
 from ..core.neuron import Neuron
 from ..core.parameters import version
 from ..core.stateful import Stateful
@@ -43,6 +44,7 @@ class StatefulModules(Special):
         self.reset: set[int] = set()  # modules that were reset during the recording
         self.memos: dict[int, Memo] = {}
         self.outlines: dict[Any, tuple[list[Info], bool]] = {}
+        self.immediate: dict[int, int] = {}  # steps of modules that were computed immediately
 
     def stateful(self, module: Stateful, x: Any, state: Any, named: dict[str, Any]) -> Any:
         """Record or compute one call of a module with a state."""
@@ -73,6 +75,8 @@ class StatefulModules(Special):
             return f"its class overrides {', '.join(overridden)}"
         if vars(module).keys() & set(_OWN) or not _is_known(type(module)):
             return "its class overrides how it runs"
+        if isinstance(module, Neuron) and module.transition.shifts:
+            return "its random threshold"
         if module.mode != "step" and not self.stepping:
             return "sequence mode"
         if any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.children()):
@@ -157,6 +161,7 @@ class StatefulModules(Special):
         if start:
             stable: list[Any] = [self.stable(v) for v in values]
             layer.start = [referred(v) for v in stable]
+            layer.earlier = self._earlier(module, stable[0])
             tensors = [*tensors, *(v for v in stable if type(v) is not Deferred)]
         layer.reals = [(v, version(v)) for v in tensors]
         flags = tuple(v.requires_grad for v in tensors)
@@ -168,6 +173,14 @@ class StatefulModules(Special):
             layer.name = self.names[id(module)][0]
             layer.is_module = True
         return layer
+
+    def _earlier(self, module: Any, state: Any) -> int:
+        """Return how many steps of a module the recording holds before a state that it left."""
+        if type(state) is Deferred:
+            layer: Any = self.layers[state.layer]
+            if isinstance(layer, StatefulLayer) and layer.module is module:
+                return layer.earlier + state.index + 1
+        return self.immediate.get(id(module), 0)
 
     def _inspected(self, neuron: Neuron, position: int, value: Any, info: Info) -> Any:
         """Return a state that is already computed, checked and in the dtype of the input."""
@@ -251,9 +264,105 @@ class StatefulModules(Special):
         self.force(f"{type(module).__name__} ({obstacle})")
         recording.local.recorder = None
         try:
+            if self.execution.ends is not None:
+                return self._padded(module, x, state, named, obstacle)
             return module.called(x, *state, **named)
         finally:
             recording.local.recorder = self
+
+    # -- padded recordings -------------------------------------------------------------------------
+
+    def modules(self) -> dict[int, Any]:
+        """Return the modules with a state that were called, by their ``id``."""
+        found = {id(v.module): v.module for v in self.layers if isinstance(v, StatefulLayer)}
+        return found | {key: self.held[key] for key in self.immediate}
+
+    def steps_of(self, module: Any) -> set[int]:
+        """Return how many steps a module has taken, in each of its series of calls."""
+        found: set[int] = set()
+        for layer in self.layers:
+            if isinstance(layer, StatefulLayer) and layer.module is module:
+                found.discard(layer.earlier)  # the series that this layer continues
+                found.add(layer.earlier + len(layer.occurrences))
+        immediate = self.immediate.get(id(module))
+        return found if immediate is None else {max({immediate} | found)}
+
+    def check_ends(self, steps: int | None) -> None:
+        """Check that each module with a state took every step of padded recordings.
+
+        Args:
+            steps: T; None: that of the module with the most steps.
+
+        Raises:
+            ValueError: one did not, or there is no such module, or a length exceeds T.
+        """
+        ends = self.execution.ends
+        if ends is None:
+            return
+        modules = self.modules()
+        taken = {key: self.steps_of(module) for key, module in modules.items()}
+        if not taken and steps is None:
+            raise ValueError(
+                "lengths end what neurons do, got a call that runs none of them; leave lengths out"
+            )
+        steps = max(n for each in taken.values() for n in each) if steps is None else steps
+        for key, each in taken.items():
+            if each != {steps}:
+                path, title = self.names.get(key, ("", type(modules[key]).__name__))
+                raise ValueError(
+                    f"lengths count steps that every neuron takes once, got {title} {path!r} with "
+                    f"{min(each)} of {steps} steps in a row; write one neuron for each layer, and "
+                    "reset none inside the loop"
+                )
+        checked_lengths(ends, steps, None)
+
+    def _padded(self, module: Any, x: Any, state: Any, named: Any, obstacle: str) -> Any:
+        """Compute a call immediately; samples that have ended give 0 and keep their state."""
+        ends = self.execution.ends
+        assert ends is not None
+        done = max(self.steps_of(module), default=0)
+        self.held[id(module)] = module
+        if module.mode != "step":
+            if named or getattr(module, "overridden", ()):
+                raise ValueError(
+                    f"lengths: {type(module).__name__} cannot run padded recordings ({obstacle}); "
+                    "write one call for each recording, or neurons in step mode"
+                )
+            return self._padded_sequence(module, x, state, ends - done, done)
+        self.immediate[id(module)] = done + 1
+        before, axis, alive = module._hidden, module.batch_axis, ends > done
+        found = module.called(x, *state, **named)
+        output = found[0] if isinstance(found, tuple) else found
+        output = alive_or(alive, output, torch.zeros_like(output))
+        new = module._hidden
+        if new is None:
+            return (output, *found[1:]) if isinstance(found, tuple) else output
+        if done and before is not None and axis is not None:
+            pairs = zip(new, before, strict=True)
+            new = module.State(*(alive_or(alive, a, b.to(a.dtype), axis) for a, b in pairs))
+            module._hidden = new
+        return module.returned(output, _shown(new, output))
+
+    def _padded_sequence(self, module: Any, x: Any, state: Any, ends: Tensor, done: int) -> Any:
+        """Run all steps of a module in sequence mode immediately, see `_padded`."""
+        self.immediate[id(module)] = done + len(x)
+        before = module._hidden
+        ends = ends.clamp(0, len(x))
+        options = {"ends": ends} if module.takes_ends else {}
+        output, states = module.advance(x, *state, sequence=True, **options)
+        output = cut(output, ends)
+        if isinstance(module, Neuron):
+            # all samples take part in the first step, so that no state is needed before it
+            start = before if done and before is not None else (value[0] for value in states)
+            frozen = (held(value, old, ends) for value, old in zip(states, start, strict=True))
+            states = module.State(*frozen)
+            module._hidden = module.State(*(value[-1] for value in states))
+        return module.returned(output, _shown(states, output))
+
+
+def _shown(state: Any, output: Tensor) -> Any:
+    """Return a state whose spikes, if it holds any, are the output."""
+    return state._replace(spk=output) if "spk" in state._fields else state
 
 
 def _outlined(layer: StatefulLayer, info: Info, start: list[Any]) -> tuple[list[Info], bool]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks, dispatch
+from ..core.lengths import alive_or, cut, held
 from ..core.neuron import Neuron
 from ..core.taps import Moment
 from .deferred import Deferred
@@ -36,10 +37,12 @@ class ObservedLayer(Layer):
         if execution.again:
             return ""
         occurrences = self.occurrences[span.start : span.stop]
-        x = self.x
+        x, x_once = self.x, True
         if isinstance(x, Slot):
-            x, _ = execution.along(x, occurrences)
+            x, x_once = execution.along(x, occurrences)
         output, constant = execution.along(self.slots[-1], occurrences)
+        if x_once and not constant:  # a batch norm, which counts every step
+            x = x.expand(len(span), *x.shape)
         if len(span) == 1 and execution.stepping and len(self.occurrences) > 1:
             moment = Moment(x.unsqueeze(0), output.unsqueeze(0), None, True)
         elif len(span) == 1 and not execution.stepping:
@@ -59,6 +62,7 @@ class StatefulLayer(Layer):
         inside: parameters, children and hooks of the modules in it, at the first call.
         outs: for each field of the state, the output that holds it; 0 is the returned output.
         steady: later steps need the same gradients; if not, the next call begins a new layer.
+        earlier: steps of the module before the first occurrence, in layers that this one continues.
     """
 
     sequential = False  # runs whole sequences only
@@ -72,6 +76,7 @@ class StatefulLayer(Layer):
         self.outs = [0 if name == "spk" else k + 1 for k, name in enumerate(fields)]
         self.chain = True
         self.steady = True
+        self.earlier = 0
         self.inside = [(store, dict(store)) for store in _stores(module)]
 
     def references(self) -> list[Reference]:
@@ -115,12 +120,59 @@ class StatefulLayer(Layer):
             *(output if out == 0 else v for v, out in zip(state, self.outs, strict=True)),
         ]
 
-    def _advanced(self, x: Tensor, state: Any, *, sequence: bool, num_steps: int | None) -> Any:
+    def remaining(self, execution: Execution, span: range) -> Tensor | None:
+        """Return in how many of the pending occurrences each sample takes part, [B]; None: in all.
+
+        Raises:
+            ValueError: the batch has another number of samples.
+        """
+        ends = execution.ends
+        if ends is None:
+            return None
+        batch = self.infos[0].shape[0]
+        if batch != len(ends):
+            raise ValueError(
+                f"lengths are for {len(ends)} samples, got {batch} a step; the axis before the "
+                "features must be the batch"
+            )
+        return (ends - self.earlier - span.start).clamp(0, len(span))
+
+    def goes_on(self, found: list[Tensor], state: Any, alive: Tensor) -> list[Tensor]:
+        """Return outputs of a step, 0 and the state before it for samples that have ended.
+
+        Args:
+            found: output and new state, in the order of the layer's outputs.
+            state: before the step; None: at rest.
+            alive: which samples go on, [B].
+        """
+        axis = self.module.batch_axis
+        frozen = [alive_or(alive, found[0], torch.zeros_like(found[0])), *found[1:]]
+        if axis is not None and state is not None:
+            for old, out in zip(state, self.outs, strict=True):
+                if out:
+                    frozen[out] = alive_or(alive, found[out], old.to(found[out].dtype), axis)
+        return frozen
+
+    def leave(self) -> None:
+        """Set the last valid state of padded samples where the last output is another one."""
+        if self.module.batch_axis is None:
+            self.module._hidden = None
+
+    def _advanced(
+        self,
+        x: Tensor,
+        state: Any,
+        *,
+        sequence: bool,
+        num_steps: int | None,
+        ends: Tensor | None = None,
+    ) -> Any:
         """Call ``advance`` from a state without changing the state of the module."""
         before = self.module._hidden
         self.module._hidden = state
+        options = {} if ends is None else {"ends": ends}
         try:
-            return self.module.advance(x, sequence=sequence, num_steps=num_steps)
+            return self.module.advance(x, sequence=sequence, num_steps=num_steps, **options)
         finally:
             self.module._hidden = before
 
@@ -141,17 +193,22 @@ class StatefulLayer(Layer):
         count = len(span)
         x, constant = execution.along(self.slots[0], self.occurrences[span.start : span.stop])
         state = self.started(execution)
-        if count > 1 and not self.path_wanted(span, need):
+        ends = self.remaining(execution, span)
+        at_once = ends is None or self.module.takes_ends
+        if count > 1 and at_once and not self.path_wanted(span, need):
             steps = count if constant else None
-            output, new = self._advanced(x, state, sequence=True, num_steps=steps)
+            output, new = self._advanced(x, state, sequence=True, num_steps=steps, ends=ends)
+            if ends is not None:
+                output = cut(output, ends)
             execution.values.put_timed(self, 0, count, output)
             for out, value in zip(self.outs, new, strict=True):
                 if out:
                     execution.values.put(self, out, count, [None] * (count - 1) + [value])
             return "all steps at once"
         results = []
-        for x_t in [x] * count if constant else x.unbind(0):
-            results.append(self.step(x_t, state))
+        for t, x_t in enumerate([x] * count if constant else x.unbind(0)):
+            found = self.step(x_t, state)
+            results.append(found if ends is None else self.goes_on(found, state, ends > t))
             state = self.module.State(*(results[-1][out] for out in self.outs))
         for out in {0, *self.outs}:
             execution.values.put(self, out, count, [result[out] for result in results])
@@ -177,6 +234,8 @@ class NeuronLayer(StatefulLayer):
         self.key = neuron.key
         self.taps = neuron._taps
         self.elementwise = self.function.elementwise
+        # last valid spikes of padded samples, where they are part of the state
+        self.fired: Tensor | None = None
 
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         return self.ordered(*self.module.step(x, state))
@@ -184,7 +243,8 @@ class NeuronLayer(StatefulLayer):
     def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
         count = len(span)
         x, constant, state = self.given(execution, span)
-        path = bool(self.taps) or self.path_wanted(span, need)
+        ends = self.remaining(execution, span)
+        path = bool(self.taps) or ends is not None or self.path_wanted(span, need)
         if count == 1:
             checks.finite(x, f"the input of {self.title}")
             spk, states = self._one(x, state)
@@ -193,6 +253,8 @@ class NeuronLayer(StatefulLayer):
             steps = count if constant else None
             spk, states, how = self._many(execution, x, state, steps, path=path)
             how += ", the same input at every step" if constant else ""
+        if ends is not None:
+            spk, states = self._ended(execution, spk, states, state, ends, timed=count > 1)
         self.put(execution, count, spk, states, path=path)
         if self.taps and not execution.again:
             self._tell(execution, x, spk, states, count, constant)
@@ -205,6 +267,34 @@ class NeuronLayer(StatefulLayer):
         if state is None:
             state = self.module.initial(x if constant else x[0])
         return x, constant, state
+
+    def _ended(
+        self,
+        execution: Execution,
+        spk: Tensor,
+        states: Any,
+        start: Any,
+        ends: Tensor,
+        *,
+        timed: bool,
+    ) -> tuple[Tensor, Any]:
+        """Return spikes that are 0, and states that stay the same, from each sample's end on."""
+        if not timed:
+            one = type(states)(*(value.unsqueeze(0) for value in states))
+            spk, frozen = self._ended(execution, spk.unsqueeze(0), one, start, ends, timed=True)
+            return spk[0], type(states)(*(value[0] for value in frozen))
+        frozen = [held(value, old, ends) for value, old in zip(states, start, strict=True)]
+        if 0 in self.outs:  # the spikes are part of the state, and those that are passed on are cut
+            place = self.outs.index(0)
+            before = start[place] if self.fired is None else self.fired
+            fired = held(states[place], before, ends)[-1]
+            if not execution.again:
+                self.fired = fired if self.infos[0].requires_grad else fired.detach()
+        return cut(spk, ends), type(states)(*frozen)
+
+    def leave(self) -> None:
+        if self.fired is not None:
+            self.module._hidden = self.module._hidden._replace(spk=self.fired)
 
     def _tell(
         self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool
@@ -291,7 +381,8 @@ class ScannedLayer(NeuronLayer):
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         if not self.sequential:
             return super().step(x, state)
-        spk, states = self.module.scan(x.unsqueeze(0), state)
+        steps = self.module.fewest_steps
+        spk, states = self.module.scan(x.expand(steps, *x.shape), state)
         return self.ordered(spk[0], [value[0] for value in states])
 
     def _run(self, execution: Execution, span: range, need: dict[int, set[int]] | None) -> str:
@@ -303,6 +394,10 @@ class ScannedLayer(NeuronLayer):
         steps = span.stop if constant else None
         checks.finite(x, f"the input of {self.title}")
         spk, states = self.module.scan(x, None, num_steps=steps)
+        ends = self.remaining(execution, range(span.stop))
+        if ends is not None:
+            start = [torch.zeros_like(value[0]) for value in states]  # no sample ends before step 1
+            spk, states = self._ended(execution, spk, states, start, ends, timed=True)
         state = [value[-count:] for value in states]
         execution.values.put_timed(self, 0, count, spk[-count:])
         for out, value in zip(self.outs, state, strict=True):

@@ -6,6 +6,8 @@ Only functions of these tables are recorded; every other function is computed im
 * ``"fold"`` acts on each sample and runs on ``[T * B, ...]``;
 * ``"axes"`` reduces or normalises along axes, which are counted from the end;
 * ``"shape"`` changes the shape of a step;
+* ``"matmul"`` multiplies matrices, the last two axes, and runs on ``[T, B, ...]`` as it is;
+* ``"transpose"`` exchanges axes of a step;
 * ``"each"`` is pure and runs once for each step;
 * functions of other kinds have their own method in the recorder.
 """
@@ -66,12 +68,14 @@ MAX_POOL = _named("max_pool2d _max_pool2d")
 
 _AXES = _named("sum mean softmax log_softmax")
 _SHAPE = _named("view reshape flatten unflatten unsqueeze squeeze view_as reshape_as")
+_MATMUL = _named("matmul __matmul__")
+_TRANSPOSE = _named("transpose swapaxes permute")
 _EACH = _named(
-    "matmul mm bmm addmm einsum cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss "
+    "mm bmm addmm einsum cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss "
     "binary_cross_entropy binary_cross_entropy_with_logits max min amax amin argmax argmin topk "
-    "sort cumsum norm std var prod permute transpose t expand expand_as contiguous pad roll flip "
-    "repeat normalize cosine_similarity embedding one_hot tril triu outer dot movedim swapaxes mT "
-    "narrow select all any __matmul__ layer_norm rms_norm gather count_nonzero logsumexp"
+    "sort cumsum norm std var prod t expand expand_as contiguous pad roll flip "
+    "repeat normalize cosine_similarity embedding one_hot tril triu outer dot movedim mT "
+    "narrow select all any layer_norm rms_norm gather count_nonzero logsumexp"
 )
 VIEWS = _SHAPE | _named(
     "detach permute transpose t expand expand_as contiguous to float double type_as movedim "
@@ -83,6 +87,8 @@ KINDS: dict[Function, str] = {
     **dict.fromkeys(FOLD_AXES, "fold"),
     **dict.fromkeys(_AXES, "axes"),
     **dict.fromkeys(_SHAPE, "shape"),
+    **dict.fromkeys(_MATMUL, "matmul"),
+    **dict.fromkeys(_TRANSPOSE, "transpose"),
     **dict.fromkeys(_named("batch_norm"), "batch_norm"),
     **dict.fromkeys(_named("stack cat concat"), "stack"),
     **dict.fromkeys(_named("unbind"), "unbind"),

@@ -13,6 +13,7 @@ from ..kernels.bits import spikes_as_bits
 from .chain import Chain, links_of
 from .errors import Place
 from .execution import Execution
+from .lengths import Holder
 from .loop import loop, stacked
 from .memory import segment_length
 from .plan import Plan
@@ -39,6 +40,7 @@ class Work:
         keys: records to keep, ``"path.field"``.
         batch_norm: source of the statistics.
         memory: what is saved for the backward pass.
+        ends: steps of each sample, see `Execution`; None: T for all.
         place: holds the layer that runs in the first step.
     """
 
@@ -49,7 +51,12 @@ class Work:
     keys: set[str]
     batch_norm: str
     memory: str
+    ends: Tensor | None = None
     place: Place = field(default_factory=Place)
+    _hold: Callable[[int], None] = field(default=_nothing, init=False)
+
+    def __post_init__(self) -> None:
+        self.place.axes = self.x.dim() - (not self.is_static)
 
     def inputs(self) -> Iterable[Tensor]:
         """Return the input of each step."""
@@ -62,14 +69,22 @@ class Work:
         static = self.steps if self.is_static else None
         return loop(self.net, inputs, static, self.keys, self.place, after)
 
+    def holder(self, modules: Iterable[Any]) -> Callable[[int], None]:
+        """Return what keeps the states of padded samples after each step."""
+        if self.ends is None:
+            return _nothing
+        return Holder((m for m in modules if isinstance(m, Stateful)), self.ends)
+
     def recorded(self) -> tuple[Any, dict[str, Tensor], Plan]:
         """Return output, records and plan of the recorded loop."""
         compressed = self.memory == "compressed"
-        execution = Execution(self.memory, self.batch_norm, stepping=True)
+        execution = Execution(self.memory, self.batch_norm, stepping=True, ends=self.ends)
         recorder = Recorder(execution, names_of(self.net))
         execution.hooked = execution.hooked or compressed
         with spikes_as_bits() if compressed else nullcontext():
-            output, records = recorded(lambda: self._over_time(recorder), (), {}, recorder)
+            output, records = recorded(
+                lambda: self._over_time(recorder), (), {}, recorder, self.steps
+            )
         if self.memory == "checkpoint":
             self._seal()
         plan = plan_of(recorder, execution)
@@ -94,6 +109,9 @@ class Work:
     def _after(self, t: int, recorder: Recorder) -> None:
         if t == 0:
             _refuse_own_loop(self.net, recorder)
+            known = recorder.modules()
+            self._hold = self.holder(m for m in self.net.modules() if id(m) not in known)
+        self._hold(t)
         if (t + 1) % self._length() == 0 and t + 1 < self.steps:
             recorder.piece()
 
@@ -115,8 +133,8 @@ class Work:
     def _seal(self) -> None:
         """Hide the graph of the states from the check for freed graphs, which would compute it."""
         for module in self.net.modules():
-            if isinstance(module, Stateful) and module._hidden is not None:
-                module._hidden = module.State(*map(sealed, module._hidden))
+            if isinstance(module, Stateful):
+                module._hidden = module.state_of(sealed)
 
 
 def _refuse_own_loop(net: nn.Module, recorder: Recorder) -> None:

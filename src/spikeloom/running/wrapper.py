@@ -5,10 +5,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.alone import alone
+from ..core.lengths import checked_lengths
 from .execution import Execution
+from .lengths import refuse_late_steps
 from .plan import Plan
 from .recorded import (
     cannot_record,
@@ -105,15 +107,20 @@ class LayerwiseFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves = leaves_of(args, kwargs)
+        lengths = _taken(self.__wrapped__, kwargs)
         if cannot_record(leaves):
+            _refuse(lengths)
             return self.__wrapped__(*args, **kwargs)
         names: dict[int, tuple[str, str]] = {}
         nets = [m for m in (*leaves, *_held(self.__wrapped__)) if isinstance(m, nn.Module)]
         for net in nets:
             names |= names_of(net)
+        ends = _ends(lengths, leaves, nets)
         del leaves
         with alone(m for net in nets for m in net.modules()):
-            result, self._home._plan = _call_outside_graphs(self.__wrapped__, args, kwargs, names)
+            result, self._home._plan = _call_outside_graphs(
+                self.__wrapped__, args, kwargs, names, ends
+            )
         return result
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
@@ -142,7 +149,7 @@ class LayerwiseModule(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         own = self.__dict__
-        own["net"] = net
+        own["_wrapped"] = net
         own["training"] = net.training
         own["_parameters"] = net._parameters
         own["_buffers"] = net._buffers
@@ -150,49 +157,52 @@ class LayerwiseModule(nn.Module):
         own["_modules"] = net._modules
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        net = self.__dict__["net"]
+        net = self.__dict__["_wrapped"]
         leaves = leaves_of(args, kwargs)
+        lengths = _taken(net.forward, kwargs)
         if cannot_record(leaves):
+            _refuse(lengths)
             return net(*args, **kwargs)
+        ends = _ends(lengths, leaves, [net])
         del leaves
         with alone(net.modules()):
-            result, plan = _call_outside_graphs(net, args, kwargs, names_of(net))
+            result, plan = _call_outside_graphs(net, args, kwargs, names_of(net), ends)
         self.__dict__["plan"] = plan
         return result
 
     def train(self, mode: bool = True) -> "LayerwiseModule":
-        self.__dict__["net"].train(mode)
+        self.__dict__["_wrapped"].train(mode)
         self.__dict__["training"] = mode
         return self
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
         """Yield the modules of the wrapped network, the network itself first."""
-        return self.__dict__["net"].named_modules(*args, **kwargs)
+        return self.__dict__["_wrapped"].named_modules(*args, **kwargs)
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        self.__dict__["net"]._apply(fn, *args, **kwargs)
+        self.__dict__["_wrapped"]._apply(fn, *args, **kwargs)
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["net"].state_dict(*args, **kwargs)
+        return self.__dict__["_wrapped"].state_dict(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["net"].load_state_dict(*args, **kwargs)
+        return self.__dict__["_wrapped"].load_state_dict(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        net = self.__dict__.get("net")
+        net = self.__dict__.get("_wrapped")
         if net is None:  # during unpickling
             raise AttributeError(name)
         return getattr(net, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.__dict__["net"], name, value)
+        setattr(self.__dict__["_wrapped"], name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self.__dict__["net"], name)
+        delattr(self.__dict__["_wrapped"], name)
 
     def extra_repr(self) -> str:
-        return type(self.__dict__["net"]).__name__
+        return type(self.__dict__["_wrapped"]).__name__
 
 
 def _held(function: Any) -> list[Any]:
@@ -214,10 +224,45 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
+def _taken(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+    """Remove and return the argument ``lengths``, unless the function has one of its own."""
+    if "lengths" not in kwargs:
+        return None
+    try:
+        own = "lengths" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function of C
+        own = False
+    return None if own else kwargs.pop("lengths")
+
+
+def _refuse(lengths: Any) -> None:
+    """Refuse lengths where the plain loop runs."""
+    if lengths is not None:
+        raise ValueError(
+            "lengths need a call that snn.layerwise records, got one that something else records, "
+            "traces or transforms; write the call outside of it, without torch.compile, torch.func "
+            "or another snn.layerwise around it"
+        )
+
+
+def _ends(lengths: Any, leaves: list[Any], nets: list[nn.Module]) -> Tensor | None:
+    """Return checked lengths on the device of the first tensor."""
+    if lengths is None:
+        return None
+    for net in nets:
+        refuse_late_steps(net)
+    device = next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), None)
+    return checked_lengths(lengths, None, None, device)
+
+
 def _call(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], names: Any
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    names: Any,
+    ends: Tensor | None,
 ) -> tuple[Any, Plan]:
-    execution = Execution()
+    execution = Execution(ends=ends)
     recorder = Recorder(execution, names)
     result = recorded(function, args, kwargs, recorder)
     plan = plan_of(recorder, execution)

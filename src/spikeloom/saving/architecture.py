@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..blocks import QKAttention, Residual, SelfAttention, TokenLayer, TokenMean, Tokens
 from ..conversion.activations import QCFS, Activation, OutputActivation
 from ..conversion.converted import Converted
 from ..conversion.spiking_max_pool import SpikingMaxPool
 from ..core.neuron import REGISTRY, Neuron
 from ..core.options import arguments
 from ..core.surrogate import Disabled
+from ..layers.batchnorm import EachStep, TemporalEffectiveBatchNorm
 from ..layers.delay import SynapticDelay
+from ..layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from ..layers.delayed_linear import DelayedLinear
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
@@ -48,8 +51,18 @@ Softmax LogSoftmax
 OURS = (
     SynapticDelay,
     DelayedLinear,
+    DelayedConv1d,
+    DelayedConv2d,
     GradedSpikes,
     SpikeLinear,
+    EachStep,
+    TemporalEffectiveBatchNorm,
+    Residual,
+    TokenLayer,
+    Tokens,
+    TokenMean,
+    SelfAttention,
+    QKAttention,
     QCFS,
     Activation,
     OutputActivation,
@@ -58,6 +71,7 @@ KINDS: dict[str, type[nn.Module]] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in TORCH.split()},
     **{f"spikeloom.{kind.__name__}": kind for kind in OURS},
 }
+CONTAINERS = {"torch.nn.Sequential": nn.Sequential, "torch.nn.ModuleList": nn.ModuleList}
 REMEDY = "write snn.save(net.state_dict(), path) and snn.load(path, into=net)"
 
 
@@ -136,12 +150,12 @@ def describe(net: nn.Module) -> dict[str, Any]:
 def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if "forward" in vars(module):
         raise TypeError(f"{_named(path)} has a forward of its own; {REMEDY}")
-    if type(module) is nn.Sequential:
+    if type(module) in CONTAINERS.values():
         children = {
             name: _described(child, f"{path}.{name}".strip("."))
             for name, child in module.named_children()
         }
-        return {"kind": "torch.nn.Sequential", "children": children}
+        return {"kind": f"torch.nn.{type(module).__name__}", "children": children}
     if type(module) is Converted:
         try:
             return describe_converted(module, path, _described)
@@ -150,6 +164,11 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
     if type(module) is SpikingMaxPool:
         options = {"pool": _described(module.pool, f"{path}.pool"), "rule": encoded(module.rule)}
         return {"kind": "spikeloom.SpikingMaxPool", "options": options}
+    if isinstance(module, Neuron) and module.noise is not None:
+        raise TypeError(
+            f"{_named(path)} has noise, which no file holds; write snn.noisy(net) before saving, "
+            "which takes it away, and set it again after loading"
+        )
     kind = next((name for name, known in kinds().items() if known is type(module)), None)
     if kind is None:
         raise TypeError(
@@ -157,22 +176,28 @@ def _described(module: nn.Module, path: str) -> dict[str, Any]:
             f"no layer of torch or spikeloom that can be saved; {REMEDY}"
         )
     options = {}
+    parts = {}
     for name in _arguments(type(module)):
-        if name not in ("device", "dtype"):
+        if isinstance(part := getattr(module, name, None), nn.Module):
+            parts[name] = _described(part, f"{path}.{name}".strip("."))
+        elif name not in ("device", "dtype"):
             try:
                 options[name] = encoded(_option(module, name))
             except (TypeError, AttributeError) as error:
                 raise TypeError(
                     f"{_named(path)}: {name} cannot be saved ({error}); {REMEDY}"
                 ) from error
-    return {"kind": kind, "options": options}
+    found = {"kind": kind, "options": options}
+    return {**found, "parts": parts} if parts else found
 
 
 def _arguments(kind: type) -> list[str]:
     """Names of a constructor's arguments."""
     if issubclass(kind, Neuron):
         return list(arguments(kind))
-    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = inspect.signature(kind.__init__).parameters.values()
+    return [p.name for p in found if p.name != "self" and p.kind not in any_number]
 
 
 def _option(module: Any, name: str) -> Any:
@@ -271,27 +296,34 @@ def build(described: Any, depth: int = 0) -> nn.Module:
         raise ValueError("the architecture is not a description of a layer, or nested too deeply")
     kind = described.get("kind")
     children = described.get("children")
-    if kind == "torch.nn.Sequential" and isinstance(children, dict):
-        return nn.Sequential(
-            OrderedDict((name, build(child, depth + 1)) for name, child in children.items())
-        )
+    if kind in CONTAINERS and isinstance(children, dict):
+        built = OrderedDict((name, build(child, depth + 1)) for name, child in children.items())
+        return nn.Sequential(built) if kind == "torch.nn.Sequential" else _listed(built)
     if kind == "spikeloom.Converted":
         return _converted(described, depth)
     options = described.get("options")
     if kind == "spikeloom.SpikingMaxPool" and isinstance(options, dict):
         return SpikingMaxPool(build(options.get("pool"), depth + 1), str(options.get("rule")))
     known = kinds().get(str(kind))
-    if known is None or not isinstance(options, dict):
+    inside = described.get("parts", {})
+    if known is None or not isinstance(options, dict) or not isinstance(inside, dict):
         raise ValueError(
             f"the architecture has the unknown layer {kind!r}; import the module that defines it "
             "before load, or update spikeloom"
         )
+    parts = {name: build(part, depth + 1) for name, part in inside.items()}
     try:
         # Initial weights must not advance the caller's generator.
         with torch.random.fork_rng(devices=[]):
-            return known(**{name: decoded(value) for name, value in options.items()})
+            return known(**{name: decoded(value) for name, value in options.items()}, **parts)
     except (TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the architecture has a {kind} that cannot be built: {error}") from error
+
+
+def _listed(built: dict[str, nn.Module]) -> nn.ModuleList:
+    if list(built) != [str(number) for number in range(len(built))]:
+        raise ValueError(f"the architecture has a list of layers with the names {list(built)}")
+    return nn.ModuleList(built.values())
 
 
 def _converted(described: dict[str, Any], depth: int) -> nn.Module:
@@ -308,7 +340,7 @@ def _compare(net: nn.Module, built: nn.Module) -> None:
     found = dict(built.named_modules())
     for path, ours in net.named_modules():
         theirs = found.pop(path, nn.Module())
-        if isinstance(ours, (nn.Sequential, fx.GraphModule)):
+        if isinstance(ours, (*CONTAINERS.values(), fx.GraphModule)):
             continue
         if _shapes(ours) != _shapes(theirs) or _settings(ours) != _settings(theirs):
             raise TypeError(

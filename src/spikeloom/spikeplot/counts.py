@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from ..core.style import colours, integer_ticks, label, tidy
 from .movie import movie, steps_to_show
 from .records import sample_of
-from .style import BLUE, INK, ORANGE, integer_ticks, label, tidy
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -35,14 +35,16 @@ def spike_count(
     Args:
         data: spikes of one sample, [T, N].
         fig: the figure of ``ax``.
-        ax: where to draw. Time and counts share its horizontal axis.
+        ax: where to draw. The lower axis counts spikes; the upper one, where there is a line at the
+            current step or a ``time_step``, is time. A neuron that fires at every step reaches the
+            line.
         labels: names of the N neurons.
         num_steps: number of steps to count. Default: all.
         animate: whether to animate the counts over time, with a line at the current step.
         interpolate: frames per step; more frames move the line smoothly.
         gridshader: whether to shade every other interval between ticks.
         interval: time between frames in ms.
-        time_step: duration of a step in s; if given, the axis is in s instead of steps.
+        time_step: duration of a step in s; if given, time is in s instead of steps.
 
     Returns:
         The axes; with ``animate`` the animation, whose last frame shows all ``num_steps`` steps.
@@ -74,12 +76,15 @@ def spike_count(
     counts = np.zeros((frames + 1, values.shape[1]))
     np.cumsum(values[:frames], axis=0, out=counts[1:])
     rows = np.arange(1, values.shape[1] + 1)
-    furnish(ax, labels, rows, frames, gridshader, time_step)
-    bars = ax.hlines(rows, 0, counts[-1], color=BLUE, alpha=0.5, linewidth=8)
-    (dots,) = ax.plot(counts[-1], rows, "o", color=BLUE, markersize=9, clip_on=False, zorder=3)
+    used = colours()
+    furnish(ax, labels, rows, frames, gridshader)
+    if animate or time_step:
+        upper_axis(ax, time_step)
+    bars = ax.hlines(rows, 0, counts[-1], color=used.blue, alpha=0.5, linewidth=8)
+    (dots,) = ax.plot(counts[-1], rows, "o", color=used.blue, markersize=9, clip_on=False, zorder=3)
     if not animate:
         return ax
-    now = ax.axvline(0, color=ORANGE, linewidth=2.5, clip_on=False)
+    now = ax.axvline(0, color=used.orange, linewidth=2.5, clip_on=False)
 
     def draw(frame: int) -> list["Artist"]:
         done = counts[frame // interpolate]
@@ -99,18 +104,34 @@ def furnish(
     rows: np.ndarray,
     num_steps: int,
     shaded: bool,
-    time_step: float,
 ) -> None:
     """Draws the static parts of the axes."""
     ax.set_xlim(0, num_steps)
     ax.set_ylim(0.4, len(rows) + 0.6)
-    ax.set_yticks(rows, labels, color=INK)
+    ax.set_yticks(rows, labels, color=colours().ink)
     integer_ticks(ax.xaxis)
     ticks = [tick for tick in ax.get_xticks() if 0 <= tick <= num_steps]
     if shaded:
         for start, end in zip(ticks[::2], [*ticks[1::2], num_steps], strict=False):
-            ax.axvspan(start, end, color="#eceff2", zorder=0)
-    if time_step:
-        ax.set_xticks(ticks, [f"{tick * time_step:g}" for tick in ticks])
-    label(ax, "time [s] · spikes, one step each" if time_step else "time step · spikes", "label")
+            ax.axvspan(start, end, color=colours().shade, zorder=0)
+    label(ax, "spikes", "label")
     tidy(ax)
+
+
+def upper_axis(ax: "Axes", time_step: float) -> None:
+    """Draws the axis of time above the axes, in the colour of the line at the current step."""
+    duration = float(time_step) or 1.0
+    colour = colours().orange
+
+    def seconds(steps: Any) -> Any:
+        return steps * duration
+
+    def steps_of(seconds: Any) -> Any:
+        return seconds / duration
+
+    upper = ax.secondary_xaxis("top", functions=(seconds, steps_of))
+    upper.set_xlabel("time [s]" if time_step else "time step", color=colour)
+    upper.tick_params(color=colour, labelcolor=colour)
+    upper.spines["top"].set_color(colour)
+    if not time_step:
+        integer_ticks(upper.xaxis)

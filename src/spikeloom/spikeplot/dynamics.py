@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..chaos import Diagram, Exponents
-from .style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
+from ..core.style import (
     axes_or_new,
+    colours,
     label,
     running_mean,
     steps_of_window,
@@ -63,7 +60,7 @@ def bifurcation(
             rasterized=True,
         )
     bar = ax.figure.colorbar(points, ax=ax, extend="both")
-    bar.set_label("Lyapunov exponent per step", color=INK)
+    bar.set_label("Lyapunov exponent per step", color=colours().ink)
     ax.margins(x=0.01)
     label(ax, name, "orbit")
     tidy(ax)
@@ -94,8 +91,9 @@ def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50
         raise TypeError(f"exponents must come from chaos.lyapunov, got {type(exponents).__name__}")
     steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
-    ax.axhline(0.0, color=GREY, linewidth=0.8)
-    groups = (("", ORANGE, exponents.by_eps), ("control, ", BLUE, exponents.control))
+    used = colours()
+    ax.axhline(0.0, color=used.grey, linewidth=0.8)
+    groups = (("", used.orange, exponents.by_eps), ("control, ", used.blue, exponents.control))
     for prefix, colour, several in groups:
         for number, one in enumerate(several):
             ax.plot(
@@ -109,5 +107,5 @@ def lyapunov(exponents: Exponents, ax: "Axes | None" = None, *, window: int = 50
     label(ax, "step", "local exponent")
     tidy(ax, "y")
     if len(exponents.by_eps) + len(exponents.control) > 1:
-        ax.legend(frameon=False, labelcolor=INK)
+        ax.legend(frameon=False, labelcolor=used.ink)
     return ax

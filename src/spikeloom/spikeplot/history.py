@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .style import BLUE, GREY, INK, ORANGE, figure_or_new, integer_ticks, label, tidy
+from ..core.style import colours, figure_or_new, integer_ticks, label, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["loss_curves"]
 
+RATE = "spikes per neuron and step"
 PANELS = (
     ("loss", ("loss",)),
     ("accuracy", ("acc",)),
-    ("spikes per neuron and step", ("rate", "spike", "spk")),
+    (RATE, ("rate", "spike", "spk")),
 )
 
 
@@ -81,6 +82,7 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
             f"got {sorted(table)}; rename its columns"
         )
     fig = figure_or_new(fig, figsize=(4.2 * len(kinds), 3.2))
+    ink = colours().ink
     for ax, (kind, names) in zip(fig.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for name in names:
             x = epochs if epochs is not None else range(1, len(table[name]) + 1)
@@ -95,11 +97,13 @@ def loss_curves(history: Any, fig: "Figure | None" = None, *, title: str | None 
             )
         label(ax, "epoch", kind)
         integer_ticks(ax.xaxis)
+        if kind == RATE:  # else noise fills the panel
+            ax.set_ylim(bottom=0)
         tidy(ax, "y")
         if len(names) > 1 or kind.split()[0] not in names[0]:
-            ax.legend(frameon=False, labelcolor=INK)
+            ax.legend(frameon=False, labelcolor=ink)
     if title:
-        fig.suptitle(title, color=INK)
+        fig.suptitle(title, color=ink)
     return fig
 
 
@@ -107,5 +111,5 @@ def colour(name: str) -> str:
     """Colour of a curve: training, test, or other."""
     lower = name.lower()
     if "train" in lower:
-        return ORANGE
-    return BLUE if "test" in lower or "val" in lower else GREY
+        return colours().orange
+    return colours().blue if "test" in lower or "val" in lower else colours().grey

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..core.checks import require
-from .style import array
+from ..core.style import array
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation

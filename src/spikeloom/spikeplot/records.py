@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from .style import BLUE, INK, array, axes_or_new, figure_or_new, integer_ticks, label, tidy
+from ..core.style import array, axes_or_new, colours, figure_or_new, integer_ticks, label, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def raster(data: Tensor, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
         kwargs |= {"marker": "|", "s": float(np.clip(0.7 * height / num_neurons, 1.2, 14)) ** 2}
         kwargs.setdefault("linewidths", 1.0)
     if not {"c", "color", "edgecolors", "facecolors"} & kwargs.keys():
-        kwargs["color"] = INK
+        kwargs["color"] = colours().ink
     ax.scatter(step, neuron, **kwargs)
     # The axes include silent neurons.
     ax.update_datalim([(-0.5, -0.5), (num_steps - 0.5, num_neurons - 0.5)])
@@ -86,19 +86,21 @@ def traces(
     *,
     fig: "Figure | None" = None,
 ) -> "Figure":
-    """Draws the state of each neuron in its own panel, with its spikes added.
+    """Draws the state of each neuron in its own panel, with a line upwards at each spike.
 
     Args:
         data: one sample of a state such as ``mem``, [T, N].
-        spk: its spikes, [T, N]; each raises the trace by ``spk_height`` at its step.
+        spk: its spikes, [T, N].
         dim: rows and columns of panels; the first rows x columns neurons are drawn, without empty
             panels.
-        spk_height: height of a spike in units of ``data``.
+        spk_height: height of a spike in units of ``data``. Panels end above the largest state by at
+            most a quarter of the range of the states, and longer spikes end there. (snnTorch adds
+            spikes to the state, which becomes flat at the default of 5.)
         titles: one per panel; fewer are allowed.
         fig: where to draw. Default: pyplot's current figure if it is empty, else a new one.
 
     Returns:
-        The figure. All panels share both axes; only the lower left one shows them.
+        The figure. All panels share both axes.
 
     Raises:
         ValueError: ``data`` holds a batch, or ``spk`` has another shape.
@@ -109,35 +111,47 @@ def traces(
     ['a', 'b', '', '']
     """
     values = sample_of(data, "data")
-    if spk is not None:
-        spikes = sample_of(spk, "spk")
-        if spikes.shape != values.shape:
-            raise ValueError(
-                f"spk must have the shape of data, got {spikes.shape} and {values.shape}; record "
-                "both from the same neurons over the same steps"
-            )
-        values = values + spk_height * spikes
+    spikes = None if spk is None else sample_of(spk, "spk")
+    if spikes is not None and spikes.shape != values.shape:
+        raise ValueError(
+            f"spk must have the shape of data, got {spikes.shape} and {values.shape}; record "
+            "both from the same neurons over the same steps"
+        )
     rows, columns = dim
-    fig = figure_or_new(fig, figsize=(2.4 * columns + 0.6, 1.5 * rows + 0.4))
+    fig = figure_or_new(fig, figsize=(2.4 * columns + 0.8, 1.5 * rows + 0.8))
     grid = fig.add_gridspec(rows, columns)
     shown = min(rows * columns, values.shape[1])
-    corner = (shown - 1) // columns * columns
-    first = None
+    used = colours()
+    first: Axes | None = None
     for i in range(shown):
         ax = fig.add_subplot(grid[i // columns, i % columns], sharex=first, sharey=first)
         first = first or ax
-        ax.plot(values[:, i], color=BLUE, linewidth=1.1)
+        ax.plot(values[:, i], color=used.blue, linewidth=1.1, label="state")
+        if spikes is not None:
+            steps = np.flatnonzero(spikes[:, i])
+            feet = values[steps, i]
+            tops = feet + spk_height * spikes[steps, i]
+            ax.vlines(steps, feet, tops, color=used.orange, linewidth=1.1, label="spike")
         if titles is not None and i < len(titles):
-            ax.set_title(titles[i], color=INK, fontsize="medium")
-        frame(ax, corner=i == corner)
+            ax.set_title(titles[i], color=used.ink, fontsize="medium")
+        tidy(ax)
+        integer_ticks(ax.xaxis)
+        ax.margins(x=0.02)
+        lowest = i + columns >= shown
+        ax.tick_params(labelbottom=lowest, labelleft=i % columns == 0)
+        label(ax, "time step" if lowest else "", "state" if i % columns == 0 else "")
+    if first is not None:
+        first.set_ylim(*_limits(values[:, :shown], 0 if spikes is None else spk_height))
+    if first is not None and spikes is not None:
+        names = first.get_legend_handles_labels()
+        outside = fig.get_layout_engine() is not None
+        place = "outside upper right" if outside else "upper right"
+        fig.legend(*names, loc=place, ncols=2, frameon=False, fontsize="small", labelcolor=used.ink)
     return fig
 
 
-def frame(ax: "Axes", *, corner: bool) -> None:
-    """Draws axis lines and labels for the panel in the corner, and hides those of the others."""
-    if not corner:
-        ax.axis("off")
-        return
-    tidy(ax)
-    integer_ticks(ax.xaxis)
-    label(ax, "time step", "state")
+def _limits(values: np.ndarray, height: float) -> tuple[float, float]:
+    """Lower and upper end of the panels of `traces`."""
+    low, high = float(values.min()), float(values.max())
+    span = (high - low) or 1.0
+    return low - 0.05 * span, high + max(0.05 * span, min(height, 0.25 * span))

@@ -1,16 +1,17 @@
 """Plots of a trained network: weights, firing rates, confusion matrix."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from .style import (
-    INK,
-    PALETTE,
+from ..core.lengths import checked_lengths
+from ..core.style import (
+    LIGHT,
     array,
     axes_or_new,
+    colours,
     integer_ticks,
     label,
     running_mean,
@@ -75,9 +76,9 @@ def weights(
         vmin=-limit if signed else 0,
         vmax=limit,
     )
-    ax.set_facecolor("white")
     ax.axis("off")
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, label="weight")
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7)
+    bar.set_label("weight", color=colours().ink)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]  # matplotlib's stub makes it a call
     return ax
 
@@ -109,6 +110,7 @@ def rates(
     *,
     window: int = 1,
     dt: float | None = None,
+    lengths: Any = None,
 ) -> "Axes":
     """Draws the firing rate of one or more layers over time.
 
@@ -118,12 +120,14 @@ def rates(
         ax: where to draw. Default: a new figure.
         window: steps of the centred running mean; fewer at both ends.
         dt: duration of a step in s; if given, the axes are in s and Hz.
+        lengths: steps of each sample, [B], of spikes [T, B, ...]; the rate of a step is then the
+            mean over the samples that have not ended. Default: T.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``window`` is not 1 or more.
+        ValueError: ``window`` is not 1 or more, or a length is out of range.
 
     >>> import torch
     >>> ax = rates({"hidden": torch.ones(20, 2, 5), "output": torch.zeros(20, 2, 3)}, window=5)
@@ -133,12 +137,13 @@ def rates(
     steps_of_window(window)
     ax = axes_or_new(ax, figsize=(7, 3.2))
     layers = data if isinstance(data, Mapping) else {"": data}
+    palette = colours().palette
     for number, (name, spk) in enumerate(layers.items()):
         values = array(spk, name or "data").astype(float)
-        rate = running_mean(values.reshape(len(values), -1).mean(1), window)
+        rate = running_mean(_of_steps(values, lengths), window)
         time = np.arange(len(rate)) * (dt or 1)
         ax.plot(
-            time, rate / (dt or 1), color=PALETTE[number % len(PALETTE)], linewidth=1.6, label=name
+            time, rate / (dt or 1), color=palette[number % len(palette)], linewidth=1.6, label=name
         )
     label(
         ax,
@@ -151,8 +156,18 @@ def rates(
         integer_ticks(ax.xaxis)
     tidy(ax, "y")
     if isinstance(data, Mapping):
-        ax.legend(frameon=False, labelcolor=INK)
+        ax.legend(frameon=False, labelcolor=colours().ink)
     return ax
+
+
+def _of_steps(values: np.ndarray, lengths: Any) -> np.ndarray:
+    """Mean of each step over neurons and over the samples that take part in it, [T]."""
+    if lengths is None:
+        return values.reshape(len(values), -1).mean(1)
+    ends = checked_lengths(lengths, len(values), values.shape[1]).numpy()
+    alive = np.arange(ends.max())[:, None] < ends
+    means = values.reshape(*values.shape[:2], -1).mean(2)[: len(alive)]
+    return (means * alive).sum(1) / alive.sum(1)
 
 
 def confusion(
@@ -203,7 +218,7 @@ def confusion(
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(table) if number <= 20 else ():
-        shade = "white" if share[row, column] > 0.55 else INK
+        shade = "white" if share[row, column] > 0.55 else LIGHT.ink  # on the map "Blues"
         ax.text(
             column,
             row,

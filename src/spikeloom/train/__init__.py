@@ -11,11 +11,14 @@ from .interrupt import Interrupted
 from .metrics import confusion, macro_f1, top_k
 from .models import conv, mlp, neurons
 from .result import Accuracy, Result
-from .rules import BPSTDP, BPTT, STBP, TBPTT, EProp, EventProp
+from .rules import BPSTDP, BPTT, OTTT, SLTT, STBP, TBPTT, EProp, EventProp
+from .time_control import TimeControl, time_control
 
 __all__ = [
     "BPSTDP",
     "BPTT",
+    "OTTT",
+    "SLTT",
     "STBP",
     "TBPTT",
     "Accuracy",
@@ -29,6 +32,7 @@ __all__ = [
     "Interrupted",
     "Result",
     "TensorBoardLog",
+    "TimeControl",
     "TrainingRun",
     "confusion",
     "conv",
@@ -37,5 +41,6 @@ __all__ = [
     "macro_f1",
     "mlp",
     "neurons",
+    "time_control",
     "top_k",
 ]

@@ -5,6 +5,7 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .model import device_of
 from .result import Result
 from .settings import Settings
 from .threads import Threads
+from .time_control import TimeControl
 
 __all__ = ["card", "versions", "write_card"]
 
@@ -79,6 +81,7 @@ def card(
         "test_accuracy": {"last": last, "best": best, "quoted": "last", "note": note},
         "test": result.test,
         "prediction": job.readout.rule,
+        **({} if result.time_control is None else {"time_control": _control(result.time_control)}),
         "spread": {
             "of": f"{result.scored.replace('_', ' ')} after the last epoch",
             "each": list(result.each),
@@ -100,6 +103,10 @@ def card(
         "notes": dict(notes),
         "history": list(result.history),
     }
+
+
+def _control(found: TimeControl) -> dict[str, Any]:
+    return {**asdict(found), "gap": found.gap, "static": found.static}
 
 
 def mean_of(values: Mapping[str, float], sizes: Mapping[str, int]) -> float:

@@ -60,7 +60,10 @@ class Beginning:
         samples, device = self.job.samples.train, self.job.device
         with fork_random_state(device):
             first = next(iter(samples.start()))
-        return first.x[:SAMPLES].to(device), first.y[:SAMPLES].to(device)
+        x = first.x[:SAMPLES].to(device)
+        if first.lengths is not None:  # the part that all of them have
+            x = x[:, : int(first.lengths[:SAMPLES].min())]
+        return x, first.y[:SAMPLES].to(device)
 
     def chance(self) -> float | None:
         """Share of the most frequent class among the examples; None without classes."""

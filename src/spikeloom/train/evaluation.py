@@ -12,7 +12,7 @@ from ..core.notebook import Printed
 from ..core.numbers import device_of
 from ..data import Split
 from ..functional.loss_base import LossFunctions
-from .encoding import encoder
+from .encoding import TIMED, encoder
 from .measure import evaluate as measured
 from .metrics import confusion
 from .model import Model, fork_random_state, has_own_loop, spiking_layers
@@ -22,6 +22,7 @@ from .request import PRECISIONS, metrics_of
 from .result import shown
 from .samples import Batches, evaluated
 from .settings import whole
+from .time_control import Shuffled
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -83,16 +84,19 @@ def evaluate(
     device: Any = None,
     workers: int = 0,
     seed: int = 0,
+    shuffled_in_time: bool = False,
 ) -> Evaluation:
     """Run samples through a network in evaluation mode and compare it with their targets.
 
     Args:
         net: as for `fit`; its weights, mode and states are left as they were.
         data: samples and targets ``(x, y)``, a data set, a loader, or a `data.Split`, whose test
-            part counts.
+            part counts; of unequal length as for `fit`.
         num_steps, encode, loss, readout, metrics, precision, device, workers: as for `fit`.
         batch_size: samples a batch; a loader has its own.
         seed: of random draws, such as those of ``encode="rate"``.
+        shuffled_in_time: show the steps of each sample in a random order; what is still recognised
+            needs no time, see `train.time_control`.
 
     Returns:
         An `Evaluation`; printing it shows the essentials.
@@ -115,9 +119,21 @@ def evaluate(
         data = (data.x_test, data.y_test)
     with fork_random_state(torch.device("cpu")):
         batches: Batches = evaluated(
-            data, batch_size, time_first=encoding.name == "time_first", workers=workers
+            data,
+            batch_size,
+            time_first=encoding.name == "time_first",
+            workers=workers,
+            timed=encoding.name in TIMED,
         )
         classifies = not next(batches.start()).y.is_floating_point()
+    checks.flags("evaluate", shuffled_in_time=shuffled_in_time)
+    if shuffled_in_time:
+        if encoding.name not in TIMED:
+            raise ValueError(
+                "shuffled_in_time is for samples that carry time, got "
+                f'encode={encoding.name!r}; write encode="sequence" for samples [T, ...]'
+            )
+        batches = Shuffled(batches, seed)
     if not classifies and (loss is None or isinstance(loss, LossFunctions)):
         raise TypeError(
             "the targets are values, and the loss takes classes; write loss=nn.MSELoss(), or "

@@ -19,16 +19,17 @@ from . import threads as thread_choice
 from .callbacks import Callback, callbacks_of
 from .card import card, write_card
 from .folder import RunFolder
-from .job import Job, Probe, probe
+from .job import Job, Probe, check_lengths, probe
 from .loop import Trainer
 from .model import fork_random_state
 from .pictures import draw_curves, draw_raster, pictures_missing
-from .processes import Share, everywhere, together
+from .processes import Share, check_alone, everywhere, together
 from .progress import Progress, judged, progress_for
 from .request import Request
 from .result import Accuracy, Result
 from .rules import Rule
 from .settings import Settings
+from .time_control import check_timed, controlled
 
 __all__ = ["fit"]
 
@@ -67,6 +68,7 @@ def fit(
     force: bool = False,
     progress: bool = True,
     check: bool = True,
+    time_control: bool = False,
 ) -> Result:
     """Train a spiking network on samples with classes or values.
 
@@ -92,7 +94,10 @@ def fit(
             loop spikes [T, B, classes], or a tuple of those and of membranes.
         data: a `data.Split`; tensors ``(x_train, y_train, x_test, y_test)`` with samples [N, ...]
             and classes [N] or values [N, ...]; or data sets or loaders that yield ``(x, y)``:
-            ``(train, test)``, ``(train, validation, test)``, or one to train without a test.
+            ``(train, test)``, ``(train, validation, test)``, or one to train without a test. With
+            ``encode="sequence"`` recordings may be of unequal length: lists of [T_i, ...] in the
+            place of tensors, data sets of such samples, or loaders that yield ``(x, y, lengths)``.
+            They are padded, and nothing that follows the end of a recording counts.
         num_steps: T, the time steps for which each sample is shown.
         epochs: passes over the training samples.
         batch_size: samples a batch; loaders have their own.
@@ -157,6 +162,8 @@ def fit(
             epoch.
         check: keep a copy of the network, so that `doctor.check` can say in two lines at the end
             why nothing was learned, if accuracy is at chance or the loss is flat.
+        time_control: compare the accuracy with controls that do not know the order of the steps,
+            for samples that carry time; see `train.time_control`.
 
     Returns:
         A `Result`; printing it shows the essentials.
@@ -178,8 +185,8 @@ def fit(
     """
     given = dict(locals())
     files = {name: given.pop(name) for name in ("out", "resume", "force")}
-    shown, check = given.pop("progress"), given.pop("check")
-    flags("fit", check=check)
+    shown, check, control = (given.pop(name) for name in ("progress", "check", "time_control"))
+    flags("fit", check=check, time_control=control)
     request = Request(**given)
     request.check(**files)
     with ExitStack() as stack:
@@ -190,7 +197,7 @@ def fit(
             everywhere(lambda: stack.enter_context(reserved) and None)
         stack.enter_context(fresh_casts())
         progress_ = progress_for(shown and here.main)
-        return Session(request, folder, resume, progress_, here, check).run()
+        return Session(request, folder, resume, progress_, here, check, control).run()
 
 
 class Session:
@@ -203,6 +210,7 @@ class Session:
         progress: shown meanwhile.
         here: this process; the first one writes.
         check: say why nothing was learned.
+        control: compare with controls that do not know time.
     """
 
     def __init__(
@@ -213,9 +221,10 @@ class Session:
         progress: Progress,
         here: Share,
         check: bool,
+        control: bool,
     ) -> None:
         self.request, self.folder, self.resume, self.progress = request, folder, resume, progress
-        self.here, self.check = here, check
+        self.here, self.check, self.control = here, check, control
 
     def run(self) -> Result:
         """Train, write, and return the result."""
@@ -243,6 +252,7 @@ class Session:
             scored=scored,
             stopped=shown.stopped,
             findings=first.findings(shown),
+            time_control=controlled(first.job.model, first.job.samples) if self.control else None,
             _model=first.job.model,
         )
         everywhere(lambda: self._card(first, result))
@@ -312,6 +322,16 @@ class Training:
         with fork_random_state(torch.device("cpu")):
             self.job: Job = request.job(seed, session.here)
         self.settings: Settings = request.settings(self.job)
+        if session.control:
+            check_alone("a time control")
+            check_timed(self.job, self.job.samples)
+        if self.job.samples.ragged:
+            if request.num_steps is not None:
+                raise ValueError(
+                    f"num_steps={request.num_steps} is for samples of one length, got samples of "
+                    "unequal length; leave num_steps out"
+                )
+            check_lengths(request.learning, self.job)
         self.probe: Probe = probe(self.job)
         request.learning.check(self.job, self.probe)
         self.callbacks: list[Callback] = callbacks_of(request.callbacks)
@@ -382,5 +402,13 @@ def summary(job: Job, found: Probe) -> str:
         f"{data['name']}: {', '.join(counted[:-2])}{', ' if counted[:-2] else ''}"
         f"{' and '.join(counted[-2:])} {unit}; "
         f"{sum(found.layers.values()):,} spiking neurons, {learned:,} parameters, "
-        f"{found.num_steps} time steps"
+        f"{_steps(data, found)} time steps"
     )
+
+
+def _steps(data: Settings, found: Probe) -> str:
+    """T, or the range of the lengths of samples."""
+    if "lengths" not in data:
+        return f"{found.num_steps}"
+    low, high = data["lengths"]
+    return f"{low} to {high}"

@@ -11,13 +11,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ..chaos import Chaos
-from ..core.tree import reset
+from ..core.tree import named_neurons, reset
+from ..learning.training import TrainingRule, refusal
+from ..running.lengths import refuse_late_steps
 from .model import Model, device_of, fork_random_state, has_own_loop, spiking_layers
-from .readout import check_targets, one_number
+from .readout import check_takes_lengths, check_targets, one_number
 from .samples import Samples
 from .update import Update
 
-__all__ = ["Job", "Probe", "device_of", "fork_random_state", "probe", "spiking_layers"]
+__all__ = [
+    "Job",
+    "Probe",
+    "check_lengths",
+    "device_of",
+    "fork_random_state",
+    "probe",
+    "spiking_layers",
+]
 
 
 @dataclass(frozen=True)
@@ -40,21 +50,35 @@ class Job(Model):
     penalty: Mapping[str, Callable[[Tensor], Tensor]] = field(kw_only=True, default_factory=dict)
     chaos: Chaos | None = field(kw_only=True, default=None)
 
-    def objective(self, outputs: Tensor, targets: Tensor, spikes: Mapping[str, Tensor]) -> Tensor:
-        """The loss with the penalties of hidden spikes, a scalar."""
-        total = self.loss(outputs, targets)
+    def objective(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        spikes: Mapping[str, Tensor],
+        lengths: Tensor | None = None,
+    ) -> Tensor:
+        """The loss with the penalties of hidden spikes, a scalar; ``lengths`` as for `loss`."""
+        total = self.loss(outputs, targets, lengths)
+        options = {} if lengths is None else {"lengths": lengths}
         for path, function in self.penalty.items():
-            total = total + one_number(function(spikes[path]), "penalty")
+            if options:
+                check_takes_lengths("penalty", function, "spikes")
+            total = total + one_number(function(spikes[path], **options), "penalty")
         return total
 
     def run(
-        self, x: Tensor, num_steps: int | None, *, reset: bool = True
+        self,
+        x: Tensor,
+        num_steps: int | None,
+        *,
+        reset: bool = True,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         copies = self.optimizer.copies
         if copies is None or not torch.is_grad_enabled():
-            return super().run(x, num_steps, reset=reset)
+            return super().run(x, num_steps, reset=reset, lengths=lengths)
         with nullcontext() if self.optimizer.completes else copies.no_sync():
-            return copies(x, num_steps, reset)
+            return copies(x, num_steps, reset, lengths)
 
     def measure(self, x: Tensor) -> None:
         """Measure once how strongly the chaotic loss feeds back, on samples [B, ...]."""
@@ -95,9 +119,11 @@ class _Products(TorchDispatchMode):
     without gradient.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool) -> None:
         super().__init__()
         self.operations = 0
+        # neurons that run whole sequences have no plain loop, in which every step is counted
+        self.counts_recordings = recorded
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -109,6 +135,23 @@ class _Products(TorchDispatchMode):
         return out
 
 
+def check_lengths(rule: TrainingRule, job: Job) -> None:
+    """Refuse what cannot learn from samples of unequal length.
+
+    Raises:
+        ValueError: the rule, the chaotic loss, or a batch norm of the network.
+    """
+    if not rule.lengths:
+        why = "the samples are of unequal length, and it counts the same steps for all"
+        raise ValueError(refusal(rule, why, 'write rule="bptt", or samples of one length'))
+    if job.chaos is not None:
+        raise ValueError(
+            "chaos reads trajectories of equal length, got samples of unequal length; leave chaos "
+            "out, or cut the samples to one length"
+        )
+    refuse_late_steps(job.net, training=True)
+
+
 def probe(job: Job) -> Probe:
     """Run a few test samples, to check the network before the training and to count its work.
 
@@ -118,18 +161,21 @@ def probe(job: Job) -> Probe:
     """
     _check_span(job)
     training = job.net.training
-    x, y = (part[:2].to(job.device) for part in (job.samples.example, job.samples.labels))
+    x, lengths = (None if v is None else v.to(job.device) for v in job.samples.shown(2))
+    assert x is not None
+    y = job.samples.labels[:2].to(job.device)
     job.net.eval()
     try:
         with fork_random_state(job.device), torch.no_grad():
             try:
-                outputs, spikes = job.forward(x)
+                outputs, spikes = job.forward(x, lengths)
             except ValueError as error:
                 raise _own_loop(job, error) from error
             _check_output(job, outputs)
-            _check_loss(job, outputs, y, spikes)
+            _check_loss(job, outputs, y, spikes, lengths)
             reset(job.net)
-            with _Products() as counter:
+            whole = any("step" not in n.modes for _, n in named_neurons(job.net))
+            with _Products(recorded=whole) as counter:  # the longer sample counts
                 job.forward(x)
     finally:
         job.net.train(training)
@@ -179,13 +225,19 @@ def _check_output(job: Job, outputs: Any) -> None:
         )
 
 
-def _check_loss(job: Job, outputs: Tensor, y: Tensor, spikes: Mapping[str, Tensor]) -> None:
+def _check_loss(
+    job: Job,
+    outputs: Tensor,
+    y: Tensor,
+    spikes: Mapping[str, Tensor],
+    lengths: Tensor | None,
+) -> None:
     """Compute the loss once, so that one that does not fit is refused before any work."""
     given = job.given_loss
     if given is not None:
-        check_targets(given, job.readout.scores(outputs), y)
+        check_targets(given, job.readout.read(outputs, lengths), y)
     try:
-        job.objective(outputs, y, spikes)
+        job.objective(outputs, y, spikes, lengths)
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"{job.readout.name} cannot be computed of outputs {tuple(outputs.shape)} and targets "

@@ -15,7 +15,7 @@ from . import checkpoint, restoring
 from .callbacks import Callback
 from .folder import RunFolder
 from .interrupt import Interrupted, StopRequest
-from .job import Job, fork_random_state
+from .job import Job, check_lengths, fork_random_state
 from .measure import Score, Tally, evaluate, hits_of
 from .parallel import copies, whole_batch_norm
 from .processes import Share, everywhere, gathered, same_weights
@@ -258,9 +258,14 @@ class Trainer:
         job.optimizer.schedule.before(self.step / (job.epochs * batches))
         job.optimizer.begin(count, batch.total, last=self.batch + 1 == batches)
         together = self.here.size > 1
+        lengths, options = None, {}
+        if batch.lengths is not None:
+            check_lengths(self.rule, job)  # a loader may have had batches of equal length before
+            lengths = batch.lengths.to(job.device)
+            options = {"lengths": lengths}
         with whole_batch_norm(count > 0) if together else nullcontext():
-            outcome = self.rule.learn(job, x, y)
-        hits = hits_of(job, job.readout.scores(outcome.outputs)[:count], y[:count])
+            outcome = self.rule.learn(job, x, y, **options)
+        hits = hits_of(job, job.readout.read(outcome.outputs, lengths)[:count], y[:count])
         loss, stopping = outcome.loss, 0.0
         if together:
             total, hits, stopping = self.here.sum([loss * count, hits, stop.made])

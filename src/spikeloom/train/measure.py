@@ -32,9 +32,22 @@ class Tally:
     neuron_steps: int = 0  # neurons of all layers x steps x samples
 
     def add(
-        self, loss: float, hits: int, number: int, spikes: Mapping[str, Tensor] | None = None
+        self,
+        loss: float,
+        hits: int,
+        number: int,
+        spikes: Mapping[str, Tensor] | None = None,
+        lengths: Tensor | None = None,
     ) -> None:
-        """Count one batch; ``loss`` is its mean. Counting costs a tenth of a forward pass."""
+        """Count one batch; ``loss`` is its mean. Counting costs a tenth of a forward pass.
+
+        Args:
+            loss: mean of its samples.
+            hits: samples that are classified rightly.
+            number: samples that count, the first ones.
+            spikes: of layers, [T, B, ...], by path.
+            lengths: steps of each sample, [B]. Default: T.
+        """
         self.samples += number
         self.loss_sum += loss * number
         self.hits += hits
@@ -42,7 +55,8 @@ class Tally:
             spk = spk[:, :number]
             self.spikes[path] = self.spikes.get(path, 0) + int(spk.detach().count_nonzero())
             self.neurons[path] = spk.shape[2:].numel()
-            self.neuron_steps += spk.numel()
+            steps = len(spk) * number if lengths is None else int(lengths[:number].sum())
+            self.neuron_steps += steps * self.neurons[path]
 
     @property
     def loss(self) -> float:
@@ -144,11 +158,13 @@ def evaluate(model: Model, batches: Batches, here: Share | None = None) -> Score
             torch.manual_seed(model.seed)
             for batch in batches.start():
                 x, y = batch.x.to(model.device), batch.y.to(model.device)
-                outputs, spikes = model.forward(x)
-                found = model.readout.scores(outputs)[: batch.count]
+                lengths = None if batch.lengths is None else batch.lengths.to(model.device)
+                outputs, spikes = model.forward(x, lengths)
+                found = model.readout.read(outputs, lengths)[: batch.count]
                 y_counted = y[: batch.count]
-                loss = model.loss(outputs, y).item()
-                tally.add(loss, hits_of(model, found, y_counted), batch.count, spikes)
+                loss = model.loss(outputs, y, lengths).item()
+                hits = hits_of(model, found, y_counted)
+                tally.add(loss, hits, batch.count, spikes, lengths)
                 scores.append(found.float().cpu())
                 targets.append(y_counted.cpu())
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.lengths import cut
 from ..core.numbers import network
 from ..core.taps import Moment, noted
 from ..core.tree import named_neurons
@@ -17,6 +18,7 @@ from ..running import run
 from ..running.wrapper import LayerwiseModule
 from .encoding import Encoder
 from .models import is_spiking
+from .padding import trimmed
 from .readout import Readout, one_number
 
 __all__ = [
@@ -55,32 +57,45 @@ class Model:
     metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] = field(default_factory=dict)
     precision: torch.dtype | None = None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Output for the loss, [T, B, N], and spikes by layer, [T, B, ...], of samples."""
-        return self.run(*self.encoder.call(x))
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Output for the loss, [T, B, N], and spikes by layer, [T, B, ...], of samples.
+
+        Args:
+            x: samples, [B, ...].
+            lengths: steps of each sample of a padded batch, [B]; spikes after them are 0.
+        """
+        return self.run(*self.encoder.call(x), lengths=lengths)
 
     def run(
-        self, x: Tensor, num_steps: int | None, *, reset: bool = True
+        self,
+        x: Tensor,
+        num_steps: int | None,
+        *,
+        reset: bool = True,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As `forward`, for input [T, B, ...], or [B, ...] repeated for ``num_steps``."""
         with self._autocast(), by_input_alone():
             # what earlier batches looked like must not matter: a resumed run has not seen them
             if isinstance(self.net, LayerwiseModule):
-                return self._own_loop(x)
+                return self._own_loop(x, lengths)
             membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
             names = [*(f"{path}.spk" for path in self.layers), *membrane]
-            result = run(self.net, x, num_steps, record=names, reset=reset)
+            result = run(self.net, x, num_steps, record=names, reset=reset, lengths=lengths)
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
         return result.record[membrane[0]] if membrane else output, spikes
 
-    def _own_loop(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _own_loop(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         reset_states(self.net)
+        options = {} if lengths is None else {"lengths": lengths}
         with noted(self.net, self.layers, _over_time) as parts:
-            output = self.net(x)
+            output = self.net(x, **options)
         if isinstance(output, tuple):
             output = output[-1 if self.readout.field == "mem" else 0]
         spikes = {path: torch.cat(found) for path, found in parts.items() if found}
+        if lengths is not None:  # a tap of a neuron in sequence mode sees its padding, too
+            spikes = {path: cut(spk, lengths) for path, spk in spikes.items()}
         return output, spikes
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -97,7 +112,7 @@ class Model:
         if self.readout.field == "spk":
             return step[0] if isinstance(step, tuple) else step
         last: Any = self.net.get_submodule(self.last)
-        fields = [name for name in last.State._fields if name != "spk"]
+        fields = [name for name in last.state_type()._fields if name != "spk"]
         if not isinstance(step, tuple) or len(step) != 1 + len(fields):
             raise TypeError(
                 f"{self.readout.name} reads membranes, got a network that returns "
@@ -106,11 +121,11 @@ class Model:
             )
         return step[1 + fields.index("mem")]
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss as a scalar."""
-        return one_number(self.readout.loss(outputs, targets), self.readout.name)
+    def loss(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The loss as a scalar, of the first ``lengths`` steps of each sample."""
+        return one_number(self.readout.loss_until(outputs, targets, lengths), self.readout.name)
 
-    def scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """One number per class or value of samples [N, ...], in parts and evaluation mode."""
         training = self.net.training
         self.net.eval()
@@ -118,17 +133,23 @@ class Model:
             with fork_random_state(self.device), torch.no_grad():
                 torch.manual_seed(self.seed)
                 parts = [
-                    self.readout.scores(self.forward(part.to(self.device))[0])
-                    for part in x.split(AT_ONCE)
+                    self._scores(x[start : start + AT_ONCE], lengths, start)
+                    for start in range(0, max(len(x), 1), AT_ONCE)
                 ]
         finally:
             self.net.train(training)
             reset_states(self.net)
         return torch.cat(parts)
 
-    def predict(self, x: Tensor) -> Tensor:
+    def _scores(self, x: Tensor, lengths: Tensor | None, start: int) -> Tensor:
+        ends = None if lengths is None else lengths[start : start + len(x)]
+        x, ends = trimmed(x, ends)
+        ends = None if ends is None else ends.to(self.device)
+        return self.readout.read(self.forward(x.to(self.device), ends)[0], ends)
+
+    def predict(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Classes [N] of samples [N, ...], or values [N, ...]."""
-        return self.readout.predict(self.scores(x))
+        return self.readout.predict(self.scores(x, lengths))
 
     @property
     def device(self) -> torch.device:

@@ -28,8 +28,8 @@ class AllSteps(nn.Module):
         # torch warns where unused weights are searched for and none is found
         self._unused = nn.Parameter(next(job.net.parameters()).new_zeros(1))
 
-    def forward(self, x: Tensor, num_steps: int | None, reset: bool) -> Any:
-        outputs, spikes = Model.run(self._job, x, num_steps, reset=reset)
+    def forward(self, x: Tensor, num_steps: int | None, reset: bool, lengths: Tensor | None) -> Any:
+        outputs, spikes = Model.run(self._job, x, num_steps, reset=reset, lengths=lengths)
         # torch waits for the gradient of each weight that it finds behind an output
         penalised = self._job.penalty
         return outputs, {

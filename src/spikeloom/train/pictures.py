@@ -1,15 +1,15 @@
 """Pictures of a finished training: learning curves, and a test sample through the network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..core.checks import require
+from ..core.style import bare_figure, colours, integer_ticks, label, tidy
 from ..core.tree import reset
 from ..spikeplot import loss_curves, raster
-from ..spikeplot.style import BLUE, GREY, INK, ORANGE, integer_ticks, label, tidy
 from .checkpoint import atomic
 from .job import Job
 from .model import fork_random_state
@@ -35,14 +35,14 @@ def pictures_missing() -> str | None:
 
 def draw_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
     """Loss, accuracy and spike rate over the epochs, as PNG."""
-    fig = figure((13, 3.6))
+    fig = bare_figure(13, 3.6, WAIT)
     loss_curves([{**row} for row in history], fig, title=title)
     write(fig, path)
 
 
 def draw_raster(job: Job, path: Path) -> None:
     """Input, hidden spikes and output of the first test sample, as PNG."""
-    x, target = job.samples.example[:1].to(job.device), int(job.samples.labels[0])
+    x, target = job.samples.shown(1).x.to(job.device), int(job.samples.labels[0])
     training = job.net.training
     job.net.eval()
     try:
@@ -55,7 +55,7 @@ def draw_raster(job: Job, path: Path) -> None:
     guess = int(job.readout.predict(job.readout.scores(outputs))[0])
     hidden = {p: s[:, 0].flatten(1) for p, s in spikes.items() if p != job.last}
     shown = dict(list(hidden.items())[:SHOWN_LAYERS])
-    fig = figure((11, 3.4 + 2.2 * len(shown)))
+    fig = bare_figure(11, 3.4 + 2.2 * len(shown), WAIT)
     grid = fig.add_gridspec(
         len(shown) + 1,
         2,
@@ -79,15 +79,19 @@ def draw_raster(job: Job, path: Path) -> None:
         fires=job.last in spikes and job.readout.field == "spk",
     )
     verdict = "recognised" if guess == target else f"taken for {guess}"
-    fig.suptitle(f"First test sample, class {target}: {verdict}", color=INK, fontsize="x-large")
+    fig.suptitle(
+        f"First test sample, class {target}: {verdict}", color=colours().ink, fontsize="x-large"
+    )
     write(fig, path)
 
 
 def layer(ax: "Axes", spk: Tensor, title: str) -> "Axes":
     """Raster of one hidden layer, [T, N]."""
-    raster(spk, ax, color=BLUE, linewidths=breadth(ax, len(spk)))
+    raster(spk, ax, color=colours().blue, linewidths=breadth(ax, len(spk)))
     mean = float((spk != 0).float().sum(0).mean())
-    ax.set_title(f"{title}, {mean:.2f} spikes each", color=INK, loc="left", fontsize="medium")
+    ax.set_title(
+        f"{title}, {mean:.2f} spikes each", color=colours().ink, loc="left", fontsize="medium"
+    )
     ax.set_xlabel("")
     return ax
 
@@ -100,7 +104,7 @@ def breadth(ax: "Axes", num_steps: int) -> float:
 
 def draw_input(ax: "Axes", x: Tensor, encoding: str) -> None:
     """The sample: an image, time to the right for a sequence, or one bar for each feature."""
-    ax.set_title("input", color=INK, loc="left", fontsize="medium")
+    ax.set_title("input", color=colours().ink, loc="left", fontsize="medium")
     if encoding == "sequence":
         ax.imshow(
             x.flatten(1).T.numpy(),
@@ -120,7 +124,7 @@ def draw_input(ax: "Axes", x: Tensor, encoding: str) -> None:
         ax.set_xticks([])
         ax.set_yticks([])
     else:
-        ax.barh(range(len(x)), x.numpy(), color=GREY)
+        ax.barh(range(len(x)), x.numpy(), color=colours().grey)
         label(ax, "value", "feature")
         integer_ticks(ax.yaxis)
         tidy(ax)
@@ -131,39 +135,35 @@ def draw_output(
 ) -> None:
     """Outputs over time, [T, N], and their sums; right class blue, wrong answer orange."""
     number = outputs.shape[1]
-    colours = [BLUE if i == target else ORANGE if i == guess else GREY for i in range(number)]
+    used = colours()
+    shades = [
+        used.blue if i == target else used.orange if i == guess else used.grey
+        for i in range(number)
+    ]
     if fires:
         neuron = outputs.nonzero()[:, 1]
-        raster(
-            outputs, ax, color=[colours[i] for i in neuron], linewidths=breadth(ax, len(outputs))
-        )
-        ax.set_title("output", color=INK, loc="left", fontsize="medium")
+        raster(outputs, ax, color=[shades[i] for i in neuron], linewidths=breadth(ax, len(outputs)))
+        ax.set_title("output", color=colours().ink, loc="left", fontsize="medium")
         label(counts, "spikes")
         bars = (outputs != 0).sum(0).numpy()
     else:
         ax.imshow(
             outputs.T.numpy(), aspect="auto", cmap="Greys", origin="lower", interpolation="nearest"
         )
-        ax.set_title("output: membrane", color=INK, loc="left", fontsize="medium")
+        ax.set_title("output: membrane", color=colours().ink, loc="left", fontsize="medium")
         label(counts, "highest membrane")
         bars = outputs.max(0).values.numpy()
-    ax.set_xlabel("time step", color=INK)
-    ax.set_ylabel("class", color=INK)
-    counts.barh(range(number), bars, color=colours)
-    counts.set_ylabel("class", color=INK)
+    ax.set_xlabel("time step", color=colours().ink)
+    ax.set_ylabel("class", color=colours().ink)
+    counts.barh(range(number), bars, color=shades)
+    counts.set_ylabel("class", color=colours().ink)
     if number <= 12:
         counts.set_yticks(range(number))
     tidy(counts)
     integer_ticks(counts.xaxis)
 
 
-def figure(size: tuple[float, float]) -> "Figure":
-    """An empty figure that pyplot does not know, so that no window opens."""
-    module: Any = require("matplotlib.figure", extra="viz", purpose=WAIT)
-    return module.Figure(figsize=size, layout="constrained")
-
-
 def write(fig: "Figure", path: Path) -> None:
     """Save as PNG, atomically."""
     with atomic(path) as temporary:
-        fig.savefig(temporary, dpi=120, facecolor="white")
+        fig.savefig(temporary)

@@ -1,5 +1,6 @@
 """What a loss reads from the network's output, and what the output predicts."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
+from ..core.lengths import by_length
 from ..core.numbers import callable_
 from ..decode import first_spike, population_counts
 from ..functional.loss import ce_max_membrane_loss, mse_count_loss, mse_membrane_loss
@@ -18,9 +20,11 @@ __all__ = [
     "READINGS",
     "Reading",
     "Readout",
+    "check_takes_lengths",
     "check_targets",
     "is_torch_loss",
     "one_number",
+    "read_until",
     "readout",
 ]
 
@@ -79,6 +83,62 @@ class Readout(NamedTuple):
         """Classes [B], or the scores themselves where the targets are values."""
         return scores.argmax(-1) if self.classifies else scores
 
+    def read(self, outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """``scores`` of the outputs, of the first ``lengths`` steps of each sample."""
+        return read_until(self.scores, outputs, lengths)
+
+    def loss_until(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> Any:
+        """``loss`` of the outputs, of the first ``lengths`` steps of each sample.
+
+        Raises:
+            TypeError: the loss does not take lengths.
+        """
+        if lengths is None:
+            return self.loss(outputs, targets)
+        check_takes_lengths("loss", self.loss, "outputs, targets")
+        return self.loss(outputs, targets, lengths=lengths)
+
+
+def read_until(
+    scores: Callable[[Tensor], Tensor], outputs: Tensor, lengths: Tensor | None
+) -> Tensor:
+    """``scores(outputs)``, of the first ``lengths`` steps of each sample.
+
+    >>> import torch
+    >>> read_until(READINGS["rate"].scores, torch.eye(3)[:, :2].unsqueeze(2), torch.tensor([1, 2]))
+    tensor([[1.0000],
+            [0.5000]])
+    """
+    if lengths is None:
+        return scores(outputs)
+    return by_length(lambda values, _: scores(values), outputs, outputs[0], lengths)
+
+
+def check_takes_lengths(name: str, function: Callable[..., Any], arguments: str) -> None:
+    """Check that a function can know which steps count.
+
+    Args:
+        name: of the argument of `fit` that holds it.
+        function: a loss or a penalty.
+        arguments: its arguments, for the message.
+
+    Raises:
+        TypeError: it has no argument ``lengths``.
+
+    >>> check_takes_lengths("loss", mse_count_loss(), "outputs, targets")
+    """
+    called: Any = function if inspect.isroutine(function) else type(function).__call__
+    try:
+        known = "lengths" in inspect.signature(called).parameters
+    except ValueError:  # a function of C
+        known = False
+    if not known:
+        raise TypeError(
+            f"{name} must know which steps of samples of unequal length count, got "
+            f"{name_of(function)} without an argument lengths; write def {name}({arguments}, "
+            "lengths=None), with the steps of each sample, [B]"
+        )
+
 
 def is_torch_loss(loss: Any) -> bool:
     """Whether a loss is one of torch's, which knows no time axis.
@@ -134,8 +194,8 @@ def readout(
     if not is_torch_loss(loss):
         return Readout(loss, read.field, read.scores, read.words, name, classifies)
 
-    def of_scores(outputs: Tensor, targets: Tensor) -> Tensor:
-        return given(exact(read.scores(outputs)), targets)
+    def of_scores(outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return given(exact(read_until(read.scores, outputs, lengths)), targets)
 
     words = read.words if classifies else read.words.removeprefix("most ")
     return Readout(of_scores, read.field, read.scores, words, name, classifies)

@@ -19,7 +19,7 @@ from ..functional.loss import mse_count_loss
 from ..functional.loss_base import LossFunctions
 from ..learning.registry import rule_of
 from .callbacks import callbacks_of
-from .encoding import encoder
+from .encoding import TIMED, encoder
 from .job import Job
 from .model import fork_random_state, has_own_loop, spiking_layers
 from .models import is_spiking
@@ -194,6 +194,7 @@ class Request:
             time_first=encoding.name == "time_first",
             workers=self.workers,
             here=here,
+            timed=encoding.name in TIMED,
         )
         optimizer = self._optimizer(net)
         schedule = self.schedule or ("cosine" if self.optimizer is None else "constant")

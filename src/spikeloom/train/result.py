@@ -11,9 +11,12 @@ from ..core.notebook import Printed
 from ..core.numbers import array
 from ..doctor import Finding
 from .diagnosis import lines
+from .encoding import TIMED
+from .padding import Padded, is_list_of_samples, padded
 
 if TYPE_CHECKING:
     from .model import Model
+    from .time_control import TimeControl
 
 __all__ = ["Accuracy", "Result"]
 
@@ -58,6 +61,7 @@ class Result(Printed):
         stopped: why a callback ended the training, or "".
         findings: what `doctor.check` finds in the network before the training, if accuracy is at
             chance or the loss is flat after it.
+        time_control: what is reached without the order of the steps, if `fit` compared.
 
     >>> history = ({"epoch": 1, "test_accuracy": 0.975},)
     >>> accuracy = Accuracy(0.975, 0.975)
@@ -81,6 +85,7 @@ class Result(Printed):
     scored: str = "test_accuracy"
     stopped: str = ""
     findings: tuple[Finding, ...] = ()
+    time_control: "TimeControl | None" = None
     _model: "Model | None" = field(default=None, repr=False, compare=False)
 
     @property
@@ -97,7 +102,8 @@ class Result(Printed):
         """Classes [N] for samples [N, ...], or the predicted values [N, ...] of a regression.
 
         Args:
-            x: samples as they were given to `fit`, on any device.
+            x: samples as they were given to `fit`, on any device; a list of [T_i, ...] for samples
+                of unequal length.
 
         >>> import spikeloom as snn
         >>> net = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
@@ -106,11 +112,13 @@ class Result(Printed):
         >>> result.predict(data.x_test).shape
         torch.Size([30])
         """
-        return self._known().predict(samples_of(x))
+        model = self._known()
+        return model.predict(*samples_of(x, timed=model.encoder.name in TIMED))
 
     def scores(self, x: Any) -> Tensor:
         """One number for each class or value, [N, ...], such as spike counts; see `predict`."""
-        return self._known().scores(samples_of(x))
+        model = self._known()
+        return model.scores(*samples_of(x, timed=model.encoder.name in TIMED))
 
     def _known(self) -> "Model":
         if self._model is None:
@@ -124,7 +132,8 @@ class Result(Printed):
         return {**self.__dict__, "_model": None}  # functions of the caller cannot be pickled
 
     def __str__(self) -> str:
-        return "\n".join([*self._figures(), *self._costs(), *lines(self.findings)])
+        control = [] if self.time_control is None else [str(self.time_control)]
+        return "\n".join([*self._figures(), *control, *self._costs(), *lines(self.findings)])
 
     def _figures(self) -> list[str]:
         """What was reached."""
@@ -183,19 +192,26 @@ def shown(name: str, value: float, digits: int = 2) -> str:
     return f"{100 * value:.{digits}f} %" if name.endswith("accuracy") else f"{value:.4g}"
 
 
-def samples_of(x: Any) -> Tensor:
+def samples_of(x: Any, *, timed: bool = False) -> Padded:
     """Samples as a tensor.
+
+    Args:
+        x: samples.
+        timed: whether they carry time, so that a list of them may differ in length.
 
     Raises:
         TypeError: a loader, a data set, or something else that is no array.
 
     >>> samples_of([[0.5]])
-    tensor([[0.5000]])
+    Padded(x=tensor([[0.5000]]), lengths=None)
     """
-    return array(
+    if timed and is_list_of_samples(x):
+        return padded(x, timed=True)
+    found = array(
         x,
         lambda: (
             f"samples must be a tensor or an array, got {type(x).__name__}; write "
             "torch.cat([result.predict(x) for x, _ in loader]) for a loader"
         ),
     )
+    return Padded(found, None)

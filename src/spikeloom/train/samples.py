@@ -9,8 +9,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from ..core import checks
+from ..core.lengths import checked_lengths
 from ..core.numbers import array
 from ..data import Split, stratified
+from .padding import Padded, collated, is_list_of_samples, padded, trimmed
 from .processes import Share
 from .settings import checksum
 
@@ -34,13 +36,15 @@ PARTS = ("training", "validation", "test")
 class Batch(NamedTuple):
     """Samples [B, ...] and targets [B, ...] for this process; ``count`` of them count.
 
-    ``total`` samples count in all processes together.
+    ``total`` samples count in all processes together. ``lengths`` are the steps of padded samples,
+    [B]; None: all have T.
     """
 
     x: Tensor
     y: Tensor
     count: int
     total: int
+    lengths: Tensor | None = None
 
 
 class Batches(Protocol):
@@ -73,6 +77,8 @@ class Samples(NamedTuple):
         span: smallest and largest value of the samples; of loaders, of the first batch.
         classifies: whether the targets are class numbers.
         counts: training samples of each class, where known.
+        lengths: steps of the examples, [B], where they are padded.
+        ragged: whether samples of unequal length are known.
     """
 
     train: Batches
@@ -86,6 +92,27 @@ class Samples(NamedTuple):
     span: tuple[float, float]
     classifies: bool
     counts: Tensor | None = None
+    lengths: Tensor | None = None
+    ragged: bool = False
+
+    def shown(self, number: int) -> Padded:
+        """The first examples."""
+        lengths = None if self.lengths is None else self.lengths[:number]
+        return trimmed(self.example[:number], lengths)
+
+
+class Part(NamedTuple):
+    """Samples [N, ...] with targets, and the steps of each sample where they are padded."""
+
+    x: Tensor
+    y: Tensor
+    lengths: Tensor | None = None
+
+    def chosen(self, indices: Tensor) -> "Part":
+        """Some of the samples, without steps that all of them lack."""
+        lengths = None if self.lengths is None else self.lengths[indices]
+        x, lengths = trimmed(self.x[indices], lengths)
+        return Part(x, self.y[indices], lengths)
 
 
 class TensorBatches:
@@ -103,16 +130,18 @@ class TensorBatches:
         batch_size: int,
         generator: torch.Generator | None = None,
         here: Share | None = None,
+        lengths: Tensor | None = None,
     ) -> None:
-        self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
+        self.samples = Part(x, y, lengths)
+        self.batch_size, self.generator = batch_size, generator
         self.here = Share() if here is None else here
 
     def __len__(self) -> int:
-        return -(-len(self.x) // self.batch_size)
+        return -(-len(self.samples.x) // self.batch_size)
 
     def start(self, skip: int = 0) -> Iterator[Batch]:
         """Batches in the order of `generator`, or in their own if there is none."""
-        number = len(self.x)
+        number = len(self.samples.x)
         order = (
             torch.arange(number)
             if self.generator is None
@@ -121,23 +150,31 @@ class TensorBatches:
         return (self._batch(part) for part in order.split(self.batch_size)[skip:])
 
     def _batch(self, indices: Tensor) -> Batch:
-        chosen, count = self.here.of(indices)
-        return Batch(self.x[chosen], self.y[chosen], count, len(indices))
+        own, count = self.here.of(indices)
+        x, y, lengths = self.samples.chosen(own)
+        return Batch(x, y, count, len(indices), lengths)
 
 
 class LoaderBatches:
     """Batches of a loader such as ``torch.utils.data.DataLoader``, which sets order and size.
 
     Args:
-        loader: yields ``(x, y)``.
+        loader: yields ``(x, y)``, or ``(x, y, lengths)`` for padded samples.
         what: the part of the data, for errors.
         time_first: whether its samples are [T, B, ...] instead of [B, ...].
+        timed: whether samples carry time, so that they may be padded.
         here: this process. The samples of a batch are divided among the processes; a DataLoader
             reads only those of its own.
     """
 
     def __init__(
-        self, loader: Any, what: str, *, time_first: bool = False, here: Share | None = None
+        self,
+        loader: Any,
+        what: str,
+        *,
+        time_first: bool = False,
+        timed: bool = False,
+        here: Share | None = None,
     ) -> None:
         if not isinstance(loader, Sized):
             raise TypeError(
@@ -148,7 +185,7 @@ class LoaderBatches:
         if not len(loader):
             raise ValueError(f"the {what} loader must have at least one batch, got none")
         self.loader: Any = loader
-        self.what, self.time_first = what, time_first
+        self.what, self.time_first, self.timed = what, time_first, timed
         self.here = Share() if here is None else here
         self.generator = getattr(loader, "generator", None)
         self.divided = self.here.size > 1 and _batch_sampler(loader, what) is not None
@@ -170,9 +207,10 @@ class LoaderBatches:
 
     def _whole(self, batches: Iterator[Any]) -> Iterator[Batch]:
         for batch in batches:
-            x, y = self._checked(batch)
-            (own, count), (labels, _) = self.here.of(x), self.here.of(y)
-            yield Batch(own, labels, count, len(x))
+            part = self._checked(batch)
+            own, count = self.here.of(torch.arange(len(part.x)))
+            x, y, lengths = part.chosen(own) if self.here.size > 1 else part
+            yield Batch(x, y, count, len(part.x), lengths)
 
     def _own(self, skip: int) -> Iterator[Batch]:
         """Batches of a DataLoader that holds the indices of this process only."""
@@ -190,22 +228,32 @@ class LoaderBatches:
             generator=torch.Generator().manual_seed(self.here.rank),
         )
         return (
-            Batch(*self._checked(batch), count, len(whole))
+            self._batch(batch, count, len(whole))
             for batch, (_, count), whole in zip(own, shares, batches, strict=True)
         )
 
-    def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+    def _batch(self, batch: Any, count: int, total: int) -> Batch:
+        x, y, lengths = self._checked(batch)
+        return Batch(x, y, count, total, lengths)
+
+    def _checked(self, batch: Any) -> Part:
+        sizes = (2, 3) if self.timed else (2,)
+        if not isinstance(batch, (tuple, list)) or len(batch) not in sizes:
             raise TypeError(
                 f"the {self.what} loader must yield (x, y), got {_kind(batch)}; write a data set, "
-                "or a collate function, that returns samples and targets alone"
+                "or a collate function, that returns samples and targets alone, or with "
+                'encode="sequence" or "time_first" also the lengths of padded samples, [B]'
             )
-        x, y = (_of_batch(part, self.what) for part in batch)
+        x, y = (_of_batch(part, self.what) for part in batch[:2])
         if not x.is_floating_point() and x.dtype.is_signed and not x.is_complex():
             x = x.float()  # counts of events
         if self.time_first:
             x = x.transpose(0, 1)
-        return x, check_samples(x, y, f"of the {self.what} loader", loader=True)
+        y = check_samples(x, y, f"of the {self.what} loader", loader=True)
+        if len(batch) == 2:
+            return Part(x, y)
+        x, lengths = trimmed(x, checked_lengths(batch[2], x.shape[1], len(x), x.device))
+        return Part(x, y, lengths)
 
 
 def _of_batch(part: Any, what: str) -> Tensor:
@@ -213,7 +261,8 @@ def _of_batch(part: Any, what: str) -> Tensor:
         raise TypeError(
             f"the {what} loader must yield tensors, got a {type(part).__name__} of {len(part)} "
             "tensors; write a collate function that returns torch.stack(samples), torch.stack("
-            "targets), or data.pad_sequences for samples of different length"
+            "targets); for samples of unequal length leave the collate function out and write "
+            'encode="sequence", or return lengths as data.pad_sequences(..., lengths=True) does'
         )
     return array(
         part,
@@ -253,6 +302,7 @@ class Division(NamedTuple):
         time_first: whether loaders yield [T, B, ...].
         workers: processes that load samples of a data set.
         here: this process.
+        timed: whether samples carry time, so that they may differ in length.
     """
 
     batch_size: int
@@ -261,9 +311,15 @@ class Division(NamedTuple):
     time_first: bool = False
     workers: int = 0
     here: Share = Share()
+    timed: bool = False
 
     def order(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
+
+    def batches(self, part: Part, *, shuffled: bool = False) -> TensorBatches:
+        """Samples in memory as batches, in their own order unless ``shuffled``."""
+        order = self.order() if shuffled else None
+        return TensorBatches(part.x, part.y, self.batch_size, order, self.here, part.lengths)
 
 
 def samples(
@@ -275,6 +331,7 @@ def samples(
     time_first: bool = False,
     workers: int = 0,
     here: Share | None = None,
+    timed: bool = False,
 ) -> Samples:
     """``data`` of `fit` as batches.
 
@@ -286,6 +343,7 @@ def samples(
         time_first: whether loaders yield samples [T, B, ...].
         workers: processes that load samples of a data set.
         here: this process.
+        timed: whether samples carry time, [T, ...], so that they may differ in length.
 
     Raises:
         TypeError: another form, or samples or labels of a wrong type.
@@ -296,7 +354,13 @@ def samples(
     3
     """
     how = Division(
-        batch_size, seed, validation, time_first, workers, Share() if here is None else here
+        batch_size,
+        seed,
+        validation,
+        time_first,
+        workers,
+        Share() if here is None else here,
+        timed,
     )
     if isinstance(data, Split):
         described: dict[str, Any] = {"name": data.name, "description": data.description}
@@ -308,7 +372,7 @@ def samples(
             "name": "tensors",
             "description": "samples and labels passed to fit, divided by the caller",
         }
-        return _from_tensors(tuple(map(_tensor, data)), described, how)
+        return _from_tensors(tuple(data), described, how)
     if isinstance(data, tuple) and data and all(isinstance(p, tuple) for p in data):
         raise TypeError(
             f"data must be {FORMS}, got a tuple of {len(data)} tuples; write (*train, *test), or "
@@ -337,7 +401,7 @@ def _is_array(part: Any) -> bool:
 
 
 def _has_arrays(data: Any) -> bool:
-    return any(map(_is_array, data))
+    return any(_is_array(part) or is_list_of_samples(part) for part in data)
 
 
 def _is_loader(part: Any) -> bool:
@@ -407,8 +471,37 @@ def check_samples(x: Tensor, y: Tensor, part: str, *, loader: bool = False) -> T
     return y.long()
 
 
-def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], how: Division) -> Samples:
-    x_train, y_train, x_test, y_test = parts
+def _samples_of(value: Any, how: Division) -> Padded:
+    """Samples as a tensor, padded if they are a list of unequal lengths."""
+    if how.timed and is_list_of_samples(value):
+        return padded(value, timed=True)
+    return Padded(_tensor(value), None)
+
+
+def _both(train: Any, test: Any, how: Division) -> tuple[Padded, Padded]:
+    """Training and test samples, padded to one number of steps where they are lists."""
+    found = [_samples_of(train, how), _samples_of(test, how)]
+    ragged = any(part.lengths is not None for part in found)
+    lists = how.timed and (is_list_of_samples(train) or is_list_of_samples(test))
+    steps = [part.x.shape[1] if part.x.dim() > 1 else 0 for part in found]
+    if not ragged and (not lists or steps[0] == steps[1]):
+        return found[0], found[1]
+    return _stretched(found[0], max(steps)), _stretched(found[1], max(steps))
+
+
+def _stretched(part: Padded, steps: int) -> Padded:
+    """Samples padded to ``steps``, with their lengths."""
+    x, lengths = part
+    number, own = x.shape[:2]
+    if lengths is None:
+        lengths = torch.full((number,), own)
+    return Padded(torch.cat([x, x.new_zeros(number, steps - own, *x.shape[2:])], 1), lengths)
+
+
+def _from_tensors(given: tuple[Any, ...], described: dict[str, Any], how: Division) -> Samples:
+    (x_train, train_lengths), (x_test, test_lengths) = _both(given[0], given[2], how)
+    y_train, y_test = _tensor(given[1]), _tensor(given[3])
+    parts = (x_train, y_train, x_test, y_test)
     if x_test.dim() == y_test.dim() == 1 < x_train.dim() and y_train.shape[1:] == x_train.shape[1:]:
         raise ValueError(
             "data must be (x_train, y_train, x_test, y_test), got the order (x_train, x_test, "
@@ -437,19 +530,24 @@ def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], how: Div
         **({"classes": highest + 1} if highest is not None else {}),
         "checksum": checksum(parts),
     }
+    train, test = Part(x_train, y_train, train_lengths), Part(x_test, y_test, test_lengths)
+    if train_lengths is not None and test_lengths is not None:
+        every = torch.cat([train_lengths, test_lengths])
+        description["lengths"] = [int(every.min()), int(every.max())]
+        description["checksum"] = checksum((*parts, every))
     validation = None
     if how.validation is not None:
-        x_train, y_train, x, y = _validation(x_train, y_train, how.validation)
-        validation = TensorBatches(x, y, how.batch_size, here=how.here)
+        train, held = _validation(train, how)
+        validation = how.batches(held)
         description |= {
-            "train_samples": len(x_train),
-            "validation_samples": len(x),
-            "validation_checksum": checksum((x, y)),
+            "train_samples": len(train.x),
+            "validation_samples": len(held.x),
+            "validation_checksum": checksum((held.x, held.y)),
         }
     return Samples(
-        TensorBatches(x_train, y_train, how.batch_size, how.order(), how.here),
+        how.batches(train, shuffled=True),
         validation,
-        TensorBatches(x_test, y_test, how.batch_size, here=how.here),
+        how.batches(test),
         description,
         x_test[:16],
         y_test[:16],
@@ -457,25 +555,32 @@ def _from_tensors(parts: tuple[Tensor, ...], described: dict[str, Any], how: Div
         how.batch_size,
         span(x_train, x_test),
         classifies,
-        torch.bincount(y_train, minlength=highest + 1) if highest is not None else None,
+        torch.bincount(train.y, minlength=highest + 1) if highest is not None else None,
+        None if test_lengths is None else test_lengths[:16],
+        ragged=train_lengths is not None,
     )
 
 
-def _validation(x: Tensor, y: Tensor, given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _validation(train: Part, how: Division) -> tuple[Part, Part]:
     """Training and validation samples: a part of the training samples, or ``(x, y)``."""
+    given = how.validation
+    x, y, lengths = train
     if isinstance(given, (tuple, list)) and len(given) == 2 and _has_arrays(given):
-        held, labels = map(_tensor, given)
-        labels = check_samples(held, labels, "of the validation part")
-        if held.shape[1:] != x.shape[1:] or labels.dtype != y.dtype:
+        held, ends = _samples_of(given[0], how)
+        labels = check_samples(held, _tensor(given[1]), "of the validation part")
+        first = 1 if lengths is None and ends is None else 2  # time may differ
+        if held.shape[first:] != x.shape[first:] or labels.dtype != y.dtype:
             raise ValueError(
                 f"training and validation samples must be alike, got {tuple(x.shape)} and "
                 f"{tuple(held.shape)}, targets of {y.dtype} and {labels.dtype}"
             )
-        return x, y, held, labels
+        return train, Part(held, labels, ends)
     number = _share_of(given, len(x), "(x, y)")
     keys = y.numpy() if not y.is_floating_point() else torch.zeros(len(y)).numpy()
-    train, held = (torch.from_numpy(part) for part in stratified(keys, number))
-    return x[train], y[train], x[held], y[held]
+    rest, held = (torch.from_numpy(part) for part in stratified(keys, number))
+    if lengths is None:
+        return Part(x[rest], y[rest]), Part(x[held], y[held])
+    return Part(x[rest], y[rest], lengths[rest]), Part(x[held], y[held], lengths[held])
 
 
 def _share_of(given: Any, total: int, form: str) -> int:
@@ -503,8 +608,9 @@ def _from_loaders(train: Any, validation: Any, test: Any, how: Division) -> Samp
     batches = {part: _loader(value, part, how) for part, value in given.items()}
     found, held, last = (batches[part] for part in PARTS)
     assert found is not None
-    shown = last or held or LoaderBatches(_peek(train, how), "training", time_first=how.time_first)
-    x, y = next(shown.start())[:2]
+    shown = last or held or _loader(_peek(train, how), "training", how)
+    assert shown is not None
+    x, y, *_, lengths = next(shown.start())
     names = ("train", "validation", "test")
     description = {
         "name": "loaders",
@@ -528,6 +634,8 @@ def _from_loaders(train: Any, validation: Any, test: Any, how: Division) -> Samp
         len(x) * how.here.size,
         span(x),
         not y.is_floating_point(),
+        lengths=None if lengths is None else lengths[:16],
+        ragged=lengths is not None,
     )
 
 
@@ -547,7 +655,7 @@ def _divided(train: Any, part: float) -> tuple[Any, Any]:
 def _peek(train: Any, how: Division) -> Any:
     """The training samples for a look at the first batch, which draws no order."""
     if isinstance(train, Dataset):
-        return DataLoader(train, how.batch_size)
+        return DataLoader(train, how.batch_size, collate_fn=collated if how.timed else None)
     return train
 
 
@@ -561,29 +669,34 @@ def _loader(value: Any, part: str, how: Division) -> LoaderBatches | None:
                 "without len(); define __len__ in the data set"
             )
         options: dict[str, Any] = {"num_workers": how.workers}
+        options["collate_fn"] = collated if how.timed else None
         if part == "training" and not isinstance(value, IterableDataset):
             options |= {"shuffle": True, "generator": how.order()}
         value = DataLoader(value, how.batch_size, **options)
-    return LoaderBatches(value, part, time_first=how.time_first, here=how.here)
+    return LoaderBatches(value, part, time_first=how.time_first, timed=how.timed, here=how.here)
 
 
-def evaluated(data: Any, batch_size: int, *, time_first: bool, workers: int) -> Batches:
+def evaluated(
+    data: Any, batch_size: int, *, time_first: bool, workers: int, timed: bool = False
+) -> Batches:
     """Samples of an evaluation in fixed order: ``(x, y)``, a data set or a loader.
 
     Raises:
         TypeError: another form.
     """
+    how = Division(batch_size, 0, None, time_first, workers, timed=timed)
     if isinstance(data, (tuple, list)) and len(data) == 2 and _has_arrays(data):
-        x, y = map(_tensor, data)
-        return TensorBatches(x, check_samples(x, y, "to evaluate"), batch_size)
+        (x, lengths), y = _samples_of(data[0], how), _tensor(data[1])
+        return how.batches(Part(x, check_samples(x, y, "to evaluate"), lengths))
     if isinstance(data, Dataset):
-        data = DataLoader(data, batch_size, num_workers=workers)
+        collate = collated if timed else None
+        data = DataLoader(data, batch_size, num_workers=workers, collate_fn=collate)
     if not isinstance(data, Iterable) or isinstance(data, (str, tuple, Tensor)):
         raise TypeError(
             "data must be samples and targets (x, y), a Split, a data set or a loader, got "
             f"{_kind(data)}"
         )
-    return LoaderBatches(data, "evaluation", time_first=time_first)
+    return LoaderBatches(data, "evaluation", time_first=time_first, timed=timed)
 
 
 def span(*parts: Tensor) -> tuple[float, float]:
@@ -598,7 +711,12 @@ def span(*parts: Tensor) -> tuple[float, float]:
 def _tensor(value: Any) -> Tensor:
     def refusal() -> str:
         frames = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
-        hint = "; write torch.stack(samples) for a list of tensors" if frames else ""
+        hint = (
+            '; write torch.stack(samples) for a list of tensors, or encode="sequence" for '
+            "recordings [T, ...] of unequal length"
+            if frames
+            else ""
+        )
         if getattr(getattr(value, "dtype", None), "kind", None) in ("U", "S", "O"):  # of NumPy
             hint = " of text or objects; write class numbers 0, 1, 2 ..."
         return f"data must be {FORMS}; one of the four is {type(value).__name__}{hint}"

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.style import bare_figure
 from ..data import Split
 from ..learning import DiehlAndCook2015, Row
 from ..spikeplot import weights
 from .card import versions, write_card
 from .folder import RunFolder
 from .interrupt import Interrupted, StopRequest
-from .pictures import figure, pictures_missing, write
+from .pictures import pictures_missing, write
 from .processes import check_alone
 from .progress import Progress
 from .restoring import keys, number, refuse
@@ -194,7 +195,7 @@ class StdpRun:
         """Write the receptive fields as PNG, where matplotlib is."""
         if pictures_missing():
             return
-        fig = figure((8, 8))
+        fig = bare_figure(8, 8, "drawing the receptive fields")
         shape = self.data.x_train.shape[-2:]
         weights(
             self.net.xe.w, fig.add_subplot(), shape=(int(shape[0]), int(shape[1])), cmap="hot_r"

@@ -239,6 +239,11 @@ def _hint(module: nn.Module) -> str:
 
 
 def _readable(path: str, neuron: Any) -> None:
+    if neuron.noise is not None:
+        raise ValueError(
+            f"exact spike times have no noise, got a noisy {type(neuron).__name__} at {path!r}; "
+            "write snn.noisy(net), which takes it away"
+        )
     if neuron.reset_mechanism == "none":
         raise ValueError(
             f'{path!r} must be reset by its spikes, got reset_mechanism="none"; write "zero"'

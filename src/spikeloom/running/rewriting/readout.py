@@ -22,6 +22,8 @@ LEAST = 2**20  # spikes below which they stay in a cache anyway
 def applied(execution: Any, layer: Any, span: range) -> str:
     if layer.kind != "neuron" or not layer.elementwise or layer.taps:
         return ""
+    if execution.ends is not None:  # the spikes after the end of a sample are cut off first
+        return ""
     reader = execution.only_reader(layer) if len(span) > 1 and 0 not in layer.outs else None
     if reader is None or reader.function is not F.linear or reader.kwargs or layer.modes[1]:
         return ""

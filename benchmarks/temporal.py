@@ -1,0 +1,452 @@
+"""Networks that live in time: accuracy on real recordings, beside what needs no time.
+
+    python benchmarks/temporal.py --data FOLDER --results temporal.json             # all rows
+    python benchmarks/temporal.py --data FOLDER --results temporal.json --row vowels
+    python benchmarks/temporal.py --data FOLDER --row vowels --tuning               # no test part
+
+FOLDER holds the arrays of `temporal_data.py`. Finished seeds are read from ``--results``, so that
+rows are trained one by one and the last call prints the table. The network of the last epoch is
+judged, once, on the test part; settings were chosen with ``--tuning``, which judges on recordings
+set aside from those that train.
+
+Each row has its time control: the same network on steps in another random order for each recording,
+trained as usual and trained so, and ridge regression on the mean over time and on intervals. A
+row is "static" where training on steps in random order costs less than five points.
+"""
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import Seeds, asked, each_seed, kept, options, report, spread
+from temporal_data import READERS, Fold, Recordings, made_up
+from temporal_networks import Layer, OverTime, of_features, of_images
+from torch import Tensor, nn
+
+from spikeloom import data
+
+STATIC = 5.0  # points
+SHUFFLED = ", steps shuffled"
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+Measure = Callable[[Tensor, Tensor], float]
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+def accuracy(scores: Tensor, y: Tensor) -> float:
+    """Percent of the recordings whose class has the highest score."""
+    return 100 * float((scores.argmax(-1) == y).float().mean())
+
+
+def balanced(scores: Tensor, y: Tensor) -> float:
+    """Mean over the classes of the percent that are recognised."""
+    return statistics.fmean(accuracy(scores[y == k], y[y == k]) for k in y.unique())
+
+
+def sensitivity(scores: Tensor, y: Tensor) -> float:
+    """Percent of class 1 above the threshold that 95 % of class 0 do not exceed."""
+    margin = scores[:, 1] - scores[:, 0]
+    return 100 * float((margin[y == 1] > margin[y == 0].quantile(0.95)).float().mean())
+
+
+# -- augmentation ----------------------------------------------------------------------------------
+
+
+def as_they_are(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x
+
+
+def sound(
+    x: Tensor,
+    generator: torch.Generator,
+    *,
+    shift: int,
+    steps: int,
+    bands: int,
+    masks: int = 2,
+    voice: int = 2,
+    stretch: float = 0.0,
+) -> Tensor:
+    """Spectra [T, B, bands, 1] of another tempo and voice, with masks over steps and bands."""
+    x = stretched(x, stretch, generator) if stretch else x
+    x = data.shift_time(x, shift, generator=generator)
+    x = shift_features(x, voice, generator)
+    for axis, most in ((0, steps), (2, bands)):
+        for _ in range(masks):
+            x = data.mask_spans(x, min(most, x.shape[axis]), axis=axis, generator=generator)
+    return x
+
+
+def stretched(x: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    """Sequences [T, B, ...], each faster or slower from its beginning on."""
+    tempo = torch.randn(x.shape[1], generator=generator).mul(spread).exp()
+    source = (torch.arange(len(x)).unsqueeze(1) * tempo).round().long().clamp(max=len(x) - 1)
+    return x[source, torch.arange(x.shape[1])]
+
+
+def shift_features(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Bands of [T, B, bands, ...] higher or lower, as those of a longer or shorter vocal tract."""
+    return data.shift_time(x.transpose(0, 2), most, generator=generator).transpose(0, 2)
+
+
+def moved(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Frames [T, B, 2, H, W], each recording turned, scaled and shifted a little."""
+
+    def drawn(spread: float) -> Tensor:
+        return spread * torch.randn(x.shape[1], generator=generator)
+
+    angle, size = drawn(0.15), drawn(0.1).exp()
+    turned = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
+    shift = torch.stack([drawn(0.08), drawn(0.08)], 1).unsqueeze(2)  # of half the width
+    affine = torch.cat([turned * size.view(-1, 1, 1), shift], 2)
+    frames = x.transpose(0, 1).flatten(1, 2)  # [B, T x 2, H, W]
+    grid = nn.functional.affine_grid(affine, list(frames.shape), align_corners=False)
+    frames = nn.functional.grid_sample(frames, grid, align_corners=False)
+    return frames.unflatten(1, (len(x), 2)).transpose(0, 1)
+
+
+def scaled(x: Tensor, generator: torch.Generator, *, shift: int, spread: float) -> Tensor:
+    """Signals [T, B, 1, channels] earlier or later, each larger or smaller."""
+    factor = torch.randn(1, x.shape[1], 1, x.shape[3], generator=generator).mul(spread).exp()
+    return data.shift_time(x, shift, generator=generator) * factor
+
+
+def noisy(x: Tensor, generator: torch.Generator, *, sigma: float) -> Tensor:
+    return x + sigma * torch.randn(x.shape, generator=generator)
+
+
+# -- the rows --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its network and the settings of its training."""
+
+    data: str
+    network: Callable[[], nn.Module]
+    augment: Augment
+    epochs: int
+    lr: float
+    batch: int = 64
+    weight_decay: float = 1e-2
+    smoothing: float = 0.1
+    measure: Measure = accuracy
+    weighted: bool = False  # classes count alike in the loss
+    bins: int = 14  # intervals of the regression that knows time
+    penalty: float = 0.1  # of the regression
+    control: bool = True  # train also on steps in random order
+
+
+def words(delays: int = 5) -> OverTime:
+    layers = [
+        Layer(1, 32, (delays, 5), (2, 2)),
+        Layer(32, 48, (delays, 3), (2, 2)),
+        Layer(48, 64, (delays, 3), (1, 2)),
+        Layer(64, 96, (delays, 5), whole=True),
+    ]
+    return OverTime(layers, 40, 0.2)
+
+
+def digits() -> OverTime:
+    layers = [
+        Layer(1, 16, (5, 5), (2, 2)),
+        Layer(16, 32, (5, 3), (2, 2)),
+        Layer(32, 48, (5, 3), (1, 2)),
+        Layer(48, 64, (5, 4), whole=True),
+    ]
+    return OverTime(layers, 10, 0.3)
+
+
+def signals(channels: tuple[int, ...], classes: int) -> OverTime:
+    """Three layers without bands; each one halves the number of steps."""
+    pairs = itertools.pairwise(channels)
+    return OverTime([Layer(i, o, (9, 1), (2, 1)) for i, o in pairs], classes, 0.3)
+
+
+TASKS = {
+    "spoken words": Task(
+        "spoken words", words, partial(sound, shift=12, steps=15, bands=6), epochs=30, lr=4e-3
+    ),
+    "spoken words, one delay": Task(
+        "spoken words",
+        partial(words, 1),
+        partial(sound, shift=12, steps=15, bands=6),
+        epochs=30,
+        lr=4e-3,
+        control=False,
+    ),
+    "spoken digits": Task(
+        "spoken digits",
+        digits,
+        partial(sound, shift=4, steps=8, bands=6, masks=1, stretch=0.1),
+        epochs=25,
+        lr=4e-3,
+        batch=32,
+    ),
+    "event digits": Task(
+        "event digits", partial(of_images, 10), moved, epochs=25, lr=4e-3, batch=32
+    ),
+    "heart beats": Task(
+        "heart beats",
+        partial(signals, (1, 16, 24, 32), 2),
+        partial(scaled, shift=5, spread=0.2),
+        epochs=4,
+        lr=4e-3,
+        measure=sensitivity,
+        weighted=True,
+        bins=180,
+        penalty=1e-3,
+    ),
+    "muscles": Task(
+        "muscles",
+        partial(signals, (16, 32, 48, 64), 8),
+        partial(scaled, shift=0, spread=0.2),
+        epochs=6,
+        lr=4e-3,
+        measure=balanced,
+        weighted=True,
+    ),
+    "vowels": Task(
+        "vowels",
+        partial(of_features, 12, 512, 8, 9),
+        partial(noisy, sigma=0.3),
+        epochs=40,
+        lr=1e-2,
+        batch=32,
+    ),
+}
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+def shuffled(x: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+    """Recordings [T, B, ...] with their steps in another random order each; padding stays."""
+    place = torch.rand(x.shape[:2], generator=generator)
+    place += torch.arange(len(x)).unsqueeze(1) >= lengths
+    return x[place.argsort(0), torch.arange(x.shape[1])]
+
+
+def scores_of(net: nn.Module, recordings: Recordings, shuffle: bool) -> tuple[Tensor, float]:
+    """Scores [N, classes], and spikes of all hidden neurons in a recording."""
+    net.eval()
+    generator = torch.Generator().manual_seed(1)
+    scores, fired = [], 0.0
+    with torch.no_grad():
+        for chosen in torch.arange(len(recordings.y)).split(256):
+            x, _, lengths = recordings.some(chosen)
+            x = x.transpose(0, 1)
+            x = shuffled(x, lengths, generator) if shuffle else x
+            found, spikes = net(x, lengths)
+            scores.append(found)
+            fired += sum(float(spk.sum()) for spk in spikes)
+    return torch.cat(scores), fired / len(recordings.y)
+
+
+def parameter_groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weights that decay; leaks, norms, biases and delays, which do not."""
+    weights, others = [], []
+    for name, parameter in net.named_parameters():
+        decays = parameter.dim() > 1 and not name.endswith("delay")
+        (weights if decays else others).append(parameter)
+    return [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def batches(number: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Random batches; what remains is left out of this epoch."""
+    order = torch.randperm(number, generator=generator)
+    for start in range(0, max(1, number // size) * size, size):
+        yield order[start : start + size]
+
+
+def trained(task: Task, train: Recordings, seed: int, shuffle: bool, show: Any) -> nn.Module:
+    """A network after its last epoch. ``show`` is called with each epoch's network and loss."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    net = task.network()
+    net(train.x[:2].transpose(0, 1), train.lengths[:2])  # makes the readout
+    net.train()
+    counts = torch.bincount(train.y).clamp(min=1)
+    weight = len(train.y) / len(counts) / counts if task.weighted else None
+    optimizer = torch.optim.AdamW(parameter_groups(net, task.weight_decay), lr=task.lr)
+    steps = task.epochs * max(1, len(train.y) // task.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, task.lr, total_steps=steps, pct_start=0.2
+    )
+    for epoch in range(task.epochs):
+        net.train()
+        total = []
+        for chosen in batches(len(train.y), task.batch, generator):
+            x, y, lengths = train.some(chosen)
+            x = x.transpose(0, 1)
+            x = shuffled(x, lengths, generator) if shuffle else x
+            found, _ = net(task.augment(x, generator), lengths)
+            loss = nn.functional.cross_entropy(found, y, weight, label_smoothing=task.smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total.append(loss.item())
+        show(net, epoch, statistics.fmean(total))
+    return net
+
+
+def result(task: Task, folds: list[Fold], seed: int, shuffle: bool, watch: bool) -> dict[str, Any]:
+    """Train a network for each fold, and judge each one once."""
+
+    def judged(net: nn.Module, recordings: Recordings, shuffle: bool) -> tuple[float, float]:
+        scores, spikes = scores_of(net, recordings, shuffle)
+        return task.measure(scores, recordings.y), spikes
+
+    each: dict[str, list[float]] = {"each": [], "read shuffled": [], "validation": [], "spikes": []}
+    seconds, parameters = 0.0, 0
+    for fold in folds:
+
+        def show(net: nn.Module, epoch: int, loss: float, fold: Fold = fold) -> None:
+            scored = (
+                f", {task.measure(scores_of(net, fold.test, shuffle)[0], fold.test.y):.2f} %"
+                if watch
+                else ""
+            )
+            print(f"  epoch {epoch}: loss {loss:.3f}{scored}", flush=True)
+
+        start = time.process_time()
+        net = trained(task, fold.train, seed, shuffle, show)
+        seconds += time.process_time() - start
+        parameters = sum(p.numel() for p in net.parameters())
+        reached, spikes = judged(net, fold.test, shuffle)
+        each["each"].append(reached)
+        each["spikes"].append(spikes)
+        each["read shuffled"].append(judged(net, fold.test, True)[0])
+        if fold.validation:
+            each["validation"].append(judged(net, fold.validation, shuffle)[0])
+    means = {name: statistics.fmean(values) for name, values in each.items() if values}
+    return {
+        "seed": seed,
+        "accuracy": means.pop("each"),
+        **means,
+        "each": each["each"],
+        "parameters": parameters,
+        "cpu_seconds": seconds / len(folds),
+    }
+
+
+# -- regression ------------------------------------------------------------------------------------
+
+
+def features(recordings: Recordings, bins: int) -> Tensor:
+    """Means over equal intervals of each recording, [N, bins x features]."""
+    x = recordings.x.flatten(2)
+    place = torch.arange(x.shape[1])
+    found = []
+    for k in range(bins):
+        low, high = (recordings.lengths.unsqueeze(1) * (k + i) / bins for i in (0, 1))
+        overlap = (torch.minimum(high, place + 1) - torch.maximum(low, place)).clamp(min=0)
+        share = overlap / overlap.sum(1, keepdim=True)
+        found.append(torch.einsum("nt,ntf->nf", share, x))
+    return torch.cat(found, 1)
+
+
+def ridge(train: Recordings, test: Recordings, bins: int, penalty: float) -> Tensor:
+    """Scores [N, classes] of ridge regression on standardised features."""
+    x, judged = features(train, bins).double(), features(test, bins).double()
+    mean, deviation = x.mean(0), x.std(0) + 1e-6
+    x, judged = (x - mean) / deviation, (judged - mean) / deviation
+    y = nn.functional.one_hot(train.y).double()
+    offset = y.mean(0)
+    strength = penalty * len(x)
+    if x.shape[1] <= len(x):
+        system = x.T @ x + strength * torch.eye(x.shape[1])
+        return judged @ torch.linalg.solve(system, x.T @ (y - offset)) + offset
+    system = x @ x.T + strength * torch.eye(len(x))
+    return judged @ (x.T @ torch.linalg.solve(system, y - offset)) + offset
+
+
+def ridge_means(task: Task, folds: list[Fold]) -> dict[str, float]:
+    """What ridge regression reaches in the mean over the folds."""
+    return {
+        f"ridge, {name} [%]": statistics.fmean(
+            task.measure(ridge(fold.train, fold.test, bins, task.penalty), fold.test.y)
+            for fold in folds
+        )
+        for name, bins in (("no time", 1), ("time", task.bins))
+    }
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def row(name: str, done: Seeds, regression: dict[str, float]) -> dict[str, Any]:
+    """One line of the table: the means over the seeds."""
+    found = done[name]
+    without_time = done.get(name + SHUFFLED)
+
+    def mean(key: str, of: list[dict[str, Any]] = found) -> float | None:
+        return statistics.fmean(r[key] for r in of) if of and key in of[0] else None
+
+    reached = statistics.fmean(r["accuracy"] for r in found)
+    control = mean("accuracy", without_time) if without_time else None
+    return {
+        "row": name,
+        "test [%]": reached,
+        "each seed": ", ".join(f"{r['accuracy']:.1f}" for r in found),
+        "validation [%]": mean("validation"),
+        "trained shuffled [%]": control,
+        "read shuffled [%]": mean("read shuffled"),
+        **regression,
+        "static": None if control is None else reached - control < STATIC,
+        "parameters": found[0]["parameters"],
+        "spikes": mean("spikes"),
+        "cpu [s]": mean("cpu_seconds"),
+    }
+
+
+def arguments(parser: Any) -> None:
+    parser.add_argument("--data", type=Path, default=os.environ.get("SPIKELOOM_DATA"))
+    parser.add_argument("--row", nargs="+", help=f"parts of names among {list(TASKS)}")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="instead of those of the row")
+    parser.add_argument("--results", type=Path, help="keeps finished seeds")
+    parser.add_argument("--tuning", action="store_true", help="judge on recordings set aside")
+    parser.add_argument("--folds", type=int, help="the first ones only, while tuning")
+
+
+def main() -> None:
+    args = options(__doc__ or "", repeats=1, smoke="random numbers, one epoch", more=arguments)
+    if args.smoke:
+        args.epochs, args.seeds = 1, 1
+    elif not args.data:
+        raise SystemExit("no data folder; write --data with the folder of the recordings")
+    if args.folds and not args.tuning:
+        raise SystemExit("--folds is for --tuning; a row needs all folds")
+    done, rows = kept(args.results), []
+    for name, task in TASKS.items():
+        if not asked(name, args.row):
+            continue
+        if args.epochs:
+            task = Task(**{**vars(task), "epochs": args.epochs})
+        folds = made_up(task.data) if args.smoke else READERS[task.data](args.data, args.tuning)
+        folds = folds[: args.folds]
+        for control in (False, True) if task.control and not args.tuning else (False,):
+            label = name + SHUFFLED * control
+
+            def train(
+                seed: int, task: Task = task, folds: list[Fold] = folds, control: bool = control
+            ) -> dict[str, Any]:
+                return result(task, folds, seed, control, args.tuning)
+
+            spread(label, each_seed(done, label, 1 if control else args.seeds, train, args.results))
+        rows.append(row(name, done, ridge_means(task, folds)))
+    report("networks that live in time" + ", tuning" * args.tuning, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What `benchmarks/temporal.py` measures, on recordings whose answer is known."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def temporal() -> Iterator[Any]:
+    """The module, imported as the script imports those beside it."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        yield importlib.import_module("temporal")
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for path in BENCHMARKS.glob("*.py"):
+            if path.stem not in before:
+                sys.modules.pop(path.stem, None)
+
+
+def recordings(temporal: Any) -> Any:
+    """Class 1 is class 0 backwards; the fourth step is padding."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 2
+    x = torch.randn(60, 4, 1, generator=generator) * 0.1
+    x[y == 0, 0] += 1
+    x[y == 1, 2] += 1
+    return temporal.Recordings(x, y, torch.full((60,), 3))
+
+
+def test_regression_on_the_mean_over_time_knows_the_order_of_steps(temporal: Any) -> None:
+    known = recordings(temporal)
+    without_time = temporal.accuracy(temporal.ridge(known, known, 1, 0.1), known.y)
+    with_time = temporal.accuracy(temporal.ridge(known, known, 3, 0.1), known.y)
+    assert without_time < 80 < with_time == 100
+
+
+def test_steps_in_random_order_leave_their_recording_or_mix_with_padding(temporal: Any) -> None:
+    x = torch.arange(1.0, 13).view(4, 3, 1)
+    lengths = torch.tensor([4, 2, 3])
+    x = x * (torch.arange(4).view(4, 1, 1) < lengths.view(1, 3, 1))
+    mixed = temporal.shuffled(x, lengths, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixed.sort(0).values, x.sort(0).values)
+    assert not torch.equal(mixed, x)
+    assert all((mixed[end:, i] == 0).all() for i, end in enumerate(lengths.tolist()))
+
+
+def test_sensitivity_is_read_at_another_threshold_than_that_of_95_percent_of_the_rest(
+    temporal: Any,
+) -> None:
+    y = torch.tensor([0] * 100 + [1] * 4)
+    margin = torch.cat([torch.arange(100.0), torch.tensor([10.0, 94.0, 95.0, 200.0])])
+    scores = torch.stack([torch.zeros(104), margin], 1)
+    assert temporal.sensitivity(scores, y) == 50
+
+
+def test_a_layer_with_delays_reads_later_steps_or_loses_early_ones(temporal: Any) -> None:
+    layer = temporal.Layer(2, 3, (3, 1)).eval()
+    x = torch.rand(6, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    later = x.clone()
+    later[4:] += 1
+    currents = layer.currents(x)
+    torch.testing.assert_close(layer.currents(later)[:4], currents[:4])
+    weight = layer.synapses.weight[..., 0]  # [outputs, inputs, 3], the last one without delay
+    by_hand = sum(x[3 - lag, 0, 0] @ weight[..., 2 - lag].T for lag in range(3))
+    torch.testing.assert_close(currents[3, 0, 0], by_hand, rtol=1e-4, atol=1e-5)

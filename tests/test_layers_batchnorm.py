@@ -1,0 +1,197 @@
+"""Norms of networks over time, against their equations."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from ways import as_the_loop, every_way
+
+import spikeloom as snn
+from spikeloom.running import record
+
+T, B, C = 4, 5, 3
+X = torch.randn(T, B, C, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(T, B, C, 2, 2, dtype=torch.float64)
+
+
+def effective(mode: str = "step") -> snn.TemporalEffectiveBatchNorm:
+    """TEBN with different factors."""
+    layer = snn.TemporalEffectiveBatchNorm(nn.BatchNorm1d(C), T, mode=mode).double()
+    with torch.no_grad():
+        layer.scale.copy_(torch.linspace(0.5, 2.0, T).view(T, 1))
+    return layer
+
+
+def through_time() -> snn.EachStep:
+    return snn.EachStep(snn.BatchNormTT1d(C, T)).double()
+
+
+def normalised(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt()
+
+
+@pytest.mark.parametrize("x", [X, IMAGES], ids=["features", "images"])
+def test_the_output_of_tdbn_has_the_scale_of_the_threshold(x: Tensor) -> None:
+    kinds = {3: snn.ThresholdDependentBatchNorm1d, 5: snn.ThresholdDependentBatchNorm2d}
+    layer = kinds[x.dim()](C, threshold=0.5, alpha=3.0).double()
+    axes = tuple(axis for axis in range(x[0].dim()) if axis != 1)
+    torch.testing.assert_close(layer(x[0]), 1.5 * normalised(x[0], axes))
+
+
+def test_each_step_of_tebn_has_a_factor_and_all_steps_have_common_statistics() -> None:
+    expected = normalised(X, (0, 1)) * torch.linspace(0.5, 2.0, T).view(T, 1, 1)
+    torch.testing.assert_close(effective("sequence")(X), expected)
+    torch.testing.assert_close(snn.run(effective(), X, batch_norm="time"), expected)
+
+
+def test_a_step_of_tebn_in_a_loop_has_statistics_of_its_own() -> None:
+    expected = normalised(X, (1,)) * torch.linspace(0.5, 2.0, T).view(T, 1, 1)
+    layer = effective()
+    torch.testing.assert_close(torch.stack([layer(x) for x in X]), expected)
+
+
+def test_a_sequence_in_pieces_goes_on_with_the_factors() -> None:
+    layer = effective("sequence").eval()
+    whole = layer(X)
+    snn.reset(layer)
+    torch.testing.assert_close(torch.cat([layer(X[:1]), layer(X[1:])]), whole)
+
+
+@every_way
+@pytest.mark.parametrize("make", [effective, through_time])
+def test_a_norm_run_over_time_gives_what_the_plain_loop_gives(way: str, make: object) -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(C, C), make(), snn.Leaky(0.9, init_hidden=True))
+
+    as_the_loop(way, net, X)
+
+
+def test_each_step_has_its_own_layer() -> None:
+    layer = through_time()
+    for t, x in enumerate(X):
+        assert torch.equal(layer(x), copy.deepcopy(layer.layers[t])(x))
+    counts = [norm.num_batches_tracked.item() for norm in layer.layers]
+    assert counts == [1] * T
+    again = snn.EachStep(layer.layers, mode="sequence")
+    torch.testing.assert_close(again(X), normalised(X, (1,)))
+
+
+@pytest.mark.parametrize("make", [effective, through_time])
+def test_more_steps_than_there_are_layers_are_refused(make: object) -> None:
+    layer = make()
+    for x in X:
+        layer(x)
+    with pytest.raises(ValueError, match=r"has time_steps=4, got step 5; call snn.reset\(net\)"):
+        layer(X[0])
+    snn.reset(layer)
+    layer(X[0])
+
+
+def test_a_copy_goes_on_at_the_step_of_its_original() -> None:
+    layer = effective().eval()
+    layer(X[0])
+    expected = copy.deepcopy(layer)(X[1])
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), layer.to("cpu")):
+        assert torch.equal(other(X[1]), expected)
+
+
+def test_a_detached_network_goes_on_at_its_step() -> None:
+    net = nn.Sequential(effective().eval(), snn.Leaky(0.9, init_hidden=True))
+    expected = copy.deepcopy(net)
+    for x in X[:2]:
+        net(x)
+        expected(x)
+    snn.detach(net)
+    assert torch.equal(net(X[2]), expected(X[2]))
+
+
+def test_a_failed_run_leaves_the_step_as_it_was() -> None:
+    class Fails(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = effective().eval()
+            self.calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 3:
+                raise OSError
+            return self.norm(x)
+
+    net = Fails()
+    with pytest.raises(OSError):
+        snn.run(net, X, reset=False)
+    expected = effective().eval()(X[0])
+    assert torch.equal(snn.run(net, X[:1], reset=False)[0], expected)
+
+
+@pytest.mark.parametrize("memory", ["compressed", "checkpoint"])
+def test_a_run_in_segments_has_the_same_factors(memory: str) -> None:
+    x = X.repeat(10, 20, 1)
+    layer = snn.TemporalEffectiveBatchNorm(nn.BatchNorm1d(C), 40).double()
+    with torch.no_grad():
+        layer.scale.copy_(torch.linspace(0.5, 2.0, 40).view(40, 1))
+    net = nn.Sequential(layer, snn.Leaky(0.9, init_hidden=True)).eval()
+    torch.testing.assert_close(snn.run(net, x, memory=memory), snn.run(net, x))
+
+
+# -- statistics of all steps together, or an error -------------------------------------------------
+
+
+class Peeking(nn.Module):
+    """Reads a value of each step behind a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(C).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        return y if y.detach().sum().item() < 1e9 else -y
+
+
+class Checkpointed(Peeking):
+    """Computes its batch norm outside of the recording."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(self.norm, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("kind", [Peeking, Checkpointed])
+def test_statistics_of_all_steps_are_refused_where_a_value_is_needed_before(kind: type) -> None:
+    net = kind()
+    with pytest.raises(ValueError, match=r"of all steps together, but something needed the values"):
+        snn.run(net, X, batch_norm="time")
+    snn.run(net, X)
+    snn.run(net.eval(), X, batch_norm="time")
+
+
+def test_statistics_of_all_steps_are_refused_inside_another_recording() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(C).double())
+    recorded = snn.layerwise(lambda x: snn.run(net, x, batch_norm="time"))
+    with pytest.raises(ValueError, match=r"^0: batch_norm=\"time\" .* inside snn.layerwise"):
+        recorded(X)
+    net.eval()
+    recorded(X)
+
+
+def test_statistics_of_all_steps_are_those_of_large_and_of_deep_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record, "PIECE", 10)
+    monkeypatch.setattr(record, "UNREPEATED", 0)
+    integrator = snn.LI(0.9, init_hidden=True)
+    net = nn.Sequential(integrator, nn.Dropout(0.0), nn.BatchNorm1d(C)).double()
+    x = snn.run(integrator, X[0], num_steps=T)
+    output = snn.run(net, X[0], num_steps=T, batch_norm="time")
+    torch.testing.assert_close(output, normalised(x, (0, 1)))
+
+
+@pytest.mark.parametrize("name", ["threshold", "alpha"])
+def test_a_scale_that_is_not_positive_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be positive, got 0"):
+        snn.ThresholdDependentBatchNorm2d(3, **{name: 0.0})
