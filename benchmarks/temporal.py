@@ -187,12 +187,12 @@ TASKS = {
         "spoken digits",
         digits,
         partial(sound, shift=4, steps=8, bands=6, masks=1, stretch=0.1),
-        epochs=25,
+        epochs=12,
         lr=4e-3,
         batch=32,
     ),
     "event digits": Task(
-        "event digits", partial(of_images, 10), moved, epochs=25, lr=4e-3, batch=32
+        "event digits", partial(of_images, 10), moved, epochs=20, lr=4e-3, batch=32
     ),
     "heart beats": Task(
         "heart beats",
@@ -427,6 +427,8 @@ def main() -> None:
         raise SystemExit("no data folder; write --data with the folder of the recordings")
     if args.folds and not args.tuning:
         raise SystemExit("--folds is for --tuning; a row needs all folds")
+    if args.results and args.tuning:
+        raise SystemExit("--results keeps figures of the test part, which --tuning has not")
     done, rows = kept(args.results), []
     for name, task in TASKS.items():
         if not asked(name, args.row):
