@@ -212,7 +212,7 @@ class Online:
                 self._filters[place] = _filtered(
                     self._filters.get(place), self._feeds[place], value.detach()
                 )
-                expect(layer, value, None)
+                expect(layer, value, None, x.dim())
                 value = currents[place] = layer(value)
             else:
                 value = layer(value)
