@@ -124,6 +124,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ways", nargs="+", metavar="TEXT", help="ways whose name holds one of these texts"
     )
+    parser.add_argument("--picture", help="file for the report of the last network's default")
     parser.add_argument("--test", type=int, default=10_000, help="test images")
 
 
@@ -200,6 +201,9 @@ def main() -> None:
         data = load(NETWORKS[network].data, Path(found.data))
         for seed in range(found.seeds):
             ann = trained(network, folder, data, seed)
+            if found.picture:
+                tests = data.x_test[: found.test], data.y_test[: found.test]
+                convert(ann, data.x_train[:500]).report(tests, max_steps=16).plot(found.picture)
             for name, way in WAYS[network].items():
                 key = f"{network}/{seed}/{name}"
                 if key not in results and asked(name, found.ways):

@@ -9,7 +9,8 @@ shown at every step; the loss is the cross entropy of the mean output. The first
 training step of the plain loop with ``snn.layerwise`` and ``snn.run`` in float64 (losses and
 gradients apart, in units of the largest gradient), then the time of each in float32, with peers
 that are installed: snnTorch's neurons in the plain loop, SpikingJelly's multi-step neurons with
-time folded into the batch. The second one is training through ``snn.layerwise``, last epoch.
+time folded into the batch, which takes the statistics of all steps together, as ``snn.run`` does
+with ``batch_norm="time"``. The second one is training through ``snn.layerwise``, last epoch.
 """
 
 import argparse
@@ -102,12 +103,13 @@ class Loop(nn.Module):
 class Whole(nn.Module):
     """The same by ``snn.run``."""
 
-    def __init__(self, step: nn.Module) -> None:
+    def __init__(self, step: nn.Module, batch_norm: str = "step") -> None:
         super().__init__()
         self.step = step
+        self.batch_norm = batch_norm
 
     def forward(self, x: Tensor) -> Tensor:
-        return snn.run(self.step, x, num_steps=STEPS).mean(0)
+        return snn.run(self.step, x, num_steps=STEPS, batch_norm=self.batch_norm).mean(0)
 
 
 class Folded(nn.Module):
@@ -155,6 +157,7 @@ def contenders(network: Callable[..., nn.Module], channels: int) -> dict[str, nn
         "plain loop": Loop(step),
         "layerwise": snn.layerwise(Loop(copy.deepcopy(step))),
         "run": Whole(copy.deepcopy(step)),
+        "run, common statistics": Whole(copy.deepcopy(step), "time"),
     }
     if installed("snntorch"):
         found["snntorch, plain loop"] = Loop(network(channels, of_snntorch))

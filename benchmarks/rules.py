@@ -1,7 +1,7 @@
 """One network for the digits, 64-100-10, trained by every rule of `snn.fit`: accuracy, time,
 spikes, gradients.
 
-    python benchmarks/rules.py --out docs/rules.json --page docs/rules.md  # computes what is missing
+    python benchmarks/rules.py --out docs/rules.json --page docs/rules.md  # adds missing rows
     python benchmarks/rules.py --smoke  # one seed, one epoch, prints the tables
 
 Each rule gets the neurons that it needs, and Adam or its own optimiser at a rate chosen with seeds

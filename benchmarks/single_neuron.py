@@ -57,12 +57,12 @@ def distinct(weight: Tensor, digits: int = 4) -> int:
 
 def scatter(weight: Tensor, path: Path) -> None:
     """The plot of the reference document: w over the epochs."""
-    fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-    ax.scatter(range(len(weight)), weight, s=3)
-    ax.set_xlabel("epoch", fontsize=14)
-    ax.set_ylabel("$w$", fontsize=14)
+    fig, ax = plt.subplots(figsize=(6, 3.5))
+    ax.scatter(range(len(weight)), weight, s=2)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("weight $w$")
     ax.grid()
-    fig.savefig(path, dpi=100)
+    fig.savefig(path)
     plt.close(fig)
 
 
@@ -72,11 +72,11 @@ def pictures(runs: dict[str, chaos.Trajectory], found: chaos.Exponents, folder: 
         scatter(run.weight, folder / f"chaos_{name}.png")
     ax = spikeplot.lyapunov(found, window=50)
     ax.set_xlabel("epoch")
-    ax.figure.savefig(folder / "chaos_exponents.png", dpi=100)
+    ax.figure.savefig(folder / "chaos_exponents.png")
     start = time.process_time()
     diagram = chaos.bifurcation(chaos.feedback, torch.linspace(1.5, 5.0, 1000))
     seconds = time.process_time() - start
-    spikeplot.bifurcation(diagram).figure.savefig(folder / "chaos_bifurcation.png", dpi=100)
+    spikeplot.bifurcation(diagram).figure.savefig(folder / "chaos_bifurcation.png")
     plt.close("all")
     return seconds
 
@@ -97,7 +97,8 @@ def main() -> None:
         runs = trained(0.001, args.epochs)
         fixed = trained(0.001, args.epochs, steps=10)
         found = exponents(args.epochs)
-    seconds = pictures(runs, found, args.out)
+    with plt.rc_context(spikeplot.theme()):
+        seconds = pictures(runs, found, args.out)
     weight = runs["with"].weight
     figures = {
         "w without": runs["without"].weight[-1],

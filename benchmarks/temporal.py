@@ -71,15 +71,17 @@ def sound(
     shift: int,
     steps: int,
     bands: int,
+    masks: int = 2,
     voice: int = 2,
     stretch: float = 0.0,
 ) -> Tensor:
-    """Spectra [T, B, bands, 1] of another tempo and voice, with two masks of each kind."""
+    """Spectra [T, B, bands, 1] of another tempo and voice, with masks over steps and bands."""
     x = stretched(x, stretch, generator) if stretch else x
     x = data.shift_time(x, shift, generator=generator)
     x = shift_features(x, voice, generator)
-    for axis, most in ((0, steps), (0, steps), (2, bands), (2, bands)):
-        x = data.mask_spans(x, min(most, x.shape[axis]), axis=axis, generator=generator)
+    for axis, most in ((0, steps), (2, bands)):
+        for _ in range(masks):
+            x = data.mask_spans(x, min(most, x.shape[axis]), axis=axis, generator=generator)
     return x
 
 
@@ -96,10 +98,19 @@ def shift_features(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 def moved(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Frames [T, B, 2, H, W] up to two pixels aside."""
-    for axis in (3, 4):
-        x = data.shift_time(x.transpose(0, axis), 2, generator=generator).transpose(0, axis)
-    return x
+    """Frames [T, B, 2, H, W], each recording turned, scaled and shifted a little."""
+
+    def drawn(spread: float) -> Tensor:
+        return spread * torch.randn(x.shape[1], generator=generator)
+
+    angle, size = drawn(0.15), drawn(0.1).exp()
+    turned = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
+    shift = torch.stack([drawn(0.08), drawn(0.08)], 1).unsqueeze(2)  # of half the width
+    affine = torch.cat([turned * size.view(-1, 1, 1), shift], 2)
+    frames = x.transpose(0, 1).flatten(1, 2)  # [B, T x 2, H, W]
+    grid = nn.functional.affine_grid(affine, list(frames.shape), align_corners=False)
+    frames = nn.functional.grid_sample(frames, grid, align_corners=False)
+    return frames.unflatten(1, (len(x), 2)).transpose(0, 1)
 
 
 def scaled(x: Tensor, generator: torch.Generator, *, shift: int, spread: float) -> Tensor:
@@ -146,8 +157,8 @@ def words(delays: int = 5) -> OverTime:
 
 def digits() -> OverTime:
     layers = [
-        Layer(1, 24, (5, 5), (2, 2)),
-        Layer(24, 32, (5, 3), (2, 2)),
+        Layer(1, 16, (5, 5), (2, 2)),
+        Layer(16, 32, (5, 3), (2, 2)),
         Layer(32, 48, (5, 3), (1, 2)),
         Layer(48, 64, (5, 4), whole=True),
     ]
@@ -175,12 +186,13 @@ TASKS = {
     "spoken digits": Task(
         "spoken digits",
         digits,
-        partial(sound, shift=4, steps=10, bands=6, voice=3, stretch=0.15),
+        partial(sound, shift=4, steps=8, bands=6, masks=1, stretch=0.1),
         epochs=12,
         lr=4e-3,
+        batch=32,
     ),
     "event digits": Task(
-        "event digits", partial(of_images, 10), moved, epochs=30, lr=4e-3, batch=32
+        "event digits", partial(of_images, 10), moved, epochs=20, lr=4e-3, batch=32
     ),
     "heart beats": Task(
         "heart beats",
@@ -195,19 +207,19 @@ TASKS = {
     ),
     "muscles": Task(
         "muscles",
-        partial(signals, (8, 32, 48, 64), 8),
+        partial(signals, (16, 32, 48, 64), 8),
         partial(scaled, shift=0, spread=0.2),
-        epochs=10,
+        epochs=6,
         lr=4e-3,
         measure=balanced,
         weighted=True,
     ),
     "vowels": Task(
         "vowels",
-        partial(of_features, 12, 128, 10, 9),
-        partial(noisy, sigma=0.2),
-        epochs=60,
-        lr=4e-3,
+        partial(of_features, 12, 512, 8, 9),
+        partial(noisy, sigma=0.3),
+        epochs=40,
+        lr=1e-2,
         batch=32,
     ),
 }
@@ -415,6 +427,8 @@ def main() -> None:
         raise SystemExit("no data folder; write --data with the folder of the recordings")
     if args.folds and not args.tuning:
         raise SystemExit("--folds is for --tuning; a row needs all folds")
+    if args.results and args.tuning:
+        raise SystemExit("--results keeps figures of the test part, which --tuning has not")
     done, rows = kept(args.results), []
     for name, task in TASKS.items():
         if not asked(name, args.row):

@@ -114,16 +114,6 @@ def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
     return mask_sequences(x, lengths).sum(0) / lengths.unsqueeze(1)
 
 
-def neurons(number: int, beta: float) -> snn.Leaky:
-    """Leaky neurons of a network of one step, one leak each."""
-    return snn.Leaky(
-        torch.full((number,), beta),
-        learn_beta=True,
-        init_hidden=True,
-        spike_grad=snn.surrogate.atan(),
-    )
-
-
 def of_images(classes: int) -> Stepwise:
     """Three convolutions, for frames [2, 34, 34] of events."""
     layers: list[nn.Module] = []
@@ -138,13 +128,19 @@ def of_images(classes: int) -> Stepwise:
 
 
 def of_features(features: int, hidden: int, longest: int, classes: int) -> Stepwise:
-    """Two hidden layers whose synapses have a learned delay each."""
-    layers: list[nn.Module] = []
-    for inputs in (features, hidden):
-        layers += [
-            snn.DelayedLinear(inputs, hidden, longest, learn_delay=True),
+    """One hidden layer whose synapses have a learned delay each."""
+    neurons = snn.Leaky(
+        torch.full((hidden,), 0.5),
+        learn_beta=True,
+        init_hidden=True,
+        spike_grad=snn.surrogate.atan(),
+    )
+    return Stepwise(
+        nn.Sequential(
+            snn.DelayedLinear(features, hidden, longest, learn_delay=True),
             nn.LayerNorm(hidden),
-            neurons(hidden, 0.8),
-            nn.Dropout(0.3),
-        ]
-    return Stepwise(nn.Sequential(*layers, nn.Linear(hidden, classes)))
+            neurons,
+            nn.Dropout(0.5),
+            nn.Linear(hidden, classes),
+        )
+    )

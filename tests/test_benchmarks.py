@@ -293,6 +293,16 @@ def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told
 
 
 @pytest.mark.slow
+def test_every_neuron_is_fitted_to_one_recording_and_predicts_the_other() -> None:
+    rows = report("real_neuron")
+    assert [row["neuron"] for row in rows][:2] == ["Leaky (control)", "RefractoryLIF"]
+    assert len(rows) == 7
+    for row in rows:
+        for name in ("fitted, 4 ms", "new, 4 ms", "fitted, 2 ms", "new, 2 ms"):
+            assert row[name] is None or row[name] < 0.5, "random spikes are predicted by chance"
+
+
+@pytest.mark.slow
 def test_networks_that_live_in_time_are_judged_beside_steps_in_random_order(tmp_path: Path) -> None:
     results = tmp_path / "temporal.json"
     rows = {row["row"]: row for row in report("temporal", "--results", results)}

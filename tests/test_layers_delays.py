@@ -121,19 +121,21 @@ def fed_back(neuron: Any, connection: Any, x: Tensor, delays: Tensor, weight: Te
     return torch.stack(spikes)
 
 
-@pytest.mark.parametrize("kind", [snn.Leaky, snn.Synaptic])
-def test_feedback_with_delays_is_a_hand_written_loop(kind: Any) -> None:
+NEURONS: dict[str, Any] = {
+    "Leaky": lambda: snn.Leaky(0.9, threshold=0.5, init_hidden=True).double(),
+    "Synaptic": lambda: snn.Synaptic(0.8, 0.9, threshold=0.5, init_hidden=True).double(),
+}
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_feedback_with_delays_is_a_hand_written_loop(name: str) -> None:
     torch.manual_seed(2)
-    constants = (0.9,) if kind is snn.Leaky else (0.8, 0.9)
-    options: dict[str, Any] = {"threshold": 0.5, "init_hidden": True}
     delays = torch.randint(0, 4, (3, 3)).double()
     connection = snn.DelayedLinear(3, 3, 4, delays).double()
     nn.init.uniform_(connection.weight, -2, 2)
-    net = snn.Feedback(kind(*constants, **options), connection).double()
+    net = snn.Feedback(NEURONS[name](), connection).double()
     x = torch.rand(12, 2, 3).double()
-    expected = fed_back(
-        kind(*constants, **options).double(), connection, x, delays, connection.weight
-    )
+    expected = fed_back(NEURONS[name](), connection, x, delays, connection.weight)
     assert expected.any()
     torch.testing.assert_close(snn.run(net, x), expected)
     snn.reset(net)

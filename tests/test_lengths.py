@@ -234,10 +234,6 @@ def test_membranes_that_a_loop_passes_on_are_the_last_valid_ones(read: bool) -> 
 
 @pytest.mark.parametrize("sequence", [False, True])
 def test_lengths_reach_neurons_that_layerwise_does_not_record(sequence: bool) -> None:
-    class Halved(snn.Leaky):  # overrides how it runs, so that it runs at every step
-        def step(self, x: Tensor, state: Any = None) -> Any:
-            return super().step(x / 2, state)
-
     kind, mode = (snn.Leaky, "sequence") if sequence else (Halved, "step")
     neuron = kind(0.9, threshold=0.2, init_hidden=True, mode=mode)
 
@@ -257,6 +253,61 @@ def test_lengths_reach_neurons_that_layerwise_does_not_record(sequence: bool) ->
         torch.testing.assert_close(spk[:end, b : b + 1], net(x[:end, b : b + 1]))
         torch.testing.assert_close(mem[b : b + 1], neuron.mem)
         assert not spk[end:, b].any()
+
+
+class Halved(snn.Leaky):
+    """It overrides how it runs, so that it runs at every step."""
+
+    def step(self, x: Tensor, state: Any = None) -> Any:
+        return super().step(x / 2, state)
+
+
+class Written(snn.Leaky):
+    """Its forward does everything itself, out of sight of a recording."""
+
+    def forward(self, input_: Tensor, *state: Any, **named: Any) -> Any:
+        before = torch.zeros_like(input_) if self._hidden is None else self._hidden.mem
+        mem = self.beta * before + input_
+        spk = (mem > self.threshold).to(mem.dtype)
+        self._hidden = self.State(mem - spk * self.threshold)
+        return spk
+
+
+@pytest.mark.parametrize("kind", [Halved, Written])
+def test_a_run_keeps_the_last_states_of_neurons_that_it_does_not_record(kind: Any) -> None:
+    neuron = kind(0.9, threshold=0.4, init_hidden=True)
+    net, x = nn.Sequential(nn.Linear(2, 3), neuron).double(), torch.rand(9, 3, 2).double() * 3
+    spk = snn.run(net, x, lengths=ENDS)
+    mem = neuron._hidden.mem
+    assert spk.any()
+    for b, end in enumerate(ENDS):
+        torch.testing.assert_close(spk[:end, b : b + 1], snn.run(net, x[:end, b : b + 1]))
+        torch.testing.assert_close(mem[b : b + 1], neuron._hidden.mem)
+        assert not spk[end:, b].any()
+
+
+def test_a_transform_of_torch_runs_padded_recordings_in_the_plain_loop() -> None:
+    linear, neuron = nn.Linear(2, 3), snn.Leaky(0.9, threshold=0.2, init_hidden=True)
+    net = nn.Sequential(linear, snn.SynapticDelay(2, 1.0), neuron).double()
+    x = torch.rand(9, 3, 2).double()
+
+    def loss(weight: Tensor) -> tuple[Tensor, Tensor]:
+        spk = torch.func.functional_call(Over(net), {"net.0.weight": weight}, (x,))
+        return (spk.sum() + neuron.hidden.mem.square().sum()), neuron.hidden.mem
+
+    class Over(nn.Module):
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            return snn.run(self.net, x, lengths=ENDS)
+
+    found, mem = torch.func.grad(loss, has_aux=True)(linear.weight.detach())
+    snn.reset(net)
+    value, expected = loss(linear.weight)
+    torch.testing.assert_close(mem, expected)
+    torch.testing.assert_close(found, torch.autograd.grad(value, linear.weight)[0])
 
 
 def test_layerwise_refuses_lengths_that_do_not_fit_its_loop() -> None:

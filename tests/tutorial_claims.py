@@ -190,6 +190,24 @@ def population_coding(
     assert votes_for_the_right_class > 0.4
 
 
+def real_neuron(
+    *,
+    gamma_random: float,
+    gamma_untrained: float,
+    gamma_leaky: float,
+    gamma_refractory: float,
+    gamma_adaptive: float,
+    gamma_exponential: float,
+    gamma_fitted: float,
+    loss_ratio: float,
+) -> None:
+    assert abs(gamma_random) < 0.3, "chance"
+    assert gamma_fitted > gamma_untrained + 0.1
+    assert loss_ratio < 0.95
+    assert gamma_refractory > gamma_leaky, "the simulated cell is refractory"
+    assert min(gamma_leaky, gamma_adaptive, gamma_exponential) > 0.3
+
+
 def regression_1(
     *,
     difference_to_loop: float,

@@ -201,7 +201,7 @@ else:
 fig, ax = plt.subplots(figsize=(7, 0.6 + 0.4 * len(seconds)))
 ax.barh(list(seconds), [1e3 * value for value in seconds.values()])
 ax.invert_yaxis()
-ax.set_xlabel(f"ms for one forward and backward pass, batch of {batch_size}, {num_steps} steps")
+ax.set_xlabel(f"forward and backward pass [ms], batch of {batch_size}, {num_steps} steps")
 ax.set_title(
     f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads, torch "
     f"{torch.__version__}",

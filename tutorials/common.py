@@ -9,6 +9,7 @@ nothing has to be downloaded, ``SPIKELOOM_OUT`` names the folder of the pictures
 ``SPIKELOOM_DARK=1`` draws on a dark background.
 """
 
+import base64
 import builtins
 import json
 import os
@@ -52,17 +53,30 @@ class Tutorial:
 
     def picture(self, picture, name: str) -> Path:
         """Save a figure, the figure of some axes, or an animation; notebooks also show it."""
-        path = self.folder / name
-        if hasattr(picture, "to_jshtml"):
-            picture.save(path, dpi=self.pick(100, 50))
-            figure = picture._fig
+        path, notebook = self.folder / name, hasattr(builtins, "__IPYTHON__")
+        moves = hasattr(picture, "to_jshtml")
+        figure = picture._fig if moves else getattr(picture, "figure", picture)
+        if moves:
+            picture.save(path, dpi=self.pick(100, 60))
         else:
-            figure = getattr(picture, "figure", picture)
             figure.savefig(path)
-        if not hasattr(builtins, "__IPYTHON__"):
+        if notebook:
+            self._show(figure, path if moves else None)
+        if moves or not notebook:
             plt.close(figure)
         print(f"picture: {path}")
         return path
+
+    def _show(self, figure, movie: Path | None) -> None:
+        """Show in the notebook what it does not show at the end of the cell: a movie, whose figure
+        would be its first frame, and a figure that pyplot does not know."""
+        from IPython.display import HTML, display
+
+        if movie is not None:
+            content = base64.b64encode(movie.read_bytes()).decode()
+            display(HTML(f'<img alt="{movie.stem}" src="data:image/gif;base64,{content}">'))
+        elif not plt.fignum_exists(getattr(figure, "number", -1)):
+            display(figure)
 
     def report(self, **figures: float) -> None:
         """Print the figures of this run as one line of JSON; it is the last line of every

@@ -120,8 +120,8 @@ fig, ax = plt.subplots(figsize=(6, 3.5))
 for name, curve in curves.items():
     ax.plot(range(1, len(curve) + 1), [100 * a for a in curve], marker=".", label=name)
 ax.axhline(100 * report.ann_accuracy, color="0.5", linestyle="--")
-ax.set_xlabel("steps")
-ax.set_ylabel("accuracy in %")
+ax.set_xlabel("time steps")
+ax.set_ylabel("accuracy [%]")
 ax.legend()
 lesson.picture(fig, "options.png")
 
@@ -147,8 +147,8 @@ with torch.no_grad():
         split.x_test[:500], confidence=0.99, num_steps=lesson.pick(32, 12)
     )
 fig, ax = plt.subplots(figsize=(6, 3))
-ax.hist(steps.numpy(), bins=range(1, int(steps.max()) + 2))
-ax.set_xlabel("steps until sure")
+ax.hist(steps.numpy(), bins=range(1, int(steps.max()) + 2), align="left", rwidth=0.8)
+ax.set_xlabel("time steps until sure")
 ax.set_ylabel("digits")
 lesson.picture(fig, "early_exit.png")
 

@@ -253,7 +253,7 @@ right.hist(
     label=["planet", "none"],
 )
 right.axvline(0, color="0.5", linewidth=0.8)
-right.set_xlabel("score, step by step")
+right.set(xlabel="score, step by step", ylabel="density")
 right.legend()
 lesson.picture(fig, "results.png")
 

@@ -102,7 +102,7 @@ accuracies = {size: result.test_accuracy.last for size, result in results.items(
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 left.bar([str(size) for size in accuracies], [100 * value for value in accuracies.values()])
 left.set_xlabel("output neurons for each class")
-left.set_ylabel("test accuracy in %, one time step")
+left.set_ylabel("test accuracy [%], one time step")
 left.set_ylim(0, 100)
 net = results[sizes[-1]].net.cpu()
 with torch.no_grad():

@@ -234,7 +234,7 @@ for feedback in (False, True):
     )
 right.axhline(25, color="0.5", linestyle="--", linewidth=0.8)
 right.set_xlabel("steps to wait (dashed: guessing)")
-right.set_ylabel("cues remembered in %")
+right.set_ylabel("cues remembered [%]")
 right.set_ylim(0, 105)
 right.legend()
 lesson.picture(fig, "results.png")

@@ -117,7 +117,9 @@ fig.suptitle(f"a {label} is written; red: pressed, blue: released")
 lesson.picture(fig, "writing.png")
 
 fig, ax = plt.subplots(figsize=(3, 3))
-lesson.picture(splt.animator(frames[:, 1], fig, ax, num_steps=lesson.pick(False, 3)), "writing.gif")
+lesson.picture(
+    splt.animator(frames[:, 1], fig, ax, num_steps=lesson.pick(False, 12)), "writing.gif"
+)
 
 # %% [markdown]
 # ## Network
@@ -212,7 +214,7 @@ lesson.picture(splt.confusion(counts[-1].argmax(-1), labels, ax), "confusion.png
 fig, ax = plt.subplots(figsize=(7, 4))
 names = [str(digit) for digit in range(10)]
 animation = splt.spike_count(
-    spikes[0][:, 0], fig, ax, labels=names, num_steps=lesson.pick(False, 3), animate=True
+    spikes[0][:, 0], fig, ax, labels=names, num_steps=lesson.pick(False, 12), animate=True
 )
 ax.set_title(f"a {int(labels[0])}")
 lesson.picture(animation, "counts.gif")

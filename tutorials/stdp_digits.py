@@ -65,7 +65,7 @@ train = torch.stack(answers)  # [T, neurons]
 fig, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(8, 5))
 spikeplot.raster(spikes, top, marker=".", s=3)
 spikeplot.raster(train, bottom)
-top.set_ylabel("input")
+top.set(xlabel="", ylabel="input")
 bottom.set_ylabel("excitatory neuron")
 lesson.picture(fig, "one_image.png")
 
@@ -82,7 +82,7 @@ rows = net.fit(split.x_train, epochs=epochs, labels=split.y_train, every=every, 
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.plot([row.images for row in rows], [100 * row.accuracy for row in rows])
 ax.set_xlabel("images")
-ax.set_ylabel("accuracy of the current assignment in %")
+ax.set_ylabel("accuracy of the assignment [%]")
 lesson.picture(fig, "course.png")
 
 # %% [markdown]

@@ -108,7 +108,7 @@ at_once = course[-1]
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.plot([100 * share for share in course])
 ax.set_xlabel("passes over the training samples")
-ax.set_ylabel("test accuracy in %")
+ax.set_ylabel("test accuracy [%]")
 lesson.picture(fig, "course.png")
 lesson.picture(spikeplot.weights(fc.weight.detach()), "weights.png")
 

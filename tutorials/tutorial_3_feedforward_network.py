@@ -142,7 +142,7 @@ lesson.picture(fig, "network.png")
 
 fig, ax = plt.subplots(figsize=(7, 4))
 labels = [str(digit) for digit in range(10)]
-shown = lesson.pick(num_steps, 3)
+shown = lesson.pick(num_steps, 20)
 animation = splt.spike_count(
     spk2_rec[:, 0], fig, ax, labels=labels, num_steps=shown, animate=True, interval=40
 )

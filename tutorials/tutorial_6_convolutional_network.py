@@ -186,7 +186,7 @@ animation = splt.spike_count(
     labels=labels,
     animate=True,
     interpolate=lesson.pick(4, 1),
-    num_steps=lesson.pick(False, 3),
+    num_steps=lesson.pick(False, 8),
 )
 ax.set_title(f"a {split.y_test[0]}")
 lesson.picture(animation, "race.gif")

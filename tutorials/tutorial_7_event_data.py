@@ -110,7 +110,7 @@ print(f"a batch: {tuple(batch.shape)}, {100 * sparsity:.1f} % of it are events")
 
 fig, ax = plt.subplots(figsize=(3, 3))
 lesson.picture(
-    splt.animator(batch[:, 0, 1] - batch[:, 0, 0], fig, ax, num_steps=lesson.pick(False, 3)),
+    splt.animator(batch[:, 0, 1] - batch[:, 0, 0], fig, ax, num_steps=lesson.pick(False, 10)),
     "frames.gif",
 )
 
@@ -201,7 +201,7 @@ lesson.picture(fig, "training.png")
 fig, ax = plt.subplots(figsize=(7, 4))
 labels = [str(digit) for digit in range(10)]
 animation = splt.spike_count(
-    spk_rec[:, 0].cpu(), fig, ax, labels=labels, num_steps=lesson.pick(False, 3), animate=True
+    spk_rec[:, 0].cpu(), fig, ax, labels=labels, num_steps=lesson.pick(False, 10), animate=True
 )
 ax.set_title(f"a {targets[0]}")
 lesson.picture(animation, "counts.gif")

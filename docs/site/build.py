@@ -75,7 +75,8 @@ def gallery(notebooks: Path, source: Path) -> str:
     folder.mkdir()
     thumbnails.mkdir(parents=True)
     lines = ["", "## Gallery", "", "::::{grid} 1 2 3 3", ":gutter: 3", ""]
-    paths = sorted(notebooks.glob("*.ipynb"), key=lambda p: (not p.stem.startswith("tut"), p.stem))
+    page = (ROOT / "docs" / "tutorials.md").read_text(encoding="utf-8")
+    paths = sorted(notebooks.glob("*.ipynb"), key=lambda path: page.index(f"/{path.stem}.py)"))
     for path in paths:
         content = json.loads(path.read_text(encoding="utf-8"))
         shutil.copy(path, folder / path.name)

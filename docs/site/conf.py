@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import subprocess
+import types
 from pathlib import Path
 
 from docutils import nodes
@@ -109,9 +110,10 @@ def constructor(app, what, name, obj, options, signature, returned):
 
 
 def skip_plain_attribute(app, what, name, obj, skip, options):
-    """Leave out attributes of classes that are no methods, properties or classes: what they mean is
-    among the arguments, or internal."""
+    """Leave out attributes of classes that are no methods, properties or classes, and functions of
+    torch: what they mean is among the arguments, or internal."""
     shown = callable(obj) or isinstance(obj, (property, classmethod, staticmethod))
+    shown = shown and not isinstance(getattr(obj, "__func__", obj), types.BuiltinFunctionType)
     return None if shown else True
 
 

@@ -80,11 +80,14 @@ def execute(name: str, folder: Path, full: bool = False) -> Path:
     settings = {**os.environ, "SPIKELOOM_SMOKE": "" if full else "1", "OMP_NUM_THREADS": "1"}
     settings.pop("MPLBACKEND", None)  # pictures belong into the notebook
     settings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as sockets:
         settings["SPIKELOOM_OUT"] = empty
         client = nbclient.NotebookClient(
-            made, timeout=3600, resources={"metadata": {"path": empty}}
+            made, timeout=3600, startup_timeout=300, resources={"metadata": {"path": empty}}
         )
+        if sys.platform != "win32":  # TCP, the default, is open to others; ipykernel warns
+            manager = client.create_kernel_manager()
+            manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
         client.execute(env=settings)
     for cell in made.cells:
         if "outputs" in cell:

@@ -22,7 +22,7 @@ class Place:
     """Path and module of the layer that was entered last.
 
     Args:
-        axes: of a step of the network's input.
+        axes: of a step of the network's input, where it is static.
     """
 
     def __init__(self, axes: int = 0) -> None:
@@ -84,7 +84,7 @@ def explained(net: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def expect(module: nn.Module, value: Any, num_steps: int | None, axes: int) -> None:
+def expect(module: nn.Module, value: Any, num_steps: int | None, axes: int = 0) -> None:
     """Check one step of the input of a weight-carrying layer before it is called.
 
     Args:
@@ -152,10 +152,10 @@ def _expect_axes(module: nn.Module, value: Tensor, num_steps: int | None, axes: 
                 "num_steps; if it is not, write snn.run(net, x.expand(num_steps, *x.shape))"
             )
     elif isinstance(module, conv._ConvNd):
-        axes = _AXES.get(type(module).__name__[-2:].lower(), ())
-        if axes and value.dim() not in axes:
+        wanted = _AXES.get(type(module).__name__[-2:].lower(), ())
+        if wanted and value.dim() not in wanted:
             raise AxesError(
-                f"a step of its input has shape {shape}, expected {axes[0]} axes; "
+                f"a step of its input has shape {shape}, expected {wanted[0]} axes; "
                 f"{_hint(num_steps, value)}"
             )
 

@@ -26,6 +26,7 @@ __all__ = ["Record", "Unknown"]
 
 PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
 # recording of any length needs little memory besides what autograd keeps
+WITH_GRADIENTS = 8  # times as many where autograd keeps most of them anyway
 FIELDS = 7  # attributes of a placeholder; more were set by the program
 UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further,
 OF_NAMES = 15  # for so many modules and weights: a step of a deep network has many layers
@@ -270,8 +271,8 @@ class Record:
         """
         if layer.occurrences and self.lead is None:
             self.lead = layer
-        large = self.size > PIECE and self.execution.batch_norm != "time"
-        if self.lead is layer and large:
+        most = PIECE * (WITH_GRADIENTS if torch.is_grad_enabled() else 1)
+        if self.lead is layer and self.size > most and self.execution.batch_norm != "time":
             self.size = 0
             self.piece()
 
