@@ -159,7 +159,7 @@ MODELS = {
         {"v": -70.6, "w": 0.0},
         fine=10,
         same=False,
-        note="Euler; Brian2 in steps of 0.01 ms, where the upstroke is faster",
+        note="Euler; Brian2 in steps of 0.01 ms; a coarse step lags at the upstroke",
     ),
     "izhikevich": Model(
         lambda: exact(snn.Izhikevich, dt=DT),
@@ -216,7 +216,7 @@ MODELS = {
         refractory="v > 20",
         fine=10,
         same=False,
-        note="exponential Euler; Brian2 in steps of 0.01 ms, where the upstroke is faster",
+        note="exponential Euler; Brian2 in steps of 0.01 ms; a coarse step lags at the upstroke",
     ),
 }
 
