@@ -7,7 +7,7 @@ medians of interleaved rounds; peak memory is what a step adds in a fresh proces
 image for all steps or another one at each step. Ours chooses the memory format of images itself.
 The peers run as their tutorials write them, with the first layer computed before the loop, and with
 ``--compiled`` under `torch.compile`; each in the order (channel, height, width) and in
-channels-last format. The first table has the best row of each peer, the last one the share of our
+channels-last format. The first table has the best row of each peer, the second one the share of our
 step that is not a convolution or a product.
 """
 
@@ -47,8 +47,8 @@ def main() -> None:
         quoted += [kind | row for row in best(found)]
     title = f"12C5-MP2-64C5-MP2-FC10, T = {num_steps}, batch {size}, 1 thread"
     report(f"The best row of each peer, {title}", quoted)
-    report(f"Training step of {title}", rows)
     report(f"Products in our step, {title}", shares)
+    report(f"Training step of {title}", rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ inputs: one image for all steps, dense values that change at every step, and spi
 ten is set. snnTorch and SpikingJelly run as their tutorials write them, once more with the first
 layer computed before the loop and the loss in one call, and with ``--compiled`` also under
 `torch.compile`, which takes minutes the first time. The first table has the best row of each peer,
-the last one the share of our step that is not a matrix product.
+the second one the share of our step that is not a matrix product.
 """
 
 import torch
@@ -48,8 +48,8 @@ def main() -> None:
         quoted += [{"input": kind} | row for row in best(found)]
     title = f"784-1000-10, T = {num_steps}, batch {size}, 1 thread"
     report(f"The best row of each peer, {title}", quoted)
-    report(f"Training step of {title}", rows)
     report(f"Products in our step, {title}", shares)
+    report(f"Training step of {title}", rows)
 
 
 if __name__ == "__main__":

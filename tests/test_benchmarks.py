@@ -35,6 +35,12 @@ def report(name: str, *arguments: object) -> list[dict[str, Any]]:
     return found["rows"]
 
 
+def tables(name: str) -> list[list[dict[str, Any]]]:
+    """The rows of each table that a script prints, in a smoke run."""
+    lines = printed(name, "--smoke").splitlines()
+    return [json.loads(line)["rows"] for line in lines if line.startswith('{"title"')]
+
+
 def test_the_loop_is_measured_against_the_eager_one() -> None:
     command = [sys.executable, "benchmarks/loop.py", "--smoke"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -44,9 +50,10 @@ def test_the_loop_is_measured_against_the_eager_one() -> None:
 
 @pytest.mark.slow
 def test_the_networks_train_on_each_kind_of_input() -> None:
-    rows = report("mlp")
+    _, shares, rows = tables("mlp")
     assert {row["input"] for row in rows} >= {"static", "dense", "spikes"}
     assert all({"ms", "peak [MiB]"} <= row.keys() for row in rows)
+    assert all(0 < row["not products [%]"] < 100 for row in shares)
 
 
 @pytest.mark.slow
@@ -77,8 +84,10 @@ def test_deep_networks_and_resonators_are_trained() -> None:
 
 @pytest.mark.slow
 def test_static_images_and_images_over_time_are_measured() -> None:
-    rows = [row for row in report("conv") if row["network"] == "ours"]
-    assert [row["input"] for row in rows] == ["static", "over time"]
+    _, shares, rows = tables("conv")
+    ours = [row["input"] for row in rows if row["network"] == "ours"]
+    assert ours == [row["input"] for row in shares] == ["static", "over time"]
+    assert all(0 < row["not products [%]"] < 100 for row in shares)
 
 
 @pytest.mark.slow

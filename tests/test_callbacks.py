@@ -246,9 +246,11 @@ def test_validation_takes_another_share_of_a_class() -> None:
     assert job.description["train_samples"] == 36 and job.description["validation_samples"] == 4
     assert job.validation.start().__next__().y.sort().values.tolist() == [0, 1, 2, 3]
     again = snn.train.samples.samples((x, y, x, y), 8, seed=5, validation=0.1)
-    assert torch.equal(job.validation.x, again.validation.x), "the division depends on the seed"
-    held = {tuple(row) for row in job.validation.x.tolist()}
-    assert not held & {tuple(row) for row in job.train.x.tolist()}
+    assert torch.equal(job.validation.samples.x, again.validation.samples.x), (
+        "the division depends on the seed"
+    )
+    held = {tuple(row) for row in job.validation.samples.x.tolist()}
+    assert not held & {tuple(row) for row in job.train.samples.x.tolist()}
 
 
 @pytest.mark.parametrize(

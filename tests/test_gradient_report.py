@@ -36,7 +36,7 @@ def spikes() -> Tensor:
 def test_cosine_and_length_are_those_of_the_gradients() -> None:
     net, x = integrating(), spikes()
     report = snn.gradient_report(net, (x, Y))
-    assert [row.rule for row in report.rows[::4]] == ["tbptt", "eprop", "bp_stdp"]
+    assert [row.rule for row in report.rows[::4]] == ["tbptt", "eprop", "ottt", "sltt", "bp_stdp"]
     parameters = list(net.parameters())
     bptt = torch.autograd.grad(ce_rate_loss()(snn.run(net, x)[0], Y).sum(), parameters)
     found = {}
