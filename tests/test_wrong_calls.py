@@ -164,3 +164,9 @@ def test_the_start_of_a_pure_run_is_broadcast_like_that_of_a_call(value: torch.T
     neuron, x = snn.Leaky(0.9), torch.rand(3, 2, 4)
     expected = neuron.scan(x, neuron.State(torch.full((2, 4), 2.0)))
     assert torch.equal(neuron.scan(x, (value,))[0], expected[0])
+
+
+def test_a_number_as_a_static_input_had_an_error_of_python() -> None:
+    net = nn.Sequential(nn.Linear(1, 3), snn.Leaky(0.9, init_hidden=True))
+    with pytest.raises(ValueError, match="a static input is"):
+        snn.run(net, torch.tensor(1.0), num_steps=3)

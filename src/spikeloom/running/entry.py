@@ -278,6 +278,8 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
                 "a static input [B, ...] needs num_steps=..."
             )
         return len(x)
+    if x.dim() < 1:
+        raise ValueError("a static input is [B, ...], got a single number; write x.reshape(1, 1)")
     try:
         steps = 0 if isinstance(num_steps, bool) else operator.index(num_steps)
     except TypeError:
