@@ -8,7 +8,8 @@ The gradient of the input is dense, as surrogate gradients require. The backward
 input, as the dense layer does, and the list of its nonzero entries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -142,10 +143,15 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
     outputs, inputs = weight.shape
-    table = weight.new_empty(inputs + 1, outputs)
-    table[:-1] = weight.detach().t()
-    table[-1] = 0.0 if bias is None else bias.detach()
-    return _sums(entries, table)
+
+    def table(columns: slice) -> Tensor:
+        rows = weight.detach()[columns]
+        found = weight.new_empty(inputs + 1, len(rows))
+        found[:-1] = rows.t()
+        found[-1] = 0.0 if bias is None else bias.detach()[columns]
+        return found
+
+    return _sums(entries, table, (inputs + 1, outputs), weight.element_size())
 
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
@@ -158,18 +164,32 @@ def _gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
     grad = materialised(grad.detach().contiguous())
     total = grad.new_zeros(width + 1, grad.shape[1])
     for start, part in _by_column(entries, width + 1):
-        total += _sums(part, grad[start : start + ROWS])
+        rows = grad[start : start + ROWS]
+        total += _sums(part, partial(_columns, rows), rows.shape, rows.element_size())
     return total
 
 
-def _sums(entries: Entries, table: Tensor) -> Tensor:
-    """Return for each row of ``entries`` the sum of the rows of ``table`` that it lists."""
-    height, columns = table.shape
-    width = TABLE // (table.element_size() * height) // COLUMNS * COLUMNS or COLUMNS
+def _columns(table: Tensor, columns: slice) -> Tensor:
+    return table[:, columns]
+
+
+def _sums(
+    entries: Entries, table: Callable[[slice], Tensor], shape: Sequence[int], size: int
+) -> Tensor:
+    """Return for each row of ``entries`` the sum of the rows of a table that it lists.
+
+    Args:
+        entries: which rows are added.
+        table: makes some columns of the table, which is never needed as a whole.
+        shape: rows and columns of the table.
+        size: bytes of an element.
+    """
+    height, columns = shape
+    width = TABLE // (size * height) // COLUMNS * COLUMNS or COLUMNS
     sums = [
         F.embedding_bag(
             entries.idx,
-            table[:, start : start + width],
+            table(slice(start, start + width)),
             entries.ptr,
             mode="sum",
             per_sample_weights=entries.values,
