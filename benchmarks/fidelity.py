@@ -150,17 +150,6 @@ MODELS = {
         "v = -70.6; w += 80.5",
         {"v": -70.6, "w": 0.0},
     ),
-    "adex, finer": Model(
-        lambda: exact(snn.AdEx, dt=DT),
-        (700.0, 500.0),
-        ADEX,
-        "v > 20",
-        "v = -70.6; w += 80.5",
-        {"v": -70.6, "w": 0.0},
-        fine=10,
-        same=False,
-        note="Euler; Brian2 in steps of 0.01 ms; a coarse step lags at the upstroke",
-    ),
     "izhikevich": Model(
         lambda: exact(snn.Izhikevich, dt=DT),
         (6.0, 6.0),
@@ -205,20 +194,13 @@ MODELS = {
         refractory="v > 20",
         note="same scheme: exponential Euler",
     ),
-    "hh, finer": Model(
-        lambda: exact(snn.HodgkinHuxley, dt=DT),
-        (8.0, 5.0),
-        HODGKIN_HUXLEY,
-        "v > 20",
-        "",
-        {"v": -65.0, **GATES},
-        method="exponential_euler",
-        refractory="v > 20",
+}
+for name, scheme in (("adex", "Euler"), ("hh", "exponential Euler")):
+    MODELS[f"{name}, finer"] = MODELS[name]._replace(
         fine=10,
         same=False,
-        note="exponential Euler; Brian2 in steps of 0.01 ms; a coarse step lags at the upstroke",
-    ),
-}
+        note=f"{scheme}; Brian2 in steps of 0.01 ms; a coarse step lags at the upstroke",
+    )
 
 
 def current(model: Model, steps: int) -> Tensor:
