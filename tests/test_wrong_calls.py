@@ -170,3 +170,16 @@ def test_a_number_as_a_static_input_had_an_error_of_python() -> None:
     net = nn.Sequential(nn.Linear(1, 3), snn.Leaky(0.9, init_hidden=True))
     with pytest.raises(ValueError, match="a static input is"):
         snn.run(net, torch.tensor(1.0), num_steps=3)
+
+
+def test_an_image_smaller_than_a_delayed_kernel_had_an_error_of_torch() -> None:
+    layer = snn.DelayedConv2d(2, 3, 3, max_delay=4, dilation=(1, 2), padding=(1, 0))
+    assert layer(torch.rand(1, 2, 1, 5)).shape == (1, 3, 1, 1)
+    with pytest.raises(ValueError, match=re.escape("kernel of 5 along axis 3")):
+        layer(torch.rand(1, 2, 1, 4))
+
+
+def test_the_word_for_a_dark_theme_was_taken_for_true() -> None:
+    pytest.importorskip("matplotlib")
+    with pytest.raises(TypeError, match="dark must be True or False"):
+        snn.spikeplot.theme(dark="no")  # pyright: ignore[reportArgumentType]

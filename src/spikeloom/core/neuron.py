@@ -390,6 +390,10 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self._check_finite(x)
         return self.scan(x, state, num_steps=num_steps)
 
+    def _spikes(self, states: Any, p: Any) -> Tensor:
+        """The spikes of states at all steps, where no spike acts on a state."""
+        return self.spike_grad(self.trigger(states, p)) * p.graded_spikes_factor
+
     def _check_finite(self, x: Tensor) -> None:
         # on a GPU, reading the result would stall the queue; snn.run checks once per call
         if not torch.compiler.is_compiling() and x.device.type == "cpu":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .checks import require
 from .notebook import shown_once
+from .numbers import flag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,6 +97,9 @@ def theme(dark: bool = False) -> dict[Any, Any]:
     Returns:
         Settings for ``plt.rcParams.update(...)``, or for ``with plt.rc_context(...)``.
 
+    Raises:
+        TypeError: ``dark`` is neither True nor False.
+
     >>> import matplotlib.pyplot as plt
     >>> with plt.rc_context(theme(dark=True)):
     ...     fig, ax = plt.subplots()
@@ -103,7 +107,7 @@ def theme(dark: bool = False) -> dict[Any, Any]:
     True
     """
     cycler = require("matplotlib", extra="viz", purpose="plotting").cycler
-    chosen = DARK if dark else LIGHT
+    chosen = DARK if flag("dark", dark) else LIGHT
     paper = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
     ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return {

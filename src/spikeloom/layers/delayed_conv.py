@@ -104,6 +104,15 @@ class _DelayedConv(DelayedWeights):
                 f"{kind} takes steps of shape [B, {self.in_channels}, {space}], got "
                 f"{tuple(x.shape)}; its in_channels is the second axis"
             )
+        for axis, size in enumerate(x.shape[2:]):
+            room = size + 2 * self.padding[axis]
+            span = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            if span > room:
+                raise ValueError(
+                    f"{kind} has a kernel of {span} along axis {axis + 2} of its input "
+                    f"{tuple(x.shape)}, which has {room} with its padding; write a smaller "
+                    "kernel_size or more padding"
+                )
         self.check_dtype(x)
 
     def extra_repr(self) -> str:

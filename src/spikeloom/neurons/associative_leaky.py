@@ -124,8 +124,7 @@ class AssociativeLeaky(Neuron):
             x = x.expand(num_steps, *x.shape)
         states = self.State(self._path(x, self.initial(x[0]) if state is None else state))
         p = self.params(x.dtype)
-        spk = self.spike_grad(self.trigger(states, p)) * p.graded_spikes_factor
-        return self._read(spk, x), states
+        return self._read(self._spikes(states, p), x), states
 
     def _path(self, x: Tensor, state: Any) -> Tensor:
         """U over time, [T, B, d_value * d_key]."""

@@ -157,7 +157,7 @@ class LeakyParallel(Neuron):
         states = self.State(self._path(x, self.initial(x[0]) if state is None else state))
         p = self.params(x.dtype)
         seen = states if self.dropout_layer is None else self.State(self.dropout_layer(states.mem))
-        return self.spike_grad(self.trigger(seen, p)) * p.graded_spikes_factor, states
+        return self._spikes(seen, p), states
 
     def _path(self, x: Tensor, state: Any) -> Tensor:
         """The membrane over time, [T, B, hidden_size]."""

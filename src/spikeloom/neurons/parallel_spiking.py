@@ -110,8 +110,7 @@ class PSN(Neuron):
                 f"{type(self).__name__}(num_steps={len(x)}), or SlidingPSN, which can be stepped"
             )
         mem = torch.addmm(self.fc.bias.unsqueeze(1), self.weights(), x.flatten(1)).view(x.shape)
-        p = self.params(mem.dtype)
-        spk = self.spike_grad(self.trigger(_Membrane(mem), p)) * p.graded_spikes_factor
+        spk = self._spikes(_Membrane(mem), self.params(mem.dtype))
         return spk, _Membrane(mem)
 
     def _whole(self) -> str:
@@ -272,8 +271,7 @@ class SlidingPSN(Neuron):
         known = torch.cat([*past, x])  # [k - 1 + T, B, ...]
         steps = len(x)
         mem = self._summed([known[i : i + steps] for i in range(self.k)])
-        p = self.params(mem.dtype)
-        spk = self.spike_grad(self.trigger(_Membrane(mem), p)) * p.graded_spikes_factor
+        spk = self._spikes(_Membrane(mem), self.params(mem.dtype))
         lags = (known[self.k - lag : self.k - lag + steps] for lag in range(1, self.k))
         return spk, self.State(mem, *lags, *state[self.k :])
 

@@ -151,7 +151,7 @@ class StateLeaky(LIF):
             mem = self._truncated(x if num_steps is None else x.expand(num_steps, *x.shape), p)
         mem = self.mem_quant(mem) if self.mem_quant else mem
         states = self.State(mem)
-        return self.spike_grad(self.trigger(states, p)) * p.graded_spikes_factor, states
+        return self._spikes(states, p), states
 
     def _truncated(self, x: Tensor, p: Any) -> Tensor:
         """The sum over the last K steps, a causal convolution of each feature, [T, B, C]."""
