@@ -58,6 +58,18 @@ def arrays(folder: str, kind: str = "npy") -> None:
                     file.writeframes((signal + generator.normal(0, 50, 1600)).astype("<i2"))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int32"])
+def test_arrays_of_another_dtype_than_the_layers_train_and_are_classified(dtype, capsys) -> None:
+    x = np.tile(np.arange(2.0), 20)[:, None] * np.ones(6)
+    np.savez("pairs.npz", x=x.astype(dtype), y=np.tile(np.arange(2), 20))
+    np.save("one.npy", x[1].astype(dtype))
+    assert main(["train", "--data", "pairs.npz", *QUICK, "--out", "run"]) == 0
+    assert accuracy("run") == 1.0
+    capsys.readouterr()
+    assert main(["predict", "run", "one.npy"]) == 0
+    assert capsys.readouterr().out.startswith("one.npy: 1 (spikes: ")
+
+
 def accuracy(run: str) -> float:
     return json.loads(Path(run, "run.json").read_text())["test_accuracy"]["last"]
 

@@ -195,11 +195,10 @@ def _divided(y: Tensor, test: float) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(x: np.ndarray) -> Tensor:
-    """Floats as they are, bytes divided by 255, other numbers as floats."""
+    """Numbers in torch's default dtype, which layers have too; bytes are divided by 255."""
     tensor = torch.from_numpy(np.ascontiguousarray(x))
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 255
-    return tensor if tensor.is_floating_point() else tensor.float()
+    values = tensor.to(torch.get_default_dtype())
+    return values / 255 if tensor.dtype == torch.uint8 else values
 
 
 def _classes(path: Path) -> list[str]:
