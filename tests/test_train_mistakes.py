@@ -283,6 +283,7 @@ def test_a_mistake_is_named_before_work_begins(case, tmp_path) -> None:
     ("net", "error", "text"),
     [
         ("mlp", TypeError, "net must be a torch.nn.Module, got str"),
+        (snn.Leaky, TypeError, r"function without arguments .*got Leaky .*'beta'"),
         (nn.Linear(6, 3), ValueError, "net must have at least one spiking neuron, got none"),
         (
             nn.Sequential(snn.Leaky(0.9, init_hidden=True)),
