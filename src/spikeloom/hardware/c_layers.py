@@ -207,21 +207,21 @@ def _landing(
 
 
 def _pool(site: Site, module: Any) -> Block:
-    """Average or maximum over windows."""
-    average = isinstance(module, nn.AvgPool2d)
-    kernel, stride, padding = (
-        _pair(v) for v in (module.kernel_size, module.stride, module.padding)
-    )
-    if module.ceil_mode or (not average and _pair(module.dilation) != (1, 1)):
+    """Average or maximum over windows, along one axis or two."""
+    average = isinstance(module, (nn.AvgPool1d, nn.AvgPool2d))
+    two = isinstance(module, (nn.AvgPool2d, nn.MaxPool2d))
+    kernel, stride = (_pair(v, two, 1) for v in (module.kernel_size, module.stride))
+    padding = _pair(module.padding, two, 0)
+    if module.ceil_mode or (not average and _pair(module.dilation, two, 1) != (1, 1)):
         raise ValueError(
             f"layer {site.path!r}: ceil_mode and dilation of pooling cannot be written"
         )
     if average and not module.count_include_pad and padding != (0, 0):
         raise ValueError(f"layer {site.path!r}: count_include_pad=False cannot be written")
     if average and site.arithmetic.whole:
-        raise ValueError(f"layer {site.path!r}: averages are no integers; use nn.MaxPool2d")
-    _, height, width = site.shape_in
-    _, rows, columns = site.shape_out
+        raise ValueError(f"layer {site.path!r}: averages are no integers; use maximum pooling")
+    height, width = site.shape_in[1:] if two else (1, site.shape_in[1])
+    rows, columns = site.shape_out[1:] if two else (1, site.shape_out[1])
     real = site.arithmetic.real
     divisor = getattr(module, "divisor_override", None) or kernel[0] * kernel[1]
     if average:
@@ -252,8 +252,11 @@ def _pool(site: Site, module: Any) -> Block:
     return Block(body=body, spikes=site.spikes and not average)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)  # pyright: ignore[reportReturnType]
+def _pair(value: Any, two: bool, other: int) -> tuple[int, int]:
+    """One setting along both axes; ``other`` is that of the axis which a layer of one lacks."""
+    if isinstance(value, int):
+        return (value, value) if two else (other, value)
+    return tuple(value) if two else (other, value[0])  # pyright: ignore[reportReturnType]
 
 
 def _pointwise(site: Site, expression: str, **arrays: Tensor) -> Block:
@@ -297,7 +300,9 @@ LAYERS: dict[type, Callable[[Site, Any], Block]] = {
     nn.Linear: _linear,
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
+    nn.AvgPool1d: _pool,
     nn.AvgPool2d: _pool,
+    nn.MaxPool1d: _pool,
     nn.MaxPool2d: _pool,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,

@@ -115,8 +115,10 @@ class _File:
         self.spikes: dict[str, bool] = {}
         self.blocks: dict[str, Block] = {}
         self.aliases: dict[str, str] = {}  # parts that only pass on what another one sends
-        for part_name, part in wiring.parts.items():
+        neurons = {n: p for n, p in wiring.parts.items() if isinstance(p.what, Neuron)}
+        for part_name, part in (neurons | wiring.parts).items():  # a loop reads a later neuron
             self._enter(part_name, part)
+        self.blocks = {n: self.blocks[n] for n in wiring.parts if n in self.blocks}
 
     def _enter(self, name: str, part: Part) -> None:
         spikes = len(part.sources) == 1 and self.spikes.get(part.sources[0], False)
@@ -209,6 +211,8 @@ class _File:
         for name in self.blocks:
             for field, size, holds in self._fields(name):
                 lines.append(f"    {real} {field}[{size}];" + (f" /* {holds} */" if holds else ""))
+        if not self.blocks:
+            lines.append("    char unused; /* C has no empty struct */")
         return [*lines, "};"]
 
     def _prototypes(self) -> list[str]:
@@ -242,6 +246,8 @@ class _File:
 
     def _reset(self) -> list[str]:
         lines = [self._heads()[0], "{"]
+        if not self.blocks:
+            lines.append("    s->unused = 0;")
         for name, block in self.blocks.items():
             for field, size, _ in self._fields(name):
                 lines.append(f"    for (int i = 0; i < {size}; i++) s->{field}[i] = 0;")
@@ -279,6 +285,8 @@ class _File:
 
     def _step(self) -> list[str]:
         lines = [*self._heads()[1], "{"]
+        if not self.blocks:
+            lines.append("    (void)s;")
         for name, block in self.blocks.items():
             part = self.wiring.parts[name]
             index = self.index[name]
