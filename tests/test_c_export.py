@@ -321,7 +321,7 @@ def test_the_file_says_a_declaration_twice_or_copies_what_a_layer_only_passes_on
     text = snn.hardware.to_c(net, torch.zeros(1, 1, 4, 4))
     assert text.count("void network_step(") == 2  # the interface on top, and the function
     assert text.index("void network_step(") < text.index("static void layer_0")
-    assert "Flatten" not in text and "layer_3(s->y_1, s->y_3);" in text
+    assert "Flatten" not in text and "layer_3(s->out_1, s->out_3);" in text
     assert " * input: 16 numbers of type float\n * output: 2 numbers of type float\n" in text
     assert "state: 104 bytes" in text  # 8 + 8 + 8 + 2 numbers
     assert "(0) *" not in text
@@ -354,6 +354,34 @@ def test_two_values_of_one_parameter_have_one_name(tmp_path: Path) -> None:
     net = on_a_grid(nn.Sequential(nn.Linear(6, 8), Smoothed(torch.rand(8))))
     x = (torch.rand(40, 6) < 0.4).float()
     assert 0 < snn.run(net, x[:, None]).mean() < 1
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+class Axes(snn.Neuron):
+    """A neuron whose states have the names that the C file could take for itself."""
+
+    class State(NamedTuple):
+        x: Tensor
+        y: Tensor
+
+    @staticmethod
+    def integrate(x: Tensor, state, p):
+        return state._replace(x=0.5 * state.x + x - state.y, y=0.25 * state.x)
+
+    @staticmethod
+    def trigger(state, p):
+        return state.x
+
+
+@needs_compiler
+def test_states_called_x_and_y_are_declared_twice(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(
+        nn.Sequential(nn.Linear(6, 8), hidden(Axes, reset_mechanism="none"), nn.Linear(8, 3))
+    )
+    x = (torch.rand(40, 6) < 0.4).float()
+    assert snn.run(net, x[:, None]).any()
     snn.reset(net)
     assert differing(net, x, tmp_path).startswith("0 of ")
 

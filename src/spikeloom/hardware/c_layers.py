@@ -27,6 +27,7 @@ class Block:
         tables: constant arrays.
         body: statements of one step.
         state: size of each array of the state.
+        counters: whole numbers of the state.
         reset: statements that put the state to rest, besides zeros.
         spikes: whether the output consists of zeros and ones.
     """
@@ -34,6 +35,7 @@ class Block:
     tables: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
     state: dict[str, int] = field(default_factory=dict)
+    counters: list[str] = field(default_factory=list)
     reset: list[str] = field(default_factory=list)
     spikes: bool = False
 
@@ -43,7 +45,7 @@ class Site:
     """Where a layer is.
 
     Args:
-        index: its number in the C file.
+        label: how its names in the C file end.
         path: its name in the network.
         shape_in: of its input, without the batch.
         shape_out: of its output, without the batch.
@@ -51,7 +53,7 @@ class Site:
         arithmetic: type of the numbers.
     """
 
-    index: int
+    label: str
     path: str
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
@@ -60,7 +62,7 @@ class Site:
 
     def name(self, stem: str) -> str:
         """Return the name of an array of this layer."""
-        return f"{stem}_{self.index}"
+        return f"{stem}_{self.label}"
 
     @property
     def size(self) -> int:
@@ -145,7 +147,7 @@ def _convolution(site: Site, module: Any) -> Block:
     arithmetic = site.arithmetic
     real = site.arithmetic.real
     block = Block()
-    sizes = f"[{ordered.numel()}]"
+    sizes = f"[{each * module.groups} * {high} * {wide} * {per_group}]"
     block.tables = arithmetic.table(name, site.numbers(ordered), sizes, arithmetic.weight)
     fill = _bias(site, module.bias, rows * columns, block.tables)
     group = f"(c / {each} * {per_group}) * {rows * columns} + " if module.groups > 1 else ""
