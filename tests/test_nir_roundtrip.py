@@ -261,6 +261,15 @@ def test_spikes_that_return_through_a_layer_come_back_otherwise(
     assert torch.equal(snn.run(from_nir(to_nir(read, x[0], target="spikeloom")), x), want)
 
 
+def test_snntorch_cannot_read_a_loop_that_is_no_subgraph() -> None:
+    neuron = snn.Leaky(0.75, reset_mechanism="zero", reset_delay=False, init_hidden=True)
+    net = nn.Sequential(nn.Linear(3, F), snn.Feedback(neuron, nn.Linear(F, F, bias=False)))
+    graph = to_nir(net, target="snntorch")
+    assert set(graph.nodes) == {"input", "0", "1", "output"}
+    assert set(graph.nodes["1"].nodes) == {"input", "lif", "w_rec", "output"}
+    assert set(graph.edges) == {("input", "0"), ("0", "1"), ("1", "output")}
+
+
 def test_loops_that_nir_closes_otherwise_are_written() -> None:
     inner = nn.Sequential(nn.Linear(F, 3), snn.Leaky(0.7, init_hidden=True), nn.Linear(3, F))
     net = snn.Feedback(snn.Leaky(0.9, init_hidden=True), inner)
