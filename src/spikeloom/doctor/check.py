@@ -20,11 +20,12 @@ from ..functional.loss import ce_max_membrane_loss, ce_rate_loss, mse_membrane_l
 from ..running.errors import AxesError, explained
 from .observe import Observation, forward, observe, observed, restored
 from .report import Report, rows_of
-from .rules import findings
+from .rules import findings, rises
 
 __all__ = ["check", "examine", "pair", "style_of", "trial"]
 
-TRIAL = 5  # steps of the short training that judges a learning rate
+TRIAL = 5  # steps of the short training that judges a learning rate ...
+PATIENCE = 20  # ... and where the loss rises: Adam and batch norm often overshoot at first
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -276,6 +277,8 @@ def _updates(seen: Observation, num_steps: int | None, loss: Loss, steps: int) -
     mine = {id(p) for group in groups for p in group["params"]}
     if mine & {id(p) for p in seen.net.parameters()}:
         twin = trial(seen, num_steps, loss, steps)
+        if steps > 1 and rises(twin.losses):
+            twin = trial(seen, num_steps, loss, PATIENCE)
         seen.updates, seen.losses = twin.updates, twin.losses
 
 

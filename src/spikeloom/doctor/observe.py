@@ -277,6 +277,12 @@ class Observation:
     trouble: str = ""
 
     @property
+    def samples(self) -> int:
+        """B, by the labels; a target for each step has the shape of the outputs, [T, B, N]."""
+        steps = isinstance(self.output, Tensor) and self.output.dim() > 2
+        return self.y.shape[1] if steps and self.y.shape == self.output.shape else len(self.y)
+
+    @property
     def spiking(self) -> list[Activity]:
         """The activities of neurons that fire."""
         return [a for a in self.activities if a.neuron.spiking]

@@ -131,7 +131,7 @@ def nan(seen: Observation) -> Iterator[Finding]:
 
 def axes(seen: Observation) -> Iterator[Finding]:
     """Time and batch exchanged."""
-    output, samples = seen.output, len(seen.y)
+    output, samples = seen.output, seen.samples
     if output is None or output.dim() < 3 or samples in output.shape[1:-1]:
         return
     if output.shape[0] == samples:
@@ -171,7 +171,7 @@ def labels(seen: Observation) -> Iterator[Finding]:
 
 def samples_first(seen: Observation) -> Tensor:
     """The input with samples along the first axis, one row each."""
-    x, samples = seen.x.detach().float(), len(seen.y)
+    x, samples = seen.x.detach().float(), seen.samples
     if x.dim() > 1 and x.shape[0] != samples and x.shape[1] == samples:
         x = x.transpose(0, 1)
     return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
@@ -326,7 +326,7 @@ def carried_state(seen: Observation) -> Iterator[Finding]:
 def batch_norm_axis(seen: Observation) -> Iterator[Finding]:
     """Batch norm whose channels are samples or time steps."""
     for s in seen.synapses:
-        shape, batch = s.shape, len(seen.y)
+        shape, batch = s.shape, seen.samples
         is_norm = isinstance(s.layer, nn.modules.batchnorm._BatchNorm)
         if not is_norm or len(shape) != 3 or shape[1] not in (batch, seen.steps):
             continue
@@ -472,6 +472,15 @@ def time(seen: Observation) -> Iterator[Finding]:
 # -- the optimizer ---------------------------------------------------------------------------------
 
 
+def rises(losses: list[float]) -> bool:
+    """Whether a short training has made the loss larger, or not a number.
+
+    >>> rises([1.0, 0.9]), rises([1.0, 1.2]), rises([1.0, float("nan")])
+    (False, True, True)
+    """
+    return len(losses) > 1 and not losses[-1] <= LIMITS.rising * losses[0]
+
+
 def learning_rate(seen: Observation) -> Iterator[Finding]:
     """Steps that are too large or too small for the weights."""
     paths = {s.path for s in seen.synapses}
@@ -482,9 +491,8 @@ def learning_rate(seen: Observation) -> Iterator[Finding]:
     healthy = f"{LIMITS.small_update:g} ... {LIMITS.large_update:g}"
     text = f"the first update is {middle:.2g} of the weights"
     rate = seen.optimizer.param_groups[0]["lr"]
-    grows = len(seen.losses) > 1 and not seen.losses[-1] <= LIMITS.rising * seen.losses[0]
-    if middle > LIMITS.large_update or grows:
-        if grows:
+    if middle > LIMITS.large_update or rises(seen.losses):
+        if rises(seen.losses):
             text += f", and the loss goes from {seen.losses[0]:.3g} to {seen.losses[-1]:.3g}"
         line = f"lr={rate * 0.01 / middle:.1g}"
         yield Finding("learning rate too high", "optimizer", text, middle, healthy, line)
