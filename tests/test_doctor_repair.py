@@ -95,6 +95,16 @@ def test_a_learning_rate_without_fault_was_replaced() -> None:
     assert mended.changes and mended.lr == 1.3e-3
 
 
+def test_equal_weights_are_drawn_anew() -> None:
+    made = net()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.zero_()
+    mended = snn.doctor.repair(made, BATCH, num_steps=T)
+    assert [(change.path, change.what) for change in mended.changes] == [("1", "weights")]
+    assert float(mended.net[1].weight.detach().std()) > 0.01 and not mended.left
+
+
 def test_a_healthy_network_is_left_alone() -> None:
     made = net()
     before = copy.deepcopy(made.state_dict())

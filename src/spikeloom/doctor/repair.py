@@ -84,13 +84,13 @@ def repair(
 ) -> Repair:
     """Give a network initial weights, thresholds and slopes with which it learns.
 
-    Repairs only what `check` finds in the dynamics: a surrogate that is too steep or too flat
-    becomes an arc tangent as wide as the threshold; leaks that do not fit the number of steps get a
-    time constant of half of it; a layer that is silent or saturated gets the threshold 1; if it
-    is so still, no bias; and if that is not enough either, weights that are scaled until the
-    threshold is two standard deviations of its membranes away. If gradients vanish, all layers
-    are scaled in that manner, from the first to the last. It is meant for networks before
-    training: scaling changes the meaning of trained weights.
+    Repairs only what `check` finds in initial values and dynamics: equal weights are drawn anew; a
+    surrogate that is too steep or too flat becomes an arc tangent as wide as the threshold; leaks
+    that do not fit the number of steps get a time constant of half of it; a layer that is silent or
+    saturated gets the threshold 1; if it is so still, no bias; and if that is not enough either,
+    weights that are scaled until the threshold is two standard deviations of its membranes away. If
+    gradients vanish, all layers are scaled in that manner, from the first to the last. It is meant
+    for networks before training: scaling changes the meaning of trained weights.
 
     Args:
         net, batch, loss, num_steps: as for `check`.
@@ -157,12 +157,13 @@ class Work:
 
     def mend(self, finding: Finding, seen: Observation) -> bool:
         """Try the next remedy of a fault; False where there is none, or all were tried."""
-        a = next((a for a in seen.activities if a.path == finding.path), None)
-        for remedy in MENDERS.get(finding.fault, ()) if a is not None else ():
+        taps = (*seen.activities, *seen.synapses)
+        tap: Any = next((tap for tap in taps if tap.path == finding.path), None)
+        for remedy in MENDERS.get(finding.fault, ()) if tap is not None else ():
             key = (finding.fault, finding.path, remedy.__name__)
             if key not in self.done:
                 self.done.add(key)
-                if remedy(self, a, seen):
+                if remedy(self, tap, seen):
                     return True
         return False
 
@@ -221,6 +222,15 @@ class Work:
                 self.scale(synapse, each)
         return True
 
+    def redraw(self, synapse: Synapse, seen: Observation) -> bool:
+        """Weights as torch draws them."""
+        layer: Any = synapse.layer
+        if not hasattr(layer, "reset_parameters"):
+            return False
+        self.note(synapse.path, "weights", "all equal", "drawn anew")
+        layer.reset_parameters()
+        return True
+
     @staticmethod
     def before(a: Activity, seen: Observation) -> Synapse | None:
         """The layer with weights in front of a neuron."""
@@ -276,7 +286,7 @@ def _remembers(neuron: Any) -> bool:
     return "beta" in neuron._names and float(neuron.beta.detach().mean()) > LIMITS.leak
 
 
-Remedy = Callable[[Work, Activity, Observation], bool]
+Remedy = Callable[[Work, Any, Observation], bool]
 ACTIVE: tuple[Remedy, ...] = (Work.threshold, Work.bias, Work.weights)  # until a layer is active
 MENDERS: dict[str, tuple[Remedy, ...]] = {
     "surrogate too steep": (Work.surrogate,),
@@ -289,6 +299,7 @@ MENDERS: dict[str, tuple[Remedy, ...]] = {
     "output always fires": ACTIVE,
     "vanishing gradient": (Work.depth,),
     "exploding gradient": (Work.surrogate,),
+    "equal weights": (Work.redraw,),
 }
 
 

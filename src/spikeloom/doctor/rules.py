@@ -5,6 +5,7 @@ all in `LIMITS`. Faults of the data and of the program come before those of the 
 they cause them; among the dynamics the first layer that is wrong comes first.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ class Finding(NamedTuple):
 
     Attributes:
         fault: its name, a heading of ``docs/not_learning.md``.
-        path: of the layer; ``"input"``, ``"labels"``, ``"loss"`` or ``"optimizer"`` otherwise.
+        path: of the layer; ``"input"``, ``"output"``, ``"labels"``, ``"loss"`` or ``"optimizer"``
+            otherwise.
         found: what was measured, in words.
         value: the number.
         healthy: what it is in networks that learn.
@@ -136,8 +138,14 @@ def axes(seen: Observation) -> Iterator[Finding]:
         return
     if output.shape[0] == samples:
         text = f"outputs are {tuple(output.shape)} for {samples} labels: the batch comes first"
-        line = "x = x.transpose(0, 1)  # [T, B, ...]"
-        yield Finding("time and batch exchanged", "input", text, 1, "[T, B, ...]", line)
+        path, line = (
+            "input",
+            "x = x.transpose(0, 1) for sequences [B, T, ...], or num_steps=10 for x",
+        )
+        line += " without a time axis"
+        if seen.style == "loop" and seen.steps == output.shape[1]:
+            path, line = "output", "return torch.stack(outputs), with the steps first: [T, B, N]"
+        yield Finding("time and batch exchanged", path, text, 1, "[T, B, ...]", line)
 
 
 def labels(seen: Observation) -> Iterator[Finding]:
@@ -161,12 +169,19 @@ def labels(seen: Observation) -> Iterator[Finding]:
             if len(y) >= 8 and low == high:
                 text, line = f"all {len(y)} labels are {low}", "shuffle the samples"
                 yield Finding("labels do not fit", "labels", text, low, "several classes", line)
-    if seen.trouble:
+    if seen.trouble and (y.dim() != 1 or y.is_floating_point()):
         line = (
             "a loss and labels of one kind: class numbers for ce_rate_loss() and mse_count_loss()"
         )
         text = f"the loss refuses them: {seen.trouble}"
         yield Finding("labels do not fit", "labels", text, 1, healthy, line)
+    elif seen.trouble:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        text = f"the loss refuses outputs {shape} with labels {tuple(y.shape)}: {seen.trouble}"
+        line = "loss=snn.functional.ce_rate_loss(), or lambda out, y: own_loss(out.sum(0), y)"
+        if seen.steps > 1 and isinstance(output, Tensor) and output.dim() == 2:
+            line = f"return torch.stack(outputs) of all {seen.steps} steps: [T, B, N]"
+        yield Finding("outputs do not fit the loss", "loss", text, 1, "[T, B, N]", line)
 
 
 def samples_first(seen: Observation) -> Tensor:
@@ -276,6 +291,43 @@ def _modules_in(value: Any) -> list[nn.Module]:
     if type(value) not in (list, tuple, dict) or len(value) > 1000:
         return []
     return [v for v in values if isinstance(v, nn.Module)]
+
+
+def equal_weights(seen: Observation) -> Iterator[Finding]:
+    """Hidden neurons that are all the same, and stay so."""
+    layers = [s for s in seen.synapses if _weight(s) is not None]
+    for layer, after in itertools.pairwise(layers):
+        weight, onward = _weight(layer), _weight(after)
+        bias = layer.layer._parameters.get("bias")
+        rows = weight is not None and len(weight) > 1 and _same(weight, 0)
+        if rows and onward is not None and _same(onward, 1) and (bias is None or _same(bias, 0)):
+            text = f"its {len(weight)} neurons have the same weights, and reach the next layer by "
+            text += "the same weights, so that they never differ"
+            line = f"random weights: {written(layer.path)}.reset_parameters()"
+            yield Finding("equal weights", layer.path, text, 0, "other weights for each", line)
+
+
+def _weight(synapse: Synapse) -> Tensor | None:
+    """Weights that learn, with a row for each neuron."""
+    weight = synapse.layer._parameters.get("weight")
+    fits = weight is not None and weight.dim() > 1 and weight.requires_grad
+    return weight if fits and not getattr(synapse.layer, "transposed", False) else None
+
+
+def _same(values: Tensor, axis: int) -> bool:
+    return torch.equal(values, values.narrow(axis, 0, 1).expand_as(values))
+
+
+def lost_input(seen: Observation) -> Iterator[Finding]:
+    """Samples that differ, but no longer where they reach the neurons."""
+    x = samples_first(seen)
+    if len(x) > 1 and seen.activities and not any(a.varies for a in seen.activities):
+        if torch.equal(x, x[:1].expand_as(x)):  # of `constant_input`
+            return
+        path = seen.activities[0].path
+        text = f"all {len(x)} samples differ, but arrive equal at the first neurons"
+        line = f"look at what is computed in front of {written(path)}: print(x.std(0)) there"
+        yield Finding("input does not vary", path, text, 0, "another value per sample", line)
 
 
 def not_in_optimizer(seen: Observation) -> Iterator[Finding]:
@@ -511,6 +563,8 @@ RULES: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
     blind_loss,
     frozen,
     forgotten,
+    equal_weights,
+    lost_input,
     not_in_optimizer,
     decayed_constants,
     carried_state,
@@ -536,5 +590,5 @@ def findings(seen: Observation) -> tuple[Finding, ...]:
         new = list(rule(seen))
         found += new
         explained |= bool(new) and rule in (nan, axes, constant_input, input_scale, *FOLLOW)
-        explained |= bool(new) and rule in (surrogate, detached)
+        explained |= bool(new) and rule in (surrogate, detached, equal_weights, lost_input)
     return tuple(found)
