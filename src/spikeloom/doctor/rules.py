@@ -295,12 +295,12 @@ def _modules_in(value: Any) -> list[nn.Module]:
 
 def equal_weights(seen: Observation) -> Iterator[Finding]:
     """Hidden neurons that are all the same, and stay so."""
-    layers = [s for s in seen.synapses if _weight(s) is not None]
-    for layer, after in itertools.pairwise(layers):
-        weight, onward = _weight(layer), _weight(after)
+    found = [(s, _weight(s)) for s in seen.synapses]
+    layers = [(s, weight) for s, weight in found if weight is not None]
+    for (layer, weight), (_, onward) in itertools.pairwise(layers):
         bias = layer.layer._parameters.get("bias")
-        rows = weight is not None and len(weight) > 1 and _same(weight, 0)
-        if rows and onward is not None and _same(onward, 1) and (bias is None or _same(bias, 0)):
+        alike = _same(weight, 0) and _same(onward, 1) and (bias is None or _same(bias, 0))
+        if alike and len(weight) > 1:
             text = f"its {len(weight)} neurons have the same weights, and reach the next layer by "
             text += "the same weights, so that they never differ"
             line = f"random weights: {written(layer.path)}.reset_parameters()"
