@@ -101,7 +101,10 @@ def test_equal_weights_are_drawn_anew() -> None:
         for p in made.parameters():
             p.zero_()
     mended = snn.doctor.repair(made, BATCH, num_steps=T)
-    assert [(change.path, change.what) for change in mended.changes] == [("1", "weights")]
+    assert [(change.path, change.what) for change in mended.changes] == [
+        ("1", "weights"),
+        ("3", "weights"),
+    ]
     assert float(mended.net[1].weight.detach().std()) > 0.01 and not mended.left
 
 

@@ -223,13 +223,17 @@ class Work:
         return True
 
     def redraw(self, synapse: Synapse, seen: Observation) -> bool:
-        """Weights as torch draws them."""
-        layer: Any = synapse.layer
-        if not hasattr(layer, "reset_parameters"):
-            return False
-        self.note(synapse.path, "weights", "all equal", "drawn anew")
-        layer.reset_parameters()
-        return True
+        """Weights as torch draws them, in all layers whose weights are one number."""
+        drawn = False
+        for each in seen.synapses:
+            layer: Any = each.layer
+            weight = layer._parameters.get("weight")
+            fits = weight is not None and weight.dim() > 1 and hasattr(layer, "reset_parameters")
+            if fits and bool((weight == weight.flatten()[0]).all()):
+                self.note(each.path, "weights", "all equal", "drawn anew")
+                layer.reset_parameters()
+                drawn = True
+        return drawn
 
     @staticmethod
     def before(a: Activity, seen: Observation) -> Synapse | None:
