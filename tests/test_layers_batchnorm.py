@@ -195,3 +195,25 @@ def test_statistics_of_all_steps_are_those_of_large_and_of_deep_networks(
 def test_a_scale_that_is_not_positive_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} must be positive, got 0"):
         snn.ThresholdDependentBatchNorm2d(3, **{name: 0.0})
+
+
+REFUSED = {
+    "no features": (lambda: snn.ThresholdDependentBatchNorm2d(0), ValueError, "num_features"),
+    "fewer": (lambda: snn.ThresholdDependentBatchNorm1d(-1), ValueError, "num_features"),
+    "a fraction": (lambda: snn.ThresholdDependentBatchNorm1d(2.5), TypeError, "num_features"),
+    "eps": (lambda: snn.ThresholdDependentBatchNorm1d(3, eps=-1.0), ValueError, "eps"),
+    "momentum": (lambda: snn.ThresholdDependentBatchNorm2d(3, momentum=2), ValueError, "momentum"),
+    "no inputs": (lambda: snn.BatchNormTT1d(0, 3), ValueError, "input_features"),
+    "no steps": (lambda: snn.BatchNormTT2d(3, 0), ValueError, "time_steps must be in"),
+    "steps": (lambda: snn.BatchNormTT2d(3, True), TypeError, "time_steps must be a whole number"),
+    "no norm": (lambda: snn.TemporalEffectiveBatchNorm(None, 3), TypeError, "norm must be a mod"),
+    "no list": (lambda: snn.EachStep(None), TypeError, "layers must be one module for each"),
+    "numbers": (lambda: snn.EachStep([1]), TypeError, "layers must be one module for each"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_norms_without_sense_were_built_or_refused_by_torch(case: str) -> None:
+    call, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        call()

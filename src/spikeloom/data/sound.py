@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.numbers import real, tensor, whole
-from .damage import damage_named
+from .damage import damage_named, file_of
 
 __all__ = ["mel", "read_wav"]
 
@@ -40,6 +40,7 @@ def read_wav(path: "str | PathLike[str]") -> tuple[Tensor, int]:
     (tensor([0.0000, 0.5000]), 8000)
     """
     remedy = "convert it to PCM, e.g. ffmpeg -i in.mp3 -ac 1 -c:a pcm_s16le out.wav"
+    path = file_of("path", path, "a PCM wav file", "write the path of a recording")
     with damage_named(path, "a PCM wav file", remedy):
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core.lengths import cut
 from ..core.numbers import network
 from ..core.taps import Moment, noted
-from ..core.tree import named_neurons
+from ..core.tree import generators_kept, named_neurons
 from ..core.tree import reset as reset_states
 from ..kernels.events.choice import by_input_alone
 from ..running import run
@@ -130,7 +130,7 @@ class Model:
         training = self.net.training
         self.net.eval()
         try:
-            with fork_random_state(self.device), torch.no_grad():
+            with fork_random_state(self.device, self.net), torch.no_grad():
                 torch.manual_seed(self.seed)
                 parts = [
                     self._scores(x[start : start + AT_ONCE], lengths, start)
@@ -180,8 +180,14 @@ def device_of(net: nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
-def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
-    """Random draws inside the block leave torch's global generators outside as they were.
+def fork_random_state(
+    device: torch.device, net: nn.Module | None = None
+) -> AbstractContextManager[None]:
+    """Random draws inside the block leave generators outside as they were.
+
+    Args:
+        device: besides the CPU, for torch's global generators.
+        net: its generators are left as they were, too.
 
     >>> before = torch.get_rng_state()
     >>> with fork_random_state(torch.device("cpu")):
@@ -189,7 +195,7 @@ def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
     >>> torch.equal(before, torch.get_rng_state())
     True
     """
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return generators_kept(net, [device] if device.type == "cuda" else [])
 
 
 WRAPPERS = {
