@@ -38,6 +38,7 @@ ARGUMENTS = {
     "clip",
     "accumulate",
     "precision",
+    "batch_norm",
     "validation",
 }  # of `fit`, among the settings
 

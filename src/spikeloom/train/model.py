@@ -46,6 +46,7 @@ class Model:
         last: path of the last neuron.
         metrics: functions of scores [N, ...] and targets [N, ...], by name.
         precision: dtype of autocast, or None.
+        batch_norm: as for `spikeloom.run`.
     """
 
     net: nn.Module
@@ -56,6 +57,7 @@ class Model:
     last: str
     metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] = field(default_factory=dict)
     precision: torch.dtype | None = None
+    batch_norm: str = "step"
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Output for the loss, [T, B, N], and spikes by layer, [T, B, ...], of samples.
@@ -81,7 +83,8 @@ class Model:
                 return self._own_loop(x, lengths)
             membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
             names = [*(f"{path}.spk" for path in self.layers), *membrane]
-            result = run(self.net, x, num_steps, record=names, reset=reset, lengths=lengths)
+            options: dict[str, Any] = {"record": names, "reset": reset, "lengths": lengths}
+            result = run(self.net, x, num_steps, batch_norm=self.batch_norm, **options)
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
         return result.record[membrane[0]] if membrane else output, spikes
