@@ -270,7 +270,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return
         for layer in self.layers:
             if isinstance(layer, StatefulLayer):
-                layer.leave()
+                layer.leave(self.execution)
         for key in self.immediate:
             module = self.held[key]
             if module.batch_axis is None:
