@@ -5,7 +5,6 @@ for each class, below ``train`` and ``test`` or alone.
 """
 
 import math
-import wave
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -21,6 +20,7 @@ from ..core.numbers import path_of, real, whole
 from .damage import damage_named
 from .events import to_frames
 from .npz import read_npz
+from .sound import mel_filters, read_channels
 from .split import Split, stratified
 
 __all__ = ["IMAGES", "folder", "read_sample"]
@@ -285,43 +285,16 @@ def _image(path: Path, size: tuple[int, int] | None, channels: int | None) -> Te
 def _sound(path: Path, num_steps: int) -> Tensor:
     """Logarithms of the energies in bands of equal width on the mel scale, [T, bands], in [0, 1]
     from 80 dB below the loudest one to that."""
-    with damage_named(path, "a whole wav file of whole numbers", "write 16-bit PCM"):
-        try:
-            with wave.open(str(path)) as file:
-                width, channels, rate = (
-                    file.getsampwidth(),
-                    file.getnchannels(),
-                    file.getframerate(),
-                )
-                raw = file.readframes(file.getnframes())
-        except wave.Error as error:
-            raise ValueError(str(error)) from error
-        kinds = {1: np.uint8, 2: np.int16, 4: np.int32}
-        if width not in kinds or not raw:
-            raise ValueError(f"samples of {8 * width} bits are not read")
-        values = np.frombuffer(raw, kinds[width]).astype(np.float32)
-    signal = torch.from_numpy(values).reshape(-1, channels).mean(1)
-    signal = signal - 128 if width == 1 else signal
-    signal = signal / float(2 ** (8 * width - 1))
+    samples, rate = read_channels(path)
+    if not len(samples):
+        raise ValueError(f"{path} must hold sound, got none; record it again")
+    signal = samples.mean(1)
     hop = max(1, math.ceil(len(signal) / num_steps))
     window = 2 ** max(5, math.ceil(math.log2(0.025 * rate)))
     signal = torch.nn.functional.pad(signal, (0, hop * num_steps + max(window, hop) - len(signal)))
     frames = signal.unfold(0, max(window, hop), hop)[:num_steps]
-    power = torch.fft.rfft(frames * torch.hann_window(frames.shape[1])).abs() ** 2
-    energy = power @ _mel(power.shape[1], rate)
+    size = frames.shape[1]
+    power = torch.fft.rfft(frames * torch.hann_window(size)).abs() ** 2
+    energy = power @ mel_filters(BANDS, size, rate, LEAST_HZ, rate / 2).to(power)
     decibel = 10 * torch.log10(energy.clamp(min=1e-10))
     return ((decibel - decibel.max() + 80) / 80).clamp(0, 1)
-
-
-def _mel(bins: int, rate: int) -> Tensor:
-    """Triangles of equal width on the mel scale, [bins, bands].
-
-    Source: Stevens, Volkmann & Newman (1937), the form 2595 log10(1 + f / 700) of O'Shaughnessy
-    (1987).
-    """
-    low, high = (2595 * math.log10(1 + f / 700) for f in (LEAST_HZ, rate / 2))
-    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)
-    f = torch.linspace(0, rate / 2, bins)[:, None]
-    rising = (f - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - f) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0)

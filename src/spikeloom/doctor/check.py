@@ -187,15 +187,11 @@ def _probe(net: nn.Module, x: Tensor, num_steps: int | None) -> tuple[str, list[
 
 def _call(net: nn.Module, x: Tensor, num_steps: int | None) -> list[str]:
     """Call the network, with the same random numbers each time; the paths that drop values."""
-    state = torch.get_rng_state()
-    try:
-        with _places(net) as places, _Drops(places) as drops:
-            try:
-                net(x)
-            except (ValueError, TypeError, RuntimeError, IndexError):
-                _call_step(net, x, num_steps)
-    finally:
-        torch.set_rng_state(state)
+    with tree.generators_kept(net), _places(net) as places, _Drops(places) as drops:
+        try:
+            net(x)
+        except (ValueError, TypeError, RuntimeError, IndexError):
+            _call_step(net, x, num_steps)
     return drops.found
 
 

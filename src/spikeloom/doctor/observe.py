@@ -323,7 +323,7 @@ def restored(net: nn.Module) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     devices = [p.device for p in net.parameters() if p.device.type == "cuda"][:1]
     try:
-        with torch.random.fork_rng(devices=devices):
+        with tree.generators_kept(net, devices):
             yield
     finally:
         for module, mode in training.items():

@@ -66,6 +66,7 @@ class Request:
     clip: float | None = None
     accumulate: int = 1
     precision: str | None = None
+    batch_norm: str = "step"
     device: Any = None
     workers: int = 0
     callbacks: Any = ()
@@ -153,6 +154,13 @@ class Request:
         whole("workers", self.workers, 0)
         if self.precision is not None:
             checks.choice("precision", self.precision, PRECISIONS)
+        checks.choice("batch_norm", self.batch_norm, ("step", "time"))
+        if self.batch_norm == "time" and has_own_loop(self.net):
+            raise ValueError(
+                'batch_norm="time" is for networks of one time step, which snn.run runs, got one '
+                "with a loop of its own; write nn.BatchNorm there over all steps, or leave "
+                "batch_norm out"
+            )
         if self.device is not None:
             device_of("device", self.device)
         metrics_of(self.metrics)
@@ -161,6 +169,7 @@ class Request:
             "penalty": self.penalty is not None,
             "accumulate": self.accumulate > 1,
             "precision": PRECISIONS[self.precision or "fp32"] is not None,
+            'batch_norm="time"': self.batch_norm == "time",
             "a network with a loop of its own": has_own_loop(self.net),
         }
         wrong = [name for name, used in features.items() if used]
@@ -209,6 +218,7 @@ class Request:
             last=last,
             metrics=metrics_of(self.metrics),
             precision=PRECISIONS[self.precision or "fp32"],
+            batch_norm=self.batch_norm,
             optimizer=Update(
                 optimizer,
                 Schedule(optimizer, schedule),
@@ -288,6 +298,7 @@ class Request:
             "clip": self.clip,
             "accumulate": self.accumulate if self.accumulate > 1 else None,
             "precision": self.precision,
+            "batch_norm": self.batch_norm if self.batch_norm != "step" else None,
         }
         return {
             "rule": str(self.learning),
