@@ -44,6 +44,18 @@ def test_optimizer_checkpoints_of_snntorch_meet_the_parameters_in_its_order(name
     assert names == ["threshold", "beta", *(["V"] if name == "RSynaptic" else []), "alpha"]
 
 
+def test_the_beta_of_a_loaded_leaky_parallel_could_not_be_set_by_snntorchs_methods() -> None:
+    betas = torch.tensor([0.1, 0.5, 0.9])
+    neuron = snn.LeakyParallel(2, 3, beta=0.3)
+    neuron.load_state_dict(snn.LeakyParallel(2, 3, beta=0.7).state_dict())
+    neuron._beta_buffer(betas, learn_beta=False)
+    neuron._beta_to_weight_hh()
+    assert torch.equal(neuron.rnn.weight_hh_l0, betas.unsqueeze(1).expand(3, 3))
+    neuron.weight_hh_enable()
+    assert torch.equal(neuron.rnn.weight_hh_l0, torch.diag(betas))
+    assert torch.equal(neuron.grad_hook(torch.ones(3, 3)), torch.eye(3))
+
+
 # -- module names that scripts import --------------------------------------------------------------
 
 MODULES = {
