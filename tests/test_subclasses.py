@@ -349,6 +349,21 @@ def test_feedback_made_by_an_override_registers_its_own_weights() -> None:
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
+def test_a_convolution_of_ones_own_in_the_feedback_could_not_ask_for_its_padding() -> None:
+    class Plain(snn.RLeaky):
+        def _init_recurrent_conv2d(self) -> None:
+            self._init_padding()
+            size: Any = self.kernel_size
+            self.recurrent = nn.Conv2d(2, 2, size, padding=self.padding, bias=False)
+
+    neuron = Plain(0.9, conv2d_channels=2, kernel_size=(3, 5))
+    assert neuron.padding == (1, 2)
+    assert [name for name, _ in neuron.named_parameters()] == ["recurrent.weight"]
+    spk, mem = neuron(torch.ones(1, 2, 4, 4))
+    _, mem = neuron(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), mem)
+    assert mem.shape == spk.shape == (1, 2, 4, 4)
+
+
 @pytest.mark.parametrize("made", [nn.Identity(), torch.neg], ids=["module", "function"])
 def test_feedback_assigned_to_a_one_to_one_neuron_is_used(made: Any) -> None:
     neuron = snn.RLeaky(0.5, V=3.0, all_to_all=False, mode="sequence")
