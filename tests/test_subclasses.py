@@ -295,6 +295,45 @@ def test_a_part_of_snntorchs_constructor_that_is_not_called_is_refused(name: str
         type("Old", (snn.Leaky,), {name: lambda self, *given: None})
 
 
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("Alpha", "_alpha_cases"),
+        ("Lapicque", "_lapicque_cases"),
+        ("RLeaky", "_rleaky_init_cases"),
+        ("RSynaptic", "_rsynaptic_init_cases"),
+        ("SConv2dLSTM", "_sconv2dlstm_cases"),
+        ("LinearLeaky", "_tau_buffer"),
+    ],
+)
+def test_a_part_of_the_constructor_of_one_neuron_was_overridden_without_effect(
+    base: str, name: str
+) -> None:
+    with pytest.raises(TypeError, match=f"the constructor does not call {name}"):
+        type("Old", (getattr(snn, base),), {name: lambda self, *given: None})
+    type("Whole", (snn.LIF,), {name: lambda self, *given: None})  # calls it itself
+
+
+@pytest.mark.parametrize("base", ["Synaptic", "RSynaptic", "Alpha"])
+def test_an_alpha_that_an_override_registers_was_ignored(base: str) -> None:
+    neuron: Any = getattr(snn, base)
+
+    def register(self: Any, alpha: Any, learn_alpha: bool) -> None:
+        self.alpha = nn.Parameter(torch.full((3,), float(alpha)))
+
+    options: dict[str, Any] = {"mode": "sequence"}
+    if base == "RSynaptic":
+        options |= {"V": 0.5, "all_to_all": False}
+    own = type("PerNeuron", (neuron,), {"_alpha_register_buffer": register})(0.9, 0.7, **options)
+    plain = neuron(torch.full((3,), 0.9), 0.7, learn_alpha=True, **options)
+    x = torch.rand(30, 2, 3, generator=torch.Generator().manual_seed(0))
+    found, expected = own(x)[0], plain(x)[0]
+    assert torch.equal(found, expected) and found.any()
+    found.sum().backward()
+    expected.sum().backward()
+    assert torch.equal(own.alpha.grad, plain.alpha.grad)
+
+
 # -- bases, and feedback of ones own ---------------------------------------------------------------
 
 
