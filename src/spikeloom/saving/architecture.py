@@ -24,6 +24,7 @@ from ..layers.batchnorm import EachStep, TemporalEffectiveBatchNorm
 from ..layers.delay import SynapticDelay
 from ..layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from ..layers.delayed_linear import DelayedLinear
+from ..layers.feedback import Feedback
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
 from .graphs import build_converted, describe_converted
@@ -56,6 +57,7 @@ OURS = (
     GradedSpikes,
     SpikeLinear,
     EachStep,
+    Feedback,
     TemporalEffectiveBatchNorm,
     Residual,
     TokenLayer,
