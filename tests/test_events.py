@@ -71,7 +71,7 @@ def test_silent_rows_at_the_end_of_a_block_overwrote_entries_of_the_next_one(
         "sweep",
         lambda function, *args: [function(40, 60), function(0, 20)] and function(20, 40),
     )
-    found = product._listed(x, x.dtype)
+    found = product.listed(x, x.dtype)
     assert torch.equal(found.ptr[1:].long(), (x != 0).sum(1).cumsum(0))
     assert torch.equal(found.idx.long(), x.nonzero()[:, 1])
 
