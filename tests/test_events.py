@@ -196,3 +196,23 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=1500
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+@needs_numba
+@pytest.mark.parametrize("transposed", [True, False])
+def test_torch_added_single_elements_of_an_untransposed_weight(
+    transposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`embedding_bag` adds rows as vectors only if a row is contiguous."""
+    tables: list[torch.Tensor] = []
+    summed = F.embedding_bag
+
+    def watched(idx: Any, table: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        tables.append(table)
+        return summed(idx, table, *args, **options)
+
+    monkeypatch.setattr(product.F, "embedding_bag", watched)
+    w = torch.randn(120, 200).t() if transposed else torch.randn(200, 120)
+    w.requires_grad_()
+    linear(spikes((70, 120), 0.3), w, None).sum().backward()
+    assert len(tables) >= 2 and all(table.stride(1) == 1 for table in tables)

@@ -25,9 +25,9 @@ __all__ = ["demand", "density", "linear", "refusal"]
 
 TABLE = 2**19  # bytes of a table that one call reads: they stay in the cache for all bags
 COLUMNS = 64  # least number of columns of a table that is divided
-READS = (
-    16  # of a table's row on average; below, copies of parts of the table cost more than they save
-)
+READS = 16  # of a row of a table on average; below, copying columns costs more than it saves
+READS_UNCACHED = 4  # the same for a table that no cache holds
+CACHED = 2**23  # bytes of a table that the last cache holds
 ROWS = 2048  # rows whose entries are sorted by column, and whose gradients stay in the cache
 
 
@@ -164,8 +164,10 @@ def _sums(entries: Entries, table: Tensor) -> Tensor:
     Where rows are read often, copies of a few columns at a time, which stay in the cache.
     """
     height, columns = table.shape
-    width = TABLE // (table.element_size() * height or 1) // COLUMNS * COLUMNS or COLUMNS
-    if len(entries.idx) <= READS * height and table.is_contiguous():
+    size = table.element_size() * height
+    width = TABLE // (size or 1) // COLUMNS * COLUMNS or COLUMNS
+    reads = READS if size * columns <= CACHED else READS_UNCACHED
+    if len(entries.idx) <= reads * height and table.is_contiguous():
         width = columns
     sums = [
         F.embedding_bag(
