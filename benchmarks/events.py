@@ -32,18 +32,22 @@ LAP = 0.03  # seconds for which a short call is repeated
 Row = dict[str, Any]
 
 
-def layers(inputs: int, outputs: int) -> dict[str, nn.Module]:
-    """A layer that goes by events and the ordinary one, with the same weights."""
-    events, plain = snn.SpikeLinear(inputs, outputs, events="always"), nn.Linear(inputs, outputs)
-    plain.load_state_dict(events.state_dict())
-    return {"dense": plain, "events": events}
+def layers(inputs: int, outputs: int, events: str) -> dict[str, nn.Module]:
+    """A layer for events and the ordinary one, with the same weights."""
+    layer, plain = snn.SpikeLinear(inputs, outputs, events=events), nn.Linear(inputs, outputs)
+    plain.load_state_dict(layer.state_dict())
+    return {"dense": plain, "SpikeLinear": layer}
 
 
-def cases(smoke: bool) -> list[tuple[str, dict[str, nn.Module], tuple[int, ...]]]:
+def cases(smoke: bool, events: str) -> list[tuple[str, dict[str, nn.Module], tuple[int, ...]]]:
     found = []
     for inputs, outputs, rows in LINEAR[1:2] if smoke else LINEAR:
         found.append(
-            (f"linear {inputs}-{outputs}, {rows} rows", layers(inputs, outputs), (rows, inputs))
+            (
+                f"linear {inputs}-{outputs}, {rows} rows",
+                layers(inputs, outputs, events),
+                (rows, inputs),
+            )
         )
     return found
 
@@ -89,14 +93,16 @@ def table(
     smoke: bool,
     repeats: int,
     densities: tuple[float, ...],
+    events: str,
 ) -> list[Row]:
     rows = []
-    for name, pair, shape in cases(smoke):
+    for name, pair, shape in cases(smoke, events):
         row: Row = {"layer": name}
         for density in densities:
             times = measure(pair, shape, density, repeats)
             row.setdefault("dense [ms]", times["dense"] * 1e3)
-            row[f"dense / events at {100 * density:g} %"] = times["dense"] / times["events"]
+            gain = times["dense"] / times["SpikeLinear"]
+            row[f"dense / SpikeLinear at {100 * density:g} %"] = gain
         rows.append(row)
     return rows
 
@@ -104,13 +110,13 @@ def table(
 def break_even(smoke: bool, repeats: int) -> list[Row]:
     """The density at which both take the same time, between measured ones."""
     rows = []
-    for name, pair, shape in cases(smoke):
+    for name, pair, shape in cases(smoke, "always"):
         row: Row = {"layer": name}
         for kind, measure in (("inference", inference), ("training", training)):
             before, found = (0.0, float("inf")), "> 60 %"
             for density in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6):
                 times = measure(pair, shape, density, repeats)
-                gain = times["dense"] / times["events"]
+                gain = times["dense"] / times["SpikeLinear"]
                 if gain < 1:
                     low, high = before
                     crossing = low + (density - low) * (high - 1) / (high - gain) if low else 0
@@ -210,13 +216,16 @@ def main() -> None:
     smoke, repeats = options.smoke, 3 if options.smoke else options.repeats
     only = options.only.split(",")[:1] if smoke else options.only.split(",")
     densities = (0.01, 0.02, 0.05, 0.1, 0.2)
-    if "inference" in only:
-        report(
-            "inference, 1 thread",
-            table(inference, smoke, repeats, densities[2:3] if smoke else densities),
-        )
-    if "training" in only:
-        report("forward + backward, 1 thread", table(training, smoke, repeats, densities[1:]))
+    for events in ("auto", "always"):
+        title = f'events="{events}", 1 thread'
+        if "inference" in only:
+            given = densities[2:3] if smoke else densities
+            report(f"inference, {title}", table(inference, smoke, repeats, given, events))
+        if "training" in only:
+            report(
+                f"forward + backward, {title}",
+                table(training, smoke, repeats, densities[1:], events),
+            )
     if "break-even" in only:
         report(
             "density at which events and the dense product take the same time",

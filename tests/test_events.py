@@ -57,6 +57,43 @@ def test_the_weights_may_be_taken_in_blocks_of_any_size(
 
 
 @needs_numba
+def test_silent_rows_at_the_end_of_a_block_overwrote_entries_of_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Listing writes ahead of the last entry of a row, which must not reach another thread's."""
+    x = spikes((60, 50), 0.2)
+    x[10:25] = 0
+    x[40:] = 0
+    monkeypatch.setattr(threads, "PARALLEL", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(
+        product,
+        "sweep",
+        lambda function, *args: [function(40, 60), function(0, 20)] and function(20, 40),
+    )
+    found = product._listed(x, x.dtype)
+    assert torch.equal(found.ptr[1:].long(), (x != 0).sum(1).cumsum(0))
+    assert torch.equal(found.idx.long(), x.nonzero()[:, 1])
+
+
+@needs_numba
+@pytest.mark.parametrize("reads", [0, 10**6])
+def test_a_weight_is_read_in_place_or_in_copies_with_the_same_result(
+    reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product, "READS", reads)
+    monkeypatch.setattr(product, "TABLE", 1)
+    x = spikes((70, 120), 0.3, "graded").requires_grad_()
+    w = torch.randn(120, 200).t().requires_grad_()
+    b = torch.randn(200, requires_grad=True)
+    expected = gradients(F.linear(x, w, b), [x, w, b])
+    assert_close(gradients(linear(x, w, b), [x, w, b]), expected, 190)
+    with torch.no_grad():
+        w.mul_(2.0)  # between calls
+    assert_close([linear(x, w, b)], [F.linear(x, w, b)], 190)
+
+
+@needs_numba
 def test_inputs_of_any_rank_order_and_number_of_rows_pass() -> None:
     w = torch.randn(3, 5)
     shaped = [spikes(shape, 0.4) for shape in ((5,), (0, 5), (2, 0, 5), (2, 3, 4, 5))]

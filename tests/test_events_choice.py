@@ -25,15 +25,16 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a timing says, and how often it was made; no work is too small."""
     said: dict[str, Any] = {"faster": True, "timings": 0}
 
-    def timed(*args: Any) -> bool:
+    def timed(*args: Any) -> float:
         said["timings"] += 1
-        return said["faster"]
+        return 2.0 if said["faster"] else 0.5
 
     monkeypatch.setattr(choice, "WORTH", 0)
-    monkeypatch.setattr(choice, "_faster", timed)
+    monkeypatch.setattr(choice, "SMALL", 0)
+    monkeypatch.setattr(choice, "_gain", timed)
     monkeypatch.setattr(choice, "_answers", lambda: answers)
     monkeypatch.setattr(choice, "_file", lambda: None)
-    answers: dict[str, bool] = {}
+    answers: dict[str, float] = {}
     return said
 
 
@@ -105,9 +106,10 @@ def test_a_later_process_takes_the_answer_of_the_first(
         file.unlink(missing_ok=True)
         for timed in (answer, not answer):  # the second process would answer otherwise
             choice._answers.cache_clear()
-            monkeypatch.setattr(choice, "_faster", lambda *args, timed=timed: timed)
+            gain = 2.0 if timed else 0.5
+            monkeypatch.setattr(choice, "_gain", lambda *args, gain=gain: gain)
             assert choice.linear(x, w, None)[1].startswith("events" if answer else "dense")
-    for damage in (b"", b"[1]", b'{"a": 1}', b"\xff"):
+    for damage in (b"", b"[1]", b'{"a": "1"}', b'{"a": true}', b"\xff"):
         file.write_bytes(damage)
         choice._answers.cache_clear()
         assert choice._answers() == {}
@@ -125,8 +127,34 @@ def test_a_timing_that_nothing_keeps_decides_nothing_that_is_resumed(answer: Any
 @needs_numba
 def test_a_timing_computes_both_ways_and_leaves_no_gradient() -> None:
     x, w = spikes((30, 100), 0.1), torch.randn(4, 100, requires_grad=True)
-    assert choice._faster(x, w.detach(), None, True) in (True, False)
+    assert choice._gain(x, w.detach(), None, True) > 0
     assert w.grad is None
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_a_layer_made_for_events_went_by_events_where_the_dense_product_is_faster(
+    answer: Any, dtype: torch.dtype
+) -> None:
+    net = nn.Sequential(snn.SpikeLinear(100, 64), snn.Leaky(0.9, init_hidden=True))
+    x = spikes((12, 50, 100), 0.06).to(dtype)
+    how = lambda: snn.run(net, x, explain=True).plan.rows[0].how  # noqa: E731
+    assert "; events (density" in how() and answer["timings"] == 1
+    answer["faster"] = False
+    x = spikes((12, 50, 100), 0.3).to(dtype)
+    assert "; dense (density" in how() and answer["timings"] == 2
+    leaves = list(net.parameters())
+    found = gradients(snn.run(net, x), leaves)
+    assert_close(found, gradients(by_steps(net, x.float()), leaves), 10**3)
+
+
+@needs_numba
+def test_a_resumed_training_takes_the_layer_made_for_events_by_events(answer: Any) -> None:
+    answer["faster"] = False
+    x, w = spikes((30, 100), 0.1), torch.randn(4, 100)
+    with choice.by_input_alone():
+        remark = choice.linear(x, w, None, made_for_events=True)[1]
+    assert remark.startswith("events") and answer["timings"] == 0
 
 
 def test_a_layer_with_a_hook_or_an_override_is_called_as_it_is() -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .surrogate import spikes_of
 from .transition import over_threshold, winner
 
 __all__ = ["CALLS", "STEP", "Doors", "overridden_by", "step", "stepwise", "through"]
@@ -145,7 +146,7 @@ class Doors:
     def fire(self, mem: Tensor) -> Tensor:
         """Spikes of a membrane, [B, ...]: the graded factor where ``mem > threshold``."""
         mem = self.state_quant(mem) if self.state_quant else mem
-        return self.spike_grad(mem - self.threshold) * self.graded_spikes_factor
+        return spikes_of(self.spike_grad, mem - self.threshold) * self.graded_spikes_factor
 
     def fire_inhibition(self, batch_size: int, mem: Tensor) -> Tensor:
         """Spikes [B, ...], where only the neuron furthest above its threshold may fire.
@@ -155,11 +156,11 @@ class Doors:
             mem: membrane, [B, ...].
         """
         over = mem - self.threshold
-        return self.spike_grad(over) * self.graded_spikes_factor * winner(over)
+        return spikes_of(self.spike_grad, over) * self.graded_spikes_factor * winner(over)
 
     def mem_reset(self, mem: Tensor) -> Tensor:
         """The reset signal of a membrane: 1 where ``mem > threshold``, without gradient."""
-        return self.spike_grad(mem.detach() - self.threshold.detach()).detach()
+        return spikes_of(self.spike_grad, mem.detach() - self.threshold.detach()).detach()
 
     @classmethod
     def init(cls) -> None:

@@ -5,6 +5,7 @@ for each class, below ``train`` and ``test`` or alone.
 """
 
 import math
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -45,7 +46,8 @@ def folder(
     The folder holds ``train`` and ``test``, each with one folder for each class; or the folders of
     the classes alone, of whose files a part becomes the test samples, in every class and the same
     on every machine. A file ``data.npz`` (or the path of any ``.npz`` file) holds ``x`` and ``y``,
-    or ``x_train``, ``y_train``, ``x_test`` and ``y_test``; uint8 is divided by 255.
+    or ``x_train``, ``y_train``, ``x_test`` and ``y_test``; uint8 is divided by 255. Labels
+    are whole numbers from 0, or the names of the classes.
 
     Args:
         path: the folder or file.
@@ -146,7 +148,7 @@ def read_sample(
         raise ValueError(f"{path} is of no known kind; write one of {', '.join(known)}")
     if isinstance(found, np.ndarray) and found.dtype.names:
         return to_frames(found, sensor_size or _sensor([found]), num_steps=num_steps)
-    return _scaled(np.asarray(found))
+    return _scaled(np.asarray(found), path)
 
 
 def _array(path: Path) -> np.ndarray:
@@ -155,32 +157,42 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _of_arrays(path: Path, test: float) -> Split:
-    with np.load(path, allow_pickle=False) as archive:
-        names = set(archive.files)
-    if set(FOUR) <= names:
-        arrays = read_npz(path, FOUR)
-        parts = [arrays[name] for name in FOUR]
-        division = "divided by the file"
-    elif {"x", "y"} <= names:
-        arrays = read_npz(path, ("x", "y"))
-        train, held = _divided(torch.from_numpy(arrays["y"]), test)
-        parts = [arrays[name][index.numpy()] for index in (train, held) for name in ("x", "y")]
-        division = f"a stratified part of {test:g} tests"
-    else:
+    remedy = "write np.savez(path, x=x, y=y), which makes one"
+    with damage_named(path, "a whole npz file", remedy), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    wanted = FOUR if set(FOUR) <= names else ("x", "y")
+    if not set(wanted) <= names:
         raise ValueError(
             f"{path} must hold the arrays x and y, or {', '.join(FOUR)}, got "
             f"{', '.join(sorted(names))}; rename them"
         )
-    x_train, y_train, x_test, y_test = parts
+    arrays = list(read_npz(path, wanted).values())
+    for x, y in zip(arrays[::2], arrays[1::2], strict=True):
+        if not x.ndim or not y.ndim or len(x) != len(y):
+            raise ValueError(
+                f"{path} must hold one label for each sample, got samples {x.shape} and labels "
+                f"{y.shape}; put the samples on the first axis of both"
+            )
+    labels, classes = _numbered(arrays[1::2])
+    samples = [_scaled(x, path) for x in arrays[::2]]
+    if len(samples) == 1:
+        parts = _divided(labels[0], test)
+        samples = [samples[0][part] for part in parts]
+        labels = [labels[0][part] for part in parts]
+    division = "divided by the file" if wanted == FOUR else f"a stratified part of {test:g} tests"
     name = path.parent.name if path.name == "data.npz" else path.stem
-    return Split(
-        _scaled(x_train),
-        torch.from_numpy(y_train),
-        _scaled(x_test),
-        torch.from_numpy(y_test),
-        name,
-        f"arrays of the file {path.name}, {division}",
-    )
+    description = f"arrays of the file {path.name}, {division}"
+    return Split(samples[0], labels[0], samples[1], labels[1], name, description, classes)
+
+
+def _numbered(parts: list[np.ndarray]) -> tuple[list[Tensor], tuple[str, ...]]:
+    """Labels as tensors. Words and truth values become numbers in alphabetical order, and name the
+    classes."""
+    if parts[0].dtype.kind not in "USb":
+        return [torch.from_numpy(part) for part in parts], ()
+    names, numbers = np.unique(np.concatenate(parts), return_inverse=True)
+    lengths = [len(part) for part in parts]
+    return list(torch.from_numpy(numbers).split(lengths)), tuple(str(name) for name in names)
 
 
 def _divided(y: Tensor, test: float) -> tuple[Tensor, Tensor]:
@@ -194,12 +206,16 @@ def _divided(y: Tensor, test: float) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(train), torch.from_numpy(held)
 
 
-def _scaled(x: np.ndarray) -> Tensor:
-    """Floats as they are, bytes divided by 255, other numbers as floats."""
+def _scaled(x: np.ndarray, path: Path) -> Tensor:
+    """Numbers in torch's default dtype, which layers have too; bytes are divided by 255."""
+    if x.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path} must hold samples of real numbers, got {x.dtype}; write np.abs(x) for complex "
+            "numbers, and one file for each sample if they differ in length"
+        )
     tensor = torch.from_numpy(np.ascontiguousarray(x))
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 255
-    return tensor if tensor.is_floating_point() else tensor.float()
+    values = tensor.to(torch.get_default_dtype())
+    return values / 255 if tensor.dtype == torch.uint8 else values
 
 
 def _classes(path: Path) -> list[str]:

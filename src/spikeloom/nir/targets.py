@@ -17,7 +17,7 @@ from ..core import checks
 from .node import Node
 from .reading import Flat, read
 
-__all__ = ["SPIKELOOM", "TARGETS", "Target", "carried", "check", "fitted", "time_step"]
+__all__ = ["SPIKELOOM", "SPIKING", "TARGETS", "Target", "carried", "check", "fitted", "time_step"]
 
 SPIKELOOM = "spikeloom"
 SPIKING = ("IF", "LIF", "CubaLIF")

@@ -244,8 +244,8 @@ def _special(neuron: Any, name: str) -> tuple[Any] | None:
         found = {
             "input_size": neuron.rnn.input_size,
             "bias": neuron.rnn.bias,
-            "dropout": neuron.rnn.dropout,
             "learn_beta": neuron.learn_beta,
+            "weight_hh_enable": neuron._full_weight_hh,
             "beta": None if neuron.beta is None else _like(neuron.beta, 0.9),
         }
         return (found[name],) if name in found else None

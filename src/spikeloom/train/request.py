@@ -183,6 +183,7 @@ class Request:
         """The network of a seed, on its device."""
         net = self.net
         if not isinstance(net, nn.Module) and callable(net):
+            _refuse_arguments(net)
             with fork_random_state(torch.device("cpu")):
                 torch.manual_seed(seed)
                 net = net()
@@ -359,6 +360,19 @@ def _penalties(given: Any, layers: tuple[str, ...], last: str) -> dict[str, Any]
         checks.choice("a layer in penalty", path, layers)
         callable_(f"penalty[{path!r}]", function, "snn.functional.rate_band(0.02, 0.2)")
     return dict(given)
+
+
+def _refuse_arguments(maker: Any) -> None:
+    """Raises ``TypeError`` if ``maker()`` would lack an argument."""
+    try:
+        inspect.signature(maker).bind()
+    except TypeError as error:
+        raise TypeError(
+            "net must be a network, or a function without arguments that makes one, got "
+            f"{name_of(maker)} ({error}); write fit({name_of(maker)}(...), ...)"
+        ) from error
+    except ValueError:  # a builtin has no signature
+        return
 
 
 def _weights(given: Any, data: Samples) -> Tensor:

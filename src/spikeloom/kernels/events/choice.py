@@ -1,4 +1,4 @@
-"""Decides whether an ordinary linear layer uses events, by timing both methods on its input.
+"""Decides whether a linear layer uses events, by timing both methods on its input.
 
 Each combination of sizes, density and threads is timed once. The results are stored in the folder
 of compiled kernels, so that a later process makes the same choice.
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ from . import loops
 __all__ = ["by_input_alone", "linear"]
 
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
+SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
 DENSE = 0.5  # density from which on the dense product is used without timing
-GAIN = 1.15  # least speed-up for which events are used
+GAIN = 1.15  # least speed-up for which an ordinary layer uses events
+GAIN_MADE_FOR_EVENTS = 1.05  # least speed-up for which a layer that is made for events uses them
 
 _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default=False)
 
@@ -47,33 +49,45 @@ def by_input_alone() -> Iterator[None]:
         _reproducible.reset(token)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, str]:
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool = False
+) -> tuple[Tensor, str]:
     """Return ``x @ weight.T + bias``, computed by the faster method, and a remark for the plan.
 
     Args:
-        x: [..., K].
+        x: [..., K]; for a layer that is made for events, also booleans or small integers.
         weight: [N, K].
         bias: [N].
+        made_for_events: times also small products, and uses events where no timing is allowed.
 
     >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]), None)
     (tensor([[1.],
             [2.]]), '')
     """
-    large = x.dim() > 0 and x.numel() * len(weight) >= WORTH
+    least = SMALL if made_for_events else WORTH
     if (
-        not large
-        or x.dtype != weight.dtype
+        x.dim() == 0
+        or x.numel() * len(weight) < least
+        or not (made_for_events or x.dtype == weight.dtype)
         or not checks.installed("numba")
         or events.refusal(x, weight)
     ):
-        return F.linear(x, weight, bias), ""
+        return _dense(x, weight, bias, made_for_events), ""
     density = events.density(x)
-    if 0 < density < DENSE and _pays(x, weight, bias, density):
+    silent = made_for_events and not density  # not timed, because a recording infers with zeros
+    if silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events)):
         return events.linear(x, weight, bias), f"events (density {100 * density:.3g} %)"
-    return F.linear(x, weight, bias), f"dense (density {100 * density:.3g} %)"
+    return _dense(x, weight, bias, made_for_events), f"dense (density {100 * density:.3g} %)"
 
 
-def _pays(x: Tensor, weight: Tensor, bias: Tensor | None, density: float) -> bool:
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, made_for_events: bool) -> Tensor:
+    stored = made_for_events and x.dtype in loops.WHOLE
+    return F.linear(x.to(weight.dtype) if stored else x, weight, bias)
+
+
+def _pays(
+    x: Tensor, weight: Tensor, bias: Tensor | None, density: float, made_for_events: bool
+) -> bool:
     trained = torch.is_grad_enabled() and weight.requires_grad
     rows = x.numel() // x.shape[-1]
     steps = round(2 * math.log2(density))
@@ -86,23 +100,24 @@ def _pays(x: Tensor, weight: Tensor, bias: Tensor | None, density: float) -> boo
     file = _file()
     if key not in answers:
         if file is None and _reproducible.get():
-            return False
-        answers[key] = _faster(x.detach().reshape(rows, -1), weight.detach(), bias, trained)
+            return made_for_events
+        answers[key] = _gain(x.detach().reshape(rows, -1), weight.detach(), bias, trained)
         with suppress(OSError):
             if file is not None:
                 written(file, json.dumps(answers).encode())
-    return answers[key]
+    return answers[key] >= (GAIN_MADE_FOR_EVENTS if made_for_events else GAIN)
 
 
-def _faster(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> bool:
-    """Whether events are faster for the product and, if ``trained``, the gradient of the weight."""
+def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> float:
+    """Return how many times as fast events are, with the gradient of the weight if ``trained``."""
     bias = None if bias is None else bias.detach()
     y = events.product(x, weight, bias)
 
     def dense() -> None:
-        F.linear(x, weight, bias)
+        values = x.to(weight.dtype)
+        F.linear(values, weight, bias)
         if trained:
-            torch.mm(y.t(), x)
+            torch.mm(y.t(), values)
 
     def sparse() -> None:
         events.product(x, weight, bias)
@@ -111,15 +126,22 @@ def _faster(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> bo
 
     with torch.no_grad():
         sparse()  # compiles
-        return min(_seconds(dense) for _ in range(2)) > GAIN * min(
-            _seconds(sparse) for _ in range(2)
-        )
+        pairs = [(_seconds(dense), _seconds(sparse))]
+        pairs += [(_seconds(dense), _seconds(sparse)) for _ in range(_repeats(pairs[0][0]))]
+    return min(pair[0] for pair in pairs) / max(1e-9, min(pair[1] for pair in pairs))
+
+
+def _repeats(seconds: float) -> int:
+    """How often work is timed again; short work more often, because each disturbance is large."""
+    return max(2, min(20, int(0.01 / max(seconds, 1e-9))))
 
 
 def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
+    """Time of the thread, which other programs do not lengthen; with several threads, wall time."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 @cache
@@ -128,8 +150,8 @@ def _file() -> Path | None:
     folder = cache_folder()
     stamp = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
     digest = hashlib.sha256(stamp.encode())
-    for module in (events, loops):
-        digest.update(Path(cast(str, module.__file__)).read_bytes())
+    for source in (__file__, events.__file__, loops.__file__):
+        digest.update(Path(cast(str, source)).read_bytes())
     return folder / f"timed_{digest.hexdigest()[:20]}.json" if folder else None
 
 
@@ -140,7 +162,7 @@ def _processor() -> str:
 
 
 @cache
-def _answers() -> dict[str, Any]:
+def _answers() -> dict[str, float]:
     """Return earlier answers, of this process or another."""
     file = _file()
     try:
@@ -148,5 +170,5 @@ def _answers() -> dict[str, Any]:
     except (OSError, ValueError):  # the file is missing or incomplete
         return {}
     return (
-        {k: v for k, v in found.items() if isinstance(v, bool)} if isinstance(found, dict) else {}
+        {k: v for k, v in found.items() if isinstance(v, float)} if isinstance(found, dict) else {}
     )

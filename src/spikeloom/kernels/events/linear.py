@@ -2,16 +2,16 @@
 
 The sums of rows are torch's `embedding_bag`, in both directions: forward a bag is a row of the
 input and the table is the weight; backward a bag is an input neuron and the table is the gradient
-of the output. The bias is the weight of one more input, which is always 1.
+of the output.
 
 The gradient of the input is dense, as surrogate gradients require. The backward pass keeps the
 input, as the dense layer does, and the list of its nonzero entries.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,11 +25,14 @@ __all__ = ["demand", "density", "linear", "refusal"]
 
 TABLE = 2**19  # bytes of a table that one call reads: they stay in the cache for all bags
 COLUMNS = 64  # least number of columns of a table that is divided
+READS = (
+    16  # of a table's row on average; below, copies of parts of the table cost more than they save
+)
 ROWS = 2048  # rows whose entries are sorted by column, and whose gradients stay in the cache
 
 
 class Entries(NamedTuple):
-    """The nonzero entries of a matrix [R, K], and a 1 at column K of each row.
+    """The nonzero entries of a matrix [R, K].
 
     Those of row ``r`` are at ``ptr[r]`` to ``ptr[r + 1]`` of ``idx``, which holds their columns in
     ascending order, and of ``values``.
@@ -107,8 +110,10 @@ def density(x: Tensor) -> float:
     0.25
     """
     rows = x.detach().reshape(x.shape[:-1].numel(), x.shape[-1])
-    sample = rows[:: max(1, len(rows) // 32)]
-    return int(sample.count_nonzero()) / max(1, sample.numel())
+    sample = rows[:: max(1, len(rows) // max(16, 2**13 // (x.shape[-1] or 1)))]
+    # a third of the time of torch.count_nonzero; the copy is not memory of the user
+    fired = np.count_nonzero(sample.to(torch.bool, copy=True).numpy())
+    return int(fired) / max(1, sample.numel())
 
 
 class _Product(torch.autograd.Function):
@@ -132,8 +137,8 @@ class _Product(torch.autograd.Function):
                 grad.t() @ x.to(grad.dtype) if wanted[1] else None,
                 grad.sum(0) if wanted[2] else None,
             )
-        table = _gradient(grad, Entries(*listed), x.shape[1])
-        return dx, table[:-1].t() if wanted[1] else None, table[-1] if wanted[2] else None
+        dw = _gradient(grad, Entries(*listed), x.shape[1]) if wanted[1] else None
+        return dx, dw, grad.sum(0) if wanted[2] else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -142,60 +147,45 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
-    outputs, inputs = weight.shape
-
-    def table(columns: slice) -> Tensor:
-        rows = weight.detach()[columns]
-        found = weight.new_empty(inputs + 1, len(rows))
-        found[:-1] = rows.t()
-        found[-1] = 0.0 if bias is None else bias.detach()[columns]
-        return found
-
-    return _sums(entries, table, (inputs + 1, outputs), weight.element_size())
+    y = _sums(entries, materialised(weight.detach()).t())
+    return y if bias is None else y.add_(bias.detach())
 
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """``grad.T @ x`` for ``x`` [R, K], without gradients; its transpose is contiguous."""
-    return _gradient(grad, _listed(x, grad.dtype), x.shape[1])[:-1].t()
+    return _gradient(grad, _listed(x, grad.dtype), x.shape[1])
 
 
 def _gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
-    """Return the gradient of the table [K + 1, N] of weights and bias."""
+    """Return the gradient of the weight, [N, K]; its transpose is contiguous."""
     grad = materialised(grad.detach().contiguous())
-    total = grad.new_zeros(width + 1, grad.shape[1])
-    for start, part in _by_column(entries, width + 1):
-        rows = grad[start : start + ROWS]
-        total += _sums(part, partial(_columns, rows), rows.shape, rows.element_size())
-    return total
+    parts = _by_column(entries, width)
+    start, part = next(parts)
+    total = _sums(part, grad[start : start + ROWS])
+    for start, part in parts:
+        total += _sums(part, grad[start : start + ROWS])
+    return total.t()
 
 
-def _columns(table: Tensor, columns: slice) -> Tensor:
-    return table[:, columns]
-
-
-def _sums(
-    entries: Entries, table: Callable[[slice], Tensor], shape: Sequence[int], size: int
-) -> Tensor:
+def _sums(entries: Entries, table: Tensor) -> Tensor:
     """Return for each row of ``entries`` the sum of the rows of a table that it lists.
 
-    Args:
-        entries: which rows are added.
-        table: makes some columns of the table, which is never needed as a whole.
-        shape: rows and columns of the table.
-        size: bytes of an element.
+    Where rows are read often, a few columns at a time, which torch copies: they stay in the cache.
     """
-    height, columns = shape
-    width = TABLE // (size * height) // COLUMNS * COLUMNS or COLUMNS
+    height, columns = table.shape
+    width = TABLE // (table.element_size() * height or 1) // COLUMNS * COLUMNS or COLUMNS
+    if len(entries.idx) <= READS * height and table.is_contiguous():
+        width = columns
     sums = [
         F.embedding_bag(
             entries.idx,
-            table(slice(start, start + width)),
+            table[:, start : start + width],
             entries.ptr,
             mode="sum",
             per_sample_weights=entries.values,
             include_last_offset=True,
         )
-        for start in range(0, columns or 1, width)
+        for start in range(0, columns or 1, width or 1)
     ]
     return sums[0] if len(sums) == 1 else torch.cat(sums, 1)
 
@@ -224,10 +214,13 @@ def _listed(x: Tensor, real: torch.dtype) -> Entries:
 
 
 def _by_column(entries: Entries, columns: int) -> Iterator[tuple[int, Entries]]:
-    """Yield for each ``ROWS`` rows the first one, and their entries as a transposed matrix."""
+    """Yield for each ``ROWS`` rows the first one, and their entries as a transposed matrix.
+
+    Yields at least once.
+    """
     ptr = entries.ptr.long()
     kind = torch.float32 if entries.values is None else entries.values.dtype
-    for start in range(0, len(ptr) - 1, ROWS):
+    for start in range(0, max(1, len(ptr) - 1), ROWS):
         part = ptr[start : start + ROWS + 1]
         first, last = int(part[0]), int(part[-1])
         idx = entries.idx[first:last].int()

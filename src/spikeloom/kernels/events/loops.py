@@ -18,32 +18,33 @@ WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16)  # dtypes in which sp
 def count(x, ptr, ones, width, start, stop):
     """Count the entries of rows ``start`` to ``stop``, and those that are 1.
 
-    Both counts contain the 1 that follows each row; ``ptr[r + 1]`` receives those of row ``r``.
+    ``ptr[r + 1]`` receives those of row ``r``.
     """
     for r in range(start, stop):
-        n = 1
-        m = 1
+        n = 0
+        m = 0
+        for k in range(width):  # a loop for each count: a vector of the processor holds one
+            n += x[r * width + k] != 0
         for k in range(width):
-            value = x[r * width + k]
-            n += value != 0
-            m += value == 1
+            m += x[r * width + k] == 1
         ptr[r + 1] = n
         ones[r] = m
 
 
 def list_rows(x, ptr, idx, values, width, graded, start, stop):
     """List the entries of the rows ``start`` to ``stop``; ``values`` is used if they are graded."""
+    end = ptr[stop]
     for r in range(start, stop):
         p = ptr[r]
+        last = ptr[r + 1] == end
         for k in range(width):
+            if last and p == end:  # what follows is of other rows, perhaps of another thread
+                break
             value = x[r * width + k]
             idx[p] = k
             if graded:
                 values[p] = value
             p += value != 0  # faster than a branch, which spikes make unpredictable
-        idx[p] = width
-        if graded:
-            values[p] = 1
 
 
 def by_column(ptr, idx, values, place, row, sorted_values, first, graded, rows):

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
-from ...layers.spike_linear import spike_linear
+from ...layers.spike_linear import described, spike_linear
 
 __all__ = ["NAME", "applied"]
 
@@ -28,9 +28,7 @@ def applied(execution: Any, layer: Any, span: range) -> str:
     if constant or x.dim() < 3:
         return ""
     if explicit:
-        from ...kernels.events.linear import density
-
-        y, remark = spike_linear(x, *layer.args[1:]), f"density {100 * density(x):.3g} %"
+        y, remark = described(x, *layer.args[1:])
     else:
         from ...kernels.events.choice import linear  # loads its loops on first use
 
