@@ -429,6 +429,22 @@ def test_a_batch_norm_that_would_learn_from_the_padding_is_refused() -> None:
     assert snn.run(net.eval(), x, lengths=ENDS).shape == x.shape
 
 
+@pytest.mark.parametrize("way", ["run", "layerwise"])
+def test_a_norm_that_counts_steps_went_on_from_the_first_one_after_padded_recordings(
+    way: str,
+) -> None:
+    norm = snn.TemporalEffectiveBatchNorm(nn.BatchNorm1d(2), 20)
+    net = nn.Sequential(norm, snn.Leaky(0.9, init_hidden=True)).eval()
+    x = torch.rand(9, 3, 2)
+    if way == "run":
+        snn.run(net, x, lengths=ENDS)
+    else:
+        snn.layerwise(lambda net, x: [net(x_t) for x_t in x])(net, x, lengths=ENDS)
+    with pytest.raises(ValueError, match=r"ended at different steps; call snn\.reset"):
+        snn.run(net, x, reset=False)
+    assert snn.run(net, x).shape == x.shape
+
+
 def test_a_loss_with_targets_at_every_step_refuses_lengths() -> None:
     loss = SF.mse_membrane_loss(time_var_targets=True)
     with pytest.raises(ValueError, match="lengths are for one target a sample"):

@@ -205,7 +205,7 @@ REFUSED = {
     "another length": (
         lambda: snn.PSN(T)(torch.ones(4, B, F)),
         ValueError,
-        r"at once, got 4 of 7 steps; write PSN\(num_steps=4\), or SlidingPSN",
+        r"at once, got 4 of 7 steps; write num_steps=4 for shorter sequences",
     ),
     "a run of another length": (
         lambda: snn.run(nn.Sequential(snn.PSN(T)), torch.ones(4, B, F)),
@@ -270,3 +270,27 @@ def test_it_is_saved_with_its_network(make: Any, tmp_path: Any) -> None:
     snn.save(net, tmp_path / "net.safetensors")
     again = snn.load(tmp_path / "net.safetensors")
     assert torch.equal(snn.run(net, current()), snn.run(again, current()))
+
+
+@whole_only
+@pytest.mark.parametrize("memory", ["checkpoint", "compressed"])
+def test_a_run_in_segments_named_a_shorter_sequence_as_the_remedy(make: Any, memory: str) -> None:
+    with pytest.raises(ValueError, match='memory="exact" for whole ones'):
+        snn.run(network(make()), current().repeat(1, 40, 1), memory=memory)
+
+
+@whole_only
+def test_a_rule_that_runs_parts_of_sequences_is_refused_before_work(make: Any) -> None:
+    net = nn.Sequential(nn.Linear(F, F), make(), nn.Linear(F, 2), snn.Leaky(0.9, init_hidden=True))
+    x, y = current().transpose(0, 1).float(), torch.arange(B) % 2
+    options: dict[str, Any] = {"encode": "sequence", "progress": False}
+    with pytest.raises(TypeError, match=r"runs whole sequences, the rule parts; write rule="):
+        snn.fit(net.float(), (x, y, x, y), rule=snn.train.TBPTT(K=2), **options)
+
+
+@whole_only
+def test_the_doctor_took_a_network_with_such_a_neuron_for_one_with_its_own_loop(make: Any) -> None:
+    last = snn.Leaky(0.9, init_hidden=True, output=True)
+    net = nn.Sequential(nn.Linear(F, F), make(), nn.Linear(F, 2), last).float()
+    report = snn.doctor.check(net, (current().float(), torch.arange(B) % 2))
+    assert "forgotten reset" not in str(report)

@@ -200,6 +200,10 @@ class Stateful(nn.Module):
         """The fields of a state that are returned and accepted."""
         return tuple(state)
 
+    def forget_padded(self) -> None:
+        """Forget a state that has no axis of the samples, which have ended at different steps."""
+        self._hidden = None
+
     def detach_hidden(self) -> None:
         """Cut the remembered state from the graph and keep its values."""
         alone.take(self)

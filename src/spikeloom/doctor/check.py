@@ -177,7 +177,8 @@ def _probe(net: nn.Module, x: Tensor, num_steps: int | None) -> tuple[str, list[
         random += _call(net, x, num_steps)
     random = list(dict.fromkeys(random))
     first = list(activities.values())
-    if num_steps is not None or not any(a.steps > 1 for a in first):
+    stepped = [a for a in first if "step" in a.neuron.modes] or first
+    if num_steps is not None or not any(a.steps > 1 for a in stepped):
         return "step", random, False
     with observed(net) as (activities, _):
         _call(net, x, num_steps)

@@ -25,6 +25,7 @@ __all__ = [
 Norm = TypeVar("Norm", nn.BatchNorm1d, nn.BatchNorm2d)
 
 _LONGEST = 2**20  # steps; each has a layer or a factor
+_APART = -1  # instead of a number of steps: it is another one for each sample
 
 
 def BatchNormTT1d(
@@ -208,6 +209,11 @@ class _Counting(Stateful):
                 alone.refuse_others(self)
             alone.go_on(self)
         first = 0 if self._hidden is None else self._hidden.step
+        if first == _APART:
+            raise ValueError(
+                f"{type(self).__name__} counts the steps of all samples together, and those of the "
+                "last run ended at different steps; call snn.reset(net), or write reset=True"
+            )
         after = first + (len(x) if self.mode == "sequence" else 1)
         if after > self.time_steps:
             raise ValueError(
@@ -216,6 +222,10 @@ class _Counting(Stateful):
             )
         self._hidden = self.State(after)
         return first
+
+    def forget_padded(self) -> None:
+        """Remember that the samples have ended at different steps."""
+        self._hidden = self.State(_APART)
 
     def extra_repr(self) -> str:
         """The arguments."""

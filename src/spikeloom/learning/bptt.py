@@ -91,6 +91,10 @@ class TBPTT(BPTT, name="tbptt"):
                 f"K must not exceed the number of steps, got K={self.K} for {probe.num_steps} "
                 f"steps; write rule=TBPTT(K={max(1, probe.num_steps // 2)})"
             )
+        for path, neuron in named_neurons(job.net):
+            if "step" not in neuron.modes:
+                what = f"{type(neuron).__name__} {path!r} runs whole sequences, the rule parts"
+                raise TypeError(refusal(self, what, 'write rule="bptt"'))
 
     def learn(self, job: Any, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Outcome:
         value, static = job.encoder.call(x)

@@ -17,7 +17,7 @@ from ..core.numbers import network
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 from .errors import located
-from .lengths import batch_norms_that_count, refuse_late_steps
+from .lengths import batch_norms_that_count, forget_padded, refuse_late_steps
 from .loop import stacked
 from .memory import MEMORIES
 from .plan import Plan, Run
@@ -221,9 +221,7 @@ def _ended(
     net: nn.Module, output: Any, records: dict[str, Tensor], ends: Tensor
 ) -> tuple[Any, dict[str, Tensor]]:
     """Cut off what follows the ends of the samples, and forget states without a batch axis."""
-    for module in net.modules():
-        if isinstance(module, Stateful) and module.batch_axis is None:
-            module._hidden = None
+    forget_padded([net])
     output = pytree.tree_map(lambda v: cut(v, ends) if isinstance(v, Tensor) else v, output)
     return output, {name: cut(value, ends) for name, value in records.items()}
 

@@ -9,7 +9,7 @@ from ..core.lengths import alive_or
 from ..core.stateful import Stateful
 from ..core.tree import named_neurons
 
-__all__ = ["Holder", "batch_norms_that_count", "refuse_late_steps"]
+__all__ = ["Holder", "batch_norms_that_count", "forget_padded", "refuse_late_steps"]
 
 
 class Holder:
@@ -35,6 +35,14 @@ class Holder:
                 pairs = zip(now, before, strict=True)
                 module._hidden = module.State(*(alive_or(alive, a, b, axis) for a, b in pairs))
             self.before[module] = module._hidden
+
+
+def forget_padded(nets: Iterable[nn.Module]) -> None:
+    """Forget states without an axis of the samples after a run of padded recordings."""
+    for net in nets:
+        for module in net.modules():
+            if isinstance(module, Stateful) and module.batch_axis is None:
+                module.forget_padded()
 
 
 def batch_norms_that_count(

@@ -274,7 +274,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
         for key in self.immediate:
             module = self.held[key]
             if module.batch_axis is None:
-                module._hidden = None
+                module.forget_padded()
 
     def release(self) -> None:
         """Drop all references, so that results are freed without the garbage collector."""

@@ -147,6 +147,7 @@ class StatefulModules(Special):
         layer = _layer_type(module)(module, mode, user_line())
         layer.slots = [Slot(0, x.layer, x.out)]
         info = x.info
+        passed = values
         start = [v for v in values if v is not None]
         if isinstance(module, Neuron):
             # a single step of a sequence has no time axis
@@ -161,7 +162,7 @@ class StatefulModules(Special):
         if start:
             stable: list[Any] = [self.stable(v) for v in values]
             layer.start = [referred(v) for v in stable]
-            layer.earlier = self._earlier(module, stable[0])
+            layer.earlier = self._earlier(module, stable[0], passed)
             tensors = [*tensors, *(v for v in stable if type(v) is not Deferred)]
         layer.reals = [(v, version(v)) for v in tensors]
         flags = tuple(v.requires_grad for v in tensors)
@@ -174,13 +175,26 @@ class StatefulModules(Special):
             layer.is_module = True
         return layer
 
-    def _earlier(self, module: Any, state: Any) -> int:
-        """Return how many steps of a module the recording holds before a state that it left."""
+    def _earlier(self, module: Any, state: Any, passed: list[Any]) -> int:
+        """Return how many steps of a module the recording holds before a state that it left.
+
+        Args:
+            module: the module.
+            state: the first field of the state, recorded or not.
+            passed: the state as the call received it.
+        """
         if type(state) is Deferred:
             layer: Any = self.layers[state.layer]
             if isinstance(layer, StatefulLayer) and layer.module is module:
                 return layer.earlier + state.index + 1
-        return self.immediate.get(id(module), 0)
+        taken = self.immediate.get(id(module), 0)
+        left = module._hidden
+        if left is None or not any(a is b for a in left for b in passed):
+            return taken
+        for layer in reversed(self.layers):  # a state whose values were needed meanwhile
+            if isinstance(layer, StatefulLayer) and layer.module is module:
+                return max(taken, layer.earlier + len(layer.occurrences))
+        return taken
 
     def _inspected(self, neuron: Neuron, position: int, value: Any, info: Info) -> Any:
         """Return a state that is already computed, checked and in the dtype of the input."""
@@ -330,7 +344,7 @@ class StatefulModules(Special):
                 )
             return self._padded_sequence(module, x, state, ends - done, done)
         self.immediate[id(module)] = done + 1
-        before, axis, alive = module._hidden, module.batch_axis, ends > done
+        before, axis, alive = self._last_valid(module), module.batch_axis, ends > done
         found = module.called(x, *state, **named)
         output = found[0] if isinstance(found, tuple) else found
         output = alive_or(alive, output, torch.zeros_like(output))
@@ -341,12 +355,24 @@ class StatefulModules(Special):
             pairs = zip(new, before, strict=True)
             new = module.State(*(alive_or(alive, a, b.to(a.dtype), axis) for a, b in pairs))
             module._hidden = new
+        self._fired(module)
         return module.returned(output, _shown(new, output))
+
+    def _last_valid(self, module: Any) -> Any:
+        """Return the state in front of a step, with the last spikes of samples that have ended."""
+        fired = self.execution.fired.get(id(module))
+        hidden = module._hidden
+        return hidden if fired is None or hidden is None else hidden._replace(spk=fired)
+
+    def _fired(self, module: Any) -> None:
+        """Remember the last spikes where recorded steps, which pass on others, may follow."""
+        if id(module) in self.execution.fired:
+            self.execution.fired[id(module)] = module._hidden.spk
 
     def _padded_sequence(self, module: Any, x: Any, state: Any, ends: Tensor, done: int) -> Any:
         """Run all steps of a module in sequence mode immediately, see `_padded`."""
         self.immediate[id(module)] = done + len(x)
-        before = module._hidden
+        before = self._last_valid(module)
         ends = ends.clamp(0, len(x))
         options = {"ends": ends} if module.takes_ends else {}
         output, states = module.advance(x, *state, sequence=True, **options)
@@ -357,6 +383,7 @@ class StatefulModules(Special):
             frozen = (held(value, old, ends) for value, old in zip(states, start, strict=True))
             states = module.State(*frozen)
             module._hidden = module.State(*(value[-1] for value in states))
+            self._fired(module)
         return module.returned(output, _shown(states, output))
 
 

@@ -156,7 +156,7 @@ class StatefulLayer(Layer):
     def leave(self, execution: Execution) -> None:
         """Set the last valid state of padded samples where the last output is another one."""
         if self.module.batch_axis is None:
-            self.module._hidden = None
+            self.module.forget_padded()
 
     def _advanced(
         self,

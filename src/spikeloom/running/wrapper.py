@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.alone import alone
 from ..core.lengths import checked_lengths
 from .execution import Execution
-from .lengths import refuse_late_steps
+from .lengths import forget_padded, refuse_late_steps
 from .plan import Plan
 from .recorded import (
     cannot_record,
@@ -121,6 +121,8 @@ class LayerwiseFunction:
             result, self._home._plan = _call_outside_graphs(
                 self.__wrapped__, args, kwargs, names, ends
             )
+        if ends is not None:
+            forget_padded(nets)
         return result
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
@@ -167,6 +169,8 @@ class LayerwiseModule(nn.Module):
         del leaves
         with alone(net.modules()):
             result, plan = _call_outside_graphs(net, args, kwargs, names_of(net), ends)
+        if ends is not None:
+            forget_padded([net])
         self.__dict__["plan"] = plan
         return result
 
