@@ -3,10 +3,11 @@
     python benchmarks/peer_tests.py FOLDER [--package spikeloom] [--peer snntorch] [--show]
 
 FOLDER holds the tests, such as the ``tests`` of snnTorch's source archive (``pip download --no-deps
---no-binary :all: snntorch==0.9.1``; later archives contain none). Wherever they import the peer
-they get ``--package``, which may also be the peer itself, for comparison. Prints each test that
-fails with its reason: a documented difference, or the last line of the error. Ends with code 1 if a
-failure is not a documented difference.
+--no-binary :all: snntorch==0.9.1``; later archives contain none, its repository has more). Wherever
+they import the peer they get ``--package``, which may also be the peer itself, for comparison. A
+file that cannot be imported counts as one test. Prints each test that fails with its reason: a
+documented difference, or the last line of the error. Ends with code 1 if a failure is not a
+documented difference.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from types import ModuleType
 import pytest
 from common import machine
 
+ROUNDING = "the gradient sums a million products in torch; snnTorch misses the bound too"
+
 # Tests that ask for what snnTorch does and Spikeloom means to do otherwise; see
 # docs/compatibility.md.
 DOCUMENTED = {
@@ -31,6 +34,10 @@ DOCUMENTED = {
     "test_mse_membrane_loss_weighted": "weights of a loss act on samples, not on squared errors",
     "test_mse_temporal_loss_weighted": "weights of a loss act on samples, not on squared errors",
     "test_fail_fast_unimplemented_apis": "what snnTorch refuses works here",
+    "test_chunking_with_gd": ROUNDING,
+    "test_chunking_with_gd_internal_linear": ROUNDING,
+    "test_export_NetWithAvgPool": "a function without a NIR node is refused, not left out",
+    "test_rsynaptic_documentation_example_runs_and_backpropagates": "runs snnTorch's docstring",
 }
 
 
@@ -102,7 +109,15 @@ def main() -> int:
     results = Results()
     os.chdir(folder.parent)  # the tests read their files from there
     shown = ["-q"] if settings.show else ["-q", "--no-header", "--no-summary", "--tb=short"]
-    apart = ["-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
+    apart = [
+        "--continue-on-collection-errors",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(folder),
+    ]
     pytest.main([*shown, *apart, str(folder)], plugins=[results])
     known = {test: documented(test) for test in results.failed}
     for test, error in results.failed.items():

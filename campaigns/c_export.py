@@ -2,8 +2,9 @@
 
     python campaigns/c_export.py --out folder --number 1000
 
-A trial draws a network (dense, convolutional, recurrent, branched, delayed; neurons of every kind
-whose step is arithmetic of its own), writes it with `snn.hardware.to_c` together with a test
+A trial draws a network (dense, convolutional in one and two axes, recurrent, residual, branched,
+with delays of neurons, channels and synapses; neurons of every kind whose step is arithmetic of its
+own), writes it with `snn.hardware.to_c` together with a test
 vector, compiles it with warnings as errors, and runs it. Weights and inputs are multiples of powers
 of two, so that sums are exact in every order and all outputs must be equal. In every fourth trial
 the network is made of integers by `snn.hardware.quantize`; in every fourth the weights are
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from journal import Journal, options, trials
@@ -27,6 +29,14 @@ from torch import Tensor, nn
 import spikeloom as snn
 
 STEPS = 50
+WEIGHTED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    snn.DelayedLinear,
+    snn.DelayedConv1d,
+    snn.DelayedConv2d,
+)
 COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
 FLAGS = ["-std=c99", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
@@ -40,6 +50,49 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.left(x) + self.right(x)
+
+
+def rounded(layer: nn.Module) -> nn.Module:
+    """A layer whose delays are whole steps."""
+    with torch.no_grad():
+        layer.delay.round_()
+    return layer
+
+
+def linear(chosen: random.Random, width: int, out: int, kind: str) -> nn.Module:
+    """A linear layer, sometimes one whose every synapse has a delay, or several."""
+    bias = chosen.random() < 0.7
+    if kind == "integers" or chosen.random() < 0.8:
+        return nn.Linear(width, out, bias=bias)
+    count = chosen.randint(1, 2)
+    depth = chosen.randint(1, 4)
+    return rounded(snn.DelayedLinear(width, out, depth, bias=bias, kernel_count=count))
+
+
+def convolution(
+    chosen: random.Random, axes: int, channels: int, out: int, kind: str, **settings: Any
+) -> nn.Module:
+    """A convolution over one or two axes, sometimes one with a delay for each weight."""
+    bias = chosen.random() < 0.5
+    if kind == "integers" or chosen.random() < 0.8:
+        plain = nn.Conv1d if axes == 1 else nn.Conv2d
+        return plain(channels, out, bias=bias, **settings)
+    delayed = snn.DelayedConv1d if axes == 1 else snn.DelayedConv2d
+    count = chosen.randint(1, 2)
+    depth = chosen.randint(1, 4)
+    return rounded(
+        delayed(channels, out, max_delay=depth, bias=bias, kernel_count=count, **settings)
+    )
+
+
+def returning(chosen: random.Random, each: nn.Module, width: int, axes: int, kind: str) -> Any:
+    """A neuron, sometimes with its spikes back at its input through a layer."""
+    if kind == "integers" or chosen.random() < 0.8:
+        return each
+    if axes == 0:
+        return snn.Feedback(each, linear(chosen, width, width, kind))
+    same = {"kernel_size": 3, "padding": 1}
+    return snn.Feedback(each, convolution(chosen, axes, width, width, kind, **same))
 
 
 def decays(chosen: random.Random, width: int) -> object:
@@ -76,12 +129,12 @@ def dense(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[int, ...]]
     layers: list[nn.Module] = []
     for _ in range(chosen.randint(1, 3)):
         out = chosen.randint(1, 12)
-        layer: nn.Module = nn.Linear(width, out, bias=chosen.random() < 0.7)
+        layer = linear(chosen, width, out, kind)
         if kind != "integers" and chosen.random() < 0.3:
             layer = Branch(
                 layer, nn.Sequential(nn.Linear(width, out), neuron(chosen, out, (out,), kind))
             )
-        layers += [layer, neuron(chosen, out, (out,), kind)]
+        layers += [layer, returning(chosen, neuron(chosen, out, (out,), kind), out, 0, kind)]
         if kind != "integers" and chosen.random() < 0.3:
             if chosen.random() < 0.5:
                 layers.append(snn.SynapticDelay(4, torch.randint(0, 5, (out,)), channels=out))
@@ -94,38 +147,51 @@ def dense(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[int, ...]]
 
 
 def convolutional(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """Convolutions of random geometry, pooling, and a linear layer."""
-    channels, side = chosen.choice([1, 2]), chosen.randint(9, 14)
-    out = 2 * chosen.randint(1, 3)
-    kernel = (chosen.randint(1, 3), chosen.randint(1, 3))
-    first = nn.Conv2d(
-        channels,
-        out,
-        kernel,
-        stride=chosen.randint(1, 2),
-        padding=chosen.randint(0, 1),
-        dilation=chosen.randint(1, 2),
-        groups=chosen.choice([1, channels]),
-        bias=chosen.random() < 0.5,
-    )
-    layers: list[nn.Module] = [first]
+    """Convolutions of random geometry, pooling, a residual block, and a linear layer."""
+    axes = chosen.choice([1, 2, 2])
+    channels, out = chosen.choice([1, 2]), 2 * chosen.randint(1, 3)
+    shape = (channels, *(chosen.randint(9, 14) for _ in range(axes)))
+    vector = (out, *(1,) * axes)
+    settings = {
+        "kernel_size": tuple(chosen.randint(1, 3) for _ in range(axes)),
+        "stride": chosen.randint(1, 2),
+        "padding": chosen.randint(0, 1),
+        "dilation": chosen.randint(1, 2),
+        "groups": chosen.choice([1, channels]),
+    }
+    layers = [convolution(chosen, axes, channels, out, kind, **settings)]
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    if kind != "exact" and isinstance(layers[0], (nn.Conv1d, nn.Conv2d)) and chosen.random() < 0.3:
+        layers.append(normalized(norms[axes - 1](out)))
     if chosen.random() < 0.5:
-        layers.append(nn.MaxPool2d(2, stride=chosen.choice([1, 2])))
-    layers.append(neuron(chosen, out, (out, 1, 1), kind))
+        stride = chosen.choice([1, 2])
+        layers.append((nn.MaxPool1d, nn.MaxPool2d)[axes - 1](2, stride=stride))
+    layers.append(returning(chosen, neuron(chosen, out, vector, kind), out, axes, kind))
     if kind != "integers" and chosen.random() < 0.4:
-        layers.append(nn.AvgPool2d(2, stride=1, padding=1))
-    shape = (channels, side, side)
+        layers.append((nn.AvgPool1d, nn.AvgPool2d)[axes - 1](2, stride=1, padding=1))
+    if kind != "integers" and chosen.random() < 0.3:
+        same = {"kernel_size": 3, "padding": 1}
+        way = convolution(chosen, axes, out, out, kind, **same)
+        way = nn.Sequential(way, neuron(chosen, out, vector, kind))
+        layers.append(Branch(way, nn.Identity()))
+    net = nn.Sequential(*layers)
     with torch.no_grad():
-        size = snn.run(nn.Sequential(*layers), torch.zeros(1, 1, *shape))
+        size = snn.run(net, torch.zeros(1, 1, *shape))
     features = (size[0] if isinstance(size, tuple) else size)[0, 0].numel()
-    snn.reset(nn.Sequential(*layers))
+    snn.reset(net)
     classes = chosen.randint(1, 8)
-    layers += [
-        nn.Flatten(),
-        nn.Linear(features, classes),
-        neuron(chosen, classes, (classes,), kind),
-    ]
-    return nn.Sequential(*layers), shape
+    last = linear(chosen, features, classes, kind)
+    layers += [nn.Flatten(), last, neuron(chosen, classes, (classes,), kind)]
+    return nn.Sequential(*layers).eval(), shape
+
+
+def normalized(norm: nn.Module) -> nn.Module:
+    """Batch normalization as after training: every number is its own."""
+    with torch.no_grad():
+        norm.running_mean.uniform_(-0.5, 0.5)
+        for each in (norm.running_var, norm.weight, norm.bias):
+            each.uniform_(0.5, 1.5)
+    return norm
 
 
 def drawn(index: int, chosen: random.Random) -> tuple[nn.Module, Tensor, str]:
@@ -135,8 +201,9 @@ def drawn(index: int, chosen: random.Random) -> tuple[nn.Module, Tensor, str]:
     net, shape = chosen.choice([dense, convolutional])(chosen, kind)
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d)):
-                for parameter in module.parameters():
+            if isinstance(module, WEIGHTED):
+                given = [module.weight, *([] if module.bias is None else [module.bias])]
+                for parameter in given:
                     wide = parameter * 3
                     parameter.copy_(wide if kind == "arbitrary" else (wide * 16).round() / 16)
     x = (torch.rand(STEPS, *shape) < chosen.choice([0.1, 0.4])).float()

@@ -549,3 +549,21 @@ def nan(case: Case, chosen: np.random.Generator) -> Answer:
         return "not a number", {case.path(synapse)}
     case.change = lambda x, y: (x.clone().index_fill_(0, torch.tensor([0]), float("nan")), y)
     return "not a number", {"input"}
+
+
+@fault("equal weights")
+def equal(case: Case, chosen: np.random.Generator) -> Answer:
+    """Two layers, one after the other, are initialised with one number."""
+    place = int(chosen.integers(len(case.synapses()) - 1))
+    value = float(chosen.choice([0.0, 0.01, 0.1]))
+    for synapse in case.synapses()[place : place + 2]:
+        nn.init.constant_(synapse.weight, value)
+        nn.init.zeros_(synapse.bias)
+    return "equal weights", {case.path(case.synapses()[place])}
+
+
+@fault("outputs do not fit the loss")
+def misfit(case: Case, chosen: np.random.Generator) -> Answer:
+    """A loss of torch, which knows no time axis."""
+    case.loss = nn.CrossEntropyLoss()
+    return "outputs do not fit the loss", {"loss"}

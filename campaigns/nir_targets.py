@@ -2,10 +2,11 @@
 
     python campaigns/nir_targets.py --out folder --number 400
 
-A trial draws a library and a network (dense, convolutional, recurrent, branched; every neuron with
-a NIR node, resets of every kind), writes it with ``to_nir(..., target=...)`` into a file, reads it
-with the library's own reader and runs both for 40 steps. Either all outputs are equal, or the
-network was refused. Decays and weights are sums of powers of two, so that both sides round little.
+A trial draws a library and a network (dense, convolutional, recurrent, branched, with delays of
+synapses; every neuron with a NIR node, resets of every kind), writes it with
+``to_nir(..., target=...)`` into a file, reads it with the library's own reader and runs both for 40
+steps. Either all outputs are equal, or the network was refused. Decays and weights are sums of
+powers of two, so that both sides round little.
 Libraries: snntorch, norse, sinabs, spikingjelly, rockpool and nirtorch, where they can be imported.
 """
 
@@ -106,7 +107,12 @@ def dense(chosen: random.Random, target: str) -> tuple[nn.Module, tuple[int, ...
         layer: nn.Module = nn.Linear(width, out, bias=chosen.random() < 0.7)
         if chosen.random() < 0.15:
             layer = Branch(layer, nn.Linear(width, out))
-        layers += [layer, neuron(chosen, out, target)]
+        elif chosen.random() < 0.05:
+            layer = snn.DelayedLinear(width, out, 3, torch.randint(0, 4, (out, width)).float())
+        each = neuron(chosen, out, target)
+        if chosen.random() < 0.1:
+            each = snn.Feedback(each, nn.Linear(out, out, bias=chosen.random() < 0.2))
+        layers += [layer, each]
         width = out
     return nn.Sequential(*layers), (inputs,)
 
@@ -144,6 +150,8 @@ def drawn(chosen: random.Random, target: str) -> tuple[nn.Module, Tensor]:
     scale = chosen.choice([0.5, 1.0]) if target in SUBTRACT else chosen.choice([1.0, 3.0])
     with torch.no_grad():
         for name, parameter in net.named_parameters():
+            if name.endswith("delay"):
+                continue
             parameter.copy_((parameter * scale * 16).round() / 16)
             if target == "rockpool":  # weak and positive: one spike in a step, and not silent
                 parameter.abs_().div_(2)

@@ -19,6 +19,7 @@ import spikeloom as snn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from laws.programs.padded import check_padded
 from laws.programs.verdict import Verdict, check
 
 SAVE_EVERY = 50
@@ -29,7 +30,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("number", type=int, help="how many programs")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument(
-        "--style", choices=("class", "function", "step"), help="programs of one style only"
+        "--style",
+        choices=("class", "function", "step", "padded"),
+        help='programs of one style only; "padded": networks on recordings of unequal length',
     )
     parser.add_argument("--out", type=Path, help="where the words of finished seeds are kept")
     parser.add_argument(
@@ -41,6 +44,8 @@ def arguments() -> argparse.Namespace:
 def judged(seed: int, style: str | None) -> Verdict | str:
     """The verdict, or what the comparison itself raised."""
     try:
+        if style == "padded":
+            return check_padded(seed)
         return check(seed, snn.layerwise, style)
     except Exception as error:  # one program must not end a campaign
         return f"seed {seed}, crash: {type(error).__name__}: {error}"

@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 
 
-def run(graph: Any, x: np.ndarray, **options: Any) -> np.ndarray:
-    """Output over time, [T, ...], of a graph with one input and one output, for input ``x``, [T,
-    ...]."""
+def run(graph: Any, x: Any, **options: Any) -> Any:
+    """Output over time, [T, ...], for input ``x``, [T, ...].
+
+    A graph with several inputs takes a dictionary of them, one with several outputs returns a
+    tuple.
+    """
     executor = Executor(graph, **options)
-    return np.stack([executor.step(x_t) for x_t in x])
+    if isinstance(x, dict):
+        x = [dict(zip(x, each, strict=True)) for each in zip(*x.values(), strict=True)]
+    found = [executor.step(x_t) for x_t in x]
+    if isinstance(found[0], tuple):
+        return tuple(np.stack(each) for each in zip(*found, strict=True))
+    return np.stack(found)
 
 
 class Executor:
@@ -41,7 +49,7 @@ class Executor:
             if kind(node) == "NIRGraph"
         }
 
-    def step(self, x: np.ndarray) -> np.ndarray:
+    def step(self, x: Any) -> Any:
         new: dict[str, np.ndarray] = {}
         waiting = list(self.graph.nodes)
         while waiting:
@@ -49,11 +57,13 @@ class Executor:
                 waiting, new
             )
             waiting.remove(name)
-            new[name] = self._send(
-                name, x if kind(self.graph.nodes[name]) == "Input" else self._received(name, new)
-            )
+            received = self._received(name, new)
+            if kind(self.graph.nodes[name]) == "Input":
+                received = x[name] if isinstance(x, dict) else x
+            new[name] = self._send(name, received)
         self.sent = new
-        return next(new[n] for n, node in self.graph.nodes.items() if kind(node) == "Output")
+        outputs = tuple(new[n] for n, node in self.graph.nodes.items() if kind(node) == "Output")
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def _sources(self, name: str) -> list[str]:
         return [a for a, b in self.graph.edges if b == name]
@@ -66,14 +76,16 @@ class Executor:
         return next(n for n in waiting if any(source in new for source in self._sources(n)))
 
     def _received(self, name: str, new: dict[str, np.ndarray]) -> np.ndarray:
-        before = [new.get(s, self.sent.get(s, self._rest(s))) for s in self._sources(name)]
-        return sum(before[1:], before[0])
+        both = self.sent | new
+        before = [both[s] if s in both else self._rest(s) for s in self._sources(name)]
+        return sum(before[1:], before[0]) if before else np.zeros(())
 
     def _rest(self, name: str) -> Any:
         node = self.graph.nodes[name]
-        if not self.options.get("loop_bias", True) or kind(node) not in ("Affine", "Conv2d"):
+        if not self.options.get("loop_bias", True) or kind(node) not in STATELESS:
             return 0.0
-        return self._send(name, np.zeros(tuple(node.input_type["input"])))
+        received = sum((self._rest(source) for source in self._sources(name)), np.zeros(()))
+        return self._send(name, received + np.zeros(tuple(node.input_type["input"])))
 
     def _send(self, name: str, x: np.ndarray) -> np.ndarray:
         node = self.graph.nodes[name]

@@ -293,11 +293,13 @@ def test_tests_of_a_peer_run_under_its_name_and_failures_that_are_meant_are_told
         "def test_mse_count_loss_weighted(): assert not probe.OutputMonitor\n"
         "def test_wrong(): snn.Leeky(0.5)\n"
     )
+    (tests / "test_later.py").write_text("from snntorch.functional import later_loss\n")
     command = [sys.executable, "benchmarks/peer_tests.py", str(tests)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "1 of 3 tests of snntorch pass on spikeloom" in done.stdout
+    assert done.returncode == 1 and "1 of 4 tests of snntorch pass on spikeloom" in done.stdout
     assert "weights of a loss act on samples" in done.stdout
     assert "AttributeError: module 'spikeloom' has no attribute 'Leeky'" in done.stdout
+    assert "cannot import name 'later_loss' from 'spikeloom.functional'" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["documented"] == 1
 
 

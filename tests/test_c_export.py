@@ -37,9 +37,10 @@ def on_a_grid(net: nn.Module) -> nn.Module:
     """Weights that are multiples of 1/16: their sums are exact in any order."""
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-                for parameter in module.parameters():
-                    parameter.copy_((parameter * 48).round() / 16)
+            if hasattr(module, "weight") and not isinstance(module, nn.BatchNorm2d):
+                for parameter in (module.weight, module.bias):
+                    if parameter is not None:
+                        parameter.copy_((parameter * 48).round() / 16)
     return net.eval()
 
 
@@ -320,7 +321,7 @@ def test_the_file_says_a_declaration_twice_or_copies_what_a_layer_only_passes_on
     text = snn.hardware.to_c(net, torch.zeros(1, 1, 4, 4))
     assert text.count("void network_step(") == 2  # the interface on top, and the function
     assert text.index("void network_step(") < text.index("static void layer_0")
-    assert "Flatten" not in text and "layer_3(s->y_1, s->y_3);" in text
+    assert "Flatten" not in text and "layer_3(s->out_1, s->out_3);" in text
     assert " * input: 16 numbers of type float\n * output: 2 numbers of type float\n" in text
     assert "state: 104 bytes" in text  # 8 + 8 + 8 + 2 numbers
     assert "(0) *" not in text
@@ -330,3 +331,132 @@ def test_a_layer_that_c_does_not_have_is_refused_for_its_nir_node() -> None:
     net = nn.Sequential(nn.ConvTranspose2d(1, 2, 3), hidden(snn.Leaky, 0.9))
     with pytest.raises(ValueError, match=r"layer '0' \(ConvTranspose2d\) cannot be written"):
         snn.hardware.to_c(net, torch.zeros(1, 1, 4, 4))
+
+
+class Smoothed(snn.Neuron):
+    """A membrane that is a running mean: its equation reads beta and 1 - beta."""
+
+    class State(NamedTuple):
+        mem: Tensor
+
+    def __init__(self, beta: Tensor) -> None:
+        super().__init__(0.4, init_hidden=True, reset_mechanism="none")
+        self.parameter("beta", beta, False)
+
+    @staticmethod
+    def integrate(x: Tensor, state, p):
+        return state._replace(mem=p.beta * state.mem + (1 - p.beta) * x)
+
+
+@needs_compiler
+def test_two_values_of_one_parameter_have_one_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(nn.Sequential(nn.Linear(6, 8), Smoothed(torch.rand(8))))
+    x = (torch.rand(40, 6) < 0.4).float()
+    assert 0 < snn.run(net, x[:, None]).mean() < 1
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+class Axes(snn.Neuron):
+    """A neuron whose states have the names that the C file could take for itself."""
+
+    class State(NamedTuple):
+        x: Tensor
+        y: Tensor
+
+    @staticmethod
+    def integrate(x: Tensor, state, p):
+        return state._replace(x=0.5 * state.x + x - state.y, y=0.25 * state.x)
+
+    @staticmethod
+    def trigger(state, p):
+        return state.x
+
+
+@needs_compiler
+def test_states_called_x_and_y_are_declared_twice(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(
+        nn.Sequential(nn.Linear(6, 8), hidden(Axes, reset_mechanism="none"), nn.Linear(8, 3))
+    )
+    x = (torch.rand(40, 6) < 0.4).float()
+    assert snn.run(net, x[:, None]).any()
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+class Feeds(nn.Module):
+    """Spikes that come back through a layer with its own delays."""
+
+    def __init__(self, connection: nn.Module, **options) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 8)
+        self.loop = snn.Feedback(hidden(snn.Leaky, 0.9, **options), connection)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.loop(self.fc(x))
+
+
+def delayed(layer: nn.Module) -> nn.Module:
+    """A layer with whole delays."""
+    with torch.no_grad():
+        layer.delay.round_()
+    return layer
+
+
+FEEDBACK = {
+    "linear": lambda: nn.Linear(8, 8),
+    "delayed": lambda: delayed(snn.DelayedLinear(8, 8, 4)),
+    "two delays for each synapse": lambda: delayed(snn.DelayedLinear(8, 8, 4, kernel_count=2)),
+    "the spikes themselves": nn.Identity,
+    "a hidden layer": lambda: nn.Sequential(
+        nn.Linear(8, 3), hidden(snn.Leaky, 0.7), nn.Linear(3, 8)
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", FEEDBACK)
+def test_spikes_that_return_arrive_at_another_step_in_c(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(Feeds(FEEDBACK[name]()))
+    x = (torch.rand(40, 6) < 0.4).float()
+    assert 0 < snn.run(net, x[:, None]).mean() < 1
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+    text = snn.hardware.to_c(net, x[:1])
+    if name == "linear":  # the loop carries spikes, whose weights are added
+        assert "y[o] += w[o];" in text.partition("/* loop.connection: Linear")[2]
+
+
+SOUNDS = {
+    "pooled": lambda: nn.Sequential(
+        nn.Conv1d(2, 4, 3, padding=1, groups=2),
+        nn.MaxPool1d(3, stride=2, padding=1),
+        hidden(snn.Leaky, 0.8),
+        nn.AvgPool1d(2, padding=1),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+        hidden(snn.Leaky, 0.9),
+    ),
+    "delayed": lambda: nn.Sequential(
+        delayed(snn.DelayedConv1d(2, 4, 3, 3, stride=2, kernel_count=2)), hidden(snn.Leaky, 0.8)
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", SOUNDS)
+def test_layers_over_one_axis_are_written_otherwise(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = on_a_grid(SOUNDS[name]())
+    x = (torch.rand(30, 2, 12) < 0.4).float()
+    assert snn.run(net, x[:, None]).any()
+    snn.reset(net)
+    assert differing(net, x, tmp_path).startswith("0 of ")
+
+
+@needs_compiler
+def test_a_network_without_layers_is_an_empty_struct(tmp_path: Path) -> None:
+    assert differing(nn.Flatten(), torch.rand(5, 2, 3), tmp_path) == "0 of 30 outputs differ"

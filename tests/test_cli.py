@@ -98,6 +98,12 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
             ["train", "--neuron", "if", "--beta", "0.5"],
             "IF must be given settings that it has, got beta",
         ),
+        (
+            ["train", "--num-steps", "4"],
+            "spikeloom train: there is no --num-steps; did you mean --steps; see spikeloom train",
+        ),
+        (["train", "--learning-rat=1"], "spikeloom train: there is no --learning-rat=1; see"),
+        (["predict", "run", "x.npy", "--epoch", "4"], "spikeloom predict: there is no --epoch"),
         (["train", "--beta", "1.5"], r"beta must be in \[0, 1\], got 1.5"),
         (["train", "--steps", "0"], "num_steps must be at least 1, got 0; write --steps 1"),
         (["train", "--out", ""], r"out must be a path, got an empty text; write --out"),

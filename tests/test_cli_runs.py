@@ -58,6 +58,51 @@ def arrays(folder: str, kind: str = "npy") -> None:
                     file.writeframes((signal + generator.normal(0, 50, 1600)).astype("<i2"))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int32"])
+def test_arrays_of_another_dtype_than_the_layers_train_and_are_classified(dtype, capsys) -> None:
+    x = np.tile(np.arange(2.0), 20)[:, None] * np.ones(6)
+    np.savez("pairs.npz", x=x.astype(dtype), y=np.tile(np.arange(2), 20))
+    np.save("one.npy", x[1].astype(dtype))
+    assert main(["train", "--data", "pairs.npz", *QUICK, "--out", "run"]) == 0
+    assert accuracy("run") == 1.0
+    capsys.readouterr()
+    assert main(["predict", "run", "one.npy"]) == 0
+    assert capsys.readouterr().out.startswith("one.npy: 1 (spikes: ")
+
+
+@pytest.mark.parametrize("names", [["no", "yes"], [False, True]])
+def test_labels_that_are_words_or_truth_values_name_the_classes(names, capsys) -> None:
+    x = np.tile(np.arange(2.0), 20)[:, None] * np.ones(6)
+    np.savez("named.npz", x=x, y=np.array(names)[np.tile(np.arange(2), 20)])
+    np.save("one.npy", x[1])
+    assert main(["train", "--data", "named.npz", *QUICK, "--out", "run"]) == 0
+    assert accuracy("run") == 1.0
+    capsys.readouterr()
+    assert main(["predict", "run", "one.npy"]) == 0
+    assert capsys.readouterr().out.startswith(f"one.npy: {names[1]} (spikes: ")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.ones((9, 6)), np.zeros(10, int), r"one label for each sample, got samples \(9, 6\)"),
+        (np.ones(()), np.zeros(10, int), r"one label for each sample, got samples \(\)"),
+        (1j * np.ones((10, 6)), np.zeros(10, int), "real numbers, got complex128"),
+        (np.full((10, 6), "a"), np.zeros(10, int), "real numbers, got <U1"),
+    ],
+)
+def test_arrays_that_are_no_samples_with_labels_are_refused(x, y, message) -> None:
+    np.savez("wrong.npz", x=x, y=y)
+    with pytest.raises(ValueError, match=message):
+        snn.data.folder("wrong.npz")
+
+
+def test_one_array_in_place_of_an_archive_is_refused() -> None:
+    np.save("x.npy", np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"x.npy must be a whole npz file, .*write np.savez"):
+        snn.data.folder("x.npy")
+
+
 def accuracy(run: str) -> float:
     return json.loads(Path(run, "run.json").read_text())["test_accuracy"]["last"]
 
@@ -232,6 +277,8 @@ def test_a_run_is_written_in_float_where_integers_or_a_library_were_named(capsys
     assert main(["export", "run", "other.nir", "--target", "norse"]) == 2
     assert "use reset_mechanism='zero', reset_delay=False" in capsys.readouterr().err
     assert not Path("other.nir").exists()
+    assert main(["export", "run", "floats.c", "--input-step", "0.1"]) == 2
+    assert "--input-step is for integers; write --bits 8" in capsys.readouterr().err
     for option in (["--bits", "4"], ["--target", "norse"]):
         assert main(["export", "run", "net.safetensors", *option]) == 2
         assert f"{option[0]} is for" in capsys.readouterr().err

@@ -374,3 +374,33 @@ def test_labels_and_groups_that_do_not_match_the_recordings_are_refused() -> Non
         data.Series(x, torch.tensor([0, 1]), ("a",))
     with pytest.raises(IndexError):
         data.Series(x, torch.tensor([0, 0]), ("a",)).take([2])
+
+
+READERS = {
+    "read_wfdb": (data.read_wfdb, "a WFDB record"),
+    "read_myo": (data.read_myo, "a take of the Myo armband"),
+    "read_ts": (data.read_ts, "a .ts file"),
+    "read_wav": (data.read_wav, "a PCM wav file"),
+    "read_idx": (data.read_idx, "an IDX file"),
+    "cifar10_jpeg": (data.cifar10_jpeg, "the npz file"),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_file_was_named_without_what_it_must_be(name: str, tmp_path: Path) -> None:
+    read, rule = READERS[name]
+    with pytest.raises(FileNotFoundError, match=rf"path must be {rule}.*there is no .*absent.*; "):
+        read(tmp_path / "absent")
+    with pytest.raises(TypeError, match="path must be a path, got None"):
+        read(None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="path must be a path, got an empty text"):
+        read("")
+    if name not in ("read_wfdb", "cifar10_jpeg"):  # these take names of other files
+        with pytest.raises(ValueError, match="got the folder"):
+            read(tmp_path)
+
+
+def test_a_missing_signal_of_a_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "1.hea").write_text("1 1 360 2\n1.dat 16 200 12 0 0 0 0 MLII\n")
+    with pytest.raises(FileNotFoundError, match=r"the signals of 1\.hea must be.*1\.dat"):
+        data.read_wfdb(tmp_path / "1")

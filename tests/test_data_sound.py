@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from spikeloom import data
 
@@ -61,7 +62,7 @@ def test_damaged_and_unsuitable_wav_files_are_refused_with_their_path(tmp_path: 
         file.setsampwidth(2)
         file.setframerate(8000)
         file.writeframes(bytes(400))
-    with pytest.raises(ValueError, match=r"a\.wav must have one channel.*got 2 of 16"):
+    with pytest.raises(ValueError, match=r"a\.wav must have one channel, got 2; convert"):
         data.read_wav(path)
     whole = path.read_bytes()
     for size in (0, 20, 200):
@@ -120,6 +121,29 @@ def test_equal_generators_draw_equal_augmentations() -> None:
         assert torch.equal(a, b)
 
 
+class Augmented(Dataset):
+    """Draws by a generator for each sample."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, i: int) -> Tensor:
+        source = torch.Generator().manual_seed(i)
+        x = data.shift_time(torch.arange(9.0).view(9, 1), 4, generator=source)
+        return data.add_noise(x, 1.0, generator=source)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_generator_for_each_sample_gives_the_same_data_on_any_number_of_workers(
+    workers: int,
+) -> None:
+    alone, found = (
+        torch.cat(list(DataLoader(Augmented(), 2, num_workers=number))) for number in (0, workers)
+    )
+    assert torch.equal(alone, found)
+    assert len({tuple(x.flatten().tolist()) for x in alone}) == 8
+
+
 def test_speakers_of_the_test_part_are_unknown_to_the_training_part() -> None:
     speakers = np.random.default_rng(0).integers(0, 30, 1200)
     parts = [data.disjoint(speakers, 6, number) for number in range(3)]
@@ -128,3 +152,12 @@ def test_speakers_of_the_test_part_are_unknown_to_the_training_part() -> None:
         known, unknown = set(speakers[train]), set(speakers[test])
         assert len(unknown) == 6 and not known & unknown
     assert len({tuple(test) for _, test in parts}) == 3
+
+
+@pytest.mark.parametrize("name", ["mel", "gammatone", "cochlea"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sound_of_half_precision_was_refused_by_the_fourier_transform(
+    name: str, dtype: torch.dtype
+) -> None:
+    with pytest.raises(TypeError, match=r"audio must be float32 or float64, got torch.*float\(\)"):
+        getattr(data, name)(tone(700.0, seconds=0.1).to(dtype), 8000, bands=4)

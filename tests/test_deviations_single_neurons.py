@@ -241,6 +241,42 @@ def test_a_learned_threshold_of_delta_leaky_is_the_one_that_fires() -> None:
     assert [name for name, _ in neuron.named_parameters()] == ["delta_threshold"]
 
 
+def test_a_checkpoint_of_snntorch_with_a_learned_threshold_of_delta_leaky_was_refused() -> None:
+    neuron = snn.DeltaLeaky(0.25, beta=0.9, learn_threshold=True)
+    saved = {
+        "threshold": torch.tensor(1.5),
+        "beta": torch.tensor(0.5),
+        "graded_spikes_factor": torch.tensor(1.0),
+        "reset_mechanism_val": torch.tensor(0),
+    }
+    neuron.load_state_dict(saved)
+    assert (neuron.delta_threshold, neuron.beta, neuron.threshold) == (0.25, 0.5, 1.5)
+    neuron.load_state_dict({**saved, "delta_threshold": torch.tensor(0.75)})
+    assert neuron.delta_threshold == 0.75
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: snn.SLSTM(3, 16, threshold=1e-3, inhibition=True), (3,)),
+        (lambda: snn.SConv2dLSTM(2, 3, 3, threshold=1e-3, inhibition=True), (2, 4, 4)),
+        (lambda: snn.DeltaLeaky(0.1, beta=0.5, inhibition=True), (6,)),
+    ],
+    ids=["SLSTM", "SConv2dLSTM", "DeltaLeaky"],
+)
+def test_inhibition_of_cells_and_of_delta_leaky_was_ignored(
+    make: Any, shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    neuron = make()
+    free = copy.deepcopy(neuron)
+    free.inhibition = False
+    x = firing(20, 5, *shape)
+    fired = free.scan(x)[0].flatten(2).sum(-1)
+    assert fired.max() > 1
+    assert torch.equal(neuron.scan(x)[0].flatten(2).sum(-1), fired.clamp(max=1))
+
+
 def test_graded_spikes_scale_neurons_and_not_samples() -> None:
     layer = snn.GradedSpikes(3, constant_factor=2.0)
     with torch.no_grad():

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scripts import run_script
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import spikeloom as snn
 from spikeloom.doctor.observe import Curve
@@ -161,6 +162,99 @@ def test_a_readout_of_membranes_is_checked_by_its_loss() -> None:
     made = net()
     made[-1] = snn.LI(0.9, init_hidden=True)
     assert first(made, loss=ce_max_membrane_loss(), lr=2e-3) == ("", "")
+
+
+# -- mistakes of the first day ---------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """A loop over time of its own; ``end`` makes its result of the outputs of all steps."""
+
+    def __init__(self, end: Callable[[list[Tensor]], Tensor]) -> None:
+        super().__init__()
+        self.end = end
+        self.fc, self.lif = nn.Linear(64, 10), snn.Leaky(beta=0.9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem, spikes = self.lif.init_leaky(), []
+        for _ in range(T):
+            spk, mem = self.lif(self.fc(x.flatten(1)), mem)
+            spikes.append(spk)
+        return self.end(spikes)
+
+
+def equal(value: float) -> nn.Sequential:
+    made = net()
+    with torch.no_grad():
+        for name, p in made.named_parameters():
+            p.fill_(value if "weight" in name else 0.0)
+    return made
+
+
+MISTAKES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, str], str]] = {
+    "a loss of torch over time": (
+        net,
+        {"loss": nn.CrossEntropyLoss()},
+        ("outputs do not fit the loss", "loss"),
+        "own_loss(out.sum(0), y)",
+    ),
+    "the last step only": (
+        lambda: Own(lambda spikes: spikes[-1]),
+        {"num_steps": None},
+        ("outputs do not fit the loss", "loss"),
+        "torch.stack(outputs) of all 10 steps",
+    ),
+    "outputs stacked with the batch first": (
+        lambda: Own(lambda spikes: torch.stack(spikes, 1)),
+        {"num_steps": None},
+        ("time and batch exchanged", "output"),
+        "torch.stack(outputs), with the steps first",
+    ),
+    "images without a number of steps": (
+        net,
+        {"num_steps": None},
+        ("time and batch exchanged", "input"),
+        "num_steps=10",
+    ),
+    "weights of zero": (
+        lambda: equal(0.0),
+        {},
+        ("equal weights", "1"),
+        "reset_parameters()",
+    ),
+    "weights of one size": (
+        lambda: equal(0.05),
+        {},
+        ("equal weights", "1"),
+        "reset_parameters()",
+    ),
+    "a ReLU that leaves nothing": (
+        lambda: nn.Sequential(nn.Threshold(2.0, 0.0), *net()),
+        {},
+        ("input does not vary", "3"),
+        "in front of net.get_submodule('3')",
+    ),
+    "a dataset sorted by class": (
+        net,
+        {"batch": (BATCH[0], torch.full_like(BATCH[1], 4))},
+        ("labels do not fit", "labels"),
+        "shuffle the samples",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_the_first_day_was_not_named(name: str) -> None:
+    make, options, right, line = MISTAKES[name]
+    options = {"num_steps": T, "batch": BATCH, "loss": None, **options}
+    finding = snn.doctor.check(make(), **options).findings[0]
+    assert (finding.fault, finding.path) == right and line in finding.write, finding
+
+
+def test_equal_weights_that_the_next_layer_tells_apart_are_no_fault() -> None:
+    made = equal(0.05)
+    nn.init.normal_(made[3].weight, std=0.2)
+    assert first(made, lr=2e-3) == ("", "")
 
 
 # -- single rules ----------------------------------------------------------------------------------
@@ -356,7 +450,9 @@ def test_a_loss_that_returns_no_single_tensor_is_named_with_what_came(loss: Any,
     ("arguments", "error", "text"),
     [
         ((nn.Sequential(nn.Linear(2, 2)), BATCH), ValueError, "at least one spiking neuron"),
-        ((net(), BATCH[0]), TypeError, "pair"),
+        ((net(), BATCH[0]), TypeError, r"pair \(x, y\), got Tensor; write \(x, y\)"),
+        ((net(), DIGITS), TypeError, r"got Split; write \(data\.x_train\[:64\]"),
+        ((net(), DataLoader(TensorDataset(*BATCH))), TypeError, r"write next\(iter\(loader\)\)"),
         ((net(), (BATCH[0], 3)), TypeError, "labels must be a tensor"),
         ((net(), BATCH, nn.MSELoss), TypeError, "function of outputs and labels"),
     ],

@@ -1,6 +1,7 @@
 """`doctor.cost`: counts equal counts by hand, for every way in which a network runs, and those of
 NeuroBench."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.doctor import ARITHMETIC, MEMORY
+from spikeloom.doctor import ARITHMETIC, MEMORY, NEUROMORPHIC
 from spikeloom.doctor.energy import matched_bits
 
 T, B = 6, 4
@@ -152,6 +153,57 @@ def test_at_the_break_even_rate_both_networks_cost_the_same(steps: int) -> None:
     ordinary = MEMORY.ordinary(macs=size * size, values=size, bits=matched_bits(steps))
     assert spiking == pytest.approx(ordinary)
     assert MEMORY.break_even(steps, zeros=0.5, inputs=size) < rate
+
+
+PUBLISHED = {  # break-even in %: T, bits of a weight, changed prices (arXiv 2409.08290v4)
+    "T = 5": (5, 4, {}, 5.7, 0.3),
+    "half the price of weights": (5, 4, {"weight_bit": 0.5}, 5.39, 0.1),
+    "one and a half of the price of weights": (5, 4, {"weight_bit": 1.5}, 6.08, 0.1),
+    "half the price of moving values": (5, 4, {"value_move": 0.5}, 3.41, 0.2),
+    "half the price of moving spikes": (5, 4, {"spike_move": 0.5}, 10.80, 0.2),
+    "T = 2": (2, 4, {}, 10.4, 0.3),
+    "T = 2, weights of eight bits": (2, 8, {}, 12.3, 0.3),
+    "T = 3, weights of eight bits": (3, 8, {}, 8.2, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_break_even_of_the_paper_is_reproduced(name: str) -> None:
+    steps, bits, factors, published, tolerance = PUBLISHED[name]
+    prices = {price: factor * getattr(NEUROMORPHIC, price) for price, factor in factors.items()}
+    product = bits * NEUROMORPHIC.accumulate  # as many additions as an activation has bits
+    model = dataclasses.replace(NEUROMORPHIC, weight_bits=bits, multiply=product, **prices)
+    rate = 100 * model.break_even(steps, zeros=None, inputs=4096)
+    assert abs(rate - published) < tolerance
+
+
+def test_at_the_break_even_rate_of_a_dense_model_both_networks_cost_the_same() -> None:
+    size, steps = 256, 5
+    rate = NEUROMORPHIC.break_even(steps, zeros=None, inputs=size)
+    spiking = NEUROMORPHIC.spiking(
+        synaptic=rate * steps * size * size,
+        analog=0,
+        updates=steps * size,
+        spikes=rate * steps * size,
+        neurons=size,
+    )
+    active = 2 * rate / (1 / steps + 1)
+    ordinary = NEUROMORPHIC.ordinary(
+        macs=active * size * size, values=size, bits=matched_bits(steps), synapses=size * size
+    )
+    assert spiking == pytest.approx(ordinary)
+
+
+def test_a_dense_model_moves_activations_of_zero_as_well() -> None:
+    net = nn.Sequential(nn.Linear(4, 2), snn.Leaky(0.9, init_hidden=True))
+    x = spikes(4, rate=0.2)
+    found = snn.doctor.cost(net, x)
+    products = NEUROMORPHIC.multiply * 3 / 4  # 3 bits for 6 steps, 4-bit weights
+    moved = 8 * (4 * NEUROMORPHIC.weight_bit + 3 * NEUROMORPHIC.value_move)
+    fired = (x.sum(0) > 0).sum().item() / B
+    assert found.without_spikes(NEUROMORPHIC) == pytest.approx(8 * products + moved)
+    skipping = found.without_spikes(NEUROMORPHIC, skip_zeros=True)
+    assert skipping == pytest.approx(fired * 2 * products + moved)
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.core.curves import ATan
@@ -67,12 +67,45 @@ def test_a_leak_remembers_half_of_the_steps() -> None:
     assert float(mended.net[2].beta) == pytest.approx(2.718281828 ** (-2 / T))
 
 
-def test_membranes_fluctuate_two_deviations_below_the_threshold() -> None:
-    made = broken(1, threshold=100.0)
+def membranes(made: nn.Module) -> Tensor:
+    """Membranes of the first layer, over time."""
+    return snn.run(made, BATCH[0], T, record=["2.mem"]).record["2.mem"].detach()
+
+
+def test_weights_are_scaled_until_membranes_fluctuate_two_deviations_below_the_threshold() -> None:
+    made = net()
+    with torch.no_grad():
+        made[1].weight.mul_(100).sub_(made[1].weight.mean(1, keepdim=True)).abs_()
     mended = snn.doctor.repair(made, BATCH, num_steps=T)
-    record = snn.run(mended.net, BATCH[0], T, record=["2.mem"]).record
-    mem = record["2.mem"].detach()
-    assert float(mem.std()) == pytest.approx(0.5, rel=0.15)
+    assert [change.what for change in mended.changes][-1] == "weights"
+    assert float(membranes(mended.net).std()) == pytest.approx(0.5, rel=0.15)
+
+
+def test_only_what_was_wrong_with_a_layer_is_changed() -> None:
+    mended = snn.doctor.repair(broken(1, threshold=100.0), BATCH, num_steps=T)
+    assert [change.what for change in mended.changes] == ["threshold"]
+    assert 0.25 <= float(membranes(mended.net).std()) <= 2
+    mended = snn.doctor.repair(broken(1, bias=-8.0), BATCH, num_steps=T)
+    assert [change.what for change in mended.changes] == ["bias"]
+
+
+def test_a_learning_rate_without_fault_was_replaced() -> None:
+    assert snn.doctor.repair(net(), BATCH, num_steps=T, lr=1.3e-3).lr == 1.3e-3
+    mended = snn.doctor.repair(broken(3, threshold=100.0), BATCH, num_steps=T, lr=1.3e-3)
+    assert mended.changes and mended.lr == 1.3e-3
+
+
+def test_equal_weights_are_drawn_anew() -> None:
+    made = net()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.zero_()
+    mended = snn.doctor.repair(made, BATCH, num_steps=T)
+    assert [(change.path, change.what) for change in mended.changes] == [
+        ("1", "weights"),
+        ("3", "weights"),
+    ]
+    assert float(mended.net[1].weight.detach().std()) > 0.01 and not mended.left
 
 
 def test_a_healthy_network_is_left_alone() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -195,3 +196,142 @@ def test_statistics_of_all_steps_are_those_of_large_and_of_deep_networks(
 def test_a_scale_that_is_not_positive_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} must be positive, got 0"):
         snn.ThresholdDependentBatchNorm2d(3, **{name: 0.0})
+
+
+REFUSED = {
+    "no features": (lambda: snn.ThresholdDependentBatchNorm2d(0), ValueError, "num_features"),
+    "fewer": (lambda: snn.ThresholdDependentBatchNorm1d(-1), ValueError, "num_features"),
+    "a fraction": (lambda: snn.ThresholdDependentBatchNorm1d(2.5), TypeError, "num_features"),
+    "eps": (lambda: snn.ThresholdDependentBatchNorm1d(3, eps=-1.0), ValueError, "eps"),
+    "momentum": (lambda: snn.ThresholdDependentBatchNorm2d(3, momentum=2), ValueError, "momentum"),
+    "no inputs": (lambda: snn.BatchNormTT1d(0, 3), ValueError, "input_features"),
+    "no steps": (lambda: snn.BatchNormTT2d(3, 0), ValueError, "time_steps must be in"),
+    "steps": (lambda: snn.BatchNormTT2d(3, True), TypeError, "time_steps must be a whole number"),
+    "no norm": (lambda: snn.TemporalEffectiveBatchNorm(None, 3), TypeError, "norm must be a mod"),
+    "no list": (lambda: snn.EachStep(None), TypeError, "layers must be one module for each"),
+    "numbers": (lambda: snn.EachStep([1]), TypeError, "layers must be one module for each"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_norms_without_sense_were_built_or_refused_by_torch(case: str) -> None:
+    call, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+class Halved(nn.Module):
+    """Leaves the recording at each step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor(x.tolist(), dtype=x.dtype) / 2
+
+
+SOURCES = {
+    "torch": lambda: X.clone(),
+    "numpy": lambda: torch.from_numpy(X.numpy().copy()),
+    "looked at": lambda: torch.as_tensor(X.clone().numpy()),  # as `fit` does for its checksum
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_common_statistics_of_an_input_in_memory_of_numpy_were_those_of_each_step(
+    source: str,
+) -> None:
+    norm, x = nn.BatchNorm1d(C).double(), SOURCES[source]()
+    output = snn.run(nn.Sequential(norm), x, batch_norm="time")
+    torch.testing.assert_close(output, normalised(X, (0, 1)))
+    torch.testing.assert_close(norm.running_mean, 0.1 * X.mean((0, 1)))
+    halved = snn.run(nn.Sequential(Halved(), norm), x, batch_norm="time")
+    torch.testing.assert_close(halved, normalised(X / 2, (0, 1)), rtol=1e-4, atol=1e-4)
+
+
+def test_common_statistics_of_a_norm_with_computed_weights_were_those_of_each_step() -> None:
+    norm = nn.BatchNorm1d(C).double()
+    nn.init.constant_(norm.weight, 3.0)
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(norm, dim=0))
+    output = snn.run(net, X, batch_norm="time")
+    torch.testing.assert_close(output, 3 * normalised(X, (0, 1)))
+    output.square().sum().backward()
+    gains = [p for name, p in net.named_parameters() if name.endswith("original0")]
+    assert all(p.grad is not None and bool(p.grad.any()) for p in gains)
+
+
+class Rescaled(nn.Module):
+    """A batch norm whose scale is computed in the step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(C).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        scale = norm.weight * x.detach().mean()
+        statistics = (norm.running_mean, norm.running_var)
+        return nn.functional.batch_norm(x, *statistics, scale, norm.bias, True)
+
+
+class Native(Rescaled):
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        return torch.native_batch_norm(x, *tensors, True, 0.1, 1e-5)[0]
+
+
+@pytest.mark.parametrize("kind", [Rescaled, Native])
+def test_common_statistics_that_cannot_be_taken_were_those_of_each_step(kind: type) -> None:
+    with pytest.raises(ValueError, match=r'batch_norm="time" takes the statistics of all steps'):
+        snn.run(kind(), X, batch_norm="time")
+    assert snn.run(kind(), X).shape == X.shape
+
+
+def classifier() -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = [nn.Linear(C, 8), nn.BatchNorm1d(8), snn.Leaky(0.8, threshold=0.4, init_hidden=True)]
+    last = snn.Leaky(0.8, threshold=0.4, init_hidden=True, output=True)
+    return nn.Sequential(*layers, nn.Linear(8, 2), last).double()
+
+
+def test_fit_takes_common_statistics_as_a_run_does() -> None:
+    x, y = torch.rand(12, T, C, dtype=torch.float64), torch.arange(12) % 2
+    ours, fitted = classifier(), classifier()
+    options: dict[str, Any] = {"encode": "sequence", "epochs": 1, "batch_size": 12}
+    loss = snn.functional.ce_rate_loss()
+    sgd = torch.optim.SGD(ours.parameters(), lr=0.1)
+    loss(snn.run(ours, x.transpose(0, 1), batch_norm="time")[0], y).backward()
+    sgd.step()
+    snn.fit(
+        fitted,
+        (x, y, x, y),
+        loss=loss,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        batch_norm="time",
+        progress=False,
+        **options,
+    )
+    for (name, a), b in zip(ours.state_dict().items(), fitted.state_dict().values(), strict=True):
+        torch.testing.assert_close(b, a, msg=name)
+
+
+def test_fit_and_layerwise_refuse_common_statistics_where_there_are_none() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = classifier()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([self.net(x_t)[0] for x_t in x])
+
+    net = snn.layerwise(Own())
+    data = (X.transpose(0, 1), torch.arange(B) % 2) * 2
+    options: dict[str, Any] = {"encode": "sequence", "progress": False, "batch_norm": "time"}
+    with pytest.raises(ValueError, match=r'batch_norm="time" is for networks of one time step'):
+        snn.fit(net, data, **options)
+    with pytest.raises(ValueError, match=r'batch_norm="time" needs a rule that runs the whole'):
+        snn.fit(classifier(), data, rule="tbptt", **options)
+    with pytest.raises(ValueError, match="batch_norm must be one of 'step', 'time', got 'all'"):
+        snn.fit(classifier(), data, **{**options, "batch_norm": "all"})
+    with pytest.raises(TypeError, match=r"from each step, got batch_norm='time'; write snn\.run"):
+        net(X, batch_norm="time")
+    taken = snn.layerwise(lambda x, **named: named)
+    assert taken(X, batch_norm="mine") == {"batch_norm": "mine"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from ways import as_the_loop, every_way
 
 import spikeloom as snn
 from spikeloom import nir
@@ -232,3 +233,70 @@ def test_a_network_with_delays_is_loaded_as_it_was_saved(
     net = nn.Sequential(layer(name, kernel_count=count, learn_delay=True)).float()
     again = snn.load(snn.save(net, tmp_path / "net.safetensors"))
     assert torch.equal(snn.run(net, signal(name).float()), snn.run(again, signal(name).float()))
+
+
+FED_BACK: dict[str, Any] = {
+    "delays": lambda: snn.Feedback(
+        snn.Leaky(0.9, threshold=0.4, init_hidden=True), snn.DelayedLinear(3, 3, 4)
+    ),
+    "membrane too": lambda: snn.Feedback(
+        snn.Leaky(0.9, threshold=0.4, init_hidden=True, output=True), nn.Linear(3, 3)
+    ),
+    "another width": lambda: snn.Feedback(
+        snn.SLSTM(3, 5, threshold=0.1, init_hidden=True), nn.Linear(5, 3)
+    ),
+    "two loops": lambda: nn.Sequential(
+        FED_BACK["delays"](), nn.Linear(3, 4), FED_BACK["delays of four"]()
+    ),
+    "delays of four": lambda: snn.Feedback(
+        snn.Synaptic(0.8, 0.9, threshold=0.4, init_hidden=True), snn.DelayedLinear(4, 4, 2)
+    ),
+}
+
+
+@every_way
+@pytest.mark.parametrize("name", [name for name in FED_BACK if name != "delays of four"])
+def test_feedback_recorded_is_the_plain_loop(way: str, name: str) -> None:
+    _, _, output = as_the_loop(way, FED_BACK[name], torch.rand(7, 2, 3) * 2)
+    assert (output[0] if isinstance(output, tuple) else output).any()
+
+
+def test_a_network_with_feedback_could_not_be_saved(tmp_path: Path) -> None:
+    net = nn.Sequential(FED_BACK["delays"](), nn.Linear(3, 2), nn.ReLU())
+    again = snn.load(snn.save(net, tmp_path / "net.safetensors"))
+    x = torch.rand(9, 2, 3)
+    assert torch.equal(snn.run(net, x), snn.run(again, x))
+
+
+def test_a_mode_that_one_layer_refuses_was_set_for_the_others() -> None:
+    net = nn.Sequential(snn.Leaky(0.9, init_hidden=True), FED_BACK["delays"]())
+    with pytest.raises(ValueError, match=r"with feedback runs step by step, got mode='sequence'"):
+        snn.set_mode(net, "sequence")
+    assert {m.mode for m in net.modules() if hasattr(m, "mode")} == {"step"}
+    with pytest.raises(ValueError, match="step by step, got PSN"):
+        snn.Feedback(snn.PSN(4), nn.Linear(3, 3))
+
+
+def test_feedback_of_another_shape_or_batch_is_refused_in_words() -> None:
+    wide = snn.Feedback(snn.Leaky(0.9, init_hidden=True), nn.Linear(3, 4))
+    with pytest.raises(ValueError, match=r"must return the shape of the input, \(2, 3\), got \(2"):
+        wide(torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"must return the shape of the input, \(2, 3\), got \(2"):
+        snn.run(wide, torch.rand(5, 2, 3))
+    net = FED_BACK["delays"]()
+    net(torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"spikes of 2 samples, got 4; call snn\.reset"):
+        net(torch.rand(4, 3))
+    sequence = snn.Feedback(snn.Leaky(0.9, init_hidden=True, mode="sequence"), nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="with feedback runs step by step"):
+        sequence(torch.rand(5, 2, 3))
+    assert snn.run(sequence, torch.rand(5, 2, 3)).shape == (5, 2, 3)
+
+
+def test_feedback_of_a_graph_that_backward_has_used_is_named() -> None:
+    net = snn.Feedback(snn.Leaky(0.9, init_hidden=True), nn.Linear(3, 3))
+    net(torch.rand(2, 3)).sum().backward()
+    with pytest.raises(RuntimeError, match=r"call snn\.reset\(net\) at the start of each batch"):
+        net(torch.rand(2, 3))
+    snn.detach(net)
+    net(torch.rand(2, 3)).sum().backward()

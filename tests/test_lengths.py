@@ -77,6 +77,7 @@ def test_what_the_padding_holds_does_not_matter_and_a_run_goes_on_from_the_last_
     other = x.clone()
     for b, end in enumerate(ENDS):
         other[end:, b] = 1e6
+    other[4:, 0] = torch.nan
     first = snn.run(net, x, lengths=ENDS, record=["1.mem"])
     second = snn.run(net, other, lengths=ENDS, record=["1.mem"])
     assert torch.equal(first.output, second.output) and first.record.keys() == {"1.mem"}
@@ -432,3 +433,38 @@ def test_a_loss_with_targets_at_every_step_refuses_lengths() -> None:
     loss = SF.mse_membrane_loss(time_var_targets=True)
     with pytest.raises(ValueError, match="lengths are for one target a sample"):
         loss(torch.rand(9, 3, 4), torch.zeros(9, 3), lengths=ENDS)
+
+
+@pytest.mark.parametrize("name", ["RLeaky", "RSynaptic", "RefractoryLIF"])
+def test_the_last_spikes_of_a_neuron_that_ran_in_parts_were_lost_at_an_end(name: str) -> None:
+    class Looked(nn.Module):
+        """Needs a value at each step, and gives a constant of its own."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (1.0 if float(x.detach().sum()) < 1e9 else 2.0)
+
+    class Scaled(nn.Module):
+        """Another operation at each step."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.linspace(1, 2, 20, dtype=torch.float64))
+            self.step = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.step += 1
+            return x * self.scale[self.step]
+
+    neuron = build(name, threshold=0.3, **takes_state(name))
+    scaled = Scaled()
+    net = nn.Sequential(Looked(), scaled, neuron)
+    x = current(name, steps=9)
+    spk = snn.run(net, x, lengths=ENDS)
+    last = [value.clone() for value in neuron.hidden]
+    assert spk.any()
+    for b, end in enumerate(ENDS):
+        scaled.step = 0
+        alone = snn.run(net, x[:end, b : b + 1])
+        torch.testing.assert_close(spk[:end, b : b + 1], alone)
+        for together, one in zip(last, neuron.hidden, strict=True):
+            torch.testing.assert_close(together[b : b + 1], one)

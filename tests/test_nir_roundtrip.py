@@ -228,6 +228,61 @@ def test_branches_sums_and_products_come_back() -> None:
     assert [isinstance(m.factor, nn.Parameter) for m in scales] == [False, True]
 
 
+def whole(layer: nn.Module) -> nn.Module:
+    """A layer with delays of whole steps."""
+    with torch.no_grad():
+        layer.delay.round_()
+    return layer
+
+
+CONNECTIONS = {
+    "linear": lambda: nn.Linear(F, F),
+    "delayed": lambda: whole(snn.DelayedLinear(F, F, 3, kernel_count=2)),
+    "the spikes themselves": nn.Identity,
+    "two layers": lambda: nn.Sequential(nn.Linear(F, 2), nn.Linear(2, F)),
+}
+
+
+@pytest.mark.parametrize("delay", [True, False])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_spikes_that_return_through_a_layer_come_back_otherwise(
+    name: str, reset: str, delay: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    neuron = snn.Leaky(0.9, reset_mechanism=reset, reset_delay=delay, init_hidden=True)
+    net = nn.Sequential(nn.Linear(F, F), snn.Feedback(neuron, CONNECTIONS[name]()))
+    x = torch.rand(40, 2, F) * 6
+    want = snn.run(net, x)
+    nir.write(tmp_path / "net.nir", to_nir(net, x[0], target="spikeloom"))
+    read = from_nir(tmp_path / "net.nir")
+    assert 0 < want.mean() < 1 and torch.equal(snn.run(read, x), want)
+    snn.reset(read)
+    assert torch.equal(snn.run(from_nir(to_nir(read, x[0], target="spikeloom")), x), want)
+
+
+def test_snntorch_cannot_read_a_loop_that_is_no_subgraph() -> None:
+    neuron = snn.Leaky(0.75, reset_mechanism="zero", reset_delay=False, init_hidden=True)
+    net = nn.Sequential(nn.Linear(3, F), snn.Feedback(neuron, nn.Linear(F, F, bias=False)))
+    graph = to_nir(net, target="snntorch")
+    assert set(graph.nodes) == {"input", "0", "1", "output"}
+    assert set(graph.nodes["1"].nodes) == {"input", "lif", "w_rec", "output"}
+    assert set(graph.edges) == {("input", "0"), ("0", "1"), ("1", "output")}
+
+
+def test_loops_that_nir_closes_otherwise_are_written() -> None:
+    inner = nn.Sequential(nn.Linear(F, 3), snn.Leaky(0.7, init_hidden=True), nn.Linear(3, F))
+    net = snn.Feedback(snn.Leaky(0.9, init_hidden=True), inner)
+    with pytest.raises(ValueError, match="has neurons in its connection, which NIR would start"):
+        to_nir(net, torch.zeros(1, F))
+    net = snn.Feedback(snn.Leaky(0.9, init_hidden=True), nn.Linear(F, 3))
+    with pytest.raises(ValueError, match=r"its connection sends \(3,\) to a neuron that receives"):
+        to_nir(net, torch.zeros(1, F))
+    net = snn.Feedback(snn.AdLIF(init_hidden=True), nn.Linear(F, F))
+    with pytest.raises(ValueError, match=r"AdLIF has no NIR node.*'0\.neuron'"):
+        to_nir(net, torch.zeros(1, F))
+
+
 def test_a_graph_made_of_a_read_network_is_the_same_network() -> None:
     n = np.ones(3)
     graph = nir.NIRGraph(

@@ -58,6 +58,7 @@ LAYERS: dict[str, Any] = {
     ),
     "linear": lambda: snn.LinearLeaky(torch.tensor([0.5, 0.6]), 3, 2, bias=False, output=True),
     "parallel": lambda: snn.LeakyParallel(3, 4, beta=0.7, bias=False, weight_hh_enable=True),
+    "parallel with dropout": lambda: snn.LeakyParallel(3, 4, dropout=0.25),
     "pooling LSTM": lambda: snn.SConv2dLSTM(1, 2, 3, max_pool=2),
     "scaled": lambda: snn.ScaledIF(torch.rand(4, 1, 1) + 0.1, 0.5, reset_mechanism="zero"),
     "delay": lambda: snn.SynapticDelay(

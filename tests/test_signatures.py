@@ -19,12 +19,7 @@ DEFINITIONS = [
     for definition in json.loads((HERE / "signatures.json").read_text())["definitions"]
     for path in definition["paths"]
 ]
-INTERNAL = {
-    "forward",
-    "backward",
-    "grad_hook",
-    "weight_hh_enable",
-}  # of autograd functions and of LeakyParallel
+INTERNAL = {"forward", "backward"}  # of autograd functions
 
 
 def positional(function: Any) -> list[inspect.Parameter]:

@@ -68,3 +68,24 @@ def test_a_neuron_with_a_checked_surrogate_still_has_its_gradient():
     x = torch.tensor([[0.5]], requires_grad=True)
     snn.Leaky(0.9, spike_grad=surrogate.fast_sigmoid(slope=25))(x)[0].sum().backward()
     assert x.grad.item() == pytest.approx(1 / (1 + 25 * 0.5) ** 2)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "none"])
+@pytest.mark.parametrize(
+    ("function", "got"), [(print, "None"), (lambda x: 3, "3"), (lambda x: x[:1], r"\(1, 3\)")]
+)
+def test_a_function_of_ones_own_that_returns_no_spikes_is_named(function, got, reset):
+    neuron = snn.Leaky(0.9, spike_grad=function, reset_mechanism=reset)
+    with pytest.raises(TypeError, match=rf"spike_grad must return .* \(2, 3\), got {got} from"):
+        neuron(torch.ones(2, 3))
+    with pytest.raises(TypeError, match="spike_grad must return"):
+        neuron.scan(torch.ones(4, 2, 3))
+
+
+def test_a_subclass_with_a_surrogate_that_returns_nothing_is_named():
+    class Own(snn.Leaky):
+        def fire(self, mem):
+            return super().fire(mem)
+
+    with pytest.raises(TypeError, match="spike_grad must return"):
+        Own(0.9, spike_grad=print)(torch.ones(2, 3))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, Dataset
 
 import spikeloom as snn
@@ -100,7 +101,9 @@ def test_a_padded_batch_changes_the_weights_as_its_recordings_do_one_by_one(way:
         torch.testing.assert_close(a, torch.stack(b).mean(0), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["data set", "loader", "time first", "Split", "validation"])
+@pytest.mark.parametrize(
+    "form", ["data set", "loader", "time first", "Split", "validation", "packed", "packed, sorted"]
+)
 def test_every_form_of_data_gives_the_training_of_lists(form: str) -> None:
     def collate(samples: Any) -> Any:
         x, y, lengths = pad_sequences(samples, batch_first=form == "loader", lengths=True)
@@ -109,10 +112,15 @@ def test_every_form_of_data_gives_the_training_of_lists(form: str) -> None:
         return x, y, lengths
 
     loader = DataLoader(Recordings(), len(LENGTHS), collate_fn=collate)
+    packed = pack_sequence(X, enforce_sorted=False)
+    order = torch.tensor(LENGTHS).argsort(descending=True)
+    longest_first = pack_sequence([X[i] for i in order])
     data: Any = {
         "data set": (Recordings(), Recordings()),
         "Split": snn.data.Split(X, Y, X, Y, "ragged", "six recordings"),  # pyright: ignore
         "validation": (Recordings(), Recordings(), Recordings()),
+        "packed": (packed, Y, packed, Y),
+        "packed, sorted": (longest_first, Y[order], longest_first, Y[order]),
     }.get(form, (loader, loader))
     encode = "time_first" if form == "time first" else "sequence"
     options = {**QUIET, "batch_size": len(LENGTHS), "optimizer": descent}
@@ -142,6 +150,8 @@ def test_figures_and_predictions_are_those_of_single_recordings() -> None:
     result = snn.fit(net, DATA, **QUIET)
     found = snn.evaluate(net, (X, Y), encode="sequence")
     assert torch.equal(result.predict(X), found.predictions)
+    packed = pack_sequence(X, enforce_sorted=False)
+    assert torch.equal(result.predict(packed), found.predictions)
     torch.testing.assert_close(result.scores(X).float(), found.scores)
 
 

@@ -38,7 +38,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         None,
         {"num_steps": None},
         ValueError,
-        r"needs the number of time steps, got none; write num_steps",
+        r"needs the number of time steps, got none; write num_steps=12, .* snn\.layerwise",
     ),
     "zero steps": (None, {"num_steps": 0}, ValueError, "num_steps must be at least 1, got 0"),
     "epochs": (None, {"epochs": 1.5}, TypeError, r"epochs must be a whole number, got 1\.5"),
@@ -283,6 +283,7 @@ def test_a_mistake_is_named_before_work_begins(case, tmp_path) -> None:
     ("net", "error", "text"),
     [
         ("mlp", TypeError, "net must be a torch.nn.Module, got str"),
+        (snn.Leaky, TypeError, r"function without arguments .*got Leaky .*'beta'"),
         (nn.Linear(6, 3), ValueError, "net must have at least one spiking neuron, got none"),
         (
             nn.Sequential(snn.Leaky(0.9, init_hidden=True)),

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import types
+from functools import cache
 from pathlib import Path
 
 from docutils import nodes
@@ -117,19 +118,30 @@ def skip_plain_attribute(app, what, name, obj, skip, options):
     return None if shown else True
 
 
+@cache
+def short_names(domain) -> dict[str, str]:
+    """The shortest documented path of each name without its first parts. Pages are all read when
+    the first reference is resolved."""
+    found: dict[str, str] = {}
+    for path in sorted(domain.objects, key=len):
+        if path.startswith("spikeloom."):
+            parts = path.split(".")
+            for first in range(1, len(parts)):
+                found.setdefault(".".join(parts[first:]), path)
+    return found
+
+
 def resolve_short_name(app, env, node, contnode):
     """Link ``snn.run`` and names without their module, which docstrings use."""
-    target = node.get("reftarget", "").removeprefix("snn.")
     domain = env.domains["py"]
-    for path in sorted(domain.objects, key=len):
-        if path.endswith(f".{target}") and path.startswith("spikeloom."):
-            found = domain.objects[path]
-            reference = nodes.reference("", "", contnode, internal=True)
-            reference["refuri"] = (
-                app.builder.get_relative_uri(node["refdoc"], found.docname) + f"#{found.node_id}"
-            )
-            return reference
-    return None
+    target = node.get("reftarget", "").removeprefix("snn.")
+    found = domain.objects.get(short_names(domain).get(target, ""))
+    if found is None:
+        return None
+    reference = nodes.reference("", "", contnode, internal=True)
+    page = app.builder.get_relative_uri(node["refdoc"], found.docname)
+    reference["refuri"] = f"{page}#{found.node_id}"
+    return reference
 
 
 def visit_math(self, node) -> None:

@@ -5,11 +5,14 @@ import collections
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 import spikeloom as snn
 
+from .programs.padded import check_padded
 from .programs.verdict import check
 from .programs.writer import write
 
@@ -44,3 +47,23 @@ def test_the_comparison_notices_an_input_that_is_one_percent_off() -> None:
 
     words = collections.Counter(check(seed, scaled, "class").word for seed in range(12))
     assert words["different"] >= 9, words
+
+
+def test_random_networks_on_padded_recordings_are_those_on_each_recording_alone() -> None:
+    verdicts = [check_padded(seed) for seed in range(4000, 4000 + 2 * EACH)]
+    assert {verdict.word for verdict in verdicts} == {"equal"}, [
+        v for v in verdicts if v.word != "equal"
+    ]
+
+
+@pytest.mark.parametrize("kind", [snn.PSN, snn.MaskedPSN])
+def test_neurons_that_run_whole_sequences_are_refused_in_a_loop_over_time(kind: type) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), kind(**kind.example))  # pyright: ignore
+
+    def loop(x: Tensor) -> Tensor:
+        return torch.stack([net(x_t) for x_t in x])
+
+    x = torch.rand(6, 2, 3)
+    for way in (loop, snn.layerwise(loop)):
+        with pytest.raises(ValueError, match=r"one time step|whole sequence"):
+            way(x)

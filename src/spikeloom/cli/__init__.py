@@ -6,6 +6,7 @@ code 2; ``--debug`` shows where they come from.
 """
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(USER_ERROR)
+
+
+class CommandParser(Parser):
+    """A parser of one command, which refuses unknown words itself: the parser of all commands knows
+    neither its options nor its help."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"there is no {unknown[0]}{self._nearest(unknown[0])}")
+        return found, unknown
+
+    def _nearest(self, word: str) -> str:
+        """The option that was probably meant; an argument of Python is known, too."""
+        known = {f"--{action.dest.replace('_', '-')}": action for action in self._actions}
+        known |= self._option_string_actions
+        near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
+        options = known[near[0]].option_strings if near else []
+        return f"; did you mean {options[-1]}" if options else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,7 +121,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     )
     parser.add_argument("--debug", **debug)
     below = parser.add_subparsers(
-        dest="command", title="commands", metavar="COMMAND", parser_class=Parser
+        dest="command", title="commands", metavar="COMMAND", parser_class=CommandParser
     )
     commands = {}
     for name, module in COMMANDS.items():

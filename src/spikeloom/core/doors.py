@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .surrogate import spikes_of
 from .transition import over_threshold, winner
 
 __all__ = ["CALLS", "STEP", "Doors", "overridden_by", "step", "stepwise", "through"]
@@ -48,6 +49,16 @@ _IN_CONSTRUCTOR = (
     "_snn_cases",
     "_reset_cases",
 )
+
+# parts of the constructor of one neuron of snnTorch
+_IN_ONE_CONSTRUCTOR = {
+    "_alpha_cases": "Alpha",
+    "_lapicque_cases": "Lapicque",
+    "_rleaky_init_cases": "RLeaky",
+    "_rsynaptic_init_cases": "RSynaptic",
+    "_sconv2dlstm_cases": "SConv2dLSTM",
+    "_tau_buffer": "StateLeaky",
+}
 
 
 class Doors:
@@ -145,7 +156,7 @@ class Doors:
     def fire(self, mem: Tensor) -> Tensor:
         """Spikes of a membrane, [B, ...]: the graded factor where ``mem > threshold``."""
         mem = self.state_quant(mem) if self.state_quant else mem
-        return self.spike_grad(mem - self.threshold) * self.graded_spikes_factor
+        return spikes_of(self.spike_grad, mem - self.threshold) * self.graded_spikes_factor
 
     def fire_inhibition(self, batch_size: int, mem: Tensor) -> Tensor:
         """Spikes [B, ...], where only the neuron furthest above its threshold may fire.
@@ -155,11 +166,11 @@ class Doors:
             mem: membrane, [B, ...].
         """
         over = mem - self.threshold
-        return self.spike_grad(over) * self.graded_spikes_factor * winner(over)
+        return spikes_of(self.spike_grad, over) * self.graded_spikes_factor * winner(over)
 
     def mem_reset(self, mem: Tensor) -> Tensor:
         """The reset signal of a membrane: 1 where ``mem > threshold``, without gradient."""
-        return self.spike_grad(mem.detach() - self.threshold.detach()).detach()
+        return spikes_of(self.spike_grad, mem.detach() - self.threshold.detach()).detach()
 
     @classmethod
     def init(cls) -> None:
@@ -304,7 +315,9 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
         for base in cls.__mro__
         if base.__module__.partition(".")[0] != "torch" and base is not object
     ]
-    not_called = (*_BEFORE_0_8, *_IN_CONSTRUCTOR)
+    ours = {base.__name__ for base in bases if base.__module__.startswith(f"{_OWN_PACKAGE}.")}
+    in_constructor = [name for name, kind in _IN_ONE_CONSTRUCTOR.items() if kind in ours]
+    not_called = (*_BEFORE_0_8, *_IN_CONSTRUCTOR, *in_constructor)
     overridable = (*STEP, *CALLS, *not_called)
     written = [
         n
@@ -318,7 +331,7 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
 
 def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     kind = cls.__name__
-    for name in _IN_CONSTRUCTOR:
+    for name in (*_IN_CONSTRUCTOR, *_IN_ONE_CONSTRUCTOR):
         if name in written:
             raise TypeError(
                 f"{kind}: the constructor does not call {name}; register tensors in __init__ after "

@@ -29,7 +29,7 @@ from .options import Refusing
 from .parameters import Parameters, record
 from .reset import Keep, Reset, Subtract, Zero
 from .stateful import Stateful, computes_in_other_dtype
-from .surrogate import Disabled, resolve
+from .surrogate import Disabled, resolve, spikes_of
 from .taps import Moment, Tap
 from .transition import TRANSITIONS, Transition, over_threshold
 
@@ -392,7 +392,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
 
     def _spikes(self, states: Any, p: Any) -> Tensor:
         """The spikes of states at all steps, where no spike acts on a state."""
-        return self.spike_grad(self.trigger(states, p)) * p.graded_spikes_factor
+        return spikes_of(self.spike_grad, self.trigger(states, p)) * p.graded_spikes_factor
 
     def _check_finite(self, x: Tensor) -> None:
         # on a GPU, reading the result would stall the queue; snn.run checks once per call

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import maybe_current_level
 
-__all__ = ["CustomSurrogate", "Disabled", "SpikeFunction", "Surrogate", "resolve"]
+__all__ = ["CustomSurrogate", "Disabled", "SpikeFunction", "Surrogate", "resolve", "spikes_of"]
 
 SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -190,3 +190,20 @@ def resolve(spike_grad: Any) -> Any:
             "threshold)"
         )
     return spike_grad
+
+
+def spikes_of(spike_grad: SpikeFunction, over: Tensor) -> Tensor:
+    """Spikes of ``mem - threshold``.
+
+    Raises:
+        TypeError: ``spike_grad`` is a user's function and does not return a tensor of that shape.
+    """
+    spk = spike_grad(over)
+    if isinstance(spike_grad, Surrogate) or getattr(spk, "shape", None) == over.shape:
+        return spk
+    got = tuple(spk.shape) if isinstance(spk, Tensor) else repr(spk)
+    raise TypeError(
+        f"spike_grad must return the spikes of its argument, a tensor {tuple(over.shape)}, got "
+        f"{got} from {spike_grad!r}; write a function of (mem - threshold) that returns 1 where it "
+        "is above 0, or a surrogate such as snn.surrogate.atan()"
+    )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .parameters import record
 from .reset import Reset
-from .surrogate import Disabled, Surrogate
+from .surrogate import Disabled, Surrogate, spikes_of
 
 __all__ = ["MOST_TRANSITIONS", "TRANSITIONS", "Transition", "over_threshold", "winner"]
 
@@ -103,11 +103,11 @@ class Transition:
             state = state._make(self.quantize(value) for value in state)
         seen = self._seen(state, p) if self.shifts else p
         over = cell.trigger(state, seen)
-        spk = exceeded = self.surrogate(over)
+        spk = exceeded = spikes_of(self.surrogate, over)
         if self.inhibition:
             spk = spk * winner(over)
         if self.neuron.retract is not None:
-            spk = spk - self.surrogate(cell.retract(state, seen))
+            spk = spk - spikes_of(self.surrogate, cell.retract(state, seen))
         if acts and not self.delay:  # clear now what the next step would have cleared
             state = self.reset.clear(state, spk - fired, p)
         if self.shifts:
@@ -135,9 +135,9 @@ class Transition:
         if self.shifts:
             return state.fired
         if self.reset.attached:
-            return self.surrogate(state.mem - p.threshold)
+            return spikes_of(self.surrogate, state.mem - p.threshold)
         if not self._is_step:
-            return self.surrogate((state.mem - p.threshold).detach()).detach()
+            return spikes_of(self.surrogate, (state.mem - p.threshold).detach()).detach()
         mem = state.mem
         threshold = p.threshold
         # without a gradient detach() would change nothing, and cost as much as the subtraction

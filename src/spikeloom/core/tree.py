@@ -1,7 +1,8 @@
 """Operations on all modules with a state in a network, also on those in plain lists and objects."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
@@ -14,7 +15,15 @@ from .noise import Noise
 from .numbers import network
 from .stateful import Stateful
 
-__all__ = ["detach", "named_neurons", "noisy", "reset", "set_mode"]
+__all__ = [
+    "detach",
+    "generators_kept",
+    "generators_of",
+    "named_neurons",
+    "noisy",
+    "reset",
+    "set_mode",
+]
 
 _NEVER = (
     Tensor,
@@ -91,8 +100,14 @@ def set_mode(net: Net, mode: str) -> Net:
     torch.Size([5, 1, 2])
     """
     checks.choice("mode", mode, ("step", "sequence"))
-    for module in _stateful(net):
-        module.mode = mode
+    before = [(module, module.mode) for module in _stateful(net)]
+    try:
+        for module, _ in before:
+            module.mode = mode
+    except ValueError:  # the network is not left between two modes
+        for module, earlier in before:
+            module.mode = earlier
+        raise
     return net
 
 
@@ -129,8 +144,9 @@ def noisy(
             an input layer of its own, such as `LinearLeaky`, receives it in front of that layer.
         threshold: standard deviation of the threshold, in its unit, >= 0.
         escape: width Delta of the escape rate, in the unit of the threshold, >= 0; 0: none.
-        generator: source of randomness, shared by these neurons; None is torch's global one. Only
-            the global one is restored where `snn.fit` resumes a training.
+        generator: source of randomness, shared by these neurons; None is torch's global one.
+            `snn.fit` restores it where it resumes a training, and evaluations leave it as it was.
+            ``torch.utils.checkpoint`` restores the global one only.
         training_only: without effect after ``net.eval()``.
 
     Returns:
@@ -160,6 +176,49 @@ def noisy(
     for neuron in neurons:
         neuron.noise = noise if noise.current or noise.shifts else None
     return net
+
+
+def generators_of(net: nn.Module) -> list[torch.Generator]:
+    """The sources of randomness of a network besides torch's global ones, each of them once.
+
+    They are those of `noisy`, and attributes of modules.
+
+    >>> import spikeloom as snn
+    >>> source = torch.Generator()
+    >>> net = nn.Sequential(snn.Leaky(0.9), snn.Leaky(0.9))
+    >>> generators_of(snn.noisy(net, current=0.1, generator=source)) == [source]
+    True
+    """
+    found: dict[int, torch.Generator] = {}
+    for module in net.modules():
+        noise = module.noise if isinstance(module, Neuron) else None
+        values = [*vars(module).values(), None if noise is None else noise.generator]
+        found |= {id(v): v for v in values if isinstance(v, torch.Generator)}
+    shared = torch.default_generator
+    return [generator for generator in found.values() if generator is not shared]
+
+
+@contextmanager
+def generators_kept(net: nn.Module | None, devices: Sequence[torch.device] = ()) -> Iterator[None]:
+    """Random draws inside the block leave generators outside as they were.
+
+    Args:
+        net: its generators, see `generators_of`, besides torch's global one of the CPU.
+        devices: torch's global ones of these GPUs, too.
+
+    >>> before = torch.get_rng_state()
+    >>> with generators_kept(None):
+    ...     _ = torch.rand(3)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    own = [] if net is None else [(source, source.get_state()) for source in generators_of(net)]
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for source, state in own:
+            source.set_state(state)
 
 
 def _stateful(net: nn.Module) -> Iterator[Stateful]:

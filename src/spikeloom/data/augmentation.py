@@ -1,7 +1,9 @@
 """Augmentation of sequences: time, gain, noise, masks and mixtures.
 
 Time comes first, [T, B, ...]. Every sample is changed by its own draw. The draws are those of the
-generator's device, so that a seed gives one result wherever the sequences are.
+generator's device, so that a seed gives one result wherever the sequences are. In a worker of a
+``DataLoader`` a generator of the data set is a copy that begins anew in each epoch, the same in all
+workers; make one for each sample, or leave it out.
 """
 
 import torch

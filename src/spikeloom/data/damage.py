@@ -1,4 +1,4 @@
-"""A single error for damaged files.
+"""A single error for damaged files, and one for absent ones.
 
 zipfile, zlib, gzip, NumPy, h5py and Pillow raise a dozen kinds of errors for a truncated or altered
 file, most of them without its path.
@@ -12,8 +12,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
-__all__ = ["damage_named"]
+from ..core.numbers import path_of
+
+__all__ = ["damage_named", "file_of"]
 
 PARSERS = (
     zipfile.BadZipFile,
@@ -61,6 +65,34 @@ def damage_named(path: "str | PathLike[str]", rule: str, remedy: str) -> Iterato
         raise _error(path, rule, remedy, error) from error
     except PARSERS as error:
         raise _error(path, rule, remedy, error) from error
+
+
+def file_of(name: str, value: Any, rule: str, remedy: str) -> Path:
+    """Returns the path of an existing file.
+
+    Args:
+        name: of the argument.
+        value: what the user passed.
+        rule: the rule in the message, after "must be".
+        remedy: the remedy in the message.
+
+    Raises:
+        TypeError: ``value`` is no path.
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder.
+
+    >>> file_of("path", "absent.npz", "an npz file", "write its path")
+    Traceback (most recent call last):
+    FileNotFoundError: path must be an npz file, and there is no absent.npz; write its path
+    """
+    path = path_of(name, value)
+    if path.is_dir():
+        raise ValueError(
+            f"{name} must be {rule}, got the folder {path}; write the name of a file in it"
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"{name} must be {rule}, and there is no {path}; {remedy}")
+    return path
 
 
 def _error(path: "str | PathLike[str]", rule: str, remedy: str, error: BaseException) -> ValueError:

@@ -1,14 +1,13 @@
 """Electromyograms of the Myo armband: one text file for each take."""
 
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.numbers import path_of
-from .damage import damage_named
+from .damage import damage_named, file_of
 from .series import Series, Source
 
 __all__ = ["myo_gestures", "read_myo"]
@@ -48,13 +47,15 @@ def read_myo(path: "str | PathLike[str]") -> tuple[Tensor, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: a line has other contents, or there is none.
 
+    >>> from pathlib import Path
     >>> _ = Path("2.txt").write_text("64,0,0,0,0,0,0,-128,2\\n0,0,0,0,0,0,0,0,0\\n")
     >>> signal, gesture = read_myo("2.txt")
     >>> signal[0, [0, 7]], gesture
     (tensor([ 0.5000, -1.0000]), tensor([2, 0]))
     """
+    path = file_of("path", path, "a take of the Myo armband", "write a path such as 12345-3/6.txt")
     with damage_named(path, "a take of the Myo armband", "get it again"):
-        lines = Path(path).read_text(encoding="ascii").split()
+        lines = path.read_text(encoding="ascii").split()
         if not lines:
             raise ValueError("it has no lines")
         table = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2)
@@ -85,6 +86,7 @@ def myo_gestures(root: "str | PathLike[str]") -> Series:
         ValueError: a take is damaged, contains another gesture than hibernation and that of its
             name, or there is none.
 
+    >>> from pathlib import Path
     >>> session = Path("readings/12345-1")
     >>> session.mkdir(parents=True)
     >>> lines = ["0,0,0,0,0,0,0,0,0"] * 3 + ["9,9,9,9,9,9,9,9,7"] * 2

@@ -5,7 +5,7 @@ for each class, below ``train`` and ``test`` or alone.
 """
 
 import math
-import wave
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..core.numbers import path_of, real, whole
 from .damage import damage_named
 from .events import to_frames
 from .npz import read_npz
+from .sound import mel_filters, read_channels
 from .split import Split, stratified
 
 __all__ = ["IMAGES", "folder", "read_sample"]
@@ -45,7 +46,8 @@ def folder(
     The folder holds ``train`` and ``test``, each with one folder for each class; or the folders of
     the classes alone, of whose files a part becomes the test samples, in every class and the same
     on every machine. A file ``data.npz`` (or the path of any ``.npz`` file) holds ``x`` and ``y``,
-    or ``x_train``, ``y_train``, ``x_test`` and ``y_test``; uint8 is divided by 255.
+    or ``x_train``, ``y_train``, ``x_test`` and ``y_test``; uint8 is divided by 255. Labels
+    are whole numbers from 0, or the names of the classes.
 
     Args:
         path: the folder or file.
@@ -146,7 +148,7 @@ def read_sample(
         raise ValueError(f"{path} is of no known kind; write one of {', '.join(known)}")
     if isinstance(found, np.ndarray) and found.dtype.names:
         return to_frames(found, sensor_size or _sensor([found]), num_steps=num_steps)
-    return _scaled(np.asarray(found))
+    return _scaled(np.asarray(found), path)
 
 
 def _array(path: Path) -> np.ndarray:
@@ -155,32 +157,42 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _of_arrays(path: Path, test: float) -> Split:
-    with np.load(path, allow_pickle=False) as archive:
-        names = set(archive.files)
-    if set(FOUR) <= names:
-        arrays = read_npz(path, FOUR)
-        parts = [arrays[name] for name in FOUR]
-        division = "divided by the file"
-    elif {"x", "y"} <= names:
-        arrays = read_npz(path, ("x", "y"))
-        train, held = _divided(torch.from_numpy(arrays["y"]), test)
-        parts = [arrays[name][index.numpy()] for index in (train, held) for name in ("x", "y")]
-        division = f"a stratified part of {test:g} tests"
-    else:
+    remedy = "write np.savez(path, x=x, y=y), which makes one"
+    with damage_named(path, "a whole npz file", remedy), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    wanted = FOUR if set(FOUR) <= names else ("x", "y")
+    if not set(wanted) <= names:
         raise ValueError(
             f"{path} must hold the arrays x and y, or {', '.join(FOUR)}, got "
             f"{', '.join(sorted(names))}; rename them"
         )
-    x_train, y_train, x_test, y_test = parts
+    arrays = list(read_npz(path, wanted).values())
+    for x, y in zip(arrays[::2], arrays[1::2], strict=True):
+        if not x.ndim or not y.ndim or len(x) != len(y):
+            raise ValueError(
+                f"{path} must hold one label for each sample, got samples {x.shape} and labels "
+                f"{y.shape}; put the samples on the first axis of both"
+            )
+    labels, classes = _numbered(arrays[1::2])
+    samples = [_scaled(x, path) for x in arrays[::2]]
+    if len(samples) == 1:
+        parts = _divided(labels[0], test)
+        samples = [samples[0][part] for part in parts]
+        labels = [labels[0][part] for part in parts]
+    division = "divided by the file" if wanted == FOUR else f"a stratified part of {test:g} tests"
     name = path.parent.name if path.name == "data.npz" else path.stem
-    return Split(
-        _scaled(x_train),
-        torch.from_numpy(y_train),
-        _scaled(x_test),
-        torch.from_numpy(y_test),
-        name,
-        f"arrays of the file {path.name}, {division}",
-    )
+    description = f"arrays of the file {path.name}, {division}"
+    return Split(samples[0], labels[0], samples[1], labels[1], name, description, classes)
+
+
+def _numbered(parts: list[np.ndarray]) -> tuple[list[Tensor], tuple[str, ...]]:
+    """Labels as tensors. Words and truth values become numbers in alphabetical order, and name the
+    classes."""
+    if parts[0].dtype.kind not in "USb":
+        return [torch.from_numpy(part) for part in parts], ()
+    names, numbers = np.unique(np.concatenate(parts), return_inverse=True)
+    lengths = [len(part) for part in parts]
+    return list(torch.from_numpy(numbers).split(lengths)), tuple(str(name) for name in names)
 
 
 def _divided(y: Tensor, test: float) -> tuple[Tensor, Tensor]:
@@ -194,12 +206,16 @@ def _divided(y: Tensor, test: float) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(train), torch.from_numpy(held)
 
 
-def _scaled(x: np.ndarray) -> Tensor:
-    """Floats as they are, bytes divided by 255, other numbers as floats."""
+def _scaled(x: np.ndarray, path: Path) -> Tensor:
+    """Numbers in torch's default dtype, which layers have too; bytes are divided by 255."""
+    if x.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path} must hold samples of real numbers, got {x.dtype}; write np.abs(x) for complex "
+            "numbers, and one file for each sample if they differ in length"
+        )
     tensor = torch.from_numpy(np.ascontiguousarray(x))
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 255
-    return tensor if tensor.is_floating_point() else tensor.float()
+    values = tensor.to(torch.get_default_dtype())
+    return values / 255 if tensor.dtype == torch.uint8 else values
 
 
 def _classes(path: Path) -> list[str]:
@@ -269,43 +285,16 @@ def _image(path: Path, size: tuple[int, int] | None, channels: int | None) -> Te
 def _sound(path: Path, num_steps: int) -> Tensor:
     """Logarithms of the energies in bands of equal width on the mel scale, [T, bands], in [0, 1]
     from 80 dB below the loudest one to that."""
-    with damage_named(path, "a whole wav file of whole numbers", "write 16-bit PCM"):
-        try:
-            with wave.open(str(path)) as file:
-                width, channels, rate = (
-                    file.getsampwidth(),
-                    file.getnchannels(),
-                    file.getframerate(),
-                )
-                raw = file.readframes(file.getnframes())
-        except wave.Error as error:
-            raise ValueError(str(error)) from error
-        kinds = {1: np.uint8, 2: np.int16, 4: np.int32}
-        if width not in kinds or not raw:
-            raise ValueError(f"samples of {8 * width} bits are not read")
-        values = np.frombuffer(raw, kinds[width]).astype(np.float32)
-    signal = torch.from_numpy(values).reshape(-1, channels).mean(1)
-    signal = signal - 128 if width == 1 else signal
-    signal = signal / float(2 ** (8 * width - 1))
+    samples, rate = read_channels(path)
+    if not len(samples):
+        raise ValueError(f"{path} must hold sound, got none; record it again")
+    signal = samples.mean(1)
     hop = max(1, math.ceil(len(signal) / num_steps))
     window = 2 ** max(5, math.ceil(math.log2(0.025 * rate)))
     signal = torch.nn.functional.pad(signal, (0, hop * num_steps + max(window, hop) - len(signal)))
     frames = signal.unfold(0, max(window, hop), hop)[:num_steps]
-    power = torch.fft.rfft(frames * torch.hann_window(frames.shape[1])).abs() ** 2
-    energy = power @ _mel(power.shape[1], rate)
+    size = frames.shape[1]
+    power = torch.fft.rfft(frames * torch.hann_window(size)).abs() ** 2
+    energy = power @ mel_filters(BANDS, size, rate, LEAST_HZ, rate / 2).to(power)
     decibel = 10 * torch.log10(energy.clamp(min=1e-10))
     return ((decibel - decibel.max() + 80) / 80).clamp(0, 1)
-
-
-def _mel(bins: int, rate: int) -> Tensor:
-    """Triangles of equal width on the mel scale, [bins, bands].
-
-    Source: Stevens, Volkmann & Newman (1937), the form 2595 log10(1 + f / 700) of O'Shaughnessy
-    (1987).
-    """
-    low, high = (2595 * math.log10(1 + f / 700) for f in (LEAST_HZ, rate / 2))
-    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)
-    f = torch.linspace(0, rate / 2, bins)[:, None]
-    rising = (f - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - f) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0)

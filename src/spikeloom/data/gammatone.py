@@ -142,6 +142,8 @@ def checked_waves(audio: Tensor, rate: float) -> Tensor:
         ValueError: it is neither [N] nor [B, N], empty, or not finite; ``rate`` is not positive.
     """
     checks.floating(tensor("audio", audio), "audio")
+    if audio.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"audio must be float32 or float64, got {audio.dtype}; write audio.float()")
     checks.finite(audio, "audio")
     real("rate", rate, 0.0, open_low=True, example=16000.0)
     if audio.dim() not in (1, 2) or not audio.numel():

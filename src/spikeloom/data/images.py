@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.checks import require
 from ..core.numbers import flag, path_of, whole
-from .damage import damage_named
+from .damage import damage_named, file_of
 from .npz import read_npz
 from .split import Split
 
@@ -44,6 +44,7 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
         Array of the shape and type in the header, in native byte order.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file does not begin like an IDX file, its length does not match its shape,
             or it is a damaged gzip file.
 
@@ -55,11 +56,7 @@ def read_idx(path: "str | PathLike[str]") -> np.ndarray:
     >>> read_idx("small.idx").tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    path = path_of("path", path)
-    if path.is_dir():
-        raise ValueError(
-            f"path must be an IDX file, got the folder {path}; write the name of a file in it"
-        )
+    path = file_of("path", path, "an IDX file", "write the path of a downloaded one")
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         with damage_named(path, "a whole gzip file", "download the file again"):
@@ -197,10 +194,7 @@ def cifar10_jpeg(
     """
     path = path_of("path", path)
     path = path / "cifar10_jpeg_subset.npz" if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"the JPEG subset of CIFAR-10 must be one npz file, got none at {path}; write its path"
-        )
+    path = file_of("path", path, "the npz file of the JPEG subset of CIFAR-10", "write its path")
     arrays = read_npz(
         path,
         tuple(f"{kind}_{part}" for part in ("train", "test") for kind in ("jpeg", "offset", "y")),

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import checks
-from ..core.numbers import real, tensor, whole
-from .damage import damage_named
+from ..core.numbers import real, whole
+from .damage import damage_named, file_of
+from .gammatone import checked_waves
 
-__all__ = ["mel", "read_wav"]
+__all__ = ["mel", "mel_filters", "read_channels", "read_wav"]
+
+REMEDY = "convert it to PCM, e.g. ffmpeg -i in.mp3 -ac 1 -c:a pcm_s16le out.wav"
 
 _FORMATS = {1: (np.dtype("u1"), 128, 128.0), 2: (np.dtype("<i2"), 0, 2.0**15)}
 _FORMATS[4] = (np.dtype("<i4"), 0, 2.0**31)
@@ -39,21 +41,27 @@ def read_wav(path: "str | PathLike[str]") -> tuple[Tensor, int]:
     ...     read_wav(file.name)
     (tensor([0.0000, 0.5000]), 8000)
     """
-    remedy = "convert it to PCM, e.g. ffmpeg -i in.mp3 -ac 1 -c:a pcm_s16le out.wav"
-    with damage_named(path, "a PCM wav file", remedy):
+    samples, rate = read_channels(path)
+    channels = samples.shape[1]
+    if channels != 1:
+        raise ValueError(f"{path} must have one channel, got {channels}; {REMEDY}")
+    return samples[:, 0], rate
+
+
+def read_channels(path: "str | PathLike[str]") -> tuple[Tensor, int]:
+    """Reads a wav file, as `read_wav`, of any number of channels, [N, channels]."""
+    path = file_of("path", path, "a PCM wav file", "write the path of a recording")
+    with damage_named(path, "a PCM wav file", REMEDY):
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             raw = file.readframes(file.getnframes())
             expected = file.getnframes() * channels * width
         if len(raw) != expected:
             raise ValueError(f"{len(raw)} of {expected} bytes of sound")
-    if channels != 1 or width not in _FORMATS:
-        raise ValueError(
-            f"{path} must have one channel of 8, 16 or 32 bits, got {channels} of {8 * width}; "
-            f"{remedy}"
-        )
+    if width not in _FORMATS:
+        raise ValueError(f"{path} must have 8, 16 or 32 bits a sample, got {8 * width}; {REMEDY}")
     kind, zero, scale = _FORMATS[width]
-    samples = np.frombuffer(raw, kind).astype(np.float64)
+    samples = np.frombuffer(raw, kind).astype(np.float64).reshape(-1, channels)
     return torch.from_numpy(((samples - zero) / scale).astype(np.float32)), rate
 
 
@@ -95,10 +103,8 @@ def mel(
     >>> energies.shape, int(energies.mean(0).argmax())
     (torch.Size([98, 40]), 17)
     """
-    checks.floating(tensor("audio", audio), "audio")
-    checks.finite(audio, "audio")
+    checked_waves(audio, rate)
     bands = whole("bands", bands, 1)
-    real("rate", rate, 0.0, open_low=True)
     real("floor", floor, 0.0, open_low=True)
     size = round(real("window", window, 0.0, open_low=True) * rate)
     step = max(1, round(real("hop", hop, 0.0, open_low=True) * rate))
@@ -111,30 +117,33 @@ def mel(
     if not 0 <= lowest < top <= rate / 2:
         raise ValueError(
             f"the bands must be between 0 and rate / 2 = {rate / 2:g} Hz, got lowest={lowest} and "
-            f"highest={top}"
+            f"highest={top}; write lowest=0, highest={rate / 2:g}"
         )
     frames = audio.unfold(-1, size, step) * torch.hann_window(
         size, dtype=audio.dtype, device=audio.device
     )
     power = torch.fft.rfft(frames).abs().square()  # [..., T, size // 2 + 1]
-    filters = _filters(bands, size, rate, lowest, top).to(power)
+    filters = mel_filters(bands, size, rate, lowest, top).to(power)
+    empty = int((filters.sum(0) == 0).sum())
+    if empty:
+        raise ValueError(
+            f"{empty} of {bands} bands contain no frequency of a window of {size} samples; write "
+            "fewer bands or a longer window"
+        )
     found = torch.log10(power @ filters + floor)
     return found if audio.dim() == 1 else found.transpose(0, 1)
 
 
-def _filters(bands: int, size: int, rate: float, lowest: float, highest: float) -> Tensor:
-    """Weights of the frequencies in the bands, [size // 2 + 1, bands]."""
+def mel_filters(bands: int, size: int, rate: float, lowest: float, highest: float) -> Tensor:
+    """Weights of the frequencies in triangular bands, [size // 2 + 1, bands], float64.
+
+    Source: Stevens, Volkmann & Newman (1937), the form 2595 log10(1 + f / 700) of O'Shaughnessy
+    (1987).
+    """
     first, last = (2595 * math.log10(1 + f / 700) for f in (lowest, highest))
     scale = torch.linspace(first, last, bands + 2, dtype=torch.float64)
     edges = 700 * (10 ** (scale / 2595) - 1)
     frequencies = torch.arange(size // 2 + 1, dtype=torch.float64).unsqueeze(1) * rate / size
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
-    weights = torch.minimum(rising, falling).clamp(min=0)
-    empty = int((weights.sum(0) == 0).sum())
-    if empty:
-        raise ValueError(
-            f"{empty} of {bands} bands contain no frequency of a window of {size} samples; write "
-            "fewer bands or a longer window"
-        )
-    return weights
+    return torch.minimum(rising, falling).clamp(min=0)

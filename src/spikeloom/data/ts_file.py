@@ -1,12 +1,11 @@
 """Reads collections of time series in the ``.ts`` format of the UEA and UCR archives."""
 
 from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .damage import damage_named
+from .damage import damage_named, file_of
 from .series import Series
 
 __all__ = ["read_ts"]
@@ -34,9 +33,10 @@ def read_ts(path: "str | PathLike[str]") -> Series:
     >>> series.recordings[0].shape, series.labels
     (torch.Size([3, 2]), tensor([1]))
     """
-    remedy = "get it again from timeseriesclassification.com"
-    with damage_named(path, "a .ts file of labelled series", remedy):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    rule, origin = "a .ts file of labelled series", "from timeseriesclassification.com"
+    path = file_of("path", path, rule, f"get it {origin}")
+    with damage_named(path, rule, f"get it again {origin}"):
+        lines = path.read_text(encoding="utf-8").splitlines()
         settings, begin = _header(lines)
         if settings.get("@timestamps", "false").lower() != "false":
             raise ValueError("it has time stamps, which are not read")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.numbers import path_of, real, whole
-from .damage import damage_named
+from .damage import damage_named, file_of
 from .series import Series, Source
 
 __all__ = ["Electrocardiogram", "heart_beats", "read_wfdb"]
@@ -98,6 +98,7 @@ def read_wfdb(path: "str | PathLike[str]") -> Electrocardiogram:
     header = path_of("path", path)
     if header.suffix != ".hea":
         header = header.with_name(f"{header.name}.hea")
+    header = file_of("path", header, "a WFDB record", "write a path such as mitdb/100")
     with damage_named(header, "a WFDB header", REMEDY):
         text = header.read_text(encoding="ascii")
         rate, length, channels = _header(text)
@@ -106,6 +107,7 @@ def read_wfdb(path: "str | PathLike[str]") -> Electrocardiogram:
         chosen = [i for i, channel in enumerate(channels) if channel.file == file]
         of_file = [channels[i] for i in chosen]
         data = header.with_name(file)
+        file_of(f"the signals of {header.name}", data, "in a file beside it", REMEDY)
         with damage_named(data, f"the signals of {header.name}", REMEDY):
             signal[:, chosen] = _signals(data.read_bytes(), length, of_file)
     positions, symbols = np.empty(0, np.int64), []

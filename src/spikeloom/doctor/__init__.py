@@ -3,7 +3,7 @@
 from .bench import neurobench
 from .check import check
 from .cost import Cost, LayerCost, cost
-from .energy import ARITHMETIC, MEMORY, EnergyModel
+from .energy import ARITHMETIC, MEMORY, NEUROMORPHIC, EnergyModel
 from .gradients import GradientReport, GradientRow, gradient_report
 from .repair import Change, Repair, repair
 from .report import LayerRow, Report
@@ -13,6 +13,7 @@ __all__ = [
     "ARITHMETIC",
     "LIMITS",
     "MEMORY",
+    "NEUROMORPHIC",
     "Change",
     "Cost",
     "EnergyModel",

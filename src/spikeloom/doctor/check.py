@@ -20,11 +20,12 @@ from ..functional.loss import ce_max_membrane_loss, ce_rate_loss, mse_membrane_l
 from ..running.errors import AxesError, explained
 from .observe import Observation, forward, observe, observed, restored
 from .report import Report, rows_of
-from .rules import findings
+from .rules import findings, rises
 
 __all__ = ["check", "examine", "pair", "style_of", "trial"]
 
-TRIAL = 5  # steps of the short training that judges a learning rate
+TRIAL = 5  # steps of the short training that judges a learning rate ...
+PATIENCE = 20  # ... and where the loss rises: Adam and batch norm often overshoot at first
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -129,7 +130,10 @@ def pair(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
     if not any(True for _ in named_neurons(net)):
         raise ValueError("net must have at least one spiking neuron, got none; add snn.Leaky(0.9)")
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"batch must be a pair (x, y), got {type(batch).__name__}; write (x, y)")
+        write = "next(iter(loader))" if hasattr(batch, "batch_sampler") else "(x, y)"
+        if hasattr(batch, "x_train"):
+            write = "(data.x_train[:64], data.y_train[:64])"
+        raise TypeError(f"batch must be a pair (x, y), got {type(batch).__name__}; write {write}")
     checks.floating(batch[0], "x")
     if not isinstance(batch[1], Tensor):
         raise TypeError(f"labels must be a tensor, got {type(batch[1]).__name__}")
@@ -183,15 +187,11 @@ def _probe(net: nn.Module, x: Tensor, num_steps: int | None) -> tuple[str, list[
 
 def _call(net: nn.Module, x: Tensor, num_steps: int | None) -> list[str]:
     """Call the network, with the same random numbers each time; the paths that drop values."""
-    state = torch.get_rng_state()
-    try:
-        with _places(net) as places, _Drops(places) as drops:
-            try:
-                net(x)
-            except (ValueError, TypeError, RuntimeError, IndexError):
-                _call_step(net, x, num_steps)
-    finally:
-        torch.set_rng_state(state)
+    with tree.generators_kept(net), _places(net) as places, _Drops(places) as drops:
+        try:
+            net(x)
+        except (ValueError, TypeError, RuntimeError, IndexError):
+            _call_step(net, x, num_steps)
     return drops.found
 
 
@@ -276,6 +276,8 @@ def _updates(seen: Observation, num_steps: int | None, loss: Loss, steps: int) -
     mine = {id(p) for group in groups for p in group["params"]}
     if mine & {id(p) for p in seen.net.parameters()}:
         twin = trial(seen, num_steps, loss, steps)
+        if steps > 1 and rises(twin.losses):
+            twin = trial(seen, num_steps, loss, PATIENCE)
         seen.updates, seen.losses = twin.updates, twin.losses
 
 

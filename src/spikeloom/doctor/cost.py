@@ -20,7 +20,7 @@ from ..core.tree import named_neurons
 from ..functional.reg import fan_out
 from ..running import layerwise, run
 from .check import style_of
-from .energy import ARITHMETIC, MEMORY, EnergyModel, matched_bits
+from .energy import ARITHMETIC, MEMORY, NEUROMORPHIC, EnergyModel, matched_bits
 from .observe import restored
 
 __all__ = ["Cost", "LayerCost", "cost"]
@@ -82,7 +82,7 @@ class Cost:
         rate: spikes per neuron and step.
         uncounted: parameters that no counted layer uses, such as weights in ``F.linear``, and
             layers of attention, which multiply signals by each other.
-        models: of energy, the one that most papers use and one that includes memory.
+        models: of energy: the one that most papers use, and two that include memory.
 
     >>> Cost((LayerCost("0", "Linear", synaptic=2.0),), 10, 0.1, (), (ARITHMETIC,)).total.synaptic
     2.0
@@ -92,7 +92,7 @@ class Cost:
     steps: int
     rate: float
     uncounted: tuple[str, ...] = ()
-    models: tuple[EnergyModel, ...] = (ARITHMETIC, MEMORY)
+    models: tuple[EnergyModel, ...] = (ARITHMETIC, NEUROMORPHIC, MEMORY)
 
     @property
     def total(self) -> LayerCost:
@@ -127,6 +127,7 @@ class Cost:
                 macs=row.active if skip_zeros else row.macs,
                 values=row.inputs,
                 bits=model.weight_bits if row.once else bits,
+                synapses=row.macs,
             )
             for row in self.layers
             if row.macs
@@ -360,9 +361,9 @@ def cost(net: nn.Module, batch: Any, *, num_steps: int | None = None) -> Cost:
     A spike costs one addition for each synapse that it reaches; synapses beyond the border of a
     convolution, and weights of exactly 0, are none. An input that is no spikes costs
     multiply-accumulates. Bias, pooling and normalisation are not counted. Energy is estimated in
-    two models, with the assumptions of each: arithmetic alone, which most papers print, and with
-    memory. Beside them are those of the same network without spikes, whose activations have as
-    many levels as a spike count of T steps.
+    three models, with the assumptions of each: arithmetic alone, which most papers print, with
+    everything on the chip, and with weights outside of it. Beside them are those of the same
+    network without spikes, whose activations have as many levels as a spike count of T steps.
 
     Args:
         net: a network of one step, one with its own loop over time, or a converted one. It runs in

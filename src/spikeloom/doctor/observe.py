@@ -45,6 +45,7 @@ class Activity:
         reach: mean of the surrogate at the membranes, its peak being 1.
         last: root mean square of the membranes after the last step, in thresholds.
         current: root mean square of the input, in thresholds.
+        varies: whether the input differs between samples.
         order: position among all taps by the first call; -1 before it.
     """
 
@@ -62,6 +63,7 @@ class Activity:
         self.membranes: list[Tensor] = []
         self.histogram = torch.zeros(BINS)
         self.support = self.reach = self.last = self.current = 0.0
+        self.varies = False
         self.finite = True
         self._gradients: dict[int, Tensor] = {}  # by the first step of a stretch: squares by step
         self._weight = 0
@@ -86,6 +88,7 @@ class Activity:
         self.finite &= math.isfinite(float(spk.sum()) + float(0 if mem is None else mem.sum()))
         fired = (spk != 0).sum(0)
         self.spikes = self.spikes + fired if self.spikes.shape == fired.shape else fired
+        self.varies = self.varies or bool((x != x.narrow(int(bool(moment.timed)), 0, 1)).any())
         mean = (float(x.float().square().mean()) ** 0.5) / self.threshold
         self.current += (mean - self.current) / self.calls
         if mem is None or self.curve is None or not self.finite:
@@ -277,6 +280,12 @@ class Observation:
     trouble: str = ""
 
     @property
+    def samples(self) -> int:
+        """B, by the labels; a target for each step has the shape of the outputs, [T, B, N]."""
+        steps = isinstance(self.output, Tensor) and self.output.dim() > 2
+        return self.y.shape[1] if steps and self.y.shape == self.output.shape else len(self.y)
+
+    @property
     def spiking(self) -> list[Activity]:
         """The activities of neurons that fire."""
         return [a for a in self.activities if a.neuron.spiking]
@@ -314,7 +323,7 @@ def restored(net: nn.Module) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     devices = [p.device for p in net.parameters() if p.device.type == "cuda"][:1]
     try:
-        with torch.random.fork_rng(devices=devices):
+        with tree.generators_kept(net, devices):
             yield
     finally:
         for module, mode in training.items():

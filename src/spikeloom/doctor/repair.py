@@ -22,10 +22,11 @@ __all__ = ["Change", "Repair", "range_test", "repair"]
 SPREAD = 0.5  # standard deviation of membranes, in thresholds: the threshold is two of them away
 CLOSE = 0.1  # relative distance to `SPREAD` at which scaling ends
 ROUNDS = 8  # of scaling one layer
-RATES = tuple(10.0 ** (-5 + n / 2) for n in range(11))  # 1e-5 ... 1
+RATES = tuple(10.0 ** (-n / 4) for n in range(21))  # 1 ... 1e-5
 LARGEST = 0.05  # first update over the weights, that a proposed learning rate may make
 FLAT = 1e-3  # relative difference of losses that says nothing
 STEPS = 5  # of training for each learning rate
+WORSE = 4  # rates, a factor of ten, after which no smaller one is tried
 
 
 class Change(NamedTuple):
@@ -51,7 +52,8 @@ class Repair:
     Attributes:
         net: the network: a copy, unless ``inplace`` was given.
         changes: in the order in which they were made.
-        lr: proposed learning rate; None where none was tried.
+        lr: proposed learning rate: the given one if it was no fault; None where none was given, or
+            where no rate lets the network run.
         left: findings that remain; faults of data or program have to be mended by hand.
 
     >>> print(Repair(nn.ReLU(), (), None, ()))
@@ -82,18 +84,20 @@ def repair(
 ) -> Repair:
     """Give a network initial weights, thresholds and slopes with which it learns.
 
-    Repairs only what `check` finds in the dynamics: a surrogate that is too steep or too flat
-    becomes an arc tangent as wide as the threshold; leaks that do not fit the number of steps get a
-    time constant of half of it; a layer that is silent or saturated gets the threshold 1, no bias,
-    and weights scaled until the threshold is two standard deviations of its membranes away. If
+    Repairs only what `check` finds in initial values and dynamics: equal weights are drawn anew; a
+    surrogate that is too steep or too flat becomes an arc tangent as wide as the threshold; leaks
+    that do not fit the number of steps get a time constant of half of it; a layer that is silent or
+    saturated gets the threshold 1; if it is so still, no bias; and if that is not enough either,
+    weights that are scaled until the threshold is two standard deviations of its membranes away. If
     gradients vanish, all layers are scaled in that manner, from the first to the last. It is meant
     for networks before training: scaling changes the meaning of trained weights.
 
     Args:
         net, batch, loss, num_steps: as for `check`.
-        optimizer, lr: as for `check`; with one of them, a learning rate is proposed: of rates from
-            1e-5 to 1 the one after which the loss is lowest in a short training on a copy (a range
-            test), if it is not among those whose first update exceeds a twentieth of the weights.
+        optimizer, lr: as for `check`; with one of them, a learning rate is proposed: that one, or
+            where `check` finds it too high or too low, of rates from 1 to 1e-5 the one after which
+            the loss is lowest in a short training on a copy (a range test), but none whose first
+            update exceeds a twentieth of the weights.
         inplace: change ``net`` itself. Default: a copy.
 
     Returns:
@@ -120,7 +124,7 @@ def repair(
         net, optimizer = copy.deepcopy((net, optimizer))
     work = Work(net, batch, loss, num_steps)
     found: tuple[Finding, ...] = ()
-    for _ in range(2 * len(list(net.modules()))):
+    for _ in range(4 * len(list(net.modules()))):
         seen = examine(net, batch, loss, num_steps, cheap=work.style is not None, style=work.style)
         work.style = seen.style
         found = findings(seen)
@@ -129,8 +133,12 @@ def repair(
     proposed = None
     if optimizer is not None or lr is not None:
         seen = examine(net, batch, loss, num_steps, optimizer, lr)
-        found = tuple(f for f in findings(seen) if not f.fault.startswith("learning rate"))
-        proposed = range_test(seen, num_steps, loss)
+        every = findings(seen)
+        found = tuple(f for f in every if not f.fault.startswith("learning rate"))
+        if len(found) < len(every):
+            proposed = range_test(seen, num_steps, loss)
+        else:
+            proposed = float(seen.optimizer.param_groups[0]["lr"])
     return Repair(net, tuple(work.changes), proposed, found)
 
 
@@ -145,16 +153,19 @@ class Work:
         self.net, self.x, self.num_steps = net, batch[0], num_steps
         self.style: str | None = None
         self.changes: list[Change] = []
-        self.done: set[tuple[str, str]] = set()
+        self.done: set[tuple[str, str, str]] = set()
 
     def mend(self, finding: Finding, seen: Observation) -> bool:
-        """Mend one fault; False where that is not possible, or was tried before."""
-        fault, path = finding.fault, finding.path
-        if fault not in MENDERS or (fault, path) in self.done:
-            return False
-        self.done.add((fault, path))
-        a = next((a for a in seen.activities if a.path == path), None)
-        return a is not None and MENDERS[fault](self, a, seen)
+        """Try the next remedy of a fault; False where there is none, or all were tried."""
+        taps = (*seen.activities, *seen.synapses)
+        tap: Any = next((tap for tap in taps if tap.path == finding.path), None)
+        for remedy in MENDERS.get(finding.fault, ()) if tap is not None else ():
+            key = (finding.fault, finding.path, remedy.__name__)
+            if key not in self.done:
+                self.done.add(key)
+                if remedy(self, tap, seen):
+                    return True
+        return False
 
     def note(self, path: str, what: str, before: float | str, after: float | str) -> None:
         """Remember a change."""
@@ -180,17 +191,26 @@ class Work:
                     value.fill_(after)
         return True
 
-    def layer(self, a: Activity, seen: Observation) -> bool:
-        """Threshold 1, no bias, and weights in the fluctuation-driven regime."""
-        synapse = self.before(a, seen)
-        if synapse is None:
+    def threshold(self, a: Activity, seen: Observation) -> bool:
+        """The threshold 1."""
+        if a.threshold == 1.0 or self.before(a, seen) is None:
             return False
-        if a.threshold != 1.0:
-            self.note(a.path, "threshold", a.threshold, 1.0)
-            with torch.no_grad():
-                a.neuron.threshold.fill_(1.0)
-        self.scale(synapse, a)
+        self.note(a.path, "threshold", a.threshold, 1.0)
+        with torch.no_grad():
+            a.neuron.threshold.fill_(1.0)
         return True
+
+    def bias(self, a: Activity, seen: Observation) -> bool:
+        """No bias."""
+        synapse = self.before(a, seen)
+        return synapse is not None and self.unbias(synapse)
+
+    def weights(self, a: Activity, seen: Observation) -> bool:
+        """Weights in the fluctuation-driven regime."""
+        synapse = self.before(a, seen)
+        if synapse is not None:
+            self.scale(synapse, a)
+        return synapse is not None
 
     def depth(self, a: Activity, seen: Observation) -> bool:
         """All layers in the fluctuation-driven regime, with surrogates as wide as the threshold."""
@@ -202,9 +222,20 @@ class Work:
                 self.scale(synapse, each)
         return True
 
-    def gain(self, a: Activity, seen: Observation) -> bool:
-        """A surrogate with a peak of 1."""
-        return self.surrogate(a, seen)
+    def redraw(self, synapse: Synapse, seen: Observation) -> bool:
+        """Weights as torch draws them, in all layers whose weights are one number."""
+        drawn = False
+        for each in seen.synapses:
+            layer: Any = each.layer
+            weight: Any = layer._parameters.get("weight")
+            if weight is None or not weight.requires_grad or weight.dim() < 2:
+                continue
+            equal = weight.numel() > 1 and bool((weight == weight.flatten()[0]).all())
+            if equal and hasattr(layer, "reset_parameters"):
+                self.note(each.path, "weights", "all equal", "drawn anew")
+                layer.reset_parameters()
+                drawn = True
+        return drawn
 
     @staticmethod
     def before(a: Activity, seen: Observation) -> Synapse | None:
@@ -214,12 +245,9 @@ class Work:
 
     @torch.no_grad()
     def scale(self, synapse: Synapse, a: Activity) -> None:
-        """Scale weights until the membranes fluctuate by `SPREAD`."""
+        """Scale weights until the membranes fluctuate by `SPREAD`, without a bias."""
+        self.unbias(synapse)
         layer: Any = synapse.layer
-        bias = getattr(layer, "bias", None)
-        if bias is not None and bool(bias.any()):
-            self.note(synapse.path, "bias", float(bias.mean()), 0.0)
-            bias.zero_()
         factor = 1.0
         for _ in range(ROUNDS):
             mean, spread = self.membranes(a.path)
@@ -227,8 +255,8 @@ class Work:
                 return
             if abs(mean) > 2 * max(spread, SPREAD) and hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()  # weights of one sign: no factor helps
-                if bias is not None:
-                    bias.zero_()
+                if getattr(layer, "bias", None) is not None:
+                    layer.bias.zero_()
                 self.note(synapse.path, "weights", "of one sign", "drawn anew")
                 continue
             step = min(max(SPREAD / spread, 0.1), 10.0)
@@ -238,6 +266,16 @@ class Work:
             factor *= step
         if factor != 1.0:
             self.note(synapse.path, "weights", "x 1", f"x {factor:.3g}")
+
+    @torch.no_grad()
+    def unbias(self, synapse: Synapse) -> bool:
+        """Set the bias to 0; False where there is none."""
+        bias = getattr(synapse.layer, "bias", None)
+        if bias is None or not bool(bias.any()):
+            return False
+        self.note(synapse.path, "bias", float(bias.mean()), 0.0)
+        bias.zero_()
+        return True
 
     def membranes(self, path: str) -> tuple[float, float]:
         """Mean and standard deviation of the membranes of a layer, in thresholds."""
@@ -254,17 +292,20 @@ def _remembers(neuron: Any) -> bool:
     return "beta" in neuron._names and float(neuron.beta.detach().mean()) > LIMITS.leak
 
 
-MENDERS: dict[str, Callable[[Work, Activity, Observation], bool]] = {
-    "surrogate too steep": Work.surrogate,
-    "surrogate too flat": Work.surrogate,
-    "leak too fast": Work.leak,
-    "leak too slow": Work.leak,
-    "dead layer": Work.layer,
-    "saturated layer": Work.layer,
-    "output never fires": Work.layer,
-    "output always fires": Work.layer,
-    "vanishing gradient": Work.depth,
-    "exploding gradient": Work.gain,
+Remedy = Callable[[Work, Any, Observation], bool]
+ACTIVE: tuple[Remedy, ...] = (Work.threshold, Work.bias, Work.weights)  # until a layer is active
+MENDERS: dict[str, tuple[Remedy, ...]] = {
+    "surrogate too steep": (Work.surrogate,),
+    "surrogate too flat": (Work.surrogate,),
+    "leak too fast": (Work.leak,),
+    "leak too slow": (Work.leak,),
+    "dead layer": ACTIVE,
+    "saturated layer": ACTIVE,
+    "output never fires": ACTIVE,
+    "output always fires": ACTIVE,
+    "vanishing gradient": (Work.depth,),
+    "exploding gradient": (Work.surrogate,),
+    "equal weights": (Work.redraw,),
 }
 
 
@@ -278,13 +319,16 @@ def range_test(seen: Observation, num_steps: int | None, loss: Any) -> float | N
     Returns:
         The rate; None where the network has no gradient.
     """
-    best: tuple[float, float] | None = None
-    for rate in RATES:
-        twin = trial(seen, num_steps, loss, STEPS, rate)
-        sizes = sorted(twin.updates.values())
+    best, rate, worse = math.inf, None, 0
+    for candidate in RATES:
+        sizes = sorted(trial(seen, num_steps, loss, 1, candidate).updates.values())
         if not sizes or sizes[len(sizes) // 2] > LARGEST:
             continue
-        last = twin.losses[-1]
-        if math.isfinite(last) and (best is None or last <= best[0] + FLAT * abs(best[0])):
-            best = (min(last, best[0]) if best else last, rate)  # of equal ones the largest rate
-    return None if best is None else best[1]
+        last = trial(seen, num_steps, loss, STEPS, candidate).losses[-1]
+        if math.isfinite(last) and last < best - FLAT * abs(last):  # of equal ones the largest
+            best, rate, worse = last, candidate, 0
+        else:
+            worse += 1
+        if worse == WORSE and best < (seen.loss or 0.0):
+            break
+    return rate

@@ -5,6 +5,7 @@ all in `LIMITS`. Faults of the data and of the program come before those of the 
 they cause them; among the dynamics the first layer that is wrong comes first.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ class Finding(NamedTuple):
 
     Attributes:
         fault: its name, a heading of ``docs/not_learning.md``.
-        path: of the layer; ``"input"``, ``"labels"``, ``"loss"`` or ``"optimizer"`` otherwise.
+        path: of the layer; ``"input"``, ``"output"``, ``"labels"``, ``"loss"`` or ``"optimizer"``
+            otherwise.
         found: what was measured, in words.
         value: the number.
         healthy: what it is in networks that learn.
@@ -131,13 +133,19 @@ def nan(seen: Observation) -> Iterator[Finding]:
 
 def axes(seen: Observation) -> Iterator[Finding]:
     """Time and batch exchanged."""
-    output, samples = seen.output, len(seen.y)
+    output, samples = seen.output, seen.samples
     if output is None or output.dim() < 3 or samples in output.shape[1:-1]:
         return
     if output.shape[0] == samples:
         text = f"outputs are {tuple(output.shape)} for {samples} labels: the batch comes first"
-        line = "x = x.transpose(0, 1)  # [T, B, ...]"
-        yield Finding("time and batch exchanged", "input", text, 1, "[T, B, ...]", line)
+        path, line = (
+            "input",
+            "x = x.transpose(0, 1) for sequences [B, T, ...], or num_steps=10 for x",
+        )
+        line += " without a time axis"
+        if seen.style == "loop" and seen.steps == output.shape[1]:
+            path, line = "output", "return torch.stack(outputs), with the steps first: [T, B, N]"
+        yield Finding("time and batch exchanged", path, text, 1, "[T, B, ...]", line)
 
 
 def labels(seen: Observation) -> Iterator[Finding]:
@@ -161,17 +169,24 @@ def labels(seen: Observation) -> Iterator[Finding]:
             if len(y) >= 8 and low == high:
                 text, line = f"all {len(y)} labels are {low}", "shuffle the samples"
                 yield Finding("labels do not fit", "labels", text, low, "several classes", line)
-    if seen.trouble:
+    if seen.trouble and (y.dim() != 1 or y.is_floating_point()):
         line = (
             "a loss and labels of one kind: class numbers for ce_rate_loss() and mse_count_loss()"
         )
         text = f"the loss refuses them: {seen.trouble}"
         yield Finding("labels do not fit", "labels", text, 1, healthy, line)
+    elif seen.trouble:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        text = f"the loss refuses outputs {shape} with labels {tuple(y.shape)}: {seen.trouble}"
+        line = "loss=snn.functional.ce_rate_loss(), or lambda out, y: own_loss(out.sum(0), y)"
+        if seen.steps > 1 and isinstance(output, Tensor) and output.dim() == 2:
+            line = f"return torch.stack(outputs) of all {seen.steps} steps: [T, B, N]"
+        yield Finding("outputs do not fit the loss", "loss", text, 1, "[T, B, N]", line)
 
 
 def samples_first(seen: Observation) -> Tensor:
     """The input with samples along the first axis, one row each."""
-    x, samples = seen.x.detach().float(), len(seen.y)
+    x, samples = seen.x.detach().float(), seen.samples
     if x.dim() > 1 and x.shape[0] != samples and x.shape[1] == samples:
         x = x.transpose(0, 1)
     return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
@@ -278,6 +293,43 @@ def _modules_in(value: Any) -> list[nn.Module]:
     return [v for v in values if isinstance(v, nn.Module)]
 
 
+def equal_weights(seen: Observation) -> Iterator[Finding]:
+    """Hidden neurons that are all the same, and stay so."""
+    found = [(s, _weight(s)) for s in seen.synapses]
+    layers = [(s, weight) for s, weight in found if weight is not None]
+    for (layer, weight), (_, onward) in itertools.pairwise(layers):
+        bias = layer.layer._parameters.get("bias")
+        alike = _same(weight, 0) and _same(onward, 1) and (bias is None or _same(bias, 0))
+        if alike and len(weight) > 1:
+            text = f"its {len(weight)} neurons have the same weights, and reach the next layer by "
+            text += "the same weights, so that they never differ"
+            line = f"random weights: {written(layer.path)}.reset_parameters()"
+            yield Finding("equal weights", layer.path, text, 0, "other weights for each", line)
+
+
+def _weight(synapse: Synapse) -> Tensor | None:
+    """Weights that learn, with a row for each neuron."""
+    weight = synapse.layer._parameters.get("weight")
+    fits = weight is not None and weight.dim() > 1 and weight.requires_grad
+    return weight if fits and not getattr(synapse.layer, "transposed", False) else None
+
+
+def _same(values: Tensor, axis: int) -> bool:
+    return torch.equal(values, values.narrow(axis, 0, 1).expand_as(values))
+
+
+def lost_input(seen: Observation) -> Iterator[Finding]:
+    """Samples that differ, but no longer where they reach the neurons."""
+    x = samples_first(seen)
+    if len(x) > 1 and seen.activities and not any(a.varies for a in seen.activities):
+        if torch.equal(x, x[:1].expand_as(x)):  # of `constant_input`
+            return
+        path = seen.activities[0].path
+        text = f"all {len(x)} samples differ, but arrive equal at the first neurons"
+        line = f"look at what is computed in front of {written(path)}: print(x.std(0)) there"
+        yield Finding("input does not vary", path, text, 0, "another value per sample", line)
+
+
 def not_in_optimizer(seen: Observation) -> Iterator[Finding]:
     """Parameters that the optimizer does not have."""
     if seen.optimizer is None:
@@ -326,7 +378,7 @@ def carried_state(seen: Observation) -> Iterator[Finding]:
 def batch_norm_axis(seen: Observation) -> Iterator[Finding]:
     """Batch norm whose channels are samples or time steps."""
     for s in seen.synapses:
-        shape, batch = s.shape, len(seen.y)
+        shape, batch = s.shape, seen.samples
         is_norm = isinstance(s.layer, nn.modules.batchnorm._BatchNorm)
         if not is_norm or len(shape) != 3 or shape[1] not in (batch, seen.steps):
             continue
@@ -472,6 +524,15 @@ def time(seen: Observation) -> Iterator[Finding]:
 # -- the optimizer ---------------------------------------------------------------------------------
 
 
+def rises(losses: list[float]) -> bool:
+    """Whether a short training has made the loss larger, or not a number.
+
+    >>> rises([1.0, 0.9]), rises([1.0, 1.2]), rises([1.0, float("nan")])
+    (False, True, True)
+    """
+    return len(losses) > 1 and not losses[-1] <= LIMITS.rising * losses[0]
+
+
 def learning_rate(seen: Observation) -> Iterator[Finding]:
     """Steps that are too large or too small for the weights."""
     paths = {s.path for s in seen.synapses}
@@ -482,9 +543,8 @@ def learning_rate(seen: Observation) -> Iterator[Finding]:
     healthy = f"{LIMITS.small_update:g} ... {LIMITS.large_update:g}"
     text = f"the first update is {middle:.2g} of the weights"
     rate = seen.optimizer.param_groups[0]["lr"]
-    grows = len(seen.losses) > 1 and not seen.losses[-1] <= LIMITS.rising * seen.losses[0]
-    if middle > LIMITS.large_update or grows:
-        if grows:
+    if middle > LIMITS.large_update or rises(seen.losses):
+        if rises(seen.losses):
             text += f", and the loss goes from {seen.losses[0]:.3g} to {seen.losses[-1]:.3g}"
         line = f"lr={rate * 0.01 / middle:.1g}"
         yield Finding("learning rate too high", "optimizer", text, middle, healthy, line)
@@ -503,6 +563,8 @@ RULES: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
     blind_loss,
     frozen,
     forgotten,
+    equal_weights,
+    lost_input,
     not_in_optimizer,
     decayed_constants,
     carried_state,
@@ -528,5 +590,5 @@ def findings(seen: Observation) -> tuple[Finding, ...]:
         new = list(rule(seen))
         found += new
         explained |= bool(new) and rule in (nan, axes, constant_input, input_scale, *FOLLOW)
-        explained |= bool(new) and rule in (surrogate, detached)
+        explained |= bool(new) and rule in (surrogate, detached, equal_weights, lost_input)
     return tuple(found)

@@ -11,9 +11,12 @@ from torch import Tensor
 from ..core.lengths import by_length, checked_lengths, cut
 from ..core.numbers import flag, whole
 from ..decode import first_spike, population_vote
-from .loss_base import check_count, check_labels, check_outputs
+from .loss_base import LossFunctions, check_count, check_labels, check_outputs
 
 __all__ = ["accuracy_rate", "accuracy_temporal"]
+
+_prediction_check = LossFunctions._prediction_check  # scripts import both from here
+_population_code = LossFunctions._population_code
 
 
 def accuracy_rate(

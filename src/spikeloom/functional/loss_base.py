@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.checks import choice, finite, transformed
 from ..core.lengths import by_length, checked_lengths
 from ..core.numbers import tensor
+from ..decode import population_counts
 
 __all__ = ["LossFunctions", "check_labels", "check_outputs", "one_hot", "weighted"]
 
@@ -62,6 +63,20 @@ class LossFunctions:
         ends = checked_lengths(lengths, len(spk_out), spk_out.shape[1], spk_out.device)
         check_count(targets, spk_out, self.__name__)
         return self._reduce(self._compute_by_length(exact, targets, ends))
+
+    @staticmethod
+    def _prediction_check(spk_out: Tensor) -> tuple[torch.device, int, int]:
+        """Device, number of steps and number of outputs, as snnTorch's method."""
+        return spk_out.device, len(spk_out), spk_out.shape[-1]
+
+    @staticmethod
+    def _population_code(spk_out: Tensor, num_classes: int, num_outputs: int) -> Tensor:
+        """Spikes of each class among the first ``num_outputs``, [B, C], as snnTorch's method."""
+        return population_counts(spk_out[..., :num_outputs], num_classes)
+
+    def _intermediate_reduction(self) -> str:
+        """Reduction for a loss of torch that class weights may still multiply."""
+        return self.reduction if self.weight is None else "none"
 
     def _compute_by_length(self, spk_out: Tensor, targets: Tensor, ends: Tensor) -> Tensor:
         return by_length(self._compute_loss, spk_out, targets, ends)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..core import checks
 from ..core.numbers import numbers_of, real, tensor
 from ..neurons.leaky_integrator import LI
 
@@ -98,6 +99,8 @@ def van_rossum_distance(spk: Tensor, target: Tensor, tau: float) -> Tensor:
             "spk and target must have one shape [T, B, ...] with T > 0, got "
             f"{tuple(spk.shape)} and {tuple(target.shape)}"
         )
+    checks.finite(spk, "spk")
+    checks.finite(target, "target")
     decay = math.exp(-1 / tau)
     filtered, _ = LI(spk.new_tensor(decay)).to(spk).scan(spk - target)
     rest = filtered[-1].square() * decay**2 / (1 - decay**2)

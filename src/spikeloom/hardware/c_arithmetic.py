@@ -66,31 +66,31 @@ class Arithmetic:
         return [*lines, line, "};"]
 
     def dialect(self) -> Dialect:
-        """Return the spelling of the operations of a neuron's step."""
+        """Return the spelling of the operations of a neuron's step, each a statement of its own."""
         f = self.suffix
-        sign = "({0} > zero ? one : ({0} < zero ? -one : zero))"
+        sign = "{0} > zero ? one : ({0} < zero ? -one : zero)"
         functions = ("exp", "log", "sqrt", "sin", "cos", "tanh", "atan", "erf", "floor")
         calls = {name: f"{name}{f}({{0}})" for name in functions}
         return Dialect(
             number="{0}",
-            select="({0} ? {1} : {2})",
+            select="{0} ? {1} : {2}",
             calls={
                 **calls,
                 "square": "{0} * {0}",
                 "neg": "-{0}",
                 "reciprocal": "one / {0}",
-                "abs": "({0} < zero ? -{0} : {0})",
+                "abs": "{0} < zero ? -{0} : {0}",
                 "sigmoid": f"one / (one + exp{f}(-{{0}}))",
                 "sgn": sign,
                 "sign": sign,
-                "maximum": "({0} > {1} ? {0} : {1})",
-                "minimum": "({0} < {1} ? {0} : {1})",
-                "logical_and": "({0} && {1})",
-                "logical_or": "({0} || {1})",
-                "logical_not": "(!{0})",
-                "bitwise_and": "({0} && {1})",
-                "bitwise_or": "({0} || {1})",
-                "bitwise_not": "(!{0})",
+                "maximum": "{0} > {1} ? {0} : {1}",
+                "minimum": "{0} < {1} ? {0} : {1}",
+                "logical_and": "{0} && {1}",
+                "logical_or": "{0} || {1}",
+                "logical_not": "!{0}",
+                "bitwise_and": "{0} && {1}",
+                "bitwise_or": "{0} || {1}",
+                "bitwise_not": "!{0}",
             },
         )
 
@@ -115,7 +115,8 @@ class CScalars(Scalars):
         """Return the C expression of an operation."""
         if self.arithmetic.whole and operation(node.op) == "floor":
             return self._shift(node) or self.operand(node.args[0])
-        return super().expression(node)
+        numbers = {"one": self.number(1.0), "zero": self.number(0.0)}
+        return re.sub(r"\b(one|zero)\b", lambda word: numbers[word[0]], super().expression(node))
 
     def _shift(self, node: Node) -> str:
         """Return ``floor(a * 2**-k)`` as an arithmetic shift; empty for other operations."""
@@ -135,12 +136,19 @@ class CScalars(Scalars):
             return self.program.nodes[argument.index].value
         return float(argument) if isinstance(argument, (int, float)) else None
 
-    def assignments(self, roots: list[int], known: Container[int]) -> list[str]:
-        """Return the declarations of everything that ``roots`` need and that is not known."""
-        order = [i for i in self.program.needed(roots, self.names) if i not in known]
+    def assignments(self, roots: dict[str, int], known: Container[int]) -> list[str]:
+        """Return the declarations of everything that results need and that is not known.
+
+        Args:
+            roots: the results by their names in C.
+            known: what needs no declaration.
+        """
+        titles = {index: name for name, index in roots.items()}
+        ends = list(roots.values())
+        order = [i for i in self.program.needed(ends, self.names) if i not in known]
         if self.arithmetic.whole:
-            order = self._without_products(order, roots)
-        lines = []
+            order = self._without_products(order, ends)
+        lines: list[str] = []
         for index in order:
             node = self.program.nodes[index]
             same = self._unchanged(node) if self.arithmetic.whole else None
@@ -148,8 +156,9 @@ class CScalars(Scalars):
                 self.names[index] = same
                 continue
             kind = "int" if node.dtype == torch.bool else self.arithmetic.real
-            lines.append(f"const {kind} v{index} = {self.expression(node)};")
-            self.names[index] = f"v{index}"
+            name = titles.get(index, f"v{len(lines) + 1}")
+            lines.append(f"const {kind} {name} = {self.expression(node)};")
+            self.names[index] = name
         return lines
 
     def _unchanged(self, node: Node) -> str | None:
@@ -185,12 +194,3 @@ class CScalars(Scalars):
     def reads(name: str, text: str) -> bool:
         """Whether a text contains a name as a word."""
         return re.search(rf"\b{name}\b", text) is not None
-
-    def constants(self, text: str) -> list[str]:
-        """Return the declarations of ``one`` and ``zero`` that a text needs."""
-        known = {"one": 1.0, "zero": 0.0}
-        return [
-            f"const {self.arithmetic.real} {word} = {self.number(value)};"
-            for word, value in known.items()
-            if self.reads(word, text)
-        ]

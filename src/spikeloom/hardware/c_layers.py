@@ -27,6 +27,7 @@ class Block:
         tables: constant arrays.
         body: statements of one step.
         state: size of each array of the state.
+        counters: whole numbers of the state.
         reset: statements that put the state to rest, besides zeros.
         spikes: whether the output consists of zeros and ones.
     """
@@ -34,6 +35,7 @@ class Block:
     tables: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
     state: dict[str, int] = field(default_factory=dict)
+    counters: list[str] = field(default_factory=list)
     reset: list[str] = field(default_factory=list)
     spikes: bool = False
 
@@ -43,7 +45,7 @@ class Site:
     """Where a layer is.
 
     Args:
-        index: its number in the C file.
+        label: how its names in the C file end.
         path: its name in the network.
         shape_in: of its input, without the batch.
         shape_out: of its output, without the batch.
@@ -51,7 +53,7 @@ class Site:
         arithmetic: type of the numbers.
     """
 
-    index: int
+    label: str
     path: str
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
@@ -60,7 +62,7 @@ class Site:
 
     def name(self, stem: str) -> str:
         """Return the name of an array of this layer."""
-        return f"{stem}_{self.index}"
+        return f"{stem}_{self.label}"
 
     @property
     def size(self) -> int:
@@ -145,7 +147,7 @@ def _convolution(site: Site, module: Any) -> Block:
     arithmetic = site.arithmetic
     real = site.arithmetic.real
     block = Block()
-    sizes = f"[{ordered.numel()}]"
+    sizes = f"[{each * module.groups} * {high} * {wide} * {per_group}]"
     block.tables = arithmetic.table(name, site.numbers(ordered), sizes, arithmetic.weight)
     fill = _bias(site, module.bias, rows * columns, block.tables)
     group = f"(c / {each} * {per_group}) * {rows * columns} + " if module.groups > 1 else ""
@@ -207,21 +209,21 @@ def _landing(
 
 
 def _pool(site: Site, module: Any) -> Block:
-    """Average or maximum over windows."""
-    average = isinstance(module, nn.AvgPool2d)
-    kernel, stride, padding = (
-        _pair(v) for v in (module.kernel_size, module.stride, module.padding)
-    )
-    if module.ceil_mode or (not average and _pair(module.dilation) != (1, 1)):
+    """Average or maximum over windows, along one axis or two."""
+    average = isinstance(module, (nn.AvgPool1d, nn.AvgPool2d))
+    two = isinstance(module, (nn.AvgPool2d, nn.MaxPool2d))
+    kernel, stride = (_pair(v, two, 1) for v in (module.kernel_size, module.stride))
+    padding = _pair(module.padding, two, 0)
+    if module.ceil_mode or (not average and _pair(module.dilation, two, 1) != (1, 1)):
         raise ValueError(
             f"layer {site.path!r}: ceil_mode and dilation of pooling cannot be written"
         )
     if average and not module.count_include_pad and padding != (0, 0):
         raise ValueError(f"layer {site.path!r}: count_include_pad=False cannot be written")
     if average and site.arithmetic.whole:
-        raise ValueError(f"layer {site.path!r}: averages are no integers; use nn.MaxPool2d")
-    _, height, width = site.shape_in
-    _, rows, columns = site.shape_out
+        raise ValueError(f"layer {site.path!r}: averages are no integers; use maximum pooling")
+    height, width = site.shape_in[1:] if two else (1, site.shape_in[1])
+    rows, columns = site.shape_out[1:] if two else (1, site.shape_out[1])
     real = site.arithmetic.real
     divisor = getattr(module, "divisor_override", None) or kernel[0] * kernel[1]
     if average:
@@ -252,8 +254,11 @@ def _pool(site: Site, module: Any) -> Block:
     return Block(body=body, spikes=site.spikes and not average)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)  # pyright: ignore[reportReturnType]
+def _pair(value: Any, two: bool, other: int) -> tuple[int, int]:
+    """One setting along both axes; ``other`` is that of the axis which a layer of one lacks."""
+    if isinstance(value, int):
+        return (value, value) if two else (other, value)
+    return tuple(value) if two else (other, value[0])  # pyright: ignore[reportReturnType]
 
 
 def _pointwise(site: Site, expression: str, **arrays: Tensor) -> Block:
@@ -297,7 +302,9 @@ LAYERS: dict[type, Callable[[Site, Any], Block]] = {
     nn.Linear: _linear,
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
+    nn.AvgPool1d: _pool,
     nn.AvgPool2d: _pool,
+    nn.MaxPool1d: _pool,
     nn.MaxPool2d: _pool,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,

@@ -5,6 +5,7 @@ fused loops are printed. So every neuron whose step is arithmetic of its own can
 one that a user wrote.
 """
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +102,7 @@ class _Known:
         states = (i for n, i in self.program.inputs.items() if n[0] in "xs")
         varying = self.program.reached(states)
         self.tensors: dict[int, Tensor] = {}
+        self.names: dict[int, str] = {}  # of those that the operations read
         for index, node in enumerate(nodes):
             if index in varying or node.name[:1] in ("o", "g", "e"):
                 continue
@@ -131,15 +133,22 @@ class _Known:
         found = {}
         for index in sorted(wanted & self.tensors.keys()):
             if nodes[index].value is None:
-                found[index] = _table(self.site, self._name(index), self.tensors[index], tables)
+                name = self.names[index] = self._free(self._origin(index))
+                found[index] = _table(self.site, name, self.tensors[index], tables)
         return found
 
-    def _name(self, index: int) -> str:
+    def _origin(self, index: int) -> str:
         """Return the names of the parameters that a value is computed from."""
         node = self.program.nodes[index]
         if node.op is None:
             return node.name.removeprefix("p_")
-        return "_".join(dict.fromkeys(self._name(r) for r in node.refs)).strip("_")
+        return "_".join(dict.fromkeys(self._origin(r) for r in node.refs)).strip("_")
+
+    def _free(self, name: str) -> str:
+        """Return a name that no other value has: beta and 1 - beta both come from beta."""
+        taken = set(self.names.values())
+        others = (f"{name}_v{number}" for number in itertools.count(2))
+        return name if name not in taken else next(n for n in others if n not in taken)
 
 
 def _print(site: Site, neuron: Neuron, known: _Known, source: str, block: Block) -> None:
@@ -149,21 +158,22 @@ def _print(site: Site, neuron: Neuron, known: _Known, source: str, block: Block)
     fields = neuron.State._fields
     states = {f"s_{f}": f"s->{site.name(f)}[i]" for f in fields}
     inputs = {"x_i" if name == "x" else name: index for name, index in built.inputs.items()}
-    roots = [built.forward["spk"], *(built.forward[f"n_{f}"] for f in fields)]
-    read = known.read(built.needed(roots), roots, block.tables)
-    locals_ = {i: f"p_{known._name(i)}" for i in read}
+    roots = {"spk": built.forward["spk"]}
+    roots |= {f"new_{f}": built.forward[f"n_{f}"] for f in fields}
+    ends = list(roots.values())
+    read = known.read(built.needed(ends), ends, block.tables)
+    locals_ = {i: f"p_{known.names[i]}" for i in read}
     sources = {"x_i": source, **states, **{locals_[i]: text for i, text in read.items()}}
     names = {i: n for n, i in inputs.items()} | locals_
     scalars = CScalars(built, names, site.arithmetic)
     lines = scalars.assignments(roots, known.tensors)
-    results = [scalars.operand_of(root) for root in roots]
-    text = " ".join([*(line.partition("=")[2] for line in lines), *results])
+    spk, *news = (scalars.operand_of(root) for root in ends)
+    text = " ".join([*(line.partition("=")[2] for line in lines), *news, spk])
     loads = [f"const {real} {n} = {sources[n]};" for n in sources if scalars.reads(n, text)]
-    stores = [f"{states[f's_{f}']} = {r};" for f, r in zip(fields, results[1:], strict=True)]
+    stores = [f"{states[f's_{f}']} = {r};" for f, r in zip(fields, news, strict=True)]
     block.body += [
-        *scalars.constants(text),
         f"for (int i = 0; i < {site.size}; i++) {{",
-        *(f"    {line}" for line in (*loads, *lines, *stores, f"y[i] = {results[0]};")),
+        *(f"    {line}" for line in (*loads, *lines, *stores, f"y[i] = {spk};")),
         "}",
     ]
     if "x[i]" not in " ".join(block.body):
@@ -209,9 +219,10 @@ def delay_block(site: Site, delay: SynapticDelay) -> Block:
     depth = delay.max_delay + 1
     ring = site.name("ring")
     now = site.name("now")
-    block.state = {ring: size * depth, now: 1}
+    block.state = {ring: size * depth}
+    block.counters = [now]
     block.body = [
-        f"const int now = (int)s->{now}[0];",
+        f"const int now = s->{now};",
         f"for (int i = 0; i < {size}; i++) s->{ring}[now * {size} + i] = x[i];",
         f"for (int i = 0; i < {size}; i++) y[i] = 0;",
     ]
@@ -221,7 +232,7 @@ def delay_block(site: Site, delay: SynapticDelay) -> Block:
     for k in range(depth if not whole or taps.dim() == 1 else 0):
         if bool((taps[k].abs() > NEAR).any()):
             block.body += _tap(site, taps[k], k, depth, block.tables)
-    block.body.append(f"s->{now}[0] = ({site.arithmetic.real})((now + 1) % {depth});")
+    block.body.append(f"s->{now} = (now + 1) % {depth};")
     block.spikes = site.spikes and whole
     return block
 

@@ -1,5 +1,6 @@
 """A network as one file of C99 without dependencies: `to_c`."""
 
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -111,16 +112,18 @@ class _File:
         self.arithmetic = arithmetic
         self.name = name
         self.kinds = {n: type(p.what).__name__ for n, p in wiring.parts.items()}
-        self.index = {n: i for i, n in enumerate(wiring.parts)}
+        self.label = _labels(list(wiring.parts))
         self.spikes: dict[str, bool] = {}
         self.blocks: dict[str, Block] = {}
         self.aliases: dict[str, str] = {}  # parts that only pass on what another one sends
-        for part_name, part in wiring.parts.items():
+        neurons = {n: p for n, p in wiring.parts.items() if isinstance(p.what, Neuron)}
+        for part_name, part in (neurons | wiring.parts).items():  # a loop reads a later neuron
             self._enter(part_name, part)
+        self.blocks = {n: self.blocks[n] for n in wiring.parts if n in self.blocks}
 
     def _enter(self, name: str, part: Part) -> None:
         spikes = len(part.sources) == 1 and self.spikes.get(part.sources[0], False)
-        site = Site(self.index[name], name, part.shape_in, part.shape_out, spikes, self.arithmetic)
+        site = Site(self.label[name], name, part.shape_in, part.shape_out, spikes, self.arithmetic)
         reshapes = part.what is None or isinstance(part.what, nn.Flatten)
         if reshapes and len(part.sources) == 1 and not isinstance(self.net, Network):
             self.aliases[name] = part.sources[0]
@@ -167,8 +170,9 @@ class _File:
         version = getattr(sys.modules[__name__.partition(".")[0]], "__version__", "")
         ends = self._inputs() | self._outputs()
         real = self.arithmetic.real
-        bits = {"double": 64}.get(real, 32)
+        width = {"double": 8}.get(real, 4)
         numbers = sum(size for name in self.blocks for _, size, _ in self._fields(name))
+        counters = -(-4 * len(self._counters()) // width) * width
         lines = [
             f"/* {self.name}: written by Spikeloom {version}. C99, no dependencies, no allocation.",
             " *",
@@ -177,7 +181,7 @@ class _File:
             f" *     {self.name}_step(&state, {', '.join(ends)});   once for each time step",
             " *",
             *(f" * {name}: {size} numbers of type {real}" for name, size in ends.items()),
-            f" * state: {numbers * bits // 8} bytes",
+            f" * state: {numbers * width + counters} bytes",
             " *",
             " * A spike is 1. A table of weights has one row for each input: its weights to all",
             " * outputs, or through one tap of a kernel to all channels. int must have 32 bits.",
@@ -197,18 +201,26 @@ class _File:
     def _fields(self, name: str) -> list[tuple[str, int, str]]:
         """Arrays of a part in the state of the network: name, size, and what they hold."""
         part = self.wiring.parts[name]
-        index = self.index[name]
-        fields = [(f"y_{index}", torch.Size(part.shape_out).numel(), f"output of {name}")]
+        label = self.label[name]
+        sent, received = (torch.Size(s).numel() for s in (part.shape_out, part.shape_in))
+        fields = [(f"out_{label}", sent, f"output of {name}")]
         if len(part.sources) > 1:
-            fields.append((f"x_{index}", torch.Size(part.shape_in).numel(), f"input of {name}"))
-        return fields + [(field, size, "") for field, size in self.blocks[name].state.items()]
+            fields.append((f"in_{label}", received, f"input of {name}"))
+        own = self.blocks[name].state.items()
+        return fields + [(field, size, f"state of {name}") for field, size in own]
+
+    def _counters(self) -> list[str]:
+        return [counter for block in self.blocks.values() for counter in block.counters]
 
     def _state(self) -> list[str]:
         real = self.arithmetic.real
         lines = [f"struct {self.name}_state {{"]
         for name in self.blocks:
             for field, size, holds in self._fields(name):
-                lines.append(f"    {real} {field}[{size}];" + (f" /* {holds} */" if holds else ""))
+                lines.append(f"    {real} {field}[{size}]; /* {holds} */")
+        lines += [f"    int {counter};" for counter in self._counters()]
+        if not self.blocks:
+            lines.append("    char unused; /* C has no empty struct */")
         return [*lines, "};"]
 
     def _prototypes(self) -> list[str]:
@@ -227,13 +239,13 @@ class _File:
     def _function(self, name: str, block: Block) -> list[str]:
         part = self.wiring.parts[name]
         real = self.arithmetic.real
-        index = self.index[name]
+        label = self.label[name]
         shapes = " -> ".join(
             " x ".join(map(str, shape)) for shape in (part.shape_in, part.shape_out)
         )
         lines = [f"/* {name}: {self.kinds[name]}, {shapes} */", *block.tables]
         state = f"struct {self.name}_state *s, " if self._reads_state(block) else ""
-        lines.append(f"static void layer_{index}({state}const {real} *x, {real} *y)")
+        lines.append(f"static void layer_{label}({state}const {real} *x, {real} *y)")
         return [*lines, "{", *(f"    {line}" for line in block.body), "}"]
 
     @staticmethod
@@ -242,18 +254,21 @@ class _File:
 
     def _reset(self) -> list[str]:
         lines = [self._heads()[0], "{"]
+        if not self.blocks:
+            lines.append("    s->unused = 0;")
         for name, block in self.blocks.items():
             for field, size, _ in self._fields(name):
                 lines.append(f"    for (int i = 0; i < {size}; i++) s->{field}[i] = 0;")
+            lines += [f"    s->{counter} = 0;" for counter in block.counters]
             lines += [f"    {line}" for line in block.reset]
-        for index, values in self._at_rest().items():
+        for label, values in self._at_rest().items():
             for position, value in enumerate(values):
                 if value:
                     text = self.arithmetic.literal(value)
-                    lines.append(f"    s->y_{index}[{position}] = {text};")
+                    lines.append(f"    s->out_{label}[{position}] = {text};")
         return [*lines, "}"]
 
-    def _at_rest(self) -> dict[int, list[float]]:
+    def _at_rest(self) -> dict[str, list[float]]:
         """What layers in a loop send before the first step."""
         net = self.net
         if not isinstance(net, Network) or not net.loop_bias:
@@ -266,8 +281,8 @@ class _File:
         for name in net.delayed:
             value = None if name in net.inputs else net._at_rest(name, like)
             if value is not None:
-                last = [n for n in self.index if n == name or n.startswith(f"{name}.")][-1]
-                found[self.index[last]] = value.detach().flatten().tolist()
+                last = [n for n in self.label if n == name or n.startswith(f"{name}.")][-1]
+                found[self.label[last]] = value.detach().flatten().tolist()
         return found
 
     def _source(self, name: str) -> str:
@@ -275,21 +290,23 @@ class _File:
         if name in self.aliases:
             return self._source(name)
         arrays = dict(zip(self.wiring.inputs, self._inputs(), strict=True))
-        return arrays[name] if name in arrays else f"s->y_{self.index[name]}"
+        return arrays[name] if name in arrays else f"s->out_{self.label[name]}"
 
     def _step(self) -> list[str]:
         lines = [*self._heads()[1], "{"]
+        if not self.blocks:
+            lines.append("    (void)s;")
         for name, block in self.blocks.items():
             part = self.wiring.parts[name]
-            index = self.index[name]
+            label = self.label[name]
             source = self._source(part.sources[0])
             if len(part.sources) > 1:
                 size = torch.Size(part.shape_in).numel()
                 total = " + ".join(f"{self._source(n)}[i]" for n in part.sources)
-                lines.append(f"    for (int i = 0; i < {size}; i++) s->x_{index}[i] = {total};")
-                source = f"s->x_{index}"
+                lines.append(f"    for (int i = 0; i < {size}; i++) s->in_{label}[i] = {total};")
+                source = f"s->in_{label}"
             state = "s, " if self._reads_state(block) else ""
-            lines.append(f"    layer_{index}({state}{source}, s->y_{index});")
+            lines.append(f"    layer_{label}({state}{source}, s->out_{label});")
         outputs = self._outputs().items()
         for (target, size), sources in zip(outputs, self.wiring.outputs, strict=True):
             total = " + ".join(f"{self._source(n)}[i]" for n in sources)
@@ -333,6 +350,21 @@ class _File:
             "}",
             "#endif",
         ]
+
+
+def _labels(names: list[str]) -> dict[str, str]:
+    """How the arrays and the function of each part end in C: its name, as far as C has it.
+
+    >>> _labels(["0", "1.lif", "1_lif"])
+    {'0': '0', '1.lif': '1_lif', '1_lif': '1_lif_2'}
+    """
+    labels: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+        others = (f"{plain}_{number}" for number in itertools.count(2))
+        taken = set(labels.values())
+        labels[name] = plain if plain not in taken else next(n for n in others if n not in taken)
+    return labels
 
 
 def _numbered(stem: str, sizes: list[int]) -> dict[str, int]:

@@ -191,14 +191,14 @@ def quantize(
             kind = type(part.what).__name__
             raise ValueError(
                 f"layer {name!r} ({kind}) has no integer form; what has: nn.Linear, nn.Conv1d, "
-                "nn.Conv2d, nn.MaxPool2d, nn.Flatten, batch normalization after a convolution or "
-                "linear layer, Leaky and IF"
+                "nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d, nn.Flatten, batch normalization after a "
+                "convolution or linear layer, Leaky and IF"
             )
     return made
 
 
 def _passes(what: Any) -> bool:
-    return what is None or isinstance(what, (nn.Flatten, nn.MaxPool2d))
+    return what is None or isinstance(what, (nn.Flatten, nn.MaxPool1d, nn.MaxPool2d))
 
 
 def _folded(net: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import alone
-from ..core.numbers import real, whole
+from ..core.numbers import MOST_UNITS, real, whole
 from ..core.stateful import Stateful
 
 __all__ = [
@@ -47,7 +47,8 @@ def BatchNormTT1d(
         T layers; step ``t`` calls ``layers[t](x)``.
 
     Raises:
-        ValueError: ``time_steps`` < 1.
+        TypeError: ``input_features`` or ``time_steps`` is not a whole number.
+        ValueError: a number is out of range.
 
     Source: Kim & Panda (2021), Front. Neurosci. 15:773954.
 
@@ -79,7 +80,8 @@ def BatchNormTT2d(
         T layers; step ``t`` calls ``layers[t](x)``.
 
     Raises:
-        ValueError: ``time_steps`` < 1.
+        TypeError: ``input_features`` or ``time_steps`` is not a whole number.
+        ValueError: a number is out of range.
 
     Source: Kim & Panda (2021), Front. Neurosci. 15:773954.
 
@@ -98,9 +100,9 @@ def _through_time(
     momentum: float | None,
     affine: bool,
 ) -> nn.ModuleList:
-    if time_steps < 1:
-        raise ValueError(f"time_steps must be at least 1, got {time_steps}")
-    layers = nn.ModuleList(kind(input_features, eps, momentum, affine) for _ in range(time_steps))
+    steps = range(whole("time_steps", time_steps, 1, _LONGEST))
+    _check(input_features, eps, momentum, name="input_features")
+    layers = nn.ModuleList(kind(input_features, eps, momentum, affine) for _ in steps)
     for layer in layers:
         layer.register_parameter("bias", None)  # the threshold takes its role
     return layers
@@ -129,7 +131,8 @@ def ThresholdDependentBatchNorm1d(
         momentum: momentum of the running statistics; None for their plain mean.
 
     Raises:
-        ValueError: ``threshold`` or ``alpha`` is not positive.
+        TypeError: ``num_features`` is not a whole number.
+        ValueError: ``threshold`` or ``alpha`` is not positive, or a number is out of range.
 
     Source: Zheng, Wu, Deng, Hu & Li (2021), AAAI 35, 11062-11070. There alpha and theta are
     constant factors beside lambda; here lambda begins at their product, as in SpikingJelly.
@@ -139,6 +142,7 @@ def ThresholdDependentBatchNorm1d(
     >>> norm(torch.randn(100, 3)).detach().std(0, correction=0)
     tensor([0.5000, 0.5000, 0.5000])
     """
+    _check(num_features, eps, momentum)
     return _scaled(nn.BatchNorm1d(num_features, eps, momentum), threshold, alpha)
 
 
@@ -159,7 +163,8 @@ def ThresholdDependentBatchNorm2d(
         momentum: momentum of the running statistics; None for their plain mean.
 
     Raises:
-        ValueError: ``threshold`` or ``alpha`` is not positive.
+        TypeError: ``num_features`` is not a whole number.
+        ValueError: ``threshold`` or ``alpha`` is not positive, or a number is out of range.
 
     Source: Zheng, Wu, Deng, Hu & Li (2021), AAAI 35, 11062-11070.
 
@@ -167,6 +172,7 @@ def ThresholdDependentBatchNorm2d(
     >>> snn.ThresholdDependentBatchNorm2d(3, threshold=0.5).weight.detach()
     tensor([0.5000, 0.5000, 0.5000])
     """
+    _check(num_features, eps, momentum)
     return _scaled(nn.BatchNorm2d(num_features, eps, momentum), threshold, alpha)
 
 
@@ -174,6 +180,14 @@ def _scaled(norm: Norm, threshold: Any, alpha: Any) -> Norm:
     scale = real("threshold", threshold, 0.0, open_low=True)
     nn.init.constant_(norm.weight, scale * real("alpha", alpha, 0.0, open_low=True))
     return norm
+
+
+def _check(features: Any, eps: Any, momentum: Any, name: str = "num_features") -> None:
+    """Check what torch's batch norm takes unseen."""
+    whole(name, features, 1, MOST_UNITS)
+    real("eps", eps, 0.0, example=1e-5)
+    if momentum is not None:
+        real("momentum", momentum, 0.0, 1.0, example=0.1)
 
 
 class _Counting(Stateful):
@@ -218,6 +232,7 @@ class EachStep(_Counting):
         mode: ``"step"`` for inputs [B, ...], ``"sequence"`` for [T, B, ...].
 
     Raises:
+        TypeError: ``layers`` is no list of modules.
         ValueError: ``layers`` is empty, or there are more steps than layers.
 
     >>> import torch, spikeloom as snn
@@ -228,6 +243,13 @@ class EachStep(_Counting):
     """
 
     def __init__(self, layers: nn.ModuleList, *, mode: str = "step") -> None:
+        if not isinstance(layers, (nn.ModuleList, nn.Sequential, list, tuple)) or not all(
+            isinstance(layer, nn.Module) for layer in layers
+        ):
+            raise TypeError(
+                f"layers must be one module for each step, got {type(layers).__name__}; write "
+                "snn.BatchNormTT2d(channels, time_steps)"
+            )
         super().__init__(len(layers), mode)
         self.layers = nn.ModuleList(layers)
 
@@ -255,6 +277,7 @@ class TemporalEffectiveBatchNorm(_Counting):
         mode: ``"step"`` for inputs [B, ...], ``"sequence"`` for [T, B, ...].
 
     Raises:
+        TypeError: ``norm`` is no module, or ``time_steps`` is not a whole number.
         ValueError: ``time_steps`` < 1, or there are more steps since the last ``snn.reset``.
 
     Source: Duan, Ding, Chen, Yu & Huang (2022), NeurIPS 35; the factors as in SpikingJelly.
@@ -267,6 +290,10 @@ class TemporalEffectiveBatchNorm(_Counting):
     """
 
     def __init__(self, norm: nn.Module, time_steps: int, *, mode: str = "step") -> None:
+        if not isinstance(norm, nn.Module):
+            raise TypeError(
+                f"norm must be a module, got {type(norm).__name__}; write nn.BatchNorm2d(channels)"
+            )
         super().__init__(time_steps, mode)
         self.norm = norm
         self.scale = nn.Parameter(torch.ones(self.time_steps, 1))

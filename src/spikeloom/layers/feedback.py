@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core import recording
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 
@@ -25,6 +26,19 @@ class Memory(Stateful):
     modes: ClassVar[tuple[str, ...]] = ("step",)
     batch_axis: ClassVar[int | None] = 0
 
+    @property
+    def mode(self) -> str:
+        """``"step"``: a loop closes at each step."""
+        return "step"
+
+    @mode.setter
+    def mode(self, name: str) -> None:
+        if name != "step":
+            raise ValueError(
+                f"a neuron with feedback runs step by step, got mode={name!r}; write "
+                "snn.run(net, x) for inputs [T, B, ...]"
+            )
+
     def advance(
         self, input_: Tensor, *, sequence: bool, num_steps: int | None = None
     ) -> tuple[Tensor, Any]:
@@ -44,10 +58,12 @@ class Feedback(nn.Module):
 
     Args:
         neuron: any neuron with ``init_hidden=True``.
-        connection: from spikes [B, ...] to currents of the same shape.
+        connection: from spikes [B, ...] to currents in the shape of the input.
 
     Raises:
         TypeError: ``neuron`` is no neuron that keeps its state, or ``connection`` is no module.
+        ValueError: ``neuron`` runs whole sequences; or, when called, ``connection`` returns another
+            shape, or the batch has another size than before.
 
     >>> import torch, spikeloom as snn
     >>> net = Feedback(
@@ -68,6 +84,11 @@ class Feedback(nn.Module):
                 f"connection must be a module, got {type(connection).__name__}; write "
                 "snn.DelayedLinear(n, n, max_delay=10)"
             )
+        if "step" not in neuron.modes:
+            raise ValueError(
+                f"a neuron with feedback runs step by step, got {type(neuron).__name__}, which "
+                "runs whole sequences; write snn.SlidingPSN or snn.Leaky(0.9, init_hidden=True)"
+            )
         super().__init__()
         self.neuron = neuron
         self.connection = connection
@@ -79,9 +100,29 @@ class Feedback(nn.Module):
         Args:
             x: currents, [B, ...].
         """
-        before = self.last.hidden.value
-        if before.shape == (0,):
-            before = torch.zeros_like(x)
-        found = self.neuron(x + self.connection(before))
+        if self.neuron.mode != "step":
+            self.last.mode = self.neuron.mode
+        returning = self.connection(self._before(x))
+        if returning.shape != x.shape:
+            raise ValueError(
+                f"connection must return the shape of the input, {tuple(x.shape)}, got "
+                f"{tuple(returning.shape)}; write nn.Linear(n, n), or padding that keeps the size"
+            )
+        found = self.neuron(x + returning)
         self.last(found[0] if isinstance(found, tuple) else found)
         return found
+
+    def _before(self, x: Tensor) -> Tensor:
+        """The spikes of the last step; none in front of the first one."""
+        before = self.last.hidden.value
+        if before.shape == (0,):
+            start = self.neuron.initial(x)
+            return x.new_zeros(getattr(start, "mem", start[0]).shape)
+        if len(before) != len(x):
+            raise ValueError(
+                f"Feedback remembers the spikes of {len(before)} samples, got {len(x)}; call "
+                "snn.reset(net) before a batch of another size"
+            )
+        if torch.compiler.is_compiling() or recording.local.recorder is not None:
+            return before
+        return self.last.inspect_state("value", before, x, passed=False)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.nn import Parameter
 
 from ..core import checks
 from ..core.reset import Keep
@@ -119,3 +120,8 @@ class DeltaLeaky(Leaky):
         if isinstance(pair, tuple):
             return super()._given(pair, named)
         return super()._given(state, named if pair is None or state else {**named, "mem": pair})
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if isinstance(self.delta_threshold, Parameter):  # snnTorch's checkpoints have no such key
+            state_dict.setdefault(f"{prefix}delta_threshold", self.delta_threshold.detach())
+        super()._load_from_state_dict(state_dict, prefix, *args)

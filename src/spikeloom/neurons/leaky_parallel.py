@@ -100,16 +100,17 @@ class LeakyParallel(Neuron):
         )
         self._non_persistent_buffers_set.add("reset_mechanism_val")  # snnTorch's has none
         self.hidden_size = hidden_size
-        self.weight_hh_enable = weight_hh_enable
+        self._full_weight_hh = weight_hh_enable
         self.learn_beta = learn_beta
         factory = {"device": device, "dtype": dtype}
         self.rnn = nn.RNN(input_size, hidden_size, nonlinearity="relu", bias=bias, **factory)
         checks.in_range("dropout", dropout, 0.0, 1.0, why="it is a probability")
         self.dropout = dropout
         self.dropout_layer = nn.Dropout(dropout) if dropout else None
-        self.register_buffer("beta", None if beta is None else self._fill(beta))
+        self._beta_buffer(beta, learn_beta)
+        self._beta_to_weight_hh()
         if not weight_hh_enable:
-            self._weight_hh.data.mul_(torch.eye(hidden_size, **factory))
+            self.weight_hh_enable()
         self._weight_hh.requires_grad_(learn_beta)
         self._keep_diagonal()
 
@@ -117,8 +118,11 @@ class LeakyParallel(Neuron):
     def _weight_hh(self) -> nn.Parameter:
         return self.rnn.get_parameter("weight_hh_l0")
 
-    def _fill(self, beta: Any) -> Tensor:
-        """Write beta into every row of W_hh, and return it as a tensor."""
+    def _beta_buffer(self, beta: Any, learn_beta: bool) -> None:
+        """Register ``beta``; the parameter that learns is W_hh."""
+        if beta is None:
+            self.register_buffer("beta", None)
+            return
         checks.in_range(
             "beta",
             beta,
@@ -134,12 +138,25 @@ class LeakyParallel(Neuron):
                 f"beta must be one number or have shape ({self.hidden_size},), got shape "
                 f"{tuple(values.shape)}"
             )
-        weight.data.copy_(values.unsqueeze(1).expand_as(weight))
-        return values
+        self.register_buffer("beta", values)
+
+    def _beta_to_weight_hh(self) -> None:
+        """Write beta into every row of W_hh."""
+        if self.beta is not None:
+            self._weight_hh.data.copy_(self.beta.unsqueeze(1).expand_as(self._weight_hh))
+
+    def weight_hh_enable(self) -> None:
+        """Set W_hh to 0 outside its diagonal, under snnTorch's name."""
+        self._weight_hh.data.copy_(self.grad_hook(self._weight_hh.data))
+
+    @staticmethod
+    def grad_hook(grad: Tensor) -> Tensor:
+        """``grad`` [hidden_size, hidden_size] with zeros outside its diagonal."""
+        return grad * torch.eye(len(grad), dtype=grad.dtype, device=grad.device)
 
     def _keep_diagonal(self) -> None:
-        if self.learn_beta and not self.weight_hh_enable:
-            self._weight_hh.register_hook(_diagonal)
+        if self.learn_beta and not self._full_weight_hh:
+            self._weight_hh.register_hook(self.grad_hook)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -171,7 +188,3 @@ class LeakyParallel(Neuron):
     def returned(self, spk: Tensor, state: Any) -> Any:
         """The spikes."""
         return spk
-
-
-def _diagonal(grad: Tensor) -> Tensor:
-    return grad * torch.eye(len(grad), dtype=grad.dtype, device=grad.device)

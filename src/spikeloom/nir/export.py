@@ -18,7 +18,7 @@ from .layer_nodes import flatten_node, layer_node, scale_node
 from .modules import Offset
 from .neuron_nodes import neuron_nodes
 from .node import Node
-from .targets import SPIKELOOM, TARGETS, carried, check, fitted, time_step
+from .targets import SPIKELOOM, SPIKING, TARGETS, carried, check, fitted, time_step
 from .wiring import Part, Wiring, step_of_input, wiring_of
 
 __all__ = ["to_nir"]
@@ -190,6 +190,25 @@ def _nodes(wiring: Wiring, dt: float) -> tuple[dict[str, Node], list[Edge]]:
             f"{twice[1]!r} receives {twice[0]!r} twice, and NIR has one edge between two nodes; "
             "multiply"
         )
+    return _nested(nodes, edges)
+
+
+def _nested(nodes: dict[str, Node], edges: list[Edge]) -> tuple[dict[str, Node], list[Edge]]:
+    """Make a subgraph of each neuron in a loop with one linear layer: snnTorch reads no other."""
+    for lif in [name for name, node in nodes.items() if node.kind in SPIKING]:
+        for layer in [b for a, b in edges if a == lif and nodes[b].kind in ("Linear", "Affine")]:
+            if {edge for edge in edges if layer in edge} != {(lif, layer), (layer, lif)}:
+                continue
+            width = len(nodes[layer].fields["weight"])
+            loop = _loop({"lif": nodes.pop(lif)}, nodes.pop(layer), (width,))
+            name = _fresh(lif.removesuffix(".neuron"), nodes)
+            nodes[name] = loop
+            edges = [
+                (name if a == lif else a, name if b == lif else b)
+                for a, b in edges
+                if layer not in (a, b)
+            ]
+            break
     return nodes, edges
 
 

@@ -153,10 +153,8 @@ class _Reader:
             return self.readout(circuit)
         reset, delay = settings.reset_rule(node)
         written = class_of(node.metadata.get("neuron")) or Neuron  # with another dt, or edited
-        if issubclass(written, Recurrent) and self.feedback is None and reset == "zero" and delay:
-            raise node.fail(
-                "it was written as a recurrent neuron; restore its loop, neuron -> layer -> neuron"
-            )
+        if reset == "zero" and delay and self.keeps_input(written):
+            return None
         leftover = settings.convention.leftover_reset or written not in (Neuron, SameStepLeaky)
         same_step = reset == "subtract" and not delay and not leftover
         own_kind = circuit.fires_at_rest() or self.drive is not None
@@ -191,6 +189,20 @@ class _Reader:
         if not circuit.is_unscaled():
             return None
         return self.made(RLeaky if circuit.alpha is None else RSynaptic, options)
+
+    def keeps_input(self, written: type[Neuron]) -> bool:
+        """Whether the recorded neuron has a loop and keeps the input of a step with a late reset to
+        zero, which a recurrent neuron clears.
+
+        Raises:
+            ValueError: a recurrent neuron is recorded, and has no loop.
+        """
+        recurrent = issubclass(written, Recurrent)
+        if recurrent and self.feedback is None:
+            raise self.node.fail(
+                "it was written as a recurrent neuron; restore its loop, neuron -> layer -> neuron"
+            )
+        return written is not Neuron and self.feedback is not None and not recurrent
 
     def fires_at(self, circuit: Circuit) -> torch.Tensor:
         threshold = self.tensor(circuit.threshold)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..core.stateful import Stateful
+from ..layers.feedback import Feedback
 
 __all__ = ["NoGraph", "graph_of"]
 
@@ -65,7 +66,7 @@ def _examine(net: nn.Module, graph: fx.Graph) -> None:
             continue
         module = modules[str(node.target)]
         name = f"{type(module).__name__} {node.target!r}"
-        if isinstance(module, Stateful):
+        if isinstance(module, (Stateful, Feedback)):
             if id(module) in seen:
                 raise NoGraph(f"{name} is called twice in a step")
             if len(node.args) + len(node.kwargs) > 1:

@@ -17,6 +17,7 @@ from torch.nn.modules import dropout
 from ..core import checks
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
+from ..layers.feedback import Feedback
 from .computed_weights import plain_layers
 from .delayed_weights import plain_delays
 from .layer_nodes import layer_node
@@ -101,10 +102,7 @@ def wiring_of(
     if isinstance(net, Network):
         return _of_network(net, samples)
     net = plain_delays(plain_layers(net))
-    home = type(net).__module__
-    leaf = home.startswith("torch.nn") and not isinstance(net, nn.Sequential)
-    leaf = leaf or home.startswith("spikeloom.layers.")
-    net = nn.Sequential(net) if leaf or isinstance(net, Stateful) else net
+    net = nn.Sequential(net) if _is_layer(net) else net
     try:
         graph = graph_of(net)
     except NoGraph as obstacle:
@@ -116,6 +114,13 @@ def wiring_of(
         ) from obstacle
     with torch.no_grad():
         return _Interpreter(net, graph, samples, args, accepts).run()
+
+
+def _is_layer(net: nn.Module) -> bool:
+    """Whether a module is one layer or neuron, which is a part itself."""
+    home = type(net).__module__
+    of_torch = home.startswith("torch.nn") and not isinstance(net, nn.Sequential)
+    return of_torch or home.startswith("spikeloom.layers.") or isinstance(net, Stateful)
 
 
 def step_of_input(sample: Any) -> None:
@@ -208,6 +213,8 @@ class _Interpreter:
             module, (nn.Identity, dropout._DropoutNd)
         ):  # dropout does nothing after training
             return wire
+        if isinstance(module, Feedback):
+            return self._loop(path, module, wire)
         if not isinstance(module, Neuron):
             if self.accepts is None:  # refuses what NIR lacks before it is run
                 layer_node(path, module, tuple(wire.value.shape[1:]))
@@ -226,6 +233,33 @@ class _Interpreter:
         spiking = getattr(module, "spiking", True)
         states = [_Membrane(path) if spiking and name != "spk" else out for name in state._fields]
         return tuple(states) if "spk" in state._fields else (out, *states)
+
+    def _loop(self, path: str, module: Feedback, wire: _Wire) -> Any:
+        """Enter the connection before the neuron, whose spikes it reads one step later."""
+        neuron = f"{path}.neuron"
+        before = torch.zeros_like(module.neuron.step(wire.value)[0])
+        inner = wiring_of(module.connection, before, accepts=self.accepts)
+        sent = inner.shape_of(inner.outputs[0][0])
+        if sent != wire.value.shape[1:]:
+            raise ValueError(
+                f"Feedback {path!r}: its connection sends {sent} to a neuron that receives "
+                f"{tuple(wire.value.shape[1:])}; both must be equal"
+            )
+        if self.accepts is None and any(isinstance(p.what, Neuron) for p in inner.parts.values()):
+            raise ValueError(
+                f"Feedback {path!r} has neurons in its connection, which NIR would start one step "
+                "later; write the loop with one neuron"
+            )
+        names = {name: f"{path}.connection.{name}" for name in inner.parts}
+        if _is_layer(module.connection):
+            names = dict.fromkeys(names, f"{path}.connection")
+        names[INPUT] = neuron
+        for name, part in inner.parts.items():
+            sources = tuple(names[source] for source in part.sources)
+            self.parts[names[name]] = part._replace(sources=sources)
+        returning = tuple(names[source] for source in inner.outputs[0])
+        both = _Wire(wire.value, (*wire.sources, *returning))
+        return self._module(neuron, (both,), {})
 
     def _function(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         wires = [v for v in (*args, *kwargs.values()) if isinstance(v, (_Wire, _Membrane))]

@@ -142,6 +142,8 @@ def run(
     if ends is not None:
         refuse_late_steps(net)
         x = cut(x, ends) if num_steps is None else x  # infinite states have no gradient of 0
+    if x.is_floating_point():
+        checks.finite(x, "x")
     work = Work(net, x, steps, num_steps is not None, keys, batch_norm, memory, ends)
     execute = _run if torch.compiler.is_exporting() else _run_outside_graphs
     output, records, plan = execute(work, reset)
@@ -268,8 +270,6 @@ def _check(net: Any, x: Any, num_steps: Any, batch_norm: str, reset: Any, explai
             "sequences run in compiled kernels anyway, or call the compiled network step by step"
         )
     _one_tensor(x)
-    if x.is_floating_point():
-        checks.finite(x, "x")
     checks.choice("batch_norm", batch_norm, ("step", "time"))
     if num_steps is None:
         if x.dim() < 2 or len(x) < 1:

@@ -65,6 +65,8 @@ class Execution:
         self.hooked = False  # hooks for saved tensors were active when the recording began
         self.again = False  # a checkpoint is computing its segment again
         self.stops: dict[int, int] = {}  # where the recomputed segment ended
+        # the last spikes of padded samples, by neuron; those that are passed on are 0 after an end
+        self.fired: dict[int, Tensor] = {}
         self.fused = False  # several steps share one graph of autograd
         self._readers: dict[tuple[int, int], list[Layer | None]] = {}
         self._needs: Need | None = None

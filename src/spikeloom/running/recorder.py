@@ -120,7 +120,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def other(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute a function that is in no table or that cannot be recorded here."""
-        if KINDS.get(function) == "batch_norm" and self.execution.batch_norm == "time":
+        name = getattr(function, "__name__", "")
+        if self.execution.batch_norm == "time" and "batch_norm" in name:
             training = kwargs.get("training", args[5] if len(args) > 5 else False)
             if training:
                 raise ValueError(NOT_TOGETHER)
@@ -269,7 +270,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return
         for layer in self.layers:
             if isinstance(layer, StatefulLayer):
-                layer.leave()
+                layer.leave(self.execution)
         for key in self.immediate:
             module = self.held[key]
             if module.batch_axis is None:

@@ -13,7 +13,7 @@ from .deferred import Deferred, Info, user_line
 from .outlines import inferred
 from .program import Layer, Slot, referred
 from .sharing import Sharing
-from .special_layers import BatchNormLayer, StackLayer
+from .special_layers import NOT_TOGETHER, BatchNormLayer, StackLayer
 from .tables import ADD, KINDS, VIEWS
 
 __all__ = ["Special"]
@@ -25,6 +25,7 @@ class Special(Sharing):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.sequences: dict[int, tuple[Layer, int, int]] = {}  # layer, version and length
+        self.normed: dict[Any, Any] = {}  # batch norms whose statistics are those of all steps
 
     def call(self, function: Any, kind: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record a function of the tables."""
@@ -149,14 +150,21 @@ class Special(Sharing):
         tensors = {name: v for name, v in options.items() if isinstance(v, Tensor)}
         buffers = [v for name, v in tensors.items() if name.startswith("running")]
         weights = [v for name, v in tensors.items() if not name.startswith("running")]
-        if type(x) is not Deferred or function is not F.batch_norm:
-            return self.computed(function, args, kwargs)
-        if any(type(v) is Deferred for v in tensors.values()):
+        together = self.execution.batch_norm == "time"
+        x = self.stable(x) if together else x
+        real = type(x) is not Deferred
+        computed = any(type(v) is Deferred for v in tensors.values())
+        if real or computed or function is not F.batch_norm:
+            if together and not (real and self._is_constant(x, buffers)):
+                raise ValueError(NOT_TOGETHER)
             return self.computed(function, args, kwargs)
         mode = modes.current()
         identities = (*map(id, buffers), *map(self.identity, weights))
         numbers = (options.get("momentum"), options.get("eps"))
         key = (function, mode, x.key, *identities, *numbers)
+        if together:
+            same = ("norm", function, mode, x.key, *map(id, buffers), *numbers)
+            key = self._one_norm(same, key, options)
         layer = self.keys.get(key)
         storages = [buffer.untyped_storage()._cdata for buffer in buffers]
         if any(self.writers.get(s, layer) is not layer or s in self.readers for s in storages):
@@ -172,6 +180,24 @@ class Special(Sharing):
         self.mutated |= dict(zip(storages, buffers, strict=True))
         layer.seen.pop((x.index,), None)  # every call writes the running statistics
         return self.occur(layer, (x.index,))
+
+    def _one_norm(self, same: Any, key: Any, options: dict[str, Any]) -> Any:
+        """Return the key of the batch norm that all steps share.
+
+        A parametrization computes other tensors with the same values at each step.
+        """
+        first = self.normed.setdefault(same, (key, options))
+        for name in ("weight", "bias"):
+            a, b = first[1].get(name), options.get(name)
+            alike = isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+            if a is not b and not alike:
+                raise ValueError(NOT_TOGETHER)
+        return first[0]
+
+    def _is_constant(self, x: Tensor, buffers: list[Any]) -> bool:
+        """Return whether a batch norm with these statistics received the same input each time."""
+        key = (user_line(), *map(id, buffers))
+        return self.normed.setdefault(key, x) is x
 
     def running_sum(self, args: Any) -> Any:
         """Record ``total + y`` as one more occurrence of the sum whose last value is ``total``."""

@@ -153,7 +153,7 @@ class StatefulLayer(Layer):
                     frozen[out] = alive_or(alive, found[out], old.to(found[out].dtype), axis)
         return frozen
 
-    def leave(self) -> None:
+    def leave(self, execution: Execution) -> None:
         """Set the last valid state of padded samples where the last output is another one."""
         if self.module.batch_axis is None:
             self.module._hidden = None
@@ -234,8 +234,6 @@ class NeuronLayer(StatefulLayer):
         self.key = neuron.key
         self.taps = neuron._taps
         self.elementwise = self.function.elementwise
-        # last valid spikes of padded samples, where they are part of the state
-        self.fired: Tensor | None = None
 
     def step(self, x: Tensor, state: Any) -> list[Tensor]:
         return self.ordered(*self.module.step(x, state))
@@ -286,15 +284,18 @@ class NeuronLayer(StatefulLayer):
         frozen = [held(value, old, ends) for value, old in zip(states, start, strict=True)]
         if 0 in self.outs:  # the spikes are part of the state, and those that are passed on are cut
             place = self.outs.index(0)
-            before = start[place] if self.fired is None else self.fired
-            fired = held(states[place], before, ends)[-1]
+            goes_on = self.earlier or execution.values.done.get(self.number, 0)
+            known = execution.fired.get(id(self.module)) if goes_on else None
+            fired = held(states[place], start[place] if known is None else known, ends)[-1]
             if not execution.again:
-                self.fired = fired if self.infos[0].requires_grad else fired.detach()
+                fired = fired if self.infos[0].requires_grad else fired.detach()
+                execution.fired[id(self.module)] = fired
         return cut(spk, ends), type(states)(*frozen)
 
-    def leave(self) -> None:
-        if self.fired is not None:
-            self.module._hidden = self.module._hidden._replace(spk=self.fired)
+    def leave(self, execution: Execution) -> None:
+        fired = execution.fired.get(id(self.module))
+        if fired is not None:
+            self.module._hidden = self.module._hidden._replace(spk=fired)
 
     def _tell(
         self, execution: Execution, x: Tensor, spk: Tensor, states: Any, count: int, constant: bool

@@ -48,7 +48,7 @@ def layerwise(target: Any) -> Any:
         A module with the same parameters, buffers and ``state_dict`` keys, or a function.
 
     Raises:
-        TypeError: ``target`` is neither.
+        TypeError: ``target`` is neither; or a call has the argument ``batch_norm`` of `run`.
 
     >>> import torch, spikeloom as snn
     >>> class Net(nn.Module):
@@ -226,13 +226,22 @@ def _is_filled(cell: Any) -> bool:
 
 def _taken(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     """Remove and return the argument ``lengths``, unless the function has one of its own."""
-    if "lengths" not in kwargs:
+    wanted = {"lengths", "batch_norm"} & kwargs.keys()
+    if not wanted:
         return None
     try:
-        own = "lengths" in inspect.signature(function).parameters
+        known = inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function of C
-        own = False
-    return None if own else kwargs.pop("lengths")
+        known = {}
+    wanted -= known.keys()
+    any_name = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    if "batch_norm" in wanted and not any_name:
+        raise TypeError(
+            "a network with its own loop over time takes the statistics of batch norm from each "
+            f"step, got batch_norm={kwargs['batch_norm']!r}; write snn.run(net, x, "
+            'batch_norm="time") with a network of one time step'
+        )
+    return kwargs.pop("lengths") if "lengths" in wanted else None
 
 
 def _refuse(lengths: Any) -> None:

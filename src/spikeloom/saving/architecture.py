@@ -24,6 +24,7 @@ from ..layers.batchnorm import EachStep, TemporalEffectiveBatchNorm
 from ..layers.delay import SynapticDelay
 from ..layers.delayed_conv import DelayedConv1d, DelayedConv2d
 from ..layers.delayed_linear import DelayedLinear
+from ..layers.feedback import Feedback
 from ..layers.graded import GradedSpikes
 from ..layers.spike_linear import SpikeLinear
 from .graphs import build_converted, describe_converted
@@ -56,6 +57,7 @@ OURS = (
     GradedSpikes,
     SpikeLinear,
     EachStep,
+    Feedback,
     TemporalEffectiveBatchNorm,
     Residual,
     TokenLayer,
@@ -242,8 +244,8 @@ def _special(neuron: Any, name: str) -> tuple[Any] | None:
         found = {
             "input_size": neuron.rnn.input_size,
             "bias": neuron.rnn.bias,
-            "dropout": neuron.rnn.dropout,
             "learn_beta": neuron.learn_beta,
+            "weight_hh_enable": neuron._full_weight_hh,
             "beta": None if neuron.beta is None else _like(neuron.beta, 0.9),
         }
         return (found[name],) if name in found else None

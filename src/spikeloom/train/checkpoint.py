@@ -7,7 +7,7 @@ the archive has of its own.
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
@@ -178,8 +178,15 @@ def read(path: Path) -> Any:
         ) from error
 
 
-def random_state(device: torch.device, order: torch.Generator | None) -> dict[str, torch.Tensor]:
-    """The states of torch's generators for the CPU and ``device``, and of the data order's.
+def random_state(
+    device: torch.device, order: torch.Generator | None, own: Sequence[torch.Generator] = ()
+) -> dict[str, torch.Tensor]:
+    """The states of torch's generators for the CPU and ``device``, and of others.
+
+    Args:
+        device: besides the CPU.
+        order: generator of the order of the samples.
+        own: generators of the network.
 
     >>> state = random_state(torch.device("cpu"), None)
     >>> a = torch.rand(1)
@@ -192,11 +199,14 @@ def random_state(device: torch.device, order: torch.Generator | None) -> dict[st
         states["cuda"] = torch.cuda.get_rng_state(device)
     if order is not None:
         states["order"] = order.get_state()
-    return states
+    return states | {f"net.{i}": generator.get_state() for i, generator in enumerate(own)}
 
 
 def restore_random_state(
-    states: dict[str, torch.Tensor], device: torch.device, order: torch.Generator | None
+    states: dict[str, torch.Tensor],
+    device: torch.device,
+    order: torch.Generator | None,
+    own: Sequence[torch.Generator] = (),
 ) -> None:
     """Undo all random draws since `random_state`."""
     torch.set_rng_state(states["cpu"])
@@ -204,3 +214,6 @@ def restore_random_state(
         torch.cuda.set_rng_state(states["cuda"], device)
     if order is not None and "order" in states:
         order.set_state(states["order"])
+    for i, generator in enumerate(own):
+        if f"net.{i}" in states:
+            generator.set_state(states[f"net.{i}"])

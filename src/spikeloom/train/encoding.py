@@ -106,8 +106,8 @@ def encoder(encode: Any, num_steps: int | None, *, own_loop: bool = False) -> En
     elif encode not in TIMED and not (own_loop and encode == "direct"):
         raise ValueError(
             f"encode={name_of(encode)!r} needs the number of time steps, got none; write "
-            "num_steps=12, or "
-            'encode="sequence" if the samples carry time themselves, [T, ...]'
+            'num_steps=12, encode="sequence" if the samples carry time themselves, [T, ...], or '
+            "snn.layerwise(net) if the network has a loop over time of its own"
         )
     return ENCODINGS[encode](num_steps) if isinstance(encode, str) else _custom(encode, num_steps)
 

@@ -58,6 +58,7 @@ def fit(
     clip: float | None = None,
     accumulate: int = 1,
     precision: str | None = None,
+    batch_norm: str = "step",
     seed: int = 0,
     seeds: int = 1,
     threads: int | None = None,
@@ -144,6 +145,9 @@ def fit(
         precision: ``"bf16"`` runs the network under autocast in bfloat16, ``"fp16"`` in float16
             with torch's GradScaler (updates with gradients out of range are left out); ``"fp32"``
             (default) leaves it as it is.
+        batch_norm: ``"time"`` takes the statistics of batch norm from all steps together while
+            training, as in the papers on tdBN and TEBN; ``"step"`` (default) from each step. See
+            `spikeloom.run`.
         seed: of data order, random layers and encoding, and of the weights if ``net`` is a
             function.
         seeds: how many trainings, with ``seed``, ``seed + 1`` ...; more than one needs a function

@@ -86,7 +86,7 @@ class Job(Model):
         if chaos is None or chaos.gains or chaos.settings.strength.value == 0.0:
             return
         if isinstance(self.optimizer.optimizer, torch.optim.SGD):
-            with fork_random_state(self.device):
+            with fork_random_state(self.device, self.net):
                 value, num_steps = self.encoder.call(self.optimizer.whole(x))
                 chaos.calibrate(value, num_steps)
 
@@ -166,7 +166,7 @@ def probe(job: Job) -> Probe:
     y = job.samples.labels[:2].to(job.device)
     job.net.eval()
     try:
-        with fork_random_state(job.device), torch.no_grad():
+        with fork_random_state(job.device, job.net), torch.no_grad():
             try:
                 outputs, spikes = job.forward(x, lengths)
             except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from ..core.tree import reset
+from ..core.tree import generators_of, reset
 from . import checkpoint, restoring
 from .callbacks import Callback
 from .folder import RunFolder
@@ -38,6 +38,7 @@ ARGUMENTS = {
     "clip",
     "accumulate",
     "precision",
+    "batch_norm",
     "validation",
 }  # of `fit`, among the settings
 
@@ -374,7 +375,9 @@ class Trainer:
             self._resumed = {name: {**every[0][name], "cpu": own} for name in ("epoch", "now")}
 
     def _random_state(self) -> dict[str, torch.Tensor]:
-        return checkpoint.random_state(self.job.device, self.job.samples.train.generator)
+        order = self.job.samples.train.generator
+        return checkpoint.random_state(self.job.device, order, generators_of(self.job.net))
 
     def _restore(self, state: dict[str, torch.Tensor]) -> None:
-        checkpoint.restore_random_state(state, self.job.device, self.job.samples.train.generator)
+        order, own = self.job.samples.train.generator, generators_of(self.job.net)
+        checkpoint.restore_random_state(state, self.job.device, order, own)

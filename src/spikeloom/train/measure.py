@@ -154,7 +154,7 @@ def evaluate(model: Model, batches: Batches, here: Share | None = None) -> Score
     targets: list[Tensor] = []
     model.net.eval()
     try:
-        with fork_random_state(model.device), torch.no_grad():
+        with fork_random_state(model.device, model.net), torch.no_grad():
             torch.manual_seed(model.seed)
             for batch in batches.start():
                 x, y = batch.x.to(model.device), batch.y.to(model.device)

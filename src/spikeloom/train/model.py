@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core.lengths import cut
 from ..core.numbers import network
 from ..core.taps import Moment, noted
-from ..core.tree import named_neurons
+from ..core.tree import generators_kept, named_neurons
 from ..core.tree import reset as reset_states
 from ..kernels.events.choice import by_input_alone
 from ..running import run
@@ -46,6 +46,7 @@ class Model:
         last: path of the last neuron.
         metrics: functions of scores [N, ...] and targets [N, ...], by name.
         precision: dtype of autocast, or None.
+        batch_norm: as for `spikeloom.run`.
     """
 
     net: nn.Module
@@ -56,6 +57,7 @@ class Model:
     last: str
     metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] = field(default_factory=dict)
     precision: torch.dtype | None = None
+    batch_norm: str = "step"
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Output for the loss, [T, B, N], and spikes by layer, [T, B, ...], of samples.
@@ -81,7 +83,8 @@ class Model:
                 return self._own_loop(x, lengths)
             membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
             names = [*(f"{path}.spk" for path in self.layers), *membrane]
-            result = run(self.net, x, num_steps, record=names, reset=reset, lengths=lengths)
+            options: dict[str, Any] = {"record": names, "reset": reset, "lengths": lengths}
+            result = run(self.net, x, num_steps, batch_norm=self.batch_norm, **options)
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
         return result.record[membrane[0]] if membrane else output, spikes
@@ -130,7 +133,7 @@ class Model:
         training = self.net.training
         self.net.eval()
         try:
-            with fork_random_state(self.device), torch.no_grad():
+            with fork_random_state(self.device, self.net), torch.no_grad():
                 torch.manual_seed(self.seed)
                 parts = [
                     self._scores(x[start : start + AT_ONCE], lengths, start)
@@ -180,8 +183,14 @@ def device_of(net: nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
-def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
-    """Random draws inside the block leave torch's global generators outside as they were.
+def fork_random_state(
+    device: torch.device, net: nn.Module | None = None
+) -> AbstractContextManager[None]:
+    """Random draws inside the block leave generators outside as they were.
+
+    Args:
+        device: besides the CPU, for torch's global generators.
+        net: its generators are left as they were, too.
 
     >>> before = torch.get_rng_state()
     >>> with fork_random_state(torch.device("cpu")):
@@ -189,7 +198,7 @@ def fork_random_state(device: torch.device) -> AbstractContextManager[Any]:
     >>> torch.equal(before, torch.get_rng_state())
     True
     """
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return generators_kept(net, [device] if device.type == "cuda" else [])
 
 
 WRAPPERS = {

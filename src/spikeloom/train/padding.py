@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, unpack_sequence
 from torch.utils.data import default_collate
 
 from ..data import pad_sequences
@@ -24,11 +25,13 @@ class Padded(NamedTuple):
 
 
 def is_list_of_samples(value: Any) -> bool:
-    """Whether a value is a list or tuple of tensors or arrays with axes.
+    """Whether a value is a list or tuple of tensors or arrays with axes, or packed by torch.
 
     >>> is_list_of_samples([torch.zeros(2, 3)]), is_list_of_samples([torch.tensor(1)])
     (True, False)
     """
+    if isinstance(value, PackedSequence):
+        return True
     if not isinstance(value, (list, tuple)) or not value:
         return False
     arrays = all(isinstance(v, Tensor) or hasattr(v, "__array_interface__") for v in value)
@@ -39,7 +42,7 @@ def padded(samples: Sequence[Any], *, timed: bool, what: str = "samples") -> Pad
     """A list of samples as one tensor.
 
     Args:
-        samples: [...] each; with ``timed`` [T_i, ...].
+        samples: [...] each; with ``timed`` [T_i, ...], or a ``PackedSequence`` of torch.
         timed: whether their first axis is time, so that it may differ.
         what: the samples, for messages.
 
@@ -50,6 +53,8 @@ def padded(samples: Sequence[Any], *, timed: bool, what: str = "samples") -> Pad
     >>> padded([torch.ones(1, 2), torch.ones(3, 2)], timed=True).lengths
     tensor([1, 3])
     """
+    if isinstance(samples, PackedSequence):
+        samples = unpack_sequence(samples)
     each = [torch.as_tensor(sample) for sample in samples]
     shapes = {tuple(x.shape) for x in each}
     if len(shapes) == 1:

@@ -46,7 +46,7 @@ def draw_raster(job: Job, path: Path) -> None:
     training = job.net.training
     job.net.eval()
     try:
-        with fork_random_state(job.device), torch.no_grad():
+        with fork_random_state(job.device, job.net), torch.no_grad():
             torch.manual_seed(job.seed)
             outputs, spikes = job.forward(x)
     finally:

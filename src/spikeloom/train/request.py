@@ -66,6 +66,7 @@ class Request:
     clip: float | None = None
     accumulate: int = 1
     precision: str | None = None
+    batch_norm: str = "step"
     device: Any = None
     workers: int = 0
     callbacks: Any = ()
@@ -153,6 +154,13 @@ class Request:
         whole("workers", self.workers, 0)
         if self.precision is not None:
             checks.choice("precision", self.precision, PRECISIONS)
+        checks.choice("batch_norm", self.batch_norm, ("step", "time"))
+        if self.batch_norm == "time" and has_own_loop(self.net):
+            raise ValueError(
+                'batch_norm="time" is for networks of one time step, which snn.run runs, got one '
+                "with a loop of its own; write nn.BatchNorm there over all steps, or leave "
+                "batch_norm out"
+            )
         if self.device is not None:
             device_of("device", self.device)
         metrics_of(self.metrics)
@@ -161,6 +169,7 @@ class Request:
             "penalty": self.penalty is not None,
             "accumulate": self.accumulate > 1,
             "precision": PRECISIONS[self.precision or "fp32"] is not None,
+            'batch_norm="time"': self.batch_norm == "time",
             "a network with a loop of its own": has_own_loop(self.net),
         }
         wrong = [name for name, used in features.items() if used]
@@ -174,6 +183,7 @@ class Request:
         """The network of a seed, on its device."""
         net = self.net
         if not isinstance(net, nn.Module) and callable(net):
+            _refuse_arguments(net)
             with fork_random_state(torch.device("cpu")):
                 torch.manual_seed(seed)
                 net = net()
@@ -208,6 +218,7 @@ class Request:
             last=last,
             metrics=metrics_of(self.metrics),
             precision=PRECISIONS[self.precision or "fp32"],
+            batch_norm=self.batch_norm,
             optimizer=Update(
                 optimizer,
                 Schedule(optimizer, schedule),
@@ -287,6 +298,7 @@ class Request:
             "clip": self.clip,
             "accumulate": self.accumulate if self.accumulate > 1 else None,
             "precision": self.precision,
+            "batch_norm": self.batch_norm if self.batch_norm != "step" else None,
         }
         return {
             "rule": str(self.learning),
@@ -348,6 +360,19 @@ def _penalties(given: Any, layers: tuple[str, ...], last: str) -> dict[str, Any]
         checks.choice("a layer in penalty", path, layers)
         callable_(f"penalty[{path!r}]", function, "snn.functional.rate_band(0.02, 0.2)")
     return dict(given)
+
+
+def _refuse_arguments(maker: Any) -> None:
+    """Raises ``TypeError`` if ``maker()`` would lack an argument."""
+    try:
+        inspect.signature(maker).bind()
+    except TypeError as error:
+        raise TypeError(
+            "net must be a network, or a function without arguments that makes one, got "
+            f"{name_of(maker)} ({error}); write fit({name_of(maker)}(...), ...)"
+        ) from error
+    except ValueError:  # a builtin has no signature
+        return
 
 
 def _weights(given: Any, data: Samples) -> Tensor:

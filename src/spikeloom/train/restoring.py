@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ..core.tree import generators_of
 from .job import Job
 from .measure import Tally
 
@@ -102,9 +103,9 @@ def check(path: str, state: dict[str, Any]) -> None:
                 _generator(path, f"random.{name}.{kind}", state["random"][name][kind])
 
 
-def _generator(path: str, name: str, value: Any) -> None:
+def _generator(path: str, name: str, value: Any, device: Any = "cpu") -> None:
     try:
-        torch.Generator().set_state(value)
+        torch.Generator(device).set_state(value)
     except (RuntimeError, TypeError):
         refuse(path, f"{name} is no state of a random number generator")
 
@@ -130,6 +131,16 @@ def fits(path: str, state: dict[str, Any], job: Job) -> None:
         refuse(path, "chaos is missing")
     if job.samples.train.generator is not None and "order" not in state["random"]["now"]:
         refuse(path, "random.now.order is missing")
+    _own_generators(path, state["random"], generators_of(job.net))
+
+
+def _own_generators(path: str, states: dict[str, Any], own: list[torch.Generator]) -> None:
+    for moment in ("epoch", "now"):
+        for i, generator in enumerate(own):
+            name = f"net.{i}"
+            if name not in states[moment]:
+                refuse(path, f"random.{moment}.{name}, the state of a generator of net, is missing")
+            _generator(path, f"random.{moment}.{name}", states[moment][name], generator.device)
 
 
 def _model(path: str, model: dict[str, Any], job: Job) -> None:

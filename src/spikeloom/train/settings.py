@@ -4,6 +4,7 @@ Everything that can change a result is here; what cannot (threads aside, see `fi
 folder, progress.
 """
 
+import dataclasses
 import math
 import zlib
 from collections.abc import Collection, Iterable
@@ -105,6 +106,8 @@ def describe_neuron(neuron: Neuron) -> str:
     parts += [f"{name}=True" for name in ("inhibition",) if getattr(neuron, name)]
     parts += [] if neuron.reset_delay else ["reset_delay=False"]
     parts += [f"state_quant={name_of(neuron.state_quant)}"] if neuron.state_quant else []
+    if neuron.noise is not None:
+        parts.append(f"noise={dataclasses.replace(neuron.noise, generator=None)}")
     return f"{type(neuron).__name__}({', '.join(parts)})"
 
 

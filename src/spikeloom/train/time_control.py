@@ -167,7 +167,7 @@ def controlled(model: Model, data: Samples) -> TimeControl:
     order = data.train.generator
     before = None if order is None else order.get_state()
     try:
-        with fork_random_state(model.device):
+        with fork_random_state(model.device, model.net):
             accuracies = [
                 measured(model, batches).accuracy
                 for batches in (data.test, Shuffled(data.test, model.seed))

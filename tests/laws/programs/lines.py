@@ -245,8 +245,7 @@ ENDS = [
     "if self.clock > 4:\n    break",
 ]
 _CUT = """
-for layer in self.neurons:
-    layer.detach_hidden()
+self.cut()
 states = [[value.detach() for value in state] for state in states]
 o = o.detach()
 """

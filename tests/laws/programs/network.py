@@ -14,14 +14,27 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import spikeloom as snn
+from spikeloom import blocks
 from spikeloom.core.neuron import REGISTRY
 
 from ..cases import OWN, STEPPING
 from .program import Program
 
-__all__ = ["LAYERS", "NEURONS", "RETURNS_STATE", "SCOPE", "Base", "H", "T", "neuron"]
+__all__ = [
+    "ALONE",
+    "LAYERS",
+    "NEURONS",
+    "NOISE",
+    "RETURNS_STATE",
+    "SCOPE",
+    "Base",
+    "H",
+    "T",
+    "neuron",
+]
 
 T, H = 5, 5
+MOST = 256  # steps of layers that differ from step to step, some called several times in one
 
 
 def _conv1d() -> nn.Module:
@@ -37,6 +50,22 @@ def _conv1d() -> nn.Module:
 def _conv2d() -> nn.Module:
     conv = [nn.Unflatten(1, (1, 1, H)), nn.Conv2d(1, 2, 3, padding=1), nn.AvgPool2d((1, 2))]
     return nn.Sequential(*conv, nn.Flatten(), nn.Linear(2 * (H // 2), H))
+
+
+def _of_images(layer: nn.Module) -> nn.Module:
+    """A layer of images [B, 1, 1, H] that returns two channels."""
+    return nn.Sequential(nn.Unflatten(1, (1, 1, H)), layer, nn.Flatten(), nn.Linear(2 * H, H))
+
+
+def _of_tokens(layer: nn.Module) -> nn.Module:
+    """A layer of two tokens of four channels."""
+    return nn.Sequential(
+        nn.Linear(H, 8), nn.Unflatten(1, (2, 4)), layer, nn.Flatten(), nn.Linear(8, H)
+    )
+
+
+def _leaky() -> snn.Leaky:
+    return snn.Leaky(0.8, threshold=0.4, init_hidden=True)
 
 
 class Foreign(nn.Module):
@@ -77,7 +106,20 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "lstm": Recurrent,
     "foreign": Foreign,
     "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(H, H)),
+    "synaptic delay": lambda: snn.SynapticDelay(3, 1.5, learn_delay=True),
+    "delayed linear": lambda: snn.DelayedLinear(H, H, 3, learn_delay=True),
+    "delayed conv": lambda: _of_images(snn.DelayedConv2d(1, 2, (1, 3), 2, padding=(0, 1))),
+    "feedback": lambda: snn.Feedback(_leaky(), snn.DelayedLinear(H, H, 2, learn_delay=True)),
+    "tdBN": lambda: nn.Sequential(nn.Linear(H, H), snn.ThresholdDependentBatchNorm1d(H, 0.5)),
+    "TEBN": lambda: snn.TemporalEffectiveBatchNorm(nn.BatchNorm1d(H), MOST),
+    "BNTT": lambda: snn.EachStep(snn.BatchNormTT1d(H, MOST)),
+    "SEW block": lambda: _of_images(blocks.sew_block(1, 2, _leaky)),
+    "SEW block, iand": lambda: _of_images(blocks.sew_block(1, 2, _leaky, connect="iand")),
+    "MS block": lambda: _of_images(blocks.ms_block(1, 2, _leaky)),
+    "spiking attention": lambda: _of_tokens(blocks.self_attention(4, 2, _leaky)),
+    "query-key attention": lambda: _of_tokens(blocks.qk_attention(4, _leaky)),
 }
+ALONE = frozenset(LAYERS) - {"transformer"}  # layers in which samples do not act on each other
 
 
 class Noisy(snn.Leaky):
@@ -124,12 +166,21 @@ NEURONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         {"beta": 0.9, "V": 0.5, "all_to_all": False, "threshold": 0.4},
     ),
 }
+NOISE = {
+    "Leaky, noisy current": {"current": 0.2},
+    "Leaky, noisy threshold": {"threshold": 0.2},
+    "Leaky, escape rate": {"current": 0.1, "escape": 0.1},
+}
+NEURONS |= {name: (snn.Leaky, {"beta": 0.9, "threshold": 0.4}) for name in NOISE}
 RETURNS_STATE = frozenset({"DeltaLeaky"})  # always returns its state with the spikes
 
 
 def neuron(name: str, hidden: bool) -> Any:
     cls, options = NEURONS[name]
-    return cls(**options, init_hidden=hidden)
+    made = cls(**options, init_hidden=hidden)
+    if name in NOISE:
+        snn.noisy(made, **NOISE[name], generator=torch.Generator().manual_seed(7))
+    return made
 
 
 class Zif(torch.autograd.Function):

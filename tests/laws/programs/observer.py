@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import spikeloom as snn
+from spikeloom.core.tree import generators_of
 
 from .network import SCOPE, Base, H, T
 from .program import Program
@@ -115,7 +116,8 @@ def _visible(net: Base, x: Tensor, shown: list[str]) -> Iterator[tuple[str, Any]
     yield "input", x.detach().clone()
     yield "calls", list(shown)
     draws = [net.random.random(), net.numpy_random.random(), random.random(), torch.rand(()).item()]
-    yield from flat([*draws, torch.rand((), generator=net.generator).item()], "random numbers")
+    draws += [torch.rand((), generator=source).item() for source in generators_of(net)]
+    yield from flat(draws, "random numbers")
 
 
 def _loss(values: dict[str, Any]) -> Any:
