@@ -52,14 +52,14 @@ class Branch(nn.Module):
         return self.left(x) + self.right(x)
 
 
-def rounded(layer: nn.Module) -> nn.Module:
+def rounded(layer: Any) -> Any:
     """A layer whose delays are whole steps."""
     with torch.no_grad():
         layer.delay.round_()
     return layer
 
 
-def linear(chosen: random.Random, width: int, out: int, kind: str) -> nn.Module:
+def linear(chosen: random.Random, width: int, out: int, kind: str) -> Any:
     """A linear layer, sometimes one whose every synapse has a delay, or several."""
     bias = chosen.random() < 0.7
     if kind == "integers" or chosen.random() < 0.8:
@@ -71,7 +71,7 @@ def linear(chosen: random.Random, width: int, out: int, kind: str) -> nn.Module:
 
 def convolution(
     chosen: random.Random, axes: int, channels: int, out: int, kind: str, **settings: Any
-) -> nn.Module:
+) -> Any:
     """A convolution over one or two axes, sometimes one with a delay for each weight."""
     bias = chosen.random() < 0.5
     if kind == "integers" or chosen.random() < 0.8:
@@ -85,7 +85,7 @@ def convolution(
     )
 
 
-def returning(chosen: random.Random, each: nn.Module, width: int, axes: int, kind: str) -> Any:
+def returning(chosen: random.Random, each: Any, width: int, axes: int, kind: str) -> Any:
     """A neuron, sometimes with its spikes back at its input through a layer."""
     if kind == "integers" or chosen.random() < 0.8:
         return each
@@ -102,7 +102,7 @@ def decays(chosen: random.Random, width: int) -> object:
 
 def neuron(chosen: random.Random, width: int, shape: tuple[int, ...], kind: str) -> nn.Module:
     """A neuron for a layer of this width; ``shape`` is that of a vector of its parameters."""
-    reset = {"reset_mechanism": chosen.choice(["subtract", "zero", "none"])}
+    reset: dict[str, Any] = {"reset_mechanism": chosen.choice(["subtract", "zero", "none"])}
     if kind != "integers":
         reset["reset_delay"] = chosen.random() < 0.5
     beta = decays(chosen, width)
@@ -159,7 +159,7 @@ def convolutional(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[in
         "dilation": chosen.randint(1, 2),
         "groups": chosen.choice([1, channels]),
     }
-    layers = [convolution(chosen, axes, channels, out, kind, **settings)]
+    layers: list[Any] = [convolution(chosen, axes, channels, out, kind, **settings)]
     norms = (nn.BatchNorm1d, nn.BatchNorm2d)
     if kind != "exact" and isinstance(layers[0], (nn.Conv1d, nn.Conv2d)) and chosen.random() < 0.3:
         layers.append(normalized(norms[axes - 1](out)))
@@ -185,7 +185,7 @@ def convolutional(chosen: random.Random, kind: str) -> tuple[nn.Module, tuple[in
     return nn.Sequential(*layers).eval(), shape
 
 
-def normalized(norm: nn.Module) -> nn.Module:
+def normalized(norm: Any) -> Any:
     """Batch normalization as after training: every number is its own."""
     with torch.no_grad():
         norm.running_mean.uniform_(-0.5, 0.5)

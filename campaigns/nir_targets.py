@@ -104,12 +104,12 @@ def dense(chosen: random.Random, target: str) -> tuple[nn.Module, tuple[int, ...
     layers: list[nn.Module] = []
     for _ in range(chosen.randint(1, 3)):
         out = chosen.randint(2, 9)
-        layer: nn.Module = nn.Linear(width, out, bias=chosen.random() < 0.7)
+        layer: Any = nn.Linear(width, out, bias=chosen.random() < 0.7)
         if chosen.random() < 0.15:
             layer = Branch(layer, nn.Linear(width, out))
         elif chosen.random() < 0.05:
             layer = snn.DelayedLinear(width, out, 3, torch.randint(0, 4, (out, width)).float())
-        each = neuron(chosen, out, target)
+        each: Any = neuron(chosen, out, target)
         if chosen.random() < 0.1:
             each = snn.Feedback(each, nn.Linear(out, out, bias=chosen.random() < 0.2))
         layers += [layer, each]

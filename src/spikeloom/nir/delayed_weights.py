@@ -68,7 +68,8 @@ def _paths(path: str, layer: DelayedWeights) -> Paths:
         )
     if bool((layer.delay != layer.delay.round()).any()):
         raise ValueError(
-            f"{kind} {path!r}: NIR delays of synapses are whole steps, got fractional ones; write "
+            f"{kind} {path!r}: delays of synapses are written in whole steps, got fractional "
+            "ones; write "
             "layer.delay.data.round_()"
         )
     weights = layer.lagged().detach().flip(0)  # from lag 0
