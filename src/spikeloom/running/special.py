@@ -189,8 +189,10 @@ class Special(Sharing):
         first = self.normed.setdefault(same, (key, options))
         for name in ("weight", "bias"):
             one, other = first[1].get(name), options.get(name)
-            tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
-            if one is not other and not (tensors and torch.equal(one, other)):
+            same = one is other
+            if not same and isinstance(one, Tensor) and isinstance(other, Tensor):
+                same = torch.equal(one, other)
+            if not same:
                 raise ValueError(NOT_TOGETHER)
         return first[0]
 
