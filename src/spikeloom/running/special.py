@@ -188,11 +188,9 @@ class Special(Sharing):
         """
         first = self.normed.setdefault(same, (key, options))
         for name in ("weight", "bias"):
-            one, other = first[1].get(name), options.get(name)
-            same = one is other
-            if not same and isinstance(one, Tensor) and isinstance(other, Tensor):
-                same = torch.equal(one, other)
-            if not same:
+            a, b = first[1].get(name), options.get(name)
+            alike = isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+            if a is not b and not alike:
                 raise ValueError(NOT_TOGETHER)
         return first[0]
 
