@@ -247,3 +247,10 @@ def test_a_command_does_not_change_the_threads_of_this_process(tmp_path) -> None
         "number": 2,
         "why": "as given",
     }
+
+
+@pytest.mark.parametrize("rule", ["eprop", "ottt", "sltt"])
+def test_rules_that_train_weights_only_could_not_be_used_by_the_command(rule, tmp_path) -> None:
+    words = [*SMALL, "--rule", rule, "--out", str(tmp_path / rule), "--quiet"]
+    assert main(words) == 0
+    assert f'"rule": "{rule}"' in (tmp_path / rule / "run.json").read_text()

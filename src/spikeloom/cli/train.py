@@ -5,6 +5,7 @@ from typing import Any
 
 from ..core import checks
 from ..core.numbers import path_of
+from ..core.options import arguments
 from ..files import atomic
 from ..learning.registry import rules_of
 from ..train import BestCheckpoint, EarlyStopping, fit
@@ -116,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
     checks.choice("neuron", neuron, neurons())
     data = sources.load(args)
     settings = {name: getattr(args, name) for name in ("alpha", "beta") if hasattr(args, name)}
+    if not rules_of(Rule)[args.rule].constants:
+        known = arguments(neurons()[neuron])
+        settings |= {name: False for name in ("learn_alpha", "learn_beta") if name in known}
     hidden = getattr(args, "hidden", HIDDEN[args.model])
     encode = getattr(args, "encode", sources.encoding(data))
     shape, classes = list(data.x_train.shape[1:]), data.num_classes

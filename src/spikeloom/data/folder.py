@@ -254,6 +254,8 @@ def _read(files: list[Path], how: dict[str, Any]) -> Tensor:
     for file, sample in zip(files, samples, strict=True):
         if sample.shape != samples[0].shape:
             hint = "write image_size=(32, 32)" if sample.dim() == 3 else "make them alike"
+            if sample.shape[1:] == samples[0].shape[1:] and sample.dim() == 2:
+                hint = "bring recordings to one number of steps, or give snn.fit lists of them"
             raise ValueError(
                 f"samples must be alike, got {list(samples[0].shape)} in {files[0]} and "
                 f"{list(sample.shape)} in {file}; {hint}"

@@ -20,7 +20,7 @@ at a time, so that weights can change in between.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -301,6 +301,8 @@ class BPSTDPTraining(TrainingRule, name="bp_stdp"):
     >>> BPSTDPTraining(epsilon=2)
     BPSTDP(epsilon=2, interval=4)
     """
+
+    constants: ClassVar[bool] = False
 
     epsilon: int = 4
     interval: int = 4

@@ -18,7 +18,7 @@ knows no reset: exact are the resets ``"subtract"`` (with ``reset_delay=True``) 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -370,6 +370,8 @@ class EProp(StepwiseRule, name="eprop"):
     'eprop'
     """
 
+    constants: ClassVar[bool] = False
+
     def learner(self, net: Any, loss: Loss) -> Online:
         return Online(net, loss)
 
@@ -398,6 +400,8 @@ class OTTT(StepwiseRule, name="ottt"):
     >>> OTTT(every_step=True)
     OTTT(every_step=True)
     """
+
+    constants: ClassVar[bool] = False
 
     every_step: bool = False
 

@@ -68,6 +68,7 @@ class TrainingRule(Registered):
     whole: ClassVar[bool] = False
     # whether `learn` takes ``lengths``, the steps of each sample of a padded batch, [B]
     lengths: ClassVar[bool] = False
+    constants: ClassVar[bool] = True  # whether it trains constants of neurons, such as beta
 
     def __str__(self) -> str:
         """As written into run cards: the name, unless a number differs from the default."""
