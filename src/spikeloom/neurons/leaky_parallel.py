@@ -143,7 +143,8 @@ class LeakyParallel(Neuron):
     def _beta_to_weight_hh(self) -> None:
         """Write beta into every row of W_hh."""
         if self.beta is not None:
-            self._weight_hh.data.copy_(self.beta.unsqueeze(1).expand_as(self._weight_hh))
+            beta: Any = self.beta
+            self._weight_hh.data.copy_(beta.unsqueeze(1).expand_as(self._weight_hh))
 
     def weight_hh_enable(self) -> None:
         """Set W_hh to 0 outside its diagonal, under snnTorch's name."""
