@@ -263,7 +263,7 @@ def outcome_of(
 
 def judged(name: str, spoilt: list[tuple[str, Any]], result: Any) -> tuple[str, str]:
     """Whether a result hides a NaN."""
-    if name in NAN_PASSES or computes_nothing(dict(spoilt).get("net")):
+    if name in NAN_PASSES or without_neurons(dict(spoilt).get("net")):
         return "returned", ""
     given = any(has_nan(value) for _, value in spoilt)
     if has_nan(result):
@@ -273,11 +273,15 @@ def judged(name: str, spoilt: list[tuple[str, Any]], result: Any) -> tuple[str, 
     return "returned", ""
 
 
-def computes_nothing(net: Any) -> bool:
-    """Whether a network is a function that takes anything, or one without layers."""
+def without_neurons(net: Any) -> bool:
+    """Whether a network has no neuron in which a NaN could look like silence."""
     from torch import nn
 
-    return net is print or (isinstance(net, nn.Sequential) and len(net) == 0)
+    import spikeloom as snn
+
+    if net is print:  # a function that takes anything
+        return True
+    return isinstance(net, nn.Module) and not any(isinstance(m, snn.Neuron) for m in net.modules())
 
 
 def has_nan(value: Any) -> bool:

@@ -277,6 +277,8 @@ def test_a_run_is_written_in_float_where_integers_or_a_library_were_named(capsys
     assert main(["export", "run", "other.nir", "--target", "norse"]) == 2
     assert "use reset_mechanism='zero', reset_delay=False" in capsys.readouterr().err
     assert not Path("other.nir").exists()
+    assert main(["export", "run", "floats.c", "--input-step", "0.1"]) == 2
+    assert "--input-step is for integers; write --bits 8" in capsys.readouterr().err
     for option in (["--bits", "4"], ["--target", "norse"]):
         assert main(["export", "run", "net.safetensors", *option]) == 2
         assert f"{option[0]} is for" in capsys.readouterr().err

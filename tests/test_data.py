@@ -197,5 +197,5 @@ def test_jpeg_subset_checks_its_offsets(tmp_path):
         ValueError, match=r"offset_train of .*a.npz must rise from 0 to \d+ in 1 steps"
     ):
         data.cifar10_jpeg(tmp_path / "a.npz")
-    with pytest.raises(FileNotFoundError, match="must be the npz file .*there is no"):
+    with pytest.raises(FileNotFoundError, match=r"must be the npz file .*there is no"):
         data.cifar10_jpeg(tmp_path)

@@ -159,5 +159,5 @@ def test_speakers_of_the_test_part_are_unknown_to_the_training_part() -> None:
 def test_sound_of_half_precision_was_refused_by_the_fourier_transform(
     name: str, dtype: torch.dtype
 ) -> None:
-    with pytest.raises(TypeError, match="audio must be float32 or float64, got torch.*float()"):
+    with pytest.raises(TypeError, match=r"audio must be float32 or float64, got torch.*float\(\)"):
         getattr(data, name)(tone(700.0, seconds=0.1).to(dtype), 8000, bands=4)

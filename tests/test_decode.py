@@ -57,6 +57,11 @@ def test_population_vote_counts_contiguous_groups_and_prefers_the_lower_class_in
     assert decode.population_vote(spk, 3).tolist() == [2, 0]
 
 
+def test_a_population_without_neurons_is_no_silent_population():
+    with pytest.raises(ValueError, match="a population of one neuron or more, got spikes"):
+        decode.weighted_mean(torch.zeros(3, 0), torch.zeros(0))
+
+
 def test_weighted_mean_is_undefined_for_a_silent_population():
     value = decode.weighted_mean(torch.zeros(2, 1, 3), torch.arange(3.0))
     assert value.isnan().all()

@@ -71,7 +71,7 @@ def test_silent_rows_at_the_end_of_a_block_overwrote_entries_of_the_next_one(
         "sweep",
         lambda function, *args: [function(40, 60), function(0, 20)] and function(20, 40),
     )
-    found = product._listed(x, x.dtype)
+    found = product.listed(x, x.dtype)
     assert torch.equal(found.ptr[1:].long(), (x != 0).sum(1).cumsum(0))
     assert torch.equal(found.idx.long(), x.nonzero()[:, 1])
 
@@ -196,3 +196,23 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=1500
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+@needs_numba
+@pytest.mark.parametrize("transposed", [True, False])
+def test_torch_added_single_elements_of_an_untransposed_weight(
+    transposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`embedding_bag` adds rows as vectors only if a row is contiguous."""
+    tables: list[torch.Tensor] = []
+    summed = F.embedding_bag
+
+    def watched(idx: Any, table: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        tables.append(table)
+        return summed(idx, table, *args, **options)
+
+    monkeypatch.setattr(product.F, "embedding_bag", watched)
+    w = torch.randn(120, 200).t() if transposed else torch.randn(200, 120)
+    w.requires_grad_()
+    linear(spikes((70, 120), 0.3), w, None).sum().backward()
+    assert len(tables) >= 2 and all(table.stride(1) == 1 for table in tables)

@@ -120,32 +120,6 @@ def test_loops_over_several_neurons_run_as_the_graph_says(tmp_path: Path) -> Non
     assert snn.run(net, x[:, :1]).shape == (30, 1, 4)
 
 
-def test_a_neuron_that_feeds_itself_directly() -> None:
-    graph = recurrent()
-    graph.nodes.pop("w_rec")
-    graph.edges = [("input", "lif"), ("lif", "lif"), ("lif", "output")]
-    agree(graph, current(size=1.0), dt=DT, reset="zero", delay=False)
-
-
-def test_branches_meet_by_adding() -> None:
-    nodes = {
-        "input": nir.Input(np.array([4])),
-        "a": nir.Linear(between(-1, 1, (4, 4))),
-        "b": nir.Scale(between(-1, 1)),
-        "lif": nir.IF(np.full(4, 1e4), np.ones(4)),
-        "output": nir.Output(np.array([4])),
-    }
-    edges = [
-        ("input", "a"),
-        ("input", "b"),
-        ("a", "lif"),
-        ("b", "lif"),
-        ("input", "lif"),
-        ("lif", "output"),
-    ]
-    agree(nir.NIRGraph(nodes, edges), current(), dt=DT, reset="subtract", delay=False)
-
-
 def test_several_inputs_and_outputs_are_tuples() -> None:
     ends = {name: nir.Input(np.array([4])) for name in "ab"} | {
         name: nir.Output(np.array([4])) for name in "cd"

@@ -2,7 +2,6 @@
 `nir_executor`."""
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import nir
@@ -150,15 +149,6 @@ def test_a_reset_by_subtraction_takes_one_threshold_a_step_however_large_the_mem
     assert torch.equal(spikes, snn.run(twin, torch.from_numpy(x).float().unsqueeze(1)))
 
 
-@pytest.mark.parametrize("kind", ["I", "LI", "CubaLI"])
-def test_integrators_follow_eulers_equations(kind: str) -> None:
-    fields = {"I": {"r": LIF["r"] * 100}, "LI": LIF, "CubaLI": CUBA}[kind]
-    node = getattr(nir, kind)(
-        **{key: value for key, value in fields.items() if key != "v_threshold"}
-    )
-    agree(chain(node), current(), spiking=False, dt=DT)
-
-
 def test_equal_parameters_give_the_neurons_of_the_library_with_scalars() -> None:
     n = np.ones(4)
     made = from_nir(
@@ -191,17 +181,6 @@ def test_only_a_reset_of_its_own_kind_needs_a_neuron_of_its_own() -> None:
     )
 
 
-def test_a_membrane_in_volt_works() -> None:
-    node = nir.LIF(
-        np.full(4, 0.02), np.full(4, 1e8), np.full(4, -0.065), np.full(4, -0.05), np.full(4, -0.07)
-    )
-    agree(chain(node), current(size=4e-10, steps=400), dt=1e-3, reset="zero", delay=False)
-
-
-def test_a_threshold_may_be_zero_or_negative() -> None:
-    agree(chain(nir.Threshold(np.array([-1.0, 0.0, 0.5, 2.0]))), current())
-
-
 def test_delays_differ_between_neurons() -> None:
     agree(
         chain(nir.Delay(np.array([0.0, 1e-4, 5e-4, 2e-4]))), current(steps=12), spiking=False, dt=DT
@@ -215,42 +194,6 @@ def test_delays_differ_between_neurons() -> None:
 # -- layers ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"stride": 1, "padding": 0, "dilation": 1, "groups": 1},
-        {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2},
-        {"stride": 1, "padding": "same", "dilation": 2, "groups": 1},
-        {"stride": (1, 2), "padding": "valid", "dilation": 1, "groups": 2},
-    ],
-)
-def test_convolutions_with_every_setting(settings: dict[str, Any], tmp_path: Path) -> None:
-    weight, bias = RNG.normal(size=(4, 2 // settings["groups"], 3, 3)), RNG.normal(size=4)
-    graph = chain(nir.Conv2d((8, 9), weight, bias=bias, **settings), shape=(2, 8, 9), out=(1,))
-    agree(graph, RNG.normal(size=(3, 2, 8, 9)), spiking=False)
-    nir.write(tmp_path / "conv.nir", graph)
-    x = RNG.normal(size=(3, 2, 8, 9))
-    np.testing.assert_array_equal(outputs(tmp_path / "conv.nir", x), outputs(graph, x))
-
-
-@pytest.mark.parametrize(
-    ("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 3, 2, 2), (1, "same", 1, 1)]
-)
-def test_one_dimensional_convolutions(
-    stride: int, padding: Any, dilation: int, groups: int
-) -> None:
-    weight, bias = RNG.normal(size=(4, 2 // groups, 3)), RNG.normal(size=4)
-    node = nir.Conv1d(12, weight, stride, padding, dilation, groups, bias)
-    agree(chain(node, shape=(2, 12), out=(1,)), RNG.normal(size=(3, 2, 12)), spiking=False)
-
-
-@pytest.mark.parametrize("kind", ["AvgPool2d", "SumPool2d"])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [((2, 3), (2, 1), (1, 0)), (2, 2, 0)])
-def test_pools_sum_and_average(kind: str, kernel: Any, stride: Any, padding: Any) -> None:
-    node = getattr(nir, kind)(*(np.array(v) for v in (kernel, stride, padding)))
-    agree(chain(node, shape=(3, 6, 7), out=(1,)), RNG.normal(size=(2, 3, 6, 7)), spiking=False)
-
-
 @pytest.mark.parametrize(("start", "end"), [(0, -1), (0, 2), (1, -1), (0, 1), (-2, -1), (1, 2)])
 def test_flattening_counts_axes_without_the_batch(start: int, end: int) -> None:
     node = nir.Flatten({"input": np.array([2, 3, 4])}, start, end)
@@ -262,8 +205,3 @@ def test_a_flatten_of_sinabs_counts_the_batch() -> None:
     assert outputs(
         chain(node, shape=(2, 3, 4), out=(24,)), RNG.normal(size=(5, 2, 3, 4))
     ).shape == (5, 24)
-
-
-def test_linear_layers_and_scales() -> None:
-    nodes = [nir.Affine(RNG.normal(size=(3, 4)), RNG.normal(size=3)), nir.Scale(RNG.normal(size=3))]
-    agree(chain(*nodes, nir.Linear(RNG.normal(size=(2, 3))), out=(2,)), current(), spiking=False)

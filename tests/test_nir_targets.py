@@ -200,3 +200,14 @@ def test_a_target_or_its_time_step_is_unknown() -> None:
         to_nir(net, target="nose")
     with pytest.raises(ValueError, match=r"snnTorch reads NIR with dt=0.0001.*leave dt out"):
         to_nir(net, target="snntorch", dt=1e-3)
+
+
+@pytest.mark.parametrize(
+    "connection", [nn.Identity(), nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 4))]
+)
+def test_rockpool_is_given_a_loop_that_it_runs_otherwise(connection: nn.Module) -> None:
+    neuron = snn.Synaptic(
+        0.5, 0.75, threshold=9.0, init_hidden=True, reset_mechanism="subtract", reset_delay=False
+    )
+    with pytest.raises(ValueError, match="Rockpool runs loops of one neuron and one linear layer"):
+        snn.nir.to_nir(snn.Feedback(neuron, connection), torch.zeros(1, 4), target="rockpool")

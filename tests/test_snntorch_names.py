@@ -117,6 +117,25 @@ def test_scripts_import_the_helpers_of_the_accuracies() -> None:
     assert torch.equal(_population_code(spk, 2, 2), torch.ones(1, 2, dtype=torch.float64))
 
 
+def test_scripts_find_the_padding_of_neurons_with_convolutions() -> None:
+    assert snn.SConv2dLSTM(1, 2, (3, 5)).padding == (1, 2)
+    assert snn.RLeaky(0.9, conv2d_channels=2, kernel_size=3).padding == (1, 1)
+    assert snn.RSynaptic(0.9, 0.8, conv2d_channels=2, kernel_size=(5, 3)).padding == (2, 1)
+
+
+@pytest.mark.parametrize("init_hidden", [False, True])
+def test_a_state_that_was_reset_is_empty_and_fits_a_batch_of_another_size(
+    init_hidden: bool,
+) -> None:
+    neuron = snn.Synaptic(0.9, 0.8, init_hidden=init_hidden, output=True)
+    first = neuron(torch.ones(3, 4))
+    syn, mem = neuron.init_synaptic()
+    assert syn.shape == mem.shape == neuron.mem.shape == (0,)
+    given = () if init_hidden else (syn, mem)
+    for found, before in zip(neuron(torch.ones(2, 4), *given), first, strict=True):
+        assert torch.equal(found, before[:2])
+
+
 # -- module names that scripts import --------------------------------------------------------------
 
 MODULES = {

@@ -295,6 +295,45 @@ def test_a_part_of_snntorchs_constructor_that_is_not_called_is_refused(name: str
         type("Old", (snn.Leaky,), {name: lambda self, *given: None})
 
 
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("Alpha", "_alpha_cases"),
+        ("Lapicque", "_lapicque_cases"),
+        ("RLeaky", "_rleaky_init_cases"),
+        ("RSynaptic", "_rsynaptic_init_cases"),
+        ("SConv2dLSTM", "_sconv2dlstm_cases"),
+        ("LinearLeaky", "_tau_buffer"),
+    ],
+)
+def test_a_part_of_the_constructor_of_one_neuron_was_overridden_without_effect(
+    base: str, name: str
+) -> None:
+    with pytest.raises(TypeError, match=f"the constructor does not call {name}"):
+        type("Old", (getattr(snn, base),), {name: lambda self, *given: None})
+    type("Whole", (snn.LIF,), {name: lambda self, *given: None})  # calls it itself
+
+
+@pytest.mark.parametrize("base", ["Synaptic", "RSynaptic", "Alpha"])
+def test_an_alpha_that_an_override_registers_was_ignored(base: str) -> None:
+    neuron: Any = getattr(snn, base)
+
+    def register(self: Any, alpha: Any, learn_alpha: bool) -> None:
+        self.alpha = nn.Parameter(torch.full((3,), float(alpha)))
+
+    options: dict[str, Any] = {"mode": "sequence"}
+    if base == "RSynaptic":
+        options |= {"V": 0.5, "all_to_all": False}
+    own = type("PerNeuron", (neuron,), {"_alpha_register_buffer": register})(0.9, 0.7, **options)
+    plain = neuron(torch.full((3,), 0.9), 0.7, learn_alpha=True, **options)
+    x = torch.rand(30, 2, 3, generator=torch.Generator().manual_seed(0))
+    found, expected = own(x)[0], plain(x)[0]
+    assert torch.equal(found, expected) and found.any()
+    found.sum().backward()
+    expected.sum().backward()
+    assert torch.equal(own.alpha.grad, plain.alpha.grad)
+
+
 # -- bases, and feedback of ones own ---------------------------------------------------------------
 
 
@@ -347,6 +386,21 @@ def test_feedback_made_by_an_override_registers_its_own_weights() -> None:
     assert names == ["recurrent.0.weight", "recurrent.0.bias"]
     frozen = Block(0.9, linear_features=5, learn_recurrent=False)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_a_convolution_of_ones_own_in_the_feedback_could_not_ask_for_its_padding() -> None:
+    class Plain(snn.RLeaky):
+        def _init_recurrent_conv2d(self) -> None:
+            self._init_padding()
+            size: Any = self.kernel_size
+            self.recurrent = nn.Conv2d(2, 2, size, padding=self.padding, bias=False)
+
+    neuron = Plain(0.9, conv2d_channels=2, kernel_size=(3, 5))
+    assert neuron.padding == (1, 2)
+    assert [name for name, _ in neuron.named_parameters()] == ["recurrent.weight"]
+    spk, mem = neuron(torch.ones(1, 2, 4, 4))
+    _, mem = neuron(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), mem)
+    assert mem.shape == spk.shape == (1, 2, 4, 4)
 
 
 @pytest.mark.parametrize("made", [nn.Identity(), torch.neg], ids=["module", "function"])

@@ -102,9 +102,7 @@ def test_a_look_at_a_network_leaves_its_generators_as_they_were(look: str) -> No
 
 def test_a_run_with_other_noise_is_not_resumed(tmp_path: Path) -> None:
     trained(network(), out=tmp_path)
-    with pytest.raises(
-        ValueError, match=r"network was .*current=0\.4.*current=0\.5"
-    ):
+    with pytest.raises(ValueError, match=r"network was .*current=0\.4.*current=0\.5"):
         trained(network(current=0.5), out=tmp_path, resume=True, epochs=3)
 
 

@@ -177,7 +177,7 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
 
     Raises:
         TypeError: ``spk`` is not a tensor.
-        ValueError: ``preferred`` is not [n]; ``spk`` has no batch axis, or no step.
+        ValueError: ``preferred`` is not [n]; ``spk`` has no batch axis, no step or no neuron.
 
     >>> weighted_mean(torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]]]), torch.tensor([0.0, 3.0]))
     tensor([2.])
@@ -187,6 +187,11 @@ def weighted_mean(spk: Tensor, preferred: Tensor) -> Tensor:
         raise ValueError(
             f"weighted_mean expects a preferred value for each of the {count.shape[-1]} neurons, "
             f"got shape {tuple(preferred.shape)}; the population is the last axis of the spikes"
+        )
+    if not len(preferred):
+        raise ValueError(
+            "weighted_mean expects a population of one neuron or more, got spikes "
+            f"{tuple(spk.shape)}; the population is the last axis"
         )
     if preferred.is_complex():
         raise TypeError(

@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-step",
         type=float,
-        default=1.0,
         metavar="S",
         help="with --bits: the value of an input of 1, 1/255 for pixels as bytes (default: 1)",
     )
@@ -55,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     for name, ending in (("target", ".nir"), ("bits", ".c")):
         if getattr(args, name) is not None and path.suffix != ending:
             raise ValueError(f"--{name} is for {ending} files, got {path}; leave it out")
+    if args.input_step is not None and args.bits is None:
+        raise ValueError("--input-step is for integers; write --bits 8, or leave it out")
     with atomic(path) as temporary:
         write(found, torch.zeros(1, *shape), temporary, args)
     print(f"written: {path}")
@@ -69,7 +70,8 @@ def _nir(found: runs.Finished, sample: Tensor, path: Path, args: argparse.Namesp
 def _c(found: runs.Finished, sample: Tensor, path: Path, args: argparse.Namespace) -> None:
     net = found.net
     if args.bits is not None:
-        net = quantize(net, sample, weight_bits=args.bits, input_step=args.input_step)
+        step = 1.0 if args.input_step is None else args.input_step
+        net = quantize(net, sample, weight_bits=args.bits, input_step=step)
     path.write_text(to_c(net, sample), encoding="utf-8")
 
 

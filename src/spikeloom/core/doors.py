@@ -50,6 +50,16 @@ _IN_CONSTRUCTOR = (
     "_reset_cases",
 )
 
+# parts of the constructor of one neuron of snnTorch
+_IN_ONE_CONSTRUCTOR = {
+    "_alpha_cases": "Alpha",
+    "_lapicque_cases": "Lapicque",
+    "_rleaky_init_cases": "RLeaky",
+    "_rsynaptic_init_cases": "RSynaptic",
+    "_sconv2dlstm_cases": "SConv2dLSTM",
+    "_tau_buffer": "StateLeaky",
+}
+
 
 class Doors:
     """Mixin of `Neuron`: the parts of snnTorch's ``forward`` under its names; see the module.
@@ -305,7 +315,9 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
         for base in cls.__mro__
         if base.__module__.partition(".")[0] != "torch" and base is not object
     ]
-    not_called = (*_BEFORE_0_8, *_IN_CONSTRUCTOR)
+    ours = {base.__name__ for base in bases if base.__module__.startswith(f"{_OWN_PACKAGE}.")}
+    in_constructor = [name for name, kind in _IN_ONE_CONSTRUCTOR.items() if kind in ours]
+    not_called = (*_BEFORE_0_8, *_IN_CONSTRUCTOR, *in_constructor)
     overridable = (*STEP, *CALLS, *not_called)
     written = [
         n
@@ -319,7 +331,7 @@ def overridden_by(cls: Any) -> tuple[str, ...]:
 
 def _refuse(cls: Any, names: Iterable[str], written: Iterable[str]) -> None:
     kind = cls.__name__
-    for name in _IN_CONSTRUCTOR:
+    for name in (*_IN_CONSTRUCTOR, *_IN_ONE_CONSTRUCTOR):
         if name in written:
             raise TypeError(
                 f"{kind}: the constructor does not call {name}; register tensors in __init__ after "

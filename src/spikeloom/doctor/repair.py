@@ -227,9 +227,11 @@ class Work:
         drawn = False
         for each in seen.synapses:
             layer: Any = each.layer
-            weight = layer._parameters.get("weight")
-            fits = weight is not None and weight.dim() > 1 and hasattr(layer, "reset_parameters")
-            if fits and bool((weight == weight.flatten()[0]).all()):
+            weight: Any = layer._parameters.get("weight")
+            if weight is None or not weight.requires_grad or weight.dim() < 2:
+                continue
+            equal = weight.numel() > 1 and bool((weight == weight.flatten()[0]).all())
+            if equal and hasattr(layer, "reset_parameters"):
                 self.note(each.path, "weights", "all equal", "drawn anew")
                 layer.reset_parameters()
                 drawn = True

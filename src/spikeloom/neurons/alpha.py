@@ -134,8 +134,12 @@ class Alpha(LIF):
             output=output,
             **options,
         )
-        self.decay_parameter("alpha", alpha, learn_alpha)
+        self._alpha_register_buffer(alpha, learn_alpha)
+        self._adopt("alpha")
         self._init_mem()
+
+    def _alpha_register_buffer(self, alpha: Any, learn_alpha: bool) -> None:
+        self.decay_parameter("alpha", alpha, learn_alpha)
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:

@@ -140,7 +140,14 @@ class Recurrent(LIF):
         self.recurrent = nn.Linear(size, size)
 
     def _init_recurrent_conv2d(self) -> None:
-        self.recurrent = same_size(self.conv2d_channels, self.conv2d_channels, self.kernel_size)
+        self._init_padding()
+        channels = int(self.conv2d_channels or 0)
+        size = _same_padding(self.kernel_size)[0]
+        self.recurrent = nn.Conv2d(channels, channels, size, padding=self.padding)
+
+    def _init_padding(self) -> None:
+        """Set ``padding``, with which a convolution of ``kernel_size`` keeps height and width."""
+        self.padding = _same_padding(self.kernel_size)[1]
 
     def _init_recurrent_one_to_one(self) -> None:
         """Nothing to make: `recurrent` multiplies by V."""
@@ -221,6 +228,12 @@ def same_size(
     >>> same_size(1, 2, (3, 5)).padding
     (1, 2)
     """
+    size, padding = _same_padding(kernel_size)
+    return nn.Conv2d(channels, out_channels, size, padding=padding, bias=bias)
+
+
+def _same_padding(kernel_size: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The two sizes of an odd kernel, and the padding with which its output keeps its size."""
     given = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
     if len(given) != 2:
         raise ValueError(
@@ -234,4 +247,4 @@ def same_size(
         raise ValueError(
             f"kernel_size must be odd, got {kernel_size}; an even one changes height and width"
         )
-    return nn.Conv2d(channels, out_channels, size, padding=(size[0] // 2, size[1] // 2), bias=bias)
+    return size, (size[0] // 2, size[1] // 2)

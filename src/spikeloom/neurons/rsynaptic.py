@@ -97,10 +97,12 @@ class RSynaptic(Recurrent):
             **options,
         )
         self.connect(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
-        self.decay_parameter("alpha", alpha, learn_alpha, of="current")
+        self._alpha_register_buffer(alpha, learn_alpha)
+        self._adopt("alpha")
         self._init_mem()
 
     charge = staticmethod(Synaptic.integrate)
+    _alpha_register_buffer = Synaptic._alpha_register_buffer
     nir_node = staticmethod(Synaptic.nir_node)
     _base_zero = Recurrent._zero_of_membrane
     init_rsynaptic = Recurrent.reset_mem

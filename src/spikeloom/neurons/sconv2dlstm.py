@@ -118,6 +118,7 @@ class SConv2dLSTM(Neuron):
         self.avg_pool = avg_pool
         channels = self.in_channels + self.out_channels
         self.conv = same_size(channels, 4 * self.out_channels, kernel_size, bias=self.bias)
+        self.padding = self.conv.padding
         self._init_mem()
 
     def integrate(self, x: Tensor, state: Any, p: Any) -> Any:

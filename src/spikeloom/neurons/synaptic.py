@@ -88,8 +88,12 @@ class Synaptic(LIF):
             reset_delay=reset_delay,
             **options,
         )
-        self.decay_parameter("alpha", alpha, learn_alpha, of="current")
+        self._alpha_register_buffer(alpha, learn_alpha)
+        self._adopt("alpha")
         self._init_mem()
+
+    def _alpha_register_buffer(self, alpha: Any, learn_alpha: bool) -> None:
+        self.decay_parameter("alpha", alpha, learn_alpha, of="current")
 
     @staticmethod
     def integrate(x: Tensor, state: Any, p: Any) -> Any:

@@ -406,8 +406,18 @@ def _graph(node: Node, flat: Flat, target: Target, dt: float) -> Iterator[str]:
                 f"in {target.name} a bias in a loop acts one step late; add it to the layer before "
                 "the loop"
             )
+        elif target.gain == "dt" and node.kind in SPIKING and not _one_loop(node, flat, sources):
+            yield f"{target.name} runs loops of one neuron and one linear layer only"
     if target.reset == "subtract" and node.kind in SPIKING and node.kind in target.kinds:
         yield _single_spikes(node, flat, target, dt)
+
+
+def _one_loop(node: Node, flat: Flat, sources: list[str]) -> bool:
+    """Whether one linear layer, which serves nothing else, is all that closes a neuron's loop."""
+    back = [each for each in sources if _reaches(node.name, each, flat.edges)]
+    around = {(node.name, back[0]), (back[0], node.name)}
+    alone = {edge for edge in flat.edges if back[0] in edge} == around
+    return len(back) == 1 and alone and flat.nodes[back[0]].kind in ("Linear", "Affine")
 
 
 def _reaches(start: str, end: str, edges: list[tuple[str, str]]) -> bool:

@@ -188,10 +188,9 @@ class Special(Sharing):
         """
         first = self.normed.setdefault(same, (key, options))
         for name in ("weight", "bias"):
-            values = [found.get(name) for found in (first[1], options)]
-            if values[0] is not values[1] and not (
-                all(isinstance(v, Tensor) for v in values) and torch.equal(*values)
-            ):
+            a, b = first[1].get(name), options.get(name)
+            alike = isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+            if a is not b and not alike:
                 raise ValueError(NOT_TOGETHER)
         return first[0]
 

@@ -111,7 +111,7 @@ def _pays(
 def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> float:
     """Return how many times as fast events are, with the gradient of the weight if ``trained``."""
     bias = None if bias is None else bias.detach()
-    y = events.product(x, weight, bias)
+    y = events.product(events.listed(x, weight.dtype), weight, bias)
 
     def dense() -> None:
         values = x.to(weight.dtype)
@@ -120,9 +120,10 @@ def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> floa
             torch.mm(y.t(), values)
 
     def sparse() -> None:
-        events.product(x, weight, bias)
+        entries = events.listed(x, weight.dtype)
+        events.product(entries, weight, bias)
         if trained:
-            events.weight_gradient(y, x)
+            events.gradient(y, entries, x.shape[1])
 
     with torch.no_grad():
         sparse()  # compiles

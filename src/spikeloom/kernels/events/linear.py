@@ -25,9 +25,9 @@ __all__ = ["demand", "density", "linear", "refusal"]
 
 TABLE = 2**19  # bytes of a table that one call reads: they stay in the cache for all bags
 COLUMNS = 64  # least number of columns of a table that is divided
-READS = (
-    16  # of a table's row on average; below, copies of parts of the table cost more than they save
-)
+READS = 16  # of a row of a table on average; below, copying columns costs more than it saves
+READS_UNCACHED = 4  # the same for a table that no cache holds
+CACHED = 2**23  # bytes of a table that the last cache holds
 ROWS = 2048  # rows whose entries are sorted by column, and whose gradients stay in the cache
 
 
@@ -119,13 +119,13 @@ def density(x: Tensor) -> float:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        entries = _listed(x, weight.dtype)
+        entries = listed(x, weight.dtype)
         ctx.save_for_backward(x, weight, *(entries if any(ctx.needs_input_grad[1:]) else ()))
-        return _product(entries, weight, bias)
+        return product(entries, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight, *listed = ctx.saved_tensors
+        x, weight, *entries = ctx.saved_tensors
         grad = grads[0]
         wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
@@ -137,27 +137,18 @@ class _Product(torch.autograd.Function):
                 grad.t() @ x.to(grad.dtype) if wanted[1] else None,
                 grad.sum(0) if wanted[2] else None,
             )
-        dw = _gradient(grad, Entries(*listed), x.shape[1]) if wanted[1] else None
+        dw = gradient(grad, Entries(*entries), x.shape[1]) if wanted[1] else None
         return dx, dw, grad.sum(0) if wanted[2] else None
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x @ weight.T + bias`` for ``x`` [R, K], without gradients."""
-    return _product(_listed(x, weight.dtype), weight, bias)
-
-
-def _product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``x @ weight.T + bias`` for the entries of ``x`` [R, K], without gradients."""
     y = _sums(entries, materialised(weight.detach()).t())
     return y if bias is None else y.add_(bias.detach())
 
 
-def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
-    """``grad.T @ x`` for ``x`` [R, K], without gradients; its transpose is contiguous."""
-    return _gradient(grad, _listed(x, grad.dtype), x.shape[1])
-
-
-def _gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
-    """Return the gradient of the weight, [N, K]; its transpose is contiguous."""
+def gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
+    """Return ``grad.T @ x`` for the entries of ``x`` [R, width]; its transpose is contiguous."""
     grad = materialised(grad.detach().contiguous())
     parts = _by_column(entries, width)
     start, part = next(parts)
@@ -170,16 +161,18 @@ def _gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
 def _sums(entries: Entries, table: Tensor) -> Tensor:
     """Return for each row of ``entries`` the sum of the rows of a table that it lists.
 
-    Where rows are read often, a few columns at a time, which torch copies: they stay in the cache.
+    Where rows are read often, copies of a few columns at a time, which stay in the cache.
     """
     height, columns = table.shape
-    width = TABLE // (table.element_size() * height or 1) // COLUMNS * COLUMNS or COLUMNS
-    if len(entries.idx) <= READS * height and table.is_contiguous():
+    size = table.element_size() * height
+    width = TABLE // (size or 1) // COLUMNS * COLUMNS or COLUMNS
+    reads = READS if size * columns <= CACHED else READS_UNCACHED
+    if len(entries.idx) <= reads * height and table.is_contiguous():
         width = columns
     sums = [
         F.embedding_bag(
             entries.idx,
-            table[:, start : start + width],
+            table[:, start : start + width].contiguous(),  # else torch adds one element at a time
             entries.ptr,
             mode="sum",
             per_sample_weights=entries.values,
@@ -190,7 +183,8 @@ def _sums(entries: Entries, table: Tensor) -> Tensor:
     return sums[0] if len(sums) == 1 else torch.cat(sums, 1)
 
 
-def _listed(x: Tensor, real: torch.dtype) -> Entries:
+def listed(x: Tensor, real: torch.dtype) -> Entries:
+    """Return the nonzero entries of ``x`` [R, K], their values in the dtype ``real``."""
     x = materialised(x.detach().contiguous())
     rows, width = x.shape
     ptr = torch.zeros(rows + 1, dtype=torch.int64)
