@@ -6,9 +6,13 @@
 import importlib.util
 import inspect
 import re
+import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -65,6 +69,33 @@ def test_every_page_is_in_the_sidebar_and_every_guide_exists() -> None:
     assert set(shown) == pages | outside | {"api/index"}
     assert {group.guide for group in reference.GROUPS.values()} - {""} <= pages
     assert all((ROOT / name).is_file() for name in navigation.PAGES)
+
+
+@pytest.mark.parametrize("origin", ["https://example.org/lib.git", "git@example.org:lib.git", ""])
+def test_links_of_the_readme_are_dead_on_the_page_of_the_package(origin, tmp_path, monkeypatch):
+    class Hook:
+        def __init__(self, root: Path) -> None:
+            self.root = str(root)
+
+    interface = ModuleType("hatchling.metadata.plugin.interface")
+    interface.MetadataHookInterface = Hook  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    for name in ("README.md", "docs/site/address.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    if origin:
+        command = ["git", "-C", str(tmp_path), "remote", "add", "origin", origin]
+        subprocess.run(command, check=True)
+    metadata: dict[str, Any] = {}
+    runpy.run_path(str(ROOT / "hatch_build.py"))["Published"](tmp_path).update(metadata)
+    links = re.findall(r"\]\(([^)]+)\)", metadata["readme"]["text"])
+    if origin:
+        assert len(links) > 8 and all(link.startswith("https://example.org/lib/") for link in links)
+        assert metadata["urls"]["Issues"] == "https://example.org/lib/issues"
+    else:
+        assert not links and "urls" not in metadata
 
 
 def test_the_readme_is_read_in_two_minutes() -> None:

@@ -1,13 +1,12 @@
 """Configuration of Sphinx for the site; `build.py` collects the sources."""
 
 import inspect
-import os
 import re
-import subprocess
 import types
 from functools import cache
 from pathlib import Path
 
+from address import repository
 from docutils import nodes
 from latex2mathml.converter import convert
 
@@ -50,16 +49,6 @@ html_copy_source = True
 html_math_renderer = "mathml"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-
-
-def repository() -> str:
-    """Address of the repository: of the CI run, else of git's remote ``origin``, else empty."""
-    if "GITHUB_REPOSITORY" in os.environ:
-        return f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
-    command = ["git", "remote", "get-url", "origin"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    address = re.sub(r"^git@([^:]+):", r"https://\1/", found.stdout.strip())
-    return address.removesuffix(".git") if address.startswith("https://") else ""
 
 
 def source_of(pagename: str) -> str:
