@@ -226,7 +226,7 @@ def test_conversion_loses_little_and_its_network_is_measured_beside_a_loop() -> 
 )
 def test_events_are_measured_against_the_dense_product() -> None:
     report = last(printed("events", "--smoke"))
-    assert report["rows"] and all("dense / events at 5 %" in row for row in report["rows"])
+    assert report["rows"] and all("dense / SpikeLinear at 5 %" in row for row in report["rows"])
 
 
 @pytest.mark.slow

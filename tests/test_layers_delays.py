@@ -198,12 +198,6 @@ MISTAKES: dict[str, Any] = {
         lambda: nir.to_nir(layer("conv1d", kernel="gaussian"), signal("conv1d")[0]),
         "kernel='gaussian' has no NIR node",
     ),
-    "feedback": (
-        lambda: nir.to_nir(
-            snn.Feedback(snn.Leaky(0.9, init_hidden=True), nn.Linear(3, 3)), torch.rand(2, 3)
-        ),
-        "holds a state and cannot be looked into",
-    ),
     "groups": (lambda: snn.DelayedConv1d(3, 4, 3, D, groups=2), "groups must divide"),
     "padding": (lambda: snn.DelayedConv1d(3, 4, 3, D, padding="same"), "whole numbers, got 'same'"),
     "sizes": (lambda: snn.DelayedConv2d(3, 4, (3, 3, 3), D), "kernel_size must be one number or 2"),

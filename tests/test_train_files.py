@@ -80,8 +80,8 @@ def test_layers_that_go_by_events_resume_bit_for_bit(tmp_path, monkeypatch) -> N
     pytest.importorskip("numba")
     monkeypatch.setattr(choice, "WORTH", 0)
     monkeypatch.setattr(choice, "_file", lambda: tmp_path / "timed.json")
-    answers = itertools.cycle([True, False])  # every timing says something else
-    monkeypatch.setattr(choice, "_faster", lambda *args: next(answers))
+    answers = itertools.cycle([2.0, 0.5])  # every timing says something else
+    monkeypatch.setattr(choice, "_gain", lambda *args: next(answers))
     choice._answers.cache_clear()
     generator = torch.Generator().manual_seed(0)
     densities = torch.tensor([0.1, 0.22]).repeat_interleave(16)[:, None]
