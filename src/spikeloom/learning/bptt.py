@@ -89,7 +89,8 @@ class TBPTT(BPTT, name="tbptt"):
         if probe.num_steps < self.K:
             raise ValueError(
                 f"K must not exceed the number of steps, got K={self.K} for {probe.num_steps} "
-                f"steps; write rule=TBPTT(K={max(1, probe.num_steps // 2)})"
+                f"steps; write rule=TBPTT(K={max(1, probe.num_steps // 2)}), or use {self.K} steps "
+                "or more"
             )
         for path, neuron in named_neurons(job.net):
             if "step" not in neuron.modes:
