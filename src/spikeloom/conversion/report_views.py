@@ -118,7 +118,8 @@ def _bars(ax: Any, report: Any) -> None:
     ax.plot(places, errors, "o", color=used.ink, markersize=4, label="whole error")
     names = [e.layer or e.path for e in report.layers]
     ax.set_xticks(places, names, rotation=30, ha="right")
-    ax.set_xlim(-0.6, max(len(places), 3) - 0.4)
+    middle, room = (len(places) - 1) / 2, max(len(places), 3) / 2 + 0.1
+    ax.set_xlim(middle - room, middle + room)
     label(ax, "", "relative error [%]", f"Errors at T = {report.steps}")
     tidy(ax, "y")
     legend_above(ax, 3)
