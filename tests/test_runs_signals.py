@@ -18,6 +18,7 @@ import spikeloom as snn
 from spikeloom import cli
 from spikeloom.train import BPTT, Interrupted
 from spikeloom.train.interrupt import StopRequest, terminable
+from spikeloom.train.loop import Trainer
 
 fit_module = sys.modules["spikeloom.train.fit"]
 SMALL = [
@@ -72,6 +73,26 @@ def test_a_command_that_is_terminated_can_be_resumed(tmp_path: Path, monkeypatch
     )
     monkeypatch.setattr(BPTT, "learn", learn)
     assert cli.main([*SMALL, "--out", str(tmp_path), "--resume"]) == 0
+
+
+def test_a_signal_after_a_finished_training_leaves_its_checkpoint_whole(tmp_path, monkeypatch):
+    """While the last evaluation of a resumed run, before the next seed."""
+    options: dict[str, Any] = {**SETTINGS, "out": tmp_path}
+    first = snn.fit(build, split(), **options)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    stop_if = Trainer._stop_if
+
+    def pressed(trainer: Any, stop: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        stop_if(trainer, stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_stop_if", pressed)
+        with pytest.raises(Interrupted, match="stopped after 3 of 3 epochs"):
+            snn.fit(build, split(), **options, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    again = snn.fit(build, split(), **options, resume=True)
+    assert again.history == first.history and same_weights(again.net, first.net)
 
 
 @pytest.mark.slow

@@ -168,6 +168,7 @@ class Trainer:
                 StopRequest() as stop,
             ):
                 torch.manual_seed(job.seed + self.here.rank)
+                self._begin = self._random_state()
                 self.progress.start(job.epochs, len(job.samples.train), self.step)
                 for callback in self.callbacks:
                     callback.on_start(self)
@@ -304,7 +305,8 @@ class Trainer:
             raise Interrupted(
                 f"{where}; nothing is saved, because there is no output folder (out=...)"
             )
-        self.save()
+        if self._resumed is None:  # otherwise nothing happened since the checkpoint was read
+            self.save()
         raise Interrupted(f"{where}; {self.path} holds all that is needed to go on (resume=True)")
 
     # -- checkpoints -------------------------------------------------------------------------------
