@@ -140,6 +140,7 @@ def test_an_option_that_is_no_number_is_named(value: Any) -> None:
         (torch.rand(5, 7), ValueError, r"does not take samples of shape \[7\]"),
         (iter([torch.rand(5, 6)]), TypeError, r"read several times, got an iterator"),
         ("digits", TypeError, r"samples must be a tensor \[N, ...\] or an iterable"),
+        (torch.ones(()).numpy(), TypeError, r"samples must be a tensor \[N, ...\] or an iterable"),
     ],
 )
 def test_wrong_samples_are_named(data: Any, kind: type[Exception], message: str) -> None:

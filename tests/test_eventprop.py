@@ -346,3 +346,21 @@ def test_the_order_of_events_does_not_matter() -> None:
     torch.testing.assert_close(
         lif_spikes(times[:, order], weight[:, order], **same), lif_spikes(times, weight, **same)
     )
+
+
+def test_a_membrane_much_faster_than_its_current_fires_without_a_hang() -> None:
+    """All times scale with the time constants."""
+    times, weight = torch.tensor([[0.3, 1.1]]).double(), torch.tensor([[3.0, 2.0]]).double()
+    fast, slow = (
+        lif_spikes(scale * times, weight, tau_m=scale, tau_s=500 * scale, until=9 * scale)
+        for scale in (0.01, 1.0)
+    )
+    assert fast.isfinite().sum() > 10
+    torch.testing.assert_close(fast, 0.01 * slow)
+
+
+def test_a_membrane_that_would_fire_without_end_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"tau_m must be at least a millionth of until=40, got 1e-"
+    ):
+        EventLIF(5, 2, until=40.0, tau_m=1e-30)(torch.rand(3, 5))

@@ -66,13 +66,21 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
         return min(
             max(-tau_m * log((half + sqrt(max(half * half - i * theta, 0.0))) / i), 0.0), end
         )
-    s, now, current = 0.0, v, i
+    s, now, current, low, high = 0.0, v, i, 0.0, end
     for n in range(100):
         slope = (current - now) / tau_m
-        step = parabola(theta - now, slope, -(current / tau_s + slope) / tau_m)
+        gap = theta - now
+        step = parabola(gap, slope, -(current / tau_s + slope) / tau_m)
         if n == 0 and step < 0.0:
-            step = end * (theta - v) / (top - v)  # the chord
-        before, s = s, min(max(s + step, 0.0), end)
+            step = end * gap / (top - v)  # the chord
+        if gap > 0.0:
+            low = s
+        else:
+            high = s
+        before, s = s, s + step
+        # no parabola leads there, as where one time constant is far below the other
+        if step == -1.0 or s < low or s > high:
+            s = 0.5 * (low + high)
         if abs(s - before) <= 1e-6 * min(tau_m, tau_s):  # what is left is the cube of that
             break
         em, es, share = decays(s, tau_m, tau_s)

@@ -15,6 +15,7 @@ from .compiled import ENGINES
 __all__ = ["Plan", "checked", "double", "events", "neurons"]
 
 NO_LIMIT = 2**62
+LONGEST = 1e6  # of a window, in time constants of the membrane: a neuron may fire at each of them
 
 
 class Plan(NamedTuple):
@@ -83,6 +84,12 @@ def checked(
                 f"{name} must be one number or [J] = [{neurons}], got shape {tuple(numbers.shape)}"
             )
         constants.append(numbers.expand(neurons))
+    shortest = float(constants[0].detach().min())
+    if plan.limit is None and plan.until > LONGEST * shortest:
+        raise ValueError(
+            f"tau_m must be at least a millionth of until={plan.until:g}, got {shortest:g}, or a "
+            "neuron fires without end; write max_spikes=1000 for neurons as fast as that"
+        )
     value = plan.value
     if value is not None and value.shape != times.shape:
         raise ValueError(
