@@ -71,15 +71,14 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
         slope = (current - now) / tau_m
         gap = theta - now
         step = parabola(gap, slope, -(current / tau_s + slope) / tau_m)
-        if n == 0 and step < 0.0:
+        if n == 0 and step == inf:
             step = end * gap / (top - v)  # the chord
         if gap > 0.0:
             low = s
         else:
             high = s
         before, s = s, s + step
-        # no parabola leads there, as where one time constant is far below the other
-        if step == -1.0 or s < low or s > high:
+        if s < low or s > high:  # where one time constant is far below the other
             s = 0.5 * (low + high)
         if abs(s - before) <= 1e-6 * min(tau_m, tau_s):  # what is left is the cube of that
             break
@@ -89,6 +88,6 @@ def crossing(v: float, i: float, tau_m: float, tau_s: float, theta: float, d: fl
 
 
 def parabola(gap: float, slope: float, bend: float) -> float:
-    """How far a parabola of this slope and curvature goes to rise by ``gap``; -1 if never."""
+    """How far a parabola of this slope and curvature goes to rise by ``gap``; infinity if never."""
     square = slope * slope + 2.0 * bend * gap
-    return 2.0 * gap / (slope + sqrt(square)) if square >= 0.0 and slope > 0.0 else -1.0
+    return 2.0 * gap / (slope + sqrt(square)) if square >= 0.0 and slope > 0.0 else inf
