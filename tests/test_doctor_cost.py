@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
-from spikeloom.doctor import ARITHMETIC, MEMORY, NEUROMORPHIC
+from spikeloom.doctor import ARITHMETIC, MEMORY, NEUROMORPHIC, EnergyModel
 from spikeloom.doctor.energy import matched_bits
 
 T, B = 6, 4
@@ -139,17 +139,22 @@ def test_energy_is_the_sum_of_counts_times_prices() -> None:
     assert found.without_spikes(MEMORY, skip_zeros=True) == pytest.approx(skipping)
 
 
-@pytest.mark.parametrize("steps", [5, 10])
-def test_at_the_break_even_rate_both_networks_cost_the_same(steps: int) -> None:
-    size = 256
-    rate = MEMORY.break_even(steps, inputs=size)
-    spiking = MEMORY.spiking(
+def spent(model: EnergyModel, rate: float, steps: int, size: int) -> float:
+    """Energy of a fully connected layer with spikes."""
+    return model.spiking(
         synaptic=rate * steps * size * size,
         analog=0,
         updates=steps * size,
         spikes=rate * steps * size,
         neurons=size,
     )
+
+
+@pytest.mark.parametrize("steps", [5, 10])
+def test_at_the_break_even_rate_both_networks_cost_the_same(steps: int) -> None:
+    size = 256
+    rate = MEMORY.break_even(steps, inputs=size)
+    spiking = spent(MEMORY, rate, steps, size)
     ordinary = MEMORY.ordinary(macs=size * size, values=size, bits=matched_bits(steps))
     assert spiking == pytest.approx(ordinary)
     assert MEMORY.break_even(steps, zeros=0.5, inputs=size) < rate
@@ -180,13 +185,7 @@ def test_the_break_even_of_the_paper_is_reproduced(name: str) -> None:
 def test_at_the_break_even_rate_of_a_dense_model_both_networks_cost_the_same() -> None:
     size, steps = 256, 5
     rate = NEUROMORPHIC.break_even(steps, zeros=None, inputs=size)
-    spiking = NEUROMORPHIC.spiking(
-        synaptic=rate * steps * size * size,
-        analog=0,
-        updates=steps * size,
-        spikes=rate * steps * size,
-        neurons=size,
-    )
+    spiking = spent(NEUROMORPHIC, rate, steps, size)
     active = 2 * rate / (1 / steps + 1)
     ordinary = NEUROMORPHIC.ordinary(
         macs=active * size * size, values=size, bits=matched_bits(steps), synapses=size * size

@@ -1,5 +1,6 @@
 """The arithmetic of generated C: how numbers, constants and operations are spelled."""
 
+import itertools
 import math
 import re
 from collections.abc import Container, Iterable
@@ -11,7 +12,7 @@ import torch
 from ..kernels.program import Node, Program, Ref, operation
 from ..kernels.scalars import Dialect, Scalars
 
-__all__ = ["DOUBLE", "FLOAT", "INTEGER", "Arithmetic", "CScalars"]
+__all__ = ["DOUBLE", "FLOAT", "INTEGER", "Arithmetic", "CScalars", "untaken"]
 
 COLUMNS = 96
 
@@ -98,6 +99,16 @@ class Arithmetic:
 FLOAT = Arithmetic("float", "float", torch.float32, "f")
 DOUBLE = Arithmetic("double", "double", torch.float64, "")
 INTEGER = Arithmetic("int32_t", "int8_t", torch.float32, "")
+
+
+def untaken(name: str, taken: Container[str], mark: str = "_") -> str:
+    """Return ``name``, with a number behind it if another value has it.
+
+    >>> untaken("beta", ["beta", "beta_2"])
+    'beta_3'
+    """
+    others = (f"{name}{mark}{number}" for number in itertools.count(2))
+    return name if name not in taken else next(other for other in others if other not in taken)
 
 
 class CScalars(Scalars):

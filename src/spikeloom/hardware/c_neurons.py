@@ -5,7 +5,6 @@ fused loops are printed. So every neuron whose step is arithmetic of its own can
 one that a user wrote.
 """
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..kernels.scalars import unsupported
 from ..kernels.trace import program
 from ..layers.delay import SynapticDelay
 from ..neurons.recurrent import Recurrent
-from .c_arithmetic import CScalars
+from .c_arithmetic import CScalars, untaken
 from .c_layers import Block, Site, _table, layer_block
 
 __all__ = ["delay_block", "neuron_block"]
@@ -133,7 +132,9 @@ class _Known:
         found = {}
         for index in sorted(wanted & self.tensors.keys()):
             if nodes[index].value is None:
-                name = self.names[index] = self._free(self._origin(index))
+                # beta and 1 - beta both come from beta
+                name = untaken(self._origin(index), self.names.values(), "_v")
+                self.names[index] = name
                 found[index] = _table(self.site, name, self.tensors[index], tables)
         return found
 
@@ -143,12 +144,6 @@ class _Known:
         if node.op is None:
             return node.name.removeprefix("p_")
         return "_".join(dict.fromkeys(self._origin(r) for r in node.refs)).strip("_")
-
-    def _free(self, name: str) -> str:
-        """Return a name that no other value has: beta and 1 - beta both come from beta."""
-        taken = set(self.names.values())
-        others = (f"{name}_v{number}" for number in itertools.count(2))
-        return name if name not in taken else next(n for n in others if n not in taken)
 
 
 def _print(site: Site, neuron: Neuron, known: _Known, source: str, block: Block) -> None:

@@ -1,6 +1,5 @@
 """A network as one file of C99 without dependencies: `to_c`."""
 
-import itertools
 import re
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..layers.delay import SynapticDelay
 from ..nir.network import Network
 from ..nir.wiring import Part, Wiring, step_of_input, wiring_of
 from ..running import run
-from .c_arithmetic import DOUBLE, FLOAT, INTEGER, Arithmetic
+from .c_arithmetic import DOUBLE, FLOAT, INTEGER, Arithmetic, untaken
 from .c_layers import Block, Site, layer_block, serves
 from .c_neurons import delay_block, neuron_block
 from .fixed import FixedPointLeaky
@@ -361,9 +360,7 @@ def _labels(names: list[str]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for name in names:
         plain = re.sub(r"\W", "_", name, flags=re.ASCII)
-        others = (f"{plain}_{number}" for number in itertools.count(2))
-        taken = set(labels.values())
-        labels[name] = plain if plain not in taken else next(n for n in others if n not in taken)
+        labels[name] = untaken(plain, labels.values())
     return labels
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.overrides
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..core import checks
 from ..core.numbers import MOST_UNITS, flag, tensor, whole
@@ -110,4 +109,4 @@ def described(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) -> tu
         )
     if events == "auto":
         return choice.linear(x, weight, bias, made_for_events=True)
-    return F.linear(x.to(weight.dtype) if stored else x, weight, bias), ""
+    return choice.dense(x, weight, bias, made_for_events=True), ""

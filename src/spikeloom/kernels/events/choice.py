@@ -24,7 +24,7 @@ from ..sources import cache_folder, written
 from . import linear as events
 from . import loops
 
-__all__ = ["by_input_alone", "linear"]
+__all__ = ["by_input_alone", "dense", "linear"]
 
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
@@ -72,15 +72,20 @@ def linear(
         or not checks.installed("numba")
         or events.refusal(x, weight)
     ):
-        return _dense(x, weight, bias, made_for_events), ""
+        return dense(x, weight, bias, made_for_events=made_for_events), ""
     density = events.density(x)
     silent = made_for_events and not density  # not timed, because a recording infers with zeros
     if silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events)):
         return events.linear(x, weight, bias), f"events (density {100 * density:.3g} %)"
-    return _dense(x, weight, bias, made_for_events), f"dense (density {100 * density:.3g} %)"
+    return dense(
+        x, weight, bias, made_for_events=made_for_events
+    ), f"dense (density {100 * density:.3g} %)"
 
 
-def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, made_for_events: bool) -> Tensor:
+def dense(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool = False
+) -> Tensor:
+    """Return the dense product; booleans and small integers that a layer stores are converted."""
     stored = made_for_events and x.dtype in loops.WHOLE
     return F.linear(x.to(weight.dtype) if stored else x, weight, bias)
 
@@ -113,7 +118,7 @@ def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> floa
     bias = None if bias is None else bias.detach()
     y = events.product(events.listed(x, weight.dtype), weight, bias)
 
-    def dense() -> None:
+    def product() -> None:
         values = x.to(weight.dtype)
         F.linear(values, weight, bias)
         if trained:
@@ -127,8 +132,8 @@ def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> floa
 
     with torch.no_grad():
         sparse()  # compiles
-        pairs = [(_seconds(dense), _seconds(sparse))]
-        pairs += [(_seconds(dense), _seconds(sparse)) for _ in range(_repeats(pairs[0][0]))]
+        pairs = [(_seconds(product), _seconds(sparse))]
+        pairs += [(_seconds(product), _seconds(sparse)) for _ in range(_repeats(pairs[0][0]))]
     return min(pair[0] for pair in pairs) / max(1e-9, min(pair[1] for pair in pairs))
 
 
