@@ -101,8 +101,8 @@ def _batches(data: Any, labels: bool) -> Iterable[Any]:
     # (x, y), not two batches.
     if tensor_pair(data) and data[1].dim() == 1 and len(data[0]) == len(data[1]):
         return zip(data[0].split(BATCH), data[1].split(BATCH), strict=True)
-    empty = getattr(data, "shape", None) == ()  # an array of one value is no iterable
-    if isinstance(data, (str, bytes, dict)) or not isinstance(data, Iterable) or empty:
+    one_value = getattr(data, "shape", None) == ()  # an array of one value cannot be iterated
+    if isinstance(data, (str, bytes, dict)) or not isinstance(data, Iterable) or one_value:
         raise TypeError(
             "samples must be a tensor [N, ...] or an iterable of batches, got "
             f"{type(data).__name__}; write torch.stack([...]), or pass a DataLoader"

@@ -130,9 +130,12 @@ def pair(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
     if not any(True for _ in named_neurons(net)):
         raise ValueError("net must have at least one spiking neuron, got none; add snn.Leaky(0.9)")
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        write = "next(iter(loader))" if hasattr(batch, "batch_sampler") else "(x, y)"
-        if hasattr(batch, "x_train"):
+        if hasattr(batch, "batch_sampler"):
+            write = "next(iter(loader))"
+        elif hasattr(batch, "x_train"):
             write = "(data.x_train[:64], data.y_train[:64])"
+        else:
+            write = "(x, y)"
         raise TypeError(f"batch must be a pair (x, y), got {type(batch).__name__}; write {write}")
     checks.floating(batch[0], "x")
     if not isinstance(batch[1], Tensor):

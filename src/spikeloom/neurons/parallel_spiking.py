@@ -107,9 +107,8 @@ class PSN(Neuron):
         if len(x) != self.num_steps:
             raise ValueError(
                 f"{self._whole()}, got {len(x)} of {self.num_steps} steps; write "
-                f"num_steps={len(x)} "
-                'for shorter sequences, memory="exact" for whole ones, or SlidingPSN, which can be '
-                "stepped"
+                f'num_steps={len(x)} for shorter sequences, memory="exact" for whole ones, or '
+                "SlidingPSN, which can be stepped"
             )
         mem = torch.addmm(self.fc.bias.unsqueeze(1), self.weights(), x.flatten(1)).view(x.shape)
         spk = self._spikes(_Membrane(mem), self.params(mem.dtype))

@@ -69,8 +69,7 @@ def _paths(path: str, layer: DelayedWeights) -> Paths:
     if bool((layer.delay != layer.delay.round()).any()):
         raise ValueError(
             f"{kind} {path!r}: delays of synapses are written in whole steps, got fractional "
-            "ones; write "
-            "layer.delay.data.round_()"
+            "ones; write layer.delay.data.round_()"
         )
     weights = layer.lagged().detach().flip(0)  # from lag 0
     lags = [lag for lag, weight in enumerate(weights) if bool(weight.any())] or [0]

@@ -83,8 +83,15 @@ class Model:
                 return self._own_loop(x, lengths)
             membrane = [f"{self.last}.mem"] if self.readout.field == "mem" else []
             names = [*(f"{path}.spk" for path in self.layers), *membrane]
-            options: dict[str, Any] = {"record": names, "reset": reset, "lengths": lengths}
-            result = run(self.net, x, num_steps, batch_norm=self.batch_norm, **options)
+            result = run(
+                self.net,
+                x,
+                num_steps,
+                record=names,
+                batch_norm=self.batch_norm,
+                reset=reset,
+                lengths=lengths,
+            )
         spikes = {path: result.record[f"{path}.spk"] for path in self.layers}
         output = result.output[0] if isinstance(result.output, tuple) else result.output
         return result.record[membrane[0]] if membrane else output, spikes
