@@ -2,6 +2,7 @@
 NeuroBench."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -158,6 +159,25 @@ def test_at_the_break_even_rate_both_networks_cost_the_same(steps: int) -> None:
     ordinary = MEMORY.ordinary(macs=size * size, values=size, bits=matched_bits(steps))
     assert spiking == pytest.approx(ordinary)
     assert MEMORY.break_even(steps, zeros=0.5, inputs=size) < rate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"steps": 0}, ValueError, "steps must be 1 or more, got 0; write steps=1"),
+        ({"steps": "5"}, TypeError, "steps must be a whole number, got '5'; write steps=1"),
+        ({"steps": 5, "zeros": 2}, ValueError, r"zeros must be in \[0, 1\], got 2; write zeros="),
+        (
+            {"steps": 5, "zeros": math.nan},
+            ValueError,
+            "zeros must be finite, got nan",
+        ),
+        ({"steps": 5, "inputs": 0}, ValueError, "inputs must be 1 or more, got 0; write inputs=1"),
+    ],
+)
+def test_a_break_even_of_impossible_numbers_is_refused(arguments, kind, message) -> None:
+    with pytest.raises(kind, match=message):
+        NEUROMORPHIC.break_even(**arguments)
 
 
 PUBLISHED = {  # break-even in %: T, bits of a weight, changed prices (arXiv 2409.08290v4)

@@ -198,6 +198,12 @@ MISTAKES: dict[str, Any] = {
         lambda: nir.to_nir(layer("conv1d", kernel="gaussian"), signal("conv1d")[0]),
         "kernel='gaussian' has no NIR node",
     ),
+    "feedback": (
+        lambda: snn.Feedback(snn.Leaky(0.9, init_hidden=True), nn.Linear(3, 3))(
+            torch.full((2, 3), float("nan"))
+        ),
+        "the input of Leaky holds 6 NaN or infinite values",
+    ),
     "groups": (lambda: snn.DelayedConv1d(3, 4, 3, D, groups=2), "groups must divide"),
     "padding": (lambda: snn.DelayedConv1d(3, 4, 3, D, padding="same"), "whole numbers, got 'same'"),
     "sizes": (lambda: snn.DelayedConv2d(3, 4, (3, 3, 3), D), "kernel_size must be one number or 2"),
@@ -294,3 +300,10 @@ def test_feedback_of_a_graph_that_backward_has_used_is_named() -> None:
         net(torch.rand(2, 3))
     snn.detach(net)
     net(torch.rand(2, 3)).sum().backward()
+
+
+@pytest.mark.parametrize("x", ["spikes", torch.ones(2, 3, dtype=torch.int64)], ids=["text", "int"])
+def test_feedback_names_an_input_that_is_no_current(x: Any) -> None:
+    net = snn.Feedback(snn.Leaky(0.9, init_hidden=True), nn.Linear(3, 3))
+    with pytest.raises(TypeError, match="the input of Feedback must be"):
+        net(x)

@@ -71,6 +71,7 @@ def test_every_page_is_in_the_sidebar_and_every_guide_exists() -> None:
     assert all((ROOT / name).is_file() for name in navigation.PAGES)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.parametrize("origin", ["https://example.org/lib.git", "git@example.org:lib.git", ""])
 def test_links_of_the_readme_are_dead_on_the_page_of_the_package(origin, tmp_path, monkeypatch):
     class Hook:

@@ -79,7 +79,9 @@ def folder(
     real("test", test, 0.0, 1.0, open_low=True, open_high=True, example=0.2)
     whole("num_steps", num_steps, 1)
     if not path.exists():
-        raise FileNotFoundError(f"data must be a folder or a .npz file, and there is no {path}")
+        raise FileNotFoundError(
+            f"data must be a folder or a .npz file, and there is no {path}; write the path of one"
+        )
     single = path if path.is_file() else path / "data.npz"
     if single.is_file():
         return _of_arrays(single, test)

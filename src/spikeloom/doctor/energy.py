@@ -8,6 +8,8 @@ reading a weight costs more than adding it.
 import math
 from dataclasses import dataclass
 
+from ..core.numbers import real, whole
+
 __all__ = ["ARITHMETIC", "MEMORY", "NEUROMORPHIC", "EnergyModel", "matched_bits"]
 
 
@@ -113,6 +115,10 @@ class EnergyModel:
         Returns:
             Spikes per neuron and step.
 
+        Raises:
+            TypeError: ``steps`` or ``inputs`` is no whole number, or ``zeros`` no number.
+            ValueError: a number is out of range.
+
         Source: the share of zeros: Yan, Bai, Tang & Wong, arXiv 2409.08290, theorem 2.
 
         >>> 0 < MEMORY.break_even(10) < MEMORY.break_even(5) < 1
@@ -120,6 +126,10 @@ class EnergyModel:
         >>> round(100 * NEUROMORPHIC.break_even(5, zeros=None, inputs=4096), 1)
         5.7
         """
+        steps = whole("steps", steps, 1)
+        inputs = whole("inputs", inputs, 1)
+        if zeros is not None:
+            zeros = real("zeros", zeros, 0.0, 1.0)
         synapses = inputs * inputs
         bits = matched_bits(steps)
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core import recording
+from ..core import checks, recording
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
 
@@ -61,7 +61,8 @@ class Feedback(nn.Module):
         connection: from spikes [B, ...] to currents in the shape of the input.
 
     Raises:
-        TypeError: ``neuron`` is no neuron that keeps its state, or ``connection`` is no module.
+        TypeError: ``neuron`` is no neuron that keeps its state, or ``connection`` is no module; or,
+            when called, the input is no tensor of floating point.
         ValueError: ``neuron`` runs whole sequences; or, when called, ``connection`` returns another
             shape, or the batch has another size than before.
 
@@ -102,6 +103,7 @@ class Feedback(nn.Module):
         """
         if self.neuron.mode != "step":
             self.last.mode = self.neuron.mode
+        checks.floating(x, "the input of Feedback")
         returning = self.connection(self._before(x))
         if returning.shape != x.shape:
             raise ValueError(
