@@ -25,6 +25,7 @@ SEQUENCES = {
     "add_noise": lambda x, g: data.add_noise(x, 0.5, generator=g),
     "mask_spans": lambda x, g: data.mask_spans(x, 4, generator=g),
     "mask_spans of features": lambda x, g: data.mask_spans(x, 3, axis=2, generator=g),
+    "warp_mel": lambda x, g: data.warp_mel(x, 1.5, generator=g),
     "mix": lambda x, g: data.mix(x, torch.eye(x.shape[1]), generator=g)[0],
 }
 FRAMES = {
@@ -95,9 +96,38 @@ def test_a_stretch_plays_a_ramp_at_another_slope() -> None:
         torch.testing.assert_close(sample, expected)
 
 
+def test_a_warp_of_mel_bands_raises_all_peaks_by_one_factor() -> None:
+    rate, tones = 8000, (300.0, 700.0, 1500.0)
+    seconds = torch.arange(1600, dtype=torch.float64) / rate
+
+    def energies(factor: float) -> Tensor:
+        waves = [torch.sin(2 * torch.pi * factor * f * seconds) for f in tones]
+        return data.mel(torch.stack(waves), rate, bands=40)
+
+    def peaks(spectra: Tensor) -> Tensor:
+        """Mean band of the energy above -20 dB, of each waveform."""
+        weight = (spectra.mean(0) - spectra.mean(0).amax(1, keepdim=True) + 2).clamp(min=0)
+        return (weight * torch.arange(40)).sum(1) / weight.sum(1)
+
+    played = energies(1.0).repeat_interleave(50, 1)
+    found = peaks(data.warp_mel(played, 1.3, generator=seeded())).view(3, 50)
+    assert float(found.min(1).values.sub(peaks(energies(1 / 1.3))).abs().max()) < 0.6
+    assert float(found.max(1).values.sub(peaks(energies(1.3))).abs().max()) < 0.6
+    middle = found.median(1).values
+    assert float(middle.sub(peaks(energies(1.0))).abs().max()) < 0.8, "neither higher nor lower"
+
+
+def test_a_warp_repeats_the_outer_bands_where_the_spectrum_ends() -> None:
+    x = torch.arange(10.0).view(1, 1, 10).expand(1, 300, 10)
+    found = data.warp_mel(x, 1.5, generator=seeded())[0]
+    assert float(found.min()) == 0 and float(found.max()) == 9
+    assert bool((found.diff(dim=1) >= 0).all())
+
+
 def test_a_factor_of_1_and_strengths_of_0_change_nothing() -> None:
     x = made("sequence")
     assert torch.equal(data.stretch_time(x, 1.0), x)
+    assert torch.equal(data.warp_mel(x, 1.0), x)
     assert torch.equal(data.crop_time(x, 9), x)
     assert torch.equal(data.scale_gain(x, 0.0), x)
     assert torch.equal(data.add_noise(x, 0.0), x)

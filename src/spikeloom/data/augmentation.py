@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core import checks
 from ..core.numbers import random_source, real, tensor, whole
+from .sound import from_mel, to_mel
 
 __all__ = [
     "add_noise",
@@ -21,6 +22,7 @@ __all__ = [
     "shift_time",
     "stretch_time",
     "uniform",
+    "warp_mel",
 ]
 
 
@@ -90,6 +92,62 @@ def stretch_time(
     share = over_features((position - before).to(x.dtype), x)
     early, late = _steps(x, before), _steps(x, (before + 1).clamp(max=last))
     return torch.lerp(early, late, share).masked_fill(~over_features(position <= last, x), fill)
+
+
+def warp_mel(
+    x: Tensor,
+    most: float,
+    *,
+    lowest: float = 60.0,
+    highest: float = 4000.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Raises or lowers all frequencies of every sample by a random factor, as another voice.
+
+    The resonances of a shorter vocal tract are higher by one factor.
+
+    Args:
+        x: energies of mel bands, [T, B, bands, ...], floating point.
+        most: the largest factor, >= 1; the logarithm of the factor is uniform between those of 1 /
+            most and most.
+        lowest: lower end of the first band, in Hz, as in `mel`.
+        highest: upper end of the last band, in Hz, as in `mel`.
+        generator: of the draws.
+
+    Returns:
+        As ``x``, between neighbouring bands linearly; bands whose frequencies were outside of the
+        spectrum repeat the first or the last one.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no bands, ``most`` is out of range, or ``highest`` is not above ``lowest``.
+
+    Source: Jaitly & Hinton (2013), Vocal tract length perturbation (VTLP) improves speech
+    recognition, ICML workshop on deep learning for audio, speech and language processing.
+
+    >>> x = torch.arange(5.0).view(1, 1, 5)
+    >>> warp_mel(x, 1.5, generator=torch.Generator().manual_seed(1)).flatten()
+    tensor([0.0000, 0.6752, 1.5839, 2.5148, 3.4629])
+    """
+    _batch(x)
+    checks.floating(x, "x")
+    if x.dim() < 3:
+        raise ValueError(f"x must be energies [T, B, bands, ...], got {tuple(x.shape)}")
+    most = real("most", most, 1.0, example=1.2)
+    lowest = real("lowest", lowest, 0.0, example=60.0)
+    highest = real("highest", highest, lowest, open_low=True, example=4000.0)
+    factor = most ** (2 * uniform(x, x.shape[1], 1, generator=generator) - 1)
+    low, high = to_mel(torch.tensor([lowest, highest], dtype=torch.float64)).tolist()
+    band = (high - low) / (x.shape[2] + 1)
+    place = torch.arange(x.shape[2], device=x.device)
+    centres = from_mel(low + band * (place + 1))
+    moved = (to_mel(centres / factor) - to_mel(centres)) / band
+    position = (place + moved).clamp(0, x.shape[2] - 1)  # [B, bands]
+    before = position.floor().long()
+    after = (before + 1).clamp(max=x.shape[2] - 1)
+    sample = torch.arange(x.shape[1], device=x.device).unsqueeze(1)
+    share = over_features((position - before).to(x.dtype), x[0])
+    return torch.lerp(x[:, sample, before], x[:, sample, after], share)
 
 
 def crop_time(x: Tensor, size: int, *, generator: torch.Generator | None = None) -> Tensor:
