@@ -7,6 +7,7 @@ data set that fits into memory is a `Split`: training and test samples, already 
 from .augmentation import (
     add_noise,
     crop_time,
+    equalize_bands,
     mask_spans,
     mix,
     scale_gain,
@@ -59,6 +60,7 @@ __all__ = [
     "drop_area",
     "drop_events",
     "drop_time",
+    "equalize_bands",
     "event_drop",
     "flip_events",
     "flip_polarity",

@@ -6,6 +6,8 @@ generator's device, so that a seed gives one result wherever the sequences are. 
 workers; make one for each sample, or leave it out.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from .sound import from_mel, to_mel
 __all__ = [
     "add_noise",
     "crop_time",
+    "equalize_bands",
     "mask_spans",
     "mix",
     "scale_gain",
@@ -129,10 +132,7 @@ def warp_mel(
     >>> warp_mel(x, 1.5, generator=torch.Generator().manual_seed(1)).flatten()
     tensor([0.0000, 0.6752, 1.5839, 2.5148, 3.4629])
     """
-    _batch(x)
-    checks.floating(x, "x")
-    if x.dim() < 3:
-        raise ValueError(f"x must be energies [T, B, bands, ...], got {tuple(x.shape)}")
+    _bands(x)
     most = real("most", most, 1.0, example=1.2)
     lowest = real("lowest", lowest, 0.0, example=60.0)
     highest = real("highest", highest, lowest, open_low=True, example=4000.0)
@@ -148,6 +148,40 @@ def warp_mel(
     sample = torch.arange(x.shape[1], device=x.device).unsqueeze(1)
     share = over_features((position - before).to(x.dtype), x[0])
     return torch.lerp(x[:, sample, before], x[:, sample, after], share)
+
+
+def equalize_bands(
+    x: Tensor, most: float, *, curves: int = 4, generator: torch.Generator | None = None
+) -> Tensor:
+    """Adds a random smooth curve over the bands to every sample, as another microphone or room.
+
+    Args:
+        x: logarithms of the energies of bands, [T, B, bands, ...], floating point.
+        most: the largest amplitude of the first cosine, half a period over all bands, in the unit
+            of ``x``, >= 0; the k-th has k half periods and at most ``most`` / sqrt(k). Amplitudes
+            up to the largest, of both signs, are equally likely.
+        curves: number of cosines, >= 1.
+        generator: of the draws.
+
+    Returns:
+        As ``x``; all steps of a sample receive the same curve, whose mean over the bands is 0.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no bands, ``most`` is negative, or there are no curves.
+
+    >>> x = torch.zeros(1, 1, 4)
+    >>> equalize_bands(x, 1.0, curves=1, generator=torch.Generator().manual_seed(0)).flatten()
+    tensor([-0.0069, -0.0029,  0.0029,  0.0069])
+    """
+    _bands(x)
+    most = real("most", most, 0.0, example=0.5)
+    curves = whole("curves", curves, 1)
+    place = (torch.arange(x.shape[2], device=x.device) + 0.5) * (math.pi / x.shape[2])
+    number = torch.arange(1, curves + 1, device=x.device).unsqueeze(1)
+    cosines = torch.cos(number * place) / number.sqrt()  # [curves, bands]
+    amplitude = most * (2 * uniform(x, x.shape[1], curves, generator=generator) - 1)
+    return x + over_features((amplitude @ cosines).to(x.dtype), x[0])
 
 
 def crop_time(x: Tensor, size: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -365,6 +399,13 @@ def over_features(values: Tensor, x: Tensor) -> Tensor:
     torch.Size([3, 2, 1, 1])
     """
     return values.reshape(*values.shape, *[1] * (x.dim() - 2))
+
+
+def _bands(x: Tensor) -> None:
+    _batch(x)
+    checks.floating(x, "x")
+    if x.dim() < 3:
+        raise ValueError(f"x must be energies [T, B, bands, ...], got {tuple(x.shape)}")
 
 
 def _batch(x: Tensor) -> None:
