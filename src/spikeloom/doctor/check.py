@@ -196,6 +196,7 @@ def _call(net: nn.Module, x: Tensor, num_steps: int | None) -> list[str]:
         try:
             net(x)
         except (ValueError, TypeError, RuntimeError, IndexError):
+            tree.reset(net)
             _call_step(net, x, num_steps)
     return drops.found
 

@@ -19,6 +19,7 @@ from ..core.taps import Moment, Watch, tapped_by
 from ..core.tree import named_neurons
 from ..functional.reg import fan_out
 from ..layers.delayed_weights import DelayedWeights
+from ..neurons.parallel_spiking import PSN
 from ..running import layerwise, run
 from .check import style_of
 from .energy import ARITHMETIC, MEMORY, NEUROMORPHIC, EnergyModel, matched_bits
@@ -333,6 +334,9 @@ class NeuronCounter:
         """Products of modules inside a neuron with analog input, such as the cell of an SLSTM."""
         if getattr(self.neuron, "recurrent", None) is not None:
             return 0.0
+        if isinstance(self.neuron, PSN):  # each step reads others of its input
+            weights = self.neuron.weights()
+            return self.units * int((weights != 0).sum()) / len(weights)
         found = 0.0
         for module in self.neuron.children():
             wide = [p for p in module.parameters() if p.dim() > 1]
