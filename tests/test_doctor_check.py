@@ -562,3 +562,11 @@ def test_images_over_time_that_do_not_fit_a_later_layer_were_said_to_have_wrong_
     )
     with pytest.raises(ValueError, match=re.escape("layer '3' (Linear): expects 9 features")):
         snn.doctor.check(net, (torch.rand(5, 6, 1, 6, 6), torch.arange(6) % 3))
+
+
+@pytest.mark.parametrize("ask", [snn.doctor.check, snn.doctor.repair, snn.doctor.cost])
+def test_a_neuron_that_returns_its_state_was_said_to_remember_another_batch(ask: Any) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), snn.Leaky(0.9), nn.Linear(4, 2), snn.LIF(beta=0.9))
+    batch = torch.rand(6, 2, 3), torch.tensor([0, 1])
+    with pytest.raises(TypeError, match=r"a neuron inside nn\.Sequential needs init_hidden=True"):
+        ask(net, batch)

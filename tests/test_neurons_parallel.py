@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.core.taps import tapped_by
 
 T, B, F = 7, 3, 5
 
@@ -294,3 +295,56 @@ def test_the_doctor_took_a_network_with_such_a_neuron_for_one_with_its_own_loop(
     net = nn.Sequential(nn.Linear(F, F), make(), nn.Linear(F, 2), last).float()
     report = snn.doctor.check(net, (current().float(), torch.arange(B) % 2))
     assert "forgotten reset" not in str(report)
+
+
+@every_kind
+def test_a_run_told_the_taps_of_a_neuron_for_whole_sequences_nothing(make: Any) -> None:
+    neuron = make()
+    seen: list[Any] = []
+    net = nn.Sequential(neuron, nn.Linear(F, 2).double(), snn.Leaky(0.9, init_hidden=True))
+
+    def loop(x: Tensor) -> Tensor:
+        return net[1](neuron(x))
+
+    def tap(module: nn.Module, moment: Any) -> None:
+        gradients: list[Tensor] = []
+        if moment.output.requires_grad:
+            moment.output.register_hook(gradients.append)
+        seen.append((moment, gradients))
+
+    x = current()
+    expected = snn.run(net, x, record=["0.spk"]).record["0.spk"]
+    for call in (lambda: snn.run(net, x), lambda: snn.layerwise(loop)(x)):
+        seen.clear()
+        snn.reset(net)
+        with tapped_by(neuron, tap):
+            call().sum().backward()
+        ((moment, gradients),) = seen
+        assert torch.equal(moment.output, expected) and torch.equal(moment.x, x)
+        assert moment.state.mem.shape == x.shape and moment.timed
+        assert len(gradients) == 1 and gradients[0].shape == x.shape
+
+
+def test_a_run_of_one_step_and_of_the_same_input_told_the_taps_nothing() -> None:
+    for steps, x in ((1, current(1)), (T, current()[:1].expand(T, B, F))):
+        neuron, seen = built(snn.PSN, steps), []
+        expected = neuron(x)
+        with tapped_by(neuron, lambda module, moment, seen=seen: seen.append(moment)):
+            snn.run(nn.Sequential(neuron), x)
+            snn.run(nn.Sequential(neuron), x[0], steps)
+        for moment in seen:
+            output = moment.output if moment.timed else moment.output.unsqueeze(0)
+            assert torch.equal(output, expected)
+        assert len(seen) == 2
+
+
+@whole_only
+def test_the_doctor_saw_no_neuron_for_whole_sequences(make: Any) -> None:
+    neuron = make().float()
+    net = nn.Sequential(nn.Linear(F, 4), neuron, nn.Linear(4, 2), snn.Leaky(0.9, init_hidden=True))
+    x = (current() > 1).float()
+    report = snn.doctor.check(net, (x, torch.tensor([0, 1, 0])))
+    assert [row.path for row in report.layers] == ["1", "3"]
+    row = snn.doctor.cost(net, x).layers[1]
+    assert (row.path, row.kind) == ("1", type(neuron).__name__)
+    assert row.analog == 4 * int((neuron.weights() != 0).sum()), "one for each step that is read"

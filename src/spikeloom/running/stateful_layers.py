@@ -399,10 +399,16 @@ class ScannedLayer(NeuronLayer):
         if ends is not None:
             start = [torch.zeros_like(value[0]) for value in states]  # no sample ends before step 1
             spk, states = self._ended(execution, spk, states, start, ends, timed=True)
-        state = [value[-count:] for value in states]
-        execution.values.put_timed(self, 0, count, spk[-count:])
-        for out, value in zip(self.outs, state, strict=True):
+        spk = spk[-count:]
+        states = type(states)(*(value[-count:] for value in states))
+        execution.values.put_timed(self, 0, count, spk)
+        for out, value in zip(self.outs, states, strict=True):
             execution.values.put_timed(self, out, count, value)
+        if self.taps and not execution.again:
+            x = x if constant else x[-count:]
+            if count == 1:
+                x, spk, states = (x if constant else x[0]), spk[0], self.module._last(states)
+            self._tell(execution, x, spk, states, count, constant)
         return "all steps at once"
 
     def _one(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
