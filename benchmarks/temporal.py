@@ -11,7 +11,8 @@ set aside from those that train.
 
 Each row has its time control: the same network on steps in another random order for each recording,
 trained as usual and trained so, and ridge regression on the mean over time and on intervals. A
-row is "static" where training on steps in random order costs less than five points.
+row is "static" where training on steps in random order costs less than five points. Operations and
+energy of a recording are those of `doctor.cost`, with weights in memory outside the chip.
 """
 
 import itertools
@@ -30,7 +31,7 @@ from temporal_data import READERS, Fold, Recordings, made_up
 from temporal_networks import Layer, OverTime, of_features, of_images
 from torch import Tensor, nn
 
-from spikeloom import data
+from spikeloom import data, doctor
 
 STATIC = 5.0  # points
 SHUFFLED = ", steps shuffled"
@@ -251,6 +252,30 @@ def scores_of(net: nn.Module, recordings: Recordings, shuffle: bool) -> tuple[Te
     return torch.cat(scores), fired / len(recordings.y)
 
 
+class Whole(nn.Module):
+    """A network as a function of recordings of one length."""
+
+    def __init__(self, net: nn.Module, lengths: Tensor) -> None:
+        super().__init__()
+        self.net, self.lengths = net, lengths
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x, self.lengths)[0]
+
+
+def cost_of(net: nn.Module, recordings: Recordings) -> dict[str, float]:
+    """Operations and energy for a recording: means over some that have about the mean length."""
+    near = (recordings.lengths.float() - recordings.lengths.float().mean()).abs().argsort()[:64]
+    x, _, lengths = recordings.some(near)
+    lengths = torch.full_like(lengths, int(lengths.min()))
+    cost = doctor.cost(Whole(net, lengths), x[:, : lengths[0]].transpose(0, 1))
+    return {
+        "synaptic": cost.total.synaptic,
+        "products": cost.total.once,
+        "energy": cost.energy(doctor.MEMORY) / 1e6,
+    }
+
+
 def parameter_groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Weights that decay; leaks, norms, biases and delays, which do not."""
     weights, others = [], []
@@ -306,7 +331,8 @@ def result(task: Task, folds: list[Fold], seed: int, shuffle: bool, watch: bool)
         scores, spikes = scores_of(net, recordings, shuffle)
         return task.measure(scores, recordings.y), spikes
 
-    each: dict[str, list[float]] = {"each": [], "read shuffled": [], "validation": [], "spikes": []}
+    names = ("each", "read shuffled", "validation", "spikes", "synaptic", "products", "energy")
+    each: dict[str, list[float]] = {name: [] for name in names}
     seconds, parameters = 0.0, 0
     for fold in folds:
 
@@ -326,6 +352,8 @@ def result(task: Task, folds: list[Fold], seed: int, shuffle: bool, watch: bool)
         each["each"].append(reached)
         each["spikes"].append(spikes)
         each["read shuffled"].append(judged(net, fold.test, True)[0])
+        for figure, value in cost_of(net, fold.test).items():
+            each[figure].append(value)
         if fold.validation:
             each["validation"].append(judged(net, fold.validation, shuffle)[0])
     means = {name: statistics.fmean(values) for name, values in each.items() if values}
@@ -390,7 +418,8 @@ def row(name: str, done: Seeds, regression: dict[str, float]) -> dict[str, Any]:
     without_time = done.get(name + SHUFFLED)
 
     def mean(key: str, of: list[dict[str, Any]] = found) -> float | None:
-        return statistics.fmean(r[key] for r in of) if of and key in of[0] else None
+        values = [r[key] for r in of if key in r]
+        return statistics.fmean(values) if values else None
 
     reached = statistics.fmean(r["accuracy"] for r in found)
     control = mean("accuracy", without_time) if without_time else None
@@ -405,6 +434,9 @@ def row(name: str, done: Seeds, regression: dict[str, float]) -> dict[str, Any]:
         "static": None if control is None else reached - control < STATIC,
         "parameters": found[0]["parameters"],
         "spikes": mean("spikes"),
+        "synaptic operations": mean("synaptic"),
+        "products": mean("products"),
+        "energy [uJ]": mean("energy"),
         "cpu [s]": mean("cpu_seconds"),
     }
 

@@ -56,17 +56,30 @@ def start(words: list[str], log: Path) -> int:
     code = 70
     try:
         code = quietly(words, log)
+    except NotBegun:
+        code = 130
     except BaseException:  # the child must not continue with the campaign
         with log.open("a", encoding="utf-8") as file:
             traceback.print_exc(file=file)
     os._exit(code)
 
 
+class NotBegun(Exception):
+    """A signal came before the command was called, which cannot answer it."""
+
+
 def quietly(words: list[str], log: Path) -> int:
     """Run a command in this process, its messages going to a file; returns its exit code."""
+    begun = False
     printed = contextlib.redirect_stdout(io.StringIO())
-    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(file), printed:
-        return command(words)
+    try:
+        with log.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(file), printed:
+            begun = True
+            return command(words)
+    except KeyboardInterrupt as error:
+        if begun:
+            raise
+        raise NotBegun from error
 
 
 def ended(child: int, patience: float) -> int | None:

@@ -134,6 +134,11 @@ def test_the_first_use_is_measured_with_a_cold_and_a_warm_cache() -> None:
 
 
 @pytest.mark.slow
+def test_the_check_of_a_training_is_measured_where_it_learns_and_where_it_does_not() -> None:
+    assert {row["training"] for row in report("check_cost")} == {"learns", "learns nothing"}
+
+
+@pytest.mark.slow
 def test_accuracy_is_measured_and_finished_trainings_are_not_repeated(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     images = {
@@ -334,6 +339,7 @@ def test_networks_that_live_in_time_are_judged_beside_steps_in_random_order(tmp_
     assert rows["spoken words"]["parameters"] <= 300_000
     for row in rows.values():
         assert row["spikes"] > 0 and 0 <= row["ridge, time [%]"] <= 100
+        assert row["synaptic operations"] > 0 and row["energy [uJ]"] > 0
     controlled = {name for name, row in rows.items() if row["static"] is not None}
     assert controlled == rows.keys() - {"spoken words, one delay"}
     again = printed("temporal", "--smoke", "--results", results)

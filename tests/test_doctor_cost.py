@@ -60,6 +60,57 @@ def test_synaptic_operations_are_those_counted_one_by_one(layer: nn.Module, shap
     assert found.arriving == float(x.sum()) / B
 
 
+class Delays(nn.Module):
+    """A layer with delays in a loop of its own, as a step or over the whole sequence."""
+
+    def __init__(self, layer: Any, mode: str) -> None:
+        super().__init__()
+        self.layer, self.lif = layer, snn.Leaky(0.9)
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        snn.reset(self)
+        self.layer.mode = self.mode
+        currents = self.layer(x) if self.mode == "sequence" else [self.layer(step) for step in x]
+        mem, found = self.lif.init_leaky(), []
+        for current in currents:
+            spk, mem = self.lif(current, mem)
+            found.append(spk)
+        return torch.stack(found)
+
+
+def synapses(layer: Any, x: Tensor) -> float:
+    """Additions of a layer with delays for a sample: by the same layer without them."""
+    plain: Any = nn.Linear(7, 5)
+    if isinstance(layer, snn.DelayedConv2d):
+        plain = nn.Conv2d(2, 3, 3, padding=1)
+    with torch.no_grad():
+        plain.weight.copy_(layer.weight)
+    return by_hand(plain, x)
+
+
+@pytest.mark.parametrize("way", ["run", "loop", "sequence", "loop over a sequence"])
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_each_synapse_with_a_delay_is_counted_once(kind: str, way: str) -> None:
+    torch.manual_seed(2)
+    layer: Any = snn.DelayedLinear(7, 5, max_delay=4, learn_delay=True)
+    shape: tuple[int, ...] = (7,)
+    if kind == "conv":
+        layer, shape = snn.DelayedConv2d(2, 3, 3, max_delay=4, padding=1), (2, 5, 4)
+    with torch.no_grad():
+        layer.weight[torch.rand_like(layer.weight) < 0.3] = 0.0
+    net: nn.Module = nn.Sequential(layer, snn.Leaky(0.9, init_hidden=True))
+    if way.startswith("loop"):
+        net = Delays(layer, "sequence" if way == "loop over a sequence" else "step")
+    elif way == "sequence":
+        snn.set_mode(net, "sequence")
+    x = spikes(*shape)
+    cost = snn.doctor.cost(net, x)
+    found = cost.layers[0]
+    assert found.synaptic == synapses(layer, x) and found.analog == 0 and not cost.uncounted
+    assert found.state == 4 * 4 * x[0, 0].numel(), "the last four inputs, in four bytes each"
+
+
 def test_feedback_is_counted_from_the_spikes_of_the_step_before() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 8), snn.RLeaky(0.9, linear_features=8, init_hidden=True))

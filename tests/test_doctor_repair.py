@@ -1,6 +1,8 @@
 """`doctor.repair`: broken networks train afterwards, and only what it says is changed."""
 
 import copy
+import importlib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +11,11 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.core.curves import ATan
+from spikeloom.doctor.check import examine, trial
 from spikeloom.functional import ce_rate_loss
 
+repair_module = importlib.import_module("spikeloom.doctor.repair")
+RATES, cautious = repair_module.RATES, repair_module.cautious
 DIGITS = snn.data.digits()
 BATCH = (DIGITS.x_train[:64], DIGITS.y_train[:64])
 T = 10
@@ -132,6 +137,80 @@ def test_a_learning_rate_is_proposed_that_learns(lr: float) -> None:
     mended = snn.doctor.repair(made, BATCH, num_steps=T, lr=lr)
     assert mended.lr is not None and 1e-4 < mended.lr < 0.1
     assert not mended.changes and after(mended.net, mended.lr) < 2.0
+
+
+class Loop(nn.Module):
+    """A network with its own loop over time, for samples or for steps first."""
+
+    def __init__(self, steps_first: bool, size: int | None = None) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(64, 10), snn.Leaky(0.9)
+        self.steps_first, self.size = steps_first, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if self.steps_first else x.flatten(1).expand(T, len(x), 64)
+        mem = torch.zeros(self.size or x.shape[1], 10)
+        spikes = []
+        for step in x:
+            spk, mem = self.lif(self.fc(step), mem)
+            spikes.append(spk)
+        return torch.stack(spikes)
+
+
+SEQUENCE = torch.rand(64, 64, 64, generator=torch.Generator().manual_seed(0)), BATCH[1]
+
+
+@pytest.mark.parametrize(
+    ("made", "batch", "num_steps"),
+    [
+        (net(), BATCH, T),
+        (net(), SEQUENCE, None),  # as many steps as samples
+        (Loop(False), BATCH, None),
+        (Loop(True), (SEQUENCE[0][:12], BATCH[1]), None),
+    ],
+    ids=["static", "sequence", "loop over samples", "loop over steps"],
+)
+def test_a_trial_on_parts_of_a_batch_has_all_steps_of_some_samples(
+    made: nn.Module, batch: Any, num_steps: int | None
+) -> None:
+    optimizer = torch.optim.Adam(made.parameters(), 1e-3)
+    seen = examine(made, batch, ce_rate_loss(), num_steps, optimizer)
+    shapes = []
+
+    def loss(outputs: Tensor, y: Tensor) -> Tensor:
+        shapes.append((*outputs.shape[:2], len(y)))
+        return ce_rate_loss()(outputs, y)
+
+    assert all(v < 10 for v in trial(seen, num_steps, loss, 6, parts=4).losses)
+    assert shapes == [*[(seen.steps, 16, 16)] * 4, (seen.steps, 64, 64)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "place"),
+    [
+        ((1.004, 1.0, 1.2), 1),
+        ((1.0, 1.02, 1.2), 0),
+        ((float("nan"), 1.0, 1.005), 2),
+        ((-1.0, -0.995, -0.5), 1),
+        ((float("inf"),) * 3, 2),
+    ],
+)
+def test_the_smallest_rate_is_proposed_that_does_as_well_in_a_longer_training(
+    losses: tuple[float, ...], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = RATES[4:7]
+
+    def known(seen: Any, num_steps: Any, loss: Any, steps: int, lr: float, parts: int) -> Any:
+        assert steps == 40 and parts == 4
+        return SimpleNamespace(losses=[2.0, losses[rates.index(lr)]])
+
+    monkeypatch.setattr(repair_module, "trial", known)
+    assert cautious(SimpleNamespace(), T, None, rates[0]) == rates[place]
+
+
+def test_a_network_for_one_size_of_batch_gets_a_learning_rate() -> None:
+    mended = snn.doctor.repair(Loop(False, 64), BATCH, lr=1e-8)
+    assert mended.lr is not None and 1e-4 < mended.lr < 0.2
 
 
 def test_faults_of_the_data_are_left_with_their_remedy() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import spikeloom as snn
 import spikeloom.functional as SF
 
 
@@ -39,6 +40,25 @@ def test_fan_out_counts_the_outputs_that_an_input_reaches(synapse: nn.Module, sh
         )  # one input active in each sample
         reached = (synapse(alone) != silent).flatten(1).sum(1)
     assert torch.equal(SF.fan_out(synapse, shape), reached.reshape(shape).float())
+
+
+@pytest.mark.parametrize("kernel", ["linear", "gaussian"])
+@pytest.mark.parametrize("kernel_count", [1, 3])
+def test_fan_out_of_a_layer_with_delays_counts_synapses_and_not_weights_of_lag_0(
+    kernel: str, kernel_count: int
+) -> None:
+    options = {"max_delay": 4, "kernel": kernel, "kernel_count": kernel_count}
+    linear = snn.DelayedLinear(3, 5, **options)
+    linear.weight.detach().view(-1, 5, 3)[0, :2, 1] = 0.0
+    snn.run(linear, torch.ones(2, 4, 3))  # its state is left alone
+    assert torch.equal(SF.fan_out(linear, (3,)), torch.full((3,), 5.0 * kernel_count))
+    pruned = 5.0 * kernel_count - torch.tensor([0.0, 2.0, 0.0])
+    assert torch.equal(SF.fan_out(linear, (3,), pruned=True), pruned)
+    assert linear.mode == "step"
+    conv = snn.DelayedConv2d(2, 4, 3, padding=1, stride=2, **options)
+    plain = nn.Conv2d(2, 4, 3, padding=1, stride=2)
+    expected = kernel_count * SF.fan_out(plain, (2, 6, 5))
+    assert torch.equal(SF.fan_out(conv, (2, 6, 5)), expected)
 
 
 def test_synops_are_spikes_times_fan_out_of_one_sample():

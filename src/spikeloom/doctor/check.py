@@ -26,6 +26,7 @@ __all__ = ["check", "examine", "pair", "style_of", "trial"]
 
 TRIAL = 5  # steps of the short training that judges a learning rate ...
 PATIENCE = 20  # ... and where the loss rises: Adam and batch norm often overshoot at first
+FEWEST = 8  # samples of a part of the batch
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -286,7 +287,12 @@ def _updates(seen: Observation, num_steps: int | None, loss: Loss, steps: int) -
 
 
 def trial(
-    seen: Observation, num_steps: int | None, loss: Loss | None, steps: int, lr: float | None = None
+    seen: Observation,
+    num_steps: int | None,
+    loss: Loss | None,
+    steps: int,
+    lr: float | None = None,
+    parts: int = 1,
 ) -> Observation:
     """Train a copy of the network and its optimizer on the batch.
 
@@ -295,6 +301,7 @@ def trial(
         num_steps, loss: as for `check`.
         steps: of the training; the first one has the gradients of ``seen``.
         lr: another learning rate than that of the optimizer.
+        parts: of the batch, one for each step in turn; the first and the last step have all of it.
 
     Returns:
         An observation of the copy, with sizes of the first update and losses only.
@@ -313,7 +320,9 @@ def trial(
     for name in seen.raw:
         change = float((parameters[name].detach() - before[name]).norm())
         twin.updates[name] = change / max(float(before[name].norm()), _usual(before[name]))
+    batches = _parts(seen, num_steps, parts)
     for step in range(1, steps):
+        twin.x, twin.y = (seen.x, seen.y) if step == steps - 1 else batches[step % len(batches)]
         value = _trial_loss(twin, num_steps, loss)
         twin.losses.append(float("inf") if value is None else float(value.detach()))
         if value is None or not math.isfinite(twin.losses[-1]) or step == steps - 1:
@@ -322,6 +331,20 @@ def trial(
         value.backward()
         optimizer.step()
     return twin
+
+
+def _parts(seen: Observation, num_steps: int | None, parts: int) -> list[tuple[Tensor, Tensor]]:
+    """The batch in parts of equal size, with at least `FEWEST` samples each."""
+    x, y, samples = seen.x, seen.y, seen.samples
+    parts = max(1, min(parts, samples // FEWEST))
+    if num_steps is not None or x.dim() < 2:
+        axis = 0
+    elif seen.style == "step":
+        axis = 1
+    else:  # a loop of its own takes samples or time first
+        axis = int(x.shape[0] != samples and x.shape[1] == samples)
+    targets = y.chunk(parts, 0 if len(y) == samples else 1)
+    return list(zip(x.chunk(parts, axis), targets, strict=True))
 
 
 def _usual(weight: Tensor) -> float:

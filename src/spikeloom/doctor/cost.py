@@ -15,9 +15,10 @@ from ..core.neuron import Neuron
 from ..core.numbers import network, whole
 from ..core.stateful import Stateful
 from ..core.table import aligned
-from ..core.taps import Moment, Watch, tapped_by, untold
+from ..core.taps import Moment, Watch, tapped_by
 from ..core.tree import named_neurons
 from ..functional.reg import fan_out
+from ..layers.delayed_weights import DelayedWeights
 from ..running import layerwise, run
 from .check import style_of
 from .energy import ARITHMETIC, MEMORY, NEUROMORPHIC, EnergyModel, matched_bits
@@ -25,7 +26,7 @@ from .observe import restored
 
 __all__ = ["Cost", "LayerCost", "cost"]
 
-WEIGHTED = (nn.Linear, conv._ConvNd)
+WEIGHTED = (nn.Linear, conv._ConvNd, DelayedWeights)
 
 
 class LayerCost(NamedTuple):
@@ -182,13 +183,12 @@ class Counter:
     path: str
     layer: nn.Module
     sequence: bool = False  # whether neurons receive all steps at once, and linear layers too
-    reach: Any = None  # synapses of each input element
     kind: str = ""
-    synaptic: float = 0.0
-    analog: float = 0.0
-    once: float = 0.0
+    synaptic: Any = 0.0  # spikes of each input element
+    analog: Any = 0.0  # values of each one that are no spikes and not 0
+    once: Any = 0.0  # those that have to be computed anew
     arriving: float = 0.0
-    inputs: int = 0
+    shape: tuple[int, ...] = ()
     parts: list[tuple[Tensor, bool]] = field(default_factory=list)
     seen: Any = None  # which inputs were not 0 at some step, [B, ...]
     steps: int = 0
@@ -197,23 +197,22 @@ class Counter:
         """Add a call, or a stretch of time."""
         x = moment.x.detach()
         whole = self.sequence and isinstance(layer, nn.Linear) and x.dim() > 2
+        whole |= getattr(layer, "mode", "step") == "sequence"
         timed = moment.timed or (moment.timed is None and whole)
         self.add(x if timed else x.unsqueeze(0), moment.repeat)
 
     def add(self, x: Tensor, repeat: int = 1) -> None:
         """Add inputs [T, B, ...]; ``repeat``: one input that represents as many equal steps."""
-        if self.reach is None:
-            with untold(self.layer):
-                self.reach = fan_out(self.layer, x.shape[2:], pruned=True).double()
-            self.inputs = self.reach.numel()
+        self.shape = tuple(x.shape[2:])
         active = x != 0
-        operations = float((active.sum((0, 1)).double() * self.reach).sum())
+        values = active.sum((0, 1)).double()
         if is_spikes(x):
-            self.synaptic += repeat * operations
-            self.arriving += repeat * float(active.sum())
+            self.synaptic = self.synaptic + repeat * values
+            self.arriving += repeat * float(values.sum())
         else:
-            self.analog += repeat * operations
-            self.once += operations if repeat > 1 or not self._same(x) else 0.0
+            self.analog = self.analog + repeat * values
+            if repeat > 1 or not self._same(x):
+                self.once = self.once + values
         fired = active.any(0)
         self.seen = fired if self.seen is None else self.seen | fired
         self.steps += repeat * len(x)
@@ -228,20 +227,25 @@ class Counter:
         """The figures of a sample."""
         weights = sum(p.numel() * p.element_size() for p in self.layer.parameters())
         size = next(self.layer.parameters()).element_size()
-        ran = self.reach is not None
-        active = float((self.seen.sum(0).double() * self.reach).sum()) if ran else 0.0
+        reach = fan_out(self.layer, self.shape, pruned=True).double()
+
+        def operations(values: Any) -> float:
+            return float((values * reach).sum()) / samples
+
+        synaptic, once = operations(self.synaptic), operations(self.once)
         return LayerCost(
             self.path,
             self.kind or type(self.layer).__name__,
-            synaptic=self.synaptic / samples,
-            analog=self.analog / samples,
-            once=self.once / samples,
-            macs=float(self.reach.sum()) if ran else 0.0,
-            active=active / samples,
+            synaptic=synaptic,
+            analog=operations(self.analog),
+            once=once,
+            macs=float(reach.sum()),
+            active=operations(self.seen.sum(0).double()),
             parameters=weights,
-            traffic=size * (self.synaptic + self.once) / samples,
+            state=size * getattr(self.layer, "max_delay", 0) * reach.numel(),
+            traffic=size * (synaptic + once),
             arriving=self.arriving / samples,
-            inputs=self.inputs,
+            inputs=reach.numel(),
         )
 
 
@@ -322,7 +326,7 @@ class NeuronCounter:
             state=state,
             traffic=2 * state * self.steps + self.size * products * self.steps,
         )
-        if self.feedback is not None:
+        if self.feedback is not None and self.feedback.steps:
             yield self.feedback.row(samples)
 
     def _products(self) -> float:
@@ -410,7 +414,7 @@ def cost(net: nn.Module, batch: Any, *, num_steps: int | None = None) -> Cost:
     for counter in found.values():
         if isinstance(counter, NeuronCounter):
             rows += list(counter.rows(samples)) if counter.steps else []
-        elif counter.reach is not None:
+        elif counter.steps:
             rows.append(counter.row(samples))
     spiking = [c for c in neurons if c.neuron.spiking]
     slots = sum(c.units * c.steps for c in spiking) * samples

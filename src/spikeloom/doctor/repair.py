@@ -27,6 +27,9 @@ LARGEST = 0.05  # first update over the weights, that a proposed learning rate m
 FLAT = 1e-3  # relative difference of losses that says nothing
 STEPS = 5  # of training for each learning rate
 WORSE = 4  # rates, a factor of ten, after which no smaller one is tried
+LONG = 40  # steps of the training that compares the best rate with smaller ones ...
+PARTS = 4  # ... on parts of the batch
+ALIKE = 0.01  # relative difference of their losses
 
 
 class Change(NamedTuple):
@@ -97,7 +100,8 @@ def repair(
         optimizer, lr: as for `check`; with one of them, a learning rate is proposed: that one, or
             where `check` finds it too high or too low, of rates from 1 to 1e-5 the one after which
             the loss is lowest in a short training on a copy (a range test), but none whose first
-            update exceeds a twentieth of the weights.
+            update exceeds a twentieth of the weights, and a smaller one if it does as well in a
+            longer training on parts of the batch.
         inplace: change ``net`` itself. Default: a copy.
 
     Returns:
@@ -331,4 +335,26 @@ def range_test(seen: Observation, num_steps: int | None, loss: Any) -> float | N
             worse += 1
         if worse == WORSE and best < (seen.loss or 0.0):
             break
-    return rate
+    return None if rate is None else cautious(seen, num_steps, loss, rate)
+
+
+def cautious(seen: Observation, num_steps: int | None, loss: Any, rate: float) -> float:
+    """The smallest rate, down to a third of ``rate``, that does as well in a longer training.
+
+    A few steps on one batch favour rates at which training on others becomes unstable. Here parts
+    of the batch follow one another.
+
+    Args:
+        seen, num_steps, loss: as for `range_test`.
+        rate: the best one there.
+    """
+    place = RATES.index(rate)
+    candidates = RATES[place : place + 3]
+    try:
+        losses = [trial(seen, num_steps, loss, LONG, c, PARTS).losses[-1] for c in candidates]
+    except RuntimeError:  # a network that takes batches of one size only
+        return rate
+    best = min((last for last in losses if math.isfinite(last)), default=math.inf)
+    limit = best + ALIKE * abs(best)
+    good = [c for c, last in zip(candidates, losses, strict=True) if last <= limit]
+    return min(good, default=candidates[-1])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.checks import finite
 from ..core.lengths import checked_lengths, cut
 from ..core.numbers import real, tensor, whole
+from ..core.stateful import Stateful
 from ..decode import rates
 
 __all__ = ["fan_out", "l1_rate_sparsity", "rate_band", "synops"]
@@ -141,10 +142,12 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
     """Number of outgoing connections of each input of a module.
 
     It is the gradient of the sum of the outputs with all weights at 1, which is exact at the
-    borders of convolutions, for strides, groups and dilations.
+    borders of convolutions, for strides, groups and dilations. In a layer with delays it counts
+    what an input reaches at any later step, once for each delay of a synapse.
 
     Args:
-        synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear`` or ``nn.Conv2d``.
+        synapse: module with a ``weight``, linear in its input, e.g. ``nn.Linear``, ``nn.Conv2d`` or
+            `spikeloom.DelayedLinear`.
         shape: shape of one sample, without time and batch.
         pruned: whether weights of exactly 0 do not count as connections.
 
@@ -169,10 +172,13 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
     ones = {name: torch.ones_like(value) for name, value in own.items()}
     if pruned:
         ones["weight"] = (own["weight"].detach() != 0).to(own["weight"].dtype)
+    like = ones["weight"]
+    first = torch.zeros(1, *sizes, dtype=like.dtype, device=like.device, requires_grad=True)
     with torch.enable_grad():
-        x = torch.zeros(
-            1, *sizes, dtype=ones["weight"].dtype, device=ones["weight"].device, requires_grad=True
-        )
+        x = first
+        if isinstance(synapse, Stateful):
+            synapse, steps = _over_time(synapse)
+            x = torch.cat([first.unsqueeze(0), first.new_zeros(steps, *first.shape)])
         try:
             output = torch.func.functional_call(synapse, ones, (x,))
         except (RuntimeError, ValueError) as error:
@@ -180,8 +186,17 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
                 f"shape must be that of one sample of {synapse}, got {tuple(sizes)}; its forward "
                 f"says: {error}"
             ) from error
-        (count,) = torch.autograd.grad(output.sum(), x)
-    return count.squeeze(0)
+        (count,) = torch.autograd.grad(output.sum(), first)
+    return count.squeeze(0).round()
+
+
+def _over_time(layer: Any) -> tuple[nn.Module, int]:
+    """The layer with the same parameters, without a state, for all steps at once; and its longest
+    delay."""
+    twin = object.__new__(type(layer))  # `copy` would read the state
+    twin.__dict__.update(layer.__dict__, _hidden=None)
+    twin.mode = "sequence"
+    return twin, layer.max_delay
 
 
 def _until(spk: Tensor, lengths: Any) -> Tensor:
