@@ -16,6 +16,7 @@ energy of a recording are those of `doctor.cost`, with weights in memory outside
 """
 
 import itertools
+import math
 import os
 import statistics
 import time
@@ -28,7 +29,7 @@ from typing import Any
 import torch
 from common import Seeds, asked, each_seed, kept, options, report, spread
 from temporal_data import READERS, Fold, Recordings, made_up
-from temporal_networks import Layer, OverTime, of_features, of_images
+from temporal_networks import Layer, OverTime, interval_means, of_features, of_images
 from torch import Tensor, nn
 
 from spikeloom import data, doctor
@@ -74,23 +75,62 @@ def sound(
     bands: int,
     masks: int = 2,
     voice: int = 2,
-    stretch: float = 0.0,
 ) -> Tensor:
-    """Spectra [T, B, bands, 1] of another tempo and voice, with masks over steps and bands."""
-    x = stretched(x, stretch, generator) if stretch else x
+    """Spectra [T, B, bands, 1] of another time and voice, with masks over steps and bands."""
     x = data.shift_time(x, shift, generator=generator)
     x = shift_features(x, voice, generator)
+    return masked(x, generator, steps, bands, masks)
+
+
+def masked(x: Tensor, generator: torch.Generator, steps: int, bands: int, masks: int = 1) -> Tensor:
+    """Spectra [T, B, bands, 1] without some spans of steps and of bands."""
     for axis, most in ((0, steps), (2, bands)):
         for _ in range(masks):
             x = data.mask_spans(x, min(most, x.shape[axis]), axis=axis, generator=generator)
     return x
 
 
-def stretched(x: Tensor, spread: float, generator: torch.Generator) -> Tensor:
-    """Sequences [T, B, ...], each faster or slower from its beginning on."""
-    tempo = torch.randn(x.shape[1], generator=generator).mul(spread).exp()
-    source = (torch.arange(len(x)).unsqueeze(1) * tempo).round().long().clamp(max=len(x) - 1)
-    return x[source, torch.arange(x.shape[1])]
+def another_speaker(
+    x: Tensor,
+    generator: torch.Generator,
+    *,
+    voice: float,
+    room: float,
+    bounds: float,
+    bend: float,
+    steps: int,
+    bands: int,
+) -> Tensor:
+    """Spectra [T, B, bands, 1] of another vocal tract, rhythm, microphone and level of noise."""
+    x = data.warp_mel(x, voice, generator=generator)
+    x = of_another_rhythm(x, bounds, bend, generator)
+    x = data.equalize_bands(x, room, generator=generator)
+    x = over_noise(x, generator)
+    x = (x - x.mean((0, 2), keepdim=True)) / x.std((0, 2), keepdim=True)
+    return masked(x, generator, steps, bands)
+
+
+def of_another_rhythm(x: Tensor, bounds: float, bend: float, generator: torch.Generator) -> Tensor:
+    """Sequences [T, B, ...] that begin and end elsewhere, faster in one half than in the other."""
+    last = len(x) - 1
+    begin, end, bow, wave = 2 * torch.rand(4, x.shape[1], generator=generator) - 1
+    share = torch.arange(len(x)).unsqueeze(1) / last  # [T, 1]
+    half, full = torch.sin(math.pi * share), torch.sin(2 * math.pi * share)
+    share = share + bend / math.pi * (bow * half + wave / 4 * full)
+    position = torch.lerp(bounds * begin, 1 + bounds * end, share).mul(last).clamp(0, last)
+    before = position.floor().long()
+    after = (before + 1).clamp(max=last)
+    sample = torch.arange(x.shape[1])
+    weight = (position - before).reshape(*position.shape, *[1] * (x.dim() - 2))
+    return torch.lerp(x[before, sample], x[after, sample], weight)
+
+
+def over_noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Standardised logarithms of energies [T, B, bands, 1]; half of the recordings get noise."""
+    level = 1.5 * torch.rand(x.shape[1], 1, 1, generator=generator) - 2
+    noise = level + 0.2 * torch.randn(x.shape, generator=generator)
+    noisy = torch.rand(x.shape[1], 1, 1, generator=generator) < 0.5
+    return torch.where(noisy, torch.logaddexp(4 * x, 4 * noise) / 4, x)
 
 
 def shift_features(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -163,7 +203,7 @@ def digits() -> OverTime:
         Layer(32, 48, (5, 3), (1, 2)),
         Layer(48, 64, (5, 4), whole=True),
     ]
-    return OverTime(layers, 10, 0.3)
+    return OverTime(layers, 10, 0.1)
 
 
 def signals(channels: tuple[int, ...], classes: int) -> OverTime:
@@ -187,7 +227,7 @@ TASKS = {
     "spoken digits": Task(
         "spoken digits",
         digits,
-        partial(sound, shift=4, steps=8, bands=6, masks=1, stretch=0.1),
+        partial(another_speaker, voice=1.23, room=0.5, bounds=0.08, bend=0.3, steps=5, bands=3),
         epochs=12,
         lr=4e-3,
         batch=32,
@@ -217,10 +257,10 @@ TASKS = {
     ),
     "vowels": Task(
         "vowels",
-        partial(of_features, 12, 512, 8, 9),
+        partial(of_features, 12, 512, 3, 9),
         partial(noisy, sigma=0.3),
         epochs=40,
-        lr=1e-2,
+        lr=3e-3,
         batch=32,
     ),
 }
@@ -372,15 +412,8 @@ def result(task: Task, folds: list[Fold], seed: int, shuffle: bool, watch: bool)
 
 def features(recordings: Recordings, bins: int) -> Tensor:
     """Means over equal intervals of each recording, [N, bins x features]."""
-    x = recordings.x.flatten(2)
-    place = torch.arange(x.shape[1])
-    found = []
-    for k in range(bins):
-        low, high = (recordings.lengths.unsqueeze(1) * (k + i) / bins for i in (0, 1))
-        overlap = (torch.minimum(high, place + 1) - torch.maximum(low, place)).clamp(min=0)
-        share = overlap / overlap.sum(1, keepdim=True)
-        found.append(torch.einsum("nt,ntf->nf", share, x))
-    return torch.cat(found, 1)
+    x = recordings.x.flatten(2).transpose(0, 1)
+    return interval_means(x, recordings.lengths, bins).flatten(1)
 
 
 def ridge(train: Recordings, test: Recordings, bins: int, penalty: float) -> Tensor:

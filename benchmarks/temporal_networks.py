@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom.data import mask_sequences
 
-__all__ = ["Layer", "OverTime", "Stepwise", "of_features", "of_images"]
+__all__ = ["Layer", "OverTime", "Stepwise", "interval_means", "of_features", "of_images"]
 
 
 class Layer(nn.Module):
@@ -90,11 +90,21 @@ class OverTime(nn.Module):
 
 
 class Stepwise(nn.Module):
-    """A network of one step, run over time."""
+    """A network of one step, run over time, and a readout of the means over intervals.
 
-    def __init__(self, net: nn.Sequential) -> None:
+    Args:
+        net: of one step.
+        readout: of the means of what ``net`` gives, [B, intervals x outputs], to the scores.
+        intervals: equal parts of a recording; which part it was in is known to the readout.
+    """
+
+    def __init__(
+        self, net: nn.Sequential, readout: nn.Module | None = None, intervals: int = 1
+    ) -> None:
         super().__init__()
         self.net = net
+        self.readout = readout or nn.Identity()
+        self.intervals = intervals
         self.recorded = [f"{i}.spk" for i, m in enumerate(net) if isinstance(m, snn.Leaky)]
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -106,12 +116,26 @@ class Stepwise(nn.Module):
             batch_norm="time",
             lengths=lengths if unequal else None,
         )
-        return mean_over_time(result.output, lengths), list(result.record.values())
+        means = interval_means(result.output, lengths, self.intervals)
+        return self.readout(means.flatten(1)), list(result.record.values())
 
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
     """The mean of [T, B, ...] over the steps before the end of each recording."""
     return mask_sequences(x, lengths).sum(0) / lengths.unsqueeze(1)
+
+
+def interval_means(x: Tensor, lengths: Tensor, intervals: int) -> Tensor:
+    """Means of [T, B, features] over equal parts of each recording, [B, intervals, features].
+
+    A step on the border of two intervals counts in both, by its share.
+    """
+    edges = lengths.unsqueeze(1) * torch.arange(intervals + 1) / intervals  # [B, intervals + 1]
+    step = torch.arange(len(x))
+    ends = torch.minimum(edges[:, 1:, None], step + 1)
+    overlap = (ends - torch.maximum(edges[:, :-1, None], step)).clamp(min=0)
+    share = overlap / overlap.sum(2, keepdim=True)
+    return torch.einsum("bit,tbf->bif", share.to(x), x)
 
 
 def of_images(classes: int) -> Stepwise:
@@ -127,20 +151,14 @@ def of_images(classes: int) -> Stepwise:
     return Stepwise(nn.Sequential(*layers))
 
 
-def of_features(features: int, hidden: int, longest: int, classes: int) -> Stepwise:
-    """One hidden layer whose synapses have a learned delay each."""
+def of_features(features: int, hidden: int, intervals: int, classes: int) -> Stepwise:
+    """One hidden layer, read at several intervals of a recording."""
     neurons = snn.Leaky(
         torch.full((hidden,), 0.5),
         learn_beta=True,
         init_hidden=True,
         spike_grad=snn.surrogate.atan(),
     )
-    return Stepwise(
-        nn.Sequential(
-            snn.DelayedLinear(features, hidden, longest, learn_delay=True),
-            nn.LayerNorm(hidden),
-            neurons,
-            nn.Dropout(0.5),
-            nn.Linear(hidden, classes),
-        )
-    )
+    net = nn.Sequential(nn.Linear(features, hidden), nn.LayerNorm(hidden), neurons)
+    readout = nn.Sequential(nn.Dropout(0.5), nn.Linear(intervals * hidden, classes))
+    return Stepwise(net, readout, intervals)

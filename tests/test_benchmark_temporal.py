@@ -63,3 +63,45 @@ def test_a_layer_with_delays_reads_later_steps_or_loses_early_ones(temporal: Any
     weight = layer.synapses.weight[..., 0]  # [outputs, inputs, 3], the last one without delay
     by_hand = sum(x[3 - lag, 0, 0] @ weight[..., 2 - lag].T for lag in range(3))
     torch.testing.assert_close(currents[3, 0, 0], by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_an_interval_takes_steps_of_another_one_or_padding(temporal: Any) -> None:
+    x = torch.arange(1.0, 13).view(6, 2, 1)  # 1, 3, 5 ... and 2, 4, 6 ...
+    found = temporal.interval_means(x, torch.tensor([6, 3]), 2).squeeze(2)  # half a step each
+    torch.testing.assert_close(
+        found, torch.tensor([[3.0, 9.0], [(2 + 4 / 2) / 1.5, (4 / 2 + 6) / 1.5]])
+    )
+
+
+def test_the_scores_of_a_padded_recording_differ_from_those_of_the_recording_alone(
+    temporal: Any,
+) -> None:
+    net = temporal.TASKS["vowels"].network().eval()
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([9, 4, 7])
+    x = torch.randn(9, 3, 12, generator=generator)
+    scores, (spk,) = net(x, lengths)
+    for i, end in enumerate(lengths.tolist()):
+        alone, (spk_alone,) = net(x[:end, i : i + 1], lengths[i : i + 1])
+        torch.testing.assert_close(scores[i], alone[0])
+        assert torch.equal(spk[:end, i], spk_alone[:, 0]) and not spk[end:, i].any()
+    assert spk.any()
+
+
+def test_another_rhythm_moves_bounds_or_order_of_the_steps(temporal: Any) -> None:
+    x = torch.linspace(0, 1, 40).view(40, 1, 1, 1).expand(40, 300, 2, 1)
+    same = temporal.of_another_rhythm(x, 0.0, 0.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(same, x)
+    found = temporal.of_another_rhythm(x, 0.1, 0.3, torch.Generator().manual_seed(0))
+    assert bool((found.diff(dim=0) >= 0).all()) and not torch.equal(found[:, 0], found[:, 1])
+    assert float(found.min()) == 0 and float(found.max()) == 1
+    assert 0.05 < float(found[0].max()) < 0.1 and 0.9 < float(found[-1].min()) < 0.95
+
+
+def test_noise_lowers_an_energy_or_reaches_no_half_of_the_recordings(temporal: Any) -> None:
+    x = torch.linspace(-3, 3, 32).view(1, 1, 32, 1).expand(5, 400, 32, 1).contiguous()
+    found = temporal.over_noise(x, torch.Generator().manual_seed(0))
+    changed = (found != x).flatten(2).any(2).any(0)
+    assert 150 < int(changed.sum()) < 250
+    assert bool((found >= x - 1e-6).all()) and float((found - x)[:, :, -8:].abs().max()) < 0.05
+    assert bool((found[:, changed, 0] > -3).all()), "the quietest band of a noisy recording rises"

@@ -25,6 +25,8 @@ SEQUENCES = {
     "add_noise": lambda x, g: data.add_noise(x, 0.5, generator=g),
     "mask_spans": lambda x, g: data.mask_spans(x, 4, generator=g),
     "mask_spans of features": lambda x, g: data.mask_spans(x, 3, axis=2, generator=g),
+    "warp_mel": lambda x, g: data.warp_mel(x, 1.5, generator=g),
+    "equalize_bands": lambda x, g: data.equalize_bands(x, 2.0, generator=g),
     "mix": lambda x, g: data.mix(x, torch.eye(x.shape[1]), generator=g)[0],
 }
 FRAMES = {
@@ -95,9 +97,67 @@ def test_a_stretch_plays_a_ramp_at_another_slope() -> None:
         torch.testing.assert_close(sample, expected)
 
 
+def test_a_warp_of_mel_bands_raises_all_peaks_by_one_factor() -> None:
+    rate, tones = 8000, (300.0, 700.0, 1500.0)
+    seconds = torch.arange(1600, dtype=torch.float64) / rate
+
+    def energies(factor: float) -> Tensor:
+        waves = [torch.sin(2 * torch.pi * factor * f * seconds) for f in tones]
+        return data.mel(torch.stack(waves), rate, bands=40)
+
+    def peaks(spectra: Tensor) -> Tensor:
+        """Mean band of the energy above -20 dB, of each waveform."""
+        weight = (spectra.mean(0) - spectra.mean(0).amax(1, keepdim=True) + 2).clamp(min=0)
+        return (weight * torch.arange(40)).sum(1) / weight.sum(1)
+
+    played = energies(1.0).repeat_interleave(50, 1)
+    found = peaks(data.warp_mel(played, 1.3, generator=seeded())).view(3, 50)
+    assert float(found.min(1).values.sub(peaks(energies(1 / 1.3))).abs().max()) < 0.6
+    assert float(found.max(1).values.sub(peaks(energies(1.3))).abs().max()) < 0.6
+    middle = found.median(1).values
+    assert float(middle.sub(peaks(energies(1.0))).abs().max()) < 0.8, "neither higher nor lower"
+
+
+def test_a_warp_repeats_the_outer_bands_where_the_spectrum_ends() -> None:
+    x = torch.arange(10.0).view(1, 1, 10).expand(1, 300, 10)
+    found = data.warp_mel(x, 1.5, generator=seeded())[0]
+    assert float(found.min()) == 0 and float(found.max()) == 9
+    assert bool((found.diff(dim=1) >= 0).all())
+
+
+def test_an_equalizer_adds_one_smooth_curve_to_all_steps_of_a_sample() -> None:
+    x = torch.rand(5, 400, 16, 2, dtype=torch.float64)
+    added = data.equalize_bands(x, 0.6, curves=3, generator=seeded()) - x
+    curve = added[0, :, :, 0]
+    torch.testing.assert_close(added, curve[None, :, :, None].expand_as(added))
+    place = (torch.arange(16, dtype=torch.float64) + 0.5) / 16
+    cosines = torch.stack([torch.cos(torch.pi * k * place) for k in range(16)])
+    weights = curve @ cosines.t() / 8  # the cosines are orthogonal, of square 8 but for the first
+    assert float(weights[:, 0].abs().max()) < 1e-6 and float(weights[:, 4:].abs().max()) < 1e-6
+    for k in (1, 2, 3):
+        amplitude = weights[:, k] * k**0.5
+        assert 0.57 < float(amplitude.max()) <= 0.6 and -0.6 <= float(amplitude.min()) < -0.57
+        assert float(amplitude.mean().abs()) < 0.07
+
+
+@pytest.mark.parametrize("name", ["warp_mel", "equalize_bands"])
+def test_bands_are_the_axis_after_the_batch_and_are_required(name) -> None:
+    change = SEQUENCES[name]
+    x = torch.rand(4, 3, 8)
+    apart = torch.stack([x, 2 * x], 3)
+    found = change(apart, seeded())
+    torch.testing.assert_close(found[..., 0], change(x, seeded()))
+    with pytest.raises(ValueError, match=r"x must be energies \[T, B, bands, ...\], got \(4, 3\)"):
+        change(x[..., 0], seeded())
+    with pytest.raises(TypeError, match="x must"):
+        change(x.long(), seeded())
+
+
 def test_a_factor_of_1_and_strengths_of_0_change_nothing() -> None:
     x = made("sequence")
     assert torch.equal(data.stretch_time(x, 1.0), x)
+    assert torch.equal(data.warp_mel(x, 1.0), x)
+    assert torch.equal(data.equalize_bands(x, 0.0), x)
     assert torch.equal(data.crop_time(x, 9), x)
     assert torch.equal(data.scale_gain(x, 0.0), x)
     assert torch.equal(data.add_noise(x, 0.0), x)
@@ -243,6 +303,17 @@ def test_every_shift_of_both_axes_occurs_and_what_leaves_is_lost() -> None:
 
 MISTAKES = {
     "a factor below 1": (lambda: data.stretch_time(torch.ones(3, 1), 0.5), ValueError, "most must"),
+    "a warp below 1": (lambda: data.warp_mel(torch.ones(3, 1, 2), 0.9), ValueError, "most must"),
+    "bands upside down": (
+        lambda: data.warp_mel(torch.ones(3, 1, 2), 1.2, lowest=500.0, highest=100.0),
+        ValueError,
+        "highest must",
+    ),
+    "no curves": (
+        lambda: data.equalize_bands(torch.ones(3, 1, 2), 1.0, curves=0),
+        ValueError,
+        "curves must",
+    ),
     "whole numbers": (lambda: data.add_noise(torch.ones(3, 1).long(), 1.0), TypeError, "floating"),
     "a crop too long": (lambda: data.crop_time(torch.ones(3, 1), 4), ValueError, r"\[1, 3\]"),
     "no batch": (lambda: data.scale_gain(torch.ones(3), 1.0), ValueError, r"\[T, B, ...\]"),

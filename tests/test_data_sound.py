@@ -40,6 +40,30 @@ def test_a_batch_of_waveforms_is_its_waveforms_and_silence_is_the_floor() -> Non
     torch.testing.assert_close(together[:, 2], torch.full((98, 40), -7.0).double())
 
 
+def test_trimming_keeps_what_is_loud_and_the_pause_inside() -> None:
+    quiet, pause = torch.full((4000,), 0.001).double(), torch.zeros(2400).double()
+    quiet[::2] *= -1
+    loud = torch.cat([tone(700.0, seconds=0.25), pause, 0.1 * tone(500.0, seconds=0.25)])
+    trimmed = data.trim_silence(torch.cat([quiet, loud, quiet]), 8000)
+    start = len(trimmed) - len(loud)
+    assert 0 <= start < 2 * 200, "less than a window on each side"
+    places = [p for p in range(start + 1) if torch.equal(trimmed[p : p + len(loud)], loud)]
+    assert places, "no sample between the loud ones is lost"
+    strict = data.trim_silence(torch.cat([quiet, loud, quiet]), 8000, below=10.0)
+    assert len(strict) < 2000 + 2 * 200, "a tone at -20 dB is quiet beside one that is 10 dB below"
+
+
+def test_trimming_knows_neither_level_nor_offset_and_leaves_silence_whole() -> None:
+    audio = torch.cat([torch.zeros(1000), tone(700.0).float(), torch.zeros(1000)])
+    found = data.trim_silence(audio, 8000)
+    for changed in (1e-3 * audio, audio + 0.5):
+        assert len(data.trim_silence(changed, 8000)) == len(found)
+    for constant in (torch.zeros(500), torch.ones(500)):
+        assert torch.equal(data.trim_silence(constant, 8000), constant)
+    loud = tone(700.0, seconds=0.123)
+    assert torch.equal(data.trim_silence(loud, 8000), loud)
+
+
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_a_wav_file_is_read_as_it_was_written(width: int, tmp_path: Path) -> None:
     kind = {1: "u1", 2: "<i2", 4: "<i4"}[width]
@@ -77,6 +101,9 @@ MISTAKES = {
     "too short": (lambda: data.mel(torch.zeros(100), 8000), "at least one window of 200 samples"),
     "above half the rate": (lambda: data.mel(tone(1.0), 8000, highest=5000.0), "rate / 2 = 4000"),
     "too narrow": (lambda: data.mel(tone(1.0), 8000, bands=200), "contain no frequency"),
+    "a batch to trim": (lambda: data.trim_silence(torch.ones(2, 800), 8000), "one by one"),
+    "nothing to trim": (lambda: data.trim_silence(torch.ones(9), 8000), "one frame of 200 samples"),
+    "above the loudest": (lambda: data.trim_silence(tone(1.0), 8000, below=-1.0), "below must be"),
     "a shift too long": (lambda: data.shift_time(torch.ones(3, 2), 4), r"most must be in \[0, 3\]"),
     "a mask over the batch": (lambda: data.mask_spans(torch.ones(3, 2, 4), 1, axis=1), "axis must"),
     "no batch": (lambda: data.mask_spans(torch.ones(3), 1), r"x must be sequences \[T, B, ...\]"),

@@ -7,11 +7,13 @@ data set that fits into memory is a `Split`: training and test samples, already 
 from .augmentation import (
     add_noise,
     crop_time,
+    equalize_bands,
     mask_spans,
     mix,
     scale_gain,
     shift_time,
     stretch_time,
+    warp_mel,
 )
 from .bridge import EventFrames, tonic
 from .bundled import digits, iris
@@ -34,7 +36,7 @@ from .generators import delayed_xor, randman, xor_times, yin_yang
 from .images import cifar10_jpeg, mnist, read_idx
 from .saccades import saccade
 from .series import Series, Source
-from .sound import mel, read_wav
+from .sound import mel, read_wav, trim_silence
 from .split import Split, disjoint, stratified
 from .ts_file import read_ts
 from .wav_folder import wav_folder
@@ -58,6 +60,7 @@ __all__ = [
     "drop_area",
     "drop_events",
     "drop_time",
+    "equalize_bands",
     "event_drop",
     "flip_events",
     "flip_polarity",
@@ -89,6 +92,8 @@ __all__ = [
     "to_events",
     "to_frames",
     "tonic",
+    "trim_silence",
+    "warp_mel",
     "wav_folder",
     "xor_times",
     "yin_yang",

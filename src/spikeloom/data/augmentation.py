@@ -6,21 +6,26 @@ generator's device, so that a seed gives one result wherever the sequences are. 
 workers; make one for each sample, or leave it out.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..core import checks
 from ..core.numbers import random_source, real, tensor, whole
+from .sound import from_mel, to_mel
 
 __all__ = [
     "add_noise",
     "crop_time",
+    "equalize_bands",
     "mask_spans",
     "mix",
     "scale_gain",
     "shift_time",
     "stretch_time",
     "uniform",
+    "warp_mel",
 ]
 
 
@@ -90,6 +95,93 @@ def stretch_time(
     share = over_features((position - before).to(x.dtype), x)
     early, late = _steps(x, before), _steps(x, (before + 1).clamp(max=last))
     return torch.lerp(early, late, share).masked_fill(~over_features(position <= last, x), fill)
+
+
+def warp_mel(
+    x: Tensor,
+    most: float,
+    *,
+    lowest: float = 60.0,
+    highest: float = 4000.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Raises or lowers all frequencies of every sample by a random factor, as another voice.
+
+    The resonances of a shorter vocal tract are higher by one factor.
+
+    Args:
+        x: energies of mel bands, [T, B, bands, ...], floating point.
+        most: the largest factor, >= 1; the logarithm of the factor is uniform between those of 1 /
+            most and most.
+        lowest: lower end of the first band, in Hz, as in `mel`.
+        highest: upper end of the last band, in Hz, as in `mel`.
+        generator: of the draws.
+
+    Returns:
+        As ``x``, between neighbouring bands linearly; bands whose frequencies were outside of the
+        spectrum repeat the first or the last one.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no bands, ``most`` is out of range, or ``highest`` is not above ``lowest``.
+
+    Source: Jaitly & Hinton (2013), Vocal tract length perturbation (VTLP) improves speech
+    recognition, ICML workshop on deep learning for audio, speech and language processing.
+
+    >>> x = torch.arange(5.0).view(1, 1, 5)
+    >>> warp_mel(x, 1.5, generator=torch.Generator().manual_seed(1)).flatten()
+    tensor([0.0000, 0.6752, 1.5839, 2.5148, 3.4629])
+    """
+    _bands(x)
+    most = real("most", most, 1.0, example=1.2)
+    lowest = real("lowest", lowest, 0.0, example=60.0)
+    highest = real("highest", highest, lowest, open_low=True, example=4000.0)
+    factor = most ** (2 * uniform(x, x.shape[1], 1, generator=generator) - 1)
+    low, high = to_mel(torch.tensor([lowest, highest], dtype=torch.float64)).tolist()
+    band = (high - low) / (x.shape[2] + 1)
+    place = torch.arange(x.shape[2], device=x.device)
+    centres = from_mel(low + band * (place + 1))
+    moved = (to_mel(centres / factor) - to_mel(centres)) / band
+    position = (place + moved).clamp(0, x.shape[2] - 1)  # [B, bands]
+    before = position.floor().long()
+    after = (before + 1).clamp(max=x.shape[2] - 1)
+    sample = torch.arange(x.shape[1], device=x.device).unsqueeze(1)
+    share = over_features((position - before).to(x.dtype), x[0])
+    return torch.lerp(x[:, sample, before], x[:, sample, after], share)
+
+
+def equalize_bands(
+    x: Tensor, most: float, *, curves: int = 4, generator: torch.Generator | None = None
+) -> Tensor:
+    """Adds a random smooth curve over the bands to every sample, as another microphone or room.
+
+    Args:
+        x: logarithms of the energies of bands, [T, B, bands, ...], floating point.
+        most: the largest amplitude of the first cosine, half a period over all bands, in the unit
+            of ``x``, >= 0; the k-th has k half periods and at most ``most`` / sqrt(k). Amplitudes
+            up to the largest, of both signs, are equally likely.
+        curves: number of cosines, >= 1.
+        generator: of the draws.
+
+    Returns:
+        As ``x``; all steps of a sample receive the same curve, whose mean over the bands is 0.
+
+    Raises:
+        TypeError: ``x`` holds no floats.
+        ValueError: no bands, ``most`` is negative, or there are no curves.
+
+    >>> x = torch.zeros(1, 1, 4)
+    >>> equalize_bands(x, 1.0, curves=1, generator=torch.Generator().manual_seed(0)).flatten()
+    tensor([-0.0069, -0.0029,  0.0029,  0.0069])
+    """
+    _bands(x)
+    most = real("most", most, 0.0, example=0.5)
+    curves = whole("curves", curves, 1)
+    place = (torch.arange(x.shape[2], device=x.device) + 0.5) * (math.pi / x.shape[2])
+    number = torch.arange(1, curves + 1, device=x.device).unsqueeze(1)
+    cosines = torch.cos(number * place) / number.sqrt()  # [curves, bands]
+    amplitude = most * (2 * uniform(x, x.shape[1], curves, generator=generator) - 1)
+    return x + over_features((amplitude @ cosines).to(x.dtype), x[0])
 
 
 def crop_time(x: Tensor, size: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -307,6 +399,13 @@ def over_features(values: Tensor, x: Tensor) -> Tensor:
     torch.Size([3, 2, 1, 1])
     """
     return values.reshape(*values.shape, *[1] * (x.dim() - 2))
+
+
+def _bands(x: Tensor) -> None:
+    _batch(x)
+    checks.floating(x, "x")
+    if x.dim() < 3:
+        raise ValueError(f"x must be energies [T, B, bands, ...], got {tuple(x.shape)}")
 
 
 def _batch(x: Tensor) -> None:

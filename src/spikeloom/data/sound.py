@@ -1,6 +1,5 @@
-"""Sound: reads wav files, and turns waveforms into the energies of mel bands."""
+"""Sound: reads wav files, trims waveforms, and turns them into the energies of mel bands."""
 
-import math
 import wave
 from os import PathLike
 
@@ -10,9 +9,17 @@ from torch import Tensor
 
 from ..core.numbers import real, whole
 from .damage import damage_named, file_of
-from .gammatone import checked_waves
+from .gammatone import checked_waves, frame_energy
 
-__all__ = ["mel", "mel_filters", "read_channels", "read_wav"]
+__all__ = [
+    "from_mel",
+    "mel",
+    "mel_filters",
+    "read_channels",
+    "read_wav",
+    "to_mel",
+    "trim_silence",
+]
 
 REMEDY = "convert it to PCM, e.g. ffmpeg -i in.mp3 -ac 1 -c:a pcm_s16le out.wav"
 
@@ -63,6 +70,48 @@ def read_channels(path: "str | PathLike[str]") -> tuple[Tensor, int]:
     kind, zero, scale = _FORMATS[width]
     samples = np.frombuffer(raw, kind).astype(np.float64).reshape(-1, channels)
     return torch.from_numpy(((samples - zero) / scale).astype(np.float32)), rate
+
+
+def trim_silence(
+    audio: Tensor, rate: float, *, below: float = 30.0, window: float = 0.025, hop: float = 0.010
+) -> Tensor:
+    """Removes the quiet parts at the beginning and at the end of a waveform.
+
+    Args:
+        audio: waveform, [N].
+        rate: sampling rate, in Hz.
+        below: windows are quiet whose power is more than this much below that of the loudest one,
+            in dB, >= 0. The mean of the waveform does not count.
+        window: duration of a window, in seconds.
+        hop: time from one window to the next, in seconds.
+
+    Returns:
+        The waveform from its first to its last window that is not quiet, a view of ``audio``. A
+        constant waveform is returned whole.
+
+    Raises:
+        TypeError: ``audio`` holds no floats.
+        ValueError: the waveform is shorter than a window, or a number is out of range.
+
+    >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(4000) / 8000)
+    >>> audio = torch.cat([torch.zeros(4000), tone, torch.zeros(2400)])
+    >>> trim_silence(audio, 8000).shape  # the tone and less than a window on either side
+    torch.Size([4280])
+    """
+    checked_waves(audio, rate)
+    if audio.dim() != 1:
+        raise ValueError(
+            f"audio must be one waveform [N], got {tuple(audio.shape)}; trim the waveforms of a "
+            "batch one by one"
+        )
+    below = real("below", below, 0.0, example=30.0)
+    silent = torch.finfo(audio.dtype).tiny
+    centred = audio - audio.mean()
+    energies = frame_energy(centred, rate, window=window, hop=hop, floor=silent)
+    loud = (energies >= energies.max() - below / 10).nonzero().flatten().tolist()
+    size, step = (max(1, round(seconds * rate)) for seconds in (window, hop))
+    end = loud[-1] * step + size if loud[-1] < len(energies) - 1 else len(audio)
+    return audio[loud[0] * step : end]
 
 
 def mel(
@@ -135,15 +184,31 @@ def mel(
 
 
 def mel_filters(bands: int, size: int, rate: float, lowest: float, highest: float) -> Tensor:
-    """Weights of the frequencies in triangular bands, [size // 2 + 1, bands], float64.
-
-    Source: Stevens, Volkmann & Newman (1937), the form 2595 log10(1 + f / 700) of O'Shaughnessy
-    (1987).
-    """
-    first, last = (2595 * math.log10(1 + f / 700) for f in (lowest, highest))
-    scale = torch.linspace(first, last, bands + 2, dtype=torch.float64)
-    edges = 700 * (10 ** (scale / 2595) - 1)
+    """Weights of the frequencies in triangular bands, [size // 2 + 1, bands], float64."""
+    first, last = to_mel(torch.tensor([lowest, highest], dtype=torch.float64)).tolist()
+    edges = from_mel(torch.linspace(first, last, bands + 2, dtype=torch.float64))
     frequencies = torch.arange(size // 2 + 1, dtype=torch.float64).unsqueeze(1) * rate / size
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
     return torch.minimum(rising, falling).clamp(min=0)
+
+
+def to_mel(frequency: Tensor) -> Tensor:
+    """Mel of frequencies in Hz.
+
+    Source: Stevens, Volkmann & Newman (1937), the form 2595 log10(1 + f / 700) of O'Shaughnessy
+    (1987).
+
+    >>> to_mel(torch.tensor([0.0, 700.0]))
+    tensor([  0.0000, 781.1729])
+    """
+    return 2595 * torch.log10(1 + frequency / 700)
+
+
+def from_mel(scale: Tensor) -> Tensor:
+    """Frequencies in Hz of mel, the inverse of `to_mel`.
+
+    >>> from_mel(to_mel(torch.tensor([200.0, 3000.0]))).round()
+    tensor([ 200., 3000.])
+    """
+    return 700 * (10 ** (scale / 2595) - 1)
