@@ -138,20 +138,20 @@ def shift_features(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
     return data.shift_time(x.transpose(0, 2), most, generator=generator).transpose(0, 2)
 
 
-def moved(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Frames [T, B, 2, H, W], each recording turned, scaled and shifted a little."""
+def moved(x: Tensor, generator: torch.Generator, far: float = 1.0) -> Tensor:
+    """Frames [T, B, C, H, W], each recording turned, scaled and shifted a little."""
 
     def drawn(spread: float) -> Tensor:
-        return spread * torch.randn(x.shape[1], generator=generator)
+        return far * spread * torch.randn(x.shape[1], generator=generator)
 
     angle, size = drawn(0.15), drawn(0.1).exp()
     turned = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
     shift = torch.stack([drawn(0.08), drawn(0.08)], 1).unsqueeze(2)  # of half the width
     affine = torch.cat([turned * size.view(-1, 1, 1), shift], 2)
-    frames = x.transpose(0, 1).flatten(1, 2)  # [B, T x 2, H, W]
+    frames = x.transpose(0, 1).flatten(1, 2)  # [B, T x C, H, W]
     grid = nn.functional.affine_grid(affine, list(frames.shape), align_corners=False)
     frames = nn.functional.grid_sample(frames, grid, align_corners=False)
-    return frames.unflatten(1, (len(x), 2)).transpose(0, 1)
+    return frames.unflatten(1, (len(x), x.shape[2])).transpose(0, 1)
 
 
 def scaled(x: Tensor, generator: torch.Generator, *, shift: int, spread: float) -> Tensor:

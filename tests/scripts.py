@@ -1,18 +1,20 @@
 """Runs a script of the repository in this process. A process of its own would import torch and this
 package and compile the kernels again, which takes longer than most smoke runs."""
 
+import importlib
 import io
 import os
 import runpy
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 import torch
 
-__all__ = ["run_script"]
+__all__ = ["imported", "run_script"]
 
 
 def run_script(
@@ -50,3 +52,17 @@ def run_script(
         sys.setswitchinterval(interval)
         torch.set_num_threads(threads)
     return code, printed.getvalue()
+
+
+@contextmanager
+def imported(script: Path) -> Iterator[ModuleType]:
+    """The module of a script, imported as the script imports those beside it."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(script.parent))
+    try:
+        yield importlib.import_module(script.stem)
+    finally:
+        sys.path.remove(str(script.parent))
+        for path in script.parent.glob("*.py"):
+            if path.stem not in before:
+                sys.modules.pop(path.stem, None)

@@ -66,6 +66,8 @@ FLOOR = {
 # Imports between different parts of one floor.
 EDGES = {
     ("core.curves", "core.surrogate"),  # a curve is a surrogate
+    ("core.surrogate", "core.checks"),  # the fast path of a step, where torch alone computes
+    ("core.reset", "core.checks"),
     ("core.curves", "core.densities"),
     ("core.densities", "core.surrogate"),
     ("core.curves", "core.numbers"),

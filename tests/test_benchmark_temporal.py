@@ -1,29 +1,20 @@
 """What `benchmarks/temporal.py` measures, on recordings whose answer is known."""
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scripts import imported
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
 def temporal() -> Iterator[Any]:
-    """The module, imported as the script imports those beside it."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield importlib.import_module("temporal")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for path in BENCHMARKS.glob("*.py"):
-            if path.stem not in before:
-                sys.modules.pop(path.stem, None)
+    with imported(BENCHMARKS / "temporal.py") as module:
+        yield module
 
 
 def recordings(temporal: Any) -> Any:

@@ -74,12 +74,25 @@ def test_deep_networks_compute_layer_by_layer_what_the_loop_computes() -> None:
 
 
 @pytest.mark.slow
-def test_deep_networks_and_resonators_are_trained() -> None:
+def test_deep_networks_are_trained() -> None:
     (deep,) = report("deep", "--network", "sew", "--repeats", "1")
-    (resonators,) = report("sequential_mnist", "--permuted")
-    assert deep["epochs"] == resonators["epochs"] == 1
-    assert {"parameters", "test [%]", "cpu [s]"} <= deep.keys() & resonators.keys()
-    assert resonators["order"] == "permuted"
+    assert deep["epochs"] == 1 and {"parameters", "test [%]", "cpu [s]"} <= deep.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["lines", "resonators"])
+@pytest.mark.parametrize("order", ["sequential", "permuted"])
+def test_images_are_read_pixel_by_pixel(network: str, order: str) -> None:
+    permuted = ["--permuted"] * (order == "permuted")
+    (row,) = report("sequential_mnist", "--network", network, *permuted)
+    assert row["network"] == network and row["order"] == order and row["epochs"] == 1
+    assert {"parameters", "validation [%]", "test [%]", "spikes", "cpu [s]"} <= row.keys()
+
+
+@pytest.mark.slow
+def test_tuning_on_sequences_of_pixels_leaves_the_test_part_alone() -> None:
+    (row,) = report("sequential_mnist", "--tuning", "--half")
+    assert row["test [%]"] is None and 0 <= row["validation [%]"] <= 100
 
 
 @pytest.mark.slow

@@ -43,6 +43,21 @@ def test_a_frozen_encoder_was_trained_under(way: str, mode: Any) -> None:
     assert net.enc.weight.grad is None and net.fc.weight.grad is not None
 
 
+@pytest.mark.parametrize("made", ["input", "network"])
+def test_tensors_made_in_inference_mode_were_asked_for_their_version(made: str) -> None:
+    with torch.inference_mode(made == "input"):
+        x = X.repeat(1, 1, 9)
+    with torch.inference_mode(made == "network"):
+        net = nn.Sequential(nn.Linear(27, 4), snn.Leaky(0.9, init_hidden=True))
+
+    def spikes() -> Tensor:
+        snn.reset(net)
+        return torch.stack([net(x[step]) for step in range(len(x))])
+
+    with torch.no_grad():
+        assert torch.equal(snn.layerwise(spikes)(), spikes())
+
+
 @every_way
 @pytest.mark.parametrize("learn", [False, True], ids=["nothing learns", "under no_grad"])
 def test_a_spike_that_has_no_gradient_said_that_it_has_one(way: str, learn: bool) -> None:

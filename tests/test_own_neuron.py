@@ -271,6 +271,28 @@ def test_a_membrane_that_a_spike_overwrites_was_kept_in_16_bits_with_wrong_gradi
             neuron.scan(x)
 
 
+class Unmoved(snn.Leaky):
+    """Its membrane itself decides on the spike."""
+
+    @staticmethod
+    def trigger(state: Any, p: Any) -> Tensor:
+        return state.mem
+
+
+def test_what_a_neuron_fires_is_never_the_tensor_that_it_remembers() -> None:
+    lif = Unmoved(0.9, spike_grad=lambda x: x, reset_mechanism="none", init_hidden=True)
+    lif(torch.full((1, 2), 0.5)).zero_()
+    assert lif.mem.tolist() == [[0.5, 0.5]]
+
+
+def test_a_graded_factor_that_is_written_unseen_acts_in_the_next_step() -> None:
+    lif = snn.Leaky(0.9, init_hidden=True)
+    x = torch.full((1, 1), 2.0)
+    found = [lif(x).item()]
+    lif.graded_spikes_factor.data.fill_(3.0)  # no version counts it
+    assert [*found, lif(x).item()] == [1.0, 3.0]
+
+
 @pytest.mark.slow
 def test_the_laws_hold_for_neurons_of_a_users_module() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/laws"]

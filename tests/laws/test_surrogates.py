@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.autograd import forward_ad
 import spikeloom as snn
 from spikeloom.core.curves import ATan, StochasticSpikeOperator
 from spikeloom.core.densities import ZIF, Gaussian, Logistic, Polynomial, Rectangular
-from spikeloom.core.surrogate import Surrogate
+from spikeloom.core.surrogate import Surrogate, above
 
 ALL = sorted(
     (s for s in Surrogate.__subclasses__() if s.__module__.startswith("spikeloom.core.")),
@@ -136,3 +137,47 @@ def test_a_custom_surrogate_receives_input_gradient_and_spikes() -> None:
     snn.surrogate.custom_surrogate(rule)(x).backward(torch.tensor([1.0, 2.0]))
     assert x.grad.tolist() == [3.0, 6.0]
     assert [v.tolist() for v in seen[0]] == [[-0.5, 0.5], [1.0, 2.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
+@pytest.mark.parametrize("level", [None, 1.0, 1e-44, "each"], ids=str)
+def test_the_comparison_in_one_pass_is_that_of_the_difference(
+    dtype: torch.dtype, level: Any
+) -> None:
+    tiny = 2 * torch.finfo(dtype).tiny
+    ends = [torch.inf, -torch.inf, torch.nan, 0.0, -0.0, tiny, 1.0, 1 + 1e-3, 2.0]
+    x = torch.tensor([*ends, *torch.linspace(-2, 2, 101)], dtype=dtype).expand(3, -1)
+    if level is not None:
+        level = x[0].flip(0) if level == "each" else torch.tensor(level, dtype=dtype)
+    over = x if level is None else x - level
+    assert above(x, level).dtype == dtype
+    assert torch.equal(above(x, level), (over > 0).to(dtype))
+
+
+def test_the_comparison_keeps_the_memory_format_and_needs_no_gradient() -> None:
+    x = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    for level in (None, torch.full((), 0.5, requires_grad=True)):
+        found = above(x, level)
+        assert found.stride() == x.stride()
+        assert not found.requires_grad
+
+
+def test_without_gradients_a_spike_calls_no_function_of_autograd(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spikeloom.core.surrogate._applied", None)
+    spike = ATan()
+    x = torch.ones(2, requires_grad=True)
+    with torch.no_grad():
+        assert spike(x).tolist() == [1, 1]
+    assert spike(x.detach()).tolist() == [1, 1]
+
+
+def test_forward_mode_has_the_derivative_where_nothing_requires_a_gradient() -> None:
+    with torch.no_grad(), forward_ad.dual_level():
+        x = forward_ad.make_dual(torch.tensor([0.25]), torch.tensor([3.0]))
+        tangent = forward_ad.unpack_dual(ATan()(x)).tangent
+    assert tangent is not None
+    assert torch.equal(tangent, 3 * ATan().derivative(torch.tensor([0.25])))

@@ -24,6 +24,7 @@ __all__ = [
     "at_most_axes",
     "axis_has",
     "choice",
+    "direct",
     "finite",
     "finite_parameters",
     "flags",
@@ -293,9 +294,12 @@ def finite(x: Tensor, what: str = "the input") -> None:
 
     >>> finite(torch.ones(3))
     """
-    if not readable(x) or math.isfinite(x.detach().sum().item()):
+    if not readable(x):
         return
-    bad = int((~torch.isfinite(x.detach())).sum())
+    x = x.detach() if x.requires_grad else x
+    if math.isfinite(x.sum().item()):
+        return
+    bad = int((~torch.isfinite(x)).sum())
     if bad:  # a sum of large finite numbers may overflow
         raise ValueError(
             f"{what} holds {bad} NaN or infinite values of {x.numel()} (shape {tuple(x.shape)}); "
@@ -364,13 +368,13 @@ def readable(x: Tensor) -> bool:
     >>> readable(torch.ones(1)), readable(torch.ones(1, device="meta"))
     (True, False)
     """
-    if torch.compiler.is_compiling() or x.device.type == "meta" or transformed():
+    if torch.compiler.is_compiling() or x.is_meta or maybe_current_level() is not None:
         return False
     if torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None:
         return False
     if type(x) not in _PLAIN and hasattr(x, "fake_mode"):
         return False
-    return x.device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
+    return not x.is_cuda or not torch.cuda.is_current_stream_capturing()
 
 
 def transformed() -> bool:
@@ -389,6 +393,23 @@ def forward_mode() -> bool:
     False
     """
     return forward_ad._current_level >= 0
+
+
+def direct(x: Tensor) -> bool:
+    """Whether torch alone computes on ``x``: a tensor on the CPU, not traced and not transformed.
+
+    >>> direct(torch.ones(1)), direct(torch.ones(1, device="meta"))
+    (True, False)
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) in _PLAIN
+        and x.is_cpu
+        and maybe_current_level() is None
+        and forward_ad._current_level < 0
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
+    )
 
 
 def watched(*tensors: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """The autograd graph behind a state: whether it still exists, and what must not be inspected."""
 
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -44,24 +45,28 @@ def is_freed(value: Tensor, depth: int = 8) -> bool:
     """
     if _top_saved_tensors_default_hooks(False) is not None:
         return False
-    nodes = [value.grad_fn]
-    while nodes and depth:
-        node = nodes.pop(0)
-        depth -= 1
-        if node is None or type(node).__name__ == "_SealedBackward":
+    nodes: list[Any] = [value.grad_fn]
+    for node in islice(nodes, depth):  # grows in the loop
+        names = _saved_tensors(type(node))
+        if names is None:
             continue
-        for name in _saved_tensors(type(node)):
+        for name in names:
             try:
                 getattr(node, name)
             except RuntimeError as error:  # also raised, with another text, after an in-place write
                 if "already been freed" in str(error):
                     return True
-        nodes.extend(parent for parent, _ in node.next_functions)
+        for parent, _ in node.next_functions:
+            if parent is not None:
+                nodes.append(parent)
     return False
 
 
 @cache
-def _saved_tensors(kind: type) -> list[str]:
+def _saved_tensors(kind: type) -> list[str] | None:
+    """Return the attributes of a node that read what it saved; None where the search ends."""
+    if kind is type(None) or kind.__name__ == "_SealedBackward":
+        return None
     raw = (
         name
         for name in dir(kind)

@@ -350,14 +350,19 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         Returns:
             Spikes [B, ...] in the dtype of ``x``, and the new state.
         """
-        state = self.initial(x) if state is None else self._fitted(x, state)
+        return self._stepped(x, self.initial(x) if state is None else self._fitted(x, state))
+
+    def _stepped(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One time step from a state that fits the input."""
         given = x.dtype
-        dtype = given if state[0].dtype == given else torch.promote_types(given, state[0].dtype)
-        x = x if dtype == given else x.to(dtype)
+        dtype = state[0].dtype
+        if dtype != given:
+            dtype = torch.promote_types(given, dtype)
+            x, state = x.to(dtype), self._in(state, dtype)
         if self.overridden and doors.through(self.overridden):
-            spk, new = doors.step(self, x, self._in(state, dtype))
+            spk, new = doors.step(self, x, state)
         else:
-            spk, new = self.transition(x, self._in(state, dtype), self.params(dtype), self._cell)
+            spk, new = self.transition(x, state, self.params(dtype), self._cell)
         return spk if spk.dtype == given else spk.to(given), new
 
     def scan(
@@ -539,29 +544,27 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             ValueError: the state does not fit the input, or the input is not finite.
             RuntimeError: the state hangs on a graph that ``backward()`` has already freed.
         """
-        recorder = None if torch.compiler.is_compiling() else recording.local.recorder
+        compiling = torch.compiler.is_compiling()
+        recorder = None if compiling else recording.local.recorder
         if self._noise is not None:
             a_step = self._mode == "step" or (recorder is not None and recorder.stepping)
             input_ = self._with_noise(self._noise, input_, timed=not a_step)
-        if not torch.compiler.is_compiling():
-            if alone.claimed:
-                alone.refuse_others(self)
-            if recorder is not None:
-                return recorder.stateful(self, input_, state, named)
+        if not compiling and alone.claimed:
+            alone.refuse_others(self)
+        if recorder is not None:
+            return recorder.stateful(self, input_, state, named)
         return self.called(input_, *state, **named)
 
     def called(self, input_: Tensor, *state: Tensor | None, **named: Tensor | None) -> Any:
         """What ``forward`` does where nothing is recorded."""
         passed = (state or named) and any(v is not None for v in (*state, *named.values()))
-        if passed or torch.compiler.is_compiling() or not self.carries:
-            return self._called(input_, state, named)
-        alone.go_on(self)
-        found = self._called(input_, state, named)
-        alone.stayed(self)
-        return found
-
-    def _called(self, input_: Tensor, state: Any, named: dict[str, Any]) -> Any:
-        return self.returned(*self._advance(input_, state, named, self.mode == "sequence", None))
+        alone_in_it = not passed and self.carries and not torch.compiler.is_compiling()
+        if alone_in_it:
+            alone.go_on(self)
+        spk, new = self._advance(input_, state, named, self._mode == "sequence", None)
+        if alone_in_it:
+            alone.stayed(self)
+        return self.returned(spk, new)
 
     def advance(
         self,
@@ -597,10 +600,13 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             self._signal = start
             if self._has_shift():
                 input_, start = self._drawn(input_, start)
-            spk, self._hidden = self.step(input_, start)
+            # the state fits, so that the neuron's own step need not look at it again
+            run = self._stepped if getattr(self.step, "__func__", None) is _STEP else self.step
+            spk, new = run(input_, start)
+            self._hidden = new
             for tap in self._taps:
-                tap(self, Moment(input_, spk, self._hidden, False))
-            return spk, self._hidden
+                tap(self, Moment(input_, spk, new, False))
+            return spk, new
         if self._has_shift():
             spk, new = self._drawn_over_time(input_, start, num_steps)
         else:
@@ -631,23 +637,23 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         if not given and (self._hidden is None or not self.carries):
             return self.initial(x)
         shape = self.state_shape(x)
-        hidden = self.hidden
+        start = hidden = self.hidden
         compiling = torch.compiler.is_compiling()
-        rest: Any = None
-        values: list[Any] = []
         for name, stored in zip(hidden._fields, hidden, strict=True):
             passed = name in given
             value: Any = given[name] if passed else stored
             if value.shape != shape:
                 if value.shape == (0,):
-                    rest = self.initial(x) if rest is None else rest
-                    value = getattr(rest, name)
+                    value = getattr(self.initial(x), name)
                 else:
                     value = self._broadcast(name, value, shape, explicit=passed)
-            values.append(value if compiling else self.inspect_state(name, value, x, passed=passed))
+            if not compiling:
+                value = self.inspect_state(name, value, x, passed=passed)
+            if value is not stored:
+                start = start._replace(**{name: value})
         if self._foreign:
             self._foreign = False
-        return self.State(*values)
+        return start if type(start) is self.State else self.State(*start)
 
     def _given(self, state: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Tensor]:
         fields = self.State._fields
@@ -763,19 +769,18 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
             sequence: whether the neuron runs over time.
             timed: whether ``x`` has a time axis, [T, B, ...].
         """
-        if not isinstance(x, Tensor) or not x.is_floating_point():
+        seen = (x.shape, x.dtype, x.device, sequence) if isinstance(x, Tensor) else None
+        if seen != self._checked or seen is None:
             checks.floating(x, f"the input of {type(self).__name__}")
         if torch._C._get_tracing_state() is not None:
             checks.not_traced(self)
             return
-        seen = (x.shape, x.dtype, x.device, sequence)
         if seen != self._checked:
-            checks.floating(x, f"the input of {type(self).__name__}")
             self._inspect_axes(x, sequence, timed)
             self._inspect_fit(x.detach()[0] if timed else x)
             self._checked = seen
         self.inspect_values()
-        if x.device.type == "cpu" and not sequence:  # a sequence is checked where it runs
+        if x.is_cpu and not sequence:  # a sequence is checked where it runs
             checks.finite(x, f"the input of {type(self).__name__}")
 
     def _inspect_axes(self, x: Tensor, sequence: bool, timed: bool) -> None:
@@ -923,3 +928,6 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         super()._load_from_state_dict(state_dict, prefix, *args)
         # a string: reading a tensor each step would stall
         self._reset_mechanism = list(self.resets)[int(self.reset_mechanism_val)]
+
+
+_STEP = Neuron.step

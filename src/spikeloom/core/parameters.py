@@ -151,7 +151,9 @@ class Parameters(nn.Module):
                 value = buffers.get(name)
             if value is None:
                 value = getattr(self, name)  # a property, or a parametrization
-            if not _is_known(known.get(name), value):
+            seen = known.get(name)  # `_is_known` without its calls
+            now = -1 if value.is_inference() else value._version
+            if seen is None or seen[0] is not value or seen[1] != now:
                 changed.append((name, value))
         for child, module in self._modules.items():
             for name, value in module._parameters.items() if module is not None else ():

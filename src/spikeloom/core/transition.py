@@ -14,9 +14,10 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from . import checks
 from .parameters import record
 from .reset import Reset
-from .surrogate import Disabled, Surrogate, spikes_of
+from .surrogate import Disabled, Surrogate, above, spikes_of
 
 __all__ = ["MOST_TRANSITIONS", "TRANSITIONS", "Transition", "over_threshold", "winner"]
 
@@ -112,7 +113,9 @@ class Transition:
             state = self.reset.clear(state, spk - fired, p)
         if self.shifts:
             state = self._remembering(state, exceeded, fired, p)
-        spk = spk * p.graded_spikes_factor
+        alone = self._is_step and not self.shifts  # `spk` is a tensor that nothing else holds
+        if not (alone and _is_one(p.graded_spikes_factor)):
+            spk = spk * p.graded_spikes_factor
         return spk, cell.settle(state, spk, seen)
 
     def _seen(self, state: Any, p: Any) -> Any:
@@ -138,12 +141,7 @@ class Transition:
             return spikes_of(self.surrogate, state.mem - p.threshold)
         if not self._is_step:
             return spikes_of(self.surrogate, (state.mem - p.threshold).detach()).detach()
-        mem = state.mem
-        threshold = p.threshold
-        # without a gradient detach() would change nothing, and cost as much as the subtraction
-        mem = mem.detach() if mem.requires_grad else mem
-        threshold = threshold.detach() if threshold.requires_grad else threshold
-        return (mem - threshold > 0).to(x.dtype)
+        return above(state.mem, p.threshold)
 
     @property
     def _is_step(self) -> bool:
@@ -206,6 +204,13 @@ class Transition:
             n += 1
             key = f"{name}#{n}"
         return key
+
+
+def _is_one(factor: Tensor) -> bool:
+    """Whether a factor that does not learn can be left out; reads it only where that is quick."""
+    if factor.requires_grad or factor.dim() or not checks.direct(factor):
+        return False
+    return factor.item() == 1.0
 
 
 def over_threshold(state: Any, p: Any) -> Tensor:

@@ -39,13 +39,14 @@ def is_predictable(value: Any) -> bool:
     return type(value) in (Deferred, nn.Parameter, int, float, bool, type(None))
 
 
-def expectation(value: Any) -> tuple[Any, Any, int]:
-    """Return the type, identity and version that the argument should have at the next step."""
+def expectation(value: Any) -> tuple[Any, Any]:
+    """Return what the argument should be at the next step, and the key of a recorded one.
+
+    The second entry is None for a number, which may also be an equal one.
+    """
     if type(value) is Deferred:
-        return Deferred, value.key, 0
-    if type(value) is nn.Parameter:
-        return nn.Parameter, value, value._version
-    return type(value), value, 0
+        return Deferred, value.key
+    return value, None if type(value) in (int, float) else ""
 
 
 def takes_inplace(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:

@@ -1,12 +1,17 @@
 """Recognises the next step of a neuron without computing its key."""
 
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
+from ..core.parameters import version
 from . import modes
 from .deferred import Deferred
 from .stateful_layers import StatefulLayer
 
 __all__ = ["Memo"]
+
+_version = attrgetter("_version")
 
 
 class Memo:
@@ -21,15 +26,16 @@ class Memo:
         self.epochs = epochs
         self.transition = neuron.transition
         self.children = [child for child in neuron._modules.values() if child is not None]
-        self.stores = [neuron._parameters, neuron._buffers]
-        self.stores += [child._parameters for child in self.children]
-        tensors = self._tensors()
-        self.held = tensors  # their ids stay theirs
-        self.identities = list(map(id, tensors))
-        self.versions = [value._version for value in tensors]
+        stores = [neuron._parameters, neuron._buffers]
+        stores += [child._parameters for child in self.children]
+        self.stores = stores
+        self.identities = self._identities()
+        self.tensors = [v for store in stores for v in store.values() if v is not None]
+        self.versions = list(map(version, self.tensors))
         self.attributes = len(vars(neuron))
         self.taps = neuron._taps
         self.plain = neuron.carries and not any(child._modules for child in self.children)
+        self.plain = self.plain and -1 not in self.versions  # inference tensors count no writes
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
         """Whether a call of the neuron is the next step."""
@@ -46,8 +52,8 @@ class Memo:
             return False
         return self.layer.follows(before) and self._unchanged(neuron)
 
-    def _tensors(self) -> list[Any]:
-        return [v for store in self.stores for v in store.values() if v is not None]
+    def _identities(self) -> list[int]:
+        return list(map(id, chain.from_iterable(map(dict.values, self.stores))))
 
     def _unchanged(self, neuron: Any) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
@@ -57,6 +63,5 @@ class Memo:
             for child, known in zip(neuron._modules.values(), self.children, strict=True):
                 if child is not known or child._forward_hooks or child._forward_pre_hooks:
                     return False
-        tensors = self._tensors()
-        same = list(map(id, tensors)) == self.identities
-        return same and [value._version for value in tensors] == self.versions
+        same = self._identities() == self.identities
+        return same and list(map(_version, self.tensors)) == self.versions

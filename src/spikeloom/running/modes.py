@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import is_grad_enabled
 from torch._C import _is_any_autocast_enabled
 from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch.autograd import graph
@@ -29,7 +30,7 @@ def current() -> Modes:
     """
     hooked = _top_saved_tensors_default_hooks(False) is not None
     if not _is_any_autocast_enabled():
-        return _WITHOUT_CAST[torch.is_grad_enabled()][hooked]
+        return _WITHOUT_CAST[is_grad_enabled()][hooked]
     cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
     dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
     return torch.is_grad_enabled(), dtypes, hooked

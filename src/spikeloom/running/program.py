@@ -6,7 +6,6 @@ layers, so that this order is topological. `Values` holds the results, stacked o
 were computed that way.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -70,7 +69,8 @@ class Layer:
         effect: it writes buffers and therefore runs even if none of its values is needed.
         consumed: a later layer has read a value.
         real_views: numbers of the recorded views of the tensor that it is a view of.
-        recent: numbers of the last placeholders of each output, which may be used again.
+        recent: numbers of the last two placeholders of each output, which may be used again.
+        is_plain: it returns one tensor with memory of its own.
         following: the layer of the operation that came next in the previous step.
         pattern: the expected arguments of the next call.
         names: names of those arguments that are passed by name, the last ones of the pattern.
@@ -99,10 +99,11 @@ class Layer:
         self.chain = False
         self.effect = False
         self.consumed = False
-        self.recent: list[deque[int]] = []
+        self.recent: list[list[int]] = []
+        self.is_plain = False
         self.following: Layer | None = None
         self.real_views: list[int] | None = None
-        self.pattern: list[tuple[Any, Any, int]] | None = None
+        self.pattern: list[tuple[Any, Any]] | None = None
         self.names: tuple[str, ...] = ()
 
     def references(self) -> Iterable[Reference]:

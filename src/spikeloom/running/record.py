@@ -6,7 +6,7 @@ that read the same values are computed once.
 """
 
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from weakref import getweakrefcount
@@ -27,7 +27,7 @@ __all__ = ["Record", "Unknown"]
 PIECE = 8_000_000  # values of recorded results after which what is pending runs, so that a
 # recording of any length needs little memory besides what autograd keeps
 WITH_GRADIENTS = 8  # times as many where autograd keeps most of them anyway
-FIELDS = 7  # attributes of a placeholder; more were set by the program
+FIELDS = 7  # attributes of a placeholder; it has more if it shares memory or the program set them
 UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further,
 OF_NAMES = 15  # for so many modules and weights: a step of a deep network has many layers
 
@@ -75,10 +75,6 @@ class Record:
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
         """Record that a result shares memory with ``source``."""
-        raise NotImplementedError
-
-    def is_shared(self, number: int) -> bool:
-        """Whether a recorded value shares memory with another recorded value."""
         raise NotImplementedError
 
     def before_read(self, value: Tensor) -> None:
@@ -199,7 +195,8 @@ class Record:
         values = [*args, *kwargs.values()]
         # slots are numbered by the sorted names, an expected call by their order
         by_name = any(type(value) is Deferred for value in kwargs.values())
-        usual = all(map(is_predictable, values)) and not by_name
+        counted = all(seen >= 0 for _, seen in layer.reals)  # not so for inference tensors
+        usual = all(map(is_predictable, values)) and counted and not by_name
         if usual and not self.inference and kind != "index":
             layer.pattern = [expectation(value) for value in values]
             layer.names = tuple(kwargs)
@@ -226,7 +223,8 @@ class Record:
     def enter(self, layer: Layer) -> None:
         """Append a layer to the program."""
         layer.number = len(self.layers)
-        layer.recent = [deque() for _ in layer.infos]
+        layer.is_plain = layer.alias is None and layer.wrap is None
+        layer.recent = [[-1, -1] for _ in layer.infos]
         own = layer.infos and layer.alias is None  # a view has no memory of its own
         layer.size = layer.infos[0].shape.numel() if own else 0
         self.layers.append(layer)
@@ -245,16 +243,23 @@ class Record:
     def occur(self, layer: Layer, at: tuple[Any, ...], args: Any = ()) -> Any:
         """Add one occurrence to a layer and return the placeholders of its outputs."""
         self.last.following = layer
+        return self.again(layer, at, args)
+
+    def again(self, layer: Layer, at: tuple[Any, ...], args: Any) -> Any:
+        """As `occur`, for the operation that also came next in the step before."""
         self.last = layer
         index = layer.seen.get(at)
         if index is None:
             self.size += layer.size
             if layer is self.lead or self.lead is None:
                 self.grow(layer)
-            index = layer.seen[at] = len(layer.occurrences)
-            layer.occurrences.append(at)
+            occurrences = layer.occurrences
+            index = layer.seen[at] = len(occurrences)
+            occurrences.append(at)
         else:
             layer.shared.add(index)
+        if layer.is_plain:
+            return self.defer(layer, 0, index)
         if layer.alias == "self":
             return args[0]
         if layer.wrap is None:
@@ -279,16 +284,16 @@ class Record:
     def defer(self, layer: Layer, out: int, index: int) -> Deferred:
         """Return the placeholder of an output, an abandoned one of the same output if possible."""
         self.made += 1
+        deferred = self.deferred
+        key = layer.number << 8 | out
         recent = layer.recent[out]
-        if len(recent) == 2:  # the last one is usually still in use while the next one is made
-            number = recent.popleft()
-            if sys.getrefcount(self.deferred[number]) == 2:  # the list, and the call
-                old = self.deferred[number]
-                if self._is_reusable(old, layer.number << 8 | out):
-                    old.__dict__["index"] = index
-                    recent.append(number)
-                    return old
-        recent.append(len(self.deferred))
+        number = recent[index & 1]  # the last one is usually still in use
+        if number >= 0 and sys.getrefcount(deferred[number]) == 2:  # the list, and the call
+            old = deferred[number]
+            if _is_reusable(old, key):
+                old.__dict__["index"] = index
+                return old
+        recent[index & 1] = len(deferred)
         info = layer.infos[out]
         # strides, offset and memory format are open; torch parses positions faster than names
         result = _wrapper(
@@ -300,17 +305,10 @@ class Record:
         fields["layer"] = layer.number
         fields["out"] = out
         fields["index"] = index
-        fields["key"] = layer.number << 8 | out
-        fields["number"] = len(self.deferred)
-        self.deferred.append(result)
+        fields["key"] = key
+        fields["number"] = len(deferred)
+        deferred.append(result)
         return result
-
-    def _is_reusable(self, old: Any, key: int) -> bool:
-        """Whether a placeholder that the program has lost is still what it was when it was made."""
-        if type(old) is not Deferred or old.key != key or len(old.__dict__) != FIELDS:
-            return False
-        in_c = old._use_count() > 1  # pyright: ignore[reportAttributeAccessIssue] (torch has it)
-        return not (in_c or getweakrefcount(old) or self.is_shared(old.number))
 
     def given(self, key: Any, value: Tensor) -> Deferred:
         """Return a placeholder of a tensor that is already computed and has no other owner."""
@@ -335,3 +333,13 @@ class Record:
         if deferred.index >= values.done.get(layer.number, 0):
             self.execution.run_for({layer.number: {deferred.out: {deferred.index}}})
         return values.one(deferred.layer, deferred.out, deferred.index)
+
+
+def _is_reusable(old: Any, key: int) -> bool:
+    """Whether a placeholder that the program has lost is still what it was when it was made."""
+    if type(old) is not Deferred:
+        return False
+    fields = old.__dict__
+    if len(fields) != FIELDS or fields["key"] != key:
+        return False
+    return old._use_count() == 1 and not getweakrefcount(old)  # pyright: ignore (torch has it)

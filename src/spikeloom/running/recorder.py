@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C._functorch import maybe_current_level
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -63,9 +63,12 @@ class Recorder(StatefulModules, TorchFunctionMode):
             return self._in_transform(func, args, kwargs or {})
         layer = self.last.following
         if layer is not None and layer.function is func and not (self.epochs or self.off):
-            at = self._expected(layer, args, kwargs)
+            if layer.kind == "index":
+                at = self.expected_item(layer, *args)
+            else:
+                at = self._expected(layer, args, kwargs)
             if at is not None:
-                return self.occur(layer, at, args)
+                return self.again(layer, at, args)
         kwargs = kwargs or {}
         kind = KINDS.get(func)
         if kind is not None and self._recordable(kwargs):
@@ -84,30 +87,29 @@ class Recorder(StatefulModules, TorchFunctionMode):
     ) -> tuple[int, ...] | None:
         """Return what a call reads if the same call came next in the step before; else None.
 
-        Compares types and identities with those of that step, which costs less than a key.
+        Compares identities with those of that step, which costs less than a key.
         """
         pattern = layer.pattern
         if pattern is None or modes.current() is not layer.modes:
             return None
-        names: tuple[str, ...] = ()
-        if kwargs:
-            names = tuple(kwargs)
-            args = (*args, *kwargs.values())
-        if len(pattern) != len(args) or names != layer.names:
+        if kwargs or layer.names:
+            if tuple(kwargs or ()) != layer.names:
+                return None
+            args = (*args, *(kwargs or {}).values())
+        if len(pattern) != len(args):
             return None
         at = []
-        for value, (kind, wanted, version) in zip(args, pattern, strict=True):
-            if type(value) is not kind:
-                return None
-            if kind is Deferred:
-                if value.key != wanted:
+        for value, (wanted, key) in zip(args, pattern):  # noqa: B905 (of equal length)
+            if value is wanted:
+                continue
+            if type(value) is Deferred:
+                if value.key != key:
                     return None
                 at.append(value.index)
-            elif kind is nn.Parameter:
-                if value is not wanted or value._version != version:
-                    return None
-            # 0.0 == -0.0
-            elif value is not wanted and (kind is tuple or value != wanted or value == 0):
+            elif key is not None or not _are_equal(value, wanted):
+                return None
+        for value, seen in layer.reals:
+            if value._version != seen:
                 return None
         return tuple(at)
 
@@ -321,3 +323,8 @@ def _described(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return function(torch.empty(0, device=info.device), *args[1:], **kwargs)
     twin = torch.empty_strided(info.shape, info.stride, dtype=info.dtype, device="meta")
     return function(twin, *args[1:], **kwargs)
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    """Whether two numbers are the same in every computation; 0.0 == -0.0, but 1 / 0.0 differs."""
+    return type(a) is type(b) and a == b and a != 0

@@ -44,7 +44,9 @@ class Sharing(Record):
         self.writers.clear()
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
+        vars(result)["shared"] = True
         if type(source) is Deferred:
+            vars(source)["shared"] = True
             self.parents[result.number] = source.number, layer, args[1:]
             self.views.setdefault(source.number, []).append(result.number)
         elif isinstance(source, Tensor):
@@ -53,9 +55,6 @@ class Sharing(Record):
                 storage = source.untyped_storage()._cdata
                 layer.real_views = self.real_views.setdefault(storage, [])
             layer.real_views.append(result.number)
-
-    def is_shared(self, number: int) -> bool:
-        return number in self.views or number in self.parents
 
     def parent(self, number: int) -> Any:
         """Return what a value shares memory with: an earlier value, a tensor, or None."""

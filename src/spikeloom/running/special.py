@@ -65,8 +65,6 @@ class Special(Sharing):
 
     def item(self, x: Any, index: Any) -> Any:
         """Record ``x[index]``; its integers may differ from step to step."""
-        if type(index) is int and (layer := self._sequence(x, index)) is not None:
-            return self.occur(layer, (index,), (x, index))
         function = Tensor.__getitem__
         items = index if type(index) is tuple else (index,)
         known = all(type(item) in (int, slice, type(None), type(...)) for item in items)
@@ -88,18 +86,20 @@ class Special(Sharing):
             if layer is None:
                 return self.computed(function, (x, index), {})
         check_bounds(x, items)
-        if type(index) is int and type(x) is not Deferred:
+        if type(index) is int and type(x) is not Deferred and not x.is_inference():
             self.sequences[id(x)] = layer, version(x), len(x)
         return self.occur(layer, (*at, *numbers), (x, index))
 
-    def _sequence(self, x: Any, index: int) -> Layer | None:
-        """Return the layer of the steps of ``x`` if this is one more of them."""
-        layer, version, length = self.sequences.get(id(x), (None, 0, 0))
-        if layer is None or self.inference or x._version != version or not 0 <= index < length:
+    def expected_item(self, layer: Layer, x: Any, index: Any) -> tuple[int, ...] | None:
+        """Return what ``x[index]`` reads if it is one more step of a tensor; else None."""
+        if type(index) is not int or self.inference:
             return None
-        if self.epochs or (self.mutated and self.may_change(x)):
+        known, version, length = self.sequences.get(id(x), (None, 0, 0))
+        if known is not layer or x._version != version or not 0 <= index < length:
             return None
-        return layer if modes.current() is layer.modes else None
+        if self.mutated and self.may_change(x):
+            return None
+        return (index,) if modes.current() is layer.modes else None
 
     def stack(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Record ``torch.stack`` or ``torch.cat``; no work if the steps are stacked already."""
