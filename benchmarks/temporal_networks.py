@@ -116,8 +116,11 @@ class Stepwise(nn.Module):
             batch_norm="time",
             lengths=lengths if unequal else None,
         )
-        means = interval_means(result.output, lengths, self.intervals)
-        return self.readout(means.flatten(1)), list(result.record.values())
+        return self.readout(self.means(result.output, lengths)), list(result.record.values())
+
+    def means(self, output: Tensor, lengths: Tensor) -> Tensor:
+        """What the readout receives."""
+        return interval_means(output, lengths, self.intervals).flatten(1)
 
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
@@ -152,13 +155,10 @@ def of_images(classes: int) -> Stepwise:
 
 
 def of_features(features: int, hidden: int, intervals: int, classes: int) -> Stepwise:
-    """One hidden layer, read at several intervals of a recording."""
-    neurons = snn.Leaky(
-        torch.full((hidden,), 0.5),
-        learn_beta=True,
-        init_hidden=True,
-        spike_grad=snn.surrogate.atan(),
-    )
+    """One hidden layer of random synapses and leaks, read at several intervals of a recording."""
+    neurons = snn.Leaky(torch.full((hidden,), 0.5), init_hidden=True)
     net = nn.Sequential(nn.Linear(features, hidden), nn.LayerNorm(hidden), neurons)
-    readout = nn.Sequential(nn.Dropout(0.5), nn.Linear(intervals * hidden, classes))
+    readout = nn.Linear(intervals * hidden, classes)
+    neurons.beta.uniform_(0.0, 0.5)
+    nn.init.normal_(net[1].bias, std=0.3)
     return Stepwise(net, readout, intervals)

@@ -34,6 +34,33 @@ def test_regression_on_the_mean_over_time_knows_the_order_of_steps(temporal: Any
     assert without_time < 80 < with_time == 100
 
 
+@pytest.mark.parametrize("samples", [8, 3])  # more than features, and fewer
+def test_regression_of_few_samples_solves_another_problem(temporal: Any, samples: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(samples, 5, generator=generator, dtype=torch.float64) * 3 + 2
+    y = torch.arange(samples) % 3
+    weight, bias = temporal.regression(x, y, 0.7)
+    standard = (x - x.mean(0)) / x.std(0)
+    targets = torch.nn.functional.one_hot(y).double()
+    rows = torch.cat([standard, 0.7**0.5 * torch.eye(5)])
+    goal = torch.cat([targets - targets.mean(0), torch.zeros(5, 3)])
+    expected = standard @ torch.linalg.lstsq(rows, goal).solution + targets.mean(0)
+    torch.testing.assert_close(x @ weight.T + bias, expected)
+
+
+def test_a_solved_readout_differs_from_regression_on_what_it_receives(temporal: Any) -> None:
+    known = recordings(temporal)
+    torch.manual_seed(0)
+    net = temporal.of_features(1, 16, 3, 2)
+    temporal.solve_readout(net, known, 0.1, None)
+    x = known.x.transpose(0, 1)
+    scores, (spk,) = net(x, known.lengths)
+    means = net.means(spk, known.lengths).double()
+    weight, bias = temporal.regression(means, known.y, 0.1 * means.shape[1])
+    torch.testing.assert_close(scores, (means @ weight.T + bias).float())
+    assert temporal.accuracy(scores, known.y) == 100
+
+
 def test_steps_in_random_order_leave_their_recording_or_mix_with_padding(temporal: Any) -> None:
     x = torch.arange(1.0, 13).view(4, 3, 1)
     lengths = torch.tensor([4, 2, 3])
