@@ -309,3 +309,9 @@ def test_the_laws_hold_for_neurons_of_a_users_module() -> None:
 
 def _path() -> str:
     return os.pathsep.join([str(HERE), str(Path(snn.__file__).parent.parent)])
+
+
+def test_the_output_of_a_neuron_that_does_not_fire_was_its_state() -> None:
+    neuron = snn.LI(0.9, init_hidden=True)
+    neuron(torch.ones(2, 3)).zero_()
+    assert torch.equal(neuron.mem, torch.ones(2, 3))
