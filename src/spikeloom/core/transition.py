@@ -113,7 +113,7 @@ class Transition:
             state = self.reset.clear(state, spk - fired, p)
         if self.shifts:
             state = self._remembering(state, exceeded, fired, p)
-        # `spk` is a tensor that nothing else holds; a neuron that does not fire returns its membrane
+        # then `spk` is a tensor of its own; a neuron that does not fire returns its membrane
         alone = self._is_step and self.neuron.spiking and not self.shifts
         if not (alone and _is_one(p.graded_spikes_factor)):
             spk = spk * p.graded_spikes_factor
