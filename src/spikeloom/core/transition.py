@@ -114,7 +114,7 @@ class Transition:
         if self.shifts:
             state = self._remembering(state, exceeded, fired, p)
         # then `spk` is a tensor of its own; a neuron that does not fire returns its membrane
-        alone = self._is_step and self.neuron.spiking and not self.shifts
+        alone = self._is_step and not self.shifts and spk is not over
         if not (alone and _is_one(p.graded_spikes_factor)):
             spk = spk * p.graded_spikes_factor
         return spk, cell.settle(state, spk, seen)
