@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom import data, doctor
+from spikeloom.data.augmentation import at_steps
 
 STATIC = 5.0  # points
 SHUFFLED = ", steps shuffled"
@@ -119,11 +120,7 @@ def of_another_rhythm(x: Tensor, bounds: float, bend: float, generator: torch.Ge
     half, full = torch.sin(math.pi * share), torch.sin(2 * math.pi * share)
     share = share + bend / math.pi * (bow * half + wave / 4 * full)
     position = torch.lerp(bounds * begin, 1 + bounds * end, share).mul(last).clamp(0, last)
-    before = position.floor().long()
-    after = (before + 1).clamp(max=last)
-    sample = torch.arange(x.shape[1])
-    weight = (position - before).reshape(*position.shape, *[1] * (x.dim() - 2))
-    return torch.lerp(x[before, sample], x[after, sample], weight)
+    return at_steps(x, position)
 
 
 def over_noise(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.core.curves import ATan
+from spikeloom.doctor.check import _parts as parts_of
 from spikeloom.doctor.check import examine, trial
 from spikeloom.functional import ce_rate_loss
 
@@ -183,6 +184,17 @@ def test_a_trial_on_parts_of_a_batch_has_all_steps_of_some_samples(
 
     assert all(v < 10 for v in trial(seen, num_steps, loss, 6, parts=4).losses)
     assert shapes == [*[(seen.steps, 16, 16)] * 4, (seen.steps, 64, 64)]
+
+
+def test_exchanged_time_and_batch_in_parts_ended_in_an_error_of_zip() -> None:
+    made = net()
+    x = torch.rand(64, 2, 64)  # [B, T, features], where T cannot be divided into four parts
+    mended = snn.doctor.repair(made, (x, BATCH[1]), lr=1e-8)
+    assert "time and batch exchanged" in [finding.fault for finding in mended.left]
+    optimizer = torch.optim.Adam(made.parameters(), 1e-3)
+    seen = examine(made, (x, BATCH[1]), ce_rate_loss(), None, optimizer)
+    ((whole, _),) = parts_of(seen, None, 4)
+    assert whole is seen.x
 
 
 @pytest.mark.parametrize(

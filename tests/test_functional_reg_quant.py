@@ -61,6 +61,11 @@ def test_fan_out_of_a_layer_with_delays_counts_synapses_and_not_weights_of_lag_0
     assert torch.equal(SF.fan_out(conv, (2, 6, 5)), expected)
 
 
+def test_fan_out_of_a_neuron_with_a_weight_of_its_own_asked_for_its_delays() -> None:
+    with pytest.raises(ValueError, match="shape must be that of one sample of SlidingPSN"):
+        SF.fan_out(snn.SlidingPSN(3, mode="sequence"), (2,))
+
+
 def test_synops_are_spikes_times_fan_out_of_one_sample():
     fc, conv = nn.Linear(3, 10), nn.Conv2d(1, 2, 3)
     spk_fc, spk_conv = (

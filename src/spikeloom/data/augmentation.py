@@ -17,6 +17,7 @@ from .sound import from_mel, to_mel
 
 __all__ = [
     "add_noise",
+    "at_steps",
     "crop_time",
     "equalize_bands",
     "mask_spans",
@@ -91,10 +92,8 @@ def stretch_time(
     factor = most ** (2 * uniform(x, x.shape[1], generator=generator) - 1)
     position = torch.arange(len(x), device=x.device).unsqueeze(1) / factor  # [T, B]
     last = len(x) - 1
-    before = position.floor().long().clamp(max=last)
-    share = over_features((position - before).to(x.dtype), x)
-    early, late = _steps(x, before), _steps(x, (before + 1).clamp(max=last))
-    return torch.lerp(early, late, share).masked_fill(~over_features(position <= last, x), fill)
+    inside = over_features(position <= last, x)
+    return at_steps(x, position.clamp(max=last)).masked_fill(~inside, fill)
 
 
 def warp_mel(
@@ -142,12 +141,8 @@ def warp_mel(
     place = torch.arange(x.shape[2], device=x.device)
     centres = from_mel(low + band * (place + 1))
     moved = (to_mel(centres / factor) - to_mel(centres)) / band
-    position = (place + moved).clamp(0, x.shape[2] - 1)  # [B, bands]
-    before = position.floor().long()
-    after = (before + 1).clamp(max=x.shape[2] - 1)
-    sample = torch.arange(x.shape[1], device=x.device).unsqueeze(1)
-    share = over_features((position - before).to(x.dtype), x[0])
-    return torch.lerp(x[:, sample, before], x[:, sample, after], share)
+    position = (place + moved).clamp(0, x.shape[2] - 1).T  # [bands, B]
+    return at_steps(x.transpose(0, 2), position).transpose(0, 2)
 
 
 def equalize_bands(
@@ -390,6 +385,22 @@ def _integers(x: Tensor, low: int, high: int, generator: torch.Generator | None)
 def _steps(x: Tensor, step: Tensor) -> Tensor:
     """The steps [T', B] of each sample."""
     return x[step, torch.arange(x.shape[1], device=x.device)]
+
+
+def at_steps(x: Tensor, position: Tensor) -> Tensor:
+    """Values of sequences at fractional steps, between neighbouring steps linearly.
+
+    Args:
+        x: [T, B, ...], floating point.
+        position: steps of each sample, [T', B], in [0, T - 1].
+
+    >>> at_steps(torch.tensor([[0.0], [4.0]]), torch.tensor([[0.25], [1.0]])).flatten()
+    tensor([1., 4.])
+    """
+    before = position.floor().long()
+    after = (before + 1).clamp(max=len(x) - 1)
+    share = over_features((position - before).to(x.dtype), x)
+    return torch.lerp(_steps(x, before), _steps(x, after), share)
 
 
 def over_features(values: Tensor, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core import checks
 from ..core.numbers import real, tensor, whole
 
-__all__ = ["checked_waves", "frame_energy", "gammatone", "gammatone_centers"]
+__all__ = ["checked_waves", "frame_energy", "frame_sizes", "gammatone", "gammatone_centers"]
 
 ORDER = 4
 # Bandwidth of a filter of order 4 relative to the equivalent rectangular bandwidth.
@@ -124,14 +124,24 @@ def frame_energy(
     checks.floating(tensor("waves", waves), "waves")
     real("rate", rate, 0.0, open_low=True, example=16000.0)
     floor = real("floor", floor, 0.0, open_low=True, example=1e-7)
-    size = max(1, round(real("window", window, 0.0, open_low=True, example=0.025) * rate))
-    step = max(1, round(real("hop", hop, 0.0, open_low=True, example=0.01) * rate))
+    size, step = frame_sizes(rate, window, hop)
     if not waves.dim() or len(waves) < size:
         raise ValueError(
             f"waves must be [N, ...] with N at least one frame of {size} samples, got "
             f"{tuple(waves.shape)}"
         )
     return torch.log10(waves.square().unfold(0, size, step).mean(-1) + floor)
+
+
+def frame_sizes(rate: float, window: float, hop: float) -> tuple[int, int]:
+    """Samples of a frame, and from one frame to the next.
+
+    >>> frame_sizes(8000, window=0.025, hop=0.010)
+    (200, 80)
+    """
+    real("window", window, 0.0, open_low=True, example=0.025)
+    real("hop", hop, 0.0, open_low=True, example=0.01)
+    return max(1, round(window * rate)), max(1, round(hop * rate))
 
 
 def checked_waves(audio: Tensor, rate: float) -> Tensor:

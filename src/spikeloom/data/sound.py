@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.numbers import real, whole
 from .damage import damage_named, file_of
-from .gammatone import checked_waves, frame_energy
+from .gammatone import checked_waves, frame_energy, frame_sizes
 
 __all__ = [
     "from_mel",
@@ -109,7 +109,7 @@ def trim_silence(
     centred = audio - audio.mean()
     energies = frame_energy(centred, rate, window=window, hop=hop, floor=silent)
     loud = (energies >= energies.max() - below / 10).nonzero().flatten().tolist()
-    size, step = (max(1, round(seconds * rate)) for seconds in (window, hop))
+    size, step = frame_sizes(rate, window, hop)
     end = loud[-1] * step + size if loud[-1] < len(energies) - 1 else len(audio)
     return audio[loud[0] * step : end]
 

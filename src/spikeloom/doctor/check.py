@@ -337,13 +337,11 @@ def trial(
 def _parts(seen: Observation, num_steps: int | None, parts: int) -> list[tuple[Tensor, Tensor]]:
     """The batch in parts of equal size, with at least `FEWEST` samples each."""
     x, y, samples = seen.x, seen.y, seen.samples
+    over_time = seen.style == "step" and num_steps is None and x.dim() > 1
+    axis = 1 if over_time else seen.sample_axis
+    if x.dim() <= axis or x.shape[axis] != samples:  # time and batch are exchanged
+        return [(x, y)]
     parts = max(1, min(parts, samples // FEWEST))
-    if num_steps is not None or x.dim() < 2:
-        axis = 0
-    elif seen.style == "step":
-        axis = 1
-    else:  # a loop of its own takes samples or time first
-        axis = int(x.shape[0] != samples and x.shape[1] == samples)
     targets = y.chunk(parts, 0 if len(y) == samples else 1)
     return list(zip(x.chunk(parts, axis), targets, strict=True))
 

@@ -286,6 +286,12 @@ class Observation:
         return self.y.shape[1] if steps and self.y.shape == self.output.shape else len(self.y)
 
     @property
+    def sample_axis(self) -> int:
+        """Axis of the samples in the input: 1 where only that one has their number."""
+        x, samples = self.x, self.samples
+        return int(x.dim() > 1 and x.shape[0] != samples and x.shape[1] == samples)
+
+    @property
     def spiking(self) -> list[Activity]:
         """The activities of neurons that fire."""
         return [a for a in self.activities if a.neuron.spiking]

@@ -186,9 +186,7 @@ def labels(seen: Observation) -> Iterator[Finding]:
 
 def samples_first(seen: Observation) -> Tensor:
     """The input with samples along the first axis, one row each."""
-    x, samples = seen.x.detach().float(), seen.samples
-    if x.dim() > 1 and x.shape[0] != samples and x.shape[1] == samples:
-        x = x.transpose(0, 1)
+    x = seen.x.detach().float().transpose(0, seen.sample_axis)
     return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
 
 

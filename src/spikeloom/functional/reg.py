@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..core.checks import finite
 from ..core.lengths import checked_lengths, cut
 from ..core.numbers import real, tensor, whole
-from ..core.stateful import Stateful
 from ..decode import rates
 
 __all__ = ["fan_out", "l1_rate_sparsity", "rate_band", "synops"]
@@ -176,8 +175,9 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
     first = torch.zeros(1, *sizes, dtype=like.dtype, device=like.device, requires_grad=True)
     with torch.enable_grad():
         x = first
-        if isinstance(synapse, Stateful):
-            synapse, steps = _over_time(synapse)
+        steps: Any = getattr(synapse, "max_delay", None)
+        if steps is not None:
+            synapse = _over_time(synapse)
             x = torch.cat([first.unsqueeze(0), first.new_zeros(steps, *first.shape)])
         try:
             output = torch.func.functional_call(synapse, ones, (x,))
@@ -190,13 +190,12 @@ def fan_out(synapse: nn.Module, shape: Sequence[int], *, pruned: bool = False) -
     return count.squeeze(0).round()
 
 
-def _over_time(layer: Any) -> tuple[nn.Module, int]:
-    """The layer with the same parameters, without a state, for all steps at once; and its longest
-    delay."""
+def _over_time(layer: Any) -> nn.Module:
+    """The layer with the same parameters, without a state, for all steps at once."""
     twin = object.__new__(type(layer))  # `copy` would read the state
     twin.__dict__.update(layer.__dict__, _hidden=None)
     twin.mode = "sequence"
-    return twin, layer.max_delay
+    return twin
 
 
 def _until(spk: Tensor, lengths: Any) -> Tensor:
