@@ -1,6 +1,7 @@
 """Laws of the augmentations of sequences and events: one draw for each sample, seeds, ranges."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -346,3 +347,9 @@ def test_a_mistake_is_refused_with_the_rule(mistake: str) -> None:
     call, error, message = MISTAKES[mistake]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("call", [data.warp_mel, data.equalize_bands])
+def test_energies_without_bands_ended_in_a_division_by_zero(call: Any) -> None:
+    with pytest.raises(ValueError, match=r"got \(4, 2, 0\); there must be bands, as in data\.mel"):
+        call(torch.rand(4, 2, 0), 1.5)

@@ -188,3 +188,8 @@ def test_sound_of_half_precision_was_refused_by_the_fourier_transform(
 ) -> None:
     with pytest.raises(TypeError, match=r"audio must be float32 or float64, got torch.*float\(\)"):
         getattr(data, name)(tone(700.0, seconds=0.1).to(dtype), 8000, bands=4)
+
+
+def test_a_waveform_shorter_than_a_window_was_said_to_be_waves() -> None:
+    with pytest.raises(ValueError, match="audio must have at least one frame of 200 samples"):
+        data.trim_silence(torch.ones(10), 8000)

@@ -415,8 +415,11 @@ def over_features(values: Tensor, x: Tensor) -> Tensor:
 def _bands(x: Tensor) -> None:
     _batch(x)
     checks.floating(x, "x")
-    if x.dim() < 3:
-        raise ValueError(f"x must be energies [T, B, bands, ...], got {tuple(x.shape)}")
+    if x.dim() < 3 or not x.shape[2]:
+        raise ValueError(
+            f"x must be energies [T, B, bands, ...], got {tuple(x.shape)}; there must be bands, as "
+            "in data.mel(audio, rate).unsqueeze(1) of one recording"
+        )
 
 
 def _batch(x: Tensor) -> None:

@@ -105,11 +105,16 @@ def trim_silence(
             "batch one by one"
         )
     below = real("below", below, 0.0, example=30.0)
+    size, step = frame_sizes(rate, window, hop)
+    if len(audio) < size:
+        raise ValueError(
+            f"audio must have at least one frame of {size} samples, got {len(audio)}; write "
+            "window= with a shorter one"
+        )
     silent = torch.finfo(audio.dtype).tiny
     centred = audio - audio.mean()
     energies = frame_energy(centred, rate, window=window, hop=hop, floor=silent)
     loud = (energies >= energies.max() - below / 10).nonzero().flatten().tolist()
-    size, step = frame_sizes(rate, window, hop)
     end = loud[-1] * step + size if loud[-1] < len(energies) - 1 else len(audio)
     return audio[loud[0] * step : end]
 
