@@ -113,7 +113,7 @@ class Transition:
             state = self.reset.clear(state, spk - fired, p)
         if self.shifts:
             state = self._remembering(state, exceeded, fired, p)
-        # then `spk` is a tensor of its own; a neuron that does not fire returns its membrane
+        # a factor of 1 is left out where `spk` is a new tensor, not the membrane that `LI` returns
         alone = self._is_step and not self.shifts and spk is not over
         if not (alone and _is_one(p.graded_spikes_factor)):
             spk = spk * p.graded_spikes_factor

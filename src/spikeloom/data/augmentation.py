@@ -117,8 +117,8 @@ def warp_mel(
         generator: of the draws.
 
     Returns:
-        As ``x``, between neighbouring bands linearly; bands whose frequencies were outside of the
-        spectrum repeat the first or the last one.
+        As ``x``, interpolated linearly between bands; frequencies outside of the spectrum take the
+        value of the first or the last band.
 
     Raises:
         TypeError: ``x`` holds no floats.

@@ -80,8 +80,8 @@ def trim_silence(
     Args:
         audio: waveform, [N].
         rate: sampling rate, in Hz.
-        below: windows are quiet whose power is more than this much below that of the loudest one,
-            in dB, >= 0. The mean of the waveform does not count.
+        below: a window is quiet if its power is more than this below that of the loudest one, in
+            dB, >= 0. Powers are those of the waveform without its mean.
         window: duration of a window, in seconds.
         hop: time from one window to the next, in seconds.
 
