@@ -212,8 +212,10 @@ def failing(copy: Path, tests: Sequence[str], without: Sequence[str] = ()) -> st
         TimeoutError: the tests take longer than the limit.
     """
     left_out = [word for test in without for word in ("--deselect", test)]
-    log = copy.parent / "tests.log"
-    process = FORKED.Process(target=run_tests, args=(copy, [*left_out, *tests], log))
+    chosen = [test for test in tests if test not in without]  # a file that cannot be collected
+    log, first = copy.parent / "tests.log", copy.parent / "first.txt"
+    first.unlink(missing_ok=True)
+    process = FORKED.Process(target=run_tests, args=(copy, [*left_out, *chosen], log, first))
     process.start()
     process.join(WALL_LIMIT_S)
     if process.is_alive() or process.exitcode in (-signal.SIGXCPU, -signal.SIGKILL):
@@ -222,12 +224,30 @@ def failing(copy: Path, tests: Sequence[str], without: Sequence[str] = ()) -> st
         raise TimeoutError(f"the tests of {copy} run for longer than {CPU_LIMIT_S} s")
     if process.exitcode in (0, NOTHING_SELECTED):
         return None
-    text = log.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^(?:FAILED|ERROR) ([^\s\[]+(?:\[.*?\])?)", text, re.MULTILINE)
-    return found[1] if found else tests[0]
+    return first.read_text(encoding="utf-8") if first.exists() else chosen[0]
 
 
-def run_tests(copy: Path, words: list[str], log: Path) -> None:
+class First:
+    """Plugin of pytest that writes the id of the first test that fails.
+
+    The summary that pytest prints does not show where an id with spaces and brackets ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.note(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.note(report)
+
+    def note(self, report: pytest.CollectReport | pytest.TestReport) -> None:
+        if report.failed and not self.path.exists():
+            self.path.write_text(report.nodeid, encoding="utf-8")
+
+
+def run_tests(copy: Path, words: list[str], log: Path, first: Path) -> None:
     """Run pytest in a process of its own, forked from one that has imported what is slow."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S))
@@ -239,8 +259,8 @@ def run_tests(copy: Path, words: list[str], log: Path) -> None:
     os.environ.update(PYTHONPATH=source, PYTHONDONTWRITEBYTECODE="1")
     sys.path[:0] = [source]
     sys.dont_write_bytecode = True
-    options = ("-q", "-x", "-rfE", "-m", "not slow", "-p", "no:cacheprovider")
-    code = pytest.main([*options, *words])
+    options = ("-q", "-x", "-m", "not slow", "-p", "no:cacheprovider")
+    code = pytest.main([*options, *words], plugins=[First(first)])
     sys.stdout.flush()
     os._exit(int(code))
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scripts import run_script
@@ -65,6 +66,18 @@ def test_messages_and_annotations_are_not_mutated(monkeypatch: pytest.MonkeyPatc
         "    return list(zip(a, strict=True))\n"
     )
     assert [mutation.text for mutation in mutations.mutations(source)] == ["4", "(not (a))", "None"]
+
+
+def test_the_id_of_a_failing_test_is_not_cut_off_at_a_bracket_within_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    first = __import__("mutations").First(tmp_path / "first.txt")
+    whole = "tests/test_a.py::test_b[must be in \\\\[0, 1\\\\), got 1]"
+    first.pytest_collectreport(SimpleNamespace(failed=False, nodeid="tests/test_a.py"))
+    for failed, name in [(False, "tests/test_a.py::test_a"), (True, whole), (True, "later")]:
+        first.pytest_runtest_logreport(SimpleNamespace(failed=failed, nodeid=name))
+    assert first.path.read_text() == whole
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import chip_readers
 import nir
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from torch import nn
 
 import spikeloom as snn
 from spikeloom.nir import check, from_nir, to_nir
-from tests import chip_readers
 
 SUBTRACT: dict[str, Any] = {
     "reset_mechanism": "subtract",

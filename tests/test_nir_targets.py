@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nir
+import nir_executor
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,6 @@ from torch import nn
 
 import spikeloom as snn
 from spikeloom.nir import check, from_nir, to_nir
-from tests import nir_executor
 
 X = (torch.rand(60, 1, 6, generator=torch.Generator().manual_seed(2)) * 8).round() / 8
 READERS = {
