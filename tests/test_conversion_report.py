@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +187,77 @@ def spikes(net: Any, x: Tensor, steps: int) -> dict[str, Tensor]:
 
 
 def test_parts_of_an_error_are_stacked_away_from_zero_in_the_picture() -> None:
+    layers = (
+        LayerError("1", 0.1, 0.2, -0.1, 0.3, -0.3, 5.0),
+        LayerError("2", 0.009, 0.002, 0.004, -0.002, 0.005, 5.0),  # each below one percent
+    )
+    axes = panels(layers=layers)[1]
+    bars = sorted(axes.patches, key=lambda bar: round(bar.get_x()))
+    assert [bar.get_height() for bar in bars] == pytest.approx(
+        [20, -10, 30, -30, 0.2, 0.4, -0.2, 0.5]
+    )
+    assert [bar.get_y() for bar in bars] == pytest.approx([0, 0, 20, -10, 0, 0.2, 0, 0.6])
+    points = next(line for line in axes.lines if line.get_marker() == "o")
+    assert list(points.get_ydata()) == pytest.approx([10, 0.9])
+
+
+def panels(**fields: Any) -> Any:
+    """The axes of a report with these fields."""
     pytest.importorskip("matplotlib")
-    layers = (LayerError("1", 0.1, 0.2, -0.1, 0.3, -0.3, 5.0),)
-    report = Report(10, 1.0, (0.5, 1.0), 0.1, 2, 2, layers, 0.1, 3.0, 20.0, 5.0, 40.0, (), {})
-    bars = picture(report).axes[1].patches
-    bottoms = [bar.get_y() for bar in bars]
-    assert [bar.get_height() for bar in bars] == pytest.approx([20, -10, 30, -30])
-    assert bottoms == pytest.approx([0, 0, 20, -10])
+    report = Report(10, 0.9, (0.25, 0.5), 0.15, None, 2, (), 0.1, 3.0, 20.0, 5.0, 40.0, (), {})
+    return picture(replace(report, **fields)).axes
+
+
+def test_a_single_layer_filled_the_whole_panel_of_errors() -> None:
+    layer = LayerError("1", 0.1, 0.2, -0.1, 0.3, -0.3, 5.0)
+    assert panels(layers=(layer,))[1].get_xlim() == pytest.approx((-1.6, 1.6))
+    assert panels(layers=(layer,) * 5)[1].get_xlim() == pytest.approx((-0.6, 4.6))
+
+
+def test_the_picture_shows_accuracies_in_percent_and_the_steps_that_are_enough() -> None:
+    curve, ordinary, enough = panels(accuracy=(0.25, 0.5, 0.8), enough=3)[0].lines
+    assert curve.get_xydata().tolist() == [[1, 25], [2, 50], [3, 80]]
+    assert list(ordinary.get_ydata()) == [90, 90] and list(enough.get_xdata()) == [3, 3]
+    assert enough.get_label() == "within 15 points: T = 3"
+    axes = panels(accuracy=(0.5,) * 8)[0]
+    assert len(axes.lines) == 2  # no number of steps is enough
+    assert axes.get_xticks().tolist() == [1, 2, 4, 8]
+    curve, ordinary = panels(exits=(Exit(0.5, 0.25, 1.5), Exit(0.9, 0.75, 2)))[2].lines
+    assert curve.get_xydata().tolist() == [[1.5, 25], [2, 75]]
+    assert list(ordinary.get_ydata()) == [90, 90]
+
+
+def test_the_label_of_an_exit_is_on_the_side_of_the_middle() -> None:
+    labels = panels(exits=(Exit(0.5, 0.25, 1), Exit(0.9, 0.75, 2)))[2].texts
+    assert [label.get_ha() for label in labels] == ["left", "right"]
+    assert [label.xyann for label in labels] == [(6, -10), (-4, -12)]
+
+
+def test_the_printed_report_says_accuracies_losses_and_errors_in_percent() -> None:
+    layer = LayerError("1", 0.25, 0.5, -0.125, 0.0625, -0.1875, 5.4)
+    report = Report(
+        10, 0.75, (0.25, 0.5, 0.625), 0.15, None, 3, (layer,), 0.125, 3.0, 20.0, 5.0, 40.0, (), {}
+    )
+    rows = [line.split() for line in str(report).splitlines()]
+    assert ["T", "1", "2", "3"] in rows  # the last one is no power of two
+    assert ["spiking", "[%]", "25.00", "50.00", "62.50"] in rows
+    assert ["loss", "[points]", "50.00", "25.00", "12.50"] in rows
+    assert ["1", "25.00", "50.00", "-12.50", "6.25", "-18.75", "5"] in rows
+    assert ["output", "12.50", "3"] in rows
+    assert "within 15 points: no number of steps" in str(report)
+    early = replace(report, enough=2, exits=(Exit(0.5, 0.25, 1.5),))
+    rows = [line.split() for line in str(early).splitlines()]
+    assert ["accuracy", "[%]", "25.00"] in rows and ["mean", "T", "1.50"] in rows
+    assert "within 15 points: T = 2" in str(early)
+
+
+@pytest.mark.parametrize(
+    ("most", "columns"),
+    [(1, ["1"]), (2, ["1", "2"]), (4, ["1", "2", "4"]), (17, ["1", "2", "4", "8", "16", "17"])],
+)
+def test_the_printed_report_has_a_column_for_each_power_of_two_and_for_the_last_step(
+    most: int, columns: list[str]
+) -> None:
+    layers, accuracy = (), (0.5,) * most
+    report = Report(10, 0.75, accuracy, 0.15, 1, 3, layers, 0.1, 3.0, 20.0, 5.0, 40.0, (), {})
+    assert ["T", *columns] in [line.split() for line in str(report).splitlines()]

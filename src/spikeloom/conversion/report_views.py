@@ -12,7 +12,7 @@ __all__ = ["picture", "text"]
 def text(report: Any) -> str:
     """The report as text."""
     most = len(report.accuracy)
-    steps = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256) if t < most] + [most]
+    steps = [*_powers_of_two(most - 1), most]
     losses = [100 * (report.ann_accuracy - report.accuracy[t - 1]) for t in steps]
     enough = "no number of steps" if report.enough is None else f"T = {report.enough}"
     lines = [
@@ -68,6 +68,10 @@ def _errors(report: Any) -> list[str]:
     ]
 
 
+def _powers_of_two(most: int) -> list[int]:
+    return [2**k for k in range(most.bit_length())]
+
+
 def _table(rows: list[list[str]]) -> list[str]:
     return [f"  {line}" for line in aligned(rows)]
 
@@ -91,7 +95,7 @@ def _accuracies(ax: Any, report: Any) -> None:
     if report.enough is not None:
         within = f"within {100 * report.tolerance:g} points: T = {report.enough}"
         ax.axvline(report.enough, color=used.green, linestyle=":", label=within)
-    ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256) if t <= len(report.accuracy)]
+    ticks = _powers_of_two(len(report.accuracy))
     ax.set_xscale("log")
     ax.set_xticks(ticks, map(str, ticks), minor=False)
     ax.minorticks_off()
