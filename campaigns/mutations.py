@@ -4,11 +4,11 @@
 
 Each trial changes one place of one file in a copy of the repository: a comparison is flipped, + and
 - or and and or are exchanged, a number is moved by one, ``not`` is removed, a condition is negated,
-or a function returns None. Messages (f-strings, what is raised), annotations, what only editors
-read (``if TYPE_CHECKING``) and ``zip(strict=True)``, a check of equal lengths, are left alone. Then
-the recorded API, the examples of the file and the test files that name most of what the file
-defines are run until one fails that passes in the unchanged copy. Survivors are printed with the
-line as it was and as it became.
+a flag is flipped, or a function returns None. Messages (f-strings, what is raised), annotations,
+what only editors read (``if TYPE_CHECKING``) and ``zip(strict=True)``, a check of equal lengths,
+are left alone. Then the recorded API, the examples of the file, the test files that name most of
+what the file defines and those of its part of the library are run until one fails that passes in
+the unchanged copy. Survivors are printed with the line as it was and as it became.
 Some change nothing that can be observed, such as a limit of a cache; read them.
 """
 
@@ -44,7 +44,6 @@ APART = tuple(  # tests of text, of scripts beside the library, and those that a
         "campaign",
         "docs",
         "doctests",
-        "notebook",
         "public_api",
         "repository",
         "site",
@@ -57,6 +56,27 @@ LAWS = {  # near the whole of a part, whatever names its files define
     "kernels": ("numba", "programs"),
     "neurons": ("neurons", "programs"),
     "running": ("run", "run_images"),
+}
+KIN = {  # parts whose test files have other words in their names than that of the part
+    "core": ("errors", "lengths", "parameters", "stateful", "wrong_calls"),
+    "hardware": ("c_export", "quantized"),
+    "kernels": ("events", "kernel"),
+    "layers": ("events", "layers"),
+    "learning": (
+        "backprop",
+        "bp_stdp",
+        "diehl_cook",
+        "eventprop",
+        "learning",
+        "online",
+        "spikeprop",
+        "stbp",
+        "stdp",
+        "train_rules",
+    ),
+    "neurons": ("deviations", "neurons", "recorded_neurons"),
+    "running": ("layerwise", "lengths"),
+    "train": ("runs", "train"),
 }
 EXAMPLES = "tests/test_doctests.py"
 CPU_LIMIT_S = 150  # of processor time: a loaded machine changes nothing
@@ -157,16 +177,18 @@ def of(node: ast.AST, at: Any, text: Any) -> Iterator[tuple[str, int, int, str]]
         yield "number", *at(node), repr(node.value + 1)
     elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
         yield "condition", *at(node.test), f"(not ({text(node.test)}))"
-    elif isinstance(node, ast.Return) and node.value is not None and not is_none(node.value):
+    elif isinstance(node, ast.Return) and node.value is not None and not is_word(node.value):
         yield "return", *at(node.value), "None"
 
 
-def is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def is_word(node: ast.expr) -> bool:
+    """Whether an expression is None, True or False."""
+    return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))
 
 
 def nearest(file: Path, text: str, tests: dict[str, str]) -> list[str]:
-    """The examples of a file, and test files that name most of what its text defines.
+    """The examples of a file, test files that name most of what its text defines, and all test
+    files of its part of the library.
 
     A name counts for more the fewer test files it appears in.
     """
@@ -189,8 +211,11 @@ def nearest(file: Path, text: str, tests: dict[str, str]) -> list[str]:
         found[test] += (file.stem in stem) + 0.1 * (file.parent.name in test)
     ranked = sorted(tests, key=lambda test: found[test], reverse=True)
     examples = f"{EXAMPLES}::test_examples_in_docstrings_run[{module}]"
-    laws = [f"tests/laws/test_{law}.py" for law in LAWS.get(file.relative_to(PACKAGE).parts[0], ())]
-    return list(dict.fromkeys([examples, *ranked[:NEAREST], *laws, API]))
+    part = file.relative_to(PACKAGE).parts[0]
+    laws = [f"tests/laws/test_{law}.py" for law in LAWS.get(part, ())]
+    words = tuple(f"test_{word}" for word in KIN.get(part, (part,)))
+    kin = [test for test in ranked if Path(test).stem.startswith(words)]
+    return list(dict.fromkeys([examples, *ranked[:NEAREST], *laws, API, *kin]))
 
 
 def copied(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.conversion import convert
+from spikeloom.conversion.unit import unit_spikes
 from spikeloom.nir import from_nir, to_nir
 
 
@@ -89,3 +90,21 @@ def test_unit_spikes_of_sums_and_concatenations_keep_a_factor(ann: nn.Module, x:
             set(spk.unique().tolist()) <= {0.0, 1.0} for spk in _unit_record(unit, x).values()
         )
         assert torch.allclose(snn.run(unit, x, 16).mean(0), converted(x, 16), atol=1e-5)
+
+
+def test_sizes_of_spikes_went_into_the_channels_of_another_group() -> None:
+    torch.manual_seed(3)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Flatten()
+    )
+    net.append(nn.Linear(96, 5))
+    x = samples()
+    converted = convert(net, x, per_channel=True)
+    unit = unit_spikes(converted.net)
+    sizes = converted.net.get_submodule("1").graded_spikes_factor.flatten()
+    before, after = (each.get_submodule("2").weight for each in (converted.net, unit))
+    for o in range(6):
+        for i in range(2):  # of the two channels that the group of output o reads
+            factor = sizes[o // 3 * 2 + i]
+            torch.testing.assert_close(after[o, i], before[o, i] * factor)
+    assert sizes[:2].tolist() != sizes[2:].tolist()

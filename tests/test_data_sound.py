@@ -40,6 +40,24 @@ def test_a_batch_of_waveforms_is_its_waveforms_and_silence_is_the_floor() -> Non
     torch.testing.assert_close(together[:, 2], torch.full((98, 40), -7.0).double())
 
 
+def test_bands_from_zero_or_to_half_the_rate_were_refused() -> None:
+    audio = tone(500.0)
+    torch.testing.assert_close(
+        data.mel(audio, 8000), data.mel(audio, 8000, lowest=60.0, highest=4000.0)
+    )
+    assert data.mel(audio, 8000, lowest=0.0).shape == (98, 40)
+    for options in ({"lowest": -1.0}, {"lowest": 900.0, "highest": 900.0}):
+        with pytest.raises(ValueError, match="the bands must be between 0 and rate / 2 = 4000 Hz"):
+            data.mel(audio, 8000, **options)
+
+
+def test_a_waveform_of_one_window_has_one_step() -> None:
+    audio = tone(500.0)[:200]
+    assert data.mel(audio, 8000, bands=10).shape == (1, 10)
+    with pytest.raises(ValueError, match="at least one window of 200 samples"):
+        data.mel(audio[:199], 8000, bands=10)
+
+
 def test_trimming_keeps_what_is_loud_and_the_pause_inside() -> None:
     quiet, pause = torch.full((4000,), 0.001).double(), torch.zeros(2400).double()
     quiet[::2] *= -1

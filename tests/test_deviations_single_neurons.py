@@ -208,6 +208,20 @@ def test_associative_leaky_finds_its_number_of_neurons_itself() -> None:
     assert neuron(firing()).shape == (12, 2, 8)
 
 
+@pytest.mark.parametrize(("number", "instead"), [(-4, 1), (0, 1), (2, 4), (5, 9), (8, 9)])
+def test_a_number_of_neurons_that_is_no_square_is_refused(number: int, instead: int) -> None:
+    with pytest.raises(ValueError, match=f"square number, got {number}; write {instead},"):
+        snn.AssociativeLeaky.from_num_spiking_neurons(3, number)
+
+
+@pytest.mark.parametrize(("number", "side"), [(1, 1), (4, 2), (9, 3)])
+def test_a_square_number_of_neurons_is_a_square_memory(number: int, side: int) -> None:
+    neuron = snn.AssociativeLeaky.from_num_spiking_neurons(3, number, use_q_projection=False)
+    assert (neuron.d_value, neuron.d_key, neuron.num_spiking_neurons) == (side, side, number)
+    assert neuron.to_q is None
+    assert snn.AssociativeLeaky.from_num_spiking_neurons(3, number).to_q is not None
+
+
 def test_associative_leaky_has_as_many_outputs_as_neurons_when_its_sizes_differ() -> None:
     for query in (True, False):
         neuron = snn.AssociativeLeaky(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training import SETTINGS, build, leave_out_pictures, plain, split
 
 import spikeloom as snn
+from spikeloom.train import loop, processes
 from spikeloom.train.parallel import whole_batch_norm
 from spikeloom.train.processes import Share
 from spikeloom.train.samples import LoaderBatches, TensorBatches
@@ -207,6 +209,49 @@ def check_batch_norm() -> None:
 
 
 # -- trainings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_the_first_process_did_not_reach_the_others(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "share", lambda: Share(rank, 2))
+    monkeypatch.setattr(processes, "_device", lambda: torch.device("cpu"))
+    calls: list[int] = []
+
+    def broadcast(sent: list[Any]) -> None:
+        """Stands for the collective: the first process keeps what it has, the others receive."""
+
+        def received(said: list[Any], device: torch.device) -> None:
+            said[:] = said if rank == 0 else sent
+
+        monkeypatch.setattr(distributed, "broadcast_object_list", received)
+
+    def fails() -> None:
+        calls.append(rank)
+        raise OSError("disk full")
+
+    broadcast([None, ("OSError", "disk full")])
+    kind, text = (OSError, "^disk full$") if rank == 0 else (RuntimeError, "OSError: disk full")
+    with pytest.raises(kind, match=text):
+        processes.everywhere(fails)
+    broadcast([3, None])
+    assert processes.everywhere(lambda: 3) == 3
+    assert calls == ([0] if rank == 0 else [])
+
+
+@pytest.mark.parametrize(
+    ("own", "reasons", "wanted"),
+    [("", ["", ""], ""), ("", ["", "enough"], "enough"), ("late", ["early", "late"], "early")],
+)
+def test_a_callback_stopped_only_its_own_process(
+    own: str, reasons: list[str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "gathered", lambda value: reasons)
+    for size, found in ((2, wanted), (1, own)):  # one process gathers nothing
+        training: Any = SimpleNamespace(here=Share(0, size), stopped=own)
+        loop.Trainer._stop_everywhere(training)
+        assert training.stopped == found
 
 
 @pytest.mark.slow

@@ -65,6 +65,15 @@ def test_target_transform_is_applied_not_replaced(tmp_path):
     assert target.shape == (4, 10) and target.argmax(1).tolist() == [3] * 4
 
 
+def test_the_lowest_or_the_highest_class_was_refused():
+    one_hot = transforms.toOneHot(3)
+    assert one_hot(transforms.Repeat(1)(0)).tolist() == [[1, 0, 0]]
+    assert one_hot(np.array([[2.0], [1.0]])).tolist() == [[0, 0, 1], [0, 1, 0]]
+    for wrong in (-1, 3, 0.5):
+        with pytest.raises(ValueError, match=r"classes must be whole numbers in \[0, 2\]"):
+            one_hot(np.array([[wrong]]))
+
+
 def test_a_transform_of_ones_own_gets_time_polarity_x_y(tmp_path):
     write_nmnist(tmp_path)
     own = transforms.Compose(

@@ -1,5 +1,6 @@
 """Exact gradients as a rule of ``fit``, and as a row of the report of gradients."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 import spikeloom as snn
 from spikeloom import data
 from spikeloom.functional import ce_rate_loss, ce_temporal_loss, mse_temporal_loss
-from spikeloom.learning import EventNetwork, event_loss, event_pass
+from spikeloom.learning import EventNetwork, EventProp, event_loss, event_pass
+from spikeloom.learning.eventprop.gradient import EventPass
 
 
 def latency(x: Tensor, num_steps: int) -> Tensor:
@@ -110,6 +112,23 @@ def test_its_gradients_are_those_of_differences() -> None:
         )
         with torch.no_grad():
             layer.weight[row, column] += 1e-6
+
+
+def test_silent_outputs_were_pushed_in_samples_of_other_classes_or_hidden_ones_in_some() -> None:
+    """Outputs are pushed in the samples of their class, hidden neurons if silent in the batch."""
+    inf = torch.inf
+    weights = [nn.Linear(2, 3, bias=False), nn.Linear(3, 2, bias=False)]
+    for layer in weights:
+        layer.weight.grad = torch.zeros_like(layer.weight)
+    hidden = torch.tensor([[[inf], [inf], [2.0]], [[inf], [1.0], [2.0]]])
+    outputs = torch.tensor([[[inf], [inf]], [[inf], [3.0]]])
+    stages: Any = tuple(
+        SimpleNamespace(path=str(n), linear=layer) for n, layer in enumerate(weights)
+    )
+    shown = EventPass(torch.zeros(()), {"0": hidden, "1": outputs}, stages)
+    EventProp(push=4.0)._push(shown, torch.tensor([0, 1]))
+    assert weights[0].weight.grad.amin(1).tolist() == [-4, 0, 0]
+    assert weights[1].weight.grad.amin(1).tolist() == [-2, 0]
 
 
 def test_the_report_holds_every_rule_against_the_exact_gradient() -> None:

@@ -2,7 +2,9 @@
 the options of an update: clipping, accumulation, schedules, precision."""
 
 import copy
+import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -361,6 +363,16 @@ def test_two_batches_accumulated_differ_from_one_of_twice_the_size() -> None:
     )
     assert torch.allclose(one[0].weight, two[0].weight, rtol=0, atol=1e-12)
     assert not torch.equal(net[0].weight, one[0].weight)
+
+
+def test_options_that_change_the_result_were_missing_from_the_model_card(tmp_path: Path) -> None:
+    changed = {"accumulate": 2, "clip": 0.5, "precision": "bf16"}
+    for options in ({}, changed):
+        folder = tmp_path / str(len(options))
+        snn.fit(plain, split(), **SETTINGS, **options, out=folder)
+        card = json.loads((folder / "run.json").read_text())
+        held = {name: card["configuration"].get(name) for name in changed}
+        assert held == {name: options.get(name) for name in changed}
 
 
 def test_gradients_are_longer_than_the_clip() -> None:
