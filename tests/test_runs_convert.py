@@ -5,10 +5,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from training import toy
 
 import spikeloom as snn
 from spikeloom.cli import main
@@ -79,6 +82,33 @@ def test_an_interrupted_conversion_goes_on_as_if_it_had_not_been(
     nets = [snn.load(tmp_path / name / "converted.safetensors") for name in ("whole", "parts")]
     states = [net.state_dict() for net in nets]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "left"), [(0, 0, ["0:20 left", "0:15 left", ""]), (1, 1, ["0:20 left", ""])]
+)
+def test_the_time_left_was_not_that_of_the_remaining_epochs(
+    epoch: int, batch: int, left: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikeloom.train import ordinary, progress
+
+    times = iter([100.0, 110.0, 130.0])
+    clock = SimpleNamespace(perf_counter=lambda: next(times))
+    for module in (ordinary, progress):
+        monkeypatch.setattr(module, "time", clock)
+    x, y = toy(2 * ordinary.BATCH)
+    lines: list[str] = []
+    folder: Any = SimpleNamespace(save=lambda path, state: None)
+    settings = {"epochs": 3, "lr": 0.01}
+    data = snn.data.Split(x, y, x, y, "toy", "three patterns")
+    net = nn.Sequential(nn.Linear(6, 3))
+    training = ordinary.OrdinaryTraining(net, data, settings, folder, tmp_path, lines.append)
+    training.epoch, training.batch, training._order = epoch, batch, torch.get_rng_state()
+    training.run()
+    assert [line.split("  ")[0] for line in lines] == [
+        f"training {number}/3" for number in range(epoch + 1, 4)
+    ]
+    assert ["".join(line.split("  ")[2:]) for line in lines] == left
 
 
 @pytest.mark.parametrize("name", ["ordinary.pt", "converted.safetensors", "report.json"])

@@ -5,6 +5,7 @@ import io
 import json
 import signal
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ from training import (
 
 import spikeloom as snn
 from spikeloom import functional as SF
-from spikeloom.train import Result, mlp, neurons, threads
+from spikeloom.train import Result, mlp, neurons, progress, threads
 from spikeloom.train.models import conv
-from spikeloom.train.progress import Bar, progress_for
+from spikeloom.train.progress import Bar, Lines, progress_for
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +203,25 @@ def test_the_number_of_threads_is_said_with_its_reason(capsys) -> None:
 def test_progress_is_silent_if_asked(capsys) -> None:
     snn.fit(plain, split(), **SETTINGS)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_time_left_of_a_resumed_run_was_not_at_its_own_pace(monkeypatch) -> None:
+    """Two and a half epochs of six had been done; the pace is that of the epochs since then."""
+    times = iter([100.0, 110.0, 130.0, 140.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    printed = io.StringIO()
+    lines = Lines(printed)
+    lines.start(epochs=6, batches=4, done=10)
+    for number in (3, 4, 6):
+        lines.epoch({"epoch": number, "train_loss": 0.5})
+    assert printed.getvalue().splitlines() == [
+        "epoch 3/6  loss 0.5000  1:00 left",
+        "epoch 4/6  loss 0.5000  0:40 left",
+        "epoch 6/6  loss 0.5000",
+    ]
+    lines.start(epochs=6, batches=4, done=12)  # stopped after the last batch of an epoch
+    lines.epoch({"epoch": 3, "train_loss": 0.5})
+    assert printed.getvalue().endswith("epoch 3/6  loss 0.5000\n")
 
 
 def test_a_terminal_gets_a_bar_with_loss_accuracy_and_spikes() -> None:

@@ -150,7 +150,6 @@ class AdaptiveConductanceLIF(ConductanceLIF):
 
     example = {
         **ConductanceLIF.example,
-        "threshold": 0.3,
         "theta_decay": 0.9,
     }
 

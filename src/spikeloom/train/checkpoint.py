@@ -30,7 +30,6 @@ __all__ = [
 FORMAT = 3
 MARK = b"spikeloom sha256 "
 COMMENT = len(MARK) + 64
-END = 22  # bytes of the record that ends a zip archive without comment
 BLOCK = 1 << 20
 
 
@@ -117,9 +116,7 @@ def whole_file(path: Path) -> bool | None:
     """
     with path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
-        if size < COMMENT + END:
-            return None
-        file.seek(size - COMMENT)
+        file.seek(max(0, size - COMMENT))
         comment = file.read()
         if not comment.startswith(MARK):
             return None

@@ -14,7 +14,7 @@ from ..saving.architecture import build, describe
 from . import checkpoint
 from .folder import Folder
 from .interrupt import Interrupted, StopRequest
-from .progress import clock
+from .progress import left
 from .restoring import keys, number, refuse
 from .settings import check_same
 
@@ -102,12 +102,8 @@ class OrdinaryTraining:
                 self._order = torch.get_rng_state()
             while self.epoch < self.epochs:
                 mean = self._epoch(stop)
-                done = self.epoch - first
-                left = ""
-                if done:
-                    each = (time.perf_counter() - begin) / done
-                    left = f"  {clock(each * (self.epochs - self.epoch))} left"
-                self.say(f"training {self.epoch}/{self.epochs}  loss {mean:.4f}{left}")
+                time_left = left(begin, self.epoch - first, self.epochs - self.epoch)
+                self.say(f"training {self.epoch}/{self.epochs}  loss {mean:.4f}{time_left}")
                 self.save()
             self._stop_if(stop)
         return self.net.eval()

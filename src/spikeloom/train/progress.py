@@ -58,12 +58,7 @@ class Lines(Progress):
     def epoch(self, row: dict[str, float]) -> None:
         number = int(row["epoch"])
         text = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {summary(row)}"
-        # 0 for an epoch whose last batch was trained on before the run was stopped.
-        done = number - self.first
-        if number < self.epochs and done > 0:
-            each = (time.perf_counter() - self.begin) / done
-            text += f"  {clock(each * (self.epochs - number))} left"
-        self.say(text)
+        self.say(text + left(self.begin, number - self.first, self.epochs - number))
 
 
 class Bar(Progress):
@@ -204,6 +199,22 @@ def judged(row: dict[str, float]) -> str:
     return next(
         name for part in parts for name in (f"{part}_accuracy", f"{part}_loss") if name in row
     )
+
+
+def left(begin: float, done: float, remaining: int) -> str:
+    """The time left at the pace so far, as the end of a line; empty if unknown or over.
+
+    Args:
+        begin: when the run began or resumed, in seconds of ``time.perf_counter``.
+        done: epochs since then; 0 where the last batch of an epoch had been trained on before.
+        remaining: epochs.
+
+    >>> left(time.perf_counter(), 2.5, 0)
+    ''
+    """
+    if done <= 0 or not remaining:
+        return ""
+    return f"  {clock((time.perf_counter() - begin) / done * remaining)} left"
 
 
 def clock(seconds: float) -> str:
