@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.running.memo import Memo
+from spikeloom.running.special_layers import StackLayer
 
 STEPS = 5
 X = torch.rand(STEPS, 24, 3, generator=torch.Generator().manual_seed(0))
@@ -207,3 +209,45 @@ def test_a_transform_of_torch_func_around_a_recording_sees_the_plain_loop() -> N
     recorded = snn.layerwise(net)
     batched = torch.vmap(recorded, in_dims=1, out_dims=1)(X)
     torch.testing.assert_close(batched, net(X))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: snn.Leaky(0.9, init_hidden=True),
+        lambda: snn.RLeaky(0.9, linear_features=4, init_hidden=True),
+        lambda: snn.RLeaky(0.9, all_to_all=False, init_hidden=True),
+    ],
+    ids=["no module inside", "linear inside", "factor inside"],
+)
+def test_the_next_step_of_a_neuron_was_not_recognised_and_its_key_computed_again(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    holds = Memo.holds
+
+    def watched(*arguments: Any) -> bool:
+        found.append(holds(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(Memo, "holds", watched)
+    net = Net()
+    net.lif = make()
+    snn.layerwise(net)(X)
+    assert found == [True] * (STEPS - 1)
+
+
+def test_stacking_all_steps_of_an_output_copied_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bool] = []
+    whole = StackLayer._whole
+
+    def watched(*arguments: Any) -> Tensor | None:
+        value = whole(*arguments)
+        found.append(value is not None)
+        return value
+
+    monkeypatch.setattr(StackLayer, "_whole", watched)
+    net = Net()
+    torch.testing.assert_close(snn.layerwise(net)(X), net(X))
+    snn.layerwise(lambda x: torch.stack([net(x)[0], x[0] @ net.fc.weight.T]))(X)
+    assert found == [True, True, False]  # of two outputs
