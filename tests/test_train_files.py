@@ -5,6 +5,7 @@ import itertools
 import json
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,7 +230,15 @@ def test_the_run_card_says_what_was_done(tmp_path) -> None:
         configuration["loss"].startswith("ce_rate_loss(")
         and configuration["optimizer"]["lr"] == 2e-3
     )
-    assert card["data"]["description"] == "three patterns" and card["data"]["test_samples"] == 9
+    held = {name: value for name, value in card["data"].items() if name != "checksum"}
+    assert held == {
+        "name": "toy",
+        "description": "three patterns",
+        "train_samples": 20,
+        "test_samples": 9,
+        "sample_shape": [6],
+        "classes": 3,
+    }
     assert (
         card["versions"]["spikeloom"] == snn.__version__
         and card["versions"]["torch"] == torch.__version__
@@ -282,3 +291,15 @@ def test_an_existing_run_is_not_overwritten(tmp_path) -> None:
     names = sorted(path.name for path in tmp_path.iterdir())
     ours = ["checkpoint.pt", "curves.png", "mine.txt", "net.safetensors", "raster.png", "run.json"]
     assert names == ours, "old files are left over"
+
+
+def test_the_run_card_says_the_lengths_of_recordings_and_the_samples_held_out(
+    tmp_path: Path,
+) -> None:
+    x = [torch.rand(3 + n % 4, 6) for n in range(12)]
+    y = torch.arange(12) % 3
+    options = {"epochs": 1, "progress": False, "encode": "sequence", "validation": 0.25}
+    snn.fit(plain, (x, y, x[:4], y[:4]), **options, out=tmp_path)
+    held = json.loads((tmp_path / "run.json").read_text())["data"]
+    assert (held["train_samples"], held["validation_samples"], held["test_samples"]) == (9, 3, 4)
+    assert held["lengths"] == [3, 6] and held["sample_shape"] == [6, 6] and held["classes"] == 3
