@@ -60,6 +60,14 @@ def test_a_linear_readout_has_the_exact_gradient_by_eprop() -> None:
         assert row.cosine == pytest.approx(1, abs=1e-5) and row.scale == pytest.approx(1, rel=1e-4)
 
 
+def test_one_step_was_too_few_for_a_report() -> None:
+    net = nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9, init_hidden=True))
+    report = snn.gradient_report(net, (torch.rand(B, 6) * 3, Y), num_steps=1, rules=["eprop"])
+    assert [row.cosine for row in report.rows] == pytest.approx([1, 1])
+    with pytest.raises(ValueError, match=r"num_steps must be in \[1, .*got 0"):
+        snn.gradient_report(net, (torch.rand(B, 6), Y), num_steps=0)
+
+
 def test_rules_that_do_not_apply_say_why() -> None:
     net = nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.9, init_hidden=True))
     report = snn.gradient_report(net, (torch.rand(B, 6), Y), num_steps=T, loss=mse_count_loss())

@@ -3,6 +3,8 @@
 import copy
 import io
 import json
+import os
+import shutil
 import signal
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -239,6 +241,61 @@ def test_a_terminal_gets_a_bar_with_loss_accuracy_and_spikes() -> None:
     assert (
         "epoch 2/2" in text and "loss 0.250, test 90.0 %, spikes 0.500, " in text and "left" in text
     )
+
+
+class RecordedBar:
+    """What a bar of tqdm is given."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.names: list[str] = []
+        self.postfixes: list[str] = []
+        self.updates = 0
+
+    def set_description_str(self, text: str, refresh: bool) -> None:
+        assert not refresh
+        self.names.append(text)
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        assert not refresh
+        self.postfixes.append(text)
+
+    def update(self) -> None:
+        self.updates += 1
+
+
+def test_the_bar_of_a_resumed_run_began_at_the_first_batch(monkeypatch) -> None:
+    size = os.terminal_size((80, 24))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: size)
+    times = iter([100.0, 100.0, 100.05, 100.2, 100.2])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    stream = io.StringIO()
+    bar = Bar(RecordedBar, stream)
+    bar.start(epochs=3, batches=4, done=6)
+    shown = bar.bar
+    wanted = {"total": 12, "initial": 6, "file": stream, "ncols": 79}
+    assert {name: shown.options[name] for name in wanted} == wanted
+    bar.batch(0.5, {"1": torch.tensor([1.0, 0.0, 0.0, 0.0]), "3": torch.zeros(4)})
+    bar.batch(0.25, {"1": torch.ones(1)})  # too soon to be drawn
+    bar.epoch({"epoch": 2, "train_loss": 0.25, "validation_accuracy": 0.75})
+    bar.batch(0.125, {})
+    bar.epoch({"epoch": 3, "train_loss": 0.125})
+    assert shown.names == ["epoch 2/3", "epoch 3/3", "epoch 3/3"]
+    assert shown.postfixes == [
+        "loss 0.500, spikes 0.125",
+        "loss 0.125, validation 75.0 %, spikes 0.000",
+    ]
+    assert shown.updates == 3
+
+
+def test_an_ended_bar_is_closed_once() -> None:
+    closed: list[int] = []
+    bar = Bar(RecordedBar, io.StringIO())
+    bar.close()
+    bar.bar = SimpleNamespace(close=lambda: closed.append(1))
+    bar.close()
+    bar.close()
+    assert closed == [1]
 
 
 @pytest.mark.parametrize("name", neurons())

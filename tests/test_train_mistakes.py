@@ -18,6 +18,7 @@ from training import (
 
 import spikeloom as snn
 from spikeloom import functional as SF
+from spikeloom.core.numbers import device_of
 from spikeloom.train import mlp
 
 
@@ -357,6 +358,18 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
         match=r"got nan in batch 1 of epoch 1; lower the learning rate, e.g. lr=0.0002",
     ):
         snn.fit(plain, split(), **SETTINGS, loss=lambda spk, y: spk.sum() * float("nan"))
+
+
+def test_the_only_gpu_was_missing_or_the_one_after_the_last_was_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert [str(device_of("device", name)) for name in ("cuda", "cuda:0")] == ["cuda", "cuda:0"]
+    with pytest.raises(ValueError, match="got 'cuda:1': PyTorch sees 1 CUDA devices"):
+        device_of("device", "cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="got 'cuda': PyTorch sees 0 CUDA devices"):
+        device_of("device", "cuda")
 
 
 @pytest.mark.parametrize(

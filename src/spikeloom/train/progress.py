@@ -47,13 +47,14 @@ class Lines(Progress):
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.epochs, self.first, self.begin = 0, 0, 0.0
 
     def say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
     def start(self, epochs: int, batches: int, done: int) -> None:
-        self.epochs, self.first, self.begin = epochs, done / batches, time.perf_counter()
+        self.epochs = epochs
+        self.first = done / batches
+        self.begin = time.perf_counter()
 
     def epoch(self, row: dict[str, float]) -> None:
         number = int(row["epoch"])
@@ -72,20 +73,19 @@ class Bar(Progress):
     def __init__(self, tqdm: Callable[..., Any], stream: TextIO) -> None:
         self.tqdm, self.stream = tqdm, stream
         self.bar: Any = None
-        self.epochs, self.accuracy, self.drawn = 0, "", 0.0
+        self.drawn = 0.0
 
     def say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
     def start(self, epochs: int, batches: int, done: int) -> None:
         form = "{desc} {bar} {percentage:3.0f} %{postfix}, {remaining} left"
-        total = epochs * batches
-        self.epochs, self.accuracy = epochs, ""
-        width = (
-            shutil.get_terminal_size().columns - 1
-        )  # tqdm draws nothing on a terminal that does not know its width
+        self.epochs = epochs
+        self.accuracy = ""
+        # tqdm draws nothing on a terminal that does not know its width
+        width = shutil.get_terminal_size().columns - 1
         self.bar = self.tqdm(
-            total=total, initial=done, bar_format=form, file=self.stream, ncols=width
+            total=epochs * batches, initial=done, bar_format=form, file=self.stream, ncols=width
         )
         self._name(done // batches + 1)
 
