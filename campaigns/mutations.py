@@ -52,7 +52,7 @@ APART = tuple(  # tests of text, of scripts beside the library, and those that a
     )
 )
 LAWS = {  # near the whole of a part, whatever names its files define
-    "core": ("neurons", "programs"),
+    "core": ("neurons", "programs", "surrogates", "compile"),
     "kernels": ("numba", "programs"),
     "neurons": ("neurons", "programs"),
     "running": ("run", "run_images"),

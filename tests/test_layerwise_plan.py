@@ -251,3 +251,31 @@ def test_stacking_all_steps_of_an_output_copied_them(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(snn.layerwise(net)(X), net(X))
     snn.layerwise(lambda x: torch.stack([net(x)[0], x[0] @ net.fc.weight.T]))(X)
     assert found == [True, True, False]  # of two outputs
+
+
+def test_a_delay_ran_step_by_step_or_lost_the_states_between() -> None:
+    """All steps run at once unless states of other steps than the last one are read."""
+    states: list[Tensor] = []
+
+    class Delayed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.delay = nn.Linear(3, 3), snn.SynapticDelay(2)
+
+        def forward(self, x: Tensor, keep: bool) -> Tensor:
+            snn.reset(self)
+            states.clear()
+            out = []
+            for x_t in x:
+                out.append(self.delay(self.fc(x_t)))
+                if keep:
+                    states.append(self.delay._hidden[0])
+            return torch.stack(out)
+
+    net = Delayed()
+    recorded = snn.layerwise(net)
+    for keep, how in ((False, "all steps at once"), (True, "step by step")):
+        found, kept = recorded(X, keep), [*states]
+        assert str(recorded.plan).splitlines()[-1].endswith(f"SynapticDelay  {how}")
+        torch.testing.assert_close(found, net(X, keep))
+        torch.testing.assert_close(kept, states)

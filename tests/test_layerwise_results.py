@@ -5,10 +5,12 @@ import copy
 import pickle
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from own_loops import STEPS, Net, X, explicit, quiet
@@ -282,3 +284,36 @@ def test_states_without_a_gradient_in_the_first_step_lose_it_in_a_run() -> None:
     run = gradient(lambda net: snn.run(net, 4 * X)[2])
     loop = gradient(lambda net: torch.stack([net(4 * x)[2] for x in X]))
     assert run.any() and torch.allclose(run, loop, atol=1e-5)
+
+
+WRITES: dict[str, Callable[[Tensor, int], Any]] = {
+    "an item": lambda w, t: w.__setitem__(0, float(t)),
+    "an item of the data": lambda w, t: w.data.__setitem__(0, float(t)),
+    "the data": lambda w, t: setattr(w, "data", torch.full((3,), float(t))),
+    "an array": lambda w, t: w.numpy().__setitem__(0, float(t)),
+    "an array of NumPy's own function": lambda w, t: np.asarray(w).__setitem__(0, float(t)),
+    "an operator": lambda w, t: w.__iadd__(1),
+    "a list of tensors": lambda w, t: torch._foreach_add_([w], 1.0),
+    "a storage": lambda w, t: w.untyped_storage().fill_(t),
+    "a named output": lambda w, t: torch.add(w, 1, out=w),
+    "an in-place function": lambda w, t: nn.functional.threshold(w, 2.0, float(t), inplace=True),
+    "an in-place method": lambda w, t: w.mul_(2),
+}
+
+
+@pytest.mark.parametrize("way", WRITES)
+@torch.no_grad()
+def test_a_recorded_read_saw_what_was_written_after_it(way: str) -> None:
+    torch.manual_seed(0)
+    fc, lif = nn.Linear(3, 3), snn.Leaky(0.9, init_hidden=True, threshold=0.3, output=True)
+    x = torch.rand(5, 2, 3)
+
+    def loop(x: Tensor) -> Tensor:
+        snn.reset(lif)
+        factor, membranes = torch.ones(3), []
+        for t, x_t in enumerate(x):
+            membranes.append(lif(fc(x_t) * factor)[1])
+            WRITES[way](factor, t)
+        return torch.stack(membranes)
+
+    torch.testing.assert_close(snn.layerwise(loop)(x), loop(x))
