@@ -71,6 +71,37 @@ def test_trimming_keeps_what_is_loud_and_the_pause_inside() -> None:
     assert len(strict) < 2000 + 2 * 200, "a tone at -20 dB is quiet beside one that is 10 dB below"
 
 
+@pytest.mark.parametrize(
+    ("levels", "below", "kept"),
+    [
+        ([0.001, 0.1, 1, 0.1, 0.001], 0.0, (20, 30)),
+        ([0.001, 0.1, 1, 0.1, 0.001], 19.0, (20, 30)),
+        ([0.001, 0.1, 1, 0.1, 0.001], 21.0, (10, 40)),
+        ([0.001, 1, 0.1, 0.001], 21.0, (10, 30)),
+        ([0.001, 0.1, 1], 21.0, (10, 33)),  # what is left after the last window belongs to it
+        ([1], 21.0, (0, 13)),
+    ],
+)
+def test_windows_were_quiet_at_another_power(
+    levels: list[float], below: float, kept: tuple[int, int]
+) -> None:
+    """Windows of ten samples side by side, and three samples that fill none."""
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(5)
+    parts = [level * signs for level in levels]
+    audio = torch.cat([*parts, torch.zeros(3, dtype=torch.float64)])
+    found = data.trim_silence(audio, 1000, below=below, window=0.01, hop=0.01)
+    assert torch.equal(found, audio[slice(*kept)])
+    assert len(data.trim_silence(parts[0], 1000, window=0.01, hop=0.01)) == 10
+
+
+def test_a_window_or_a_floor_of_nothing_was_accepted() -> None:
+    audio = tone(500.0)[:205]
+    assert data.mel(audio, 8000, bands=1, hop=1e-9).shape == (6, 1)
+    for name in ("floor", "window", "hop"):
+        with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
+            data.mel(audio, 8000, **{name: 0.0})
+
+
 def test_trimming_knows_neither_level_nor_offset_and_leaves_silence_whole() -> None:
     audio = torch.cat([torch.zeros(1000), tone(700.0).float(), torch.zeros(1000)])
     found = data.trim_silence(audio, 8000)
@@ -121,7 +152,7 @@ MISTAKES = {
     "too narrow": (lambda: data.mel(tone(1.0), 8000, bands=200), "contain no frequency"),
     "a batch to trim": (lambda: data.trim_silence(torch.ones(2, 800), 8000), "one by one"),
     "nothing to trim": (lambda: data.trim_silence(torch.ones(9), 8000), "one frame of 200 samples"),
-    "above the loudest": (lambda: data.trim_silence(tone(1.0), 8000, below=-1.0), "below must be"),
+    "above the loudest": (lambda: data.trim_silence(tone(1.0), 8000, below=-1.0), "write below=30"),
     "a shift too long": (lambda: data.shift_time(torch.ones(3, 2), 4), r"most must be in \[0, 3\]"),
     "a mask over the batch": (lambda: data.mask_spans(torch.ones(3, 2, 4), 1, axis=1), "axis must"),
     "no batch": (lambda: data.mask_spans(torch.ones(3), 1), r"x must be sequences \[T, B, ...\]"),
