@@ -2,6 +2,8 @@
 around recordings."""
 
 import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -279,3 +281,65 @@ def test_a_delay_ran_step_by_step_or_lost_the_states_between() -> None:
         assert str(recorded.plan).splitlines()[-1].endswith(f"SynapticDelay  {how}")
         torch.testing.assert_close(found, net(X, keep))
         torch.testing.assert_close(kept, states)
+
+
+def leaky(**options: Any) -> snn.Leaky:
+    return snn.Leaky(0.9, threshold=0.3, init_hidden=True, **options)
+
+
+def with_its_own(name: str) -> snn.Leaky:
+    neuron = leaky()
+    setattr(neuron, name, getattr(neuron, name))
+    return neuron
+
+
+def with_a_hook_inside() -> snn.RLeaky:
+    neuron = snn.RLeaky(0.9, threshold=0.3, linear_features=4, init_hidden=True)
+    neuron.recurrent.register_forward_hook(lambda *arguments: None)
+    return neuron
+
+
+def saved_tensors_hooks() -> Any:
+    return torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+
+
+def with_a_random_threshold() -> snn.Leaky:
+    return snn.noisy(leaky(), threshold=0.1, generator=torch.Generator().manual_seed(0))
+
+
+IMMEDIATE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "inference mode": (leaky, torch.inference_mode),
+    "hooks for saved tensors": (leaky, saved_tensors_hooks),
+    "its class overrides step": (lambda: with_its_own("step"), nullcontext),
+    "its class overrides how it runs": (lambda: with_its_own("initial"), nullcontext),
+    "its random threshold": (with_a_random_threshold, nullcontext),
+    "sequence mode": (lambda: leaky(mode="sequence"), nullcontext),
+    "hooks of a module in it": (with_a_hook_inside, nullcontext),
+}
+
+
+@pytest.mark.parametrize("reason", IMMEDIATE)
+def test_a_neuron_was_recorded_that_must_run_at_once_or_the_plan_does_not_say_why(
+    reason: str,
+) -> None:
+    make, context = IMMEDIATE[reason]
+    fc = nn.Linear(3, 4)
+    torch.manual_seed(0)
+    neuron = make()
+
+    def loop(x: Tensor) -> Tensor:
+        snn.reset(neuron)
+        out = []
+        for x_t in x:
+            current = fc(x_t if neuron.mode == "step" else x_t.unsqueeze(1))
+            with context():
+                out.append(neuron(current).sum().item())
+        return torch.tensor(out)
+
+    expected = loop(X)
+    torch.manual_seed(0)
+    neuron = make()  # its generator and its weights begin again
+    recorded = snn.layerwise(loop)
+    torch.testing.assert_close(recorded(X), expected)
+    forced = [what for what, *_ in recorded.plan.forced]
+    assert f"{type(neuron).__name__} ({reason})" in forced
