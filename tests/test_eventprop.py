@@ -273,6 +273,18 @@ def test_silent_neurons_have_no_gradient_and_can_be_pushed() -> None:
     torch.testing.assert_close(layer.weight.grad, -torch.tensor([[0.2], [0.1], [0.0]]).expand(3, 2))
 
 
+def test_a_delay_that_an_optimiser_passed_below_zero_was_not_zero() -> None:
+    times = torch.tensor([[1.0, 3.0]])
+    none, half, changed = (
+        EventLIF(2, 1, until=20.0, mean=4.0, std=0.0, delays=0.0) for _ in range(3)
+    )
+    with torch.no_grad():
+        half.delay.fill_(0.5)
+        changed.delay.fill_(-2.0)
+    assert torch.isfinite(none(times)).any() and not torch.equal(none(times), half(times))
+    assert torch.equal(changed(times), none(times))
+
+
 def test_time_constants_and_delays_learn() -> None:
     torch.manual_seed(0)
     layer = EventLIF(3, 4, until=60.0, mean=4.0, delays=3.0, learn_tau=True)

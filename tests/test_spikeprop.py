@@ -1,6 +1,7 @@
 """SpikeProp: first spikes are roots, derivatives are those of the implicit function, layers
 learn."""
 
+import copy
 import math
 
 import pytest
@@ -174,6 +175,17 @@ def test_xor_is_learned_with_inhibition() -> None:
         push_silent(net[1].weight, spikes, 1.0)
         optimizer.step()
     assert loss < 0.5 and (net[0].weight < 0).any()
+
+
+def test_a_delay_that_an_optimiser_passed_below_zero_was_not_zero() -> None:
+    times = torch.tensor([[1.0, 3.0]])
+    none = SpikeProp(2, 1, delays=(0.0, 4.0), mean=0.9, learn_delays=True)
+    half, changed = copy.deepcopy(none), copy.deepcopy(none)
+    with torch.no_grad():
+        half.delays[0] = 0.5
+        changed.delays[0] = -2.0
+    assert torch.isfinite(none(times)).all() and not torch.equal(none(times), half(times))
+    assert torch.equal(changed(times), none(times))
 
 
 def test_delays_learn() -> None:

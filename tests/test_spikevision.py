@@ -74,6 +74,91 @@ def test_the_lowest_or_the_highest_class_was_refused():
             one_hot(np.array([[wrong]]))
 
 
+def test_a_crop_kept_events_at_its_upper_edge_or_lost_those_at_its_lower_one():
+    events = np.array([[t, 1, x, 7 - x] for t, x in enumerate(range(8))])
+    kept = transforms.CropDims([2], [5], dims=[2])(events)
+    assert kept.tolist() == [[2, 1, 0, 5], [3, 1, 1, 4], [4, 1, 2, 3]]
+    both = transforms.CropDims([2, 4], [5, 6], dims=[-2, -1])(events)
+    assert both.tolist() == [[2, 1, 0, 1], [3, 1, 1, 0]]
+    for dims in ([4], [-5]):
+        with pytest.raises(ValueError, match="dims must name columns of 4"):
+            transforms.CropDims([0], [5], dims=dims)(events)
+
+
+def test_events_at_the_last_step_or_address_were_lost():
+    count = transforms.ToCountFrame(2, [3])
+    events = np.array([[-1, 0], [0, 0], [1, 2], [1, 2], [2, 1]])
+    assert count(events).tolist() == [[1, 0, 0], [0, 0, 2]]
+    for address in (-1, 3):
+        with pytest.raises(ValueError, match=r"addresses must be inside size=\[3\]"):
+            count(np.array([[0, address]]))
+    assert transforms.ToCountFrame(1, [1])(np.array([[0, 0]])).tolist() == [[1]]
+    with pytest.raises(ValueError, match="addresses must be inside"):
+        transforms.ToCountFrame(2, [3, 3])(np.array([[0, 0]]))  # a column is missing
+    with pytest.raises(TypeError, match="events must be whole numbers, got float64"):
+        count(np.array([[0.0, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("events", "error"),
+    [
+        ([[0, 0, 0, 0]], TypeError),
+        (np.zeros(4, dtype=int), TypeError),
+        (np.zeros((2, 4), dtype=bool), TypeError),
+        (np.zeros((2, 0), dtype=int), ValueError),
+        (np.array([[0.0, np.nan]]), ValueError),
+        (np.array([[np.inf, 0.0]]), ValueError),
+    ],
+    ids=["a list", "one axis", "booleans", "no columns", "NaN", "infinite"],
+)
+def test_something_else_than_a_table_of_events_was_transformed(events, error):
+    for transform in (transforms.CropDims([0], [1], dims=[0]), transforms.Downsample(2)):
+        with pytest.raises(error, match=r"^events must"):
+            transform(events)
+
+
+def test_fractional_or_unsigned_events_were_refused():
+    halves = np.array([[2.5, 1.0], [5.0, 3.0]])
+    assert transforms.Downsample([2, 1])(halves).tolist() == [[1, 1], [2, 3]]
+    assert transforms.Downsample(2)(halves.astype(np.uint16)).tolist() == [[1, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: transforms.Compose("abs"), TypeError, "must be a list of functions"),
+        (lambda: transforms.Compose(abs), TypeError, "must be a list of functions"),
+        (lambda: transforms.Compose([abs, 3]), TypeError, "must be a list of functions"),
+        (lambda: transforms.CropDims(0, [5], [2]), TypeError, "low_crop must be a list of whole"),
+        (lambda: transforms.CropDims([0], "5", [2]), TypeError, "high_crop must be a list"),
+        (lambda: transforms.CropDims([0], [5], np.array(2)), TypeError, "dims must be a list"),
+        (lambda: transforms.CropDims([0, 0], [5], [2]), ValueError, "must have one length"),
+        (lambda: transforms.CropDims([0], [5], [2, 3]), ValueError, "must have one length"),
+        (lambda: transforms.Downsample(0), ValueError, "factor must be 1"),
+        (lambda: transforms.Downsample([1, 0]), ValueError, "factor must be 1"),
+        (lambda: transforms.ToCountFrame(0), ValueError, "T must be 1"),
+        (lambda: transforms.ToCountFrame(2, [0]), ValueError, "size must be 1"),
+        (lambda: transforms.Repeat(-1), ValueError, "n_repeat must be in"),
+        (lambda: transforms.toOneHot(0), ValueError, "num_classes must be in"),
+        (lambda: transforms.ToTensor("gpu"), ValueError, "device must name a device"),
+    ],
+)
+def test_a_wrong_option_of_a_transform_failed_at_the_first_recording(make, error, match):
+    with pytest.raises(error, match=match):
+        make()
+
+
+def test_a_transform_changed_after_it_was_made():
+    with pytest.raises(AttributeError):
+        transforms.Downsample(2).factor = 3
+
+
+@pytest.mark.parametrize("least", [-(2**63), 2**63 - 1])
+def test_a_crop_at_the_end_of_the_range_of_64_bits_was_refused(least):
+    crop = transforms.CropDims([least], [least], dims=[0])
+    assert crop(np.array([[1, 2]])).tolist() == []
+
+
 def test_a_transform_of_ones_own_gets_time_polarity_x_y(tmp_path):
     write_nmnist(tmp_path)
     own = transforms.Compose(
