@@ -76,7 +76,7 @@ KIN = {  # parts whose test files have other words in their names than that of t
     ),
     "neurons": ("deviations", "neurons", "recorded_neurons"),
     "running": ("layerwise", "lengths"),
-    "train": ("runs", "train"),
+    "train": ("notebook", "runs", "train"),
 }
 EXAMPLES = "tests/test_doctests.py"
 CPU_LIMIT_S = 150  # of processor time: a loaded machine changes nothing

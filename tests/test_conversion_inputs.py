@@ -138,6 +138,8 @@ def test_an_option_that_is_no_number_is_named(value: Any) -> None:
         (torch.zeros(6), ValueError, r"samples are \[N, ...\], got \(6,\)"),
         (torch.full((2, 6), float("nan")), ValueError, r"NaN"),
         (torch.rand(5, 7), ValueError, r"does not take samples of shape \[7\]"),
+        ([torch.rand(5, 6), torch.rand(6)], ValueError, r"a batch of samples is .*got \(6,\)"),
+        ([torch.rand(5, 6), torch.rand(0, 6)], ValueError, r"is .*B > 0, got \(0, 6\)"),
         (iter([torch.rand(5, 6)]), TypeError, r"read several times, got an iterator"),
         ("digits", TypeError, r"samples must be a tensor \[N, ...\] or an iterable"),
         (torch.ones(()).numpy(), TypeError, r"samples must be a tensor \[N, ...\] or an iterable"),
