@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["large"]
 
-LEAST = 2**20  # bytes; below, the C library reuses memory that is mapped already
+LEAST = 2**22  # bytes; below, the C library reuses memory that is mapped already
 
 
 def large(tensor: Tensor) -> Tensor:
