@@ -77,16 +77,18 @@ def _shared(
 ) -> None:
     """Let each thread take one block after another."""
     waiting = iter(blocks)
+    inference = torch.is_inference_mode_enabled()
     errors: list[BaseException] = []
 
     def take(_: Any) -> None:
-        for start, stop in waiting:
-            try:
-                function(start, stop)
-            except BaseException as error:  # C would lose it
-                errors.append(error)
-            if errors:
-                return
+        with torch.inference_mode(inference), torch.no_grad():  # modes are those of a thread
+            for start, stop in waiting:
+                try:
+                    function(start, stop)
+                except BaseException as error:  # C would lose it
+                    errors.append(error)
+                if errors:
+                    return
 
     team = None if _forked else _team()
     if team is None:
