@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeloom as snn
+from spikeloom.core.taps import Moment, Watch
 from spikeloom.running.memo import Memo
 from spikeloom.running.special_layers import StackLayer
 
@@ -343,3 +344,19 @@ def test_a_neuron_was_recorded_that_must_run_at_once_or_the_plan_does_not_say_wh
     torch.testing.assert_close(recorded(X), expected)
     forced = [what for what, *_ in recorded.plan.forced]
     assert f"{type(neuron).__name__} ({reason})" in forced
+
+
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_an_observer_of_a_layer_was_not_told_that_it_ran_over_time(steps: int) -> None:
+    seen: list[Moment] = []
+    net = Net()
+    net.fc.register_forward_hook(Watch(lambda layer, moment: seen.append(moment)))
+    snn.layerwise(net)(X[:steps])
+    (recorded,) = seen
+    x = X if steps > 1 else X[0]
+    assert (recorded.timed, recorded.repeat) == (True if steps > 1 else None, 1)
+    torch.testing.assert_close(recorded.x, x)
+    torch.testing.assert_close(recorded.output, net.fc(x))
+    seen.clear()
+    net(X[:steps])
+    assert [moment.timed for moment in seen] == [None] * steps

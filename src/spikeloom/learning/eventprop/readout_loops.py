@@ -12,10 +12,14 @@ from .feedforward import arrange, span
 
 
 def highest(one: Any, own: Any, out: Any, b: int, j: int, first: int) -> None:
-    """The maximum of neuron j in sample b, its time, and the event before it; 0 at the start."""
+    """The maximum of neuron j in sample b, its time, and the event before it.
+
+    A membrane that never rises above 0 has the maximum 0, after event -1, and no time.
+    """
     v, i, best = 0.0, 0.0, 0.0
     tau_m, tau_s = one.tau_m[j], one.tau_s[j]
-    out.current[b, j, 0], out.after[b, j, 0], out.time[b, j, 0] = 0.0, -1, 0.0
+    out.current[b, j, 0] = 0.0
+    out.after[b, j, 0] = -1
     for k in range(own.count[b]):
         e = first + k
         i += one.weight[j, own.source[e]] * own.value[e]
