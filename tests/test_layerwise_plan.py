@@ -1,7 +1,9 @@
 """The plan of a recorded call says what was done and what forced a value; export and compilation
 around recordings."""
 
+import copy
 import inspect
+import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -360,3 +362,14 @@ def test_an_observer_of_a_layer_was_not_told_that_it_ran_over_time(steps: int) -
     seen.clear()
     net(X[:steps])
     assert [moment.timed for moment in seen] == [None] * steps
+
+
+def test_a_copy_of_an_observed_network_was_observed_or_did_not_run() -> None:
+    seen: list[Moment] = []
+    net = Net()
+    net.fc.register_forward_hook(Watch(lambda layer, moment: seen.append(moment)))
+    copies = [copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+    for each in copies:
+        for run in (each, snn.layerwise(each)):
+            torch.testing.assert_close(run(X), net(X))
+    assert len(seen) == 4 * STEPS  # those of the network itself
