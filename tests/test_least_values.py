@@ -1,4 +1,4 @@
-"""The least whole number that an argument takes is accepted, and the one below it is refused."""
+"""The edges of the ranges of arguments: what is at an edge is accepted, what is beyond refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +15,8 @@ from spikeloom.functional import quant
 X = torch.rand(6, 2, 4, generator=torch.Generator().manual_seed(0))
 WAVE = torch.sin(torch.arange(400) * 0.8)
 LABELS = np.arange(6) % 3
+SPIKES = (X > 0.5).float()
+TIMES = torch.tensor([1.0, 3.0])
 EVENTS = np.array([(0, 1, 1, 0), (1, 2, 2, 1)], dtype=data.EVENT)
 PLAIN = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
 
@@ -133,3 +135,106 @@ def test_the_least_whole_number_was_refused_or_a_smaller_one_accepted(name: str)
     call(least)
     with pytest.raises(ValueError, match=str(least)):
         call(least - 1)
+
+
+OPEN, BELOW, ABOVE = 0.0, -0.5, 1.5
+EDGES: dict[str, tuple[Callable[[float], Any], list[float], list[float]]] = {
+    "break_even zeros": (lambda v: doctor.MEMORY.break_even(5, zeros=v), [0, 1], [BELOW, ABOVE]),
+    "van_rossum_distance tau": (
+        lambda v: functional.van_rossum_distance(SPIKES, SPIKES, tau=v),
+        [0.5],
+        [OPEN, BELOW],
+    ),
+    "coincidence_factor window": (
+        lambda v: functional.coincidence_factor(TIMES, TIMES, window=v, duration=9.0),
+        [0, 0.5],
+        [BELOW],
+    ),
+    "QCFS threshold": (lambda v: conversion.QCFS(2, v), [0.5], [OPEN, BELOW]),
+    "convert percentile": (
+        lambda v: conversion.convert(ann(), X[0], percentile=v),
+        [0.5, 100],
+        [OPEN, 100.5],
+    ),
+    "convert scaling_factor": (
+        lambda v: conversion.convert(ann(), X[0], scaling_factor=v),
+        [0.5],
+        [OPEN, BELOW],
+    ),
+    "convert initial_mem": (
+        lambda v: conversion.convert(ann(), X[0], initial_mem=v),
+        [0, 1],
+        [BELOW, ABOVE],
+    ),
+    "convert warm_up": (lambda v: conversion.convert(ann(), X[0], warm_up=v), [0, 0.5], [BELOW, 1]),
+    "EarlyStopping min_delta": (lambda v: train.EarlyStopping(min_delta=v), [0, 0.5], [BELOW]),
+    "stretch_time most": (lambda v: data.stretch_time(X, v), [1, 1.5], [0.5]),
+    "warp_mel most": (lambda v: data.warp_mel(X, v), [1, 1.5], [0.5]),
+    "warp_mel lowest": (lambda v: data.warp_mel(X, 1.2, lowest=v), [0, 0.5], [BELOW]),
+    "warp_mel highest": (lambda v: data.warp_mel(X, 1.2, highest=v), [60.5], [60, 59.5]),
+    "equalize_bands most": (lambda v: data.equalize_bands(X, v), [0, 0.5], [BELOW]),
+    "scale_gain most": (lambda v: data.scale_gain(X, v), [0, 0.5], [BELOW]),
+    "add_noise most": (lambda v: data.add_noise(X, v), [0, 0.5], [BELOW]),
+    "mix most": (lambda v: data.mix(X, torch.eye(2), v), [0, 1], [BELOW, ABOVE]),
+    "drop_events most": (lambda v: data.drop_events(EVENTS, v), [0, 1], [BELOW, ABOVE]),
+    "drop_time most": (lambda v: data.drop_time(EVENTS, v), [0, 1], [BELOW, ABOVE]),
+    "flip_polarity probability": (lambda v: data.flip_polarity(EVENTS, v), [0, 1], [BELOW, ABOVE]),
+    "gammatone lowest": (
+        lambda v: data.gammatone(WAVE, 8000, bands=2, lowest=v),
+        [0, 0.5],
+        [BELOW],
+    ),
+    "gammatone highest": (
+        lambda v: data.gammatone(WAVE, 8000, bands=2, highest=v),
+        [4000],
+        [4000.5],
+    ),
+    "cochlea dt": (
+        lambda v: data.cochlea(WAVE, 8000, bands=2, fibres=1, dt=v),
+        [0.001],
+        [OPEN, BELOW],
+    ),
+    "frame_energy floor": (lambda v: data.frame_energy(WAVE, 8000, floor=v), [0.5], [OPEN, BELOW]),
+    "to_frames dt": (lambda v: data.to_frames(EVENTS, (4, 4, 2), dt=v), [0.5], [OPEN, BELOW]),
+    "randman smoothness": (lambda v: data.randman(smoothness=v), [0, 1000], [BELOW, 1000.5]),
+    "MaskedPSN lambda_": (lambda v: snn.MaskedPSN(4, 2, v), [0, 1], [BELOW, ABOVE]),
+    "self_attention scale": (
+        lambda v: blocks.self_attention(4, 1, leaky, scale=v),
+        [0.5],
+        [OPEN, BELOW],
+    ),
+    "delta threshold": (lambda v: spikegen.delta(X, v), [0.5], [OPEN, BELOW]),
+    "latency threshold": (
+        lambda v: spikegen.latency(X[0], 5, threshold=v, normalize=True),
+        [0.5],
+        [OPEN, 1],
+    ),
+    "latency epsilon": (lambda v: spikegen.latency(X[0], 5, epsilon=v), [0.5], [OPEN, BELOW]),
+    "Z Z": (chaos.Z, [0, 0.5], [BELOW]),
+    "chaotic_loss scale": (
+        lambda v: chaos.chaotic_loss(X[0], z=1.0, scale=v),
+        [0.5],
+        [OPEN, BELOW],
+    ),
+    "ThresholdDependentBatchNorm1d alpha": (
+        lambda v: snn.ThresholdDependentBatchNorm1d(4, alpha=v),
+        [0.5],
+        [OPEN, BELOW],
+    ),
+    "BatchNormTT1d eps": (lambda v: snn.BatchNormTT1d(4, 2, eps=v), [0, 0.5], [BELOW]),
+    "BatchNormTT1d momentum": (
+        lambda v: snn.BatchNormTT1d(4, 2, momentum=v),
+        [0, 1],
+        [BELOW, ABOVE],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_a_number_at_the_edge_of_its_range_was_refused_or_one_beyond_accepted(name: str) -> None:
+    call, accepted, refused = EDGES[name]
+    for value in accepted:
+        call(value)
+    for value in refused:
+        with pytest.raises(ValueError, match=f"{name.split()[1]}"):
+            call(value)

@@ -190,11 +190,13 @@ def randman(
     a, b, c = uniform(seed, 3, *shape)
     z = uniform(seed + 2**32, total, dimensions)
     k = np.arange(1, modes + 1)
+    with np.errstate(over="ignore"):  # an amplitude of 1 / inf is 0
+        falling = k**smoothness
     x = np.zeros((total, num_units))
     for label in range(num_classes):
         mine = y == label
         angle = k * b[label] * z[mine][:, None, :, None] + c[label]
-        t = (a[label] / k**smoothness * np.sin(2 * np.pi * angle)).sum((-2, -1))
+        t = (a[label] / falling * np.sin(2 * np.pi * angle)).sum((-2, -1))
         low = t.min(0)
         high = t.max(0)
         x[mine] = (t - low) / np.where(high > low, high - low, 1.0)
