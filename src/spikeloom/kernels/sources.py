@@ -86,28 +86,17 @@ def compiled_module(source: str, compiler: str = "numba") -> ModuleType:
     """Return a module with the functions of a generated source.
 
     Args:
-        source: Python text; numba functions that are cached on disk have ``cache=CACHE``.
+        source: Python text.
         compiler: package that compiles it.
     """
     stamp = hashlib.sha256(f"{source}|{sys.version}|{version(compiler)}".encode()).hexdigest()
     name = f"kernel_{stamp[:20]}"
-    text = source.replace("CACHE", "False")
     module = ModuleType(name)
     file = f"<{name}>"
     sys.modules[name] = module  # numba's cache finds the module by name
-    linecache.cache[file] = (
-        len(text),
-        None,
-        text.splitlines(True),
-        file,
-    )  # Triton reads its functions there
-    exec(compile(text, file, "exec"), module.__dict__)
-    if "cache=CACHE" in source:
-        from numba.core.dispatcher import Dispatcher
-
-        for function in vars(module).values():
-            if isinstance(function, Dispatcher):
-                _keep(function, function.py_func)
+    # Triton reads its functions from the cache of lines
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    exec(compile(source, file, "exec"), module.__dict__)
     return module
 
 
