@@ -92,19 +92,36 @@ def test_unit_spikes_of_sums_and_concatenations_keep_a_factor(ann: nn.Module, x:
         assert torch.allclose(snn.run(unit, x, 16).mean(0), converted(x, 16), atol=1e-5)
 
 
+def per_channel(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sizes of the spikes of neuron 1, and the weights of layer 2 before and after them."""
+    converted = convert(net, x, per_channel=True)
+    sizes = converted.net.get_submodule("1").graded_spikes_factor.flatten()
+    assert len(set(sizes.tolist())) > 1
+    layers: list[Any] = [
+        each.get_submodule("2") for each in (converted.net, unit_spikes(converted.net))
+    ]
+    return sizes, layers[0].weight, layers[1].weight
+
+
 def test_sizes_of_spikes_went_into_the_channels_of_another_group() -> None:
     torch.manual_seed(3)
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Flatten()
     )
     net.append(nn.Linear(96, 5))
-    x = samples()
-    converted = convert(net, x, per_channel=True)
-    unit = unit_spikes(converted.net)
-    sizes = converted.net.get_submodule("1").graded_spikes_factor.flatten()
-    before, after = (each.get_submodule("2").weight for each in (converted.net, unit))
+    sizes, before, after = per_channel(net, samples())
+    assert sizes[:2].tolist() != sizes[2:].tolist()
     for o in range(6):
         for i in range(2):  # of the two channels that the group of output o reads
-            factor = sizes[o // 3 * 2 + i]
-            torch.testing.assert_close(after[o, i], before[o, i] * factor)
-    assert sizes[:2].tolist() != sizes[2:].tolist()
+            torch.testing.assert_close(after[o, i], before[o, i] * sizes[o // 3 * 2 + i])
+
+
+def test_sizes_of_spikes_went_along_another_axis_of_the_weight() -> None:
+    torch.manual_seed(1)
+    conv = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.Conv1d(4, 5, 4), nn.ReLU())
+    sizes, before, after = per_channel(conv, torch.rand(4, 3, 9))
+    torch.testing.assert_close(after, before * sizes.reshape(1, 4, 1))
+    torch.manual_seed(2)
+    linear = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())
+    sizes, before, after = per_channel(linear, torch.rand(5, 6))
+    torch.testing.assert_close(after, before * sizes.reshape(1, 4))

@@ -97,16 +97,11 @@ def _rescale(layer: Any, size: Tensor) -> None:
     if size.dim() == 0 or size.numel() == 1:
         layer.weight = nn.Parameter(layer.weight * size.reshape(()))
         return
-    axes = layer.weight.dim() - 2
+    outputs, inputs, *axes = layer.weight.shape
     groups = getattr(layer, "groups", 1)
-    inputs = layer.weight.shape[1]
-    if axes == 0:
-        factors = size.reshape(1, -1)
-    else:  # the weight of a group has only its own channels
-        rows = size.flatten().reshape(groups, inputs)
-        rows = rows.repeat_interleave(layer.weight.shape[0] // groups, 0)
-        factors = rows.reshape(*rows.shape, *(1 for _ in range(axes)))
-    layer.weight = nn.Parameter(layer.weight * factors)
+    # the weight of a group has only its own channels
+    rows = size.reshape(groups, inputs).repeat_interleave(outputs // groups, 0)
+    layer.weight = nn.Parameter(layer.weight * rows.reshape(outputs, inputs, *(1 for _ in axes)))
 
 
 def _flattened(node: fx.Node, size: Tensor) -> Tensor:
