@@ -59,6 +59,7 @@ class Record:
         self.mutated: dict[int, Tensor] = {}  # storages written during the recording
         self.epochs: dict[int, int] = {}  # by storage, writes that ``_version`` does not count
         self.snapshots: dict[int, Deferred] = {}
+        self.shared: dict[int, tuple[Any, int]] = {}  # shared memory, and its sum when first read
         self.off = False
         self.last = Layer("start", "start", (), "")  # the layer of the last operation
         self.size = 0  # elements that are recorded and not computed yet
@@ -151,10 +152,31 @@ class Record:
     def may_change(self, value: Tensor) -> bool:
         """Whether a tensor may be written before a recorded operation reads it.
 
-        True if it was written earlier in this recording or if numpy owns its memory.
+        True if it was written earlier in this recording or if numpy owns its memory. Memory that
+        processes share, as of a batch from a worker of a loader, is compared at the end instead:
+        a copy of each step would cost several times the batch.
         """
         storage = value.untyped_storage()
-        return storage._cdata in self.mutated or not storage.resizable()
+        if storage._cdata in self.mutated or storage.resizable():
+            return storage._cdata in self.mutated
+        if not storage.is_shared():
+            return True
+        if storage._cdata not in self.shared:
+            self.shared[storage._cdata] = storage, _sum_of(storage)
+        return False
+
+    def check_shared(self) -> None:
+        """Check that memory that processes share was not written during the recording.
+
+        Raises:
+            Refused: it was, by numpy or another process; writes of torch are recorded.
+        """
+        for key, (storage, before) in self.shared.items():
+            if key not in self.mutated and _sum_of(storage) != before:
+                raise Refused(
+                    "a tensor in shared memory was written during the call, by numpy or by another "
+                    "process; pass a copy, tensor.clone()"
+                )
 
     def snapshot(self, value: Tensor) -> Deferred | None:
         """Return a placeholder of a tensor's current content; None if it cannot change."""
@@ -343,3 +365,10 @@ def _is_reusable(old: Any, key: int) -> bool:
     if len(fields) != FIELDS or fields["key"] != key:
         return False
     return old._use_count() == 1 and not getweakrefcount(old)  # pyright: ignore (torch has it)
+
+
+def _sum_of(storage: Any) -> int:
+    """Return the sum of a storage's memory, read as whole numbers."""
+    content = torch.empty(0, dtype=torch.uint8).set_(storage)
+    whole = len(content) // 8 * 8
+    return int(content[:whole].view(torch.int64).sum()) + int(content[whole:].sum())

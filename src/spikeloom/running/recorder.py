@@ -253,6 +253,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             self.snapshots.clear()
             held, need = self.alive(leaves)
             self.execution.run_last(need)
+            self.check_shared()
             for number in held:
                 value = self.deferred[number]
                 if type(value) is Deferred:
