@@ -1,7 +1,6 @@
 """Recognises the next step of a neuron without computing its key."""
 
-from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from ..core.parameters import version
@@ -26,16 +25,14 @@ class Memo:
         self.epochs = epochs
         self.transition = neuron.transition
         self.children = [child for child in neuron._modules.values() if child is not None]
-        stores = [neuron._parameters, neuron._buffers]
-        stores += [child._parameters for child in self.children]
-        self.stores = stores
-        self.identities = self._identities()
-        self.tensors = [v for store in stores for v in store.values() if v is not None]
-        self.versions = list(map(version, self.tensors))
         self.attributes = len(vars(neuron))
         self.taps = neuron._taps
+        self.values = self._values(neuron)
+        self.tensors = [value for value in self.values if value is not None]
+        versions = list(map(version, self.tensors))
+        self.version = sum(versions)  # none of them ever decreases
         self.plain = neuron.carries and not any(child._modules for child in self.children)
-        self.plain = self.plain and -1 not in self.versions  # inference tensors count no writes
+        self.plain = self.plain and -1 not in versions  # inference tensors count no writes
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
         """Whether a call of the neuron is the next step."""
@@ -45,15 +42,16 @@ class Memo:
             return False
         if neuron._taps is not self.taps or len(vars(neuron)) != self.attributes:
             return False
-        before = state
         if neuron.init_hidden:
-            before = () if state else neuron._hidden
-        if not before or len(before) != len(self.layer.outs):
-            return False
-        return self.layer.follows(before) and self._unchanged(neuron)
+            state = () if state else neuron._hidden
+        return state and self.layer.follows(state) and self._unchanged(neuron)
 
-    def _identities(self) -> list[int]:
-        return list(map(id, chain.from_iterable(map(dict.values, self.stores))))
+    def _values(self, neuron: Any) -> list[Any]:
+        """Return parameters and buffers of the neuron and of the modules in it."""
+        values = [*neuron._parameters.values(), *neuron._buffers.values()]
+        for child in self.children:
+            values += child._parameters.values()
+        return values
 
     def _unchanged(self, neuron: Any) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
@@ -63,5 +61,6 @@ class Memo:
             for child, known in zip(neuron._modules.values(), self.children, strict=True):
                 if child is not known or child._forward_hooks or child._forward_pre_hooks:
                     return False
-        same = self._identities() == self.identities
-        return same and list(map(_version, self.tensors)) == self.versions
+        values = self._values(neuron)
+        same = len(values) == len(self.values) and all(map(is_, values, self.values))
+        return same and sum(map(_version, self.tensors)) == self.version

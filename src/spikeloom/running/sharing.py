@@ -294,8 +294,9 @@ def _exchanged(deferred: Any, value: Tensor) -> bool:
     except RuntimeError:
         return False
     deferred.__class__ = Tensor
-    for name in OWN & vars(deferred).keys():  # what the program set stays
-        delattr(deferred, name)
+    fields = vars(deferred)
+    for name in OWN:  # what the program set stays
+        fields.pop(name, None)
     return True
 
 
