@@ -44,9 +44,8 @@ class Sharing(Record):
         self.writers.clear()
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
-        vars(result)["shared"] = True
         if type(source) is Deferred:
-            vars(source)["shared"] = True
+            vars(result)["shared"] = vars(source)["shared"] = True
             self.parents[result.number] = source.number, layer, args[1:]
             self.views.setdefault(source.number, []).append(result.number)
         elif isinstance(source, Tensor):
