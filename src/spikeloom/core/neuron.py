@@ -624,7 +624,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return values if "spk" in state._fields else (spk, *values)
 
     def _shown(self, state: Any) -> tuple[Any, ...]:
-        return tuple(state[: len(self.state_type()._fields)])
+        return state[: len(self.state_type()._fields)]
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = self._given(state, named) if state or named else {}
