@@ -549,7 +549,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         if self._noise is not None:
             a_step = self._mode == "step" or (recorder is not None and recorder.stepping)
             input_ = self._with_noise(self._noise, input_, timed=not a_step)
-        if not compiling and alone.claimed:
+        if alone.claimed and not compiling:
             alone.refuse_others(self)
         if recorder is not None:
             return recorder.stateful(self, input_, state, named)

@@ -19,48 +19,50 @@ class Memo:
     def __init__(
         self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, epochs: int
     ) -> None:
+        own = neuron.__dict__
         self.layer = layer
-        self.key = x.key
         self.mode = mode
         self.epochs = epochs
-        self.transition = neuron.transition
+        self.transition = own["transition"]
+        self.taps = own.get("_taps")
+        self.attributes = len(own)
         self.children = [child for child in neuron._modules.values() if child is not None]
-        self.attributes = len(vars(neuron))
-        self.taps = neuron._taps
-        self.values = self._values(neuron)
+        self.values = self._values(own)
         self.tensors = [value for value in self.values if value is not None]
         versions = list(map(version, self.tensors))
         self.version = sum(versions)  # none of them ever decreases
-        self.plain = neuron.carries and not any(child._modules for child in self.children)
-        self.plain = self.plain and -1 not in versions  # inference tensors count no writes
+        plain = neuron.carries and not any(child._modules for child in self.children)
+        plain = plain and -1 not in versions  # inference tensors count no writes
+        self.key = x.key if plain else None
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
         """Whether a call of the neuron is the next step."""
-        if x.key != self.key or not self.plain or len(record.epochs) != self.epochs:
+        own = neuron.__dict__  # a module takes much longer to look up an attribute
+        if x.key != self.key or modes.current() is not self.mode:
             return False
-        if modes.current() is not self.mode or neuron.transition is not self.transition:
+        if own["transition"] is not self.transition or own.get("_taps") is not self.taps:
             return False
-        if neuron._taps is not self.taps or len(vars(neuron)) != self.attributes:
+        if len(own) != self.attributes or len(record.epochs) != self.epochs:
             return False
         if neuron.init_hidden:
-            state = () if state else neuron._hidden
-        return state and self.layer.follows(state) and self._unchanged(neuron)
+            state = () if state else own.get("_hidden")
+        return state and self.layer.follows(state) and self._unchanged(own)
 
-    def _values(self, neuron: Any) -> list[Any]:
+    def _values(self, own: dict[str, Any]) -> list[Any]:
         """Return parameters and buffers of the neuron and of the modules in it."""
-        values = [*neuron._parameters.values(), *neuron._buffers.values()]
+        values = [*own["_parameters"].values(), *own["_buffers"].values()]
         for child in self.children:
             values += child._parameters.values()
         return values
 
-    def _unchanged(self, neuron: Any) -> bool:
+    def _unchanged(self, own: dict[str, Any]) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
-        if neuron._modules or self.children:
-            if len(neuron._modules) != len(self.children):
+        if own["_modules"] or self.children:
+            if len(own["_modules"]) != len(self.children):
                 return False
-            for child, known in zip(neuron._modules.values(), self.children, strict=True):
+            for child, known in zip(own["_modules"].values(), self.children, strict=True):
                 if child is not known or child._forward_hooks or child._forward_pre_hooks:
                     return False
-        values = self._values(neuron)
+        values = self._values(own)
         same = len(values) == len(self.values) and all(map(is_, values, self.values))
         return same and sum(map(_version, self.tensors)) == self.version
