@@ -57,12 +57,18 @@ class Memo:
 
     def _unchanged(self, own: dict[str, Any]) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
-        if own["_modules"] or self.children:
-            if len(own["_modules"]) != len(self.children):
-                return False
-            for child, known in zip(own["_modules"].values(), self.children, strict=True):
-                if child is not known or child._forward_hooks or child._forward_pre_hooks:
-                    return False
+        if (own["_modules"] or self.children) and not self._same_children(own["_modules"]):
+            return False
         values = self._values(own)
-        same = len(values) == len(self.values) and all(map(is_, values, self.values))
-        return same and sum(map(_version, self.tensors)) == self.version
+        if len(values) != len(self.values) or not all(map(is_, values, self.values)):
+            return False
+        return sum(map(_version, self.tensors)) == self.version
+
+    def _same_children(self, modules: dict[str, Any]) -> bool:
+        """Whether the modules in the neuron are the same, without hooks."""
+        if len(modules) != len(self.children):
+            return False
+        for child, known in zip(modules.values(), self.children, strict=True):
+            if child is not known or child._forward_hooks or child._forward_pre_hooks:
+                return False
+        return True

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..core import recording
 from . import memory, modes
+from .arguments import CONSTANTS
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
 from .program import Layer, Need
@@ -135,7 +136,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 made = function(args[0].info.blank(), *args[1:], **kwargs)
                 return self.given((function, args[0].info.sign[:3]), made)
             if function in FRESH and not kwargs.get("requires_grad"):
-                args, kwargs = pytree.tree_map(self.value, (args, kwargs))
+                if not all(type(value) in CONSTANTS for value in (*args, *kwargs.values())):
+                    args, kwargs = pytree.tree_map(self.value, (args, kwargs))
                 made = function(*args, **kwargs)
                 if type(made) is not Tensor or made.numel() == 0:
                     return made  # unpickling gives an empty tensor its memory inside C
