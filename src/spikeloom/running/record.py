@@ -290,8 +290,10 @@ class Record:
         number = recent[index & 1]  # the last one is usually still in use
         if number >= 0 and getrefcount(deferred[number]) == 2:  # the list, and the call
             old = deferred[number]
-            if _is_reusable(old, output.key):
-                old.__dict__["index"] = index
+            fields = old.__dict__  # one that has become ordinary has no key
+            same = len(fields) == FIELDS and fields.get("key") == output.key
+            if same and old._use_count() == 1 and not getweakrefcount(old):
+                fields["index"] = index
                 return old
         number = recent[index & 1] = len(deferred)
         info = output.info
@@ -329,11 +331,3 @@ class Record:
         if deferred.index >= values.done.get(layer.number, 0):
             self.execution.run_for({layer.number: {deferred.out: {deferred.index}}})
         return values.one(deferred.layer, deferred.out, deferred.index)
-
-
-def _is_reusable(old: Any, key: int) -> bool:
-    """Whether a placeholder that the program has lost is still what it was when it was made."""
-    fields = old.__dict__  # an ordinary tensor by now has no key
-    if len(fields) != FIELDS or fields.get("key") != key:
-        return False
-    return old._use_count() == 1 and not getweakrefcount(old)

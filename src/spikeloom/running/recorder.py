@@ -99,20 +99,20 @@ class Recorder(StatefulModules, TorchFunctionMode):
             args = (*args, *(kwargs or {}).values())
         if len(pattern) != len(args):
             return None
-        at = []
+        at = ()
         for value, (wanted, key) in zip(args, pattern):  # noqa: B905 (of equal length)
             if value is wanted:
                 continue
             if type(value) is Deferred:
                 if value.key != key:
                     return None
-                at.append(value.index)
+                at += (value.index,)
             elif key is not None or not _are_equal(value, wanted):
                 return None
         for value, seen in layer.reals:
             if value._version != seen:
                 return None
-        return tuple(at)
+        return at
 
     def computed(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         leaves = pytree.tree_leaves((args, kwargs))
