@@ -337,6 +337,36 @@ def test_a_hook_inside_the_loop_saw_no_gradient_under_a_profiler(profiler: Any) 
     assert torch.allclose(seen(snn.layerwise), seen(lambda loop: loop), atol=1e-6)
 
 
+@pytest.mark.parametrize("written", [None, 2, 5])
+def test_a_lost_step_of_the_input_was_used_again_while_the_loop_had_a_view_of_it(
+    written: int | None,
+) -> None:
+    net = quiet()
+
+    def views(x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        out, kept = [], []
+        for t in range(len(x)):
+            now = x[t]
+            if t % 3 == 0:
+                kept.append(now.reshape(-1))
+            if t % 3 == 1:
+                kept.append(now)
+            out.append(net.fc(now) + x[t // 2].sum())
+            if t == written:
+                x.mul_(2)
+        return torch.stack(out), kept
+
+    plain, recorded = torch.cat([X, X]), torch.cat([X, X])
+    wanted, originals = views(plain)
+    found, kept = snn.layerwise(views)(recorded)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert all(map(torch.equal, kept, originals))
+    plain.neg_()
+    recorded.neg_()
+    assert all(map(torch.equal, kept, originals))
+    assert kept[0].untyped_storage().data_ptr() == recorded.untyped_storage().data_ptr()
+
+
 @pytest.mark.parametrize("kind", ["ResonateFire", "AdEx", "GLIF", "Leaky"])
 def test_a_state_of_the_first_step_claimed_a_gradient_that_it_has_only_later(kind: str) -> None:
     cls = getattr(snn, kind)
