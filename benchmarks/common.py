@@ -106,6 +106,9 @@ def rounds(
 ) -> dict[str, list[float]]:
     """Seconds of each contender in every round, in turns; the first round warms up.
 
+    A turn runs twice and times the second run: in a training loop the same step ran before it,
+    not that of another library, which fills the caches of the processor with something else.
+
     Args:
         contenders: by name.
         repeats: rounds that count.
@@ -114,6 +117,7 @@ def rounds(
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(repeats + 1):
         for name, run in contenders.items():
+            run()
             start = clock()
             run()
             if round_:

@@ -216,3 +216,35 @@ def test_torch_added_single_elements_of_an_untransposed_weight(
     w.requires_grad_()
     linear(spikes((70, 120), 0.3), w, None).sum().backward()
     assert len(tables) >= 2 and all(table.stride(1) == 1 for table in tables)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.6, 1.0])
+def test_entries_are_those_that_torch_finds_at_every_width(
+    dtype: torch.dtype, density: float
+) -> None:
+    """Eight elements at a time: also a last part of fewer, and more than four that are not zero."""
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    for width in (1, 3, 7, 8, 9, 17, 64, 700):
+        x = (torch.rand(6, width) < density).to(dtype)
+        rows, columns = x.nonzero(as_tuple=True)
+        found = product.listed(x, real)
+        assert found.values is None
+        assert found.idx.tolist() == columns.tolist()
+        assert found.ptr.diff().tolist() == rows.bincount(minlength=6).tolist()
+        graded = (x * 3).to(dtype) if dtype != torch.bool else x
+        listed = product.listed(graded, real)
+        assert listed.idx.tolist() == columns.tolist()
+        if listed.values is not None:
+            assert listed.values.tolist() == graded[rows, columns].tolist()
+
+
+@needs_numba
+def test_sums_in_pieces_equal_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = (torch.rand(50, 30) < 0.3).float(), torch.randn(130, 30)
+    once = linear(x, w, None)
+    monkeypatch.setattr(product, "PIECE", 2**10)
+    monkeypatch.setattr(product, "TABLE", 2**6)
+    monkeypatch.setattr(product, "READS", 0)
+    assert torch.equal(linear(x, w, None), once)

@@ -80,10 +80,26 @@ def test_two_threads_give_other_gradients_than_one(monkeypatch: pytest.MonkeyPat
     torch.set_num_threads(2)
     try:
         actual = found(net, x, None, together=True)
+        again = found(net, x, None, together=True)
     finally:
         torch.set_num_threads(before)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    # parts are added in the order of the samples, whichever thread was first
+    assert all(torch.equal(one, other) for one, other in zip(actual, again, strict=True))
+
+
+def test_threads_cannot_write_what_inference_mode_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikeloom.kernels import threads
+
+    net, x = network(), 3 * torch.rand(6, 11, 5, dtype=torch.float64)
+    with torch.no_grad():
+        expected = snn.run(net, x)
+    monkeypatch.setattr(threads, "PARALLEL", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+        with mode():
+            torch.testing.assert_close(snn.run(net, x), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -142,7 +158,7 @@ def test_layers_run_together_although_something_else_reads_the_neuron(what: str)
     if what in ("spikes", "membranes"):
         options["record"] = ["1.spk" if what == "spikes" else "1.mem"]
     if what == "wide":
-        net[2], net[3] = nn.Linear(7, 17).double(), snn.Leaky(0.8, init_hidden=True)
+        net[2], net[3] = nn.Linear(7, 33).double(), snn.Leaky(0.8, init_hidden=True)
     if what == "compressed":
         options["memory"] = "compressed"
     with snn.residual(residual):

@@ -32,7 +32,8 @@ def unit(value: Tensor, margin: float = 0.0) -> Tensor:
     """
     if not value.requires_grad and not checks.transformed():
         return value.clamp(margin, 1 - margin)
-    return value.detach().clamp(margin, 1 - margin) + (value - value.detach())
+    number = value.detach()
+    return number.clamp(margin, 1 - margin) + (value - number)
 
 
 def time_constant(decay: Any, dt: float) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .pages import large
+
 __all__ = ["is_dense", "materialised", "ordered", "spaced", "stacked"]
 
 
@@ -16,7 +18,8 @@ def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
     """Return an empty [n, *step.shape] whose steps have the memory order of ``step``."""
     like = torch.empty_like(step)
     options = {"dtype": dtype or step.dtype, "device": step.device}
-    return torch.empty_strided((n, *step.shape), (step.numel(), *like.stride()), **options)
+    strides = (step.numel(), *like.stride())
+    return large(torch.empty_strided((n, *step.shape), strides, **options))
 
 
 def materialised(tensor: Tensor) -> Tensor:

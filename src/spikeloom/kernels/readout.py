@@ -6,7 +6,7 @@ read while they are in the cache, and computed once more from the input in the b
 Spikes and states are those of the neuron alone; products and gradients are summed in another order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,7 @@ def read(
 def _run(job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:
     call = job.call(tensors, "input")
     weight = weight.detach()
+    bias = None if bias is None else bias.detach()
     outputs, inputs = weight.shape
     shape = call.step.shape[:-1]
     y = weight.new_empty(call.steps, shape.numel(), outputs)
@@ -95,18 +96,21 @@ def _run(job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> tu
     given, vector = given_of(call)
     given |= seen
     with checking(call, given, vector) as run:
-        for start, stop in _chunks(shape.numel(), call.steps * inputs):
-            spk, own = _scratch(call, "SPK", start * inputs, stop * inputs)
-            _swept(run, given | own, call.steps, start * inputs, stop * inputs)
+
+        def work(start: int, stop: int) -> None:
+            first, last = start * inputs, stop * inputs
+            spk, own = _scratch(call, "SPK", first, last)
+            run(given | own, call.steps, first, last, first)
             rows = spk.view(-1, inputs)
             y[:, start:stop] = linear(rows, weight, bias).view(call.steps, -1, outputs)
+
+        _by_samples(work, shape.numel(), call.steps * inputs)
     return y.view(call.steps, *shape, outputs), *lasts.values()
 
 
-def _chunks(samples: int, size: int) -> list[tuple[int, int]]:
-    """Return first and last sample of each chunk; ``size`` is the number of values of a sample."""
-    length = max(1, SCRATCH * torch.get_num_threads() // max(1, size))
-    return [(start, min(start + length, samples)) for start in range(0, samples, length)]
+def _by_samples(work: Callable[[int, int], None], samples: int, size: int) -> None:
+    """Call ``work(start, stop)`` for a few samples at a time; ``size`` is the work for each."""
+    sweep(work, samples, size, max(1, SCRATCH // max(1, size)))
 
 
 def _scratch(call: Call, name: str, start: int, stop: int) -> tuple[Tensor, dict[str, Memory]]:
@@ -114,11 +118,6 @@ def _scratch(call: Call, name: str, start: int, stop: int) -> tuple[Tensor, dict
     scratch = call.step.new_empty(call.steps, stop - start)
     address = scratch.data_ptr() - start * scratch.element_size()
     return scratch, {name: Memory(scratch, address, stop - start)}
-
-
-def _swept(run: Any, given: dict[str, Memory], steps: int, start: int, stop: int) -> None:
-    """Run a loop for the neurons from ``start`` to ``stop``; its states over time begin there."""
-    sweep(lambda a, b: run(given, steps, start + a, start + b, start), stop - start, steps)
 
 
 class _Read(torch.autograd.Function):
@@ -183,19 +182,27 @@ def _backward(
     again = compiled_forward(task, vector, True)
     flows = (True, *map(bool, nothing))
     back = compiled_backward(task, vector, flows, requested) if names else None
-    dw = torch.zeros_like(weight) if weighted else None
-    for start, stop in _chunks(grad.shape[1], steps * inputs * (1 + len(task.paths))):
-        spk, own = _scratch(call, "SPK", start * inputs, stop * inputs)
+    weight = weight.detach()
+    parts: dict[int, Tensor] = {}
+
+    def work(start: int, stop: int) -> None:
+        first, last = start * inputs, stop * inputs
+        spk, own = _scratch(call, "SPK", first, last)
         for f in task.paths:
             path = spk.new_empty(spk.shape)
             own[f"N_{f}"] = Memory(path, path.data_ptr(), path.stride(0))
-        _swept(again, given | own, steps, start * inputs, stop * inputs)
+        again(given | own, steps, first, last, first)
         rows = grad[:, start:stop].flatten(0, 1)
         spikes = spk.view(-1, inputs)
-        if dw is not None:
-            dw.addmm_(rows.t(), spikes)
+        if weighted:
+            parts[start] = rows.t() @ spikes
         if back is not None:
             torch.mm(rows, weight, out=spikes)  # the spikes are not needed any more
             own["E_spk"] = own["SPK"]
-            _swept(back, given | own, steps, start * inputs, stop * inputs)
-    return dw, found
+            back(given | own, steps, first, last, first)
+
+    _by_samples(work, grad.shape[1], steps * inputs * (1 + len(task.paths)))
+    if not weighted:
+        return None, found
+    # in the order of the samples, whichever thread was first
+    return sum((parts[k] for k in sorted(parts)), torch.zeros_like(weight)), found

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ...core import checks
 from ..layout import materialised
+from ..pages import large
 from ..threads import sweep
 from . import loops
 
@@ -28,6 +29,7 @@ COLUMNS = 64  # least number of columns of a table that is divided
 READS = 16  # of a row of a table on average; below, copying columns costs more than it saves
 READS_UNCACHED = 4  # the same for a table that no cache holds
 CACHED = 2**23  # bytes of a table that the last cache holds
+PIECE = 2**22  # bytes of sums at a time: they stay in the cache until they are copied
 ROWS = 2048  # rows whose entries are sorted by column, and whose gradients stay in the cache
 
 
@@ -41,6 +43,13 @@ class Entries(NamedTuple):
     ptr: Tensor  # int32 [R + 1]; int64 if there are more than 2**31 entries
     idx: Tensor  # of the same type [n]
     values: Tensor | None  # [n]; None: each is 1
+
+    def rows(self, start: int, stop: int) -> "Entries":
+        """Return the entries of the rows ``start`` to ``stop``."""
+        ptr = self.ptr[start : stop + 1]
+        first, last = int(ptr[0]), int(ptr[-1])
+        values = None if self.values is None else self.values[first:last]
+        return Entries(ptr - first, self.idx[first:last], values)
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
@@ -161,7 +170,8 @@ def gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
 def _sums(entries: Entries, table: Tensor) -> Tensor:
     """Return for each row of ``entries`` the sum of the rows of a table that it lists.
 
-    Where rows are read often, copies of a few columns at a time, which stay in the cache.
+    Where rows are read often, copies of a few columns at a time, which stay in the cache. Sums are
+    made in pieces, whose memory is used again and again.
     """
     height, columns = table.shape
     size = table.element_size() * height
@@ -169,18 +179,30 @@ def _sums(entries: Entries, table: Tensor) -> Tensor:
     reads = READS if size * columns <= CACHED else READS_UNCACHED
     if len(entries.idx) <= reads * height and table.is_contiguous():
         width = columns
-    sums = [
-        F.embedding_bag(
-            entries.idx,
-            table[:, start : start + width].contiguous(),  # else torch adds one element at a time
-            entries.ptr,
-            mode="sum",
-            per_sample_weights=entries.values,
-            include_last_offset=True,
-        )
-        for start in range(0, columns or 1, width or 1)
-    ]
-    return sums[0] if len(sums) == 1 else torch.cat(sums, 1)
+    rows = len(entries.ptr) - 1
+    piece = max(1, PIECE // (table.element_size() * max(1, columns)))
+    if rows <= piece and columns <= width:
+        return _bags(entries, table.contiguous())
+    # torch adds one element at a time if the columns are not contiguous
+    tables = [part.contiguous() for part in table.split(max(1, width), 1)]
+    sums = large(table.new_empty(rows, columns))
+    for start in range(0, rows, piece):
+        part = entries.rows(start, min(rows, start + piece))
+        parts = sums[start : start + piece].split(max(1, width), 1)
+        for some, copied in zip(parts, tables, strict=True):
+            some.copy_(_bags(part, copied))
+    return sums
+
+
+def _bags(entries: Entries, table: Tensor) -> Tensor:
+    return F.embedding_bag(
+        entries.idx,
+        table,
+        entries.ptr,
+        mode="sum",
+        per_sample_weights=entries.values,
+        include_last_offset=True,
+    )
 
 
 def listed(x: Tensor, real: torch.dtype) -> Entries:
@@ -189,12 +211,14 @@ def listed(x: Tensor, real: torch.dtype) -> Entries:
     rows, width = x.shape
     ptr = torch.zeros(rows + 1, dtype=torch.int64)
     ones = torch.zeros(rows, dtype=torch.int64)
+    masks = torch.empty(rows, -(-width // 8), dtype=torch.uint8)
 
     def count(start: int, stop: int) -> None:
-        loops.run("count", (x.dtype, real), (x, ptr, ones), width, start, stop)
+        loops.run("count", (x.dtype, real), (x, ptr, ones, masks), width, start, stop)
 
     def list_rows(start: int, stop: int) -> None:
-        loops.run("list_rows", (x.dtype, real), (x, ptr, idx, values), width, graded, start, stop)
+        tensors = (x, ptr, idx, values, masks)
+        loops.run("list_rows", (x.dtype, real), tensors, width, graded, start, stop)
 
     sweep(count, rows, width, rows)
     ptr.cumsum_(0)
@@ -212,18 +236,16 @@ def _by_column(entries: Entries, columns: int) -> Iterator[tuple[int, Entries]]:
 
     Yields at least once.
     """
-    ptr = entries.ptr.long()
     kind = torch.float32 if entries.values is None else entries.values.dtype
-    for start in range(0, max(1, len(ptr) - 1), ROWS):
-        part = ptr[start : start + ROWS + 1]
-        first, last = int(part[0]), int(part[-1])
-        idx = entries.idx[first:last].int()
-        values = None if entries.values is None else entries.values[first:last]
+    rows = len(entries.ptr) - 1
+    for start in range(0, max(1, rows), ROWS):
+        ptr, idx, values = entries.rows(start, min(rows, start + ROWS))
+        ptr, idx = ptr.long(), idx.int()
         place = torch.zeros(columns + 1, dtype=torch.int32)
         torch.cumsum(torch.bincount(idx, minlength=columns), 0, out=place[1:])
         turned = Entries(
             place, torch.empty_like(idx), None if values is None else torch.empty_like(values)
         )
-        tensors = (part, idx, values, place.clone(), turned.idx, turned.values)
-        loops.run("by_column", (kind, kind), tensors, first, values is not None, len(part) - 1)
+        tensors = (ptr, idx, values, place.clone(), turned.idx, turned.values)
+        loops.run("by_column", (kind, kind), tensors, values is not None, len(ptr) - 1)
         yield start, turned

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...core import checks
+from ...kernels.pages import large
 from ...kernels.second import differentiable
 from ..tables import MAX_POOL
 
@@ -20,7 +21,7 @@ __all__ = ["NAME", "applied"]
 
 NAME = "pooling"
 LEAST = 2**17  # elements of a convolution's output; below, the order makes no difference
-CHUNK = 2**21  # elements of a convolution's output at a time: 8 MiB; fewer cost more calls
+CHUNK = 2**19  # elements of a convolution's output at a time: 2 MiB, which the cache may hold
 
 _POOLING = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _CONVOLUTION = ("weight", "bias", "stride", "padding", "dilation", "groups")
@@ -154,7 +155,7 @@ class _ConvolutionPooling(torch.autograd.Function):
             if not i:
                 ctx.image = y.shape[1:]
                 shape = (len(x), *pooled.shape[1:])
-                output = torch.empty(shape, memory_format=torch.channels_last)
+                output = large(torch.empty(shape, memory_format=torch.channels_last))
             output[i * pair.rows :][: len(part)] = pooled
         ctx.pair = pair
         ctx.save_for_backward(x, weight, bias, *positions)
@@ -168,7 +169,7 @@ class _ConvolutionPooling(torch.autograd.Function):
         if torch.is_grad_enabled():  # second derivatives are needed
             pooled = lambda *given: [torch.max_pool2d(pair.convolved(*given), *pair.pool)]  # noqa: E731
             return *differentiable(pooled, (x, weight, bias), wanted, grads), None
-        dx = torch.empty(x.shape, memory_format=torch.channels_last) if wanted[0] else None
+        dx = large(torch.empty(x.shape, memory_format=torch.channels_last)) if wanted[0] else None
         sums: list[Any] = [None, None]
         parts = zip(grads[0].split(pair.rows), positions, x.split(pair.rows), strict=True)
         for i, (grad, position, part) in enumerate(parts):

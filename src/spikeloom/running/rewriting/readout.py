@@ -15,7 +15,7 @@ from ...core import checks, dispatch
 __all__ = ["NAME", "applied"]
 
 NAME = "readout"
-OUTPUTS = 16  # of the linear layer; with more, the products outweigh the memory that is saved
+OUTPUTS = 32  # of the linear layer; with more, the products outweigh the memory that is saved
 LEAST = 2**20  # spikes below which they stay in a cache anyway
 
 
