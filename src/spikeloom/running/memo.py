@@ -29,10 +29,9 @@ class Memo:
         self.children = [child for child in neuron._modules.values() if child is not None]
         self.values = self._values(own)
         self.tensors = [value for value in self.values if value is not None]
-        versions = list(map(version, self.tensors))
-        self.version = sum(versions)  # none of them ever decreases
+        self.versions = list(map(version, self.tensors))
         plain = neuron.carries and not any(child._modules for child in self.children)
-        plain = plain and -1 not in versions  # inference tensors count no writes
+        plain = plain and -1 not in self.versions  # inference tensors count no writes
         self.key = x.key if plain else None
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
@@ -46,7 +45,7 @@ class Memo:
             return False
         if neuron.init_hidden:
             state = () if state else own.get("_hidden")
-        return state and self.layer.follows(state) and self._unchanged(own)
+        return bool(state) and self.layer.follows(state) and self._unchanged(own)
 
     def _values(self, own: dict[str, Any]) -> list[Any]:
         """Return parameters and buffers of the neuron and of the modules in it."""
@@ -62,7 +61,7 @@ class Memo:
         values = self._values(own)
         if len(values) != len(self.values) or not all(map(is_, values, self.values)):
             return False
-        return sum(map(_version, self.tensors)) == self.version
+        return list(map(_version, self.tensors)) == self.versions
 
     def _same_children(self, modules: dict[str, Any]) -> bool:
         """Whether the modules in the neuron are the same, without hooks."""
