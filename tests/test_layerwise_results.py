@@ -337,6 +337,27 @@ def test_a_hook_inside_the_loop_saw_no_gradient_under_a_profiler(profiler: Any) 
     assert torch.allclose(seen(snn.layerwise), seen(lambda loop: loop), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["index", "layer", "key", "number", "info", "recorder", "shared"])
+def test_an_attribute_that_the_loop_set_on_a_value_made_it_the_value_of_another_step(
+    name: str,
+) -> None:
+    net = quiet()
+
+    def marking(x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        out, kept = [], []
+        for x_t in x:
+            cur = net.fc(x_t)
+            setattr(cur, name, len(kept))
+            kept.append(cur)
+            out.append(cur * 2)
+        return torch.stack(out), kept
+
+    found, kept = snn.layerwise(marking)(X)
+    wanted, originals = marking(X)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert [vars(value) for value in kept] == [vars(value) for value in originals]
+
+
 @pytest.mark.parametrize("written", [None, 2, 5])
 def test_a_lost_step_of_the_input_was_used_again_while_the_loop_had_a_view_of_it(
     written: int | None,

@@ -99,6 +99,13 @@ class Deferred(Tensor):
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OWN:  # the program's attribute of this name needs a tensor without ours
+            with torch._C.DisableTorchFunction():
+                self.recorder.force("__setattr__")
+                self.recorder.settle(self)
+        Tensor.__setattr__(self, name, value)
+
     @property
     def shape(self) -> torch.Size:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.info.shape
