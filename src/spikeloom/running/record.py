@@ -5,9 +5,9 @@ arguments and the modes. Operations with equal keys are occurrences of one layer
 that read the same values are computed once.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
+from sys import getrefcount
 from typing import Any
 from weakref import getweakrefcount
 
@@ -20,7 +20,7 @@ from .arguments import CONSTANTS, expectation, is_predictable, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution
 from .outlines import inferred
-from .program import Layer, Slot
+from .program import Layer, Output, Slot
 
 __all__ = ["Record", "Unknown"]
 
@@ -246,7 +246,8 @@ class Record:
         """Append a layer to the program."""
         layer.number = len(self.layers)
         layer.is_plain = layer.alias is None and layer.wrap is None
-        layer.recent = [[-1, -1] for _ in layer.infos]
+        numbered = enumerate(layer.infos)
+        layer.outputs = [Output(self, layer.number, out, info) for out, info in numbered]
         own = layer.infos and layer.alias is None  # a view has no memory of its own
         layer.size = layer.infos[0].shape.numel() if own else 0
         self.layers.append(layer)
@@ -281,15 +282,15 @@ class Record:
         else:
             layer.shared.add(index)
         if layer.is_plain:
-            return self.defer(layer, 0, index)
+            return self.defer(layer.outputs[0], index)
         if layer.alias == "self":
             return args[0]
         if layer.wrap is None:
-            result = self.defer(layer, 0, index)
+            result = self.defer(layer.outputs[0], index)
             if layer.alias == "view":
                 self.aliased(result, args[0], layer, args)
             return result
-        return layer.wrap([self.defer(layer, out, index) for out in range(len(layer.infos))])
+        return layer.wrap([self.defer(output, index) for output in layer.outputs])
 
     def grow(self, layer: Layer) -> None:
         """Run the pending layers at the start of a step if they have grown too large.
@@ -303,32 +304,29 @@ class Record:
             self.size = 0
             self.piece()
 
-    def defer(self, layer: Layer, out: int, index: int) -> Deferred:
-        """Return the placeholder of an output, an abandoned one of the same output if possible."""
+    def defer(self, output: Output, index: int) -> Deferred:
+        """Return the placeholder of an occurrence, an abandoned one of the output if possible."""
         self.made += 1
         deferred = self.deferred
-        key = layer.number << 8 | out
-        recent = layer.recent[out]
+        recent = output.recent
         number = recent[index & 1]  # the last one is usually still in use
-        if number >= 0 and sys.getrefcount(deferred[number]) == 2:  # the list, and the call
+        if number >= 0 and getrefcount(deferred[number]) == 2:  # the list, and the call
             old = deferred[number]
-            if _is_reusable(old, key):
-                old.__dict__["index"] = index
+            fields = old.__dict__  # one that has become ordinary has no key
+            same = len(fields) == FIELDS and fields.get("key") == output.key
+            if same and old._use_count() == 1 and not getweakrefcount(old):
+                fields["index"] = index
                 return old
-        recent[index & 1] = len(deferred)
-        info = layer.infos[out]
+        number = recent[index & 1] = len(deferred)
+        info = output.info
         # strides, offset and memory format are open; torch parses positions faster than names
         result = _wrapper(
             Deferred, info.shape, None, None, None, info.dtype, torch.strided, info.device
         )
         fields = result.__dict__
-        fields["recorder"] = self
-        fields["info"] = info
-        fields["layer"] = layer.number
-        fields["out"] = out
+        fields.update(output.fields)
         fields["index"] = index
-        fields["key"] = key
-        fields["number"] = len(deferred)
+        fields["number"] = number
         deferred.append(result)
         return result
 
@@ -344,7 +342,7 @@ class Record:
         index = len(layer.occurrences)
         layer.occurrences.append(())
         self.execution.values.given(layer, value)
-        return self.defer(layer, 0, index)
+        return self.defer(layer.outputs[0], index)
 
     def value(self, deferred: Any) -> Any:
         """Return the value of a deferred tensor, computing it if needed; others unchanged."""
@@ -355,16 +353,6 @@ class Record:
         if deferred.index >= values.done.get(layer.number, 0):
             self.execution.run_for({layer.number: {deferred.out: {deferred.index}}})
         return values.one(deferred.layer, deferred.out, deferred.index)
-
-
-def _is_reusable(old: Any, key: int) -> bool:
-    """Whether a placeholder that the program has lost is still what it was when it was made."""
-    if type(old) is not Deferred:
-        return False
-    fields = old.__dict__
-    if len(fields) != FIELDS or fields["key"] != key:
-        return False
-    return old._use_count() == 1 and not getweakrefcount(old)  # pyright: ignore (torch has it)
 
 
 def _sum_of(storage: Any) -> int:
