@@ -115,6 +115,24 @@ def test_autocast_switched_off_inside_was_still_on(way: str) -> None:
     assert net.dtype == torch.float32
 
 
+@every_way
+def test_a_step_outside_of_autocast_was_one_more_step_inside_of_it(way: str) -> None:
+    class Net(Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.taken, self.dtypes = 0, []
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.taken += 1
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.taken % 3 > 0):
+                h = nn.functional.linear(x.float(), self.fc.weight.float())
+            self.dtypes.append(h.dtype)
+            return self.lif(h.double() * 0.5)
+
+    net, twin, _ = as_the_loop(way, Net, X, tolerance=8 * torch.finfo(torch.bfloat16).eps)
+    assert net.dtypes == twin.dtypes and len(set(net.dtypes)) == 2
+
+
 def test_fit_trained_what_forward_freezes() -> None:
     class Net(Frozen):
         def __init__(self) -> None:

@@ -6,6 +6,7 @@ import pickle
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -259,6 +260,134 @@ def test_a_weak_reference_to_a_lost_value_found_the_value_of_a_later_step() -> N
     lost(X)
     alive = [value for value in seen if value is not None]
     assert len({id(value) for value in alive}) == len(alive)
+
+
+class Reading(nn.Module):
+    """Keeps values that later operations read, and marks one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.lif1 = nn.Linear(3, 20), snn.Leaky(0.9)
+        self.fc2, self.lif2 = nn.Linear(20, 2), snn.Leaky(0.9)
+        self.kept: list[Tensor] = []
+        self.references: list[Any] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem1, mem2 = self.lif1.init_leaky(), self.lif2.init_leaky()
+        self.kept, self.references, out = [], [], []
+        for x_t in x:
+            cur = self.fc1(x_t)
+            spk, mem1 = self.lif1(cur + 1, mem1)
+            spk, mem2 = self.lif2(self.fc2(spk), mem2)
+            cur.tag = len(self.kept)  # pyright: ignore[reportAttributeAccessIssue]
+            self.kept.append(cur)
+            self.references.append(weakref.ref(cur))
+            out.append(spk)
+        return torch.stack(out)
+
+
+PROFILERS = {
+    "shapes": lambda: torch.profiler.profile(record_shapes=True),
+    "memory": lambda: torch.profiler.profile(profile_memory=True),
+    "stack": lambda: torch.profiler.profile(with_stack=True),
+    "autograd": lambda: torch.autograd.profiler.profile(record_shapes=True),
+    "none": nullcontext,
+}
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("profiler", PROFILERS.values(), ids=PROFILERS)
+def test_a_kept_value_that_a_profiler_or_the_user_refers_to_weakly_was_refused(
+    profiler: Any, steps: int
+) -> None:
+    def trained(wrap: Any) -> tuple[Reading, Tensor, Any]:
+        torch.manual_seed(0)
+        net = Reading()
+        with profiler():
+            out = wrap(net)(X[:steps])
+            (out.sum() + sum(value.square().sum() for value in net.kept)).backward()
+        return net, out, net.fc1.weight.grad
+
+    plain, out, gradient = trained(lambda net: net)
+    recorded, found, derived = trained(snn.layerwise)
+    assert torch.equal(found, out) and torch.allclose(derived, gradient, atol=1e-5)
+    for step, (value, reference, wanted) in enumerate(
+        zip(recorded.kept, recorded.references, plain.kept, strict=True)
+    ):
+        assert type(value) is Tensor and torch.allclose(value, wanted, atol=1e-6)
+        assert reference() is value and vars(value) == {"tag": step}
+        with torch.no_grad():
+            value.zero_()
+        assert not value.any() and torch.equal(found, out)
+
+
+@pytest.mark.parametrize("profiler", [PROFILERS["shapes"], nullcontext], ids=["shapes", "none"])
+def test_a_hook_inside_the_loop_saw_no_gradient_under_a_profiler(profiler: Any) -> None:
+    def seen(wrap: Any) -> Tensor:
+        torch.manual_seed(0)
+        net, gradients = Reading(), []
+
+        def loop(x: Tensor) -> Tensor:
+            cur = net.fc1(x[0])
+            cur.register_hook(gradients.append)
+            return net.fc2(cur).relu() + cur.sum()
+
+        with profiler():
+            wrap(loop)(X).sum().backward()
+        return gradients[0]
+
+    assert torch.allclose(seen(snn.layerwise), seen(lambda loop: loop), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["index", "layer", "key", "number", "info", "recorder", "shared"])
+def test_an_attribute_that_the_loop_set_on_a_value_made_it_the_value_of_another_step(
+    name: str,
+) -> None:
+    net = quiet()
+
+    def marking(x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        out, kept = [], []
+        for x_t in x:
+            cur = net.fc(x_t)
+            setattr(cur, name, len(kept))
+            kept.append(cur)
+            out.append(cur * 2)
+        return torch.stack(out), kept
+
+    found, kept = snn.layerwise(marking)(X)
+    wanted, originals = marking(X)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert [vars(value) for value in kept] == [vars(value) for value in originals]
+
+
+@pytest.mark.parametrize("written", [None, 2, 5])
+def test_a_lost_step_of_the_input_was_used_again_while_the_loop_had_a_view_of_it(
+    written: int | None,
+) -> None:
+    net = quiet()
+
+    def views(x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        out, kept = [], []
+        for t in range(len(x)):
+            now = x[t]
+            if t % 3 == 0:
+                kept.append(now.reshape(-1))
+            if t % 3 == 1:
+                kept.append(now)
+            out.append(net.fc(now) + x[t // 2].sum())
+            if t == written:
+                x.mul_(2)
+        return torch.stack(out), kept
+
+    plain, recorded = torch.cat([X, X]), torch.cat([X, X])
+    wanted, originals = views(plain)
+    found, kept = snn.layerwise(views)(recorded)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert all(map(torch.equal, kept, originals))
+    plain.neg_()
+    recorded.neg_()
+    assert all(map(torch.equal, kept, originals))
+    assert kept[0].untyped_storage().data_ptr() == recorded.untyped_storage().data_ptr()
 
 
 @pytest.mark.parametrize("kind", ["ResonateFire", "AdEx", "GLIF", "Leaky"])

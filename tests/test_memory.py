@@ -1,6 +1,7 @@
 """`snn.run(memory=...)`: what is kept and computed again changes neither spikes nor, but for 16
 bits, gradients."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 import spikeloom as snn
 from spikeloom.running import memory
+from spikeloom.running.execution import Execution
 
 T, B = 30, 4
 
@@ -188,3 +190,33 @@ def test_a_checkpoint_lets_a_norm_move_its_statistics() -> None:
     net(torch.rand(64, 6))
     spk.sum().backward()
     assert net[0].weight.grad is not None
+
+
+def test_a_segment_stays_in_memory_after_its_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that names itself as its cause, by which torch stops a recomputation, is a cycle."""
+    size = 16 * 32 * 64  # of a segment
+    alive: list[int] = []
+    run_alone = Execution.run_alone
+
+    def counted(self: Execution, *args: Any) -> None:
+        if self.again:
+            tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
+            alive.append(sum(o.numel() >= size // 2 for o in tensors))
+        run_alone(self, *args)
+
+    monkeypatch.setattr(Execution, "run_alone", counted)
+    net = nn.Sequential(
+        nn.Linear(64, 64),
+        snn.Leaky(0.9, init_hidden=True),
+        nn.Linear(64, 64),
+        snn.Leaky(0.9, init_hidden=True),
+    )
+    output = snn.run(net, torch.rand(100, 32, 64), memory="checkpoint")
+    gc.collect()
+    gc.disable()
+    try:
+        output.sum().backward()
+    finally:
+        gc.enable()
+    assert len(alive) > 3
+    assert max(alive) <= alive[0], alive

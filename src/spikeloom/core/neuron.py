@@ -549,7 +549,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         if self._noise is not None:
             a_step = self._mode == "step" or (recorder is not None and recorder.stepping)
             input_ = self._with_noise(self._noise, input_, timed=not a_step)
-        if not compiling and alone.claimed:
+        if alone.claimed and not compiling:
             alone.refuse_others(self)
         if recorder is not None:
             return recorder.stateful(self, input_, state, named)
@@ -624,7 +624,7 @@ class Neuron(Parameters, doors.Doors, Stateful, Refusing):
         return values if "spk" in state._fields else (spk, *values)
 
     def _shown(self, state: Any) -> tuple[Any, ...]:
-        return tuple(state[: len(self.state_type()._fields)])
+        return state[: len(self.state_type()._fields)]
 
     def _start(self, x: Tensor, state: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = self._given(state, named) if state or named else {}

@@ -123,7 +123,7 @@ class Chain:
             self.repeated.add(layer.number)
             if isinstance(layer, StatefulLayer):
                 last = self.steps - 1
-                state = (self.recorder.defer(layer, out, last) for out in layer.outs)
+                state = (self.recorder.defer(layer.outputs[out], last) for out in layer.outs)
                 layer.module._hidden = layer.module.State(*state)
 
     def over_time(self, result: Any) -> Any:

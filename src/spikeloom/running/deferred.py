@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["Deferred", "Info", "Refused", "user_line"]
+__all__ = ["OWN", "Deferred", "Info", "Refused", "user_line"]
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -85,6 +85,7 @@ class Deferred(Tensor):
         index: which occurrence of the layer.
         key: ``layer`` and ``out`` in one number.
         info: its metadata.
+        shared: it is a view, or there are views of it.
     """
 
     recorder: Any
@@ -94,8 +95,16 @@ class Deferred(Tensor):
     index: int
     key: int
     info: Info
+    shared: bool
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OWN:  # the program's attribute of this name needs a tensor without ours
+            with torch._C.DisableTorchFunction():
+                self.recorder.force("__setattr__")
+                self.recorder.settle(self)
+        Tensor.__setattr__(self, name, value)
 
     @property
     def shape(self) -> torch.Size:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -148,3 +157,6 @@ class Deferred(Tensor):
             "it bypasses torch functions, so call it outside snn.layerwise and snn.run, or step by "
             "step"
         )
+
+
+OWN = Deferred.__annotations__.keys()  # attributes that the recorder sets

@@ -178,7 +178,10 @@ class Execution:
             with under(layer.modes, hooks=self.hooked or self.memory == "checkpoint"):
                 how = self._run(layer, span)
         except Exception as error:
-            raise _located(layer, error) from error
+            text = _located(layer, error)
+            if text is None:
+                raise
+            raise type(error)(text) from error
         finally:
             recording.local.recorder = before
         self.values.done[layer.number] = span.stop
@@ -294,14 +297,12 @@ def _readers_of(
     return readers
 
 
-def _located(layer: Layer, error: Exception) -> Exception:
-    """Return the same error, with the layer's path in front if it has one."""
+def _located(layer: Layer, error: Exception) -> str | None:
+    """Return the message with the layer's path in front; None, and add a note, if it has none."""
     if layer.is_module and type(error) in (ValueError, TypeError, RuntimeError):
         text = str(error)
-        named = (
-            text if text.startswith("layer '") else f"layer {layer.name!r} ({layer.title}): {text}"
-        )
-        return type(error)(named)
+        known = text.startswith("layer '")
+        return text if known else f"layer {layer.name!r} ({layer.title}): {text}"
     if sys.version_info >= (3, 11):
         error.add_note(f"recorded at {layer.where}")
-    return error
+    return None

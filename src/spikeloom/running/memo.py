@@ -1,7 +1,6 @@
 """Recognises the next step of a neuron without computing its key."""
 
-from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from ..core.parameters import version
@@ -20,48 +19,55 @@ class Memo:
     def __init__(
         self, layer: StatefulLayer, neuron: Any, x: Deferred, mode: Any, epochs: int
     ) -> None:
+        own = neuron.__dict__
         self.layer = layer
-        self.key = x.key
         self.mode = mode
         self.epochs = epochs
-        self.transition = neuron.transition
+        self.transition = own["transition"]
+        self.taps = own.get("_taps")
+        self.attributes = len(own)
         self.children = [child for child in neuron._modules.values() if child is not None]
-        stores = [neuron._parameters, neuron._buffers]
-        stores += [child._parameters for child in self.children]
-        self.stores = stores
-        self.identities = self._identities()
-        self.tensors = [v for store in stores for v in store.values() if v is not None]
+        self.values = self._values(own)
+        self.tensors = [value for value in self.values if value is not None]
         self.versions = list(map(version, self.tensors))
-        self.attributes = len(vars(neuron))
-        self.taps = neuron._taps
-        self.plain = neuron.carries and not any(child._modules for child in self.children)
-        self.plain = self.plain and -1 not in self.versions  # inference tensors count no writes
+        plain = neuron.carries and not any(child._modules for child in self.children)
+        plain = plain and -1 not in self.versions  # inference tensors count no writes
+        self.key = x.key if plain else None
 
     def holds(self, record: Any, neuron: Any, x: Deferred, state: Any) -> bool:
         """Whether a call of the neuron is the next step."""
-        if x.key != self.key or not self.plain or len(record.epochs) != self.epochs:
+        own = neuron.__dict__  # a module takes much longer to look up an attribute
+        if x.key != self.key or modes.current() is not self.mode:
             return False
-        if modes.current() is not self.mode or neuron.transition is not self.transition:
+        if own["transition"] is not self.transition or own.get("_taps") is not self.taps:
             return False
-        if neuron._taps is not self.taps or len(vars(neuron)) != self.attributes:
+        if len(own) != self.attributes or len(record.epochs) != self.epochs:
             return False
-        before = state
         if neuron.init_hidden:
-            before = () if state else neuron._hidden
-        if not before or len(before) != len(self.layer.outs):
-            return False
-        return self.layer.follows(before) and self._unchanged(neuron)
+            state = () if state else own.get("_hidden")
+        return bool(state) and self.layer.follows(state) and self._unchanged(own)
 
-    def _identities(self) -> list[int]:
-        return list(map(id, chain.from_iterable(map(dict.values, self.stores))))
+    def _values(self, own: dict[str, Any]) -> list[Any]:
+        """Return parameters and buffers of the neuron and of the modules in it."""
+        values = [*own["_parameters"].values(), *own["_buffers"].values()]
+        for child in self.children:
+            values += child._parameters.values()
+        return values
 
-    def _unchanged(self, neuron: Any) -> bool:
+    def _unchanged(self, own: dict[str, Any]) -> bool:
         """Whether parameters and buffers are the same tensors, and not written."""
-        if neuron._modules or self.children:
-            if len(neuron._modules) != len(self.children):
+        if (own["_modules"] or self.children) and not self._same_children(own["_modules"]):
+            return False
+        values = self._values(own)
+        if len(values) != len(self.values) or not all(map(is_, values, self.values)):
+            return False
+        return list(map(_version, self.tensors)) == self.versions
+
+    def _same_children(self, modules: dict[str, Any]) -> bool:
+        """Whether the modules in the neuron are the same, without hooks."""
+        if len(modules) != len(self.children):
+            return False
+        for child, known in zip(modules.values(), self.children, strict=True):
+            if child is not known or child._forward_hooks or child._forward_pre_hooks:
                 return False
-            for child, known in zip(neuron._modules.values(), self.children, strict=True):
-                if child is not known or child._forward_hooks or child._forward_pre_hooks:
-                    return False
-        same = self._identities() == self.identities
-        return same and list(map(_version, self.tensors)) == self.versions
+        return True

@@ -14,26 +14,25 @@ __all__ = ["Modes", "current", "saving_hooks", "under"]
 
 Modes = tuple[bool, tuple[Any, ...], bool]
 
-_WITHOUT_CAST: list[list[Modes]] = [
-    [(grad, (), hooked) for hooked in (False, True)] for grad in (False, True)
-]
+_PLAIN: dict[bool, Modes] = {grad: (grad, (), False) for grad in (False, True)}
+_others: dict[Modes, Modes] = {}
 _DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def current() -> Modes:
     """Return grad mode, device and dtype of active autocasts, and whether saved-tensor hooks exist.
 
-    Equal modes without autocast are one object.
+    Equal modes are one object.
 
     >>> current()
     (True, (), False)
     """
-    hooked = _top_saved_tensors_default_hooks(False) is not None
-    if not _is_any_autocast_enabled():
-        return _WITHOUT_CAST[is_grad_enabled()][hooked]
+    if not _is_any_autocast_enabled() and _top_saved_tensors_default_hooks(False) is None:
+        return _PLAIN[is_grad_enabled()]
     cast = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
     dtypes = tuple((device, torch.get_autocast_dtype(device)) for device in cast)
-    return torch.is_grad_enabled(), dtypes, hooked
+    found = is_grad_enabled(), dtypes, saving_hooks()
+    return _others.setdefault(found, found)
 
 
 def saving_hooks() -> bool:

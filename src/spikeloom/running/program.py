@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.parameters import version
 from .deferred import Deferred, Info
 
-__all__ = ["Layer", "Need", "Reference", "Slot", "Values", "referred"]
+__all__ = ["Layer", "Need", "Output", "Reference", "Slot", "Values", "referred"]
 
 Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are needed
 
@@ -41,6 +41,31 @@ def referred(value: Any) -> Any:
     if type(value) is not Deferred:
         return value
     return Reference(value.layer, value.out, value.index)
+
+
+class Output:
+    """One output of a layer.
+
+    Attributes:
+        info: its metadata.
+        key: of its placeholders.
+        fields: attributes that all its placeholders share.
+        recent: numbers of the last two placeholders, which may be used again.
+    """
+
+    __slots__ = ("fields", "info", "key", "recent")
+
+    def __init__(self, recorder: Any, layer: int, out: int, info: Info) -> None:
+        self.info = info
+        self.key = layer << 8 | out
+        self.fields = {
+            "recorder": recorder,
+            "info": info,
+            "layer": layer,
+            "out": out,
+            "key": self.key,
+        }
+        self.recent = [-1, -1]
 
 
 class Layer:
@@ -69,7 +94,7 @@ class Layer:
         effect: it writes buffers and therefore runs even if none of its values is needed.
         consumed: a later layer has read a value.
         real_views: numbers of the recorded views of the tensor that it is a view of.
-        recent: numbers of the last two placeholders of each output, which may be used again.
+        outputs: what their placeholders have in common, see `Output`.
         is_plain: it returns one tensor with memory of its own.
         following: the layer of the operation that came next in the previous step.
         pattern: the expected arguments of the next call.
@@ -99,7 +124,7 @@ class Layer:
         self.chain = False
         self.effect = False
         self.consumed = False
-        self.recent: list[list[int]] = []
+        self.outputs: list[Output] = []
         self.is_plain = False
         self.following: Layer | None = None
         self.real_views: list[int] | None = None

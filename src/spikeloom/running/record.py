@@ -5,9 +5,9 @@ arguments and the modes. Operations with equal keys are occurrences of one layer
 that read the same values are computed once.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
+from sys import getrefcount
 from typing import Any
 from weakref import getweakrefcount
 
@@ -20,7 +20,7 @@ from .arguments import CONSTANTS, expectation, is_predictable, worth_recording
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution
 from .outlines import inferred
-from .program import Layer, Slot
+from .program import Layer, Output, Slot
 
 __all__ = ["Record", "Unknown"]
 
@@ -59,6 +59,7 @@ class Record:
         self.mutated: dict[int, Tensor] = {}  # storages written during the recording
         self.epochs: dict[int, int] = {}  # by storage, writes that ``_version`` does not count
         self.snapshots: dict[int, Deferred] = {}
+        self.shared: dict[int, tuple[Any, int]] = {}  # shared memory, and its sum when first read
         self.off = False
         self.last = Layer("start", "start", (), "")  # the layer of the last operation
         self.size = 0  # elements that are recorded and not computed yet
@@ -151,10 +152,31 @@ class Record:
     def may_change(self, value: Tensor) -> bool:
         """Whether a tensor may be written before a recorded operation reads it.
 
-        True if it was written earlier in this recording or if numpy owns its memory.
+        True if it was written earlier in this recording or if numpy owns its memory. Memory that
+        processes share, as of a batch from a worker of a loader, is compared at the end instead:
+        a copy of each step would cost several times the batch.
         """
         storage = value.untyped_storage()
-        return storage._cdata in self.mutated or not storage.resizable()
+        if storage._cdata in self.mutated or storage.resizable():
+            return storage._cdata in self.mutated
+        if not storage.is_shared():
+            return True
+        if storage._cdata not in self.shared:
+            self.shared[storage._cdata] = storage, _sum_of(storage)
+        return False
+
+    def check_shared(self) -> None:
+        """Check that memory that processes share was not written during the recording.
+
+        Raises:
+            Refused: it was, by numpy or another process; writes of torch are recorded.
+        """
+        for key, (storage, before) in self.shared.items():
+            if key not in self.mutated and _sum_of(storage) != before:
+                raise Refused(
+                    "a tensor in shared memory was written during the call, by numpy or by another "
+                    "process; pass a copy, tensor.clone()"
+                )
 
     def snapshot(self, value: Tensor) -> Deferred | None:
         """Return a placeholder of a tensor's current content; None if it cannot change."""
@@ -224,7 +246,8 @@ class Record:
         """Append a layer to the program."""
         layer.number = len(self.layers)
         layer.is_plain = layer.alias is None and layer.wrap is None
-        layer.recent = [[-1, -1] for _ in layer.infos]
+        numbered = enumerate(layer.infos)
+        layer.outputs = [Output(self, layer.number, out, info) for out, info in numbered]
         own = layer.infos and layer.alias is None  # a view has no memory of its own
         layer.size = layer.infos[0].shape.numel() if own else 0
         self.layers.append(layer)
@@ -259,15 +282,15 @@ class Record:
         else:
             layer.shared.add(index)
         if layer.is_plain:
-            return self.defer(layer, 0, index)
+            return self.defer(layer.outputs[0], index)
         if layer.alias == "self":
             return args[0]
         if layer.wrap is None:
-            result = self.defer(layer, 0, index)
+            result = self.defer(layer.outputs[0], index)
             if layer.alias == "view":
                 self.aliased(result, args[0], layer, args)
             return result
-        return layer.wrap([self.defer(layer, out, index) for out in range(len(layer.infos))])
+        return layer.wrap([self.defer(output, index) for output in layer.outputs])
 
     def grow(self, layer: Layer) -> None:
         """Run the pending layers at the start of a step if they have grown too large.
@@ -281,32 +304,29 @@ class Record:
             self.size = 0
             self.piece()
 
-    def defer(self, layer: Layer, out: int, index: int) -> Deferred:
-        """Return the placeholder of an output, an abandoned one of the same output if possible."""
+    def defer(self, output: Output, index: int) -> Deferred:
+        """Return the placeholder of an occurrence, an abandoned one of the output if possible."""
         self.made += 1
         deferred = self.deferred
-        key = layer.number << 8 | out
-        recent = layer.recent[out]
+        recent = output.recent
         number = recent[index & 1]  # the last one is usually still in use
-        if number >= 0 and sys.getrefcount(deferred[number]) == 2:  # the list, and the call
+        if number >= 0 and getrefcount(deferred[number]) == 2:  # the list, and the call
             old = deferred[number]
-            if _is_reusable(old, key):
-                old.__dict__["index"] = index
+            fields = old.__dict__  # one that has become ordinary has no key
+            same = len(fields) == FIELDS and fields.get("key") == output.key
+            if same and old._use_count() == 1 and not getweakrefcount(old):
+                fields["index"] = index
                 return old
-        recent[index & 1] = len(deferred)
-        info = layer.infos[out]
+        number = recent[index & 1] = len(deferred)
+        info = output.info
         # strides, offset and memory format are open; torch parses positions faster than names
         result = _wrapper(
             Deferred, info.shape, None, None, None, info.dtype, torch.strided, info.device
         )
         fields = result.__dict__
-        fields["recorder"] = self
-        fields["info"] = info
-        fields["layer"] = layer.number
-        fields["out"] = out
+        fields.update(output.fields)
         fields["index"] = index
-        fields["key"] = key
-        fields["number"] = len(deferred)
+        fields["number"] = number
         deferred.append(result)
         return result
 
@@ -322,7 +342,7 @@ class Record:
         index = len(layer.occurrences)
         layer.occurrences.append(())
         self.execution.values.given(layer, value)
-        return self.defer(layer, 0, index)
+        return self.defer(layer.outputs[0], index)
 
     def value(self, deferred: Any) -> Any:
         """Return the value of a deferred tensor, computing it if needed; others unchanged."""
@@ -335,11 +355,8 @@ class Record:
         return values.one(deferred.layer, deferred.out, deferred.index)
 
 
-def _is_reusable(old: Any, key: int) -> bool:
-    """Whether a placeholder that the program has lost is still what it was when it was made."""
-    if type(old) is not Deferred:
-        return False
-    fields = old.__dict__
-    if len(fields) != FIELDS or fields["key"] != key:
-        return False
-    return old._use_count() == 1 and not getweakrefcount(old)  # pyright: ignore (torch has it)
+def _sum_of(storage: Any) -> int:
+    """Return the sum of a storage's memory, read as whole numbers."""
+    content = torch.empty(0, dtype=torch.uint8).set_(storage)
+    whole = len(content) // 8 * 8
+    return int(content[:whole].view(torch.int64).sum()) + int(content[whole:].sum())

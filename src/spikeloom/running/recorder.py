@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..core import recording
 from . import memory, modes
+from .arguments import CONSTANTS
 from .deferred import Deferred, Info, Refused, user_line
 from .execution import Execution, outputs_of
 from .program import Layer, Need
@@ -98,20 +99,20 @@ class Recorder(StatefulModules, TorchFunctionMode):
             args = (*args, *(kwargs or {}).values())
         if len(pattern) != len(args):
             return None
-        at = []
+        at = ()
         for value, (wanted, key) in zip(args, pattern):  # noqa: B905 (of equal length)
             if value is wanted:
                 continue
             if type(value) is Deferred:
                 if value.key != key:
                     return None
-                at.append(value.index)
+                at += (value.index,)
             elif key is not None or not _are_equal(value, wanted):
                 return None
         for value, seen in layer.reals:
             if value._version != seen:
                 return None
-        return tuple(at)
+        return at
 
     def computed(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         leaves = pytree.tree_leaves((args, kwargs))
@@ -135,7 +136,8 @@ class Recorder(StatefulModules, TorchFunctionMode):
                 made = function(args[0].info.blank(), *args[1:], **kwargs)
                 return self.given((function, args[0].info.sign[:3]), made)
             if function in FRESH and not kwargs.get("requires_grad"):
-                args, kwargs = pytree.tree_map(self.value, (args, kwargs))
+                if not all(type(value) in CONSTANTS for value in (*args, *kwargs.values())):
+                    args, kwargs = pytree.tree_map(self.value, (args, kwargs))
                 made = function(*args, **kwargs)
                 if type(made) is not Tensor or made.numel() == 0:
                     return made  # unpickling gives an empty tensor its memory inside C
@@ -253,6 +255,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             self.snapshots.clear()
             held, need = self.alive(leaves)
             self.execution.run_last(need)
+            self.check_shared()
             for number in held:
                 value = self.deferred[number]
                 if type(value) is Deferred:

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
-from torch.utils import swap_tensors
 
 from . import modes
-from .deferred import Deferred, Refused, user_line
+from .deferred import OWN, Deferred, Refused, user_line
 from .program import Layer
 from .record import Record
 from .tables import BACKWARD, GRAPH_POINTS, IN_PLACE, INFO, KINDS, READS, VIEWS
@@ -44,9 +44,8 @@ class Sharing(Record):
         self.writers.clear()
 
     def aliased(self, result: Deferred, source: Any, layer: Layer, args: Sequence[Any]) -> None:
-        vars(result)["shared"] = True
         if type(source) is Deferred:
-            vars(source)["shared"] = True
+            vars(result)["shared"] = vars(source)["shared"] = True
             self.parents[result.number] = source.number, layer, args[1:]
             self.views.setdefault(source.number, []).append(result.number)
         elif isinstance(source, Tensor):
@@ -138,19 +137,14 @@ class Sharing(Record):
 
     def become_ordinary(self, deferred: Deferred) -> None:
         """Turn a value into an ordinary tensor in place, so that all references see it."""
-        where = self.layers[deferred.layer].where
         place = deferred.layer, deferred.out, deferred.index
         own = self._own_value(deferred)
         value = self.ordinary(deferred) if own is None else own
-        try:
-            swap_tensors(deferred, value)
-        except RuntimeError as error:
+        if not (_exchanged(deferred, value) or _exchanged(deferred, _twin(value))):
             raise Refused(
-                f"the value made at {where} is held by a weak reference, by C++ or by another "
-                f"thread ({error}); make the reference after the call, or run this loop without "
-                "snn.layerwise"
-            ) from error
-
+                f"the value made at {self.layers[place[0]].where} is held by C++ or by another "
+                "thread; hand it on after the call, or run this loop without snn.layerwise"
+            )
         if own is not None:
             self.execution.values.replace(*place, deferred)
             self.readers.add(deferred.untyped_storage()._cdata)
@@ -288,6 +282,36 @@ class Sharing(Record):
             value = self.deferred[numbers.pop()]
             if type(value) is Deferred and sys.getrefcount(value) > 3:  # list, `value`, the call
                 self.settle(value)
+
+
+def _exchanged(deferred: Any, value: Tensor) -> bool:
+    """Make a placeholder the tensor ``value``; False if C++ refers to one of them."""
+    if deferred._use_count() > 1:
+        return False
+    try:
+        torch._C._swap_tensor_impl(deferred, value)
+    except RuntimeError:
+        return False
+    deferred.__class__ = Tensor
+    fields = vars(deferred)
+    for name in OWN:  # what the program set stays
+        fields.pop(name, None)
+    return True
+
+
+def _twin(value: Tensor) -> Tensor:
+    """Return a tensor with the memory of ``value`` and its place in the graph of autograd.
+
+    A profiler of shapes refers to the inputs of all operations, also inside others. What autograd
+    restores from a saved tensor has been the input of none.
+    """
+    if value._is_view():
+        return value
+    if not value.requires_grad:
+        return value.detach()
+    with torch.enable_grad(), saved_tensors_hooks(torch.detach, torch.detach):
+        saving: Any = value.square().grad_fn
+        return saving._saved_self
 
 
 def _writes(function: Any, name: str, kwargs: dict[str, Any]) -> bool:

@@ -218,7 +218,7 @@ class Special(Sharing):
             self.grow(layer)
             index = len(layer.occurrences)
             layer.occurrences.append(tuple(at))
-            return self.defer(layer, 0, index)
+            return self.defer(layer.outputs[0], index)
         return None
 
     def _forget(self, layer: Layer) -> None:

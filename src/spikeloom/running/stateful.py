@@ -236,9 +236,12 @@ class StatefulModules(Special):
             self.grow(layer)
         index = len(layer.occurrences)
         layer.occurrences.append((x.index,))
-        output = self.defer(layer, 0, index)
-        state = [output if out == 0 else self.defer(layer, out, index) for out in layer.outs]
-        hidden = vars(module)["_hidden"] = module.State._make(state)
+        outputs = layer.outputs
+        output = self.defer(outputs[0], index)
+        state = []
+        for out in layer.outs:
+            state.append(self.defer(outputs[out], index) if out else output)
+        hidden = vars(module)["_hidden"] = tuple.__new__(module.State, state)
         return module.returned(output, hidden)
 
     # -- taps of other layers ----------------------------------------------------------------------

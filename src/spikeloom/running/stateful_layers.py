@@ -87,11 +87,11 @@ class StatefulLayer(Layer):
 
     def follows(self, values: Any) -> bool:
         """Whether these are the states that the last occurrence left."""
-        last = len(self.occurrences) - 1
-        if not self.steady:
+        if not self.steady or len(values) != len(self.outs):
             return False
         first = self.number << 8
-        for value, out in zip(values, self.outs, strict=True):
+        last = len(self.occurrences) - 1
+        for value, out in zip(values, self.outs):  # noqa: B905 (of equal length)
             if type(value) is not Deferred or value.key != first | out or value.index != last:
                 return False
         return True

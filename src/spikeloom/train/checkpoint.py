@@ -59,7 +59,9 @@ def write(path: Path, content: Any, before: Callable[[], None] | None = None) ->
             try:
                 torch.save(content, stream)
             except RuntimeError as error:  # torch's writer hides why a write failed
-                raise (stream.error or error) from error
+                if stream.error is None:
+                    raise
+                raise stream.error from error
         with temporary.open("rb+") as file:
             _seal(file)
 

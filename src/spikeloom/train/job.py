@@ -170,7 +170,9 @@ def probe(job: Job) -> Probe:
             try:
                 outputs, spikes = job.forward(x, lengths)
             except ValueError as error:
-                raise _own_loop(job, error) from error
+                if "loop over time of its own" not in str(error):
+                    raise
+                raise ValueError(_own_loop(job)) from error
             _check_output(job, outputs)
             _check_loss(job, outputs, y, spikes, lengths)
             reset(job.net)
@@ -195,11 +197,9 @@ def _check_span(job: Job) -> None:
         )
 
 
-def _own_loop(job: Job, error: ValueError) -> ValueError:
-    """The error of a network with a loop of its own, with a remedy for `fit`."""
-    if "loop over time of its own" not in str(error):
-        return error
-    return ValueError(
+def _own_loop(job: Job) -> str:
+    """The message for a network with a loop of its own, with a remedy for `fit`."""
+    return (
         f"{type(job.net).__name__} has a loop over time of its own; write "
         "snn.fit(snn.layerwise(net), ...), or a forward of one time step"
     )
