@@ -33,7 +33,7 @@ def training(threshold: float, epochs: int, hidden: int, check: bool) -> Any:
 
 
 def main() -> None:
-    args = options(__doc__, repeats=5, smoke="one epoch of a small network")
+    args = options(__doc__, repeats=3, smoke="one epoch of a small network")
     hidden = 16 if args.smoke else 512
     rows = []
     for name, threshold in (("learns", 1.0), ("learns nothing", 100.0)):
