@@ -164,3 +164,11 @@ def test_layers_run_together_although_something_else_reads_the_neuron(what: str)
     with snn.residual(residual):
         plan = snn.run(net, x, explain=True, **options).plan
     assert TOGETHER not in str(plan)
+
+
+def test_parts_of_a_gradient_are_added_in_order_and_not_kept() -> None:
+    total = readout._Total(torch.zeros(1))
+    parts = [torch.tensor([v]) for v in (1e8, 1.0, -1e8)]  # the order changes this sum
+    for k in (2, 0, 1):
+        total.add(k, k + 1, parts[k])
+    assert total.value.item() == 0.0 and not total.waiting

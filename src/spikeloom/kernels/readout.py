@@ -8,6 +8,7 @@ Spikes and states are those of the neuron alone; products and gradients are summ
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -183,7 +184,7 @@ def _backward(
     flows = (True, *map(bool, nothing))
     back = compiled_backward(task, vector, flows, requested) if names else None
     weight = weight.detach()
-    parts: dict[int, Tensor] = {}
+    total = _Total(torch.zeros_like(weight))
 
     def work(start: int, stop: int) -> None:
         first, last = start * inputs, stop * inputs
@@ -195,14 +196,31 @@ def _backward(
         rows = grad[:, start:stop].flatten(0, 1)
         spikes = spk.view(-1, inputs)
         if weighted:
-            parts[start] = rows.t() @ spikes
+            total.add(start, stop, rows.t() @ spikes)
         if back is not None:
             torch.mm(rows, weight, out=spikes)  # the spikes are not needed any more
             own["E_spk"] = own["SPK"]
             back(given | own, steps, first, last, first)
 
     _by_samples(work, grad.shape[1], steps * inputs * (1 + len(task.paths)))
-    if not weighted:
-        return None, found
-    # in the order of the samples, whichever thread was first
-    return sum((parts[k] for k in sorted(parts)), torch.zeros_like(weight)), found
+    return total.value if weighted else None, found
+
+
+class _Total:
+    """Adds parts in the order of their samples, whichever thread has the first one.
+
+    A part waits only while an earlier one is computed.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+        self.next = 0
+        self.waiting: dict[int, tuple[int, Tensor]] = {}
+        self.lock = Lock()
+
+    def add(self, start: int, stop: int, part: Tensor) -> None:
+        with self.lock:
+            self.waiting[start] = stop, part
+            while self.next in self.waiting:
+                self.next, part = self.waiting.pop(self.next)
+                self.value += part
