@@ -1,9 +1,11 @@
 """Blocks of a loop on several threads."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 import torch
@@ -43,6 +45,26 @@ def test_an_error_on_another_thread_reaches_the_caller(team: str, kind: type) ->
     with pytest.raises(kind, match="block 600"):
         threads.sweep(fails, 1000, 1.0, 100)
     threads.sweep(lambda start, stop: None, 1000, 1.0, 100)
+
+
+def test_an_error_of_a_block_kept_its_tensors_until_garbage_was_collected(team: str) -> None:
+    class Memory:
+        pass
+
+    kept: list[weakref.ref[Memory]] = []
+
+    def fails(start: int, stop: int) -> None:
+        memory = Memory()
+        kept.append(weakref.ref(memory))
+        raise ValueError(f"block {start}")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="block"):
+            threads.sweep(fails, 1000, 1.0, 100)
+        assert kept and not any(one() for one in kept)
+    finally:
+        gc.enable()
 
 
 def test_two_threads_of_the_caller_do_not_mix_their_blocks(team: str) -> None:

@@ -19,7 +19,8 @@ def shared(tmp_path: Path) -> Shared:
     def made(content: Tensor) -> Tensor:
         file = tmp_path / "content"
         file.write_bytes(content.numpy().tobytes())
-        found = torch.from_file(str(file), shared=True, size=content.numel()).view(content.shape)
+        size, dtype = content.numel(), content.dtype
+        found = torch.from_file(str(file), shared=True, size=size, dtype=dtype).view(content.shape)
         assert found.is_shared() and not found.untyped_storage().resizable()
         return found
 
@@ -77,9 +78,36 @@ def test_torch_writes_to_shared_memory_as_in_the_plain_loop(shared: Shared) -> N
     assert torch.equal(snn.layerwise(loop)(shared(content)), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
-def test_memory_of_any_size_and_type_is_compared(shared: Shared, dtype: torch.dtype) -> None:
-    content = (torch.rand(3, 1, 5) < 0.5).to(torch.uint8)
-    batch = shared(content.float()).to(dtype) if dtype.is_floating_point else content.to(dtype)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(5, 2, dtype=torch.float64))
-    assert snn.run(net, batch.double()).shape == (3, 1, 2)
+def test_another_part_of_shared_memory_may_be_written_during_a_call(shared: Shared) -> None:
+    """A worker fills the next batch of a ring; and a mapped file may be larger than memory."""
+    ring = shared(torch.rand(2, 20, 4, 6))
+    view = ring.numpy()
+    fc, lif = neurons()
+
+    @snn.layerwise
+    def loop(x: Tensor) -> Tensor:
+        lif.reset_mem()
+        outputs = []
+        for t in range(len(x)):
+            outputs.append(lif(fc(x[t])))
+            view[1, t] = 0
+        return torch.stack(outputs)
+
+    expected = snn.run(nn.Sequential(fc, lif), ring[0].clone())
+    assert torch.equal(loop(ring[0]), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.complex128])
+def test_tensors_of_every_size_of_element_are_compared(shared: Shared, dtype: torch.dtype) -> None:
+    content = torch.rand(3, 4, 5, dtype=torch.float64).to(dtype)
+    batch = shared(content)
+    view = batch.transpose(1, 2).numpy()
+
+    @snn.layerwise
+    def loop(x: Tensor) -> Tensor:
+        outputs = [x[t] * 2 for t in range(len(x))]
+        view[2, 0, 0] = 0
+        return torch.stack(outputs)
+
+    with pytest.raises(RuntimeError, match="in shared memory was written during the call"):
+        loop(batch.transpose(1, 2))

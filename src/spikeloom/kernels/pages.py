@@ -22,12 +22,14 @@ def large(tensor: Tensor) -> Tensor:
     >>> large(torch.empty(3)).shape
     torch.Size([3])
     """
-    size = tensor.untyped_storage().nbytes()
+    memory = tensor.untyped_storage()
+    size = memory.nbytes()
     advise = _advise() if size >= LEAST and tensor.is_cpu else None
     if advise is not None:
-        start = -(-tensor.untyped_storage().data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = tensor.untyped_storage().data_ptr() + size
-        advise(start, (end - start) // mmap.PAGESIZE * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
+        page = mmap.PAGESIZE
+        start = -(-memory.data_ptr() // page) * page
+        whole = (memory.data_ptr() + size - start) // page
+        advise(start, whole * page, mmap.MADV_HUGEPAGE)
     return tensor
 
 

@@ -96,4 +96,7 @@ def _shared(
     else:
         team(_Work(take), None, workers, 0)
     if errors:
-        raise errors[0]
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()  # else error, traceback and this list would keep each other in memory

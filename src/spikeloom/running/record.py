@@ -31,6 +31,7 @@ FIELDS = 7  # attributes of a placeholder; it has more if it shares memory or th
 UNREPEATED = 60  # layers after which a program that hardly repeats is not recorded any further,
 OF_NAMES = 15  # for so many modules and weights: a step of a deep network has many layers
 
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
 _wrapper: Any = Tensor._make_wrapper_subclass  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -59,7 +60,7 @@ class Record:
         self.mutated: dict[int, Tensor] = {}  # storages written during the recording
         self.epochs: dict[int, int] = {}  # by storage, writes that ``_version`` does not count
         self.snapshots: dict[int, Deferred] = {}
-        self.shared: dict[int, tuple[Any, int]] = {}  # shared memory, and its sum when first read
+        self.shared: dict[int, tuple[Tensor, int]] = {}  # in shared memory, by id, and their sums
         self.off = False
         self.last = Layer("start", "start", (), "")  # the layer of the last operation
         self.size = 0  # elements that are recorded and not computed yet
@@ -161,8 +162,8 @@ class Record:
             return storage._cdata in self.mutated
         if not storage.is_shared():
             return True
-        if storage._cdata not in self.shared:
-            self.shared[storage._cdata] = storage, _sum_of(storage)
+        if id(value) not in self.shared:
+            self.shared[id(value)] = value, _sum_of(value)
         return False
 
     def check_shared(self) -> None:
@@ -171,8 +172,9 @@ class Record:
         Raises:
             Refused: it was, by numpy or another process; writes of torch are recorded.
         """
-        for key, (storage, before) in self.shared.items():
-            if key not in self.mutated and _sum_of(storage) != before:
+        for value, before in self.shared.values():
+            by_torch = value.untyped_storage()._cdata in self.mutated
+            if not by_torch and _sum_of(value) != before:
                 raise Refused(
                     "a tensor in shared memory was written during the call, by numpy or by another "
                     "process; pass a copy, tensor.clone()"
@@ -355,8 +357,9 @@ class Record:
         return values.one(deferred.layer, deferred.out, deferred.index)
 
 
-def _sum_of(storage: Any) -> int:
-    """Return the sum of a storage's memory, read as whole numbers."""
-    content = torch.empty(0, dtype=torch.uint8).set_(storage)
-    whole = len(content) // 8 * 8
-    return int(content[:whole].view(torch.int64).sum()) + int(content[whole:].sum())
+def _sum_of(value: Tensor) -> int:
+    """Return the sum of a tensor's elements, their bits read as whole numbers."""
+    value = value.detach()
+    if value.is_complex():
+        value = torch.view_as_real(value)
+    return int(value.view(_WHOLE[value.element_size()]).sum())

@@ -178,17 +178,17 @@ def _sums(entries: Entries, table: Tensor) -> Tensor:
     width = TABLE // (size or 1) // COLUMNS * COLUMNS or COLUMNS
     reads = READS if size * columns <= CACHED else READS_UNCACHED
     if len(entries.idx) <= reads * height and table.is_contiguous():
-        width = columns
+        width = max(1, columns)
     rows = len(entries.ptr) - 1
     piece = max(1, PIECE // (table.element_size() * max(1, columns)))
     if rows <= piece and columns <= width:
         return _bags(entries, table.contiguous())
     # torch adds one element at a time if the columns are not contiguous
-    tables = [part.contiguous() for part in table.split(max(1, width), 1)]
+    tables = [part.contiguous() for part in table.split(width, 1)]
     sums = large(table.new_empty(rows, columns))
     for start in range(0, rows, piece):
         part = entries.rows(start, min(rows, start + piece))
-        parts = sums[start : start + piece].split(max(1, width), 1)
+        parts = sums[start : start + piece].split(width, 1)
         for some, copied in zip(parts, tables, strict=True):
             some.copy_(_bags(part, copied))
     return sums
