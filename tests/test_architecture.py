@@ -129,6 +129,10 @@ EXTRA = {
 }
 
 
+# Modules that are of no use without an extra; other modules import them where they use them.
+FOR_AN_EXTRA = {"kernels.vectors": "cpu"}
+
+
 class Import(NamedTuple):
     """One import statement: the dotted module, its line, and whether importing the file executes
     it."""
@@ -227,13 +231,16 @@ def complaint(file: Path, found: Import) -> str | None:
                 f"{where}: {top} is no dependency; torch and numpy are, the extras in EXTRA "
                 "are optional"
             )
-        if found.at_import:
+        if found.at_import and FOR_AN_EXTRA.get(dotted(file)) != EXTRA[top]:
             return (
                 f"{where}: {top} is optional; import it inside the function that needs it: "
                 f"require({top!r}, ...)"
             )
         return None
-    there = part(found.module.removeprefix("spikeloom").removeprefix(".")) or ""
+    module = found.module.removeprefix("spikeloom").removeprefix(".")
+    if found.at_import and module in FOR_AN_EXTRA:
+        return f"{where}: {module} needs an extra; import it inside the function that needs it"
+    there = part(module) or ""
     if here == there or (here, there) in EDGES or FLOOR[there] < FLOOR[here]:
         return None
     if there == "":

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sparse import assert_close, gradients, spikes
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from spikeloom.core import checks
 from spikeloom.kernels import threads
 from spikeloom.kernels.events import linear as product
+from spikeloom.kernels.events import loops
 from spikeloom.kernels.events.linear import linear
 
 needs_numba = pytest.mark.skipif(
@@ -47,45 +49,16 @@ def test_a_linear_layer_on_events_equals_the_dense_one(kind: str, dtype: Any) ->
 
 
 @needs_numba
-@pytest.mark.parametrize("block", [1, 2**12, 2**14, 2**30])
-def test_the_weights_may_be_taken_in_blocks_of_any_size(
-    block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(product, "TABLE", block)
-    x, w = spikes((70, 120), 0.3).requires_grad_(), torch.randn(90, 120, requires_grad=True)
-    assert_close(gradients(linear(x, w, None), [x, w]), gradients(F.linear(x, w), [x, w]), 190)
-
-
-@needs_numba
-def test_silent_rows_at_the_end_of_a_block_overwrote_entries_of_the_next_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Listing writes ahead of the last entry of a row, which must not reach another thread's."""
-    x = spikes((60, 50), 0.2)
-    x[10:25] = 0
-    x[40:] = 0
-    monkeypatch.setattr(threads, "PARALLEL", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(
-        product,
-        "sweep",
-        lambda function, *args: [function(40, 60), function(0, 20)] and function(20, 40),
-    )
-    found = product.listed(x, x.dtype)
-    assert torch.equal(found.ptr[1:].long(), (x != 0).sum(1).cumsum(0))
-    assert torch.equal(found.idx.long(), x.nonzero()[:, 1])
-
-
-@needs_numba
 @pytest.mark.parametrize("reads", [0, 10**6])
+@pytest.mark.parametrize("outputs", [90, 129, 200, 300])
 def test_a_weight_is_read_in_place_or_in_copies_with_the_same_result(
-    reads: int, monkeypatch: pytest.MonkeyPatch
+    reads: int, outputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Columns are summed in parts, of which the last two overlap."""
     monkeypatch.setattr(product, "READS", reads)
-    monkeypatch.setattr(product, "TABLE", 1)
     x = spikes((70, 120), 0.3, "graded").requires_grad_()
-    w = torch.randn(120, 200).t().requires_grad_()
-    b = torch.randn(200, requires_grad=True)
+    w = torch.randn(120, outputs).t().requires_grad_()
+    b = torch.randn(outputs, requires_grad=True)
     expected = gradients(F.linear(x, w, b), [x, w, b])
     assert_close(gradients(linear(x, w, b), [x, w, b]), expected, 190)
     with torch.no_grad():
@@ -199,52 +172,52 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @needs_numba
-@pytest.mark.parametrize("transposed", [True, False])
-def test_torch_added_single_elements_of_an_untransposed_weight(
-    transposed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`embedding_bag` adds rows as vectors only if a row is contiguous."""
-    tables: list[torch.Tensor] = []
-    summed = F.embedding_bag
-
-    def watched(idx: Any, table: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        tables.append(table)
-        return summed(idx, table, *args, **options)
-
-    monkeypatch.setattr(product.F, "embedding_bag", watched)
-    w = torch.randn(120, 200).t() if transposed else torch.randn(200, 120)
-    w.requires_grad_()
-    linear(spikes((70, 120), 0.3), w, None).sum().backward()
-    assert len(tables) >= 2 and all(table.stride(1) == 1 for table in tables)
-
-
-@needs_numba
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [*loops.WHOLE, torch.float32, torch.float64])
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.6, 1.0])
-def test_entries_are_those_that_torch_finds_at_every_width(
+def test_masks_are_those_that_torch_finds_at_every_width(
     dtype: torch.dtype, density: float
 ) -> None:
-    """Eight elements at a time: also a last part of fewer, and more than four that are not zero."""
+    """64 elements at a time; a vector must not end behind the memory, nor in the next row."""
     real = torch.float64 if dtype == torch.float64 else torch.float32
-    for width in (1, 3, 7, 8, 9, 17, 64, 700):
+    for width in (1, 3, 63, 64, 65, 130, 700):
         x = (torch.rand(6, width) < density).to(dtype)
-        rows, columns = x.nonzero(as_tuple=True)
-        found = product.listed(x, real)
-        assert found.values is None
-        assert found.idx.tolist() == columns.tolist()
-        assert found.ptr.diff().tolist() == rows.bincount(minlength=6).tolist()
-        graded = (x * 3).to(dtype) if dtype != torch.bool else x
-        listed = product.listed(graded, real)
-        assert listed.idx.tolist() == columns.tolist()
-        if listed.values is not None:
-            assert listed.values.tolist() == graded[rows, columns].tolist()
+        graded = x if dtype == torch.bool else (x * 3).to(dtype)
+        w = torch.randn(2, width, dtype=real)
+        for given in (x, graded):
+            y, found = product.product(given, w, None)
+            bits = found.masks.numpy().view("uint8").reshape(6, -1)
+            fired = np.unpackbits(bits, axis=1, bitorder="little")
+            assert (fired[:, :width] == given.bool().numpy()).all() and not fired[:, width:].any()
+            assert bool(found.graded) is bool((given.to(real) > 1).any())
+            assert_close([y], [F.linear(given.to(real), w)], 3 * width)
 
 
 @needs_numba
-def test_sums_in_pieces_equal_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, w = (torch.rand(50, 30) < 0.3).float(), torch.randn(130, 30)
-    once = linear(x, w, None)
-    monkeypatch.setattr(product, "PIECE", 2**10)
-    monkeypatch.setattr(product, "TABLE", 2**6)
-    monkeypatch.setattr(product, "READS", 0)
-    assert torch.equal(linear(x, w, None), once)
+@pytest.mark.parametrize("rows", [loops.ROWS - 1, loops.ROWS, 3 * loops.ROWS + 5])
+def test_gradients_of_many_rows_are_summed_block_by_block(rows: int) -> None:
+    """A column that fires in all rows must not write into the rows of the next column."""
+    for kind in ("binary", "graded"):
+        x = spikes((rows, 70), 0.3, kind, torch.float64).requires_grad_()
+        with torch.no_grad():
+            x[:, 63:66] = 1.0
+        w = torch.randn(5, 70, dtype=torch.float64, requires_grad=True)
+        b = torch.randn(5, dtype=torch.float64, requires_grad=True)
+        expected = gradients(F.linear(x, w, b), [x, w, b])
+        assert_close(gradients(linear(x, w, b), [x, w, b]), expected, rows)
+
+
+@needs_numba
+def test_rows_in_groups_are_those_of_the_whole_input() -> None:
+    """Some samples of all steps: rows of a product over [T, B, K]."""
+    x, w, b = spikes((4, 7, 90), 0.3), torch.randn(6, 90), torch.randn(6)
+    whole = product.Product(x.view(28, 90), w, b)
+    total = product.Gradient(product.product(x.view(28, 90), w, b)[1], w, biased=True)
+    grad = torch.randn(4, 7, 6)
+    for start, stop in ((0, 3), (3, 7)):
+        rows = product.Rows(stop - start, 7, start, 4 * (stop - start))
+        y = torch.empty(4, stop - start, 6)
+        whole.write(y, rows)
+        assert_close([y], [F.linear(x[:, start:stop], w, b)], 90)
+        total.add(grad[:, start:stop].contiguous(), rows)
+    expected = torch.einsum("tbn,tbk->nk", grad, x), grad.sum((0, 1))
+    assert_close([v for v in total.result() if v is not None], list(expected), 28)

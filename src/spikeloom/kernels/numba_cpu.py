@@ -13,7 +13,16 @@ from .numba_loop import Memory, compiled_backward, compiled_forward
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
-__all__ = ["backward", "checking", "forward", "given_of", "last_states", "prepared", "recomputed"]
+__all__ = [
+    "Scratch",
+    "backward",
+    "checking",
+    "forward",
+    "given_of",
+    "last_states",
+    "prepared",
+    "recomputed",
+]
 
 SCRATCH = 2**17  # values of a block that is computed again: half of a second-level cache
 
@@ -89,6 +98,43 @@ def checking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> 
         checks.finite(call.x, name)
 
 
+class Scratch:
+    """Memory of the samples that run at a time, which threads use again and again.
+
+    Fresh memory would cost more time than the loops that write it.
+    """
+
+    def __init__(self, call: Call, names: Sequence[str]) -> None:
+        self.call = call
+        self.names = names
+        self.free: list[Tensor] = []
+
+    @contextmanager
+    def of(self, start: int, stop: int) -> Iterator[dict[str, Memory]]:
+        """Lend [T, n] for each name and neurons ``start`` to ``stop``.
+
+        Yields:
+            The memory by the names of the loops.
+        """
+        steps = self.call.steps
+        size = stop - start
+        needed = len(self.names) * steps * size
+        try:
+            memory = self.free.pop()
+        except IndexError:
+            memory = self.call.step.new_empty(needed)
+        if memory.numel() < needed:
+            memory = memory.new_empty(needed)
+        parts = memory[:needed].view(len(self.names), steps, size)
+        own = {}
+        for name, part in zip(self.names, parts, strict=True):
+            # the loops count the neurons of spikes from 0, those of states from ``start``
+            before = 0 if name.startswith("N_") else start * part.element_size()
+            own[name] = Memory(part, part.data_ptr() - before, size)
+        yield own
+        self.free.append(memory)
+
+
 def last_states(call: Call, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Memory]]:
     """Return copies of these states, which the forward loop overwrites, and their memory."""
     states = zip(call.task.fields, call.state, strict=True)
@@ -126,15 +172,12 @@ def recomputed(call: Call, flow: Flow) -> dict[str, Tensor]:
     block = max(256, min(BLOCK, SCRATCH // (call.steps * max(1, len(task.paths)))))
     given |= last_states(call, task.lasts)[1]
 
+    scratch = Scratch(call, [f"N_{f}" for f in task.paths])
+
     def work(start: int, stop: int) -> None:
-        scratch = torch.empty(len(task.paths), call.steps, stop - start, dtype=task.dtype)
-        own = {
-            f"N_{f}": Memory(s, s.data_ptr(), s.stride(0))
-            for f, s in zip(task.paths, scratch, strict=True)
-        }
-        mine = given | own
-        again(mine, call.steps, start, stop, start)
-        back(mine, call.steps, start, stop, start)
+        with scratch.of(start, stop) as own:
+            again(given | own, call.steps, start, stop, start)
+            back(given | own, call.steps, start, stop, start)
 
     sweep(work, call.step.numel(), call.steps, block)
     return found

@@ -17,8 +17,8 @@ from torch.nn.functional import linear
 
 from ..core.transition import TRANSITIONS
 from .layout import ordered
-from .numba_cpu import checking, given_of, last_states, prepared
-from .numba_loop import Memory, compiled_backward, compiled_forward
+from .numba_cpu import Scratch, checking, given_of, last_states, prepared
+from .numba_loop import compiled_backward, compiled_forward
 from .scan import gradient_of, ones_of, scanned
 from .second import differentiable
 from .task import Call, Flow, labels, needed, task_of
@@ -97,13 +97,14 @@ def _run(job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> tu
     given, vector = given_of(call)
     given |= seen
     with checking(call, given, vector) as run:
+        scratch = Scratch(call, ("SPK",))
 
         def work(start: int, stop: int) -> None:
             first, last = start * inputs, stop * inputs
-            spk, own = _scratch(call, "SPK", first, last)
-            run(given | own, call.steps, first, last, first)
-            rows = spk.view(-1, inputs)
-            y[:, start:stop] = linear(rows, weight, bias).view(call.steps, -1, outputs)
+            with scratch.of(first, last) as own:
+                run(given | own, call.steps, first, last, first)
+                rows = own["SPK"].tensor.view(-1, inputs)
+                y[:, start:stop] = linear(rows, weight, bias).view(call.steps, -1, outputs)
 
         _by_samples(work, shape.numel(), call.steps * inputs)
     return y.view(call.steps, *shape, outputs), *lasts.values()
@@ -112,13 +113,6 @@ def _run(job: _Job, weight: Tensor, bias: Tensor | None, *tensors: Tensor) -> tu
 def _by_samples(work: Callable[[int, int], None], samples: int, size: int) -> None:
     """Call ``work(start, stop)`` for a few samples at a time; ``size`` is the work for each."""
     sweep(work, samples, size, max(1, SCRATCH // max(1, size)))
-
-
-def _scratch(call: Call, name: str, start: int, stop: int) -> tuple[Tensor, dict[str, Memory]]:
-    """Return memory [T, n] for neurons ``start`` to ``stop``, also for loops that count from 0."""
-    scratch = call.step.new_empty(call.steps, stop - start)
-    address = scratch.data_ptr() - start * scratch.element_size()
-    return scratch, {name: Memory(scratch, address, stop - start)}
 
 
 class _Read(torch.autograd.Function):
@@ -185,22 +179,20 @@ def _backward(
     back = compiled_backward(task, vector, flows, requested) if names else None
     weight = weight.detach()
     total = _Total(torch.zeros_like(weight))
+    scratch = Scratch(call, ("SPK", *(f"N_{f}" for f in task.paths)))
 
     def work(start: int, stop: int) -> None:
         first, last = start * inputs, stop * inputs
-        spk, own = _scratch(call, "SPK", first, last)
-        for f in task.paths:
-            path = spk.new_empty(spk.shape)
-            own[f"N_{f}"] = Memory(path, path.data_ptr(), path.stride(0))
-        again(given | own, steps, first, last, first)
-        rows = grad[:, start:stop].flatten(0, 1)
-        spikes = spk.view(-1, inputs)
-        if weighted:
-            total.add(start, stop, rows.t() @ spikes)
-        if back is not None:
-            torch.mm(rows, weight, out=spikes)  # the spikes are not needed any more
-            own["E_spk"] = own["SPK"]
-            back(given | own, steps, first, last, first)
+        with scratch.of(first, last) as own:
+            again(given | own, steps, first, last, first)
+            rows = grad[:, start:stop].flatten(0, 1)
+            spikes = own["SPK"].tensor.view(-1, inputs)
+            if weighted:
+                total.add(start, stop, rows.t() @ spikes)
+            if back is not None:
+                torch.mm(rows, weight, out=spikes)  # the spikes are not needed any more
+                own["E_spk"] = own["SPK"]
+                back(given | own, steps, first, last, first)
 
     _by_samples(work, grad.shape[1], steps * inputs * (1 + len(task.paths)))
     return total.value if weighted else None, found

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..core.neuron import Neuron
 from ..core.stateful import Stateful
+from ..layers.spike_linear import SpikeLinear
 from . import modes
 from .deferred import Deferred, Info, user_line
 from .errors import Place, expect
@@ -25,7 +26,15 @@ from .stateful_layers import StatefulLayer
 
 __all__ = ["Chain", "links_of"]
 
-_PURE = (nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.LayerNorm, nn.GroupNorm)
+_PURE = (
+    nn.Linear,
+    SpikeLinear,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Identity,
+    nn.LayerNorm,
+    nn.GroupNorm,
+)
 _NOT_PURE = (nn.RReLU, nn.MultiheadAttention)
 _MODULES = (activation.__name__, conv.__name__, pooling.__name__)
 

@@ -116,19 +116,20 @@ def _pays(
 def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> float:
     """Return how many times as fast events are, with the gradient of the weight if ``trained``."""
     bias = None if bias is None else bias.detach()
-    y = events.product(events.listed(x, weight.dtype), weight, bias)
+    y, _ = events.product(x, weight, bias)
 
     def product() -> None:
         values = x.to(weight.dtype)
         F.linear(values, weight, bias)
         if trained:
             torch.mm(y.t(), values)
+            if bias is not None:
+                y.sum(0)
 
     def sparse() -> None:
-        entries = events.listed(x, weight.dtype)
-        events.product(entries, weight, bias)
+        _, found = events.product(x, weight, bias)
         if trained:
-            events.gradient(y, entries, x.shape[1])
+            events.gradient(y, found, weight, biased=bias is not None)
 
     with torch.no_grad():
         sparse()  # compiles

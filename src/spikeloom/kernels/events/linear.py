@@ -1,11 +1,10 @@
 """A linear layer for sparse input: each nonzero entry adds a row of the transposed weight.
 
-The sums of rows are torch's `embedding_bag`, in both directions: forward a bag is a row of the
-input and the table is the weight; backward a bag is an input neuron and the table is the gradient
-of the output.
+Forward a row of the output is the sum of those rows of the transposed weight for which the input is
+not zero; backward a row of the gradient of the weight is the sum of the gradients of those rows.
 
 The gradient of the input is dense, as surrogate gradients require. The backward pass keeps the
-input, as the dense layer does, and the list of its nonzero entries.
+input, as the dense layer does, and one bit for each element.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...core import checks
 from ..layout import materialised
@@ -24,32 +22,26 @@ from . import loops
 
 __all__ = ["demand", "density", "linear", "refusal"]
 
-TABLE = 2**19  # bytes of a table that one call reads: they stay in the cache for all bags
-COLUMNS = 64  # least number of columns of a table that is divided
-READS = 16  # of a row of a table on average; below, copying columns costs more than it saves
-READS_UNCACHED = 4  # the same for a table that no cache holds
-CACHED = 2**23  # bytes of a table that the last cache holds
-PIECE = 2**22  # bytes of sums at a time: they stay in the cache until they are copied
-ROWS = 2048  # rows whose entries are sorted by column, and whose gradients stay in the cache
+READS = 4  # of a row of the weight on average; below, copying it costs more than it saves
+BLOCK = 4096  # rows of a product at a time: each reads the whole weight
+WORDS = 32  # masks of a row whose columns are summed at a time; they limit the memory
 
 
-class Entries(NamedTuple):
-    """The nonzero entries of a matrix [R, K].
+class Rows(NamedTuple):
+    """Which rows of an input: groups of ``group`` rows, ``jump`` apart, ``size`` in all."""
 
-    Those of row ``r`` are at ``ptr[r]`` to ``ptr[r + 1]`` of ``idx``, which holds their columns in
-    ascending order, and of ``values``.
-    """
+    group: int
+    jump: int
+    start: int
+    size: int
 
-    ptr: Tensor  # int32 [R + 1]; int64 if there are more than 2**31 entries
-    idx: Tensor  # of the same type [n]
-    values: Tensor | None  # [n]; None: each is 1
 
-    def rows(self, start: int, stop: int) -> "Entries":
-        """Return the entries of the rows ``start`` to ``stop``."""
-        ptr = self.ptr[start : stop + 1]
-        first, last = int(ptr[0]), int(ptr[-1])
-        values = None if self.values is None else self.values[first:last]
-        return Entries(ptr - first, self.idx[first:last], values)
+class Events(NamedTuple):
+    """Which elements of an input [R, K] are not zero."""
+
+    x: Tensor  # contiguous
+    masks: Tensor  # 64 columns in a number, [R, words]
+    graded: Tensor  # whether one of them is not 1, [1]
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
@@ -128,13 +120,13 @@ def density(x: Tensor) -> float:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        entries = listed(x, weight.dtype)
-        ctx.save_for_backward(x, weight, *(entries if any(ctx.needs_input_grad[1:]) else ()))
-        return product(entries, weight, bias)
+        y, events = product(x, weight, bias)
+        ctx.save_for_backward(x, weight, *events[1:])
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight, *entries = ctx.saved_tensors
+        x, weight, *rest = ctx.saved_tensors
         grad = grads[0]
         wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
@@ -146,106 +138,137 @@ class _Product(torch.autograd.Function):
                 grad.t() @ x.to(grad.dtype) if wanted[1] else None,
                 grad.sum(0) if wanted[2] else None,
             )
-        dw = gradient(grad, Entries(*entries), x.shape[1]) if wanted[1] else None
-        return dx, dw, grad.sum(0) if wanted[2] else None
+        if not wanted[1]:
+            return dx, None, grad.sum(0)
+        return dx, *gradient(grad, Events(_flat(x), *rest), weight, biased=wanted[2])
 
 
-def product(entries: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return ``x @ weight.T + bias`` for the entries of ``x`` [R, K], without gradients."""
-    y = _sums(entries, materialised(weight.detach()).t())
-    return y if bias is None else y.add_(bias.detach())
+class Product:
+    """The product of an input [R, K] and a weight, a few rows at a time.
 
-
-def gradient(grad: Tensor, entries: Entries, width: int) -> Tensor:
-    """Return ``grad.T @ x`` for the entries of ``x`` [R, width]; its transpose is contiguous."""
-    grad = materialised(grad.detach().contiguous())
-    parts = _by_column(entries, width)
-    start, part = next(parts)
-    total = _sums(part, grad[start : start + ROWS])
-    for start, part in parts:
-        total += _sums(part, grad[start : start + ROWS])
-    return total.t()
-
-
-def _sums(entries: Entries, table: Tensor) -> Tensor:
-    """Return for each row of ``entries`` the sum of the rows of a table that it lists.
-
-    Where rows are read often, copies of a few columns at a time, which stay in the cache. Sums are
-    made in pieces, whose memory is used again and again.
+    Args:
+        x: input; zeros are skipped.
+        weight: [N, K].
+        bias: [N].
     """
-    height, columns = table.shape
-    size = table.element_size() * height
-    width = TABLE // (size or 1) // COLUMNS * COLUMNS or COLUMNS
-    reads = READS if size * columns <= CACHED else READS_UNCACHED
-    if len(entries.idx) <= reads * height and table.is_contiguous():
-        width = max(1, columns)
-    rows = len(entries.ptr) - 1
-    piece = max(1, PIECE // (table.element_size() * max(1, columns)))
-    if rows <= piece and columns <= width:
-        return _bags(entries, table.contiguous())
-    # torch adds one element at a time if the columns are not contiguous
-    tables = [part.contiguous() for part in table.split(width, 1)]
-    sums = large(table.new_empty(rows, columns))
-    for start in range(0, rows, piece):
-        part = entries.rows(start, min(rows, start + piece))
-        parts = sums[start : start + piece].split(width, 1)
-        for some, copied in zip(parts, tables, strict=True):
-            some.copy_(_bags(part, copied))
-    return sums
 
-
-def _bags(entries: Entries, table: Tensor) -> Tensor:
-    return F.embedding_bag(
-        entries.idx,
-        table,
-        entries.ptr,
-        mode="sum",
-        per_sample_weights=entries.values,
-        include_last_offset=True,
-    )
-
-
-def listed(x: Tensor, real: torch.dtype) -> Entries:
-    """Return the nonzero entries of ``x`` [R, K], their values in the dtype ``real``."""
-    x = materialised(x.detach().contiguous())
-    rows, width = x.shape
-    ptr = torch.zeros(rows + 1, dtype=torch.int64)
-    ones = torch.zeros(rows, dtype=torch.int64)
-    masks = torch.empty(rows, -(-width // 8), dtype=torch.uint8)
-
-    def count(start: int, stop: int) -> None:
-        loops.run("count", (x.dtype, real), (x, ptr, ones, masks), width, start, stop)
-
-    def list_rows(start: int, stop: int) -> None:
-        tensors = (x, ptr, idx, values, masks)
-        loops.run("list_rows", (x.dtype, real), tensors, width, graded, start, stop)
-
-    sweep(count, rows, width, rows)
-    ptr.cumsum_(0)
-    size = int(ptr[-1])
-    graded = int(ones.sum()) < size
-    idx = torch.empty(size, dtype=torch.int32)
-    values = torch.empty(size, dtype=real) if graded else None
-    sweep(list_rows, rows, width, rows)
-    few = size < 2**31
-    return Entries(ptr.int() if few else ptr, idx if few else idx.long(), values)
-
-
-def _by_column(entries: Entries, columns: int) -> Iterator[tuple[int, Entries]]:
-    """Yield for each ``ROWS`` rows the first one, and their entries as a transposed matrix.
-
-    Yields at least once.
-    """
-    kind = torch.float32 if entries.values is None else entries.values.dtype
-    rows = len(entries.ptr) - 1
-    for start in range(0, max(1, rows), ROWS):
-        ptr, idx, values = entries.rows(start, min(rows, start + ROWS))
-        ptr, idx = ptr.long(), idx.int()
-        place = torch.zeros(columns + 1, dtype=torch.int32)
-        torch.cumsum(torch.bincount(idx, minlength=columns), 0, out=place[1:])
-        turned = Entries(
-            place, torch.empty_like(idx), None if values is None else torch.empty_like(values)
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+        x = _flat(x)
+        rows, inputs = x.shape
+        self.outputs = len(weight)
+        table = materialised(weight.detach()).t()
+        self.width = width_of(self.outputs, table.element_size())
+        self.packed = self.outputs > self.width and (
+            not table.is_contiguous() or rows * density(x) > READS
         )
-        tensors = (ptr, idx, values, place.clone(), turned.idx, turned.values)
-        loops.run("by_column", (kind, kind), tensors, values is not None, len(ptr) - 1)
-        yield start, turned
+        parts = _parts(table, self.width)
+        self.table = torch.stack(list(parts)) if self.packed else table.contiguous()
+        self.bias = table.new_zeros(self.outputs) if bias is None else _flat(bias)
+        masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
+        self.events = Events(x, masks, torch.zeros(1, dtype=torch.uint8))
+
+    def write(self, y: Tensor, rows: Rows) -> None:
+        """Write some rows of the product, [size, N]."""
+        x = self.events.x
+        tensors = (*self.events, self.table, self.bias, y)
+        numbers = (x.numel(), x.shape[1], self.outputs, self.packed)
+        loops.run("product", self.width, (x.dtype, y.dtype), tensors, *numbers, *rows)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Events]:
+    """Return ``x @ weight.T + bias`` for ``x`` [R, K], without gradients, and its events."""
+    made = Product(x, weight, bias)
+    rows, inputs = made.events.x.shape
+    y = large(made.table.new_empty(rows, made.outputs))
+
+    def work(start: int, stop: int) -> None:
+        made.write(y[start:stop], Rows(rows, 0, start, stop - start))
+
+    if made.outputs:
+        sweep(work, rows, inputs, BLOCK)
+    return y, made.events
+
+
+class Gradient:
+    """The gradients of weight and bias, a few rows at a time.
+
+    Args:
+        events: of the input.
+        weight: for the shape and dtype of its gradient.
+        biased: whether the gradient of the bias is needed.
+    """
+
+    def __init__(self, events: Events, weight: Tensor, *, biased: bool) -> None:
+        self.events = events
+        self.graded = bool(events.graded)
+        self.outputs, inputs = weight.shape
+        self.width = width_of(self.outputs, weight.element_size())
+        parts = -(-self.outputs // max(1, self.width))
+        self.biased = biased
+        self.dw = weight.new_zeros(parts, inputs, self.width)
+        self.db = weight.new_zeros(parts, self.width)
+
+    def add(self, grad: Tensor, rows: Rows, word: int = 0, end: int | None = None) -> None:
+        """Add what some rows of the product contribute.
+
+        Args:
+            grad: gradient of these rows, [size, N].
+            rows: which rows.
+            word: first word of the masks whose columns are added.
+            end: the word behind the last.
+        """
+        x, masks, _ = self.events
+        end = masks.shape[1] if end is None else end
+        tensors = (x, masks, grad, self.dw, self.db)
+        numbers = (x.shape[1], self.outputs, self.graded, self.biased)
+        kinds = x.dtype, grad.dtype
+        loops.run("gradient", self.width, kinds, tensors, *numbers, *rows, word, end)
+
+    def result(self) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients of the weight, whose transpose is contiguous, and of the bias."""
+        dw = _joined(self.dw, self.outputs).t()
+        return dw, _joined(self.db, self.outputs) if self.biased else None
+
+
+def gradient(
+    grad: Tensor, events: Events, weight: Tensor, *, biased: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return ``grad.T @ x``, whose transpose is contiguous, and if ``biased`` ``grad.sum(0)``."""
+    grad = _flat(grad)
+    rows = len(grad)
+    made = Gradient(events, weight, biased=biased)
+
+    def work(start: int, stop: int) -> None:
+        made.add(grad, Rows(rows, 0, 0, rows), start, stop)
+
+    if made.outputs:
+        sweep(work, max(1, events.masks.shape[1]), 64 * rows, WORDS)
+    return made.result()
+
+
+def _flat(x: Tensor) -> Tensor:
+    return materialised(x.detach()).contiguous()
+
+
+def _parts(matrix: Tensor, width: int) -> Iterator[Tensor]:
+    """Yield views of ``width`` columns of a matrix [..., N]; the last two may overlap."""
+    outputs = matrix.shape[-1]
+    for start in range(0, outputs, max(1, width)):
+        yield matrix.narrow(-1, min(start, outputs - width), width)
+
+
+def _joined(parts: Tensor, outputs: int) -> Tensor:
+    """Return the matrix [..., N] of parts [P, ..., width]."""
+    if len(parts) == 1:
+        return parts[0]
+    matrix = parts.new_empty(*parts.shape[1:-1], outputs)
+    for view, part in zip(_parts(matrix, parts.shape[-1]), parts, strict=True):
+        view.copy_(part)
+    return matrix
+
+
+def width_of(outputs: int, size: int) -> int:
+    """Return how many columns are summed at a time."""
+    from ..vectors import width  # loads numba
+
+    return width(outputs, size)

@@ -1,92 +1,217 @@
-"""Loops that list events, as plain functions that numba compiles; all memory is flat."""
+"""Loops over events, as plain functions that numba compiles; all memory is flat.
 
+A mask holds which of 64 elements of a row are not zero, one bit for each, the lowest first. Columns
+of a product are summed in parts of equal width; the last two may overlap.
+"""
+
+import hashlib
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..sources import compiled_function
 
-__all__ = ["WHOLE", "by_column", "count", "list_rows", "run"]
+if TYPE_CHECKING:
+    from ..vectors import lowest, nonzero, number, ones, pointer, sum_rows
+
+__all__ = ["ROWS", "WHOLE", "gradient", "product", "run"]
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16)  # dtypes in which spikes are stored
+ROWS = 1024  # rows at a time, whose gradients stay in the cache
+BUCKET = ROWS + 32  # rows of a column; columns at multiples of 4,096 bytes would share cache lines
+WIDTH = 1  # columns of a part; a constant of the compiled text
+real: Any = np.float32  # dtype of the weight; a constant of the compiled text
 
 
-def count(x, ptr, ones, masks, width, start, stop):
-    """Mark the entries of rows ``start`` to ``stop`` in ``masks``, and count them.
+def product(
+    x, masks, graded, table, bias, y, total, inputs, outputs, packed, group, jump, start, size
+):
+    """Write some rows of the product and of the masks.
 
-    Each byte of ``masks`` holds which of eight elements of a row are not zero. ``ptr[r + 1]``
-    receives how many entries row ``r`` has, ``ones[r]`` how many of them are 1.
+    Args:
+        x: input, [rows, inputs].
+        masks: receives which elements are not zero, [rows, words].
+        graded: receives 1 if an element is neither 0 nor 1.
+        table: transposed weight, [inputs, outputs], or ``packed``: [parts, inputs, WIDTH].
+        bias: [outputs].
+        y: receives the product, [size, outputs].
+        total: elements of ``x``.
+        inputs: elements of a row.
+        outputs: columns of the weight.
+        packed: see ``table``.
+        group: see `rows_of`.
+        jump: see `rows_of`.
+        start: see `rows_of`.
+        size: see `rows_of`.
     """
-    size = (width + 7) // 8
-    row = np.zeros(8 * size, dtype=np.uint8)
-    eights = row.view(np.uint64)
-    for r in range(start, stop):
-        for k in range(width):  # each loop does one thing: the compiler vectorises it then
-            row[k] = x[r * width + k] != 0
-        n = np.int32(0)
-        for k in range(width):
-            n = np.int32(n + row[k])
-        m = np.int32(0)
-        for k in range(width):
-            m = np.int32(m + (x[r * width + k] == 1))
-        for i in range(size):  # the product moves the lowest bit of each byte into the highest byte
-            masks[r * size + i] = (eights[i] * np.uint64(0x0102040810204080)) >> np.uint64(56)
+    rows = rows_of(group, jump, start, size)
+    ptr = np.zeros(size + 1, dtype=np.int64)
+    mixed = mark(x, masks, rows, ptr, total, inputs)
+    idx = np.empty(ptr[size] + 4, dtype=np.uint32)
+    enumerate_rows(masks, rows, ptr, idx, inputs)
+    values = np.empty(ptr[size] if mixed else 0, dtype=real)
+    if mixed:
+        graded[0] = 1
+        for r in range(size):
+            for p in range(ptr[r], ptr[r + 1]):
+                values[p] = x[rows[r] * inputs + idx[p]]
+    parts = (outputs + WIDTH - 1) // WIDTH
+    # a part of a copy is read for all rows; in place, a row of the table is read as a whole
+    outer, inner = (parts, size) if packed else (size, parts)
+    for i in range(outer):
+        for j in range(inner):
+            part, r = (i, j) if packed else (j, i)
+            c = min(part * WIDTH, outputs - WIDTH)
+            place = part * inputs * WIDTH if packed else c
+            span = (ptr[r], ptr[r + 1])
+            out = (y, r * outputs + c)
+            stride = WIDTH if packed else outputs
+            sum_rows(WIDTH, out, (bias, c), (table, place, stride), idx, values, span)
+
+
+def rows_of(group, jump, start, size):
+    """Return the numbers of ``size`` rows: groups of ``group`` rows, ``jump`` apart."""
+    rows = np.empty(size, dtype=np.int64)
+    for first in range(0, size, group):
+        for r in range(first, min(first + group, size)):
+            rows[r] = start + first // group * jump + r - first
+    return rows
+
+
+def mark(x, masks, rows, ptr, total, inputs):
+    """Write the masks of some rows, and where the entries of each begin to ``ptr``.
+
+    Returns bits that are set if an element is neither 0 nor 1.
+    """
+    words = (inputs + 63) // 64
+    mixed = np.uint64(0)
+    n = 0
+    for r in range(len(rows)):
+        for w in range(words):
+            at = rows[r] * inputs + 64 * w
+            rest = min(64, inputs - 64 * w)
+            mask = np.uint64(0)
+            other = np.uint64(0)
+            if at + 64 <= total:
+                mask = nonzero(x, at) & (~np.uint64(0) >> np.uint64(64 - rest))
+                other = mask & ~ones(x, at)
+            else:  # a vector would end behind the memory
+                for j in range(rest):
+                    bit = np.uint64(x[at + j] != 0) << np.uint64(j)
+                    mask |= bit
+                    other |= np.uint64(0) if x[at + j] == 1 else bit
+            masks[rows[r] * words + w] = mask
+            mixed |= other
+            n += number(mask)
         ptr[r + 1] = n
-        ones[r] = m
+    return mixed
 
 
-def list_rows(x, ptr, idx, values, masks, width, graded, start, stop):
-    """List the entries of rows ``start`` to ``stop``; ``values`` is used if they are graded.
+def enumerate_rows(masks, rows, ptr, idx, inputs):
+    """Write the columns of the entries of some rows to ``idx``, and up to four numbers behind."""
+    words = (inputs + 63) // 64
+    for r in range(len(rows)):
+        p = ptr[r]
+        for w in range(words):
+            mask = masks[rows[r] * words + w]
+            following = p + number(mask)
+            while p < following:
+                for j in range(4):  # without a branch, which spikes would make unpredictable
+                    idx[p + j] = 64 * w + lowest(mask)
+                    mask &= mask - np.uint64(1)
+                p += 4
+            p = following
 
-    The places of each mask come from a table, without a branch, which spikes make unpredictable.
+
+def gradient(
+    x, masks, grad, dw, db, inputs, outputs, graded, biased, group, jump, start, size, word, end
+):
+    """Add the gradient of the weight for the inputs of the masks' words ``word`` to ``end``.
+
+    Args:
+        x: input, [rows, inputs]; read if it is graded.
+        masks: which elements are not zero, [rows, words].
+        grad: gradient of some rows of the product, [size, outputs].
+        dw: receives the sums, [parts, inputs, WIDTH].
+        db: receives the sum of the gradient, [parts, WIDTH], if ``biased``.
+        inputs: elements of a row.
+        outputs: columns of the weight.
+        graded: an element is neither 0 nor 1.
+        biased: see ``db``.
+        group: see `rows_of`.
+        jump: see `rows_of`.
+        start: see `rows_of`.
+        size: see `rows_of`.
+        word: first word.
+        end: the word behind the last.
     """
-    places = np.zeros((256, 8), dtype=np.int32)
-    number = np.zeros(256, dtype=np.int64)
-    for mask in range(256):
-        for i in range(8):
-            if mask >> i & 1:
-                places[mask, number[mask]] = i
-                number[mask] += 1
-    size = (width + 7) // 8
-    row = np.empty(8 * size + 8, dtype=np.int32)
-    for r in range(start, stop):
-        n = 0
-        for i in range(size):
-            mask = masks[r * size + i]
-            for j in range(4):
-                row[n + j] = places[mask, j] + 8 * i
-            if number[mask] > 4:  # rare
-                for j in range(4, 8):
-                    row[n + j] = places[mask, j] + 8 * i
-            n += number[mask]
-        for p in range(n):
-            idx[ptr[r] + p] = row[p]
-            if graded:
-                values[ptr[r] + p] = x[r * width + row[p]]
+    parts = (outputs + WIDTH - 1) // WIDTH
+    columns = 65 * (end - word)  # 64 of each word, and one for what follows its last entry
+    listed = np.empty(columns * BUCKET, dtype=np.uint16)  # rows of each column
+    counts = np.empty(columns, dtype=np.int64)
+    values = np.empty(len(listed) if graded else 0, dtype=real)
+    nothing = np.empty(0, dtype=real)
+    every = np.arange(ROWS).astype(np.uint16)
+    copied = np.empty(ROWS * WIDTH if parts > 1 else 0, dtype=real)
+    numbers = rows_of(group, jump, start, size)
+    for first in range(0, size, ROWS):
+        rows = numbers[first : first + ROWS]
+        list_columns(masks, rows, listed, counts, inputs, word, end)
+        if graded:
+            for k in range(64 * word, min(64 * end, inputs)):
+                column = k + k // 64 - 65 * word
+                for p in range(column * BUCKET, column * BUCKET + counts[column]):
+                    values[p] = x[rows[listed[p]] * inputs + k]
+        for part in range(parts):
+            c = min(part * WIDTH, outputs - WIDTH)
+            table = (grad, first * outputs, outputs)
+            if parts > 1:
+                for r in range(len(rows)):
+                    for j in range(WIDTH):
+                        copied[r * WIDTH + j] = grad[(first + r) * outputs + c + j]
+                table = (pointer(copied), 0, WIDTH)
+            for k in range(64 * word, min(64 * end, inputs)):
+                column = k + k // 64 - 65 * word
+                out = (dw, (part * inputs + k) * WIDTH)
+                span = (column * BUCKET, column * BUCKET + counts[column])
+                sum_rows(WIDTH, out, out, table, listed, values, span)
+            if biased and word == 0:
+                out = (db, part * WIDTH)
+                sum_rows(WIDTH, out, out, table, every, nothing, (0, len(rows)))
 
 
-def by_column(ptr, idx, values, place, row, sorted_values, graded, rows):
-    """Sort the entries of ``rows`` rows by column; ``place`` is where a column begins.
+def list_columns(masks, rows, listed, counts, inputs, word, end):
+    """Write for each column which rows have an entry, and how many; 65 columns for each word."""
+    words = (inputs + 63) // 64
+    counts[:] = 0
+    for w in range(word, end):
+        base = 65 * (w - word)
+        for r in range(len(rows)):
+            mask = masks[rows[r] * words + w]
+            while mask:
+                for _ in range(4):  # without a branch; what follows the last entry is column 64
+                    column = base + lowest(mask)
+                    listed[column * BUCKET + counts[column]] = r
+                    counts[column] += 1
+                    mask &= mask - np.uint64(1)
+            counts[base + 64] = 0
 
-    Afterwards ``place`` is where a column ends.
-    """
-    for r in range(rows):
-        for p in range(ptr[r], ptr[r + 1]):
-            q = place[idx[p]]
-            place[idx[p]] = q + 1
-            row[q] = r
-            if graded:
-                sorted_values[q] = values[p]
 
-
-# X: the input's numbers, R: the values', L: whole numbers of 64 bits, I: of 32 bits, M: of 8 bits;
-# then how many numbers follow
-_ARGUMENTS = {"count": ("XLLM", 3), "list_rows": ("XLIRM", 4), "by_column": ("LIRIIR", 2)}
+# X: the input's numbers, R: the weight's, M: masks, F: a flag; then how many numbers follow
+_ARGUMENTS = {"product": ("XMFRRR", 8), "gradient": ("XMRRR", 10)}
+_HELPERS = (rows_of, mark, enumerate_rows, list_columns)
+_TEXT = """
+import numba
+import numpy as np
+from spikeloom.kernels.vectors import lowest, nonzero, number, ones, pointer, sum_rows
+ROWS, BUCKET, WIDTH, real = {ROWS}, {BUCKET}, {width}, np.{real}
+# {vectors}
+{helpers}
+{loop}"""
 _TYPES = {
     torch.bool: "uint8",
     torch.uint8: "uint8",
@@ -98,37 +223,47 @@ _TYPES = {
 
 
 def run(
-    name: str,
-    dtypes: tuple[torch.dtype, torch.dtype],
-    tensors: "tuple[Tensor | None, ...]",
-    *numbers: int,
+    name: str, width: int, dtypes: tuple[torch.dtype, torch.dtype], tensors: Any, *numbers: int
 ) -> None:
     """Run a loop; it releases the GIL.
 
     Args:
         name: of a function of this module.
-        dtypes: of the input and of the values.
-        tensors: contiguous; None for one that the loop does not use.
+        width: columns of a part.
+        dtypes: of the input and of the weight.
+        tensors: contiguous.
         numbers: the arguments that follow.
     """
-    addresses = (0 if tensor is None else tensor.data_ptr() for tensor in tensors)
-    _compiled(name, *dtypes)(*addresses, *numbers)
+    addresses = (tensor.data_ptr() for tensor in tensors)
+    _compiled(name, width, ROWS, *dtypes)(*addresses, *numbers)
 
 
 @cache
-def _compiled(name: str, given: torch.dtype, real: torch.dtype) -> Callable[..., None]:
+def _compiled(
+    name: str, width: int, rows: int, given: torch.dtype, weight: torch.dtype
+) -> Callable[..., None]:
     from numba import types
+
+    from .. import vectors
 
     kinds = {
         "X": getattr(types, _TYPES[given]),
-        "R": getattr(types, _TYPES[real]),
-        "L": types.int64,
-        "I": types.int32,
-        "M": types.uint8,
+        "R": getattr(types, _TYPES[weight]),
+        "M": types.uint64,
+        "F": types.uint8,
     }
     letters, numbers = _ARGUMENTS[name]
-    signature = [types.CPointer(kinds[letter]) for letter in letters] + [types.int64] * numbers
-    loop: Any = globals()[name]
-    return compiled_function(
-        f"import numpy as np\n{inspect.getsource(loop)}", name, tuple(signature)
+    helpers = (f"@numba.njit\n{inspect.getsource(f)}" for f in _HELPERS)
+    # the text must change with the operations that it calls
+    stamp = hashlib.sha256(inspect.getsource(vectors).encode()).hexdigest()
+    text = _TEXT.format(
+        ROWS=rows,
+        BUCKET=BUCKET,
+        width=width,
+        real=_TYPES[weight],
+        vectors=stamp,
+        helpers="\n\n".join(helpers),
+        loop=inspect.getsource(globals()[name]),
     )
+    signature = [types.CPointer(kinds[letter]) for letter in letters] + [types.int64] * numbers
+    return compiled_function(text, name, tuple(signature))
