@@ -13,6 +13,7 @@ from spikeloom.running.rewriting import readout as rewrite
 
 pytest.importorskip("numba")
 from spikeloom.kernels import readout
+from spikeloom.kernels import threads as work
 
 TOGETHER = "with the linear layer after it"
 
@@ -171,4 +172,120 @@ def test_parts_of_a_gradient_are_added_in_order_and_not_kept() -> None:
     parts = [torch.tensor([v]) for v in (1e8, 1.0, -1e8)]  # the order changes this sum
     for k in (2, 0, 1):
         total.add(k, k + 1, parts[k])
-    assert total.value.item() == 0.0 and not total.waiting
+    assert total.values[0].item() == 0.0 and not total.waiting
+
+
+# -- with a product of events in front -------------------------------------------------------------
+
+WITH = "with the neuron after it"
+
+
+def sparse_network(kind: str = "Leaky", bias: bool = True, first: bool = True) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        snn.SpikeLinear(5, 7, bias=first, events="always"),
+        neuron(kind),
+        nn.Linear(7, 3, bias=bias),
+        snn.Leaky(0.8, init_hidden=True),
+    ).double()
+
+
+def sparse_found(net: nn.Module, x: Tensor, *, together: bool, **options: Any) -> list[Tensor]:
+    """Return output, last states and all gradients."""
+    net = copy.deepcopy(net)
+    leaves = [p for p in net.parameters() if p.requires_grad]
+    if x.is_floating_point():
+        x = x.clone().requires_grad_()
+        leaves.append(x)  # pyright: ignore[reportArgumentType]
+    with snn.rewrites("events", *(["readout"] if together else [])):
+        run = snn.run(net, x, explain=True, **options)
+    assert (WITH in str(run.plan)) is together, run.plan
+    states = [*net[1].hidden, *net[3].hidden]  # pyright: ignore
+    loss = sum((i + 1.5) * v.square().sum() for i, v in enumerate([run.output, *states]))
+    return [run.output, *states, *torch.autograd.grad(loss, leaves)]  # pyright: ignore
+
+
+def fired(*shape: int, dtype: Any = torch.bool) -> Tensor:
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.5).to(dtype)
+
+
+@pytest.mark.parametrize("kind", ["Leaky", "Synaptic", "AdaptiveThresholdLIF"])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.float64])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_product_of_events_in_front_changes_values_or_gradients(
+    kind: str, dtype: Any, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readout, "SCRATCH", 4 * 6 * 7)
+    net, x = sparse_network(kind, first=first), fired(6, 11, 5, dtype=dtype)
+    for given in (x, 3 * x if dtype != torch.bool else x, torch.zeros_like(x)):
+        one = sparse_found(net, given, together=True)
+        other = sparse_found(net, given, together=False)
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory", ["exact", "checkpoint"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_parts_of_a_product_of_events_are_lost_between_threads_or_segments(
+    memory: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readout, "SCRATCH", 4 * 6 * 7)
+    net, x = sparse_network(), fired(30, 11, 5)
+    expected = sparse_found(net, x, together=False)
+    monkeypatch.setattr(work, "PARALLEL", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for a, b in zip(sparse_found(net, x, together=True, memory=memory), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_second_derivatives_of_a_product_of_events_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readout, "SCRATCH", 4 * 6 * 7)
+    net, x = sparse_network(), fired(6, 11, 5, dtype=torch.float64)
+    results = []
+    for together in (True, False):
+        other = copy.deepcopy(net)
+        given = x.clone().requires_grad_()
+        with snn.rewrites("events", *(["readout"] if together else [])):
+            loss = snn.run(other, given).square().sum()
+        grads = torch.autograd.grad(loss, [given, *other.parameters()], create_graph=True)
+        outer = sum(g.square().sum() for g in grads)
+        results.append(torch.autograd.grad(outer, [given, other[0].weight]))  # pyright: ignore
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_an_infinite_weight_in_front_of_the_neuron_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readout, "SCRATCH", 4 * 6 * 7)
+    net = sparse_network()
+    with torch.no_grad():
+        net[0].weight[0, 0] = torch.inf  # pyright: ignore
+    with pytest.raises(ValueError, match="input of Leaky"), snn.rewrites("events", "readout"):
+        snn.run(net, fired(6, 11, 5))
+
+
+def test_without_gradients_a_product_of_events_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readout, "SCRATCH", 4 * 6 * 7)
+    net, x = sparse_network(), fired(6, 11, 5)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode(), snn.rewrites("events", "readout"):
+            one = snn.run(net, x, explain=True)
+        with mode(), snn.rewrites():
+            other = snn.run(net, x)
+        assert WITH in str(one.plan)
+        torch.testing.assert_close(one.output, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_large_weight_is_not_read_for_each_few_samples() -> None:
+    with snn.rewrites("events", "readout"):
+        plan = snn.run(sparse_network(), fired(6, 11, 5), explain=True).plan
+    assert WITH in str(plan)
+    net = nn.Sequential(snn.SpikeLinear(64, 7, events="always"), neuron("Leaky"), nn.Linear(7, 3))
+    with snn.rewrites("events", "readout"):
+        plan = snn.run(net, fired(6, 11, 64), explain=True).plan
+    assert WITH not in str(plan)

@@ -1,6 +1,6 @@
 """Runs the loops of `numba_loop` (extra ``cpu``) on torch tensors of any dense memory order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,12 @@ def forward(
 
 
 @contextmanager
-def checking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
+def checking(
+    call: Call,
+    given: dict[str, Memory],
+    vector: tuple[bool, ...],
+    inputs: Callable[[], Tensor] | None = None,
+) -> Iterator[Any]:
     """Yield the forward loop with spikes, which checks that an input over time is finite.
 
     A constant input is checked before.
@@ -84,6 +89,7 @@ def checking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> 
         call: the task and its tensors.
         given: the memory that the loop reads; the memory of the result of the check is added.
         vector: which parameters have one value for each neuron.
+        inputs: returns the input where the call does not have it as a whole.
 
     Raises:
         ValueError: the input is not finite; one over time is refused at the end of the block.
@@ -94,8 +100,9 @@ def checking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> 
     bad = call.step.new_zeros(1)
     given["BAD"] = Memory(bad, bad.data_ptr(), 0)
     yield compiled_forward(call.task, vector, True, not call.task.constant)
-    if bad and call.x is not None:
-        checks.finite(call.x, name)
+    x = inputs() if bad and inputs is not None else call.x
+    if bad and x is not None:
+        checks.finite(x, name)
 
 
 class Scratch:

@@ -24,7 +24,7 @@ from ..sources import cache_folder, written
 from . import linear as events
 from . import loops
 
-__all__ = ["by_input_alone", "dense", "linear"]
+__all__ = ["by_input_alone", "dense", "linear", "worth"]
 
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
@@ -64,6 +64,16 @@ def linear(
     (tensor([[1.],
             [2.]]), '')
     """
+    pays, remark = worth(x, weight, bias, made_for_events=made_for_events)
+    if pays:
+        return events.linear(x, weight, bias), remark
+    return dense(x, weight, bias, made_for_events=made_for_events), remark
+
+
+def worth(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool
+) -> tuple[bool, str]:
+    """Return whether `linear` computes a product from events, and its remark."""
     least = SMALL if made_for_events else WORTH
     if (
         x.dim() == 0
@@ -72,14 +82,11 @@ def linear(
         or not checks.installed("numba")
         or events.refusal(x, weight)
     ):
-        return dense(x, weight, bias, made_for_events=made_for_events), ""
+        return False, ""
     density = events.density(x)
     silent = made_for_events and not density  # not timed, because a recording infers with zeros
-    if silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events)):
-        return events.linear(x, weight, bias), f"events (density {100 * density:.3g} %)"
-    return dense(
-        x, weight, bias, made_for_events=made_for_events
-    ), f"dense (density {100 * density:.3g} %)"
+    pays = silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events))
+    return pays, f"{'events' if pays else 'dense'} (density {100 * density:.3g} %)"
 
 
 def dense(

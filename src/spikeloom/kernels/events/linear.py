@@ -40,7 +40,7 @@ class Events(NamedTuple):
     """Which elements of an input [R, K] are not zero."""
 
     x: Tensor  # contiguous
-    masks: Tensor  # 64 columns in a number, [R, words]
+    masks: Tensor  # 64 columns in a number, [R, words], in the order in which rows were written
     graded: Tensor  # whether one of them is not 1, [1]
 
 
@@ -167,10 +167,10 @@ class Product:
         masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
         self.events = Events(x, masks, torch.zeros(1, dtype=torch.uint8))
 
-    def write(self, y: Tensor, rows: Rows) -> None:
-        """Write some rows of the product, [size, N]."""
-        x = self.events.x
-        tensors = (*self.events, self.table, self.bias, y)
+    def write(self, y: Tensor, rows: Rows, place: int) -> None:
+        """Write some rows of the product, [size, N], and their masks from ``place`` on."""
+        x, masks, graded = self.events
+        tensors = (x, masks[place:], graded, self.table, self.bias, y)
         numbers = (x.numel(), x.shape[1], self.outputs, self.packed)
         loops.run("product", self.width, (x.dtype, y.dtype), tensors, *numbers, *rows)
 
@@ -182,7 +182,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Eve
     y = large(made.table.new_empty(rows, made.outputs))
 
     def work(start: int, stop: int) -> None:
-        made.write(y[start:stop], Rows(rows, 0, start, stop - start))
+        made.write(y[start:stop], Rows(rows, 0, start, stop - start), start)
 
     if made.outputs:
         sweep(work, rows, inputs, BLOCK)
@@ -207,22 +207,35 @@ class Gradient:
         self.biased = biased
         self.dw = weight.new_zeros(parts, inputs, self.width)
         self.db = weight.new_zeros(parts, self.width)
+        self.free: list[tuple[Tensor, Tensor]] = []  # work memory, which threads use again
 
-    def add(self, grad: Tensor, rows: Rows, word: int = 0, end: int | None = None) -> None:
+    def add(
+        self, grad: Tensor, rows: Rows, place: int = 0, word: int = 0, end: int | None = None
+    ) -> None:
         """Add what some rows of the product contribute.
 
         Args:
             grad: gradient of these rows, [size, N].
             rows: which rows.
+            place: of their masks.
             word: first word of the masks whose columns are added.
             end: the word behind the last.
         """
         x, masks, _ = self.events
         end = masks.shape[1] if end is None else end
-        tensors = (x, masks, grad, self.dw, self.db)
+        work = self._work(end - word)
+        tensors = (x, masks[place:], grad, self.dw, self.db, *work)
         numbers = (x.shape[1], self.outputs, self.graded, self.biased)
         kinds = x.dtype, grad.dtype
         loops.run("gradient", self.width, kinds, tensors, *numbers, *rows, word, end)
+        self.free.append(work)
+
+    def _work(self, words: int) -> tuple[Tensor, Tensor]:
+        if self.free:
+            return self.free.pop()
+        copied = loops.ROWS * self.width if self.outputs > self.width else 0
+        lists = torch.empty(words * 65 * loops.BUCKET, dtype=torch.int16)
+        return lists, self.dw.new_empty(copied)
 
     def result(self) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of the weight, whose transpose is contiguous, and of the bias."""
@@ -239,7 +252,7 @@ def gradient(
     made = Gradient(events, weight, biased=biased)
 
     def work(start: int, stop: int) -> None:
-        made.add(grad, Rows(rows, 0, 0, rows), start, stop)
+        made.add(grad, Rows(rows, 0, 0, rows), 0, start, stop)
 
     if made.outputs:
         sweep(work, max(1, events.masks.shape[1]), 64 * rows, WORDS)

@@ -16,13 +16,14 @@ import torch
 from ..sources import compiled_function
 
 if TYPE_CHECKING:
-    from ..vectors import lowest, nonzero, number, ones, pointer, sum_rows
+    from ..vectors import carray, lowest, nonzero, number, ones, sum_rows
 
 __all__ = ["ROWS", "WHOLE", "gradient", "product", "run"]
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16)  # dtypes in which spikes are stored
 ROWS = 1024  # rows at a time, whose gradients stay in the cache
 BUCKET = ROWS + 32  # rows of a column; columns at multiples of 4,096 bytes would share cache lines
+LISTED = 32  # rows whose entries are listed at a time
 WIDTH = 1  # columns of a part; a constant of the compiled text
 real: Any = np.float32  # dtype of the weight; a constant of the compiled text
 
@@ -34,7 +35,7 @@ def product(
 
     Args:
         x: input, [rows, inputs].
-        masks: receives which elements are not zero, [rows, words].
+        masks: receives which elements of the rows are not zero, [size, words].
         graded: receives 1 if an element is neither 0 nor 1.
         table: transposed weight, [inputs, outputs], or ``packed``: [parts, inputs, WIDTH].
         bias: [outputs].
@@ -48,29 +49,32 @@ def product(
         start: see `rows_of`.
         size: see `rows_of`.
     """
-    rows = rows_of(group, jump, start, size)
-    ptr = np.zeros(size + 1, dtype=np.int64)
-    mixed = mark(x, masks, rows, ptr, total, inputs)
-    idx = np.empty(ptr[size] + 4, dtype=np.uint32)
-    enumerate_rows(masks, rows, ptr, idx, inputs)
-    values = np.empty(ptr[size] if mixed else 0, dtype=real)
-    if mixed:
-        graded[0] = 1
-        for r in range(size):
-            for p in range(ptr[r], ptr[r + 1]):
-                values[p] = x[rows[r] * inputs + idx[p]]
     parts = (outputs + WIDTH - 1) // WIDTH
-    # a part of a copy is read for all rows; in place, a row of the table is read as a whole
-    outer, inner = (parts, size) if packed else (size, parts)
-    for i in range(outer):
-        for j in range(inner):
-            part, r = (i, j) if packed else (j, i)
-            c = min(part * WIDTH, outputs - WIDTH)
-            place = part * inputs * WIDTH if packed else c
-            span = (ptr[r], ptr[r + 1])
-            out = (y, r * outputs + c)
-            stride = WIDTH if packed else outputs
-            sum_rows(WIDTH, out, (bias, c), (table, place, stride), idx, values, span)
+    numbers = rows_of(group, jump, start, size)
+    # a part of a table that is divided is read for all rows; else few rows, whose list stays small
+    height = size if packed else LISTED
+    for first in range(0, size, height):
+        rows = numbers[first : first + height]
+        ptr = np.zeros(len(rows) + 1, dtype=np.int64)
+        mixed = mark(x, masks, rows, ptr, total, inputs, first)
+        idx = np.empty(ptr[len(rows)] + 4, dtype=np.uint32)
+        enumerate_rows(masks, ptr, idx, inputs, first)
+        values = np.empty(ptr[len(rows)] if mixed else 0, dtype=real)
+        if mixed:
+            graded[0] = 1
+            for r in range(len(rows)):
+                for p in range(ptr[r], ptr[r + 1]):
+                    values[p] = x[rows[r] * inputs + idx[p]]
+        outer, inner = (parts, len(rows)) if packed else (len(rows), parts)
+        for i in range(outer):
+            for j in range(inner):
+                part, r = (i, j) if packed else (j, i)
+                c = min(part * WIDTH, outputs - WIDTH)
+                place = part * inputs * WIDTH if packed else c
+                stride = WIDTH if packed else outputs
+                span = (ptr[r], ptr[r + 1])
+                out = (y, (first + r) * outputs + c)
+                sum_rows(WIDTH, out, (bias, c), (table, place, stride), idx, values, span)
 
 
 def rows_of(group, jump, start, size):
@@ -82,8 +86,8 @@ def rows_of(group, jump, start, size):
     return rows
 
 
-def mark(x, masks, rows, ptr, total, inputs):
-    """Write the masks of some rows, and where the entries of each begin to ``ptr``.
+def mark(x, masks, rows, ptr, total, inputs, first):
+    """Write the masks of rows from the place ``first`` on, and where entries begin to ``ptr``.
 
     Returns bits that are set if an element is neither 0 nor 1.
     """
@@ -104,20 +108,20 @@ def mark(x, masks, rows, ptr, total, inputs):
                     bit = np.uint64(x[at + j] != 0) << np.uint64(j)
                     mask |= bit
                     other |= np.uint64(0) if x[at + j] == 1 else bit
-            masks[rows[r] * words + w] = mask
+            masks[(first + r) * words + w] = mask
             mixed |= other
             n += number(mask)
         ptr[r + 1] = n
     return mixed
 
 
-def enumerate_rows(masks, rows, ptr, idx, inputs):
-    """Write the columns of the entries of some rows to ``idx``, and up to four numbers behind."""
+def enumerate_rows(masks, ptr, idx, inputs, first):
+    """Write the columns of the entries of rows to ``idx``, and up to four numbers behind them."""
     words = (inputs + 63) // 64
-    for r in range(len(rows)):
+    for r in range(len(ptr) - 1):
         p = ptr[r]
         for w in range(words):
-            mask = masks[rows[r] * words + w]
+            mask = masks[(first + r) * words + w]
             following = p + number(mask)
             while p < following:
                 for j in range(4):  # without a branch, which spikes would make unpredictable
@@ -128,16 +132,34 @@ def enumerate_rows(masks, rows, ptr, idx, inputs):
 
 
 def gradient(
-    x, masks, grad, dw, db, inputs, outputs, graded, biased, group, jump, start, size, word, end
+    x,
+    masks,
+    grad,
+    dw,
+    db,
+    lists,
+    copied,
+    inputs,
+    outputs,
+    graded,
+    biased,
+    group,
+    jump,
+    start,
+    size,
+    word,
+    end,
 ):
     """Add the gradient of the weight for the inputs of the masks' words ``word`` to ``end``.
 
     Args:
         x: input, [rows, inputs]; read if it is graded.
-        masks: which elements are not zero, [rows, words].
+        masks: which elements of the rows are not zero, [size, words].
         grad: gradient of some rows of the product, [size, outputs].
         dw: receives the sums, [parts, inputs, WIDTH].
         db: receives the sum of the gradient, [parts, WIDTH], if ``biased``.
+        lists: work memory for the rows of each column, [words, 65, BUCKET].
+        copied: work memory for a part of the gradient, [ROWS, WIDTH].
         inputs: elements of a row.
         outputs: columns of the weight.
         graded: an element is neither 0 nor 1.
@@ -151,16 +173,15 @@ def gradient(
     """
     parts = (outputs + WIDTH - 1) // WIDTH
     columns = 65 * (end - word)  # 64 of each word, and one for what follows its last entry
-    listed = np.empty(columns * BUCKET, dtype=np.uint16)  # rows of each column
+    listed = carray(lists, (columns * BUCKET,))  # rows of each column
     counts = np.empty(columns, dtype=np.int64)
     values = np.empty(len(listed) if graded else 0, dtype=real)
     nothing = np.empty(0, dtype=real)
     every = np.arange(ROWS).astype(np.uint16)
-    copied = np.empty(ROWS * WIDTH if parts > 1 else 0, dtype=real)
     numbers = rows_of(group, jump, start, size)
     for first in range(0, size, ROWS):
         rows = numbers[first : first + ROWS]
-        list_columns(masks, rows, listed, counts, inputs, word, end)
+        list_columns(masks, listed, counts, inputs, (first, len(rows)), word, end)
         if graded:
             for k in range(64 * word, min(64 * end, inputs)):
                 column = k + k // 64 - 65 * word
@@ -173,7 +194,7 @@ def gradient(
                 for r in range(len(rows)):
                     for j in range(WIDTH):
                         copied[r * WIDTH + j] = grad[(first + r) * outputs + c + j]
-                table = (pointer(copied), 0, WIDTH)
+                table = (copied, 0, WIDTH)
             for k in range(64 * word, min(64 * end, inputs)):
                 column = k + k // 64 - 65 * word
                 out = (dw, (part * inputs + k) * WIDTH)
@@ -184,14 +205,17 @@ def gradient(
                 sum_rows(WIDTH, out, out, table, every, nothing, (0, len(rows)))
 
 
-def list_columns(masks, rows, listed, counts, inputs, word, end):
-    """Write for each column which rows have an entry, and how many; 65 columns for each word."""
+def list_columns(masks, listed, counts, inputs, rows, word, end):
+    """Write for each column which rows have an entry, and how many; 65 columns for each word.
+
+    ``rows`` are the first one and their number.
+    """
     words = (inputs + 63) // 64
     counts[:] = 0
     for w in range(word, end):
         base = 65 * (w - word)
-        for r in range(len(rows)):
-            mask = masks[rows[r] * words + w]
+        for r in range(rows[1]):
+            mask = masks[(rows[0] + r) * words + w]
             while mask:
                 for _ in range(4):  # without a branch; what follows the last entry is column 64
                     column = base + lowest(mask)
@@ -201,14 +225,15 @@ def list_columns(masks, rows, listed, counts, inputs, word, end):
             counts[base + 64] = 0
 
 
-# X: the input's numbers, R: the weight's, M: masks, F: a flag; then how many numbers follow
-_ARGUMENTS = {"product": ("XMFRRR", 8), "gradient": ("XMRRR", 10)}
+# X: the input's numbers, R: the weight's, M: masks, F: a flag, H: rows; then how many
+# numbers follow
+_ARGUMENTS = {"product": ("XMFRRR", 8), "gradient": ("XMRRRHR", 10)}
 _HELPERS = (rows_of, mark, enumerate_rows, list_columns)
 _TEXT = """
 import numba
 import numpy as np
-from spikeloom.kernels.vectors import lowest, nonzero, number, ones, pointer, sum_rows
-ROWS, BUCKET, WIDTH, real = {ROWS}, {BUCKET}, {width}, np.{real}
+from spikeloom.kernels.vectors import carray, lowest, nonzero, number, ones, sum_rows
+ROWS, BUCKET, LISTED, WIDTH, real = {ROWS}, {BUCKET}, {LISTED}, {width}, np.{real}
 # {vectors}
 {helpers}
 {loop}"""
@@ -251,6 +276,7 @@ def _compiled(
         "R": getattr(types, _TYPES[weight]),
         "M": types.uint64,
         "F": types.uint8,
+        "H": types.uint16,
     }
     letters, numbers = _ARGUMENTS[name]
     helpers = (f"@numba.njit\n{inspect.getsource(f)}" for f in _HELPERS)
@@ -259,6 +285,7 @@ def _compiled(
     text = _TEXT.format(
         ROWS=rows,
         BUCKET=BUCKET,
+        LISTED=LISTED,
         width=width,
         real=_TYPES[weight],
         vectors=stamp,
