@@ -204,20 +204,3 @@ def test_gradients_of_many_rows_are_summed_block_by_block(rows: int) -> None:
         b = torch.randn(5, dtype=torch.float64, requires_grad=True)
         expected = gradients(F.linear(x, w, b), [x, w, b])
         assert_close(gradients(linear(x, w, b), [x, w, b]), expected, rows)
-
-
-@needs_numba
-def test_rows_in_groups_are_those_of_the_whole_input() -> None:
-    """Some samples of all steps: rows of a product over [T, B, K]."""
-    x, w, b = spikes((4, 7, 90), 0.3), torch.randn(6, 90), torch.randn(6)
-    whole = product.Product(x.view(28, 90), w, b)
-    total = product.Gradient(whole.events, w, biased=True)
-    grad = torch.randn(4, 7, 6)
-    for start, stop in ((0, 3), (3, 7)):
-        rows = product.Rows(stop - start, 7, start, 4 * (stop - start))
-        y = torch.empty(4, stop - start, 6)
-        whole.write(y, rows, 4 * start)
-        assert_close([y], [F.linear(x[:, start:stop], w, b)], 90)
-        total.add(grad[:, start:stop].contiguous(), rows, 4 * start)
-    expected = torch.einsum("tbn,tbk->nk", grad, x), grad.sum((0, 1))
-    assert_close([v for v in total.result() if v is not None], list(expected), 28)

@@ -9,16 +9,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .pages import large
+from .pages import large, reused
 
 __all__ = ["is_dense", "materialised", "ordered", "spaced", "stacked"]
 
 
-def stacked(step: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Return an empty [n, *step.shape] whose steps have the memory order of ``step``."""
+def stacked(
+    step: Tensor, n: int, dtype: torch.dtype | None = None, *, inside: bool = False
+) -> Tensor:
+    """Return an empty [n, *step.shape] whose steps have the memory order of ``step``.
+
+    Args:
+        step: tensor of one step.
+        n: number of steps.
+        dtype: default: that of ``step``.
+        inside: callers of layers hardly see the tensor, so that its memory may be used again.
+    """
     like = torch.empty_like(step)
     options = {"dtype": dtype or step.dtype, "device": step.device}
     strides = (step.numel(), *like.stride())
+    if inside and step.is_cpu:
+        flat = reused((n * step.numel(),), options["dtype"])
+        return flat.as_strided((n, *step.shape), strides)
     return large(torch.empty_strided((n, *step.shape), strides, **options))
 
 

@@ -1,6 +1,6 @@
 """Runs the loops of `numba_loop` (extra ``cpu``) on torch tensors of any dense memory order."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,12 +75,7 @@ def forward(
 
 
 @contextmanager
-def checking(
-    call: Call,
-    given: dict[str, Memory],
-    vector: tuple[bool, ...],
-    inputs: Callable[[], Tensor] | None = None,
-) -> Iterator[Any]:
+def checking(call: Call, given: dict[str, Memory], vector: tuple[bool, ...]) -> Iterator[Any]:
     """Yield the forward loop with spikes, which checks that an input over time is finite.
 
     A constant input is checked before.
@@ -89,7 +84,6 @@ def checking(
         call: the task and its tensors.
         given: the memory that the loop reads; the memory of the result of the check is added.
         vector: which parameters have one value for each neuron.
-        inputs: returns the input where the call does not have it as a whole.
 
     Raises:
         ValueError: the input is not finite; one over time is refused at the end of the block.
@@ -100,9 +94,8 @@ def checking(
     bad = call.step.new_zeros(1)
     given["BAD"] = Memory(bad, bad.data_ptr(), 0)
     yield compiled_forward(call.task, vector, True, not call.task.constant)
-    x = inputs() if bad and inputs is not None else call.x
-    if bad and x is not None:
-        checks.finite(x, name)
+    if bad and call.x is not None:
+        checks.finite(call.x, name)
 
 
 class Scratch:
@@ -200,7 +193,7 @@ def prepared(
     zeros = lambda: torch.empty_like(step).zero_()  # noqa: E731
     found = {n: zeros() for n in flow.wanted if n != "x"}
     if "x" in flow.wanted:
-        found["x"] = zeros() if task.constant else stacked(step, call.steps)
+        found["x"] = zeros() if task.constant else stacked(step, call.steps, inside=True)
     given |= {f"D_{n}": _memory(v, step) for n, v in found.items()}
     timed = {n: g for n, g in zip(("spk", *task.fields), flow.timed, strict=True) if g is not None}
     ends = dict(flow.ends) | {f: g[-1] for f, g in timed.items() if f != "spk"}

@@ -7,14 +7,12 @@ processor at hand. Memory is addressed by pointers, in elements.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import extending, types
 
-__all__ = ["carray", "lowest", "nonzero", "number", "ones", "sum_rows", "width"]
+__all__ = ["lowest", "nonzero", "number", "ones", "pointer", "sum_rows", "width"]
 
-carray: Any = vars(numba)["carray"]
 intrinsic: Any = extending.intrinsic  # which adds the first argument; its callers do not give it
 _I64 = ir.IntType(64)
 _REGISTERS = 8  # of a sum: half of those of most processors
@@ -93,6 +91,16 @@ def lowest(typingctx: Any, mask: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(mask), codegen
+
+
+@intrinsic
+def pointer(typingctx: Any, array: Any) -> Any:
+    """Return the memory of a contiguous array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -89,8 +89,13 @@ def spike_linear(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) ->
     return described(x, weight, bias, events)[0]
 
 
-def described(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) -> tuple[Tensor, str]:
-    """The output of a layer and how it was computed, "" for the only possible way."""
+def described(
+    x: Tensor, weight: Tensor, bias: Tensor | None, events: str, *, inside: bool = False
+) -> tuple[Tensor, str]:
+    """The output of a layer and how it was computed, "" for the only possible way.
+
+    ``inside``: no caller sees the output, so that its memory may be used again.
+    """
     if tensor("input", x).dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"SpikeLinear has in_features={weight.shape[-1]}, got an input of shape "
@@ -100,7 +105,7 @@ def described(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) -> tu
 
     if events == "always" and not (x.is_meta and weight.is_meta):  # a shape needs no events
         linear.demand(linear.refusal(x, weight))
-        return linear.linear(x, weight, bias), "events"
+        return linear.linear(x, weight, bias, inside=inside), "events"
     stored = x.dtype in linear.loops.WHOLE
     if x.dtype != weight.dtype and not stored and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
@@ -108,5 +113,5 @@ def described(x: Tensor, weight: Tensor, bias: Tensor | None, events: str) -> tu
             f"x.to({weight.dtype})"
         )
     if events == "auto":
-        return choice.linear(x, weight, bias, made_for_events=True)
+        return choice.linear(x, weight, bias, made_for_events=True, inside=inside)
     return choice.dense(x, weight, bias, made_for_events=True), ""

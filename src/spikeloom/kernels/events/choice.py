@@ -24,7 +24,7 @@ from ..sources import cache_folder, written
 from . import linear as events
 from . import loops
 
-__all__ = ["by_input_alone", "dense", "linear", "worth"]
+__all__ = ["by_input_alone", "dense", "linear"]
 
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
@@ -50,7 +50,12 @@ def by_input_alone() -> Iterator[None]:
 
 
 def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    made_for_events: bool = False,
+    inside: bool = False,
 ) -> tuple[Tensor, str]:
     """Return ``x @ weight.T + bias``, computed by the faster method, and a remark for the plan.
 
@@ -59,21 +64,12 @@ def linear(
         weight: [N, K].
         bias: [N].
         made_for_events: times also small products, and uses events where no timing is allowed.
+        inside: no caller sees the result, so that its memory may be used again.
 
     >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]), None)
     (tensor([[1.],
             [2.]]), '')
     """
-    pays, remark = worth(x, weight, bias, made_for_events=made_for_events)
-    if pays:
-        return events.linear(x, weight, bias), remark
-    return dense(x, weight, bias, made_for_events=made_for_events), remark
-
-
-def worth(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool
-) -> tuple[bool, str]:
-    """Return whether `linear` computes a product from events, and its remark."""
     least = SMALL if made_for_events else WORTH
     if (
         x.dim() == 0
@@ -82,11 +78,16 @@ def worth(
         or not checks.installed("numba")
         or events.refusal(x, weight)
     ):
-        return False, ""
+        return dense(x, weight, bias, made_for_events=made_for_events), ""
     density = events.density(x)
     silent = made_for_events and not density  # not timed, because a recording infers with zeros
-    pays = silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events))
-    return pays, f"{'events' if pays else 'dense'} (density {100 * density:.3g} %)"
+    if silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events)):
+        return events.linear(
+            x, weight, bias, inside=inside
+        ), f"events (density {100 * density:.3g} %)"
+    return dense(
+        x, weight, bias, made_for_events=made_for_events
+    ), f"dense (density {100 * density:.3g} %)"
 
 
 def dense(
@@ -136,7 +137,7 @@ def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> floa
     def sparse() -> None:
         _, found = events.product(x, weight, bias)
         if trained:
-            events.gradient(y, found, weight, biased=bias is not None)
+            events.gradient(y, found, biased=bias is not None)
 
     with torch.no_grad():
         sparse()  # compiles

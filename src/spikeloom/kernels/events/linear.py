@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...core import checks
 from ..layout import materialised
-from ..pages import large
+from ..pages import large, reused
 from ..threads import sweep
 from . import loops
 
@@ -27,21 +27,12 @@ BLOCK = 4096  # rows of a product at a time: each reads the whole weight
 WORDS = 32  # masks of a row whose columns are summed at a time; they limit the memory
 
 
-class Rows(NamedTuple):
-    """Which rows of an input: groups of ``group`` rows, ``jump`` apart, ``size`` in all."""
-
-    group: int
-    jump: int
-    start: int
-    size: int
-
-
 class Events(NamedTuple):
     """Which elements of an input [R, K] are not zero."""
 
     x: Tensor  # contiguous
-    masks: Tensor  # 64 columns in a number, [R, words], in the order in which rows were written
-    graded: Tensor  # whether one of them is not 1, [1]
+    masks: Tensor  # 64 columns of a row in a number, [R, words]
+    graded: Tensor  # whether an element is neither 0 nor 1, [1]
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
@@ -83,7 +74,7 @@ def demand(reason: str | None) -> None:
     checks.require("numba", extra="cpu", purpose='events="always"')
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, inside: bool = False) -> Tensor:
     """Return ``x @ weight.T + bias``, computed by events; `refusal` must be None.
 
     Args:
@@ -91,6 +82,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             are.
         weight: [N, K]; fastest if its transpose is contiguous.
         bias: [N].
+        inside: no caller sees the result, so that its memory may be used again.
 
     Returns:
         [..., N], the dense product up to the order of its sums.
@@ -100,7 +92,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             [2.]])
     """
     flat = x.reshape(x.shape[:-1].numel(), x.shape[-1])
-    y = cast(Tensor, _Product.apply(flat, weight, bias))
+    y = cast(Tensor, _Product.apply(flat, weight, bias, inside))
     return y.view(*x.shape[:-1], len(weight))
 
 
@@ -119,8 +111,8 @@ def density(x: Tensor) -> float:
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y, events = product(x, weight, bias)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, inside: bool) -> Tensor:
+        y, events = product(x, weight, bias, inside=inside)
         ctx.save_for_backward(x, weight, *events[1:])
         return y
 
@@ -131,132 +123,67 @@ class _Product(torch.autograd.Function):
         wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
         if not any(wanted[1:]):
-            return dx, None, None
+            return dx, None, None, None
         if torch.is_grad_enabled():  # gradients of gradients are ordinary operations
             return (
                 dx,
                 grad.t() @ x.to(grad.dtype) if wanted[1] else None,
                 grad.sum(0) if wanted[2] else None,
+                None,
             )
         if not wanted[1]:
-            return dx, None, grad.sum(0)
-        return dx, *gradient(grad, Events(_flat(x), *rest), weight, biased=wanted[2])
+            return dx, None, grad.sum(0), None
+        return dx, *gradient(grad, Events(_flat(x), *rest), biased=wanted[2]), None
 
 
-class Product:
-    """The product of an input [R, K] and a weight, a few rows at a time.
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, inside: bool = False
+) -> tuple[Tensor, Events]:
+    """Return ``x @ weight.T + bias`` for ``x`` [R, K], without gradients, and its events.
 
-    Args:
-        x: input; zeros are skipped.
-        weight: [N, K].
-        bias: [N].
+    ``inside``: no caller sees the product, so that its memory may be used again.
     """
-
-    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-        x = _flat(x)
-        rows, inputs = x.shape
-        self.outputs = len(weight)
-        table = materialised(weight.detach()).t()
-        self.width = width_of(self.outputs, table.element_size())
-        self.packed = self.outputs > self.width and (
-            not table.is_contiguous() or rows * density(x) > READS
-        )
-        parts = _parts(table, self.width)
-        self.table = torch.stack(list(parts)) if self.packed else table.contiguous()
-        self.bias = table.new_zeros(self.outputs) if bias is None else _flat(bias)
-        masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
-        self.events = Events(x, masks, torch.zeros(1, dtype=torch.uint8))
-
-    def write(self, y: Tensor, rows: Rows, place: int) -> None:
-        """Write some rows of the product, [size, N], and their masks from ``place`` on."""
-        x, masks, graded = self.events
-        tensors = (x, masks[place:], graded, self.table, self.bias, y)
-        numbers = (x.numel(), x.shape[1], self.outputs, self.packed)
-        loops.run("product", self.width, (x.dtype, y.dtype), tensors, *numbers, *rows)
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Events]:
-    """Return ``x @ weight.T + bias`` for ``x`` [R, K], without gradients, and its events."""
-    made = Product(x, weight, bias)
-    rows, inputs = made.events.x.shape
-    y = large(made.table.new_empty(rows, made.outputs))
+    x = _flat(x)
+    rows, inputs = x.shape
+    outputs = len(weight)
+    table = materialised(weight.detach()).t()
+    width = width_of(outputs, table.element_size())
+    packed = outputs > width and (not table.is_contiguous() or rows * density(x) > READS)
+    table = torch.stack(list(_parts(table, width))) if packed else table.contiguous()
+    bias = table.new_zeros(outputs) if bias is None else _flat(bias)
+    masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
+    events = Events(x, masks, torch.zeros(1, dtype=torch.uint8))
+    shape = rows, outputs
+    y = reused(shape, table.dtype) if inside else large(table.new_empty(shape))
 
     def work(start: int, stop: int) -> None:
-        made.write(y[start:stop], Rows(rows, 0, start, stop - start), start)
+        tensors = (*events, table, bias, y)
+        numbers = (x.numel(), inputs, outputs, packed, start, stop)
+        loops.run("product", width, (x.dtype, y.dtype), tensors, *numbers)
 
-    if made.outputs:
+    if outputs:
         sweep(work, rows, inputs, BLOCK)
-    return y, made.events
+    return y, events
 
 
-class Gradient:
-    """The gradients of weight and bias, a few rows at a time.
-
-    Args:
-        events: of the input.
-        weight: for the shape and dtype of its gradient.
-        biased: whether the gradient of the bias is needed.
-    """
-
-    def __init__(self, events: Events, weight: Tensor, *, biased: bool) -> None:
-        self.events = events
-        self.graded = bool(events.graded)
-        self.outputs, inputs = weight.shape
-        self.width = width_of(self.outputs, weight.element_size())
-        parts = -(-self.outputs // max(1, self.width))
-        self.biased = biased
-        self.dw = weight.new_zeros(parts, inputs, self.width)
-        self.db = weight.new_zeros(parts, self.width)
-        self.free: list[tuple[Tensor, Tensor]] = []  # work memory, which threads use again
-
-    def add(
-        self, grad: Tensor, rows: Rows, place: int = 0, word: int = 0, end: int | None = None
-    ) -> None:
-        """Add what some rows of the product contribute.
-
-        Args:
-            grad: gradient of these rows, [size, N].
-            rows: which rows.
-            place: of their masks.
-            word: first word of the masks whose columns are added.
-            end: the word behind the last.
-        """
-        x, masks, _ = self.events
-        end = masks.shape[1] if end is None else end
-        work = self._work(end - word)
-        tensors = (x, masks[place:], grad, self.dw, self.db, *work)
-        numbers = (x.shape[1], self.outputs, self.graded, self.biased)
-        kinds = x.dtype, grad.dtype
-        loops.run("gradient", self.width, kinds, tensors, *numbers, *rows, word, end)
-        self.free.append(work)
-
-    def _work(self, words: int) -> tuple[Tensor, Tensor]:
-        if self.free:
-            return self.free.pop()
-        copied = loops.ROWS * self.width if self.outputs > self.width else 0
-        lists = torch.empty(words * 65 * loops.BUCKET, dtype=torch.int16)
-        return lists, self.dw.new_empty(copied)
-
-    def result(self) -> tuple[Tensor, Tensor | None]:
-        """Return the gradients of the weight, whose transpose is contiguous, and of the bias."""
-        dw = _joined(self.dw, self.outputs).t()
-        return dw, _joined(self.db, self.outputs) if self.biased else None
-
-
-def gradient(
-    grad: Tensor, events: Events, weight: Tensor, *, biased: bool
-) -> tuple[Tensor, Tensor | None]:
+def gradient(grad: Tensor, events: Events, *, biased: bool) -> tuple[Tensor, Tensor | None]:
     """Return ``grad.T @ x``, whose transpose is contiguous, and if ``biased`` ``grad.sum(0)``."""
     grad = _flat(grad)
-    rows = len(grad)
-    made = Gradient(events, weight, biased=biased)
+    x, masks, graded = events
+    rows, outputs = grad.shape
+    inputs = x.shape[1]
+    width = width_of(outputs, grad.element_size())
+    dw = grad.new_zeros(-(-outputs // max(1, width)), inputs, width)
+    db = grad.new_zeros(len(dw), width)
 
     def work(start: int, stop: int) -> None:
-        made.add(grad, Rows(rows, 0, 0, rows), 0, start, stop)
+        tensors = (x, masks, grad, dw, db)
+        numbers = (rows, inputs, outputs, bool(graded), biased, start, stop)
+        loops.run("gradient", width, (x.dtype, grad.dtype), tensors, *numbers)
 
-    if made.outputs:
-        sweep(work, max(1, events.masks.shape[1]), 64 * rows, WORDS)
-    return made.result()
+    if outputs:
+        sweep(work, max(1, masks.shape[1]), 64 * rows, WORDS)
+    return _joined(dw, outputs).t(), _joined(db, outputs) if biased else None
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -16,87 +16,70 @@ import torch
 from ..sources import compiled_function
 
 if TYPE_CHECKING:
-    from ..vectors import carray, lowest, nonzero, number, ones, sum_rows
+    from ..vectors import lowest, nonzero, number, ones, pointer, sum_rows
 
 __all__ = ["ROWS", "WHOLE", "gradient", "product", "run"]
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16)  # dtypes in which spikes are stored
 ROWS = 1024  # rows at a time, whose gradients stay in the cache
 BUCKET = ROWS + 32  # rows of a column; columns at multiples of 4,096 bytes would share cache lines
-LISTED = 32  # rows whose entries are listed at a time
 WIDTH = 1  # columns of a part; a constant of the compiled text
 real: Any = np.float32  # dtype of the weight; a constant of the compiled text
 
 
-def product(
-    x, masks, graded, table, bias, y, total, inputs, outputs, packed, group, jump, start, size
-):
-    """Write some rows of the product and of the masks.
+def product(x, masks, graded, table, bias, y, total, inputs, outputs, packed, start, stop):
+    """Write rows ``start`` to ``stop`` of the product and of the masks.
 
     Args:
         x: input, [rows, inputs].
-        masks: receives which elements of the rows are not zero, [size, words].
+        masks: receives which elements are not zero, [rows, words].
         graded: receives 1 if an element is neither 0 nor 1.
         table: transposed weight, [inputs, outputs], or ``packed``: [parts, inputs, WIDTH].
         bias: [outputs].
-        y: receives the product, [size, outputs].
+        y: receives the product, [rows, outputs].
         total: elements of ``x``.
         inputs: elements of a row.
         outputs: columns of the weight.
         packed: see ``table``.
-        group: see `rows_of`.
-        jump: see `rows_of`.
-        start: see `rows_of`.
-        size: see `rows_of`.
+        start: first row.
+        stop: the row behind the last.
     """
     parts = (outputs + WIDTH - 1) // WIDTH
-    numbers = rows_of(group, jump, start, size)
-    # a part of a table that is divided is read for all rows; else few rows, whose list stays small
-    height = size if packed else LISTED
-    for first in range(0, size, height):
-        rows = numbers[first : first + height]
-        ptr = np.zeros(len(rows) + 1, dtype=np.int64)
-        mixed = mark(x, masks, rows, ptr, total, inputs, first)
-        idx = np.empty(ptr[len(rows)] + 4, dtype=np.uint32)
-        enumerate_rows(masks, ptr, idx, inputs, first)
-        values = np.empty(ptr[len(rows)] if mixed else 0, dtype=real)
-        if mixed:
-            graded[0] = 1
-            for r in range(len(rows)):
-                for p in range(ptr[r], ptr[r + 1]):
-                    values[p] = x[rows[r] * inputs + idx[p]]
-        outer, inner = (parts, len(rows)) if packed else (len(rows), parts)
-        for i in range(outer):
-            for j in range(inner):
-                part, r = (i, j) if packed else (j, i)
-                c = min(part * WIDTH, outputs - WIDTH)
-                place = part * inputs * WIDTH if packed else c
-                stride = WIDTH if packed else outputs
-                span = (ptr[r], ptr[r + 1])
-                out = (y, (first + r) * outputs + c)
-                sum_rows(WIDTH, out, (bias, c), (table, place, stride), idx, values, span)
+    rows = stop - start
+    ptr = np.zeros(rows + 1, dtype=np.int64)
+    mixed = mark(x, masks, ptr, total, inputs, start)
+    idx = np.empty(ptr[rows] + 4, dtype=np.uint32)
+    enumerate_rows(masks, ptr, idx, inputs, start)
+    values = np.empty(ptr[rows] if mixed else 0, dtype=real)
+    if mixed:
+        graded[0] = 1
+        for r in range(rows):
+            for p in range(ptr[r], ptr[r + 1]):
+                values[p] = x[(start + r) * inputs + idx[p]]
+    # a part of a copy is read for all rows; in place, a row of the table is read as a whole
+    outer, inner = (parts, rows) if packed else (rows, parts)
+    for i in range(outer):
+        for j in range(inner):
+            part, r = (i, j) if packed else (j, i)
+            c = min(part * WIDTH, outputs - WIDTH)
+            place = part * inputs * WIDTH if packed else c
+            stride = WIDTH if packed else outputs
+            out = (y, (start + r) * outputs + c)
+            span = (ptr[r], ptr[r + 1])
+            sum_rows(WIDTH, out, (bias, c), (table, place, stride), idx, values, span)
 
 
-def rows_of(group, jump, start, size):
-    """Return the numbers of ``size`` rows: groups of ``group`` rows, ``jump`` apart."""
-    rows = np.empty(size, dtype=np.int64)
-    for first in range(0, size, group):
-        for r in range(first, min(first + group, size)):
-            rows[r] = start + first // group * jump + r - first
-    return rows
-
-
-def mark(x, masks, rows, ptr, total, inputs, first):
-    """Write the masks of rows from the place ``first`` on, and where entries begin to ``ptr``.
+def mark(x, masks, ptr, total, inputs, start):
+    """Write the masks of rows from ``start`` on, and where the entries of each begin to ``ptr``.
 
     Returns bits that are set if an element is neither 0 nor 1.
     """
     words = (inputs + 63) // 64
     mixed = np.uint64(0)
     n = 0
-    for r in range(len(rows)):
+    for r in range(len(ptr) - 1):
         for w in range(words):
-            at = rows[r] * inputs + 64 * w
+            at = (start + r) * inputs + 64 * w
             rest = min(64, inputs - 64 * w)
             mask = np.uint64(0)
             other = np.uint64(0)
@@ -108,20 +91,20 @@ def mark(x, masks, rows, ptr, total, inputs, first):
                     bit = np.uint64(x[at + j] != 0) << np.uint64(j)
                     mask |= bit
                     other |= np.uint64(0) if x[at + j] == 1 else bit
-            masks[(first + r) * words + w] = mask
+            masks[(start + r) * words + w] = mask
             mixed |= other
             n += number(mask)
         ptr[r + 1] = n
     return mixed
 
 
-def enumerate_rows(masks, ptr, idx, inputs, first):
-    """Write the columns of the entries of rows to ``idx``, and up to four numbers behind them."""
+def enumerate_rows(masks, ptr, idx, inputs, start):
+    """Write the columns of entries from row ``start`` on to ``idx``, and up to four numbers."""
     words = (inputs + 63) // 64
     for r in range(len(ptr) - 1):
         p = ptr[r]
         for w in range(words):
-            mask = masks[(first + r) * words + w]
+            mask = masks[(start + r) * words + w]
             following = p + number(mask)
             while p < following:
                 for j in range(4):  # without a branch, which spikes would make unpredictable
@@ -131,70 +114,47 @@ def enumerate_rows(masks, ptr, idx, inputs, first):
             p = following
 
 
-def gradient(
-    x,
-    masks,
-    grad,
-    dw,
-    db,
-    lists,
-    copied,
-    inputs,
-    outputs,
-    graded,
-    biased,
-    group,
-    jump,
-    start,
-    size,
-    word,
-    end,
-):
+def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word, end):
     """Add the gradient of the weight for the inputs of the masks' words ``word`` to ``end``.
 
     Args:
         x: input, [rows, inputs]; read if it is graded.
-        masks: which elements of the rows are not zero, [size, words].
-        grad: gradient of some rows of the product, [size, outputs].
+        masks: which elements are not zero, [rows, words].
+        grad: gradient of the product, [rows, outputs].
         dw: receives the sums, [parts, inputs, WIDTH].
         db: receives the sum of the gradient, [parts, WIDTH], if ``biased``.
-        lists: work memory for the rows of each column, [words, 65, BUCKET].
-        copied: work memory for a part of the gradient, [ROWS, WIDTH].
+        rows: number of rows.
         inputs: elements of a row.
         outputs: columns of the weight.
         graded: an element is neither 0 nor 1.
         biased: see ``db``.
-        group: see `rows_of`.
-        jump: see `rows_of`.
-        start: see `rows_of`.
-        size: see `rows_of`.
         word: first word.
         end: the word behind the last.
     """
     parts = (outputs + WIDTH - 1) // WIDTH
     columns = 65 * (end - word)  # 64 of each word, and one for what follows its last entry
-    listed = carray(lists, (columns * BUCKET,))  # rows of each column
+    listed = np.empty(columns * BUCKET, dtype=np.uint16)  # rows of each column
     counts = np.empty(columns, dtype=np.int64)
     values = np.empty(len(listed) if graded else 0, dtype=real)
     nothing = np.empty(0, dtype=real)
     every = np.arange(ROWS).astype(np.uint16)
-    numbers = rows_of(group, jump, start, size)
-    for first in range(0, size, ROWS):
-        rows = numbers[first : first + ROWS]
-        list_columns(masks, listed, counts, inputs, (first, len(rows)), word, end)
+    copied = np.empty(ROWS * WIDTH if parts > 1 else 0, dtype=real)
+    for first in range(0, rows, ROWS):
+        height = min(ROWS, rows - first)
+        list_columns(masks, listed, counts, inputs, (first, height), word, end)
         if graded:
             for k in range(64 * word, min(64 * end, inputs)):
                 column = k + k // 64 - 65 * word
                 for p in range(column * BUCKET, column * BUCKET + counts[column]):
-                    values[p] = x[rows[listed[p]] * inputs + k]
+                    values[p] = x[(first + listed[p]) * inputs + k]
         for part in range(parts):
             c = min(part * WIDTH, outputs - WIDTH)
             table = (grad, first * outputs, outputs)
             if parts > 1:
-                for r in range(len(rows)):
+                for r in range(height):
                     for j in range(WIDTH):
                         copied[r * WIDTH + j] = grad[(first + r) * outputs + c + j]
-                table = (copied, 0, WIDTH)
+                table = (pointer(copied), 0, WIDTH)
             for k in range(64 * word, min(64 * end, inputs)):
                 column = k + k // 64 - 65 * word
                 out = (dw, (part * inputs + k) * WIDTH)
@@ -202,7 +162,7 @@ def gradient(
                 sum_rows(WIDTH, out, out, table, listed, values, span)
             if biased and word == 0:
                 out = (db, part * WIDTH)
-                sum_rows(WIDTH, out, out, table, every, nothing, (0, len(rows)))
+                sum_rows(WIDTH, out, out, table, every, nothing, (0, height))
 
 
 def list_columns(masks, listed, counts, inputs, rows, word, end):
@@ -225,15 +185,14 @@ def list_columns(masks, listed, counts, inputs, rows, word, end):
             counts[base + 64] = 0
 
 
-# X: the input's numbers, R: the weight's, M: masks, F: a flag, H: rows; then how many
-# numbers follow
-_ARGUMENTS = {"product": ("XMFRRR", 8), "gradient": ("XMRRRHR", 10)}
-_HELPERS = (rows_of, mark, enumerate_rows, list_columns)
+# X: the input's numbers, R: the weight's, M: masks, F: a flag; then how many numbers follow
+_ARGUMENTS = {"product": ("XMFRRR", 6), "gradient": ("XMRRR", 7)}
+_HELPERS = (mark, enumerate_rows, list_columns)
 _TEXT = """
 import numba
 import numpy as np
-from spikeloom.kernels.vectors import carray, lowest, nonzero, number, ones, sum_rows
-ROWS, BUCKET, LISTED, WIDTH, real = {ROWS}, {BUCKET}, {LISTED}, {width}, np.{real}
+from spikeloom.kernels.vectors import lowest, nonzero, number, ones, pointer, sum_rows
+ROWS, BUCKET, WIDTH, real = {ROWS}, {BUCKET}, {width}, np.{real}
 # {vectors}
 {helpers}
 {loop}"""
@@ -276,7 +235,6 @@ def _compiled(
         "R": getattr(types, _TYPES[weight]),
         "M": types.uint64,
         "F": types.uint8,
-        "H": types.uint16,
     }
     letters, numbers = _ARGUMENTS[name]
     helpers = (f"@numba.njit\n{inspect.getsource(f)}" for f in _HELPERS)
@@ -285,7 +243,6 @@ def _compiled(
     text = _TEXT.format(
         ROWS=rows,
         BUCKET=BUCKET,
-        LISTED=LISTED,
         width=width,
         real=_TYPES[weight],
         vectors=stamp,

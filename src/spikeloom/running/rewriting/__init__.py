@@ -8,15 +8,16 @@ module from `_ALL` removes the rewrite.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from ...core import checks
 from . import events, pooling, readout
-from .active import active
 
 __all__ = ["applied", "rewrites"]
 
 _ALL: dict[str, Any] = {module.NAME: module for module in (pooling, readout, events)}
+_active: ContextVar[tuple[str, ...]] = ContextVar("spikeloom_rewrites", default=tuple(_ALL))
 
 
 @contextmanager
@@ -28,8 +29,7 @@ def rewrites(*names: str) -> Iterator[None]:
             together, a few images at a time. ``"readout"``: a neuron and the linear layer with few
             outputs that is its only reader run together, a few samples at a time. ``"events"``:
             a linear layer whose input is mostly zero is computed from the nonzero elements if
-            that was faster in a timing on this machine; with ``"readout"`` also together with the
-            neuron and the linear layer behind it.
+            that was faster in a timing on this machine.
 
     Raises:
         ValueError: a name is unknown.
@@ -41,17 +41,16 @@ def rewrites(*names: str) -> Iterator[None]:
     """
     for name in names:
         checks.choice("rewrite", name, _ALL)
-    token = active.set(names)
+    token = _active.set(names)
     try:
         yield
     finally:
-        active.reset(token)
+        _active.reset(token)
 
 
 def applied(execution: Any, layer: Any, span: range) -> str:
     """Run a layer by the first rewrite that applies; return its description, or "" if none does."""
-    names = active.get()
-    for name in _ALL if names is None else names:
+    for name in _active.get():
         how = _ALL[name].applied(execution, layer, span)
         if how:
             return how

@@ -7,7 +7,6 @@ order.
 
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,60 +19,41 @@ OUTPUTS = 32  # of the linear layer; with more, the products outweigh the memory
 LEAST = 2**20  # spikes below which they stay in a cache anyway
 
 
-def accepts(execution: Any, layer: Any) -> bool:
-    """Return whether the layer is a neuron that may run with the linear layer behind it."""
+def applied(execution: Any, layer: Any, span: range) -> str:
     if layer.kind != "neuron" or not layer.elementwise or layer.taps:
-        return False
+        return ""
     if execution.ends is not None:  # the spikes after the end of a sample are cut off first
-        return False
-    span = execution.span(layer)
+        return ""
     reader = execution.only_reader(layer) if len(span) > 1 and 0 not in layer.outs else None
     if reader is None or reader.function is not F.linear or reader.kwargs or layer.modes[1]:
-        return False
-    if not _is_small(*_parameters(reader)) or layer.infos[0].shape.numel() * len(span) < LEAST:
-        return False
+        return ""
+    weight: Any = reader.args[1]
+    bias: Any = reader.args[2] if len(reader.args) > 2 else None
+    if not _is_small(weight, bias) or layer.infos[0].shape.numel() * len(span) < LEAST:
+        return ""
     if execution.memory == "compressed" or dispatch.forced_residual() not in ("", "input"):
-        return False
+        return ""
     if layer.path_wanted(span, execution.need_of(layer)) or reader.changed():
-        return False
-    return not (checks.transformed() or checks.forward_mode())
-
-
-def applied(execution: Any, layer: Any, span: range, product: Any = None) -> str:
-    """Run a neuron and its reader; ``product`` is input, weight and bias of the layer before it."""
-    if not accepts(execution, layer):
         return ""
-    reader = execution.only_reader(layer)
-    weight, bias = _parameters(reader)
-    if product is None:
-        x, constant, state = layer.given(execution, span)
-        inputs = (x.contiguous(),)
-        step = x if constant else x[0]
-    else:
-        x, constant, inputs = product[0], False, product
-        step = torch.empty(layer.infos[0].shape, dtype=weight.dtype)
-        state = layer.started(execution) or layer.module.initial(step)
+    if checks.transformed() or checks.forward_mode():
+        return ""
+    x, constant, state = layer.given(execution, span)
     steps = len(span) if constant else None
-    tensors = [v for v in (step, *inputs[1:], *state, weight, bias) if v is not None]
-    if not all(v.is_cpu and v.dtype == step.dtype for v in tensors) or checks.watched(x, *tensors):
+    tensors = [v for v in (x, *state, weight, bias) if v is not None]
+    if not all(v.is_cpu and v.dtype == x.dtype for v in tensors) or checks.watched(*tensors):
         return ""
-    if dispatch.name_of(layer.function, x, step.dtype, steps or 1) != "numba":
+    if dispatch.name_of(layer.function, x, x.dtype, steps or 1) != "numba":
         return ""
     from ...kernels.readout import read  # loads numba on first use
 
-    params = layer.arguments(step.dtype)
-    y, states = read(layer.key, inputs, state, params, steps, weight, bias)
+    params = layer.arguments(x.dtype)
+    y, states = read(layer.key, x.contiguous(), state, params, steps, weight, bias)
     layer.put(execution, len(span), None, states, path=False)
     execution.values.put_timed(reader, 0, len(span), y)
     execution.values.done[reader.number] = execution.span(reader).stop
     execution.note(reader, "with the neuron before it")
     same = ", the same input at every step" if constant else ""
     return f"scan over time (numba){same}; with the linear layer after it"
-
-
-def _parameters(reader: Any) -> Any:
-    """Return weight and bias of a linear layer."""
-    return reader.args[1], reader.args[2] if len(reader.args) > 2 else None
 
 
 def _is_small(weight: Any, bias: Any) -> bool:
