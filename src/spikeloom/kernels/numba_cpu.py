@@ -10,6 +10,7 @@ from torch import Tensor
 from ..core import checks
 from .layout import materialised, ordered, spaced, stacked
 from .numba_loop import Memory, compiled_backward, compiled_forward
+from .pages import reused
 from .task import Call, Flow
 from .threads import BLOCK, sweep
 
@@ -122,9 +123,9 @@ class Scratch:
         try:
             memory = self.free.pop()
         except IndexError:
-            memory = self.call.step.new_empty(needed)
+            memory = reused((needed,), self.call.step.dtype)
         if memory.numel() < needed:
-            memory = memory.new_empty(needed)
+            memory = reused((needed,), memory.dtype)
         parts = memory[:needed].view(len(self.names), steps, size)
         own = {}
         for name, part in zip(self.names, parts, strict=True):

@@ -26,7 +26,7 @@ from .threads import sweep
 
 __all__ = ["read"]
 
-SCRATCH = 2**18  # values of the samples that run at a time; with fewer, threads wait for Python
+SCRATCH = 2**19  # values of the samples that run at a time; with fewer, threads wait for Python
 
 
 @dataclass(frozen=True)

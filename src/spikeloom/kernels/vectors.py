@@ -5,6 +5,7 @@ processor at hand. Memory is addressed by pointers, in elements.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -18,6 +19,7 @@ _I64 = ir.IntType(64)
 _REGISTERS = 8  # of a sum: half of those of most processors
 
 
+@cache
 def width(columns: int, size: int) -> int:
     """Return how many of ``columns`` numbers of ``size`` bytes are summed in registers at a time.
 

@@ -137,7 +137,7 @@ def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> floa
     def sparse() -> None:
         _, found = events.product(x, weight, bias)
         if trained:
-            events.gradient(y, found, biased=bias is not None)
+            events.gradient(y, found, weight, biased=bias is not None)
 
     with torch.no_grad():
         sparse()  # compiles

@@ -133,7 +133,7 @@ class _Product(torch.autograd.Function):
             )
         if not wanted[1]:
             return dx, None, grad.sum(0), None
-        return dx, *gradient(grad, Events(_flat(x), *rest), biased=wanted[2]), None
+        return dx, *gradient(grad, Events(_flat(x), *rest), weight, biased=wanted[2]), None
 
 
 def product(
@@ -166,8 +166,10 @@ def product(
     return y, events
 
 
-def gradient(grad: Tensor, events: Events, *, biased: bool) -> tuple[Tensor, Tensor | None]:
-    """Return ``grad.T @ x``, whose transpose is contiguous, and if ``biased`` ``grad.sum(0)``."""
+def gradient(
+    grad: Tensor, events: Events, weight: Tensor, *, biased: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return ``grad.T @ x`` in the layout of the weight, and if ``biased`` ``grad.sum(0)``."""
     grad = _flat(grad)
     x, masks, graded = events
     rows, outputs = grad.shape
@@ -183,7 +185,9 @@ def gradient(grad: Tensor, events: Events, *, biased: bool) -> tuple[Tensor, Ten
 
     if outputs:
         sweep(work, max(1, masks.shape[1]), 64 * rows, WORDS)
-    return _joined(dw, outputs).t(), _joined(db, outputs) if biased else None
+    joined = torch.empty_like(weight)
+    _join(dw, joined.t())
+    return joined, _join(db, db.new_empty(outputs)) if biased else None
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -197,11 +201,8 @@ def _parts(matrix: Tensor, width: int) -> Iterator[Tensor]:
         yield matrix.narrow(-1, min(start, outputs - width), width)
 
 
-def _joined(parts: Tensor, outputs: int) -> Tensor:
-    """Return the matrix [..., N] of parts [P, ..., width]."""
-    if len(parts) == 1:
-        return parts[0]
-    matrix = parts.new_empty(*parts.shape[1:-1], outputs)
+def _join(parts: Tensor, matrix: Tensor) -> Tensor:
+    """Write parts [P, ..., width] to the matrix [..., N] and return it."""
     for view, part in zip(_parts(matrix, parts.shape[-1]), parts, strict=True):
         view.copy_(part)
     return matrix
