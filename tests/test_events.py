@@ -21,7 +21,16 @@ needs_numba = pytest.mark.skipif(
     not checks.installed("numba"), reason="the extra cpu is not installed"
 )
 KINDS = ("binary", "one value", "graded", "sparse graded")
-SIZES = [(5, 7, 3, 0.3), (60, 300, 200, 0.02), (1, 1, 1, 1.0), (4, 9, 40, 0.0), (50, 65, 33, 1.0)]
+SIZES = [
+    (5, 0, 3, 0.3),
+    (5, 7, 0, 0.3),
+    (0, 7, 3, 0.3),
+    (5, 7, 3, 0.3),
+    (60, 300, 200, 0.02),
+    (1, 1, 1, 1.0),
+    (4, 9, 40, 0.0),
+    (50, 65, 33, 1.0),
+]
 
 
 # -- the same results ------------------------------------------------------------------------------

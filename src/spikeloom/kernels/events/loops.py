@@ -132,6 +132,7 @@ def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word
         end: the word behind the last.
     """
     parts = (outputs + WIDTH - 1) // WIDTH
+    end = min(end, (inputs + 63) // 64)
     columns = 65 * (end - word)  # 64 of each word, and one for what follows its last entry
     listed = np.empty(columns * BUCKET, dtype=np.uint16)  # rows of each column
     counts = np.empty(columns, dtype=np.int64)
