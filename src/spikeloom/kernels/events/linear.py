@@ -175,8 +175,11 @@ def gradient(
     rows, outputs = grad.shape
     inputs = x.shape[1]
     width = width_of(outputs, grad.element_size())
-    dw = grad.new_zeros(-(-outputs // max(1, width)), inputs, width)
-    db = grad.new_zeros(len(dw), width)
+    parts = -(-outputs // max(1, width))
+    as_it_is = parts == 1 and weight.t().is_contiguous()
+    shape = parts, inputs, width
+    dw = grad.new_empty(shape) if as_it_is else reused(shape, grad.dtype)
+    db = grad.new_empty(parts, width)
 
     def work(start: int, stop: int) -> None:
         tensors = (x, masks, grad, dw, db)
@@ -185,8 +188,9 @@ def gradient(
 
     if outputs:
         sweep(work, max(1, masks.shape[1]), 64 * rows, WORDS)
-    joined = torch.empty_like(weight)
-    _join(dw, joined.t())
+    joined = dw[0].t() if as_it_is else torch.empty_like(weight)
+    if not as_it_is:
+        _join(dw, joined.t())
     return joined, _join(db, db.new_empty(outputs)) if biased else None
 
 

@@ -115,7 +115,7 @@ def enumerate_rows(masks, ptr, idx, inputs, start):
 
 
 def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word, end):
-    """Add the gradient of the weight for the inputs of the masks' words ``word`` to ``end``.
+    """Write the gradient of the weight for the inputs of the masks' words ``word`` to ``end``.
 
     Args:
         x: input, [rows, inputs]; read if it is graded.
@@ -137,10 +137,10 @@ def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word
     listed = np.empty(columns * BUCKET, dtype=np.uint16)  # rows of each column
     counts = np.empty(columns, dtype=np.int64)
     values = np.empty(len(listed) if graded else 0, dtype=real)
-    nothing = np.empty(0, dtype=real)
+    nothing = np.zeros(WIDTH, dtype=real)
     every = np.arange(ROWS).astype(np.uint16)
     copied = np.empty(ROWS * WIDTH if parts > 1 else 0, dtype=real)
-    for first in range(0, rows, ROWS):
+    for first in range(0, max(1, rows), ROWS):
         height = min(ROWS, rows - first)
         list_columns(masks, listed, counts, inputs, (first, height), word, end)
         if graded:
@@ -160,10 +160,12 @@ def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word
                 column = k + k // 64 - 65 * word
                 out = (dw, (part * inputs + k) * WIDTH)
                 span = (column * BUCKET, column * BUCKET + counts[column])
-                sum_rows(WIDTH, out, out, table, listed, values, span)
+                base = (pointer(nothing), 0) if first == 0 else out
+                sum_rows(WIDTH, out, base, table, listed, values, span)
             if biased and word == 0:
                 out = (db, part * WIDTH)
-                sum_rows(WIDTH, out, out, table, every, nothing, (0, height))
+                base = (pointer(nothing), 0) if first == 0 else out
+                sum_rows(WIDTH, out, base, table, every, nothing[:0], (0, height))
 
 
 def list_columns(masks, listed, counts, inputs, rows, word, end):
