@@ -197,3 +197,46 @@ snn.run(net, (torch.rand(25, 8, 100) < 0.05).float()).sum().backward()
 assert "numba" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=1500)
+
+
+class Converting(nn.Module):
+    """A loop that converts stored spikes at each step, as users write it."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(100, 64), snn.Leaky(0.9)
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        convert: Any = {
+            "float": lambda v: v.float(),
+            "to": lambda v: v.to(torch.float32),
+            "dtype": lambda v: v.to(dtype=torch.float32),
+            "scaled": lambda v: v.float() * 1.0,
+        }[self.way]
+        mem = self.lif.init_leaky()
+        out = []
+        for step in range(len(x)):
+            spk, mem = self.lif(self.fc(convert(x[step])), mem)
+            out.append(spk + mem)
+        return torch.stack(out)
+
+
+@needs_numba
+@pytest.mark.parametrize("way", ["float", "to", "dtype", "scaled"])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
+def test_stored_spikes_were_converted_in_front_of_events(
+    answer: Any, way: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    net, x = Converting(way), spikes((12, 50, 100), 0.06).to(dtype)
+    run = snn.layerwise(net)
+    for faster in (True, False):
+        answer["faster"] = faster
+        x = torch.roll(x, 1, 0)
+        found = gradients(run(x), list(net.parameters()))
+        assert_close(found, gradients(net(x), list(net.parameters())), 10**3)
+        read = way != "scaled" and dtype != torch.float64 and faster
+        assert ("with the linear layer after it" in str(run.plan)) is read, run.plan
+        answer["timings"] = 0
+        choice._answers().clear()

@@ -24,7 +24,7 @@ from ..sources import cache_folder, written
 from . import linear as events
 from . import loops
 
-__all__ = ["by_input_alone", "dense", "linear"]
+__all__ = ["by_input_alone", "dense", "linear", "worth"]
 
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
@@ -63,13 +63,24 @@ def linear(
         x: [..., K]; for a layer that is made for events, also booleans or small integers.
         weight: [N, K].
         bias: [N].
-        made_for_events: times also small products, and uses events where no timing is allowed.
+        made_for_events: times also small products, and uses events where no
+            timing is allowed.
         inside: no caller sees the result, so that its memory may be used again.
 
     >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]), None)
     (tensor([[1.],
             [2.]]), '')
     """
+    pays, remark = worth(x, weight, bias, made_for_events=made_for_events)
+    if pays:
+        return events.linear(x, weight, bias, inside=inside), remark
+    return dense(x, weight, bias, made_for_events=made_for_events), remark
+
+
+def worth(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool
+) -> tuple[bool, str]:
+    """Return whether `linear` uses events, and its remark; arguments as there."""
     least = SMALL if made_for_events else WORTH
     if (
         x.dim() == 0
@@ -78,24 +89,19 @@ def linear(
         or not checks.installed("numba")
         or events.refusal(x, weight)
     ):
-        return dense(x, weight, bias, made_for_events=made_for_events), ""
+        return False, ""
     density = events.density(x)
     silent = made_for_events and not density  # not timed, because a recording infers with zeros
-    if silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events)):
-        return events.linear(
-            x, weight, bias, inside=inside
-        ), f"events (density {100 * density:.3g} %)"
-    return dense(
-        x, weight, bias, made_for_events=made_for_events
-    ), f"dense (density {100 * density:.3g} %)"
+    pays = silent or (0 < density < DENSE and _pays(x, weight, bias, density, made_for_events))
+    return pays, f"{'events' if pays else 'dense'} (density {100 * density:.3g} %)"
 
 
 def dense(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, made_for_events: bool = False
 ) -> Tensor:
     """Return the dense product; booleans and small integers that a layer stores are converted."""
-    stored = made_for_events and x.dtype in loops.WHOLE
-    return F.linear(x.to(weight.dtype) if stored else x, weight, bias)
+    converted = made_for_events and x.dtype in loops.WHOLE
+    return F.linear(x.to(weight.dtype) if converted else x, weight, bias)
 
 
 def _pays(
