@@ -17,21 +17,22 @@ __all__ = ["lowest", "nonzero", "number", "ones", "pointer", "sum_rows", "width"
 intrinsic: Any = extending.intrinsic  # which adds the first argument; its callers do not give it
 _I64 = ir.IntType(64)
 _REGISTERS = 8  # of a sum: half of those of most processors
+_PART = 16  # what a part costs besides its columns, in columns
 
 
 @cache
 def width(columns: int, size: int) -> int:
     """Return how many of ``columns`` numbers of ``size`` bytes are summed in registers at a time.
 
-    >>> width(10, 4)
-    10
-    >>> width(1000, 4) in (64, 128)
-    True
+    A power of two, since each width is compiled by itself.
+
+    >>> width(20, 4), width(130, 4)
+    (16, 64)
     """
     wide = get_host_cpu_features().get("avx512f", False)
     most = _REGISTERS * (64 if wide else 32) // size
-    parts = -(-columns // most)
-    return columns if parts <= 1 else min(most, -(-columns // (16 * parts)) * 16)
+    widths = [2**i for i in range(most.bit_length()) if 2**i <= columns]
+    return min(widths, key=lambda w: (-(-columns // w) * (w + _PART), -w), default=0)
 
 
 def _address(builder: Any, place: Sequence[Any], lanes: int) -> Any:
