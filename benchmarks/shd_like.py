@@ -7,11 +7,11 @@ leaky neurons, cross entropy of the mean membrane of the output, Adam. One autho
 of 20 epochs on one T4 GPU: snnTorch 347 s, SpikingJelly in torch 261 s, Norse 252 s, SpikingJelly
 with CuPy 6.0 s, jaxpike 8.1 s.
 
-Spikes are stored as booleans, 46 MiB a batch. "SpikeLinear" reads them as they are; the other
-contenders convert them, which counts: the loops step by step, the others the whole batch. Seconds
-are wall-clock, medians of interleaved rounds; "20 epochs" is 640 times a step, and ``--full``
-trains them with the first contender. "losses apart" compares the first loss with the one of the
-plain loop.
+Spikes are stored as booleans, 46 MiB a batch. "SpikeLinear" and "snn.layerwise" read them as they
+are; the other contenders convert them, which counts: the loops step by step, the others the whole
+batch. Seconds are wall-clock, medians of interleaved rounds; "20 epochs" is 640 times a step, and
+``--full`` trains them with the first contender. "losses apart" compares the first loss with the one
+of the plain loop.
 """
 
 import argparse
