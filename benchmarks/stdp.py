@@ -29,6 +29,7 @@ from spikeloom.learning import DiehlAndCook2015, PowerLaw
 NAMING = 10_000  # training images that name the neurons
 FEW = {"images": 5_000, "theta_plus": 0.4}  # few images need fast thresholds
 SLOWER = {"rule": PowerLaw(alpha=0.005, x_tar=0.05, mu=0.0), "tc_theta": 4.5e6}
+FASTER = {"rule": PowerLaw(alpha=0.04, x_tar=0.05, mu=0.0)}  # few images for each neuron
 ROWS: dict[str, dict[str, Any]] = {
     "100 neurons, 5,000 images": {"neurons": 100, **FEW},
     "100 neurons, 5,000 images in batches of 16": {"neurons": 100, **FEW, "batch": 16},
@@ -36,7 +37,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "400 neurons, 1 pass": {"neurons": 400, "passes": 1},
     "400 neurons, slower rule, 1 pass": {"neurons": 400, "passes": 1, **SLOWER},
     "1600 neurons, 1 pass": {"neurons": 1600, "passes": 1},
-    "6400 neurons, 3 passes": {"neurons": 6400, "passes": 3},
+    "6400 neurons, faster rule, 3 passes": {"neurons": 6400, "passes": 3, **FASTER},
 }
 SMOKE: dict[str, dict[str, Any]] = {
     "40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}
