@@ -3,11 +3,13 @@ its course.
 
     python benchmarks/stdp.py --data DIR --out stdp.json  # the rows of docs/stdp.md
     python benchmarks/stdp.py --smoke                     # a small network on the bundled digits
+    python benchmarks/stdp.py --data DIR --held-out       # what settings are chosen on
 
 Labels only name neurons, by the responses to the first 10,000 training images; accuracy is that on
 all test images. Training stops where it is told to, and the last figure counts. Every finished seed
 is appended to the file that --out names, and is not computed again: an interrupted run goes on
-where it stopped. One thread, event-driven engine.
+where it stopped. One thread, event-driven engine. With ``--held-out`` the last sixth of the
+training images takes the place of the test images, and no network sees it while it learns.
 """
 
 import argparse
@@ -22,32 +24,41 @@ import torch
 from common import asked, each_seed, kept, machine
 
 from spikeloom import data
-from spikeloom.learning import DiehlAndCook2015
+from spikeloom.learning import DiehlAndCook2015, PowerLaw
 
 NAMING = 10_000  # training images that name the neurons
+FEW = {"images": 5_000, "theta_plus": 0.4}  # few images need fast thresholds
+SLOWER = {"rule": PowerLaw(alpha=0.005, x_tar=0.05, mu=0.0), "tc_theta": 4.5e6}
+FASTER = {"rule": PowerLaw(alpha=0.04, x_tar=0.05, mu=0.0)}  # few images for each neuron
 ROWS: dict[str, dict[str, Any]] = {
-    "100 neurons, 5,000 images": {
-        "neurons": 100,
-        "images": 5_000,
-        "theta_plus": 0.4,
-    },  # few images need fast thresholds
-    "100 neurons, 5,000 images in batches of 16": {
-        "neurons": 100,
-        "images": 5_000,
-        "theta_plus": 0.4,
-        "batch": 16,
-    },
-    "100 neurons, 1 pass": {"neurons": 100, "images": 60_000},
-    "400 neurons, 1 pass": {"neurons": 400, "images": 60_000},
-    "1600 neurons, 1 pass": {"neurons": 1600, "images": 60_000},
+    "100 neurons, 5,000 images": {"neurons": 100, **FEW},
+    "100 neurons, 5,000 images in batches of 16": {"neurons": 100, **FEW, "batch": 16},
+    "100 neurons, 1 pass": {"neurons": 100, "passes": 1},
+    "400 neurons, 1 pass": {"neurons": 400, "passes": 1},
+    "400 neurons, slower rule, 1 pass": {"neurons": 400, "passes": 1, **SLOWER},
+    "1600 neurons, 1 pass": {"neurons": 1600, "passes": 1},
+    "6400 neurons, faster rule, 3 passes": {"neurons": 6400, "passes": 3, **FASTER},
 }
 SMOKE: dict[str, dict[str, Any]] = {
     "40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}
 }
 
 
-def marks(images: int) -> list[int]:
-    """Numbers of images after which the network is asked."""
+def held_out(split: data.Split) -> data.Split:
+    """The training images alone, the last sixth of them as the test images."""
+    size = len(split.x_train) * 5 // 6
+    return split._replace(
+        x_train=split.x_train[:size],
+        y_train=split.y_train[:size],
+        x_test=split.x_train[size:],
+        y_test=split.y_train[size:],
+    )
+
+
+def marks(images: int, size: int) -> list[int]:
+    """Numbers of images after which the network is asked: in one pass, or after each of several."""
+    if images > size:
+        return [*range(size, images, size), images]
     return sorted({m for m in (1_000, 5_000, 15_000, 30_000) if m < images} | {images})
 
 
@@ -73,17 +84,17 @@ def score(net: DiehlAndCook2015, split: data.Split, seed: int) -> dict[str, floa
 
 def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]:
     """Train one network and note its course."""
-    inputs = split.x_train[0].numel()
+    options = dict(row)
+    batch, passes = options.pop("batch", None), options.pop("passes", 1)
+    images = options.pop("images", passes * len(split.x_train))
     generator = torch.Generator().manual_seed(seed)
-    net = DiehlAndCook2015(
-        row["neurons"], inputs, theta_plus=row.get("theta_plus"), generator=generator
-    )
-    epochs = -(-row["images"] // len(split.x_train))
+    net = DiehlAndCook2015(inputs=split.x_train[0].numel(), generator=generator, **options)
+    epochs = -(-images // len(split.x_train))
     curve: list[dict[str, float]] = []
-    seconds, wanted = 0.0, marks(row["images"])
+    seconds, wanted = 0.0, marks(images, len(split.x_train))
     start = time.process_time()
     for step in net.rows(
-        split.x_train, epochs, net.way("auto", row.get("batch")), labels=None, every=1000, seed=seed
+        split.x_train, epochs, net.way("auto", batch), labels=None, every=1000, seed=seed
     ):
         if step.images >= wanted[len(curve)]:
             seconds += time.process_time() - start
@@ -106,9 +117,13 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="one small network, one seed")
+    parser.add_argument(
+        "--held-out", action="store_true", help="test on training images that are kept from it"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     split = data.mnist(args.data, flat=True) if args.data else data.digits(flat=True)
+    split = held_out(split) if args.held_out else split
     done = kept(args.out)
     for name, row in (SMOKE if args.smoke else ROWS).items():
         if not asked(name, args.rows):

@@ -227,7 +227,7 @@ def test_the_stdp_benchmarks_print_accuracy_and_speed_and_keep_finished_seeds(
     again = printed("stdp", "--smoke", "--out", out)
     assert accuracy in again and "seed 0" not in again, "a finished seed is not computed again"
     report = last(printed("stdp_speed", "--smoke"))
-    assert {"batched, batch 16", "event-driven"} <= {row["network"] for row in report["rows"]}
+    assert {"batches of 16", "event-driven"} <= {row["network"] for row in report["rows"]}
 
 
 @pytest.mark.slow

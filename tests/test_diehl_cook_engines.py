@@ -134,3 +134,24 @@ def test_the_published_conductances_are_those_of_numpy() -> None:
     )
     np.testing.assert_allclose(net.exc.theta.numpy(), thresholds, rtol=1e-5)
     assert "current-based" in event.refusal(net) and net.way().engine is batched
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+def test_the_drive_of_a_step_is_the_sum_of_the_rows_of_all_its_spikes_however_many(
+    gain: float,
+) -> None:
+    inputs, neurons = 40, 9
+    w = np.random.default_rng(0).random((inputs, neurons)).astype(np.float32)
+    order = np.random.default_rng(1).permutation(inputs)
+    spikes = np.zeros((inputs + 1, inputs), np.float32)  # row n holds n spikes
+    for n in range(inputs + 1):
+        spikes[n, order[:n]] = 1
+    expected = gain * spikes.astype(np.float64) @ w
+    stepwise = np.full((inputs + 1, neurons), 7, np.float32)
+    for n in range(inputs + 1):
+        rows = np.flatnonzero(spikes[n]).astype(np.int32)
+        event.compiled().drive(w, np.float32(gain), rows, stepwise[n])
+    batch = np.full((inputs + 1, neurons), 7, np.float32)
+    event.compiled().product(spikes, w, np.float32(gain), batch)
+    np.testing.assert_allclose(stepwise, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(batch, expected, rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .event_loop import crossers, draw, fire, inhibit, raised, settle
+from .event_loop import crossers, draw, drive, fire, inhibit, raised, settle
 
 
 def batch(
@@ -54,11 +54,11 @@ def write(images: Any, seeds: Any, per_step: float, steps: int, ev: Any, spikes:
 
 
 def product(spikes: Any, w: Any, gain: Any, out: Any) -> None:
-    """``gain * spikes @ w`` of sparse rows [R, inputs], into ``out``, [R, N], zeros before."""
+    """``gain * spikes @ w`` of sparse rows [R, inputs], into ``out``, [R, N]."""
+    lit = np.zeros(spikes.shape[1], np.int32)
     for r in range(spikes.shape[0]):
-        target = out[r]
-        for i in range(spikes.shape[1]):
-            if spikes[r, i] != 0:
-                row = w[i]
-                for j in range(row.shape[0]):
-                    target[j] += gain * row[j]
+        n = 0
+        for i in range(spikes.shape[1]):  # without a branch, which the processor would mispredict
+            lit[n] = i
+            n += spikes[r, i] != 0
+        drive(w, gain, lit[:n], out[r])
