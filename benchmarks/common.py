@@ -262,6 +262,7 @@ def alive(run: Callable[[], Any]) -> float:
         run()
     found = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]  # pyright: ignore
     sizes = [e.nbytes() for e in sorted(found, key=lambda e: e.start_ns())]
+    run()  # the profiler imports parts of torch that the next run initialises
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     run()

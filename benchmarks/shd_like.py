@@ -58,9 +58,9 @@ def _sequence(first: nn.Module) -> nn.Sequential:
     return nn.Sequential(first, hidden, nn.Linear(HIDDEN, CLASSES), output)
 
 
-def _spike_linear() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+def _spike_linear(**options: Any) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     net = _sequence(snn.SpikeLinear(INPUTS, HIDDEN))
-    return net, lambda x: snn.run(net, x)[1]
+    return net, lambda x: snn.run(net, x, **options)[1]
 
 
 def _run() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -102,7 +102,7 @@ def _spikingjelly() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     return net, run
 
 
-CONTENDERS: dict[str, Callable[[], tuple[nn.Module, Callable[[Tensor], Tensor]]]] = {
+CONTENDERS: dict[str, Callable[..., tuple[nn.Module, Callable[[Tensor], Tensor]]]] = {
     "snn.run, SpikeLinear": _spike_linear,
     "snn.run": _run,
     "snn.layerwise": _layerwise,
@@ -112,14 +112,18 @@ CONTENDERS: dict[str, Callable[[], tuple[nn.Module, Callable[[Tensor], Tensor]]]
 }
 
 
-def trainer(name: str) -> Callable[[Batch], float]:
+def trainer(name: str, **options: Any) -> Callable[[Batch], float]:
     """A training step of a contender; it returns the loss before it.
+
+    Args:
+        name: of the contender.
+        **options: of `snn.run`, for the first contender.
 
     Raises:
         ImportError: the library is not installed.
     """
     torch.manual_seed(0)
-    net, forward = CONTENDERS[name]()
+    net, forward = CONTENDERS[name](**options)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
     def step(batch: Batch) -> float:

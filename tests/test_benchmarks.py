@@ -104,8 +104,8 @@ def test_static_images_and_images_over_time_are_measured() -> None:
 
 
 @pytest.mark.slow
-def test_memory_is_measured_for_both_networks() -> None:
-    assert len({row["layers"] for row in report("memory")}) == 2
+def test_memory_is_measured_for_short_and_long_recordings() -> None:
+    assert len({(row["layers"], row["T"]) for row in report("memory")}) == 4
 
 
 @pytest.mark.slow

@@ -39,6 +39,15 @@ def test_what_any_layer_keeps_takes_one_bit_for_each_element(layer: nn.Module, k
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def test_spikes_that_are_booleans_take_a_byte_instead_of_a_bit() -> None:
+    import spikeloom.kernels.bits as bits
+
+    for x in (spikes((40, 512), 0.3).bool(), torch.zeros(40, 512, dtype=torch.bool)):
+        saved = bits._packed(x)
+        assert saved[0].nbytes == 40 * 512 // 8
+        assert torch.equal(bits._unpacked(saved), x)
+
+
 def test_bits_need_less_memory() -> None:
     net, x = (
         nn.Sequential(nn.Linear(512, 40), snn.Leaky(0.9, init_hidden=True)),

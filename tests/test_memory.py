@@ -130,6 +130,20 @@ def test_records_and_the_remembered_state_go_through_the_segments() -> None:
     assert torch.equal(torch.cat([first, second]), exact.output[0])
 
 
+def test_the_parts_of_a_long_run_are_not_small() -> None:
+    net = nn.Sequential(
+        *(nn.Linear(6, 20), snn.Leaky(0.9, init_hidden=True)),
+        *(nn.Linear(20, 2), snn.Leaky(0.9, init_hidden=True)),
+    )
+    x = torch.rand(1000, 20, 6)
+    own = list(net.parameters())
+    exact, found = (
+        saved_bytes(lambda kind=kind: snn.run(net, x, memory=kind), *own)
+        for kind in ("exact", "checkpoint")
+    )
+    assert found < 0.3 * exact
+
+
 def test_what_cannot_be_done_is_refused_with_the_reason() -> None:
     x = torch.rand(10, B, 6)
     with pytest.raises(
@@ -140,6 +154,127 @@ def test_what_cannot_be_done_is_refused_with_the_reason() -> None:
         ValueError, match=r'batch_norm="time" takes the statistics of all steps together'
     ):
         snn.run(network().float(), x, memory="checkpoint", batch_norm="time")
+
+
+class Reshaping(nn.Module):
+    """Names the size of its batch, multiplies steps elementwise and keeps two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.lif1 = nn.Linear(6, 6), snn.Leaky(0.9, init_hidden=True, learn_beta=True)
+        self.norm = nn.LayerNorm(3)
+        self.fc2, self.lif2 = nn.Linear(6, 5), snn.Synaptic(0.8, 0.9, init_hidden=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        spk = self.lif1(self.fc1(x.view(x.size(0), 6)) * 2 + x)
+        y = self.norm(spk.view(x.size(0), 2, 3)).view(x.size(0), -1)
+        return self.lif2(self.fc2(torch.relu(y))), y
+
+
+def images() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        nn.BatchNorm2d(2).eval(),
+        nn.MaxPool2d(2),
+        snn.Leaky(0.9, init_hidden=True),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(8, 5),
+        snn.Leaky(0.8, init_hidden=True, learn_threshold=True, output=True),
+    )
+
+
+ALONE = {"flat": (Reshaping, (6,)), "images": (images, (1, 6, 6))}
+
+
+@pytest.mark.parametrize("memory_", ["checkpoint", "compressed"])
+@pytest.mark.parametrize(("name", "static"), [("flat", False), ("images", False), ("images", True)])
+def test_parts_of_the_batch_differ_from_the_whole(
+    name: str, static: bool, memory_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "ROWS", 1)
+    make, shape = ALONE[name]
+    found = []
+    for kind in ("exact", memory_):
+        torch.manual_seed(0)
+        net = make().double()
+        x = (torch.rand(*(() if static else (T,)), 6, *shape) * 2).double().requires_grad_()
+        options: dict[str, Any] = {"num_steps": T} if static else {}
+        result = snn.run(net, x, memory=kind, explain=True, **options)
+        assert ("parts of" in result.plan.segments) is (kind != "exact")
+        again = snn.run(net, x, memory=kind, reset=False, **options)
+        outputs = [*result.output, *again]
+        loss = sum((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum() for y in outputs)
+        leaves = [x, *net.parameters()]
+        found.append((outputs, torch.autograd.grad(loss, leaves)))
+    for a, b in zip(found[0][0], found[1][0], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        least = 1e-10 if memory_ == "checkpoint" else 0.3  # a sum of terms that cancel
+        assert (a - b).norm() <= least * (1 + a.norm())
+
+
+class Mixing(nn.Module):
+    """Reads other samples of the batch in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.fc = how, nn.Linear(6, 6)
+        self.norm = nn.BatchNorm1d(6)
+        beta = torch.linspace(0.5, 0.9, 36).view(6, 6) if how == "a beta of each sample" else 0.9
+        self.lif = snn.Leaky(beta, init_hidden=True)
+        self.offset = torch.linspace(0, 1, 36).view(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        ways = {
+            "softmax": lambda: y.softmax(0),
+            "mean": lambda: y - y.mean(0),
+            "batch norm": lambda: self.norm(y),
+            "flattened": lambda: y.flatten().view(6, 6),
+            "transposed": lambda: y.t() + y,
+            "product": lambda: y @ y,
+            "as weight": lambda: torch.nn.functional.linear(y, y),
+            "reversed": lambda: y.flip(0),
+            "concatenated": lambda: torch.cat([y[1:], y[:1]]),
+            "offset of each sample": lambda: y + self.offset,
+        }
+        return self.lif(ways[self.how]() if self.how in ways else y)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "softmax",
+        "mean",
+        "batch norm",
+        "flattened",
+        "transposed",
+        "product",
+        "as weight",
+        "reversed",
+        "concatenated",
+        "offset of each sample",
+        "a beta of each sample",
+    ],
+)
+def test_a_batch_was_divided_although_its_samples_are_mixed(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "ROWS", 1)
+    found = []
+    for kind in ("exact", "checkpoint"):
+        torch.manual_seed(0)
+        net = Mixing(how).double()
+        x = (torch.rand(T, 6, 6) * 2).double().requires_grad_()
+        result = snn.run(net, x, memory=kind, explain=True)
+        if kind == "checkpoint" and how != "flattened":
+            assert "segments of" in result.plan.segments
+        loss = (result.output * torch.linspace(-1, 1, T * 36).view(T, 6, 6)).sum()
+        leaves = [x, *net.fc.parameters()]
+        found.append([result.output, *torch.autograd.grad(loss, leaves)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
 
 class Deciding(nn.Module):
@@ -205,6 +340,7 @@ def test_a_segment_stays_in_memory_after_its_backward_pass(monkeypatch: pytest.M
         run_alone(self, *args)
 
     monkeypatch.setattr(Execution, "run_alone", counted)
+    monkeypatch.setattr(memory, "LEAST", 1)
     net = nn.Sequential(
         nn.Linear(64, 64),
         snn.Leaky(0.9, init_hidden=True),

@@ -154,17 +154,20 @@ def forced_residual() -> str:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(work: int = 0) -> Iterator[None]:
     """Inside the block, a sequence is served like the largest one before it.
 
     What a large layer has paid for, such as a compiler that was loaded, small layers of the same
     network use as well.
 
+    Args:
+        work: neuron steps of a sequence that is run in parts.
+
     >>> import spikeloom as snn
     >>> with together():
     ...     spk, mem = snn.Leaky(0.9, mode="sequence")(torch.ones(4, 1, 2))
     """
-    token = _largest.set([0])
+    token = _largest.set([work])
     try:
         yield
     finally:

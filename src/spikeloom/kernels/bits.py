@@ -35,7 +35,7 @@ def _packed(x: Tensor) -> Any:
         x.numel() < LEAST
         or not x.is_cpu
         or (x.is_leaf and x.requires_grad)
-        or not x.is_floating_point()
+        or not (x.is_floating_point() or x.dtype == torch.bool)
     ):
         return x
     flat = x.detach().as_strided((x.numel(),), (1,)) if is_dense(x) else None

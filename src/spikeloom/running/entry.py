@@ -96,11 +96,13 @@ def run(
             the padding holds does not matter. States of all steps are saved for this. Hooks and
             monitors receive neurons' spikes and states in the same form.
         memory: what is saved for the backward pass. ``"exact"``: everything that it reads.
-            ``"compressed"``: time is divided into segments, membranes are saved in 16 bits and
-            spikes as bits; spikes are the same, gradients are off by about 1e-3 (`snn.residual`).
-            ``"checkpoint"``: only the states between segments are saved, and a segment is computed
-            again for its gradients, which are those of ``"exact"`` up to the order in which the
-            weights' gradients are summed over time.
+            The others run in parts: a few samples at a time over all steps where every layer treats
+            samples alone, else segments of time for the whole batch (batch norm in training,
+            recurrent neurons, batches of fewer than four samples, ``lengths``); the plan says
+            which. ``"compressed"``: membranes are saved in 16 bits and spikes as bits; spikes are
+            the same, gradients are off by about 1e-3 (`snn.residual`). ``"checkpoint"``: only what
+            a part starts from is saved, and a part is computed again for its gradients, which are
+            those of ``"exact"`` up to the order in which the weights' gradients are summed.
         explain: also return the plan: how each layer ran, and which lines needed a value
             (``plan.forced``).
 

@@ -67,6 +67,8 @@ class Execution:
         self.stops: dict[int, int] = {}  # where the recomputed segment ended
         # the last spikes of padded samples, by neuron; those that are passed on are 0 after an end
         self.fired: dict[int, Tensor] = {}
+        self.batch: Any = None  # of `snn.run`, see `spikeloom.running.samples`; None: not known
+        self.division = ""  # how the batch was divided, for the plan
         self.fused = False  # several steps share one graph of autograd
         self._readers: dict[tuple[int, int], list[Layer | None]] = {}
         self._needs: Need | None = None
@@ -99,14 +101,9 @@ class Execution:
         for layer in reversed(self.pending()):
             if layer.number in need or layer.effect:
                 chosen.append(layer)
-                self._add_needs(layer, need)
+                self.add_needs(layer, need)
         chosen.reverse()
         return chosen
-
-    def run_last(self, need: Need) -> None:
-        """Run the layers that ``need`` depends on; no other value will be read afterwards."""
-        wanted = outputs_of(need)
-        self.run_alone(self.choose(need), wanted, need)
 
     def run_alone(self, chosen: list[Layer], wanted: set[tuple[int, int]], need: Need) -> None:
         """Run layers whose values are read only by each other, except for ``wanted``.
@@ -136,7 +133,8 @@ class Execution:
         """Add a layer to the plan."""
         self.rows.setdefault(layer.number, Row(layer.name, layer.title, how))
 
-    def _add_needs(self, layer: Layer, need: Need) -> None:
+    def add_needs(self, layer: Layer, need: Need) -> None:
+        """Add what the pending occurrences of a layer read to ``need``."""
         span = self.span(layer)
         for reference in (*layer.references(), *layer.own(span.start)):
             outputs = need.setdefault(reference.layer, {})

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.parameters import version
 from .deferred import Deferred, Info
 
-__all__ = ["Layer", "Need", "Output", "Reference", "Slot", "Values", "referred"]
+__all__ = ["Layer", "Need", "Output", "Part", "Reference", "Slot", "Values", "referred"]
 
 Need = dict[int, dict[int, set[int]]]  # layer -> output -> occurrences whose values are needed
 
@@ -288,6 +288,18 @@ class Part:
                     value = value.clone()  # a view would keep the values of all steps alive
             pieces.append(Part(index, 1, None, [value]))
         return pieces
+
+    def split(self, size: int, number: int) -> list["Part"]:
+        """Return the same occurrences for ``number`` parts of at most ``size`` samples each."""
+        with torch.enable_grad():
+            if self._timed is not None:
+                return [Part(self.first, self.count, v, None) for v in self._timed.split(size, 1)]
+            assert self._values is not None
+            nothing = [None] * number
+            steps = zip(
+                *(nothing if v is None else v.split(size) for v in self._values), strict=True
+            )
+            return [Part(self.first, self.count, None, list(values)) for values in steps]
 
     def replace(self, position: int, value: Tensor) -> None:
         values = list(self.steps())

@@ -21,7 +21,7 @@ from ..core import recording
 from . import memory, modes
 from .arguments import CONSTANTS
 from .deferred import Deferred, Info, Refused, user_line
-from .execution import Execution, outputs_of
+from .execution import Execution
 from .program import Layer, Need
 from .special_layers import NOT_TOGETHER
 from .stateful import StatefulModules
@@ -217,15 +217,11 @@ class Recorder(StatefulModules, TorchFunctionMode):
 
     def piece(self) -> None:
         """Compute the visible values and release those that nothing can read any more."""
-        need = self.alive([])[1]
-        visible = {
-            layer: {out: set(at) for out, at in outs.items()} for layer, outs in need.items()
-        }
+        visible = self.alive([])[1]
         recording.local.recorder = None  # calls inside a segment are not the user's
         try:
             with torch._C.DisableTorchFunction():
-                chosen = self.execution.choose(need)
-                memory.run_segment(self.execution, chosen, outputs_of(visible), need)
+                memory.run_segment(self.execution, visible)
                 self._let_go(visible)
         finally:
             recording.local.recorder = self
@@ -254,7 +250,7 @@ class Recorder(StatefulModules, TorchFunctionMode):
             del result
             self.snapshots.clear()
             held, need = self.alive(leaves)
-            self.execution.run_last(need)
+            memory.run_segment(self.execution, need, last=True)
             self.check_shared()
             for number in held:
                 value = self.deferred[number]

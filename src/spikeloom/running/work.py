@@ -15,10 +15,11 @@ from .errors import Place
 from .execution import Execution
 from .lengths import Holder
 from .loop import loop, stacked
-from .memory import segment_length
+from .memory import by_samples, segment_length
 from .plan import Plan
 from .recorded import names_of, plan_of, recorded
 from .recorder import Recorder
+from .samples import Batch
 from .stateful_layers import StatefulLayer
 
 __all__ = ["Work"]
@@ -81,6 +82,8 @@ class Work:
         execution = Execution(self.memory, self.batch_norm, stepping=True, ends=self.ends)
         recorder = Recorder(execution, names_of(self.net))
         execution.hooked = execution.hooked or compressed
+        if self.memory != "exact":
+            execution.batch = Batch(self.x, int(not self.is_static), self.steps)
         with spikes_as_bits() if compressed else nullcontext():
             output, records = recorded(
                 lambda: self._over_time(recorder), (), {}, recorder, self.steps
@@ -89,21 +92,23 @@ class Work:
             self._seal()
         plan = plan_of(recorder, execution)
         recorder.release()
-        plan.segments = self._segments()
+        plan.segments = self._segments(execution)
         return output, records, plan
 
     def _over_time(self, recorder: Recorder) -> tuple[Any, dict[str, Any]]:
-        in_one_step = self.memory == "exact" and not self.keys and self.steps > 1
-        links = links_of(self.net) if in_one_step else None
+        links = links_of(self.net) if not self.keys and self.steps > 1 else None
+        after = lambda t: self._after(t, recorder)  # noqa: E731
         if links is None:
-            return stacked(*self.loop(self.inputs(), lambda t: self._after(t, recorder)))
+            return stacked(*self.loop(self.inputs(), after))
         chain = Chain(recorder, links, self.steps)
         static = self.steps if self.is_static else None
         first = chain.first(self.x if self.is_static else self.x[0], static, self.place)
-        if chain.can_repeat():
+        after(0)
+        in_one = self.memory == "exact" or by_samples(recorder.execution) is not None
+        if in_one and chain.can_repeat():
             chain.repeat()
             return chain.over_time(first), {}
-        outputs, _ = self.loop(list(self.inputs())[1:])
+        outputs, _ = self.loop(list(self.inputs())[1:], lambda t: after(t + 1))
         return stacked([first, *outputs], {})
 
     def _after(self, t: int, recorder: Recorder) -> None:
@@ -112,23 +117,28 @@ class Work:
             known = recorder.modules()
             self._hold = self.holder(m for m in self.net.modules() if id(m) not in known)
         self._hold(t)
-        if (t + 1) % self._length() == 0 and t + 1 < self.steps:
+        ends = (t + 1) % self._length() == 0 and t + 1 < self.steps
+        if ends and by_samples(recorder.execution) is None:
             recorder.piece()
 
     def _length(self) -> int:
-        """Return the number of steps of a segment."""
+        """Return the number of steps of a segment of time."""
         if self.memory == "exact":
             return self.steps
         return segment_length(self.steps, len(self.x) if self.is_static else self.x.shape[1])
 
-    def _segments(self) -> str:
+    def _segments(self, execution: Execution) -> str:
+        """Return how the work was divided, for the plan."""
         length = self._length()
-        if length == self.steps:
+        division = execution.division
+        if not division and length < self.steps:
+            division = f"{-(-self.steps // length)} segments of {length} steps"
+        if not division:
             return ""
         how = "compressed"
         if self.memory == "checkpoint":
             how = "all but the last computed again for gradients"
-        return f"in {-(-self.steps // length)} segments of {length} steps, {how}"
+        return f"in {division}, {how}"
 
     def _seal(self) -> None:
         """Hide the graph of the states from the check for freed graphs, which would compute it."""

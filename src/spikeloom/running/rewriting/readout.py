@@ -29,7 +29,7 @@ def applied(execution: Any, layer: Any, span: range) -> str:
         return ""
     weight: Any = reader.args[1]
     bias: Any = reader.args[2] if len(reader.args) > 2 else None
-    if not _is_small(weight, bias) or layer.infos[0].shape.numel() * len(span) < LEAST:
+    if not _is_small(weight, bias) or layer.size * len(span) < LEAST:
         return ""
     if execution.memory == "compressed" or dispatch.forced_residual() not in ("", "input"):
         return ""
