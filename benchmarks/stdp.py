@@ -37,7 +37,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "400 neurons, 1 pass": {"neurons": 400, "passes": 1},
     "400 neurons, slower rule, 1 pass": {"neurons": 400, "passes": 1, **SLOWER},
     "1600 neurons, 1 pass": {"neurons": 1600, "passes": 1},
-    "6400 neurons, faster rule, 3 passes": {"neurons": 6400, "passes": 3, **FASTER},
+    "large: 6400, faster rule, 3 passes": {"neurons": 6400, "passes": 3, **FASTER},
 }
 SMOKE: dict[str, dict[str, Any]] = {
     "40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}
