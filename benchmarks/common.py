@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import spikeloom
+from spikeloom.kernels import pages
 
 __all__ = [
     "Seeds",
@@ -239,11 +240,12 @@ def _answer(
 def peak(run: Callable[[], Any]) -> float:
     """What ``run`` adds to the resident memory of this process at its peak, in MiB (Linux, glibc).
 
-    It runs once before, so that libraries, kernels and buffers that stay are there; what that left
-    free in the heap is handed back to the system, since it would be used again unseen.
+    It runs once before, so that libraries and kernels are there; what that left free in the heap
+    and in our kernels is handed back to the system, since it would be used again unseen.
     """
     run()
     gc.collect()
+    pages.forget()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = _resident("VmRSS")
@@ -258,6 +260,7 @@ def alive(run: Callable[[], Any]) -> float:
     Counts what is allocated in ``run``: tensors by torch's profiler, numpy's arrays (events, bits)
     by tracemalloc; the sum of both peaks.
     """
+    pages.forget()
     with torch.profiler.profile(profile_memory=True) as profiler:
         run()
     found = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]  # pyright: ignore

@@ -59,3 +59,11 @@ def test_memory_that_inference_mode_made_is_no_inference_tensor_later() -> None:
         pages.reused(SHAPE, torch.float32).fill_(1.0)
     x = torch.ones(SHAPE, requires_grad=True)
     (x * pages.reused(SHAPE, torch.float32).zero_()).sum().backward()
+
+
+def test_waiting_memory_can_be_given_back() -> None:
+    held = [pages.reused(SHAPE, torch.float32)]
+    held.clear()
+    assert pages._waiting.free
+    pages.forget()
+    assert not pages._waiting.free

@@ -15,7 +15,7 @@ from weakref import finalize
 import torch
 from torch import Tensor
 
-__all__ = ["large", "reused"]
+__all__ = ["forget", "large", "reused"]
 
 MOST = 2**28  # bytes that wait to be used again
 LEAST = 2**22  # bytes; below, the C library reuses memory that is mapped already
@@ -56,6 +56,12 @@ def reused(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         array = memory.numpy()[:]
         finalize(array, _waiting.give, memory).atexit = False  # when the tensor's memory is freed
         return torch.from_numpy(array).view(dtype).view(tuple(shape))
+
+
+def forget() -> None:
+    """Return all memory that waits to be used again to the system."""
+    with _waiting.lock:
+        _waiting.free.clear()
 
 
 class _Waiting:
