@@ -231,3 +231,13 @@ def test_a_network_runs_over_spikes_that_are_stored_as_booleans() -> None:
     x = spikes((7, 6, 20), 0.3) != 0
     stepped = torch.stack([net(x_t) for x_t in x])
     torch.testing.assert_close(snn.run(net, x), stepped)
+
+
+@needs_numba
+def test_a_frozen_layer_saved_which_elements_fired() -> None:
+    """Only the gradients of weight and bias read it."""
+    x = spikes((40, 512), 0.3).requires_grad_()
+    net = snn.SpikeLinear(512, 40, events="always")
+    trained = saved_bytes(lambda: net(x), x, *net.parameters())
+    net.requires_grad_(False)
+    assert saved_bytes(lambda: net(x), x, *net.parameters()) == 0 < trained

@@ -23,7 +23,7 @@ def stacked(
         step: tensor of one step.
         n: number of steps.
         dtype: default: that of ``step``.
-        inside: callers of layers hardly see the tensor, so that its memory may be used again.
+        inside: the tensor passes between layers only, so that its memory may be used again.
     """
     like = torch.empty_like(step)
     options = {"dtype": dtype or step.dtype, "device": step.device}

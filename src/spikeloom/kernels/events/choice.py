@@ -63,8 +63,7 @@ def linear(
         x: [..., K]; for a layer that is made for events, also booleans or small integers.
         weight: [N, K].
         bias: [N].
-        made_for_events: times also small products, and uses events where no
-            timing is allowed.
+        made_for_events: times also small products, and uses events where no timing is allowed.
         inside: no caller sees the result, so that its memory may be used again.
 
     >>> linear(torch.eye(2), torch.tensor([[1.0, 2.0]]), None)

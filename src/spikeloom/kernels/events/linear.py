@@ -30,7 +30,7 @@ WORDS = 32  # masks of a row whose columns are summed at a time; they limit the 
 class Events(NamedTuple):
     """Which elements of an input [R, K] are not zero."""
 
-    x: Tensor  # contiguous
+    x: Tensor
     masks: Tensor  # 64 columns of a row in a number, [R, words]
     graded: Tensor  # whether an element is neither 0 nor 1, [1]
 
@@ -113,7 +113,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, inside: bool) -> Tensor:
         y, events = product(x, weight, bias, inside=inside)
-        ctx.save_for_backward(x, weight, *events[1:])
+        ctx.save_for_backward(x, weight, *(events[1:] if any(ctx.needs_input_grad[1:]) else ()))
         return y
 
     @staticmethod
@@ -133,7 +133,7 @@ class _Product(torch.autograd.Function):
             )
         if not wanted[1]:
             return dx, None, grad.sum(0), None
-        return dx, *gradient(grad, Events(_flat(x), *rest), weight, biased=wanted[2]), None
+        return dx, *gradient(grad, Events(x, *rest), weight, biased=wanted[2]), None
 
 
 def product(
@@ -155,11 +155,11 @@ def product(
     events = Events(x, masks, torch.zeros(1, dtype=torch.uint8))
     shape = rows, outputs
     y = reused(shape, table.dtype) if inside else large(table.new_empty(shape))
+    tensors = (*events, table, bias, y)
+    numbers = (x.numel(), inputs, outputs, packed)
 
     def work(start: int, stop: int) -> None:
-        tensors = (*events, table, bias, y)
-        numbers = (x.numel(), inputs, outputs, packed, start, stop)
-        loops.run("product", width, (x.dtype, y.dtype), tensors, *numbers)
+        loops.run("product", width, (x.dtype, y.dtype), tensors, *numbers, start, stop)
 
     if outputs:
         sweep(work, rows, inputs, BLOCK)
@@ -171,7 +171,9 @@ def gradient(
 ) -> tuple[Tensor, Tensor | None]:
     """Return ``grad.T @ x`` in the layout of the weight, and if ``biased`` ``grad.sum(0)``."""
     grad = _flat(grad)
-    x, masks, graded = events
+    x, masks, _ = events
+    graded = bool(events.graded)
+    x = _flat(x) if graded else x  # else it is not read
     rows, outputs = grad.shape
     inputs = x.shape[1]
     width = width_of(outputs, grad.element_size())
@@ -180,11 +182,11 @@ def gradient(
     shape = parts, inputs, width
     dw = grad.new_empty(shape) if as_it_is else reused(shape, grad.dtype)
     db = grad.new_empty(parts, width)
+    tensors = (x, masks, grad, dw, db)
+    numbers = (rows, inputs, outputs, graded, biased)
 
     def work(start: int, stop: int) -> None:
-        tensors = (x, masks, grad, dw, db)
-        numbers = (rows, inputs, outputs, bool(graded), biased, start, stop)
-        loops.run("gradient", width, (x.dtype, grad.dtype), tensors, *numbers)
+        loops.run("gradient", width, (x.dtype, grad.dtype), tensors, *numbers, start, stop)
 
     if outputs:
         sweep(work, max(1, masks.shape[1]), 64 * rows, WORDS)

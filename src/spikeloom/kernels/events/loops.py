@@ -222,12 +222,12 @@ def run(
         numbers: the arguments that follow.
     """
     addresses = (tensor.data_ptr() for tensor in tensors)
-    _compiled(name, width, ROWS, *dtypes)(*addresses, *numbers)
+    _compiled(name, width, *dtypes)(*addresses, *numbers)
 
 
 @cache
 def _compiled(
-    name: str, width: int, rows: int, given: torch.dtype, weight: torch.dtype
+    name: str, width: int, given: torch.dtype, weight: torch.dtype
 ) -> Callable[..., None]:
     from numba import types
 
@@ -244,7 +244,7 @@ def _compiled(
     # the text must change with the operations that it calls
     stamp = hashlib.sha256(inspect.getsource(vectors).encode()).hexdigest()
     text = _TEXT.format(
-        ROWS=rows,
+        ROWS=ROWS,
         BUCKET=BUCKET,
         width=width,
         real=_TYPES[weight],

@@ -47,13 +47,13 @@ def _with_linear(execution: Any, layer: Any, span: range) -> str:
     weight, bias = _parameters(reader)
     if constant or x.dim() < 3 or layer.infos[0].dtype != weight.dtype:
         return ""
-    from ...kernels.events import choice
+    from ...kernels.events import choice, linear
 
     pays, remark = choice.worth(x, weight, bias, made_for_events=True)
     if not pays:
         return ""
     inside = execution.only_reader(reader) is not None
-    y, _ = choice.linear(x, weight, bias, made_for_events=True, inside=inside)
+    y = linear.linear(x, weight, bias, inside=inside)
     execution.values.put(layer, 0, len(span), [None] * len(span))
     execution.values.put_timed(reader, 0, len(span), y)
     execution.values.done[reader.number] = execution.span(reader).stop
