@@ -9,6 +9,7 @@ many were refused with a message, and how many differ, with seed, text and diffe
 
 import argparse
 import collections
+import functools
 import json
 import sys
 from pathlib import Path
@@ -31,8 +32,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument(
         "--style",
-        choices=("class", "function", "step", "padded"),
-        help='programs of one style only; "padded": networks on recordings of unequal length',
+        choices=("class", "function", "step", "checkpoint", "padded"),
+        help='programs of one style only; "checkpoint": networks of one step with '
+        'memory="checkpoint"; "padded": networks on recordings of unequal length',
     )
     parser.add_argument("--out", type=Path, help="where the words of finished seeds are kept")
     parser.add_argument(
@@ -46,6 +48,9 @@ def judged(seed: int, style: str | None) -> Verdict | str:
     try:
         if style == "padded":
             return check_padded(seed)
+        if style == "checkpoint":
+            run = functools.partial(snn.run, memory="checkpoint")
+            return check(seed, snn.layerwise, "step", run)
         return check(seed, snn.layerwise, style)
     except Exception as error:  # one program must not end a campaign
         return f"seed {seed}, crash: {type(error).__name__}: {error}"

@@ -277,6 +277,16 @@ def test_a_batch_was_divided_although_its_samples_are_mixed(
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("memory_", ["checkpoint", "compressed"])
+@pytest.mark.parametrize("static", [False, True])
+def test_an_empty_batch_was_divided_by_its_size(static: bool, memory_: str) -> None:
+    net = nn.Sequential(nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True))
+    x = torch.zeros(*(() if static else (T,)), 0, 6)
+    y = snn.run(net, x, T if static else None, memory=memory_)
+    assert y.shape == (T, 0, 8)
+    y.sum().backward()
+
+
 class Deciding(nn.Module):
     def __init__(self) -> None:
         super().__init__()

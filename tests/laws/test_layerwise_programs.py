@@ -2,6 +2,7 @@
 tries thousands."""
 
 import collections
+import functools
 from typing import Any
 
 import pytest
@@ -28,6 +29,15 @@ def test_random_programs_are_their_plain_loops(style: str, first: int) -> None:
     assert not words["different"], [v for v in verdicts if v.word == "different"]
     assert words["refused"] <= 0.15 * EACH, [v for v in verdicts if v.word == "refused"]
     assert words["loop fails"] <= 0.25 * EACH, words  # otherwise the generator compares too little
+
+
+def test_random_networks_that_are_computed_again_are_their_plain_loops() -> None:
+    """In parts of samples or of time."""
+    run = functools.partial(snn.run, memory="checkpoint")
+    verdicts = [check(seed, snn.layerwise, "step", run) for seed in range(4000, 4000 + EACH)]
+    words = collections.Counter(v.word for v in verdicts)
+    assert not [v for v in verdicts if v.word == "different"]
+    assert words["loop fails"] <= 0.25 * EACH and words["refused"] <= 0.1 * EACH, words
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -162,7 +162,8 @@ def shares(execution: Execution, chosen: list[Layer], found: set[int], size: int
         size: samples of a part.
     """
     batch = execution.batch
-    number = -(-batch.size // size)
+    size = max(1, size)  # a batch may be empty
+    number = max(1, -(-batch.size // size))
     reads: Need = {}
     for layer in chosen:
         execution.add_needs(layer, reads)

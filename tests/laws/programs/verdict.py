@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import spikeloom as snn
-from spikeloom.running import record
+from spikeloom.running import memory, record
 
 from .network import H, T
 from .observer import Failure, Wrap, observe
@@ -34,8 +34,8 @@ class Verdict:
         return f"{head}\n{self.program}\n{self.program.text}"
 
 
-def check(seed: int, layerwise: Wrap, style: str | None = None) -> Verdict:
-    """Run the program of a seed plain and recorded."""
+def check(seed: int, layerwise: Wrap, style: str | None = None, run: Any = snn.run) -> Verdict:
+    """Run the program of a seed plain and recorded; networks of one step by ``run``."""
     program = write(seed, style)
     with warnings.catch_warnings(), hurried(seed):
         warnings.simplefilter("ignore")  # torch warns of lazily named things that users write
@@ -43,7 +43,7 @@ def check(seed: int, layerwise: Wrap, style: str | None = None) -> Verdict:
         failed = [v for values in expected for v in values.values() if isinstance(v, Failure)]
         if failed:
             return Verdict("loop fails", f"{failed[0]}: {failed[0].text}", program)
-        found = observe(program, layerwise, snn.run)
+        found = observe(program, layerwise, run)
     for number, (a, b) in enumerate(zip(expected, found, strict=True)):
         failures = [v for v in b.values() if isinstance(v, Failure)]
         if failures:
@@ -60,17 +60,20 @@ def check(seed: int, layerwise: Wrap, style: str | None = None) -> Verdict:
 
 @contextmanager
 def hurried(seed: int) -> Iterator[None]:
-    """The recorder runs what is pending early, or gives up early, for some seeds: it decides on
-    speed only."""
+    """The recorder runs what is pending early, gives up early, or divides small batches, for some
+    seeds: it decides on speed and memory only."""
     r = random.Random(seed)
-    wanted = {
-        "PIECE": r.choice([None, None, 100, 1000]),
-        "UNREPEATED": r.choice([None, None, 3, 12]),
-    }
+    wanted = [
+        (record, "PIECE", r.choice([None, None, 100, 1000])),
+        (record, "UNREPEATED", r.choice([None, None, 3, 12])),
+        (memory, "PARTS", r.choice([None, 2, 2])),
+        (memory, "LEAST", r.choice([None, 1, 1])),
+        (memory, "ROWS", r.choice([None, 1, 1])),
+    ]
     with ExitStack() as patches:
-        for name, value in wanted.items():
+        for module, name, value in wanted:
             if value is not None:
-                patches.enter_context(patch.object(record, name, value))
+                patches.enter_context(patch.object(module, name, value))
         yield
 
 
