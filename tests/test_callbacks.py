@@ -136,12 +136,18 @@ def test_the_best_weights_are_not_those_of_the_best_epoch(folder, tmp_path) -> N
     def keep(run) -> None:
         kept.append({name: value.clone() for name, value in run.net.state_dict().items()})
         values.append(run.history[-1]["validation_loss"])
+        if len(values) == 3:  # the other two epochs are worse, whatever the processor rounds
+            with torch.no_grad():
+                for parameter in run.net.parameters():
+                    parameter.neg_()
+            for group in run.optimizer.param_groups:
+                group["lr"] = 0.0
 
     out = tmp_path / "run" if folder else None
-    arguments = {**SETTINGS, "epochs": 5, "lr": 0.5, "out": out, **HELD}
+    arguments = {**SETTINGS, "epochs": 5, "lr": 0.05, "out": out, **HELD}
     result = snn.fit(build, split(), **arguments, callbacks=[BestCheckpoint(), keep])
     best = values.index(min(values))
-    assert best < 4, "the last epoch was the best one: the test shows nothing"
+    assert best < 3, "the epochs after the damage were better: the test shows nothing"
     assert all(torch.equal(value, kept[best][n]) for n, value in result.net.state_dict().items())
     found = snn.evaluate(result.net, split(), num_steps=5)
     assert result.test_accuracy.last == found.accuracy == result.test["accuracy"]

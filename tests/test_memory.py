@@ -308,14 +308,14 @@ def test_a_network_that_asks_for_values_can_be_checkpointed_too() -> None:
 
 
 def test_a_run_may_go_on_from_a_checkpointed_one() -> None:
-    net = nn.Sequential(nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True))
-    x = torch.rand(3, T, 64, 6)
+    net = nn.Sequential(nn.Linear(6, 8), snn.Leaky(0.9, init_hidden=True)).double()
+    x = torch.rand(3, T, 64, 6, dtype=torch.float64)
     spk = [snn.run(net, part, memory="checkpoint", reset=not n) for n, part in enumerate(x[:2])]
     spk.append(snn.run(net, x[2], reset=False))
     loss = torch.cat(spk).sum()
     found = torch.autograd.grad(loss, list(net.parameters()))
     expected = torch.autograd.grad(snn.run(net, x.flatten(0, 1)).sum(), list(net.parameters()))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("written", ["0.weight", "0.bias", "1.beta", "1.threshold"])

@@ -68,6 +68,18 @@ def test_the_traced_loop_is_the_eager_loop(
     )
 
 
+def test_the_traced_loop_rounds_a_square_that_the_eager_loop_multiplies() -> None:
+    neuron = snn.Izhikevich().double()
+    start = neuron.initial(torch.zeros(20_000, dtype=torch.float64))
+    start = start._replace(mem=torch.rand(20_000, dtype=torch.float64) * 100 - 80)
+    x = torch.zeros(1, 20_000, dtype=torch.float64)
+    found = []
+    for used in ("eager", "torch"):
+        with snn.backend(used):
+            found.append(neuron.scan(x, start)[1].mem)
+    assert torch.equal(*found)
+
+
 @every_elementwise
 def test_the_traced_loop_takes_parameters_for_each_neuron(
     name: str, options: dict[str, Any]

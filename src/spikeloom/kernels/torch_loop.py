@@ -35,6 +35,11 @@ class _Body:
         self.setup.append(f"b{self.count} = torch.empty_like(like, dtype={dtype})")
         return f"b{self.count}"
 
+    def constant(self, argument: Any) -> Any:
+        """Return the number behind a reference to a constant; anything else as it is."""
+        value = self.program.nodes[argument.index].value if isinstance(argument, Ref) else None
+        return argument if value is None else value
+
     def operand(self, argument: Any) -> str:
         if not isinstance(argument, Ref):
             return repr(argument)
@@ -47,8 +52,11 @@ class _Body:
     def call(self, node: Node, out: str | None) -> str:
         """Return the expression of an operation, which writes to ``out`` if it supports that."""
         packet = node.op
-        args = ", ".join(self.operand(a) for a in node.args)
         name = operation(packet)
+        given = node.args
+        if name == "pow":  # torch multiplies only where the exponent is a number such as 2
+            given = (given[0], self.constant(given[1]))
+        args = ", ".join(self.operand(a) for a in given)
         if name == "_to_copy":
             return f"{out}.copy_({args})" if out else f"{args}.to({node.dtype})"
         if not hasattr(torch, name) or not any(
