@@ -4,15 +4,17 @@ them under torchrun: ``several.py CASE FOLDER [resume]``."""
 import os
 import signal
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
 import spikeloom as snn
-from spikeloom.train import Callback, CSVLog, EarlyStopping, Result, macro_f1
+from spikeloom.train import Callback, CSVLog, EarlyStopping, Result, macro_f1, processes
 
 CASES = [
     "plain",
@@ -187,12 +189,29 @@ def main(case: str, folder: Path, resume: bool) -> None:
     elif case == "refused":
         (folder / "run").mkdir(exist_ok=True)
         (folder / "run" / "run.json").touch()
+    elif case == "closed":
+        torch.save(alive_after_the_end(), folder / f"found-{rank}.pt")
+        return
     try:
         result = train("plain", **more)
     except (snn.train.Interrupted, FileExistsError, RuntimeError) as error:
         (folder / f"error-{rank}.txt").write_text(f"{type(error).__name__}: {error}")
         return
     torch.save(found(result), folder / f"found-{rank}.pt")
+
+
+def alive_after_the_end() -> bool:
+    """Whether the group outlives its end, after `fit` and a loop with torch's own wrapper."""
+    train("plain", epochs=1)
+
+    def own() -> None:
+        wrapped = DistributedDataParallel(nn.Linear(6, 3).double())
+        wrapped(data(10, 1)[0]).sum().backward()
+
+    own()
+    group = weakref.ref(distributed.group.WORLD)
+    processes._close()
+    return group() is not None
 
 
 class Stop(Callback):

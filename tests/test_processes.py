@@ -304,3 +304,9 @@ def test_torchrun_trains_two_networks(tmp_path) -> None:
     words = ["--nproc_per_node=2", str(SCRIPT), "logs", str(tmp_path)]
     subprocess.run([*command, *words], check=True, timeout=1500, capture_output=True)
     assert distance(load(tmp_path, 0), load(tmp_path, 1)) == 0
+
+
+@pytest.mark.slow
+def test_a_thread_of_the_group_is_left_at_the_end_and_may_abort_the_process(tmp_path) -> None:
+    assert launch(2, "closed", tmp_path) == [0, 0]
+    assert [load(tmp_path, rank) for rank in (0, 1)] == [False, False]

@@ -5,6 +5,8 @@ Random layers draw other numbers in each process, and batch norm sees the sample
 """
 
 import atexit
+import gc
+import importlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -64,7 +66,8 @@ def share() -> Share:
 def together(device: Any = None) -> Share:
     """Open the process group of a process that torchrun has started, unless one is open already.
 
-    It stays open for the further trainings of this process: one address cannot be opened twice.
+    It stays open for the further trainings of this process: one address cannot be opened twice. The
+    end of the process closes it.
 
     Args:
         device: where the network will be. On a GPU the process takes the one of its local rank.
@@ -75,6 +78,9 @@ def together(device: Any = None) -> Share:
     if device is not None and torch.device(device).type == "cuda" and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if _launched() > 1 and distributed.is_available() and not distributed.is_initialized():
+        # Its functions keep the group that is open at its first import as a default argument, and
+        # wrapping a network imports it.
+        importlib.import_module("torch.distributed.nn")
         on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
         atexit.register(_close)
@@ -82,7 +88,14 @@ def together(device: Any = None) -> Share:
 
 
 def _close() -> None:
+    """Close the group and end its threads.
+
+    A thread of gloo that lets go of its last tensor when the interpreter is gone aborts the
+    process. The threads end when nothing holds the group, and a wrapped network, which does, waits
+    for the garbage collector.
+    """
     if distributed.is_initialized():
+        gc.collect()
         distributed.destroy_process_group()
 
 
