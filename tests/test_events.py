@@ -129,12 +129,39 @@ def test_second_derivatives_pass_a_layer_on_events() -> None:
 
 
 @needs_numba
-def test_an_input_that_was_written_after_the_forward_pass_is_refused_by_autograd() -> None:
-    x, w = spikes((6, 8), 0.3), torch.randn(4, 8, requires_grad=True)
+@pytest.mark.parametrize("graded", [1.0, 2.5])
+def test_an_input_that_was_written_after_the_forward_pass_changed_the_gradient(graded) -> None:
+    """Graded values are read again, which autograd refuses; of spikes only bits are kept."""
+    x, w = graded * spikes((6, 8), 0.3), torch.randn(4, 8, requires_grad=True)
+    before = x.clone()
     y = linear(x, w, None)
     x.zero_()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
+    if graded != 1:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
+        return
+    y.sum().backward()
+    torch.testing.assert_close(w.grad, before.sum(0).expand(4, 8))
+
+
+@needs_numba
+def test_the_backward_pass_kept_spikes_of_which_it_reads_one_bit_each() -> None:
+    kept: list[torch.Tensor] = []
+    x, w = spikes((40, 640), 0.3), torch.randn(4, 640, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        linear(x, w, None)
+    assert sum(t.nbytes for t in kept if t is not w) == x.numel() // 8
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_the_gradient_of_a_gradient_needed_the_spikes_that_are_not_kept(dtype) -> None:
+    x, w = spikes((40, 70), 0.3), torch.randn(4, 70, requires_grad=True)
+    found = []
+    for y in (linear(x.to(dtype), w, None), x @ w.t()):
+        (first,) = torch.autograd.grad((y**3).sum(), w, create_graph=True)
+        found.append(torch.autograd.grad((first**2).sum(), w)[0])
+    assert_close(*found, terms=2**12)
 
 
 @needs_numba
@@ -197,7 +224,7 @@ def test_masks_are_those_that_torch_finds_at_every_width(
             bits = found.masks.numpy().view("uint8").reshape(6, -1)
             fired = np.unpackbits(bits, axis=1, bitorder="little")
             assert (fired[:, :width] == given.bool().numpy()).all() and not fired[:, width:].any()
-            assert bool(found.graded) is bool((given.to(real) > 1).any())
+            assert (found.x is not None) is bool((given.to(real) > 1).any())
             assert_close([y], [F.linear(given.to(real), w)], 3 * width)
 
 

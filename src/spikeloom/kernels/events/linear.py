@@ -3,8 +3,8 @@
 Forward a row of the output is the sum of those rows of the transposed weight for which the input is
 not zero; backward a row of the gradient of the weight is the sum of the gradients of those rows.
 
-The gradient of the input is dense, as surrogate gradients require. The backward pass keeps the
-input, as the dense layer does, and one bit for each element.
+The gradient of the input is dense, as surrogate gradients require. The backward pass keeps one bit
+for each element of the input, and the input itself only if it has a gradient or graded values.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,17 @@ WORDS = 32  # masks of a row whose columns are summed at a time; they limit the 
 class Events(NamedTuple):
     """Which elements of an input [R, K] are not zero."""
 
-    x: Tensor
     masks: Tensor  # 64 columns of a row in a number, [R, words]
-    graded: Tensor  # whether an element is neither 0 nor 1, [1]
+    inputs: int  # K
+    x: Tensor | None  # the input, if an element is neither 0 nor 1
+
+    def dense(self, dtype: torch.dtype) -> Tensor:
+        """Return the input."""
+        if self.x is not None:
+            return self.x.to(dtype)
+        octets = self.masks.numpy().view(np.uint8)
+        bits = np.unpackbits(octets, axis=-1, count=self.inputs, bitorder="little")
+        return torch.from_numpy(bits).to(dtype)
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
@@ -102,8 +110,12 @@ def density(x: Tensor) -> float:
     >>> density(torch.eye(4))
     0.25
     """
-    rows = x.detach().reshape(x.shape[:-1].numel(), x.shape[-1])
-    sample = rows[:: max(1, len(rows) // max(16, 2**13 // (x.shape[-1] or 1)))]
+    x = x.detach()
+    wanted = max(16, 2**13 // (x.shape[-1] or 1))
+    if not x.is_contiguous():  # else `reshape` would copy all of it
+        x = x[:: max(1, len(x) // wanted)]
+    rows = x.reshape(x.shape[:-1].numel(), x.shape[-1])
+    sample = rows[:: max(1, len(rows) // wanted)]
     # a third of the time of torch.count_nonzero; the copy is not memory of the user
     fired = np.count_nonzero(sample.to(torch.bool, copy=True).numpy())
     return int(fired) / max(1, sample.numel())
@@ -113,27 +125,34 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, inside: bool) -> Tensor:
         y, events = product(x, weight, bias, inside=inside)
-        ctx.save_for_backward(x, weight, *(events[1:] if any(ctx.needs_input_grad[1:]) else ()))
+        ctx.inputs = events.inputs
+        read = any(ctx.needs_input_grad[1:])
+        # an input that has a gradient is part of the gradient of the weight's gradient
+        ctx.graded = events.x is not None
+        saved = x if read and (ctx.graded or ctx.needs_input_grad[0]) else None
+        ctx.save_for_backward(weight, events.masks if read else None, saved)
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight, *rest = ctx.saved_tensors
+        weight, masks, x = ctx.saved_tensors
+        events = Events(masks, ctx.inputs, x if ctx.graded else None)
         grad = grads[0]
         wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
         if not any(wanted[1:]):
             return dx, None, None, None
         if torch.is_grad_enabled():  # gradients of gradients are ordinary operations
+            read = events.dense(grad.dtype) if x is None else x.to(grad.dtype)
             return (
                 dx,
-                grad.t() @ x.to(grad.dtype) if wanted[1] else None,
+                grad.t() @ read if wanted[1] else None,
                 grad.sum(0) if wanted[2] else None,
                 None,
             )
         if not wanted[1]:
             return dx, None, grad.sum(0), None
-        return dx, *gradient(grad, Events(x, *rest), weight, biased=wanted[2]), None
+        return dx, *gradient(grad, events, weight, biased=wanted[2]), None
 
 
 def product(
@@ -152,10 +171,10 @@ def product(
     table = torch.stack(list(_parts(table, width))) if packed else table.contiguous()
     bias = table.new_zeros(outputs) if bias is None else _flat(bias)
     masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
-    events = Events(x, masks, torch.zeros(1, dtype=torch.uint8))
+    graded = torch.zeros(1, dtype=torch.uint8)
     shape = rows, outputs
     y = reused(shape, table.dtype) if inside else large(table.new_empty(shape))
-    tensors = (*events, table, bias, y)
+    tensors = (x, masks, graded, table, bias, y)
     numbers = (x.numel(), inputs, outputs, packed)
 
     def work(start: int, stop: int) -> None:
@@ -163,7 +182,7 @@ def product(
 
     if outputs:
         sweep(work, rows, inputs, BLOCK)
-    return y, events
+    return y, Events(masks, inputs, x if graded else None)
 
 
 def gradient(
@@ -171,22 +190,21 @@ def gradient(
 ) -> tuple[Tensor, Tensor | None]:
     """Return ``grad.T @ x`` in the layout of the weight, and if ``biased`` ``grad.sum(0)``."""
     grad = _flat(grad)
-    x, masks, _ = events
-    graded = bool(events.graded)
-    x = _flat(x) if graded else x  # else it is not read
+    masks, inputs, x = events
+    graded = x is not None
+    values = _flat(x) if graded else grad  # which is not read
     rows, outputs = grad.shape
-    inputs = x.shape[1]
     width = width_of(outputs, grad.element_size())
     parts = -(-outputs // max(1, width))
     as_it_is = parts == 1 and weight.t().is_contiguous()
     shape = parts, inputs, width
     dw = grad.new_empty(shape) if as_it_is else reused(shape, grad.dtype)
     db = grad.new_empty(parts, width)
-    tensors = (x, masks, grad, dw, db)
+    tensors = (values, masks, grad, dw, db)
     numbers = (rows, inputs, outputs, graded, biased)
 
     def work(start: int, stop: int) -> None:
-        loops.run("gradient", width, (x.dtype, grad.dtype), tensors, *numbers, start, stop)
+        loops.run("gradient", width, (values.dtype, grad.dtype), tensors, *numbers, start, stop)
 
     if outputs:
         sweep(work, max(1, masks.shape[1]), 64 * rows, WORDS)
