@@ -27,7 +27,7 @@ MEMORIES = ("exact", "compressed", "checkpoint")
 SEGMENTS = 0.6  # times the square root of T
 ROWS = 64  # least samples x steps of a part; a matrix product of fewer rows is slower
 PARTS = 4  # of a batch; fewer save less memory than segments of time do
-LEAST = 2**21  # values of a part; with fewer, starting its layers takes longer than computing them
+LEAST = 2**23  # bytes of a part; with fewer, starting its layers takes longer than computing them
 
 
 def segment_length(num_steps: int, batch: int) -> int:
@@ -55,9 +55,15 @@ def by_samples(execution: Execution) -> set[int] | None:
 
 
 def _weights(layers: Sequence[Layer]) -> int:
-    """Return the number of elements of all gradients of weights."""
-    reals = {id(v): v.numel() for layer in layers for v, _ in layer.reals if v.requires_grad}
+    """Return the bytes of all gradients of weights."""
+    reals = {id(v): v.nbytes for layer in layers for v, _ in layer.reals if v.requires_grad}
     return sum(reals.values())
+
+
+def _bytes(layer: Layer, out: int) -> int:
+    """Return the size of an output of one occurrence."""
+    info = layer.infos[out]
+    return info.shape.numel() * info.dtype.itemsize
 
 
 def run_segment(execution: Execution, visible: Need, *, last: bool = False) -> None:
@@ -108,18 +114,18 @@ def _copied(need: Need) -> Need:
 def _samples(execution: Execution, chosen: list[Layer], found: set[int], later: Need) -> int:
     """Return the number of samples of a part.
 
-    A part is as large as what exists as a whole in any case: the outputs, and the gradients of the
+    A part is as large as what exists as a whole in any case: the outputs, or the gradients of the
     weights, to which each part adds its own.
     """
     batch = execution.batch
     runs = [layer for layer in chosen if layer.number in found]
     steps = max((len(execution.span(layer)) for layer in runs), default=1)
-    values = sum(layer.size * len(execution.span(layer)) for layer in runs)
-    sample = (values + batch.x.numel() * steps / batch.steps) / batch.size
+    computed = (_bytes(layer, 0) * len(execution.span(layer)) for layer in runs if layer.size)
+    sample = (sum(computed) + batch.x.nbytes * steps / batch.steps) / batch.size
     outputs = 0
     for layer in runs:
         for out, indices in later.get(layer.number, {}).items():
-            outputs += layer.infos[out].shape.numel() * len(indices)
+            outputs += _bytes(layer, out) * len(indices)
     most = int(max(LEAST, _weights(chosen), outputs) / max(sample, 1))
     most = max(min(most, math.ceil(batch.size / PARTS)), math.ceil(ROWS / steps))
     return math.ceil(batch.size / math.ceil(batch.size / most))
