@@ -24,6 +24,7 @@ __all__ = ["demand", "density", "linear", "refusal"]
 
 READS = 4  # of a row of the weight on average; below, copying it costs more than it saves
 BLOCK = 4096  # rows of a product at a time: each reads the whole weight
+MANY = 8  # parts of the columns; with fewer, each thread would list all entries for few of them
 WORDS = 32  # masks of a row whose columns are summed at a time; they limit the memory
 
 
@@ -203,11 +204,21 @@ def gradient(
     tensors = (values, masks, grad, dw, db)
     numbers = (rows, inputs, outputs, graded, biased)
 
-    def work(start: int, stop: int) -> None:
-        loops.run("gradient", width, (values.dtype, grad.dtype), tensors, *numbers, start, stop)
+    dtypes = values.dtype, grad.dtype
 
-    if outputs:
-        sweep(work, max(1, masks.shape[1]), 64 * rows, WORDS)
+    def work(start: int, stop: int) -> None:
+        loops.run("gradient", width, dtypes, tensors, *numbers, start, stop, 0, parts)
+
+    def some_outputs(start: int, stop: int) -> None:
+        for word in range(0, words, WORDS):
+            end = word + WORDS
+            loops.run("gradient", width, dtypes, tensors, *numbers, word, end, start, stop)
+
+    words = max(1, masks.shape[1])
+    if parts >= MANY:  # threads that divide the inputs would each copy the whole gradient
+        sweep(some_outputs, parts, 64 * words * rows / parts, parts)
+    elif outputs:
+        sweep(work, words, 64 * rows, WORDS)
     joined = dw[0].t() if as_it_is else torch.empty_like(weight)
     if not as_it_is:
         _join(dw, joined.t())

@@ -114,7 +114,7 @@ def enumerate_rows(masks, ptr, idx, inputs, start):
             p = following
 
 
-def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word, end):
+def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word, end, begin, stop):
     """Write the gradient of the weight for the inputs of the masks' words ``word`` to ``end``.
 
     Args:
@@ -130,6 +130,8 @@ def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word
         biased: see ``db``.
         word: first word.
         end: the word behind the last.
+        begin: first part.
+        stop: the part behind the last.
     """
     parts = (outputs + WIDTH - 1) // WIDTH
     end = min(end, (inputs + 63) // 64)
@@ -148,7 +150,7 @@ def gradient(x, masks, grad, dw, db, rows, inputs, outputs, graded, biased, word
                 column = k + k // 64 - 65 * word
                 for p in range(column * BUCKET, column * BUCKET + counts[column]):
                     values[p] = x[(first + listed[p]) * inputs + k]
-        for part in range(parts):
+        for part in range(begin, stop):
             c = min(part * WIDTH, outputs - WIDTH)
             table = (grad, first * outputs, outputs)
             if parts > 1:
@@ -189,7 +191,7 @@ def list_columns(masks, listed, counts, inputs, rows, word, end):
 
 
 # X: the input's numbers, R: the weight's, M: masks, F: a flag; then how many numbers follow
-_ARGUMENTS = {"product": ("XMFRRR", 6), "gradient": ("XMRRR", 7)}
+_ARGUMENTS = {"product": ("XMFRRR", 6), "gradient": ("XMRRR", 9)}
 _HELPERS = (mark, enumerate_rows, list_columns)
 _TEXT = """
 import numba
