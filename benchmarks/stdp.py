@@ -30,6 +30,7 @@ NAMING = 10_000  # training images that name the neurons
 FEW = {"images": 5_000, "theta_plus": 0.4}  # few images need fast thresholds
 SLOWER = {"rule": PowerLaw(alpha=0.005, x_tar=0.05, mu=0.0), "tc_theta": 4.5e6}
 FASTER = {"rule": PowerLaw(alpha=0.04, x_tar=0.05, mu=0.0)}  # few images for each neuron
+SLOWING = (0.04, 0.04, 0.02, 0.02, 0.01, 0.01)  # learning rate of each pass
 ROWS: dict[str, dict[str, Any]] = {
     "100 neurons, 5,000 images": {"neurons": 100, **FEW},
     "100 neurons, 5,000 images in batches of 16": {"neurons": 100, **FEW, "batch": 16},
@@ -38,6 +39,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "400 neurons, slower rule, 1 pass": {"neurons": 400, "passes": 1, **SLOWER},
     "1600 neurons, 1 pass": {"neurons": 1600, "passes": 1},
     "large: 6400, faster rule, 3 passes": {"neurons": 6400, "passes": 3, **FASTER},
+    "large: 6400, rule slows down, 6 passes": {"neurons": 6400, "passes": 6, "alphas": SLOWING},
 }
 SMOKE: dict[str, dict[str, Any]] = {
     "40 neurons, smoke": {"neurons": 40, "images": 1000, "theta_plus": 0.5}
@@ -86,9 +88,12 @@ def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]
     """Train one network and note its course."""
     options = dict(row)
     batch, passes = options.pop("batch", None), options.pop("passes", 1)
+    rules = [PowerLaw(alpha=alpha, x_tar=0.05, mu=0.0) for alpha in options.pop("alphas", ())]
     images = options.pop("images", passes * len(split.x_train))
     generator = torch.Generator().manual_seed(seed)
     net = DiehlAndCook2015(inputs=split.x_train[0].numel(), generator=generator, **options)
+    if rules:
+        net.rule = rules[0]
     epochs = -(-images // len(split.x_train))
     curve: list[dict[str, float]] = []
     seconds, wanted = 0.0, marks(images, len(split.x_train))
@@ -103,6 +108,8 @@ def trained(row: dict[str, Any], split: data.Split, seed: int) -> dict[str, Any]
             start = time.process_time()
             if len(curve) == len(wanted):
                 break
+        if rules:
+            net.rule = rules[step.images // len(split.x_train)]
     return {"seed": seed, "cpu_seconds": seconds, **curve[-1], "curve": curve}
 
 
