@@ -154,6 +154,18 @@ def test_the_backward_pass_kept_spikes_of_which_it_reads_one_bit_each() -> None:
 
 
 @needs_numba
+def test_a_layer_whose_bias_alone_is_trained_kept_what_nothing_reads() -> None:
+    saved: list[torch.Tensor] = []
+    x, w = spikes((40, 640), 0.3), torch.randn(4, 640)
+    bias = torch.zeros(4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        y = linear(x, w, bias)
+    assert [t.shape for t in saved] == [w.shape]
+    y.sum().backward()
+    torch.testing.assert_close(bias.grad, torch.full((4,), 40.0))
+
+
+@needs_numba
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
 def test_the_gradient_of_a_gradient_needed_the_spikes_that_are_not_kept(dtype) -> None:
     x, w = spikes((40, 70), 0.3), torch.randn(4, 70, requires_grad=True)

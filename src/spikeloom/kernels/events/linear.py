@@ -127,9 +127,9 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, inside: bool) -> Tensor:
         y, events = product(x, weight, bias, inside=inside)
         ctx.inputs = events.inputs
-        read = any(ctx.needs_input_grad[1:])
-        # an input that has a gradient is part of the gradient of the weight's gradient
         ctx.graded = events.x is not None
+        read = ctx.needs_input_grad[1]
+        # an input that has a gradient is part of the gradient of the weight's gradient
         saved = x if read and (ctx.graded or ctx.needs_input_grad[0]) else None
         ctx.save_for_backward(weight, events.masks if read else None, saved)
         return y
@@ -137,22 +137,15 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         weight, masks, x = ctx.saved_tensors
-        events = Events(masks, ctx.inputs, x if ctx.graded else None)
         grad = grads[0]
         wanted = ctx.needs_input_grad
         dx = grad @ weight if wanted[0] else None
-        if not any(wanted[1:]):
-            return dx, None, None, None
+        if not wanted[1]:
+            return dx, None, grad.sum(0) if wanted[2] else None, None
+        events = Events(masks, ctx.inputs, x if ctx.graded else None)
         if torch.is_grad_enabled():  # gradients of gradients are ordinary operations
             read = events.dense(grad.dtype) if x is None else x.to(grad.dtype)
-            return (
-                dx,
-                grad.t() @ read if wanted[1] else None,
-                grad.sum(0) if wanted[2] else None,
-                None,
-            )
-        if not wanted[1]:
-            return dx, None, grad.sum(0), None
+            return dx, grad.t() @ read, grad.sum(0) if wanted[2] else None, None
         return dx, *gradient(grad, events, weight, biased=wanted[2]), None
 
 
@@ -203,10 +196,9 @@ def gradient(
     db = grad.new_empty(parts, width)
     tensors = (values, masks, grad, dw, db)
     numbers = (rows, inputs, outputs, graded, biased)
-
     dtypes = values.dtype, grad.dtype
 
-    def work(start: int, stop: int) -> None:
+    def some_inputs(start: int, stop: int) -> None:
         loops.run("gradient", width, dtypes, tensors, *numbers, start, stop, 0, parts)
 
     def some_outputs(start: int, stop: int) -> None:
@@ -218,7 +210,7 @@ def gradient(
     if parts >= MANY:  # threads that divide the inputs would each copy the whole gradient
         sweep(some_outputs, parts, 64 * words * rows / parts, parts)
     elif outputs:
-        sweep(work, words, 64 * rows, WORDS)
+        sweep(some_inputs, words, 64 * rows, WORDS)
     joined = dw[0].t() if as_it_is else torch.empty_like(weight)
     if not as_it_is:
         _join(dw, joined.t())
