@@ -64,32 +64,66 @@ def test_a_second_process_loads_what_the_first_one_compiled(base: Path) -> None:
 
 
 SCRIPT = """
+import sys
 import torch, spikeloom as snn
 x = torch.linspace(0, 2, 600).view(10, 3, 20).requires_grad_()
-neuron = snn.Synaptic(0.9, 0.8)
-with snn.backend("numba"):
-    spk, last = neuron.scan(x)
-    (grad,) = torch.autograd.grad(spk.sum() + last.mem.sum(), x)
-print(spk.sum().item(), grad.double().sum().item())
+for neuron in (snn.Synaptic(0.9, 0.8), snn.AdEx()):  # the second one calls expf
+    with snn.backend("numba"):
+        spk, last = neuron.scan(x)
+        (grad,) = torch.autograd.grad(spk.sum() + last.mem.sum(), x)
+    print(spk.sum().item(), grad.double().sum().item())
 from spikeloom.kernels import sources
 print([made.cache_hits for made in sources._compiled])
+print("numba.np.linalg" in sys.modules)
+"""
+
+PASSED = """
+import numba, numpy
+from spikeloom.kernels import sources
+twice = sources.first_class("def twice(a): a[0] *= 2", "twice", (numba.float64[::1],))
+numbers = numpy.ones(3)
+numba.njit(lambda function, a: function(a))(twice, numbers)
+print(numbers.tolist(), twice.cache_hits)
 """
 
 
-def test_the_loops_of_a_neuron_are_loaded_by_a_second_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
-    environment = {**os.environ, "SPIKELOOM_CACHE": str(tmp_path)}
+def in_two_processes(script: str, cache: Path) -> list[list[str]]:
+    """What a script prints before and after the cache is filled."""
+    command = [sys.executable, "-W", "ignore", "-c", script]
     options: dict[str, Any] = {
         "capture_output": True,
         "text": True,
         "check": True,
-        "env": environment,
+        "env": {**os.environ, "SPIKELOOM_CACHE": str(cache)},
     }
-    first, second = (subprocess.run(command, **options).stdout.splitlines() for _ in range(2))
-    assert first[0] == second[0]
-    loops = len(json.loads(first[1]))
-    assert loops >= 2 and json.loads(first[1]) == [0] * loops
-    assert json.loads(second[1]) == [1] * loops
+    return [subprocess.run(command, **options).stdout.splitlines() for _ in range(2)]
+
+
+def test_the_loops_of_a_neuron_are_loaded_by_a_second_process(tmp_path: Path) -> None:
+    first, second = in_two_processes(SCRIPT, tmp_path)
+    assert first[:2] == second[:2]
+    loops = len(json.loads(first[2]))
+    assert loops >= 4 and json.loads(first[2]) == [0] * loops
+    assert json.loads(second[2]) == [1] * loops
+    assert first[3] == "True"
+    assert second[3] == "False", "imports what only compiling needs (0.45 s)"
+
+
+def test_a_function_that_was_loaded_is_an_argument_of_compiled_ones(tmp_path: Path) -> None:
+    assert in_two_processes(PASSED, tmp_path) == [["[2.0, 1.0, 1.0] 0"], ["[2.0, 1.0, 1.0] 1"]]
+
+
+def test_a_call_that_cannot_be_linked_yet_makes_numba_load_all_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(sources, "_called", lambda library: ["defined_by_a_later_numba"])
+    assert numbers() == COMPILED
+    refreshed = []
+    context = type(numba.core.registry.cpu_target.target_context)
+    monkeypatch.setattr(context, "refresh", lambda self: refreshed.append(self))
+    assert numbers() == LOADED
+    assert len(refreshed) == 1
 
 
 def halved(file: Path) -> None:

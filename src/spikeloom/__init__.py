@@ -57,13 +57,12 @@ from .neurons.slstm import SLSTM
 from .neurons.state_leaky import StateLeaky
 from .neurons.synaptic import Synaptic
 from .neurons.ternary_lif import TernaryLIF
-from .running import layerwise, rewrites, run
 
 SpikingNeuron = Neuron
 __version__ = "0.1.0"
 
-# What reads files, draws, trains or needs an optional package is loaded on first use. Editors and
-# type checkers see the imports.
+# What runs whole networks, reads files, draws, trains or needs an optional package is loaded on
+# first use. Editors and type checkers see the imports.
 if TYPE_CHECKING:
     from . import (
         backprop,
@@ -91,6 +90,7 @@ if TYPE_CHECKING:
     from .doctor import gradient_report
     from .export_nir import export_to_nir
     from .import_nir import import_from_nir
+    from .running import layerwise, rewrites, run
     from .saving import load, save
     from .train import evaluate, fit
 
@@ -194,7 +194,10 @@ _HOME = {
     "fit": "train",
     "gradient_report": "doctor",
     "import_from_nir": "import_nir",
+    "layerwise": "running",
     "load": "saving",
+    "rewrites": "running",
+    "run": "running",
     "save": "saving",
 }
 
@@ -203,8 +206,10 @@ if not TYPE_CHECKING:
 
     def __getattr__(name):
         if name in _HOME:
-            return getattr(import_module(f".{_HOME[name]}", __name__), name)
-        if name in __all__:
+            found = getattr(import_module(f".{_HOME[name]}", __name__), name)
+            globals()[name] = found  # the next access does not come here
+            return found
+        if name in __all__ or name == "running":
             return import_module(f".{name}", __name__)
         raise AttributeError(f"module 'spikeloom' has no attribute {name!r}{_closest(name)}")
 
