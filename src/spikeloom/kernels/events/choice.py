@@ -29,8 +29,7 @@ __all__ = ["by_input_alone", "dense", "linear", "worth"]
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
 DENSE = 0.5  # density from which on the dense product is used without timing
-GAIN = 1.15  # least speed-up for which an ordinary layer uses events
-GAIN_MADE_FOR_EVENTS = 1.05  # least speed-up for which a layer that is made for events uses them
+GAIN = 1.05  # least speed-up for which events are used; inside a network they gain a little more
 
 _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default=False)
 
@@ -123,7 +122,7 @@ def _pays(
         with suppress(OSError):
             if file is not None:
                 written(file, json.dumps(answers).encode())
-    return answers[key] >= (GAIN_MADE_FOR_EVENTS if made_for_events else GAIN)
+    return answers[key] >= GAIN
 
 
 def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> float:
