@@ -47,7 +47,7 @@ HELD_OUT = 10_000
 PEERS = ("snntorch, as in its tutorials", "snntorch, first layer once")
 RECIPES = {
     "mlp": Recipe(mlp, 98.0, num_steps=3, epochs=4, batch_size=512, lr=6e-3),
-    "conv": Recipe(conv, 99.0, num_steps=5, epochs=3, batch_size=64, lr=4e-3),
+    "conv": Recipe(conv, 99.0, num_steps=3, epochs=3, batch_size=64, lr=6e-3),
 }
 
 

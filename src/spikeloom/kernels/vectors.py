@@ -12,11 +12,21 @@ from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import extending, types
 
-__all__ = ["lowest", "nonzero", "number", "ones", "pointer", "sum_rows", "width"]
+__all__ = [
+    "add_scaled",
+    "lowest",
+    "nonzero",
+    "number",
+    "ones",
+    "pointer",
+    "sum_rows",
+    "width",
+]
 
 intrinsic: Any = extending.intrinsic  # which adds the first argument; its callers do not give it
 _I64 = ir.IntType(64)
 _REGISTERS = 8  # of a sum: half of those of most processors
+_LANES = 32  # of a vector in memory that is added to
 _PART = 16  # what a part costs besides its columns, in columns
 
 
@@ -175,6 +185,38 @@ def sum_rows(
         return context.get_dummy_value()
 
     return types.void(lanes, out, base, table, listed, factors, span), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_scaled(typingctx: Any, lanes: Any, out: Any, term: Any, factor: Any) -> Any:
+    """Add ``factor`` times a vector to another one.
+
+    Args:
+        typingctx: of numba.
+        lanes: elements of the vectors, a constant.
+        out: receives the sum; (memory, place).
+        term: (memory, place).
+        factor: a number.
+    """
+    count = lanes.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (memory, place), (others, there) = (
+            [builder.extract_value(args[i], j) for j in range(2)] for i in (1, 2)
+        )
+        done = 0
+        while done < count:  # more at a time would not fit into the registers
+            size = min(_LANES, 1 << (count - done).bit_length() - 1)
+            moved = ir.Constant(_I64, done)
+            out = memory, builder.add(place, moved)
+            term = _load(builder, (others, builder.add(there, moved)), size)
+            scaled = builder.fmul(term, _repeated(builder, args[3], term.type))
+            total = builder.fadd(_load(builder, out, size), scaled)
+            builder.store(total, _address(builder, out, size), align=1)
+            done += size
+        return context.get_dummy_value()
+
+    return types.void(lanes, out, term, factor), codegen
 
 
 def _repeated(builder: Any, value: Any, vector: Any) -> Any:

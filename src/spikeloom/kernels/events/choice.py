@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,14 +21,26 @@ from torch.nn import functional as F
 
 from ...core import checks
 from ..sources import cache_folder, written
+from . import images, loops
 from . import linear as events
-from . import loops
 
-__all__ = ["by_input_alone", "dense", "linear", "worth"]
+__all__ = [
+    "by_input_alone",
+    "case",
+    "convolution",
+    "dense",
+    "linear",
+    "paid",
+    "ratio",
+    "worth",
+    "worth_convolution",
+]
 
 WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than events can save
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
 DENSE = 0.5  # density from which on the dense product is used without timing
+TIMED = 128  # images that are timed
+FIRST = 4  # images that are read to see whether all are spikes
 GAIN = 1.05  # least speed-up for which events are used; inside a network they gain a little more
 
 _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default=False)
@@ -107,18 +119,89 @@ def _pays(
 ) -> bool:
     trained = torch.is_grad_enabled() and weight.requires_grad
     rows = x.numel() // x.shape[-1]
-    steps = round(2 * math.log2(density))
     key = (
-        f"{rows.bit_length()} {tuple(weight.shape)} {weight.stride(0) == 1} {x.dtype} {steps} "
-        f"{trained}"
+        f"{rows.bit_length()} {tuple(weight.shape)} {weight.stride(0) == 1} {x.dtype} "
+        f"{_steps(density)} {trained}"
     )
     key += f" {torch.get_num_threads()}"
+    flat = x.detach().reshape(rows, -1)
+    gain = partial(_gain, flat, weight.detach(), bias, trained)
+    return paid(key, gain, otherwise=made_for_events)
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, where: images.Windows
+) -> tuple[Tensor | None, str]:
+    """Return the convolution of images by events, None if it is not faster; and a remark."""
+    first, fixed = x[:TIMED].detach(), None if bias is None else bias.detach()
+    trained = torch.is_grad_enabled() and weight.requires_grad
+    pays, remark = worth_convolution(first, weight.detach(), fixed, where, trained=trained)
+    return images.convolution(x, weight, bias, where) if pays else None, remark
+
+
+def worth_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, where: images.Windows, *, trained: bool
+) -> tuple[bool, str]:
+    """Return whether a convolution of these images uses events, and a remark for the plan.
+
+    Args:
+        x: images without a gradient, [M, C, H, W].
+        weight: [N, C, *kernel], without a gradient.
+        bias: [N].
+        where: the windows.
+        trained: whether the weight needs a gradient.
+    """
+    if where.multiply_adds(x, weight) < WORTH:
+        return False, ""
+    density = events.density(x)
+    if not 0 < density < DENSE or images.windows(x[:FIRST], where) is None:
+        return False, ""
+    others = ([1, 1], False, [0, 0], 1, [False, True, bias is not None])
+
+    def dense() -> None:
+        y = torch.conv2d(x, weight, bias, where.stride, where.padding)
+        if trained:
+            sizes = None if bias is None else list(bias.shape)
+            places = where.stride, where.padding
+            torch.ops.aten.convolution_backward(y, x, weight, sizes, *places, *others)
+
+    def sparse() -> None:
+        found = cast(events.Events, images.windows(x, where))
+        y = images.convolved(found, weight, bias, where.outputs(x))
+        if trained:  # which marks the windows again
+            found = cast(events.Events, images.windows(x, where))
+            images.filter_gradient(y, found, weight, biased=bias is not None)
+
+    key = f"convolution {case(x, weight, bias, where)} {_steps(density)} {trained}"
+    pays = paid(key, lambda: ratio(dense, sparse))
+    return pays, f"{'events' if pays else 'dense'} (density {100 * density:.3g} %)"
+
+
+def case(x: Tensor, weight: Tensor, bias: Tensor | None, where: images.Windows) -> str:
+    """Return what the time of a convolution depends on, as a part of the key of `paid`."""
+    sizes = f"{len(x).bit_length()} {tuple(x.shape[1:])} {tuple(weight.shape)} {bias is not None}"
+    return f"{sizes} {where.stride} {where.padding} {x.dtype} {torch.get_num_threads()}"
+
+
+def _steps(density: float) -> int:
+    """Return the density in steps of a factor; below 1 % it does not matter any more."""
+    return round(2 * math.log2(max(density, 0.01)))
+
+
+def paid(key: str, gain: Callable[[], float], *, otherwise: bool = False) -> bool:
+    """Return whether a method paid when it was timed.
+
+    Args:
+        key: of the case.
+        gain: times it, if no process of this machine has done so: how many times as fast it is.
+        otherwise: the answer where no timing is allowed.
+    """
     answers = _answers()
     file = _file()
     if key not in answers:
         if file is None and _reproducible.get():
-            return made_for_events
-        answers[key] = _gain(x.detach().reshape(rows, -1), weight.detach(), bias, trained)
+            return otherwise
+        answers[key] = gain()
         with suppress(OSError):
             if file is not None:
                 written(file, json.dumps(answers).encode())
@@ -143,10 +226,15 @@ def _gain(x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> floa
         if trained:
             events.gradient(y, found, weight, biased=bias is not None)
 
+    return ratio(product, sparse)
+
+
+def ratio(dense: Callable[[], Any], sparse: Callable[[], Any]) -> float:
+    """Return how many times as fast ``sparse`` is."""
     with torch.no_grad():
         sparse()  # compiles
-        pairs = [(_seconds(product), _seconds(sparse))]
-        pairs += [(_seconds(product), _seconds(sparse)) for _ in range(_repeats(pairs[0][0]))]
+        pairs = [(_seconds(dense), _seconds(sparse))]
+        pairs += [(_seconds(dense), _seconds(sparse)) for _ in range(_repeats(pairs[0][0]))]
     return min(pair[0] for pair in pairs) / max(1e-9, min(pair[1] for pair in pairs))
 
 
@@ -155,7 +243,7 @@ def _repeats(seconds: float) -> int:
     return max(2, min(20, int(0.01 / max(seconds, 1e-9))))
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], Any]) -> float:
     """Time of the thread, which other programs do not lengthen; with several threads, wall time."""
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     start = clock()
@@ -169,7 +257,7 @@ def _file() -> Path | None:
     folder = cache_folder()
     stamp = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
     digest = hashlib.sha256(stamp.encode())
-    for source in (__file__, events.__file__, loops.__file__):
+    for source in (__file__, images.__file__, events.__file__, loops.__file__):
         digest.update(Path(cast(str, source)).read_bytes())
     return folder / f"timed_{digest.hexdigest()[:20]}.json" if folder else None
 

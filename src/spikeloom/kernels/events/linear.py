@@ -20,7 +20,7 @@ from ..pages import large, reused
 from ..threads import sweep
 from . import loops
 
-__all__ = ["demand", "density", "linear", "refusal"]
+__all__ = ["demand", "density", "linear", "refusal", "refusal_of"]
 
 READS = 4  # of a row of the weight on average; below, copying it costs more than it saves
 BLOCK = 4096  # rows of a product at a time: each reads the whole weight
@@ -45,7 +45,14 @@ class Events(NamedTuple):
 
 
 def refusal(x: Tensor, weight: Tensor) -> str | None:
-    """Return why events cannot compute this call; None if they can."""
+    """Return why events cannot compute this product; None if they can."""
+    if x.shape[-1:] != weight.shape[1:]:
+        return f"the last axis of the input must be {weight.shape[1]}, got {tuple(x.shape)}"
+    return refusal_of(x, weight)
+
+
+def refusal_of(x: Tensor, weight: Tensor) -> str | None:
+    """Return why events cannot compute with these tensors; None if they can."""
     if torch.compiler.is_compiling() or checks.watched(x, weight):
         return "operations are recorded or replaced, which sees ordinary ones only"
     if not (x.is_cpu and weight.is_cpu):
@@ -66,8 +73,6 @@ def refusal(x: Tensor, weight: Tensor) -> str | None:
             "a derivative is taken by torch.func or forward mode, which sees ordinary "
             "operations only"
         )
-    if x.shape[-1:] != weight.shape[1:]:
-        return f"the last axis of the input must be {weight.shape[1]}, got {tuple(x.shape)}"
     return None
 
 
@@ -158,25 +163,42 @@ def product(
     """
     x = _flat(x)
     rows, inputs = x.shape
-    outputs = len(weight)
+    masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
+    events = Events(masks, inputs, x)
+    y, graded = _summed(x, events, weight, bias, inside=inside, marked=False)
+    return y, events if graded else events._replace(x=None)
+
+
+def product_of(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the product of a weight [N, K] with events that have no graded values."""
+    values = events.masks.new_empty(0, dtype=weight.dtype)  # which are not read
+    return _summed(values, events, weight, bias, inside=True, marked=True)[0]
+
+
+def _summed(
+    x: Tensor, events: Events, weight: Tensor, bias: Tensor | None, *, inside: bool, marked: bool
+) -> tuple[Tensor, bool]:
+    """Return the product, and whether the input is graded; write the masks unless ``marked``."""
+    masks, inputs, _ = events
+    rows, outputs = len(masks), len(weight)
     table = materialised(weight.detach()).t()
     width = width_of(outputs, table.element_size())
-    packed = outputs > width and (not table.is_contiguous() or rows * density(x) > READS)
+    often = marked or not table.is_contiguous() or rows * density(x) > READS
+    packed = outputs > width and often
     table = torch.stack(list(_parts(table, width))) if packed else table.contiguous()
     bias = table.new_zeros(outputs) if bias is None else _flat(bias)
-    masks = torch.empty(rows, -(-inputs // 64), dtype=torch.int64)
     graded = torch.zeros(1, dtype=torch.uint8)
     shape = rows, outputs
     y = reused(shape, table.dtype) if inside else large(table.new_empty(shape))
     tensors = (x, masks, graded, table, bias, y)
-    numbers = (x.numel(), inputs, outputs, packed)
+    numbers = (x.numel(), inputs, outputs, packed, marked)
 
     def work(start: int, stop: int) -> None:
         loops.run("product", width, (x.dtype, y.dtype), tensors, *numbers, start, stop)
 
     if outputs:
         sweep(work, rows, inputs, BLOCK)
-    return y, Events(masks, inputs, x if graded else None)
+    return y, bool(graded)
 
 
 def gradient(

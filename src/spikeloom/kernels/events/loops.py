@@ -16,7 +16,7 @@ import torch
 from ..sources import compiled_function
 
 if TYPE_CHECKING:
-    from ..vectors import lowest, nonzero, number, ones, pointer, sum_rows
+    from ..vectors import add_scaled, lowest, nonzero, number, ones, pointer, sum_rows
 
 __all__ = ["ROWS", "WHOLE", "gradient", "product", "run"]
 
@@ -27,12 +27,12 @@ WIDTH = 1  # columns of a part; a constant of the compiled text
 real: Any = np.float32  # dtype of the weight; a constant of the compiled text
 
 
-def product(x, masks, graded, table, bias, y, total, inputs, outputs, packed, start, stop):
+def product(x, masks, graded, table, bias, y, total, inputs, outputs, packed, marked, start, stop):
     """Write rows ``start`` to ``stop`` of the product and of the masks.
 
     Args:
-        x: input, [rows, inputs].
-        masks: receives which elements are not zero, [rows, words].
+        x: input, [rows, inputs]; not read if ``marked``.
+        masks: receives which elements are not zero, [rows, words], or has it if ``marked``.
         graded: receives 1 if an element is neither 0 nor 1.
         table: transposed weight, [inputs, outputs], or ``packed``: [parts, inputs, WIDTH].
         bias: [outputs].
@@ -41,13 +41,18 @@ def product(x, masks, graded, table, bias, y, total, inputs, outputs, packed, st
         inputs: elements of a row.
         outputs: columns of the weight.
         packed: see ``table``.
+        marked: see ``masks``.
         start: first row.
         stop: the row behind the last.
     """
     parts = (outputs + WIDTH - 1) // WIDTH
     rows = stop - start
     ptr = np.zeros(rows + 1, dtype=np.int64)
-    mixed = mark(x, masks, ptr, total, inputs, start)
+    mixed = np.uint64(0)
+    if marked:
+        count(masks, ptr, inputs, start)
+    else:
+        mixed = mark(x, masks, ptr, total, inputs, start)
     idx = np.empty(ptr[rows] + 4, dtype=np.uint32)
     enumerate_rows(masks, ptr, idx, inputs, start)
     values = np.empty(ptr[rows] if mixed else 0, dtype=real)
@@ -80,22 +85,39 @@ def mark(x, masks, ptr, total, inputs, start):
     for r in range(len(ptr) - 1):
         for w in range(words):
             at = (start + r) * inputs + 64 * w
-            rest = min(64, inputs - 64 * w)
-            mask = np.uint64(0)
-            other = np.uint64(0)
-            if at + 64 <= total:
-                mask = nonzero(x, at) & (~np.uint64(0) >> np.uint64(64 - rest))
-                other = mask & ~ones(x, at)
-            else:  # a vector would end behind the memory
-                for j in range(rest):
-                    bit = np.uint64(x[at + j] != 0) << np.uint64(j)
-                    mask |= bit
-                    other |= np.uint64(0) if x[at + j] == 1 else bit
+            mask, other = word(x, at, min(64, inputs - 64 * w), total)
             masks[(start + r) * words + w] = mask
             mixed |= other
             n += number(mask)
         ptr[r + 1] = n
     return mixed
+
+
+def word(x, at, size, total):
+    """Return which of up to 64 elements from ``at`` on are not zero, and which of them are not 1.
+
+    ``total`` is the number of elements of ``x``.
+    """
+    if at + 64 <= total:
+        mask = nonzero(x, at) & (~np.uint64(0) >> np.uint64(64 - size))
+        return mask, mask & ~ones(x, at)
+    mask = np.uint64(0)  # a vector would end behind the memory
+    other = np.uint64(0)
+    for j in range(size):
+        bit = np.uint64(x[at + j] != 0) << np.uint64(j)
+        mask |= bit
+        other |= np.uint64(0) if x[at + j] == 1 else bit
+    return mask, other
+
+
+def count(masks, ptr, inputs, start):
+    """Write where the entries of each row from ``start`` on begin to ``ptr``."""
+    words = (inputs + 63) // 64
+    n = 0
+    for r in range(len(ptr) - 1):
+        for w in range(words):
+            n += number(masks[(start + r) * words + w])
+        ptr[r + 1] = n
 
 
 def enumerate_rows(masks, ptr, idx, inputs, start):
@@ -190,13 +212,156 @@ def list_columns(masks, listed, counts, inputs, rows, word, end):
             counts[base + 64] = 0
 
 
+def windows(
+    x, masks, graded, images, height, width, channels, kh, kw, sy, sx, py, px, oh, ow, start, stop
+):
+    """Write which elements of the windows of images ``start`` to ``stop`` are not zero.
+
+    Args:
+        x: images, [images, height, width, channels].
+        masks: receives a row for each window, [images, oh, ow, words]; columns are [kh, kw,
+            channels].
+        graded: receives 1 if an element is neither 0 nor 1.
+        images: their number.
+        height: of an image.
+        width: of an image.
+        channels: of an image.
+        kh: height of a window.
+        kw: width of a window.
+        sy: vertical distance of two windows.
+        sx: horizontal distance of two windows.
+        py: rows of zeros above and below an image.
+        px: columns of zeros on its left and right.
+        oh: windows along the height.
+        ow: windows along the width.
+        start: first image.
+        stop: the image behind the last.
+    """
+    row = width * channels
+    before = (px * channels + 63) // 64  # words of zeros on the left
+    size = before + (row + px * channels) // 64 + 2
+    bits = np.zeros(height * size, dtype=np.uint64)
+    wide = kw * channels
+    words = (kh * wide + 63) // 64
+    total = images * height * row
+    mixed = np.uint64(0)
+    for m in range(start, stop):
+        for y in range(height):
+            for w in range((row + 63) // 64):
+                at = (m * height + y) * row + 64 * w
+                mask, other = word(x, at, min(64, row - 64 * w), total)
+                bits[y * size + before + w] = mask
+                mixed |= other
+        for oy in range(oh):
+            first = max(0, py - oy * sy)
+            last = min(kh, height + py - oy * sy)
+            for ox in range(ow):
+                out = ((m * oh + oy) * ow + ox) * words
+                for w in range(words):
+                    masks[out + w] = 0
+                for ky in range(first, last):
+                    line = ((oy * sy - py + ky) * size + before) * 64
+                    copy_bits(
+                        bits, line + (ox * sx - px) * channels, masks, 64 * out + ky * wide, wide
+                    )
+    if mixed:
+        graded[0] = 1
+
+
+def copy_bits(source, at, target, to, size):
+    """Copy bits of numbers of 64 bits to a place that has zeros."""
+    while size > 0:
+        shift = np.uint64(at & 63)
+        back = np.uint64(63) - shift
+        bits = source[at >> 6] >> shift | (source[(at >> 6) + 1] << np.uint64(1)) << back
+        taken = min(size, 64)
+        bits &= ~np.uint64(0) >> np.uint64(64 - taken)
+        shift = np.uint64(to & 63)
+        target[to >> 6] |= bits << shift
+        if (to & 63) + taken > 64:
+            target[(to >> 6) + 1] |= (bits >> np.uint64(1)) >> (np.uint64(63) - shift)
+        at += taken
+        to += taken
+        size -= taken
+
+
+def winners(
+    positions,
+    grad,
+    other,
+    out,
+    height,
+    width,
+    channels,
+    kh,
+    sy,
+    sx,
+    ow,
+    outputs,
+    cells,
+    of_images,
+    start,
+    stop,
+    begin,
+    end,
+):
+    """Add the gradients of images, or of filters, that come through a max pooling of a convolution.
+
+    Each gradient of the pooling belongs to one window, whose lines of WIDTH elements are added.
+
+    Args:
+        positions: of the largest in each cell of the pooling, among the windows of an image,
+            [images, cells, outputs].
+        grad: gradient of the pooling, [images, cells, outputs].
+        other: filters [outputs, kh, WIDTH] if ``of_images``, else images.
+        out: receives the sums, images [images, height, width, channels] if ``of_images``, else
+            filters.
+        height: of an image, padding included.
+        width: of an image, padding included.
+        channels: of an image.
+        kh: height of a window.
+        sy: vertical distance of two windows.
+        sx: horizontal distance of two windows.
+        ow: windows along the width.
+        outputs: number of filters.
+        cells: of the pooling, in an image.
+        of_images: see ``out``.
+        start: first image.
+        stop: the image behind the last.
+        begin: first filter.
+        end: the filter behind the last.
+    """
+    row = width * channels
+    to_step, of_step = (row, WIDTH) if of_images else (WIDTH, row)
+    for m in range(start, stop):
+        for n in range(begin, end):
+            for q in range(cells):
+                at = (m * cells + q) * outputs + n
+                g = grad[at]
+                if g != 0:
+                    y = np.int32(positions[at]) // np.int32(ow)
+                    x = positions[at] - y * ow
+                    image = (m * height + y * sy) * row + x * sx * channels
+                    line = n * kh * WIDTH
+                    to, of = (image, line) if of_images else (line, image)
+                    for _ in range(kh):
+                        add_scaled(WIDTH, (out, to), (other, of), g)
+                        to += to_step
+                        of += of_step
+
+
 # X: the input's numbers, R: the weight's, M: masks, F: a flag; then how many numbers follow
-_ARGUMENTS = {"product": ("XMFRRR", 6), "gradient": ("XMRRR", 9)}
-_HELPERS = (mark, enumerate_rows, list_columns)
+_ARGUMENTS = {
+    "product": ("XMFRRR", 7),
+    "gradient": ("XMRRR", 9),
+    "windows": ("XMF", 14),
+    "winners": ("XRRR", 14),
+}
+_HELPERS = (word, mark, count, enumerate_rows, list_columns, copy_bits)
 _TEXT = """
 import numba
 import numpy as np
-from spikeloom.kernels.vectors import lowest, nonzero, number, ones, pointer, sum_rows
+from spikeloom.kernels.vectors import add_scaled, lowest, nonzero, number, ones, pointer, sum_rows
 ROWS, BUCKET, WIDTH, real = {ROWS}, {BUCKET}, {width}, np.{real}
 # {vectors}
 {helpers}
@@ -206,6 +371,7 @@ _TYPES = {
     torch.uint8: "uint8",
     torch.int8: "int8",
     torch.int16: "int16",
+    torch.int32: "int32",
     torch.float32: "float32",
     torch.float64: "float64",
 }

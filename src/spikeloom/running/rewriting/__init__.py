@@ -8,16 +8,15 @@ module from `_ALL` removes the rewrite.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from ...core import checks
 from . import events, pooling, readout
+from .names import active, chosen
 
 __all__ = ["applied", "rewrites"]
 
 _ALL: dict[str, Any] = {module.NAME: module for module in (pooling, readout, events)}
-_active: ContextVar[tuple[str, ...]] = ContextVar("spikeloom_rewrites", default=tuple(_ALL))
 
 
 @contextmanager
@@ -28,8 +27,8 @@ def rewrites(*names: str) -> Iterator[None]:
         names: ``"pooling"``: a convolution and the max pooling that is its only reader run
             together, a few images at a time. ``"readout"``: a neuron and the linear layer with few
             outputs that is its only reader run together, a few samples at a time. ``"events"``:
-            a linear layer whose input is mostly zero is computed from the nonzero elements if
-            that was faster in a timing on this machine.
+            a linear layer or a convolution whose input is mostly zero is computed from the nonzero
+            elements if that was faster in a timing on this machine.
 
     Raises:
         ValueError: a name is unknown.
@@ -41,17 +40,17 @@ def rewrites(*names: str) -> Iterator[None]:
     """
     for name in names:
         checks.choice("rewrite", name, _ALL)
-    token = _active.set(names)
+    token = chosen.set(names)
     try:
         yield
     finally:
-        _active.reset(token)
+        chosen.reset(token)
 
 
 def applied(execution: Any, layer: Any, span: range) -> str:
     """Run a layer by the first rewrite that applies; return its description, or "" if none does."""
-    for name in _active.get():
-        how = _ALL[name].applied(execution, layer, span)
+    for name, rewrite in _ALL.items():
+        how = rewrite.applied(execution, layer, span) if active(name) else ""
         if how:
             return how
     return ""

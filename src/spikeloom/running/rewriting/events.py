@@ -1,4 +1,4 @@
-"""Computes a linear layer whose input is mostly zero from the nonzero elements.
+"""Computes a linear layer or a convolution whose input is mostly zero from the nonzero elements.
 
 Both methods are timed on this machine, once for each size, see `spikeloom.kernels.events.choice`.
 """
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core import checks
 from ...layers.spike_linear import described, spike_linear
+from . import convolution
 
 __all__ = ["NAME", "applied"]
 
@@ -19,6 +21,9 @@ NAME = "events"
 def applied(execution: Any, layer: Any, span: range) -> str:
     if _converts(layer):
         return _with_linear(execution, layer, span)
+    found = convolution.of(layer)
+    if found is not None:
+        return _convolved(execution, layer, span, found)
     explicit = layer.function is spike_linear
     if not explicit and layer.function is not F.linear:
         return ""
@@ -35,6 +40,22 @@ def applied(execution: Any, layer: Any, span: range) -> str:
 
         y, remark = linear(x, *_parameters(layer), inside=inside)
     execution.values.put_timed(layer, 0, len(span), y)
+    return _described(remark)
+
+
+def _convolved(execution: Any, layer: Any, span: range, found: convolution.Convolution) -> str:
+    if len(span) < 2 or len(layer.slots) != 1 or layer.modes[1] or not checks.installed("numba"):
+        return ""
+    x = convolution.input_of(execution, layer, span)
+    from ...kernels.events import choice, images, linear
+
+    where = images.windows_of(found.weight, *found.numbers)
+    if where is None or x.dim() != 5 or linear.refusal_of(x, found.weight):
+        return ""
+    y, remark = choice.convolution(x.flatten(0, 1), found.weight, found.bias, where)
+    if y is None:
+        return ""
+    execution.values.put_timed(layer, 0, len(span), y.unflatten(0, x.shape[:2]))
     return _described(remark)
 
 
