@@ -7,14 +7,13 @@ medians of interleaved rounds; peak memory is what a step adds in a fresh proces
 image for all steps or another one at each step. Ours chooses the memory format of images itself.
 The peers run as their tutorials write them, with the first layer computed before the loop, and with
 ``--compiled`` under `torch.compile`; each in the order (channel, height, width) and in
-channels-last format. The first table has the best row of each peer, the second one the share of our
-step that is not a convolution or a product.
+channels-last format. The first table has the best row of each peer.
 """
 
 import torch
 from common import options, report, with_compiled
 from peers import conv, installed
-from training import Batch, Contender, best, careful, compared, products
+from training import Batch, Contender, best, careful, compared
 
 
 def batch(static: bool, num_steps: int, size: int) -> Batch:
@@ -37,17 +36,15 @@ def contenders(compiled: bool) -> dict[str, Contender]:
 def main() -> None:
     args = options(__doc__, repeats=7, smoke="few steps, a small batch", more=with_compiled)
     num_steps, size = (5, 4) if args.smoke else (25, 32)
-    rows, quoted, shares = [], [], []
+    rows, quoted = [], []
     for static in (True, False):
         kind = {"input": "static" if static else "over time"}
         given = batch(static, num_steps, size)
         found = compared(contenders(args.compiled), given, args.repeats, smoke=args.smoke)
-        shares.append(kind | products(Contender("ours", conv), given, args.repeats))
         rows += [kind | row for row in found]
         quoted += [kind | row for row in best(found)]
     title = f"12C5-MP2-64C5-MP2-FC10, T = {num_steps}, batch {size}, 1 thread"
     report(f"The best row of each peer, {title}", quoted)
-    report(f"Products in our step, {title}", shares)
     report(f"Training step of {title}", rows)
 
 

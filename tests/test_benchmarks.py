@@ -97,10 +97,8 @@ def test_tuning_on_sequences_of_pixels_leaves_the_test_part_alone() -> None:
 
 @pytest.mark.slow
 def test_static_images_and_images_over_time_are_measured() -> None:
-    _, shares, rows = tables("conv")
-    ours = [row["input"] for row in rows if row["network"] == "ours"]
-    assert ours == [row["input"] for row in shares] == ["static", "over time"]
-    assert all(0 < row["not products [%]"] < 100 for row in shares)
+    _, rows = tables("conv")
+    assert [row["input"] for row in rows if row["network"] == "ours"] == ["static", "over time"]
 
 
 @pytest.mark.slow
