@@ -139,6 +139,18 @@ def test_images_that_turn_out_to_hold_numbers_are_convolved_as_such() -> None:
     close(found, same)
 
 
+def test_numbers_behind_the_first_images_stopped_the_timing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "WORTH", 0)
+    monkeypatch.setattr(choice, "_answers", dict)
+    x = spikes((20, 2, 6, 6), torch.float32)
+    x[-1, -1, -1, -1] = 0.5
+    weight, bias = filters_of(x.shape, 3, (2, 2), torch.float32)
+    y, remark = choice.convolution(x, weight, bias, images.Windows((2, 2)))
+    assert y is None and not remark
+
+
 @pytest.fixture
 def pays(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """Which methods are found to pay; sizes do not matter."""
@@ -172,6 +184,23 @@ def test_every_method_of_a_pooled_convolution_has_the_same_results(
         grad, asked = torch.randn_like(expected), [v for v in given if v.requires_grad]
         found = torch.autograd.grad(y, asked, grad)
         close(found, torch.autograd.grad(expected, asked, grad))
+
+
+@pytest.mark.parametrize("winners", [False, True])
+def test_a_later_part_of_images_may_hold_numbers(winners: bool, pays: dict[str, bool]) -> None:
+    pays["winners"] = winners
+    shape, padding = (5, 2, 7, 9), [1, 1]
+    weight, bias = filters_of(shape, 4, (3, 3), torch.float32)
+    x = spikes(shape, torch.float32)
+    x[-1, 0, 3, 3] = 0.5
+    given = [x.contiguous(memory_format=torch.channels_last).requires_grad_(), weight, bias]
+    pair = Pair(([1, 1], padding, [1, 1], 1), ([2, 2], [2, 2], [0, 0], [1, 1], False), 2)
+    y, remark = pooled(*given, pair, events=True)
+    assert "events" in remark
+    expected = F.max_pool2d(torch.conv2d(*given, padding=padding), 2)
+    close(y, expected)
+    grad = torch.randn_like(expected)
+    close(torch.autograd.grad(y, given, grad), torch.autograd.grad(expected, given, grad))
 
 
 def network() -> nn.Module:

@@ -1,4 +1,4 @@
-"""Decides whether a linear layer uses events, by timing both methods on its input.
+"""Decides whether a linear layer or a convolution uses events, by timing both methods on its input.
 
 Each combination of sizes, density and threads is timed once. The results are stored in the folder
 of compiled kernels, so that a later process makes the same choice.
@@ -40,7 +40,6 @@ WORTH = 2**24  # multiply-adds; below, timing both methods takes longer than eve
 SMALL = 2**20  # the same for a layer that is made for events; below, dense takes 0.3 ms or less
 DENSE = 0.5  # density from which on the dense product is used without timing
 TIMED = 128  # images that are timed
-FIRST = 4  # images that are read to see whether all are spikes
 GAIN = 1.05  # least speed-up for which events are used; inside a network they gain a little more
 
 _reproducible: ContextVar[bool] = ContextVar("spikeloom_by_input_alone", default=False)
@@ -154,7 +153,7 @@ def worth_convolution(
     if where.multiply_adds(x, weight) < WORTH:
         return False, ""
     density = events.density(x)
-    if not 0 < density < DENSE or images.windows(x[:FIRST], where) is None:
+    if not 0 < density < DENSE or images.windows(x, where) is None:
         return False, ""
     others = ([1, 1], False, [0, 0], 1, [False, True, bias is not None])
 

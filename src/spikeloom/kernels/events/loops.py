@@ -221,7 +221,7 @@ def windows(
         x: images, [images, height, width, channels].
         masks: receives a row for each window, [images, oh, ow, words]; columns are [kh, kw,
             channels].
-        graded: receives 1 if an element is neither 0 nor 1.
+        graded: receives 1 if an element is neither 0 nor 1; the rest is not written then.
         images: their number.
         height: of an image.
         width: of an image.
@@ -252,6 +252,9 @@ def windows(
                 mask, other = word(x, at, min(64, row - 64 * w), total)
                 bits[y * size + before + w] = mask
                 mixed |= other
+        if mixed:
+            graded[0] = 1
+            return
         for oy in range(oh):
             first = max(0, py - oy * sy)
             last = min(kh, height + py - oy * sy)
@@ -264,8 +267,6 @@ def windows(
                     copy_bits(
                         bits, line + (ox * sx - px) * channels, masks, 64 * out + ky * wide, wide
                     )
-    if mixed:
-        graded[0] = 1
 
 
 def copy_bits(source, at, target, to, size):
