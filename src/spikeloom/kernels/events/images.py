@@ -75,8 +75,8 @@ def windows(x: Tensor, where: Windows) -> Events | None:
     >>> found = windows(torch.eye(3).view(1, 1, 3, 3), Windows((2, 2)))
     >>> found.dense(torch.float32)
     tensor([[1., 0., 0., 1.],
-            [0., 1., 0., 0.],
             [0., 0., 1., 0.],
+            [0., 1., 0., 0.],
             [1., 0., 0., 1.]])
     """
     images = _last(x)
