@@ -239,6 +239,20 @@ def test_a_network_of_convolutions_by_events_has_the_results_of_the_plain_progra
     assert plan.count("events (density") == 3
 
 
+def test_a_pooled_convolution_took_the_default_dtype_of_torch(pays: dict[str, bool]) -> None:
+    x, net = spikes((6, 5, 2, 14, 14), torch.float32), network().float()
+    expected = gradients(net, x, "events", "pooling")[:2]
+    for answers in (True, False):
+        pays.update(convolution=answers, winners=answers)
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = gradients(net, x, "events", "pooling")[:2]
+        finally:
+            torch.set_default_dtype(torch.float32)
+        close(found[0], expected[0])
+        close(found[1], expected[1])
+
+
 def test_without_the_rewrite_of_events_a_pooled_convolution_reads_zeros(
     pays: dict[str, bool],
 ) -> None:

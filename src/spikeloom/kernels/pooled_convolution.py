@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core import checks
-from .pages import reused
+from .pages import large, reused
 from .second import differentiable
 
 __all__ = ["Pair", "pooled"]
@@ -40,7 +40,8 @@ class Pair(NamedTuple):
 
     def unpooled(self, grad: Tensor, positions: Tensor, size: Sequence[int]) -> Tensor:
         """Return the gradient of the convolution, [M, *size]."""
-        like = torch.empty(len(grad), *size, memory_format=torch.channels_last)  # for its shape
+        shape, order = (len(grad), *size), torch.channels_last
+        like = torch.empty(shape, dtype=grad.dtype, memory_format=order)  # which is not read
         return torch.ops.aten.max_pool2d_with_indices_backward(
             grad, like, *self.pool, positions.long()
         )
@@ -59,7 +60,13 @@ class Pair(NamedTuple):
 
 
 def pooled(
-    x: Tensor, weight: Tensor, bias: Tensor | None, pair: Pair, *, events: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    pair: Pair,
+    *,
+    events: bool,
+    inside: bool = False,
 ) -> tuple[Tensor, str]:
     """Return the pooled convolution, channels last, and a remark for the plan.
 
@@ -69,13 +76,14 @@ def pooled(
         bias: [N].
         pair: other arguments.
         events: whether zeros may be skipped.
+        inside: no caller sees the result, so that its memory may be used again.
     """
     inputs = (x, weight, bias)
     known = torch.is_grad_enabled()
     wanted = tuple(known and v is not None and v.requires_grad for v in inputs)
     method = _chosen(x, weight, bias, pair, wanted) if events else _Method(pair)
     if any(wanted):
-        y: Any = _PooledConvolution.apply(*inputs, method)
+        y: Any = _PooledConvolution.apply(*inputs, method, inside)
     else:
         parts = (method.convolved(part, weight, bias) for part in x.split(pair.rows))
         y = torch.cat([torch.max_pool2d(part, *pair.pool) for part in parts])
@@ -105,7 +113,7 @@ class _Method(NamedTuple):
             return self.pair.convolved(x, weight, bias)
         from .events.images import convolved
 
-        return convolved(found, weight, bias, self.where.outputs(x))
+        return convolved(found, weight, bias, self.where.outputs(x), inside=True)
 
     def gradients(
         self,
@@ -191,10 +199,14 @@ def _chosen(
     return _Method(pair, where, events, winners, remark)
 
 
-def _channels_last(shape: Sequence[int]) -> Tensor:
-    """Return empty images [M, C, H, W]."""
+def _channels_last(shape: Sequence[int], *, inside: bool) -> Tensor:
+    """Return empty images [M, C, H, W]; ``inside`` as in `pooled`."""
     count, channels, height, width = shape
-    return reused((count, height, width, channels), torch.float32).permute(0, 3, 1, 2)
+    order = count, height, width, channels
+    images = (
+        reused(order, torch.float32) if inside else large(torch.empty(order, dtype=torch.float32))
+    )
+    return images.permute(0, 3, 1, 2)
 
 
 class _PooledConvolution(torch.autograd.Function):
@@ -202,7 +214,7 @@ class _PooledConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, method: _Method
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, method: _Method, inside: bool
     ) -> Tensor:
         output = x.new_empty(0)
         found = []
@@ -214,7 +226,7 @@ class _PooledConvolution(torch.autograd.Function):
             if not i:
                 ctx.size = y.shape[1:]
                 shape = (len(x), *largest.shape[1:])
-                output = _channels_last(shape)
+                output = _channels_last(shape, inside=inside)
             output[i * rows :][: len(part)] = largest
         ctx.method = method
         ctx.save_for_backward(x, weight, bias, *found)
@@ -228,8 +240,8 @@ class _PooledConvolution(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # second derivatives are needed
             ordinary = lambda *given: [torch.max_pool2d(pair.convolved(*given), *pair.pool)]  # noqa: E731
-            return *differentiable(ordinary, (x, weight, bias), wanted, grads), None
-        dx = _channels_last(x.shape) if wanted[0] else None
+            return *differentiable(ordinary, (x, weight, bias), wanted, grads), None, None
+        dx = _channels_last(x.shape, inside=True) if wanted[0] else None
         sums: list[Any] = [None, None]
         parts = zip(grads[0].split(pair.rows), largest, x.split(pair.rows), strict=True)
         for i, (grad, positions, part) in enumerate(parts):
@@ -237,4 +249,4 @@ class _PooledConvolution(torch.autograd.Function):
             given = (part, weight, bias)
             found = method.gradients(grad, positions, ctx.size, given, into, wanted[1:])
             sums = [f if s is None else s.add_(f) for s, f in zip(sums, found, strict=True)]
-        return dx, *sums, None
+        return dx, *sums, None, None

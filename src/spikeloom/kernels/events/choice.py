@@ -129,13 +129,17 @@ def _pays(
 
 
 def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, where: images.Windows
+    x: Tensor, weight: Tensor, bias: Tensor | None, where: images.Windows, *, inside: bool = False
 ) -> tuple[Tensor | None, str]:
-    """Return the convolution of images by events, None if it is not faster; and a remark."""
+    """Return the convolution of images by events, None if it is not faster; and a remark.
+
+    ``inside``: no caller sees it, so that its memory may be used again.
+    """
     first, fixed = x[:TIMED].detach(), None if bias is None else bias.detach()
     trained = torch.is_grad_enabled() and weight.requires_grad
     pays, remark = worth_convolution(first, weight.detach(), fixed, where, trained=trained)
-    return images.convolution(x, weight, bias, where) if pays else None, remark
+    y = images.convolution(x, weight, bias, where, inside=inside) if pays else None
+    return y, remark
 
 
 def worth_convolution(
@@ -166,7 +170,7 @@ def worth_convolution(
 
     def sparse() -> None:
         found = cast(events.Events, images.windows(x, where))
-        y = images.convolved(found, weight, bias, where.outputs(x))
+        y = images.convolved(found, weight, bias, where.outputs(x), inside=True)
         if trained:  # which marks the windows again
             found = cast(events.Events, images.windows(x, where))
             images.filter_gradient(y, found, weight, biased=bias is not None)

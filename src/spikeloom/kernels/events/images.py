@@ -94,9 +94,19 @@ def windows(x: Tensor, where: Windows) -> Events | None:
     return None if graded else Events(masks, inputs, None)
 
 
-def convolved(events: Events, weight: Tensor, bias: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """Return a convolution [M, N, *size], channels last, of the windows of spikes."""
-    y = product_of(events, _matrix(weight), bias)
+def convolved(
+    events: Events,
+    weight: Tensor,
+    bias: Tensor | None,
+    size: tuple[int, int],
+    *,
+    inside: bool = False,
+) -> Tensor:
+    """Return a convolution [M, N, *size], channels last, of the windows of spikes.
+
+    ``inside``: no caller sees it, so that its memory may be used again.
+    """
+    y = product_of(events, _matrix(weight), bias, inside=inside)
     return y.view(-1, *size, len(weight)).permute(0, 3, 1, 2)
 
 
@@ -113,13 +123,15 @@ class _Convolution(torch.autograd.Function):
     """A convolution by events; the gradient of its input is dense."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, where: Windows) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, where: Windows, inside: bool
+    ) -> Tensor:
         ctx.where = where
         ctx.save_for_backward(x, weight, bias)
         events = windows(x, where)
         if events is None:
             return torch.conv2d(x, weight, bias, where.stride, where.padding)
-        return convolved(events, weight, bias, where.outputs(x))
+        return convolved(events, weight, bias, where.outputs(x), inside=inside)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -131,7 +143,7 @@ class _Convolution(torch.autograd.Function):
             def ordinary(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
                 return [torch.conv2d(x, weight, bias, where.stride, where.padding)]
 
-            return *differentiable(ordinary, given, wanted, grads), None
+            return *differentiable(ordinary, given, wanted, grads), None, None
         dw, db = None, None
         events = windows(x, where) if wanted[1] else None
         if events is not None:
@@ -147,18 +159,23 @@ class _Convolution(torch.autograd.Function):
             dw if found[1] is None else found[1],
             db if found[2] is None else found[2],
             None,
+            None,
         )
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, where: Windows) -> Tensor:
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, where: Windows, *, inside: bool = False
+) -> Tensor:
     """Return the convolution of spikes [M, C, H, W], computed by events, channels last.
+
+    ``inside``: no caller sees it, so that its memory may be used again.
 
     >>> spikes = torch.eye(3).view(1, 1, 3, 3)
     >>> convolution(spikes, torch.ones(1, 1, 2, 2), None, Windows((2, 2)))
     tensor([[[[2., 1.],
               [1., 2.]]]])
     """
-    return cast(Tensor, _Convolution.apply(x, weight, bias, where))
+    return cast(Tensor, _Convolution.apply(x, weight, bias, where, inside))
 
 
 def input_gradient(

@@ -169,10 +169,12 @@ def product(
     return y, events if graded else events._replace(x=None)
 
 
-def product_of(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product_of(
+    events: Events, weight: Tensor, bias: Tensor | None, *, inside: bool = False
+) -> Tensor:
     """Return the product of a weight [N, K] with events that have no graded values."""
     values = events.masks.new_empty(0, dtype=weight.dtype)  # which are not read
-    return _summed(values, events, weight, bias, inside=True, marked=True)[0]
+    return _summed(values, events, weight, bias, inside=inside, marked=True)[0]
 
 
 def _summed(

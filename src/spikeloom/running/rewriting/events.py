@@ -52,7 +52,9 @@ def _convolved(execution: Any, layer: Any, span: range, found: convolution.Convo
     where = images.windows_of(found.weight, *found.numbers)
     if where is None or x.dim() != 5 or linear.refusal_of(x, found.weight):
         return ""
-    y, remark = choice.convolution(x.flatten(0, 1), found.weight, found.bias, where)
+    inside = execution.only_reader(layer) is not None
+    given = x.flatten(0, 1), found.weight, found.bias
+    y, remark = choice.convolution(*given, where, inside=inside)
     if y is None:
         return ""
     execution.values.put_timed(layer, 0, len(span), y.unflatten(0, x.shape[:2]))

@@ -45,7 +45,9 @@ def applied(execution: Any, layer: Any, span: range) -> str:
     x = convolution.input_of(execution, layer, span)
     timed = x.dim() == 5
     images = _channels_last(x.flatten(0, 1) if timed else x)
-    y, remark = pooled(images, found.weight, found.bias, pair, events=active(EVENTS))
+    given = images, found.weight, found.bias, pair
+    inside = execution.only_reader(pool) is not None
+    y, remark = pooled(*given, events=active(EVENTS), inside=inside)
     values = execution.values
     for runs, out in ((layer, None), (pool, y)):
         if timed and out is not None:
